@@ -1,0 +1,48 @@
+"""What our apps have in common: answers that say who gave them, and a health check that a test can make fail."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from ray import serve
+from starlette.responses import Response
+
+REPLICA_HEADER = "x-serve-chaos-replica"
+NODE_HEADER = "x-serve-chaos-node"
+PARENT_HEADER = "x-serve-chaos-parent"
+FLAGS = "SERVE_CHAOS_FLAGS"
+
+
+def answer(body: str, extra: Mapping[str, str] | None = None) -> Response:
+    """An answer whose headers say which replica on which node gave it."""
+    return Response(body, media_type="text/plain", headers={**who_am_i(), **(extra or {})})
+
+
+def who_am_i() -> dict[str, str]:
+    """The headers that name this replica and its node."""
+    context = serve.get_replica_context()
+    return {
+        REPLICA_HEADER: f"{context.app_name}#{context.deployment}#{context.replica_id.unique_id}",
+        NODE_HEADER: os.environ.get("RAY_NODE_ID", ""),
+    }
+
+
+class HealthSwitch:
+    """Mix this into a deployment, and its health check can be made to fail replica by replica.
+
+    The flag is a file in the directory that the environment variable SERVE_CHAOS_FLAGS names; its name is the PID of the
+    replica, its content what the check should do: ``raise`` or ``hang``.
+    """
+
+    def check_health(self) -> None:
+        """Does what the flag says; without a flag, the replica is healthy."""
+        directory = os.environ.get(FLAGS)
+        flag = Path(directory) / str(os.getpid()) if directory else None
+        if flag is None or not flag.exists():
+            return
+        if flag.read_text().strip() == "hang":
+            threading.Event().wait()
+        raise RuntimeError("serve-chaos: this health check fails because a test asked for it")

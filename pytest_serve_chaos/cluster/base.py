@@ -1,0 +1,230 @@
+"""What a cluster under test can be asked: a small protocol for what all have, and one for each capability."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
+
+from pytest_serve_chaos.model import ClusterDescription, Component, Evidence, Identity, Json
+
+if TYPE_CHECKING:
+    from pytest_serve_chaos.cluster.rest import Dashboard
+
+Progress: TypeAlias = Callable[[str], None]
+"""Prints one line of progress for people."""
+
+Gcs: TypeAlias = Literal["redis", "none"]
+GCS_CHOICES: tuple[Gcs, ...] = ("redis", "none")
+
+Profile: TypeAlias = Literal["fast", "guide"]
+PROFILES: tuple[Profile, ...] = ("fast", "guide")
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSpec:
+    """Which cluster a test wants. Equal specs can share a cluster.
+
+    Attributes:
+        gcs: Where the GCS keeps its state: ``redis`` (fault tolerance on) or ``none``.
+        workers: Number of Ray workers beside the head.
+        profile: ``fast`` (shorter periods) or ``guide`` (Ray's and the guide's own values).
+        app: ``module:app`` or the path of a Serve config file (YAML).
+        app_args: Arguments for the app's builder function.
+        env: Environment variables of all Ray processes.
+    """
+
+    gcs: Gcs = "redis"
+    workers: int = 2
+    profile: Profile = "fast"
+    app: str = "pytest_serve_chaos.apps.sleepy_pid:app"
+    app_args: tuple[tuple[str, Json], ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeInfo:
+    """A node that the cluster should have, alive or not.
+
+    Attributes:
+        name: ``head``, ``worker-1``, ...
+        address: Its address as the GCS knows it, where known.
+        alive: Whether it is up, as the backend itself knows (process or pod), without asking Ray.
+        identity: Which incarnation is up, None if none is.
+    """
+
+    name: str
+    address: str | None
+    alive: bool
+    identity: Identity | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyRoute:
+    """A way to ask one proxy and no other.
+
+    Attributes:
+        proxy: The proxy.
+        routes: What it answers on ``/-/routes``: route prefix -> app.
+    """
+
+    proxy: Component
+    routes: Mapping[str, str] = field(default_factory=dict)
+
+
+class Cluster(Protocol):
+    """What every backend gives. Everything here is safe to call from several threads."""
+
+    spec: ClusterSpec
+
+    @property
+    def description(self) -> ClusterDescription:
+        """What is under test, for every report."""
+        ...
+
+    @property
+    def url(self) -> str:
+        """Where traffic goes: the address shared by all proxies, with the app's route."""
+        ...
+
+    @property
+    def dashboard(self) -> Dashboard:
+        """Ray's state API and Serve's REST on the head."""
+        ...
+
+    @property
+    def serve_config(self) -> dict[str, Json]:
+        """The Serve config that the cluster should run."""
+        ...
+
+    def apply_serve_config(self, config: Mapping[str, Json]) -> None:
+        """Makes that config the one that the cluster should run, as `serve deploy` or an edit of the RayService would.
+
+        Raises:
+            CommandFailed: It was refused, for example because there is no head.
+        """
+        ...
+
+    def nodes(self) -> tuple[NodeInfo, ...]:
+        """The nodes that should be there, head first, without asking Ray."""
+        ...
+
+    def components(self) -> tuple[Component, ...]:
+        """What the backend itself can see of nodes, GCS, Redis and actors (processes or pods), without asking Ray."""
+        ...
+
+    def proxy_of(self, client: tuple[str, int]) -> Identity | None:
+        """The proxy at the other end of a connection that traffic has from address and port `client`, where it can be told."""
+        ...
+
+    def ask_proxy(self, proxy: Component, path: str, *, timeout: float) -> tuple[int, str]:
+        """Sends GET `path` to that proxy and no other; returns status and body.
+
+        Raises:
+            ObservationError: It gave no answer in `timeout` seconds.
+        """
+        ...
+
+    def log_excerpt(self, since: float, *, pattern: str | None = None, lines: int = 40) -> tuple[str, ...]:
+        """The last log lines of Ray and Serve written after `since` (monotonic seconds) that match `pattern`."""
+        ...
+
+    def close(self) -> None:
+        """Ends everything that was made for this cluster. May be called twice."""
+        ...
+
+
+# -- capabilities: a fault asks for those that it needs ------------------------------------------------------------
+
+
+@runtime_checkable
+class KillsNodes(Protocol):
+    """Can take a Ray node (all its processes, or its pod) down, and bring it back."""
+
+    def kill_node(self, name: str, *, how: Literal["kill", "stop"], hold: bool) -> Sequence[Evidence]:
+        """Takes the node down and waits until nothing of it is left.
+
+        Args:
+            name: ``head``, ``worker-1``, ...
+            how: ``kill`` (SIGKILL, forced deletion) or ``stop`` (SIGTERM, graceful deletion).
+            hold: Whether it stays down until `restore_node`; otherwise it comes back as the platform brings it back.
+        """
+        ...
+
+    def restore_node(self, name: str) -> None:
+        """Ends a hold: the node may come back now."""
+        ...
+
+
+@runtime_checkable
+class SignalsProcesses(Protocol):
+    """Can send a signal to one process, by identity."""
+
+    def signal_process(self, identity: Identity, signal: int) -> None:
+        """Sends the signal to that very process.
+
+        Raises:
+            NoSuchTarget: The process is gone, or its PID belongs to another one now.
+        """
+        ...
+
+
+@runtime_checkable
+class FreezesNodes(Protocol):
+    """Can stop all processes of a node, and let them go on."""
+
+    def freeze_node(self, name: str) -> Sequence[Evidence]:
+        """Stops (SIGSTOP, pause) every process of the node."""
+        ...
+
+    def thaw_node(self, name: str) -> None:
+        """Lets them go on."""
+        ...
+
+
+@runtime_checkable
+class KillsActors(Protocol):
+    """Can do what `ray.kill` does."""
+
+    def kill_actor(self, actor_id: str, *, no_restart: bool) -> None:
+        """Kills an actor through the GCS; with `no_restart` the GCS does not restart it."""
+        ...
+
+
+@runtime_checkable
+class HasRedis(Protocol):
+    """Has a Redis under the GCS that is ours to break."""
+
+    def kill_redis(self, *, how: Literal["kill", "stop"], hold: bool) -> Sequence[Evidence]:
+        """Takes Redis down and waits until it is gone."""
+        ...
+
+    def restore_redis(self) -> None:
+        """Ends a hold: Redis may come back now."""
+        ...
+
+    def redis_keys(self) -> tuple[str, ...]:
+        """The keys that are in Redis."""
+        ...
+
+
+@runtime_checkable
+class SetsHealthFlags(Protocol):
+    """Can make the health check of one replica fail, where the app reads our flag."""
+
+    def set_health_flag(self, replica: Component, mode: Literal["raise", "hang"]) -> None:
+        """From now on that replica's `check_health` raises or hangs."""
+        ...
+
+    def clear_health_flag(self, replica: Component) -> None:
+        """Takes the flag away."""
+        ...
+
+
+@runtime_checkable
+class ShowsControllerLog(Protocol):
+    """Can read the Serve controller's log."""
+
+    def controller_log(self, *, pattern: str, since: float) -> tuple[str, ...]:
+        """Lines of the controller's log after `since` (monotonic seconds) that match `pattern`."""
+        ...

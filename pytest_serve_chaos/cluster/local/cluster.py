@@ -1,0 +1,302 @@
+"""A running local cluster, as the pytest process sees it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.cluster import serve_config
+from pytest_serve_chaos.cluster.base import ClusterSpec, NodeInfo
+from pytest_serve_chaos.cluster.local import connections, logs, processes, table
+from pytest_serve_chaos.cluster.local.commands import client_environment
+from pytest_serve_chaos.cluster.local.layout import Layout
+from pytest_serve_chaos.cluster.local.link import SupervisorLink
+from pytest_serve_chaos.cluster.local.plan import HEAD_INDEX, Plan, node_name
+from pytest_serve_chaos.cluster.rest import Dashboard
+from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError, Unsupported, WaitTimeout
+from pytest_serve_chaos.model import ClusterDescription, Component, Evidence, Identity, Json
+
+REDIS = "redis"
+
+
+class LocalCluster:
+    """Ray nodes as processes of this machine; implements `cluster.base.Cluster` and all its capabilities.
+
+    Args:
+        spec: What was asked for.
+        plan: What the supervisor runs.
+        layout: Its addresses and ports.
+        link: The way to the supervisor.
+        description: For every report.
+    """
+
+    def __init__(
+        self, spec: ClusterSpec, plan: Plan, layout: Layout, link: SupervisorLink, description: ClusterDescription
+    ) -> None:
+        self.spec = spec
+        self.plan = plan
+        self.layout = layout
+        self.link = link
+        self._description = description
+        self._config = dict(plan.serve_config)
+        self._proxies: frozenset[int] = frozenset()
+        self._lock = threading.Lock()
+        self._dashboard = Dashboard(
+            f"http://{layout.address(HEAD_INDEX)}:{layout.dashboard_port}", {"Authorization": f"Bearer {plan.secret}"}
+        )
+
+    # -- cluster.base.Cluster -----------------------------------------------------------------------------------
+
+    @property
+    def description(self) -> ClusterDescription:
+        """What is under test, for every report."""
+        return self._description
+
+    @property
+    def url(self) -> str:
+        """The address that all proxies share, with the route of the first app."""
+        return f"http://{self.layout.serve_host}:{self.layout.serve_port}{serve_config.first_route(self._config)}"
+
+    @property
+    def dashboard(self) -> Dashboard:
+        """Ray's state API and Serve's REST on the head."""
+        return self._dashboard
+
+    @property
+    def serve_config(self) -> dict[str, Json]:
+        """The Serve config that the cluster should run."""
+        with self._lock:
+            return dict(self._config)
+
+    def apply_serve_config(self, config: Mapping[str, Json]) -> None:
+        """Submits the config, and keeps it submitted from now on."""
+        address: dict[str, Json] = {"host": self.layout.serve_host, "port": self.layout.serve_port}
+        self._dashboard.put_serve({**config, "http_options": address})
+        with self._lock:
+            self._config = dict(config)
+        self.link.command("config", config=dict(config))
+
+    def nodes(self) -> tuple[NodeInfo, ...]:
+        """The nodes, as the supervisor told of them."""
+        units = self.link.units()
+        found = []
+        for index in range(self.plan.workers + 1):
+            unit = units.get(node_name(index))
+            alive = unit is not None and unit.state == "up"
+            identity = unit.identity if unit is not None and alive else None
+            found.append(NodeInfo(node_name(index), self.layout.address(index), alive, identity))
+        return tuple(found)
+
+    def components(self) -> tuple[Component, ...]:
+        """What lives in the sessions of the nodes and of Redis, from the process table."""
+        found = table.components(self.link.sessions())
+        self._proxies = frozenset(c.pid for c in found if c.role == "proxy" and c.pid is not None)
+        return found
+
+    def proxy_of(self, client: tuple[str, int]) -> Identity | None:
+        """The proxy that has accepted the connection from `client`."""
+        pid = connections.owner((self.layout.serve_host, self.layout.serve_port), client, self._proxies)
+        process = None if pid is None else processes.read(pid)
+        return None if process is None else process.identity
+
+    def ask_proxy(self, proxy: Component, path: str, *, timeout: float) -> tuple[int, str]:
+        """Opens connections to the shared port until one is that proxy's, and asks there."""
+        if proxy.pid is None or not processes.alive(proxy.identity):
+            raise ObservationError(f"{proxy.name} is gone")
+        server = (self.layout.serve_host, self.layout.serve_port)
+
+        def ask() -> tuple[int, str] | NotYet:
+            try:
+                with socket.create_connection(server, timeout=timeout) as connection:
+                    owner = _accepted_by(server, connection.getsockname(), {proxy.pid or 0})
+                    if owner != proxy.pid:
+                        return NotYet("the connections went to other proxies")
+                    return _get(connection, server, path)
+            except OSError as error:
+                return NotYet(f"{type(error).__name__}: {error}")
+
+        try:
+            return clock.wait_until(f"{proxy.name} to answer {path}", ask, timeout=timeout, interval=0.001)
+        except WaitTimeout as error:
+            raise ObservationError(str(error)) from error
+
+    def log_excerpt(self, since: float, *, pattern: str | None = None, lines: int = 40) -> tuple[str, ...]:
+        """The last log lines of Ray and Serve, of all nodes."""
+        return logs.excerpt(Path(self.plan.directory), since, pattern=pattern, lines=lines)
+
+    def close(self) -> None:
+        """Ends all processes and removes the run's directory."""
+        self._dashboard.close()
+        self.link.close()
+
+    # -- capabilities -------------------------------------------------------------------------------------------
+
+    def kill_node(self, name: str, *, how: Literal["kill", "stop"], hold: bool) -> Sequence[Evidence]:
+        """Ends every process of the node's session; returns when none is left."""
+        return self._end(name, how, hold)
+
+    def restore_node(self, name: str) -> None:
+        """The node may be started again now."""
+        self.link.command("restore", name=name)
+
+    def kill_redis(self, *, how: Literal["kill", "stop"], hold: bool) -> Sequence[Evidence]:
+        """Ends Redis."""
+        self._check_redis()
+        return self._end(REDIS, how, hold)
+
+    def restore_redis(self) -> None:
+        """Redis may be started again now."""
+        self.link.command("restore", name=REDIS)
+
+    def redis_keys(self) -> tuple[str, ...]:
+        """All keys in Redis."""
+        self._check_redis()
+        return redis_keys(self.layout.serve_host, self.layout.redis_port, self.plan.secret)
+
+    def signal_process(self, identity: Identity, signal: int) -> None:
+        """Sends the signal to that very process of this cluster."""
+        pid = int(identity.parts[1])
+        with contextlib.suppress(ProcessLookupError):
+            if os.getsid(pid) not in self.link.sessions():
+                raise NoSuchTarget(f"{identity} does not belong to this cluster")
+        if not processes.send(identity, signal):
+            raise NoSuchTarget(f"{identity} is gone", looked_at=[f"/proc/{pid}/stat"])
+
+    def freeze_node(self, name: str) -> Sequence[Evidence]:
+        """Stops every process of the node's session."""
+        answer = self.link.command("freeze", name=name)
+        stopped = answer["processes"]
+        assert isinstance(stopped, list)
+        states = [str(p["state"]) for p in stopped if isinstance(p, dict)]
+        if not states or any(state != "T" for state in states):
+            raise CommandFailed(f"{name} could not be frozen", looked_at=[f"states of its processes: {states}"])
+        return (Evidence(clock.now(), "victim", f"all {len(states)} processes of {name} are stopped (state T)"),)
+
+    def thaw_node(self, name: str) -> None:
+        """Lets every process of the node go on."""
+        self.link.command("thaw", name=name)
+
+    def kill_actor(self, actor_id: str, *, no_restart: bool) -> float:
+        """Kills an actor of Serve with `ray.kill`; returns when (monotonic seconds)."""
+        name = next((a.name for a in self._dashboard.actors() if a.actor_id == actor_id), None)
+        if name is None:
+            raise NoSuchTarget(f"there is no actor {actor_id}", looked_at=["the state API's actors that are not DEAD"])
+        module = "pytest_serve_chaos.cluster.local.programs.kill_actor"
+        log = Path(self.plan.directory) / "programs.log"
+        with log.open("ab") as errors:
+            done = subprocess.run(
+                [sys.executable, "-m", module, name, "no_restart" if no_restart else "restart"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                start_new_session=True,
+                env=client_environment(self.plan, self.layout),
+                timeout=60,
+                check=False,
+            )
+        if done.returncode != 0:
+            raise CommandFailed(
+                f"ray.kill of {name} failed with status {done.returncode}", looked_at=[log.read_text()[-800:]]
+            )
+        return float(json.loads(done.stdout)["asked"])
+
+    def set_health_flag(self, replica: Component, mode: Literal["raise", "hang"]) -> None:
+        """Writes the flag that the replica's health check reads."""
+        self._flag(replica).write_text(mode)
+
+    def clear_health_flag(self, replica: Component) -> None:
+        """Removes the flag."""
+        self._flag(replica).unlink(missing_ok=True)
+
+    def controller_log(self, *, pattern: str, since: float) -> tuple[str, ...]:
+        """Lines of the controllers' logs."""
+        return logs.excerpt(
+            Path(self.plan.directory), since, pattern=pattern, lines=1000, files="**/serve/controller_*.log"
+        )
+
+    # -- the rest -----------------------------------------------------------------------------------------------
+
+    def describe(self, **changes: str | int) -> None:
+        """Changes the description, when more is known."""
+        self._description = replace(self._description, **changes)  # type: ignore[arg-type]
+
+    def _flag(self, replica: Component) -> Path:
+        return Path(self.plan.directory) / "flags" / str(replica.pid)
+
+    def _check_redis(self) -> None:
+        if self.plan.redis_server is None:
+            raise Unsupported(
+                "this cluster has no Redis, for its GCS fault tolerance is off",
+                mend=["ask for one with @pytest.mark.serve_cluster(gcs='redis')"],
+            )
+
+    def _end(self, name: str, how: str, hold: bool) -> Sequence[Evidence]:
+        timeout = self.plan.termination_grace + 15.0
+        answer = self.link.command("end", timeout=timeout, name=name, how=how, hold=hold)
+        killed = answer["killed"]
+        assert isinstance(killed, list)
+        if not killed:
+            return ()
+        at = answer["at"]
+        assert isinstance(at, float)
+        text = f"none of the {len(killed)} processes of {name} is left"
+        return (Evidence(at, "victim", text),)
+
+
+def redis_keys(host: str, port: int, password: str) -> tuple[str, ...]:
+    """All keys in a Redis, by its own protocol (two commands are no reason for a client library).
+
+    Raises:
+        ObservationError: It gave no usable answer.
+    """
+    try:
+        with socket.create_connection((host, port), timeout=5.0) as connection, connection.makefile("rb") as answers:
+            connection.sendall(f"AUTH {password}\r\nKEYS *\r\n".encode())
+            if not answers.readline().startswith(b"+OK"):
+                raise ObservationError(f"Redis at {host}:{port} refused the password")
+            count = int(answers.readline()[1:])
+            keys = []
+            for _ in range(count):
+                length = int(answers.readline()[1:])
+                keys.append(answers.read(length + 2)[:-2].decode(errors="replace"))
+            return tuple(keys)
+    except (OSError, ValueError) as error:
+        raise ObservationError(f"Redis at {host}:{port} did not answer: {error}") from error
+
+
+def _accepted_by(server: tuple[str, int], client: tuple[str, int], candidates: set[int]) -> int | None:
+    """Who accepted the connection; a living proxy does within a millisecond or so, so a few looks are enough."""
+
+    def look() -> int | NotYet:
+        return connections.owner(server, client, candidates) or NotYet("nobody")
+
+    try:
+        return clock.wait_until("the connection to be accepted", look, timeout=0.02, interval=0.002)
+    except WaitTimeout:
+        return None
+
+
+def _get(connection: socket.socket, server: tuple[str, int], path: str) -> tuple[int, str]:
+    request = f"GET {path} HTTP/1.1\r\nHost: {server[0]}:{server[1]}\r\nConnection: close\r\n\r\n"
+    connection.sendall(request.encode())
+    chunks = []
+    while chunk := connection.recv(65536):
+        chunks.append(chunk)
+    head, _, body = b"".join(chunks).partition(b"\r\n\r\n")
+    status = head.split(b" ", 2)[1:2]
+    if not status:
+        raise ConnectionResetError("closed without an answer")
+    return int(status[0]), body.decode(errors="replace")
+
+

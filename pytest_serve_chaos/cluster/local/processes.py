@@ -1,0 +1,142 @@
+"""The process table: processes by (boot, PID, start time), by session and by environment mark; signals that hit no other."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from pytest_serve_chaos.model import Identity
+
+MARK = "SERVE_CHAOS_RUN"
+"""The environment variable that every process of a run carries; its value is the run's id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process, as /proc shows it.
+
+    Attributes:
+        started: Clock ticks since boot; with the PID it names the process for this boot.
+        session: The session's id, the PID of its first process.
+        state: The kernel's letter; ``Z`` is a zombie, which runs no longer.
+        command: Its command line, or the title that it gave itself (Ray's actors do).
+    """
+
+    pid: int
+    started: int
+    session: int
+    parent: int
+    state: str
+    command: str
+
+    @property
+    def identity(self) -> Identity:
+        """Which process it is, for ever."""
+        return Identity("process", (boot_id(), str(self.pid), str(self.started)))
+
+
+def boot_id() -> str:
+    """Which boot of the machine this is."""
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        return file.read().strip()[:8]
+
+
+def read(pid: int) -> Process | None:
+    """The process with that PID; None if there is none, or only a zombie."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            command = file.read().replace(b"\0", b" ").decode(errors="replace").strip()
+    except (OSError, ProcessLookupError):
+        return None
+    state = fields[0].decode()
+    if state in "ZX":
+        return None
+    return Process(pid, int(fields[19]), int(fields[3]), int(fields[1]), state, command)
+
+
+def all_pids() -> Iterator[int]:
+    """The PIDs of all processes that can be seen."""
+    return (int(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def in_sessions(sessions: Collection[int]) -> tuple[Process, ...]:
+    """All processes of these sessions, zombies left out."""
+    # getsid is one system call, a /proc file three; a machine may have hundreds of other processes.
+    found = []
+    for pid in all_pids():
+        try:
+            if os.getsid(pid) in sessions:
+                process = read(pid)
+                if process is not None:
+                    found.append(process)
+        except (ProcessLookupError, PermissionError):
+            continue
+    return tuple(found)
+
+
+def marked(mark: str) -> tuple[Process, ...]:
+    """All processes that carry the mark of a run in their environment, this one left out."""
+    wanted = f"{MARK}={mark}".encode()
+    found = []
+    for pid in all_pids():
+        if pid == os.getpid():
+            continue
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as file:
+                if wanted not in file.read().split(b"\0"):
+                    continue
+        except OSError:
+            continue
+        process = read(pid)
+        if process is not None:
+            found.append(process)
+    return tuple(found)
+
+
+def send(identity: Identity, number: int) -> bool:
+    """Sends a signal to that very process.
+
+    Returns:
+        False if the process is gone, or its PID belongs to another one now.
+    """
+    boot, pid, started = identity.parts
+    try:
+        handle = os.pidfd_open(int(pid))
+    except (ProcessLookupError, OSError):
+        return False
+    try:
+        # The handle holds the process: if the start time is right now, it cannot become another one any more.
+        process = read(int(pid))
+        if process is None or str(process.started) != started or boot != boot_id():
+            return False
+        signal.pidfd_send_signal(handle, number)
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(handle)
+    return True
+
+
+def alive(identity: Identity) -> bool:
+    """Whether that very process still runs."""
+    process = read(int(identity.parts[1]))
+    return process is not None and process.identity == identity
+
+
+def end_marked(mark: str, *, timeout: float = 8.0) -> tuple[Process, ...]:
+    """Kills all processes of a run, again until none is left; returns those that are left after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while True:
+        left = marked(mark)
+        if not left or time.monotonic() > deadline:
+            return left
+        for process in left:
+            with contextlib.suppress(PermissionError):
+                send(process.identity, signal.SIGKILL)
+        time.sleep(0.02)

@@ -1,0 +1,163 @@
+"""Brings a local cluster up, phase by phase, with a line of progress for each."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.cluster import serve_config
+from pytest_serve_chaos.cluster.base import ClusterSpec, Progress
+from pytest_serve_chaos.cluster.local import preflight
+from pytest_serve_chaos.cluster.local.cluster import LocalCluster
+from pytest_serve_chaos.cluster.local.layout import Layout
+from pytest_serve_chaos.cluster.local.link import SupervisorLink
+from pytest_serve_chaos.cluster.local.plan import Plan
+from pytest_serve_chaos.cluster.profiles import timing
+from pytest_serve_chaos.errors import ClusterStartError, ObservationError, WaitTimeout
+from pytest_serve_chaos.model import ClusterDescription, Json
+
+_NODES_TIMEOUT = 90.0
+_APP_TIMEOUT = 180.0
+
+
+@dataclass(frozen=True, slots=True)
+class LocalSettings:
+    """What the local backend can be told beside the spec.
+
+    Attributes:
+        redis_server: Path of `redis-server`; None: it is looked for.
+        logs: The directory for the supervisor's own log.
+        namespace: Under which the GCS keeps its keys in Redis; None: one of this run's own.
+        restart_delay: Seconds until a node that died is started again; None: what the profile says.
+    """
+
+    redis_server: Path | None = None
+    logs: Path = Path(".serve-chaos")
+    namespace: str | None = None
+    restart_delay: float | None = None
+
+
+def start_local_cluster(spec: ClusterSpec, settings: LocalSettings, progress: Progress) -> LocalCluster:
+    """Starts Redis, a head and workers, and waits until the app answers from all of them.
+
+    Raises:
+        MissingDependency: Something that is needed is not here; nothing was started.
+        ClusterStartError: A phase did not end in time; nothing is left.
+    """
+    config = serve_config.serve_config(spec)
+    redis = preflight.check(
+        workers=spec.workers, redis_server=settings.redis_server, wants_redis=spec.gcs == "redis"
+    )
+    plan = _plan(spec, settings, config, redis)
+    link = SupervisorLink(plan, settings.logs / "supervisor.log", progress)
+    try:
+        layout = Layout(link.wait_for_slot(20.0))
+        cluster = LocalCluster(spec, plan, layout, link, _description(spec, plan, layout))
+        _wait_until_up(cluster, progress)
+    except BaseException:
+        link.close()
+        raise
+    return cluster
+
+
+def _plan(spec: ClusterSpec, settings: LocalSettings, config: dict[str, Json], redis: Path | None) -> Plan:
+    periods = timing(spec.profile)
+    run = uuid.uuid4().hex[:12]
+    restart_delay = periods.restart_delay if settings.restart_delay is None else settings.restart_delay
+    return Plan(
+        run=run,
+        # Short: the paths of Ray's sockets lie below it, and a socket's path has at most 107 bytes.
+        directory=str(Path(tempfile.gettempdir()) / f"serve-chaos-{run[:8]}"),
+        workers=spec.workers,
+        redis_server=str(redis) if redis else None,
+        namespace=settings.namespace or f"serve-chaos-{run}",
+        secret=secrets.token_hex(16),
+        serve_config=config,
+        restart_delay=restart_delay,
+        termination_grace=periods.termination_grace,
+        head_env={**periods.head_env, **dict(spec.env)},
+        worker_env={**periods.worker_env, **dict(spec.env)},
+    )
+
+
+def _description(spec: ClusterSpec, plan: Plan, layout: Layout) -> ClusterDescription:
+    return ClusterDescription(
+        backend="local",
+        ray_version=preflight.ray_version(),
+        workers=spec.workers,
+        gcs=spec.gcs,
+        app=spec.app,
+        profile=spec.profile,
+        replicas=0,
+        url=f"http://{layout.serve_host}:{layout.serve_port}",
+        details={"run": plan.run, "redis": plan.redis_server},
+    )
+
+
+def _wait_until_up(cluster: LocalCluster, progress: Progress) -> None:
+    begun = clock.now()
+
+    def done(what: str) -> None:
+        progress(f"{clock.now() - begun:5.1f} s  {what}")
+
+    phases = [(f"{node.name} up", node.name) for node in cluster.nodes()]
+    if cluster.plan.redis_server is not None:
+        phases.insert(0, ("Redis up", "redis"))
+    try:
+        for text, name in phases:
+            clock.wait_until(text, lambda name=name: _unit_up(cluster, name), timeout=_NODES_TIMEOUT, interval=0.05)  # type: ignore[misc]
+            done(f"{name} started")
+        clock.wait_until("all nodes to join", lambda: _joined(cluster), timeout=_NODES_TIMEOUT, interval=0.3)
+        done(f"{cluster.plan.workers + 1} nodes joined")
+        replicas = clock.wait_until("the app to run", lambda: _app_runs(cluster), timeout=_APP_TIMEOUT, interval=0.3)
+    except WaitTimeout as error:
+        raise ClusterStartError(
+            f"the local cluster did not come up: {error}",
+            looked_at=cluster.log_excerpt(begun, pattern=r"ERROR|Error|error", lines=15),
+            mend=["the last log lines above say why, as a rule", "two cores and 3 GiB of free memory are enough"],
+        ) from error
+    cluster.describe(replicas=replicas)
+    done(f"app runs, {replicas} replicas")
+
+
+def _unit_up(cluster: LocalCluster, name: str) -> bool | NotYet:
+    cluster.link.check_alive()
+    unit = cluster.link.units().get(name)
+    if unit is None or unit.state != "up":
+        return NotYet(f"{name} is {unit.state if unit else 'not started'}")
+    return True
+
+
+def _joined(cluster: LocalCluster) -> bool | NotYet:
+    cluster.link.check_alive()
+    try:
+        alive = sum(node.state == "ALIVE" for node in cluster.dashboard.nodes())
+    except ObservationError as error:
+        return NotYet(str(error))
+    wanted = cluster.plan.workers + 1
+    return True if alive == wanted else NotYet(f"{alive} of {wanted} nodes are ALIVE")
+
+
+def _app_runs(cluster: LocalCluster) -> int | NotYet:
+    """The number of replicas, once all that the config wants are there and each node with replicas has a proxy."""
+    cluster.link.check_alive()
+    try:
+        status = cluster.dashboard.serve()
+    except ObservationError as error:
+        return NotYet(str(error))
+    failed = [f"{app}: {status.messages[app][-600:]}" for app, state in status.apps.items() if state == "DEPLOY_FAILED"]
+    if failed:
+        raise ClusterStartError("the app cannot be deployed", looked_at=failed, mend=["mend the app or its config"])
+    running = [replica for replica in status.replicas if replica.state == "RUNNING"]
+    wanted = sum(status.targets.values())
+    nodes = {replica.node_id for replica in running}
+    proxies = sum(state == "HEALTHY" for state in status.proxies.values())
+    apps = dict(status.apps)
+    if apps and all(state == "RUNNING" for state in apps.values()) and len(running) == wanted and proxies > len(nodes):
+        return wanted
+    return NotYet(f"apps {apps}, {len(running)} of {wanted} replicas RUNNING, {proxies} proxies HEALTHY")

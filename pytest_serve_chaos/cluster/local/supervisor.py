@@ -1,0 +1,246 @@
+"""Owns Redis and the Ray nodes of one run.
+
+The plan (first line) and commands come on standard input and events go to standard output, as JSON lines; when standard
+input closes, everything that it owns ends. It plays the two parts of the kubelet (a node that dies is started again) and of KubeRay (`operator`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import cast
+
+from pytest_serve_chaos.cluster.local import janitor, layout, processes
+from pytest_serve_chaos.cluster.local.commands import node_command, redis_command
+from pytest_serve_chaos.cluster.local.operator import Operator
+from pytest_serve_chaos.cluster.local.plan import HEAD_INDEX, Plan
+from pytest_serve_chaos.cluster.local.processes import Process
+from pytest_serve_chaos.cluster.local.unit import Unit
+from pytest_serve_chaos.cluster.rest import Dashboard
+from pytest_serve_chaos.errors import ServeChaosError
+from pytest_serve_chaos.model import Json
+
+_PR_SET_CHILD_SUBREAPER = 36
+_TICK_QUIET = 0.1
+_TICK_ENDING = 0.01
+_BETWEEN_STARTS = 1.0
+"""Seconds between the starts of two nodes: on two cores, nodes that start together time out against each other."""
+
+
+class Supervisor:
+    """The run's processes, and the loop that keeps them."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.claim = layout.claim(plan.workers + 1)
+        self.layout = self.claim.layout
+        self._output = threading.Lock()
+        self._last_start = 0.0
+        self.units = {unit.name: unit for unit in self._make_units()}
+        self.operator = Operator(
+            Dashboard(
+                f"http://{self.layout.address(HEAD_INDEX)}:{self.layout.dashboard_port}",
+                {"Authorization": f"Bearer {plan.secret}"},
+            ),
+            self._with_address(plan.serve_config),
+            lambda text: self.tell(event="operator", text=text),
+        )
+
+    def run(self) -> None:
+        """Starts all, and serves commands until standard input closes."""
+        self.tell(event="ready", slot=self.layout.slot)
+        self.operator.start()
+        selector = selectors.DefaultSelector()
+        os.set_blocking(sys.stdin.fileno(), False)
+        selector.register(sys.stdin, selectors.EVENT_READ)
+        buffer = b""
+        while True:
+            ending = any(unit.state == "ending" for unit in self.units.values())
+            if selector.select(_TICK_ENDING if ending else _TICK_QUIET):
+                chunk = os.read(sys.stdin.fileno(), 65536)
+                if not chunk:
+                    return
+                *lines, buffer = (buffer + chunk).split(b"\n")
+                for line in lines:
+                    self._command(json.loads(line))
+            self._reap()
+            self._advance()
+
+    def close(self) -> None:
+        """Ends everything."""
+        self.operator.stop()
+        for unit in self.units.values():
+            for process in unit.members():
+                processes.send(process.identity, signal.SIGKILL)
+
+    def tell(self, **record: object) -> None:
+        """Writes one line for the pytest process; if that is gone, nobody needs it."""
+        line = json.dumps({**record, "at": time.monotonic()}) + "\n"
+        with self._output, contextlib.suppress(BrokenPipeError, ValueError):
+            sys.stdout.write(line)
+            sys.stdout.flush()
+
+    # -- the loop -----------------------------------------------------------------------------------------------
+
+    def _reap(self) -> None:
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                pid, _ = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    return
+                for unit in self.units.values():
+                    if unit.leader == pid:
+                        unit.leader_died()
+
+    def _advance(self) -> None:
+        for unit in self.units.values():
+            before = unit.state
+            unit.advance(time.monotonic())
+            if unit.state != before:
+                if unit.state == "up":
+                    self._last_start = time.monotonic()
+                self._tell_unit(unit)
+
+    def _tell_unit(self, unit: Unit) -> None:
+        leader = processes.read(unit.leader) if unit.state != "down" else None
+        identity = str(leader.identity) if leader else None
+        self.tell(event="unit", name=unit.name, state=unit.state, session=unit.leader, identity=identity)
+
+    # -- commands -----------------------------------------------------------------------------------------------
+
+    def _command(self, command: dict[str, Json]) -> None:
+        number = command.pop("id")
+        verbs: dict[str, Callable[..., None]] = {
+            "end": self._end,
+            "restore": self._restore,
+            "freeze": self._freeze,
+            "thaw": self._thaw,
+            "config": self._config,
+        }
+        try:
+            verbs[str(command.pop("do"))](number, **command)
+        except Exception as error:
+            self.tell(reply=number, error=f"{type(error).__name__}: {error}")
+
+    def _end(self, number: int, name: str, how: str, hold: bool) -> None:
+        unit = self.units[name]
+        asked = time.monotonic()
+
+        def ended(killed: dict[int, Process]) -> None:
+            victims = [{**asdict(p), "identity": str(p.identity)} for p in killed.values()]
+            self.tell(reply=number, asked=asked, killed=victims)
+
+        if unit.state == "down":
+            unit.hold = hold
+            if hold:
+                unit.start_at = float("inf")
+            self.tell(reply=number, asked=asked, killed=[])
+            return
+        unit.ended = ended
+        unit.end("stop" if how == "stop" else "kill", hold=hold, grace=self.plan.termination_grace)
+        self._tell_unit(unit)
+
+    def _restore(self, number: int, name: str) -> None:
+        self.units[name].release(time.monotonic())
+        self.tell(reply=number)
+
+    def _freeze(self, number: int, name: str) -> None:
+        stopped = self.units[name].freeze()
+        states = [{"identity": str(p.identity), "state": p.state, "command": p.command} for p in stopped]
+        self.tell(reply=number, processes=states)
+
+    def _thaw(self, number: int, name: str) -> None:
+        self.units[name].thaw()
+        self.tell(reply=number)
+
+    def _config(self, number: int, config: dict[str, Json]) -> None:
+        self.operator.replace(self._with_address(config))
+        self.tell(reply=number)
+
+    # -- what there is ------------------------------------------------------------------------------------------
+
+    def _make_units(self) -> list[Unit]:
+        delay = self.plan.restart_delay
+        units = []
+        if self.plan.redis_server is not None:
+            units.append(Unit(redis_command(self.plan, self.layout), delay, lambda: True))
+        for index in range(self.plan.workers + 1):
+            ready = self._head_may_start if index == HEAD_INDEX else self._worker_may_start
+            units.append(Unit(node_command(self.plan, self.layout, index), delay, ready))
+        return units
+
+    def _head_may_start(self) -> bool:
+        if self.plan.redis_server is not None and not _listens(self.layout.serve_host, self.layout.redis_port):
+            return False
+        # `ray start` refuses a second head beside the first one's note of its address.
+        (Path(self.plan.directory) / "ray" / "ray_current_cluster").unlink(missing_ok=True)
+        return True
+
+    def _worker_may_start(self) -> bool:
+        if time.monotonic() - self._last_start < _BETWEEN_STARTS:
+            return False
+        return _listens(self.layout.address(HEAD_INDEX), self.layout.gcs_port)
+
+    def _with_address(self, config: dict[str, Json]) -> dict[str, Json]:
+        options = cast("dict[str, Json]", config.get("http_options") or {})
+        address: dict[str, Json] = {"host": self.layout.serve_host, "port": self.layout.serve_port}
+        return {**config, "http_options": {**options, **address}}
+
+
+def _listens(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(0.2)
+        return probe.connect_ex((host, port)) == 0
+
+
+def _start_janitor(plan: Plan, lock: int) -> int:
+    """Starts the process that cleans up after this one; returns the pipe whose end it waits for."""
+    reading, writing = os.pipe()
+    subprocess.Popen(
+        [sys.executable, "-m", janitor.__name__, plan.run, plan.directory],
+        stdin=reading,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        pass_fds=(lock,),  # the ports stay ours until all is clean
+        start_new_session=True,
+        env={k: v for k, v in os.environ.items() if k != processes.MARK},
+    )
+    os.close(reading)
+    return writing
+
+
+def main() -> None:
+    """Runs the supervisor until standard input closes."""
+    plan = Plan.parse(sys.stdin.readline())
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        sys.exit("prctl(PR_SET_CHILD_SUBREAPER) failed")
+    try:
+        supervisor = Supervisor(plan)
+    except ServeChaosError as error:
+        print(json.dumps({"event": "refused", "text": str(error)}), flush=True)
+        return
+    _start_janitor(plan, supervisor.claim.lock)  # first, so that nothing is ever there that nobody cleans up
+    (Path(plan.directory) / "flags").mkdir(mode=0o700, parents=True)
+    try:
+        supervisor.run()
+    finally:
+        supervisor.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""The parts of a Serve cluster in the process table: it needs no head, no GCS and no controller to answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from pytest_serve_chaos.cluster.local import processes
+from pytest_serve_chaos.cluster.local.processes import Process
+from pytest_serve_chaos.model import HEAD, Component, Role
+
+# Ray's actors set their title to `ray::Class`, with `.method` behind it while a method runs.
+_REPLICA = re.compile(r"ray::ServeReplica:([^:]+):([^. ]+)")
+_PREFIXES: tuple[tuple[str, Role], ...] = (("ray::ServeController", "controller"), ("ray::ProxyActor", "proxy"))
+
+
+def components(sessions: Mapping[int, str]) -> tuple[Component, ...]:
+    """What lives in the sessions of the nodes and of Redis.
+
+    Args:
+        sessions: Session id -> name of the node, or ``redis``.
+    """
+    found = []
+    for process in processes.in_sessions(sessions.keys()):
+        component = _component(process, sessions[process.session])
+        if component is not None:
+            found.append(component)
+    return tuple(found)
+
+
+def _component(process: Process, node: str) -> Component | None:
+    if process.pid == process.session:
+        role: Role = "redis" if node == "redis" else "head" if node == HEAD else "worker"
+        return Component(role, node, process.identity, process.pid, state=_state(process))
+    replica = _REPLICA.match(process.command)
+    if replica:
+        deployment = f"{replica[1]}#{replica[2]}"
+        return Component("replica", node, process.identity, process.pid, deployment=deployment, state=_state(process))
+    role_or_none = _role(process.command)
+    if role_or_none is None:
+        return None
+    return Component(role_or_none, node, process.identity, process.pid, state=_state(process))
+
+
+def _role(command: str) -> Role | None:
+    for prefix, role in _PREFIXES:
+        if command.startswith(prefix):
+            return role
+    program = command.partition(" ")[0].rpartition("/")[2]
+    if program == "gcs_server":
+        return "gcs"
+    return "raylet" if program == "raylet" else None
+
+
+def _state(process: Process) -> str:
+    return "frozen" if process.state == "T" else "running"

@@ -1,0 +1,132 @@
+"""One thing that the supervisor keeps running, Redis or a Ray node: a session, its end and its next start."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pytest_serve_chaos.cluster.local import child, processes
+from pytest_serve_chaos.cluster.local.commands import Command
+from pytest_serve_chaos.cluster.local.processes import Process
+
+State = Literal["down", "up", "ending"]
+
+
+@dataclass
+class Unit:
+    """A session and what should become of it.
+
+    Attributes:
+        ready_to_start: Whether that on which it depends is there (Redis for the head, the GCS for a worker).
+        start_at: When it may be started (monotonic seconds); infinity while it is held down.
+        force_at: When its processes get SIGKILL, while it is ending.
+        ended: Called once when nothing of it is left, with what was killed.
+    """
+
+    command: Command
+    restart_delay: float
+    ready_to_start: Callable[[], bool]
+    start_at: float = 0.0
+    state: State = "down"
+    leader: int = 0
+    frozen: bool = False
+    force_at: float = 0.0
+    hold: bool = False
+    seen: dict[int, Process] = field(default_factory=dict)
+    ended: Callable[[dict[int, Process]], None] | None = None
+
+    @property
+    def name(self) -> str:
+        """``redis``, ``head``, ``worker-1``, ..."""
+        return self.command.name
+
+    def start(self) -> None:
+        """Starts it in a session of its own."""
+        interpreter = sys.executable
+        arguments = (interpreter, "-I", "-S", str(Path(child.__file__)), str(os.getpid()), *self.command.arguments)
+        log = os.open(self.command.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self.leader = os.posix_spawn(
+                interpreter,
+                arguments,
+                self.command.environment,
+                file_actions=[(os.POSIX_SPAWN_DUP2, nothing, 0), *((os.POSIX_SPAWN_DUP2, log, n) for n in (1, 2))],
+                setsid=True,
+                setsigdef=[signal.SIGPIPE, signal.SIGINT, signal.SIGTERM],
+            )
+        finally:
+            os.close(log)
+            os.close(nothing)
+        self.state, self.frozen, self.seen = "up", False, {}
+
+    def members(self) -> tuple[Process, ...]:
+        """The processes of its session."""
+        return processes.in_sessions({self.leader}) if self.leader else ()
+
+    def end(self, how: Literal["kill", "stop"], *, hold: bool, grace: float) -> None:
+        """Begins its end: SIGKILL for all, or SIGTERM for the first process and SIGKILL for all after `grace` seconds."""
+        self.hold = hold
+        self.force_at = 0.0
+        if how == "stop" and self.state == "up":
+            leader = processes.read(self.leader)
+            if leader is not None:
+                processes.send(leader.identity, signal.SIGTERM)
+                self.force_at = time.monotonic() + grace
+        self.state = "ending"
+
+    def leader_died(self) -> None:
+        """`ray start --block` or Redis is gone: like a container, the rest goes with it."""
+        if self.state == "up":
+            self.hold, self.force_at, self.state = False, 0.0, "ending"
+
+    def advance(self, now: float) -> None:
+        """Does what is due: kills what is left of an ending session, or starts what is down and may start."""
+        if self.state == "ending":
+            self._advance_end(now)
+        elif self.state == "down" and now >= self.start_at and self.ready_to_start():
+            self.start()
+
+    def freeze(self) -> tuple[Process, ...]:
+        """Stops all its processes, again until each of them is stopped; returns them."""
+        self.frozen = True
+        for _ in range(200):
+            running = [p for p in self.members() if p.state != "T"]
+            if not running:
+                break
+            for process in running:
+                processes.send(process.identity, signal.SIGSTOP)
+            time.sleep(0.005)
+        return self.members()
+
+    def thaw(self) -> None:
+        """Lets all its processes go on."""
+        self.frozen = False
+        for process in self.members():
+            processes.send(process.identity, signal.SIGCONT)
+
+    def release(self, now: float) -> None:
+        """Ends a hold."""
+        self.hold = False
+        if self.state == "down":
+            self.start_at = now
+
+    def _advance_end(self, now: float) -> None:
+        left = self.members()
+        self.seen |= {process.pid: process for process in left}
+        if left:
+            if now >= self.force_at:
+                for process in left:
+                    processes.send(process.identity, signal.SIGKILL)
+            return
+        self.state, self.leader = "down", 0
+        self.start_at = float("inf") if self.hold else now + self.restart_delay
+        ended, self.ended = self.ended, None
+        if ended is not None:
+            ended(self.seen)

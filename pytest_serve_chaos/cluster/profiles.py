@@ -1,0 +1,79 @@
+"""The two sets of periods and delays that a cluster can run with: `guide` as Ray and its guide have them, `fast` shorter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pytest_serve_chaos.cluster.base import Profile
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """The periods of one profile, in seconds.
+
+    Attributes:
+        start_delay: What a replica of the guide's app sleeps when it starts.
+        health_check_period: Between two health checks of a replica.
+        health_check_timeout: Until a health check of a replica counts as failed.
+        graceful_shutdown_timeout: What a replica may take to stop.
+        restart_delay: Until a node that died is started again (a new pod is scheduled and its images are there).
+        termination_grace: Between SIGTERM and SIGKILL for a node that is stopped gracefully.
+        head_env: Environment of the head.
+        worker_env: Environment of the workers.
+    """
+
+    start_delay: float
+    health_check_period: float
+    health_check_timeout: float
+    graceful_shutdown_timeout: float
+    restart_delay: float
+    termination_grace: float
+    head_env: Mapping[str, str] = field(default_factory=dict)
+    worker_env: Mapping[str, str] = field(default_factory=dict)
+
+
+def timing(profile: Profile) -> Timing:
+    """The periods of a profile."""
+    return _guide() if profile == "guide" else _fast()
+
+
+def _guide() -> Timing:
+    # Health checks: DEFAULT_HEALTH_CHECK_PERIOD_S and _TIMEOUT_S of ray/serve/_private/constants.py; 20 s to stop:
+    # DEFAULT_GRACEFUL_SHUTDOWN_TIMEOUT_S; start delay: the guide's sleepy_pid.py. 600 s: KubeRay sets it on workers.
+    return Timing(
+        start_delay=10.0,
+        health_check_period=10.0,
+        health_check_timeout=30.0,
+        graceful_shutdown_timeout=20.0,
+        restart_delay=5.0,
+        termination_grace=30.0,
+        worker_env={"RAY_gcs_rpc_server_reconnect_timeout_s": "600"},
+    )
+
+
+def _fast() -> Timing:
+    shared = {
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
+        "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "3",
+        "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "5",
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "10",
+        # ray_config_def.h: the GCS asks each raylet every 3 s and takes 5 failures for a death.
+        "RAY_health_check_initial_delay_ms": "2000",
+        "RAY_health_check_period_ms": "1000",
+        "RAY_health_check_timeout_ms": "5000",
+        "RAY_health_check_failure_threshold": "3",
+        # An idle Python worker per CPU is started ahead of need; on two cores that only delays the replicas.
+        "RAY_enable_worker_prestart": "0",
+        "RAY_prestart_worker_first_driver": "0",
+    }
+    return Timing(
+        start_delay=1.0,
+        health_check_period=1.0,
+        health_check_timeout=3.0,
+        graceful_shutdown_timeout=2.0,
+        restart_delay=2.0,
+        termination_grace=15.0,
+        head_env=shared,
+        worker_env={**shared, "RAY_gcs_rpc_server_reconnect_timeout_s": "600"},
+    )

@@ -1,0 +1,253 @@
+"""Ray's state API and Serve's REST, as the head's dashboard serves them."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias, cast
+
+import httpx
+
+from pytest_serve_chaos.errors import CommandFailed, ObservationError
+from pytest_serve_chaos.model import Json
+
+_Rows: TypeAlias = "list[dict[str, Json]]"
+
+ACTOR_COMING_STATES = ("DEPENDENCIES_UNREADY", "PENDING_CREATION", "ALIVE", "RESTARTING")
+"""The states of an actor that is there or on its way; the only other one is DEAD."""
+
+_LIMIT = 10_000
+"""The most rows that the state API gives; its list is sorted by actor id, so a smaller limit cuts at random."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActorRow:
+    """An actor, as the GCS knows it."""
+
+    actor_id: str
+    class_name: str
+    name: str
+    state: str
+    node_id: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRow:
+    """A Ray node, as the GCS knows it."""
+
+    node_id: str
+    address: str
+    state: str
+    is_head: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaRow:
+    """A replica, as the Serve controller knows it; the controller may be 11 s behind (Ray 2.60)."""
+
+    replica_id: str
+    app: str
+    deployment: str
+    state: str
+    actor_id: str | None
+    node_id: str | None
+    pid: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ServeStatus:
+    """What Serve's REST says: never evidence of recovery, but of what Serve wants.
+
+    Attributes:
+        apps: App -> its status (``RUNNING``, ...).
+        targets: ``app#Deployment`` -> number of replicas wanted.
+        deployments: ``app#Deployment`` -> its status (``HEALTHY``, ...).
+        messages: App -> what Serve says about it.
+        replicas: All replicas.
+        proxies: Node id -> status of its proxy (``HEALTHY``, ``DRAINING``, ...).
+        controller: The controller's actor id, None if there is none or it does not answer.
+    """
+
+    apps: Mapping[str, str]
+    targets: Mapping[str, int]
+    deployments: Mapping[str, str]
+    messages: Mapping[str, str]
+    replicas: tuple[ReplicaRow, ...]
+    proxies: Mapping[str, str]
+    controller: str | None
+
+
+class Dashboard:
+    """The dashboard of one head.
+
+    Args:
+        url: Its address, ``http://host:port``.
+        headers: Sent with each request (authorization).
+        timeout: Seconds for one request; Serve's REST hangs while the controller is frozen.
+        verify: False, or the SSL context for https.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        timeout: float = 2.0,
+        verify: ssl.SSLContext | bool = False,
+    ) -> None:
+        self.url = url.rstrip("/")
+        # A fresh connection a request: a kept one to a head that was killed would fail the first request to its
+        # successor. One pool with `max_keepalive_connections=0` does that.
+        self._client = httpx.Client(
+            base_url=self.url,
+            headers=dict(headers or {}),
+            timeout=timeout,
+            verify=verify,
+            trust_env=False,
+            limits=httpx.Limits(max_keepalive_connections=0),
+        )
+
+    def close(self) -> None:
+        """Closes all connections."""
+        self._client.close()
+
+    def actors(self, *, class_name: str | None = None) -> tuple[ActorRow, ...]:
+        """All actors that are not DEAD.
+
+        The list answers at once also while the controller is dead or frozen, for it comes from the GCS.
+
+        Raises:
+            ObservationError: The dashboard gave no usable answer.
+        """
+        filters = [("state", "!=", "DEAD")]
+        if class_name is not None:
+            filters.append(("class_name", "=", class_name))
+        rows = self._state("actors", filters)
+        return tuple(
+            ActorRow(
+                _text(row, "actor_id"),
+                _text(row, "class_name"),
+                _text(row, "name"),
+                _text(row, "state"),
+                _text(row, "node_id"),
+                _number(row, "pid"),
+            )
+            for row in rows
+        )
+
+    def nodes(self) -> tuple[NodeRow, ...]:
+        """All nodes, the DEAD ones too.
+
+        Raises:
+            ObservationError: The dashboard gave no usable answer.
+        """
+        rows = self._state("nodes", [])
+        return tuple(
+            NodeRow(
+                _text(row, "node_id"), _text(row, "node_ip"), _text(row, "state"), bool(row.get("is_head_node"))
+            )
+            for row in rows
+        )
+
+    def serve(self) -> ServeStatus:
+        """What Serve says about itself.
+
+        Raises:
+            ObservationError: The dashboard gave no usable answer.
+        """
+        data = self._get("/api/serve/applications/", {})
+        apps = cast("dict[str, dict[str, Json]]", data.get("applications") or {})
+        proxies = cast("dict[str, dict[str, Json]]", data.get("proxies") or {})
+        controller = cast("dict[str, Json]", data.get("controller_info") or {})
+        return ServeStatus(
+            apps={app: _text(details, "status") for app, details in apps.items()},
+            targets={name: _number(d, "target_num_replicas") for name, d in _deployments(apps)},
+            deployments={name: _text(d, "status") for name, d in _deployments(apps)},
+            messages={app: _text(details, "message") for app, details in apps.items()},
+            replicas=tuple(_replicas(apps)),
+            proxies={node: _text(details, "status") for node, details in proxies.items()},
+            controller=_text(controller, "actor_id") or None,
+        )
+
+    def put_serve(self, config: Mapping[str, Json], *, timeout: float = 20.0) -> None:
+        """Makes Serve run that config, as `serve deploy` does; starts Serve where it is not running.
+
+        Raises:
+            CommandFailed: It was refused, or there was nobody to ask.
+        """
+        try:
+            answer = self._client.put("/api/serve/applications/", json=dict(config), timeout=timeout)
+        except httpx.HTTPError as error:
+            raise CommandFailed(
+                f"the Serve config was not taken: {type(error).__name__} {error}", looked_at=[f"PUT {self.url}"]
+            ) from error
+        if answer.status_code != 200:
+            raise CommandFailed(
+                f"the Serve config was refused with status {answer.status_code}",
+                looked_at=[f"PUT {self.url}/api/serve/applications/", answer.text[-600:]],
+            )
+
+    def ray_version(self) -> str:
+        """Ray's version.
+
+        Raises:
+            ObservationError: The dashboard gave no usable answer.
+        """
+        return _text(self._get("/api/version", {}), "ray_version")
+
+    def _state(self, resource: str, filters: list[tuple[str, str, str]]) -> _Rows:
+        params: dict[str, str | int | list[str]] = {"limit": _LIMIT, "detail": "false"}
+        if filters:
+            params |= {
+                "filter_keys": [key for key, _, _ in filters],
+                "filter_predicates": [predicate for _, predicate, _ in filters],
+                "filter_values": [value for _, _, value in filters],
+            }
+        data = self._get(f"/api/v0/{resource}", params)
+        try:
+            return cast("_Rows", data["data"]["result"]["result"])  # type: ignore[index, call-overload]
+        except (KeyError, TypeError):
+            raise ObservationError(f"{resource}: no result in the answer: {str(data)[:200]}") from None
+
+    def _get(self, path: str, params: Mapping[str, str | int | list[str]]) -> dict[str, Json]:
+        try:
+            answer = self._client.get(path, params=dict(params))
+            if answer.status_code == 200:
+                return cast("dict[str, Json]", answer.json())
+        except (httpx.HTTPError, ValueError) as error:
+            raise ObservationError(f"GET {self.url}{path}: {type(error).__name__} {error}") from error
+        raise ObservationError(f"GET {self.url}{path}: status {answer.status_code}: {answer.text[:200]}")
+
+
+def _deployments(apps: Mapping[str, dict[str, Json]]) -> Iterable[tuple[str, dict[str, Json]]]:
+    for app, details in apps.items():
+        deployments = cast("dict[str, dict[str, Json]]", details.get("deployments") or {})
+        for deployment, data in deployments.items():
+            yield f"{app}#{deployment}", data
+
+
+def _replicas(apps: Mapping[str, dict[str, Json]]) -> Iterable[ReplicaRow]:
+    for name, data in _deployments(apps):
+        app, _, deployment = name.partition("#")
+        for replica in cast("list[dict[str, Json]]", data.get("replicas") or []):
+            yield ReplicaRow(
+                replica_id=_text(replica, "replica_id"),
+                app=app,
+                deployment=deployment,
+                state=_text(replica, "state"),
+                actor_id=_text(replica, "actor_id") or None,
+                node_id=_text(replica, "node_id") or None,
+                pid=_number(replica, "pid") or None,
+            )
+
+
+def _text(row: Mapping[str, Json], key: str) -> str:
+    value = row.get(key)
+    return "" if value is None else str(value)
+
+
+def _number(row: Mapping[str, Json], key: str) -> int:
+    value = row.get(key)
+    return int(value) if isinstance(value, int | float | str) and value != "" else 0

@@ -1,0 +1,127 @@
+"""The Serve config of a run: that of the guide's app, of the user's `module:app`, or the user's own file."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+from pytest_serve_chaos.cluster.base import ClusterSpec
+from pytest_serve_chaos.cluster.profiles import Timing, timing
+from pytest_serve_chaos.errors import SettingsError
+from pytest_serve_chaos.model import Json
+
+CANARY = "serve_chaos_canary"
+OWN_APPS = "pytest_serve_chaos.apps."
+
+_REPLICAS = 6
+_MOST_PER_NODE = 3
+
+
+def serve_config(spec: ClusterSpec) -> dict[str, Json]:
+    """The config that a cluster of that spec should run, without Serve's address.
+
+    Raises:
+        SettingsError: The app is neither ``module:app`` nor a Serve config file.
+    """
+    if spec.app.endswith((".yaml", ".yml")):
+        config = _from_file(Path(spec.app))
+    else:
+        config = {"applications": [_application(spec)]}
+    config.setdefault("proxy_location", "EveryNode")
+    return config
+
+
+def with_app(config: Mapping[str, Json], app: Mapping[str, Json]) -> dict[str, Json]:
+    """The config with one more app."""
+    return {**config, "applications": [*applications(config), dict(app)]}
+
+
+def with_deployment_options(config: Mapping[str, Json], deployment: str, options: Mapping[str, Json]) -> dict[str, Json]:
+    """The config in which a deployment (``app#Deployment``) has these options, as an edit of the config file gives."""
+    app_name, _, name = deployment.partition("#")
+    changed: list[Json] = []
+    for app in applications(config):
+        if app.get("name") != app_name:
+            changed.append(app)
+            continue
+        deployments = cast("list[dict[str, Json]]", app.get("deployments") or [])
+        found = next((d for d in deployments if d.get("name") == name), {"name": name})
+        others: list[Json] = [d for d in deployments if d.get("name") != name]
+        changed.append({**app, "deployments": [*others, {**found, **options}]})
+    return {**config, "applications": changed}
+
+
+def canary(number: int) -> dict[str, Json]:
+    """The canary app; each has a route of its own, so that an old one is not taken for it."""
+    return {
+        "name": f"{CANARY}_{number}",
+        "route_prefix": f"/{CANARY}_{number}",
+        "import_path": f"{OWN_APPS}canary:app",
+    }
+
+
+def applications(config: Mapping[str, Json]) -> list[dict[str, Json]]:
+    """The apps of a config."""
+    return cast("list[dict[str, Json]]", config.get("applications") or [])
+
+
+def first_route(config: Mapping[str, Json]) -> str:
+    """The route of the first app: that is where traffic goes unless the user says otherwise."""
+    return str(applications(config)[0].get("route_prefix") or "/")
+
+
+def _application(spec: ClusterSpec) -> dict[str, Json]:
+    module, colon, name = spec.app.partition(":")
+    if not colon or not module or not name:
+        raise SettingsError(
+            f"{spec.app!r} is not an app",
+            mend=["write module:app, as for `serve run`", "or the path of a Serve config file that ends in .yaml"],
+        )
+    if spec.app.startswith(OWN_APPS) and importlib.util.find_spec(module) is None:
+        raise SettingsError(f"there is no app {spec.app!r} in pytest_serve_chaos.apps")
+    application: dict[str, Json] = {
+        "name": module.rpartition(".")[2],
+        "route_prefix": "/",
+        "import_path": spec.app,
+    }
+    args = dict(spec.app_args)
+    if spec.app.startswith(OWN_APPS):
+        args = _own_arguments(args, timing(spec.profile))
+    if args:
+        application["args"] = args
+    return application
+
+
+def _own_arguments(given: dict[str, Json], periods: Timing) -> dict[str, Json]:
+    """What our own apps are built with: the guide's numbers, the profile's periods, and what the test wants otherwise."""
+    options: dict[str, Json] = {
+        "num_replicas": _REPLICAS,
+        "max_replicas_per_node": _MOST_PER_NODE,
+        # The guide's replicas want no CPU. A little of one keeps them off the head, which offers none.
+        "ray_actor_options": {"num_cpus": 0.1},
+        "health_check_period_s": periods.health_check_period,
+        "health_check_timeout_s": periods.health_check_timeout,
+        "graceful_shutdown_timeout_s": periods.graceful_shutdown_timeout,
+    }
+    wanted = {**options, **cast("dict[str, Json]", given.get("options") or {})}
+    wanted = {key: value for key, value in wanted.items() if value is not None}
+    if "autoscaling_config" in wanted:
+        wanted.pop("num_replicas", None)
+    return {"start_delay": periods.start_delay, **given, "options": wanted}
+
+
+def _from_file(path: Path) -> dict[str, Json]:
+    import yaml
+
+    try:
+        config = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise SettingsError(f"the Serve config file {path} cannot be read: {error}") from error
+    if not isinstance(config, dict) or not applications(config):
+        raise SettingsError(
+            f"{path} is not a Serve config: it has no applications",
+            mend=["write one with `serve build module:app -o config.yaml`"],
+        )
+    return cast("dict[str, Json]", config)
