@@ -95,9 +95,7 @@ class WaitTimeout(ServeChaosError):
     ) -> None:
         self.timeout = timeout
         self.last_seen = last_seen
-        super().__init__(
-            f"waited {timeout:g} s for {what}; last seen: {last_seen}", looked_at=looked_at, mend=mend
-        )
+        super().__init__(f"waited {timeout:g} s for {what}; last seen: {last_seen}", looked_at=looked_at, mend=mend)
 
 
 class FaultError(ServeChaosError):

@@ -75,7 +75,8 @@ class History:
         """Appends a request that has ended."""
         with self._lock:
             self._requests.append(request)
-            self._write({"type": "request", **self._relative(asdict(request), "scheduled", "sent", "finished")})
+            if self._file is not None:
+                self._write({"type": "request", **self._relative(asdict(request), "scheduled", "sent", "finished")})
 
     def add(
         self,
@@ -197,10 +198,10 @@ def topology_from_json(at: float, data: Mapping[str, Json]) -> Topology:
     components = []
     for record in data["components"]:  # type: ignore[union-attr]
         fields = dict(record)  # type: ignore[arg-type]
-        components.append(Component(**{**fields, "identity": Identity.parse(str(fields["identity"]))}))  # type: ignore[arg-type]
+        components.append(Component(**{**fields, "identity": Identity.parse(str(fields["identity"]))}))
     return Topology(
         at,
         tuple(components),
         tuple(str(source) for source in data.get("sources", [])),  # type: ignore[union-attr]
-        {str(k): int(v) for k, v in dict(data.get("pending", {})).items()},  # type: ignore[arg-type, call-overload]
+        {str(k): int(v) for k, v in dict(data.get("pending", {})).items()},  # type: ignore[arg-type]
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 Role: TypeAlias = Literal["head", "worker", "gcs", "raylet", "controller", "proxy", "replica", "redis"]
 ROLES: tuple[Role, ...] = ("head", "worker", "gcs", "raylet", "controller", "proxy", "replica", "redis")
@@ -219,6 +219,7 @@ class Expectations:
         replaced: Roles that must have new identities afterwards, as ``role`` or ``role@node``.
         kept: Roles that must keep their identities, as ``role`` or ``role@node`` (``replica@workers``).
         settled: Whether the aftershock must be passed.
+        send_lag_limit: Seconds; a generator later than that (99th percentile) makes the verdict inconclusive.
     """
 
     availability: float | None = 0.99
@@ -232,6 +233,7 @@ class Expectations:
     replaced: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
     settled: bool = True
+    send_lag_limit: float = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +265,7 @@ class Measurement:
     """The figures of one experiment, all computed from its history. Durations in seconds, from the moment of the fault.
 
     Attributes:
-        sent: Requests scheduled on fresh connections in the window.
+        sent: Requests on fresh connections that were scheduled in the window, or in flight when it began.
         lost: Those of them without a good answer.
         in_flight: Those lost that were in flight when the fault landed.
         lost_beyond_in_flight: All others lost between the fault and the end of the observation, window or not.

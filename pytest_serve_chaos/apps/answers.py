@@ -7,6 +7,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
+import ray
 from ray import serve
 from starlette.responses import Response
 
@@ -26,7 +27,7 @@ def who_am_i() -> dict[str, str]:
     context = serve.get_replica_context()
     return {
         REPLICA_HEADER: f"{context.app_name}#{context.deployment}#{context.replica_id.unique_id}",
-        NODE_HEADER: os.environ.get("RAY_NODE_ID", ""),
+        NODE_HEADER: ray.get_runtime_context().get_node_id(),
     }
 
 

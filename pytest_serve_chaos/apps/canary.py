@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from ray import serve
+from ray.serve import Deployment
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -16,4 +19,4 @@ class Canary:
         return Response("chirp")
 
 
-app = Canary.bind()
+app = cast("Deployment", Canary).bind()

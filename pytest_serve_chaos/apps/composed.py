@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from typing import cast
 
 from ray import serve
-from ray.serve import Application
+from ray.serve import Application, Deployment
 from ray.serve.handle import DeploymentHandle
 from starlette.requests import Request
 from starlette.responses import Response
@@ -40,4 +41,5 @@ def app(args: dict[str, object]) -> Application:
     """Builds the app; ``options`` are those of the parent, ``child_options`` those of the child."""
     parent = dict(args.get("options") or {})  # type: ignore[call-overload]
     child = {**parent, **dict(args.get("child_options") or {})}  # type: ignore[call-overload]
-    return Parent.options(**parent).bind(Child.options(**child).bind())  # type: ignore[no-any-return]
+    parents, children = cast("Deployment", Parent), cast("Deployment", Child)
+    return parents.options(**parent).bind(children.options(**child).bind())

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import time
+from typing import cast
 
 from ray import serve
-from ray.serve import Application
+from ray.serve import Application, Deployment
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -38,4 +39,4 @@ def app(args: dict[str, object]) -> Application:
     options = dict(args.get("options") or {})  # type: ignore[call-overload]
     start_delay = float(str(args.get("start_delay", 10.0)))
     work = float(str(args.get("work", 0.0)))
-    return SleepyPid.options(**options).bind(start_delay, work)  # type: ignore[no-any-return]
+    return cast("Deployment", SleepyPid).options(**options).bind(start_delay, work)

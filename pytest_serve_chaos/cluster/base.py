@@ -186,14 +186,23 @@ class FreezesNodes(Protocol):
 class KillsActors(Protocol):
     """Can do what `ray.kill` does."""
 
-    def kill_actor(self, actor_id: str, *, no_restart: bool) -> None:
-        """Kills an actor through the GCS; with `no_restart` the GCS does not restart it."""
+    def kill_actor(self, actor_id: str, *, no_restart: bool) -> float:
+        """Kills an actor through the GCS; with `no_restart` the GCS does not restart it.
+
+        Returns:
+            When it was killed, monotonic seconds.
+        """
         ...
 
 
 @runtime_checkable
 class HasRedis(Protocol):
     """Has a Redis under the GCS that is ours to break."""
+
+    @property
+    def redis_namespace(self) -> str:
+        """The namespace under which the GCS keeps its keys."""
+        ...
 
     def kill_redis(self, *, how: Literal["kill", "stop"], hold: bool) -> Sequence[Evidence]:
         """Takes Redis down and waits until it is gone."""

@@ -145,9 +145,7 @@ class Dashboard:
         """
         rows = self._state("nodes", [])
         return tuple(
-            NodeRow(
-                _text(row, "node_id"), _text(row, "node_ip"), _text(row, "state"), bool(row.get("is_head_node"))
-            )
+            NodeRow(_text(row, "node_id"), _text(row, "node_ip"), _text(row, "state"), bool(row.get("is_head_node")))
             for row in rows
         )
 

@@ -38,7 +38,9 @@ def with_app(config: Mapping[str, Json], app: Mapping[str, Json]) -> dict[str, J
     return {**config, "applications": [*applications(config), dict(app)]}
 
 
-def with_deployment_options(config: Mapping[str, Json], deployment: str, options: Mapping[str, Json]) -> dict[str, Json]:
+def with_deployment_options(
+    config: Mapping[str, Json], deployment: str, options: Mapping[str, Json]
+) -> dict[str, Json]:
     """The config in which a deployment (``app#Deployment``) has these options, as an edit of the config file gives."""
     app_name, _, name = deployment.partition("#")
     changed: list[Json] = []

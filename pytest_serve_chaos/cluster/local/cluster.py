@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import socket
@@ -123,7 +124,7 @@ class LocalCluster:
                     if owner != proxy.pid:
                         return NotYet("the connections went to other proxies")
                     return _get(connection, server, path)
-            except OSError as error:
+            except (OSError, http.client.HTTPException) as error:
                 return NotYet(f"{type(error).__name__}: {error}")
 
         try:
@@ -149,6 +150,11 @@ class LocalCluster:
     def restore_node(self, name: str) -> None:
         """The node may be started again now."""
         self.link.command("restore", name=name)
+
+    @property
+    def redis_namespace(self) -> str:
+        """The namespace of this run's GCS."""
+        return self.plan.namespace
 
     def kill_redis(self, *, how: Literal["kill", "stop"], hold: bool) -> Sequence[Evidence]:
         """Ends Redis."""
@@ -288,15 +294,8 @@ def _accepted_by(server: tuple[str, int], client: tuple[str, int], candidates: s
 
 
 def _get(connection: socket.socket, server: tuple[str, int], path: str) -> tuple[int, str]:
-    request = f"GET {path} HTTP/1.1\r\nHost: {server[0]}:{server[1]}\r\nConnection: close\r\n\r\n"
-    connection.sendall(request.encode())
-    chunks = []
-    while chunk := connection.recv(65536):
-        chunks.append(chunk)
-    head, _, body = b"".join(chunks).partition(b"\r\n\r\n")
-    status = head.split(b" ", 2)[1:2]
-    if not status:
-        raise ConnectionResetError("closed without an answer")
-    return int(status[0]), body.decode(errors="replace")
-
-
+    client = http.client.HTTPConnection(*server)
+    client.sock = connection
+    client.request("GET", path)
+    answer = client.getresponse()
+    return answer.status, answer.read().decode(errors="replace")

@@ -117,7 +117,8 @@ def _ray_environment(plan: Plan) -> dict[str, str]:
 def _base_environment(plan: Plan) -> dict[str, str]:
     # What the user's own shell says about some other Ray cluster must not reach this one.
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "SERVE_CHAOS_", "PYTEST_"))}
-    return {**inherited, processes.MARK: plan.run}
+    # What Ray's processes leave in the directory for temporary files goes with the run.
+    return {**inherited, processes.MARK: plan.run, "TMPDIR": str(Path(plan.directory) / "tmp")}
 
 
 def _python_path() -> str:

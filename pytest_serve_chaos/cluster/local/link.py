@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import IO, cast
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.cluster.local.plan import Plan
 from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.cluster.local.plan import Plan
 from pytest_serve_chaos.errors import ClusterError, ClusterStartError, CommandFailed
 from pytest_serve_chaos.model import Identity, Json
 

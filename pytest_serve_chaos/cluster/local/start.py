@@ -50,9 +50,7 @@ def start_local_cluster(spec: ClusterSpec, settings: LocalSettings, progress: Pr
         ClusterStartError: A phase did not end in time; nothing is left.
     """
     config = serve_config.serve_config(spec)
-    redis = preflight.check(
-        workers=spec.workers, redis_server=settings.redis_server, wants_redis=spec.gcs == "redis"
-    )
+    redis = preflight.check(workers=spec.workers, redis_server=settings.redis_server, wants_redis=spec.gcs == "redis")
     plan = _plan(spec, settings, config, redis)
     link = SupervisorLink(plan, settings.logs / "supervisor.log", progress)
     try:

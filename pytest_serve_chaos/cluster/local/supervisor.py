@@ -235,7 +235,8 @@ def main() -> None:
         print(json.dumps({"event": "refused", "text": str(error)}), flush=True)
         return
     _start_janitor(plan, supervisor.claim.lock)  # first, so that nothing is ever there that nobody cleans up
-    (Path(plan.directory) / "flags").mkdir(mode=0o700, parents=True)
+    for name in ("flags", "tmp"):
+        (Path(plan.directory) / name).mkdir(mode=0o700, parents=True)
     try:
         supervisor.run()
     finally:

@@ -6,6 +6,7 @@ It joins the cluster of RAY_ADDRESS as a driver, prints when it kills (monotonic
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 
@@ -14,7 +15,7 @@ import ray
 
 def main(name: str, mode: str) -> None:
     """Kills the actor of that name in Serve's namespace."""
-    ray.init(namespace="serve", logging_level="ERROR", log_to_driver=False)
+    ray.init(namespace="serve", logging_level=logging.ERROR, log_to_driver=False)
     actor = ray.get_actor(name, namespace="serve")
     asked = time.monotonic()
     ray.kill(actor, no_restart=mode == "no_restart")

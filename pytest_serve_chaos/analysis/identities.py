@@ -1,0 +1,161 @@
+"""Who was replaced by a fault and who was kept, by identity."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from pytest_serve_chaos.analysis.words import listing, number
+from pytest_serve_chaos.errors import SettingsError
+from pytest_serve_chaos.model import ROLES, Component, Identity, Role, Topology
+
+_PLURALS: dict[Role, str] = {
+    "head": "heads",
+    "worker": "workers",
+    "gcs": "gcs",
+    "raylet": "raylets",
+    "controller": "controllers",
+    "proxy": "proxies",
+    "replica": "replicas",
+    "redis": "redis",
+}
+
+VICTIMS = "victims"
+OTHERS = "others"
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """Some components of a topology. A head or a worker is the node itself.
+
+    Attributes:
+        role: What part they play.
+        on: A node's name, ``workers`` (all nodes but the head), ``victims`` (what the fault was aimed at), ``others``
+            (all but those), or None for all.
+    """
+
+    role: Role
+    on: str | None = None
+
+    def __str__(self) -> str:
+        return self.role if self.on is None else f"{self.role}@{self.on}"
+
+    def count(self, n: int) -> str:
+        """``3 replicas on workers``."""
+        where = {None: "", VICTIMS: " among the victims", OTHERS: " beside the victims"}.get(self.on, f" on {self.on}")
+        return number(n, self.role, _PLURALS[self.role]) + where
+
+    def of(self, topology: Topology, victims: Collection[Identity] = ()) -> tuple[Component, ...]:
+        """The components that it selects."""
+        if self.on in (VICTIMS, OTHERS):
+            wanted = self.on == VICTIMS
+            return tuple(c for c in topology.of(self.role) if (c.identity in victims) == wanted)
+        return topology.of(self.role, on=self.on)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Whether something holds, and what was found."""
+
+    holds: bool
+    reason: str
+
+
+def parse_selector(text: str) -> Selector:
+    """Reads ``role`` or ``role@place``, where the role may be in the plural: ``replicas``, ``proxy@head``.
+
+    Raises:
+        SettingsError: There is no such role.
+    """
+    name, at, place = text.strip().partition("@")
+    role = next((role for role in ROLES if name in (role, _PLURALS[role])), None)
+    if role is None or (at and not place):
+        raise SettingsError(
+            f"{text!r} does not select anything of a cluster",
+            mend=[
+                f"write one of the roles {', '.join(ROLES)} (or its plural)",
+                f"or a role and a place: replica@workers, proxy@head, raylet@worker-1, replica@{VICTIMS}, "
+                f"replica@{OTHERS}",
+            ],
+        )
+    return Selector(role, place or None)
+
+
+def kept(
+    before: Topology,
+    after: Topology,
+    selector: str,
+    gone: Collection[Identity] = (),
+    *,
+    victims: Collection[Identity] = (),
+) -> Finding:
+    """Whether each selected component of `before` is in `after` with the same identity.
+
+    Args:
+        before: Who was alive before the fault.
+        after: Who is alive afterwards.
+        selector: See `parse_selector`.
+        gone: Identities that are known to be dead, even where `after` still shows them.
+        victims: What the fault was aimed at, for ``@victims`` and ``@others``.
+
+    Raises:
+        SettingsError: There is no such role.
+    """
+    chosen = parse_selector(selector)
+    matched = chosen.of(before, victims)
+    if not matched:
+        return _nothing(chosen, before)
+    alive = _alive(after, gone)
+    lost = [component for component in matched if component.identity not in alive]
+    if lost:
+        return Finding(False, f"{len(lost)} of {chosen.count(len(matched))} not kept: {_names(lost)}")
+    return Finding(True, f"{chosen.count(len(matched))} kept")
+
+
+def replaced(
+    before: Topology,
+    after: Topology,
+    selector: str,
+    gone: Collection[Identity] = (),
+    *,
+    victims: Collection[Identity] = (),
+) -> Finding:
+    """Whether none of the selected components of `before` is in `after`, and as many of them are there again.
+
+    What replaces ``@victims`` or ``@others`` is counted over the whole role. Arguments and errors: see `kept`.
+    """
+    chosen = parse_selector(selector)
+    matched = chosen.of(before, victims)
+    if not matched:
+        return _nothing(chosen, before)
+    alive = _alive(after, gone)
+    same = [component for component in matched if component.identity in alive]
+    if same:
+        return Finding(False, f"{len(same)} of {chosen.count(len(matched))} not replaced: {_names(same)}")
+    counted = Selector(chosen.role) if chosen.on in (VICTIMS, OTHERS) else chosen
+    now = [component for component in counted.of(after) if component.identity in alive]
+    wanted = len(counted.of(before))
+    if len(now) < wanted:
+        return Finding(False, f"not replaced: only {len(now)} of {counted.count(wanted)} there again")
+    return Finding(True, f"{chosen.count(len(matched))} replaced")
+
+
+def missing(before: Topology, after: Topology) -> str:
+    """What `after` has fewer of than `before`, by name: ``replica default#SleepyPid on worker-1``; "" if nothing."""
+    lacking = Counter(c.name for c in before.components) - Counter(c.name for c in after.components)
+    return listing(name if n == 1 else f"{n} x {name}" for name, n in sorted(lacking.items()))
+
+
+def _alive(topology: Topology, gone: Collection[Identity]) -> set[Identity]:
+    return {component.identity for component in topology.components} - set(gone)
+
+
+def _names(components: Sequence[Component]) -> str:
+    return listing(c.name if c.pid is None else f"{c.name} (PID {c.pid})" for c in components)
+
+
+def _nothing(chosen: Selector, before: Topology) -> Finding:
+    places = sorted({component.node for component in before.of(chosen.role)})
+    seen = f"it was seen on {listing(places)}" if places else f"no {chosen.role} was seen at all"
+    return Finding(False, f"there was no {chosen} before the fault; {seen}")

@@ -1,0 +1,47 @@
+"""Programs that are run to their end: argument lists, their output kept, and errors that show the end of it."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from pytest_serve_chaos.errors import CommandFailed
+
+
+def run(command: Sequence[str], *, log: Path, timeout: float, stdin: str | None = None) -> str:
+    """Runs a program, appends what it said to a log, and returns its standard output.
+
+    Args:
+        command: The program and its arguments.
+        log: The file for its output.
+        timeout: Seconds until it is killed.
+        stdin: What it reads; nothing if None.
+
+    Raises:
+        CommandFailed: It could not be started, took too long, or ended with another status than 0.
+    """
+    line = " ".join(command)
+    try:
+        ended = subprocess.run(
+            list(command),
+            input=stdin if stdin is not None else "",
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=timeout,
+            start_new_session=True,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise CommandFailed(f"{command[0]} did not end in {timeout:g} s", looked_at=[line]) from error
+    except OSError as error:
+        raise CommandFailed(f"{command[0]} could not be started: {error}", looked_at=[line]) from error
+    with log.open("a", encoding="utf-8") as file:
+        file.write(f"$ {line}\n{ended.stdout}{ended.stderr}")
+    if ended.returncode != 0:
+        said = (ended.stderr or ended.stdout).strip()[-800:]
+        raise CommandFailed(
+            f"{Path(command[0]).name} failed with exit status {ended.returncode}", looked_at=[line, said, f"log: {log}"]
+        )
+    return ended.stdout

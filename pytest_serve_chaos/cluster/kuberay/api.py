@@ -1,0 +1,352 @@
+"""The Kubernetes API, as far as pods under KubeRay need it: the only module that imports `kubernetes`."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from pytest_serve_chaos.cluster.kuberay.records import (
+    Pod,
+    event_line,
+    event_time,
+    listed,
+    mapped,
+    name_of,
+    node_is_ready,
+    pod,
+)
+from pytest_serve_chaos.errors import ClusterError, CommandFailed, MissingDependency, ObservationError
+from pytest_serve_chaos.model import Json
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+_GROUP, _VERSION = "ray.io", "v1"
+_TIMEOUT = 10.0
+"""Seconds for one request to the API server."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecResult:
+    """What a program that ran in a pod gave."""
+
+    stdout: str
+    stderr: str
+    returncode: int
+
+
+class KubeApi:
+    """One namespace of one Kubernetes cluster. Safe to call from several threads.
+
+    Args:
+        kubeconfig: The kubeconfig file; None takes kubectl's default.
+        context: The context in it; None takes the current one.
+        namespace: The namespace.
+
+    Raises:
+        MissingDependency: The Kubernetes client is not installed.
+        ClusterError: The kubeconfig or the context in it cannot be used.
+    """
+
+    def __init__(self, kubeconfig: Path | None, *, context: str | None = None, namespace: str) -> None:
+        self.namespace = namespace
+        self._kubeconfig = kubeconfig
+        self._context = context
+        self._load_lock = threading.Lock()
+        self._client = _client_module()
+        connection = self._connect()
+        self._connection = connection
+        self._core: Any = self._client.CoreV1Api(connection)
+        self._apps: Any = self._client.AppsV1Api(connection)
+        self._custom: Any = self._client.CustomObjectsApi(connection)
+
+    def close(self) -> None:
+        """Closes all connections."""
+        self._connection.close()
+
+    # -- reading ----------------------------------------------------------------------------------------------
+
+    def pods(self, selector: str = "", *, namespace: str | None = None) -> tuple[Pod, ...]:
+        """The pods with those labels, oldest first.
+
+        Raises:
+            ObservationError: The API server gave no usable answer.
+        """
+        answer = self._read(
+            self._core.list_namespaced_pod, namespace or self.namespace, label_selector=selector, what="pods"
+        )
+        found = [pod(item) for item in listed(answer.get("items"))]
+        return tuple(sorted(found, key=lambda p: (p.created, p.name)))
+
+    def nodes(self) -> dict[str, bool]:
+        """Kubernetes nodes: name -> whether it is Ready.
+
+        Raises:
+            ObservationError: The API server gave no usable answer.
+        """
+        answer = self._read(self._core.list_node, what="nodes")
+        return {name_of(item): node_is_ready(item) for item in listed(answer.get("items"))}
+
+    def deployment_available(self, name: str, *, namespace: str | None = None) -> bool:
+        """Whether all pods of a Deployment are there, ready and of its newest kind.
+
+        Raises:
+            ObservationError: The API server gave no usable answer.
+        """
+        answer = self._read(
+            self._apps.read_namespaced_deployment, name, namespace or self.namespace, what=f"Deployment {name}"
+        )
+        status, wanted = mapped(answer.get("status")), mapped(answer.get("spec")).get("replicas")
+        newest = status.get("observedGeneration") == mapped(answer.get("metadata")).get("generation")
+        return newest and status.get("updatedReplicas") == status.get("availableReplicas") == wanted
+
+    def ray_service(self, name: str) -> dict[str, Json]:
+        """A RayService as plain data.
+
+        Raises:
+            ObservationError: The API server gave no usable answer.
+        """
+        return self._read(
+            self._custom.get_namespaced_custom_object,
+            _GROUP,
+            _VERSION,
+            self.namespace,
+            "rayservices",
+            name,
+            what=f"RayService {name}",
+        )
+
+    def warnings(self, *, limit: int = 6) -> tuple[str, ...]:
+        """The newest events of type Warning in the namespace, a line each.
+
+        Raises:
+            ObservationError: The API server gave no usable answer.
+        """
+        answer = self._read(
+            self._core.list_namespaced_event, self.namespace, field_selector="type=Warning", what="events"
+        )
+        events = sorted(listed(answer.get("items")), key=event_time)
+        return tuple(event_line(event) for event in events[-limit:])
+
+    def log(
+        self,
+        pod: str,
+        *,
+        container: str | None = None,
+        namespace: str | None = None,
+        tail: int = 200,
+        age: float | None = None,
+        previous: bool = False,
+    ) -> tuple[str, ...]:
+        """The last lines of a container's log.
+
+        Args:
+            pod: The pod.
+            container: The container; None where the pod has one only.
+            namespace: Its namespace; None is this one.
+            tail: Most lines.
+            age: Only lines of the last so many seconds.
+            previous: The log of the container's incarnation before this one.
+
+        Raises:
+            ObservationError: There is no such pod or log.
+        """
+        options: dict[str, object] = {"tail_lines": tail, "previous": previous}
+        if container is not None:
+            options["container"] = container
+        if age is not None:
+            options["since_seconds"] = max(1, round(age))
+        text = self._raw(
+            self._core.read_namespaced_pod_log,
+            pod,
+            namespace or self.namespace,
+            what=f"the log of pod {pod}",
+            error=ObservationError,
+            **options,
+        )
+        return tuple(text.decode("utf-8", "replace").splitlines())
+
+    def proxy_get(self, pod: str, port: int, path: str, *, timeout: float) -> tuple[int, str]:
+        """Sends GET to one port of one pod, through the API server; returns status and body.
+
+        Raises:
+            ObservationError: The API server did not reach the pod, or there was no answer in `timeout` seconds.
+        """
+        try:
+            response = self._core.connect_get_namespaced_pod_proxy_with_path(
+                f"{pod}:{port}",
+                self.namespace,
+                path.lstrip("/"),
+                _preload_content=False,
+                _request_timeout=timeout,
+            )
+            return int(response.status), bytes(response.data).decode("utf-8", "replace")
+        except Exception as error:
+            status, body = getattr(error, "status", None), _body_of(error)
+            # The API server's own errors are objects of kind Status; anything else is the pod's answer.
+            if isinstance(status, int) and status and '"kind":"Status"' not in body:
+                return status, body
+            raise ObservationError(f"pod {pod} was not reached on port {port}: {_reason(error)}") from error
+
+    # -- changing ---------------------------------------------------------------------------------------------
+
+    def delete_pod(self, name: str, uid: str, *, grace: int | None) -> None:
+        """Deletes that very pod, and not a successor of the same name.
+
+        Args:
+            name: Its name.
+            uid: Its UID.
+            grace: Seconds between SIGTERM and SIGKILL; 0 removes the object at once; None takes the pod's own.
+
+        Raises:
+            CommandFailed: It was refused, or the pod is another one.
+        """
+        options: dict[str, object] = {"preconditions": {"uid": uid}}
+        if grace is not None:
+            options["gracePeriodSeconds"] = grace
+        self._raw(
+            self._core.delete_namespaced_pod,
+            name,
+            self.namespace,
+            body=options,
+            what=f"deletion of pod {name}",
+            error=CommandFailed,
+        )
+
+    def patch_ray_service(self, name: str, patch: Mapping[str, Json]) -> None:
+        """Applies a merge patch to a RayService.
+
+        Raises:
+            CommandFailed: It was refused.
+        """
+        self._raw(
+            self._custom.patch_namespaced_custom_object,
+            _GROUP,
+            _VERSION,
+            self.namespace,
+            "rayservices",
+            name,
+            dict(patch),
+            _content_type="application/merge-patch+json",
+            what=f"a change of RayService {name}",
+            error=CommandFailed,
+        )
+
+    def run(self, pod: str, container: str, command: Sequence[str], *, timeout: float = 30.0) -> ExecResult:
+        """Runs a program in a container and waits for it.
+
+        Raises:
+            CommandFailed: It could not be started, or did not end in `timeout` seconds.
+        """
+        from kubernetes.stream import stream
+
+        # `stream` swaps the client's `call_api` while it connects, so a shared client would send other threads'
+        # requests through the websocket (kubernetes-client/python#928): a client of its own for each exec.
+        connection = self._connect()
+        try:
+            channel = stream(
+                self._client.CoreV1Api(connection).connect_get_namespaced_pod_exec,
+                pod,
+                self.namespace,
+                container=container,
+                command=list(command),
+                stdin=False,
+                stdout=True,
+                stderr=True,
+                tty=False,
+                _preload_content=False,
+                _request_timeout=_TIMEOUT,
+            )
+            channel.run_forever(timeout=timeout)
+            ended = not channel.is_open()
+            result = ExecResult(
+                channel.read_stdout(timeout=0) or "",
+                channel.read_stderr(timeout=0) or "",
+                int(channel.returncode or 0) if ended else -1,
+            )
+            channel.close()
+        except Exception as error:
+            raise CommandFailed(f"a program could not be run in pod {pod}: {_reason(error)}") from error
+        finally:
+            connection.close()
+        if not ended:
+            raise CommandFailed(
+                f"a program in pod {pod} did not end in {timeout:g} s", looked_at=[result.stderr[-600:]]
+            )
+        return result
+
+    # -- how --------------------------------------------------------------------------------------------------
+
+    def _connect(self) -> Any:
+        config: Any = importlib.import_module("kubernetes.config")
+        settings = self._client.Configuration()
+        # Without this a GET that times out is sent three times more, and takes four times as long as it may.
+        settings.retries = False
+        settings.safe_chars_for_path_param = "/:"
+        try:
+            with self._load_lock:
+                config.load_kube_config(
+                    config_file=str(self._kubeconfig) if self._kubeconfig else None,
+                    context=self._context,
+                    client_configuration=settings,
+                    persist_config=False,
+                )
+        except Exception as error:
+            raise ClusterError(
+                f"the kubeconfig cannot be used: {error}",
+                looked_at=[str(self._kubeconfig or "KUBECONFIG or ~/.kube/config"), f"context {self._context}"],
+                mend=["see `kubectl config get-contexts`, and give one of those"],
+            ) from error
+        return self._client.ApiClient(settings)
+
+    def _read(self, call: Callable[..., Any], *arguments: object, what: str, **options: object) -> dict[str, Json]:
+        answer = self._raw(call, *arguments, what=what, error=ObservationError, **options)
+        return cast("dict[str, Json]", json.loads(answer))
+
+    def _raw(
+        self,
+        call: Callable[..., Any],
+        *arguments: object,
+        what: str,
+        error: type[ClusterError],
+        **options: object,
+    ) -> bytes:
+        try:
+            response = call(*arguments, _preload_content=False, _request_timeout=_TIMEOUT, **options)
+            return bytes(response.data)
+        except Exception as failure:
+            raise error(f"{what}: {_reason(failure)}", looked_at=[f"namespace {self.namespace}"]) from failure
+
+
+def _client_module() -> ModuleType:
+    try:
+        from kubernetes import client
+    except ImportError as error:
+        raise MissingDependency(
+            "the Kubernetes client is not installed",
+            looked_at=["import kubernetes"],
+            mend=["pip install 'pytest-serve-chaos[kind]'"],
+        ) from error
+    return client
+
+
+def _reason(error: Exception) -> str:
+    """What an error of the client says, in one line: it puts headers and body into its text."""
+    body = _body_of(error)
+    try:
+        message = str(json.loads(body)["message"])
+    except (ValueError, KeyError, TypeError):
+        message = body or str(getattr(error, "reason", None) or error)
+    status = getattr(error, "status", None)
+    kind = f"status {status}" if status else type(error).__name__
+    return f"{kind}: {' '.join(message.split())[:400]}"
+
+
+def _body_of(error: Exception) -> str:
+    body = getattr(error, "body", None) or ""
+    return body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body)

@@ -1,0 +1,153 @@
+"""Waiting until a RayService serves, and saying what it waits for."""
+
+from __future__ import annotations
+
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.cluster.base import Progress
+from pytest_serve_chaos.cluster.kuberay import names
+from pytest_serve_chaos.cluster.kuberay.api import KubeApi
+from pytest_serve_chaos.cluster.kuberay.records import listed, mapped, text
+from pytest_serve_chaos.cluster.rest import Dashboard
+from pytest_serve_chaos.errors import ObservationError
+from pytest_serve_chaos.model import Json
+
+T = TypeVar("T")
+
+_SLOW = 60.0
+"""Seconds after which a wait shows events and the operator's errors, too."""
+_REPORT_EVERY = 15.0
+
+
+class BringUp:
+    """Waits for one RayService, phase by phase.
+
+    Args:
+        api: The Kubernetes API, in the RayService's namespace.
+        ray_service: The RayService's name.
+        progress: Told of each phase, and now and then what a long one waits for.
+        complaints: What the operator complains about, a line each.
+        timeout: Seconds for each phase.
+    """
+
+    def __init__(
+        self,
+        api: KubeApi,
+        ray_service: str,
+        *,
+        progress: Progress,
+        complaints: Callable[[], Sequence[str]],
+        timeout: float,
+    ) -> None:
+        self._api = api
+        self._ray_service = ray_service
+        self._progress = progress
+        self._complaints = complaints
+        self._timeout = timeout
+
+    def ray_cluster(self) -> str:
+        """Waits for the RayCluster that KubeRay makes for the RayService, and returns its name."""
+
+        def probe() -> str | NotYet:
+            status = mapped(self._api.ray_service(self._ray_service).get("status"))
+            for which in ("activeServiceStatus", "pendingServiceStatus"):
+                name = text(mapped(status.get(which)), "rayClusterName")
+                if name:
+                    return name
+            return NotYet(_conditions(status))
+
+        return self._wait("KubeRay to make a RayCluster", probe)
+
+    def pods(self, ray_cluster: str, number: int) -> None:
+        """Waits until the containers of that many Ray pods run."""
+
+        def probe() -> bool | NotYet:
+            pods = self._api.pods(f"{names.RAY_CLUSTER}={ray_cluster},{names.RAY_NODE_TYPE} in (head,worker)")
+            running = [pod for pod in pods if pod.main is not None and pod.main.running]
+            return len(running) >= number or NotYet("; ".join(pod.summary for pod in pods) or "no pods")
+
+        self._wait(f"{number} Ray pods to run", probe)
+
+    def serve(self, dashboard: Dashboard) -> None:
+        """Waits until Serve says that every app runs with all its replicas."""
+
+        def probe() -> bool | NotYet:
+            try:
+                status = dashboard.serve()
+            except ObservationError as error:
+                return NotYet(error.what)
+            running = [replica for replica in status.replicas if replica.state == "RUNNING"]
+            wanted = sum(status.targets.values())
+            if status.apps and set(status.apps.values()) == {"RUNNING"} and len(running) >= wanted:
+                return True
+            apps = [f"{app} {state} {status.messages.get(app, '')}".strip() for app, state in status.apps.items()]
+            return NotYet(f"{len(running)} of {wanted} replicas; " + ("; ".join(apps) or "no apps"))
+
+        self._wait("Serve to run its apps", probe)
+
+    def ready(self) -> None:
+        """Waits until KubeRay says that the RayService is Ready."""
+
+        def probe() -> bool | NotYet:
+            status = mapped(self._api.ray_service(self._ray_service).get("status"))
+            ready = any(
+                c.get("type") == "Ready" and c.get("status") == "True" for c in listed(status.get("conditions"))
+            )
+            return ready or NotYet(_conditions(status))
+
+        self._wait("the RayService to be Ready", probe)
+
+    def traffic(self, url: str) -> None:
+        """Waits until the address for traffic answers, whatever it answers below 500."""
+
+        def probe() -> bool | NotYet:
+            try:
+                with urllib.request.urlopen(url, timeout=5.0) as answer:
+                    return bool(answer.status) or NotYet("no status")
+            except urllib.error.HTTPError as error:
+                return error.code < 500 or NotYet(f"status {error.code}")
+            except OSError as error:
+                return NotYet(f"{type(error).__name__}: {error}")
+
+        self._wait(f"{url} to answer", probe)
+
+    def _wait(self, what: str, probe: Callable[[], T | NotYet]) -> T:
+        start = clock.now()
+        reported = start
+
+        def look() -> T | NotYet:
+            answer = probe()
+            if isinstance(answer, NotYet) and clock.now() - start > _SLOW:
+                return NotYet(" | ".join([answer.seen, *self._why()]))
+            return answer
+
+        def on_wait(_waited: float, seen: str) -> None:
+            nonlocal reported
+            if clock.now() - reported > _REPORT_EVERY:
+                reported = clock.now()
+                self._progress(f"kuberay: still waiting for {what}: {seen}")
+            if clock.now() - start > _SLOW:
+                time.sleep(2.0)  # events and logs are asked for now, so ask less often
+
+        found = clock.wait_until(what, look, timeout=self._timeout, interval=0.5, on_wait=on_wait)
+        self._progress(f"kuberay: waited {clock.now() - start:.1f} s for {what}")
+        return found
+
+    def _why(self) -> Sequence[str]:
+        try:
+            events = self._api.warnings(limit=3)
+        except ObservationError as error:
+            events = (str(error),)
+        return [*events, *self._complaints()]
+
+
+def _conditions(status: Mapping[str, Json]) -> str:
+    conditions = listed(status.get("conditions"))
+    said = [f"{text(c, 'type')}={text(c, 'status')} ({text(c, 'reason')} {text(c, 'message')})" for c in conditions]
+    return "; ".join(said) or "no status yet"

@@ -1,0 +1,28 @@
+"""The names and labels that everything made on Kubernetes carries, and the labels that KubeRay gives to Ray's pods."""
+
+from __future__ import annotations
+
+NAMESPACE = "serve-chaos"
+RAY_SERVICE = "serve-chaos"
+CODE_CONFIG_MAP = "serve-chaos-code"
+CODE_PATH = "/opt/serve-chaos/code"
+
+MANAGED_BY = "app.kubernetes.io/managed-by"
+PROJECT = "pytest-serve-chaos"
+ROLE = "pytest-serve-chaos/role"
+"""A node label: ``services`` for the node that no fault touches, ``ray`` for the others."""
+PART = "pytest-serve-chaos/part"
+"""A pod label: ``ray`` or ``redis``."""
+RUN = "pytest-serve-chaos/run"
+
+TRAFFIC_NODE_PORT = 30800
+DASHBOARD_NODE_PORT = 30865
+
+SERVE_PORT = 8000
+"""The port of every proxy; Serve's default, which KubeRay expects too."""
+AGENT_PORT = 52365
+"""The dashboard agent of every Ray pod; KubeRay's probes ask it, so it listens on the pod's address."""
+
+# constant.go of KubeRay's ray-operator/controllers/ray/utils
+RAY_CLUSTER = "ray.io/cluster"
+RAY_NODE_TYPE = "ray.io/node-type"

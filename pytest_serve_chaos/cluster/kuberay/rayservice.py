@@ -1,0 +1,305 @@
+"""A Serve cluster that is a RayService on Kubernetes: its nodes are pods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.cluster.base import ClusterSpec, NodeInfo
+from pytest_serve_chaos.cluster.kuberay import in_pod, names
+from pytest_serve_chaos.cluster.kuberay.api import KubeApi
+from pytest_serve_chaos.cluster.kuberay.pod_names import PodNames, expected_names
+from pytest_serve_chaos.cluster.kuberay.records import Container, Pod
+from pytest_serve_chaos.cluster.kuberay.removal import RemovalWatch
+from pytest_serve_chaos.cluster.kuberay.render import serve_config_text
+from pytest_serve_chaos.cluster.rest import Dashboard
+from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError, Unsupported
+from pytest_serve_chaos.model import HEAD, ClusterDescription, Component, Evidence, Identity, Json
+
+_ALL_LOGS = "*.log,*.out,*.err,serve/*.log"
+
+ContainerProbe: TypeAlias = Callable[[str, str], "str | None"]
+"""Says how a container ended (``exited with 137``), given its Kubernetes node and id; None while it runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodPlace:
+    """A Ray pod that has an address: what its actors run on."""
+
+    name: str
+    uid: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class PodSnapshot:
+    """All pods of a cluster at one moment.
+
+    Attributes:
+        components: Head, workers, GCS and Redis, those whose container runs.
+        places: Address -> pod, for Ray's pods.
+    """
+
+    components: tuple[Component, ...]
+    places: Mapping[str, PodPlace]
+
+
+class KubeRayCluster:
+    """A RayService and the pods under it.
+
+    Args:
+        spec: Which cluster was wanted.
+        api: The Kubernetes API, in the RayService's namespace.
+        ray_service: The RayService's name.
+        ray_cluster: The name of the RayCluster that KubeRay made for it.
+        dashboard: The dashboard of its head.
+        serve_config: The Serve config that it runs.
+        description: What it is, for reports; has the address for traffic.
+        redis_selector: Labels of the Redis pod; None where there is none, or it is not ours.
+        container_probe: Looks at containers on their node, where that can be done.
+        on_close: What ends all that was made for it; None where nothing was.
+    """
+
+    def __init__(
+        self,
+        spec: ClusterSpec,
+        *,
+        api: KubeApi,
+        ray_service: str,
+        ray_cluster: str,
+        dashboard: Dashboard,
+        serve_config: Mapping[str, Json],
+        description: ClusterDescription,
+        redis_selector: str | None = None,
+        container_probe: ContainerProbe | None = None,
+        on_close: Callable[[], None] | None = None,
+    ) -> None:
+        self.spec = spec
+        self._api = api
+        self._ray_service = ray_service
+        self._ray_cluster = ray_cluster
+        self._dashboard = dashboard
+        self._serve_config = dict(serve_config)
+        self._description = description
+        self._redis_selector = redis_selector
+        self._container_probe = container_probe
+        self._on_close = on_close
+        self._names = PodNames(spec.workers)
+
+    @property
+    def description(self) -> ClusterDescription:
+        """What is under test, for every report."""
+        return self._description
+
+    @property
+    def url(self) -> str:
+        """Where traffic goes: the Service's address, with the app's route."""
+        return self._description.url
+
+    @property
+    def dashboard(self) -> Dashboard:
+        """Ray's state API and Serve's REST on the head."""
+        return self._dashboard
+
+    @property
+    def serve_config(self) -> dict[str, Json]:
+        """The Serve config that the RayService has."""
+        return dict(self._serve_config)
+
+    def apply_serve_config(self, config: Mapping[str, Json]) -> None:
+        """Edits the RayService's `serveConfigV2`; KubeRay hands it to Serve within some 2 s of its next look.
+
+        Raises:
+            CommandFailed: The edit was refused.
+        """
+        self._api.patch_ray_service(self._ray_service, {"spec": {"serveConfigV2": serve_config_text(config)}})
+        self._serve_config = dict(config)
+
+    # -- looking ----------------------------------------------------------------------------------------------
+
+    def nodes(self) -> tuple[NodeInfo, ...]:
+        """The nodes that should be there, head first, as their pods show them."""
+        by_name = dict(sorted(self._named_pods(), key=_newest_last))
+        return tuple(_node_info(name, by_name.get(name)) for name in expected_names(self.spec.workers))
+
+    def components(self) -> tuple[Component, ...]:
+        """Head, workers, GCS and Redis: what can be told from pods alone."""
+        return self.snapshot().components
+
+    def snapshot(self) -> PodSnapshot:
+        """All pods at this moment.
+
+        Raises:
+            ObservationError: The API server gave no usable answer.
+        """
+        named = self._named_pods()
+        components = [component for name, pod in named for component in _node_components(name, pod)]
+        if self._redis_selector is not None:
+            components += [c for pod in self._api.pods(self._redis_selector) for c in _redis_components(pod)]
+        places = {pod.ip: PodPlace(name, pod.uid, pod.ip) for name, pod in named if pod.ip}
+        return PodSnapshot(tuple(components), places)
+
+    def proxy_of(self, client: tuple[str, int]) -> Identity | None:
+        """None: on the way through a Service, nobody outside of the node knows where a connection ends."""
+        del client
+        return None
+
+    def ask_proxy(self, proxy: Component, path: str, *, timeout: float) -> tuple[int, str]:
+        """Sends GET `path` to that proxy's pod, through the API server; returns status and body.
+
+        Raises:
+            ObservationError: Its pod is gone, or it gave no answer in `timeout` seconds.
+        """
+        pods = [pod for name, pod in sorted(self._named_pods(), key=_newest_last) if name == proxy.node]
+        # The identity has the pod's UID where it came from pods; where it came from the GCS, the name has to do.
+        own = [pod for pod in pods if pod.uid in proxy.identity.parts] or pods
+        if not own:
+            raise ObservationError(f"{proxy.name}: its pod is gone", looked_at=[str(proxy.identity)])
+        return self._api.proxy_get(own[-1].name, names.SERVE_PORT, path, timeout=timeout)
+
+    def log_excerpt(self, since: float, *, pattern: str | None = None, lines: int = 40) -> tuple[str, ...]:
+        """The last lines of Ray's and Serve's logs in the pods that are there; a gone pod took its logs along."""
+        found: list[str] = []
+        for name, pod in self._named_pods():
+            found += self._read_log(name, pod, _ALL_LOGS, pattern or "", since, lines)
+        return tuple(found[-lines:])
+
+    def controller_log(self, *, pattern: str, since: float) -> tuple[str, ...]:
+        """Lines of the controller's log after `since` (monotonic seconds) that match `pattern`."""
+        heads = [(name, pod) for name, pod in self._named_pods() if name == HEAD]
+        return tuple(
+            line
+            for name, pod in heads
+            for line in self._read_log(name, pod, "serve/controller_*", pattern, since, 1000)
+        )
+
+    def _read_log(self, name: str, pod: Pod, glob: str, pattern: str, since: float, lines: int) -> list[str]:
+        age = max(0.0, clock.now() - since)
+        try:
+            output = self._run_in_pod(pod, "read_logs", glob, pattern, f"{age:.1f}", str(lines))
+        except CommandFailed:
+            return []  # it is on its way out, or its container is; there is nothing to be read
+        return [f"{name}: {line}" for line in output.splitlines() if line]
+
+    # -- breaking ---------------------------------------------------------------------------------------------
+
+    def kill_node(self, name: str, *, how: Literal["kill", "stop"], hold: bool) -> Sequence[Evidence]:
+        """Deletes the node's pod and waits until nothing of it is left; KubeRay makes another one by itself.
+
+        Args:
+            name: ``head``, ``worker-1``, ...
+            how: ``kill`` deletes by force (grace 0): the API forgets the pod at once, and the kubelet kills its
+                containers when it hears of it. ``stop`` deletes gracefully.
+            hold: Must be False.
+
+        Raises:
+            Unsupported: It was to be kept down.
+            NoSuchTarget: There is no such pod.
+            CommandFailed: The deletion was refused.
+            WaitTimeout: The pod was not gone in time.
+        """
+        if hold:
+            raise Unsupported(
+                f"{name} cannot be kept down: KubeRay makes a new pod at once",
+                mend=["run it without hold", "take the backend `local` for what needs a node that stays down"],
+            )
+        pod = self._running_pod(name)
+        watch = RemovalWatch(self._api, name, pod, container_probe=self._container_probe, dashboard=self._dashboard)
+        self._api.delete_pod(pod.name, pod.uid, grace=0 if how == "kill" else None)
+        return watch.evidence(by_force=how == "kill")
+
+    def restore_node(self, name: str) -> None:
+        """Does nothing: no node is ever held."""
+
+    def kill_actor(self, actor_id: str, *, no_restart: bool) -> None:
+        """Does what `ray.kill` does, by a program in the head pod, since Ray's dashboard has no call for it.
+
+        Raises:
+            CommandFailed: There is no such actor, or no head to ask.
+        """
+        head = self._running_pod(HEAD)
+        self._run_in_pod(head, "kill_actor", actor_id, "no_restart" if no_restart else "restart")
+
+    # -- the end ----------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Ends everything that was made for this cluster. May be called twice."""
+        on_close, self._on_close = self._on_close, None
+        try:
+            if on_close is not None:
+                on_close()
+        finally:
+            self._dashboard.close()
+            self._api.close()
+
+    # -- how --------------------------------------------------------------------------------------------------
+
+    def _ray_pods(self) -> tuple[Pod, ...]:
+        return self._api.pods(f"{names.RAY_CLUSTER}={self._ray_cluster},{names.RAY_NODE_TYPE} in (head,worker)")
+
+    def _named_pods(self) -> list[tuple[str, Pod]]:
+        """Ray's pods with their names, head first."""
+        pods = self._ray_pods()
+        pod_names = self._names.of(pods)
+        return sorted(((pod_names[pod.uid], pod) for pod in pods), key=lambda named: (named[0] != HEAD, named[0]))
+
+    def _running_pod(self, name: str) -> Pod:
+        named = self._named_pods()
+        running = [pod for n, pod in named if n == name and not pod.deleting and pod.main and pod.main.running]
+        if not running:
+            raise NoSuchTarget(
+                f"{name} is not running",
+                looked_at=[f"{n}: {pod.summary}" for n, pod in named] or ["no Ray pod at all"],
+            )
+        return running[-1]
+
+    def _run_in_pod(self, pod: Pod, program: str, *arguments: str) -> str:
+        container = pod.main.name if pod.main else ""
+        result = self._api.run(pod.name, container, ["python", "-c", in_pod.source(program), *arguments])
+        if result.returncode != 0:
+            raise CommandFailed(
+                f"{program} failed in pod {pod.name} with exit status {result.returncode}",
+                looked_at=[" ".join(arguments), result.stderr.strip()[-600:]],
+            )
+        return result.stdout
+
+
+def _newest_last(pair: tuple[str, Pod]) -> tuple[bool, str]:
+    _, pod = pair
+    return not pod.deleting, pod.created
+
+
+def _node_info(name: str, pod: Pod | None) -> NodeInfo:
+    if pod is None:
+        return NodeInfo(name, None, False)
+    container = pod.main
+    alive = container is not None and container.running
+    identity = _container_identity(pod, container) if container is not None and alive else None
+    return NodeInfo(name, pod.ip or None, alive, identity)
+
+
+def _node_components(name: str, pod: Pod) -> list[Component]:
+    container = pod.main
+    if container is None or not container.running:
+        return []
+    state = "Terminating" if pod.deleting else "Ready" if container.ready else "NotReady"
+    identity = _container_identity(pod, container)
+    if name != HEAD:
+        return [Component("worker", name, identity, state=state)]
+    # `ray start --block` ends with its GCS, and the container with it: they live and die together.
+    gcs = Identity("container", (pod.uid, container.id[:12], "gcs"))
+    return [Component("head", name, identity, state=state), Component("gcs", name, gcs, state=state)]
+
+
+def _redis_components(pod: Pod) -> list[Component]:
+    container = pod.main
+    if container is None or not container.running:
+        return []
+    state = "Terminating" if pod.deleting else "Ready" if container.ready else "NotReady"
+    return [Component("redis", "redis", _container_identity(pod, container), state=state)]
+
+
+def _container_identity(pod: Pod, container: Container) -> Identity:
+    return Identity("container", (pod.uid, container.id[:12], str(container.restarts)))

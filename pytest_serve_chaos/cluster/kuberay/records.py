@@ -1,0 +1,149 @@
+"""Kubernetes objects as records: pods and events, with only what this package reads of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from pytest_serve_chaos.model import Json
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A container of a pod, as the kubelet last reported it.
+
+    Attributes:
+        id: Its id without the runtime's prefix; "" while it has none.
+        running: Whether it runs.
+        ready: Whether its readiness probe passes.
+        restarts: How often it was started again.
+        state: ``Running``, or why it is not (``CrashLoopBackOff``, ``Error``).
+    """
+
+    name: str
+    id: str
+    running: bool
+    ready: bool
+    restarts: int
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A pod.
+
+    Attributes:
+        node: The Kubernetes node that it is on; "" while it is on none.
+        created: When its object was made, ISO 8601; only for putting pods in order.
+        deleting: Whether its deletion was asked for.
+        message: Why it is pending, where the scheduler says so.
+        grace: Seconds between SIGTERM and SIGKILL when it is deleted gracefully.
+    """
+
+    name: str
+    uid: str
+    node: str
+    ip: str
+    phase: str
+    created: str
+    deleting: bool
+    labels: Mapping[str, str]
+    containers: tuple[Container, ...]
+    message: str = ""
+    grace: float = 30.0
+
+    @property
+    def main(self) -> Container | None:
+        """Its first container, which in Ray's pods is Ray's."""
+        return self.containers[0] if self.containers else None
+
+    @property
+    def summary(self) -> str:
+        """Its state in a few words."""
+        container = self.main
+        state = "Terminating" if self.deleting else container.state if container else self.phase
+        ready = "" if container is None or container.ready or state != "Running" else ", not ready"
+        return f"{self.name}: {state}{ready}" + (f" ({self.message})" if self.message else "")
+
+
+def pod(item: Mapping[str, Json]) -> Pod:
+    """The record of a pod."""
+    metadata, spec, status = (mapped(item.get(key)) for key in ("metadata", "spec", "status"))
+    statuses = {text(s, "name"): s for s in listed(status.get("containerStatuses"))}
+    return Pod(
+        name=text(metadata, "name"),
+        uid=text(metadata, "uid"),
+        node=text(spec, "nodeName"),
+        ip=text(status, "podIP"),
+        phase=text(status, "phase"),
+        created=text(metadata, "creationTimestamp"),
+        deleting=bool(metadata.get("deletionTimestamp")),
+        labels={key: str(value) for key, value in mapped(metadata.get("labels")).items()},
+        containers=tuple(
+            _container(text(c, "name"), statuses.get(text(c, "name"), {})) for c in listed(spec.get("containers"))
+        ),
+        message=_scheduling_message(status),
+        grace=float(text(spec, "terminationGracePeriodSeconds") or 30),
+    )
+
+
+def _container(name: str, status: Mapping[str, Json]) -> Container:
+    state = mapped(status.get("state"))
+    running = "running" in state
+    why = [text(mapped(state[key]), "reason") or key for key in ("terminated", "waiting") if key in state]
+    restarts = status.get("restartCount")
+    return Container(
+        name=name,
+        id=text(status, "containerID").rpartition("//")[2],
+        running=running,
+        ready=bool(status.get("ready")),
+        restarts=restarts if isinstance(restarts, int) else 0,
+        state="Running" if running else "".join(why) or "Pending",
+    )
+
+
+def _scheduling_message(status: Mapping[str, Json]) -> str:
+    for condition in listed(status.get("conditions")):
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            return text(condition, "message")
+    return ""
+
+
+def node_is_ready(item: Mapping[str, Json]) -> bool:
+    """Whether a Kubernetes node is Ready."""
+    conditions = listed(mapped(item.get("status")).get("conditions"))
+    return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
+
+
+def event_time(event: Mapping[str, Json]) -> str:
+    """When an event was last seen, as text that can be put in order."""
+    return text(event, "lastTimestamp") or text(event, "eventTime")
+
+
+def event_line(event: Mapping[str, Json]) -> str:
+    """An event in one line."""
+    about = mapped(event.get("involvedObject"))
+    message = " ".join(text(event, "message").split())
+    return f"{text(about, 'kind')} {text(about, 'name')}: {text(event, 'reason')}: {message[:300]}"
+
+
+def mapped(value: Json) -> dict[str, Json]:
+    """The value if it is an object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def listed(value: Json) -> list[dict[str, Json]]:
+    """The value if it is a list of objects, else an empty one."""
+    return cast("list[dict[str, Json]]", value) if isinstance(value, list) else []
+
+
+def text(item: Mapping[str, Json], key: str) -> str:
+    """The text at a key, "" where there is none."""
+    value = item.get(key)
+    return "" if value is None else str(value)
+
+
+def name_of(item: Mapping[str, Json]) -> str:
+    """The name of an object."""
+    return text(mapped(item.get("metadata")), "name")

@@ -1,0 +1,231 @@
+"""What a run makes of the manifests: pure functions from settings to Kubernetes objects."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import cast
+
+import yaml
+
+from pytest_serve_chaos import manifests
+from pytest_serve_chaos.cluster.kuberay import names
+from pytest_serve_chaos.errors import SettingsError
+from pytest_serve_chaos.manifests import Manifest, merge
+from pytest_serve_chaos.model import Json
+
+_CODE_LIMIT = 900_000
+"""Bytes of code; Kubernetes refuses a ConfigMap over 1 MiB, keys and labels included."""
+
+
+@dataclass(frozen=True, slots=True)
+class RayServiceSettings:
+    """What a run decides about its RayService.
+
+    Attributes:
+        image: The image of all Ray containers.
+        workers: Number of workers.
+        gcs: ``redis`` or ``none``.
+        serve_config: Serve's config: ``applications`` and what else `serveConfigV2` takes.
+        head_env: Environment variables of the head's container.
+        worker_env: Environment variables of the workers' containers.
+        termination_grace: Seconds between SIGTERM and SIGKILL for a pod that is deleted gracefully.
+        code: The modules in the code ConfigMap: path below the directory on PYTHONPATH -> source text.
+        labels: Labels for the objects.
+    """
+
+    image: str
+    workers: int
+    gcs: str
+    serve_config: Mapping[str, Json]
+    head_env: Mapping[str, str] = field(default_factory=dict)
+    worker_env: Mapping[str, str] = field(default_factory=dict)
+    termination_grace: float = 30.0
+    code: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+def kind_config(traffic_port: int, dashboard_port: int, ray_nodes: int = 3) -> Manifest:
+    """The kind config of one run.
+
+    Args:
+        traffic_port: The port on 127.0.0.1 for traffic.
+        dashboard_port: The port on 127.0.0.1 for the dashboard.
+        ray_nodes: Number of nodes for Ray pods: one more than there are workers.
+    """
+    (config,) = manifests.load("kind-config.yaml")
+    hosts = {names.TRAFFIC_NODE_PORT: traffic_port, names.DASHBOARD_NODE_PORT: dashboard_port}
+    first, ray_node, *_ = _objects(config["nodes"])
+    mappings = [
+        merge(m, {"hostPort": hosts[cast("int", m["containerPort"])]}) for m in _objects(first["extraPortMappings"])
+    ]
+    nodes: list[Json] = [merge(first, {"extraPortMappings": [*mappings]}), *[dict(ray_node) for _ in range(ray_nodes)]]
+    return merge(config, {"nodes": nodes})
+
+
+def namespace(labels: Mapping[str, str]) -> Manifest:
+    """The namespace of all that is made."""
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": names.NAMESPACE, "labels": dict(labels)}}
+
+
+def redis(image: str, labels: Mapping[str, str]) -> tuple[Manifest, ...]:
+    """Redis, its Service and the Secret with its password."""
+    return tuple(
+        _with_image(document, image) if document["kind"] == "Deployment" else document
+        for document in _labelled(manifests.load("redis.yaml"), labels)
+    )
+
+
+def services(labels: Mapping[str, str]) -> tuple[Manifest, ...]:
+    """The node ports for traffic and dashboard."""
+    return tuple(_labelled(manifests.load("services.yaml"), labels))
+
+
+def ray_service(settings: RayServiceSettings) -> Manifest:
+    """The RayService of one run."""
+    (base,) = _labelled(manifests.load("rayservice.yaml"), settings.labels)
+    base = merge(base, {"spec": {"serveConfigV2": serve_config_text(settings.serve_config)}})
+    cluster = _object(_object(base["spec"])["rayClusterConfig"])
+    (group,) = _objects(cluster["workerGroupSpecs"])
+    group = merge(
+        _with_pod(group, settings, settings.worker_env),
+        {"replicas": settings.workers, "minReplicas": settings.workers, "maxReplicas": settings.workers},
+    )
+    patch: Manifest = {
+        "rayVersion": ray_version(settings.image),
+        "headGroupSpec": _with_pod(_object(cluster["headGroupSpec"]), settings, settings.head_env),
+        "workerGroupSpecs": [group],
+    }
+    if settings.gcs == "none":
+        patch["gcsFaultToleranceOptions"] = None
+    return merge(base, {"spec": {"rayClusterConfig": patch}})
+
+
+def serve_config_text(config: Mapping[str, Json]) -> str:
+    """A Serve config as `serveConfigV2` wants it.
+
+    It is made of plain data, so it is always valid YAML: KubeRay reports a broken one only in the operator's log.
+    """
+    return yaml.safe_dump(dict(config), sort_keys=False)
+
+
+def ray_version(image: str) -> str | None:
+    """Ray's version as the image's tag has it; KubeRay chooses probes by it. None if the tag has none."""
+    found = re.search(r":(\d+\.\d+\.\d+)", image)
+    return found[1] if found else None
+
+
+def code_config_map(code: Mapping[str, str], labels: Mapping[str, str]) -> Manifest:
+    """Python modules as a ConfigMap.
+
+    Args:
+        code: Path below the directory on PYTHONPATH -> source text.
+        labels: Labels for it.
+
+    Raises:
+        SettingsError: It is more than a ConfigMap can hold.
+    """
+    size = sum(len(source.encode()) for source in code.values())
+    if size > _CODE_LIMIT:
+        raise SettingsError(
+            f"the app's code has {size} bytes; a ConfigMap holds {_CODE_LIMIT}",
+            mend=["put the code into the Ray image, or into a runtime_env's working_dir"],
+        )
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": names.CODE_CONFIG_MAP, "labels": dict(labels)},
+        "data": {_key(path): source for path, source in code.items()},
+    }
+
+
+def package_code() -> dict[str, str]:
+    """The apps of this package, importable as `pytest_serve_chaos.apps.NAME` without the rest of it.
+
+    The packages themselves are empty in the pod, so that the plugin's own dependencies are not needed there.
+    """
+    apps = resources.files("pytest_serve_chaos").joinpath("apps")
+    code = {"pytest_serve_chaos/__init__.py": "", "pytest_serve_chaos/apps/__init__.py": ""}
+    for file in sorted(apps.iterdir(), key=lambda file: file.name):
+        if file.name.endswith(".py") and file.name != "__init__.py":
+            code[f"pytest_serve_chaos/apps/{file.name}"] = file.read_text(encoding="utf-8")
+    return code
+
+
+def operator_manifests(text: str, *, image: str | None, labels: Mapping[str, str]) -> str:
+    """KubeRay's manifests with the operator's Deployment on the node that no fault touches.
+
+    The custom resource definitions are megabytes long; they pass through as the text that they are.
+
+    Args:
+        text: All documents, separated by ``---``.
+        image: The operator's image; None leaves the manifests' own.
+        labels: Labels for all other objects.
+    """
+    documents = [d for d in re.split(r"^---\s*$", text, flags=re.MULTILINE) if d.strip()]
+    return "---\n".join(_operator_document(document, image, labels) for document in documents)
+
+
+def _operator_document(document: str, image: str | None, labels: Mapping[str, str]) -> str:
+    if re.search(r"^kind: CustomResourceDefinition\s*$", document, re.MULTILINE):
+        return document.strip() + "\n"
+    (manifest,) = _labelled([cast("Manifest", yaml.safe_load(document))], labels)
+    if manifest["kind"] == "Deployment":
+        manifest = merge(manifest, {"spec": {"template": {"spec": on_services_node()}}})
+        manifest = _with_image(manifest, image) if image else manifest
+    return manifests.dump((manifest,))
+
+
+def on_services_node() -> Manifest:
+    """The part of a pod's spec that puts it on the node that no fault touches."""
+    toleration: Json = {"key": "node-role.kubernetes.io/control-plane", "operator": "Exists", "effect": "NoSchedule"}
+    return {"nodeSelector": {names.ROLE: "services"}, "tolerations": [toleration]}
+
+
+def dump_json(documents: Iterable[Manifest]) -> str:
+    """Objects as one JSON list, which `kubectl apply` takes."""
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": list(documents)}, indent=1)
+
+
+def _labelled(documents: Iterable[Manifest], labels: Mapping[str, str]) -> list[Manifest]:
+    return [merge(document, {"metadata": {"labels": dict(labels)}}) for document in documents]
+
+
+def _with_image(workload: Manifest, image: str) -> Manifest:
+    pod = _object(_object(_object(workload["spec"])["template"])["spec"])
+    first, *others = _objects(pod["containers"])
+    containers: list[Json] = [merge(first, {"image": image}), *others]
+    return merge(workload, {"spec": {"template": {"spec": {"containers": containers}}}})
+
+
+def _with_pod(group: Manifest, settings: RayServiceSettings, env: Mapping[str, str]) -> Manifest:
+    pod = _object(_object(group["template"])["spec"])
+    variables: list[Json] = [{"name": name, "value": value} for name, value in _environment(env).items()]
+    items: list[Json] = [{"key": _key(path), "path": path} for path in settings.code]
+    (container,), (volume,) = _objects(pod["containers"]), _objects(pod["volumes"])
+    spec: Manifest = {
+        "terminationGracePeriodSeconds": round(settings.termination_grace),
+        "containers": [merge(container, {"image": settings.image, "env": variables})],
+        "volumes": [merge(volume, {"configMap": {"items": items}})],
+    }
+    return merge(group, {"template": {"metadata": {"labels": dict(settings.labels)}, "spec": spec}})
+
+
+def _environment(env: Mapping[str, str]) -> dict[str, str]:
+    paths = [names.CODE_PATH, *([env["PYTHONPATH"]] if env.get("PYTHONPATH") else [])]
+    return {"RAY_USAGE_STATS_ENABLED": "0", **env, "PYTHONPATH": ":".join(paths)}
+
+
+def _key(path: str) -> str:
+    return path.replace("/", "..")  # a key of a ConfigMap has letters, digits, dots, dashes and underscores only
+
+
+def _object(value: Json) -> Manifest:
+    return cast("Manifest", value)
+
+
+def _objects(value: Json) -> list[Manifest]:
+    return cast("list[Manifest]", value)

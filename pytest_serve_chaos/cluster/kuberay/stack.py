@@ -1,0 +1,161 @@
+"""What is installed on a cluster of our own: KubeRay's operator, Redis and the RayService; taken away in order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from pytest_serve_chaos import clock, manifests
+from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.cluster.base import Progress
+from pytest_serve_chaos.cluster.kuberay import names
+from pytest_serve_chaos.cluster.kuberay.api import KubeApi
+from pytest_serve_chaos.cluster.kuberay.operator import SELECTOR, operator_errors
+from pytest_serve_chaos.errors import CommandFailed, WaitTimeout
+from pytest_serve_chaos.manifests import Manifest
+
+REDIS_SELECTOR = f"{names.PART}=redis"
+
+_REMOVED = 90.0
+_PULLED = 600.0
+"""Seconds for pods whose images may have to be pulled first."""
+
+
+class Kubectl(Protocol):
+    """Runs kubectl against the cluster and returns what it printed; raises `CommandFailed`."""
+
+    def __call__(self, *arguments: str, timeout: float = 60.0) -> str:
+        """Runs it with those arguments, for `timeout` seconds at most."""
+        ...
+
+
+class Stack:
+    """KubeRay, Redis and a RayService on one cluster.
+
+    Args:
+        kubectl: Runs kubectl.
+        api: The Kubernetes API, in our namespace.
+        directory: Where the manifests that were applied are kept.
+        progress: Told of each phase.
+    """
+
+    def __init__(self, kubectl: Kubectl, api: KubeApi, directory: Path, progress: Progress) -> None:
+        self._kubectl = kubectl
+        self._api = api
+        self._directory = directory
+        self._progress = progress
+        self._operator_namespace = "default"
+        self._applied: list[str] = []
+
+    def install_operator(self, text: str) -> None:
+        """Applies KubeRay's manifests. Server-side, for its resource definitions do not fit into an annotation.
+
+        Args:
+            text: The manifests; the operator's Deployment says in which namespace it is.
+        """
+        deployment = text[text.find("\nkind: Deployment") :]
+        found = re.search(r"^  namespace: (\S+)", deployment, re.MULTILINE)
+        self._operator_namespace = found[1] if found else "default"
+        self._apply("kuberay-operator", text, namespace=self._operator_namespace)
+
+    def wait_for_operator(self) -> None:
+        """Waits until the operator runs.
+
+        Raises:
+            WaitTimeout: It does not.
+        """
+        self._wait_for_pods("the KubeRay operator to run", SELECTOR, self._operator_namespace)
+
+    def install_redis(self, documents: Sequence[Manifest]) -> None:
+        """Applies Redis."""
+        self._apply("redis", manifests.dump(tuple(documents)), namespace=names.NAMESPACE)
+
+    def wait_for_redis(self) -> None:
+        """Waits until Redis is ready.
+
+        Raises:
+            WaitTimeout: It is not.
+        """
+        self._wait_for_pods("Redis to be ready", REDIS_SELECTOR, names.NAMESPACE)
+
+    def install(self, name: str, documents: Sequence[Manifest]) -> None:
+        """Applies other objects: the namespace, Services, code, the RayService."""
+        self._apply(name, manifests.dump(tuple(documents)), namespace=names.NAMESPACE)
+
+    def complaints(self) -> Sequence[str]:
+        """What the operator complains about."""
+        return operator_errors(self._api, self._operator_namespace)
+
+    def remove(self) -> None:
+        """Deletes the RayService, waits until its pods are gone, then deletes Redis.
+
+        In this order because KubeRay cleans Redis up when the RayCluster goes, and waits for that.
+
+        Raises:
+            CommandFailed: Something could not be deleted in time.
+        """
+        for name in reversed([name for name in self._applied if name in ("redis", "rayservice")]):
+            start = clock.now()
+            file = str(self._directory / f"{name}.yaml")
+            options = ("--ignore-not-found", "--wait", "--timeout", f"{_REMOVED:g}s")
+            self._kubectl("-n", names.NAMESPACE, "delete", "-f", file, *options, timeout=_REMOVED + 10)
+            if name == "rayservice":
+                self._wait_until_no_ray_pods()
+            self._applied.remove(name)
+            self._progress(f"kuberay: deleted {name} in {clock.now() - start:.1f} s")
+
+    def remove_left_overs(self) -> None:
+        """Deletes the RayService and the Redis of an earlier run that was ended by force.
+
+        Raises:
+            CommandFailed: They could not be deleted in time.
+        """
+        options = ("--ignore-not-found", "--wait", "--timeout", f"{_REMOVED:g}s")
+        for kind in ("rayservice.ray.io", "deployment"):
+            self._kubectl("-n", names.NAMESPACE, "delete", kind, "--all", *options, timeout=_REMOVED + 10)
+        self._wait_until_no_ray_pods()
+
+    def describe(self) -> None:
+        """Writes what can be learned of a cluster that went wrong into the directory."""
+        for file, arguments in (
+            ("pods.txt", ("get", "all", "-A", "-o", "wide")),
+            ("events.txt", ("get", "events", "-A", "--sort-by=.lastTimestamp")),
+            ("rayservices.yaml", ("get", "rayservices,rayclusters", "-A", "-o", "yaml")),
+            ("describe-pods.txt", ("-n", names.NAMESPACE, "describe", "pods")),
+            ("operator.log", ("-n", self._operator_namespace, "logs", "-l", SELECTOR, "--tail=2000")),
+            ("ray-pods.log", ("-n", names.NAMESPACE, "logs", "-l", f"{names.PART}=ray", "--tail=500", "--prefix")),
+        ):
+            try:
+                said = self._kubectl(*arguments, timeout=20.0)
+            except CommandFailed as error:
+                said = str(error)
+            (self._directory / file).write_text(said, encoding="utf-8")
+
+    def _apply(self, name: str, text: str, *, namespace: str) -> None:
+        file = self._directory / f"{name}.yaml"
+        file.write_text(text, encoding="utf-8")
+        self._applied.append(name)
+        options = ("--server-side", "--force-conflicts", f"--field-manager={names.PROJECT}")
+        self._kubectl("-n", namespace, "apply", *options, "-f", str(file))
+
+    def _wait_for_pods(self, what: str, selector: str, namespace: str) -> None:
+        def probe() -> bool | NotYet:
+            pods = self._api.pods(selector, namespace=namespace)
+            ready = [pod for pod in pods if pod.main is not None and pod.main.ready and not pod.deleting]
+            return bool(ready) or NotYet("; ".join(pod.summary for pod in pods) or "no pods")
+
+        start = clock.now()
+        clock.wait_until(what, probe, timeout=_PULLED, interval=0.5)
+        self._progress(f"kuberay: waited {clock.now() - start:.1f} s for {what}")
+
+    def _wait_until_no_ray_pods(self) -> None:
+        def probe() -> bool | NotYet:
+            pods = self._api.pods(f"{names.PART}=ray")
+            return not pods or NotYet("; ".join(pod.summary for pod in pods))
+
+        try:
+            clock.wait_until("Ray's pods to be gone", probe, timeout=_REMOVED, interval=0.5)
+        except WaitTimeout as error:
+            raise CommandFailed("the RayService's pods did not go", looked_at=[str(error)]) from error

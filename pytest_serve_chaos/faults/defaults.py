@@ -1,0 +1,67 @@
+"""What is expected after each fault unless the user says otherwise: the columns "replaced" and "kept" of the guide, and figures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pytest_serve_chaos.cluster.base import ClusterSpec
+from pytest_serve_chaos.model import Expectations, How
+
+_ALL = ("head", "gcs", "worker", "controller", "proxy", "replica")
+_MEASURED = Expectations(availability=None, longest_outage=None, traffic_back=None, redundancy_back=None, settled=False)
+
+TABLE: dict[str, Expectations] = {
+    "head_failure": Expectations(
+        replaced=("head", "gcs", "controller", "proxy@head"),
+        kept=("worker", "replica@workers", "proxy@workers"),
+    ),
+    "worker_failure": Expectations(
+        availability=0.98,
+        longest_outage=5.0,
+        replaced=("worker@victims", "replica@victims"),
+        kept=("head", "gcs", "controller", "replica@others"),
+    ),
+    "node_failure": Expectations(
+        availability=0.98,
+        longest_outage=5.0,
+        replaced=("worker@victims", "replica@victims"),
+        kept=("head", "gcs", "controller", "replica@others"),
+    ),
+    "controller_failure": Expectations(replaced=("controller",), kept=("head", "gcs", "replica", "proxy")),
+    "replica_failure": Expectations(
+        replaced=("replica@victims",), kept=("head", "gcs", "controller", "proxy", "replica@others")
+    ),
+    "proxy_failure": Expectations(
+        replaced=("proxy@victims",), kept=("head", "gcs", "controller", "replica", "proxy@others")
+    ),
+    "gcs_failure": Expectations(
+        replaced=("head", "gcs", "controller", "proxy@head"),
+        kept=("worker", "replica@workers", "proxy@workers"),
+    ),
+    "redis_failure": _MEASURED,
+    "health_check_failure": Expectations(
+        replaced=("replica@victims",), kept=("head", "gcs", "controller", "proxy", "replica@others")
+    ),
+}
+
+
+def expectations_for(kind: str, how: How, spec: ClusterSpec, *, freeze_for: float = 0.0) -> Expectations:
+    """The expectations of a fault.
+
+    Args:
+        kind: The marker's name.
+        how: What is done to the target.
+        spec: On which cluster: without GCS fault tolerance nothing is promised to be kept when the head goes; the
+            figures that are demanded stay.
+        freeze_for: Seconds of a freeze, during which the frozen part is away and nothing is replaced.
+    """
+    if how == "freeze":
+        return replace(
+            _MEASURED, kept=_ALL, traffic_back=freeze_for + 30.0, redundancy_back=freeze_for + 60.0, settled=True
+        )
+    expected = TABLE[kind]
+    if kind in ("head_failure", "gcs_failure") and spec.gcs == "none":
+        return replace(expected, kept=())
+    if spec.profile == "guide":
+        return replace(expected, redundancy_back=300.0)
+    return expected

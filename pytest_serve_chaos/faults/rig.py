@@ -1,0 +1,110 @@
+"""What a fault works with: the cluster, who watches it, where it is written down, and the seed's choices."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from pytest_serve_chaos.cluster.base import Cluster, Progress
+from pytest_serve_chaos.cluster.profiles import Timing, timing
+from pytest_serve_chaos.errors import NoSuchTarget, Unsupported
+from pytest_serve_chaos.history import History
+from pytest_serve_chaos.model import Component, Json, Topology
+from pytest_serve_chaos.observe.observer import Observer
+from pytest_serve_chaos.observe.shape import Shape
+from pytest_serve_chaos.observe.watcher import Watcher
+
+T = TypeVar("T")
+
+
+class Healable(Protocol):
+    """Something that was broken and can be put back."""
+
+    def close(self) -> None:
+        """Puts it back; the second call does nothing."""
+        ...
+
+
+@dataclass
+class Rig:
+    """One cluster and all that is around it while experiments run on it.
+
+    Attributes:
+        experiment: The name under which events are written now.
+        first_shape: The shape with which the cluster began.
+        shape: The steady state's shape, which a recovery must reach again; a test that deploys more changes it.
+        serve_config: The Serve config of the steady state.
+        steady_since: When steady state began, monotonic seconds.
+        injections: All that was injected since the last `heal_all`, healed or not.
+        spoilt: Why the cluster must be rebuilt before the next experiment; empty if it need not.
+    """
+
+    cluster: Cluster
+    observer: Observer
+    watcher: Watcher
+    history: History
+    random: random.Random
+    progress: Progress
+    first_shape: Shape
+    serve_config: dict[str, Json]
+    experiment: str = ""
+    shape: Shape = field(init=False)
+    steady_since: float = 0.0
+    injections: list[Healable] = field(default_factory=list)
+    spoilt: str = ""
+    canaries: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def __post_init__(self) -> None:
+        self.shape = self.first_shape
+
+    @property
+    def timing(self) -> Timing:
+        """The periods of the cluster's profile."""
+        return timing(self.cluster.spec.profile)
+
+    def heal_all(self) -> None:
+        """Heals all that was injected, the last first."""
+        while self.injections:
+            self.injections.pop().close()
+
+    def capability(self, protocol: type[T], verb: str) -> T:
+        """The cluster as one that has the capability.
+
+        Raises:
+            Unsupported: It has not.
+        """
+        if isinstance(self.cluster, protocol):
+            return self.cluster
+        raise Unsupported(
+            f"the {self.cluster.description.backend} backend cannot {verb}",
+            looked_at=[f"{type(self.cluster).__name__} has no {protocol.__name__}"],
+        )
+
+    def choose(self, candidates: Sequence[Component], what: str, topology: Topology) -> Component:
+        """One of the candidates, by the seed; the choice is printed.
+
+        Raises:
+            NoSuchTarget: There are none.
+        """
+        if not candidates:
+            raise NoSuchTarget(
+                f"there is no {what} to break", looked_at=[f"{c.name} (PID {c.pid})" for c in topology.components]
+            )
+        ordered = sorted(candidates, key=lambda c: (c.node, c.deployment or "", c.replica or "", str(c.identity)))
+        chosen = self.random.choice(ordered)
+        if len(ordered) > 1:
+            self.progress(f"chose {chosen.name} (PID {chosen.pid}) of {len(ordered)} by the seed")
+        return chosen
+
+    def answers_of(self, victims: Collection[Component], *, since: float) -> int:
+        """How many good answers requests scheduled since then got from these replicas and proxies."""
+        replicas = {c.replica for c in victims if c.role == "replica" and c.replica}
+        proxies = {c.name for c in victims if c.role == "proxy"}
+        return sum(
+            r.replica in replicas or r.path in proxies
+            for r in self.history.requests
+            if r.scheduled >= since and not r.lost
+        )

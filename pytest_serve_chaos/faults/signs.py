@@ -1,0 +1,102 @@
+"""The cluster's own signs that something broke: from the GCS, from Serve, and from the traffic."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.errors import ObservationError
+from pytest_serve_chaos.faults.rig import Rig
+from pytest_serve_chaos.model import HEAD, Component, Evidence
+
+_SILENCE = 1.5
+"""Seconds without an answer from a victim that had answered: at 50 requests/s to 6 replicas, one answers 12 times in it."""
+
+
+def node_is_dead(rig: Rig, node: str, before: Collection[str]) -> Evidence | None:
+    """The GCS calls the node DEAD; for the head: there is no GCS to ask, or it knows another head.
+
+    Args:
+        rig: Where.
+        node: Its name.
+        before: The ids that the node had, by the GCS, before the fault.
+    """
+    try:
+        rows = rig.cluster.dashboard.nodes()
+    except ObservationError as error:
+        if node == HEAD:
+            return Evidence(clock.now(), "cluster", f"the head's state API does not answer ({error})")
+        return None
+    dead = [row for row in rows if row.node_id in before and row.state != "ALIVE"]
+    if dead:
+        return Evidence(
+            clock.now(), "cluster", f"the GCS says that node {dead[0].node_id[:8]} ({node}) is {dead[0].state}"
+        )
+    if before and not any(row.node_id in before for row in rows):
+        return Evidence(clock.now(), "cluster", f"the GCS does not know the node of {node} any more")
+    return None
+
+
+def node_ids(rig: Rig, node: str) -> frozenset[str]:
+    """The ids under which the GCS knows the node as ALIVE."""
+    addresses = {info.address for info in rig.cluster.nodes() if info.name == node}
+    rows = (rig.observer.report.nodes or {}).values()
+    return frozenset(row.node_id for row in rows if row.address in addresses and row.state == "ALIVE")
+
+
+def actor_is_gone(rig: Rig, victim: Component) -> Evidence | None:
+    """The GCS no longer has that actor ALIVE with that PID."""
+    try:
+        actors = rig.cluster.dashboard.actors()
+    except ObservationError:
+        return None
+    for row in actors:
+        if row.actor_id == victim.actor_id:
+            if row.state == "ALIVE" and row.pid == victim.pid:
+                return None
+            return Evidence(clock.now(), "cluster", f"the GCS says that {victim.name} is {row.state} (PID {row.pid})")
+    return Evidence(clock.now(), "cluster", f"the GCS says that the actor of {victim.name} is DEAD")
+
+
+def nobody_answers(rig: Rig, victims: Collection[Component], struck: float) -> Evidence | None:
+    """Not one answer from victims that answered before, while traffic went on."""
+    now = clock.now()
+    since = struck + 0.2  # what was on its way is let in
+    if now - since < _SILENCE or not rig.answers_of(victims, since=struck - 3 * _SILENCE):
+        return None
+    late = [r for r in rig.history.requests if r.scheduled >= since]
+    if len(late) < 20 or rig.answers_of(victims, since=since):
+        return None
+    names = ", ".join(sorted({c.name for c in victims if c.role in ("replica", "proxy")}))
+    return Evidence(now, "cluster", f"not one of {len(late)} requests was answered by {names}")
+
+
+def proxy_is_silent(rig: Rig, victim: Component) -> Evidence | None:
+    """The proxy answers nothing, asked alone."""
+    try:
+        rig.cluster.ask_proxy(victim, "/-/routes", timeout=1.5)
+    except ObservationError as error:
+        return Evidence(clock.now(), "cluster", str(error))
+    return None
+
+
+def controller_is_silent(rig: Rig) -> Evidence | None:
+    """Serve's REST, which asks the controller, gives no answer, while the GCS' state API does."""
+    try:
+        rig.cluster.dashboard.nodes()
+    except ObservationError:
+        return None
+    try:
+        status = rig.cluster.dashboard.serve()
+    except ObservationError as error:
+        return Evidence(clock.now(), "cluster", f"the controller does not answer: {error}")
+    return None if status.apps else Evidence(clock.now(), "cluster", "Serve's REST knows no applications")
+
+
+def gcs_is_silent(rig: Rig) -> Evidence | None:
+    """The state API, which asks the GCS, gives no answer."""
+    try:
+        rig.cluster.dashboard.nodes()
+    except ObservationError as error:
+        return Evidence(clock.now(), "cluster", f"the GCS does not answer: {error}")
+    return None

@@ -1,0 +1,139 @@
+"""The cluster as a test sees it: what it runs, what is alive in it, and updates of its Serve config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.clock import NotYet, seconds
+from pytest_serve_chaos.cluster import serve_config
+from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, HasRedis, ShowsControllerLog
+from pytest_serve_chaos.errors import ObservationError
+from pytest_serve_chaos.faults.rig import Rig
+from pytest_serve_chaos.model import ClusterDescription, Component, Json, Role, Topology
+from pytest_serve_chaos.observe.shape import imbalance, lacks, shape_of
+
+
+class ServeCluster:
+    """What the fixture `serve_cluster` gives. What a test updates is put back when it ends."""
+
+    def __init__(self, rig: Rig) -> None:
+        self._rig = rig
+
+    @property
+    def backend(self) -> Cluster:
+        """The cluster itself, with all that its backend can do."""
+        return self._rig.cluster
+
+    @property
+    def spec(self) -> ClusterSpec:
+        """What was asked for."""
+        return self._rig.cluster.spec
+
+    @property
+    def description(self) -> ClusterDescription:
+        """What is under test."""
+        return self._rig.cluster.description
+
+    @property
+    def url(self) -> str:
+        """Where the first app answers."""
+        return self._rig.cluster.url
+
+    def topology(self) -> Topology:
+        """Who is alive now."""
+        return self._rig.watcher.sample()
+
+    def of(self, role: Role, *, on: str | None = None, deployment: str | None = None) -> tuple[Component, ...]:
+        """The living components of a role; `on` is a node's name or ``workers``."""
+        return self.topology().of(role, on=on, deployment=deployment)
+
+    def imbalance(self) -> list[str]:
+        """Where replicas are placed otherwise than when the test began, in words."""
+        return imbalance(self.topology(), self._rig.shape)
+
+    def missing(self) -> list[str]:
+        """What is missing of the redundancy with which the test began, in words."""
+        return lacks(self.topology(), self._rig.watcher.report, self._rig.shape)
+
+    def update(self, deployment: str, *, timeout: float | str = "90s", **options: Json) -> None:
+        """Changes options of a deployment (``app#Deployment``), as an edit of the Serve config does, and waits for it.
+
+        Until the test ends, the shape that this gives is the one that a recovery must reach again.
+
+        Raises:
+            CommandFailed: It was not taken, for example because there is no head.
+            WaitTimeout: It does not run as wanted.
+        """
+        rig = self._rig
+        config = serve_config.with_deployment_options(rig.cluster.serve_config, deployment, options)
+        rig.cluster.apply_serve_config(config)
+        self._wait_deployed(deployment.partition("#")[0], seconds(timeout))
+
+    def deploy(self, app: Mapping[str, Json], *, timeout: float | str = "90s") -> None:
+        """Adds an app (an entry of ``applications`` in a Serve config) and waits until it runs.
+
+        Until the test ends, its replicas belong to the shape that a recovery must reach again.
+
+        Raises:
+            CommandFailed: It was not taken.
+            WaitTimeout: It does not run.
+        """
+        rig = self._rig
+        rig.cluster.apply_serve_config(serve_config.with_app(rig.cluster.serve_config, app))
+        self._wait_deployed(str(app["name"]), seconds(timeout))
+
+    def wait_replicas(self, deployment: str, count: int, *, timeout: float | str = "60s") -> float:
+        """Waits until a deployment has so many RUNNING replicas; returns the seconds that it took.
+
+        Raises:
+            WaitTimeout: It has not.
+        """
+        begun = clock.now()
+
+        def enough() -> float | NotYet:
+            running = self._running(deployment)
+            return clock.now() - begun if running == count else NotYet(f"{running} replicas are RUNNING")
+
+        return clock.wait_until(f"{count} replicas of {deployment}", enough, timeout=seconds(timeout))
+
+    def redis_keys(self) -> tuple[str, ...]:
+        """The keys in the Redis of the GCS, and the namespace that they should lie under, first.
+
+        Raises:
+            Unsupported: There is no Redis that can be looked into.
+        """
+        backend = self._rig.capability(HasRedis, "look into Redis")  # type: ignore[type-abstract]
+        return (backend.redis_namespace, *backend.redis_keys())
+
+    def controller_log(self, pattern: str, *, since: float) -> tuple[str, ...]:
+        """Lines of the Serve controller's log after `since` (monotonic seconds) that match `pattern`.
+
+        Raises:
+            Unsupported: The backend cannot show it.
+        """
+        backend = self._rig.capability(ShowsControllerLog, "show the controller's log")  # type: ignore[type-abstract]
+        return backend.controller_log(pattern=pattern, since=since)
+
+    def _wait_deployed(self, app: str, timeout: float) -> None:
+        clock.wait_until(f"the app {app} to run", lambda: self._runs(app), timeout=timeout)
+        self._rig.shape = replace(shape_of(self._rig.watcher.sample()), nodes=self._rig.shape.nodes)
+
+    def _running(self, deployment: str) -> int:
+        report = self._rig.observer.refresh()
+        rows = report.serve.replicas if report.serve is not None else ()
+        running = sum(f"{r.app}#{r.deployment}" == deployment and r.state == "RUNNING" for r in rows)
+        return min(running, len(self.of("replica", deployment=deployment)))
+
+    def _runs(self, app: str) -> bool | NotYet:
+        try:
+            status = self._rig.cluster.dashboard.serve()
+        except ObservationError as error:
+            return NotYet(str(error))
+        if status.apps.get(app) != "RUNNING":
+            return NotYet(f"it is {status.apps.get(app, 'not known')}: {status.messages.get(app, '')[:200]}")
+        self._rig.observer.refresh()
+        wanted = {name: n for name, n in status.targets.items() if name.startswith(f"{app}#")}
+        there = {name: len(self.of("replica", deployment=name)) for name in wanted}
+        return True if there == wanted else NotYet(f"{there} of {wanted} replicas are there")

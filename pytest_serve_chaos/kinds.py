@@ -1,0 +1,216 @@
+"""Kinds of values that a user gives: what is valid, and what a text becomes."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+class Kind:
+    """A kind of value; this one is any text.
+
+    Attributes:
+        must: What a valid value is, as it reads after "it must be".
+        metavar: What stands for the value in the help.
+        ini: The type in pytest's configuration files.
+        repeated: Whether several values can be given.
+    """
+
+    ini: Literal["string", "int", "float", "bool", "linelist"] = "string"
+    repeated = False
+
+    def __init__(self, must: str, metavar: str = "TEXT") -> None:
+        self.must = must
+        self.metavar = metavar
+
+    def parse(self, text: str, base: Path) -> object:
+        """The value that the text means; relative paths are relative to `base`.
+
+        Raises:
+            ValueError: It is not valid.
+        """
+        if not text.strip():
+            raise ValueError(text)
+        try:
+            return self._parse(text, base)
+        except (OSError, RuntimeError) as error:  # a name that no file can have, the home of nobody
+            raise ValueError(text) from error
+
+    def split(self, text: str) -> Sequence[str]:
+        """The texts of the single values in a text; only for kinds that are repeated."""
+        return [line.strip() for line in text.splitlines() if line.strip()]
+
+    def _parse(self, text: str, base: Path) -> object:
+        return text
+
+
+class Choice(Kind):
+    """One of a few words."""
+
+    def __init__(self, *choices: str) -> None:
+        super().__init__(f"one of {', '.join(choices)}", "|".join(choices))
+        self.choices = choices
+
+    def _parse(self, text: str, base: Path) -> str:
+        if text not in self.choices:
+            raise ValueError(text)
+        return text
+
+
+class Words(Choice):
+    """Some of a few words; in one text they are separated by commas or white space."""
+
+    ini = "linelist"
+    repeated = True
+
+    def __init__(self, *choices: str) -> None:
+        super().__init__(*choices)
+        self.metavar = "NAME"
+
+    def split(self, text: str) -> Sequence[str]:
+        """The words."""
+        return [word for word in re.split(r"[\s,]+", text) if word]
+
+
+class Integer(Kind):
+    """A whole number."""
+
+    ini = "int"
+
+    def __init__(self, least: int) -> None:
+        super().__init__(f"a whole number, {least} or more", "N")
+        self.least = least
+
+    def _parse(self, text: str, base: Path) -> int:
+        value = int(text)
+        if value < self.least:
+            raise ValueError(text)
+        return value
+
+
+class Rate(Kind):
+    """Requests per second."""
+
+    ini = "float"
+
+    def __init__(self, most: float, *, zero: bool = False) -> None:
+        least = "0 or more" if zero else "more than 0"
+        super().__init__(f"a number of requests per second, {least} and at most {most:g}", "N")
+        self.most = most
+        self.zero = zero
+
+    def _parse(self, text: str, base: Path) -> float:
+        value = float(text)
+        if not 0 <= value <= self.most or (value == 0 and not self.zero):
+            raise ValueError(text)
+        return value
+
+
+class Duration(Kind):
+    """A length of time; seconds once parsed."""
+
+    def __init__(self) -> None:
+        super().__init__("a duration of more than 0: a number of seconds (20), or 500ms, 20s, 2m, 1h", "DURATION")
+
+    def _parse(self, text: str, base: Path) -> float:
+        from pytest_serve_chaos import clock, errors
+
+        try:
+            value = clock.seconds(text)
+        except errors.SettingsError as error:
+            raise ValueError(text) from error
+        if value <= 0:
+            raise ValueError(text)
+        return value
+
+
+class Flag(Kind):
+    """On or off."""
+
+    ini = "bool"
+    on = ("on", "true", "yes", "1")
+    off = ("off", "false", "no", "0")
+
+    def __init__(self) -> None:
+        super().__init__(f"one of {', '.join(self.on + self.off)}", "")
+
+    def _parse(self, text: str, base: Path) -> bool:
+        if text.lower() not in self.on + self.off:
+            raise ValueError(text)
+        return text.lower() in self.on
+
+
+class Pattern(Kind):
+    """A text that matches a regular expression."""
+
+    def __init__(self, must: str, metavar: str, pattern: str) -> None:
+        super().__init__(must, metavar)
+        self.pattern = pattern
+
+    def _parse(self, text: str, base: Path) -> str:
+        if not re.fullmatch(self.pattern, text):
+            raise ValueError(text)
+        return text
+
+
+class Headers(Kind):
+    """HTTP headers, one a line; pairs of name and value once parsed."""
+
+    ini = "linelist"
+    repeated = True
+
+    def __init__(self) -> None:
+        super().__init__("a header as 'Name: value'", "HEADER")
+
+    def _parse(self, text: str, base: Path) -> tuple[str, str]:
+        name, colon, value = text.partition(":")
+        # The characters of a field name: `token` of RFC 9110, section 5.6.2.
+        if not colon or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+            raise ValueError(text)
+        return name, value.strip()
+
+
+class File(Kind):
+    """A path: relative to the current directory, or in a configuration file to pytest's root directory."""
+
+    def __init__(self, must: str, check: Callable[[Path], bool]) -> None:
+        super().__init__(must, "PATH")
+        self.check = check
+
+    def _parse(self, text: str, base: Path) -> Path:
+        path = base / Path(text).expanduser()
+        if not self.check(path):
+            raise ValueError(text)
+        return path
+
+
+class FileOr(Kind):
+    """A text that matches a regular expression, or the path of a file or directory that exists."""
+
+    def __init__(self, must: str, metavar: str, pattern: str, suffixes: tuple[str, ...] = ()) -> None:
+        super().__init__(must, metavar)
+        self.pattern = pattern
+        self.suffixes = suffixes
+
+    def _parse(self, text: str, base: Path) -> str:
+        if re.fullmatch(self.pattern, text):
+            return text
+        path = base / Path(text).expanduser()
+        if not path.exists() or (self.suffixes and path.suffix not in self.suffixes):
+            raise ValueError(text)
+        return str(path)
+
+
+def anything(path: Path) -> bool:
+    """Any path will do."""
+    return True
+
+
+def is_program(path: Path) -> bool:
+    """The path is that of a file that can be run."""
+    return path.is_file() and os.access(path, os.X_OK)

@@ -1,0 +1,203 @@
+"""Traffic as tests use it: a generator pointed at the cluster, steady before anything is broken, and its judgement after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.analysis.outages import find_outages
+from pytest_serve_chaos.analysis.result import Result, result_of
+from pytest_serve_chaos.clock import seconds
+from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, WaitTimeout
+from pytest_serve_chaos.faults.rig import Rig
+from pytest_serve_chaos.history import History
+from pytest_serve_chaos.model import Expectations, Json, Request
+from pytest_serve_chaos.steady import wait_steady
+
+if TYPE_CHECKING:
+    from pytest_serve_chaos.traffic.client import Answer
+    from pytest_serve_chaos.traffic.generator import Generator
+
+STEADY_WITHIN = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What to send. `rate` and `kept_rate` in requests per second, `timeout` in seconds.
+
+    Attributes:
+        kept_rate: On the kept connection of each proxy; 0 keeps none.
+        url: None: the cluster's own.
+        check: Whether an answer is right; a wrong one is lost.
+    """
+
+    rate: float = 50.0
+    kept_rate: float = 5.0
+    timeout: float = 5.0
+    method: str = "GET"
+    headers: Mapping[str, str] | None = None
+    body: bytes | None = None
+    url: str | None = None
+    check: Callable[[Answer], bool] | None = None
+    send_lag_limit: float = 0.1
+
+
+class Traffic:
+    """Open-loop traffic on the cluster of a rig, as a context manager.
+
+    Entering waits for steady state. With `wait` False it does not, and the traffic runs beside that of the experiment:
+    its requests are kept apart and are not judged with the others.
+    """
+
+    def __init__(self, rig: Rig, load: Load, *, wait: bool = True) -> None:
+        self.rig = rig
+        self.load = load
+        self._wait = wait
+        self.history = rig.history if wait else History()
+        self._generator: Generator | None = None
+        self._begun = 0.0
+
+    def start(self) -> None:
+        """Begins to send, and waits for steady state.
+
+        Raises:
+            Inconclusive: There is no steady state, so nothing should be broken.
+        """
+        self._generator = _generator(self.rig, self.load, self.history)
+        self._begun = clock.now()
+        if not self._wait:
+            self._generator.start()
+            return
+        self.rig.history.add("phase", "steady", experiment=self.rig.experiment)
+        self._generator.start()
+        try:
+            wait_steady(self.rig, self.load.rate, timeout=STEADY_WITHIN)
+        except WaitTimeout as error:
+            self.stop()
+            self.rig.history.add("not_started", f"no steady state: {error.last_seen}", experiment=self.rig.experiment)
+            raise Inconclusive(f"no steady state before the fault: {error.last_seen}", mend=error.mend) from error
+
+    def stop(self) -> None:
+        """Stops sending and waits for the answers that are due."""
+        generator, self._generator = self._generator, None
+        if generator is not None:
+            generator.stop()
+
+    def __enter__(self) -> Traffic:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def requests(self) -> tuple[Request, ...]:
+        """All that have ended, since this traffic began."""
+        return tuple(r for r in self.history.requests if r.scheduled >= self._begun)
+
+    @property
+    def lost(self) -> int:
+        """How many on fresh connections were lost."""
+        return sum(r.lost for r in self.requests if not r.kept)
+
+    def answered_by(self, *, since: float = 0.0) -> frozenset[str]:
+        """The replicas that answered requests scheduled since then (monotonic seconds)."""
+        return frozenset(r.replica for r in self.requests if r.replica and not r.lost and r.scheduled >= since)
+
+    def longest_outage(self) -> float:
+        """Seconds; infinity if one has not ended."""
+        outages = find_outages([r for r in self.requests if not r.kept])
+        return max((float("inf") if o.end is None else o.end - o.start for o in outages), default=0.0)
+
+    def assert_available(
+        self, availability: float, *, longest_outage: float | str | None = None, window: float | str | None = None
+    ) -> Result:
+        """Demands a share of good answers, and no outage longer than that, from the fault on.
+
+        Args:
+            availability: 0 to 1.
+            longest_outage: Seconds, or text with a unit.
+            window: Over which the availability is judged; None: from the fault to now.
+
+        Raises:
+            ExpectationFailed: It was not met.
+            Inconclusive: No fault landed, there were too few requests, or the generator was late.
+        """
+        longest = None if longest_outage is None else seconds(longest_outage, name="longest_outage")
+        asked = [e.at for e in self.rig.history.of(self.rig.experiment) if e.kind == "asked"]
+        span = max((r.scheduled for r in self.requests), default=0.0) - (asked[0] if asked else self._begun)
+        demanded = Expectations(
+            availability=availability,
+            longest_outage=longest,
+            window=max(span, 0.001) if window is None else seconds(window, name="window"),
+            traffic_back=None,
+            redundancy_back=None,
+            settled=False,
+            send_lag_limit=self.load.send_lag_limit,
+        )
+        write_expectations(self.rig, demanded)
+        result = result_of(self._whole_history(), self.rig.experiment)
+        raise_unless_passed(result)
+        return result
+
+    def _whole_history(self) -> History:
+        """The run's events with the requests of this traffic."""
+        if self.history is self.rig.history:
+            return self.history
+        whole = History()
+        for event in self.rig.history.events:
+            whole.add(event.kind, event.text, at=event.at, experiment=event.experiment, data=event.data)
+        for request in self.history.requests:
+            whole.add_request(request)
+        return whole
+
+
+def write_expectations(rig: Rig, expectations: Expectations) -> None:
+    """Writes to the history what will be judged."""
+    data: dict[str, Json] = {}
+    for name, value in asdict(expectations).items():
+        data[name] = list(value) if isinstance(value, tuple) else value
+    rig.history.add("expectations", "what is demanded", experiment=rig.experiment, data=data)
+
+
+def raise_unless_passed(result: Result) -> None:
+    """Raises what the verdict says.
+
+    Raises:
+        ExpectationFailed: failed.
+        Inconclusive: inconclusive.
+    """
+    verdict = result.verdict
+    if verdict.outcome == "passed":
+        return
+    kind = ExpectationFailed if verdict.outcome == "failed" else Inconclusive
+    raise kind(f"{result.experiment}: {verdict.outcome}", looked_at=verdict.reasons)
+
+
+def _generator(rig: Rig, load: Load, history: History) -> Generator:
+    from pytest_serve_chaos.traffic.client import RequestSpec
+    from pytest_serve_chaos.traffic.generator import Generator
+
+    spec = RequestSpec(
+        url=load.url or rig.cluster.url,
+        method=load.method,
+        headers=dict(load.headers or {}),
+        body=load.body,
+        timeout=load.timeout,
+        check=load.check,
+    )
+    if not load.kept_rate:
+        return Generator(spec, rate=load.rate, history=history)
+
+    def name_of(client: tuple[str, int]) -> str | None:
+        identity = rig.cluster.proxy_of(client)
+        component = None if identity is None else rig.watcher.topology.find(identity)
+        return None if component is None else component.name
+
+    proxies = tuple(c.name for c in rig.watcher.sample().of("proxy"))
+    return Generator(spec, rate=load.rate, history=history, kept_rate=load.kept_rate, proxies=proxies, proxy_of=name_of)

@@ -1,0 +1,186 @@
+"""Merges what the backend sees by itself with what Ray and Serve say into one topology.
+
+The backend's own view (processes, pods) decides who is alive. The state API adds actor ids, Serve's REST adds replica ids and
+what Serve wants. While the head is away, what was known of those who are still alive stays known.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.cluster.base import Cluster
+from pytest_serve_chaos.cluster.rest import ActorRow, NodeRow, ServeStatus
+from pytest_serve_chaos.cluster.serve_config import CANARY
+from pytest_serve_chaos.errors import ObservationError
+from pytest_serve_chaos.model import Component, Identity, Role, Topology
+
+_CLASSES: tuple[tuple[str, Role], ...] = (
+    ("ServeController", "controller"),
+    ("ProxyActor", "proxy"),
+    ("HAProxyManager", "proxy"),
+    ("ServeReplica:", "replica"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What Ray and Serve said, and when.
+
+    Attributes:
+        actors: Serve's actors that are not DEAD; None: the state API did not answer.
+        nodes: Node id -> row; None: the state API did not answer.
+        serve: None: Serve's REST did not answer.
+    """
+
+    at: float = 0.0
+    actors: tuple[ActorRow, ...] | None = None
+    nodes: Mapping[str, NodeRow] | None = None
+    serve: ServeStatus | None = None
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is remembered of a component: it cannot change while its identity is the same."""
+
+    actor_id: str | None = None
+    replica: str | None = None
+
+
+@dataclass(slots=True)
+class _Memory:
+    by_identity: dict[Identity, _Known] = field(default_factory=dict)
+    by_replica: dict[str, Identity] = field(default_factory=dict)
+    addresses: dict[str, str] = field(default_factory=dict)
+    actors: tuple[ActorRow, ...] = ()
+
+
+class Observer:
+    """Looks at one cluster. Safe to use from several threads."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._lock = threading.Lock()
+        self._memory = _Memory()
+        self._report = Report()
+
+    @property
+    def report(self) -> Report:
+        """The last that Ray and Serve said."""
+        return self._report
+
+    def refresh(self) -> Report:
+        """Asks Ray and Serve; takes up to three request timeouts when they hang."""
+        at = clock.now()
+        dashboard = self._cluster.dashboard
+        try:
+            # The state API first: it answers at once also with a dead or frozen controller, where Serve's REST hangs.
+            nodes = {row.node_id: row for row in dashboard.nodes()}
+            actors = tuple(row for row in dashboard.actors() if _role(row) is not None)
+        except ObservationError:
+            report = Report(at)
+        else:
+            try:
+                report = Report(at, actors, nodes, dashboard.serve())
+            except ObservationError:
+                report = Report(at, actors, nodes)
+        with self._lock:
+            self._report = report
+            if report.actors is not None:
+                self._memory.actors = report.actors
+        return report
+
+    def look(self) -> Topology:
+        """Who is alive now: the backend's own view, with what is known from Ray and Serve."""
+        at = clock.now()
+        own = self._cluster.components()
+        with self._lock:
+            report = self._report
+            components = self._merge(own, report)
+        sources = ["backend"]
+        sources += ["actors"] if report.actors is not None else []
+        sources += ["serve"] if report.serve is not None else []
+        return Topology(at, tuple(components), tuple(sources), _pending(report.serve, components))
+
+    def see(self) -> Topology:
+        """Asks Ray and Serve, then looks."""
+        self.refresh()
+        return self.look()
+
+    def identity_of(self, replica: str) -> Identity | None:
+        """The replica that an answer names as ``app#Deployment#id``, if it was ever seen."""
+        with self._lock:
+            return self._memory.by_replica.get(replica)
+
+    # -- merging ------------------------------------------------------------------------------------------------
+
+    def _merge(self, own: tuple[Component, ...], report: Report) -> list[Component]:
+        components = [c for c in own if not (c.deployment or "").startswith(CANARY)]
+        if report.nodes is not None:
+            self._memory.addresses |= {node.node_id: node.address for node in report.nodes.values()}
+        names = {node.address: node.name for node in self._cluster.nodes() if node.address}
+        by_place = {(c.node, c.pid): c for c in components if c.role in ("controller", "proxy", "replica")}
+        alive = {c.node for c in components if c.role in ("head", "worker")}
+        for row in self._memory.actors:
+            node = names.get(self._memory.addresses.get(row.node_id, ""), "")
+            if not node or row.state != "ALIVE" or row.class_name.startswith(f"ServeReplica:{CANARY}"):
+                continue
+            component = by_place.get((node, row.pid))
+            if component is not None:
+                self._memory.by_identity.setdefault(component.identity, _Known()).actor_id = row.actor_id
+            elif not by_place and node in alive:  # a backend that sees pods, not processes
+                components.append(_from_actor(row, node))
+        self._learn_replicas(components, report.serve)
+        return [self._with_known(component) for component in components]
+
+    def _learn_replicas(self, components: list[Component], serve: ServeStatus | None) -> None:
+        if serve is None:
+            return
+        by_actor = {self._actor_of(c): c for c in components if c.role == "replica"}
+        for row in serve.replicas:
+            component = by_actor.get(row.actor_id)
+            if row.actor_id is None or component is None:
+                continue
+            name = f"{row.app}#{row.deployment}#{row.replica_id}"
+            self._memory.by_identity.setdefault(component.identity, _Known()).replica = name
+            self._memory.by_replica[name] = component.identity
+
+    def _actor_of(self, component: Component) -> str | None:
+        known = self._memory.by_identity.get(component.identity)
+        return component.actor_id or (known.actor_id if known else None)
+
+    def _with_known(self, component: Component) -> Component:
+        known = self._memory.by_identity.get(component.identity)
+        if known is None:
+            return component
+        return replace(
+            component, actor_id=component.actor_id or known.actor_id, replica=component.replica or known.replica
+        )
+
+
+def _role(row: ActorRow) -> Role | None:
+    return next((role for prefix, role in _CLASSES if row.class_name.startswith(prefix)), None)
+
+
+def _from_actor(row: ActorRow, node: str) -> Component:
+    role = _role(row)
+    assert role is not None
+    deployment = None
+    if role == "replica":
+        _, app, name = row.class_name.split(":", 2)
+        deployment = f"{app}#{name}"
+    # An actor that is restarted keeps its id and gets a new PID.
+    identity = Identity("actor", (row.actor_id, str(row.pid), row.node_id))
+    return Component(role, node, identity, row.pid, row.actor_id, deployment, state=row.state)
+
+
+def _pending(serve: ServeStatus | None, components: list[Component]) -> dict[str, int]:
+    """How many replicas Serve wants beyond those that are there."""
+    if serve is None:
+        return {}
+    there = Counter(c.deployment for c in components if c.role == "replica")
+    wanted = {name: n for name, n in serve.targets.items() if not name.startswith(CANARY)}
+    return {name: n - there[name] for name, n in wanted.items() if n > there[name]}

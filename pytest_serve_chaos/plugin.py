@@ -1,0 +1,83 @@
+"""What pytest loads in every run: options, markers and fixtures. All that is heavy waits for ``--serve-chaos``."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from pytest_serve_chaos import markers, options
+from pytest_serve_chaos.errors import SettingsError
+from pytest_serve_chaos.fixtures import SESSION, chaos, experiment, serve_cluster, traffic
+from pytest_serve_chaos.fixtures import _serve_chaos_rig as _serve_chaos_rig
+
+__all__ = ["chaos", "experiment", "serve_cluster", "traffic"]
+
+_FIXTURES = frozenset(__all__)
+_OFF = "needs --serve-chaos: it brings up a Ray Serve cluster and breaks it"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds ``--serve-chaos`` and the settings."""
+    options.add_options(parser)
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Adds the hooks for backends of others."""
+    from pytest_serve_chaos import hookspecs
+
+    pluginmanager.add_hookspecs(hookspecs)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Registers the markers; with ``--serve-chaos`` also the part that does the work."""
+    markers.register(config)
+    if not config.getoption("serve_chaos"):
+        return
+    _refuse_xdist(config)
+    from pytest_serve_chaos import settings
+    from pytest_serve_chaos.session import ChaosSession
+
+    try:
+        session = ChaosSession(config, settings.resolve(config))
+    except SettingsError as error:
+        raise pytest.UsageError(str(error)) from error
+    config.stash[SESSION] = session
+    config.pluginmanager.register(session, "serve_chaos_session")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without ``--serve-chaos``, skips the tests that use our fixtures."""
+    if config.getoption("serve_chaos"):
+        return
+    for item in items:
+        if not _FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.skip(reason=_OFF))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """With ``--serve-chaos`` and nothing to collect, collects the suite."""
+    result = yield
+    config = session.config
+    ours = config.stash.get(SESSION, None)
+    if ours is not None and ours.collected == 0 and not session.testsfailed and not _names_tests(config):
+        ours.say("no tests here, so this runs the guide: pytest_serve_chaos.suite")
+        suite = Path(__file__).parent / "suite"
+        session.perform_collect([str(path) for path in sorted(suite.glob("test_*.py"))])
+    return result
+
+
+def _names_tests(config: pytest.Config) -> bool:
+    """Whether the command line says which tests to run."""
+    return config.args_source == pytest.Config.ArgsSource.ARGS
+
+
+def _refuse_xdist(config: pytest.Config) -> None:
+    workers = getattr(config.option, "numprocesses", None)
+    if hasattr(config, "workerinput") or (isinstance(workers, int) and workers > 0) or workers in ("auto", "logical"):
+        raise pytest.UsageError(
+            "--serve-chaos does not run under pytest-xdist: chaos tests share one cluster, and two at a time would break"
+            " it under each other.\nRun them apart: pytest -n auto -m 'not serve_cluster' && pytest --serve-chaos -n 0"
+        )

@@ -1,0 +1,102 @@
+"""The JSON document of a run, for programs: one versioned object, without NaN or infinity."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+
+from pytest_serve_chaos import __version__
+from pytest_serve_chaos.analysis.record import run_event
+from pytest_serve_chaos.analysis.result import Result
+from pytest_serve_chaos.history import History
+from pytest_serve_chaos.model import ROLES, Evidence, Identity, Json, Outage, Role
+
+SCHEMA = 1
+"""Goes up when a field changes its meaning or goes away; new fields do not raise it."""
+
+
+def summary_document(history: History, results: Iterable[Result]) -> dict[str, Json]:
+    """The run and all its experiments as plain JSON data. All times are seconds, those of outages from the fault.
+
+    Fields: ``schema``; ``program`` (name and version); ``run`` (what the run's own event says: cluster, rate, seed);
+    ``experiments``, each with ``experiment``, ``fault``, ``verdict``, ``reasons``, ``cluster``, ``expectations``,
+    ``measurement``, ``evidence``, ``victims`` and ``identities`` (role -> kept, gone and new).
+    """
+    run = run_event(history)
+    return {
+        "schema": SCHEMA,
+        "program": {"name": "pytest-serve-chaos", "version": __version__},
+        "run": {} if run is None else {"text": run.text, **_object(run.data)},
+        "experiments": [_experiment(result) for result in results],
+    }
+
+
+def _experiment(result: Result) -> dict[str, Json]:
+    asked = next((event.at for event in result.events if event.kind == "asked"), None)
+    measurement = _object(result.measurement)
+    measurement["outages"] = [_outage(outage, asked or 0.0) for outage in result.measurement.outages]
+    return {
+        "experiment": result.experiment,
+        "fault": result.fault,
+        "verdict": result.outcome,
+        "reasons": list(result.reasons),
+        "cluster": to_json(result.description),
+        "expectations": to_json(result.expectations),
+        "measurement": measurement,
+        "evidence": [_evidence(evidence, asked or 0.0) for evidence in result.evidence],
+        "victims": [str(victim) for victim in result.victims],
+        "identities": {role: _identities(result, role) for role in ROLES if _seen(result, role)},
+    }
+
+
+def to_json(value: object) -> Json:
+    """Plain JSON data for any record of the model; identities become text, numbers that JSON has no word for None."""
+    if isinstance(value, Identity):
+        return str(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, Mapping) or (is_dataclass(value) and not isinstance(value, type)):
+        return _object(value)
+    if isinstance(value, Iterable):
+        return [to_json(item) for item in value]
+    raise TypeError(f"{value!r} has no place in a JSON document")
+
+
+def _object(value: object) -> dict[str, Json]:
+    if isinstance(value, Mapping):
+        return {str(key): to_json(item) for key, item in value.items()}
+    return {field.name: to_json(getattr(value, field.name)) for field in fields(value)}  # type: ignore[arg-type]
+
+
+def _outage(outage: Outage, asked: float) -> dict[str, Json]:
+    return {
+        "start": round(outage.start - asked, 6),
+        "end": None if outage.end is None else round(outage.end - asked, 6),
+        "lost": outage.lost,
+        "sent": outage.sent,
+    }
+
+
+def _evidence(evidence: Evidence, asked: float) -> dict[str, Json]:
+    return {"at": round(evidence.at - asked, 6), "side": evidence.side, "text": evidence.text}
+
+
+def _seen(result: Result, role: Role) -> bool:
+    return any(topology is not None and topology.of(role) for topology in (result.before, result.after))
+
+
+def _identities(result: Result, role: Role) -> dict[str, Json]:
+    before = {c.identity: c for c in result.before.of(role)} if result.before else {}
+    after = {c.identity: c for c in result.after.of(role) if c.identity not in result.gone} if result.after else {}
+    return {
+        "kept": [_component(c.name, i) for i, c in before.items() if i in after],
+        "gone": [_component(c.name, i) for i, c in before.items() if i not in after],
+        "new": [_component(c.name, i) for i, c in after.items() if i not in before],
+    }
+
+
+def _component(name: str, identity: Identity) -> dict[str, Json]:
+    return {"name": name, "identity": str(identity)}

@@ -1,0 +1,256 @@
+"""The lines that pytest's terminal shows: the header, the summary table and a timeline for failures."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from pytest_serve_chaos.analysis.measure import measure_record
+from pytest_serve_chaos.analysis.record import Record, read_record
+from pytest_serve_chaos.analysis.result import Result
+from pytest_serve_chaos.analysis.words import counted, duration, latency, number, percent
+from pytest_serve_chaos.history import History
+from pytest_serve_chaos.model import ClusterDescription, Measurement
+
+WIDTH = 120
+
+_SHORT_NAME = 20
+_ABSENT = "-"
+_NEVER = "never"
+_VERDICTS = {"passed": "passed", "failed": "FAILED", "inconclusive": "INCONCLUSIVE"}
+_TIMELINE = (
+    "phase",
+    "asked",
+    "evidence",
+    "landed",
+    "healed",
+    "gone",
+    "came",
+    "redundancy_back",
+    "proxy_deaf",
+    "settled",
+    "unsettled",
+    "not_started",
+    "problem",
+    "verdict",
+    "note",
+)
+_DETAIL = ("gone", "came", "note")
+"""What is left out first where there is too much."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column of the table: its title in one line, and in two where the table would be too wide."""
+
+    title: str
+    folded: tuple[str, str]
+    left: bool = False
+
+
+_COLUMNS = (
+    _Column("experiment", ("", "experiment"), left=True),
+    _Column("verdict", ("", "verdict"), left=True),
+    _Column("lost / sent", ("", "lost / sent")),
+    _Column("in flight", ("in", "flight")),
+    _Column("available", ("", "available")),
+    _Column("outage", ("", "outage")),
+    _Column("p99 before>during", ("p99", "before>during")),
+    _Column("traffic back", ("traffic", "back")),
+    _Column("redundancy", ("", "redundancy")),
+    _Column("settled", ("", "settled")),
+)
+
+
+def header_line(description: ClusterDescription, rate: float, seed: int) -> str:
+    """The line at the start of a run: what is under test, the load in requests per second and the seed."""
+    nodes = "head only" if description.workers == 0 else f"head + {number(description.workers, 'worker')}"
+    gcs = "no GCS fault tolerance" if description.gcs == "none" else description.gcs
+    app = f"app {_app_name(description.app)}, {number(description.replicas, 'replica')}"
+    cluster = f"{description.backend} backend, ray {description.ray_version}, {nodes}, {gcs}"
+    return f"serve-chaos: {cluster}; {app}; {rate:g} requests/s; seed {seed}"
+
+
+def summary_table(results: Iterable[Result], *, width: int = WIDTH) -> list[str]:
+    """The table of all experiments, with the reasons for each verdict under its row.
+
+    The titles are folded into two lines where the table would not fit into `width` columns otherwise.
+    """
+    all_results = list(results)
+    if not all_results:
+        return []
+    figures = [_cells(result) for result in all_results]
+    measured = [cells for cells in figures if cells is not None]
+    columns = _layout([[_shown_name(result), _verdict(result)] for result in all_results], measured, width)
+    lines = columns.titles()
+    for result, cells in zip(all_results, figures, strict=True):
+        lines += _row(result, cells, columns, width)
+    return [line.rstrip() for line in lines]
+
+
+def timeline_excerpt(history: History, experiment: str, *, most: int = 40) -> list[str]:
+    """What happened around the fault, a line an event, with seconds relative to it.
+
+    Args:
+        history: Any history, of this run or from a file.
+        experiment: The experiment's name.
+        most: With more lines than that, single components and notes are left out first, then the middle.
+
+    Raises:
+        HistoryError: The history has nothing of that experiment.
+    """
+    record = read_record(history, experiment)
+    measurement = measure_record(record)
+    origin = record.begin if record.asked is None else record.asked
+    entries = _entries(record, measurement, _TIMELINE)
+    if len(entries) > most:
+        entries = _entries(record, measurement, tuple(kind for kind in _TIMELINE if kind not in _DETAIL))
+    lines = [f"{at - origin:+9.2f} s  {text}" for at, text in entries]
+    if len(lines) > most:
+        head = most // 2
+        tail = len(lines) - (most - head)
+        lines[head:tail] = [f"{'':11}  ({number(tail - head, 'event')} left out)"]
+    if measurement.errors:
+        lines.append(f"Errors in the window: {counted(measurement.errors)}")
+    return [f"Seconds from the {'beginning' if record.asked is None else 'fault'}:", *lines]
+
+
+# -- rows ----------------------------------------------------------------------------------------------------------
+
+
+def _row(result: Result, cells: list[str] | None, columns: _Layout, width: int) -> list[str]:
+    lines = []
+    name = result.experiment
+    if len(name) > _SHORT_NAME:
+        lines.append(name)
+    start = [_shown_name(result), _verdict(result)]
+    if cells is not None:
+        lines.append(columns.line([*start, *cells]))
+        for reason in result.reasons:
+            lines += textwrap.wrap(reason, width, initial_indent="  ", subsequent_indent="  ")
+        return lines
+    first, *others = result.reasons or ("",)
+    beginning = columns.line(start) + columns.gap
+    lines += textwrap.wrap(first, width, initial_indent=beginning, subsequent_indent="  ") or [beginning]
+    for reason in others:
+        lines += textwrap.wrap(reason, width, initial_indent="  ", subsequent_indent="  ")
+    return lines
+
+
+def _shown_name(result: Result) -> str:
+    return result.experiment if len(result.experiment) <= _SHORT_NAME else ""
+
+
+def _verdict(result: Result) -> str:
+    return _VERDICTS[result.outcome]
+
+
+def _cells(result: Result) -> list[str] | None:
+    """The figures; None where nothing was measured, so that the reason stands in their place."""
+    measurement = result.measurement
+    landed = any(event.kind == "landed" for event in result.events)
+    if result.outcome == "inconclusive" and not (landed and measurement.sent):
+        return None
+    sent, lost = measurement.sent, measurement.lost
+    return [
+        f"{lost} / {sent}" if sent else _ABSENT,
+        str(measurement.in_flight) if lost else _ABSENT,
+        percent(measurement.availability) if sent else _ABSENT,
+        duration(measurement.longest_outage) if measurement.longest_outage else _ABSENT,
+        _latencies(measurement),
+        _traffic_back(measurement),
+        _redundancy(result),
+        _settled(result),
+    ]
+
+
+def _latencies(measurement: Measurement) -> str:
+    before, during = measurement.before, measurement.during
+    if before is None and during is None:
+        return _ABSENT
+    left = _ABSENT if before is None else latency(before.p99)
+    right = _ABSENT if during is None else latency(during.p99)
+    return f"{left} > {right:>5}"
+
+
+def _traffic_back(measurement: Measurement) -> str:
+    if measurement.sent == 0 or measurement.traffic_back == 0:
+        return _ABSENT
+    return _NEVER if measurement.traffic_back is None else duration(measurement.traffic_back)
+
+
+def _redundancy(result: Result) -> str:
+    if result.redundancy_back is not None:
+        return duration(result.redundancy_back)
+    return _NEVER if result.never_redundant else _ABSENT
+
+
+def _settled(result: Result) -> str:
+    if result.settled is not None:
+        return duration(result.settled)
+    return _NEVER if result.never_settled else _ABSENT
+
+
+# -- layout --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """How wide the columns are, what is between them and whether the titles are folded."""
+
+    widths: tuple[int, ...]
+    gap: str
+    folded: bool
+
+    @property
+    def width(self) -> int:
+        return sum(self.widths) + len(self.gap) * (len(self.widths) - 1)
+
+    def line(self, cells: Sequence[str]) -> str:
+        """A line of cells, from the first column on."""
+        padded = [
+            cell.ljust(width) if column.left else cell.rjust(width)
+            for cell, column, width in zip(cells, _COLUMNS, self.widths, strict=False)
+        ]
+        return self.gap.join(padded)
+
+    def titles(self) -> list[str]:
+        """The header."""
+        if not self.folded:
+            return [self.line([column.title for column in _COLUMNS])]
+        return [self.line([column.folded[i] for column in _COLUMNS]) for i in (0, 1)]
+
+
+def _layout(starts: Sequence[Sequence[str]], figures: Sequence[Sequence[str]], width: int) -> _Layout:
+    """The roomiest layout that fits into `width`, or else the narrowest."""
+    cells = [[start[i] for start in starts] for i in range(2)]
+    cells += [[row[i] for row in figures] for i in range(len(_COLUMNS) - 2)]
+    layouts = []
+    for gap, folded in (("  ", False), ("  ", True), (" ", True)):
+        titles = [column.folded if folded else (column.title,) for column in _COLUMNS]
+        widths = tuple(max(map(len, (*title, *column))) for title, column in zip(titles, cells, strict=True))
+        layouts.append(_Layout(widths, gap, folded))
+    return next((layout for layout in layouts if layout.width <= width), layouts[-1])
+
+
+# -- pieces --------------------------------------------------------------------------------------------------------
+
+
+def _app_name(app: str) -> str:
+    """``sleepy_pid`` for ``package.sleepy_pid:app``; anything else as it is."""
+    module, colon, variable = app.partition(":")
+    return module.rpartition(".")[2] if colon and variable == "app" else app
+
+
+def _entries(record: Record, measurement: Measurement, kinds: tuple[str, ...]) -> list[tuple[float, str]]:
+    entries = [(event.at, _entry(event.kind, event.text)) for event in record.events if event.kind in kinds]
+    for outage in measurement.outages:
+        entries.append((outage.start, _entry("outage", f"{outage.lost} of {outage.sent} requests lost")))
+        if outage.end is not None:
+            entries.append((outage.end, _entry("outage over", f"after {duration(outage.end - outage.start)}")))
+    return sorted(entries, key=lambda entry: entry[0])
+
+
+def _entry(kind: str, text: str) -> str:
+    return f"{kind:<15}  {text}"

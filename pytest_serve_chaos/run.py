@@ -1,0 +1,96 @@
+"""One run: its directory, its history, and the one cluster that lives at a time."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Progress
+from pytest_serve_chaos.faults.rig import Rig
+from pytest_serve_chaos.history import History
+from pytest_serve_chaos.model import Json
+from pytest_serve_chaos.observe.observer import Observer
+from pytest_serve_chaos.observe.shape import shape_of
+from pytest_serve_chaos.observe.watcher import Watcher
+
+StartCluster = Callable[[ClusterSpec, Path, Progress], Cluster]
+"""Makes a cluster of that spec; logs go to the directory."""
+
+
+class Run:
+    """All that one pytest run has in hand.
+
+    Args:
+        directory: For the history, the summary and logs.
+        start_cluster: Makes a cluster.
+        seed: Of all choices.
+        progress: Prints a line for people.
+    """
+
+    def __init__(self, directory: Path, start_cluster: StartCluster, *, seed: int, progress: Progress) -> None:
+        self.directory = directory
+        self.seed = seed
+        self.history = History(directory / "history.jsonl")
+        self.random = random.Random(seed)
+        self.progress = progress
+        self._start_cluster = start_cluster
+        self._canaries = itertools.count(1)
+        self._rig: Rig | None = None
+        self.started: list[tuple[ClusterSpec, float]] = []
+
+    @property
+    def rig(self) -> Rig | None:
+        """The cluster that lives now, with all that is around it."""
+        return self._rig
+
+    def rig_for(self, spec: ClusterSpec) -> Rig:
+        """The rig with a cluster of that spec: the one that lives, if it fits and is sound, else a new one."""
+        if self._rig is not None and (self._rig.cluster.spec != spec or self._rig.spoilt):
+            if self._rig.spoilt:
+                self.progress(f"the cluster is built anew: {self._rig.spoilt}")
+            self.close_cluster()
+        if self._rig is None:
+            self._rig = self._new_rig(spec)
+        return self._rig
+
+    def close_cluster(self) -> None:
+        """Ends the cluster that lives, if one does."""
+        rig, self._rig = self._rig, None
+        if rig is None:
+            return
+        try:
+            rig.heal_all()
+        finally:
+            rig.watcher.stop()
+            rig.cluster.close()
+
+    def close(self) -> None:
+        """Ends everything."""
+        try:
+            self.close_cluster()
+        finally:
+            self.history.close()
+
+    def _new_rig(self, spec: ClusterSpec) -> Rig:
+        begun = clock.now()
+        cluster = self._start_cluster(spec, self.directory, self.progress)
+        try:
+            observer = Observer(cluster)
+            topology = observer.see()
+            watcher = Watcher(observer, self.history)
+            watcher.start()
+        except BaseException:
+            cluster.close()
+            raise
+        self.started.append((spec, clock.now() - begun))
+        description: dict[str, Json] = json.loads(json.dumps(asdict(cluster.description)))
+        self.history.add("run", f"a cluster for {spec.app}", data={**description, "seed": self.seed})
+        return Rig(
+            cluster, observer, watcher, self.history, self.random, self.progress, shape_of(topology),
+            cluster.serve_config, canaries=self._canaries,
+        )  # fmt: skip

@@ -1,0 +1,260 @@
+"""What lives as long as a pytest run with ``--serve-chaos``: the run, its results, and what pytest reports of them."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from pytest_serve_chaos import backends
+from pytest_serve_chaos.analysis.result import Result
+from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Progress
+from pytest_serve_chaos.errors import Inconclusive, Judgement, ServeChaosError, SettingsError, Unsupported
+from pytest_serve_chaos.experiment import Experiment, FaultChoice
+from pytest_serve_chaos.faults.rig import Rig
+from pytest_serve_chaos.load import Load
+from pytest_serve_chaos.markers import FaultRequest, cluster_request, fault_request
+from pytest_serve_chaos.report.document import summary_document
+from pytest_serve_chaos.report.junit import properties
+from pytest_serve_chaos.report.terminal import header_line, summary_table, timeline_excerpt
+from pytest_serve_chaos.restore import restore
+from pytest_serve_chaos.run import Run
+from pytest_serve_chaos.settings import Settings
+
+FIXTURES = ("chaos", "traffic", "experiment", "serve_cluster")
+OUTCOME = "serve_chaos_outcome"
+
+
+class ChaosSession:
+    """The part of the plugin that is there only with ``--serve-chaos``."""
+
+    def __init__(self, config: pytest.Config, settings: Settings) -> None:
+        self.config = config
+        self.settings = settings
+        self.results: list[Result] = []
+        self.collected = 0
+        self._run: Run | None = None
+        self._experiments: dict[str, str] = {}
+        self._names: set[str] = set()
+        self._said_header = False
+
+    @property
+    def run(self) -> Run:
+        """The run; its directory and history are made when a test first needs them."""
+        if self._run is None:
+            directory = self._directory()
+            self._run = Run(directory, self._start_cluster, seed=self.settings.seed, progress=self.say)
+        return self._run
+
+    @property
+    def load(self) -> Load:
+        """What is sent, as the settings say."""
+        s = self.settings
+        return Load(
+            rate=s.rate,
+            kept_rate=s.kept_rate,
+            timeout=s.request_timeout,
+            method=s.method,
+            headers=dict(s.headers),
+            body=s.body.encode() if s.body is not None else None,
+            url=s.url,
+            send_lag_limit=s.send_lag_limit,
+        )
+
+    def say(self, text: str) -> None:
+        """Prints a line of progress, whatever pytest captures."""
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        capture = self.config.pluginmanager.get_plugin("capturemanager")
+        if reporter is None:
+            return
+        line = f"serve-chaos: {text}"
+        if capture is None:
+            reporter.write_line(line)
+            return
+        with capture.global_and_fixture_disabled():
+            reporter.ensure_newline()
+            reporter.write_line(line)
+
+    # -- what fixtures use --------------------------------------------------------------------------------------
+
+    def spec_of(self, item: pytest.Item) -> ClusterSpec:
+        """The cluster that a test wants."""
+        return cluster_request(item.iter_markers(), self.settings, directory=item.path.parent)
+
+    def fault_of(self, item: pytest.Item) -> FaultRequest | None:
+        """The fault that a test is marked with."""
+        return fault_request(item.iter_markers())
+
+    def lend_rig(self, item: pytest.Item) -> Iterator[Rig]:
+        """The rig for a test; afterwards the cluster has its first shape again, or is built anew."""
+        rig = self.run.rig_for(self.spec_of(item))
+        self._say_header(rig)
+        rig.experiment = self._name(item)
+        self._experiments[item.nodeid] = rig.experiment
+        rig.watcher.belongs_to(rig.experiment)
+        try:
+            yield rig
+        finally:
+            restore(rig)
+
+    def experiment(self, item: pytest.Item, rig: Rig) -> Experiment:
+        """The experiment of a marked test."""
+        fault = self.fault_of(item)
+        if fault is None:
+            raise SettingsError(
+                f"{item.nodeid} uses the fixture `experiment`, and no marker says what it breaks",
+                mend=["mark it, for example with @pytest.mark.head_failure", "or use the fixtures chaos and traffic"],
+            )
+
+        def keep(result: Result) -> None:
+            self.results.append(result)
+            item.user_properties.extend(properties(result))
+
+        return Experiment(rig, self.load, FaultChoice(fault.kind, fault.options), on_result=keep)
+
+    def _name(self, item: pytest.Item) -> str:
+        name = item.name.removeprefix("test_")
+        unique = next(n for n in (name, *(f"{name}-{i}" for i in range(2, 10_000))) if n not in self._names)
+        self._names.add(unique)
+        return unique
+
+    def _say_header(self, rig: Rig) -> None:
+        if not self._said_header:
+            self._said_header = True
+            self.say(header_line(rig.cluster.description, self.settings.rate, self.settings.seed))
+
+    def _directory(self) -> Path:
+        base = self.config.rootpath / self.settings.report_dir
+        stamp = time.strftime("%Y-%m-%dT%H-%M-%S")
+        for suffix in ("", *(f"-{i}" for i in range(2, 100))):
+            directory = base / f"{stamp}{suffix}"
+            try:
+                directory.mkdir(parents=True)
+            except FileExistsError:  # another run began in the same second
+                continue
+            return directory
+        raise SettingsError(f"no new directory can be made under {base}")
+
+    def _start_cluster(self, spec: ClusterSpec, directory: Path, progress: Progress) -> Cluster:
+        given = self.config.hook.pytest_serve_chaos_start_cluster(
+            spec=spec, settings=self.settings, directory=directory, progress=progress
+        )
+        if given is not None:
+            return cast(Cluster, given)
+        return backends.start_cluster(spec, self.settings, directory, progress)
+
+    # -- hooks --------------------------------------------------------------------------------------------------
+
+    def pytest_itemcollected(self) -> None:
+        """Counts tests before any are deselected."""
+        self.collected += 1
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Checks the markers of our tests, and orders them so that each cluster is built once."""
+        first_use: dict[ClusterSpec, int] = {}
+        order: dict[str, int] = {}
+        for item in items:
+            if not uses_our_fixtures(item):
+                continue
+            try:
+                spec = self.spec_of(item)
+                self.fault_of(item) if "experiment" in getattr(item, "fixturenames", ()) else None
+            except SettingsError as error:
+                raise pytest.UsageError(f"{item.nodeid}: {error}") from error
+            order[item.nodeid] = first_use.setdefault(spec, len(first_use) + 1)
+        items.sort(key=lambda item: order.get(item.nodeid, 0))
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Gives a report our own outcome, and adds what happened around the fault."""
+        report = yield
+        if call.excinfo is None or not uses_our_fixtures(item) or not report.failed:
+            return report
+        error = call.excinfo.value
+        if isinstance(error, Inconclusive):
+            setattr(report, OUTCOME, "inconclusive")
+        elif isinstance(error, Unsupported):  # impossible on this backend, or on this cluster
+            path, line, _ = report.location
+            report.outcome = "skipped"
+            report.longrepr = (path, (line or 0) + 1, f"Skipped: {error.what}")
+            return report
+        elif isinstance(error, ServeChaosError) and not isinstance(error, Judgement):
+            setattr(report, OUTCOME, "error")
+        if isinstance(error, ServeChaosError):
+            report.longrepr = _short(error, report)
+        report.sections.extend(self._sections(item))
+        return report
+
+    def _sections(self, item: pytest.Item) -> list[tuple[str, str]]:
+        name = self._experiments.get(item.nodeid)
+        rig = None if self._run is None else self._run.rig
+        if name is None or self._run is None:
+            return []
+        events = self._run.history.of(name)
+        if not events:
+            return []
+        sections = [("serve chaos: events", "\n".join(timeline_excerpt(self._run.history, name)))]
+        if rig is not None:
+            lines = rig.cluster.log_excerpt(events[0].at, pattern=r"ERROR|WARNING|Exception|Error", lines=20)
+            sections.append(("serve chaos: logs", "\n".join(lines) or "no errors or warnings"))
+        command = ["pytest", "--serve-chaos", f"--serve-chaos-seed={self.settings.seed}", item.nodeid]
+        return [*sections, ("serve chaos: run it again", shlex.join([*command, *_other_options(self.config)]))]
+
+    def pytest_report_teststatus(
+        self, report: pytest.TestReport
+    ) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
+        """Inconclusive is neither a pass nor a failure; a broken rig is an error."""
+        outcome = getattr(report, OUTCOME, None)
+        if outcome == "inconclusive":
+            return "inconclusive", "?", ("INCONCLUSIVE", {"yellow": True})
+        if outcome == "error" and report.when == "call":
+            return "error", "E", ("ERROR", {"red": True})
+        return None
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """The table of all experiments, and where the report is."""
+        inconclusive = terminalreporter.stats.get("inconclusive", [])
+        for report in inconclusive:
+            terminalreporter.section(f"inconclusive: {report.head_line or report.nodeid}", sep="_")
+            terminalreporter.line(report.longreprtext)
+        if self._run is None:
+            return
+        terminalreporter.section("serve chaos")
+        for line in summary_table(self.results):
+            terminalreporter.line(line)
+        terminalreporter.line(f"report: {self._run.directory}")
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self) -> None:
+        """Ends the cluster and writes the summary, however the run ended."""
+        if self._run is None:
+            return
+        try:
+            self._run.close()
+        finally:
+            document = summary_document(self._run.history, self.results)
+            (self._run.directory / "summary.json").write_text(json.dumps(document, indent=2) + "\n")
+
+
+def uses_our_fixtures(item: pytest.Item) -> bool:
+    """Whether a test asks for one of our fixtures."""
+    return any(name in FIXTURES for name in getattr(item, "fixturenames", ()))
+
+
+def _short(error: ServeChaosError, report: pytest.TestReport) -> str:
+    """The error's own words, and where it was raised in the test: a traceback through the plugin helps nobody."""
+    where = report.location
+    return f"{where[0]}:{(where[1] or 0) + 1}: {type(error).__name__}\n{error}"
+
+
+def _other_options(config: pytest.Config) -> list[str]:
+    ours = [a for a in config.invocation_params.args if str(a).startswith("--serve-chaos-")]
+    return [str(a) for a in ours if not str(a).startswith("--serve-chaos-seed")]

@@ -1,0 +1,60 @@
+"""The guide's "head node failure", with GCS fault tolerance and without."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_serve_chaos.errors import CommandFailed
+
+if TYPE_CHECKING:
+    from pytest_serve_chaos.experiment import Experiment
+    from pytest_serve_chaos.faults.chaos import Chaos
+    from pytest_serve_chaos.fixtures import MakeTraffic
+    from pytest_serve_chaos.handle import ServeCluster
+
+
+@pytest.mark.head_failure
+def test_head_lost(experiment: Experiment) -> None:
+    """ "With GCS fault tolerance, the worker pods keep serving while the head is down", and keep their replicas."""
+    result = experiment.run()
+    assert result.replaced("head")
+    assert result.kept("replicas", "proxies", on="workers")
+
+
+@pytest.mark.head_failure
+def test_no_updates_while_the_head_is_away(chaos: Chaos, traffic: MakeTraffic, serve_cluster: ServeCluster) -> None:
+    """While the GCS is away nothing can be updated and a dead replica is not replaced; afterwards both work."""
+    app = serve_cluster.of("replica")[0].deployment or ""
+    with traffic() as requests:
+        head = chaos.head.kill(hold=True)
+        with pytest.raises(CommandFailed):
+            serve_cluster.update(app, num_replicas=5)
+        replica = chaos.replica(on="workers").kill()
+        assert replica.still_missing_after("8s")
+        head.heal()
+        replica.wait_redundancy_back(timeout="90s")
+        head.wait_settled()
+    requests.assert_available(0.97, longest_outage="5s")
+    assert head.kept("worker")
+    assert replica.replaced("replica@victims")
+
+
+@pytest.mark.head_failure
+def test_storage_namespace(serve_cluster: ServeCluster) -> None:
+    """The GCS keeps its state in Redis, all of it under the namespace of this cluster."""
+    namespace, *keys = serve_cluster.redis_keys()
+    assert keys
+    assert not [key for key in keys if not key.startswith(f"RAY{namespace}@")]
+
+
+@pytest.mark.head_failure
+@pytest.mark.serve_cluster(gcs="none")
+def test_head_lost_without_fault_tolerance(experiment: Experiment) -> None:
+    """Without GCS fault tolerance all workers restart with the head, and the app is away until they are back."""
+    result = experiment.measure()
+    assert result.verdict.outcome == "failed", result.verdict
+    assert result.replaced("worker")
+    assert result.replaced("replicas")
+    assert result.longest_outage > 2.0

@@ -1,0 +1,75 @@
+"""The guide's "controller failure"."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_serve_chaos.suite.known_defects import DEAF_PROXIES, expected_failure
+
+if TYPE_CHECKING:
+    from pytest_serve_chaos.experiment import Experiment
+    from pytest_serve_chaos.faults.chaos import Chaos
+    from pytest_serve_chaos.fixtures import MakeTraffic
+    from pytest_serve_chaos.handle import ServeCluster
+    from pytest_serve_chaos.model import Json
+
+AUTOSCALED: dict[str, Json] = {
+    "name": "autoscaled",
+    "route_prefix": "/autoscaled",
+    "import_path": "pytest_serve_chaos.apps.sleepy_pid:app",
+    "args": {
+        "start_delay": 0.0,
+        "work": 0.2,
+        "options": {
+            "autoscaling_config": {
+                "min_replicas": 1,
+                "max_replicas": 2,
+                "target_ongoing_requests": 1,
+                "upscale_delay_s": 1,
+                "downscale_delay_s": 600,
+                "metrics_interval_s": 0.5,
+                "look_back_period_s": 2,
+            },
+            "max_ongoing_requests": 5,
+            "ray_actor_options": {"num_cpus": 0.1},
+            "graceful_shutdown_timeout_s": 1,
+        },
+    },
+}
+
+
+@pytest.mark.controller_failure
+def test_controller_lost(experiment: Experiment) -> None:
+    """Traffic outlives the controller; Ray restarts the same actor, and replicas and proxies are kept."""
+    result = experiment.run(lost_beyond_in_flight=0)
+    assert result.replaced("controller")
+
+
+@expected_failure(DEAF_PROXIES)
+@pytest.mark.controller_failure(replacement="new_actor")
+def test_controller_killed_as_in_the_guide(experiment: Experiment) -> None:
+    """The guide's own step, `ray.kill(no_restart=True)`: a new actor takes over, and all hear it."""
+    experiment.run(lost_beyond_in_flight=0)
+
+
+@pytest.mark.controller_failure(how="freeze")
+def test_nothing_is_mended_or_scaled_while_the_controller_is_away(
+    chaos: Chaos, traffic: MakeTraffic, serve_cluster: ServeCluster
+) -> None:
+    """While the controller is away a dead replica is not replaced and load does not scale; afterwards both happen."""
+    serve_cluster.deploy(AUTOSCALED)
+    deployment = "autoscaled#SleepyPid"
+    with traffic() as requests:
+        controller = chaos.controller.freeze(for_="120s")
+        victim = chaos.replica("sleepy_pid#SleepyPid").kill()
+        with traffic(rate=8, route="autoscaled", wait=False):
+            assert victim.still_missing_after("8s")
+            assert len(serve_cluster.of("replica", deployment=deployment)) == 1
+            controller.heal()
+            serve_cluster.wait_replicas(deployment, 2, timeout="60s")
+        victim.wait_redundancy_back(timeout="60s")
+    requests.assert_available(0.98)
+    assert controller.kept("controller", "proxies")
+    assert victim.replaced("replica@victims")

@@ -1,0 +1,90 @@
+"""The guide's "worker node failure", and how replicas are spread."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pytest_serve_chaos.experiment import Experiment
+    from pytest_serve_chaos.faults.chaos import Chaos
+    from pytest_serve_chaos.fixtures import MakeTraffic
+    from pytest_serve_chaos.handle import ServeCluster
+    from pytest_serve_chaos.model import Json
+
+SPREAD: list[dict[str, Json]] = [
+    {
+        "name": name,
+        "route_prefix": f"/{name}",
+        "import_path": "pytest_serve_chaos.apps.sleepy_pid:app",
+        "args": {
+            "start_delay": 0.0,
+            "options": {
+                "num_replicas": replicas,
+                "max_replicas_per_node": most,
+                "ray_actor_options": {"num_cpus": 0.1},
+                "health_check_period_s": 1,
+                "graceful_shutdown_timeout_s": 1,
+            },
+        },
+    }
+    for name, replicas, most in (("one", 4, 3), ("two", 2, 1))
+]
+
+
+@pytest.mark.worker_failure
+def test_worker_lost(experiment: Experiment) -> None:
+    """A worker is lost: the others keep their replicas, and those that it held are there again when it is back."""
+    result = experiment.run()
+    assert result.kept("replica", on="others")
+    assert result.kept("head", "controller")
+
+
+@pytest.mark.node_failure
+def test_node_lost(experiment: Experiment) -> None:
+    """A node stays away: replicas that `max_replicas_per_node` holds pending start when it is back, not before."""
+    result = experiment.run()
+    healed, back = result.measurement.healed, result.measurement.redundancy_back
+    assert healed is not None
+    assert back is not None
+    assert back > healed
+
+
+@pytest.mark.worker_failure
+def test_spread_deployments_survive_their_fullest_node(
+    chaos: Chaos, traffic: MakeTraffic, serve_cluster: ServeCluster
+) -> None:
+    """The guide's two deployments keep `max_replicas_per_node`, and each still answers when the fullest node is lost."""
+    for app in SPREAD:
+        serve_cluster.deploy(app)
+    for name, most in (("one#SleepyPid", 3), ("two#SleepyPid", 1)):
+        replicas = serve_cluster.of("replica", deployment=name)
+        nodes = {c.node for c in replicas}
+        assert all(sum(c.node == node for c in replicas) <= most for node in nodes)
+    with traffic(), traffic(rate=10, route="one", wait=False) as one, traffic(rate=10, route="two", wait=False) as two:
+        worker = chaos.worker("most_replicas").kill(hold=True)
+        worker.wait_traffic_back("30s")
+        since = worker.asked + 2.0
+        worker.wait_at_rest()
+        assert one.answered_by(since=since)
+        assert two.answered_by(since=since)
+        worker.heal()
+        worker.wait_redundancy_back("90s")
+
+
+@pytest.mark.worker_failure
+@pytest.mark.serve_cluster(app_args={"options": {"num_replicas": 4, "max_replicas_per_node": None}})
+def test_replicas_run_again_on_the_survivor(chaos: Chaos, traffic: MakeTraffic, serve_cluster: ServeCluster) -> None:
+    """Replicas of a lost worker run again on the survivor before it is back, and stay there: Serve does not rebalance."""
+    (deployment,) = {c.deployment or "" for c in serve_cluster.of("replica")}
+    with traffic() as requests:
+        worker = chaos.worker().kill(hold=True)
+        serve_cluster.wait_replicas(deployment, 4, timeout="60s")
+        (survivor,) = {c.node for c in serve_cluster.of("replica")}
+        assert survivor not in {c.node for c in worker.fault.victims}
+        assert worker.kept("replica@others")
+        worker.heal()
+        worker.wait_redundancy_back("90s")
+        assert serve_cluster.imbalance(), "Serve rebalances now: say so in the docs"
+    requests.assert_available(0.98, longest_outage="5s")

@@ -1,0 +1,27 @@
+"""Beyond the guide: the GCS alone, and its Redis."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pytest_serve_chaos.experiment import Experiment
+
+
+@pytest.mark.gcs_failure
+def test_gcs_lost(experiment: Experiment) -> None:
+    """`gcs_server` dies: `ray start --block` takes the head down with it, and the workers go on."""
+    result = experiment.run()
+    assert result.kept("worker")
+    assert result.kept("replicas", on="workers")
+
+
+@pytest.mark.redis_failure
+def test_redis_lost(experiment: Experiment) -> None:
+    """Redis dies without persistence: the GCS exits, and what comes back has forgotten all. Nothing is promised."""
+    result = experiment.measure()
+    assert result.verdict.outcome != "inconclusive", result.verdict
+    assert result.replaced("redis")
+    assert result.replaced("gcs")

@@ -1,0 +1,1 @@
+"""Open-loop traffic: requests are sent when the schedule says, whatever the answers do. Knows a URL, nothing else."""

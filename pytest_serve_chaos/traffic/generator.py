@@ -1,0 +1,249 @@
+"""Sends the traffic of a run from a thread of its own, and knows whether it kept to its schedule."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import resource
+import sys
+import threading
+from collections.abc import Sequence
+from types import TracebackType
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.errors import ServeChaosError, SettingsError, WaitTimeout
+from pytest_serve_chaos.history import History
+from pytest_serve_chaos.traffic.arrivals import Arrivals, check_rate
+from pytest_serve_chaos.traffic.client import FreshConnections, KeptConnection, RequestSpec
+from pytest_serve_chaos.traffic.fresh import FreshStream, wait_or_cancel
+from pytest_serve_chaos.traffic.kept import KeptLane, Lane, ProxyOf, connect_to_each
+from pytest_serve_chaos.traffic.recorder import SHARED_PATH, Recorder
+
+_GRACE = 30.0
+"""Seconds beyond what the thread should take, before it is said to hang."""
+
+_TO_CLOSE = 1.0
+"""Seconds beyond its timeout in which a request surely has ended."""
+
+_RESERVED_FILES = 256
+"""File descriptors that traffic leaves to the rest of the process: pipes, logs, the programs that heal the cluster."""
+
+
+class Generator:
+    """Open-loop traffic: `rate` fresh connections a second, and kept connections beside them.
+
+    Every request that was due between start and stop is in the history once `stop` returns.
+
+    Args:
+        spec: What to send, and which answer is good.
+        rate: Requests per second on fresh connections.
+        history: Gets each request when it has ended.
+        kept: Kept connections to have, each to its own address or to the shared one.
+        kept_rate: Requests per second on each kept connection.
+        proxies: The names of proxies behind the shared address that shall have one kept connection each.
+        proxy_of: Names the proxy at the other end of a connection from the client's address and port; called in a
+            thread.
+        in_flight_limit: Most requests in flight on fresh connections. Those due beyond it are recorded as not sent.
+        open_timeout: Seconds for finding the `proxies`.
+
+    Raises:
+        SettingsError: A rate is not above zero, or there are `proxies` and nobody to name them.
+    """
+
+    def __init__(
+        self,
+        spec: RequestSpec,
+        *,
+        rate: float,
+        history: History,
+        kept: Sequence[KeptLane] = (),
+        kept_rate: float = 5.0,
+        proxies: Sequence[str] = (),
+        proxy_of: ProxyOf | None = None,
+        in_flight_limit: int = 2000,
+        open_timeout: float = 10.0,
+    ) -> None:
+        check_rate(rate, name="rate")
+        check_rate(kept_rate, name="kept_rate")
+        if proxies and proxy_of is None:
+            raise SettingsError("proxies are given, but not proxy_of, which tells whose connection is whose")
+        self.spec = spec
+        self.rate = rate
+        self.kept_rate = kept_rate
+        self._kept = tuple(kept)
+        self._proxies = tuple(proxies)
+        self._proxy_of = proxy_of
+        self._limit = min(in_flight_limit, _sockets_to_spare())
+        self._open_timeout = open_timeout
+        self._client = FreshConnections(spec)
+        self._recorder = Recorder(history)
+        self._lanes: tuple[Lane, ...] = ()
+        self._unreached: tuple[str, ...] = ()
+        self._fresh: FreshStream | None = None
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopped: asyncio.Future[float] | None = None
+        self._drain = 0.0
+        self._ready = threading.Event()
+        self._crash: BaseException | None = None
+
+    def start(self) -> None:
+        """Opens the connections to the proxies, begins to send, and returns then.
+
+        Raises:
+            WaitTimeout: It did not begin.
+        """
+        if self._thread is not None:
+            raise RuntimeError("a generator starts once; make another one")
+        self._thread = threading.Thread(target=self._run, name="serve-chaos-traffic", daemon=True)
+        self._thread.start()
+        timeout = self._open_timeout + _GRACE
+        if not self._ready.wait(timeout):
+            raise WaitTimeout("traffic to begin", timeout=timeout, last_seen="still looking for the proxies")
+        self._raise_crash()
+
+    def stop(self, drain: float | None = None) -> None:
+        """Schedules nothing more, waits for the requests in flight, and ends the thread. May be called twice.
+
+        Args:
+            drain: Seconds to wait for requests in flight; those that take longer are recorded as ``Unfinished``. None
+                waits for each of them until its own timeout.
+
+        Raises:
+            ServeChaosError: Traffic broke down, or a record could not be written.
+            WaitTimeout: The thread did not end.
+        """
+        if self._thread is None:
+            return
+        longest = max([self.spec.timeout, *(wish.spec.timeout for wish in self._kept if wish.spec is not None)])
+        self._drain = longest + _TO_CLOSE if drain is None else drain
+        self._end_thread(self._thread)
+        self._raise_crash()
+
+    def __enter__(self) -> Generator:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    # -- what says whether it kept up --
+
+    @property
+    def _running(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def in_flight(self) -> int:
+        """Requests in flight now, on fresh and kept connections."""
+        return self._recorder.in_flight
+
+    @property
+    def most_in_flight(self) -> int:
+        """The most that were in flight at one time."""
+        return self._recorder.most_in_flight
+
+    @property
+    def not_sent(self) -> int:
+        """Requests that this side did not send: beyond the limit in flight, or for want of sockets."""
+        return self._recorder.not_sent
+
+    @property
+    def behind(self) -> float:
+        """Seconds by which the next request is overdue at this moment; large while something holds the thread up."""
+        return self._fresh.behind if self._fresh is not None and self._running else 0.0
+
+    def send_lag(self, quantile: float) -> float:
+        """That quantile (0 to 1) of the seconds by which requests on fresh connections were sent late, so far."""
+        return self._recorder.send_lag(quantile)
+
+    @property
+    def unreached_proxies(self) -> tuple[str, ...]:
+        """The proxies to which no kept connection was found at the start."""
+        return self._unreached
+
+    @property
+    def kept_paths(self) -> dict[str, str]:
+        """Where each kept connection leads now: stream -> name of the proxy, or ``proxies`` if it cannot be told."""
+        return {lane.stream: lane.path for lane in self._lanes}
+
+    # -- in the thread --
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._main())
+        except BaseException as error:
+            self._crash = error
+        finally:
+            self._ready.set()
+
+    async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stopped = self._loop.create_future()
+        self._lanes = await self._make_lanes()
+        start = clock.now()
+        spread = 1 / (self.kept_rate * max(1, len(self._lanes)))
+        lanes = {
+            self._loop.create_task(lane.run(Arrivals(start + number * spread, self.kept_rate), self._stopped))
+            for number, lane in enumerate(self._lanes)
+        }
+        self._fresh = FreshStream(self._client, Arrivals(start, self.rate), self._recorder, limit=self._limit)
+        self._ready.set()
+        end = await self._stopped
+        self._fresh.end(end)
+        await self._fresh.drain(end + self._drain)
+        await wait_or_cancel(lanes, end + self._drain)
+
+    async def _make_lanes(self) -> tuple[Lane, ...]:
+        found: dict[str, KeptConnection] = {}
+        if self._proxy_of is not None:
+            found = await connect_to_each(self._proxies, self.spec, self._proxy_of, timeout=self._open_timeout)
+        self._unreached = tuple(name for name in self._proxies if name not in found)
+        to_proxies = [(KeptLane(name), found[name]) for name in self._proxies if name in found]
+        wishes = [*to_proxies, *((wish, None) for wish in self._kept)]
+        return tuple(self._lane(f"kept:{n}", wish, connection) for n, (wish, connection) in enumerate(wishes))
+
+    def _lane(self, stream: str, wish: KeptLane, connection: KeptConnection | None) -> Lane:
+        shared = connection is not None or wish.path == SHARED_PATH
+        return Lane(
+            stream,
+            wish.spec or self.spec,
+            self._recorder,
+            path=wish.path,
+            connection=connection,
+            proxy_of=self._proxy_of if shared else None,
+        )
+
+    def _stop_at(self, moment: float) -> None:
+        if self._stopped is not None and not self._stopped.done():
+            self._stopped.set_result(moment)
+
+    # -- in the caller's thread --
+
+    def _end_thread(self, thread: threading.Thread) -> None:
+        if self._loop is not None:
+            # The loop is closed already where traffic broke down.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._stop_at, clock.now())
+        timeout = self._drain + _GRACE
+        thread.join(timeout)
+        if thread.is_alive():
+            raise WaitTimeout("traffic to end", timeout=timeout, last_seen=self._state)
+
+    @property
+    def _state(self) -> str:
+        return f"{self.in_flight} requests in flight, {self.behind:.1f} s behind the schedule"
+
+    def _raise_crash(self) -> None:
+        crash = self._crash or self._recorder.problem
+        if isinstance(crash, ServeChaosError):
+            raise crash
+        if crash is not None:
+            raise ServeChaosError(f"traffic broke down: {type(crash).__name__}: {crash}") from crash
+
+
+def _sockets_to_spare() -> int:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else max(1, soft - _RESERVED_FILES)

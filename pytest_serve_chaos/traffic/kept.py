@@ -1,0 +1,193 @@
+"""The second stream: connections that are kept, one for each proxy where that can be told, each on its own schedule."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.errors import ServeChaosError
+from pytest_serve_chaos.traffic.arrivals import Arrivals
+from pytest_serve_chaos.traffic.client import Address, KeptConnection, Outcome, RequestSpec
+from pytest_serve_chaos.traffic.recorder import SHARED_PATH, UNFINISHED, Recorder
+
+ProxyOf: TypeAlias = "Callable[[Address], str | None]"
+"""Names the proxy at the other end of the connection that this side has from that address, or None if it cannot."""
+
+_POOL_TIMEOUT = "PoolTimeout"
+"""httpx's word for a request whose time was over before its connection was free."""
+
+_TRIES_PER_PROXY = 64
+"""With ten proxies, 640 connections miss one of them in less than one case of 10**28."""
+
+_ASK_AGAIN_AFTER = (0.0, 0.05, 0.2, 0.5, 1.0)
+
+_MOST_SEARCHES = 8
+
+_PAUSE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class KeptLane:
+    """One kept connection that the user asks for.
+
+    Attributes:
+        path: The name of the proxy that the spec's URL leads to; ``proxies`` for an address that several share.
+        spec: What to send; None for the same as the fresh connections.
+    """
+
+    path: str = SHARED_PATH
+    spec: RequestSpec | None = None
+
+
+class Lane:
+    """One kept connection in use. It sends one request at a time; one that is due meanwhile waits.
+
+    A request has the timeout of its spec from its scheduled time, waiting included, so that never more than
+    timeout x rate of them wait: one whose time is over before the connection is free is lost as ``PoolTimeout``.
+
+    Args:
+        stream: ``kept:0``, ...
+        spec: What to send.
+        recorder: Gets all requests.
+        path: The proxy that the connection leads to, or ``proxies``.
+        connection: One that is open already; else the first request opens it.
+        proxy_of: Asked about each connection that is opened later, on the shared address.
+
+    Attributes:
+        path: The proxy that the connection leads to now; ``proxies`` as long as it cannot be told.
+    """
+
+    def __init__(
+        self,
+        stream: str,
+        spec: RequestSpec,
+        recorder: Recorder,
+        *,
+        path: str = SHARED_PATH,
+        connection: KeptConnection | None = None,
+        proxy_of: ProxyOf | None = None,
+    ) -> None:
+        self.stream = stream
+        self.path = path
+        self._spec = spec
+        self._recorder = recorder
+        self._proxy_of = proxy_of
+        self._connection = connection or KeptConnection(spec)
+        self._connection.on_open = self._opened
+        self._next = 0
+        self._asking: set[asyncio.Task[None]] = set()
+
+    async def run(self, arrivals: Arrivals, stopped: asyncio.Future[float]) -> None:
+        """Sends what is due until `stopped`, whose result is the moment after which nothing is due; then closes."""
+        try:
+            while True:
+                due = arrivals.due(self._next)
+                if (wait := due - clock.now()) > 0:
+                    await asyncio.wait({stopped}, timeout=wait)
+                if stopped.done() and due > stopped.result():
+                    return
+                await self._send(due)
+        except asyncio.CancelledError:
+            end = stopped.result() if stopped.done() else clock.now()
+            for index in range(self._next, arrivals.due_by(end)):
+                self._recorder.never_sent(index, self.stream, arrivals.due(index), path=self.path)
+        finally:
+            for task in self._asking:
+                task.cancel()
+            await self._connection.close()
+
+    async def _send(self, due: float) -> None:
+        index = self._next
+        self._next += 1
+        time_left = due + self._spec.timeout - clock.now()
+        if time_left <= 0:
+            self._recorder.never_sent(index, self.stream, due, error=_POOL_TIMEOUT, path=self.path)
+            return
+        flight = self._recorder.leave(index, self.stream, due)
+        try:
+            outcome = await self._connection.send(timeout=time_left)
+        except asyncio.CancelledError:
+            self._recorder.end(flight, Outcome(clock.now(), error=UNFINISHED), self.path)
+            raise
+        self._recorder.end(flight, outcome, self.path)
+        if self._proxy_of is not None and self._connection.local_address is None:
+            self.path = SHARED_PATH
+
+    def _opened(self, address: Address) -> None:
+        if self._proxy_of is not None:
+            self.path = SHARED_PATH
+            self._asking = {asyncio.get_running_loop().create_task(self._ask(self._proxy_of, address))}
+
+    async def _ask(self, proxy_of: ProxyOf, address: Address) -> None:
+        # Until the proxy has accepted the connection, nobody can tell whose it is.
+        for pause in _ASK_AGAIN_AFTER:
+            await asyncio.sleep(pause)
+            name = await ask(proxy_of, address)
+            if self._connection.local_address != address:
+                return
+            if name is not None:
+                self.path = name
+                return
+
+
+async def ask(proxy_of: ProxyOf, address: Address) -> str | None:
+    """Asks in a thread, since to look through the sockets of a machine takes its time."""
+    try:
+        return await asyncio.get_running_loop().run_in_executor(None, proxy_of, address)
+    except (ServeChaosError, OSError):
+        return None
+
+
+async def connect_to_each(
+    proxies: Sequence[str], spec: RequestSpec, proxy_of: ProxyOf, *, timeout: float
+) -> dict[str, KeptConnection]:
+    """Opens connections to the shared address until each proxy has one, and closes those that are not needed.
+
+    Which proxy takes a connection is chance, so some are opened in vain. Each is tried with one request, which is not
+    recorded; a connection whose request gets no good answer does not count.
+
+    Args:
+        proxies: The names of the proxies.
+        spec: What to send.
+        proxy_of: Tells which proxy took a connection.
+        timeout: Seconds after which the search ends.
+
+    Returns:
+        The connection to each proxy that was reached.
+    """
+    found: dict[str, KeptConnection] = {}
+    tries = itertools.count()
+
+    async def search() -> None:
+        while len(found) < len(proxies) and next(tries) < _TRIES_PER_PROXY * len(proxies):
+            connection = KeptConnection(spec)
+            try:
+                name = await _proxy_behind(connection, proxy_of)
+                if name is not None and name in proxies and name not in found:
+                    found[name] = connection
+            finally:
+                if connection not in found.values():
+                    await connection.close()
+
+    # Several at a time, so that a proxy that hangs keeps none of the others from being found.
+    searches = {asyncio.ensure_future(search()) for _ in range(min(_MOST_SEARCHES, 2 * len(proxies)))}
+    if searches:
+        _, late = await asyncio.wait(searches, timeout=timeout)
+        for task in late:
+            task.cancel()
+        for ending in await asyncio.gather(*searches, return_exceptions=True):
+            if isinstance(ending, Exception):
+                raise ending
+    return found
+
+
+async def _proxy_behind(connection: KeptConnection, proxy_of: ProxyOf) -> str | None:
+    outcome = await connection.send()
+    if outcome.error is not None or connection.local_address is None:
+        await asyncio.sleep(_PAUSE)  # Nothing is won by asking faster a server that refuses.
+        return None
+    return await ask(proxy_of, connection.local_address)

@@ -1,0 +1,29 @@
+"""Apps that only these tests need."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from ray import serve
+from ray.serve import Deployment
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pytest_serve_chaos.apps.answers import answer
+
+
+@serve.deployment(
+    num_replicas=1,
+    ray_actor_options={"num_cpus": 0.1},
+    health_check_period_s=1,
+    health_check_timeout_s=3,
+    graceful_shutdown_timeout_s=1,
+)
+class NoSwitch:
+    """Its health check does not read our flag."""
+
+    def __call__(self, request: Request) -> Response:
+        return answer("well")
+
+
+no_switch = cast("Deployment", NoSwitch).bind()

@@ -1,0 +1,130 @@
+"""Clusters that are really broken are caught, and what shows nothing is inconclusive."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from pytest_serve_chaos.analysis.result import Result
+from pytest_serve_chaos.experiment import Experiment
+from pytest_serve_chaos.faults.rig import Rig
+from pytest_serve_chaos.handle import ServeCluster
+from pytest_serve_chaos.model import Json
+from pytest_serve_chaos.suite.test_3_replicas import COMPOSED
+from pytest_serve_chaos.traffic.client import Answer
+
+SLEEPY = "sleepy_pid#SleepyPid"
+ON_THE_HEAD: dict[str, Json] = {"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}}
+
+DEAF_TO_FLAGS: dict[str, Json] = {
+    "name": "no_switch",
+    "route_prefix": "/no_switch",
+    "import_path": "tests.local.apps:no_switch",
+}
+
+
+def reasons(result: Result) -> str:
+    return "\n".join(result.reasons)
+
+
+@pytest.mark.replica_failure
+def test_the_only_replica_is_killed(experiment: Experiment, serve_cluster: ServeCluster) -> None:
+    serve_cluster.update(SLEEPY, num_replicas=1)
+    result = experiment.measure(longest_outage="500ms")
+    assert result.outcome == "failed"
+    assert "outage" in reasons(result)
+    assert result.longest_outage > 0.5
+
+
+@pytest.mark.head_failure
+def test_all_replicas_are_on_the_head_and_it_is_killed(experiment: Experiment, serve_cluster: ServeCluster) -> None:
+    serve_cluster.update(SLEEPY, num_replicas=2, max_replicas_per_node=6, ray_actor_options=ON_THE_HEAD)
+    assert {c.node for c in serve_cluster.of("replica")} == {"head"}
+    result = experiment.measure()
+    assert result.outcome == "failed"
+    assert result.longest_outage > 2.0
+
+
+@pytest.mark.controller_failure(replacement="new_actor")
+def test_proxies_are_deaf_after_the_controller_was_replaced(experiment: Experiment) -> None:
+    result = experiment.measure()
+    assert result.outcome == "failed"
+    assert "3 of 3 proxies do not hear" in reasons(result)
+    assert result.lost == 0, "traffic shows nothing of it: only the aftershock does"
+
+
+@pytest.mark.replica_failure
+def test_an_app_answers_200_with_a_wrong_body(experiment: Experiment, serve_cluster: ServeCluster) -> None:
+    right = {str(c.pid).encode() for c in serve_cluster.of("replica")}
+
+    def check(answer: Answer) -> bool:
+        return answer.body in right  # what the new replica answers is wrong
+
+    result = experiment.sending(check=check).measure()
+    assert result.outcome == "failed"
+    assert result.measurement.errors.keys() <= {"WrongAnswer", "HTTP 500"}
+    assert result.measurement.errors["WrongAnswer"] > 5
+
+
+@pytest.mark.health_check_failure(deployment="no_switch#NoSwitch")
+def test_a_fault_that_hits_nothing_is_inconclusive(experiment: Experiment, serve_cluster: ServeCluster) -> None:
+    serve_cluster.deploy(DEAF_TO_FLAGS)
+    result = experiment.measure()
+    assert result.outcome == "inconclusive"
+    assert "did not land" in reasons(result)
+
+
+@pytest.mark.replica_failure(deployment="composed#Child")
+def test_a_victim_that_served_nothing_is_inconclusive(experiment: Experiment, serve_cluster: ServeCluster) -> None:
+    serve_cluster.deploy(COMPOSED)
+    result = experiment.measure()
+    assert result.outcome == "inconclusive"
+    assert "served" in reasons(result) or "answered nothing" in reasons(result)
+
+
+@pytest.mark.replica_failure
+def test_too_few_requests_for_the_availability_are_inconclusive(
+    experiment: Experiment, serve_cluster: ServeCluster
+) -> None:
+    before = serve_cluster.topology()
+    result = experiment.measure(availability=0.9999, window="10s")
+    assert result.outcome == "inconclusive"
+    assert "30000" in reasons(result).replace(",", "")
+    assert not result.evidence
+    assert {c.identity for c in serve_cluster.topology().components} == {c.identity for c in before.components}
+
+
+@pytest.fixture
+def starved(_serve_chaos_rig: Rig) -> Iterator[None]:
+    """Once the fault is injected, other threads of this process leave the generator little time."""
+    stop = threading.Event()
+    rig = _serve_chaos_rig
+
+    def injected() -> bool:
+        return any(e.kind == "landed" for e in rig.history.of(rig.experiment))
+
+    def burn() -> None:
+        while not stop.wait(0.05) and not injected():
+            pass
+        end = time.monotonic() + 6.0
+        while time.monotonic() < end and not stop.is_set():
+            sorted(range(400_000), key=lambda n: -n)  # holds the interpreter's lock for long
+
+    threads = [threading.Thread(target=burn, daemon=True) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    yield
+    stop.set()
+    for thread in threads:
+        thread.join()
+
+
+@pytest.mark.replica_failure
+def test_a_starved_generator_is_inconclusive(experiment: Experiment, starved: None) -> None:
+    result = experiment.measure()
+    assert result.outcome == "inconclusive"
+    assert "late" in reasons(result)
+    assert result.measurement.send_lag_p99 > 0.1

@@ -1,0 +1,159 @@
+"""What a local cluster leaves behind, and whom it meets."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.cluster.base import ClusterSpec
+from pytest_serve_chaos.cluster.local import processes
+from pytest_serve_chaos.cluster.local.start import LocalSettings, start_local_cluster
+
+MOMENTS = 10
+
+HOLD = textwrap.dedent(
+    """
+    import sys, time
+    from pathlib import Path
+    from pytest_serve_chaos.cluster.base import ClusterSpec
+    from pytest_serve_chaos.cluster.local.start import LocalSettings, start_local_cluster
+
+    def say(text):
+        print(text, flush=True)
+
+    cluster = start_local_cluster(ClusterSpec(workers=1), LocalSettings(logs=Path(sys.argv[1])), say)
+    say("up")
+    time.sleep(600)
+    """
+)
+
+
+def runs() -> set[str]:
+    """The ids of the runs that have processes on this machine."""
+    found = set()
+    for pid in processes.all_pids():
+        try:
+            environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        found |= {e.partition(b"=")[2].decode() for e in environment if e.startswith(processes.MARK.encode() + b"=")}
+    return found
+
+
+def directories() -> set[str]:
+    return {p.name for p in Path(tempfile.gettempdir()).glob("serve-chaos-*") if "locks" not in p.name and p.is_dir()}
+
+
+def supervisor_of(pid: int) -> int | None:
+    for child in processes.all_pids():
+        process = processes.read(child)
+        if process is not None and process.parent == pid and "local.supervisor" in process.command:
+            return child
+    return None
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
+    started: list[subprocess.Popen[str]] = []
+
+    def go() -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
+        started.append(process)
+        return process
+
+    yield go
+    for process in started:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+@pytest.mark.parametrize("moment", range(MOMENTS))
+@pytest.mark.parametrize("victim", ["pytest", "supervisor"])
+def test_nothing_is_left_after_kill_9(start: Callable[[], subprocess.Popen[str]], victim: str, moment: int) -> None:
+    """At a random moment of the start or the life of a cluster, in one process or the other."""
+    before_runs, before_directories = runs(), directories()
+    delay = random.Random(f"{victim}{moment}").uniform(0.3, 14.0)
+    process = start()
+    deadline = time.monotonic() + delay
+    supervisor = clock.wait_until(
+        "the supervisor", lambda: supervisor_of(process.pid) or NotYet("there is none"), timeout=10.0, interval=0.02
+    )
+    time.sleep(max(0.0, deadline - time.monotonic()))
+    os.kill(process.pid if victim == "pytest" else supervisor, signal.SIGKILL)
+
+    def clean() -> bool | NotYet:
+        left, there = runs() - before_runs, directories() - before_directories
+        return NotYet(f"runs {left}, directories {there}") if left or there else True
+
+    clock.wait_until("all to be gone", clean, timeout=10.0, interval=0.1)
+
+
+def test_two_runs_and_a_foreign_cluster_do_not_meet(tmp_path: Path) -> None:
+    """A Ray cluster of somebody else at Ray's default ports is neither touched nor joined; nor do two runs meet."""
+    foreign = start_foreign(tmp_path / "ray")
+    try:
+        before = members(foreign)
+        assert before
+        spec = ClusterSpec(workers=1, app_args=(("options", {"num_replicas": 2}),))
+        one = start_local_cluster(spec, LocalSettings(logs=tmp_path / "one"), print)
+        try:
+            two = start_local_cluster(spec, LocalSettings(logs=tmp_path / "two"), print)
+            try:
+                assert one.url != two.url
+                for cluster in (one, two):
+                    assert len([n for n in cluster.dashboard.nodes() if n.state == "ALIVE"]) == 2
+                    assert len(cluster.dashboard.serve().replicas) == 2
+            finally:
+                two.close()
+            assert len(one.dashboard.serve().replicas) == 2
+        finally:
+            one.close()
+        assert members(foreign) == before
+    finally:
+        for pid, _ in members(foreign):
+            os.kill(pid, signal.SIGKILL)
+        foreign.wait()
+
+
+def start_foreign(directory: Path) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1", "RAY_TMPDIR": str(directory)}
+    short = Path(tempfile.mkdtemp(prefix="fr-"))  # the paths of its sockets must be short
+    command = ["start", "--head", "--block", "--num-cpus=1", f"--temp-dir={short}", "--disable-usage-stats"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ray.scripts.scripts", *command],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        env=environment,
+    )
+
+    def ready() -> bool | NotYet:
+        there = {p.rpartition("/")[2] for _, p in members(process)}
+        return True if {"gcs_server", "raylet"} <= there else NotYet(f"its processes are {there}")
+
+    clock.wait_until("the foreign cluster", ready, timeout=60.0)
+    time.sleep(3.0)  # its agents start after the raylet; a later one is no sign that it was touched
+    return process
+
+
+def members(process: subprocess.Popen[bytes]) -> set[tuple[int, str]]:
+    """GCS, raylet and agents; idle Python workers come and go."""
+    found = processes.in_sessions({process.pid})
+    names = {(p.pid, p.command.split(" ")[0]) for p in found}
+    return {(pid, name) for pid, name in names if name.endswith(("gcs_server", "raylet"))} | {(process.pid, "start")}

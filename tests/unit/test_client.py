@@ -1,0 +1,348 @@
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import resource
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.errors import SettingsError
+from pytest_serve_chaos.traffic.client import Answer, FreshConnections, KeptConnection, Outcome, RequestSpec
+from tests.unit.http_servers import (
+    Manners,
+    answers,
+    changing,
+    deaf,
+    drips,
+    never_reads,
+    refusing,
+    request_line,
+    resets,
+    response,
+    says,
+    serving,
+    stalls,
+)
+
+
+def send(spec: RequestSpec) -> Outcome:
+    return asyncio.run(FreshConnections(spec).send())
+
+
+# -- what an answer is worth --
+
+
+def test_a_good_answer_tells_who_gave_it() -> None:
+    headers = "X-Serve-Chaos-Replica: app#D#abc\r\nX-Serve-Chaos-Node: 0f0f\r\n"
+    with serving(answers(response(headers=headers))) as url:
+        before = clock.now()
+        outcome = send(RequestSpec(url))
+    assert (outcome.status, outcome.error, outcome.replica, outcome.node) == (200, None, "app#D#abc", "0f0f")
+    assert before < outcome.finished < clock.now()
+
+
+@pytest.mark.parametrize("status", ["500 Internal Server Error", "503 Busy", "404 Not Found", "302 Found"])
+def test_any_status_but_2xx_is_lost_under_its_number(status: str) -> None:
+    with serving(answers(response(status=status, headers="Location: /elsewhere\r\n"))) as url:
+        outcome = send(RequestSpec(url, check=lambda _: True))
+    assert (outcome.status, outcome.error) == (int(status[:3]), f"HTTP {status[:3]}")
+
+
+def test_a_check_sees_status_headers_in_lower_case_and_body() -> None:
+    seen: list[Answer] = []
+
+    def look(answer: Answer) -> bool:
+        seen.append(answer)
+        return True
+
+    with serving(answers(response(b"hello", headers="X-Colour: Red\r\n"))) as url:
+        assert send(RequestSpec(url, check=look)).error is None
+    assert (seen[0].status, seen[0].headers["x-colour"], seen[0].body) == (200, "Red", b"hello")
+
+
+def test_an_answer_that_the_check_refuses_is_a_wrong_answer() -> None:
+    with serving(answers(response(b"no"))) as url:
+        outcome = send(RequestSpec(url, check=lambda answer: answer.body == b"yes"))
+    assert (outcome.status, outcome.error) == (200, "WrongAnswer")
+
+
+def test_an_answer_that_the_check_cannot_read_is_a_wrong_answer() -> None:
+    with serving(answers()) as url:
+        outcome = send(RequestSpec(url, check=lambda answer: answer.headers["no-such-header"] == "x"))
+    assert outcome.error == "WrongAnswer"
+
+
+def test_method_headers_and_body_arrive() -> None:
+    got: list[bytes] = []
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        got.append(await reader.readuntil(b"\r\n\r\n") + await reader.readexactly(4))
+        writer.write(response())
+
+    with serving(echo) as url:
+        outcome = send(RequestSpec(url, method="POST", headers={"X-Mine": "1", "user-agent": "me"}, body=b"body"))
+    assert outcome.error is None
+    lines = got[0].decode().lower().split("\r\n")
+    assert lines[0] == "post /route http/1.1"
+    assert {"x-mine: 1", "content-length: 4", "user-agent: me", "body"} <= set(lines)
+
+
+# -- what goes wrong, in httpx's words --
+
+
+@pytest.mark.parametrize(
+    ("manners", "error"),
+    [
+        (resets, "ReadError"),
+        (says(b""), "RemoteProtocolError"),
+        (says(response(b"half of it", length=100)), "RemoteProtocolError"),
+        (says(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"), "RemoteProtocolError"),
+        (stalls, "ReadTimeout"),
+    ],
+    ids=["reset", "closed", "body cut", "garbage", "stalled"],
+)
+def test_a_broken_exchange_has_the_name_that_httpx_gives_it(manners: Manners, error: str) -> None:
+    with serving(manners) as url:
+        assert send(RequestSpec(url, timeout=0.2)).error == error
+
+
+def test_a_refused_connection_is_a_connect_error() -> None:
+    with refusing() as url:
+        assert send(RequestSpec(url)).error == "ConnectError"
+
+
+def test_a_host_that_takes_no_connection_is_a_connect_timeout() -> None:
+    with deaf() as url:
+        outcome, took = timed(RequestSpec(url, timeout=0.2))
+    assert outcome.error == "ConnectTimeout"
+    assert 0.2 <= took < 4.0
+
+
+def test_a_body_that_comes_in_drips_does_not_stretch_the_timeout() -> None:
+    with serving(drips) as url:
+        outcome, took = timed(RequestSpec(url, timeout=0.2))
+    assert outcome.error == "ReadTimeout"
+    assert 0.2 <= took < 4.0
+
+
+def test_a_server_that_does_not_read_a_big_request_is_a_write_timeout() -> None:
+    with serving(never_reads) as url:
+        assert send(RequestSpec(url, method="POST", body=bytes(30_000_000), timeout=0.3)).error == "WriteTimeout"
+
+
+def timed(spec: RequestSpec) -> tuple[Outcome, float]:
+    start = time.monotonic()
+    outcome = send(spec)
+    return outcome, outcome.finished - start
+
+
+def test_want_of_sockets_on_this_side_is_not_blamed_on_the_server() -> None:
+    async def send_without_sockets(spec: RequestSpec) -> Outcome:
+        client = FreshConnections(spec)
+        assert (await client.send()).error is None
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            with pytest.raises(OSError, match=os.strerror(errno.EMFILE)):
+                socket.socket()
+            return await client.send()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    with serving(answers()) as url:
+        assert asyncio.run(send_without_sockets(RequestSpec(url))).error == "NotSent"
+
+
+# -- fresh connections --
+
+
+def test_each_request_has_a_fresh_connection_which_is_closed_after_it() -> None:
+    ended = []
+
+    async def count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request_line(reader)
+        writer.write(response())
+        ended.append(await reader.read())
+
+    async def send_five(spec: RequestSpec) -> list[str | None]:
+        client = FreshConnections(spec)
+        return [(await client.send()).error for _ in range(5)]
+
+    with serving(count) as url:
+        assert asyncio.run(send_five(RequestSpec(url))) == [None] * 5
+        clock.wait_until(
+            "five ends", lambda: len(ended) == 5 or clock.NotYet(f"{len(ended)}"), timeout=2, interval=0.01
+        )
+    assert ended == [b""] * 5
+
+
+def test_lost_requests_leave_no_socket_open() -> None:
+    def sockets() -> int:
+        return sum(os.readlink(fd).startswith("socket:") for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink())
+
+    async def lose_many(spec: RequestSpec) -> int:
+        client = FreshConnections(spec)
+        before = sockets()
+        await asyncio.gather(*(client.send() for _ in range(20)))
+        return sockets() - before
+
+    with refusing() as url:
+        assert asyncio.run(lose_many(RequestSpec(url, timeout=0.1))) == 0
+    with deaf() as url:
+        assert asyncio.run(lose_many(RequestSpec(url, timeout=0.1))) == 0
+
+
+# -- kept connections --
+
+
+def test_a_kept_connection_is_used_again_and_knows_its_own_address() -> None:
+    peers = []
+
+    async def note_peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peers.append(writer.get_extra_info("peername"))
+        await answers()(reader, writer)
+
+    async def send_three(spec: RequestSpec) -> KeptConnection:
+        connection = KeptConnection(spec)
+        for _ in range(3):
+            assert (await connection.send()).error is None
+        assert connection.local_address == peers[0]
+        await connection.close()
+        return connection
+
+    with serving(note_peer) as url:
+        assert asyncio.run(send_three(RequestSpec(url))).opened == len(peers) == 1
+
+
+def test_a_kept_connection_survives_an_answer_that_is_an_error() -> None:
+    outcomes, connection = on_a_kept_connection(answers(response(status="503 Busy")), requests=2)
+    assert [outcome.error for outcome in outcomes] == ["HTTP 503", "HTTP 503"]
+    assert connection.opened == 1
+
+
+@pytest.mark.parametrize(
+    ("manners", "error"),
+    [(resets, "ReadError"), (says(b""), "RemoteProtocolError"), (stalls, "ReadTimeout"), (drips, "ReadTimeout")],
+    ids=["reset", "closed", "stalled", "dripping"],
+)
+def test_a_request_is_lost_with_its_kept_connection_and_the_next_opens_another(manners: Manners, error: str) -> None:
+    outcomes, connection = on_a_kept_connection(changing(manners, answers()), requests=3)
+    assert [outcome.error for outcome in outcomes] == [error, None, None]
+    assert connection.opened == 2
+
+
+def test_a_connection_that_the_server_closes_while_idle_costs_nothing_and_is_told() -> None:
+    outcomes, connection = on_a_kept_connection(says(response()), requests=3, pause=0.2)
+    assert [outcome.error for outcome in outcomes] == [None, None, None]
+    assert connection.opened == 3
+
+
+def test_whoever_asks_is_told_of_a_connection_before_its_request_ends() -> None:
+    async def send_one(spec: RequestSpec) -> list[object]:
+        told: list[object] = []
+        connection = KeptConnection(spec, on_open=lambda address: told.append(address))
+        told.append((await connection.send()).error)
+        return told
+
+    with serving(stalls) as url:
+        address, error = asyncio.run(send_one(RequestSpec(url, timeout=0.5)))
+    assert isinstance(address, tuple)
+    assert address[0] == "127.0.0.1"
+    assert error == "ReadTimeout"
+
+
+def on_a_kept_connection(
+    manners: Manners, *, requests: int, pause: float = 0.0
+) -> tuple[list[Outcome], KeptConnection]:
+    """Sends so many requests, and looks after each whether a broken connection is said to be gone."""
+
+    async def run(spec: RequestSpec) -> tuple[list[Outcome], KeptConnection]:
+        connection = KeptConnection(spec)
+        outcomes = []
+        for _ in range(requests):
+            outcomes.append(await connection.send())
+            assert (connection.local_address is None) == (outcomes[-1].status is None)
+            await asyncio.sleep(pause)
+        await connection.close()
+        return outcomes, connection
+
+    with serving(manners) as url:
+        return asyncio.run(run(RequestSpec(url, timeout=0.5)))
+
+
+# -- HTTPS --
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """The contexts of a server with a certificate of its own making, and of a client that trusts it."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("needs the program openssl to make a certificate")
+    folder = tmp_path_factory.mktemp("tls")
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    options = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test"
+    subprocess.run(
+        [openssl, *options.split(), "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate],
+        check=True,
+        capture_output=True,
+    )
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(certificate, key)
+    return server, ssl.create_default_context(cafile=certificate)
+
+
+def test_https_works_with_the_context_that_is_given(tls: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+    server, client = tls
+    with serving(answers(), tls=server) as url:
+        assert send(RequestSpec(url, ssl_context=client)).error is None
+        assert send(RequestSpec(url)).error == "ConnectError"
+
+
+def test_a_kept_connection_over_https_knows_its_address(tls: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+    async def address(spec: RequestSpec) -> object:
+        connection = KeptConnection(spec)
+        await connection.send()
+        kept_address = connection.local_address
+        await connection.close()
+        return kept_address
+
+    server, client = tls
+    with serving(answers(), tls=server) as url:
+        assert asyncio.run(address(RequestSpec(url, ssl_context=client))) is not None
+
+
+# -- settings --
+
+
+@pytest.mark.parametrize("url", ["", "host:8000", "ftp://host/", "http://", "http://host:port/"])
+def test_a_url_that_nothing_can_be_sent_to_is_refused(url: str) -> None:
+    with pytest.raises(SettingsError, match="url"):
+        RequestSpec(url)
+
+
+def test_a_timeout_of_nothing_is_refused() -> None:
+    with pytest.raises(SettingsError, match="timeout"):
+        RequestSpec("http://127.0.0.1/", timeout=0)
+
+
+def test_the_environments_proxies_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(answers()) as url, refusing() as nobody:
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, nobody)
+        assert send(RequestSpec(url)).error is None
+
+
+def test_httpcores_many_lines_at_debug_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with serving(answers()) as url, caplog.at_level(logging.DEBUG):
+        send(RequestSpec(url))
+    assert [record for record in caplog.records if record.name.startswith("httpcore")] == []

@@ -1,0 +1,362 @@
+from __future__ import annotations
+
+import contextlib
+import itertools
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.errors import ServeChaosError, SettingsError
+from pytest_serve_chaos.history import History
+from pytest_serve_chaos.model import Request
+from pytest_serve_chaos.traffic.client import Answer, RequestSpec
+from pytest_serve_chaos.traffic.generator import Generator
+from pytest_serve_chaos.traffic.kept import KeptLane
+from tests.unit.http_servers import Manners, Reader, Writer, answers, changing, refusing, serving, stalls
+
+
+def stream(history: History, name: str) -> list[Request]:
+    return sorted((r for r in history.requests if r.stream == name), key=lambda r: r.index)
+
+
+def assert_complete(requests: list[Request]) -> None:
+    """None is missing and none is there twice."""
+    assert [r.index for r in requests] == list(range(len(requests)))
+
+
+# -- the open loop --
+
+
+def test_requests_are_sent_at_constant_spacing_and_all_recorded() -> None:
+    history = History()
+    with serving(answers()) as url, Generator(RequestSpec(url), rate=100, history=history):
+        time.sleep(0.5)
+    requests = stream(history, "fresh")
+    assert_complete(requests)
+    assert len(requests) >= 50
+    assert not any(r.lost for r in requests)
+    spacings = [later.scheduled - earlier.scheduled for earlier, later in itertools.pairwise(requests)]
+    assert spacings == pytest.approx([0.01] * len(spacings))
+
+
+def test_requests_are_sent_whatever_the_answers_do() -> None:
+    history = History()
+    with serving(stalls) as url, Generator(RequestSpec(url), rate=100, history=history) as generator:
+        clock.wait_until("a crowd", lambda: generator.in_flight >= 20 or clock.NotYet(""), timeout=4, interval=0.01)
+        assert history.requests == ()
+        generator.stop(drain=0.0)
+    assert generator.in_flight == 0
+    assert generator.most_in_flight >= 20
+
+
+def test_a_request_without_an_answer_is_lost_and_its_latency_is_its_timeout() -> None:
+    history = History()
+    with serving(stalls) as url, Generator(RequestSpec(url, timeout=0.2), rate=50, history=history):
+        time.sleep(0.1)
+    assert {r.error for r in history.requests} == {"ReadTimeout"}
+    assert all(r.latency >= 0.2 for r in history.requests)
+
+
+def test_latency_counts_from_the_scheduled_time() -> None:
+    history = History()
+    with serving(answers(after=0.1)) as url, Generator(RequestSpec(url), rate=20, history=history):
+        time.sleep(0.2)
+    assert all(r.finished - r.scheduled >= 0.1 + r.lag for r in history.requests)
+
+
+def test_requests_go_on_when_a_server_is_away_and_are_good_when_it_is_back() -> None:
+    history = History()
+    with refusing() as url:
+        port = int(url.rsplit(":", 1)[1].strip("/"))
+        with Generator(RequestSpec(url), rate=100, history=history) as generator:
+            clock.wait_until("losses", lambda: len(history.requests) > 5 or clock.NotYet(""), timeout=5, interval=0.01)
+            assert {r.error for r in history.requests} == {"ConnectError"}
+            with serving(answers(), port=port):
+                back = clock.now()
+                time.sleep(0.2)
+                generator.stop()
+    after = [r for r in history.requests if r.scheduled > back]
+    assert len(after) >= 19
+    assert not any(r.lost for r in after)
+
+
+# -- no record is lost --
+
+
+def test_what_is_in_flight_at_the_end_is_waited_for() -> None:
+    history = History()
+    with serving(answers(after=0.2)) as url, Generator(RequestSpec(url), rate=50, history=history) as generator:
+        time.sleep(0.1)
+        asked = clock.now()
+        generator.stop()
+        assert generator.in_flight == 0
+    requests = stream(history, "fresh")
+    assert_complete(requests)
+    assert asked - 1 / 50 < requests[-1].scheduled
+    assert not any(r.lost for r in requests)
+
+
+def test_what_takes_longer_than_the_drain_is_recorded_as_unfinished() -> None:
+    history = History()
+    with serving(stalls) as url:
+        generator = Generator(RequestSpec(url), rate=100, history=history, kept=[KeptLane()], kept_rate=20)
+        generator.start()
+        time.sleep(0.3)
+        began = clock.now()
+        generator.stop(drain=0.1)
+        assert clock.now() - began < 4.0
+    fresh, kept = stream(history, "fresh"), stream(history, "kept:0")
+    assert_complete(fresh)
+    assert_complete(kept)
+    assert {r.error for r in fresh} == {"Unfinished"}
+    # Only one request at a time can be on a kept connection; the others that were due had to wait.
+    assert [r.error for r in kept] == ["Unfinished"] + ["NotSent"] * (len(kept) - 1)
+    assert len(kept) > 2
+
+
+def test_stop_may_be_called_twice_and_before_the_start() -> None:
+    with refusing() as url:
+        generator = Generator(RequestSpec(url), rate=10, history=History())
+        generator.stop()
+        generator.start()
+        generator.stop()
+        generator.stop()
+
+
+def test_a_history_that_cannot_be_written_is_told_at_the_end() -> None:
+    class Full(History):
+        def add_request(self, request: Request) -> None:
+            raise OSError("no space left on device")
+
+    with serving(answers()) as url:
+        generator = Generator(RequestSpec(url), rate=100, history=Full())
+        generator.start()
+        with pytest.raises(ServeChaosError, match="no space left on device"):
+            generator.stop()
+
+
+# -- whether it kept up --
+
+
+def test_a_starved_generator_shows_its_lag() -> None:
+    def slow_check(answer: Answer) -> bool:
+        time.sleep(0.03)
+        return True
+
+    history = History()
+    with serving(answers()) as url:
+        with Generator(RequestSpec(url, check=slow_check), rate=100, history=history) as generator:
+            time.sleep(0.2)
+        assert generator.send_lag(0.99) > 0.025
+    assert_complete(stream(history, "fresh"))
+    assert max(r.lag for r in history.requests) == generator.send_lag(1.0)
+
+
+def test_a_generator_that_is_held_up_says_so_while_it_lasts() -> None:
+    release = threading.Event()
+    with serving(answers()) as url:
+        spec = RequestSpec(url, check=lambda _: release.wait(5))
+        with Generator(spec, rate=100, history=History()) as generator:
+            time.sleep(0.3)
+            assert generator.behind > 0.1
+            release.set()
+        assert generator.behind == 0.0
+
+
+def test_a_rate_beyond_all_means_shows_its_lag_and_still_records_everything() -> None:
+    history = History()
+    with refusing() as url, Generator(RequestSpec(url), rate=20_000, history=history, in_flight_limit=100) as generator:
+        time.sleep(0.1)
+        asked = clock.now()
+        generator.stop(drain=0.0)
+    requests = stream(history, "fresh")
+    assert_complete(requests)
+    assert requests[-1].scheduled > asked - 1 / 20_000
+    assert generator.send_lag(1.0) > 0.02 or generator.not_sent > 0
+
+
+def test_requests_beyond_the_limit_in_flight_are_recorded_as_not_sent() -> None:
+    history = History()
+    with serving(stalls) as url:
+        generator = Generator(RequestSpec(url, timeout=1.0), rate=100, history=history, in_flight_limit=5)
+        generator.start()
+        time.sleep(0.2)
+        generator.stop(drain=0.0)
+    requests = stream(history, "fresh")
+    assert_complete(requests)
+    assert {r.error for r in requests[:5]} == {"Unfinished"}
+    assert {(r.error, r.sent) for r in requests[5:]} == {("NotSent", None)}
+    assert generator.not_sent == len(requests) - 5
+    assert generator.most_in_flight == 5
+
+
+# -- kept connections --
+
+
+def test_each_kept_connection_has_its_own_schedule_beside_the_main_stream() -> None:
+    history = History()
+    with serving(answers()) as url:
+        lanes = [KeptLane(), KeptLane("proxy on worker-1", RequestSpec(url + "?direct"))]
+        with Generator(RequestSpec(url), rate=50, history=history, kept=lanes, kept_rate=20) as generator:
+            time.sleep(0.5)
+            assert generator.kept_paths == {"kept:0": "proxies", "kept:1": "proxy on worker-1"}
+    for name, path in (("kept:0", "proxies"), ("kept:1", "proxy on worker-1")):
+        requests = stream(history, name)
+        assert_complete(requests)
+        assert len(requests) >= 9
+        assert {(r.path, r.error, r.kept) for r in requests} == {(path, None, True)}
+    assert stream(history, "kept:1")[0].scheduled - stream(history, "kept:0")[0].scheduled == pytest.approx(0.025)
+
+
+def test_requests_wait_for_a_kept_connection_and_their_time_runs_meanwhile() -> None:
+    history = History()
+    with serving(stalls) as url:
+        spec = RequestSpec(url, timeout=0.5)
+        with Generator(spec, rate=1, history=history, kept=[KeptLane()], kept_rate=10):
+            time.sleep(0.8)
+    requests = stream(history, "kept:0")
+    assert_complete(requests)
+    assert {r.error for r in requests} <= {"ReadTimeout", "ConnectTimeout", "PoolTimeout"}
+    assert len(requests) >= 8
+    # Had each its whole timeout from when the connection is free, the second would take 0.9 s.
+    assert all(0.5 <= r.latency < 0.8 for r in requests)
+
+
+def test_requests_behind_one_that_is_lost_are_late_and_not_lost() -> None:
+    history = History()
+    with serving(answers()) as url, serving(changing(stalls, answers())) as stalling_once:
+        lane = KeptLane(spec=RequestSpec(stalling_once, timeout=0.6))
+        with Generator(RequestSpec(url), rate=1, history=history, kept=[lane], kept_rate=5):
+            time.sleep(0.7)
+    first, *others = stream(history, "kept:0")
+    assert first.error == "ReadTimeout"
+    assert not any(r.lost for r in others)
+    assert others[0].latency > 0.39  # Due 0.2 s after the first, sent when that one's 0.6 s were over.
+
+
+# -- one kept connection for each proxy --
+
+
+@dataclass
+class SharedPort:
+    """Servers that share a port, and who took which connection."""
+
+    url: str = ""
+    taken_by: dict[tuple[str, int], str] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def proxy(self, name: str, manners: Manners) -> Iterator[None]:
+        async def note_and_behave(reader: Reader, writer: Writer) -> None:
+            self.taken_by[writer.get_extra_info("peername")] = name
+            await manners(reader, writer)
+
+        port = int(self.url.split(":")[2].split("/")[0]) if self.url else 0
+        with serving(note_and_behave, port=port) as self.url:
+            yield
+
+
+def test_each_proxy_gets_one_kept_connection_and_the_search_is_not_recorded() -> None:
+    history = History()
+    shared = SharedPort()
+    with shared.proxy("a", answers()), shared.proxy("b", answers()), shared.proxy("c", answers()):
+        with Generator(
+            RequestSpec(shared.url),
+            rate=1,
+            history=history,
+            kept_rate=20,
+            proxies=("a", "b", "c"),
+            proxy_of=shared.taken_by.get,
+        ) as generator:
+            assert generator.unreached_proxies == ()
+            assert generator.kept_paths == {"kept:0": "a", "kept:1": "b", "kept:2": "c"}
+            searched = len(shared.taken_by)
+            time.sleep(0.3)
+        assert len(shared.taken_by) <= searched + len(stream(history, "fresh"))
+    assert {r.stream for r in history.requests} == {"fresh", "kept:0", "kept:1", "kept:2"}
+    for number, name in enumerate("abc"):
+        requests = stream(history, f"kept:{number}")
+        assert_complete(requests)
+        assert {(r.path, r.error) for r in requests} == {(name, None)}
+
+
+def test_a_proxy_that_hangs_is_told_as_unreached_and_the_others_are_found() -> None:
+    shared = SharedPort()
+    with shared.proxy("a", answers()), shared.proxy("b", stalls), shared.proxy("c", answers()):
+        generator = Generator(
+            RequestSpec(shared.url, timeout=0.5),
+            rate=1,
+            history=History(),
+            proxies=("a", "b", "c"),
+            proxy_of=shared.taken_by.get,
+            open_timeout=1.2,
+        )
+        with generator:
+            assert generator.unreached_proxies == ("b",)
+            assert sorted(generator.kept_paths.values()) == ["a", "c"]
+
+
+def test_where_nobody_can_tell_the_proxies_all_are_unreached() -> None:
+    with serving(answers()) as url:
+        generator = Generator(
+            RequestSpec(url), rate=1, history=History(), proxies=("a",), proxy_of=lambda _: None, open_timeout=0.3
+        )
+        with generator:
+            assert generator.unreached_proxies == ("a",)
+            assert generator.kept_paths == {}
+
+
+@pytest.mark.parametrize(("known", "path"), [(("a", "b"), "b"), (("a",), "proxies")])
+def test_a_kept_connection_goes_by_the_name_of_the_proxy_that_it_leads_to_now(
+    known: tuple[str, ...], path: str
+) -> None:
+    history = History()
+    shared = SharedPort()
+
+    def proxy_of(address: tuple[str, int]) -> str | None:
+        name = shared.taken_by.get(address)
+        return name if name in known else None
+
+    with contextlib.ExitStack() as a, shared.proxy("b", answers()):
+        a.enter_context(shared.proxy("a", answers()))
+        with Generator(
+            RequestSpec(shared.url), rate=1, history=history, kept_rate=50, proxies=("a",), proxy_of=proxy_of
+        ) as generator:
+            assert generator.kept_paths == {"kept:0": "a"}
+            a.close()
+            clock.wait_until(
+                "the path to change",
+                lambda: generator.kept_paths["kept:0"] == path or clock.NotYet(str(generator.kept_paths)),
+                timeout=5,
+                interval=0.01,
+            )
+            time.sleep(0.1)
+    paths = [r.path for r in stream(history, "kept:0")]
+    assert paths[-1] == path
+    assert set(paths) <= {"a", "proxies", path}
+
+
+def test_an_error_in_naming_the_proxies_that_is_no_such_answer_is_told_at_the_start() -> None:
+    def broken(address: tuple[str, int]) -> str | None:
+        raise KeyError(address)
+
+    with serving(answers()) as url:
+        generator = Generator(RequestSpec(url), rate=1, history=History(), proxies=("a",), proxy_of=broken)
+        with pytest.raises(ServeChaosError, match="traffic broke down: KeyError"):
+            generator.start()
+
+
+# -- settings --
+
+
+def test_a_rate_of_nothing_is_refused() -> None:
+    with pytest.raises(SettingsError, match="kept_rate"):
+        Generator(RequestSpec("http://127.0.0.1/"), rate=1, kept_rate=0, history=History())
+
+
+def test_proxies_without_somebody_who_can_name_them_are_refused() -> None:
+    with pytest.raises(SettingsError, match="proxy_of"):
+        Generator(RequestSpec("http://127.0.0.1/"), rate=1, history=History(), proxies=("a",))

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pytest_serve_chaos.analysis.percentiles import latency, percentile
+from pytest_serve_chaos.model import Latency
+from tests.unit.histories import request
+
+values = st.lists(st.floats(0, 100), min_size=1, max_size=300)
+
+
+@pytest.mark.parametrize(("share", "rank"), [(0.5, 50), (0.95, 95), (0.99, 99), (0.07, 7), (1.0, 100), (0.0, 1)])
+def test_of_a_hundred_values_the_percentile_is_the_one_of_that_rank(share: float, rank: int) -> None:
+    assert percentile([float(i) for i in range(1, 101)], share) == rank
+
+
+@settings(deadline=None)
+@given(values, st.floats(0, 1))
+def test_a_percentile_was_observed_and_no_lower_value_would_do(observed: list[float], share: float) -> None:
+    ordered = sorted(observed)
+    found = percentile(ordered, share)
+    assert found in observed
+    assert sum(value <= found for value in ordered) >= share * len(ordered) - 1e-6
+    assert sum(value < found for value in ordered) <= share * len(ordered) + 1e-6
+
+
+def test_latencies_count_from_the_scheduled_time_and_include_the_lost() -> None:
+    requests = [request(0.0, takes=0.5, lag=0.4), request(1.0, "ReadTimeout", takes=5.0), request(2.0, takes=0.25)]
+    assert latency(requests) == Latency(p50=0.5, p95=5.0, p99=5.0, worst=5.0)
+
+
+def test_without_requests_there_is_no_latency() -> None:
+    assert latency([]) is None

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import pytest
+
+from pytest_serve_chaos.analysis.result import Result, result_of
+from pytest_serve_chaos.errors import SettingsError
+from pytest_serve_chaos.history import History
+from pytest_serve_chaos.model import ClusterDescription
+from tests.unit.histories import Story, component, deaf_controller, head_failure, not_started
+
+
+def result(story: Story) -> Result:
+    return result_of(story.history(), story.experiment)
+
+
+def test_a_result_reads_as_in_the_examples() -> None:
+    found = result(head_failure())
+    assert found.passed
+    assert found.replaced("head")
+    assert found.kept("replicas", on="workers")
+    assert not found.kept("replicas", "controller")
+    assert not found.replaced("replicas")
+    assert found.longest_outage < 90
+    assert (found.sent, found.lost, found.in_flight, found.lost_beyond_in_flight) == (1003, 3, 3, 0)
+
+
+def test_figures_pass_through() -> None:
+    found = result(head_failure())
+    m = found.measurement
+    assert (found.availability, found.longest_outage, found.traffic_back) == (
+        m.availability,
+        m.longest_outage,
+        m.traffic_back,
+    )
+    assert (found.redundancy_back, found.settled) == (m.redundancy_back, m.settled)
+
+
+def test_a_result_says_why_not() -> None:
+    found = result(deaf_controller())
+    assert (found.outcome, found.passed, found.never_settled) == ("failed", False, True)
+    assert found.reasons == found.verdict.reasons != ()
+    assert found.was_kept("controller").reason == "1 of 1 controller not kept: controller (PID 200)"
+
+
+def test_of_what_nobody_saw_nothing_holds() -> None:
+    found = result(not_started())
+    assert not found.replaced("head")
+    assert not found.kept("head")
+    assert found.was_kept("head").reason == "it was not seen who was alive before the fault"
+
+
+def test_nothing_named_is_nothing_kept() -> None:
+    assert not result(head_failure()).kept()
+
+
+@pytest.mark.parametrize("story", [head_failure, not_started])
+def test_an_unknown_role_is_an_error_and_not_false(story: type[Story]) -> None:
+    with pytest.raises(SettingsError, match="'nodes' does not select anything"):
+        result(story()).kept("nodes")
+
+
+def test_what_went_and_came_again_is_not_gone() -> None:
+    identity = str(component("replica", "worker-1").identity)
+    story = head_failure().event(1.0, "gone", "a replica", identity=identity)
+    assert not result(story).kept("replicas@worker-1")
+    assert result(story.event(2.0, "came", "a replica", identity=identity)).kept("replicas@worker-1")
+
+
+def test_what_goes_when_the_cluster_is_put_right_again_was_kept() -> None:
+    identity = str(component("proxy", "worker-1").identity)
+    story = head_failure().event(61.0, "gone", "a deaf proxy", identity=identity)
+    assert result(story).kept("proxies", on="workers")
+
+
+def test_the_cluster_is_the_one_described_last_before_the_experiment() -> None:
+    history = History()
+    for at, app in ((0.0, "first:app"), (500.0, "second:app"), (5000.0, "third:app")):
+        cluster = ClusterDescription("local", "2.60.0", 2, "redis", app, "fast", 4, "http://127.0.0.1:8000/")
+        history.add("run", app, at=at, data={**_plain(cluster), "rate": 50.0, "seed": 1})
+    head_failure().add_to(history)
+    found = result_of(history, "head_failure").description
+    assert found is not None
+    assert found.app == "second:app"
+
+
+def test_without_its_description_the_cluster_is_unknown() -> None:
+    history = History()
+    history.add("run", "something", at=0.0, data={"seed": 1})
+    head_failure().add_to(history)
+    assert result_of(history, "head_failure").description is None
+
+
+def _plain(cluster: ClusterDescription) -> dict[str, str | int]:
+    return {
+        "backend": cluster.backend,
+        "ray_version": cluster.ray_version,
+        "workers": cluster.workers,
+        "gcs": cluster.gcs,
+        "app": cluster.app,
+        "profile": cluster.profile,
+        "replicas": cluster.replicas,
+        "url": cluster.url,
+    }
