@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Progress
 from pytest_serve_chaos.errors import Unsupported
+from pytest_serve_chaos.safety.journal import Journal
 from pytest_serve_chaos.settings import Settings
+
+DELETE_KIND = "delete_kind_cluster"
+"""The journal's verb for a kind cluster that a run made."""
 
 
 def start_cluster(spec: ClusterSpec, settings: Settings, directory: Path, progress: Progress) -> Cluster:
@@ -20,4 +25,44 @@ def start_cluster(spec: ClusterSpec, settings: Settings, directory: Path, progre
         from pytest_serve_chaos.cluster.local.start import LocalSettings, start_local_cluster
 
         return start_local_cluster(spec, LocalSettings(settings.redis_server, directory), progress)
-    raise Unsupported(f"the {settings.backend} backend is not there yet", mend=["use --serve-chaos-backend local"])
+    if settings.backend == "kind":
+        return _start_kind(spec, settings, directory, progress)
+    raise Unsupported("the kubernetes backend is not there yet", mend=["use --serve-chaos-backend local or kind"])
+
+
+def undo_leftovers(settings: Settings, progress: Progress) -> None:
+    """Mends what earlier runs left because they were ended by force."""
+    journal = _journal(settings)
+    if not journal.left():
+        return
+
+    def delete(arguments: Mapping[str, str]) -> None:
+        from pytest_serve_chaos.cluster.kind_cluster import delete_kind_cluster
+
+        delete_kind_cluster(arguments["name"], settings.report_dir)
+
+    for failure in journal.undo({DELETE_KIND: delete}, progress):
+        progress(f"could not be undone: {failure}")
+
+
+def _start_kind(spec: ClusterSpec, settings: Settings, directory: Path, progress: Progress) -> Cluster:
+    from pytest_serve_chaos.cluster.kind_cluster import KindSettings, start_kind_cluster
+
+    given = {
+        name: getattr(settings, name)
+        for name in ("node_image", "ray_image", "redis_image", "operator_image", "kuberay_manifests")
+        if getattr(settings, name) is not None
+    }
+    journal = _journal(settings)
+
+    def on_create(name: str) -> None:
+        if not settings.keep:
+            journal.write(DELETE_KIND, f"the kind cluster {name} of a run that ended by force", name=name)
+
+    return start_kind_cluster(
+        spec, KindSettings(**given, keep=settings.keep), directory, progress, on_create=on_create
+    )
+
+
+def _journal(settings: Settings) -> Journal:
+    return Journal(settings.report_dir / "undo")

@@ -44,10 +44,19 @@ class MakeTraffic(Protocol):
 
 SESSION: pytest.StashKey[ChaosSession] = pytest.StashKey()
 
+OFF = "needs --serve-chaos: it brings up a Ray Serve cluster and breaks it"
+
+
+def wants_cluster(item: pytest.Item) -> bool:
+    """Whether a test uses our fixtures; one of somebody else's that happens to be called `traffic` is not ours."""
+    return "_serve_chaos_rig" in getattr(item, "fixturenames", ())
+
 
 @pytest.fixture
 def _serve_chaos_rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
-    session = request.config.stash[SESSION]
+    session = request.config.stash.get(SESSION, None)
+    if session is None:  # asked for by `getfixturevalue`, which nobody sees before
+        pytest.skip(OFF)
     yield from session.lend_rig(request.node)
 
 
@@ -69,7 +78,7 @@ def chaos(_serve_chaos_rig: Rig) -> Chaos:
 
 @pytest.fixture
 def traffic(request: pytest.FixtureRequest, _serve_chaos_rig: Rig) -> MakeTraffic:
-    """Open-loop traffic on the cluster: ``with traffic(rate=50) as requests: ...``."""
+    """Makes open-loop traffic: ``with traffic(rate=50) as requests: ...``."""
     from pytest_serve_chaos.clock import seconds
     from pytest_serve_chaos.load import Traffic
 

@@ -1,4 +1,4 @@
-"""The append-only record of a run: requests and events on one clock. Everything that is reported is computed from it."""
+"""The append-only record of a run, requests and events on one clock; everything reported is computed from it."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ KINDS = (
     "not_started",  # nothing was broken, and why
     "problem",  # a leak, a zombie, a second controller
     "verdict",
+    "restored",  # the cluster has its first shape again, or is given up
     "note",
 )
 

@@ -1,9 +1,9 @@
-"""Traffic as tests use it: a generator pointed at the cluster, steady before anything is broken, and its judgement after."""
+"""Traffic as tests use it: pointed at the cluster, steady before anything is broken, and judged after."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -11,15 +11,17 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.outages import find_outages
 from pytest_serve_chaos.analysis.result import Result, result_of
 from pytest_serve_chaos.clock import seconds
+from pytest_serve_chaos.cluster.base import HasProxyEndpoints
 from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, WaitTimeout
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.model import Expectations, Json, Request
+from pytest_serve_chaos.model import Component, Expectations, Json, Request
 from pytest_serve_chaos.steady import wait_steady
 
 if TYPE_CHECKING:
-    from pytest_serve_chaos.traffic.client import Answer
+    from pytest_serve_chaos.traffic.client import Answer, RequestSpec
     from pytest_serve_chaos.traffic.generator import Generator
+    from pytest_serve_chaos.traffic.kept import KeptLane
 
 STEADY_WITHIN = 60.0
 
@@ -74,7 +76,7 @@ class Traffic:
         self.rig.history.add("phase", "steady", experiment=self.rig.experiment)
         self._generator.start()
         try:
-            wait_steady(self.rig, self.load.rate, timeout=STEADY_WITHIN)
+            wait_steady(self.rig, self.load.rate, kept=self.load.kept_rate > 0, timeout=STEADY_WITHIN)
         except WaitTimeout as error:
             self.stop()
             self.rig.history.add("not_started", f"no steady state: {error.last_seen}", experiment=self.rig.experiment)
@@ -194,6 +196,10 @@ def _generator(rig: Rig, load: Load, history: History) -> Generator:
     if not load.kept_rate:
         return Generator(spec, rate=load.rate, history=history)
 
+    if isinstance(rig.cluster, HasProxyEndpoints):
+        lanes = [_lane(rig.cluster, proxy, spec) for proxy in rig.watcher.sample().of("proxy")]
+        return Generator(spec, rate=load.rate, history=history, kept_rate=load.kept_rate, kept=lanes)
+
     def name_of(client: tuple[str, int]) -> str | None:
         identity = rig.cluster.proxy_of(client)
         component = None if identity is None else rig.watcher.topology.find(identity)
@@ -201,3 +207,11 @@ def _generator(rig: Rig, load: Load, history: History) -> Generator:
 
     proxies = tuple(c.name for c in rig.watcher.sample().of("proxy"))
     return Generator(spec, rate=load.rate, history=history, kept_rate=load.kept_rate, proxies=proxies, proxy_of=name_of)
+
+
+def _lane(cluster: HasProxyEndpoints, proxy: Component, spec: RequestSpec) -> KeptLane:
+    from pytest_serve_chaos.traffic.kept import KeptLane
+
+    way = cluster.proxy_endpoint(proxy)
+    own = replace(spec, url=way.url, headers={**spec.headers, **way.headers}, ssl_context=way.ssl_context)
+    return KeptLane(proxy.name, own)

@@ -128,7 +128,7 @@ class Request:
         error: None if it was answered well; else httpx's class of the error, ``HTTP 500`` or ``WrongAnswer``.
         replica: The replica that answered, where the answer says so.
         node: The Ray node (its id) that answered, where the answer says so.
-        path: Which way it took: ``proxies`` (the shared address), or the name of the proxy that the connection is kept to.
+        path: Which way it took: ``proxies`` (the shared address), or the name of the proxy of a kept connection.
     """
 
     index: int
@@ -191,7 +191,7 @@ class Evidence:
 
     Attributes:
         at: Monotonic seconds at which it was seen.
-        side: ``victim`` (the process is gone, the container terminated) or ``cluster`` (the GCS says DEAD, an actor is new).
+        side: ``victim`` (its process is gone, its container terminated) or ``cluster`` (the GCS says DEAD).
         text: What was seen, for people.
     """
 

@@ -9,13 +9,10 @@ import pytest
 
 from pytest_serve_chaos import markers, options
 from pytest_serve_chaos.errors import SettingsError
-from pytest_serve_chaos.fixtures import SESSION, chaos, experiment, serve_cluster, traffic
+from pytest_serve_chaos.fixtures import OFF, SESSION, chaos, experiment, serve_cluster, traffic, wants_cluster
 from pytest_serve_chaos.fixtures import _serve_chaos_rig as _serve_chaos_rig
 
 __all__ = ["chaos", "experiment", "serve_cluster", "traffic"]
-
-_FIXTURES = frozenset(__all__)
-_OFF = "needs --serve-chaos: it brings up a Ray Serve cluster and breaks it"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -52,8 +49,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.getoption("serve_chaos"):
         return
     for item in items:
-        if not _FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.skip(reason=_OFF))
+        if wants_cluster(item):
+            item.add_marker(pytest.mark.skip(reason=OFF))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -75,9 +72,10 @@ def _names_tests(config: pytest.Config) -> bool:
 
 
 def _refuse_xdist(config: pytest.Config) -> None:
-    workers = getattr(config.option, "numprocesses", None)
-    if hasattr(config, "workerinput") or (isinstance(workers, int) and workers > 0) or workers in ("auto", "logical"):
+    distributes = getattr(config.option, "dist", "no") != "no" and getattr(config.option, "tx", None)
+    if distributes or hasattr(config, "workerinput"):
         raise pytest.UsageError(
-            "--serve-chaos does not run under pytest-xdist: chaos tests share one cluster, and two at a time would break"
-            " it under each other.\nRun them apart: pytest -n auto -m 'not serve_cluster' && pytest --serve-chaos -n 0"
+            "--serve-chaos does not run under pytest-xdist: chaos tests share one cluster, and two at a time would"
+            " break it under each other.\nRun them apart: pytest -n auto, where they are skipped, and then"
+            " pytest --serve-chaos -n 0 with the files that they are in"
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
-from pytest_serve_chaos.errors import CommandFailed, NotHealed, WaitTimeout
+from pytest_serve_chaos.errors import ServeChaosError
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.observe.shape import imbalance, lacks, surplus
 
@@ -16,19 +16,24 @@ def restore(rig: Rig) -> None:
 
     Sets `rig.spoilt` where the cluster is not as it was.
     """
+    begun = clock.now()
     try:
-        rig.heal_all()
-        rig.shape = rig.first_shape
-        if rig.cluster.serve_config != rig.serve_config:
-            rig.cluster.apply_serve_config(rig.serve_config)
-        clock.wait_until("the cluster to have its first shape again", lambda: _restored(rig), timeout=SHAPE_WITHIN)
-    except (WaitTimeout, NotHealed, CommandFailed) as error:
+        _put_back(rig)
+    except ServeChaosError as error:
         rig.spoilt = error.what
+    text = f"not as before: {rig.spoilt}" if rig.spoilt else "as before"
+    rig.history.add("restored", text, experiment=rig.experiment, data={"seconds": clock.now() - begun})
+
+
+def _put_back(rig: Rig) -> None:
+    rig.heal_all()
+    rig.shape = rig.first_shape
+    if rig.spoilt:  # it is built anew anyway
         return
-    crooked = imbalance(rig.watcher.topology, rig.shape)
-    for text in crooked:
-        rig.history.add("note", f"not balanced as before: {text}", experiment=rig.experiment)
-    rig.spoilt = rig.spoilt or "; ".join(crooked)
+    if rig.cluster.serve_config != rig.serve_config:
+        rig.cluster.apply_serve_config(rig.serve_config)
+    clock.wait_until("the cluster to have its first shape again", lambda: _restored(rig), timeout=SHAPE_WITHIN)
+    rig.spoilt = "; ".join(imbalance(rig.watcher.topology, rig.shape))
 
 
 def _restored(rig: Rig) -> bool | NotYet:

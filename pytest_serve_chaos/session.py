@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -17,8 +18,11 @@ from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Progress
 from pytest_serve_chaos.errors import Inconclusive, Judgement, ServeChaosError, SettingsError, Unsupported
 from pytest_serve_chaos.experiment import Experiment, FaultChoice
 from pytest_serve_chaos.faults.rig import Rig
+from pytest_serve_chaos.fixtures import wants_cluster
+from pytest_serve_chaos.kinds import Flag
 from pytest_serve_chaos.load import Load
 from pytest_serve_chaos.markers import FaultRequest, cluster_request, fault_request
+from pytest_serve_chaos.options import OPTIONS
 from pytest_serve_chaos.report.document import summary_document
 from pytest_serve_chaos.report.junit import properties
 from pytest_serve_chaos.report.terminal import header_line, summary_table, timeline_excerpt
@@ -26,7 +30,9 @@ from pytest_serve_chaos.restore import restore
 from pytest_serve_chaos.run import Run
 from pytest_serve_chaos.settings import Settings
 
-FIXTURES = ("chaos", "traffic", "experiment", "serve_cluster")
+if TYPE_CHECKING:
+    from _pytest._code import Traceback
+
 OUTCOME = "serve_chaos_outcome"
 
 
@@ -39,15 +45,17 @@ class ChaosSession:
         self.results: list[Result] = []
         self.collected = 0
         self._run: Run | None = None
-        self._experiments: dict[str, str] = {}
+        self._begun: set[str] = set()
         self._names: set[str] = set()
         self._said_header = False
+        self._interrupted = False
 
     @property
     def run(self) -> Run:
         """The run; its directory and history are made when a test first needs them."""
         if self._run is None:
             directory = self._directory()
+            backends.undo_leftovers(self.settings, self.say)
             self._run = Run(directory, self._start_cluster, seed=self.settings.seed, progress=self.say)
         return self._run
 
@@ -68,11 +76,13 @@ class ChaosSession:
 
     def say(self, text: str) -> None:
         """Prints a line of progress, whatever pytest captures."""
+        self._show(f"serve-chaos: {text}")
+
+    def _show(self, line: str) -> None:
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")
         capture = self.config.pluginmanager.get_plugin("capturemanager")
         if reporter is None:
             return
-        line = f"serve-chaos: {text}"
         if capture is None:
             reporter.write_line(line)
             return
@@ -95,27 +105,32 @@ class ChaosSession:
         rig = self.run.rig_for(self.spec_of(item))
         self._say_header(rig)
         rig.experiment = self._name(item)
-        self._experiments[item.nodeid] = rig.experiment
+        self._begun.add(item.nodeid)
         rig.watcher.belongs_to(rig.experiment)
         try:
             yield rig
         finally:
-            restore(rig)
+            if not self._interrupted:  # nobody waits for a cluster that ends now
+                restore(rig)
 
     def experiment(self, item: pytest.Item, rig: Rig) -> Experiment:
         """The experiment of a marked test."""
-        fault = self.fault_of(item)
-        if fault is None:
-            raise SettingsError(
-                f"{item.nodeid} uses the fixture `experiment`, and no marker says what it breaks",
-                mend=["mark it, for example with @pytest.mark.head_failure", "or use the fixtures chaos and traffic"],
-            )
+        fault = self._marked_fault(item)
 
         def keep(result: Result) -> None:
             self.results.append(result)
             item.user_properties.extend(properties(result))
 
         return Experiment(rig, self.load, FaultChoice(fault.kind, fault.options), on_result=keep)
+
+    def _marked_fault(self, item: pytest.Item) -> FaultRequest:
+        fault = self.fault_of(item)
+        if fault is None:
+            raise SettingsError(
+                "the test uses the fixture `experiment`, and no marker says what it breaks",
+                mend=["mark it, for example with @pytest.mark.head_failure", "or use the fixtures chaos and traffic"],
+            )
+        return fault
 
     def _name(self, item: pytest.Item) -> str:
         name = item.name.removeprefix("test_")
@@ -126,7 +141,7 @@ class ChaosSession:
     def _say_header(self, rig: Rig) -> None:
         if not self._said_header:
             self._said_header = True
-            self.say(header_line(rig.cluster.description, self.settings.rate, self.settings.seed))
+            self._show(header_line(rig.cluster.description, self.settings.rate, self.settings.seed))
 
     def _directory(self) -> Path:
         base = self.config.rootpath / self.settings.report_dir
@@ -160,15 +175,26 @@ class ChaosSession:
         first_use: dict[ClusterSpec, int] = {}
         order: dict[str, int] = {}
         for item in items:
-            if not uses_our_fixtures(item):
+            if not wants_cluster(item):
                 continue
             try:
                 spec = self.spec_of(item)
-                self.fault_of(item) if "experiment" in getattr(item, "fixturenames", ()) else None
+                if "experiment" in getattr(item, "fixturenames", ()):
+                    self._marked_fault(item)
             except SettingsError as error:
                 raise pytest.UsageError(f"{item.nodeid}: {error}") from error
             order[item.nodeid] = first_use.setdefault(spec, len(first_use) + 1)
         items.sort(key=lambda item: order.get(item.nodeid, 0))
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Skips a test whose cluster this backend cannot give."""
+        return (yield from _skipping_the_impossible(item))
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Skips a test whose fault this backend, or this cluster, cannot inject."""
+        return (yield from _skipping_the_impossible(item))
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -176,37 +202,40 @@ class ChaosSession:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Gives a report our own outcome, and adds what happened around the fault."""
         report = yield
-        if call.excinfo is None or not uses_our_fixtures(item) or not report.failed:
+        if call.excinfo is None or not wants_cluster(item):
             return report
         error = call.excinfo.value
+        if isinstance(error, Inconclusive) and hasattr(report, "wasxfail"):
+            # Whoever expects a failure does not expect that nothing is shown.
+            del report.wasxfail
+            report.outcome = "failed"
+        if not report.failed:
+            return report
         if isinstance(error, Inconclusive):
             setattr(report, OUTCOME, "inconclusive")
-        elif isinstance(error, Unsupported):  # impossible on this backend, or on this cluster
-            path, line, _ = report.location
-            report.outcome = "skipped"
-            report.longrepr = (path, (line or 0) + 1, f"Skipped: {error.what}")
-            return report
         elif isinstance(error, ServeChaosError) and not isinstance(error, Judgement):
             setattr(report, OUTCOME, "error")
-        if isinstance(error, ServeChaosError):
-            report.longrepr = _short(error, report)
+        if isinstance(error, ServeChaosError) and self.config.getoption("tbstyle") == "auto":
+            report.longrepr = call.excinfo.getrepr(style="short", chain=False, tbfilter=_in_file_of(item))
         report.sections.extend(self._sections(item))
         return report
 
     def _sections(self, item: pytest.Item) -> list[tuple[str, str]]:
-        name = self._experiments.get(item.nodeid)
         rig = None if self._run is None else self._run.rig
-        if name is None or self._run is None:
+        if rig is None or item.nodeid not in self._begun:
             return []
-        events = self._run.history.of(name)
+        events = rig.history.of(rig.experiment)
         if not events:
             return []
-        sections = [("serve chaos: events", "\n".join(timeline_excerpt(self._run.history, name)))]
-        if rig is not None:
-            lines = rig.cluster.log_excerpt(events[0].at, pattern=r"ERROR|WARNING|Exception|Error", lines=20)
-            sections.append(("serve chaos: logs", "\n".join(lines) or "no errors or warnings"))
-        command = ["pytest", "--serve-chaos", f"--serve-chaos-seed={self.settings.seed}", item.nodeid]
-        return [*sections, ("serve chaos: run it again", shlex.join([*command, *_other_options(self.config)]))]
+        sections = [
+            ("serve chaos: events", "\n".join(timeline_excerpt(rig.history, rig.experiment))),
+            ("serve chaos: logs", _logs(rig, since=events[0].at)),
+        ]
+        seed = f"--serve-chaos-seed={self.settings.seed}"
+        file = os.path.relpath(item.path, self.config.invocation_params.dir)
+        test = "::".join([file, *item.nodeid.partition("::")[2:]])
+        again = shlex.join(["pytest", "--serve-chaos", seed, *_given_options(self.config), test])
+        return [*sections, ("serve chaos: run it again", again)]
 
     def pytest_report_teststatus(
         self, report: pytest.TestReport
@@ -225,12 +254,20 @@ class ChaosSession:
         for report in inconclusive:
             terminalreporter.section(f"inconclusive: {report.head_line or report.nodeid}", sep="_")
             terminalreporter.line(report.longreprtext)
+            for title, text in report.sections:
+                if title.startswith("serve chaos"):
+                    terminalreporter.section(title, sep="-")
+                    terminalreporter.line(text)
         if self._run is None:
             return
         terminalreporter.section("serve chaos")
         for line in summary_table(self.results):
             terminalreporter.line(line)
         terminalreporter.line(f"report: {self._run.directory}")
+
+    def pytest_keyboard_interrupt(self) -> None:
+        """From now on nothing is waited for but the end of the cluster."""
+        self._interrupted = True
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
@@ -244,17 +281,40 @@ class ChaosSession:
             (self._run.directory / "summary.json").write_text(json.dumps(document, indent=2) + "\n")
 
 
-def uses_our_fixtures(item: pytest.Item) -> bool:
-    """Whether a test asks for one of our fixtures."""
-    return any(name in FIXTURES for name in getattr(item, "fixturenames", ()))
+def _skipping_the_impossible(item: pytest.Item) -> Generator[None, object, object]:
+    try:
+        return (yield)
+    except Unsupported as error:
+        if not wants_cluster(item):
+            raise
+        pytest.skip(error.what)
 
 
-def _short(error: ServeChaosError, report: pytest.TestReport) -> str:
-    """The error's own words, and where it was raised in the test: a traceback through the plugin helps nobody."""
-    where = report.location
-    return f"{where[0]}:{(where[1] or 0) + 1}: {type(error).__name__}\n{error}"
+def _in_file_of(item: pytest.Item) -> Callable[[pytest.ExceptionInfo[BaseException]], Traceback]:
+    """Leaves the lines of the test in a traceback: the way through the plugin helps nobody."""
+
+    def shorten(excinfo: pytest.ExceptionInfo[BaseException]) -> Traceback:
+        return excinfo.traceback.filter(lambda entry: entry.path == item.path) or excinfo.traceback[-1:]
+
+    return shorten
 
 
-def _other_options(config: pytest.Config) -> list[str]:
-    ours = [a for a in config.invocation_params.args if str(a).startswith("--serve-chaos-")]
-    return [str(a) for a in ours if not str(a).startswith("--serve-chaos-seed")]
+def _logs(rig: Rig, since: float) -> str:
+    try:
+        lines = rig.cluster.log_excerpt(since, pattern=r"ERROR|WARNING|Exception|Error", lines=20)
+    except (ServeChaosError, OSError) as error:
+        return f"they cannot be read: {error}"
+    return "\n".join(lines) or "no errors or warnings"
+
+
+def _given_options(config: pytest.Config) -> list[str]:
+    """Our options as they stood on the command line, without the seed and without what is secret."""
+    given: list[str] = []
+    for row in OPTIONS:
+        value = config.getoption(row.ini)
+        if value is None or row.name == "seed":
+            continue
+        values = value if isinstance(value, list) else [value]
+        shown = ["..."] if row.secret else [str(one) for one in values]
+        given += [row.flag] if isinstance(row.kind, Flag) else [f"{row.flag}={one}" for one in shown]
+    return given

@@ -8,7 +8,7 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.percentiles import latency
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.faults.rig import Rig
-from pytest_serve_chaos.model import Component, Request
+from pytest_serve_chaos.model import Request, Topology
 from pytest_serve_chaos.observe.shape import lacks, surplus
 
 STABLE_FOR = 3.0
@@ -20,14 +20,23 @@ _LATENCY_SPREAD = 4.0
 _NOISE = 0.05
 
 
-def wait_steady(rig: Rig, rate: float, *, timeout: float, on_wait: Callable[[float, str], None] | None = None) -> None:
-    """Waits until all has been well for some seconds, traffic has reached every proxy and every replica.
+def wait_steady(
+    rig: Rig,
+    rate: float,
+    *,
+    kept: bool = True,
+    timeout: float,
+    on_wait: Callable[[float, str], None] | None = None,
+) -> None:
+    """Waits until all has been well for some seconds, and traffic has reached every proxy and every replica.
 
-    Sets `rig.steady_since` to the beginning of these seconds.
+    Of a deployment that does not answer itself (the child of another) no replica needs to be reached. Sets
+    `rig.steady_since` to the moment from which answers count as given before the fault.
 
     Args:
         rig: Where; its traffic must be running.
         rate: Requests per second on fresh connections.
+        kept: Whether there are kept connections, which alone tell the proxies apart.
         timeout: Seconds.
         on_wait: Called with the seconds waited and what is missing.
 
@@ -36,42 +45,48 @@ def wait_steady(rig: Rig, rate: float, *, timeout: float, on_wait: Callable[[flo
     """
     begun = clock.now()
 
-    def steady() -> float | NotYet:
+    def steady() -> bool | NotYet:
         missing = lacks(rig.watcher.sample(), rig.watcher.report, rig.shape)
         missing += surplus(rig.watcher.topology, rig.watcher.report, rig.shape)
         if missing:
             return NotYet("; ".join(missing))
         since = max(begun, clock.now() - STABLE_FOR - 1.0)
-        recent = [r for r in rig.history.requests if r.scheduled >= since]
-        return _judge(recent, since, rate, rig.watcher.topology.of("proxy"), rig.watcher.topology.of("replica"))
+        requests = [r for r in rig.history.requests if r.scheduled >= begun]
+        unreached = _unreached(requests, rig.watcher.topology, kept=kept)
+        trouble = _unsteady([r for r in requests if r.scheduled >= since], rate) or unreached
+        return NotYet(trouble) if trouble else True
 
-    rig.steady_since = clock.wait_until(
+    rig.steady_since = begun
+    clock.wait_until(
         "steady state", steady, timeout=timeout, interval=0.2, on_wait=on_wait,
         looked_at=["processes or pods, the state API, Serve's REST, and the answers of the last seconds"],
         mend=["nothing was broken: see why the app is not well before any fault"],
     )  # fmt: skip
 
 
-def _judge(
-    recent: list[Request], since: float, rate: float, proxies: tuple[Component, ...], replicas: tuple[Component, ...]
-) -> float | NotYet:
+def _unsteady(recent: list[Request], rate: float) -> str:
     fresh = [r for r in recent if not r.kept]
     lost = [r for r in recent if r.lost]
     if lost:
-        return NotYet(f"{len(lost)} of {len(recent)} requests lost in the last seconds, the last with {lost[-1].error}")
+        return f"{len(lost)} of {len(recent)} requests lost in the last seconds, the last with {lost[-1].error}"
     if len(fresh) < rate * STABLE_FOR:
-        return NotYet(f"{len(fresh)} of {rate * STABLE_FOR:.0f} good answers")
-    unreached = {p.name for p in proxies} - {r.path for r in recent if r.kept}
-    if unreached:
-        return NotYet(f"traffic has not reached {', '.join(sorted(unreached))}")
-    answered = {r.replica for r in recent if r.replica}
-    silent = [c.name for c in replicas if c.replica is not None and c.replica not in answered]
-    if answered and silent:
-        return NotYet(f"{len(silent)} replicas have not answered: {', '.join(sorted(silent))}")
-    return since if _latency_is_stable(fresh, since) else NotYet("the latency is not stable")
+        return f"{len(fresh)} of {rate * STABLE_FOR:.0f} good answers"
+    return "" if _latency_is_stable(fresh) else "the latency is not stable"
 
 
-def _latency_is_stable(fresh: list[Request], since: float) -> bool:
+def _unreached(requests: list[Request], topology: Topology, *, kept: bool) -> str:
+    """The proxies and replicas that have answered nothing yet, in words."""
+    good = [r for r in requests if not r.lost]
+    proxies = {p.name for p in topology.of("proxy")} - {r.path for r in good if r.kept} if kept else set()
+    if proxies:
+        return f"traffic has not reached {', '.join(sorted(proxies))}"
+    answered = {r.replica for r in good if r.replica}
+    answering = {name.rpartition("#")[0] for name in answered}
+    silent = [c.name for c in topology.of("replica") if c.deployment in answering and c.replica not in answered]
+    return f"{len(silent)} replicas have not answered: {', '.join(sorted(silent))}" if silent else ""
+
+
+def _latency_is_stable(fresh: list[Request]) -> bool:
     newest = max(r.scheduled for r in fresh)
     earlier = latency([r for r in fresh if r.scheduled < newest - 1.0])
     latest = latency([r for r in fresh if r.scheduled >= newest - 1.0])

@@ -34,8 +34,8 @@ def who_am_i() -> dict[str, str]:
 class HealthSwitch:
     """Mix this into a deployment, and its health check can be made to fail replica by replica.
 
-    The flag is a file in the directory that the environment variable SERVE_CHAOS_FLAGS names; its name is the PID of the
-    replica, its content what the check should do: ``raise`` or ``hang``.
+    The flag is a file in the directory that the environment variable SERVE_CHAOS_FLAGS names; its name is the PID of
+    the replica, its content what the check should do: ``raise`` or ``hang``.
     """
 
     def check_health(self) -> None:

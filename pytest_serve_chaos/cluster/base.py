@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
@@ -60,16 +61,18 @@ class NodeInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class ProxyRoute:
-    """A way to ask one proxy and no other.
+class Endpoint:
+    """An address that leads to one proxy and no other.
 
     Attributes:
-        proxy: The proxy.
-        routes: What it answers on ``/-/routes``: route prefix -> app.
+        url: With the route.
+        headers: To be sent with each request.
+        ssl_context: For ``https``.
     """
 
-    proxy: Component
-    routes: Mapping[str, str] = field(default_factory=dict)
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    ssl_context: ssl.SSLContext | None = None
 
 
 class Cluster(Protocol):
@@ -114,7 +117,7 @@ class Cluster(Protocol):
         ...
 
     def proxy_of(self, client: tuple[str, int]) -> Identity | None:
-        """The proxy at the other end of a connection that traffic has from address and port `client`, where it can be told."""
+        """The proxy that traffic's connection from address and port `client` leads to, where it can be told."""
         ...
 
     def ask_proxy(self, proxy: Component, path: str, *, timeout: float) -> tuple[int, str]:
@@ -135,6 +138,19 @@ class Cluster(Protocol):
 
 
 # -- capabilities: a fault asks for those that it needs ------------------------------------------------------------
+
+
+@runtime_checkable
+class HasProxyEndpoints(Protocol):
+    """Has an address of its own for each proxy, where the shared one cannot tell them apart."""
+
+    def proxy_endpoint(self, proxy: Component) -> Endpoint:
+        """The address of one proxy, with the route to which traffic goes.
+
+        Raises:
+            ObservationError: The proxy is gone.
+        """
+        ...
 
 
 @runtime_checkable

@@ -153,9 +153,9 @@ class KindNodes:
         return self._run("kubectl", "--kubeconfig", str(self.kubeconfig), *arguments, timeout=timeout)
 
     def container_end(self, node: str, container_id: str) -> str | None:
-        """How a container on a node ended, as the node's own runtime says; None while it runs, or where it cannot be told.
+        """How a container on a node ended, as the node's own runtime says; None while it runs.
 
-        It asks containerd itself: `crictl` is not in every node image, and "not found" could mean either.
+        None, too, where that cannot be told. It asks containerd itself, since `crictl` is not in every node image.
         """
         try:
             listed = self._run("docker", "exec", node, "ctr", "--namespace", "k8s.io", "tasks", "ls", timeout=10.0)

@@ -217,9 +217,10 @@ class _Start:
 
     def _load(self, images: Sequence[str | None], nodes: Sequence[str]) -> None:
         began = clock.now()
-        wanted = [image for image in images if image is not None]
-        absent = self._nodes.load(wanted, nodes)
-        self._progress(f"kind: loaded {', '.join(wanted)} onto {len(nodes)} nodes in {clock.now() - began:.1f} s")
+        absent = self._nodes.load([image for image in images if image is not None], nodes)
+        loaded = [image for image in images if image is not None and image not in absent]
+        if loaded:
+            self._progress(f"kind: loaded {', '.join(loaded)} onto {len(nodes)} nodes in {clock.now() - began:.1f} s")
         if absent:
             self._progress(f"kind: Docker does not have {', '.join(absent)}; the nodes will pull it")
 

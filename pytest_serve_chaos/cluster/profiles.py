@@ -1,4 +1,4 @@
-"""The two sets of periods and delays that a cluster can run with: `guide` as Ray and its guide have them, `fast` shorter."""
+"""The periods and delays that a cluster can run with: `guide` as Ray and its guide have them, `fast` shorter."""
 
 from __future__ import annotations
 
@@ -58,11 +58,12 @@ def _fast() -> Timing:
         "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "3",
         "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "5",
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "10",
-        # ray_config_def.h: the GCS asks each raylet every 3 s and takes 5 failures for a death.
+        # ray_config_def.h: the GCS asks each raylet every 3 s, waits 10 s, and takes 5 failures for a death. Here a dead
+        # raylet is found after 5 s and a frozen one after 30 s, which leaves room for a freeze of 20 s.
         "RAY_health_check_initial_delay_ms": "2000",
         "RAY_health_check_period_ms": "1000",
         "RAY_health_check_timeout_ms": "5000",
-        "RAY_health_check_failure_threshold": "3",
+        "RAY_health_check_failure_threshold": "5",
         # An idle Python worker per CPU is started ahead of need; on two cores that only delays the replicas.
         "RAY_enable_worker_prestart": "0",
         "RAY_prestart_worker_first_driver": "0",

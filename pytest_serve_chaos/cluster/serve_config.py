@@ -97,7 +97,7 @@ def _application(spec: ClusterSpec) -> dict[str, Json]:
 
 
 def _own_arguments(given: dict[str, Json], periods: Timing) -> dict[str, Json]:
-    """What our own apps are built with: the guide's numbers, the profile's periods, and what the test wants otherwise."""
+    """What our own apps are built with: the guide's numbers, the profile's periods, and what the test wants."""
     options: dict[str, Json] = {
         "num_replicas": _REPLICAS,
         "max_replicas_per_node": _MOST_PER_NODE,

@@ -9,7 +9,7 @@ from typing import Literal
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet, seconds
 from pytest_serve_chaos.cluster.base import KillsActors, SetsHealthFlags, ShowsControllerLog, SignalsProcesses
-from pytest_serve_chaos.errors import NoSuchTarget, NotHealed, Unsupported, WaitTimeout
+from pytest_serve_chaos.errors import NoSuchTarget, NotHealed, WaitTimeout
 from pytest_serve_chaos.faults import signs
 from pytest_serve_chaos.faults.injection import Injection, Strike
 from pytest_serve_chaos.faults.nodes import FREEZE_FOR
@@ -244,7 +244,7 @@ def _replace_deaf(rig: Rig) -> None:
     if result.passed:
         return
     if not isinstance(rig.cluster, SignalsProcesses):
-        raise Unsupported("proxies that do not hear their controller cannot be replaced here", looked_at=[result.text])
+        raise NotHealed("proxies that do not hear their controller cannot be replaced here", looked_at=[result.text])
     for proxy in result.deaf:
         rig.progress(f"replace {proxy.name}, which does not hear the new controller")
         rig.cluster.signal_process(proxy.identity, signal.SIGKILL)

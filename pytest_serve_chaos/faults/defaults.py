@@ -1,4 +1,4 @@
-"""What is expected after each fault unless the user says otherwise: the columns "replaced" and "kept" of the guide, and figures."""
+"""What is expected after each fault unless the user says otherwise: who is replaced, who is kept, and figures."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def expectations_for(kind: str, how: How, spec: ClusterSpec, *, freeze_for: floa
         )
     expected = TABLE[kind]
     if kind in ("head_failure", "gcs_failure") and spec.gcs == "none":
-        return replace(expected, kept=())
-    if spec.profile == "guide":
-        return replace(expected, redundancy_back=300.0)
+        expected = replace(expected, kept=())
+    if spec.profile == "guide" and expected.redundancy_back is not None:
+        expected = replace(expected, redundancy_back=300.0)
     return expected

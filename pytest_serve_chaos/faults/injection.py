@@ -257,14 +257,19 @@ class Injection:
     # -- who changed --------------------------------------------------------------------------------------------
 
     def replaced(self, *selectors: str, on: str | None = None) -> bool:
-        """Whether all of these have new identities: ``replaced("controller")``, ``replaced("replicas", on="worker-1")``."""
+        """Whether all of these have new identities: ``replaced("replicas", on="worker-1")``."""
         now, gone = self._now()
-        return all(replaced(self.before, now, _selector(s, on), gone).holds for s in selectors)
+        victims = self._victims()
+        return all(replaced(self.before, now, _selector(s, on), gone, victims=victims).holds for s in selectors)
 
     def kept(self, *selectors: str, on: str | None = None) -> bool:
         """Whether all of these are the very same as before the fault: ``kept("replicas", on="workers")``."""
         now, gone = self._now()
-        return all(kept(self.before, now, _selector(s, on), gone).holds for s in selectors)
+        victims = self._victims()
+        return all(kept(self.before, now, _selector(s, on), gone, victims=victims).holds for s in selectors)
+
+    def _victims(self) -> frozenset[Identity]:
+        return frozenset(c.identity for c in self.fault.victims)
 
     def _now(self) -> tuple[Topology, frozenset[Identity]]:
         topology = self.rig.watcher.sample()

@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 from pytest_serve_chaos.cluster.base import Cluster, Progress
 from pytest_serve_chaos.cluster.profiles import Timing, timing
-from pytest_serve_chaos.errors import NoSuchTarget, Unsupported
+from pytest_serve_chaos.errors import NoSuchTarget, ServeChaosError, Unsupported
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Component, Json, Topology
 from pytest_serve_chaos.observe.observer import Observer
@@ -37,7 +37,7 @@ class Rig:
         first_shape: The shape with which the cluster began.
         shape: The steady state's shape, which a recovery must reach again; a test that deploys more changes it.
         serve_config: The Serve config of the steady state.
-        steady_since: When steady state began, monotonic seconds.
+        steady_since: From when on answers count as given before the fault, monotonic seconds.
         injections: All that was injected since the last `heal_all`, healed or not.
         spoilt: Why the cluster must be rebuilt before the next experiment; empty if it need not.
     """
@@ -66,9 +66,19 @@ class Rig:
         return timing(self.cluster.spec.profile)
 
     def heal_all(self) -> None:
-        """Heals all that was injected, the last first."""
+        """Heals all that was injected, the last first.
+
+        Raises:
+            ServeChaosError: Something could not be healed; the rest was.
+        """
+        failed: list[ServeChaosError] = []
         while self.injections:
-            self.injections.pop().close()
+            try:
+                self.injections.pop().close()
+            except ServeChaosError as error:
+                failed.append(error)
+        if failed:
+            raise failed[0]
 
     def capability(self, protocol: type[T], verb: str) -> T:
         """The cluster as one that has the capability.

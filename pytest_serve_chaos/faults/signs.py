@@ -10,7 +10,7 @@ from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.model import HEAD, Component, Evidence
 
 _SILENCE = 1.5
-"""Seconds without an answer from a victim that had answered: at 50 requests/s to 6 replicas, one answers 12 times in it."""
+"""Seconds without an answer from a victim that had answered: of 50 requests/s, each of 6 replicas gets 12 in it."""
 
 
 def node_is_dead(rig: Rig, node: str, before: Collection[str]) -> Evidence | None:

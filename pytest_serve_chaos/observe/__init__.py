@@ -1,1 +1,1 @@
-"""Who is alive: from processes or pods, Ray's state API and Serve's REST, merged into a topology and watched over time."""
+"""Who is alive: processes or pods, Ray's state API and Serve's REST, merged into a topology and watched."""

@@ -1,7 +1,7 @@
 """Merges what the backend sees by itself with what Ray and Serve say into one topology.
 
-The backend's own view (processes, pods) decides who is alive. The state API adds actor ids, Serve's REST adds replica ids and
-what Serve wants. While the head is away, what was known of those who are still alive stays known.
+The backend's own view (processes, pods) decides who is alive. The state API adds actor ids, Serve's REST adds replica
+ids and what Serve wants. While the head is away, what was known of those who are still alive stays known.
 """
 
 from __future__ import annotations

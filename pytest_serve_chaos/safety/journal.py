@@ -1,4 +1,4 @@
-"""The undo journal: what must be mended when a run ends before it mends it itself, on disk before the change is made."""
+"""The undo journal: what to mend when a run ends before it mends it itself, on disk before the change."""
 
 from __future__ import annotations
 

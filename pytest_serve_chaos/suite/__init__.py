@@ -1,1 +1,1 @@
-"""Ray Serve's fault-tolerance guide, statement by statement, as tests: run them with ``--pyargs pytest_serve_chaos.suite``."""
+"""Ray Serve's fault-tolerance guide, statement by statement: run it with ``--pyargs pytest_serve_chaos.suite``."""

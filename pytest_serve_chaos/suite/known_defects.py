@@ -1,4 +1,4 @@
-"""Defects of Ray that are known and open, in one table: strict expected failures, so that a mended Ray turns them red."""
+"""Defects of Ray that are known and open: strict expected failures, so that a mended Ray turns them red."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import importlib.metadata
 from dataclasses import dataclass
 
 import pytest
+
+from pytest_serve_chaos.errors import ExpectationFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,4 +41,4 @@ def expected_failure(defect: Defect) -> pytest.MarkDecorator:
         present = defect.first <= (int(major), int(minor)) <= defect.last
     except importlib.metadata.PackageNotFoundError:
         present = False
-    return pytest.mark.xfail(present, reason=f"{defect.issue}: {defect.seen}", strict=True)
+    return pytest.mark.xfail(present, reason=f"{defect.issue}: {defect.seen}", strict=True, raises=ExpectationFailed)

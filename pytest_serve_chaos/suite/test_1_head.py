@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.head_failure
 def test_head_lost(experiment: Experiment) -> None:
-    """ "With GCS fault tolerance, the worker pods keep serving while the head is down", and keep their replicas."""
+    """With GCS fault tolerance, the workers keep serving while the head is down, and keep their replicas."""
     result = experiment.run()
     assert result.replaced("head")
     assert result.kept("replicas", "proxies", on="workers")

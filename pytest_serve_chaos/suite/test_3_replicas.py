@@ -79,7 +79,8 @@ def test_parent_reaches_the_new_child(chaos: Chaos, traffic: MakeTraffic, serve_
 def test_health_check_fails(experiment: Experiment, serve_cluster: ServeCluster, mode: str) -> None:
     """A replica whose check raises or hangs is replaced within the time that period, timeout and threshold say.
 
-    A replica is unhealthy after 3 failures in a row. One that raises fails once a period, one that hangs once a timeout.
+    A replica is unhealthy after 3 failures in a row. One that raises fails once a period, one that hangs once a
+    timeout.
     """
     result = experiment.run()
     assert result.replaced("replica", on="victims")

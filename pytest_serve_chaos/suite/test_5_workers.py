@@ -55,7 +55,7 @@ def test_node_lost(experiment: Experiment) -> None:
 def test_spread_deployments_survive_their_fullest_node(
     chaos: Chaos, traffic: MakeTraffic, serve_cluster: ServeCluster
 ) -> None:
-    """The guide's two deployments keep `max_replicas_per_node`, and each still answers when the fullest node is lost."""
+    """The guide's two deployments keep `max_replicas_per_node`; each still answers when the fullest node is lost."""
     for app in SPREAD:
         serve_cluster.deploy(app)
     for name, most in (("one#SleepyPid", 3), ("two#SleepyPid", 1)):
@@ -76,7 +76,7 @@ def test_spread_deployments_survive_their_fullest_node(
 @pytest.mark.worker_failure
 @pytest.mark.serve_cluster(app_args={"options": {"num_replicas": 4, "max_replicas_per_node": None}})
 def test_replicas_run_again_on_the_survivor(chaos: Chaos, traffic: MakeTraffic, serve_cluster: ServeCluster) -> None:
-    """Replicas of a lost worker run again on the survivor before it is back, and stay there: Serve does not rebalance."""
+    """Replicas of a lost worker run again on the survivor before it is back, and stay: Serve does not rebalance."""
     (deployment,) = {c.deployment or "" for c in serve_cluster.of("replica")}
     with traffic() as requests:
         worker = chaos.worker().kill(hold=True)

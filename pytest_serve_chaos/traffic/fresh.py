@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Set
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.traffic.arrivals import Arrivals
 from pytest_serve_chaos.traffic.client import FreshConnections, Outcome
 from pytest_serve_chaos.traffic.recorder import FRESH, UNFINISHED, Recorder
+from pytest_serve_chaos.traffic.tasks import wait_or_cancel
 
 _BURST = 50
 """Most requests that are sent without looking at answers in between."""
@@ -57,7 +57,7 @@ class FreshStream:
             self._recorder.never_sent(self._next, FRESH, self._arrivals.due(self._next))
             self._next += 1
         await asyncio.sleep(0)  # A task that is cancelled before its first step would leave no record.
-        await wait_or_cancel(self._tasks, deadline)
+        await wait_or_cancel(set(self._tasks), deadline)
 
     def _send_due(self) -> None:
         for _ in range(_BURST):
@@ -88,14 +88,3 @@ class FreshStream:
         except asyncio.CancelledError:
             outcome = Outcome(clock.now(), error=UNFINISHED)
         self._recorder.end(flight, outcome)
-
-
-async def wait_or_cancel(tasks: Set[asyncio.Task[None]], deadline: float) -> None:
-    """Waits until all tasks have ended, cancels those that are left at `deadline`, and waits for them too."""
-    left = set(tasks)
-    if left:
-        _, left = await asyncio.wait(left, timeout=max(0.0, deadline - clock.now()))
-    for task in left:
-        task.cancel()
-    if left:
-        await asyncio.wait(left)

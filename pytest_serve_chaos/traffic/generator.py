@@ -15,15 +15,16 @@ from pytest_serve_chaos.errors import ServeChaosError, SettingsError, WaitTimeou
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.traffic.arrivals import Arrivals, check_rate
 from pytest_serve_chaos.traffic.client import FreshConnections, KeptConnection, RequestSpec
-from pytest_serve_chaos.traffic.fresh import FreshStream, wait_or_cancel
+from pytest_serve_chaos.traffic.fresh import FreshStream
 from pytest_serve_chaos.traffic.kept import KeptLane, Lane, ProxyOf, connect_to_each
 from pytest_serve_chaos.traffic.recorder import SHARED_PATH, Recorder
+from pytest_serve_chaos.traffic.tasks import wait_or_cancel
 
 _GRACE = 30.0
 """Seconds beyond what the thread should take, before it is said to hang."""
 
-_TO_CLOSE = 1.0
-"""Seconds beyond its timeout in which a request surely has ended."""
+_TO_END = 1.0
+"""Seconds beyond its timeout in which a request has ended, if the generator is not hopelessly late."""
 
 _RESERVED_FILES = 256
 """File descriptors that traffic leaves to the rest of the process: pipes, logs, the programs that heal the cluster."""
@@ -98,8 +99,13 @@ class Generator:
         self._thread = threading.Thread(target=self._run, name="serve-chaos-traffic", daemon=True)
         self._thread.start()
         timeout = self._open_timeout + _GRACE
-        if not self._ready.wait(timeout):
-            raise WaitTimeout("traffic to begin", timeout=timeout, last_seen="still looking for the proxies")
+        try:
+            if not self._ready.wait(timeout):
+                raise WaitTimeout("traffic to begin", timeout=timeout, last_seen="still looking for the proxies")
+        except BaseException:
+            # Nobody will stop what has not started: it must not begin to send later.
+            self._tell_to_stop()
+            raise
         self._raise_crash()
 
     def stop(self, drain: float | None = None) -> None:
@@ -107,7 +113,7 @@ class Generator:
 
         Args:
             drain: Seconds to wait for requests in flight; those that take longer are recorded as ``Unfinished``. None
-                waits for each of them until its own timeout.
+                waits a second longer than their timeout, so that each ends by itself.
 
         Raises:
             ServeChaosError: Traffic broke down, or a record could not be written.
@@ -116,7 +122,7 @@ class Generator:
         if self._thread is None:
             return
         longest = max([self.spec.timeout, *(wish.spec.timeout for wish in self._kept if wish.spec is not None)])
-        self._drain = longest + _TO_CLOSE if drain is None else drain
+        self._drain = longest + _TO_END if drain is None else drain
         self._end_thread(self._thread)
         self._raise_crash()
 
@@ -222,11 +228,14 @@ class Generator:
 
     # -- in the caller's thread --
 
-    def _end_thread(self, thread: threading.Thread) -> None:
+    def _tell_to_stop(self) -> None:
         if self._loop is not None:
             # The loop is closed already where traffic broke down.
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._stop_at, clock.now())
+
+    def _end_thread(self, thread: threading.Thread) -> None:
+        self._tell_to_stop()
         timeout = self._drain + _GRACE
         thread.join(timeout)
         if thread.is_alive():

@@ -13,8 +13,9 @@ from pytest_serve_chaos.errors import ServeChaosError
 from pytest_serve_chaos.traffic.arrivals import Arrivals
 from pytest_serve_chaos.traffic.client import Address, KeptConnection, Outcome, RequestSpec
 from pytest_serve_chaos.traffic.recorder import SHARED_PATH, UNFINISHED, Recorder
+from pytest_serve_chaos.traffic.tasks import cancel_and_wait
 
-ProxyOf: TypeAlias = "Callable[[Address], str | None]"
+ProxyOf: TypeAlias = Callable[[Address], str | None]
 """Names the proxy at the other end of the connection that this side has from that address, or None if it cannot."""
 
 _POOL_TIMEOUT = "PoolTimeout"
@@ -23,11 +24,14 @@ _POOL_TIMEOUT = "PoolTimeout"
 _TRIES_PER_PROXY = 64
 """With ten proxies, 640 connections miss one of them in less than one case of 10**28."""
 
-_ASK_AGAIN_AFTER = (0.0, 0.05, 0.2, 0.5, 1.0)
-
 _MOST_SEARCHES = 8
+"""Connections that are tried at the same time."""
 
-_PAUSE = 0.1
+_AFTER_FAILURE = 0.1
+"""Seconds until another connection is tried: nothing is won by asking a server that refuses faster."""
+
+_ASK_AFTER = (0.0, 0.05, 0.2, 0.5, 1.0)
+"""Seconds before each time that somebody is asked whose a connection is: until it is accepted, nobody can tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +127,7 @@ class Lane:
             self._asking = {asyncio.get_running_loop().create_task(self._ask(self._proxy_of, address))}
 
     async def _ask(self, proxy_of: ProxyOf, address: Address) -> None:
-        # Until the proxy has accepted the connection, nobody can tell whose it is.
-        for pause in _ASK_AGAIN_AFTER:
+        for pause in _ASK_AFTER:
             await asyncio.sleep(pause)
             name = await ask(proxy_of, address)
             if self._connection.local_address != address:
@@ -173,21 +176,18 @@ async def connect_to_each(
                 if connection not in found.values():
                     await connection.close()
 
-    # Several at a time, so that a proxy that hangs keeps none of the others from being found.
+    # Several at a time, so that a proxy that hangs keeps none of the others from being found. The first that ends has
+    # found the last one, or used up the tries.
     searches = {asyncio.ensure_future(search()) for _ in range(min(_MOST_SEARCHES, 2 * len(proxies)))}
     if searches:
-        _, late = await asyncio.wait(searches, timeout=timeout)
-        for task in late:
-            task.cancel()
-        for ending in await asyncio.gather(*searches, return_exceptions=True):
-            if isinstance(ending, Exception):
-                raise ending
+        await asyncio.wait(searches, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        await cancel_and_wait(searches)
     return found
 
 
 async def _proxy_behind(connection: KeptConnection, proxy_of: ProxyOf) -> str | None:
     outcome = await connection.send()
     if outcome.error is not None or connection.local_address is None:
-        await asyncio.sleep(_PAUSE)  # Nothing is won by asking faster a server that refuses.
+        await asyncio.sleep(_AFTER_FAILURE)
         return None
     return await ask(proxy_of, connection.local_address)

@@ -55,10 +55,10 @@ def test_requests_are_sent_whatever_the_answers_do() -> None:
 
 def test_a_request_without_an_answer_is_lost_and_its_latency_is_its_timeout() -> None:
     history = History()
-    with serving(stalls) as url, Generator(RequestSpec(url, timeout=0.2), rate=50, history=history):
+    with serving(stalls) as url, Generator(RequestSpec(url, timeout=0.5), rate=50, history=history):
         time.sleep(0.1)
     assert {r.error for r in history.requests} == {"ReadTimeout"}
-    assert all(r.latency >= 0.2 for r in history.requests)
+    assert all(r.latency >= 0.5 for r in history.requests)
 
 
 def test_latency_counts_from_the_scheduled_time() -> None:
@@ -229,13 +229,13 @@ def test_requests_wait_for_a_kept_connection_and_their_time_runs_meanwhile() -> 
 def test_requests_behind_one_that_is_lost_are_late_and_not_lost() -> None:
     history = History()
     with serving(answers()) as url, serving(changing(stalls, answers())) as stalling_once:
-        lane = KeptLane(spec=RequestSpec(stalling_once, timeout=0.6))
+        lane = KeptLane(spec=RequestSpec(stalling_once, timeout=0.8))
         with Generator(RequestSpec(url), rate=1, history=history, kept=[lane], kept_rate=5):
-            time.sleep(0.7)
+            time.sleep(0.9)
     first, *others = stream(history, "kept:0")
     assert first.error == "ReadTimeout"
     assert not any(r.lost for r in others)
-    assert others[0].latency > 0.39  # Due 0.2 s after the first, sent when that one's 0.6 s were over.
+    assert others[0].latency > 0.59  # Due 0.2 s after the first, sent when that one's 0.8 s were over.
 
 
 # -- one kept connection for each proxy --
@@ -283,20 +283,20 @@ def test_each_proxy_gets_one_kept_connection_and_the_search_is_not_recorded() ->
         assert {(r.path, r.error) for r in requests} == {(name, None)}
 
 
-def test_a_proxy_that_hangs_is_told_as_unreached_and_the_others_are_found() -> None:
+def test_a_proxy_that_hangs_is_told_as_unreached_and_the_other_is_found() -> None:
     shared = SharedPort()
-    with shared.proxy("a", answers()), shared.proxy("b", stalls), shared.proxy("c", answers()):
+    with shared.proxy("a", answers()), shared.proxy("b", stalls):
         generator = Generator(
             RequestSpec(shared.url, timeout=0.5),
             rate=1,
             history=History(),
-            proxies=("a", "b", "c"),
+            proxies=("a", "b"),
             proxy_of=shared.taken_by.get,
             open_timeout=1.2,
         )
         with generator:
             assert generator.unreached_proxies == ("b",)
-            assert sorted(generator.kept_paths.values()) == ["a", "c"]
+            assert generator.kept_paths == {"kept:0": "a"}
 
 
 def test_where_nobody_can_tell_the_proxies_all_are_unreached() -> None:

@@ -42,7 +42,7 @@ def settings(
 
 def at(value: Json, *path: str | int) -> Json:
     for key in path:
-        value = value[key] if isinstance(key, int) else value[key]  # type: ignore[index, call-overload]
+        value = value[key]  # type: ignore[index]
     return value
 
 
@@ -131,18 +131,22 @@ def test_every_ray_pod_is_alone_on_its_node_and_keeps_off_the_services_node() ->
 
 
 def test_redis_and_operator_are_on_the_services_node() -> None:
-    operator = "kind: CustomResourceDefinition\nspec: {}\n---\nkind: Deployment\nspec: {template: {spec: {containers: [{}]}}}\n"
-    rendered = list(yaml.safe_load_all(render.operator_manifests(operator, image="op:1", labels=LABELS)))
-    redis = [d for d in render.redis("redis:7.0", LABELS) if d["kind"] == "Deployment"]
-    for deployment in (rendered[1], redis[0]):
+    text = "kind: Deployment\nspec: {template: {spec: {containers: [{name: manager}]}}}\n"
+    operator = yaml.safe_load(render.operator_manifests(text, image="op:1", labels=LABELS))
+    assert at(operator, "spec", "template", "spec", "containers") == [{"name": "manager", "image": "op:1"}]
+    redis = next(d for d in render.redis("redis:7.0", LABELS) if d["kind"] == "Deployment")
+    for deployment in (operator, redis):
         pod = at(deployment, "spec", "template", "spec")
         assert at(pod, "nodeSelector") == {names.ROLE: "services"}
         assert at(pod, "tolerations", 0, "key") == "node-role.kubernetes.io/control-plane"
 
 
 def test_resource_definitions_pass_through_as_they_are() -> None:
-    definition = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name:   x}  # kept\n"
-    assert render.operator_manifests(definition, image=None, labels=LABELS) == definition
+    definition = "kind: CustomResourceDefinition\nmetadata: {name:   x}  # kept\n"
+    both = render.operator_manifests(f"{definition}---\nkind: Service\n", image=None, labels={"a": "b"})
+    first, second = both.split("---\n")
+    assert first == definition
+    assert yaml.safe_load(second) == {"kind": "Service", "metadata": {"labels": {"a": "b"}}}
 
 
 @pytest.mark.parametrize(("gcs", "fault_tolerant"), [("redis", True), ("none", False)])

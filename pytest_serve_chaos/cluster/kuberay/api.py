@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import ssl
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -192,6 +193,14 @@ class KubeApi:
             if isinstance(status, int) and status and '"kind":"Status"' not in body:
                 return status, body
             raise ObservationError(f"pod {pod} was not reached on port {port}: {_reason(error)}") from error
+
+    def proxy_url(self, pod: str, port: int) -> tuple[str, ssl.SSLContext]:
+        """Where the API server passes requests on to one port of one pod, and what to show it there."""
+        settings = self._connection.configuration
+        context = ssl.create_default_context(cafile=settings.ssl_ca_cert)
+        if settings.cert_file:
+            context.load_cert_chain(settings.cert_file, settings.key_file)
+        return f"{settings.host}/api/v1/namespaces/{self.namespace}/pods/{pod}:{port}/proxy/", context
 
     # -- changing ---------------------------------------------------------------------------------------------
 

@@ -20,6 +20,8 @@ DASHBOARD_NODE_PORT = 30865
 
 SERVE_PORT = 8000
 """The port of every proxy; Serve's default, which KubeRay expects too."""
+SERVE_NAMESPACE = "serve"
+"""Ray's namespace of all of Serve's actors; ray/serve/_private/constants.py."""
 AGENT_PORT = 52365
 """The dashboard agent of every Ray pod; KubeRay's probes ask it, so it listens on the pod's address."""
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.cluster.base import ClusterSpec, NodeInfo
+from pytest_serve_chaos.cluster.base import ClusterSpec, Endpoint, NodeInfo
 from pytest_serve_chaos.cluster.kuberay import in_pod, names
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.pod_names import PodNames, expected_names
@@ -15,6 +17,7 @@ from pytest_serve_chaos.cluster.kuberay.records import Container, Pod
 from pytest_serve_chaos.cluster.kuberay.removal import RemovalWatch
 from pytest_serve_chaos.cluster.kuberay.render import serve_config_text
 from pytest_serve_chaos.cluster.rest import Dashboard
+from pytest_serve_chaos.cluster.serve_config import first_route
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError, Unsupported
 from pytest_serve_chaos.model import HEAD, ClusterDescription, Component, Evidence, Identity, Json
 
@@ -152,12 +155,20 @@ class KubeRayCluster:
         Raises:
             ObservationError: Its pod is gone, or it gave no answer in `timeout` seconds.
         """
+        return self._api.proxy_get(self._pod_of(proxy).name, names.SERVE_PORT, path, timeout=timeout)
+
+    def proxy_endpoint(self, proxy: Component) -> Endpoint:
+        """The way to that proxy's pod through the API server."""
+        url, context = self._api.proxy_url(self._pod_of(proxy).name, names.SERVE_PORT)
+        return Endpoint(url + first_route(self.serve_config).lstrip("/"), ssl_context=context)
+
+    def _pod_of(self, proxy: Component) -> Pod:
         pods = [pod for name, pod in sorted(self._named_pods(), key=_newest_last) if name == proxy.node]
         # The identity has the pod's UID where it came from pods; where it came from the GCS, the name has to do.
         own = [pod for pod in pods if pod.uid in proxy.identity.parts] or pods
         if not own:
             raise ObservationError(f"{proxy.name}: its pod is gone", looked_at=[str(proxy.identity)])
-        return self._api.proxy_get(own[-1].name, names.SERVE_PORT, path, timeout=timeout)
+        return own[-1]
 
     def log_excerpt(self, since: float, *, pattern: str | None = None, lines: int = 40) -> tuple[str, ...]:
         """The last lines of Ray's and Serve's logs in the pods that are there; a gone pod took its logs along."""
@@ -213,14 +224,23 @@ class KubeRayCluster:
     def restore_node(self, name: str) -> None:
         """Does nothing: no node is ever held."""
 
-    def kill_actor(self, actor_id: str, *, no_restart: bool) -> None:
+    def kill_actor(self, actor_id: str, *, no_restart: bool) -> float:
         """Does what `ray.kill` does, by a program in the head pod, since Ray's dashboard has no call for it.
 
+        Returns:
+            When it was killed, monotonic seconds.
+
         Raises:
-            CommandFailed: There is no such actor, or no head to ask.
+            NoSuchTarget: The GCS knows no such actor that is not DEAD.
+            CommandFailed: It could not be killed.
+            ObservationError: There is no head to ask.
         """
+        name = next((row.name for row in self._dashboard.actors() if row.actor_id == actor_id), "")
+        if not name:
+            raise NoSuchTarget(f"there is no actor {actor_id} that has a name", looked_at=[self._dashboard.url])
+        restart = "no_restart" if no_restart else "restart"
         head = self._running_pod(HEAD)
-        self._run_in_pod(head, "kill_actor", actor_id, "no_restart" if no_restart else "restart")
+        return _moment(self._run_in_pod(head, "kill_actor", actor_id, name, names.SERVE_NAMESPACE, restart))
 
     # -- the end ----------------------------------------------------------------------------------------------
 
@@ -264,6 +284,20 @@ class KubeRayCluster:
                 looked_at=[" ".join(arguments), result.stderr.strip()[-600:]],
             )
         return result.stdout
+
+
+def _moment(output: str) -> float:
+    """When a program in a pod did something, on our clock.
+
+    Where the pod runs on this machine (its kernel has our boot id), the clock is ours. Elsewhere the moment is counted
+    back from the program's end, which makes it late by the way back.
+    """
+    ended = clock.now()
+    said = json.loads(output.strip().splitlines()[-1])
+    boot_id = Path("/proc/sys/kernel/random/boot_id")
+    if boot_id.exists() and boot_id.read_text(encoding="ascii").strip() == said["boot"]:
+        return float(said["asked"])
+    return ended - (float(said["now"]) - float(said["asked"]))
 
 
 def _newest_last(pair: tuple[str, Pod]) -> tuple[bool, str]:

@@ -1,4 +1,4 @@
-"""Which process is at the other end of a TCP connection of this machine: how one proxy on a shared port is told from another."""
+"""Which process has accepted a TCP connection: how one proxy on a shared port is told from another."""
 
 from __future__ import annotations
 

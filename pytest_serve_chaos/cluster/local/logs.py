@@ -7,7 +7,7 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-# Ray's Python logs begin with "2026-11-22 18:04:11,123", Serve's with a level before it, C++ logs with "[2026-11-22 ...".
+# Python logs begin with "2026-11-22 18:04:11,123", Serve's with a level before it, C++ logs with "[2026-11-22 ...".
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3})")
 _MOST_BYTES = 2_000_000
 

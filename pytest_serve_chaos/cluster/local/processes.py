@@ -1,4 +1,4 @@
-"""The process table: processes by (boot, PID, start time), by session and by environment mark; signals that hit no other."""
+"""The process table: processes by (boot, PID, start time), by session and by mark; signals that hit no other."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Owns Redis and the Ray nodes of one run.
 
 The plan (first line) and commands come on standard input and events go to standard output, as JSON lines; when standard
-input closes, everything that it owns ends. It plays the two parts of the kubelet (a node that dies is started again) and of KubeRay (`operator`).
+input closes, everything that it owns ends. It plays the two parts of the kubelet (a node that dies is started again)
+and of KubeRay (`operator`).
 """
 
 from __future__ import annotations

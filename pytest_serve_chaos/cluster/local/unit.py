@@ -71,7 +71,7 @@ class Unit:
         return processes.in_sessions({self.leader}) if self.leader else ()
 
     def end(self, how: Literal["kill", "stop"], *, hold: bool, grace: float) -> None:
-        """Begins its end: SIGKILL for all, or SIGTERM for the first process and SIGKILL for all after `grace` seconds."""
+        """Begins its end: SIGKILL for all, or SIGTERM for the first process and SIGKILL after `grace` seconds."""
         self.hold = hold
         self.force_at = 0.0
         if how == "stop" and self.state == "up":

@@ -1,24 +1,30 @@
-"""Kills one actor as `ray.kill` does. Arguments: its actor id; ``no_restart`` or ``restart``."""
+"""Kills one actor as `ray.kill` does. Arguments: its id, its name, its namespace; ``no_restart`` or ``restart``.
+
+Prints when it killed: the monotonic clock then and now, and the machine's boot id, which says whose clock that is.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
+import time
+from pathlib import Path
 
 import ray
-from ray.util.state import get_actor
 
 
-def main(actor_id: str, restart: str) -> None:
-    """Finds the actor's name by its id, since `ray.kill` wants a handle, and a handle wants a name."""
+def main(actor_id: str, name: str, namespace: str, restart: str) -> None:
+    """Takes the name for a handle, which `ray.kill` wants, and the id to be sure that it is the very same actor."""
     ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
-    actor = get_actor(actor_id)
-    if actor is None or actor.state == "DEAD" or not actor.name:
-        sys.exit(f"no actor {actor_id} that is alive and has a name: {actor}")
-    handle = ray.get_actor(actor.name, namespace=actor.ray_namespace)
-    if handle._actor_id.hex() != actor_id:
-        sys.exit(f"the name {actor.name} belongs to another actor now: {handle._actor_id.hex()}")
-    ray.kill(handle, no_restart=restart == "no_restart")
+    actor = ray.get_actor(name, namespace=namespace)
+    if actor._actor_id.hex() != actor_id:
+        sys.exit(f"{name} is another actor now: {actor._actor_id.hex()}")
+    asked = time.monotonic()
+    ray.kill(actor, no_restart=restart == "no_restart")
+    ray.shutdown()
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    print(json.dumps({"asked": asked, "now": time.monotonic(), "boot": boot}), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""What the plugin itself costs and can: `python -m benchmarks`."""

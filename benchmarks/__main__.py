@@ -1,0 +1,10 @@
+"""Runs all benchmarks: the cheap ones first."""
+
+from __future__ import annotations
+
+from benchmarks import cluster, overhead, startup, traffic
+
+if __name__ == "__main__":
+    for benchmark in (startup, traffic, cluster, overhead):
+        print(f"-- {benchmark.__name__.rpartition('.')[2]}", flush=True)
+        benchmark.main()

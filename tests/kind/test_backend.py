@@ -1,0 +1,133 @@
+"""A real kind cluster with KubeRay and Redis: it comes up, loses a head and a worker, and goes without a trace."""
+
+from __future__ import annotations
+
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.cluster.base import ClusterSpec
+from pytest_serve_chaos.cluster.kind_cluster import start_kind_cluster
+from pytest_serve_chaos.cluster.kuberay.rayservice import KubeRayCluster
+from pytest_serve_chaos.cluster.serve_config import canary, with_app
+from pytest_serve_chaos.errors import NoSuchTarget, ObservationError, SafetyError
+from pytest_serve_chaos.observe.pods import observe_pods
+from tests.kind.needs import kind_settings, needs_kind
+
+pytestmark = needs_kind
+
+BACK = 180.0
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("kind")
+
+
+@pytest.fixture(scope="module")
+def created() -> list[str]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def cluster(directory: Path, created: list[str]) -> Iterator[KubeRayCluster]:
+    cluster = start_kind_cluster(ClusterSpec(), kind_settings(), directory, print, on_create=created.append)
+    yield cluster
+    cluster.close()
+    clusters = subprocess.run(["kind", "get", "clusters"], check=True, capture_output=True, text=True)
+    assert created[0] not in clusters.stdout.split()
+
+
+def test_traffic_reaches_a_replica_through_the_node_port(cluster: KubeRayCluster) -> None:
+    with urllib.request.urlopen(cluster.url, timeout=5.0) as answer:
+        assert answer.status == 200
+        assert int(answer.read()) > 0
+
+
+def test_replicas_are_on_the_workers_and_proxies_everywhere(cluster: KubeRayCluster) -> None:
+    seen = observe_pods(cluster)
+    assert sorted(c.node for c in seen.of("replica")) == ["worker-1"] * 3 + ["worker-2"] * 3
+    assert sorted(c.node for c in seen.of("proxy")) == ["head", "worker-1", "worker-2"]
+    assert [c.node for c in seen.of("controller")] == ["head"]
+    assert len(seen.of("redis")) == len(seen.of("gcs")) == 1
+
+
+def test_a_cluster_of_that_name_is_not_touched(cluster: KubeRayCluster, created: list[str], tmp_path: Path) -> None:
+    taken = replace(kind_settings(), name=created[0])
+    with pytest.raises(SafetyError, match="already"):
+        start_kind_cluster(ClusterSpec(), taken, tmp_path, print)
+    assert all(node.alive for node in cluster.nodes())
+
+
+def test_every_proxy_can_be_asked_by_itself(cluster: KubeRayCluster) -> None:
+    before = cluster.serve_config
+    cluster.apply_serve_config(with_app(before, canary(1)))
+    for proxy in observe_pods(cluster).of("proxy"):
+        _wait_for_route(cluster, proxy.node, "/serve_chaos_canary_1")
+    cluster.apply_serve_config(before)
+
+
+def test_the_controller_comes_back_as_the_same_actor(cluster: KubeRayCluster) -> None:
+    (before,) = observe_pods(cluster).of("controller")
+    assert before.actor_id is not None
+    asked = clock.now()
+    killed = cluster.kill_actor(before.actor_id, no_restart=False)
+    assert asked <= killed <= clock.now()
+
+    def probe() -> str | NotYet:
+        controllers = observe_pods(cluster).of("controller")
+        changed = [c for c in controllers if c.identity != before.identity]
+        return str(changed[0].actor_id) if changed else NotYet(f"{len(controllers)} controllers, none new")
+
+    assert clock.wait_until("a new controller", probe, timeout=BACK) == before.actor_id
+
+
+def test_the_workers_keep_their_replicas_while_the_head_is_replaced(cluster: KubeRayCluster) -> None:
+    before = observe_pods(cluster)
+    signs = cluster.kill_node("head", how="kill", hold=False)
+    assert {sign.side for sign in signs} == {"cluster", "victim"}
+    without = observe_pods(cluster)
+    assert without.of("controller") == ()
+    assert without.find(before.of("head")[0].identity) is None
+
+    def probe() -> bool | NotYet:
+        seen = observe_pods(cluster)
+        missing = [role for role in ("head", "gcs", "controller") if not seen.of(role)]
+        return NotYet(f"no {missing}") if missing or len(seen.of("proxy")) < 3 else True
+
+    clock.wait_until("the head to be back", probe, timeout=BACK, interval=1.0)
+    after = observe_pods(cluster)
+    assert {c.identity for c in after.of("replica")} == {c.identity for c in before.of("replica")}
+    assert after.find(before.of("proxy", on="worker-1")[0].identity) is not None
+
+
+def test_a_gracefully_deleted_worker_is_reported_by_its_kubelet(cluster: KubeRayCluster) -> None:
+    before = {node.name: node for node in cluster.nodes()}
+    signs = cluster.kill_node("worker-2", how="stop", hold=False)
+    assert any("kubelet" in sign.text for sign in signs)
+    with pytest.raises(NoSuchTarget):
+        cluster.kill_node("worker-2", how="kill", hold=False)
+
+    def probe() -> bool | NotYet:
+        node = next(node for node in cluster.nodes() if node.name == "worker-2")
+        return (node.alive and node.identity != before["worker-2"].identity) or NotYet(str(node))
+
+    clock.wait_until("a new worker-2", probe, timeout=BACK, interval=1.0)
+
+
+def _wait_for_route(cluster: KubeRayCluster, node: str, route: str) -> None:
+    def probe() -> bool | NotYet:
+        try:
+            proxy = next(c for c in observe_pods(cluster).of("proxy") if c.node == node)
+            status, body = cluster.ask_proxy(proxy, "/-/routes", timeout=2.0)
+        except (StopIteration, ObservationError) as error:
+            return NotYet(repr(error))
+        return route in body or NotYet(f"{status} {body}")
+
+    clock.wait_until(f"{node} to know {route}", probe, timeout=30.0)

@@ -1,0 +1,97 @@
+"""Runs pytest inside pytest, with a fake cluster under the plugin, and keeps what came of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, cast
+
+import pytest
+
+from pytest_serve_chaos import steady
+from pytest_serve_chaos.faults import injection
+from pytest_serve_chaos.model import Json
+from tests.plugin.fake import FakeBackend, FakeBehaviour
+
+ROOT = Path(__file__).parents[2]
+
+LOAD = (
+    "--serve-chaos-rate=20",
+    "--serve-chaos-kept-rate=4",
+    "--serve-chaos-request-timeout=2s",
+    # The machine may be busy with other things; tests of late traffic set it themselves.
+    "--serve-chaos-send-lag-limit=30s",
+)
+
+CONFTEST = """
+from tests.plugin.fake import FakeBehaviour, FakeCluster
+
+def pytest_serve_chaos_start_cluster(spec):
+    return FakeCluster(spec, FakeBehaviour({}))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A run of pytest that has ended.
+
+    Attributes:
+        result: What pytest said.
+        backend: Has the clusters.
+        path: pytest's root directory.
+    """
+
+    result: pytest.RunResult
+    backend: FakeBackend
+    path: Path
+
+    @property
+    def text(self) -> str:
+        """All of its output."""
+        return self.result.stdout.str()
+
+    @property
+    def directory(self) -> Path:
+        """Where its report is."""
+        (directory,) = sorted((self.path / ".serve-chaos").iterdir())
+        return directory
+
+    @property
+    def summary(self) -> dict[str, Json]:
+        """The JSON document."""
+        return cast("dict[str, Json]", json.loads((self.directory / "summary.json").read_text()))
+
+    def outcomes(self, **expected: int) -> None:
+        """Demands these numbers of outcomes, and no others."""
+        assert self.result.parseoutcomes() == expected, self.text
+
+
+class RunChaos(Protocol):
+    """Runs tests against a fake cluster, in this process."""
+
+    def __call__(self, source: str, *args: str, behaviour: FakeBehaviour | None = None) -> Ran: ...
+
+
+@pytest.fixture
+def run_chaos(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> RunChaos:
+    """Runs a test file with ``--serve-chaos`` against a fake cluster, which is quicker than a real one."""
+    monkeypatch.setattr(steady, "STABLE_FOR", 0.4)
+    monkeypatch.setattr(injection, "_NO_CHANGE", 0.8)
+
+    def run(source: str, *args: str, behaviour: FakeBehaviour | None = None) -> Ran:
+        backend = FakeBackend(behaviour or FakeBehaviour())
+        pytester.makepyfile(source)
+        plugins = ("-p", "no:cacheprovider", "-p", "no:randomly")
+        result = pytester.runpytest_inprocess("--serve-chaos", *plugins, *LOAD, *args, plugins=[backend])
+        return Ran(result, backend, pytester.path)
+
+    return run
+
+
+@pytest.fixture
+def fake_is_importable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """For pytest in a process of its own: a conftest.py there can import the fake."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    yield

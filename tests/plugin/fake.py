@@ -1,0 +1,291 @@
+"""A cluster without Ray that dies and recovers within a second, and the hook that puts it under the plugin."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.cluster import serve_config
+from pytest_serve_chaos.cluster.base import ClusterSpec, NodeInfo, Progress
+from pytest_serve_chaos.cluster.rest import ActorRow, Dashboard, NodeRow, ReplicaRow, ServeStatus
+from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, NoSuchTarget, ObservationError, Unsupported
+from pytest_serve_chaos.model import HEAD, ClusterDescription, Component, Evidence, Identity, Json
+from tests.plugin.fake_server import FakeServer, Front, Reply
+from tests.plugin.fake_world import DEPLOYMENT, REDIS, REPLICAS, FakeBehaviour, Part, Slot, World
+
+__all__ = ["FakeBackend", "FakeBehaviour", "FakeCluster"]
+
+
+class FakeDashboard(Dashboard):
+    """What the head of a fake says of it."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def close(self) -> None:
+        """Has nothing to close."""
+
+    def ray_version(self) -> str:
+        """The newest one."""
+        return "2.60.0"
+
+    def actors(self, *, class_name: str | None = None) -> tuple[ActorRow, ...]:
+        """All actors, as far as the GCS knows."""
+        with self._asked():
+            return tuple(row for row in self._world.actor_rows() if class_name in (None, row.class_name))
+
+    def nodes(self) -> tuple[NodeRow, ...]:
+        """All nodes, the DEAD ones too."""
+        with self._asked():
+            return tuple(self._world.node_rows.values())
+
+    def serve(self) -> ServeStatus:
+        """What the controller says."""
+        with self._asked(controller=True):
+            world = self._world
+            controller = next(p.actor_id for p in world.of("controller"))
+            apps = set(world.routes().values())
+            healthy = {p.slot.node: "HEALTHY" for p in world.of("proxy")}
+            return ServeStatus(
+                apps=dict.fromkeys(apps, "RUNNING"),
+                targets=world.targets(),
+                deployments=dict.fromkeys(world.targets(), "HEALTHY"),
+                messages=dict.fromkeys(apps, ""),
+                replicas=tuple(_replica_row(part) for part in world.of("replica")),
+                proxies=healthy,
+                controller=controller,
+            )
+
+    def put_serve(self, config: Mapping[str, Json], *, timeout: float = 20.0) -> None:
+        """Takes a config."""
+        try:
+            with self._asked(controller=True):
+                self._world.config = dict(config)
+        except ObservationError as error:
+            raise CommandFailed(f"the Serve config was not taken: {error}") from error
+
+    @contextmanager
+    def _asked(self, *, controller: bool = False) -> Iterator[None]:
+        world = self._world
+        world.tick()
+        with world.lock:
+            if not (world.controller_works() if controller else world.gcs_answers()):
+                raise ObservationError(f"the fake {'controller' if controller else 'GCS'} does not answer")
+            yield
+
+
+class FakeCluster:
+    """Three nodes without Ray: implements `cluster.base.Cluster` and all its capabilities."""
+
+    def __init__(self, spec: ClusterSpec, behaviour: FakeBehaviour | None = None) -> None:
+        self.spec = spec
+        self.behaviour = behaviour or FakeBehaviour()
+        self.closed = False
+        self.world = World(spec, self.behaviour)
+        self._turn = itertools.count()
+        self._server = FakeServer(Front(self._proxies, self._answer))
+        self._dashboard = FakeDashboard(self.world)
+
+    # -- cluster.base.Cluster -----------------------------------------------------------------------------------
+
+    @property
+    def description(self) -> ClusterDescription:
+        """What is under test."""
+        spec = self.spec
+        gcs = "redis 7.0" if spec.gcs == "redis" else "none"
+        return ClusterDescription("fake", "2.60.0", spec.workers, gcs, spec.app, spec.profile, REPLICAS, self.url)
+
+    @property
+    def url(self) -> str:
+        """Where the first app answers."""
+        return f"http://127.0.0.1:{self._server.port}{serve_config.first_route(self.world.config)}"
+
+    @property
+    def dashboard(self) -> Dashboard:
+        """What the head says."""
+        return self._dashboard
+
+    @property
+    def serve_config(self) -> dict[str, Json]:
+        """The config that it should run."""
+        return dict(self.world.config)
+
+    def apply_serve_config(self, config: Mapping[str, Json]) -> None:
+        """Submits it."""
+        self._dashboard.put_serve(config)
+
+    def nodes(self) -> tuple[NodeInfo, ...]:
+        """Head first."""
+        with self.world.lock:
+            return tuple(self._node(name) for name in self.world.node_names)
+
+    def components(self) -> tuple[Component, ...]:
+        """All that lives."""
+        self.world.tick()
+        with self.world.lock:
+            return tuple(part.component for part in self.world.parts.values())
+
+    def proxy_of(self, client: tuple[str, int]) -> Identity | None:
+        """Who took that connection."""
+        pid = self._server.owner(client)
+        with self.world.lock:
+            return next((p.identity for p in self.world.of("proxy") if p.pid == pid), None)
+
+    def ask_proxy(self, proxy: Component, path: str, *, timeout: float) -> tuple[int, str]:
+        """Asks one proxy alone."""
+        self.world.tick()
+        with self.world.lock:
+            part = self.world.by_identity(proxy.identity)
+            if part is None or part.frozen:
+                raise ObservationError(f"{proxy.name} does not answer {path}")
+        reply = self._answer(part.pid, path)
+        return reply.status, reply.body
+
+    def log_excerpt(self, since: float, *, pattern: str | None = None, lines: int = 40) -> tuple[str, ...]:
+        """The log of the fake world."""
+        return self.world.lines(since, pattern)[-lines:]
+
+    def close(self) -> None:
+        """Ends the server."""
+        self._server.close()
+        self.closed = True
+
+    # -- capabilities -------------------------------------------------------------------------------------------
+
+    def kill_node(self, name: str, *, how: Literal["kill", "stop"], hold: bool) -> Sequence[Evidence]:
+        """Ends all that is on it."""
+        if self.behaviour.harmless:
+            return ()
+        with self.world.lock:
+            self.world.held |= {name} if hold else set()
+            self.world.kill_node(name)
+        return (Evidence(clock.now(), "victim", f"no process of {name} is left"),)
+
+    def restore_node(self, name: str) -> None:
+        """It may come back."""
+        self.world.held.discard(name)
+
+    def freeze_node(self, name: str) -> Sequence[Evidence]:
+        """Stops all that is on it."""
+        count = self.world.freeze_node(name, frozen=True)
+        return (Evidence(clock.now(), "victim", f"all {count} processes of {name} are stopped"),)
+
+    def thaw_node(self, name: str) -> None:
+        """Lets it go on."""
+        self.world.freeze_node(name, frozen=False)
+
+    def signal_process(self, identity: Identity, signal: int) -> None:
+        """Sends a signal to one process."""
+        if not self.behaviour.harmless:
+            self.world.signal(identity, signal)
+
+    def kill_actor(self, actor_id: str, *, no_restart: bool) -> float:
+        """Does what `ray.kill` does."""
+        with self.world.lock:
+            part = next((p for p in self.world.parts.values() if p.actor_id == actor_id), None)
+            if part is None:
+                raise NoSuchTarget(f"there is no actor {actor_id}")
+            asked = clock.now()
+            if not self.behaviour.harmless:
+                self.world.kill([part.slot], new_controller=no_restart and part.slot.role == "controller")
+            return asked
+
+    @property
+    def redis_namespace(self) -> str:
+        """The namespace of the GCS."""
+        return "fake"
+
+    def kill_redis(self, *, how: Literal["kill", "stop"], hold: bool) -> Sequence[Evidence]:
+        """Ends Redis, and with it the head: the GCS exits without its store."""
+        self._check_redis()
+        with self.world.lock:
+            self.world.held |= {REDIS} if hold else set()
+            self.world.kill([Slot("redis", REDIS)])
+            self.world.kill_node(HEAD)
+        return (Evidence(clock.now(), "victim", "Redis is gone"),)
+
+    def restore_redis(self) -> None:
+        """It may come back."""
+        self.world.held.discard(REDIS)
+
+    def redis_keys(self) -> tuple[str, ...]:
+        """What the GCS wrote."""
+        self._check_redis()
+        with self.world.lock:
+            if all(part.frozen for part in self.world.of("redis")):
+                raise ObservationError("Redis does not answer")
+        return ("RAYfake@KV", "RAYfake@NODE")
+
+    def set_health_flag(self, replica: Component, mode: Literal["raise", "hang"]) -> None:
+        """Its health check fails from now on."""
+        if not self.behaviour.harmless:
+            self.world.fail_check(replica.identity, mode)
+
+    def clear_health_flag(self, replica: Component) -> None:
+        """There is no flag: the replica with it is gone."""
+
+    def controller_log(self, *, pattern: str, since: float) -> tuple[str, ...]:
+        """The log of the fake world."""
+        return self.world.lines(since, pattern)
+
+    # -- the server's side --------------------------------------------------------------------------------------
+
+    def _node(self, name: str) -> NodeInfo:
+        part = next((p for p in (*self.world.of("head"), *self.world.of("worker")) if p.slot.node == name), None)
+        return NodeInfo(name, self.world.address(name), part is not None, part.identity if part else None)
+
+    def _check_redis(self) -> None:
+        if self.spec.gcs != "redis":
+            raise Unsupported("this cluster has no Redis")
+
+    def _proxies(self) -> dict[int, bool]:
+        self.world.tick()
+        with self.world.lock:
+            return {part.pid: part.frozen for part in self.world.of("proxy")}
+
+    def _answer(self, pid: int, path: str) -> Reply:
+        with self.world.lock:
+            proxy = next((part for part in self.world.of("proxy") if part.pid == pid), None)
+            if proxy is None or clock.now() < self.world.fails_until:
+                return Reply(503, "unavailable")
+            if path == "/-/routes":
+                return Reply(200, json.dumps({route: route for route in sorted(self.world.heard_by(proxy))}))
+            app = self.world.routes().get(path)
+            replicas = [p for p in self.world.of("replica") if not p.frozen and p.slot.deployment == f"{app}#{DEPLOYMENT}"]
+        if not replicas:
+            return Reply(503 if app else 404, "nobody")
+        part = replicas[next(self._turn) % len(replicas)]
+        headers = () if self.behaviour.anonymous else (("x-serve-chaos-replica", part.name),)
+        return Reply(200, "nonsense" if self.world.wrong else str(part.pid), headers)
+
+
+@dataclass
+class FakeBackend:
+    """A plugin for pytest that starts fake clusters, and keeps them to be looked at.
+
+    Attributes:
+        behaviour: What is wrong with them.
+        clusters: All that were started.
+    """
+
+    behaviour: FakeBehaviour = field(default_factory=FakeBehaviour)
+    clusters: list[FakeCluster] = field(default_factory=list)
+
+    def pytest_serve_chaos_start_cluster(self, spec: ClusterSpec, directory: Path, progress: Progress) -> FakeCluster:
+        """Starts one."""
+        if self.behaviour.start_error:
+            raise ClusterStartError(self.behaviour.start_error, looked_at=[str(directory)])
+        progress("a fake cluster is up")
+        self.clusters.append(FakeCluster(spec, self.behaviour))
+        return self.clusters[-1]
+
+
+def _replica_row(part: Part) -> ReplicaRow:
+    app, _, deployment = part.slot.deployment.partition("#")
+    return ReplicaRow(part.replica_id, app, deployment, "RUNNING", part.actor_id, None, part.pid)

@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import NamedTuple, get_type_hints
+
+import pytest
+
+from pytest_serve_chaos.analysis.result import Result
+from pytest_serve_chaos.experiment import Experiment, with_demands
+from pytest_serve_chaos.faults.chaos import Chaos
+from pytest_serve_chaos.faults.defaults import TABLE
+from pytest_serve_chaos.faults.injection import Injection
+from pytest_serve_chaos.handle import ServeCluster
+from pytest_serve_chaos.history import KINDS
+from pytest_serve_chaos.load import Traffic
+from pytest_serve_chaos.markers import CLUSTER_MARKER, FAULT_MARKERS, cluster_request, fault_request
+from pytest_serve_chaos.model import Expectations, Measurement
+from pytest_serve_chaos.options import OPTIONS, settings_table
+from pytest_serve_chaos.report.junit import properties
+from pytest_serve_chaos.settings import Settings
+from tests.unit.histories import deaf_controller, head_failure, node_failure
+
+ROOT = Path(__file__).parents[2]
+PAGES = {path.name: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+README = PAGES["README.md"]
+REFERENCE = PAGES["reference.md"]
+
+
+def between(page: str, name: str) -> str:
+    """What stands between ``<!-- name -->`` and ``<!-- /name -->``."""
+    return page.split(f"<!-- {name} -->\n", 1)[1].split(f"<!-- /{name} -->\n", 1)[0]
+
+
+def rows(page: str, first: str) -> list[list[str]]:
+    """The cells of the table rows whose first cell is ``first``."""
+    lines = [line[2:-2].split(" | ") for line in page.splitlines() if line.startswith("| ") and line.endswith(" |")]
+    return [cells for cells in lines if cells[0] == first]
+
+
+def words(names: tuple[str, ...]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+# -- what is generated -------------------------------------------------------------------------------------------------
+
+
+def test_the_readme_has_the_settings_as_they_are() -> None:
+    assert between(README, "settings") == settings_table()
+
+
+JUDGED = (
+    "availability",
+    "window",
+    "lost_beyond_in_flight",
+    "longest_outage",
+    "traffic_back",
+    "redundancy_back",
+    "replaced",
+    "kept",
+    "settled",
+)
+
+
+def default_row(fault: str, expected: Expectations) -> str:
+    return "| " + " | ".join([f"`{fault}`", *(cell(getattr(expected, name)) for name in JUDGED)]) + " |"
+
+
+def cell(value: object) -> str:
+    if value is None or value is False or value == ():
+        return "-"
+    if value is True:
+        return "yes"
+    return words(value) if isinstance(value, tuple) else f"{value:g}"
+
+
+def test_the_reference_has_the_default_expectations_as_they_are() -> None:
+    titles, _, *found = between(REFERENCE, "expectations").splitlines()
+    assert titles == f"| marker | {' | '.join(f'`{name}`' for name in JUDGED)} |"
+    assert found == [default_row(fault, expected) for fault, expected in TABLE.items()]
+
+
+def test_nothing_beside_that_table_is_judged_by_default() -> None:
+    bare = Expectations()
+    for expected in TABLE.values():
+        assert replace(expected, **{name: getattr(bare, name) for name in JUDGED}) == bare
+
+
+# -- what is written by hand -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", FAULT_MARKERS)
+def test_readme_and_reference_say_what_each_marker_takes(fault: str) -> None:
+    marker = FAULT_MARKERS[fault]
+    takes = [words(marker.how.choices), words(tuple(marker.options))]
+    (in_readme,) = rows(README, f"`{fault}`")
+    in_reference = rows(REFERENCE, f"`{fault}`")[0]
+    assert in_readme[-2:] == takes
+    assert in_reference[1:] == takes
+
+
+def first_column(page: str, title: str) -> list[str]:
+    """The names in the first column of the table whose first title that is."""
+    _, _, table = page.partition(f"\n| {title} |")
+    body = table.split("\n\n", 1)[0].splitlines()[2:]
+    return [name for line in body for name in re.findall(r"`(\w+)`", line.split(" | ")[0])]
+
+
+@pytest.mark.parametrize("record", [Result, Measurement])
+def test_the_reference_has_every_field_of_a_result(record: type[Result | Measurement]) -> None:
+    assert first_column(REFERENCE, f"field of `{record.__name__}`") == [field.name for field in fields(record)]
+
+
+def test_the_reference_has_every_demand() -> None:
+    demands = [field.name for field in fields(Expectations) if field.name != "send_lag_limit"]
+    assert first_column(REFERENCE, "keyword | unit") == demands
+
+
+def test_the_reference_has_every_kind_of_event() -> None:
+    assert first_column(REFERENCE, "kind") == list(KINDS)
+
+
+@pytest.mark.parametrize("given", [Chaos, Experiment, Injection, Traffic, ServeCluster, Result])
+def test_the_reference_names_every_public_member(given: type) -> None:
+    public = [name for name, value in vars(given).items() if not name.startswith("_") and _is_member(value)]
+    assert public
+    assert [name for name in public if not re.search(rf"`(chaos\.)?{name}\b", REFERENCE)] == []
+
+
+def _is_member(value: object) -> bool:
+    return inspect.isfunction(value) or isinstance(value, property)
+
+
+def test_the_reference_names_every_junit_property() -> None:
+    from pytest_serve_chaos.analysis.result import result_of
+
+    stories = (head_failure(), node_failure(), deaf_controller())
+    names = {name for s in stories for name, _ in properties(result_of(s.history(), s.experiment))}
+    assert len(names) > 10
+    assert [name for name in sorted(names) if f"`{name}`" not in REFERENCE] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_option_that_is_named_exists(page: str) -> None:
+    named = {option.rstrip("-") for option in re.findall(r"--serve-chaos[a-z-]*", PAGES[page])}
+    assert named <= {"--serve-chaos", *(row.flag for row in OPTIONS)}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_somewhere(page: str) -> None:
+    base = ROOT if page == "README.md" else ROOT / "docs"
+    for link in re.findall(r"\]\(([^)\s]+)\)", PAGES[page]):
+        if link.startswith("https://"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = base / path if path else base / page
+        assert target.is_file(), link
+        assert not anchor or anchor in anchors(target.read_text()), link
+
+
+def anchors(page: str) -> set[str]:
+    titles = re.findall(r"^#+ (.*)$", page, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+# -- examples ----------------------------------------------------------------------------------------------------------
+
+
+class Example(NamedTuple):
+    """A block of Python on a page."""
+
+    page: str
+    source: str
+
+    def __str__(self) -> str:
+        return f"{self.page}: {self.source[:60]!r}"
+
+
+def examples() -> Iterator[Example]:
+    for page, text in PAGES.items():
+        for block in re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+            yield Example(page, block)
+
+
+EXAMPLES = list(examples())
+
+
+def calls(example: Example) -> Iterator[tuple[str, Mapping[str, object]]]:
+    """Every call of an attribute, as ``pytest.mark.head_failure``, with those of its keywords that are literals."""
+    for node in ast.walk(ast.parse(example.source)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            given = {k.arg: literal(k.value) for k in node.keywords if k.arg is not None}
+            yield ast.unparse(node.func), {name: value for name, value in given.items() if value is not NotImplemented}
+
+
+def literal(node: ast.expr) -> object:
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return NotImplemented
+
+
+def test_there_are_examples_on_the_pages_for_users() -> None:
+    assert {"README.md", "tutorial.md", "how-to.md"} <= {example.page for example in EXAMPLES}
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
+def test_the_markers_of_an_example_are_valid(example: Example) -> None:
+    for function, keywords in calls(example):
+        name = function.removeprefix("pytest.mark.")
+        marker = pytest.Mark(name, (), dict(keywords), _ispytest=True)
+        if name in FAULT_MARKERS:
+            assert fault_request([marker]) is not None
+        elif name == CLUSTER_MARKER:
+            cluster_request([marker], Settings(seed=1))
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
+def test_the_demands_of_an_example_can_be_made(example: Example) -> None:
+    for function, keywords in calls(example):
+        if function in ("experiment.run", "experiment.measure"):
+            with_demands(Expectations(), keywords)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
+def test_the_targets_of_an_example_have_the_verbs(example: Example) -> None:
+    for target, verb in re.findall(r"\bchaos\.(\w+)(?:\([^()]*\))?\.(\w+)\(", example.source):
+        assert callable(getattr(kind_of(target), verb))
+
+
+def kind_of(target: str) -> type:
+    member = inspect.getattr_static(Chaos, target)
+    kind = get_type_hints(member.fget if isinstance(member, property) else member)["return"]
+    assert isinstance(kind, type)
+    return kind
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_code_of_the_package_that_is_named_exists(page: str) -> None:
+    files = [path.as_posix() for path in (ROOT / "pytest_serve_chaos").rglob("*")]
+    for name in re.findall(r"`((?:\w+/)+(?:\w+\.py)?)`", PAGES[page]):
+        assert name.startswith("ray/") or any(path.endswith("/" + name.rstrip("/")) for path in files), name

@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from pytest_serve_chaos.cluster.base import ClusterSpec
+from pytest_serve_chaos.cluster.kuberay import names, records
+from pytest_serve_chaos.cluster.kuberay.api import ExecResult, KubeApi
+from pytest_serve_chaos.cluster.kuberay.operator import operator_errors, read_manifests
+from pytest_serve_chaos.cluster.kuberay.rayservice import KubeRayCluster
+from pytest_serve_chaos.cluster.kuberay.records import Container, Pod
+from pytest_serve_chaos.cluster.rest import ActorRow, Dashboard, NodeRow, ServeStatus
+from pytest_serve_chaos.errors import ClusterStartError, NoSuchTarget, ObservationError, Unsupported
+from pytest_serve_chaos.model import ClusterDescription, Component, Identity, Json
+from pytest_serve_chaos.observe.pods import observe_pods
+
+DESCRIPTION = ClusterDescription("kind", "2.60.0", 2, "redis", "app", "fast", 1, "http://127.0.0.1:1/")
+
+
+def pod(uid: str, role: str, ip: str, *, running: bool = True, restarts: int = 0, deleting: bool = False) -> Pod:
+    container = Container(
+        f"ray-{role}", f"container-{uid}", running, running, restarts, "Running" if running else "Error"
+    )
+    labels = {names.RAY_NODE_TYPE: role}
+    return Pod(f"pod-{uid}", uid, "kind-worker", ip, "Running", uid, deleting, labels, (container,))
+
+
+class FakeApi:
+    """Pods that are there, and a log of what was asked of them."""
+
+    def __init__(self, *pods: Pod, redis: Sequence[Pod] = ()) -> None:
+        self.ray_pods = list(pods)
+        self.redis = tuple(redis)
+        self.deleted: list[tuple[str, int | None]] = []
+        self.asked: list[tuple[str, str]] = []
+        self.logs: tuple[str, ...] = ()
+
+    def pods(self, selector: str = "", *, namespace: str | None = None) -> tuple[Pod, ...]:
+        return self.redis if selector == "redis" else tuple(self.ray_pods)
+
+    def delete_pod(self, name: str, uid: str, *, grace: int | None) -> None:
+        self.deleted.append((name, grace))
+        self.ray_pods = [p for p in self.ray_pods if p.uid != uid]
+
+    def proxy_get(self, name: str, port: int, path: str, *, timeout: float) -> tuple[int, str]:
+        self.asked.append((name, path))
+        return 200, "{}"
+
+    def run(self, name: str, container: str, command: Sequence[str], *, timeout: float = 30.0) -> ExecResult:
+        return ExecResult(json.dumps({"asked": 5.0, "now": 5.5, "boot": "of another machine"}), "", 0)
+
+    def log(self, name: str, **options: object) -> tuple[str, ...]:
+        return self.logs
+
+
+class FakeDashboard:
+    """What Ray and Serve say; None stands for a head that is away."""
+
+    url = "http://dashboard"
+
+    def __init__(self, actors: Sequence[ActorRow] | None, nodes: Mapping[str, str], targets: Mapping[str, int]) -> None:
+        self._actors = actors
+        self._nodes = nodes
+        self._targets = targets
+
+    def actors(self) -> tuple[ActorRow, ...]:
+        if self._actors is None:
+            raise ObservationError("no head")
+        return tuple(self._actors)
+
+    def nodes(self) -> tuple[NodeRow, ...]:
+        if self._actors is None:
+            raise ObservationError("no head")
+        return tuple(NodeRow(node_id, address, "ALIVE", False) for node_id, address in self._nodes.items())
+
+    def serve(self) -> ServeStatus:
+        return ServeStatus({}, self._targets, {}, {}, (), {}, None)
+
+
+def actor(actor_id: str, class_name: str, name: str, node_id: str, state: str = "ALIVE") -> ActorRow:
+    return ActorRow(actor_id, class_name, name, state, node_id, 113)
+
+
+def cluster(api: FakeApi, dashboard: FakeDashboard | None = None) -> KubeRayCluster:
+    return KubeRayCluster(
+        ClusterSpec(),
+        api=cast("KubeApi", api),
+        ray_service="serve-chaos",
+        ray_cluster="serve-chaos-abcde",
+        dashboard=cast("Dashboard", dashboard or FakeDashboard(None, {}, {})),
+        serve_config={},
+        description=DESCRIPTION,
+        redis_selector="redis",
+        container_probe=lambda node, container: "stopped",
+    )
+
+
+def three_pods() -> FakeApi:
+    return FakeApi(pod("h", "head", "10.0.0.1"), pod("a", "worker", "10.0.0.2"), pod("b", "worker", "10.0.0.3"))
+
+
+def test_a_node_is_a_pod_and_its_gcs_goes_with_its_container() -> None:
+    seen = cluster(three_pods()).components()
+    assert [(c.role, c.node) for c in seen] == [
+        ("head", "head"),
+        ("gcs", "head"),
+        ("worker", "worker-1"),
+        ("worker", "worker-2"),
+    ]
+
+
+def test_a_container_that_was_started_again_is_another_incarnation_of_the_same_pod() -> None:
+    before = cluster(FakeApi(pod("h", "head", "10.0.0.1"))).components()[0].identity
+    after = cluster(FakeApi(pod("h", "head", "10.0.0.1", restarts=1))).components()[0].identity
+    assert before != after
+    assert before.parts[0] == after.parts[0] == "h"
+
+
+def test_a_node_whose_container_does_not_run_is_expected_and_not_alive() -> None:
+    api = FakeApi(pod("h", "head", "10.0.0.1"), pod("a", "worker", "10.0.0.2", running=False))
+    nodes = cluster(api).nodes()
+    assert [(node.name, node.alive) for node in nodes] == [("head", True), ("worker-1", False), ("worker-2", False)]
+    assert nodes[1].identity is None
+
+
+def test_redis_is_a_component_of_its_own() -> None:
+    api = FakeApi(redis=[pod("r", "redis", "10.0.0.9")])
+    assert [(c.role, c.node) for c in cluster(api).components()] == [("redis", "redis")]
+
+
+def test_the_topology_says_which_pod_an_actor_is_on() -> None:
+    actors = [
+        actor("c1", "ServeController", "SERVE_CONTROLLER_ACTOR", "n-h"),
+        actor("p1", "ProxyActor", "SERVE_PROXY_ACTOR-n-a", "n-a"),
+        actor("r1", "ServeReplica:app:Pid", "SERVE_REPLICA::app#Pid#x7", "n-a"),
+        actor("r2", "ServeReplica:app:Pid", "SERVE_REPLICA::app#Pid#x8", "n-b", state="RESTARTING"),
+        actor("j1", "JobSupervisor", "a job", "n-h"),
+    ]
+    addresses = {"n-h": "10.0.0.1", "n-a": "10.0.0.2", "n-b": "10.0.0.3"}
+    seen = observe_pods(cluster(three_pods(), FakeDashboard(actors, addresses, {"app#Pid": 2})))
+    assert [(c.node, c.identity) for c in seen.of("replica")] == [("worker-1", Identity("actor", ("r1", "113", "a")))]
+    assert [c.node for c in seen.of("controller")] == ["head"]
+    assert (seen.of("replica")[0].deployment, seen.of("replica")[0].replica) == ("app#Pid", "x7")
+    assert seen.pending == {"app#Pid": 1}
+    assert seen.sources == ("pods", "actors", "serve")
+
+
+def test_an_actor_whose_pod_is_gone_is_not_alive_whatever_the_gcs_says() -> None:
+    replica = actor("r1", "ServeReplica:app:Pid", "SERVE_REPLICA::app#Pid#x7", "n-old")
+    seen = observe_pods(cluster(three_pods(), FakeDashboard([replica], {"n-old": "10.0.0.77"}, {})))
+    assert seen.of("replica") == ()
+
+
+def test_without_a_head_only_pods_are_seen_and_the_topology_says_so() -> None:
+    seen = observe_pods(cluster(three_pods()))
+    assert seen.sources == ("pods",)
+    assert {c.role for c in seen.components} == {"head", "gcs", "worker"}
+
+
+@pytest.mark.parametrize(("how", "grace"), [("kill", 0), ("stop", None)])
+def test_a_pod_is_deleted_by_force_or_gracefully_with_signs_from_both_sides(how: str, grace: int | None) -> None:
+    api = three_pods()
+    signs = cluster(api).kill_node("worker-1", how=how, hold=False)  # type: ignore[arg-type]
+    assert api.deleted == [("pod-a", grace)]
+    assert {sign.side for sign in signs} == {"cluster", "victim"}
+
+
+def test_a_node_that_is_not_there_cannot_be_killed() -> None:
+    with pytest.raises(NoSuchTarget, match="worker-2 is not running"):
+        cluster(FakeApi(pod("h", "head", "10.0.0.1"))).kill_node("worker-2", how="kill", hold=False)
+
+
+def test_a_pod_cannot_be_held_down() -> None:
+    api = three_pods()
+    with pytest.raises(Unsupported, match="KubeRay makes a new pod"):
+        cluster(api).kill_node("head", how="kill", hold=True)
+    assert api.deleted == []
+
+
+def test_a_proxy_is_asked_in_the_pod_that_its_identity_names() -> None:
+    api = FakeApi(pod("old", "worker", "10.0.0.2", deleting=True), pod("b", "worker", "10.0.0.3"))
+    borrowed = cluster(api)
+    borrowed.nodes()
+    api.ray_pods.append(pod("new", "worker", "10.0.0.4"))
+    for uid in ("old", "new"):
+        borrowed.ask_proxy(
+            Component("proxy", "worker-1", Identity("actor", ("p", "113", uid))), "/-/routes", timeout=1.0
+        )
+    assert [name for name, _ in api.asked] == ["pod-old", "pod-new"]
+
+
+def test_an_actor_that_the_gcs_does_not_know_cannot_be_killed() -> None:
+    with pytest.raises(NoSuchTarget, match="no actor c9"):
+        cluster(three_pods(), FakeDashboard([], {}, {})).kill_actor("c9", no_restart=True)
+
+
+def test_a_kill_on_another_machine_is_dated_back_from_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_serve_chaos.clock.now", lambda: 100.0)
+    controller = actor("c1", "ServeController", "SERVE_CONTROLLER_ACTOR", "n-h")
+    killed = cluster(three_pods(), FakeDashboard([controller], {}, {})).kill_actor("c1", no_restart=True)
+    assert killed == 99.5
+
+
+def test_a_pod_that_cannot_be_scheduled_says_why() -> None:
+    item: dict[str, Json] = {
+        "metadata": {"name": "head", "uid": "u", "creationTimestamp": "2026-11-22T10:00:00Z"},
+        "spec": {"containers": [{"name": "ray-head"}]},
+        "status": {
+            "phase": "Pending",
+            "conditions": [{"type": "PodScheduled", "status": "False", "message": "0/4 nodes are available"}],
+        },
+    }
+    assert records.pod(item).summary == "head: Pending (0/4 nodes are available)"
+
+
+def test_a_waiting_container_says_what_it_waits_for() -> None:
+    item: dict[str, Json] = {
+        "metadata": {"name": "head", "uid": "u", "deletionTimestamp": None},
+        "spec": {"containers": [{"name": "ray-head"}]},
+        "status": {
+            "containerStatuses": [
+                {"name": "ray-head", "state": {"waiting": {"reason": "ErrImagePull"}}, "restartCount": 2}
+            ]
+        },
+    }
+    record = records.pod(item)
+    assert record.main is not None
+    assert (record.summary, record.main.restarts, record.main.running) == ("head: ErrImagePull", 2, False)
+
+
+def test_only_different_errors_of_the_operator_are_shown_the_newest_last() -> None:
+    api = FakeApi(pod("o", "operator", "10.0.0.5"))
+    yaml_error = {"level": "error", "msg": "Reconciler error", "error": "converting YAML to JSON"}
+    lines = [{**yaml_error, "error": "old"}, {"level": "info", "msg": "fine"}, yaml_error, yaml_error]
+    api.logs = (*map(json.dumps, lines), "not JSON")
+    said = operator_errors(cast("KubeApi", api), "default")
+    assert said == ["operator: Reconciler error: old", "operator: Reconciler error: converting YAML to JSON"]
+
+
+def test_the_operators_manifests_are_a_file_a_directory_or_a_kustomization(tmp_path: Path) -> None:
+    rendered = SimpleNamespace(of=[])
+
+    def kustomize(source: str) -> str:
+        rendered.of.append(source)
+        return "rendered"
+
+    plain, kustomized = tmp_path / "plain", tmp_path / "kustomized"
+    for directory in (plain, kustomized):
+        directory.mkdir()
+        (directory / "a.yaml").write_text("kind: A")
+    (plain / "b.yaml").write_text("kind: B")
+    (kustomized / "kustomization.yaml").write_text("")
+    assert read_manifests(str(plain / "a.yaml"), kustomize) == "kind: A"
+    assert read_manifests(str(plain), kustomize) == "kind: A\n---\nkind: B"
+    assert read_manifests(str(kustomized), kustomize) == "rendered"
+    assert read_manifests("github.com/ray-project/kuberay/x?ref=v1", kustomize) == "rendered"
+    assert rendered.of == [str(kustomized), "github.com/ray-project/kuberay/x?ref=v1"]
+
+
+def test_an_empty_directory_has_no_manifests(tmp_path: Path) -> None:
+    with pytest.raises(ClusterStartError, match="not there"):
+        read_manifests(str(tmp_path), lambda source: "")
