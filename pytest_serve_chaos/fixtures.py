@@ -78,7 +78,7 @@ def chaos(_serve_chaos_rig: Rig) -> Chaos:
 
 @pytest.fixture
 def traffic(request: pytest.FixtureRequest, _serve_chaos_rig: Rig) -> MakeTraffic:
-    """Makes open-loop traffic: ``with traffic(rate=50) as requests: ...``."""
+    """Makes open-loop traffic on the cluster: a context manager that begins in steady state."""
     from pytest_serve_chaos.clock import seconds
     from pytest_serve_chaos.load import Traffic
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from types import TracebackType
@@ -37,7 +38,7 @@ class Load:
     """
 
     rate: float = 50.0
-    kept_rate: float = 5.0
+    kept_rate: float = 2.0
     timeout: float = 5.0
     method: str = "GET"
     headers: Mapping[str, str] | None = None
@@ -136,7 +137,7 @@ class Traffic:
         demanded = Expectations(
             availability=availability,
             longest_outage=longest,
-            window=max(span, 0.001) if window is None else seconds(window, name="window"),
+            window=max(0.1, math.ceil(10 * span) / 10) if window is None else seconds(window, name="window"),
             traffic_back=None,
             redundancy_back=None,
             settled=False,
@@ -178,7 +179,8 @@ def raise_unless_passed(result: Result) -> None:
     if verdict.outcome == "passed":
         return
     kind = ExpectationFailed if verdict.outcome == "failed" else Inconclusive
-    raise kind(f"{result.experiment}: {verdict.outcome}", looked_at=verdict.reasons)
+    first, *others = verdict.reasons
+    raise kind("\n  ".join([f"{result.experiment}: {verdict.outcome}: {first}", *others]))
 
 
 def _generator(rig: Rig, load: Load, history: History) -> Generator:

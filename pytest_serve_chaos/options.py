@@ -111,7 +111,7 @@ OPTIONS = (
     Option("gcs", Choice("redis", "none"), "redis", "where the GCS keeps its state (fault tolerance)", "", _OWNED),
     # One process sends up to 400 requests a second on time over fresh connections; beyond it falls behind.
     Option("rate", Rate(400), "50", "requests per second, each on a connection of its own"),
-    Option("kept_rate", Rate(400, zero=True), "5", "requests per second to each proxy on a connection that is kept"),
+    Option("kept_rate", Rate(400, zero=True), "2", "requests per second to each proxy on a connection that is kept"),
     Option("request_timeout", Duration(), "5s", "a request without an answer for so long is lost"),
     Option("method", _METHOD, "GET", "HTTP method of the requests"),
     Option("headers", Headers(), None, "an HTTP header of the requests; may be repeated", "none", secret=True),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from pathlib import Path
 
 import pytest
 
@@ -61,8 +60,8 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
     ours = config.stash.get(SESSION, None)
     if ours is not None and ours.collected == 0 and not session.testsfailed and not _names_tests(config):
         ours.say("no tests here, so this runs the guide: pytest_serve_chaos.suite")
-        suite = Path(__file__).parent / "suite"
-        session.perform_collect([str(path) for path in sorted(suite.glob("test_*.py"))])
+        config.option.pyargs = True
+        session.perform_collect(["pytest_serve_chaos.suite"])
     return result
 
 

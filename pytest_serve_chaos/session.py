@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -32,6 +32,7 @@ from pytest_serve_chaos.settings import Settings
 
 if TYPE_CHECKING:
     from _pytest._code import Traceback
+    from _pytest._code.code import ExceptionChainRepr, ReprExceptionInfo
 
 OUTCOME = "serve_chaos_outcome"
 
@@ -172,7 +173,7 @@ class ChaosSession:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Checks the markers of our tests, and orders them so that each cluster is built once."""
-        first_use: dict[ClusterSpec, int] = {}
+        specs: list[ClusterSpec] = []  # in the order of their first use
         order: dict[str, int] = {}
         for item in items:
             if not wants_cluster(item):
@@ -183,7 +184,9 @@ class ChaosSession:
                     self._marked_fault(item)
             except SettingsError as error:
                 raise pytest.UsageError(f"{item.nodeid}: {error}") from error
-            order[item.nodeid] = first_use.setdefault(spec, len(first_use) + 1)
+            if spec not in specs:
+                specs.append(spec)
+            order[item.nodeid] = 1 + specs.index(spec)
         items.sort(key=lambda item: order.get(item.nodeid, 0))
 
     @pytest.hookimpl(wrapper=True)
@@ -216,7 +219,7 @@ class ChaosSession:
         elif isinstance(error, ServeChaosError) and not isinstance(error, Judgement):
             setattr(report, OUTCOME, "error")
         if isinstance(error, ServeChaosError) and self.config.getoption("tbstyle") == "auto":
-            report.longrepr = call.excinfo.getrepr(style="short", chain=False, tbfilter=_in_file_of(item))
+            report.longrepr = _short(call.excinfo, item)
         report.sections.extend(self._sections(item))
         return report
 
@@ -290,13 +293,16 @@ def _skipping_the_impossible(item: pytest.Item) -> Generator[None, object, objec
         pytest.skip(error.what)
 
 
-def _in_file_of(item: pytest.Item) -> Callable[[pytest.ExceptionInfo[BaseException]], Traceback]:
-    """Leaves the lines of the test in a traceback: the way through the plugin helps nobody."""
+def _short(excinfo: pytest.ExceptionInfo[BaseException], item: pytest.Item) -> ReprExceptionInfo | ExceptionChainRepr:
+    """The lines of the test and the error's own words: the way through the plugin helps nobody."""
 
-    def shorten(excinfo: pytest.ExceptionInfo[BaseException]) -> Traceback:
+    def in_the_test(excinfo: pytest.ExceptionInfo[BaseException]) -> Traceback:
         return excinfo.traceback.filter(lambda entry: entry.path == item.path) or excinfo.traceback[-1:]
 
-    return shorten
+    shown = excinfo.getrepr(style="short", chain=False, tbfilter=in_the_test)
+    if shown.reprcrash is not None:  # what the short summary shows, in one line
+        shown.reprcrash.message = str(excinfo.value)
+    return shown
 
 
 def _logs(rig: Rig, since: float) -> str:

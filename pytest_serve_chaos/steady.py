@@ -14,8 +14,11 @@ from pytest_serve_chaos.observe.shape import lacks, surplus
 STABLE_FOR = 3.0
 """Seconds in which all must be well."""
 
+_LATEST = 1.0
+"""Seconds whose latency is compared with that of the seconds before them."""
+
 _LATENCY_SPREAD = 4.0
-"""Most that the p95 of the last second may be, as a multiple of that of the seconds before it; beyond 50 ms."""
+"""Most that the p95 of the latest second may be, as a multiple of that of the seconds before it; beyond 50 ms."""
 
 _NOISE = 0.05
 
@@ -50,7 +53,7 @@ def wait_steady(
         missing += surplus(rig.watcher.topology, rig.watcher.report, rig.shape)
         if missing:
             return NotYet("; ".join(missing))
-        since = max(begun, clock.now() - STABLE_FOR - 1.0)
+        since = max(begun, clock.now() - STABLE_FOR - _LATEST)
         requests = [r for r in rig.history.requests if r.scheduled >= begun]
         unreached = _unreached(requests, rig.watcher.topology, kept=kept)
         trouble = _unsteady([r for r in requests if r.scheduled >= since], rate) or unreached
@@ -88,8 +91,8 @@ def _unreached(requests: list[Request], topology: Topology, *, kept: bool) -> st
 
 def _latency_is_stable(fresh: list[Request]) -> bool:
     newest = max(r.scheduled for r in fresh)
-    earlier = latency([r for r in fresh if r.scheduled < newest - 1.0])
-    latest = latency([r for r in fresh if r.scheduled >= newest - 1.0])
+    earlier = latency([r for r in fresh if r.scheduled < newest - _LATEST])
+    latest = latency([r for r in fresh if r.scheduled >= newest - _LATEST])
     if earlier is None or latest is None:
         return False
     return latest.p95 <= max(_NOISE, _LATENCY_SPREAD * earlier.p95)

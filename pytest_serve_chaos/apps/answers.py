@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from collections.abc import Mapping
@@ -24,11 +25,14 @@ def answer(body: str, extra: Mapping[str, str] | None = None) -> Response:
 
 def who_am_i() -> dict[str, str]:
     """The headers that name this replica and its node."""
+    return dict(_identity())
+
+
+@functools.cache
+def _identity() -> tuple[tuple[str, str], ...]:
     context = serve.get_replica_context()
-    return {
-        REPLICA_HEADER: f"{context.app_name}#{context.deployment}#{context.replica_id.unique_id}",
-        NODE_HEADER: ray.get_runtime_context().get_node_id(),
-    }
+    replica = f"{context.app_name}#{context.deployment}#{context.replica_id.unique_id}"
+    return (REPLICA_HEADER, replica), (NODE_HEADER, ray.get_runtime_context().get_node_id())
 
 
 class HealthSwitch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from typing import cast
@@ -22,10 +23,10 @@ class SleepyPid(HealthSwitch):
         self._work = work
         time.sleep(start_delay)
 
-    def __call__(self, request: Request) -> Response:
+    async def __call__(self, request: Request) -> Response:
         """The PID, after `work` seconds."""
         if self._work:
-            time.sleep(self._work)
+            await asyncio.sleep(self._work)
         return answer(str(os.getpid()))
 
 

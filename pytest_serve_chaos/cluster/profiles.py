@@ -64,6 +64,10 @@ def _fast() -> Timing:
         "RAY_health_check_period_ms": "1000",
         "RAY_health_check_timeout_ms": "5000",
         "RAY_health_check_failure_threshold": "5",
+        # What a request costs beside its way through proxy and replica: threads, log lines, events about tasks.
+        "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
+        "RAY_SERVE_LOG_TO_STDERR": "0",
+        "RAY_task_events_report_interval_ms": "0",
         # An idle Python worker per CPU is started ahead of need; on two cores that only delays the replicas.
         "RAY_enable_worker_prestart": "0",
         "RAY_prestart_worker_first_driver": "0",

@@ -30,6 +30,9 @@ def serve_config(spec: ClusterSpec) -> dict[str, Json]:
     else:
         config = {"applications": [_application(spec)]}
     config.setdefault("proxy_location", "EveryNode")
+    if spec.profile == "fast":
+        # A line in two logs for each request costs a fifth of what the request costs.
+        config.setdefault("logging_config", {"enable_access_log": False})
     return config
 
 

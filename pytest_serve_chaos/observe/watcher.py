@@ -11,7 +11,7 @@ from pytest_serve_chaos.model import Component, Identity, Json, Topology
 from pytest_serve_chaos.observe.observer import Observer, Report
 
 _LOOK_EVERY = 0.2
-_ASK_EVERY = 0.5
+_ASK_EVERY = 1.0
 
 
 class Watcher:

@@ -7,7 +7,7 @@ import contextlib
 import resource
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 
 from pytest_serve_chaos import clock
@@ -26,6 +26,10 @@ _GRACE = 30.0
 _TO_END = 1.0
 """Seconds beyond its timeout in which a request has ended, if the generator is not hopelessly late."""
 
+_TURN = 0.0005
+"""Seconds that a thread may keep the interpreter while another waits for it. With Python's own 0.005, a test that
+computes makes requests wait that long several times each, and 50 a second are already too many."""
+
 _RESERVED_FILES = 256
 """File descriptors that traffic leaves to the rest of the process: pipes, logs, the programs that heal the cluster."""
 
@@ -33,7 +37,8 @@ _RESERVED_FILES = 256
 class Generator:
     """Open-loop traffic: `rate` fresh connections a second, and kept connections beside them.
 
-    Every request that was due between start and stop is in the history once `stop` returns.
+    Every request that was due between start and stop is in the history once `stop` returns. While it runs, Python's
+    threads take shorter turns (`sys.setswitchinterval`), so that traffic is on time while a test computes.
 
     Args:
         spec: What to send, and which answer is good.
@@ -179,7 +184,8 @@ class Generator:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._main())
+            with _short_turns():
+                asyncio.run(self._main())
         except BaseException as error:
             self._crash = error
         finally:
@@ -256,3 +262,13 @@ class Generator:
 def _sockets_to_spare() -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return sys.maxsize if soft == resource.RLIM_INFINITY else max(1, soft - _RESERVED_FILES)
+
+
+@contextlib.contextmanager
+def _short_turns() -> Iterator[None]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(min(before, _TURN))
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)

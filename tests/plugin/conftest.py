@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast
@@ -77,7 +76,10 @@ class RunChaos(Protocol):
 @pytest.fixture
 def run_chaos(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> RunChaos:
     """Runs a test file with ``--serve-chaos`` against a fake cluster, which is quicker than a real one."""
+    monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(steady, "STABLE_FOR", 0.4)
+    monkeypatch.setattr(steady, "_LATEST", 0.4)
+    monkeypatch.setattr(injection, "_QUIET", 0.4)
     monkeypatch.setattr(injection, "_NO_CHANGE", 0.8)
 
     def run(source: str, *args: str, behaviour: FakeBehaviour | None = None) -> Ran:
@@ -91,7 +93,6 @@ def run_chaos(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run
 
 
 @pytest.fixture
-def fake_is_importable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def fake_is_importable(monkeypatch: pytest.MonkeyPatch) -> None:
     """For pytest in a process of its own: a conftest.py there can import the fake."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    yield

@@ -257,7 +257,9 @@ class FakeCluster:
             if path == "/-/routes":
                 return Reply(200, json.dumps({route: route for route in sorted(self.world.heard_by(proxy))}))
             app = self.world.routes().get(path)
-            replicas = [p for p in self.world.of("replica") if not p.frozen and p.slot.deployment == f"{app}#{DEPLOYMENT}"]
+            replicas = [
+                p for p in self.world.of("replica") if not p.frozen and p.slot.deployment == f"{app}#{DEPLOYMENT}"
+            ]
         if not replicas:
             return Reply(503 if app else 404, "nobody")
         part = replicas[next(self._turn) % len(replicas)]

@@ -92,9 +92,7 @@ class Part:
         """As the process table would show it: without actor ids."""
         state = "frozen" if self.frozen else "running"
         slot = self.slot
-        return Component(
-            slot.role, slot.node, self.identity, self.pid, deployment=slot.deployment or None, state=state
-        )
+        return Component(slot.role, slot.node, self.identity, self.pid, deployment=slot.deployment or None, state=state)
 
     @property
     def name(self) -> str:

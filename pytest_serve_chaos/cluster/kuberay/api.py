@@ -257,6 +257,7 @@ class KubeApi:
         # `stream` swaps the client's `call_api` while it connects, so a shared client would send other threads'
         # requests through the websocket (kubernetes-client/python#928): a client of its own for each exec.
         connection = self._connect()
+        channel: Any = None
         try:
             channel = stream(
                 self._client.CoreV1Api(connection).connect_get_namespaced_pod_exec,
@@ -273,21 +274,19 @@ class KubeApi:
             )
             channel.run_forever(timeout=timeout)
             ended = not channel.is_open()
-            result = ExecResult(
-                channel.read_stdout(timeout=0) or "",
-                channel.read_stderr(timeout=0) or "",
-                int(channel.returncode or 0) if ended else -1,
-            )
-            channel.close()
+            stdout, stderr = channel.read_stdout(timeout=0) or "", channel.read_stderr(timeout=0) or ""
+            returncode = int(channel.returncode or 0) if ended else -1
         except Exception as error:
             raise CommandFailed(f"a program could not be run in pod {pod}: {_reason(error)}") from error
         finally:
+            if channel is not None:
+                # Once the server has said that it closes, `close` alone leaves the socket open.
+                channel.close(timeout=1.0)
+                channel.sock.shutdown()
             connection.close()
         if not ended:
-            raise CommandFailed(
-                f"a program in pod {pod} did not end in {timeout:g} s", looked_at=[result.stderr[-600:]]
-            )
-        return result
+            raise CommandFailed(f"a program in pod {pod} did not end in {timeout:g} s", looked_at=[stderr[-600:]])
+        return ExecResult(stdout, stderr, returncode)
 
     # -- how --------------------------------------------------------------------------------------------------
 

@@ -19,11 +19,12 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster import serve_config
 from pytest_serve_chaos.cluster.base import ClusterSpec, NodeInfo
-from pytest_serve_chaos.cluster.local import connections, logs, processes, table
+from pytest_serve_chaos.cluster.local import connections, logs, processes
 from pytest_serve_chaos.cluster.local.commands import client_environment
 from pytest_serve_chaos.cluster.local.layout import Layout
 from pytest_serve_chaos.cluster.local.link import SupervisorLink
 from pytest_serve_chaos.cluster.local.plan import HEAD_INDEX, Plan, node_name
+from pytest_serve_chaos.cluster.local.table import Table
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError, Unsupported, WaitTimeout
 from pytest_serve_chaos.model import ClusterDescription, Component, Evidence, Identity, Json
@@ -52,6 +53,7 @@ class LocalCluster:
         self._description = description
         self._config = dict(plan.serve_config)
         self._proxies: frozenset[int] = frozenset()
+        self._table = Table()
         self._lock = threading.Lock()
         self._dashboard = Dashboard(
             f"http://{layout.address(HEAD_INDEX)}:{layout.dashboard_port}", {"Authorization": f"Bearer {plan.secret}"}
@@ -101,7 +103,7 @@ class LocalCluster:
 
     def components(self) -> tuple[Component, ...]:
         """What lives in the sessions of the nodes and of Redis, from the process table."""
-        found = table.components(self.link.sessions())
+        found = self._table.components(self.link.sessions())
         self._proxies = frozenset(c.pid for c in found if c.role == "proxy" and c.pid is not None)
         return found
 

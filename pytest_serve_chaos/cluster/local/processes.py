@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Container, Iterator
 from dataclasses import dataclass
 
 from pytest_serve_chaos.model import Identity
@@ -45,13 +45,15 @@ def boot_id() -> str:
         return file.read().strip()[:8]
 
 
-def read(pid: int) -> Process | None:
-    """The process with that PID; None if there is none, or only a zombie."""
+def read(pid: int, *, known: Container[tuple[int, int]] = ()) -> Process | None:
+    """The process with that PID; None if there is none, or only a zombie.
+
+    The command line is left out of those whose (PID, start time) is `known`.
+    """
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
             fields = file.read().rpartition(b")")[2].split()
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            command = file.read().replace(b"\0", b" ").decode(errors="replace").strip()
+        command = "" if (pid, int(fields[19])) in known else _command(pid)
     except (OSError, ProcessLookupError):
         return None
     state = fields[0].decode()
@@ -60,19 +62,24 @@ def read(pid: int) -> Process | None:
     return Process(pid, int(fields[19]), int(fields[3]), int(fields[1]), state, command)
 
 
+def _command(pid: int) -> str:
+    with open(f"/proc/{pid}/cmdline", "rb", buffering=0) as file:
+        return file.read().replace(b"\0", b" ").decode(errors="replace").strip()
+
+
 def all_pids() -> Iterator[int]:
     """The PIDs of all processes that can be seen."""
     return (int(name) for name in os.listdir("/proc") if name.isdigit())
 
 
-def in_sessions(sessions: Collection[int]) -> tuple[Process, ...]:
-    """All processes of these sessions, zombies left out."""
+def in_sessions(sessions: Collection[int], *, known: Container[tuple[int, int]] = ()) -> tuple[Process, ...]:
+    """All processes of these sessions, zombies left out; `known` as for `read`."""
     # getsid is one system call, a /proc file three; a machine may have hundreds of other processes.
     found = []
     for pid in all_pids():
         try:
             if os.getsid(pid) in sessions:
-                process = read(pid)
+                process = read(pid, known=known)
                 if process is not None:
                     found.append(process)
         except (ProcessLookupError, PermissionError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 from pytest_serve_chaos.cluster.local import processes
 from pytest_serve_chaos.cluster.local.processes import Process
@@ -14,18 +15,28 @@ _REPLICA = re.compile(r"ray::ServeReplica:([^:]+):([^. ]+)")
 _PREFIXES: tuple[tuple[str, Role], ...] = (("ray::ServeController", "controller"), ("ray::ProxyActor", "proxy"))
 
 
-def components(sessions: Mapping[int, str]) -> tuple[Component, ...]:
-    """What lives in the sessions of the nodes and of Redis.
+class Table:
+    """Looks into the process table again and again, and remembers what cannot change: the role of a process."""
 
-    Args:
-        sessions: Session id -> name of the node, or ``redis``.
-    """
-    found = []
-    for process in processes.in_sessions(sessions.keys()):
-        component = _component(process, sessions[process.session])
-        if component is not None:
-            found.append(component)
-    return tuple(found)
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int], Component] = {}
+
+    def components(self, sessions: Mapping[int, str]) -> tuple[Component, ...]:
+        """What lives in the sessions of the nodes and of Redis.
+
+        Args:
+            sessions: Session id -> name of the node, or ``redis``.
+        """
+        found = []
+        for process in processes.in_sessions(sessions.keys(), known=self._known):
+            component = self._known.get((process.pid, process.started))
+            if component is None:
+                component = _component(process, sessions[process.session])
+                if component is None:
+                    continue
+                self._known[(process.pid, process.started)] = component
+            found.append(component if component.state == _state(process) else replace(component, state=_state(process)))
+        return tuple(found)
 
 
 def _component(process: Process, node: str) -> Component | None:

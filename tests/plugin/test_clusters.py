@@ -1,0 +1,94 @@
+"""When a cluster is built, shared, rebuilt and ended."""
+
+from __future__ import annotations
+
+import re
+
+from tests.plugin.conftest import RunChaos
+from tests.plugin.fake import FakeBehaviour
+
+
+def test_each_cluster_is_built_once(run_chaos: RunChaos) -> None:
+    ran = run_chaos(
+        """
+        import pytest
+
+        without = pytest.mark.serve_cluster(gcs="none")
+
+        def test_a(serve_cluster): assert serve_cluster.spec.gcs == "redis"
+        @without
+        def test_b(serve_cluster): assert serve_cluster.spec.gcs == "none"
+        def test_c(serve_cluster): pass
+        @without
+        def test_d(serve_cluster): pass
+        def test_of_somebody_else(): pass
+        """,
+        "-v",
+    )
+
+    ran.outcomes(passed=5)
+    assert re.findall(r"::test_(\w+) PASSED", ran.text) == ["of_somebody_else", "a", "c", "b", "d"]
+    assert [cluster.spec.gcs for cluster in ran.backend.clusters] == ["redis", "none"]
+    assert all(cluster.closed for cluster in ran.backend.clusters)
+
+
+def test_settings_and_markers_make_the_cluster(run_chaos: RunChaos) -> None:
+    ran = run_chaos(
+        """
+        import pytest
+
+        @pytest.mark.serve_cluster(app="ranker:app", env={"A": "1"})
+        def test_it(serve_cluster):
+            spec = serve_cluster.spec
+            assert (spec.app, spec.workers, spec.env) == ("ranker:app", 3, (("A", "1"),))
+            assert len(serve_cluster.of("worker")) == 3
+        """,
+        "--serve-chaos-workers=3",
+    )
+
+    ran.outcomes(passed=1)
+
+
+def test_a_spoilt_cluster_is_built_anew(run_chaos: RunChaos) -> None:
+    ran = run_chaos(
+        """
+        import pytest
+
+        @pytest.mark.replica_failure
+        def test_spoils(experiment):
+            assert experiment.measure(redundancy_back="1s", window="1s", availability=0.7).outcome == "failed"
+
+        def test_next(serve_cluster):
+            assert not serve_cluster.missing()
+        """,
+        behaviour=FakeBehaviour(keeps_holes=True),
+    )
+
+    ran.outcomes(passed=2)
+    ran.result.stdout.fnmatch_lines(["serve-chaos: the cluster is built anew: redundancy is not back*"])
+    assert len(ran.backend.clusters) == 2
+
+
+def test_a_cluster_that_does_not_start_is_tried_again(run_chaos: RunChaos) -> None:
+    ran = run_chaos(
+        "def test_a(serve_cluster): pass\ndef test_b(serve_cluster): pass",
+        behaviour=FakeBehaviour(start_error="no"),
+    )
+
+    ran.outcomes(errors=2)
+
+
+def test_the_same_seed_makes_the_same_choices(run_chaos: RunChaos) -> None:
+    source = "def test_it(chaos):\n    for _ in range(6):\n        chaos.replica(), chaos.proxy(on=None)"
+
+    def choices(*seed: str) -> list[str]:
+        return re.findall(r"chose (.*) by the seed", run_chaos(source, *seed).text)
+
+    assert choices("--serve-chaos-seed=1") == choices("--serve-chaos-seed=1")
+    assert choices("--serve-chaos-seed=1") != choices("--serve-chaos-seed=2")
+
+
+def test_a_seed_that_nobody_gave_is_printed(run_chaos: RunChaos) -> None:
+    seeds = {re.findall(r"; seed (\d+)$", run_chaos("def test_it(serve_cluster): pass").text, re.M)[0] for _ in "ab"}
+
+    assert len(seeds) == 2

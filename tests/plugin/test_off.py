@@ -1,0 +1,100 @@
+"""Without ``--serve-chaos`` the plugin is not in anybody's way."""
+
+from __future__ import annotations
+
+import pytest
+
+HEAVY = ("ray", "kubernetes", "httpx", "pytest_kind", "yaml", "jinja2", "psutil", "asyncio")
+OWN = ("-p", "pytest_serve_chaos.plugin")
+
+
+@pytest.mark.parametrize("fixture", ["chaos", "traffic", "experiment", "serve_cluster"])
+def test_tests_with_our_fixtures_are_skipped(pytester: pytest.Pytester, fixture: str) -> None:
+    pytester.makepyfile(f"import pytest\n\n@pytest.mark.head_failure\ndef test_it({fixture}): assert False")
+
+    result = pytester.runpytest_inprocess("-rs")
+
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED*needs --serve-chaos: it brings up a Ray Serve cluster and breaks it"])
+
+
+def test_a_fixture_that_is_asked_for_late_skips_too(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_it(request): request.getfixturevalue('chaos')")
+
+    result = pytester.runpytest_inprocess("-rs")
+
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED*needs --serve-chaos*"])
+
+
+def test_tests_of_others_with_our_names_run_untouched(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\nmarkers = worker_failure: theirs, with arguments of their own")
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.fixture
+        def traffic():
+            return "theirs"
+
+        @pytest.mark.worker_failure("their", own=arguments) if (arguments := 1) else None
+        def test_marked(): pass
+
+        def test_their_fixture(traffic):
+            assert traffic == "theirs"
+
+        @pytest.mark.parametrize("experiment", ["a", "b"])
+        def test_their_parameter(experiment):
+            assert experiment in "ab"
+        """
+    )
+
+    pytester.runpytest_inprocess("--strict-markers").assert_outcomes(passed=4)
+    pytester.runpytest_inprocess("--serve-chaos").assert_outcomes(passed=4)
+
+
+def test_markers_are_known(pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_inprocess("--markers")
+
+    result.stdout.fnmatch_lines(
+        [
+            "@pytest.mark.head_failure(how, hold, for_): the test breaks the head*Provided by pytest-serve-chaos.",
+            "@pytest.mark.serve_cluster(*): the Serve cluster that this test wants. Provided by pytest-serve-chaos.",
+        ]
+    )
+
+
+def test_the_plugin_can_be_disabled(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_it(): pass")
+
+    result = pytester.runpytest_subprocess("-p", "no:serve_chaos")
+
+    result.assert_outcomes(passed=1)
+    result.stdout.no_fnmatch_line("*serve-chaos*")
+
+
+def test_the_plugin_can_be_loaded_where_none_is_by_itself(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    pytester.makepyfile("def test_it(chaos): pass")
+
+    pytester.runpytest_subprocess(*OWN).assert_outcomes(skipped=1)
+
+
+def test_nothing_heavy_is_imported(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    # pytest itself imports none of these; other plugins that are installed may.
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    pytester.makepyfile(
+        f"""
+        import sys
+
+        def test_skipped(chaos): pass
+
+        def test_nothing_heavy_is_there():
+            assert "pytest_serve_chaos.plugin" in sys.modules
+            assert not {{name for name in {HEAVY} if name in sys.modules}}
+        """
+    )
+
+    pytester.runpytest_subprocess(*OWN).assert_outcomes(passed=1, skipped=1)

@@ -1,0 +1,103 @@
+"""What cannot be used is refused before anything starts."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.plugin.conftest import Ran, RunChaos
+
+TEST = "def test_it(serve_cluster): pass"
+
+
+def refused(ran: Ran, *lines: str) -> None:
+    assert ran.result.ret == pytest.ExitCode.USAGE_ERROR, ran.text
+    ran.result.stderr.fnmatch_lines(list(lines))
+    assert ran.backend.clusters == []
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--serve-chaos-backend=docker", "*--serve-chaos-backend 'docker'*must be one of local, kind, kubernetes"),
+        ("--serve-chaos-rate=fast", "*--serve-chaos-rate 'fast'*must be a number of requests per second*"),
+        ("--serve-chaos-gcs=etcd", "*--serve-chaos-gcs 'etcd'*must be one of redis, none"),
+        ("--serve-chaos-context=staging", "*--serve-chaos-context was given, and the local backend does not use it"),
+    ],
+)
+def test_a_wrong_value_says_which_are_right(run_chaos: RunChaos, option: str, message: str) -> None:
+    refused(run_chaos(TEST, option), message)
+
+
+def test_settings_may_stand_in_the_configuration(run_chaos: RunChaos, pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\nserve_chaos_workers = 0")
+
+    refused(run_chaos(TEST), "*0* from serve_chaos_workers in tox.ini: it must be a whole number, 1 or more")
+
+
+@pytest.mark.parametrize(
+    ("marker", "fixture", "message"),
+    [
+        ("head_failure(hwo='kill')", "experiment", "*head_failure has no keyword 'hwo'*"),
+        ("head_failure(how='delete')", "experiment", "*how='delete'*must be one of kill, stop, freeze*"),
+        ("serve_cluster(gcs='etcd')", "serve_cluster", "*gcs='etcd'*must be one of redis, none*"),
+        ("slow", "experiment", "*the test uses the fixture `experiment`, and no marker says what it breaks*"),
+    ],
+)
+def test_a_wrong_marker_is_refused_before_anything_starts(
+    run_chaos: RunChaos, marker: str, fixture: str, message: str
+) -> None:
+    ran = run_chaos(f"import pytest\n\n@pytest.mark.{marker}\ndef test_it({fixture}): pass", "-W", "ignore")
+
+    refused(ran, message)
+
+
+def test_an_experiment_has_one_fault(run_chaos: RunChaos) -> None:
+    two = "import pytest\n\n@pytest.mark.head_failure\n@pytest.mark.worker_failure\ndef test_it({}): pass"
+
+    refused(run_chaos(two.format("experiment")), "*worker_failure and head_failure, and an experiment injects one fault*")
+    run_chaos(two.format("chaos")).outcomes(passed=1)
+
+
+def test_what_is_wrong_and_deselected_is_no_matter(run_chaos: RunChaos) -> None:
+    ran = run_chaos(
+        """
+        import pytest
+
+        @pytest.mark.head_failure(nonsense=True)
+        def test_wrong(experiment): pass
+
+        def test_right(serve_cluster): pass
+        """,
+        "-k",
+        "right",
+    )
+
+    ran.outcomes(passed=1, deselected=1)
+
+
+def test_an_expectation_that_there_is_not_is_an_error(run_chaos: RunChaos) -> None:
+    ran = run_chaos(
+        """
+        import pytest
+
+        @pytest.mark.head_failure
+        def test_it(experiment):
+            experiment.run(latency="1s")
+        """
+    )
+
+    ran.outcomes(errors=1)
+    ran.result.stdout.fnmatch_lines(["*there is no expectation 'latency'*", "*the expectations are availability, *"])
+
+
+@pytest.mark.parametrize("arguments", [("-n", "2"), ("--dist=load", "--tx=2*popen")])
+def test_xdist_is_refused(run_chaos: RunChaos, arguments: tuple[str, ...]) -> None:
+    refused(
+        run_chaos(TEST, *arguments),
+        "*--serve-chaos does not run under pytest-xdist: chaos tests share one cluster*",
+        "*pytest --serve-chaos -n 0*",
+    )
+
+
+def test_xdist_that_distributes_nothing_is_no_matter(run_chaos: RunChaos) -> None:
+    run_chaos(TEST, "-n", "0").outcomes(passed=1)

@@ -1,0 +1,73 @@
+"""What a run leaves behind."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from pytest_serve_chaos.history import History
+from tests.plugin.conftest import CONFTEST, LOAD, RunChaos
+
+REPLICA = """
+    import pytest
+
+    @pytest.mark.replica_failure
+    def test_replica(experiment):
+        experiment.run(availability=0.7, window="1s")
+"""
+
+
+def test_a_run_leaves_a_table_a_history_a_summary_and_junit_properties(run_chaos: RunChaos) -> None:
+    ran = run_chaos(REPLICA, "--serve-chaos-seed=7", "--junitxml=junit.xml")
+
+    ran.outcomes(passed=1)
+    ran.result.stdout.fnmatch_lines(
+        [
+            "serve-chaos: fake backend, ray 2.60.0, head + 2 workers, redis 7.0; app sleepy_pid, 4 replicas; "
+            "20 requests/s; seed 7",
+            "serve-chaos: inject: SIGKILL to the replica sleepy_pid#SleepyPid on worker-*",
+            "serve-chaos: redundancy is back * s after the fault",
+            "*= serve chaos =*",
+            "replica     passed * 100.00 % *",
+            f"report: {ran.directory}",
+        ]
+    )
+
+    history = History.load(ran.directory / "history.jsonl")
+    assert history.experiments() == ("replica",)
+    assert {"asked", "landed", "gone", "came", "redundancy_back", "settled", "verdict"} <= {
+        event.kind for event in history.of("replica")
+    }
+
+    assert ran.summary["schema"] == 1
+    run, experiments = ran.summary["run"], ran.summary["experiments"]
+    assert isinstance(run, dict)
+    assert (run["backend"], run["seed"]) == ("fake", 7)
+    assert isinstance(experiments, list)
+    assert [(e["experiment"], e["verdict"]) for e in experiments if isinstance(e, dict)] == [("replica", "passed")]
+
+    case = ElementTree.parse(ran.path / "junit.xml").getroot()[0].find("testcase")
+    assert case is not None
+    properties = {p.get("name"): p.get("value") for p in case.iter("property")}
+    assert properties["serve_chaos_verdict"] == "passed"
+    assert properties["serve_chaos_experiment"] == "replica"
+
+
+def test_a_directory_of_ones_own_gets_the_report(run_chaos: RunChaos) -> None:
+    ran = run_chaos("def test_it(serve_cluster): pass", "--serve-chaos-report-dir=elsewhere")
+
+    (directory,) = (ran.path / "elsewhere").iterdir()
+    assert {file.name for file in directory.iterdir()} >= {"history.jsonl", "summary.json"}
+
+
+@pytest.mark.usefixtures("fake_is_importable")
+def test_progress_is_shown_whatever_is_captured(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(CONFTEST.format(""))
+    pytester.makepyfile("def test_it(serve_cluster, chaos):\n    print('hidden')\n    chaos.replica().kill()")
+
+    result = pytester.runpytest_subprocess("--serve-chaos", *LOAD)
+
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["serve-chaos: fake backend, *", "serve-chaos: chose replica * by the seed"])
+    result.stdout.no_fnmatch_line("*hidden*")

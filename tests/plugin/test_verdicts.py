@@ -1,0 +1,158 @@
+"""Each reason for a verdict, on a cluster that really is broken in that way."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_serve_chaos import experiment
+from pytest_serve_chaos.faults import actors
+from pytest_serve_chaos.observe import aftershock
+from tests.plugin.conftest import Ran, RunChaos
+from tests.plugin.fake import FakeBehaviour
+
+SHORT = 'availability=0.7, window="1s"'
+
+
+def one(marker: str, demands: str = SHORT) -> str:
+    """A test with one experiment."""
+    return f"""
+        import pytest
+
+        @pytest.mark.{marker}
+        def test_it(experiment):
+            experiment.run({demands})
+    """
+
+
+def failed_with(ran: Ran, *reasons: str) -> None:
+    ran.outcomes(failed=1)
+    ran.result.stdout.fnmatch_lines([f"*{reason}*" for reason in reasons])
+
+
+def inconclusive_with(ran: Ran, *reasons: str) -> None:
+    ran.outcomes(inconclusive=1)
+    ran.result.stdout.fnmatch_lines([f"*{reason}*" for reason in reasons])
+
+
+# -- failed: the cluster is broken -----------------------------------------------------------------------------------
+
+
+def test_an_outage_fails(run_chaos: RunChaos) -> None:
+    ran = run_chaos(
+        one("head_failure", 'availability=0.9, longest_outage="500ms", window="2s"'),
+        behaviour=FakeBehaviour(outage=1.5),
+    )
+
+    failed_with(ran, "requests lost in the 2 s after the fault*HTTP 503*", "the longest outage lasted *Allowed: 0.5 s.")
+
+
+def test_wrong_answers_fail(run_chaos: RunChaos) -> None:
+    ran = run_chaos(
+        """
+        import pytest
+
+        @pytest.mark.replica_failure
+        def test_it(experiment):
+            checked = experiment.sending(check=lambda answer: answer.body.isdigit())
+            checked.run(availability=0.7, window="2s", redundancy_back="2s")
+        """,
+        behaviour=FakeBehaviour(garbles=True),
+    )
+
+    failed_with(ran, "requests lost in the 2 s after the fault (* WrongAnswer): 0.00 % available*")
+
+
+def test_deaf_proxies_fail(run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aftershock, "HEARS_WITHIN", 0.5)
+    ran = run_chaos(
+        one('controller_failure(replacement="new_actor")', f"{SHORT}, kept=('replica', 'proxy')"),
+        behaviour=FakeBehaviour(deafens=True),
+    )
+
+    failed_with(ran, "3 proxies do not hear their controller (proxy on head, proxy on worker-1, proxy on worker-2)*")
+    assert "replace proxy on worker-2, which does not hear the new controller" in ran.text
+
+
+def test_a_leaked_actor_fails(run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experiment, "_FORGOTTEN_WITHIN", 0.3)
+    ran = run_chaos(one("replica_failure"), behaviour=FakeBehaviour(leaks=True))
+
+    failed_with(ran, "the GCS says that ServeReplica:sleepy_pid:SleepyPid 1eaf1eaf is ALIVE, but it is not there")
+
+
+def test_a_replica_that_is_never_replaced_fails(run_chaos: RunChaos) -> None:
+    ran = run_chaos(one("replica_failure", f'{SHORT}, redundancy_back="1s"'), behaviour=FakeBehaviour(keeps_holes=True))
+
+    failed_with(
+        ran,
+        "redundancy never came back in * of observation (missing: replica sleepy_pid#SleepyPid on worker-*",
+        "not replaced: only 3 of 4 replicas there again. Demanded: replica@victims replaced.",
+    )
+
+
+def test_what_should_have_been_kept_fails(run_chaos: RunChaos) -> None:
+    failed_with(run_chaos(one("worker_failure", f'{SHORT}, kept="workers"')), "1 of 2 workers not kept: worker-*")
+
+
+# -- inconclusive: nothing was shown ---------------------------------------------------------------------------------
+
+
+def test_a_fault_that_does_nothing_is_inconclusive(run_chaos: RunChaos) -> None:
+    ran = run_chaos(one("worker_failure"), behaviour=FakeBehaviour(harmless=True))
+
+    inconclusive_with(ran, "the fault did not land within *; signs of it: none")
+
+
+def test_a_process_that_survives_its_signal_is_inconclusive(
+    run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actors, "_GONE_WITHIN", 0.3)
+    ran = run_chaos(one("controller_failure"), behaviour=FakeBehaviour(harmless=True))
+
+    inconclusive_with(ran, "the fault did not land within *; signs of it: none")
+
+
+def test_one_sign_is_not_enough(run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(actors.ActorKilled, "sign_within", property(lambda self: 0.5, lambda self, value: None))
+    ran = run_chaos(one("controller_failure"), behaviour=FakeBehaviour(blind_gcs=True))
+
+    inconclusive_with(ran, "the fault did not land within *; signs of it: the process of controller (PID *) is gone")
+
+
+def test_a_victim_that_answered_nothing_is_inconclusive(run_chaos: RunChaos) -> None:
+    ran = run_chaos(one("replica_failure"), behaviour=FakeBehaviour(anonymous=True))
+
+    inconclusive_with(ran, "*answered nothing before the fault, so nothing was tested")
+
+
+def test_too_few_requests_break_nothing(run_chaos: RunChaos) -> None:
+    ran = run_chaos(one("head_failure", 'availability=0.999, window="2s"'))
+
+    inconclusive_with(ran, "40 requests in a window of 2 s cannot show an availability of 99.9*: that takes 3000*")
+    (cluster,) = ran.backend.clusters
+    assert cluster.world.log == [], "something was broken for nothing"
+
+
+def test_a_late_generator_is_inconclusive(run_chaos: RunChaos) -> None:
+    ran = run_chaos(one("controller_failure"), "--serve-chaos-send-lag-limit=0.001ms")
+
+    inconclusive_with(ran, "the load generator was late: 1 % of its requests were sent*")
+
+
+def test_no_steady_state_breaks_nothing(run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pytest_serve_chaos import load
+
+    monkeypatch.setattr(load, "STEADY_WITHIN", 1.0)
+    ran = run_chaos(
+        """
+        import pytest
+
+        @pytest.mark.head_failure
+        def test_it(experiment, serve_cluster):
+            experiment.sending(url=f"{serve_cluster.url}nowhere").run()
+        """
+    )
+
+    inconclusive_with(ran, "no steady state: * requests lost in the last seconds, the last with HTTP 404*")
+    (cluster,) = ran.backend.clusters
+    assert cluster.world.log == [], "something was broken for nothing"
