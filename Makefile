@@ -3,6 +3,8 @@
 PYTHON ?= $(or $(shell for p in python3.11 python3; do $$p -c "" 2>/dev/null && echo $$p && break; done),python3)
 # What `make demo` runs of the suite.
 DEMO ?= -m head_failure
+# Requests per second: what two cores can carry beside a Ray that recovers. On four or more, give RATE=50.
+RATE ?= 20
 # More arguments for pytest: make test ARGS="-k outage -x"
 ARGS ?=
 
@@ -23,19 +25,19 @@ $(INSTALLED): pyproject.toml
 	@touch $@
 
 demo: $(INSTALLED) ## break a local cluster and see what it says (about 3 minutes, no Docker)
-	$(BIN)/python -m pytest --serve-chaos --pyargs pytest_serve_chaos.suite $(DEMO) $(ARGS)
+	$(BIN)/python -m pytest --serve-chaos --serve-chaos-rate $(RATE) --pyargs pytest_serve_chaos.suite $(DEMO) $(ARGS)
 
 test: lint type ## all that needs no Docker: lint, types, and the tests of unit, plugin and local
-	$(BIN)/python -m pytest tests/unit tests/plugin tests/local $(ARGS)
+	$(BIN)/python -m pytest --serve-chaos --serve-chaos-rate $(RATE) tests/unit tests/plugin tests/local $(ARGS)
 
 test-unit: $(INSTALLED) ## the tests that need neither Ray nor Docker
 	$(BIN)/python -m pytest tests/unit tests/plugin $(ARGS)
 
 test-local: $(INSTALLED) ## the tests with a real Ray, as processes of this machine
-	$(BIN)/python -m pytest tests/local $(ARGS)
+	$(BIN)/python -m pytest --serve-chaos --serve-chaos-rate $(RATE) tests/local $(ARGS)
 
 test-kind: $(INSTALLED) ## the tests with a real kind cluster; needs docker, kind and kubectl
-	$(BIN)/python -m pytest tests/kind $(ARGS)
+	$(BIN)/python -m pytest --serve-chaos --serve-chaos-backend kind --serve-chaos-rate $(RATE) tests/kind $(ARGS)
 
 lint: $(INSTALLED) ## ruff, and the layers
 	$(BIN)/ruff check .

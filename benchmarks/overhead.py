@@ -28,7 +28,9 @@ def main() -> None:
         took = clock.now() - begun
         (path,) = Path(directory).glob("*/history.jsonl")
         needed = needed_seconds(History.load(path))
-    print(f"suite: {took:.0f} s, {needed:.0f} s of them needed; overhead {took / needed:.2f} (pytest's status {status})")
+    print(
+        f"suite: {took:.0f} s, {needed:.0f} s of them needed; overhead {took / needed:.2f} (pytest's status {status})"
+    )
 
 
 def needed_seconds(history: History) -> float:

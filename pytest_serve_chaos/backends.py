@@ -59,9 +59,7 @@ def _start_kind(spec: ClusterSpec, settings: Settings, directory: Path, progress
         if not settings.keep:
             journal.write(DELETE_KIND, f"the kind cluster {name} of a run that ended by force", name=name)
 
-    return start_kind_cluster(
-        spec, KindSettings(**given, keep=settings.keep), directory, progress, on_create=on_create
-    )
+    return start_kind_cluster(spec, KindSettings(**given, keep=settings.keep), directory, progress, on_create=on_create)
 
 
 def _journal(settings: Settings) -> Journal:

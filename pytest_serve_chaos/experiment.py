@@ -267,7 +267,7 @@ class Experiment:
     def _wait_window(self, injection: Injection, expected: Expectations) -> None:
         """Goes on with traffic until the window is full and the last outage has ended for a second."""
         end = injection.asked + expected.window if injection.landed else clock.now()
-        outages = find_outages([r for r in self.rig.history.requests if r.scheduled >= injection.asked and not r.kept])
+        outages = find_outages([r for r in self.rig.history.requests_since(injection.asked) if not r.kept])
         if outages and outages[-1].end is not None:
             end = max(end, outages[-1].end + _QUIET)
 

@@ -14,6 +14,7 @@ from pytest_serve_chaos.errors import HistoryError
 from pytest_serve_chaos.model import Component, Event, Identity, Json, Request, Topology
 
 FORMAT = 1
+_DISORDER = 1.0  # seconds
 
 KINDS = (
     "run",  # what the run is: backend, cluster, app, profile, seed
@@ -65,6 +66,18 @@ class History:
         """All requests that have ended, in the order in which they did."""
         with self._lock:
             return tuple(self._requests)
+
+    def requests_since(self, at: float) -> tuple[Request, ...]:
+        """The requests scheduled at `at` or later that have ended; cheap, however long the history is."""
+        with self._lock:
+            found = []
+            # They stand in the order in which they ended (but for a little), and none ends before it is scheduled.
+            for request in reversed(self._requests):
+                if request.finished < at - _DISORDER:
+                    break
+                if request.scheduled >= at:
+                    found.append(request)
+        return tuple(reversed(found))
 
     @property
     def events(self) -> tuple[Event, ...]:

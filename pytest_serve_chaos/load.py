@@ -101,7 +101,7 @@ class Traffic:
     @property
     def requests(self) -> tuple[Request, ...]:
         """All that have ended, since this traffic began."""
-        return tuple(r for r in self.history.requests if r.scheduled >= self._begun)
+        return self.history.requests_since(self._begun)
 
     @property
     def lost(self) -> int:

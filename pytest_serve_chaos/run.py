@@ -89,7 +89,11 @@ class Run:
             raise
         self.started.append((spec, clock.now() - begun))
         description: dict[str, Json] = json.loads(json.dumps(asdict(cluster.description)))
-        self.history.add("run", f"a cluster for {spec.app}", data={**description, "seed": self.seed, "start_seconds": clock.now() - begun})
+        self.history.add(
+            "run",
+            f"a cluster for {spec.app}",
+            data={**description, "seed": self.seed, "start_seconds": clock.now() - begun},
+        )
         return Rig(
             cluster, observer, watcher, self.history, self.random, self.progress, shape_of(topology),
             cluster.serve_config, canaries=self._canaries,

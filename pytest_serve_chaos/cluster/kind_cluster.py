@@ -63,6 +63,7 @@ def start_kind_cluster(
     *,
     code: Mapping[str, str] | None = None,
     on_create: Callable[[str], None] | None = None,
+    on_delete: Callable[[str], None] | None = None,
 ) -> KubeRayCluster:
     """Makes kind nodes, installs KubeRay, Redis and the RayService, and waits until it serves.
 
@@ -73,6 +74,7 @@ def start_kind_cluster(
         progress: Told of each phase.
         code: Modules for PYTHONPATH in all Ray pods: path -> source. None takes this package's apps.
         on_create: Called with the kind cluster's name just before it is made, so that its undoing is on record.
+        on_delete: Called with that name once it is deleted.
 
     Raises:
         MissingDependency: A program is missing; nothing was made.
@@ -85,7 +87,7 @@ def start_kind_cluster(
     name = settings.name or ("serve-chaos" if settings.keep else f"serve-chaos-{secrets.token_hex(3)}")
     nodes = KindNodes(name, settings.node_image, directory, programs)
     start = _Start(spec, settings, directory, progress, nodes, config, render.package_code() if code is None else code)
-    return start.run(on_create)
+    return start.run(on_create, on_delete)
 
 
 def delete_kind_cluster(name: str, directory: Path) -> None:
@@ -124,9 +126,11 @@ class _Start:
         self._config = config
         self._code = code
         self._stack: Stack | None = None
+        self._on_delete: Callable[[str], None] | None = None
         self._labels = {names.MANAGED_BY: names.PROJECT, names.RUN: nodes.name}
 
-    def run(self, on_create: Callable[[str], None] | None) -> KubeRayCluster:
+    def run(self, on_create: Callable[[str], None] | None, on_delete: Callable[[str], None] | None) -> KubeRayCluster:
+        self._on_delete = on_delete
         adopt = self._nodes.exists()
         if adopt and not self._settings.keep:
             raise SafetyError(
@@ -280,6 +284,8 @@ class _Start:
             )
             return
         self._nodes.delete()
+        if self._on_delete is not None:
+            self._on_delete(self._nodes.name)
         self._progress(f"kind: deleted {self._nodes.name} in {clock.now() - began:.1f} s")
 
 

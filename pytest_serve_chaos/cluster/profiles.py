@@ -58,7 +58,7 @@ def _fast() -> Timing:
         "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "3",
         "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "5",
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "10",
-        # ray_config_def.h: the GCS asks each raylet every 3 s, waits 10 s, and takes 5 failures for a death. Here a dead
+        # ray_config_def.h: the GCS asks each raylet every 3 s, waits 10 s and takes 5 failures for a death. Here a dead
         # raylet is found after 5 s and a frozen one after 30 s, which leaves room for a freeze of 20 s.
         "RAY_health_check_initial_delay_ms": "2000",
         "RAY_health_check_period_ms": "1000",
@@ -68,6 +68,8 @@ def _fast() -> Timing:
         "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
         "RAY_SERVE_LOG_TO_STDERR": "0",
         "RAY_task_events_report_interval_ms": "0",
+        # On a busy machine this limit (30 s) ends a node that is only slow, and its next start makes it busier.
+        "RAY_agent_register_timeout_ms": "120000",
         # An idle Python worker per CPU is started ahead of need; on two cores that only delays the replicas.
         "RAY_enable_worker_prestart": "0",
         "RAY_prestart_worker_first_driver": "0",

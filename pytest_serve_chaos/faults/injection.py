@@ -148,7 +148,7 @@ class Injection:
         """
 
         def back() -> float | NotYet:
-            requests = [r for r in self.rig.history.requests if r.scheduled >= self.asked and not r.kept]
+            requests = [r for r in self.rig.history.requests_since(self.asked) if not r.kept]
             if not requests:
                 return NotYet("no requests")
             newest = max(r.scheduled for r in requests)

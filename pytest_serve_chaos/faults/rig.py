@@ -113,8 +113,4 @@ class Rig:
         """How many good answers requests scheduled since then got from these replicas and proxies."""
         replicas = {c.replica for c in victims if c.role == "replica" and c.replica}
         proxies = {c.name for c in victims if c.role == "proxy"}
-        return sum(
-            r.replica in replicas or r.path in proxies
-            for r in self.history.requests
-            if r.scheduled >= since and not r.lost
-        )
+        return sum(r.replica in replicas or r.path in proxies for r in self.history.requests_since(since) if not r.lost)

@@ -64,7 +64,7 @@ def nobody_answers(rig: Rig, victims: Collection[Component], struck: float) -> E
     since = struck + 0.2  # what was on its way is let in
     if now - since < _SILENCE or not rig.answers_of(victims, since=struck - 3 * _SILENCE):
         return None
-    late = [r for r in rig.history.requests if r.scheduled >= since]
+    late = rig.history.requests_since(since)
     if len(late) < 20 or rig.answers_of(victims, since=since):
         return None
     names = ", ".join(sorted({c.name for c in victims if c.role in ("replica", "proxy")}))

@@ -104,7 +104,7 @@ def _who_hears(
         return NotYet(f"{len(waiting)} proxies without it") if waiting else True
 
     with contextlib.suppress(WaitTimeout):
-        clock.wait_until("each proxy to hear of it", ask, timeout=HEARS_WITHIN, interval=0.1)
+        clock.wait_until("each proxy to hear of it", ask, timeout=HEARS_WITHIN, interval=0.5)
     return tuple(waiting), clock.now() - begun
 
 
@@ -116,7 +116,7 @@ def _who_keeps(cluster: Cluster, proxies: tuple[Component, ...], route: str) -> 
         return NotYet(f"{len(waiting)} proxies with it") if waiting else True
 
     with contextlib.suppress(WaitTimeout):
-        clock.wait_until("the route to go", ask, timeout=HEARS_WITHIN, interval=0.1)
+        clock.wait_until("the route to go", ask, timeout=HEARS_WITHIN, interval=0.5)
     return tuple(waiting)
 
 

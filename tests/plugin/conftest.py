@@ -73,6 +73,13 @@ class RunChaos(Protocol):
     def __call__(self, source: str, *args: str, behaviour: FakeBehaviour | None = None) -> Ran: ...
 
 
+@pytest.fixture(autouse=True)
+def no_other_plugins(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inside, pytest has the plugin and no others: some take longer to import than a test takes."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p pytest_serve_chaos.plugin -p no:cacheprovider")
+
+
 @pytest.fixture
 def run_chaos(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> RunChaos:
     """Runs a test file with ``--serve-chaos`` against a fake cluster, which is quicker than a real one."""
@@ -85,8 +92,7 @@ def run_chaos(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run
     def run(source: str, *args: str, behaviour: FakeBehaviour | None = None) -> Ran:
         backend = FakeBackend(behaviour or FakeBehaviour())
         pytester.makepyfile(source)
-        plugins = ("-p", "no:cacheprovider", "-p", "no:randomly")
-        result = pytester.runpytest_inprocess("--serve-chaos", *plugins, *LOAD, *args, plugins=[backend])
+        result = pytester.runpytest_inprocess("--serve-chaos", *LOAD, *args, plugins=[backend])
         return Ran(result, backend, pytester.path)
 
     return run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -88,7 +89,7 @@ class FakeCluster:
         self.behaviour = behaviour or FakeBehaviour()
         self.closed = False
         self.world = World(spec, self.behaviour)
-        self._turn = itertools.count()
+        self._turns: defaultdict[str, Iterator[int]] = defaultdict(itertools.count)
         self._server = FakeServer(Front(self._proxies, self._answer))
         self._dashboard = FakeDashboard(self.world)
 
@@ -257,12 +258,11 @@ class FakeCluster:
             if path == "/-/routes":
                 return Reply(200, json.dumps({route: route for route in sorted(self.world.heard_by(proxy))}))
             app = self.world.routes().get(path)
-            replicas = [
-                p for p in self.world.of("replica") if not p.frozen and p.slot.deployment == f"{app}#{DEPLOYMENT}"
-            ]
+            deployment = f"{app}#{DEPLOYMENT}"
+            replicas = [p for p in self.world.of("replica") if not p.frozen and p.slot.deployment == deployment]
         if not replicas:
             return Reply(503 if app else 404, "nobody")
-        part = replicas[next(self._turn) % len(replicas)]
+        part = replicas[next(self._turns[deployment]) % len(replicas)]
         headers = () if self.behaviour.anonymous else (("x-serve-chaos-replica", part.name),)
         return Reply(200, "nonsense" if self.world.wrong else str(part.pid), headers)
 

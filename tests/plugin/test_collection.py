@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-COLLECT = ("--serve-chaos", "--collect-only", "-q", "-p", "no:cacheprovider")
+COLLECT = ("--serve-chaos", "--collect-only", "-q")
 SAYS_SO = "serve-chaos: no tests here, so this runs the guide: pytest_serve_chaos.suite"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 HEAVY = ("ray", "kubernetes", "httpx", "pytest_kind", "yaml", "jinja2", "psutil", "asyncio")
-OWN = ("-p", "pytest_serve_chaos.plugin")
 
 
 @pytest.mark.parametrize("fixture", ["chaos", "traffic", "experiment", "serve_cluster"])
@@ -64,27 +63,24 @@ def test_markers_are_known(pytester: pytest.Pytester) -> None:
     )
 
 
-def test_the_plugin_can_be_disabled(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile("def test_it(): pass")
-
-    result = pytester.runpytest_subprocess("-p", "no:serve_chaos")
-
-    result.assert_outcomes(passed=1)
-    result.stdout.no_fnmatch_line("*serve-chaos*")
-
-
-def test_the_plugin_can_be_loaded_where_none_is_by_itself(
+def test_the_plugin_is_there_once_installed_and_can_be_disabled(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    for name in ("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "PYTEST_ADDOPTS"):
+        monkeypatch.delenv(name)
+
+    pytester.runpytest_subprocess("--help").stdout.fnmatch_lines(["*--serve-chaos *"])
+    pytester.runpytest_subprocess("--help", "-p", "no:serve_chaos").stdout.no_fnmatch_line("*--serve-chaos*")
+
+
+def test_the_plugin_can_be_loaded_by_its_short_name(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTEST_ADDOPTS")
     pytester.makepyfile("def test_it(chaos): pass")
 
-    pytester.runpytest_subprocess(*OWN).assert_outcomes(skipped=1)
+    pytester.runpytest_subprocess("-p", "serve_chaos").assert_outcomes(skipped=1)
 
 
-def test_nothing_heavy_is_imported(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    # pytest itself imports none of these; other plugins that are installed may.
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+def test_nothing_heavy_is_imported(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         f"""
         import sys
@@ -97,4 +93,4 @@ def test_nothing_heavy_is_imported(pytester: pytest.Pytester, monkeypatch: pytes
         """
     )
 
-    pytester.runpytest_subprocess(*OWN).assert_outcomes(passed=1, skipped=1)
+    pytester.runpytest_subprocess().assert_outcomes(passed=1, skipped=1)

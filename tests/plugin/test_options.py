@@ -54,7 +54,9 @@ def test_a_wrong_marker_is_refused_before_anything_starts(
 def test_an_experiment_has_one_fault(run_chaos: RunChaos) -> None:
     two = "import pytest\n\n@pytest.mark.head_failure\n@pytest.mark.worker_failure\ndef test_it({}): pass"
 
-    refused(run_chaos(two.format("experiment")), "*worker_failure and head_failure, and an experiment injects one fault*")
+    refused(
+        run_chaos(two.format("experiment")), "*worker_failure and head_failure, and an experiment injects one fault*"
+    )
     run_chaos(two.format("chaos")).outcomes(passed=1)
 
 
@@ -90,7 +92,7 @@ def test_an_expectation_that_there_is_not_is_an_error(run_chaos: RunChaos) -> No
     ran.result.stdout.fnmatch_lines(["*there is no expectation 'latency'*", "*the expectations are availability, *"])
 
 
-@pytest.mark.parametrize("arguments", [("-n", "2"), ("--dist=load", "--tx=2*popen")])
+@pytest.mark.parametrize("arguments", [("-p", "xdist", "-n", "2"), ("-p", "xdist", "--dist=load", "--tx=2*popen")])
 def test_xdist_is_refused(run_chaos: RunChaos, arguments: tuple[str, ...]) -> None:
     refused(
         run_chaos(TEST, *arguments),
@@ -100,4 +102,4 @@ def test_xdist_is_refused(run_chaos: RunChaos, arguments: tuple[str, ...]) -> No
 
 
 def test_xdist_that_distributes_nothing_is_no_matter(run_chaos: RunChaos) -> None:
-    run_chaos(TEST, "-n", "0").outcomes(passed=1)
+    run_chaos(TEST, "-p", "xdist", "-n", "0").outcomes(passed=1)

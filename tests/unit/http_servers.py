@@ -123,6 +123,7 @@ def serving(manners: Manners, *, tls: ssl.SSLContext | None = None, port: int = 
 
 async def _end(server: asyncio.Server) -> None:
     server.close()
+    await asyncio.sleep(0.01)  # A task that is cancelled before its first step would not close its connection.
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:
         task.cancel()

@@ -30,6 +30,8 @@ from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationEr
 from pytest_serve_chaos.model import ClusterDescription, Component, Evidence, Identity, Json
 
 REDIS = "redis"
+_ACCEPTED_WITHIN = 0.25
+"""Seconds; a proxy that takes longer to accept a connection is taken for another one, and the next is tried."""
 
 
 class LocalCluster:
@@ -130,7 +132,7 @@ class LocalCluster:
                 return NotYet(f"{type(error).__name__}: {error}")
 
         try:
-            return clock.wait_until(f"{proxy.name} to answer {path}", ask, timeout=timeout, interval=0.001)
+            return clock.wait_until(f"{proxy.name} to answer {path}", ask, timeout=timeout, interval=0.01)
         except WaitTimeout as error:
             raise ObservationError(str(error)) from error
 
@@ -284,15 +286,16 @@ def redis_keys(host: str, port: int, password: str) -> tuple[str, ...]:
 
 
 def _accepted_by(server: tuple[str, int], client: tuple[str, int], candidates: set[int]) -> int | None:
-    """Who accepted the connection; a living proxy does within a millisecond or so, so a few looks are enough."""
+    """Who accepted the connection; None if it is none of the candidates, or if nobody does in time."""
 
     def look() -> int | NotYet:
-        return connections.owner(server, client, candidates) or NotYet("nobody")
+        return connections.accepted(server, client) or NotYet("nobody")
 
     try:
-        return clock.wait_until("the connection to be accepted", look, timeout=0.02, interval=0.002)
+        inode = clock.wait_until("the connection to be accepted", look, timeout=_ACCEPTED_WITHIN, interval=0.005)
     except WaitTimeout:
         return None
+    return connections.holder(inode, candidates)
 
 
 def _get(connection: socket.socket, server: tuple[str, int], path: str) -> tuple[int, str]:

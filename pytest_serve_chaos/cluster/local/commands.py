@@ -25,6 +25,7 @@ class Command:
     arguments: tuple[str, ...]
     environment: Mapping[str, str]
     log: Path
+    niceness: int = 0
 
 
 def redis_command(plan: Plan, layout: Layout) -> Command:
@@ -47,7 +48,9 @@ def node_command(plan: Plan, layout: Layout, index: int) -> Command:
     specific = _head_arguments(plan, layout) if index == HEAD_INDEX else _worker_arguments(plan, layout)
     arguments = (*start, *_node_arguments(layout, index), *specific)
     environment = _node_environment(plan, layout, index)
-    return Command(name, arguments, environment, Path(plan.directory) / f"{name}.log")
+    # The head before the workers: `ray start` gives up on a head that is not there after 30 s.
+    niceness = 5 if index == HEAD_INDEX else 10
+    return Command(name, arguments, environment, Path(plan.directory) / f"{name}.log", niceness)
 
 
 def client_environment(plan: Plan, layout: Layout) -> dict[str, str]:

@@ -25,12 +25,20 @@ def owner(server: tuple[str, int], client: tuple[str, int], candidates: Collecti
 
     None if nobody has accepted it (yet), or if it is none of them.
     """
+    inode = accepted(server, client)
+    return holder(inode, candidates) if inode else None
+
+
+def accepted(server: tuple[str, int], client: tuple[str, int]) -> int:
+    """The inode of the server's end of a connection; 0 as long as nobody has accepted it."""
     try:
-        inode = _ask_kernel(server, client)
+        return _ask_kernel(server, client)
     except OSError:  # a kernel without inet_diag
-        inode = _search_table(server, client)
-    if not inode:
-        return None
+        return _search_table(server, client)
+
+
+def holder(inode: int, candidates: Collection[int]) -> int | None:
+    """The PID, among `candidates`, that has the socket with that inode."""
     wanted = f"socket:[{inode}]"
     for pid in candidates:
         with contextlib.suppress(OSError):

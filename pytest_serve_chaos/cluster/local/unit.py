@@ -49,7 +49,8 @@ class Unit:
     def start(self) -> None:
         """Starts it in a session of its own."""
         interpreter = sys.executable
-        arguments = (interpreter, "-I", "-S", str(Path(child.__file__)), str(os.getpid()), *self.command.arguments)
+        wrapper = (interpreter, "-I", "-S", str(Path(child.__file__)), str(os.getpid()), str(self.command.niceness))
+        arguments = (*wrapper, *self.command.arguments)
         log = os.open(self.command.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         try:
