@@ -2,7 +2,7 @@
 
 PYTHON ?= $(or $(shell for p in python3.11 python3; do $$p -c "" 2>/dev/null && echo $$p && break; done),python3)
 # What `make demo` runs of the suite.
-DEMO ?= -m head_failure
+DEMO ?= -k "(head_lost and not without) or controller_lost or replica_lost or proxy_lost or worker_lost or node_lost"
 # Requests per second: what two cores can carry beside a Ray that recovers. On four or more, give RATE=50.
 RATE ?= 20
 # More arguments for pytest: make test ARGS="-k outage -x"
@@ -24,7 +24,7 @@ $(INSTALLED): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all,dev]'
 	@touch $@
 
-demo: $(INSTALLED) ## break a local cluster and see what it says (about 3 minutes, no Docker)
+demo: $(INSTALLED) ## lose the head, a worker, a node, the controller, a replica and a proxy of a real local cluster
 	$(BIN)/python -m pytest --serve-chaos --serve-chaos-rate $(RATE) --pyargs pytest_serve_chaos.suite $(DEMO) $(ARGS)
 
 test: lint type ## all that needs no Docker: lint, types, and the tests of unit, plugin and local

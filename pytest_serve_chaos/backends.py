@@ -54,12 +54,20 @@ def _start_kind(spec: ClusterSpec, settings: Settings, directory: Path, progress
         if getattr(settings, name) is not None
     }
     journal = _journal(settings)
+    entries: list[Path] = []
 
     def on_create(name: str) -> None:
         if not settings.keep:
-            journal.write(DELETE_KIND, f"the kind cluster {name} of a run that ended by force", name=name)
+            text = f"the kind cluster {name} of a run that ended by force"
+            entries.append(journal.write(DELETE_KIND, text, name=name))
 
-    return start_kind_cluster(spec, KindSettings(**given, keep=settings.keep), directory, progress, on_create=on_create)
+    def on_delete(_: str) -> None:
+        while entries:
+            journal.done(entries.pop())
+
+    return start_kind_cluster(
+        spec, KindSettings(**given, keep=settings.keep), directory, progress, on_create=on_create, on_delete=on_delete
+    )
 
 
 def _journal(settings: Settings) -> Journal:

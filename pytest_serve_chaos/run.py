@@ -10,16 +10,31 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pytest_serve_chaos import clock
+from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Progress
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.model import Json
+from pytest_serve_chaos.model import HEAD, Json, Topology
 from pytest_serve_chaos.observe.observer import Observer
 from pytest_serve_chaos.observe.shape import shape_of
 from pytest_serve_chaos.observe.watcher import Watcher
 
 StartCluster = Callable[[ClusterSpec, Path, Progress], Cluster]
 """Makes a cluster of that spec; logs go to the directory."""
+
+
+_WHOLE_WITHIN = 60.0
+"""Seconds after its app runs in which a proxy must be on each node that has replicas."""
+
+
+def _whole(observer: Observer) -> Topology | NotYet:
+    topology = observer.see()
+    have = {c.node for c in topology.of("proxy")}
+    missing = ({c.node for c in topology.of("replica")} | {HEAD}) - have
+    if missing or not topology.of("replica"):
+        return NotYet(f"no proxy on {', '.join(sorted(missing)) or 'any node'}")
+    pending = ", ".join(f"{n} of {name}" for name, n in topology.pending.items())
+    return NotYet(f"replicas are missing: {pending}") if pending else topology
 
 
 class Run:
@@ -81,7 +96,9 @@ class Run:
         cluster = self._start_cluster(spec, self.directory, self.progress)
         try:
             observer = Observer(cluster)
-            topology = observer.see()
+            topology = clock.wait_until(
+                "every part of the cluster to be seen", lambda: _whole(observer), timeout=_WHOLE_WITHIN, interval=0.5
+            )
             watcher = Watcher(observer, self.history)
             watcher.start()
         except BaseException:

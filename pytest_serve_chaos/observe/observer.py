@@ -26,6 +26,10 @@ _CLASSES: tuple[tuple[str, Role], ...] = (
 )
 
 
+_REPLICA_NAME = "SERVE_REPLICA::"
+"""What stands before ``app#Deployment#id`` in the name of a replica's actor (ray/serve/_private/common.py)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """What Ray and Serve said, and when.
@@ -130,27 +134,18 @@ class Observer:
                 continue
             component = by_place.get((node, row.pid))
             if component is not None:
-                self._memory.by_identity.setdefault(component.identity, _Known()).actor_id = row.actor_id
+                self._remember(component.identity, row)
             elif not by_place and node in alive:  # a backend that sees pods, not processes
                 components.append(_from_actor(row, node))
-        self._learn_replicas(components, report.serve)
+                self._remember(components[-1].identity, row)
         return [self._with_known(component) for component in components]
 
-    def _learn_replicas(self, components: list[Component], serve: ServeStatus | None) -> None:
-        if serve is None:
-            return
-        by_actor = {self._actor_of(c): c for c in components if c.role == "replica"}
-        for row in serve.replicas:
-            component = by_actor.get(row.actor_id)
-            if row.actor_id is None or component is None:
-                continue
-            name = f"{row.app}#{row.deployment}#{row.replica_id}"
-            self._memory.by_identity.setdefault(component.identity, _Known()).replica = name
-            self._memory.by_replica[name] = component.identity
-
-    def _actor_of(self, component: Component) -> str | None:
-        known = self._memory.by_identity.get(component.identity)
-        return component.actor_id or (known.actor_id if known else None)
+    def _remember(self, identity: Identity, row: ActorRow) -> None:
+        known = self._memory.by_identity.setdefault(identity, _Known())
+        known.actor_id = row.actor_id
+        if row.name.startswith(_REPLICA_NAME):
+            known.replica = row.name.removeprefix(_REPLICA_NAME)
+            self._memory.by_replica[known.replica] = identity
 
     def _with_known(self, component: Component) -> Component:
         known = self._memory.by_identity.get(component.identity)

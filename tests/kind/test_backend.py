@@ -17,12 +17,17 @@ from pytest_serve_chaos.cluster.kind_cluster import start_kind_cluster
 from pytest_serve_chaos.cluster.kuberay.rayservice import KubeRayCluster
 from pytest_serve_chaos.cluster.serve_config import canary, with_app
 from pytest_serve_chaos.errors import NoSuchTarget, ObservationError, SafetyError
-from pytest_serve_chaos.observe.pods import observe_pods
+from pytest_serve_chaos.model import Topology
+from pytest_serve_chaos.observe.observer import Observer
 from tests.kind.needs import kind_settings, needs_kind
 
 pytestmark = needs_kind
 
 BACK = 180.0
+
+
+def observe(cluster: KubeRayCluster) -> Topology:
+    return Observer(cluster).see()
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +56,7 @@ def test_traffic_reaches_a_replica_through_the_node_port(cluster: KubeRayCluster
 
 
 def test_replicas_are_on_the_workers_and_proxies_everywhere(cluster: KubeRayCluster) -> None:
-    seen = observe_pods(cluster)
+    seen = observe(cluster)
     assert sorted(c.node for c in seen.of("replica")) == ["worker-1"] * 3 + ["worker-2"] * 3
     assert sorted(c.node for c in seen.of("proxy")) == ["head", "worker-1", "worker-2"]
     assert [c.node for c in seen.of("controller")] == ["head"]
@@ -68,20 +73,20 @@ def test_a_cluster_of_that_name_is_not_touched(cluster: KubeRayCluster, created:
 def test_every_proxy_can_be_asked_by_itself(cluster: KubeRayCluster) -> None:
     before = cluster.serve_config
     cluster.apply_serve_config(with_app(before, canary(1)))
-    for proxy in observe_pods(cluster).of("proxy"):
+    for proxy in observe(cluster).of("proxy"):
         _wait_for_route(cluster, proxy.node, "/serve_chaos_canary_1")
     cluster.apply_serve_config(before)
 
 
 def test_the_controller_comes_back_as_the_same_actor(cluster: KubeRayCluster) -> None:
-    (before,) = observe_pods(cluster).of("controller")
+    (before,) = observe(cluster).of("controller")
     assert before.actor_id is not None
     asked = clock.now()
     killed = cluster.kill_actor(before.actor_id, no_restart=False)
     assert asked <= killed <= clock.now()
 
     def probe() -> str | NotYet:
-        controllers = observe_pods(cluster).of("controller")
+        controllers = observe(cluster).of("controller")
         changed = [c for c in controllers if c.identity != before.identity]
         return str(changed[0].actor_id) if changed else NotYet(f"{len(controllers)} controllers, none new")
 
@@ -89,20 +94,20 @@ def test_the_controller_comes_back_as_the_same_actor(cluster: KubeRayCluster) ->
 
 
 def test_the_workers_keep_their_replicas_while_the_head_is_replaced(cluster: KubeRayCluster) -> None:
-    before = observe_pods(cluster)
+    before = observe(cluster)
     signs = cluster.kill_node("head", how="kill", hold=False)
     assert {sign.side for sign in signs} == {"cluster", "victim"}
-    without = observe_pods(cluster)
+    without = observe(cluster)
     assert without.of("controller") == ()
     assert without.find(before.of("head")[0].identity) is None
 
     def probe() -> bool | NotYet:
-        seen = observe_pods(cluster)
+        seen = observe(cluster)
         missing = [role for role in ("head", "gcs", "controller") if not seen.of(role)]
         return NotYet(f"no {missing}") if missing or len(seen.of("proxy")) < 3 else True
 
     clock.wait_until("the head to be back", probe, timeout=BACK, interval=1.0)
-    after = observe_pods(cluster)
+    after = observe(cluster)
     assert {c.identity for c in after.of("replica")} == {c.identity for c in before.of("replica")}
     assert after.find(before.of("proxy", on="worker-1")[0].identity) is not None
 
@@ -124,7 +129,7 @@ def test_a_gracefully_deleted_worker_is_reported_by_its_kubelet(cluster: KubeRay
 def _wait_for_route(cluster: KubeRayCluster, node: str, route: str) -> None:
     def probe() -> bool | NotYet:
         try:
-            proxy = next(c for c in observe_pods(cluster).of("proxy") if c.node == node)
+            proxy = next(c for c in observe(cluster).of("proxy") if c.node == node)
             status, body = cluster.ask_proxy(proxy, "/-/routes", timeout=2.0)
         except (StopIteration, ObservationError) as error:
             return NotYet(repr(error))

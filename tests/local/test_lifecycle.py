@@ -21,7 +21,8 @@ from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.local import processes
 from pytest_serve_chaos.cluster.local.start import LocalSettings, start_local_cluster
 
-MOMENTS = 10
+MOMENTS = int(os.environ.get("SERVE_CHAOS_TEST_MOMENTS", "2"))
+"""Random moments for each victim; ten were tried before a release."""
 
 HOLD = textwrap.dedent(
     """

@@ -17,7 +17,7 @@ from pytest_serve_chaos.cluster.kuberay.records import Container, Pod
 from pytest_serve_chaos.cluster.rest import ActorRow, Dashboard, NodeRow, ServeStatus
 from pytest_serve_chaos.errors import ClusterStartError, NoSuchTarget, ObservationError, Unsupported
 from pytest_serve_chaos.model import ClusterDescription, Component, Identity, Json
-from pytest_serve_chaos.observe.pods import observe_pods
+from pytest_serve_chaos.observe.observer import Observer
 
 DESCRIPTION = ClusterDescription("kind", "2.60.0", 2, "redis", "app", "fast", 1, "http://127.0.0.1:1/")
 
@@ -142,23 +142,23 @@ def test_the_topology_says_which_pod_an_actor_is_on() -> None:
         actor("j1", "JobSupervisor", "a job", "n-h"),
     ]
     addresses = {"n-h": "10.0.0.1", "n-a": "10.0.0.2", "n-b": "10.0.0.3"}
-    seen = observe_pods(cluster(three_pods(), FakeDashboard(actors, addresses, {"app#Pid": 2})))
-    assert [(c.node, c.identity) for c in seen.of("replica")] == [("worker-1", Identity("actor", ("r1", "113", "a")))]
+    seen = Observer(cluster(three_pods(), FakeDashboard(actors, addresses, {"app#Pid": 2}))).see()
+    assert [(c.node, c.identity) for c in seen.of("replica")] == [("worker-1", Identity("actor", ("r1", "113", "n-a")))]
     assert [c.node for c in seen.of("controller")] == ["head"]
-    assert (seen.of("replica")[0].deployment, seen.of("replica")[0].replica) == ("app#Pid", "x7")
+    assert (seen.of("replica")[0].deployment, seen.of("replica")[0].replica) == ("app#Pid", "app#Pid#x7")
     assert seen.pending == {"app#Pid": 1}
-    assert seen.sources == ("pods", "actors", "serve")
+    assert seen.sources == ("backend", "actors", "serve")
 
 
 def test_an_actor_whose_pod_is_gone_is_not_alive_whatever_the_gcs_says() -> None:
     replica = actor("r1", "ServeReplica:app:Pid", "SERVE_REPLICA::app#Pid#x7", "n-old")
-    seen = observe_pods(cluster(three_pods(), FakeDashboard([replica], {"n-old": "10.0.0.77"}, {})))
+    seen = Observer(cluster(three_pods(), FakeDashboard([replica], {"n-old": "10.0.0.77"}, {}))).see()
     assert seen.of("replica") == ()
 
 
 def test_without_a_head_only_pods_are_seen_and_the_topology_says_so() -> None:
-    seen = observe_pods(cluster(three_pods()))
-    assert seen.sources == ("pods",)
+    seen = Observer(cluster(three_pods())).see()
+    assert seen.sources == ("backend",)
     assert {c.role for c in seen.components} == {"head", "gcs", "worker"}
 
 
