@@ -239,7 +239,7 @@ class ReplicaTarget(ServingTarget):
 
 
 def _replace_deaf(rig: Rig) -> None:
-    """Replaces the proxies that a new controller left deaf, and then the replicas, whose handles may be deaf too."""
+    """Replaces the proxies that a new controller left deaf; a cluster whose handles may be deaf too stays spoilt."""
     result = aftershock(rig.cluster, rig.watcher, rig.canaries)
     if result.passed:
         return
@@ -259,3 +259,7 @@ def _replace_deaf(rig: Rig) -> None:
         clock.wait_until("the deaf proxies to be replaced", replaced, timeout=60.0)
     except WaitTimeout as error:
         raise NotHealed(f"the deaf proxies could not be replaced: {error}") from error
+    deployments = [c.deployment or "" for c in rig.watcher.topology.of("replica")]
+    composed = len(set(deployments)) > len({name.partition("#")[0] for name in deployments})
+    if not composed and aftershock(rig.cluster, rig.watcher, rig.canaries).passed:
+        rig.spoilt = ""
