@@ -28,10 +28,10 @@ def restore(rig: Rig) -> None:
 def _put_back(rig: Rig) -> None:
     rig.heal_all()
     rig.shape = rig.first_shape
-    if rig.spoilt:  # it is built anew anyway
-        return
     if rig.cluster.serve_config != rig.serve_config:
         rig.cluster.apply_serve_config(rig.serve_config)
+    if rig.spoilt:  # it is built anew anyway
+        return
     clock.wait_until("the cluster to have its first shape again", lambda: _restored(rig), timeout=SHAPE_WITHIN)
     rig.spoilt = "; ".join(imbalance(rig.watcher.topology, rig.shape))
 

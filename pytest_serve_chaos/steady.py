@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.percentiles import latency
@@ -54,7 +54,7 @@ def wait_steady(
         if missing:
             return NotYet("; ".join(missing))
         since = max(begun, clock.now() - STABLE_FOR - _LATEST)
-        requests = [r for r in rig.history.requests if r.scheduled >= begun]
+        requests = rig.history.requests_since(begun)
         unreached = _unreached(requests, rig.watcher.topology, kept=kept)
         trouble = _unsteady([r for r in requests if r.scheduled >= since], rate) or unreached
         return NotYet(trouble) if trouble else True
@@ -77,7 +77,7 @@ def _unsteady(recent: list[Request], rate: float) -> str:
     return "" if _latency_is_stable(fresh) else "the latency is not stable"
 
 
-def _unreached(requests: list[Request], topology: Topology, *, kept: bool) -> str:
+def _unreached(requests: Sequence[Request], topology: Topology, *, kept: bool) -> str:
     """The proxies and replicas that have answered nothing yet, in words."""
     good = [r for r in requests if not r.lost]
     proxies = {p.name for p in topology.of("proxy")} - {r.path for r in good if r.kept} if kept else set()

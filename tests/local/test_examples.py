@@ -42,7 +42,8 @@ def test_a_replica_dies_while_the_head_is_away(chaos: Chaos, traffic: MakeTraffi
 @pytest.mark.serve_cluster(gcs="none")
 @pytest.mark.head_failure
 def test_what_an_outage_costs_without_fault_tolerance(experiment: Experiment) -> None:
-    measured = experiment.measure()
+    # All nodes restart at once: on two cores the generator is some 0.4 s late, which is nothing beside the outage.
+    measured = experiment.sending(send_lag_limit=1.0).measure()
     assert measured.outcome == "failed"
     assert 2 < measured.longest_outage < 90
     assert measured.replaced("workers")

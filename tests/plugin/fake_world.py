@@ -304,7 +304,8 @@ class World:
         class_name = _CLASSES[slot.role].format(slot.deployment.replace("#", ":"))
         address = self.address(slot.node)
         node = next((r.node_id for r in reversed(self.node_rows.values()) if r.address == address), "")
-        return ActorRow(part.actor_id or "", class_name, f"{slot.role} {slot.number}", "ALIVE", node, part.pid)
+        name = f"SERVE_REPLICA::{part.name}" if slot.role == "replica" else slot.role
+        return ActorRow(part.actor_id or "", class_name, name, "ALIVE", node, part.pid)
 
 
 def _replicas(app: Mapping[str, Json]) -> int:
