@@ -28,7 +28,8 @@ demo: $(INSTALLED) ## lose the head, a worker, a node, the controller, a replica
 	$(BIN)/python -m pytest --serve-chaos --serve-chaos-rate $(RATE) --pyargs pytest_serve_chaos.suite $(DEMO) $(ARGS)
 
 test: lint type ## all that needs no Docker: lint, types, and the tests of unit, plugin and local
-	$(BIN)/python -m pytest --serve-chaos --serve-chaos-rate $(RATE) tests/unit tests/plugin tests/local $(ARGS)
+	$(BIN)/python -m pytest tests/unit tests/plugin $(ARGS)
+	$(BIN)/python -m pytest --serve-chaos --serve-chaos-rate $(RATE) tests/local $(ARGS)
 
 test-unit: $(INSTALLED) ## the tests that need neither Ray nor Docker
 	$(BIN)/python -m pytest tests/unit tests/plugin $(ARGS)
@@ -37,7 +38,7 @@ test-local: $(INSTALLED) ## the tests with a real Ray, as processes of this mach
 	$(BIN)/python -m pytest --serve-chaos --serve-chaos-rate $(RATE) tests/local $(ARGS)
 
 test-kind: $(INSTALLED) ## the tests with a real kind cluster; needs docker, kind and kubectl
-	$(BIN)/python -m pytest --serve-chaos --serve-chaos-backend kind --serve-chaos-rate $(RATE) tests/kind $(ARGS)
+	$(BIN)/python -m pytest --serve-chaos --serve-chaos-backend kind --serve-chaos-rate $(RATE) tests/kind/test_slice.py $(ARGS)
 
 lint: $(INSTALLED) ## ruff, and the layers
 	$(BIN)/ruff check .

@@ -252,7 +252,10 @@ class Injection:
 
     def missing(self) -> list[str]:
         """What of the steady state's redundancy is not there now, in words."""
-        return lacks(self.rig.watcher.sample(), self.rig.watcher.report, self.rig.shape)
+        topology, report = self.rig.watcher.sample(), self.rig.watcher.report
+        if report.at < self.asked:
+            return ["Ray and Serve have said nothing since the fault"]
+        return lacks(topology, report, self.rig.shape)
 
     # -- who changed --------------------------------------------------------------------------------------------
 

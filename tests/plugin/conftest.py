@@ -12,6 +12,7 @@ import pytest
 from pytest_serve_chaos import steady
 from pytest_serve_chaos.faults import injection
 from pytest_serve_chaos.model import Json
+from pytest_serve_chaos.observe import watcher
 from tests.plugin.fake import FakeBackend, FakeBehaviour
 
 ROOT = Path(__file__).parents[2]
@@ -86,6 +87,7 @@ def run_chaos(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(steady, "STABLE_FOR", 0.4)
     monkeypatch.setattr(steady, "_LATEST", 0.4)
+    monkeypatch.setattr(watcher, "_ASK_EVERY", 0.1)
     monkeypatch.setattr(injection, "_QUIET", 0.4)
     monkeypatch.setattr(injection, "_NO_CHANGE", 0.8)
 

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import pytest
+
+from pytest_serve_chaos.observe import watcher
 from tests.plugin.conftest import RunChaos
 from tests.plugin.fake import FakeBehaviour
 
@@ -37,6 +40,23 @@ def test_faults_nest(run_chaos: RunChaos) -> None:
                 assert not replica.still_missing_after("20s")
                 replica.wait_redundancy_back(timeout="60s")
         """
+    )
+
+    ran.outcomes(passed=1)
+
+
+def test_what_ray_said_before_the_fault_does_not_count_as_recovery(
+    run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watcher, "_ASK_EVERY", 2.0)
+    ran = run_chaos(
+        """
+        def test_it(chaos):
+            injection = chaos.replica().kill()
+            injection.wait_redundancy_back()
+            assert injection.rig.watcher.report.at > injection.asked
+        """,
+        behaviour=FakeBehaviour(back_after=0.0),
     )
 
     ran.outcomes(passed=1)
