@@ -18,7 +18,7 @@ def test_chaos_and_traffic_work_by_hand(run_chaos: RunChaos) -> None:
                 injection.wait_traffic_back(timeout="10s")
                 injection.wait_redundancy_back(timeout="60s")
                 injection.wait_settled()
-            requests.assert_available(0.8, longest_outage="1s")
+            requests.assert_available(0.5, longest_outage="1s")
             assert injection.replaced("controller") and injection.kept("replicas", "proxies")
         """
     )
