@@ -103,6 +103,26 @@ def test_an_app_that_a_test_adds_is_gone_afterwards(run_chaos: RunChaos) -> None
     ran.outcomes(passed=2)
 
 
+def test_the_store_and_the_log_can_be_looked_into(run_chaos: RunChaos) -> None:
+    ran = run_chaos(
+        """
+        import pytest
+
+        def test_looks(serve_cluster, chaos):
+            namespace, *keys = serve_cluster.redis_keys()
+            assert keys and all(key.startswith(f"RAY{namespace}@") for key in keys)
+            injection = chaos.replica().fail_health_check()
+            assert serve_cluster.controller_log("Health check .* failed", since=injection.asked)
+
+        @pytest.mark.serve_cluster(gcs="none")
+        def test_has_no_store(serve_cluster):
+            serve_cluster.redis_keys()
+        """
+    )
+
+    ran.outcomes(passed=1, skipped=1)
+
+
 def test_traffic_without_a_fault_proves_nothing(run_chaos: RunChaos) -> None:
     ran = run_chaos(
         """

@@ -8,6 +8,7 @@ import pytest
 
 from pytest_serve_chaos.history import History
 from tests.plugin.conftest import CONFTEST, LOAD, RunChaos
+from tests.plugin.fake import FakeBehaviour
 
 REPLICA = """
     import pytest
@@ -52,6 +53,17 @@ def test_a_run_leaves_a_table_a_history_a_summary_and_junit_properties(run_chaos
     properties = {p.get("name"): p.get("value") for p in case.iter("property")}
     assert properties["serve_chaos_verdict"] == "passed"
     assert properties["serve_chaos_experiment"] == "replica"
+
+
+def test_junit_says_inconclusive_too(run_chaos: RunChaos) -> None:
+    ran = run_chaos(REPLICA, "--junitxml=junit.xml", behaviour=FakeBehaviour(anonymous=True))
+
+    case = ElementTree.parse(ran.path / "junit.xml").getroot()[0].find("testcase")
+    assert case is not None
+    assert case.find("failure") is not None, "a reader that knows no third outcome must not see a pass"
+    properties = {p.get("name"): p.get("value") for p in case.iter("property")}
+    assert properties["serve_chaos_verdict"] == "inconclusive"
+    assert "answered nothing before the fault" in (properties["serve_chaos_reason"] or "")
 
 
 def test_a_directory_of_ones_own_gets_the_report(run_chaos: RunChaos) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+
 import pytest
 
 from tests.plugin.conftest import RunChaos
-from tests.plugin.fake import FakeBehaviour
+from tests.plugin.fake import FakeBackend, FakeBehaviour
 
 HEAD = """
     import pytest
@@ -47,6 +50,20 @@ def test_a_failure_shows_reasons_events_logs_and_how_to_repeat_it(run_chaos: Run
     )
     assert "hush" not in ran.text
     assert "pytest_serve_chaos/experiment.py" not in ran.text, "the way through the plugin helps nobody"
+
+
+def test_the_command_that_is_printed_does_the_same_again(run_chaos: RunChaos, pytester: pytest.Pytester) -> None:
+    ran = run_chaos("def test_it(chaos):\n    chaos.replica().kill()\n    assert False", "--serve-chaos-workers", "3")
+    again = ran.text.partition("serve chaos: run it again")[2].splitlines()[1]
+
+    backend = FakeBackend()
+    repeated = pytester.runpytest_inprocess(*shlex.split(again)[1:], plugins=[backend])
+
+    def chosen(text: str) -> list[str]:
+        return re.findall("serve-chaos: chose .*", text)
+
+    assert chosen(repeated.stdout.str()) == chosen(ran.text) != []
+    assert backend.clusters[0].spec == ran.backend.clusters[0].spec
 
 
 def test_who_asks_for_a_long_traceback_gets_all_of_it(run_chaos: RunChaos) -> None:
