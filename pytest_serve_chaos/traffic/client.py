@@ -118,6 +118,11 @@ class FreshConnections:
     def __init__(self, spec: RequestSpec) -> None:
         self._target = _Target(spec)
 
+    async def prepare(self) -> None:
+        """Loads what httpx would else load with the first request, and so make that one and those behind it late."""
+        await _close(self._target.transport(_ONE_REQUEST))
+        await anyio.sleep(0)
+
     async def send(self, *, timeout: float | None = None) -> Outcome:
         """Sends one request and waits for its end.
 

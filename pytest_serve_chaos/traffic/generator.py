@@ -194,6 +194,7 @@ class Generator:
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopped = self._loop.create_future()
+        await self._client.prepare()
         self._lanes = await self._make_lanes()
         start = clock.now()
         spread = 1 / (self.kept_rate * max(1, len(self._lanes)))

@@ -101,9 +101,12 @@ def serving(manners: Manners, *, tls: ssl.SSLContext | None = None, port: int = 
     """Runs a server and gives its URL. Several can share a port; the kernel then deals connections out to them."""
 
     async def handle(reader: Reader, writer: Writer) -> None:
-        with contextlib.suppress(OSError, asyncio.CancelledError):
-            await manners(reader, writer)
-        writer.close()
+        try:
+            with contextlib.suppress(OSError):
+                await manners(reader, writer)
+            writer.close()
+        except asyncio.CancelledError:
+            writer.transport.abort()
 
     loop = asyncio.new_event_loop()
     server = loop.run_until_complete(
@@ -128,6 +131,7 @@ async def _end(server: asyncio.Server) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.sleep(0.01)  # A transport closes its socket in a later turn of the loop.
 
 
 @contextlib.contextmanager

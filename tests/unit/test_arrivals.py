@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_serve_chaos.errors import SettingsError
@@ -22,12 +22,14 @@ def test_a_long_run_does_not_drift() -> None:
     assert Arrivals(start=0.0, rate=3.0).due(3 * 86_400) == 86_400.0
 
 
+@settings(max_examples=50)
 @given(schedules, indexes)
 def test_no_request_is_due_before_the_one_ahead_of_it(arrivals: Arrivals, index: int) -> None:
     assert arrivals.due(index) <= arrivals.due(index + 1)
     assert math.isclose(arrivals.due(index + 1) - arrivals.due(index), 1 / arrivals.rate, abs_tol=1e-8)
 
 
+@settings(max_examples=50)
 @given(schedules, st.floats(-10, 1e4))
 def test_those_due_by_a_moment_are_exactly_those_whose_time_has_come(arrivals: Arrivals, after: float) -> None:
     moment = arrivals.start + after
@@ -36,6 +38,7 @@ def test_those_due_by_a_moment_are_exactly_those_whose_time_has_come(arrivals: A
     assert arrivals.due(count) > moment
 
 
+@settings(max_examples=50)
 @given(schedules, indexes)
 def test_a_request_is_among_those_due_by_its_own_time(arrivals: Arrivals, index: int) -> None:
     assert arrivals.due_by(arrivals.due(index)) > index

@@ -136,7 +136,7 @@ def test_a_body_that_comes_in_drips_does_not_stretch_the_timeout() -> None:
 
 def test_a_server_that_does_not_read_a_big_request_is_a_write_timeout() -> None:
     with serving(never_reads) as url:
-        assert send(RequestSpec(url, method="POST", body=bytes(30_000_000), timeout=0.3)).error == "WriteTimeout"
+        assert send(RequestSpec(url, method="POST", body=bytes(30_000_000), timeout=0.2)).error == "WriteTimeout"
 
 
 def timed(spec: RequestSpec) -> tuple[Outcome, float]:
@@ -241,9 +241,9 @@ def test_a_request_is_lost_with_its_kept_connection_and_the_next_opens_another(m
 
 
 def test_a_connection_that_the_server_closes_while_idle_costs_nothing_and_is_told() -> None:
-    outcomes, connection = on_a_kept_connection(says(response()), requests=3, pause=0.2)
-    assert [outcome.error for outcome in outcomes] == [None, None, None]
-    assert connection.opened == 3
+    outcomes, connection = on_a_kept_connection(says(response()), requests=2, pause=0.1)
+    assert [outcome.error for outcome in outcomes] == [None, None]
+    assert connection.opened == 2
 
 
 def test_whoever_asks_is_told_of_a_connection_before_its_request_ends() -> None:
@@ -254,7 +254,7 @@ def test_whoever_asks_is_told_of_a_connection_before_its_request_ends() -> None:
         return told
 
     with serving(stalls) as url:
-        address, error = asyncio.run(send_one(RequestSpec(url, timeout=0.5)))
+        address, error = asyncio.run(send_one(RequestSpec(url, timeout=0.3)))
     assert isinstance(address, tuple)
     assert address[0] == "127.0.0.1"
     assert error == "ReadTimeout"
@@ -276,7 +276,7 @@ def on_a_kept_connection(
         return outcomes, connection
 
     with serving(manners) as url:
-        return asyncio.run(run(RequestSpec(url, timeout=0.5)))
+        return asyncio.run(run(RequestSpec(url, timeout=0.3)))
 
 
 # -- HTTPS --
