@@ -11,6 +11,7 @@ from pytest_serve_chaos.analysis.identities import parse_selector
 from pytest_serve_chaos.analysis.outages import find_outages
 from pytest_serve_chaos.analysis.result import Result, result_of
 from pytest_serve_chaos.analysis.statistics import requests_needed
+from pytest_serve_chaos.analysis.words import limit_percent
 from pytest_serve_chaos.clock import NotYet, seconds
 from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, ServeChaosError, SettingsError, WaitTimeout
 from pytest_serve_chaos.faults.chaos import Chaos
@@ -145,8 +146,8 @@ class Experiment:
             if sent < needed:
                 reason = (
                     f"{sent} requests in a window of {expected.window:g} s cannot show an availability of"
-                    f" {expected.availability:.4%}: that takes {needed} (3 / (1 - availability)). Give a window of"
-                    f" {needed / self.load.rate:.0f} s or more, or a higher rate"
+                    f" {limit_percent(expected.availability)}: that takes {needed} (3 / (1 - availability))."
+                    f" Give a window of {needed / self.load.rate:.0f} s or more, or a higher rate"
                 )
                 self.rig.history.add("not_started", reason, experiment=self.rig.experiment)
                 return False

@@ -212,6 +212,9 @@ class ChaosSession:
             # Whoever expects a failure does not expect that nothing is shown.
             del report.wasxfail
             report.outcome = "failed"
+        if report.skipped and isinstance(error.__context__, Unsupported):
+            file, line, _ = report.location
+            report.longrepr = (file, (line or 0) + 1, f"Skipped: {error.__context__.what}")
         if not report.failed:
             return report
         if isinstance(error, Inconclusive):

@@ -18,7 +18,7 @@ from tests.plugin.fake import FakeBackend, FakeBehaviour
 ROOT = Path(__file__).parents[2]
 
 LOAD = (
-    "--serve-chaos-rate=20",
+    "--serve-chaos-rate=30",
     "--serve-chaos-kept-rate=4",
     "--serve-chaos-request-timeout=2s",
     # The machine may be busy with other things; tests of late traffic set it themselves.

@@ -10,7 +10,7 @@ def test_an_experiment_needs_a_marker_and_a_line(run_chaos: RunChaos) -> None:
 
         @pytest.mark.head_failure
         def test_losing_the_head_costs_nothing(experiment):
-            result = experiment.run(lost_beyond_in_flight=0, longest_outage="2s", availability=0.9, window="2s")
+            result = experiment.run(lost_beyond_in_flight=0, longest_outage="2s", availability=0.8, window="1s")
             assert result.replaced("head") and result.kept("replicas", on="workers")
         """
     )
@@ -30,7 +30,7 @@ def test_every_fault_can_be_injected_and_judged(run_chaos: RunChaos) -> None:
 
         @pytest.mark.parametrize("kind", [pytest.param(k, marks=getattr(pytest.mark, k)) for k in ACTORS + OTHERS])
         def test_is_survived(experiment, kind):
-            result = experiment.run(availability=0.7, window="1s")
+            result = experiment.run(availability=0.7, window="500ms")
             assert result.passed
             assert len(result.evidence) >= 2
         """
@@ -47,15 +47,15 @@ def test_freezing_keeps_and_killing_by_ray_replaces(run_chaos: RunChaos) -> None
 
         @pytest.mark.controller_failure(how="freeze", for_="1s")
         def test_a_frozen_controller_is_kept(experiment):
-            assert experiment.run(window="1s").kept("controller")
+            assert experiment.run(window="500ms").kept("controller")
 
         @pytest.mark.worker_failure(how="freeze", for_="1s")
         def test_a_frozen_worker_is_kept(experiment):
-            assert experiment.run(window="1s").kept("workers", "replicas")
+            assert experiment.run(window="500ms").kept("workers", "replicas")
 
         @pytest.mark.proxy_failure(by="ray", on="worker-1")
         def test_a_killed_proxy_is_replaced(experiment):
-            assert experiment.run(availability=0.7, window="1s").replaced("proxy", on="worker-1")
+            assert experiment.run(availability=0.7, window="500ms").replaced("proxy", on="worker-1")
         """
     )
 
@@ -70,9 +70,9 @@ def test_measuring_raises_nothing(run_chaos: RunChaos) -> None:
         @pytest.mark.serve_cluster(gcs="none", workers=2)
         @pytest.mark.head_failure
         def test_what_an_outage_costs_without_fault_tolerance(experiment):
-            measured = experiment.measure(availability=0.999, window="1s")
+            measured = experiment.measure(availability=0.999, window="500ms")
             assert measured.outcome == "inconclusive"
-            measured = experiment.measure(availability=0.7, longest_outage="0s", window="1s")
+            measured = experiment.measure(availability=0.7, longest_outage="0s", window="500ms")
             assert measured.outcome == "failed"
             assert 0 < measured.longest_outage < 90
             assert measured.replaced("workers")

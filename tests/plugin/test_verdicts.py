@@ -10,7 +10,7 @@ from pytest_serve_chaos.observe import aftershock
 from tests.plugin.conftest import Ran, RunChaos
 from tests.plugin.fake import FakeBehaviour
 
-SHORT = 'availability=0.7, window="1s"'
+SHORT = 'availability=0.7, window="500ms"'
 
 
 def one(marker: str, demands: str = SHORT) -> str:
@@ -39,11 +39,11 @@ def inconclusive_with(ran: Ran, *reasons: str) -> None:
 
 def test_an_outage_fails(run_chaos: RunChaos) -> None:
     ran = run_chaos(
-        one("head_failure", 'availability=0.9, longest_outage="500ms", window="2s"'),
+        one("head_failure", 'availability=0.8, longest_outage="500ms", window="1s"'),
         behaviour=FakeBehaviour(outage=1.5),
     )
 
-    failed_with(ran, "requests lost in the 2 s after the fault*HTTP 503*", "the longest outage lasted *Allowed: 0.5 s.")
+    failed_with(ran, "requests lost in the 1 s after the fault*HTTP 503*", "the longest outage lasted *Allowed: 0.5 s.")
 
 
 def test_wrong_answers_fail(run_chaos: RunChaos) -> None:
@@ -54,12 +54,12 @@ def test_wrong_answers_fail(run_chaos: RunChaos) -> None:
         @pytest.mark.replica_failure
         def test_it(experiment):
             checked = experiment.sending(check=lambda answer: answer.body.isdigit())
-            checked.run(availability=0.7, window="2s", redundancy_back="2s")
+            checked.run(availability=0.7, window="1s", redundancy_back="2s")
         """,
         behaviour=FakeBehaviour(garbles=True),
     )
 
-    failed_with(ran, "requests lost in the 2 s after the fault (* WrongAnswer): *Allowed: 30 % lost.")
+    failed_with(ran, "requests lost in the 1 s after the fault (* WrongAnswer): *Allowed: 30 % lost.")
 
 
 def test_deaf_proxies_fail(run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +128,7 @@ def test_a_victim_that_answered_nothing_is_inconclusive(run_chaos: RunChaos) -> 
 def test_too_few_requests_break_nothing(run_chaos: RunChaos) -> None:
     ran = run_chaos(one("head_failure", 'availability=0.999, window="2s"'))
 
-    inconclusive_with(ran, "40 requests in a window of 2 s cannot show an availability of 99.9*: that takes 3000*")
+    inconclusive_with(ran, "60 requests in a window of 2 s cannot show an availability of 99.9 %: that takes 3000*")
     (cluster,) = ran.backend.clusters
     assert cluster.world.log == [], "something was broken for nothing"
 
@@ -149,7 +149,7 @@ def test_no_steady_state_breaks_nothing(run_chaos: RunChaos, monkeypatch: pytest
 
         @pytest.mark.head_failure
         def test_it(experiment, serve_cluster):
-            experiment.sending(url=f"{serve_cluster.url}nowhere").run()
+            experiment.sending(url=f"{serve_cluster.url}nowhere", kept_rate=0).run()
         """
     )
 
