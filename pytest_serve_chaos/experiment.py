@@ -21,6 +21,7 @@ from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.select import inject
 from pytest_serve_chaos.load import Load, Traffic, raise_unless_passed, write_expectations
 from pytest_serve_chaos.model import Expectations, How
+from pytest_serve_chaos.observe.handles import children_of
 from pytest_serve_chaos.observe.shape import surplus
 from pytest_serve_chaos.restore import restore
 
@@ -177,6 +178,7 @@ class Experiment:
                 self._wait_window(injection, expected)
                 # Before healing: what healing replaces, and what that costs, is not the cluster's doing.
                 self.rig.history.add_topology(self.rig.watcher.sample(), "after", experiment=self.rig.experiment)
+                self._settle_handles(injection)
                 traffic.stop()
             finally:
                 self._heal(injection)
@@ -203,6 +205,17 @@ class Experiment:
         except ExpectationFailed as error:
             self.rig.progress(error.what)
         self._look_for_leaks()
+
+    def _settle_handles(self, injection: Injection) -> None:
+        """After all that is judged: it kills a replica, and what that costs is not the fault's doing."""
+        settled = self.rig.history.of(self.rig.experiment)
+        if not any(e.kind == "settled" for e in settled) or not children_of(self.rig.watcher):
+            return
+        self._phase("handles")
+        try:
+            injection.wait_children_reached()
+        except ExpectationFailed as error:
+            self.rig.progress(error.what)
 
     def _look_for_leaks(self) -> None:
         """What is there beside the shape is a leak if it stays: what the GCS says of the dead may be late."""

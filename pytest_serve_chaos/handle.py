@@ -8,7 +8,7 @@ from dataclasses import replace
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet, seconds
 from pytest_serve_chaos.cluster import serve_config
-from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, HasRedis, ShowsControllerLog
+from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, HasRedis, SharesRedis, ShowsControllerLog
 from pytest_serve_chaos.errors import ObservationError
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.model import ClusterDescription, Component, Json, Role, Topology
@@ -106,6 +106,18 @@ class ServeCluster:
         """
         backend = self._rig.capability(HasRedis, "look into Redis")  # type: ignore[type-abstract]
         return (backend.redis_namespace, *backend.redis_keys())
+
+    def beside(self, namespace: str | None = None) -> Cluster:
+        """Another, empty cluster on the same Redis, a head alone, under a namespace of its own unless one is given.
+
+        Whoever asks for it closes it (``contextlib.closing``).
+
+        Raises:
+            Unsupported: The backend cannot start one.
+            ClusterStartError: It did not come up.
+        """
+        backend = self._rig.capability(SharesRedis, "start another cluster on the same Redis")  # type: ignore[type-abstract]
+        return backend.start_beside(namespace)
 
     def controller_log(self, pattern: str, *, since: float) -> tuple[str, ...]:
         """Lines of the Serve controller's log after `since` (monotonic seconds) that match `pattern`.

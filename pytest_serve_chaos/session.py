@@ -25,6 +25,7 @@ from pytest_serve_chaos.markers import FaultRequest, cluster_request, fault_requ
 from pytest_serve_chaos.options import OPTIONS
 from pytest_serve_chaos.report.document import summary_document
 from pytest_serve_chaos.report.junit import properties
+from pytest_serve_chaos.report.log_lines import without_repetitions
 from pytest_serve_chaos.report.terminal import header_line, summary_table, timeline_excerpt
 from pytest_serve_chaos.restore import restore
 from pytest_serve_chaos.run import Run
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from _pytest._code.code import ExceptionChainRepr, ReprExceptionInfo
 
 OUTCOME = "serve_chaos_outcome"
+
+_LOG_LINES = 1000
+"""Lines that are read for the excerpt of a failed test; those that say the same are shown once."""
 
 
 class ChaosSession:
@@ -310,10 +314,10 @@ def _short(excinfo: pytest.ExceptionInfo[BaseException], item: pytest.Item) -> R
 
 def _logs(rig: Rig, since: float) -> str:
     try:
-        lines = rig.cluster.log_excerpt(since, pattern=r"ERROR|WARNING|Exception|Error", lines=20)
+        lines = rig.cluster.log_excerpt(since, pattern=r"ERROR|WARNING|Exception|Error", lines=_LOG_LINES)
     except (ServeChaosError, OSError) as error:
         return f"they cannot be read: {error}"
-    return "\n".join(lines) or "no errors or warnings"
+    return "\n".join(without_repetitions(lines)) or "no errors or warnings"
 
 
 def _given_options(config: pytest.Config) -> list[str]:

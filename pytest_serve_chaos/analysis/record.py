@@ -183,10 +183,10 @@ def _struck(events: tuple[Event, ...], asked: float) -> float:
 
 
 def _end(history: History, events: tuple[Event, ...], requests: tuple[Request, ...]) -> float:
-    """The "done" phase; without one, the last that was seen before something else began."""
-    done = [e.at for e in events if e.kind == "phase" and e.text == "done"]
-    if done:
-        return done[-1]
+    """The end of what is judged; without one, the last that was seen before something else began."""
+    ended = [e.at for e in events if e.kind == "phase" and e.text in ("handles", "done")]
+    if ended:
+        return ended[0]
     last, name = events[-1].at, events[-1].experiment
     following = min((e.at for e in history.events if e.experiment not in ("", name) and e.at > last), default=math.inf)
     return max([last, *(r.scheduled for r in requests if r.scheduled < following)])

@@ -234,6 +234,22 @@ class HasRedis(Protocol):
 
 
 @runtime_checkable
+class SharesRedis(Protocol):
+    """Can start a second Ray cluster whose GCS keeps its state in the same Redis."""
+
+    def start_beside(self, namespace: str | None = None) -> Cluster:
+        """Starts a head alone, on which nothing is deployed; whoever asks for it closes it.
+
+        Args:
+            namespace: Under which its GCS keeps its keys; None: one of its own.
+
+        Raises:
+            ClusterStartError: It did not come up.
+        """
+        ...
+
+
+@runtime_checkable
 class SetsHealthFlags(Protocol):
     """Can make the health check of one replica fail, where the app reads our flag."""
 
@@ -252,4 +268,13 @@ class ShowsControllerLog(Protocol):
 
     def controller_log(self, *, pattern: str, since: float) -> tuple[str, ...]:
         """Lines of the controller's log after `since` (monotonic seconds) that match `pattern`."""
+        ...
+
+
+@runtime_checkable
+class ShowsReplicaLogs(Protocol):
+    """Can read the log of one replica, which has a line for each request unless the app turned that off."""
+
+    def replica_log(self, replica: Component, *, since: float) -> tuple[str, ...]:
+        """Lines of that replica's log after `since` (monotonic seconds)."""
         ...

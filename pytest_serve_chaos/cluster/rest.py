@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias, cast
 
 import httpx
@@ -67,6 +67,7 @@ class ServeStatus:
         messages: App -> what Serve says about it.
         replicas: All replicas.
         proxies: Node id -> status of its proxy (``HEALTHY``, ``DRAINING``, ...).
+        handles: ``app#Parent`` -> the deployments to which it holds handles; empty where Ray does not say.
         controller: The controller's actor id, None if there is none or it does not answer.
     """
 
@@ -77,6 +78,7 @@ class ServeStatus:
     replicas: tuple[ReplicaRow, ...]
     proxies: Mapping[str, str]
     controller: str | None
+    handles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class Dashboard:
@@ -167,6 +169,7 @@ class Dashboard:
             replicas=tuple(_replicas(apps)),
             proxies={node: _text(details, "status") for node, details in proxies.items()},
             controller=_text(controller, "actor_id") or None,
+            handles=_handles(apps),
         )
 
     def put_serve(self, config: Mapping[str, Json], *, timeout: float = 20.0) -> None:
@@ -239,6 +242,17 @@ def _replicas(apps: Mapping[str, dict[str, Json]]) -> Iterable[ReplicaRow]:
                 node_id=_text(replica, "node_id") or None,
                 pid=_number(replica, "pid") or None,
             )
+
+
+def _handles(apps: Mapping[str, dict[str, Json]]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for app, details in apps.items():
+        topology = cast("dict[str, Json]", details.get("deployment_topology") or {})
+        for parent, node in cast("dict[str, dict[str, Json]]", topology.get("nodes") or {}).items():
+            children = cast("list[dict[str, Json]]", node.get("outbound_deployments") or [])
+            if children:
+                found[f"{app}#{parent}"] = tuple(f"{c.get('app_name') or app}#{c.get('name')}" for c in children)
+    return found
 
 
 def _text(row: Mapping[str, Json], key: str) -> str:

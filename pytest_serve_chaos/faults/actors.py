@@ -34,6 +34,7 @@ class ActorKilled:
     victim: Component
     by: Literal["signal", "ray"]
     no_restart: bool = False
+    sick: tuple[Component, ...] = ()
     sign_within: float = 30.0
 
     @property
@@ -94,6 +95,7 @@ class ActorFrozen:
     rig: Rig
     kind: str
     victim: Component
+    sick: tuple[Component, ...] = ()
     sign_within: float = 15.0
 
     @property
@@ -157,6 +159,11 @@ class HealthCheckFails:
     @property
     def victims(self) -> tuple[Component, ...]:
         """The replica."""
+        return (self.victim,)
+
+    @property
+    def sick(self) -> tuple[Component, ...]:
+        """The replica, which lives until the controller has seen its check fail often enough."""
         return (self.victim,)
 
     @property

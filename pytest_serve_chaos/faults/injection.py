@@ -16,6 +16,7 @@ from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, WaitTimeo
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.model import Component, Evidence, Identity, Json, Topology
 from pytest_serve_chaos.observe.aftershock import aftershock
+from pytest_serve_chaos.observe.handles import check_handles
 from pytest_serve_chaos.observe.shape import lacks
 
 _QUIET = 1.0
@@ -59,6 +60,11 @@ class Fault(Protocol):
     @property
     def serves(self) -> bool:
         """Whether the victims answer requests themselves, so that some must have answered before."""
+        ...
+
+    @property
+    def sick(self) -> tuple[Component, ...]:
+        """Victims that live on when it has landed: redundancy is not back as long as one of them is there."""
         ...
 
     @property
@@ -210,6 +216,26 @@ class Injection:
         self._write("settled", result.text)
         return clock.now() - self.asked
 
+    def wait_children_reached(self) -> float:
+        """The aftershock of handles: replaces one child of each composed app; its parents must reach the new one.
+
+        Requests in flight on that child are lost. It needs traffic, and does nothing where no replica holds a handle.
+
+        Returns:
+            Seconds from the fault.
+
+        Raises:
+            ExpectationFailed: A parent did not.
+        """
+        result = check_handles(self.rig.cluster, self.rig.watcher, self.rig.steady_since)
+        if not result.passed:
+            self.rig.spoilt = result.text
+            self._write("unsettled", result.text)
+            raise ExpectationFailed(result.text)
+        if result.children:
+            self._write("settled", result.text)
+        return clock.now() - self.asked
+
     def wait_at_rest(self, timeout: float | str = 60.0) -> float:
         """Waits until nothing comes or goes any more: a cluster that lacks a node has then done all that it can.
 
@@ -255,7 +281,8 @@ class Injection:
         topology, report = self.rig.watcher.sample(), self.rig.watcher.report
         if report.at < self.asked:
             return ["Ray and Serve have said nothing since the fault"]
-        return lacks(topology, report, self.rig.shape)
+        sick = [f"{c.name} (PID {c.pid}) is not replaced" for c in self.fault.sick if topology.find(c.identity)]
+        return sick + lacks(topology, report, self.rig.shape)
 
     # -- who changed --------------------------------------------------------------------------------------------
 

@@ -32,6 +32,7 @@ class NodeDown:
     victims: tuple[Component, ...]
     ids: frozenset[str] = field(default_factory=frozenset)
     serves: bool = True
+    sick: tuple[Component, ...] = ()
 
     @property
     def text(self) -> str:
@@ -72,6 +73,7 @@ class NodeFrozen:
     node: str
     victims: tuple[Component, ...]
     serves: bool = True
+    sick: tuple[Component, ...] = ()
     sign_within: float = 15.0
 
     @property

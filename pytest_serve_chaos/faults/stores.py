@@ -28,6 +28,7 @@ class GcsKilled:
     number: int
     kind: str = "gcs_failure"
     serves: bool = False
+    sick: tuple[Component, ...] = ()
     # With SIGTERM the head stays 61 s without a GCS before it goes (measured with Ray 2.60).
     sign_within: float = 75.0
 
@@ -83,6 +84,7 @@ class RedisDown:
     victims: tuple[Component, ...]
     kind: str = "redis_failure"
     serves: bool = False
+    sick: tuple[Component, ...] = ()
     sign_within: float = 60.0
 
     @property

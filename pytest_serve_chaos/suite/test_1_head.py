@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -43,10 +44,15 @@ def test_no_updates_while_the_head_is_away(chaos: Chaos, traffic: MakeTraffic, s
 
 @pytest.mark.head_failure
 def test_storage_namespace(serve_cluster: ServeCluster) -> None:
-    """The GCS keeps its state in Redis, all of it under the namespace of this cluster."""
+    """The GCS keeps its state under its own namespace, and another run with the same Redis inherits nothing."""
     namespace, *keys = serve_cluster.redis_keys()
     assert keys
     assert not [key for key in keys if not key.startswith(f"RAY{namespace}@")]
+    with contextlib.closing(serve_cluster.beside()) as another:
+        assert len(another.dashboard.nodes()) == 1
+        assert not another.dashboard.actors()
+        assert not another.dashboard.serve().apps
+    assert not serve_cluster.missing()
 
 
 @pytest.mark.head_failure

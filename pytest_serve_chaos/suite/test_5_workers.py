@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from pytest_serve_chaos.handle import ServeCluster
     from pytest_serve_chaos.model import Json
 
-SPREAD: list[dict[str, Json]] = [
-    {
+
+def _sleepy(name: str, replicas: int, most_per_node: int | None) -> dict[str, Json]:
+    return {
         "name": name,
         "route_prefix": f"/{name}",
         "import_path": "pytest_serve_chaos.apps.sleepy_pid:app",
@@ -22,15 +23,13 @@ SPREAD: list[dict[str, Json]] = [
             "start_delay": 0.0,
             "options": {
                 "num_replicas": replicas,
-                "max_replicas_per_node": most,
+                "max_replicas_per_node": most_per_node,
                 "ray_actor_options": {"num_cpus": 0.1},
                 "health_check_period_s": 1,
                 "graceful_shutdown_timeout_s": 1,
             },
         },
     }
-    for name, replicas, most in (("one", 4, 3), ("two", 2, 1))
-]
 
 
 @pytest.mark.worker_failure
@@ -56,8 +55,8 @@ def test_spread_deployments_survive_their_fullest_node(
     chaos: Chaos, traffic: MakeTraffic, serve_cluster: ServeCluster
 ) -> None:
     """The guide's two deployments keep `max_replicas_per_node`; each still answers when the fullest node is lost."""
-    for app in SPREAD:
-        serve_cluster.deploy(app)
+    serve_cluster.deploy(_sleepy("one", 4, 3))
+    serve_cluster.deploy(_sleepy("two", 2, 1))
     for name, most in (("one#SleepyPid", 3), ("two#SleepyPid", 1)):
         replicas = serve_cluster.of("replica", deployment=name)
         nodes = {c.node for c in replicas}
@@ -74,14 +73,16 @@ def test_spread_deployments_survive_their_fullest_node(
 
 
 @pytest.mark.worker_failure
-@pytest.mark.serve_cluster(app_args={"options": {"num_replicas": 4, "max_replicas_per_node": None}})
 def test_replicas_run_again_on_the_survivor(chaos: Chaos, traffic: MakeTraffic, serve_cluster: ServeCluster) -> None:
     """Replicas of a lost worker run again on the survivor before it is back, and stay: Serve does not rebalance."""
-    (deployment,) = {c.deployment or "" for c in serve_cluster.of("replica")}
+    serve_cluster.deploy(_sleepy("unbound", 4, None))
+    deployment = "unbound#SleepyPid"
+    nodes = {c.node for c in serve_cluster.of("replica", deployment=deployment)}
+    assert len(nodes) == 2, "with both workers there, replicas are spread over them"
     with traffic() as requests:
         worker = chaos.worker().kill(hold=True)
         serve_cluster.wait_replicas(deployment, 4, timeout="60s")
-        (survivor,) = {c.node for c in serve_cluster.of("replica")}
+        (survivor,) = {c.node for c in serve_cluster.of("replica", deployment=deployment)}
         assert survivor not in {c.node for c in worker.fault.victims}
         assert worker.kept("replica@others")
         worker.heal()

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -18,7 +18,7 @@ from typing import Literal
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster import serve_config
-from pytest_serve_chaos.cluster.base import ClusterSpec, NodeInfo
+from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, NodeInfo
 from pytest_serve_chaos.cluster.local import connections, logs, processes
 from pytest_serve_chaos.cluster.local.commands import client_environment
 from pytest_serve_chaos.cluster.local.layout import Layout
@@ -43,16 +43,24 @@ class LocalCluster:
         layout: Its addresses and ports.
         link: The way to the supervisor.
         description: For every report.
+        start_beside: Starts a second cluster on the Redis of this one, under a namespace.
     """
 
     def __init__(
-        self, spec: ClusterSpec, plan: Plan, layout: Layout, link: SupervisorLink, description: ClusterDescription
+        self,
+        spec: ClusterSpec,
+        plan: Plan,
+        layout: Layout,
+        link: SupervisorLink,
+        description: ClusterDescription,
+        start_beside: Callable[[LocalCluster, str], Cluster],
     ) -> None:
         self.spec = spec
         self.plan = plan
         self.layout = layout
         self.link = link
         self._description = description
+        self._start_beside = start_beside
         self._config = dict(plan.serve_config)
         self._proxies: frozenset[int] = frozenset()
         self._table = Table()
@@ -172,7 +180,17 @@ class LocalCluster:
     def redis_keys(self) -> tuple[str, ...]:
         """All keys in Redis."""
         self._check_redis()
-        return redis_keys(self.layout.serve_host, self.layout.redis_port, self.plan.secret)
+        return redis_keys(self.redis_address, self.plan.redis_password)
+
+    @property
+    def redis_address(self) -> str:
+        """``host:port`` of Redis."""
+        return self.plan.redis_address or f"{self.layout.serve_host}:{self.layout.redis_port}"
+
+    def start_beside(self, namespace: str | None = None) -> Cluster:
+        """Starts a head alone on the same Redis; under a namespace of its own unless one is given."""
+        self._check_redis()
+        return self._start_beside(self, namespace or f"{self.plan.namespace}-beside")
 
     def signal_process(self, identity: Identity, signal: int) -> None:
         """Sends the signal to that very process of this cluster."""
@@ -235,6 +253,12 @@ class LocalCluster:
             Path(self.plan.directory), since, pattern=pattern, lines=1000, files="**/serve/controller_*.log"
         )
 
+    def replica_log(self, replica: Component, *, since: float) -> tuple[str, ...]:
+        """Lines of that replica's log."""
+        name = (replica.replica or "").rpartition("#")[2]
+        files = f"**/serve/replica_*_{name}.log"
+        return logs.excerpt(Path(self.plan.directory), since, pattern=None, lines=2000, files=files) if name else ()
+
     # -- the rest -----------------------------------------------------------------------------------------------
 
     def describe(self, **changes: str | int) -> None:
@@ -245,7 +269,7 @@ class LocalCluster:
         return Path(self.plan.directory) / "flags" / str(replica.pid)
 
     def _check_redis(self) -> None:
-        if self.plan.redis_server is None:
+        if not self.plan.has_redis:
             raise Unsupported(
                 "this cluster has no Redis, for its GCS fault tolerance is off",
                 mend=["ask for one with @pytest.mark.serve_cluster(gcs='redis')"],
@@ -264,17 +288,21 @@ class LocalCluster:
         return (Evidence(at, "victim", text),)
 
 
-def redis_keys(host: str, port: int, password: str) -> tuple[str, ...]:
+def redis_keys(address: str, password: str) -> tuple[str, ...]:
     """All keys in a Redis, by its own protocol (two commands are no reason for a client library).
 
     Raises:
         ObservationError: It gave no usable answer.
     """
+    host, _, port = address.rpartition(":")
     try:
-        with socket.create_connection((host, port), timeout=5.0) as connection, connection.makefile("rb") as answers:
+        with (
+            socket.create_connection((host, int(port)), timeout=5.0) as connection,
+            connection.makefile("rb") as answers,
+        ):
             connection.sendall(f"AUTH {password}\r\nKEYS *\r\n".encode())
             if not answers.readline().startswith(b"+OK"):
-                raise ObservationError(f"Redis at {host}:{port} refused the password")
+                raise ObservationError(f"Redis at {address} refused the password")
             count = int(answers.readline()[1:])
             keys = []
             for _ in range(count):
@@ -282,7 +310,7 @@ def redis_keys(host: str, port: int, password: str) -> tuple[str, ...]:
                 keys.append(answers.read(length + 2)[:-2].decode(errors="replace"))
             return tuple(keys)
     except (OSError, ValueError) as error:
-        raise ObservationError(f"Redis at {host}:{port} did not answer: {error}") from error
+        raise ObservationError(f"Redis at {address} did not answer: {error}") from error
 
 
 def _accepted_by(server: tuple[str, int], client: tuple[str, int], candidates: set[int]) -> int | None:

@@ -35,7 +35,7 @@ def redis_command(plan: Plan, layout: Layout) -> Command:
     arguments = (
         plan.redis_server,
         *("--bind", layout.serve_host, "--port", str(layout.redis_port)),
-        *("--requirepass", plan.secret, "--save", "", "--appendonly", "no"),
+        *("--requirepass", plan.redis_password, "--save", "", "--appendonly", "no"),
         *("--dir", str(directory), "--daemonize", "no"),
     )
     return Command("redis", arguments, _base_environment(plan), directory / "redis.log")
@@ -84,7 +84,7 @@ def _head_arguments(plan: Plan, layout: Layout) -> tuple[str, ...]:
         f"--ray-client-server-port={layout.client_port}",
         f"--temp-dir={Path(plan.directory) / 'ray'}",
         "--num-cpus=0",
-        *((f"--redis-password={plan.secret}",) if plan.redis_server else ()),
+        *((f"--redis-password={plan.redis_password}",) if plan.has_redis else ()),
     )
 
 
@@ -96,10 +96,10 @@ def _node_environment(plan: Plan, layout: Layout, index: int) -> dict[str, str]:
     environment = _ray_environment(plan)
     environment[FLAGS] = str(Path(plan.directory) / "flags")
     environment |= plan.head_env if index == HEAD_INDEX else plan.worker_env
-    if plan.redis_server and index == HEAD_INDEX:
+    if plan.has_redis and index == HEAD_INDEX:
         environment |= {
-            "RAY_REDIS_ADDRESS": f"{layout.serve_host}:{layout.redis_port}",
-            "RAY_REDIS_PASSWORD": plan.secret,
+            "RAY_REDIS_ADDRESS": plan.redis_address or f"{layout.serve_host}:{layout.redis_port}",
+            "RAY_REDIS_PASSWORD": plan.redis_password,
             "RAY_external_storage_namespace": plan.namespace,
         }
     return environment

@@ -18,10 +18,13 @@ class Plan:
         run: The run's id; each process carries it in its environment.
         directory: The run's directory for Ray, Redis and logs; it goes with the run.
         workers: Number of Ray workers.
-        redis_server: Path of `redis-server`; None means that GCS fault tolerance is off.
+        redis_server: Path of the `redis-server` to run; None: none is run.
+        redis_address: ``host:port`` of a Redis that somebody else runs, instead.
+        redis_password: Redis' password.
         namespace: Under which the GCS keeps its keys in Redis.
-        secret: Ray's auth token, and Redis' password.
-        serve_config: The Serve config that the operator's part keeps deployed, without its address.
+        secret: Ray's auth token.
+        serve_config: The Serve config that the operator's part keeps deployed, without its address; if it is empty,
+            nothing is deployed.
         restart_delay: Seconds until a node or Redis that died is started again.
         termination_grace: Seconds between SIGTERM and SIGKILL for a node that is stopped gracefully.
         head_env, worker_env: Environment of the nodes, beside what every node gets.
@@ -32,6 +35,8 @@ class Plan:
     directory: str
     workers: int
     redis_server: str | None
+    redis_address: str | None
+    redis_password: str
     namespace: str
     secret: str
     serve_config: dict[str, Json]
@@ -40,6 +45,11 @@ class Plan:
     head_env: dict[str, str]
     worker_env: dict[str, str]
     cpus: int = 4
+
+    @property
+    def has_redis(self) -> bool:
+        """Whether the GCS keeps its state in a Redis: without one its fault tolerance is off."""
+        return self.redis_server is not None or self.redis_address is not None
 
     def line(self) -> str:
         """The plan as one line."""

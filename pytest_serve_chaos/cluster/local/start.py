@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import tempfile
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_serve_chaos import clock
@@ -33,12 +33,14 @@ class LocalSettings:
         redis_server: Path of `redis-server`; None: it is looked for.
         logs: The directory for the supervisor's own log.
         namespace: Under which the GCS keeps its keys in Redis; None: one of this run's own.
+        redis: Address and password of another run's Redis; None: one of this run's own.
         restart_delay: Seconds until a node that died is started again; None: what the profile says.
     """
 
     redis_server: Path | None = None
     logs: Path = Path(".serve-chaos")
     namespace: str | None = None
+    redis: tuple[str, str] | None = None
     restart_delay: float | None = None
 
 
@@ -52,10 +54,28 @@ def start_local_cluster(spec: ClusterSpec, settings: LocalSettings, progress: Pr
     config = serve_config.serve_config(spec)
     redis = preflight.check(workers=spec.workers, redis_server=settings.redis_server, wants_redis=spec.gcs == "redis")
     plan = _plan(spec, settings, config, redis)
-    link = SupervisorLink(plan, settings.logs / "supervisor.log", progress)
+    return _start(spec, plan, settings.logs / "supervisor.log", progress)
+
+
+def start_beside(cluster: LocalCluster, namespace: str) -> LocalCluster:
+    """Starts a head alone, on which nothing is deployed, whose GCS keeps its state in the Redis of another cluster.
+
+    Raises:
+        ClusterStartError: It did not come up; nothing is left of it.
+    """
+    theirs = cluster.plan
+    spec = replace(cluster.spec, workers=0)
+    settings = LocalSettings(namespace=namespace, redis=(cluster.redis_address, theirs.redis_password))
+    plan = _plan(spec, settings, {}, None)
+    log = Path(theirs.directory) / "supervisor-beside.log"
+    return _start(spec, plan, log, lambda text: None)
+
+
+def _start(spec: ClusterSpec, plan: Plan, log: Path, progress: Progress) -> LocalCluster:
+    link = SupervisorLink(plan, log, progress)
     try:
         layout = Layout(link.wait_for_slot(20.0))
-        cluster = LocalCluster(spec, plan, layout, link, _description(spec, plan, layout))
+        cluster = LocalCluster(spec, plan, layout, link, _description(spec, plan, layout), start_beside)
         _wait_until_up(cluster, progress)
     except BaseException:
         link.close()
@@ -73,6 +93,8 @@ def _plan(spec: ClusterSpec, settings: LocalSettings, config: dict[str, Json], r
         directory=str(Path(tempfile.gettempdir()) / f"serve-chaos-{run[:8]}"),
         workers=spec.workers,
         redis_server=str(redis) if redis else None,
+        redis_address=settings.redis[0] if settings.redis else None,
+        redis_password=settings.redis[1] if settings.redis else secrets.token_hex(16),
         namespace=settings.namespace or f"serve-chaos-{run}",
         secret=secrets.token_hex(16),
         serve_config=config,
@@ -112,6 +134,8 @@ def _wait_until_up(cluster: LocalCluster, progress: Progress) -> None:
             done(f"{name} started")
         clock.wait_until("all nodes to join", lambda: _joined(cluster), timeout=_NODES_TIMEOUT, interval=0.3)
         done(f"{cluster.plan.workers + 1} nodes joined")
+        if not cluster.plan.serve_config:
+            return
         replicas = clock.wait_until("the app to run", lambda: _app_runs(cluster), timeout=_APP_TIMEOUT, interval=0.3)
     except WaitTimeout as error:
         raise ClusterStartError(

@@ -62,7 +62,8 @@ class Supervisor:
     def run(self) -> None:
         """Starts all, and serves commands until standard input closes."""
         self.tell(event="ready", slot=self.layout.slot)
-        self.operator.start()
+        if self.plan.serve_config:
+            self.operator.start()
         selector = selectors.DefaultSelector()
         os.set_blocking(sys.stdin.fileno(), False)
         selector.register(sys.stdin, selectors.EVENT_READ)
@@ -192,7 +193,9 @@ class Supervisor:
     def _worker_may_start(self) -> bool:
         if time.monotonic() - self._last_start < _BETWEEN_STARTS:
             return False
-        return _listens(self.layout.address(HEAD_INDEX), self.layout.gcs_port)
+        # Not the GCS' port, which is open before the head has written there what a worker asks for: a worker that comes
+        # too early gives up after 30 s (`ray start`, ray/_private/node.py).
+        return _listens(self.layout.address(HEAD_INDEX), self.layout.node_ports(HEAD_INDEX).node_manager)
 
     def _with_address(self, config: dict[str, Json]) -> dict[str, Json]:
         options = cast("dict[str, Json]", config.get("http_options") or {})

@@ -27,16 +27,24 @@ class Table:
         Args:
             sessions: Session id -> name of the node, or ``redis``.
         """
+        seen = {process.pid: process for process in processes.in_sessions(sessions.keys(), known=self._known)}
+        parts = {pid: self._part(process, sessions[process.session]) for pid, process in seen.items()}
         found = []
-        for process in processes.in_sessions(sessions.keys(), known=self._known):
-            component = self._known.get((process.pid, process.started))
-            if component is None:
-                component = _component(process, sessions[process.session])
-                if component is None:
-                    continue
-                self._known[(process.pid, process.started)] = component
-            found.append(component if component.state == _state(process) else replace(component, state=_state(process)))
+        for pid, part in parts.items():
+            process = seen[pid]
+            if part is None or _same_part(part, parts.get(process.parent)):
+                continue
+            self._known[(pid, process.started)] = part
+            found.append(part if part.state == _state(process) else replace(part, state=_state(process)))
         return tuple(found)
+
+    def _part(self, process: Process, node: str) -> Component | None:
+        return self._known.get((process.pid, process.started)) or _component(process, node)
+
+
+def _same_part(part: Component, parent: Component | None) -> bool:
+    """Whether a process is only a fork of its parent, so far: a raylet's, say, that is about to become a worker."""
+    return parent is not None and (part.role, part.deployment) == (parent.role, parent.deployment)
 
 
 def _component(process: Process, node: str) -> Component | None:
