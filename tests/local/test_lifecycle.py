@@ -11,6 +11,7 @@ import tempfile
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -158,3 +159,17 @@ def members(process: subprocess.Popen[bytes]) -> set[tuple[int, str]]:
     found = processes.in_sessions({process.pid})
     names = {(p.pid, p.command.split(" ")[0]) for p in found}
     return {(pid, name) for pid, name in names if name.endswith(("gcs_server", "raylet"))} | {(process.pid, "start")}
+
+
+def test_a_run_under_the_same_namespace_inherits_what_another_one_must_not(tmp_path: Path) -> None:
+    """The counterpart of the suite's `test_storage_namespace`: what it looks at does show inherited state."""
+    with closing(start_local_cluster(ClusterSpec(workers=1), LocalSettings(logs=tmp_path), print)) as cluster:
+        cluster.kill_node("head", how="kill", hold=True)
+        with closing(cluster.start_beside(cluster.redis_namespace)) as heir:
+
+            def inherited() -> bool | NotYet:
+                classes = [actor.class_name for actor in heir.dashboard.actors()]
+                return "ServeController" in classes or NotYet(f"its actors: {classes}")
+
+            clock.wait_until("the controller to be inherited", inherited, timeout=20.0)
+            assert len(heir.dashboard.nodes()) > 1

@@ -46,11 +46,21 @@ def node_command(plan: Plan, layout: Layout, index: int) -> Command:
     name = node_name(index)
     start = (sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats")
     specific = _head_arguments(plan, layout) if index == HEAD_INDEX else _worker_arguments(plan, layout)
-    arguments = (*start, *_node_arguments(layout, index), *specific)
+    arguments = (*start, f"--temp-dir={temp_directory(plan, index)}", *_node_arguments(layout, index), *specific)
     environment = _node_environment(plan, layout, index)
     # The head before the workers: `ray start` gives up on a head that is not there after 30 s.
     niceness = 5 if index == HEAD_INDEX else 10
     return Command(name, arguments, environment, Path(plan.directory) / f"{name}.log", niceness)
+
+
+def temp_directory(plan: Plan, index: int) -> Path:
+    """Where node `index` has its sockets and logs.
+
+    Not one for all, as Ray does on one machine: two nodes that start within a second then choose the same name for
+    their raylet's socket, one raylet dies of it, and its `ray start` notices only after 30 s.
+    """
+    # The head's is also where Ray's own programs look for a cluster, see RAY_TMPDIR below.
+    return Path(plan.directory) / ("ray" if index == HEAD_INDEX else f"w{index}")
 
 
 def client_environment(plan: Plan, layout: Layout) -> dict[str, str]:
@@ -82,7 +92,6 @@ def _head_arguments(plan: Plan, layout: Layout) -> tuple[str, ...]:
         f"--dashboard-host={layout.address(HEAD_INDEX)}",
         f"--dashboard-port={layout.dashboard_port}",
         f"--ray-client-server-port={layout.client_port}",
-        f"--temp-dir={Path(plan.directory) / 'ray'}",
         "--num-cpus=0",
         *((f"--redis-password={plan.redis_password}",) if plan.has_redis else ()),
     )
@@ -111,7 +120,7 @@ def _ray_environment(plan: Plan) -> dict[str, str]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": plan.secret,
         "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_TMPDIR": str(Path(plan.directory) / "ray"),
+        "RAY_TMPDIR": str(temp_directory(plan, HEAD_INDEX)),
         "PYTHONPATH": _python_path(),
         "PYTHONUNBUFFERED": "1",
     }

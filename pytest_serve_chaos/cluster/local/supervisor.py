@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import cast
 
 from pytest_serve_chaos.cluster.local import janitor, layout, processes
-from pytest_serve_chaos.cluster.local.commands import node_command, redis_command
+from pytest_serve_chaos.cluster.local.commands import node_command, redis_command, temp_directory
 from pytest_serve_chaos.cluster.local.operator import Operator
 from pytest_serve_chaos.cluster.local.plan import HEAD_INDEX, Plan
 from pytest_serve_chaos.cluster.local.processes import Process
@@ -36,8 +36,6 @@ from pytest_serve_chaos.model import Json
 _PR_SET_CHILD_SUBREAPER = 36
 _TICK_QUIET = 0.1
 _TICK_ENDING = 0.01
-_BETWEEN_STARTS = 1.0
-"""Seconds between the starts of two nodes: on two cores, nodes that start together time out against each other."""
 
 
 class Supervisor:
@@ -48,7 +46,6 @@ class Supervisor:
         self.claim = layout.claim(plan.workers + 1)
         self.layout = self.claim.layout
         self._output = threading.Lock()
-        self._last_start = 0.0
         self.units = {unit.name: unit for unit in self._make_units()}
         self.operator = Operator(
             Dashboard(
@@ -111,8 +108,6 @@ class Supervisor:
             before = unit.state
             unit.advance(time.monotonic())
             if unit.state != before:
-                if unit.state == "up":
-                    self._last_start = time.monotonic()
                 self._tell_unit(unit)
 
     def _tell_unit(self, unit: Unit) -> None:
@@ -187,15 +182,11 @@ class Supervisor:
         if self.plan.redis_server is not None and not _listens(self.layout.serve_host, self.layout.redis_port):
             return False
         # `ray start` refuses a second head beside the first one's note of its address.
-        (Path(self.plan.directory) / "ray" / "ray_current_cluster").unlink(missing_ok=True)
+        (temp_directory(self.plan, HEAD_INDEX) / "ray_current_cluster").unlink(missing_ok=True)
         return True
 
     def _worker_may_start(self) -> bool:
-        if time.monotonic() - self._last_start < _BETWEEN_STARTS:
-            return False
-        # Not the GCS' port, which is open before the head has written there what a worker asks for: a worker that comes
-        # too early gives up after 30 s (`ray start`, ray/_private/node.py).
-        return _listens(self.layout.address(HEAD_INDEX), self.layout.node_ports(HEAD_INDEX).node_manager)
+        return _listens(self.layout.address(HEAD_INDEX), self.layout.gcs_port)
 
     def _with_address(self, config: dict[str, Json]) -> dict[str, Json]:
         options = cast("dict[str, Json]", config.get("http_options") or {})
