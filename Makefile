@@ -49,7 +49,7 @@ type: $(INSTALLED) ## mypy, strict
 	$(BIN)/mypy
 
 bench: $(INSTALLED) ## measure what the plugin itself costs and can
-	$(BIN)/python -m benchmarks.traffic
+	SERVE_CHAOS_RATE=$(RATE) $(BIN)/python -m benchmarks
 
 build: $(INSTALLED) ## sdist and wheel into dist/
 	$(BIN)/python -m build

@@ -6,6 +6,7 @@ The only module that imports `pytest_kind`, and that only when a cluster is made
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import shutil
 import subprocess
@@ -107,6 +108,14 @@ class KindNodes:
             raise ClusterStartError(
                 f"kind did not create the cluster {self.name}: {error}", looked_at=[self._end_of_log(), str(self.log)]
             ) from error
+
+    def limit_processors(self) -> None:
+        """Gives each node for Ray half of this machine's processors at most.
+
+        A Ray that starts takes all that it can get; what is left is for those that serve, and for what measures them.
+        """
+        half = f"{(os.cpu_count() or 2) / 2:g}"
+        self._run("docker", "update", "--cpus", half, *self.ray_nodes())
 
     def adopt(self) -> None:
         """Takes over a cluster that an earlier run left on purpose.

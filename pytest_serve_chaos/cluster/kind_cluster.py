@@ -202,6 +202,7 @@ class _Start:
         stack.wait_for_operator()
         if self._spec.gcs == "redis":
             stack.wait_for_redis()
+        self._nodes.limit_processors()
         stack.install("services", [*render.services(labels), render.code_config_map(self._code, labels)])
         stack.install("rayservice", [render.ray_service(self._ray_service())])
 

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -25,21 +24,16 @@ from pytest_serve_chaos.cluster.local.start import LocalSettings, start_local_cl
 MOMENTS = int(os.environ.get("SERVE_CHAOS_TEST_MOMENTS", "2"))
 """Random moments for each victim; ten were tried before a release."""
 
-HOLD = textwrap.dedent(
-    """
-    import sys, time
-    from pathlib import Path
-    from pytest_serve_chaos.cluster.base import ClusterSpec
-    from pytest_serve_chaos.cluster.local.start import LocalSettings, start_local_cluster
+EXPERIMENT = """
+import pytest
 
-    def say(text):
-        print(text, flush=True)
+@pytest.mark.head_failure
+def test_head(experiment):
+    experiment.measure(window="60s")
+"""
 
-    cluster = start_local_cluster(ClusterSpec(workers=1), LocalSettings(logs=Path(sys.argv[1])), say)
-    say("up")
-    time.sleep(600)
-    """
-)
+LONGEST = 50.0
+"""Seconds until a victim is killed, at most: a cluster is up after some 20, and its head is killed soon after."""
 
 
 def runs() -> set[str]:
@@ -67,13 +61,20 @@ def supervisor_of(pid: int) -> int | None:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
-    started: list[subprocess.Popen[str]] = []
+def start(tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+    started: list[subprocess.Popen[bytes]] = []
 
-    def go() -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True, start_new_session=True
-        )
+    def go() -> subprocess.Popen[bytes]:
+        (tmp_path / "test_head.py").write_text(EXPERIMENT)
+        options = ("--serve-chaos", "--serve-chaos-workers=1", "--serve-chaos-rate=10", f"--rootdir={tmp_path}")
+        with (tmp_path / "pytest.log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options, "test_head.py"],
+                cwd=tmp_path,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         started.append(process)
         return process
 
@@ -81,16 +82,14 @@ def start(tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
     for process in started:
         process.kill()
         process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
 
 
 @pytest.mark.parametrize("moment", range(MOMENTS))
 @pytest.mark.parametrize("victim", ["pytest", "supervisor"])
-def test_nothing_is_left_after_kill_9(start: Callable[[], subprocess.Popen[str]], victim: str, moment: int) -> None:
-    """At a random moment of the start or the life of a cluster, in one process or the other."""
+def test_nothing_is_left_after_kill_9(start: Callable[[], subprocess.Popen[bytes]], victim: str, moment: int) -> None:
+    """At a random moment of a run, in which the head is killed and comes back, in one process or the other."""
     before_runs, before_directories = runs(), directories()
-    delay = random.Random(f"{victim}{moment}").uniform(0.3, 14.0)
+    delay = random.Random(f"{victim}{moment}").uniform(0.5, LONGEST)
     process = start()
     deadline = time.monotonic() + delay
     supervisor = clock.wait_until(

@@ -1,0 +1,38 @@
+"""The verbs beside `kill`: what is frozen for a while is kept, and what is asked to stop goes."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_serve_chaos.experiment import Experiment
+
+FOR = "8s"
+"""Less than the 30 s after which Ray calls a frozen node dead in the profile `fast`."""
+
+FROZEN = [
+    pytest.param("worker", marks=pytest.mark.worker_failure(how="freeze", for_=FOR)),
+    pytest.param("head", marks=pytest.mark.head_failure(how="freeze", for_=FOR)),
+    pytest.param("controller", marks=pytest.mark.controller_failure(how="freeze", for_=FOR)),
+    pytest.param("replica", marks=pytest.mark.replica_failure(how="freeze", for_=FOR)),
+    pytest.param("proxy", marks=pytest.mark.proxy_failure(how="freeze", for_=FOR)),
+    pytest.param("gcs", marks=pytest.mark.gcs_failure(how="freeze", for_=FOR)),
+    pytest.param("redis", marks=pytest.mark.redis_failure(how="freeze", for_=FOR)),
+]
+
+
+@pytest.mark.parametrize("role", FROZEN)
+def test_what_is_frozen_is_kept(experiment: Experiment, role: str) -> None:
+    result = experiment.run(window="10s")
+    assert result.kept(role)
+
+
+@pytest.mark.worker_failure(how="stop")
+def test_a_worker_that_is_asked_to_stop_is_replaced(experiment: Experiment) -> None:
+    result = experiment.measure(window="10s", availability=None)
+    assert result.replaced("worker@victims")
+
+
+@pytest.mark.redis_failure(how="stop")
+def test_a_redis_that_is_asked_to_stop_is_replaced(experiment: Experiment) -> None:
+    result = experiment.measure(window="10s")
+    assert result.replaced("redis")
