@@ -12,8 +12,11 @@ if TYPE_CHECKING:
 
 @pytest.mark.gcs_failure
 def test_gcs_lost(experiment: Experiment) -> None:
-    """`gcs_server` dies: `ray start --block` takes the head down with it, and the workers go on."""
-    result = experiment.run()
+    """`gcs_server` dies: `ray start --block` takes the head down with it, and the workers go on.
+
+    Some replicas do not, until the GCS is back (`docs/known-limitations.md`): that is what the demands leave room for.
+    """
+    result = experiment.run(availability=0.9, longest_outage="6s")
     assert result.kept("worker")
     assert result.kept("replicas", on="workers")
 
