@@ -1,4 +1,4 @@
-"""The slice through everything, on a real kind cluster: the head is lost under load, and judged."""
+"""The slice through everything, on a real kind cluster: the head is lost under load, and judged; green and red."""
 
 from __future__ import annotations
 
@@ -16,3 +16,14 @@ def test_head_pod_lost(experiment: Experiment) -> None:
     assert result.replaced("head")
     assert result.kept("replicas", "proxies", on="workers")
     assert result.kept("worker")
+
+
+@pytest.mark.serve_cluster(gcs="none")
+@pytest.mark.head_failure
+def test_head_pod_lost_without_fault_tolerance(experiment: Experiment) -> None:
+    # All containers start again at once, and the generator may be late; that is nothing beside the outage.
+    result = experiment.sending(send_lag_limit=1.0).measure()
+    assert result.outcome == "failed"
+    assert result.replaced("worker")
+    assert result.replaced("replicas")
+    assert result.longest_outage > 2.0
