@@ -141,6 +141,16 @@ class Cluster(Protocol):
 
 
 @runtime_checkable
+class SeesProcesses(Protocol):
+    """Can tell by itself which processes of Serve live, where the GCS is not to be asked for it."""
+
+    @property
+    def sees_processes(self) -> bool:
+        """Whether it does; if not, an actor is alive when the GCS says so and its pod runs."""
+        ...
+
+
+@runtime_checkable
 class HasProxyEndpoints(Protocol):
     """Has an address of its own for each proxy, where the shared one cannot tell them apart."""
 
