@@ -41,6 +41,7 @@ class MachineGone:
     ids: frozenset[str]
     kind: str = "node_failure"
     serves: bool = True
+    sick: tuple[Component, ...] = ()
     hold: bool = True
     # A machine that says nothing any more: the GCS asks five times (65 s with Ray's own periods).
     sign_within: float = 90.0

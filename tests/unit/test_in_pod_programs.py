@@ -164,3 +164,28 @@ def test_all_that_the_first_process_started_is_stopped_and_goes_on(tmp_path: Pat
             assert said == {"processes": 3, "left": []}
         finally:
             os.kill(int(children[0]), signal.SIGKILL)
+
+
+def test_a_fork_that_is_still_like_its_parent_is_not_reported() -> None:
+    forking = "import os, sys, time; os.fork(); print(os.getpid(), flush=True); time.sleep(60)"
+    with (
+        subprocess.Popen(
+            ["bash", "-c", f'exec -a ray::ProxyActor {sys.executable} -c "{forking}"'],
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as process,
+        subprocess.Popen(
+            command("watch_processes", r"ray::ProxyActor", "0.05"), stdout=subprocess.PIPE, text=True
+        ) as watch,
+    ):
+        assert process.stdout is not None
+        assert watch.stdout is not None
+        try:
+            both = {int(process.stdout.readline()) for _ in range(2)}
+            assert process.pid in both
+            shown = json.loads(watch.stdout.readline())
+            assert [pid for pid, *_ in shown if pid in both] == [process.pid]
+        finally:
+            watch.kill()
+            os.killpg(process.pid, signal.SIGKILL)

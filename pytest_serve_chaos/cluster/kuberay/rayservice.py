@@ -200,6 +200,15 @@ class KubeRayCluster:
             for line in self._read_log(name, pod, "serve/controller_*", pattern, since, 1000)
         )
 
+    def replica_log(self, replica: Component, *, since: float) -> tuple[str, ...]:
+        """Lines of that replica's log after `since` (monotonic seconds), in its node's pod."""
+        replica_id = (replica.replica or "").rpartition("#")[2]
+        if not replica_id:
+            return ()
+        glob = f"serve/replica_*_{replica_id}.log"
+        pods = [pod for name, pod in self._named_pods() if name == replica.node]
+        return tuple(line for pod in pods for line in self._read_log(replica.node, pod, glob, "", since, 2000))
+
     def _read_log(self, name: str, pod: Pod, glob: str, pattern: str, since: float, lines: int) -> list[str]:
         age = max(0.0, clock.now() - since)
         try:

@@ -36,7 +36,10 @@ def main(expression: str, every: str) -> None:
 
 
 def look(wanted: re.Pattern[str], commands: dict[tuple[int, int], str]) -> list[Row]:
-    """The processes that match; what a command line was when it first matched stays, for a title may change."""
+    """The processes that match; what a command line was when it first matched stays, for a title may change.
+
+    One that still has its parent's command line is left out: a raylet forks before it starts a worker.
+    """
     rows: list[Row] = []
     for name in sorted(filter(str.isdigit, os.listdir("/proc")), key=int):
         try:
@@ -44,9 +47,8 @@ def look(wanted: re.Pattern[str], commands: dict[tuple[int, int], str]) -> list[
                 fields = file.read().rpartition(b")")[2].split()
             key = int(name), int(fields[19])
             if key not in commands:
-                with open(f"/proc/{name}/cmdline", "rb") as file:
-                    command = file.read().replace(b"\0", b" ").decode(errors="replace").strip()
-                if not wanted.match(command):
+                command = command_line(name)
+                if not wanted.match(command) or command == command_line(fields[1].decode()):
                     continue
                 commands[key] = command
         except OSError:
@@ -55,6 +57,12 @@ def look(wanted: re.Pattern[str], commands: dict[tuple[int, int], str]) -> list[
         if state not in "ZX":
             rows.append((*key, "T" if state in "Tt" else "R", commands[key][:200]))
     return rows
+
+
+def command_line(pid: str) -> str:
+    """A process' command line, or the title that it gave itself."""
+    with open(f"/proc/{pid}/cmdline", "rb") as file:
+        return file.read().replace(b"\0", b" ").decode(errors="replace").strip()
 
 
 def hold(rows: list[Row], handles: dict[tuple[int, int], int], ends: select.poll) -> None:
