@@ -18,7 +18,6 @@ from pytest_serve_chaos.model import HEAD, Json, Topology
 from pytest_serve_chaos.observe.observer import Observer
 from pytest_serve_chaos.observe.shape import shape_of
 from pytest_serve_chaos.observe.watcher import Watcher
-from pytest_serve_chaos.traffic.precedence import take_precedence
 
 StartCluster = Callable[[ClusterSpec, Path, Progress], Cluster]
 """Makes a cluster of that spec; logs go to the directory."""
@@ -57,7 +56,6 @@ class Run:
         self._start_cluster = start_cluster
         self._canaries = itertools.count(1)
         self._rig: Rig | None = None
-        self._give_back = take_precedence()
         self.started: list[tuple[ClusterSpec, float]] = []
 
     @property
@@ -91,7 +89,6 @@ class Run:
         try:
             self.close_cluster()
         finally:
-            self._give_back()
             self.history.close()
 
     def _new_rig(self, spec: ClusterSpec) -> Rig:

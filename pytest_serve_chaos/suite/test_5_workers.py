@@ -42,8 +42,8 @@ def test_worker_lost(experiment: Experiment) -> None:
     assert result.kept("head", "controller")
 
 
-# Of a machine that vanishes Kubernetes hears nothing: until it is called NotReady (node-monitor-grace-period, 50 s since
-# Kubernetes 1.32) its share of the requests goes on being sent there, and is lost.
+# Of a machine that vanishes Kubernetes hears nothing: until it is called NotReady (node-monitor-grace-period, 50 s
+# since Kubernetes 1.32) its share of the requests goes on being sent there, and is lost.
 UNNOTICED: dict[str, object] = {"availability": 0.5, "longest_outage": "75s", "traffic_back": "75s"}
 
 
