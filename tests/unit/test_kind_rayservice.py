@@ -117,9 +117,7 @@ def dashboard() -> FakeDashboard:
 
 
 @pytest.fixture
-def service(
-    api: Api, nodes: Nodes, dashboard: FakeDashboard, monkeypatch: pytest.MonkeyPatch
-) -> KindRayService:
+def service(api: Api, nodes: Nodes, dashboard: FakeDashboard, monkeypatch: pytest.MonkeyPatch) -> KindRayService:
     monkeypatch.setattr(kind_rayservice, "ProcessWatch", Watch)
     return KindRayService(
         ClusterSpec(),
