@@ -28,10 +28,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _analyse(path: Path, *, as_json: bool, timeline: str | None) -> int:
+    from pytest_serve_chaos.analysis.record import warnings_of
     from pytest_serve_chaos.analysis.result import result_of
     from pytest_serve_chaos.history import History
     from pytest_serve_chaos.report.document import summary_document
-    from pytest_serve_chaos.report.terminal import summary_table, timeline_excerpt
+    from pytest_serve_chaos.report.terminal import summary_table, timeline_excerpt, warning_lines
 
     history = History.load(path)
     if timeline is not None:
@@ -42,7 +43,7 @@ def _analyse(path: Path, *, as_json: bool, timeline: str | None) -> int:
     if as_json:
         print(json.dumps(summary_document(history, results), indent=2))
     else:
-        print("\n".join(summary_table(results)))
+        print("\n".join([*summary_table(results), *warning_lines(warnings_of(history))]))
     return 0 if all(result.passed for result in results) else 1
 
 

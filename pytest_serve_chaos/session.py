@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from pytest_serve_chaos import backends
+from pytest_serve_chaos.analysis.record import warnings_of
 from pytest_serve_chaos.analysis.result import Result
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Progress
 from pytest_serve_chaos.errors import Inconclusive, Judgement, ServeChaosError, SettingsError, Unsupported
@@ -25,7 +26,7 @@ from pytest_serve_chaos.markers import FaultRequest, cluster_request, fault_requ
 from pytest_serve_chaos.options import OPTIONS
 from pytest_serve_chaos.report.document import summary_document
 from pytest_serve_chaos.report.junit import properties
-from pytest_serve_chaos.report.terminal import header_line, summary_table, timeline_excerpt
+from pytest_serve_chaos.report.terminal import header_line, summary_table, timeline_excerpt, warning_lines
 from pytest_serve_chaos.restore import restore
 from pytest_serve_chaos.run import Run
 from pytest_serve_chaos.settings import Settings
@@ -267,7 +268,7 @@ class ChaosSession:
         if self._run is None:
             return
         terminalreporter.section("serve chaos")
-        for line in summary_table(self.results):
+        for line in [*summary_table(self.results), *warning_lines(warnings_of(self._run.history))]:
             terminalreporter.line(line)
         terminalreporter.line(f"report: {self._run.directory}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias, cast
 
 import httpx
@@ -68,6 +68,7 @@ class ServeStatus:
         replicas: All replicas.
         proxies: Node id -> status of its proxy (``HEALTHY``, ``DRAINING``, ...).
         controller: The controller's actor id, None if there is none or it does not answer.
+        options: ``app#Deployment`` -> the options that it runs with, wherever they were set.
     """
 
     apps: Mapping[str, str]
@@ -77,6 +78,7 @@ class ServeStatus:
     replicas: tuple[ReplicaRow, ...]
     proxies: Mapping[str, str]
     controller: str | None
+    options: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
 
 
 class Dashboard:
@@ -167,6 +169,7 @@ class Dashboard:
             replicas=tuple(_replicas(apps)),
             proxies={node: _text(details, "status") for node, details in proxies.items()},
             controller=_text(controller, "actor_id") or None,
+            options={name: cast("dict[str, Json]", d.get("deployment_config") or {}) for name, d in _deployments(apps)},
         )
 
     def put_serve(self, config: Mapping[str, Json], *, timeout: float = 20.0) -> None:

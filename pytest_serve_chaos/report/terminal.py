@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from pytest_serve_chaos.analysis.configuration import ConfigWarning
 from pytest_serve_chaos.analysis.measure import measure_record
 from pytest_serve_chaos.analysis.record import Record, read_record
 from pytest_serve_chaos.analysis.result import Result
@@ -89,6 +90,13 @@ def summary_table(results: Iterable[Result], *, width: int = WIDTH) -> list[str]
     return [line.rstrip() for line in lines]
 
 
+def warning_lines(warnings: Iterable[ConfigWarning], *, width: int = WIDTH) -> list[str]:
+    """What the check of the configuration said, each wrapped to `width` columns."""
+    return [
+        line for w in warnings for line in textwrap.wrap(f"warning: {w.line}", width, subsequent_indent="  ")
+    ]  # fmt: skip
+
+
 def timeline_excerpt(history: History, experiment: str, *, most: int = 40) -> list[str]:
     """What happened around the fault, a line an event, with seconds relative to it.
 
@@ -127,7 +135,7 @@ def _row(result: Result, cells: list[str] | None, columns: _Layout, width: int) 
     start = [_shown_name(result), _verdict(result)]
     if cells is not None:
         lines.append(columns.line([*start, *cells]))
-        for reason in result.reasons:
+        for reason in (*result.reasons, *_foreseen(result)):
             lines += textwrap.wrap(reason, width, initial_indent="  ", subsequent_indent="  ")
         return lines
     first, *others = result.reasons or ("",)
@@ -136,6 +144,12 @@ def _row(result: Result, cells: list[str] | None, columns: _Layout, width: int) 
     for reason in others:
         lines += textwrap.wrap(reason, width, initial_indent="  ", subsequent_indent="  ")
     return lines
+
+
+def _foreseen(result: Result) -> list[str]:
+    """Why it failed, as far as that was known before."""
+    failed = result.outcome == "failed"
+    return [f"warned about before: {warning.text}: {warning.outage}" for warning in result.warnings if failed]
 
 
 def _shown_name(result: Result) -> str:

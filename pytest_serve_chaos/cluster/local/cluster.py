@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from pytest_serve_chaos import clock
+from pytest_serve_chaos.analysis.configuration import Setup
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster import serve_config
 from pytest_serve_chaos.cluster.base import ClusterSpec, NodeInfo
@@ -25,6 +26,7 @@ from pytest_serve_chaos.cluster.local.layout import Layout
 from pytest_serve_chaos.cluster.local.link import SupervisorLink
 from pytest_serve_chaos.cluster.local.plan import HEAD_INDEX, Plan, node_name
 from pytest_serve_chaos.cluster.local.table import Table
+from pytest_serve_chaos.cluster.profiles import drain_timeout
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError, Unsupported, WaitTimeout
 from pytest_serve_chaos.model import ClusterDescription, Component, Evidence, Identity, Json
@@ -234,6 +236,11 @@ class LocalCluster:
         return logs.excerpt(
             Path(self.plan.directory), since, pattern=pattern, lines=1000, files="**/serve/controller_*.log"
         )
+
+    def setup(self) -> Setup:
+        """Redis without persistence, which no node's loss reaches: nodes are sessions of one machine."""
+        drain = drain_timeout(self.plan.worker_env, self._description.ray_version)
+        return Setup(redis_persists=None if self.plan.redis_server is None else False, drain=drain)
 
     # -- the rest -----------------------------------------------------------------------------------------------
 
