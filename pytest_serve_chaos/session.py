@@ -7,6 +7,7 @@ import os
 import shlex
 import time
 from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -47,6 +48,7 @@ class ChaosSession:
         self.results: list[Result] = []
         self.collected = 0
         self._run: Run | None = None
+        self._held = ExitStack()
         self._begun: set[str] = set()
         self._names: set[str] = set()
         self._said_header = False
@@ -56,6 +58,7 @@ class ChaosSession:
     def run(self) -> Run:
         """The run; its directory and history are made when a test first needs them."""
         if self._run is None:
+            self._held.enter_context(backends.lock(self.settings))  # first: nothing is made, or mended, without it
             directory = self._directory()
             backends.undo_leftovers(self.settings, self.say)
             self._run = Run(directory, self._start_cluster, seed=self.settings.seed, progress=self.say)
@@ -284,6 +287,7 @@ class ChaosSession:
         try:
             self._run.close()
         finally:
+            self._held.close()
             document = summary_document(self._run.history, self.results)
             (self._run.directory / "summary.json").write_text(json.dumps(document, indent=2) + "\n")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 NAMESPACE = "serve-chaos"
 RAY_SERVICE = "serve-chaos"
+KEPT_CLUSTER = "serve-chaos"
+"""The kind cluster that `keep` leaves there and takes over."""
 CODE_CONFIG_MAP = "serve-chaos-code"
 CODE_PATH = "/opt/serve-chaos/code"
 
