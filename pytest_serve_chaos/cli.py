@@ -12,13 +12,16 @@ from pathlib import Path
 from pytest_serve_chaos.errors import ServeChaosError
 from pytest_serve_chaos.options import BACKENDS, option
 
+FORMATS = ("table", "json", "github")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit status: 0 all is well, 1 something is not, 2 the command failed."""
     given = _parser().parse_args(arguments)
     try:
         if given.command == "analyse":
-            return _analyse(given.history, as_json=given.json, timeline=given.timeline)
+            passed = [_analyse(path, given.format, timeline=given.timeline) for path in given.histories]
+            return 0 if all(passed) else 1
         if given.command == "undo":
             return _undo(given.report_dir)
         settings = {name: getattr(given, name) for name in ("context", "rayservice") if getattr(given, name)}
@@ -33,8 +36,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
 
     analyse = commands.add_parser("analyse", help="judge the experiments of a history again")
-    analyse.add_argument("history", type=Path, help="history.jsonl of a run")
-    analyse.add_argument("--json", action="store_true", help="print the JSON summary instead of the table")
+    analyse.add_argument("histories", type=Path, nargs="+", metavar="HISTORY", help="history.jsonl of a run")
+    analyse.add_argument("--format", choices=FORMATS, default="table", help="github: Markdown, for a job's summary")
+    analyse.add_argument("--json", action="store_const", dest="format", const="json", help="the same as --format json")
     analyse.add_argument("--timeline", metavar="EXPERIMENT", help="print the events of one experiment")
 
     undo = commands.add_parser("undo", help="mend what runs that were ended by force have left")
@@ -55,24 +59,28 @@ def _backend(text: str) -> str:
     return text
 
 
-def _analyse(path: Path, *, as_json: bool, timeline: str | None) -> int:
+def _analyse(path: Path, form: str, *, timeline: str | None) -> bool:
+    """Prints what a history says; whether all its experiments passed."""
     from pytest_serve_chaos.analysis.record import warnings_of
     from pytest_serve_chaos.analysis.result import result_of
     from pytest_serve_chaos.history import History
+    from pytest_serve_chaos.report import markdown
     from pytest_serve_chaos.report.document import summary_document
     from pytest_serve_chaos.report.terminal import summary_table, timeline_excerpt, warning_lines
 
     history = History.load(path)
     if timeline is not None:
         print("\n".join(timeline_excerpt(history, timeline, most=1000)))
-        return 0
+        return True
     judged = [name for name in history.experiments() if any(e.kind == "verdict" for e in history.of(name))]
     results = [result_of(history, name) for name in judged]
-    if as_json:
+    if form == "json":
         print(json.dumps(summary_document(history, results), indent=2))
+    elif form == "github":
+        print(markdown.summary(results, warnings_of(history)))
     else:
         print("\n".join([*summary_table(results), *warning_lines(warnings_of(history))]))
-    return 0 if all(result.passed for result in results) else 1
+    return all(result.passed for result in results)
 
 
 def _undo(report_dir: Path) -> int:

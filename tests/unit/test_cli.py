@@ -41,6 +41,8 @@ def test_a_history_is_judged_again(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "head_failure  passed" in capsys.readouterr().out
     assert main(["analyse", str(file), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["experiments"][0]["verdict"] == "passed"
+    assert main(["analyse", str(file), str(file), "--format", "github"]) == 0
+    assert capsys.readouterr().out.count("| head\\_failure | passed |") == 2
     assert main(["analyse", str(file), "--timeline", "head_failure"]) == 0
     assert "14 processes are gone" in capsys.readouterr().out
 
