@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Progress
+from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.errors import Unsupported
 from pytest_serve_chaos.safety.journal import Journal
+from pytest_serve_chaos.safety.lock import cluster_lock
 from pytest_serve_chaos.settings import Settings
 
 DELETE_KIND = "delete_kind_cluster"
@@ -30,19 +33,42 @@ def start_cluster(spec: ClusterSpec, settings: Settings, directory: Path, progre
     raise Unsupported("the kubernetes backend is not there yet", mend=["use --serve-chaos-backend local or kind"])
 
 
+def lock(settings: Settings) -> AbstractContextManager[None]:
+    """Keeps other runs off a cluster that outlives this one: a kind cluster that is kept, or somebody's RayService.
+
+    Entering raises `Locked` where another run has it.
+    """
+    if settings.backend == "kind" and settings.keep:
+        return cluster_lock(f"kind/{names.KEPT_CLUSTER}")
+    if settings.backend == "kubernetes":
+        return cluster_lock(f"{settings.context}/{settings.rayservice}")
+    return nullcontext()
+
+
 def undo_leftovers(settings: Settings, progress: Progress) -> None:
     """Mends what earlier runs left because they were ended by force."""
-    journal = _journal(settings)
-    if not journal.left():
-        return
+    for failure in undo(settings.report_dir, progress):
+        progress(f"could not be undone: {failure}")
+
+
+def undo(report_dir: Path, progress: Progress) -> Sequence[str]:
+    """Mends what runs that are over have left.
+
+    Args:
+        report_dir: The directory of their reports, which has the journal.
+        progress: Told of each thing that is mended.
+
+    Returns:
+        What could not be mended, in words; it stays in the journal.
+    """
+    journal = Journal(report_dir / "undo")
 
     def delete(arguments: Mapping[str, str]) -> None:
         from pytest_serve_chaos.cluster.kind_cluster import delete_kind_cluster
 
-        delete_kind_cluster(arguments["name"], settings.report_dir)
+        delete_kind_cluster(arguments["name"], report_dir)
 
-    for failure in journal.undo({DELETE_KIND: delete}, progress):
-        progress(f"could not be undone: {failure}")
+    return journal.undo({DELETE_KIND: delete}, progress)
 
 
 def _start_kind(spec: ClusterSpec, settings: Settings, directory: Path, progress: Progress) -> Cluster:

@@ -7,12 +7,14 @@ import os
 import shlex
 import time
 from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from pytest_serve_chaos import backends
+from pytest_serve_chaos.analysis.record import warnings_of
 from pytest_serve_chaos.analysis.result import Result
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Progress
 from pytest_serve_chaos.errors import Inconclusive, Judgement, ServeChaosError, SettingsError, Unsupported
@@ -26,7 +28,7 @@ from pytest_serve_chaos.options import OPTIONS
 from pytest_serve_chaos.report.document import summary_document
 from pytest_serve_chaos.report.junit import properties
 from pytest_serve_chaos.report.log_lines import without_repetitions
-from pytest_serve_chaos.report.terminal import header_line, summary_table, timeline_excerpt
+from pytest_serve_chaos.report.terminal import header_line, summary_table, timeline_excerpt, warning_lines
 from pytest_serve_chaos.restore import restore
 from pytest_serve_chaos.run import Run
 from pytest_serve_chaos.settings import Settings
@@ -50,6 +52,7 @@ class ChaosSession:
         self.results: list[Result] = []
         self.collected = 0
         self._run: Run | None = None
+        self._held = ExitStack()
         self._begun: set[str] = set()
         self._names: set[str] = set()
         self._said_header = False
@@ -59,6 +62,7 @@ class ChaosSession:
     def run(self) -> Run:
         """The run; its directory and history are made when a test first needs them."""
         if self._run is None:
+            self._held.enter_context(backends.lock(self.settings))  # first: nothing is made, or mended, without it
             directory = self._directory()
             backends.undo_leftovers(self.settings, self.say)
             self._run = Run(directory, self._start_cluster, seed=self.settings.seed, progress=self.say)
@@ -271,7 +275,7 @@ class ChaosSession:
         if self._run is None:
             return
         terminalreporter.section("serve chaos")
-        for line in summary_table(self.results):
+        for line in [*summary_table(self.results), *warning_lines(warnings_of(self._run.history))]:
             terminalreporter.line(line)
         terminalreporter.line(f"report: {self._run.directory}")
 
@@ -287,6 +291,7 @@ class ChaosSession:
         try:
             self._run.close()
         finally:
+            self._held.close()
             document = summary_document(self._run.history, self.results)
             (self._run.directory / "summary.json").write_text(json.dumps(document, indent=2) + "\n")
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
+from pytest_serve_chaos.analysis.configuration import ConfigWarning, warning_from_json
 from pytest_serve_chaos.errors import HistoryError
 from pytest_serve_chaos.history import History, topology_from_json
 from pytest_serve_chaos.model import (
@@ -63,6 +64,11 @@ class Record:
     def fault(self) -> str:
         """What was broken and how, in words; "" if nothing was."""
         return "; ".join(event.text for event in self.of("asked"))
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The markers of the faults: ``head_failure``."""
+        return frozenset(str(event.data.get("fault", "")) for event in self.of("asked"))
 
     @property
     def expectations(self) -> Expectations:
@@ -143,6 +149,15 @@ def run_event(history: History, experiment: str = "") -> Event | None:
     began = min((e.at for e in history.of(experiment)), default=math.inf) if experiment else math.inf
     common = [e for e in history.events if e.kind == "run" and not e.experiment and e.at <= began]
     return own[-1] if own else common[-1] if common else None
+
+
+def warnings_of(history: History, experiment: str = "") -> tuple[ConfigWarning, ...]:
+    """What was warned about before: of the experiment's cluster, or where no experiment is named of all clusters."""
+    run = run_event(history, experiment) if experiment else None
+    runs = [e.at for e in history.events if e.kind == "run" and run is not None and e.at > run.at]
+    begin, end = (-math.inf if run is None else run.at), min(runs, default=math.inf)
+    found = (warning_from_json(e.data) for e in history.events if e.kind == "warning" and begin <= e.at < end)
+    return tuple(dict.fromkeys(found))
 
 
 def description_of(event: Event | None) -> ClusterDescription | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pytest_serve_chaos.analysis import identities
+from pytest_serve_chaos.analysis.configuration import ConfigWarning
 from pytest_serve_chaos.analysis.measure import measure_record
-from pytest_serve_chaos.analysis.record import description_of, read_record, run_event
+from pytest_serve_chaos.analysis.record import Record, description_of, read_record, run_event, warnings_of
 from pytest_serve_chaos.analysis.verdict import judge_record
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import (
@@ -39,6 +40,7 @@ class Result:
         victims: What the fault was aimed at.
         gone: What was seen to go and did not come again.
         events: All its events, in order of time.
+        warnings: What the check of the configuration had said of this fault before.
     """
 
     experiment: str
@@ -53,6 +55,7 @@ class Result:
     victims: tuple[Identity, ...] = ()
     gone: frozenset[Identity] = frozenset()
     events: tuple[Event, ...] = ()
+    warnings: tuple[ConfigWarning, ...] = ()
 
     def replaced(self, role: str, on: str | None = None) -> bool:
         """Whether all components of that role have new identities, and as many are there again.
@@ -191,7 +194,15 @@ def result_of(history: History, experiment: str) -> Result:
         victims=record.victims,
         gone=record.gone,
         events=record.events,
+        warnings=_foreseen(record, warnings_of(history, experiment)),
     )
+
+
+def _foreseen(record: Record, warnings: tuple[ConfigWarning, ...]) -> tuple[ConfigWarning, ...]:
+    """Those that concern what this experiment broke."""
+    before = record.before
+    hit = {c.node for c in before.components if c.identity in record.victims} if before is not None else set()
+    return tuple(w for w in warnings if record.kinds.intersection(w.faults) and (not w.node or w.node in hit))
 
 
 def _unseen(before: Topology | None) -> identities.Finding:

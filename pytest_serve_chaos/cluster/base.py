@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
+from pytest_serve_chaos.analysis.configuration import Setup
 from pytest_serve_chaos.model import ClusterDescription, Component, Evidence, Identity, Json
 
 if TYPE_CHECKING:
@@ -160,6 +161,15 @@ class HasProxyEndpoints(Protocol):
         Raises:
             ObservationError: The proxy is gone.
         """
+        ...
+
+
+@runtime_checkable
+class KnowsItsSetup(Protocol):
+    """Knows how it is set up where that decides what a fault costs."""
+
+    def setup(self) -> Setup:
+        """Where Redis is and whether it persists, which machines the nodes are on, and for how long they drain."""
         ...
 
 

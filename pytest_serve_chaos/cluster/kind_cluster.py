@@ -84,7 +84,7 @@ def start_kind_cluster(
     programs = find_programs()
     config = serve_config(spec)
     directory.mkdir(parents=True, exist_ok=True)
-    name = settings.name or ("serve-chaos" if settings.keep else f"serve-chaos-{secrets.token_hex(3)}")
+    name = settings.name or (names.KEPT_CLUSTER if settings.keep else f"serve-chaos-{secrets.token_hex(3)}")
     nodes = KindNodes(name, settings.node_image, directory, programs)
     start = _Start(spec, settings, directory, progress, nodes, config, render.package_code() if code is None else code)
     return start.run(on_create, on_delete)

@@ -38,6 +38,24 @@ def timing(profile: Profile) -> Timing:
     return _guide() if profile == "guide" else _fast()
 
 
+def drain_timeout(env: Mapping[str, str], ray_version: str) -> float | None:
+    """For how many seconds a node that gets SIGTERM drains; None where it is not known of that Ray.
+
+    Args:
+        env: The node's environment.
+        ray_version: ``2.60.0``.
+    """
+    given = env.get("RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S")
+    try:
+        if given is not None:
+            return float(given)
+        major, minor = (int(part) for part in ray_version.split(".")[:2])
+    except ValueError:
+        return None
+    # ray/_private/ray_constants.py; of older versions it was not looked up.
+    return 30.0 if (major, minor) >= (2, 60) else None
+
+
 def _guide() -> Timing:
     # Health checks: DEFAULT_HEALTH_CHECK_PERIOD_S and _TIMEOUT_S of ray/serve/_private/constants.py; 20 s to stop:
     # DEFAULT_GRACEFUL_SHUTDOWN_TIMEOUT_S; start delay: the guide's sleepy_pid.py. 600 s: KubeRay sets it on workers.

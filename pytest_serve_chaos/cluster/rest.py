@@ -69,6 +69,7 @@ class ServeStatus:
         proxies: Node id -> status of its proxy (``HEALTHY``, ``DRAINING``, ...).
         handles: ``app#Parent`` -> the deployments to which it holds handles; empty where Ray does not say.
         controller: The controller's actor id, None if there is none or it does not answer.
+        options: ``app#Deployment`` -> the options that it runs with, wherever they were set.
     """
 
     apps: Mapping[str, str]
@@ -79,6 +80,7 @@ class ServeStatus:
     proxies: Mapping[str, str]
     controller: str | None
     handles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    options: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
 
 
 class Dashboard:
@@ -170,6 +172,7 @@ class Dashboard:
             proxies={node: _text(details, "status") for node, details in proxies.items()},
             controller=_text(controller, "actor_id") or None,
             handles=_handles(apps),
+            options={name: cast("dict[str, Json]", d.get("deployment_config") or {}) for name, d in _deployments(apps)},
         )
 
     def put_serve(self, config: Mapping[str, Json], *, timeout: float = 20.0) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 
 from pytest_serve_chaos import __version__
-from pytest_serve_chaos.analysis.record import run_event
+from pytest_serve_chaos.analysis.record import run_event, warnings_of
 from pytest_serve_chaos.analysis.result import Result
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import ROLES, Evidence, Identity, Json, Outage, Role
@@ -20,14 +20,16 @@ def summary_document(history: History, results: Iterable[Result]) -> dict[str, J
     """The run and all its experiments as plain JSON data. All times are seconds, those of outages from the fault.
 
     Fields: ``schema``; ``program`` (name and version); ``run`` (what the run's own event says: cluster, rate, seed);
-    ``experiments``, each with ``experiment``, ``fault``, ``verdict``, ``reasons``, ``cluster``, ``expectations``,
-    ``measurement``, ``evidence``, ``victims`` and ``identities`` (role -> kept, gone and new).
+    ``warnings`` (what the check of the configuration said, for all clusters of the run); ``experiments``, each with
+    ``experiment``, ``fault``, ``verdict``, ``reasons``, ``warnings``, ``cluster``, ``expectations``, ``measurement``,
+    ``evidence``, ``victims`` and ``identities`` (role -> kept, gone and new).
     """
     run = run_event(history)
     return {
         "schema": SCHEMA,
         "program": {"name": "pytest-serve-chaos", "version": __version__},
         "run": {} if run is None else {"text": run.text, **_object(run.data)},
+        "warnings": [to_json(warning) for warning in warnings_of(history)],
         "experiments": [_experiment(result) for result in results],
     }
 
@@ -41,6 +43,7 @@ def _experiment(result: Result) -> dict[str, Json]:
         "fault": result.fault,
         "verdict": result.outcome,
         "reasons": list(result.reasons),
+        "warnings": [to_json(warning) for warning in result.warnings],
         "cluster": to_json(result.description),
         "expectations": to_json(result.expectations),
         "measurement": measurement,

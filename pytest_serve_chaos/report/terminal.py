@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from pytest_serve_chaos.analysis.configuration import ConfigWarning
 from pytest_serve_chaos.analysis.measure import measure_record
 from pytest_serve_chaos.analysis.record import Record, read_record
 from pytest_serve_chaos.analysis.result import Result
@@ -18,7 +19,7 @@ WIDTH = 120
 _SHORT_NAME = 20
 _ABSENT = "-"
 _NEVER = "never"
-_VERDICTS = {"passed": "passed", "failed": "FAILED", "inconclusive": "INCONCLUSIVE"}
+VERDICTS = {"passed": "passed", "failed": "FAILED", "inconclusive": "INCONCLUSIVE"}
 _TIMELINE = (
     "phase",
     "asked",
@@ -63,13 +64,22 @@ _COLUMNS = (
 )
 
 
+TITLES = tuple(column.title for column in _COLUMNS[2:])
+"""The titles of the figures."""
+
+
 def header_line(description: ClusterDescription, rate: float, seed: int) -> str:
     """The line at the start of a run: what is under test, the load in requests per second and the seed."""
+    return f"serve-chaos: {cluster_words(description)}; {rate:g} requests/s; seed {seed}"
+
+
+def cluster_words(description: ClusterDescription) -> str:
+    """What is under test, in a line."""
     nodes = "head only" if description.workers == 0 else f"head + {number(description.workers, 'worker')}"
     gcs = "no GCS fault tolerance" if description.gcs == "none" else description.gcs
     app = f"app {_app_name(description.app)}, {number(description.replicas, 'replica')}"
     cluster = f"{description.backend} backend, ray {description.ray_version}, {nodes}, {gcs}"
-    return f"serve-chaos: {cluster}; {app}; {rate:g} requests/s; seed {seed}"
+    return f"{cluster}; {app}"
 
 
 def summary_table(results: Iterable[Result], *, width: int = WIDTH) -> list[str]:
@@ -80,13 +90,20 @@ def summary_table(results: Iterable[Result], *, width: int = WIDTH) -> list[str]
     all_results = list(results)
     if not all_results:
         return []
-    figures = [_cells(result) for result in all_results]
-    measured = [cells for cells in figures if cells is not None]
+    figures = [cells(result) for result in all_results]
+    measured = [row for row in figures if row is not None]
     columns = _layout([[_shown_name(result), _verdict(result)] for result in all_results], measured, width)
     lines = columns.titles()
-    for result, cells in zip(all_results, figures, strict=True):
-        lines += _row(result, cells, columns, width)
+    for result, row in zip(all_results, figures, strict=True):
+        lines += _row(result, row, columns, width)
     return [line.rstrip() for line in lines]
+
+
+def warning_lines(warnings: Iterable[ConfigWarning], *, width: int = WIDTH) -> list[str]:
+    """What the check of the configuration said, each wrapped to `width` columns."""
+    return [
+        line for w in warnings for line in textwrap.wrap(f"warning: {w.line}", width, subsequent_indent="  ")
+    ]  # fmt: skip
 
 
 def timeline_excerpt(history: History, experiment: str, *, most: int = 40) -> list[str]:
@@ -119,15 +136,15 @@ def timeline_excerpt(history: History, experiment: str, *, most: int = 40) -> li
 # -- rows ----------------------------------------------------------------------------------------------------------
 
 
-def _row(result: Result, cells: list[str] | None, columns: _Layout, width: int) -> list[str]:
+def _row(result: Result, figures: list[str] | None, columns: _Layout, width: int) -> list[str]:
     lines = []
     name = result.experiment
     if len(name) > _SHORT_NAME:
         lines.append(name)
     start = [_shown_name(result), _verdict(result)]
-    if cells is not None:
-        lines.append(columns.line([*start, *cells]))
-        for reason in result.reasons:
+    if figures is not None:
+        lines.append(columns.line([*start, *figures]))
+        for reason in explained(result):
             lines += textwrap.wrap(reason, width, initial_indent="  ", subsequent_indent="  ")
         return lines
     first, *others = result.reasons or ("",)
@@ -138,16 +155,22 @@ def _row(result: Result, cells: list[str] | None, columns: _Layout, width: int) 
     return lines
 
 
+def explained(result: Result) -> list[str]:
+    """Why it did not pass; of a failure also what had been said of it before."""
+    foreseen = result.warnings if result.outcome == "failed" else ()
+    return [*result.reasons, *(f"warned about before: {w.text}: {w.outage}" for w in foreseen)]
+
+
 def _shown_name(result: Result) -> str:
     return result.experiment if len(result.experiment) <= _SHORT_NAME else ""
 
 
 def _verdict(result: Result) -> str:
-    return _VERDICTS[result.outcome]
+    return VERDICTS[result.outcome]
 
 
-def _cells(result: Result) -> list[str] | None:
-    """The figures; None where nothing was measured, so that the reason stands in their place."""
+def cells(result: Result) -> list[str] | None:
+    """The figures, in the order of `TITLES`; None where nothing was measured, and the reason stands in their place."""
     measurement = result.measurement
     landed = any(event.kind == "landed" for event in result.events)
     if result.outcome == "inconclusive" and not (landed and measurement.sent):

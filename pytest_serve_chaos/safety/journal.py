@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pytest_serve_chaos.errors import ServeChaosError
+from pytest_serve_chaos.errors import SafetyError, ServeChaosError
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +55,22 @@ class Journal:
         path.unlink(missing_ok=True)
 
     def left(self) -> tuple[tuple[Path, Entry], ...]:
-        """The entries whose run is over."""
+        """The entries whose run is over.
+
+        Raises:
+            SafetyError: A file of the directory is no entry.
+        """
         found = []
         for path in sorted(self.directory.glob("*.json")):
-            record = json.loads(path.read_text())
-            entry = Entry(**{**record, "owner": tuple(record["owner"])})
+            try:
+                record = json.loads(path.read_text())
+                entry = Entry(**{**record, "owner": tuple(record["owner"])})
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise SafetyError(
+                    f"the undo journal cannot be read: {error}",
+                    looked_at=[str(path)],
+                    mend=["see what the file says, mend that by hand, and delete the file"],
+                ) from error
             pid, started = entry.owner
             if _started(pid) != started:
                 found.append((path, entry))
@@ -72,6 +83,9 @@ class Journal:
         failed = []
         for path, entry in self.left():
             say(f"undo: {entry.text}")
+            if entry.verb not in verbs:
+                failed.append(f"{entry.text}: this version does not know how ({entry.verb})")
+                continue
             try:
                 verbs[entry.verb](entry.arguments)
             except ServeChaosError as error:

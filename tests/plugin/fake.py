@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from pytest_serve_chaos import clock
+from pytest_serve_chaos.analysis.configuration import Setup
 from pytest_serve_chaos.cluster import serve_config
 from pytest_serve_chaos.cluster.base import ClusterSpec, NodeInfo, Progress
 from pytest_serve_chaos.cluster.rest import ActorRow, Dashboard, NodeRow, ReplicaRow, ServeStatus
@@ -234,6 +235,10 @@ class FakeCluster:
     def controller_log(self, *, pattern: str, since: float) -> tuple[str, ...]:
         """The log of the fake world."""
         return self.world.lines(since, pattern)
+
+    def setup(self) -> Setup:
+        """As the test wants it."""
+        return self.behaviour.setup
 
     # -- the server's side --------------------------------------------------------------------------------------
 

@@ -7,10 +7,11 @@ import re
 import signal
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 from pytest_serve_chaos import clock
+from pytest_serve_chaos.analysis.configuration import Setup
 from pytest_serve_chaos.cluster import serve_config
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.rest import ActorRow, NodeRow
@@ -41,6 +42,7 @@ class FakeBehaviour:
         leaks: Whenever something dies, the GCS gains an actor that nothing stands behind.
         keeps_holes: Dead replicas are not replaced.
         blind_gcs: The GCS never notices that something died.
+        setup: How it is set up.
     """
 
     start_error: str = ""
@@ -53,6 +55,7 @@ class FakeBehaviour:
     leaks: bool = False
     keeps_holes: bool = False
     blind_gcs: bool = False
+    setup: Setup = field(default_factory=Setup)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import re
+import tempfile
+from pathlib import Path
 
+import pytest
+
+from pytest_serve_chaos.safety.lock import cluster_lock
 from tests.plugin.conftest import RunChaos
 from tests.plugin.fake import FakeBehaviour
 
@@ -76,6 +81,23 @@ def test_a_cluster_that_does_not_start_is_tried_again(run_chaos: RunChaos) -> No
     )
 
     ran.outcomes(errors=2)
+
+
+def test_a_cluster_that_another_run_has_is_not_touched(
+    run_chaos: RunChaos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    kept = ("--serve-chaos-backend=kind", "--serve-chaos-keep")
+    with cluster_lock("kind/serve-chaos"):
+        ran = run_chaos("def test_a(serve_cluster): pass", *kept)
+    ran.outcomes(errors=1)
+    ran.result.stdout.fnmatch_lines(["*another run is using the cluster kind/serve-chaos*"])
+    assert ran.backend.clusters == []
+
+    again = run_chaos("def test_a(serve_cluster): pass", *kept)
+    again.outcomes(passed=1)
+    with cluster_lock("kind/serve-chaos"):
+        pass
 
 
 def test_the_same_seed_makes_the_same_choices(run_chaos: RunChaos) -> None:

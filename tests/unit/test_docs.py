@@ -10,6 +10,7 @@ from typing import NamedTuple, get_type_hints
 
 import pytest
 
+from pytest_serve_chaos.analysis import configuration
 from pytest_serve_chaos.analysis.result import Result
 from pytest_serve_chaos.experiment import Experiment, with_demands
 from pytest_serve_chaos.faults.chaos import Chaos
@@ -118,6 +119,12 @@ def test_the_reference_has_every_field_of_a_result(record: type[Result | Measure
 def test_the_reference_has_every_demand() -> None:
     demands = [field.name for field in fields(Expectations) if field.name != "send_lag_limit"]
     assert first_column(REFERENCE, "keyword | unit") == demands
+
+
+def test_the_reference_has_every_code_of_the_check_of_the_configuration() -> None:
+    source = inspect.getsource(configuration)
+    codes = re.findall(r'ConfigWarning\(\n\s+"(\w+)"', source)
+    assert first_column(REFERENCE, "code") == codes
 
 
 def test_the_reference_has_every_kind_of_event() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 import pytest
@@ -35,7 +35,7 @@ class Api(FakeApi):
         self.calls: list[tuple[object, ...]] = []
         self.ran: list[tuple[str, tuple[str, ...]]] = []
         self.result = ExecResult("", "", 0)
-        self.on_call = lambda: None
+        self.on_call: Callable[[], object] = lambda: None
 
     def call(self, method: str, *arguments: object, what: str, **options: object) -> dict[str, Json]:
         self.calls.append((method, *arguments))
@@ -133,8 +133,7 @@ def service(api: Api, nodes: Nodes, dashboard: FakeDashboard, monkeypatch: pytes
 
 
 def tell(service: KindRayService, **told: tuple[Row, ...]) -> None:
-    watch = service._processes
-    assert isinstance(watch, Watch)
+    watch = cast("Watch", service._processes)
     watch.told = {f"container-{uid}": rows for uid, rows in told.items()}
 
 
@@ -228,7 +227,7 @@ def test_a_held_node_is_kept_away_before_its_pod_goes_and_let_back_when_it_may(
     service: KindRayService, api: Api, nodes: Nodes
 ) -> None:
     api.delete_pod = lambda name, uid, *, grace: nodes.asked.append(f"delete {name}")  # type: ignore[method-assign]
-    api.pods = lambda selector="", namespace=None: tuple(  # type: ignore[method-assign]
+    api.pods = lambda selector="", namespace=None: tuple(  # type: ignore[method-assign,misc]
         p for p in api.ray_pods if f"delete {p.name}" not in nodes.asked
     )
     service.kill_node("worker-1", how="kill", hold=True)

@@ -83,11 +83,19 @@ class KubeApi:
         Raises:
             ObservationError: The API server gave no usable answer.
         """
+        found = [pod(item) for item in self.raw_pods(selector, namespace=namespace)]
+        return tuple(sorted(found, key=lambda p: (p.created, p.name)))
+
+    def raw_pods(self, selector: str = "", *, namespace: str | None = None) -> tuple[dict[str, Json], ...]:
+        """The pods with those labels as plain data.
+
+        Raises:
+            ObservationError: The API server gave no usable answer.
+        """
         answer = self._read(
             self._core.list_namespaced_pod, namespace or self.namespace, label_selector=selector, what="pods"
         )
-        found = [pod(item) for item in listed(answer.get("items"))]
-        return tuple(sorted(found, key=lambda p: (p.created, p.name)))
+        return tuple(listed(answer.get("items")))
 
     def nodes(self) -> dict[str, bool]:
         """Kubernetes nodes: name -> whether it is Ready.

@@ -6,6 +6,8 @@ NAMESPACE = "serve-chaos"
 RAY_SERVICE = "serve-chaos"
 REDIS = "redis"
 """The Deployment, the Service and the Secret of the Redis under the GCS."""
+KEPT_CLUSTER = "serve-chaos"
+"""The kind cluster that `keep` leaves there and takes over."""
 CODE_CONFIG_MAP = "serve-chaos-code"
 CODE_PATH = "/opt/serve-chaos/code"
 

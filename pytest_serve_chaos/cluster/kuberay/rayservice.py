@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from pytest_serve_chaos import clock
+from pytest_serve_chaos.analysis.configuration import Setup
 from pytest_serve_chaos.cluster.base import ClusterSpec, Endpoint, NodeInfo
 from pytest_serve_chaos.cluster.kuberay import in_pod, names
 from pytest_serve_chaos.cluster.kuberay.api import ExecResult, KubeApi
@@ -16,6 +17,7 @@ from pytest_serve_chaos.cluster.kuberay.process_watch import Place, ProcessWatch
 from pytest_serve_chaos.cluster.kuberay.records import Container, Pod
 from pytest_serve_chaos.cluster.kuberay.removal import RemovalWatch
 from pytest_serve_chaos.cluster.kuberay.render import serve_config_text
+from pytest_serve_chaos.cluster.kuberay.setup import setup_of
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.cluster.serve_config import first_route
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError, Unsupported
@@ -216,6 +218,16 @@ class KubeRayCluster:
         except CommandFailed:
             return []  # it is on its way out, or its container is; there is nothing to be read
         return [f"{name}: {line}" for line in output.splitlines() if line]
+
+    def setup(self) -> Setup:
+        """What the pods say of how the cluster is set up."""
+        machines = {name: pod.node for name, pod in self._named_pods() if pod.node}
+        try:
+            workers = self._api.raw_pods(f"{names.RAY_CLUSTER}={self._ray_cluster},{names.RAY_NODE_TYPE}=worker")
+            redis = self._api.raw_pods(self._redis_selector) if self._redis_selector is not None else ()
+        except ObservationError:
+            return Setup()
+        return setup_of(machines, workers, redis, self._description.ray_version)
 
     # -- breaking ---------------------------------------------------------------------------------------------
 

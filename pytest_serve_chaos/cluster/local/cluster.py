@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from pytest_serve_chaos import clock
+from pytest_serve_chaos.analysis.configuration import Setup
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster import serve_config
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, NodeInfo
@@ -25,6 +26,7 @@ from pytest_serve_chaos.cluster.local.layout import Layout
 from pytest_serve_chaos.cluster.local.link import SupervisorLink
 from pytest_serve_chaos.cluster.local.plan import HEAD_INDEX, Plan, node_name
 from pytest_serve_chaos.cluster.local.table import Table
+from pytest_serve_chaos.cluster.profiles import drain_timeout
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError, Unsupported, WaitTimeout
 from pytest_serve_chaos.model import ClusterDescription, Component, Evidence, Identity, Json
@@ -258,6 +260,11 @@ class LocalCluster:
         name = (replica.replica or "").rpartition("#")[2]
         files = f"**/serve/replica_*_{name}.log"
         return logs.excerpt(Path(self.plan.directory), since, pattern=None, lines=2000, files=files) if name else ()
+
+    def setup(self) -> Setup:
+        """Redis without persistence, which no node's loss reaches: nodes are sessions of one machine."""
+        drain = drain_timeout(self.plan.worker_env, self._description.ray_version)
+        return Setup(redis_persists=None if not self.plan.has_redis else False, drain=drain)
 
     # -- the rest -----------------------------------------------------------------------------------------------
 

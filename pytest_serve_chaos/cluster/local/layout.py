@@ -134,6 +134,26 @@ def claim(nodes: int) -> Claim:
     )
 
 
+def check_layout(nodes: int) -> str:
+    """Checks that a run would find ports and a loopback network; returns them in words.
+
+    Raises:
+        ClusterStartError: It would not.
+    """
+    claimed = claim(nodes)
+    os.close(claimed.lock)
+    address = claimed.layout.serve_host
+    try:
+        with socket.socket() as probe:
+            probe.bind((address, 0))
+    except OSError as error:
+        raise ClusterStartError(
+            f"{address} cannot be bound: {error}", mend=["use a machine with all of 127.0.0.0/8, as Linux has it"]
+        ) from error
+    first = claimed.layout.gcs_port
+    return f"{claimed.layout.network}.0, ports {first} to {first + BLOCK - 1}"
+
+
 def _lock_directory() -> Path:
     directory = Path(tempfile.gettempdir()) / f"serve-chaos-locks-{os.getuid()}"
     directory.mkdir(mode=0o700, exist_ok=True)

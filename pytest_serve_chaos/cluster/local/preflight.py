@@ -35,11 +35,11 @@ def check(*, workers: int, redis_server: Path | None, wants_redis: bool) -> Path
         ClusterStartError: There is not enough memory.
         SettingsError: More workers than a block of ports can have.
     """
-    _check_platform()
-    _check_ray()
+    check_platform()
+    check_ray()
     if workers > MOST_WORKERS:
         raise SettingsError(f"{workers} workers do not fit into a block of ports; at most {MOST_WORKERS} do")
-    _check_memory(workers)
+    check_memory(workers)
     return find_redis(redis_server) if wants_redis else None
 
 
@@ -84,16 +84,27 @@ def find_redis(given: Path | None = None) -> Path:
     )
 
 
-def _check_platform() -> None:
+def check_platform() -> str:
+    """Checks that this is a Linux with all that the backend uses; returns its name.
+
+    Raises:
+        MissingDependency: It is not.
+    """
     if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
         raise MissingDependency(
             "the local backend needs Linux 5.3 or newer (pidfd, sessions, 127.0.0.0/8)",
             looked_at=[f"platform: {platform.platform()}"],
             mend=["use --serve-chaos-backend kind, or run in a Linux container or virtual machine"],
         )
+    return platform.platform()
 
 
-def _check_ray() -> None:
+def check_ray() -> str:
+    """Checks that Ray Serve is installed; returns its version.
+
+    Raises:
+        MissingDependency: It is not.
+    """
     missing = [name for name in ("ray", "ray.serve") if not _is_installed(name)]
     if missing:
         raise MissingDependency(
@@ -101,6 +112,7 @@ def _check_ray() -> None:
             looked_at=[f"{name}: not found by {sys.executable}" for name in missing],
             mend=["pip install 'pytest-serve-chaos[local]'", "or pip install 'ray[serve]' in the version that you run"],
         )
+    return ray_version()
 
 
 def _is_installed(name: str) -> bool:
@@ -112,18 +124,24 @@ def _is_installed(name: str) -> bool:
     return not rest or any((Path(path) / rest).is_dir() for path in specification.submodule_search_locations)
 
 
-def _check_memory(workers: int) -> None:
+def check_memory(workers: int) -> str:
+    """Checks that there is enough memory; returns how much there is.
+
+    Raises:
+        ClusterStartError: There is not.
+    """
     needed = _MEMORY_BASE + _MEMORY_PER_NODE * (workers + 1)
-    available = _available_memory() / _GIB
+    available = available_memory() / _GIB
     if available < needed:
         raise ClusterStartError(
             f"a head and {workers} workers need about {needed:.1f} GiB of memory, and {available:.1f} GiB are free",
             looked_at=["MemAvailable in /proc/meminfo", "the memory limit of this cgroup"],
             mend=["end other programs", "use fewer workers: --serve-chaos-workers 1"],
         )
+    return f"{available:.1f} GiB free, {needed:.1f} needed for a head and {workers} workers"
 
 
-def _available_memory() -> float:
+def available_memory() -> float:
     """Bytes that can still be had: what the machine has free, or what is left under the cgroup's limit."""
     with open("/proc/meminfo") as file:
         fields = dict(line.split(":", 1) for line in file)

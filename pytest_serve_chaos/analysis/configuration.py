@@ -1,0 +1,207 @@
+"""What in the configuration of a cluster will turn a fault into an outage; said before anything is broken."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import cast
+
+from pytest_serve_chaos.analysis.words import limit, listing, number
+from pytest_serve_chaos.model import HEAD, ClusterDescription, Json, Topology
+
+_HEAD_FAULTS = ("head_failure", "gcs_failure")
+_NODE_FAULTS = ("worker_failure", "node_failure")
+_REPLICA_FAULTS = ("replica_failure", "health_check_failure")
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a backend knows of how its cluster is set up. None, or nothing, stands for what it does not know.
+
+    Attributes:
+        redis_persists: Whether Redis has its data again when it is started again.
+        redis_machine: The machine that Redis is on, where machines can be lost one by one.
+        machines: Ray node (``head``, ``worker-1``) -> machine, likewise.
+        drain: Seconds for which a node that is asked to stop may drain; 0: it ends at once.
+    """
+
+    redis_persists: bool | None = None
+    redis_machine: str | None = None
+    machines: Mapping[str, str] = field(default_factory=dict)
+    drain: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """What Serve says of a deployment.
+
+    Attributes:
+        replicas: How many it wants.
+        limited: Whether `max_replicas_per_node` is set; True also where that is not known.
+        shutdown: `graceful_shutdown_timeout_s`.
+    """
+
+    replicas: int
+    limited: bool = True
+    shutdown: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigWarning:
+    """One thing in the configuration that will turn a fault into an outage.
+
+    Attributes:
+        code: Its name for programs: ``no_fault_tolerance``.
+        text: What is so.
+        outage: What it will turn into an outage.
+        mend: The setting that mends it; "" where there is none.
+        faults: The markers of the faults that it concerns.
+        node: The node that it concerns; "" for any.
+    """
+
+    code: str
+    text: str
+    outage: str
+    mend: str
+    faults: tuple[str, ...] = ()
+    node: str = ""
+
+    @property
+    def line(self) -> str:
+        """All of it in one line."""
+        return f"{self.text}: {self.outage}." + (f" Mend: {self.mend}." if self.mend else "")
+
+
+def check(
+    description: ClusterDescription, setup: Setup, topology: Topology, deployments: Mapping[str, Deployment]
+) -> tuple[ConfigWarning, ...]:
+    """What should be mended, or be expected, before a fault is injected; only what is known to be so.
+
+    Args:
+        description: The cluster.
+        setup: What its backend knows of it.
+        topology: Who is alive, in steady state.
+        deployments: ``app#Deployment`` -> what Serve says of it.
+    """
+    return (
+        *_fault_tolerance(description),
+        *_redis(description, setup),
+        *_on_the_head(topology),
+        *_replicas(topology, deployments),
+        *_drain(setup, deployments),
+    )
+
+
+def warning_to_json(warning: ConfigWarning) -> dict[str, Json]:
+    """A warning as plain data."""
+    return {**asdict(warning), "faults": list(warning.faults)}
+
+
+def warning_from_json(data: Mapping[str, Json]) -> ConfigWarning:
+    """The warning of which `warning_to_json` made `data`."""
+    texts = {name: str(data.get(name, "")) for name in ("code", "text", "outage", "mend", "node")}
+    return ConfigWarning(**texts, faults=tuple(str(f) for f in cast("list[Json]", data.get("faults") or [])))
+
+
+def _fault_tolerance(description: ClusterDescription) -> Iterator[ConfigWarning]:
+    if description.gcs == "none":
+        yield ConfigWarning(
+            "no_fault_tolerance",
+            "no GCS fault tolerance",
+            "losing the head restarts every worker",
+            "--serve-chaos-gcs redis" if _is_ours(description) else "gcsFaultToleranceOptions in the RayService",
+            _HEAD_FAULTS,
+        )
+
+
+def _redis(description: ClusterDescription, setup: Setup) -> Iterator[ConfigWarning]:
+    if description.gcs == "none":
+        return
+    if setup.redis_persists is False:
+        yield ConfigWarning(
+            "redis_forgets",
+            "Redis keeps nothing on disk",
+            "losing it restarts the head and every worker",
+            "" if description.backend == "local" else "a volume for Redis, and `appendonly yes`",
+            ("redis_failure",),
+        )
+    for node, machine in setup.machines.items():
+        if machine == setup.redis_machine:
+            costs = "takes the GCS along" if setup.redis_persists else "restarts the head and every worker"
+            yield ConfigWarning(
+                "redis_on_ray_node",
+                f"Redis is on {machine}, the node of {node}",
+                f"losing that node {costs}",
+                "a nodeSelector or an anti-affinity for Redis' pod",
+                (*_NODE_FAULTS, "head_failure"),
+                node,
+            )
+
+
+def _on_the_head(topology: Topology) -> Iterator[ConfigWarning]:
+    replicas = topology.of("replica", on=HEAD)
+    if replicas:
+        names = sorted({c.deployment or "" for c in replicas})
+        yield ConfigWarning(
+            "replicas_on_head",
+            f"{number(len(replicas), 'replica')} of {listing(names)} on the head",
+            "they are lost with it",
+            '`num-cpus: "0"` for the head, and some `num_cpus` for each replica',
+            _HEAD_FAULTS,
+        )
+
+
+def _replicas(topology: Topology, deployments: Mapping[str, Deployment]) -> Iterator[ConfigWarning]:
+    nodes = len(topology.of("worker"))
+    for name, deployment in sorted(deployments.items()):
+        placed = Counter(c.node for c in topology.of("replica", deployment=name))
+        if deployment.replicas == 1:
+            yield ConfigWarning(
+                "one_replica",
+                f"{name} has one replica",
+                "nothing answers until a new one has started",
+                "`num_replicas` (or `min_replicas`) 2 or more, and `max_replicas_per_node`",
+                (*_REPLICA_FAULTS, *_NODE_FAULTS),
+            )
+        elif len(placed) == 1 and nodes > 1:
+            (node,) = placed
+            yield ConfigWarning(
+                "all_on_one_node",
+                f"all {number(sum(placed.values()), 'replica')} of {name} on {node}",
+                "losing that node leaves none",
+                "`max_replicas_per_node`",
+                (*_NODE_FAULTS, *(_HEAD_FAULTS if node == HEAD else ())),
+                node,
+            )
+        elif deployment.replicas > 1 and not deployment.limited and nodes > 1:
+            yield ConfigWarning(
+                "no_limit_per_node",
+                f"{name} has no `max_replicas_per_node`",
+                "after a recovery all its replicas may be on one node, and the next loss leaves none",
+                f"`max_replicas_per_node: {-(-deployment.replicas // nodes)}`",
+                _NODE_FAULTS,
+            )
+
+
+def _drain(setup: Setup, deployments: Mapping[str, Deployment]) -> Iterator[ConfigWarning]:
+    if setup.drain is None:
+        return
+    longest = max((d.shutdown for d in deployments.values()), default=0.0)
+    if setup.drain <= longest:
+        text = "a node that is asked to stop does not drain"
+        if setup.drain > 0:
+            text = (
+                f"a node that is asked to stop drains for {limit(setup.drain)}, no longer than a replica takes to stop"
+            )
+        yield ConfigWarning(
+            "no_drain",
+            text,
+            "its replicas go before new ones have started",
+            f"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S over {limit(longest)} and what a replica takes to start",
+            _NODE_FAULTS,
+        )
+
+
+def _is_ours(description: ClusterDescription) -> bool:
+    return description.backend in ("local", "kind")

@@ -1,0 +1,70 @@
+"""What pods say of how a cluster is set up: where Redis is, whether it persists, and for how long a worker drains."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+from pytest_serve_chaos.analysis.configuration import Setup
+from pytest_serve_chaos.cluster.kuberay.records import listed, mapped, text
+from pytest_serve_chaos.cluster.profiles import drain_timeout
+from pytest_serve_chaos.model import Json
+
+_DURABLE = ("persistentVolumeClaim", "hostPath", "nfs", "csi", "iscsi")
+"""The kinds of volume whose content outlives a pod."""
+
+
+def setup_of(
+    machines: Mapping[str, str],
+    workers: Sequence[Mapping[str, Json]],
+    redis: Sequence[Mapping[str, Json]],
+    ray_version: str,
+) -> Setup:
+    """What can be told from pods alone.
+
+    Args:
+        machines: Ray node (``head``) -> Kubernetes node.
+        workers: The worker pods, as plain data.
+        redis: Redis' pods, likewise; none where it is not known, or not in this cluster.
+        ray_version: ``2.60.0``.
+    """
+    drains = [drain for pod in workers if (drain := _drain(pod, ray_version)) is not None]
+    return Setup(
+        redis_persists=any(_persists(pod) for pod in redis) if redis else None,
+        redis_machine=text(mapped(redis[0].get("spec")), "nodeName") or None if len(redis) == 1 else None,
+        machines=machines,
+        drain=min(drains, default=None),
+    )
+
+
+def _persists(pod: Mapping[str, Json]) -> bool:
+    spec = mapped(pod.get("spec"))
+    durable = {text(v, "name") for v in listed(spec.get("volumes")) if any(kind in v for kind in _DURABLE)}
+    for container in listed(spec.get("containers")):
+        mounted = {text(mount, "name") for mount in listed(container.get("volumeMounts"))}
+        if mounted & durable and not _saves_nothing(container):
+            return True
+    return False
+
+
+def _saves_nothing(container: Mapping[str, Json]) -> bool:
+    """Whether its arguments switch off both of the ways in which Redis writes to disk."""
+    words = [str(word) for key in ("command", "args") for word in _words(container.get(key))]
+    given = dict(itertools.pairwise(words))
+    return given.get("--save") in ("", '""') and given.get("--appendonly") == "no"
+
+
+def _drain(pod: Mapping[str, Json], ray_version: str) -> float | None:
+    spec = mapped(pod.get("spec"))
+    container = next(iter(listed(spec.get("containers"))), {})
+    hook = mapped(mapped(mapped(container.get("lifecycle")).get("preStop")).get("exec"))
+    if "ray stop" in " ".join(str(word) for word in _words(hook.get("command"))):
+        return 0.0  # it ends Ray before SIGTERM is sent, and the drain begins with that
+    env = {text(variable, "name"): text(variable, "value") for variable in listed(container.get("env"))}
+    drain = drain_timeout(env, ray_version)
+    grace = text(spec, "terminationGracePeriodSeconds")
+    return min(drain, float(grace)) if drain is not None and grace else drain
+
+
+def _words(value: Json) -> list[Json]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,46 @@
+"""The table of a run as Markdown, for the summary of a GitHub Actions job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pytest_serve_chaos.analysis.configuration import ConfigWarning
+from pytest_serve_chaos.analysis.result import Result
+from pytest_serve_chaos.report.terminal import TITLES, VERDICTS, cells, cluster_words, explained
+
+
+def summary(results: Iterable[Result], warnings: Iterable[ConfigWarning] = ()) -> str:
+    """A heading for each cluster, the table of its experiments, why they did not pass, and what was warned about."""
+    all_results = list(results)
+    lines = []
+    for cluster in dict.fromkeys(_cluster(result) for result in all_results):
+        lines += [f"### {_escaped(cluster)}", "", *_table([r for r in all_results if _cluster(r) == cluster]), ""]
+    if not all_results:
+        lines += ["No experiment was judged.", ""]
+    lines += [f"- **{_escaped(r.experiment)}**: {_escaped(why)}" for r in all_results for why in explained(r)]
+    lines += [f"- warning: {_escaped(warning.line)}" for warning in warnings]
+    return "\n".join(lines).strip() + "\n"
+
+
+def _table(results: Iterable[Result]) -> Iterable[str]:
+    yield _row(["experiment", "verdict", *TITLES])
+    yield _row(["---", "---", *("---:" for _ in TITLES)])
+    for result in results:
+        verdict = VERDICTS[result.outcome]
+        shown = verdict if result.passed else f"**{verdict}**"
+        yield _row([_escaped(result.experiment), shown, *(cells(result) or [""] * len(TITLES))])
+
+
+def _row(texts: Iterable[str]) -> str:
+    return f"| {' | '.join(texts)} |"
+
+
+def _cluster(result: Result) -> str:
+    return "an unknown cluster" if result.description is None else cluster_words(result.description)
+
+
+def _escaped(text: str) -> str:
+    """Text that is shown as it is: without what Markdown or HTML would make of it."""
+    for special in "\\`*_[]|":
+        text = text.replace(special, "\\" + special)
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("\n", " ")

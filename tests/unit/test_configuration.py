@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+
+from pytest_serve_chaos.analysis.configuration import (
+    ConfigWarning,
+    Deployment,
+    Setup,
+    check,
+    warning_from_json,
+    warning_to_json,
+)
+from pytest_serve_chaos.analysis.record import warnings_of
+from pytest_serve_chaos.analysis.result import result_of
+from pytest_serve_chaos.cluster.kuberay.setup import setup_of
+from pytest_serve_chaos.cluster.profiles import drain_timeout
+from pytest_serve_chaos.history import History
+from pytest_serve_chaos.model import ClusterDescription, Json, Topology
+from pytest_serve_chaos.report.terminal import summary_table, warning_lines
+from tests.unit.histories import cluster, component, node_failure
+
+KIND = ClusterDescription("kind", "2.60.0", 2, "redis", "app", "fast", 4, "http://127.0.0.1:1/")
+NAME = "default#SleepyPid"
+SOUND = Setup(
+    redis_persists=True,
+    redis_machine="services",
+    machines={"head": "node-1", "worker-1": "node-2", "worker-2": "node-3"},
+    drain=30.0,
+)
+DEPLOYMENTS = {NAME: Deployment(4, limited=True, shutdown=20.0)}
+
+
+def codes(
+    description: ClusterDescription = KIND,
+    setup: Setup = SOUND,
+    topology: Topology | None = None,
+    deployments: Mapping[str, Deployment] = DEPLOYMENTS,
+) -> list[str]:
+    return [w.code for w in check(description, setup, cluster() if topology is None else topology, deployments)]
+
+
+def on(*nodes: str) -> Topology:
+    """A cluster whose replicas are there."""
+    others = tuple(c for c in cluster().components if c.role != "replica")
+    return Topology(0.0, (*others, *(component("replica", node, number=n) for n, node in enumerate(nodes))))
+
+
+def test_a_sound_cluster_is_not_warned_about() -> None:
+    assert codes() == []
+
+
+def test_what_is_not_known_is_not_warned_about() -> None:
+    assert codes(setup=Setup(), deployments={}) == []
+
+
+@pytest.mark.parametrize(
+    ("setup", "code"),
+    [
+        (replace(SOUND, redis_persists=False), "redis_forgets"),
+        (replace(SOUND, redis_machine="node-3"), "redis_on_ray_node"),
+        (replace(SOUND, drain=0.0), "no_drain"),
+        (replace(SOUND, drain=20.0), "no_drain"),
+    ],
+)
+def test_each_weakness_of_a_setup_is_said_by_itself(setup: Setup, code: str) -> None:
+    assert codes(setup=setup) == [code]
+
+
+def test_without_fault_tolerance_there_is_nothing_to_say_of_redis() -> None:
+    weak = replace(SOUND, redis_persists=False, redis_machine="node-1")
+    assert codes(replace(KIND, gcs="none"), weak) == ["no_fault_tolerance"]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "deployment", "code"),
+    [
+        (("head", "worker-1", "worker-2"), Deployment(3), "replicas_on_head"),
+        (("worker-1",), Deployment(1, limited=False), "one_replica"),
+        (("worker-1", "worker-1"), Deployment(2, limited=False), "all_on_one_node"),
+        (("worker-1", "worker-2"), Deployment(2, limited=False), "no_limit_per_node"),
+    ],
+)
+def test_each_weakness_of_a_placement_is_said_by_itself(
+    nodes: tuple[str, ...], deployment: Deployment, code: str
+) -> None:
+    assert codes(topology=on(*nodes), deployments={NAME: deployment}) == [code]
+
+
+def test_a_warning_says_what_it_will_cost_and_what_mends_it() -> None:
+    (warning,) = check(KIND, replace(SOUND, redis_machine="node-3", redis_persists=True), cluster(), DEPLOYMENTS)
+    assert warning.line == (
+        "Redis is on node-3, the node of worker-2: losing that node takes the GCS along."
+        " Mend: a nodeSelector or an anti-affinity for Redis' pod."
+    )
+    assert warning_from_json(warning_to_json(warning)) == warning
+
+
+def test_what_cannot_be_mended_on_local_says_so_by_leaving_it_out() -> None:
+    local = replace(KIND, backend="local")
+    (warning,) = check(local, Setup(redis_persists=False), cluster(), {})
+    assert warning.line == "Redis keeps nothing on disk: losing it restarts the head and every worker."
+
+
+# -- in a history ------------------------------------------------------------------------------------------------------
+
+
+def warned(*warnings: ConfigWarning) -> History:
+    """A failed experiment whose victim is on the head, and its cluster was warned about."""
+    history = History()
+    history.add("run", "a cluster", at=0.0)
+    for warning in warnings:
+        history.add("warning", warning.line, at=1.0, data=warning_to_json(warning))
+    story = node_failure()
+    story.event(-0.001, "asked", "SIGKILL to the head", fault="node_failure")
+    story.add_to(history)
+    return history
+
+
+REDIS = ConfigWarning("redis_on_ray_node", "Redis is on node-1", "that is lost too", "", ("node_failure",), "head")
+
+
+def test_a_failure_names_the_warning_that_foresaw_it() -> None:
+    history = warned(REDIS)
+    result = result_of(history, node_failure().experiment)
+    assert result.warnings == (REDIS,)
+    assert "  warned about before: Redis is on node-1: that is lost too" in summary_table([result])
+
+
+@pytest.mark.parametrize("other", [replace(REDIS, node="worker-1"), replace(REDIS, faults=("head_failure",))])
+def test_a_warning_about_something_else_explains_nothing(other: ConfigWarning) -> None:
+    history = warned(other)
+    assert result_of(history, node_failure().experiment).warnings == ()
+    assert warnings_of(history) == (other,)
+
+
+def test_the_warnings_of_an_earlier_cluster_are_not_those_of_the_next() -> None:
+    history = warned(REDIS)
+    history.add("run", "another cluster", at=5.0)
+    assert result_of(history, node_failure().experiment).warnings == ()
+
+
+def test_a_long_warning_is_wrapped() -> None:
+    lines = warning_lines([replace(REDIS, mend="a nodeSelector for the pod of Redis")], width=60)
+    assert lines == ["warning: Redis is on node-1: that is lost too. Mend: a", "  nodeSelector for the pod of Redis."]
+
+
+# -- what pods say -----------------------------------------------------------------------------------------------------
+
+
+def redis_pod(*args: str, volume: str = "", node: str = "node-1") -> dict[str, Json]:
+    container: dict[str, Json] = {"name": "redis", "args": list(args)}
+    if volume:
+        container["volumeMounts"] = [{"name": "data", "mountPath": "/data"}]
+    return {"spec": {"nodeName": node, "containers": [container], "volumes": [{"name": "data", volume: {}}]}}
+
+
+@pytest.mark.parametrize(
+    ("pod", "persists"),
+    [
+        (redis_pod(), False),
+        (redis_pod(volume="emptyDir"), False),
+        (redis_pod(volume="persistentVolumeClaim"), True),
+        (redis_pod("--save", "", "--appendonly", "no", volume="persistentVolumeClaim"), False),
+        (redis_pod("--appendonly", "yes", volume="persistentVolumeClaim"), True),
+    ],
+)
+def test_redis_persists_with_a_volume_that_outlives_its_pod(pod: dict[str, Json], persists: bool) -> None:
+    setup = setup_of({}, [], [pod], "2.60.0")
+    assert (setup.redis_persists, setup.redis_machine) == (persists, "node-1")
+
+
+def test_a_redis_that_is_elsewhere_is_not_judged() -> None:
+    assert setup_of({}, [], [], "2.60.0") == Setup(drain=None)
+
+
+def worker_pod(grace: int = 30, stop: str = "", **env: str) -> dict[str, Json]:
+    container: dict[str, Json] = {"env": [{"name": name, "value": value} for name, value in env.items()]}
+    if stop:
+        container["lifecycle"] = {"preStop": {"exec": {"command": ["/bin/sh", "-c", stop]}}}
+    return {"spec": {"terminationGracePeriodSeconds": grace, "containers": [container]}}
+
+
+@pytest.mark.parametrize(
+    ("pod", "drain"),
+    [
+        (worker_pod(), 30.0),
+        (worker_pod(grace=15), 15.0),
+        (worker_pod(RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S="0"), 0.0),
+        (worker_pod(stop="ray stop"), 0.0),
+    ],
+)
+def test_a_worker_drains_until_its_deadline_or_its_pods(pod: dict[str, Json], drain: float) -> None:
+    assert setup_of({}, [pod], [], "2.60.0").drain == drain
+
+
+def test_the_drain_of_an_older_ray_is_not_known() -> None:
+    assert drain_timeout({}, "2.50.1") is None
+    assert drain_timeout({"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "12"}, "2.50.1") == 12.0
+    assert drain_timeout({}, "nightly") is None
