@@ -193,7 +193,8 @@ def _fault_request(marker: pytest.Mark) -> FaultRequest:
     kinds = {"how": known.how, **known.options}
     options: dict[str, Any] = {"how": known.how.choices[0]}
     options |= {name: _parse(marker, name, value, kinds[name], Path()) for name, value in marker.kwargs.items()}
-    for name, valid in _HOW.items():
+    for name, verbs in _HOW.items():
+        valid = [how for how in verbs if how in known.how.choices]
         if name in options and options["how"] not in valid:
             raise SettingsError(
                 f"{name} in @pytest.mark.{marker.name} goes with how={' or '.join(map(repr, valid))} only, and how is "
