@@ -37,6 +37,9 @@ class Api(FakeApi):
         self.result = ExecResult("", "", 0)
         self.on_call = lambda: None
 
+    def pods(self, selector: str = "", *, namespace: str | None = None) -> tuple[Pod, ...]:
+        return self.redis if "redis" in selector else tuple(self.ray_pods)
+
     def call(self, method: str, *arguments: object, what: str, **options: object) -> dict[str, Json]:
         self.calls.append((method, *arguments))
         self.on_call()
@@ -83,6 +86,19 @@ class Nodes:
         return number == signal.SIGSTOP
 
 
+class Pods:
+    """Pods as the API has them at this moment, instead of a watch."""
+
+    def __init__(self, api: KubeApi) -> None:
+        self._api = api
+
+    def pods(self, labels: Mapping[str, str]) -> tuple[Pod, ...]:
+        return self._api.pods("redis" if names.PART in labels else "ray")
+
+    def close(self) -> None:
+        pass
+
+
 class Watch:
     """Processes in containers, as a test has them."""
 
@@ -121,6 +137,7 @@ def service(
     api: Api, nodes: Nodes, dashboard: FakeDashboard, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[KindRayService]:
     monkeypatch.setattr(kind_rayservice, "ProcessWatch", Watch)
+    monkeypatch.setattr(kind_rayservice, "PodWatch", Pods)
     yield KindRayService(
         ClusterSpec(),
         cast("KindNodes", nodes),
@@ -129,7 +146,7 @@ def service(
         dashboard=cast("Dashboard", dashboard),
         serve_config={},
         description=DESCRIPTION,
-        redis_selector="redis",
+        redis_selector=f"{names.PART}=redis",
         on_close=lambda: None,
     )
 
