@@ -1,4 +1,4 @@
-"""Lets this process go before the cluster under test, where the kernel schedules by session and this user may say so."""
+"""Lets this process go before the cluster under test, where the kernel schedules by session and the user may ask it."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import pytest
@@ -135,10 +135,10 @@ def dashboard() -> FakeDashboard:
 @pytest.fixture
 def service(
     api: Api, nodes: Nodes, dashboard: FakeDashboard, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[KindRayService]:
+) -> KindRayService:
     monkeypatch.setattr(kind_rayservice, "ProcessWatch", Watch)
     monkeypatch.setattr(kind_rayservice, "PodWatch", Pods)
-    yield KindRayService(
+    return KindRayService(
         ClusterSpec(),
         cast("KindNodes", nodes),
         api=cast("KubeApi", api),

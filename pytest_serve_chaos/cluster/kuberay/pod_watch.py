@@ -12,7 +12,7 @@ from pytest_serve_chaos.errors import ClusterError, ObservationError
 from pytest_serve_chaos.model import Json
 
 _TURN = 2
-"""Seconds that one request watches; the next goes on where it ended. So this ends soon when nobody wants it any more."""
+"""Seconds that one request watches; the next goes on where it ended, so that the watch can end soon."""
 
 _STALE = 6.0
 """Seconds without a word from the API server, after which what it said last counts no more."""
