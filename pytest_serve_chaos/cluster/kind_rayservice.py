@@ -11,6 +11,7 @@ from pytest_serve_chaos.cluster.kind import KindNodes
 from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.breaking import BreakableRayService
+from pytest_serve_chaos.cluster.kuberay.pod_watch import PodWatch
 from pytest_serve_chaos.cluster.kuberay.process_watch import ProcessWatch
 from pytest_serve_chaos.cluster.kuberay.records import Container, Pod
 from pytest_serve_chaos.cluster.kuberay.removal import RemovalWatch
@@ -57,6 +58,7 @@ class KindRayService(BreakableRayService):
             description=description,
             redis_selector=redis_selector,
             container_probe=nodes.container_end,
+            pods=PodWatch(api),
             processes=ProcessWatch(api),
             on_close=on_close,
         )
@@ -219,7 +221,7 @@ class KindRayService(BreakableRayService):
 
     def _signal_container(self, identity: Identity, signal: int) -> None:
         """Signals the first process of a container from its machine, where it is a process like others."""
-        pods = [*(pod for _, pod in self._named_pods()), *self._api.pods(self._redis_selector or "")]
+        pods = [*(pod for _, pod in self._named_pods()), *self._redis_pods()]
         found = [(p, c) for p in pods if (c := self._live(p)) and (p.uid, c.id[:12]) == identity.parts[:2]]
         if not found:
             raise NoSuchTarget(f"{identity} is gone")

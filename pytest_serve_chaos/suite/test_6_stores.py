@@ -6,17 +6,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_serve_chaos.suite.on_kubernetes import DEAD_CONTAINER, behind_a_service
+
 if TYPE_CHECKING:
     from pytest_serve_chaos.experiment import Experiment
+    from pytest_serve_chaos.handle import ServeCluster
 
 
 @pytest.mark.gcs_failure
-def test_gcs_lost(experiment: Experiment) -> None:
+def test_gcs_lost(experiment: Experiment, serve_cluster: ServeCluster) -> None:
     """`gcs_server` dies: `ray start --block` takes the head down with it, and the workers go on.
 
     Some replicas do not, until the GCS is back (`docs/known-limitations.md`): that is what the demands leave room for.
     """
-    result = experiment.run(availability=0.9, longest_outage="6s")
+    room = {"availability": 0.9, "longest_outage": "6s"} | behind_a_service(serve_cluster, DEAD_CONTAINER)
+    result = experiment.run(**room)
     assert result.kept("worker")
     assert result.kept("replicas", on="workers")
 

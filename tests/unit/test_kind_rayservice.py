@@ -37,6 +37,9 @@ class Api(FakeApi):
         self.result = ExecResult("", "", 0)
         self.on_call: Callable[[], object] = lambda: None
 
+    def pods(self, selector: str = "", *, namespace: str | None = None) -> tuple[Pod, ...]:
+        return self.redis if "redis" in selector else tuple(self.ray_pods)
+
     def call(self, method: str, *arguments: object, what: str, **options: object) -> dict[str, Json]:
         self.calls.append((method, *arguments))
         self.on_call()
@@ -83,6 +86,19 @@ class Nodes:
         return number == signal.SIGSTOP
 
 
+class Pods:
+    """Pods as the API has them at this moment, instead of a watch."""
+
+    def __init__(self, api: KubeApi) -> None:
+        self._api = api
+
+    def pods(self, labels: Mapping[str, str]) -> tuple[Pod, ...]:
+        return self._api.pods("redis" if names.PART in labels else "ray")
+
+    def close(self) -> None:
+        pass
+
+
 class Watch:
     """Processes in containers, as a test has them."""
 
@@ -119,6 +135,7 @@ def dashboard() -> FakeDashboard:
 @pytest.fixture
 def service(api: Api, nodes: Nodes, dashboard: FakeDashboard, monkeypatch: pytest.MonkeyPatch) -> KindRayService:
     monkeypatch.setattr(kind_rayservice, "ProcessWatch", Watch)
+    monkeypatch.setattr(kind_rayservice, "PodWatch", Pods)
     return KindRayService(
         ClusterSpec(),
         cast("KindNodes", nodes),
@@ -127,7 +144,7 @@ def service(api: Api, nodes: Nodes, dashboard: FakeDashboard, monkeypatch: pytes
         dashboard=cast("Dashboard", dashboard),
         serve_config={},
         description=DESCRIPTION,
-        redis_selector="redis",
+        redis_selector=f"{names.PART}=redis",
         on_close=lambda: None,
     )
 
