@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 import pytest
@@ -35,7 +35,7 @@ class Api(FakeApi):
         self.calls: list[tuple[object, ...]] = []
         self.ran: list[tuple[str, tuple[str, ...]]] = []
         self.result = ExecResult("", "", 0)
-        self.on_call = lambda: None
+        self.on_call: Callable[[], object] = lambda: None
 
     def pods(self, selector: str = "", *, namespace: str | None = None) -> tuple[Pod, ...]:
         return self.redis if "redis" in selector else tuple(self.ray_pods)
@@ -133,9 +133,7 @@ def dashboard() -> FakeDashboard:
 
 
 @pytest.fixture
-def service(
-    api: Api, nodes: Nodes, dashboard: FakeDashboard, monkeypatch: pytest.MonkeyPatch
-) -> KindRayService:
+def service(api: Api, nodes: Nodes, dashboard: FakeDashboard, monkeypatch: pytest.MonkeyPatch) -> KindRayService:
     monkeypatch.setattr(kind_rayservice, "ProcessWatch", Watch)
     monkeypatch.setattr(kind_rayservice, "PodWatch", Pods)
     return KindRayService(
@@ -152,8 +150,7 @@ def service(
 
 
 def tell(service: KindRayService, **told: tuple[Row, ...]) -> None:
-    watch = service._processes
-    assert isinstance(watch, Watch)
+    watch = cast("Watch", service._processes)
     watch.told = {f"container-{uid}": rows for uid, rows in told.items()}
 
 
@@ -246,10 +243,13 @@ def test_a_health_flag_is_set_by_the_replicas_pid(service: KindRayService, api: 
 def test_a_held_node_is_kept_away_before_its_pod_goes_and_let_back_when_it_may(
     service: KindRayService, api: Api, nodes: Nodes
 ) -> None:
-    api.delete_pod = lambda name, uid, *, grace: nodes.asked.append(f"delete {name}")  # type: ignore[method-assign]
-    api.pods = lambda selector="", namespace=None: tuple(  # type: ignore[method-assign]
-        p for p in api.ray_pods if f"delete {p.name}" not in nodes.asked
-    )
+    delete = api.delete_pod
+
+    def delete_pod(name: str, uid: str, *, grace: int | None) -> None:
+        nodes.asked.append(f"delete {name}")
+        delete(name, uid, grace=grace)
+
+    api.delete_pod = delete_pod  # type: ignore[method-assign]
     service.kill_node("worker-1", how="kill", hold=True)
     service.kill_node("worker-2", how="kill", hold=True)
     service.kill_node("head", how="kill", hold=True)
