@@ -93,9 +93,9 @@ class KindRayService(BreakableRayService):
     def restore_node(self, name: str) -> None:
         """Ends a hold. While another worker is held, a worker is still kept away."""
         if name in self._held:
-            self._held.discard(name)
-            if _taint(name) not in {_taint(other) for other in self._held}:
+            if _taint(name) not in {_taint(other) for other in self._held - {name}}:
                 self._nodes.let_back(_taint(name))
+            self._held.discard(name)
 
     # -- machines ---------------------------------------------------------------------------------------------
 
@@ -117,7 +117,8 @@ class KindRayService(BreakableRayService):
     def revive_machine(self, name: str) -> None:
         """Starts it again; its pods start again in place."""
         if name in self._machines:
-            self._nodes.start_machine(self._machines.pop(name))
+            self._nodes.start_machine(self._machines[name])
+            del self._machines[name]
 
     def freeze_machine(self, name: str) -> Sequence[Evidence]:
         """Stops everything on the machine under a Ray node, kubelet and all."""
@@ -128,7 +129,8 @@ class KindRayService(BreakableRayService):
     def thaw_machine(self, name: str) -> None:
         """Lets it go on."""
         if name in self._machines:
-            self._nodes.unpause_machine(self._machines.pop(name))
+            self._nodes.unpause_machine(self._machines[name])
+            del self._machines[name]
 
     def delete_machine(self, name: str, *, within: float) -> Sequence[Evidence]:
         """Deletes the Kubernetes node under a Ray node, and waits until its pods and their containers are gone.
@@ -158,7 +160,8 @@ class KindRayService(BreakableRayService):
     def register_machine(self, name: str) -> None:
         """Starts the kubelet again, which registers the node anew."""
         if name in self._machines:
-            self._nodes.restart_kubelet(self._machines.pop(name))
+            self._nodes.restart_kubelet(self._machines[name])
+            del self._machines[name]
 
     def drain_machine(self, name: str) -> Sequence[Evidence]:
         """Cordons the Kubernetes node under a Ray node and evicts this cluster's pods from it; waits for their end.

@@ -243,10 +243,13 @@ def test_a_health_flag_is_set_by_the_replicas_pid(service: KindRayService, api: 
 def test_a_held_node_is_kept_away_before_its_pod_goes_and_let_back_when_it_may(
     service: KindRayService, api: Api, nodes: Nodes
 ) -> None:
-    api.delete_pod = lambda name, uid, *, grace: nodes.asked.append(f"delete {name}")  # type: ignore[method-assign]
-    api.pods = lambda selector="", namespace=None: tuple(  # type: ignore[method-assign,misc]
-        p for p in api.ray_pods if f"delete {p.name}" not in nodes.asked
-    )
+    delete = api.delete_pod
+
+    def delete_pod(name: str, uid: str, *, grace: int | None) -> None:
+        nodes.asked.append(f"delete {name}")
+        delete(name, uid, grace=grace)
+
+    api.delete_pod = delete_pod  # type: ignore[method-assign]
     service.kill_node("worker-1", how="kill", hold=True)
     service.kill_node("worker-2", how="kill", hold=True)
     service.kill_node("head", how="kill", hold=True)

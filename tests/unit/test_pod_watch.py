@@ -17,8 +17,9 @@ RAY: dict[str, Json] = {"part": "ray"}
 
 
 def item(uid: str, version: int = 1, *, phase: str = "Running", **labels: str) -> dict[str, Json]:
+    carried: dict[str, Json] = {**labels} if labels else RAY
     return {
-        "metadata": {"name": f"pod-{uid}", "uid": uid, "resourceVersion": str(version), "labels": labels or RAY},
+        "metadata": {"name": f"pod-{uid}", "uid": uid, "resourceVersion": str(version), "labels": carried},
         "status": {"phase": phase},
     }
 

@@ -287,14 +287,18 @@ class KubeRayCluster:
         """Ends everything that was made for this cluster. May be called twice."""
         on_close, self._on_close = self._on_close, None
         try:
-            for watch in (self._processes, self._pods):
-                if watch is not None:
-                    watch.close()  # before its pods go, which it would take for a loss
+            self.stop_watching()  # before the pods go, which would be taken for a loss
             if on_close is not None:
                 on_close()
         finally:
             self._dashboard.close()
             self._api.close()
+
+    def stop_watching(self) -> None:
+        """Ends the watches of pods and processes; what is made for the cluster stays."""
+        for watch in (self._processes, self._pods):
+            if watch is not None:
+                watch.close()
 
     # -- how --------------------------------------------------------------------------------------------------
 
