@@ -33,6 +33,10 @@ def serve_config(spec: ClusterSpec) -> dict[str, Json]:
     if spec.profile == "fast":
         # A line in two logs for each request costs a fifth of what the request costs.
         config.setdefault("logging_config", {"enable_access_log": False})
+        for app in applications(config):
+            if app.get("import_path") != f"{OWN_APPS}sleepy_pid:app":
+                # The logs of replicas say who called whom: `observe.handles` needs that where apps are composed.
+                app.setdefault("logging_config", {"enable_access_log": True})
     return config
 
 

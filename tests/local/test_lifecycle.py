@@ -24,9 +24,12 @@ from pytest_serve_chaos.cluster.local.start import LocalSettings, start_local_cl
 MOMENTS = int(os.environ.get("SERVE_CHAOS_TEST_MOMENTS", "2"))
 """Random moments for each victim; ten were tried before a release."""
 
+SMALL = ClusterSpec(workers=1, app_args=(("options", {"num_replicas": 2}),))
+
 EXPERIMENT = """
 import pytest
 
+@pytest.mark.serve_cluster(workers=1, app_args={"options": {"num_replicas": 2}})
 @pytest.mark.head_failure
 def test_head(experiment):
     experiment.measure(window="60s")
@@ -66,7 +69,7 @@ def start(tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
 
     def go() -> subprocess.Popen[bytes]:
         (tmp_path / "test_head.py").write_text(EXPERIMENT)
-        options = ("--serve-chaos", "--serve-chaos-workers=1", "--serve-chaos-rate=10", f"--rootdir={tmp_path}")
+        options = ("--serve-chaos", "--serve-chaos-rate=10", f"--rootdir={tmp_path}")
         with (tmp_path / "pytest.log").open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options, "test_head.py"],
@@ -111,10 +114,9 @@ def test_two_runs_and_a_foreign_cluster_do_not_meet(tmp_path: Path) -> None:
     try:
         before = members(foreign)
         assert before
-        spec = ClusterSpec(workers=1, app_args=(("options", {"num_replicas": 2}),))
-        one = start_local_cluster(spec, LocalSettings(logs=tmp_path / "one"), print)
+        one = start_local_cluster(SMALL, LocalSettings(logs=tmp_path / "one"), print)
         try:
-            two = start_local_cluster(spec, LocalSettings(logs=tmp_path / "two"), print)
+            two = start_local_cluster(SMALL, LocalSettings(logs=tmp_path / "two"), print)
             try:
                 assert one.url != two.url
                 for cluster in (one, two):
@@ -162,7 +164,7 @@ def members(process: subprocess.Popen[bytes]) -> set[tuple[int, str]]:
 
 def test_a_run_under_the_same_namespace_inherits_what_another_one_must_not(tmp_path: Path) -> None:
     """The counterpart of the suite's `test_storage_namespace`: what it looks at does show inherited state."""
-    with closing(start_local_cluster(ClusterSpec(workers=1), LocalSettings(logs=tmp_path), print)) as cluster:
+    with closing(start_local_cluster(SMALL, LocalSettings(logs=tmp_path), print)) as cluster:
         cluster.kill_node("head", how="kill", hold=True)
         with closing(cluster.start_beside(cluster.redis_namespace)) as heir:
 
