@@ -123,6 +123,7 @@ class Experiment:
             self.fault.kind,
             how,
             self.rig.cluster.spec,
+            which=str(self.fault.options.get("which", "")),
             freeze_for=float(freeze_for),
         )
         expected = with_demands(defaults, demands)

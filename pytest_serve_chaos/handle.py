@@ -9,7 +9,7 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet, seconds
 from pytest_serve_chaos.cluster import serve_config
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, HasRedis, ShowsControllerLog
-from pytest_serve_chaos.errors import ObservationError
+from pytest_serve_chaos.errors import ObservationError, WaitTimeout
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.model import ClusterDescription, Component, Json, Role, Topology
 from pytest_serve_chaos.observe.shape import imbalance, lacks, shape_of
@@ -60,16 +60,22 @@ class ServeCluster:
     def update(self, deployment: str, *, timeout: float | str = "90s", **options: Json) -> None:
         """Changes options of a deployment (``app#Deployment``), as an edit of the Serve config does, and waits for it.
 
-        Until the test ends, the shape that this gives is the one that a recovery must reach again.
+        Until the test ends, the shape that this gives is the one that a recovery must reach again. An update that does
+        not come true is taken back.
 
         Raises:
             CommandFailed: It was not taken, for example because there is no head.
-            WaitTimeout: It does not run as wanted.
+            WaitTimeout: It does not run as wanted. On Kubernetes, which only writes the update down, this is how a
+                missing head shows.
         """
-        rig = self._rig
-        config = serve_config.with_deployment_options(rig.cluster.serve_config, deployment, options)
-        rig.cluster.apply_serve_config(config)
-        self._wait_deployed(deployment.partition("#")[0], seconds(timeout))
+        cluster = self._rig.cluster
+        before = cluster.serve_config
+        cluster.apply_serve_config(serve_config.with_deployment_options(before, deployment, options))
+        try:
+            self._wait_deployed(deployment.partition("#")[0], seconds(timeout))
+        except WaitTimeout:
+            cluster.apply_serve_config(before)
+            raise
 
     def deploy(self, app: Mapping[str, Json], *, timeout: float | str = "90s") -> None:
         """Adds an app (an entry of ``applications`` in a Serve config) and waits until it runs.

@@ -70,7 +70,7 @@ class _Bool(Kind):
 
 
 _HOW: Mapping[str, tuple[str, ...]] = {
-    "for_": ("freeze",),
+    "for_": ("freeze", "delete"),
     "hold": ("kill", "stop"),
     "replacement": ("kill",),
     "by": ("kill",),
@@ -86,6 +86,7 @@ def _fault(breaks: str, *how: str, **options: Kind) -> FaultMarker:
 
 _HOLD = _Bool()
 _WHICH = Kind("most_replicas, random or the name of a worker, as worker-1", "WORKER")
+_MACHINE = Kind("most_replicas, random, head or the name of a worker, as worker-1", "NODE")
 _ON = Kind("head, workers or the name of a node, as worker-1", "NODE")
 _DEPLOYMENT = Kind("the name of a deployment, as SleepyPid or app#SleepyPid", "DEPLOYMENT")
 _REPLACEMENT = Choice("same_actor", "new_actor")
@@ -98,7 +99,7 @@ FAULT_MARKERS: Mapping[str, FaultMarker] = {
         "a worker, with its proxy and replicas", "kill", "stop", "freeze", which=_WHICH, hold=_HOLD
     ),
     "node_failure": _fault(
-        "the machine under a worker, until it is healed", "kill", "stop", "freeze", "delete", "drain", which=_WHICH
+        "the machine under a worker, until it is healed", "kill", "stop", "freeze", "delete", "drain", which=_MACHINE
     ),
     "controller_failure": _fault("the Serve controller", "kill", "freeze", replacement=_REPLACEMENT),
     "replica_failure": _fault("a replica", "kill", "freeze", deployment=_DEPLOYMENT, on=_ON, by=_BY),

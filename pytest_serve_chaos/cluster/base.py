@@ -142,6 +142,16 @@ class Cluster(Protocol):
 
 
 @runtime_checkable
+class SeesProcesses(Protocol):
+    """Can tell by itself which processes of Serve live, where the GCS is not to be asked for it."""
+
+    @property
+    def sees_processes(self) -> bool:
+        """Whether it does; if not, an actor is alive when the GCS says so and its pod runs."""
+        ...
+
+
+@runtime_checkable
 class HasProxyEndpoints(Protocol):
     """Has an address of its own for each proxy, where the shared one cannot tell them apart."""
 
@@ -205,6 +215,62 @@ class FreezesNodes(Protocol):
 
     def thaw_node(self, name: str) -> None:
         """Lets them go on."""
+        ...
+
+
+@runtime_checkable
+class KillsMachines(Protocol):
+    """Can take away the machine under a Ray node, which is more than its pod: nobody is left to tell Kubernetes."""
+
+    def kill_machine(self, name: str, *, how: Literal["kill", "stop"]) -> Sequence[Evidence]:
+        """Takes the machine under the Ray node `name` away: ``kill`` as power does, ``stop`` as a shutdown."""
+        ...
+
+    def revive_machine(self, name: str) -> None:
+        """Starts it again; does nothing for one that was not taken away."""
+        ...
+
+
+@runtime_checkable
+class FreezesMachines(Protocol):
+    """Can stop everything on the machine under a Ray node, and let it go on."""
+
+    def freeze_machine(self, name: str) -> Sequence[Evidence]:
+        """Stops everything on it, what watches over its pods included."""
+        ...
+
+    def thaw_machine(self, name: str) -> None:
+        """Lets it go on; does nothing for one that was not stopped."""
+        ...
+
+
+@runtime_checkable
+class DeletesMachines(Protocol):
+    """Can delete the Kubernetes node under a Ray node, and make it register again."""
+
+    def delete_machine(self, name: str, *, within: float) -> Sequence[Evidence]:
+        """Deletes it and waits until its pods are gone.
+
+        Returns:
+            No sign where they were not gone after `within` seconds: then nothing happened yet.
+        """
+        ...
+
+    def register_machine(self, name: str) -> None:
+        """Makes it register again; does nothing for one that was not deleted."""
+        ...
+
+
+@runtime_checkable
+class DrainsMachines(Protocol):
+    """Can drain the Kubernetes node under a Ray node, as for maintenance."""
+
+    def drain_machine(self, name: str) -> Sequence[Evidence]:
+        """Lets no pods onto it, evicts those that are there, and waits until they have ended."""
+        ...
+
+    def reopen_machine(self, name: str) -> None:
+        """Lets pods onto it again; does nothing for one that was not drained."""
         ...
 
 

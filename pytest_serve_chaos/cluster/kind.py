@@ -9,19 +9,23 @@ import contextlib
 import shlex
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_serve_chaos import manifests
+from pytest_serve_chaos import clock, manifests
+from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster import commands
 from pytest_serve_chaos.cluster.kuberay import names
-from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, MissingDependency, SafetyError
+from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, MissingDependency, SafetyError, WaitTimeout
 from pytest_serve_chaos.model import Json
 
 _LOADED = 600.0
 """Seconds for copying images onto nodes."""
+
+_SHUTDOWN = 30
+"""Seconds that a node may take to shut down before it is ended by force."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,14 @@ class Programs:
     docker: str
     kind: str
     kubectl: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """A container as its runtime has it: the PID of its first process on the node, and its state."""
+
+    pid: str
+    state: str
 
 
 def find_programs() -> Programs:
@@ -157,6 +169,14 @@ class KindNodes:
 
         None, too, where that cannot be told. It asks containerd itself, since `crictl` is not in every node image.
         """
+        tasks = self._tasks(node)
+        if tasks is None:
+            return None
+        state = tasks[container_id].state if container_id in tasks else "gone from the runtime"
+        return None if state in ("RUNNING", "CREATED", "PAUSED") else state.lower()
+
+    def _tasks(self, node: str) -> dict[str, _Task] | None:
+        """Container id -> task of all containers on a node; None where its runtime does not tell."""
         try:
             listed = self._run("docker", "exec", node, "ctr", "--namespace", "k8s.io", "tasks", "ls", timeout=10.0)
         except CommandFailed:
@@ -164,9 +184,128 @@ class KindNodes:
         header, *tasks = [line.split() for line in listed.splitlines() if line.strip()] or [[]]
         if header[:1] != ["TASK"]:
             return None
-        states = {task[0]: task[-1] for task in tasks}
-        state = states.get(container_id, "gone from the runtime")
-        return None if state in ("RUNNING", "CREATED", "PAUSED") else state.lower()
+        return {task[0]: _Task(task[1], task[-1]) for task in tasks if len(task) >= 3}
+
+    # -- faults -----------------------------------------------------------------------------------------------
+
+    def keep_away(self, taint: str) -> None:
+        """No node for Ray takes a new pod any more that does not tolerate that taint.
+
+        Raises:
+            CommandFailed: kubectl failed.
+        """
+        self.kubectl("taint", "nodes", "-l", f"{names.ROLE}=ray", f"{taint}=held:NoSchedule", "--overwrite")
+
+    def let_back(self, taint: str) -> None:
+        """Takes the taint away from all nodes that have it.
+
+        Raises:
+            CommandFailed: kubectl failed.
+        """
+        keys = 'jsonpath={range .items[*]}{.metadata.name}{" "}{.spec.taints[*].key}{"\\n"}{end}'
+        for line in self.kubectl("get", "nodes", "-o", keys).splitlines():
+            node, *found = line.split() or [""]
+            if taint in found:
+                self.kubectl("taint", "nodes", node, f"{taint}:NoSchedule-")
+
+    def end_machine(self, node: str, how: str) -> str:
+        """Ends the container that a node is, at once (``kill``) or as a shutdown (``stop``); returns its state then.
+
+        Raises:
+            CommandFailed: It still runs.
+        """
+        command = ("kill",) if how == "kill" else ("stop", "--time", str(_SHUTDOWN))
+        self._run("docker", *command, node, timeout=_SHUTDOWN + 30.0)
+
+        def ended() -> str | NotYet:
+            state = self._machine_state(node)
+            return state if state.startswith("exited") else NotYet(state)
+
+        return self._wait_machine(node, "end", ended)
+
+    def start_machine(self, node: str) -> None:
+        """Starts a node that was ended; it registers by itself.
+
+        Raises:
+            CommandFailed: It did not start.
+        """
+        self._run("docker", "start", node)
+
+    def pause_machine(self, node: str) -> str:
+        """Stops everything on a node; returns its state then.
+
+        Raises:
+            CommandFailed: It was not paused.
+        """
+        self._run("docker", "pause", node)
+
+        def paused() -> str | NotYet:
+            state = self._machine_state(node)
+            return state if state.startswith("paused") else NotYet(state)
+
+        return self._wait_machine(node, "pause", paused)
+
+    def unpause_machine(self, node: str) -> None:
+        """Lets a paused node go on.
+
+        Raises:
+            CommandFailed: Docker refused.
+        """
+        if self._machine_state(node).startswith("paused"):
+            self._run("docker", "unpause", node)
+
+    def restart_kubelet(self, node: str) -> None:
+        """Starts a node's kubelet again: only then does a node register whose object was deleted.
+
+        Raises:
+            CommandFailed: It was refused.
+        """
+        self._run("docker", "exec", node, "systemctl", "restart", "kubelet")
+
+    def signal_container(self, node: str, container_id: str, signal: int) -> bool:
+        """Sends a signal to the first process of a container on a node; returns whether it is stopped afterwards.
+
+        Raises:
+            CommandFailed: There is no such container, or it was refused.
+        """
+        tasks = self._tasks(node) or {}
+        if container_id not in tasks:
+            raise CommandFailed(f"container {container_id[:12]} does not run on {node}", looked_at=[*tasks])
+        pid = tasks[container_id].pid
+        self._run("docker", "exec", node, "kill", f"-{int(signal)}", pid)
+        try:
+            status = self._run("docker", "exec", node, "cat", f"/proc/{pid}/stat", timeout=10.0)
+        except CommandFailed:
+            return False  # it was killed
+        return status.rpartition(")")[2].split()[0] in ("T", "t")
+
+    def mend(self) -> None:
+        """Puts back what an earlier run may have left broken: paused and ended nodes, taints, cordons, lost nodes.
+
+        Raises:
+            CommandFailed: Something could not be put back.
+        """
+        nodes = self._run("kind", "get", "nodes", "--name", self.name).split()
+        for node in nodes:
+            self.unpause_machine(node)
+            if not self._machine_state(node).startswith("running"):
+                self.start_machine(node)
+        registered = self.kubectl("get", "nodes", "-o", "name").split()
+        for node in nodes:
+            if f"node/{node}" not in registered:
+                self.restart_kubelet(node)
+        self.kubectl("uncordon", "-l", f"{names.ROLE}=ray")
+        for taint in (names.NO_HEAD, names.NO_WORKER):
+            self.let_back(taint)
+
+    def _machine_state(self, node: str) -> str:
+        return self._run("docker", "inspect", "--format", "{{.State.Status}} ({{.State.ExitCode}})", node).strip()
+
+    def _wait_machine(self, node: str, verb: str, probe: Callable[[], str | NotYet]) -> str:
+        try:
+            return clock.wait_until(f"{node} to {verb}", probe, timeout=10.0, interval=0.1)
+        except WaitTimeout as error:
+            raise CommandFailed(f"the machine {node} did not {verb}", looked_at=[str(error)]) from error
 
     def delete(self) -> None:
         """Deletes the nodes and all that is on them.

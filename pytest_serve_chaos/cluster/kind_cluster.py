@@ -14,11 +14,11 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import ClusterSpec, Progress
 from pytest_serve_chaos.cluster.kind import KindNodes, find_programs
+from pytest_serve_chaos.cluster.kind_rayservice import KindRayService
 from pytest_serve_chaos.cluster.kuberay import names, render
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.bring_up import BringUp
 from pytest_serve_chaos.cluster.kuberay.operator import read_manifests
-from pytest_serve_chaos.cluster.kuberay.rayservice import KubeRayCluster
 from pytest_serve_chaos.cluster.kuberay.stack import REDIS_SELECTOR, Stack
 from pytest_serve_chaos.cluster.profiles import timing
 from pytest_serve_chaos.cluster.rest import Dashboard
@@ -64,7 +64,7 @@ def start_kind_cluster(
     code: Mapping[str, str] | None = None,
     on_create: Callable[[str], None] | None = None,
     on_delete: Callable[[str], None] | None = None,
-) -> KubeRayCluster:
+) -> KindRayService:
     """Makes kind nodes, installs KubeRay, Redis and the RayService, and waits until it serves.
 
     Args:
@@ -129,7 +129,7 @@ class _Start:
         self._on_delete: Callable[[str], None] | None = None
         self._labels = {names.MANAGED_BY: names.PROJECT, names.RUN: nodes.name}
 
-    def run(self, on_create: Callable[[str], None] | None, on_delete: Callable[[str], None] | None) -> KubeRayCluster:
+    def run(self, on_create: Callable[[str], None] | None, on_delete: Callable[[str], None] | None) -> KindRayService:
         self._on_delete = on_delete
         adopt = self._nodes.exists()
         if adopt and not self._settings.keep:
@@ -139,6 +139,7 @@ class _Start:
             )
         if adopt:
             self._nodes.adopt()
+            self._nodes.mend()
         if on_create is not None:
             on_create(self._nodes.name)
         try:
@@ -159,7 +160,7 @@ class _Start:
         except CommandFailed as failure:
             self._progress(f"kind: {failure}")
 
-    def _bring_up(self, *, create: bool) -> KubeRayCluster:
+    def _bring_up(self, *, create: bool) -> KindRayService:
         if create:
             self._create()
         api = KubeApi(self._nodes.kubeconfig, namespace=names.NAMESPACE)
@@ -228,7 +229,7 @@ class _Start:
         if absent:
             self._progress(f"kind: Docker does not have {', '.join(absent)}; the nodes will pull it")
 
-    def _wait_until_it_serves(self, api: KubeApi, stack: Stack) -> KubeRayCluster:
+    def _wait_until_it_serves(self, api: KubeApi, stack: Stack) -> KindRayService:
         host = "http://127.0.0.1"
         dashboard = Dashboard(f"{host}:{self._nodes.host_port(names.DASHBOARD_NODE_PORT)}")
         url = f"{host}:{self._nodes.host_port(names.TRAFFIC_NODE_PORT)}{first_route(self._config)}"
@@ -244,18 +245,20 @@ class _Start:
         up.serve(dashboard)
         up.ready()
         up.traffic(url)
-        return KubeRayCluster(
+        cluster = KindRayService(
             self._spec,
+            self._nodes,
             api=api,
-            ray_service=names.RAY_SERVICE,
             ray_cluster=ray_cluster,
             dashboard=dashboard,
             serve_config=self._config,
             description=self._description(dashboard, url, ray_cluster),
             redis_selector=REDIS_SELECTOR if self._spec.gcs == "redis" else None,
-            container_probe=self._nodes.container_end,
             on_close=self._close,
         )
+        if self._spec.gcs == "redis":
+            cluster.read_storage_namespace()
+        return cluster
 
     def _description(self, dashboard: Dashboard, url: str, ray_cluster: str) -> ClusterDescription:
         return ClusterDescription(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pytest_serve_chaos.errors import NoSuchTarget
 from pytest_serve_chaos.faults.actors import ControllerTarget, ReplicaTarget, ServingTarget
+from pytest_serve_chaos.faults.machines import MachineTarget
 from pytest_serve_chaos.faults.nodes import NodeTarget, choose_worker
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.stores import GcsTarget, RedisTarget
@@ -29,9 +30,14 @@ class Chaos:
         """
         return NodeTarget(self._rig, "worker_failure", choose_worker(self._rig, which))
 
-    def node(self, which: str = "most_replicas") -> NodeTarget:
-        """The node under a worker, which stays away until it is healed. `which` as for `worker`."""
-        return NodeTarget(self._rig, "node_failure", choose_worker(self._rig, which), stays_down=True)
+    def node(self, which: str = "most_replicas") -> MachineTarget:
+        """The machine under a worker, which stays away until it is healed.
+
+        Args:
+            which: As for `worker`, or ``head`` for the machine under the head.
+        """
+        name = HEAD if which == HEAD else choose_worker(self._rig, which)
+        return MachineTarget(self._rig, "node_failure", name, stays_down=True)
 
     @property
     def controller(self) -> ControllerTarget:

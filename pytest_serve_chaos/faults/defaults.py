@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pytest_serve_chaos.cluster.base import ClusterSpec
-from pytest_serve_chaos.model import Expectations, How
+from pytest_serve_chaos.model import HEAD, Expectations, How
 
 _ALL = ("head", "gcs", "worker", "controller", "proxy", "replica")
 _MEASURED = Expectations(availability=None, longest_outage=None, traffic_back=None, redundancy_back=None, settled=False)
@@ -45,7 +45,9 @@ TABLE: dict[str, Expectations] = {
 }
 
 
-def expectations_for(kind: str, how: How, spec: ClusterSpec, *, freeze_for: float = 0.0) -> Expectations:
+def expectations_for(
+    kind: str, how: How, spec: ClusterSpec, *, which: str = "", freeze_for: float = 0.0
+) -> Expectations:
     """The expectations of a fault.
 
     Args:
@@ -53,12 +55,15 @@ def expectations_for(kind: str, how: How, spec: ClusterSpec, *, freeze_for: floa
         how: What is done to the target.
         spec: On which cluster: without GCS fault tolerance nothing is promised to be kept when the head goes; the
             figures that are demanded stay.
+        which: Which node the marker names: the machine under the ``head`` takes the head with it.
         freeze_for: Seconds of a freeze, during which the frozen part is away and nothing is replaced.
     """
     if how == "freeze":
         return replace(
             _MEASURED, kept=_ALL, traffic_back=freeze_for + 30.0, redundancy_back=freeze_for + 60.0, settled=True
         )
+    if which == HEAD:
+        kind = "head_failure"
     expected = TABLE[kind]
     if kind in ("head_failure", "gcs_failure") and spec.gcs == "none":
         expected = replace(expected, kept=())

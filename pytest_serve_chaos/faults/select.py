@@ -30,7 +30,7 @@ def inject(chaos: Chaos, kind: str, options: Mapping[str, str | float]) -> Injec
     verb = getattr(target, how, None)
     if verb is None:
         raise Unsupported(f"{kind} cannot be done by how={how!r}")
-    arguments = {name: options[name] for name in ("hold", "replacement", "by") if name in options}
+    arguments = {name: options[name] for name in ("hold", "replacement", "by", "for_") if name in options}
     return cast(Injection, verb(**arguments))
 
 

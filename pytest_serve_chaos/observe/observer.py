@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.cluster.base import Cluster
+from pytest_serve_chaos.cluster.base import Cluster, SeesProcesses
 from pytest_serve_chaos.cluster.rest import ActorRow, NodeRow, ServeStatus
 from pytest_serve_chaos.cluster.serve_config import CANARY
 from pytest_serve_chaos.errors import ObservationError
@@ -127,15 +127,16 @@ class Observer:
             self._memory.addresses |= {node.node_id: node.address for node in report.nodes.values()}
         names = {node.address: node.name for node in self._cluster.nodes() if node.address}
         by_place = {(c.node, c.pid): c for c in components if c.role in ("controller", "proxy", "replica")}
+        ask_the_gcs = not by_place and not (isinstance(self._cluster, SeesProcesses) and self._cluster.sees_processes)
         alive = {c.node for c in components if c.role in ("head", "worker")}
         for row in self._memory.actors:
             node = names.get(self._memory.addresses.get(row.node_id, ""), "")
             if not node or row.state != "ALIVE" or row.class_name.startswith(f"ServeReplica:{CANARY}"):
                 continue
             component = by_place.get((node, row.pid))
-            if component is not None:
+            if component is not None and component.role == _role(row):
                 self._remember(component.identity, row)
-            elif not by_place and node in alive:  # a backend that sees pods, not processes
+            elif ask_the_gcs and node in alive:  # a backend that sees pods, not processes
                 components.append(_from_actor(row, node))
                 self._remember(components[-1].identity, row)
         return [self._with_known(component) for component in components]

@@ -8,13 +8,16 @@ import logging
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import anyio
 import httpx
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.errors import SettingsError
+
+if TYPE_CHECKING:
+    import httpcore
 
 REPLICA_HEADER = "x-serve-chaos-replica"
 """The header of an answer that names the replica that gave it."""
@@ -168,7 +171,7 @@ class KeptConnection:
             self._transport = self._target.transport(_ONE_CONNECTION)
         usable = False
         try:
-            outcome = await self._target.exchange(self._transport, timeout, self._watch)
+            outcome = await self._target.exchange(self._transport, timeout, self._opened)
             usable = outcome.status is not None
             return outcome
         finally:
@@ -181,16 +184,32 @@ class KeptConnection:
         if transport is not None:
             await _close(transport)
 
-    async def _watch(self, name: str, info: Mapping[str, object]) -> None:
+    def _opened(self, address: Address) -> None:
+        self.local_address = address
+        self.opened += 1
+        if self.on_open is not None:
+            self.on_open(address)
+
+
+class _Opening:
+    """Sees a connection being made, and closes the one whose TLS handshake a deadline cuts short.
+
+    httpcore holds a connection from the end of its handshake on only, so nobody else could close it.
+    """
+
+    def __init__(self, opened: Callable[[Address], None] | None) -> None:
+        self._opened = opened
+        self._stream: httpcore.AsyncNetworkStream | None = None
+
+    async def watch(self, name: str, info: Mapping[str, object]) -> None:
         if name == "connection.connect_tcp.complete":
-            host, port = info["return_value"].get_extra_info("client_addr")[:2]  # type: ignore[attr-defined]
-            self.local_address = (host, port)
-            self.opened += 1
-            if self.on_open is not None:
-                self.on_open((host, port))
-
-
-_Watch: TypeAlias = Callable[[str, Mapping[str, object]], object]
+            self._stream = cast("httpcore.AsyncNetworkStream", info["return_value"])
+            if self._opened is not None:
+                host, port = self._stream.get_extra_info("client_addr")[:2]
+                self._opened((host, port))
+        elif name == "connection.start_tls.failed" and self._stream is not None:
+            with anyio.CancelScope(shield=True):
+                await self._stream.aclose()
 
 
 class _Body(httpx.AsyncByteStream):
@@ -223,12 +242,22 @@ class _Target:
         return httpx.AsyncHTTPTransport(verify=self._ssl_context, trust_env=False, limits=limits)
 
     async def exchange(
-        self, transport: httpx.AsyncHTTPTransport, timeout: float | None, watch: _Watch | None = None
+        self,
+        transport: httpx.AsyncHTTPTransport,
+        timeout: float | None,
+        opened: Callable[[Address], None] | None = None,
     ) -> Outcome:
-        """Sends the request, reads all of the answer and judges it. Whatever goes wrong is an outcome."""
+        """Sends the request, reads all of the answer and judges it. Whatever goes wrong is an outcome.
+
+        Args:
+            transport: What it is sent through.
+            timeout: Seconds for all of it; None takes those of the spec.
+            opened: Called with the client's address when a connection was opened for it.
+        """
         body = _Body(self._spec.body or b"")
         prepared = self._prepared
-        extensions = {} if watch is None else {"trace": watch}
+        seen = opened is not None or prepared.url.scheme == "https"
+        extensions = {"trace": _Opening(opened).watch} if seen else {}
         request = httpx.Request(
             prepared.method, prepared.url, headers=prepared.headers, stream=body, extensions=extensions
         )

@@ -13,7 +13,7 @@ from pytest_serve_chaos import steady
 from pytest_serve_chaos.faults import injection
 from pytest_serve_chaos.model import Json
 from pytest_serve_chaos.observe import watcher
-from tests.plugin.fake import FakeBackend, FakeBehaviour
+from tests.plugin.fake import FakeBackend, FakeBehaviour, FakeCluster
 
 ROOT = Path(__file__).parents[2]
 
@@ -71,7 +71,13 @@ class Ran:
 class RunChaos(Protocol):
     """Runs tests against a fake cluster, in this process."""
 
-    def __call__(self, source: str, *args: str, behaviour: FakeBehaviour | None = None) -> Ran: ...
+    def __call__(
+        self,
+        source: str,
+        *args: str,
+        behaviour: FakeBehaviour | None = None,
+        cluster: type[FakeCluster] = FakeCluster,
+    ) -> Ran: ...
 
 
 @pytest.fixture(autouse=True)
@@ -91,8 +97,13 @@ def run_chaos(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run
     monkeypatch.setattr(injection, "_QUIET", 0.4)
     monkeypatch.setattr(injection, "_NO_CHANGE", 0.8)
 
-    def run(source: str, *args: str, behaviour: FakeBehaviour | None = None) -> Ran:
-        backend = FakeBackend(behaviour or FakeBehaviour())
+    def run(
+        source: str,
+        *args: str,
+        behaviour: FakeBehaviour | None = None,
+        cluster: type[FakeCluster] = FakeCluster,
+    ) -> Ran:
+        backend = FakeBackend(behaviour or FakeBehaviour(), cluster)
         pytester.makepyfile(source)
         result = pytester.runpytest_inprocess("--serve-chaos", *LOAD, *args, plugins=[backend])
         return Ran(result, backend, pytester.path)

@@ -278,10 +278,12 @@ class FakeBackend:
 
     Attributes:
         behaviour: What is wrong with them.
+        cluster: Which kind of cluster.
         clusters: All that were started.
     """
 
     behaviour: FakeBehaviour = field(default_factory=FakeBehaviour)
+    cluster: type[FakeCluster] = FakeCluster
     clusters: list[FakeCluster] = field(default_factory=list)
 
     def pytest_serve_chaos_start_cluster(self, spec: ClusterSpec, directory: Path, progress: Progress) -> FakeCluster:
@@ -289,7 +291,7 @@ class FakeBackend:
         if self.behaviour.start_error:
             raise ClusterStartError(self.behaviour.start_error, looked_at=[str(directory)])
         progress("a fake cluster is up")
-        self.clusters.append(FakeCluster(spec, self.behaviour))
+        self.clusters.append(self.cluster(spec, self.behaviour))
         return self.clusters[-1]
 
 

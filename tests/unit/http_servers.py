@@ -86,6 +86,17 @@ async def resets(reader: Reader, writer: Writer) -> None:
     writer.transport.abort()
 
 
+def never_shakes_hands(closed: threading.Event) -> Manners:
+    """Says nothing, so that a TLS handshake with it never ends; sets `closed` when the client has gone."""
+
+    async def manners(reader: Reader, writer: Writer) -> None:
+        while await reader.read(4096):
+            pass
+        closed.set()
+
+    return manners
+
+
 def changing(*manners: Manners) -> Manners:
     """The first connection gets the first manners, the second the second; the last ones are for all that follow."""
     connections = iter(range(1_000_000))

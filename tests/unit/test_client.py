@@ -9,6 +9,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from tests.unit.http_servers import (
     deaf,
     drips,
     never_reads,
+    never_shakes_hands,
     refusing,
     request_line,
     resets,
@@ -319,6 +321,23 @@ def test_a_kept_connection_over_https_knows_its_address(tls: tuple[ssl.SSLContex
     server, client = tls
     with serving(answers(), tls=server) as url:
         assert asyncio.run(address(RequestSpec(url, ssl_context=client))) is not None
+
+
+@pytest.mark.parametrize("client", [FreshConnections, KeptConnection])
+def test_a_connection_is_closed_whose_handshake_took_too_long(
+    client: type[FreshConnections] | type[KeptConnection],
+) -> None:
+    closed = threading.Event()
+
+    async def cut_short(spec: RequestSpec) -> str | None:
+        outcome = await client(spec).send()
+        # While the loop still runs: its end would close the connection too, with a ResourceWarning.
+        assert await asyncio.to_thread(closed.wait, 5.0)
+        return outcome.error
+
+    with serving(never_shakes_hands(closed)) as url:
+        spec = RequestSpec(url.replace("http:", "https:"), timeout=0.2)
+        assert asyncio.run(cut_short(spec)) == "ConnectTimeout"
 
 
 # -- settings --

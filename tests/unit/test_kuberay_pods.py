@@ -106,12 +106,12 @@ def three_pods() -> FakeApi:
 
 def test_a_node_is_a_pod_and_its_gcs_goes_with_its_container() -> None:
     seen = cluster(three_pods()).components()
-    assert [(c.role, c.node) for c in seen] == [
+    assert {(c.role, c.node) for c in seen} == {
         ("head", "head"),
         ("gcs", "head"),
         ("worker", "worker-1"),
         ("worker", "worker-2"),
-    ]
+    }
 
 
 def test_a_container_that_was_started_again_is_another_incarnation_of_the_same_pod() -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import ssl
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.kuberay.records import (
     Pod,
     event_line,
@@ -21,6 +23,7 @@ from pytest_serve_chaos.cluster.kuberay.records import (
     node_is_ready,
     pod,
 )
+from pytest_serve_chaos.cluster.kuberay.refusals import body_of, reason
 from pytest_serve_chaos.errors import ClusterError, CommandFailed, MissingDependency, ObservationError
 from pytest_serve_chaos.model import Json
 
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 _GROUP, _VERSION = "ray.io", "v1"
 _TIMEOUT = 10.0
 """Seconds for one request to the API server."""
+_TURN = 0.5
+"""Seconds after which somebody who follows a program looks whether more is wanted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,11 +201,11 @@ class KubeApi:
             )
             return int(response.status), bytes(response.data).decode("utf-8", "replace")
         except Exception as error:
-            status, body = getattr(error, "status", None), _body_of(error)
+            status, body = getattr(error, "status", None), body_of(error)
             # The API server's own errors are objects of kind Status; anything else is the pod's answer.
             if isinstance(status, int) and status and '"kind":"Status"' not in body:
                 return status, body
-            raise ObservationError(f"pod {pod} was not reached on port {port}: {_reason(error)}") from error
+            raise ObservationError(f"pod {pod} was not reached on port {port}: {reason(error)}") from error
 
     def proxy_url(self, pod: str, port: int) -> tuple[str, ssl.SSLContext]:
         """Where the API server passes requests on to one port of one pod, and what to show it there."""
@@ -254,12 +259,64 @@ class KubeApi:
             error=CommandFailed,
         )
 
+    def call(self, method: str, *arguments: object, what: str, **options: object) -> dict[str, Json]:
+        """Calls a method of the Kubernetes client, of its CoreV1Api or AppsV1Api, by its name.
+
+        Args:
+            method: ``patch_node``, for example.
+            *arguments: For the method.
+            what: What it does, for the error.
+            **options: For the method.
+
+        Raises:
+            CommandFailed: It was refused.
+        """
+        call = getattr(self._core, method, None) or getattr(self._apps, method)
+        answer = self._raw(call, *arguments, what=what, error=CommandFailed, **options)
+        return cast("dict[str, Json]", json.loads(answer))
+
     def run(self, pod: str, container: str, command: Sequence[str], *, timeout: float = 30.0) -> ExecResult:
         """Runs a program in a container and waits for it.
 
         Raises:
             CommandFailed: It could not be started, or did not end in `timeout` seconds.
         """
+        with self._exec(pod, container, command) as channel:
+            channel.run_forever(timeout=timeout)
+            ended = not channel.is_open()
+            stdout, stderr = channel.read_stdout(timeout=0) or "", channel.read_stderr(timeout=0) or ""
+            returncode = int(channel.returncode or 0) if ended else -1
+        if not ended:
+            raise CommandFailed(f"a program in pod {pod} did not end in {timeout:g} s", looked_at=[stderr[-600:]])
+        return ExecResult(stdout, stderr, returncode)
+
+    def follow(
+        self, pod: str, container: str, command: Sequence[str], *, until: threading.Event, patience: float
+    ) -> Iterator[str]:
+        """Runs a program in a container and gives each line that it prints, when it does.
+
+        Args:
+            pod: The pod.
+            container: The container.
+            command: The program; it must end by itself when nobody reads any more.
+            until: Set when nothing more is wanted.
+            patience: Seconds without a line after which it is given up.
+
+        Raises:
+            CommandFailed: It could not be started, or was given up.
+        """
+        with self._exec(pod, container, command) as channel:
+            last = clock.now()
+            while channel.is_open() and not until.is_set():
+                line = channel.readline_stdout(timeout=_TURN)
+                if line:
+                    last = clock.now()
+                    yield line
+                elif clock.now() - last > patience:
+                    raise CommandFailed(f"a program in pod {pod} has said nothing for {patience:g} s")
+
+    @contextlib.contextmanager
+    def _exec(self, pod: str, container: str, command: Sequence[str]) -> Iterator[Any]:
         from kubernetes.stream import stream
 
         # `stream` swaps the client's `call_api` while it connects, so a shared client would send other threads'
@@ -280,21 +337,17 @@ class KubeApi:
                 _preload_content=False,
                 _request_timeout=_TIMEOUT,
             )
-            channel.run_forever(timeout=timeout)
-            ended = not channel.is_open()
-            stdout, stderr = channel.read_stdout(timeout=0) or "", channel.read_stderr(timeout=0) or ""
-            returncode = int(channel.returncode or 0) if ended else -1
+            yield channel
+        except CommandFailed:
+            raise
         except Exception as error:
-            raise CommandFailed(f"a program could not be run in pod {pod}: {_reason(error)}") from error
+            raise CommandFailed(f"a program could not be run in pod {pod}: {reason(error)}") from error
         finally:
             if channel is not None:
                 # Once the server has said that it closes, `close` alone leaves the socket open.
                 channel.close(timeout=1.0)
                 channel.sock.shutdown()
             connection.close()
-        if not ended:
-            raise CommandFailed(f"a program in pod {pod} did not end in {timeout:g} s", looked_at=[stderr[-600:]])
-        return ExecResult(stdout, stderr, returncode)
 
     # -- how --------------------------------------------------------------------------------------------------
 
@@ -336,7 +389,7 @@ class KubeApi:
             response = call(*arguments, _preload_content=False, _request_timeout=_TIMEOUT, **options)
             return bytes(response.data)
         except Exception as failure:
-            raise error(f"{what}: {_reason(failure)}", looked_at=[f"namespace {self.namespace}"]) from failure
+            raise error(f"{what}: {reason(failure)}", looked_at=[f"namespace {self.namespace}"]) from failure
 
 
 def _client_module() -> ModuleType:
@@ -349,20 +402,3 @@ def _client_module() -> ModuleType:
             mend=["pip install 'pytest-serve-chaos[kind]'"],
         ) from error
     return client
-
-
-def _reason(error: Exception) -> str:
-    """What an error of the client says, in one line: it puts headers and body into its text."""
-    body = _body_of(error)
-    try:
-        message = str(json.loads(body)["message"])
-    except (ValueError, KeyError, TypeError):
-        message = body or str(getattr(error, "reason", None) or error)
-    status = getattr(error, "status", None)
-    kind = f"status {status}" if status else type(error).__name__
-    return f"{kind}: {' '.join(message.split())[:400]}"
-
-
-def _body_of(error: Exception) -> str:
-    body = getattr(error, "body", None) or ""
-    return body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body)

@@ -6,8 +6,14 @@ NAMESPACE = "serve-chaos"
 RAY_SERVICE = "serve-chaos"
 KEPT_CLUSTER = "serve-chaos"
 """The kind cluster that `keep` leaves there and takes over."""
+REDIS = "redis"
+"""The Deployment, the Service and the Secret of the Redis under the GCS."""
 CODE_CONFIG_MAP = "serve-chaos-code"
 CODE_PATH = "/opt/serve-chaos/code"
+
+FLAGS_VARIABLE = "SERVE_CHAOS_FLAGS"
+"""What the health checks of our apps read: the directory in which a file named after a replica's PID makes it fail."""
+FLAGS_PATH = "/tmp/serve-chaos-flags"
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 PROJECT = "pytest-serve-chaos"
@@ -16,6 +22,10 @@ ROLE = "pytest-serve-chaos/role"
 PART = "pytest-serve-chaos/part"
 """A pod label: ``ray`` or ``redis``."""
 RUN = "pytest-serve-chaos/run"
+NO_HEAD = "pytest-serve-chaos/no-head"
+"""A node's taint: it takes no head. Workers tolerate it."""
+NO_WORKER = "pytest-serve-chaos/no-worker"
+"""A node's taint: it takes no worker. The head tolerates it."""
 
 TRAFFIC_NODE_PORT = 30800
 DASHBOARD_NODE_PORT = 30865

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -12,8 +11,9 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.configuration import Setup
 from pytest_serve_chaos.cluster.base import ClusterSpec, Endpoint, NodeInfo
 from pytest_serve_chaos.cluster.kuberay import in_pod, names
-from pytest_serve_chaos.cluster.kuberay.api import KubeApi
+from pytest_serve_chaos.cluster.kuberay.api import ExecResult, KubeApi
 from pytest_serve_chaos.cluster.kuberay.pod_names import PodNames, expected_names
+from pytest_serve_chaos.cluster.kuberay.process_watch import Place, ProcessWatch, Row
 from pytest_serve_chaos.cluster.kuberay.records import Container, Pod
 from pytest_serve_chaos.cluster.kuberay.removal import RemovalWatch
 from pytest_serve_chaos.cluster.kuberay.render import serve_config_text
@@ -21,34 +21,12 @@ from pytest_serve_chaos.cluster.kuberay.setup import setup_of
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.cluster.serve_config import first_route
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError, Unsupported
-from pytest_serve_chaos.model import HEAD, ClusterDescription, Component, Evidence, Identity, Json
+from pytest_serve_chaos.model import HEAD, ClusterDescription, Component, Evidence, Identity, Json, Role
 
 _ALL_LOGS = "*.log,*.out,*.err,serve/*.log"
 
 ContainerProbe: TypeAlias = Callable[[str, str], "str | None"]
 """Says how a container ended (``exited with 137``), given its Kubernetes node and id; None while it runs."""
-
-
-@dataclass(frozen=True, slots=True)
-class PodPlace:
-    """A Ray pod that has an address: what its actors run on."""
-
-    name: str
-    uid: str
-    address: str
-
-
-@dataclass(frozen=True, slots=True)
-class PodSnapshot:
-    """All pods of a cluster at one moment.
-
-    Attributes:
-        components: Head, workers, GCS and Redis, those whose container runs.
-        places: Address -> pod, for Ray's pods.
-    """
-
-    components: tuple[Component, ...]
-    places: Mapping[str, PodPlace]
 
 
 class KubeRayCluster:
@@ -64,6 +42,7 @@ class KubeRayCluster:
         description: What it is, for reports; has the address for traffic.
         redis_selector: Labels of the Redis pod; None where there is none, or it is not ours.
         container_probe: Looks at containers on their node, where that can be done.
+        processes: Tells which processes run in Ray's containers; None where nothing may be run in them.
         on_close: What ends all that was made for it; None where nothing was.
     """
 
@@ -79,6 +58,7 @@ class KubeRayCluster:
         description: ClusterDescription,
         redis_selector: str | None = None,
         container_probe: ContainerProbe | None = None,
+        processes: ProcessWatch | None = None,
         on_close: Callable[[], None] | None = None,
     ) -> None:
         self.spec = spec
@@ -90,6 +70,7 @@ class KubeRayCluster:
         self._description = description
         self._redis_selector = redis_selector
         self._container_probe = container_probe
+        self._processes = processes
         self._on_close = on_close
         self._names = PodNames(spec.workers)
 
@@ -127,24 +108,57 @@ class KubeRayCluster:
     def nodes(self) -> tuple[NodeInfo, ...]:
         """The nodes that should be there, head first, as their pods show them."""
         by_name = dict(sorted(self._named_pods(), key=_newest_last))
-        return tuple(_node_info(name, by_name.get(name)) for name in expected_names(self.spec.workers))
+        return tuple(self._node_info(name, by_name.get(name)) for name in expected_names(self.spec.workers))
+
+    def _node_info(self, name: str, pod: Pod | None) -> NodeInfo:
+        container = None if pod is None else self._live(pod)
+        if pod is None or container is None:
+            return NodeInfo(name, None if pod is None else pod.ip or None, False)
+        return NodeInfo(name, pod.ip or None, True, container_identity(pod, container))
+
+    @property
+    def sees_processes(self) -> bool:
+        """Whether actors and the GCS are told from the processes in the pods; else the GCS has to say who is alive."""
+        return self._processes is not None
 
     def components(self) -> tuple[Component, ...]:
-        """Head, workers, GCS and Redis: what can be told from pods alone."""
-        return self.snapshot().components
-
-    def snapshot(self) -> PodSnapshot:
-        """All pods at this moment.
+        """Head, workers, GCS, Redis and, by their processes, Serve's actors.
 
         Raises:
             ObservationError: The API server gave no usable answer.
         """
         named = self._named_pods()
-        components = [component for name, pod in named for component in _node_components(name, pod)]
-        if self._redis_selector is not None:
-            components += [c for pod in self._api.pods(self._redis_selector) for c in _redis_components(pod)]
-        places = {pod.ip: PodPlace(name, pod.uid, pod.ip) for name, pod in named if pod.ip}
-        return PodSnapshot(tuple(components), places)
+        live = [(name, pod, container) for name, pod in named if (container := self._live(pod))]
+        found = [self._node_component(name, pod, container) for name, pod, container in live]
+        if self._processes is None:
+            # `ray start --block` ends with its GCS, and the container with it: they live and die together.
+            found += [self._gcs_of(pod, container) for name, pod, container in live if name == HEAD]
+        else:
+            rows = self._processes.rows({c.id: Place(pod.name, c.name) for _, pod, c in live})
+            found += [_process(name, pod, c, row) for name, pod, c in live for row in rows.get(c.id, ())]
+        return tuple(found + self._redis_components())
+
+    def _redis_components(self) -> list[Component]:
+        if self._redis_selector is None:
+            return []
+        live = [(pod, c) for pod in self._api.pods(self._redis_selector) if (c := self._live(pod))]
+        return [Component("redis", "redis", container_identity(pod, c), state=self._state(pod, c)) for pod, c in live]
+
+    def _node_component(self, name: str, pod: Pod, container: Container) -> Component:
+        role: Role = "head" if name == HEAD else "worker"
+        return Component(role, name, container_identity(pod, container), state=self._state(pod, container))
+
+    def _gcs_of(self, pod: Pod, container: Container) -> Component:
+        identity = Identity("container", (pod.uid, container.id[:12], "gcs"))
+        return Component("gcs", HEAD, identity, state=self._state(pod, container))
+
+    def _state(self, pod: Pod, container: Container) -> str:
+        """Kubernetes' word for a pod whose container runs."""
+        return "Terminating" if pod.deleting else "Ready" if container.ready else "NotReady"
+
+    def _live(self, pod: Pod) -> Container | None:
+        """The container of a pod that runs, as far as is known; None if it does not."""
+        return pod.main if pod.main is not None and pod.main.running else None
 
     def proxy_of(self, client: tuple[str, int]) -> Identity | None:
         """None: on the way through a Service, nobody outside of the node knows where a connection ends."""
@@ -260,6 +274,8 @@ class KubeRayCluster:
         """Ends everything that was made for this cluster. May be called twice."""
         on_close, self._on_close = self._on_close, None
         try:
+            if self._processes is not None:
+                self._processes.close()  # before its pods go, which it would take for a loss
             if on_close is not None:
                 on_close()
         finally:
@@ -279,7 +295,7 @@ class KubeRayCluster:
 
     def _running_pod(self, name: str) -> Pod:
         named = self._named_pods()
-        running = [pod for n, pod in named if n == name and not pod.deleting and pod.main and pod.main.running]
+        running = [pod for n, pod in named if n == name and not pod.deleting and self._live(pod)]
         if not running:
             raise NoSuchTarget(
                 f"{name} is not running",
@@ -287,9 +303,12 @@ class KubeRayCluster:
             )
         return running[-1]
 
-    def _run_in_pod(self, pod: Pod, program: str, *arguments: str) -> str:
+    def _program(self, pod: Pod, program: str, *arguments: str) -> ExecResult:
         container = pod.main.name if pod.main else ""
-        result = self._api.run(pod.name, container, ["python", "-c", in_pod.source(program), *arguments])
+        return self._api.run(pod.name, container, ["python", "-c", in_pod.source(program), *arguments])
+
+    def _run_in_pod(self, pod: Pod, program: str, *arguments: str) -> str:
+        result = self._program(pod, program, *arguments)
         if result.returncode != 0:
             raise CommandFailed(
                 f"{program} failed in pod {pod.name} with exit status {result.returncode}",
@@ -317,35 +336,12 @@ def _newest_last(pair: tuple[str, Pod]) -> tuple[bool, str]:
     return not pod.deleting, pod.created
 
 
-def _node_info(name: str, pod: Pod | None) -> NodeInfo:
-    if pod is None:
-        return NodeInfo(name, None, False)
-    container = pod.main
-    alive = container is not None and container.running
-    identity = _container_identity(pod, container) if container is not None and alive else None
-    return NodeInfo(name, pod.ip or None, alive, identity)
+def _process(name: str, pod: Pod, container: Container, row: Row) -> Component:
+    identity = Identity("process", (pod.uid, container.id[:12], str(row.pid), str(row.started)))
+    state = "frozen" if row.frozen else "running"
+    return Component(row.role, name, identity, row.pid, deployment=row.deployment, state=state)
 
 
-def _node_components(name: str, pod: Pod) -> list[Component]:
-    container = pod.main
-    if container is None or not container.running:
-        return []
-    state = "Terminating" if pod.deleting else "Ready" if container.ready else "NotReady"
-    identity = _container_identity(pod, container)
-    if name != HEAD:
-        return [Component("worker", name, identity, state=state)]
-    # `ray start --block` ends with its GCS, and the container with it: they live and die together.
-    gcs = Identity("container", (pod.uid, container.id[:12], "gcs"))
-    return [Component("head", name, identity, state=state), Component("gcs", name, gcs, state=state)]
-
-
-def _redis_components(pod: Pod) -> list[Component]:
-    container = pod.main
-    if container is None or not container.running:
-        return []
-    state = "Terminating" if pod.deleting else "Ready" if container.ready else "NotReady"
-    return [Component("redis", "redis", _container_identity(pod, container), state=state)]
-
-
-def _container_identity(pod: Pod, container: Container) -> Identity:
+def container_identity(pod: Pod, container: Container) -> Identity:
+    """Which incarnation of a pod's container it is."""
     return Identity("container", (pod.uid, container.id[:12], str(container.restarts)))

@@ -28,6 +28,7 @@ class RemovalWatch:
         pod: The pod.
         container_probe: Says how a container on a Kubernetes node ended; None while it runs.
         dashboard: The head's dashboard.
+        port: Where the pod listens on its own address.
     """
 
     def __init__(
@@ -38,21 +39,29 @@ class RemovalWatch:
         *,
         container_probe: Callable[[str, str], str | None] | None,
         dashboard: Dashboard,
+        port: int = names.AGENT_PORT,
     ) -> None:
         self._api = api
         self._name = name
         self._pod = pod
         self._container_probe = container_probe
         self._dashboard = dashboard
+        self._port = port
         self._node_id = self._alive_node_id()
 
-    def evidence(self, *, by_force: bool) -> tuple[Evidence, ...]:
+    def evidence(self, *, by_force: bool, within: float | None = None) -> tuple[Evidence, ...]:
         """Waits until the pod is gone, and returns every sign that was seen.
+
+        Args:
+            by_force: Whether its object goes before its containers do.
+            within: Seconds for its object to go; None: as long as such a deletion can take.
 
         Raises:
             WaitTimeout: The pod, or its container, was still there at the deadline.
         """
-        signs = [self._gone_from_api(by_force=by_force)]
+        if within is None:
+            within = _GONE_BY_FORCE if by_force else self._pod.grace + _GRACEFUL_MARGIN
+        signs = [self._gone_from_api(within)]
         if by_force:
             signs += self._container_ended()
         else:
@@ -61,15 +70,14 @@ class RemovalWatch:
             signs.append(Evidence(signs[0].at, "victim", text))
         return (*signs, *self._dead_in_gcs())
 
-    def _gone_from_api(self, *, by_force: bool) -> Evidence:
+    def _gone_from_api(self, within: float) -> Evidence:
         def probe() -> Evidence | NotYet:
             pod = next((p for p in self._api.pods() if p.uid == self._pod.uid), None)
             if pod is not None:
                 return NotYet(pod.summary)
             return Evidence(clock.now(), "cluster", f"pod {self._pod.name} ({self._pod.uid}) is gone from the API")
 
-        timeout = _GONE_BY_FORCE if by_force else self._pod.grace + _GRACEFUL_MARGIN
-        return clock.wait_until(f"pod {self._pod.name} to be gone", probe, timeout=timeout, interval=0.3)
+        return clock.wait_until(f"pod {self._pod.name} to be gone", probe, timeout=within, interval=0.3)
 
     def _container_ended(self) -> Sequence[Evidence]:
         container = self._pod.main
@@ -94,13 +102,13 @@ class RemovalWatch:
         if asking is None or asking.main is None:
             return ()
         container = asking.main.name
-        command = ["python", "-c", in_pod.source("knock"), self._pod.ip, str(names.AGENT_PORT), "1"]
+        command = ["python", "-c", in_pod.source("knock"), self._pod.ip, str(self._port), "1"]
 
         def probe() -> Evidence | NotYet:
             answer = self._api.run(asking.name, container, command, timeout=10.0).stdout.strip()
             if answer in ("open", ""):
-                return NotYet(f"{self._pod.ip}:{names.AGENT_PORT} answers {asking.name}: {answer}")
-            text = f"{self._pod.ip}:{names.AGENT_PORT} does not answer {asking.name} any more: {answer}"
+                return NotYet(f"{self._pod.ip}:{self._port} answers {asking.name}: {answer}")
+            text = f"{self._pod.ip}:{self._port} does not answer {asking.name} any more: {answer}"
             return Evidence(clock.now(), "victim", text)
 
         try:

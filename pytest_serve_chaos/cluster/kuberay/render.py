@@ -216,7 +216,8 @@ def _with_pod(group: Manifest, settings: RayServiceSettings, env: Mapping[str, s
 
 def _environment(env: Mapping[str, str]) -> dict[str, str]:
     paths = [names.CODE_PATH, *([env["PYTHONPATH"]] if env.get("PYTHONPATH") else [])]
-    return {"RAY_USAGE_STATS_ENABLED": "0", **env, "PYTHONPATH": ":".join(paths)}
+    ours = {"RAY_USAGE_STATS_ENABLED": "0", names.FLAGS_VARIABLE: names.FLAGS_PATH}
+    return {**ours, **env, "PYTHONPATH": ":".join(paths)}
 
 
 def _key(path: str) -> str:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 
 from pytest_serve_chaos.cluster.local import processes
 from pytest_serve_chaos.cluster.local.processes import Process
+from pytest_serve_chaos.cluster.titles import part_of
 from pytest_serve_chaos.model import HEAD, Component, Role
-
-# Ray's actors set their title to `ray::Class`, with `.method` behind it while a method runs.
-_REPLICA = re.compile(r"ray::ServeReplica:([^:]+):([^. ]+)")
-_PREFIXES: tuple[tuple[str, Role], ...] = (("ray::ServeController", "controller"), ("ray::ProxyActor", "proxy"))
 
 
 class Table:
@@ -43,24 +39,11 @@ def _component(process: Process, node: str) -> Component | None:
     if process.pid == process.session:
         role: Role = "redis" if node == "redis" else "head" if node == HEAD else "worker"
         return Component(role, node, process.identity, process.pid, state=_state(process))
-    replica = _REPLICA.match(process.command)
-    if replica:
-        deployment = f"{replica[1]}#{replica[2]}"
-        return Component("replica", node, process.identity, process.pid, deployment=deployment, state=_state(process))
-    role_or_none = _role(process.command)
-    if role_or_none is None:
+    part = part_of(process.command)
+    if part is None:
         return None
-    return Component(role_or_none, node, process.identity, process.pid, state=_state(process))
-
-
-def _role(command: str) -> Role | None:
-    for prefix, role in _PREFIXES:
-        if command.startswith(prefix):
-            return role
-    program = command.partition(" ")[0].rpartition("/")[2]
-    if program == "gcs_server":
-        return "gcs"
-    return "raylet" if program == "raylet" else None
+    role, deployment = part
+    return Component(role, node, process.identity, process.pid, deployment=deployment, state=_state(process))
 
 
 def _state(process: Process) -> str:

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from importlib import resources
 
+GONE = 3
+"""The exit status of `signal_process` where the process is gone."""
+
+NO_DIRECTORY = 4
+"""The exit status of `set_flag` where the container has no directory for flags."""
+
 
 def source(name: str) -> str:
     """The source text of the program of that name, for ``python -c``."""

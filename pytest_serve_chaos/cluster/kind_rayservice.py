@@ -1,0 +1,232 @@
+"""A RayService on kind nodes: with Docker beneath, its pods can be kept away and the machines under them be lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.cluster.base import ClusterSpec
+from pytest_serve_chaos.cluster.kind import KindNodes
+from pytest_serve_chaos.cluster.kuberay import names
+from pytest_serve_chaos.cluster.kuberay.api import KubeApi
+from pytest_serve_chaos.cluster.kuberay.breaking import BreakableRayService
+from pytest_serve_chaos.cluster.kuberay.process_watch import ProcessWatch
+from pytest_serve_chaos.cluster.kuberay.records import Container, Pod
+from pytest_serve_chaos.cluster.kuberay.removal import RemovalWatch
+from pytest_serve_chaos.cluster.rest import Dashboard
+from pytest_serve_chaos.errors import NoSuchTarget, WaitTimeout
+from pytest_serve_chaos.model import HEAD, ClusterDescription, Evidence, Identity, Json
+
+
+class KindRayService(BreakableRayService):
+    """A RayService on a kind cluster of our own.
+
+    Args:
+        spec: Which cluster was wanted.
+        nodes: The kind nodes.
+        api: The Kubernetes API, in the RayService's namespace.
+        ray_cluster: The name of the RayCluster that KubeRay made for it.
+        dashboard: The dashboard of its head.
+        serve_config: The Serve config that it runs.
+        description: What it is, for reports; has the address for traffic.
+        redis_selector: Labels of the Redis pod; None where there is none.
+        on_close: What ends all that was made for it.
+    """
+
+    def __init__(
+        self,
+        spec: ClusterSpec,
+        nodes: KindNodes,
+        *,
+        api: KubeApi,
+        ray_cluster: str,
+        dashboard: Dashboard,
+        serve_config: Mapping[str, Json],
+        description: ClusterDescription,
+        redis_selector: str | None,
+        on_close: Callable[[], None],
+    ) -> None:
+        super().__init__(
+            spec,
+            api=api,
+            ray_service=names.RAY_SERVICE,
+            ray_cluster=ray_cluster,
+            dashboard=dashboard,
+            serve_config=serve_config,
+            description=description,
+            redis_selector=redis_selector,
+            container_probe=nodes.container_end,
+            processes=ProcessWatch(api),
+            on_close=on_close,
+        )
+        self._nodes = nodes
+        self._machines: dict[str, str] = {}
+        self._held: set[str] = set()
+        self._dead: frozenset[str] = frozenset()
+        self._stopped: frozenset[str] = frozenset()
+
+    # -- pods that stay away ----------------------------------------------------------------------------------
+
+    def kill_node(self, name: str, *, how: Literal["kill", "stop"], hold: bool) -> Sequence[Evidence]:
+        """Deletes the node's pod; with `hold` no machine takes another head (or another worker) until `restore_node`.
+
+        What runs goes on, and KubeRay still makes the new pod, which then waits for a machine.
+
+        Args:
+            name: ``head``, ``worker-1``, ...
+            how: ``kill`` deletes by force, ``stop`` gracefully.
+            hold: Whether it stays away.
+
+        Raises:
+            NoSuchTarget: There is no such pod.
+            CommandFailed: The deletion, or the taint, was refused.
+            WaitTimeout: The pod was not gone in time.
+        """
+        if hold:
+            self._held.add(name)
+            self._nodes.keep_away(_taint(name))
+        return super().kill_node(name, how=how, hold=False)
+
+    def restore_node(self, name: str) -> None:
+        """Ends a hold. While another worker is held, a worker is still kept away."""
+        if name in self._held:
+            self._held.discard(name)
+            if _taint(name) not in {_taint(other) for other in self._held}:
+                self._nodes.let_back(_taint(name))
+
+    # -- machines ---------------------------------------------------------------------------------------------
+
+    def kill_machine(self, name: str, *, how: Literal["kill", "stop"]) -> Sequence[Evidence]:
+        """Ends the container that is the kind node under a Ray node: ``kill`` at once, ``stop`` as a shutdown.
+
+        Raises:
+            NoSuchTarget: The Ray node is not running.
+            CommandFailed: The machine did not go.
+        """
+        machine = self._machine_under(name)
+        lost = {container.id for pod in self._pods_on(machine) for container in pod.containers}
+        state = self._nodes.end_machine(machine, how)
+        at = clock.now()
+        # For 40 s or more Kubernetes calls them Running: it hears nothing of a machine, and so takes its last word.
+        self._dead |= lost
+        return (Evidence(at, "victim", f"Docker says that {machine}, the machine under {name}, is {state}"),)
+
+    def revive_machine(self, name: str) -> None:
+        """Starts it again; its pods start again in place."""
+        if name in self._machines:
+            self._nodes.start_machine(self._machines.pop(name))
+
+    def freeze_machine(self, name: str) -> Sequence[Evidence]:
+        """Stops everything on the machine under a Ray node, kubelet and all."""
+        machine = self._machine_under(name)
+        state = self._nodes.pause_machine(machine)
+        return (Evidence(clock.now(), "victim", f"Docker says that {machine}, the machine under {name}, is {state}"),)
+
+    def thaw_machine(self, name: str) -> None:
+        """Lets it go on."""
+        if name in self._machines:
+            self._nodes.unpause_machine(self._machines.pop(name))
+
+    def delete_machine(self, name: str, *, within: float) -> Sequence[Evidence]:
+        """Deletes the Kubernetes node under a Ray node, and waits until its pods and their containers are gone.
+
+        The Node's object goes at once, and nothing happens: its pods go on until Kubernetes collects them, which it
+        does 40 to 60 s later, and only if the node has not come back.
+
+        Args:
+            name: ``head``, ``worker-1``, ...
+            within: Seconds for the pods to go.
+
+        Returns:
+            No sign where they were not gone in time.
+        """
+        machine = self._machine_under(name)
+        watches = self._removals(machine)
+        begun = clock.now()
+        self._api.call("delete_node", machine, what=f"deletion of node {machine}")
+        signs: list[Evidence] = []
+        try:
+            for watch in watches:
+                signs += watch.evidence(by_force=True, within=max(0.0, begun + within - clock.now()))
+        except WaitTimeout:
+            return ()
+        return signs
+
+    def register_machine(self, name: str) -> None:
+        """Starts the kubelet again, which registers the node anew."""
+        if name in self._machines:
+            self._nodes.restart_kubelet(self._machines.pop(name))
+
+    def drain_machine(self, name: str) -> Sequence[Evidence]:
+        """Cordons the Kubernetes node under a Ray node and evicts this cluster's pods from it; waits for their end.
+
+        Raises:
+            NoSuchTarget: The Ray node is not running.
+            CommandFailed: It was refused, for example by a PodDisruptionBudget.
+            WaitTimeout: They did not go in their grace period.
+        """
+        machine = self._machine_under(name)
+        watches = self._removals(machine)
+        self._cordon(machine, unschedulable=True)
+        for pod in self._pods_on(machine):
+            eviction: Json = {"metadata": {"name": pod.name, "namespace": self._api.namespace}}
+            self._api.call(
+                "create_namespaced_pod_eviction",
+                pod.name,
+                self._api.namespace,
+                eviction,
+                what=f"eviction of pod {pod.name}",
+            )
+        return [sign for watch in watches for sign in watch.evidence(by_force=False)]
+
+    def reopen_machine(self, name: str) -> None:
+        """Lets pods onto the node again."""
+        if name in self._machines:
+            self._cordon(self._machines[name], unschedulable=False)
+            del self._machines[name]
+
+    def _cordon(self, machine: str, *, unschedulable: bool) -> None:
+        verb = "cordoning" if unschedulable else "uncordoning"
+        self._api.call("patch_node", machine, {"spec": {"unschedulable": unschedulable}}, what=f"{verb} of {machine}")
+
+    def _removals(self, machine: str) -> list[RemovalWatch]:
+        return [
+            RemovalWatch(self._api, name, pod, container_probe=self._container_probe, dashboard=self._dashboard)
+            for name, pod in self._named_pods()
+            if pod.node == machine and self._live(pod)
+        ]
+
+    def _machine_under(self, name: str) -> str:
+        """The machine on which the Ray node is, kept in mind for the way back."""
+        machine = self._running_pod(name).node
+        if machine not in self._nodes.ray_nodes():
+            raise NoSuchTarget(f"{name} is on {machine}, which is no machine for faults")
+        self._machines[name] = machine
+        return machine
+
+    def _pods_on(self, machine: str) -> list[Pod]:
+        return [pod for _, pod in self._named_pods() if pod.node == machine]
+
+    # -- containers, from their machine -----------------------------------------------------------------------
+
+    def _live(self, pod: Pod) -> Container | None:
+        container = super()._live(pod)
+        return None if container is None or container.id in self._dead else container
+
+    def _state(self, pod: Pod, container: Container) -> str:
+        return "frozen" if container.id in self._stopped else super()._state(pod, container)
+
+    def _signal_container(self, identity: Identity, signal: int) -> None:
+        """Signals the first process of a container from its machine, where it is a process like others."""
+        pods = [*(pod for _, pod in self._named_pods()), *self._api.pods(self._redis_selector or "")]
+        found = [(p, c) for p in pods if (c := self._live(p)) and (p.uid, c.id[:12]) == identity.parts[:2]]
+        if not found:
+            raise NoSuchTarget(f"{identity} is gone")
+        pod, container = found[0]
+        stopped = self._nodes.signal_container(pod.node, container.id, signal)
+        self._stopped = self._stopped | {container.id} if stopped else self._stopped - {container.id}
+
+
+def _taint(name: str) -> str:
+    return names.NO_HEAD if name == HEAD else names.NO_WORKER

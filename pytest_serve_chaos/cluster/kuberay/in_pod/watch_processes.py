@@ -1,0 +1,75 @@
+"""Prints which processes of this container match, again whenever one of them comes, goes, is stopped or goes on.
+
+Arguments: an expression for command lines, seconds between two looks. A line is JSON: a list of [PID, start time in
+clock ticks, state, command line]. There is one every few seconds in any case, so this ends when nobody reads it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import sys
+import time
+
+HEARTBEAT = 5.0
+
+Row = tuple[int, int, str, str]
+
+
+def main(expression: str, every: str) -> None:
+    """Looks for ever."""
+    wanted = re.compile(expression)
+    handles: dict[tuple[int, int], int] = {}
+    ends = select.poll()
+    commands: dict[tuple[int, int], str] = {}
+    said, said_at = "", 0.0
+    while True:
+        rows = look(wanted, commands)
+        text = json.dumps(rows)
+        if text != said or time.monotonic() - said_at >= HEARTBEAT:
+            print(text, flush=True)
+            said, said_at = text, time.monotonic()
+        hold(rows, handles, ends)
+        ends.poll(float(every) * 1000)
+
+
+def look(wanted: re.Pattern[str], commands: dict[tuple[int, int], str]) -> list[Row]:
+    """The processes that match; what a command line was when it first matched stays, for a title may change."""
+    rows: list[Row] = []
+    for name in sorted(filter(str.isdigit, os.listdir("/proc")), key=int):
+        try:
+            with open(f"/proc/{name}/stat", "rb") as file:
+                fields = file.read().rpartition(b")")[2].split()
+            key = int(name), int(fields[19])
+            if key not in commands:
+                with open(f"/proc/{name}/cmdline", "rb") as file:
+                    command = file.read().replace(b"\0", b" ").decode(errors="replace").strip()
+                if not wanted.match(command):
+                    continue
+                commands[key] = command
+        except OSError:
+            continue
+        state = fields[0].decode()
+        if state not in "ZX":
+            rows.append((*key, "T" if state in "Tt" else "R", commands[key][:200]))
+    return rows
+
+
+def hold(rows: list[Row], handles: dict[tuple[int, int], int], ends: select.poll) -> None:
+    """Keeps a handle of each process, so that the next wait is over at once when it ends."""
+    there = {(pid, started) for pid, started, _, _ in rows}
+    for key in set(handles) - there:
+        ends.unregister(handles[key])
+        os.close(handles.pop(key))
+    for key in there - set(handles):
+        try:
+            handles[key] = os.pidfd_open(key[0])
+        except (OSError, AttributeError):  # it has just gone, or this kernel or Python has no such thing
+            continue
+        ends.register(handles[key], select.POLLIN)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,23 @@
+"""What the Kubernetes client's errors say, in one line."""
+
+from __future__ import annotations
+
+import json
+
+
+def reason(error: Exception) -> str:
+    """What an error of the client says: it puts headers and body into its text."""
+    body = body_of(error)
+    try:
+        message = str(json.loads(body)["message"])
+    except (ValueError, KeyError, TypeError):
+        message = body or str(getattr(error, "reason", None) or error)
+    status = getattr(error, "status", None)
+    kind = f"status {status}" if status else type(error).__name__
+    return f"{kind}: {' '.join(message.split())[:400]}"
+
+
+def body_of(error: Exception) -> str:
+    """The body of the answer that an error of the client carries; "" where it has none."""
+    body = getattr(error, "body", None) or ""
+    return body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body)

@@ -1,0 +1,166 @@
+"""The programs that run in pods, run here: a container is nothing else to them than a process table."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from pytest_serve_chaos.cluster.kuberay import in_pod
+from pytest_serve_chaos.cluster.kuberay.process_watch import Row, parse
+from pytest_serve_chaos.cluster.titles import PATTERN, part_of
+
+
+def command(program: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-c", in_pod.source(program), *arguments]
+
+
+def run(program: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(program, *arguments),
+        capture_output=True,
+        text=True,
+        timeout=20.0,
+        check=False,
+        env={"PATH": os.environ["PATH"], **environment},
+    )
+
+
+@contextmanager
+def sleeper(name: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process with a title of its own."""
+    with subprocess.Popen(["bash", "-c", f"exec -a {name} sleep 60"]) as process:
+        time.sleep(0.05)
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def started(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+
+
+@pytest.mark.parametrize(
+    ("line", "part"),
+    [
+        ("ray::ServeReplica:app:Pid.handle_request", ("replica", "app#Pid")),
+        ("ray::ServeReplica:app:Pid", ("replica", "app#Pid")),
+        ("ray::ServeController.listen_for_change", ("controller", None)),
+        ("ray::ProxyActor", ("proxy", None)),
+        ("/opt/ray/lib/python3.11/site-packages/ray/core/src/ray/gcs/gcs_server --log_dir=x", ("gcs", None)),
+        ("/opt/ray/core/src/ray/raylet/raylet --raylet_socket_name=x", ("raylet", None)),
+        ("ray::IDLE", None),
+        ("/usr/bin/python -m raylet", None),
+    ],
+)
+def test_a_command_line_says_what_a_process_is(line: str, part: tuple[str, str | None] | None) -> None:
+    assert part_of(line) == part
+    assert (re.match(PATTERN, line) is not None) == (part is not None)
+
+
+def test_a_process_is_reported_when_it_comes_is_stopped_and_goes() -> None:
+    with (
+        sleeper("ray::ServeReplica:app:Pid") as process,
+        subprocess.Popen(
+            command("watch_processes", "ray::ServeReplica:app", "0.05"), stdout=subprocess.PIPE, text=True
+        ) as watch,
+    ):
+        assert watch.stdout is not None
+        try:
+            row = Row(process.pid, int(started(process.pid)), "replica", "app#Pid", frozen=False)
+            assert parse(watch.stdout.readline()) == (row,)
+            process.send_signal(signal.SIGSTOP)
+            (stopped,) = parse(watch.stdout.readline())
+            assert stopped.frozen
+            process.kill()
+            process.wait()
+            assert parse(watch.stdout.readline()) == ()
+        finally:
+            watch.kill()
+
+
+def test_the_end_of_a_process_is_reported_before_the_next_look() -> None:
+    with (
+        sleeper("ray::ServeReplica:app:Pid") as process,
+        subprocess.Popen(
+            command("watch_processes", "ray::ServeReplica:app", "30"), stdout=subprocess.PIPE, text=True
+        ) as watch,
+    ):
+        assert watch.stdout is not None
+        try:
+            assert len(parse(watch.stdout.readline())) == 1
+            process.kill()
+            killed = time.monotonic()
+            process.wait()
+            assert parse(watch.stdout.readline()) == ()
+            assert time.monotonic() - killed < 5.0
+        finally:
+            watch.kill()
+
+
+def test_a_signal_reaches_the_very_process_and_no_other() -> None:
+    with sleeper("victim") as process:
+        wrong = run("signal_process", str(process.pid), "1", str(int(signal.SIGKILL)))
+        assert wrong.returncode == in_pod.GONE
+        assert process.poll() is None
+        right = run("signal_process", str(process.pid), started(process.pid), str(int(signal.SIGKILL)))
+        assert right.returncode == 0, right.stderr
+        assert process.wait(5.0) == -signal.SIGKILL
+
+
+def test_a_process_that_is_gone_cannot_be_signalled() -> None:
+    with sleeper("victim") as process:
+        when = started(process.pid)
+        process.kill()
+        process.wait()
+        assert run("signal_process", str(process.pid), when, "9").returncode == in_pod.GONE
+
+
+@pytest.mark.parametrize("mode", ["raise", "hang"])
+def test_a_flag_is_set_and_taken_away(mode: str, tmp_path: Path) -> None:
+    flags = tmp_path / "flags"
+    assert run("set_flag", "113", mode, SERVE_CHAOS_FLAGS=str(flags)).returncode == 0
+    assert {file.name: file.read_text() for file in flags.iterdir()} == {"113": mode}
+    for _ in range(2):
+        assert run("set_flag", "113", "", SERVE_CHAOS_FLAGS=str(flags)).returncode == 0
+    assert list(flags.iterdir()) == []
+
+
+def test_without_a_directory_for_flags_none_is_set() -> None:
+    assert run("set_flag", "113", "raise").returncode == in_pod.NO_DIRECTORY
+
+
+def test_all_that_the_first_process_started_is_stopped_and_goes_on(tmp_path: Path) -> None:
+    """In a PID namespace of its own, as in a container."""
+    script = tmp_path / "freeze.py"
+    script.write_text(in_pod.source("freeze"))
+    probe = tmp_path / "first.sh"
+    # The shell is PID 1; the program is started by its child, so it must leave its own parents alone.
+    probe.write_text("sleep 60 &\n(sleep 60; true) &\nexec sleep 61\n")
+    try:
+        namespace = subprocess.Popen(["unshare", "--pid", "--fork", "--mount-proc", "bash", str(probe)])
+    except OSError:
+        pytest.skip("needs the program unshare")
+    with namespace:
+        time.sleep(0.5)
+        children = Path(f"/proc/{namespace.pid}/task/{namespace.pid}/children").read_text().split()
+        if namespace.poll() is not None or not children:
+            pytest.skip("this user may make no PID namespace")
+        inside = ["nsenter", "--target", children[0], "--pid", "--mount", sys.executable, str(script)]
+        try:
+            said = json.loads(subprocess.run([*inside, "stop"], capture_output=True, check=True).stdout)
+            assert said == {"processes": 3, "left": []}
+            said = json.loads(subprocess.run([*inside, "go"], capture_output=True, check=True).stdout)
+            assert said == {"processes": 3, "left": []}
+        finally:
+            os.kill(int(children[0]), signal.SIGKILL)
