@@ -20,6 +20,7 @@ from pytest_serve_chaos.observe.configuration import check_configuration
 from pytest_serve_chaos.observe.observer import Observer
 from pytest_serve_chaos.observe.shape import shape_of
 from pytest_serve_chaos.observe.watcher import Watcher
+from pytest_serve_chaos.traffic.precedence import take_precedence
 
 StartCluster = Callable[[ClusterSpec, Path, Progress], Cluster]
 """Makes a cluster of that spec; logs go to the directory."""
@@ -59,6 +60,7 @@ class Run:
         self._canaries = itertools.count(1)
         self._rig: Rig | None = None
         self._warned: set[ConfigWarning] = set()
+        self._give_back = take_precedence()
         self.started: list[tuple[ClusterSpec, float]] = []
 
     @property
@@ -92,6 +94,7 @@ class Run:
         try:
             self.close_cluster()
         finally:
+            self._give_back()
             self.history.close()
 
     def _new_rig(self, spec: ClusterSpec) -> Rig:

@@ -256,8 +256,12 @@ class _Start:
             redis_selector=REDIS_SELECTOR if self._spec.gcs == "redis" else None,
             on_close=self._close,
         )
-        if self._spec.gcs == "redis":
-            cluster.read_storage_namespace()
+        try:
+            if self._spec.gcs == "redis":
+                cluster.read_storage_namespace()
+        except BaseException:
+            cluster.stop_watching()
+            raise
         return cluster
 
     def _description(self, dashboard: Dashboard, url: str, ray_cluster: str) -> ClusterDescription:

@@ -11,6 +11,7 @@ from pytest_serve_chaos.cluster.kind import KindNodes
 from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.breaking import BreakableRayService
+from pytest_serve_chaos.cluster.kuberay.pod_watch import PodWatch
 from pytest_serve_chaos.cluster.kuberay.process_watch import ProcessWatch
 from pytest_serve_chaos.cluster.kuberay.records import Container, Pod
 from pytest_serve_chaos.cluster.kuberay.removal import RemovalWatch
@@ -57,6 +58,7 @@ class KindRayService(BreakableRayService):
             description=description,
             redis_selector=redis_selector,
             container_probe=nodes.container_end,
+            pods=PodWatch(api),
             processes=ProcessWatch(api),
             on_close=on_close,
         )
@@ -91,9 +93,9 @@ class KindRayService(BreakableRayService):
     def restore_node(self, name: str) -> None:
         """Ends a hold. While another worker is held, a worker is still kept away."""
         if name in self._held:
-            self._held.discard(name)
-            if _taint(name) not in {_taint(other) for other in self._held}:
+            if _taint(name) not in {_taint(other) for other in self._held - {name}}:
                 self._nodes.let_back(_taint(name))
+            self._held.discard(name)
 
     # -- machines ---------------------------------------------------------------------------------------------
 
@@ -115,7 +117,8 @@ class KindRayService(BreakableRayService):
     def revive_machine(self, name: str) -> None:
         """Starts it again; its pods start again in place."""
         if name in self._machines:
-            self._nodes.start_machine(self._machines.pop(name))
+            self._nodes.start_machine(self._machines[name])
+            del self._machines[name]
 
     def freeze_machine(self, name: str) -> Sequence[Evidence]:
         """Stops everything on the machine under a Ray node, kubelet and all."""
@@ -126,7 +129,8 @@ class KindRayService(BreakableRayService):
     def thaw_machine(self, name: str) -> None:
         """Lets it go on."""
         if name in self._machines:
-            self._nodes.unpause_machine(self._machines.pop(name))
+            self._nodes.unpause_machine(self._machines[name])
+            del self._machines[name]
 
     def delete_machine(self, name: str, *, within: float) -> Sequence[Evidence]:
         """Deletes the Kubernetes node under a Ray node, and waits until its pods and their containers are gone.
@@ -156,7 +160,8 @@ class KindRayService(BreakableRayService):
     def register_machine(self, name: str) -> None:
         """Starts the kubelet again, which registers the node anew."""
         if name in self._machines:
-            self._nodes.restart_kubelet(self._machines.pop(name))
+            self._nodes.restart_kubelet(self._machines[name])
+            del self._machines[name]
 
     def drain_machine(self, name: str) -> Sequence[Evidence]:
         """Cordons the Kubernetes node under a Ray node and evicts this cluster's pods from it; waits for their end.
@@ -219,7 +224,7 @@ class KindRayService(BreakableRayService):
 
     def _signal_container(self, identity: Identity, signal: int) -> None:
         """Signals the first process of a container from its machine, where it is a process like others."""
-        pods = [*(pod for _, pod in self._named_pods()), *self._api.pods(self._redis_selector or "")]
+        pods = [*(pod for _, pod in self._named_pods()), *self._redis_pods()]
         found = [(p, c) for p in pods if (c := self._live(p)) and (p.uid, c.id[:12]) == identity.parts[:2]]
         if not found:
             raise NoSuchTarget(f"{identity} is gone")

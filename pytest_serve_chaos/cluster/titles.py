@@ -11,11 +11,10 @@ _REPLICA = re.compile(r"ray::ServeReplica:([^:]+):([^. ]+)")
 _PREFIXES: tuple[tuple[str, Role], ...] = (
     ("ray::ServeController", "controller"),
     ("ray::ProxyActor", "proxy"),
-    ("ray::HAProxyManager", "proxy"),
 )
 _PROGRAMS: dict[str, Role] = {"gcs_server": "gcs", "raylet": "raylet"}
 
-PATTERN = r"ray::(ServeReplica:|ServeController|ProxyActor|HAProxyManager)|(\S*/)?(gcs_server|raylet)( |$)"
+PATTERN = r"ray::(ServeReplica:|ServeController|ProxyActor)|(\S*/)?(gcs_server|raylet)( |$)"
 """Matches the command lines for which `part_of` has an answer."""
 
 

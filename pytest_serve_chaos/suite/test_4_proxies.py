@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_serve_chaos.suite.on_kubernetes import DEAD_PROXY, behind_a_service
+
 if TYPE_CHECKING:
     from pytest_serve_chaos.experiment import Experiment
+    from pytest_serve_chaos.handle import ServeCluster
 
 
 @pytest.mark.proxy_failure(by="ray")
-def test_proxy_lost(experiment: Experiment) -> None:
+def test_proxy_lost(experiment: Experiment, serve_cluster: ServeCluster) -> None:
     """A proxy that is killed is replaced on the same node; the replicas behind it are kept."""
-    result = experiment.run()
+    result = experiment.run(**behind_a_service(serve_cluster, DEAD_PROXY))
     assert result.replaced("proxy", on="victims")
     assert result.kept("replicas")
     assert result.before is not None

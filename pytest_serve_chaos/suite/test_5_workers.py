@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_serve_chaos.cluster.base import KillsMachines
+from pytest_serve_chaos.suite.on_kubernetes import LOST_MACHINE, on_machines
 
 if TYPE_CHECKING:
     from pytest_serve_chaos.experiment import Experiment
@@ -43,16 +43,10 @@ def test_worker_lost(experiment: Experiment) -> None:
     assert result.kept("head", "controller")
 
 
-# Of a machine that vanishes Kubernetes hears nothing: until it is called NotReady (node-monitor-grace-period, 50 s since
-# Kubernetes 1.32) its share of the requests goes on being sent there, and is lost.
-UNNOTICED: dict[str, object] = {"availability": 0.5, "longest_outage": "75s", "traffic_back": "75s"}
-
-
 @pytest.mark.node_failure
 def test_node_lost(experiment: Experiment, serve_cluster: ServeCluster) -> None:
     """A node stays away: replicas that `max_replicas_per_node` holds pending start when it is back, not before."""
-    machines = isinstance(serve_cluster.backend, KillsMachines)
-    result = experiment.run(**UNNOTICED, redundancy_back="240s") if machines else experiment.run()
+    result = experiment.run(**on_machines(serve_cluster, LOST_MACHINE))
     healed, back = result.measurement.healed, result.measurement.redundancy_back
     assert healed is not None
     assert back is not None

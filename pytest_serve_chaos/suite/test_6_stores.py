@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_serve_chaos.suite.on_kubernetes import DEAD_CONTAINER, behind_a_service
+
 if TYPE_CHECKING:
     from pytest_serve_chaos.experiment import Experiment
+    from pytest_serve_chaos.handle import ServeCluster
 
 
 @pytest.mark.gcs_failure
-def test_gcs_lost(experiment: Experiment) -> None:
+def test_gcs_lost(experiment: Experiment, serve_cluster: ServeCluster) -> None:
     """`gcs_server` dies: `ray start --block` takes the head down with it, and the workers go on."""
-    result = experiment.run()
+    result = experiment.run(**behind_a_service(serve_cluster, DEAD_CONTAINER))
     assert result.kept("worker")
     assert result.kept("replicas", on="workers")
 

@@ -16,3 +16,14 @@ def test_head_pod_lost(experiment: Experiment) -> None:
     assert result.replaced("head")
     assert result.kept("replicas", "proxies", on="workers")
     assert result.kept("worker")
+
+
+@pytest.mark.head_failure
+@pytest.mark.serve_cluster(gcs="none")
+def test_head_pod_lost_without_fault_tolerance_is_red(experiment: Experiment) -> None:
+    # All nodes restart at once: on two cores the generator is some 0.4 s late, which is nothing beside the outage.
+    result = experiment.sending(send_lag_limit=1.0).measure()
+    assert result.verdict.outcome == "failed", result.verdict
+    assert result.replaced("worker")
+    assert result.replaced("replicas")
+    assert result.longest_outage > 2.0

@@ -180,7 +180,7 @@ def borrowed(
         dashboard=cast("Dashboard", Status(targets or {"ranker#Ranker": 4})),
         description=ClusterDescription("kubernetes", "2.60.0", workers, gcs, "ranker:app", "guide", 4, "http://x/rank"),
         probe=Probe(),
-        lacking=lacking,
+        lacking=[*lacking, rights.WATCH],
         allow=allow,
     )
 

@@ -95,6 +95,76 @@ def test_a_container_has_ended_only_where_its_runtime_says_so(
     assert nodes_with_docker(answer, tmp_path, monkeypatch).container_end("node", "abc") == end
 
 
+def nodes_with_scripts(directory: Path, monkeypatch: pytest.MonkeyPatch, **answers: str) -> KindNodes:
+    """Nodes whose programs write down what they are asked, and answer as a shell script says."""
+    for program in ("docker", "kind", "kubectl"):
+        script = directory / program
+        script.write_text(f'#!/bin/sh\nprintf "%s\\n" "{program} $*" >>{directory}/asked\n{answers.get(program, "")}\n')
+        script.chmod(0o755)
+    monkeypatch.chdir(directory)
+    paths = (str(directory / program) for program in ("docker", "kind", "kubectl"))
+    return KindNodes("test", None, directory / "run", Programs(*paths))
+
+
+def asked(directory: Path) -> list[str]:
+    return (directory / "asked").read_text().splitlines()
+
+
+@pytest.mark.parametrize(("how", "command"), [("kill", "kill"), ("stop", "stop --time 30")])
+def test_a_machine_has_ended_when_docker_says_so(
+    how: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run").mkdir()
+    nodes = nodes_with_scripts(tmp_path, monkeypatch, docker='[ "$1" != inspect ] || echo "exited (137)"')
+    assert nodes.end_machine("test-worker", how) == "exited (137)"
+    assert asked(tmp_path)[0] == f"docker {command} test-worker"
+
+
+def test_the_first_process_of_a_container_is_found_on_its_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "run").mkdir()
+    docker = """
+case "$*" in
+  *"tasks ls") echo 'TASK PID STATUS'; echo 'abc 712 RUNNING';;
+  *"cat /proc/712/stat") echo '712 (redis-server) T 1';;
+esac
+"""
+    nodes = nodes_with_scripts(tmp_path, monkeypatch, docker=docker)
+    assert nodes.signal_container("test-worker", "abc", 19)
+    assert "docker exec test-worker kill -19 712" in asked(tmp_path)
+    with pytest.raises(CommandFailed, match="does not run on test-worker"):
+        nodes.signal_container("test-worker", "def", 19)
+
+
+def test_what_an_earlier_run_left_broken_is_put_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "run").mkdir()
+    paused = tmp_path / "paused"
+    paused.touch()
+    docker = f"""
+case "$*" in
+  inspect*worker) if [ -e {paused} ]; then echo 'paused (0)'; else echo 'running (0)'; fi;;
+  inspect*worker2) echo 'exited (137)';;
+  inspect*) echo 'running (0)';;
+  unpause*) rm {paused};;
+esac
+"""
+    kubectl = """
+case "$*" in
+  *"get nodes -o name"*) echo node/test-control-plane; echo node/test-worker;;
+  *"get nodes -o jsonpath"*) echo 'test-worker pytest-serve-chaos/no-head'; echo 'test-control-plane ';;
+esac
+"""
+    kind = "echo test-control-plane; echo test-worker; echo test-worker2"
+    nodes_with_scripts(tmp_path, monkeypatch, docker=docker, kubectl=kubectl, kind=kind).mend()
+    changes = [line.replace(f"--kubeconfig {tmp_path}/run/kubeconfig ", "") for line in asked(tmp_path)]
+    assert [line for line in changes if not line.startswith(("docker inspect", "kind", "kubectl get"))] == [
+        "docker unpause test-worker",
+        "docker start test-worker2",
+        "docker exec test-worker2 systemctl restart kubelet",
+        "kubectl uncordon -l pytest-serve-chaos/role=ray",
+        "kubectl taint nodes test-worker pytest-serve-chaos/no-head:NoSchedule-",
+    ]
+
+
 def test_no_directory_for_downloads_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nodes_with_docker("true", tmp_path, monkeypatch)
     assert not (tmp_path / ".pytest-kind").exists()

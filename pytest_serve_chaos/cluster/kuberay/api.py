@@ -283,6 +283,25 @@ class KubeApi:
         answer = self._raw(call, *arguments, what=what, error=CommandFailed, **options)
         return cast("dict[str, Json]", json.loads(answer))
 
+    def watch_pods(self, version: str, *, seconds: int) -> Iterator[dict[str, Json]]:
+        """The changes of this namespace's pods since a version of them, as they come, for some seconds.
+
+        Raises:
+            ObservationError: The API server gave no usable answer.
+        """
+        options = {"watch": True, "resource_version": version, "timeout_seconds": seconds}
+        rest = b""
+        try:
+            response = self._core.list_namespaced_pod(
+                self.namespace, **options, _preload_content=False, _request_timeout=seconds + _TIMEOUT
+            )
+            with contextlib.closing(response):
+                for chunk in response.stream(amt=None, decode_content=False):
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    yield from (json.loads(line) for line in lines if line.strip())
+        except Exception as error:
+            raise ObservationError(f"the watch of pods: {reason(error)}") from error
+
     def run(self, pod: str, container: str, command: Sequence[str], *, timeout: float = 30.0) -> ExecResult:
         """Runs a program in a container and waits for it.
 

@@ -14,6 +14,7 @@ from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.asking import Probe, ask, new_request_id
 from pytest_serve_chaos.cluster.kuberay.breaking import BreakableRayService
 from pytest_serve_chaos.cluster.kuberay.found import FoundRayService
+from pytest_serve_chaos.cluster.kuberay.pod_watch import PodWatch
 from pytest_serve_chaos.cluster.kuberay.process_watch import ProcessWatch
 from pytest_serve_chaos.cluster.kuberay.records import Pod, listed, mapped, text
 from pytest_serve_chaos.cluster.kuberay.removal import RemovalWatch
@@ -69,6 +70,7 @@ class BorrowedRayService(BreakableRayService):
             dashboard=dashboard,
             serve_config=found.serve_config,
             description=description,
+            pods=None if rights.WATCH in lacking else PodWatch(api),
             processes=ProcessWatch(api) if may_run else None,
             on_close=on_close,
         )

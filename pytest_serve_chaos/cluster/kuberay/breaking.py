@@ -192,7 +192,7 @@ class BreakableRayService(KubeRayCluster):
         )
 
     def _redis_pod(self) -> Pod:
-        pods = self._api.pods(self._redis_selector or "")
+        pods = self._redis_pods()
         running = [pod for pod in pods if not pod.deleting and self._live(pod)]
         if not running:
             raise NoSuchTarget("Redis is not running", looked_at=[pod.summary for pod in pods] or ["no Redis pod"])

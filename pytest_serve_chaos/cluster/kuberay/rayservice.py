@@ -13,6 +13,7 @@ from pytest_serve_chaos.cluster.base import ClusterSpec, Endpoint, NodeInfo
 from pytest_serve_chaos.cluster.kuberay import in_pod, names
 from pytest_serve_chaos.cluster.kuberay.api import ExecResult, KubeApi
 from pytest_serve_chaos.cluster.kuberay.pod_names import PodNames, expected_names
+from pytest_serve_chaos.cluster.kuberay.pod_watch import PodWatch
 from pytest_serve_chaos.cluster.kuberay.process_watch import Place, ProcessWatch, Row
 from pytest_serve_chaos.cluster.kuberay.records import Container, Pod
 from pytest_serve_chaos.cluster.kuberay.removal import RemovalWatch
@@ -42,6 +43,7 @@ class KubeRayCluster:
         description: What it is, for reports; has the address for traffic.
         redis_selector: Labels of the Redis pod; None where there is none, or it is not ours.
         container_probe: Looks at containers on their node, where that can be done.
+        pods: Tells which pods there are; None asks the API server each time.
         processes: Tells which processes run in Ray's containers; None where nothing may be run in them.
         on_close: What ends all that was made for it; None where nothing was.
     """
@@ -58,6 +60,7 @@ class KubeRayCluster:
         description: ClusterDescription,
         redis_selector: str | None = None,
         container_probe: ContainerProbe | None = None,
+        pods: PodWatch | None = None,
         processes: ProcessWatch | None = None,
         on_close: Callable[[], None] | None = None,
     ) -> None:
@@ -70,6 +73,7 @@ class KubeRayCluster:
         self._description = description
         self._redis_selector = redis_selector
         self._container_probe = container_probe
+        self._pods = pods
         self._processes = processes
         self._on_close = on_close
         self._names = PodNames(spec.workers)
@@ -141,7 +145,7 @@ class KubeRayCluster:
     def _redis_components(self) -> list[Component]:
         if self._redis_selector is None:
             return []
-        live = [(pod, c) for pod in self._api.pods(self._redis_selector) if (c := self._live(pod))]
+        live = [(pod, c) for pod in self._redis_pods() if (c := self._live(pod))]
         return [Component("redis", "redis", container_identity(pod, c), state=self._state(pod, c)) for pod, c in live]
 
     def _node_component(self, name: str, pod: Pod, container: Container) -> Component:
@@ -278,18 +282,33 @@ class KubeRayCluster:
         """Ends everything that was made for this cluster. May be called twice."""
         on_close, self._on_close = self._on_close, None
         try:
-            if self._processes is not None:
-                self._processes.close()  # before its pods go, which it would take for a loss
+            self.stop_watching()  # before the pods go, which would be taken for a loss
             if on_close is not None:
                 on_close()
         finally:
             self._dashboard.close()
             self._api.close()
 
+    def stop_watching(self) -> None:
+        """Ends the watches of pods and processes; what is made for the cluster stays."""
+        for watch in (self._processes, self._pods):
+            if watch is not None:
+                watch.close()
+
     # -- how --------------------------------------------------------------------------------------------------
 
     def _ray_pods(self) -> tuple[Pod, ...]:
-        return self._api.pods(f"{names.RAY_CLUSTER}={self._ray_cluster},{names.RAY_NODE_TYPE} in (head,worker)")
+        if self._pods is None:
+            return self._api.pods(f"{names.RAY_CLUSTER}={self._ray_cluster},{names.RAY_NODE_TYPE} in (head,worker)")
+        pods = self._pods.pods({names.RAY_CLUSTER: self._ray_cluster})
+        return tuple(pod for pod in pods if pod.labels.get(names.RAY_NODE_TYPE) in ("head", "worker"))
+
+    def _redis_pods(self) -> tuple[Pod, ...]:
+        if self._redis_selector is None:
+            return ()
+        if self._pods is None:
+            return self._api.pods(self._redis_selector)
+        return self._pods.pods(dict([self._redis_selector.split("=", 1)]))
 
     def _named_pods(self) -> list[tuple[str, Pod]]:
         """Ray's pods with their names, head first."""

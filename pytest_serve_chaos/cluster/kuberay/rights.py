@@ -37,6 +37,8 @@ LOOK = (
     Right("get", "services/proxy"),
 )
 """Without these nothing can be observed."""
+WATCH = Right("watch", "pods")
+"""Without it they are listed, again and again."""
 DELETE = Right("delete", "pods")
 RUN = (Right("get", "pods/exec"), Right("create", "pods/exec"))
 """For a program in a pod: which verb counts for a websocket depends on the version of Kubernetes."""
@@ -45,7 +47,7 @@ DRAIN = (
     Right("patch", "nodes", everywhere=True),
     Right("create", "pods/eviction"),
 )
-ALL = (*LOOK, DELETE, *RUN, *DRAIN)
+ALL = (*LOOK, WATCH, DELETE, *RUN, *DRAIN)
 
 
 def missing(api: KubeApi, rights: Iterable[Right]) -> tuple[Right, ...]:

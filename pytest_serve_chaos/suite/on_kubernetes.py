@@ -1,0 +1,35 @@
+"""What a fault costs more on Kubernetes, where a Service goes on sending to a proxy until somebody notices its end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_serve_chaos.cluster.base import HasProxyEndpoints, KillsMachines
+
+if TYPE_CHECKING:
+    from pytest_serve_chaos.handle import ServeCluster
+
+DEAD_PROXY: dict[str, object] = {"availability": 0.8, "longest_outage": "12s"}
+"""KubeRay's readiness probe of a worker asks its proxy every 5 s; then the pod is NotReady, and its endpoint goes."""
+
+DEAD_CONTAINER: dict[str, object] = {"availability": 0.85, "longest_outage": "12s"}
+"""The kubelet sees the end of a container within a second or two; requests on their way time out after 5 s."""
+
+LOST_MACHINE: dict[str, object] = {
+    "availability": 0.5,
+    "longest_outage": "75s",
+    "traffic_back": "75s",
+    "redundancy_back": "240s",
+}
+"""Nobody is left to tell: until the machine is called NotReady (node-monitor-grace-period, 50 s since Kubernetes 1.32),
+its share of the requests is lost."""
+
+
+def behind_a_service(cluster: ServeCluster, demands: dict[str, object]) -> dict[str, object]:
+    """Those demands where proxies stand behind a Service; none elsewhere, which keeps the fault's own."""
+    return demands if isinstance(cluster.backend, HasProxyEndpoints) else {}
+
+
+def on_machines(cluster: ServeCluster, demands: dict[str, object]) -> dict[str, object]:
+    """Those demands where there are machines under the nodes that can be lost; none elsewhere."""
+    return demands if isinstance(cluster.backend, KillsMachines) else {}

@@ -1,0 +1,58 @@
+"""Faults on the machines of a real kind cluster, each of which the same cluster survives for the next one."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_serve_chaos.errors import ExpectationFailed
+from pytest_serve_chaos.experiment import Experiment
+from pytest_serve_chaos.suite.on_kubernetes import LOST_MACHINE
+from tests.kind.needs import needs_kind
+
+pytestmark = needs_kind
+
+
+@pytest.mark.node_failure(how="delete", for_="20s")
+def test_a_deleted_node_that_is_back_before_its_pods_are_gone_is_inconclusive(experiment: Experiment) -> None:
+    result = experiment.measure()
+    assert result.verdict.outcome == "inconclusive"
+    assert result.kept("worker", "replicas", "head")
+
+
+@pytest.mark.node_failure(how="delete")
+def test_a_deleted_node_loses_its_pods_and_registers_again(experiment: Experiment) -> None:
+    result = experiment.run(redundancy_back="240s", traffic_back="150s")
+    assert result.replaced("worker", on="victims")
+    assert result.kept("worker", on="others")
+
+
+@pytest.mark.node_failure(how="drain")
+def test_a_drained_node_gives_its_pods_up_gracefully(experiment: Experiment) -> None:
+    result = experiment.run()
+    assert result.replaced("worker", on="victims")
+    assert result.kept("worker", on="others")
+
+
+@pytest.mark.node_failure(how="freeze")
+def test_a_paused_machine_goes_on(experiment: Experiment) -> None:
+    result = experiment.run()
+    assert result.kept("worker", "replicas", "proxies", "head")
+
+
+@pytest.mark.node_failure(how="stop")
+def test_a_machine_that_is_shut_down(experiment: Experiment) -> None:
+    result = experiment.run(**LOST_MACHINE)
+    assert result.replaced("worker", on="victims")
+
+
+@pytest.mark.node_failure(which="head")
+def test_the_machine_under_the_head_is_lost(experiment: Experiment) -> None:
+    result = experiment.run(**LOST_MACHINE)
+    assert result.replaced("head")
+    assert result.kept("worker", "replicas")
+
+
+@pytest.mark.node_failure(which="worker-1")
+def test_a_lost_machine_breaks_the_promise_that_holds_without_kubernetes(experiment: Experiment) -> None:
+    with pytest.raises(ExpectationFailed, match="requests lost"):
+        experiment.run(redundancy_back="240s")
