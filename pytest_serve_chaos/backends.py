@@ -131,7 +131,9 @@ def _borrow(spec: ClusterSpec, settings: Settings, progress: Progress) -> Cluste
     def on_uncordon(node: str) -> None:
         journal.done(entries.pop(node))
 
-    return borrow(loan, spec, guard.permit, progress, on_cordon=on_cordon, on_uncordon=on_uncordon, on_close=reader.close)
+    return borrow(
+        loan, spec, guard.permit, progress, on_cordon=on_cordon, on_uncordon=on_uncordon, on_close=reader.close
+    )
 
 
 def _uncordon(arguments: Mapping[str, str]) -> None:

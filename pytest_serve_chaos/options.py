@@ -113,7 +113,9 @@ OPTIONS = (
     Option("context", _CONTEXT, None, "kubeconfig context of the borrowed cluster", "", _BORROWED, required=True),
     Option("rayservice", _RAYSERVICE, None, "RayService under test, touched alone", "", _BORROWED, required=True),
     Option("url", _URL, None, "where the app of the borrowed cluster answers", "", _BORROWED, required=True),
-    Option("allow", Words("node"), None, "what may be broken beside Ray's pods: the nodes under them", "none", _BORROWED),
+    Option(
+        "allow", Words("node"), None, "what may be broken beside Ray's pods: the nodes under them", "none", _BORROWED
+    ),
     Option("allow_context", _CONTEXT, None, "the context again, where it is no kind cluster", "none", _BORROWED),
     Option("node_image", _IMAGE, None, "image of the kind nodes", "kind's own", _KIND),
     Option("ray_image", _IMAGE, "rayproject/ray:2.60.0", "image of the Ray pods; its tag says which Ray", "", _KIND),

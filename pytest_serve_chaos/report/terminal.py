@@ -170,7 +170,7 @@ def _verdict(result: Result) -> str:
 
 
 def cells(result: Result) -> list[str] | None:
-    """The figures, in the order of `TITLES`; None where nothing was measured, so that the reason stands in their place."""
+    """The figures, in the order of `TITLES`; None where nothing was measured: the reason stands in their place."""
     measurement = result.measurement
     landed = any(event.kind == "landed" for event in result.events)
     if result.outcome == "inconclusive" and not (landed and measurement.sent):

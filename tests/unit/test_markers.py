@@ -10,7 +10,6 @@ from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.markers import FAULT_MARKERS, cluster_request, fault_request, fault_requests
 from pytest_serve_chaos.settings import Settings
 
-
 FAULTS = tuple(FAULT_MARKERS)
 
 
