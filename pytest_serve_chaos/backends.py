@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Progress
 from pytest_serve_chaos.cluster.kuberay import names
-from pytest_serve_chaos.errors import Unsupported
+from pytest_serve_chaos.errors import SafetyError
 from pytest_serve_chaos.safety.journal import Journal
 from pytest_serve_chaos.safety.lock import cluster_lock
 from pytest_serve_chaos.settings import Settings
 
+if TYPE_CHECKING:
+    from pytest_serve_chaos.cluster.kuberay.borrow import Loan
+
 DELETE_KIND = "delete_kind_cluster"
 """The journal's verb for a kind cluster that a run made."""
+UNCORDON = "uncordon_node"
+"""The journal's verb for a node of a borrowed cluster that a run drained."""
 
 
 def start_cluster(spec: ClusterSpec, settings: Settings, directory: Path, progress: Progress) -> Cluster:
@@ -30,7 +37,21 @@ def start_cluster(spec: ClusterSpec, settings: Settings, directory: Path, progre
         return start_local_cluster(spec, LocalSettings(settings.redis_server, directory), progress)
     if settings.backend == "kind":
         return _start_kind(spec, settings, directory, progress)
-    raise Unsupported("the kubernetes backend is not there yet", mend=["use --serve-chaos-backend local or kind"])
+    return _borrow(spec, settings, progress)
+
+
+def as_it_is(settings: Settings) -> Settings:
+    """The settings with what the user's own RayService says of itself: tests get the cluster that it is.
+
+    Raises:
+        ServeChaosError: It cannot be read.
+    """
+    if settings.backend != "kubernetes":
+        return settings
+    from pytest_serve_chaos.cluster.kuberay.borrow import look
+
+    found = look(_loan(settings)).spec
+    return replace(settings, gcs=found.gcs, workers=found.workers, app=found.app, profile=found.profile)
 
 
 def lock(settings: Settings) -> AbstractContextManager[None]:
@@ -68,7 +89,62 @@ def undo(report_dir: Path, progress: Progress) -> Sequence[str]:
 
         delete_kind_cluster(arguments["name"], report_dir)
 
-    return journal.undo({DELETE_KIND: delete}, progress)
+    return journal.undo({DELETE_KIND: delete, UNCORDON: _uncordon}, progress)
+
+
+def _loan(settings: Settings) -> Loan:
+    from pytest_serve_chaos.cluster.kuberay.asking import Probe
+    from pytest_serve_chaos.cluster.kuberay.borrow import Loan
+
+    namespace, _, name = str(settings.rayservice).partition("/")
+    body = None if settings.body is None else settings.body.encode()
+    return Loan(
+        context=str(settings.context),
+        namespace=namespace,
+        name=name,
+        url=str(settings.url),
+        allow=settings.allow,
+        probe=Probe(settings.method, dict(settings.headers), body, settings.request_timeout),
+    )
+
+
+def _borrow(spec: ClusterSpec, settings: Settings, progress: Progress) -> Cluster:
+    from pytest_serve_chaos.cluster.kuberay.api import KubeApi
+    from pytest_serve_chaos.cluster.kuberay.borrow import OwnPods, borrow
+    from pytest_serve_chaos.safety.guard import Guard, check_context
+
+    loan, journal = _loan(settings), _journal(settings)
+    reader = KubeApi(None, context=loan.context, namespace=loan.namespace)
+    try:
+        check_context(loan.context, reader.access().server, settings.allow_context)
+    except SafetyError:
+        reader.close()
+        raise
+    own = OwnPods(reader, loan.name)
+    guard = Guard(loan.context, loan.namespace, loan.name, loan.allow, own.owns, own.carries)
+    entries: dict[str, Path] = {}
+
+    def on_cordon(node: str) -> None:
+        text = f"the node {node} of context {loan.context}, cordoned by a run that ended by force"
+        entries[node] = journal.write(UNCORDON, text, context=loan.context, node=node)
+
+    def on_uncordon(node: str) -> None:
+        journal.done(entries.pop(node))
+
+    return borrow(
+        loan, spec, guard.permit, progress, on_cordon=on_cordon, on_uncordon=on_uncordon, on_close=reader.close
+    )
+
+
+def _uncordon(arguments: Mapping[str, str]) -> None:
+    from pytest_serve_chaos.cluster.kuberay.api import KubeApi
+    from pytest_serve_chaos.cluster.kuberay.borrowed import cordon
+
+    api = KubeApi(None, context=arguments["context"], namespace="default")
+    try:
+        cordon(api, arguments["node"], unschedulable=False)
+    finally:
+        api.close()
 
 
 def _start_kind(spec: ClusterSpec, settings: Settings, directory: Path, progress: Progress) -> Cluster:

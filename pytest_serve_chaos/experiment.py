@@ -13,6 +13,7 @@ from pytest_serve_chaos.analysis.result import Result, result_of
 from pytest_serve_chaos.analysis.statistics import requests_needed
 from pytest_serve_chaos.analysis.words import limit_percent
 from pytest_serve_chaos.clock import NotYet, seconds
+from pytest_serve_chaos.cluster.base import IsBorrowed
 from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, ServeChaosError, SettingsError, WaitTimeout
 from pytest_serve_chaos.faults.chaos import Chaos
 from pytest_serve_chaos.faults.defaults import expectations_for
@@ -174,19 +175,25 @@ class Experiment:
             injection = inject(Chaos(self.rig), self.fault.kind, self.fault.options)
             try:
                 self._phase("watch")
-                if injection.landed:
-                    self._watch(injection, expected)
+                back = injection.landed and self._watch(injection, expected)
+                # On a borrowed cluster the aftershock replaces replicas, so it waits until nobody counts any more.
+                last = isinstance(self.rig.cluster, IsBorrowed)
+                if back and not last:
+                    self._settle(injection)
                 self._wait_window(injection, expected)
                 # Before healing: what healing replaces, and what that costs, is not the cluster's doing.
                 self.rig.history.add_topology(self.rig.watcher.sample(), "after", experiment=self.rig.experiment)
                 self._settle_handles(injection)
                 traffic.stop()
+                if back and last:
+                    self._settle(injection)
             finally:
                 self._heal(injection)
         finally:
             traffic.stop()
 
-    def _watch(self, injection: Injection, expected: Expectations) -> None:
+    def _watch(self, injection: Injection, expected: Expectations) -> bool:
+        """Waits until traffic and redundancy are back; whether redundancy is."""
         deadline = clock.now() + (expected.redundancy_back or 120.0)
         if getattr(injection.fault, "hold", False):
             self._say(lambda: self._traffic_back(injection, deadline))
@@ -198,12 +205,13 @@ class Experiment:
         # Before traffic, whose way back is read from the requests later: this is seen only while it is awaited.
         back = self._redundancy_back(injection, deadline + (20.0 if freeze else 0.0))
         self._say(lambda: self._traffic_back(injection, deadline))
-        if not back:
-            return
+        return back
+
+    def _settle(self, injection: Injection) -> None:
         self._phase("settle")
         try:
             injection.wait_settled()
-        except ExpectationFailed as error:
+        except (ExpectationFailed, Inconclusive) as error:
             self.rig.progress(error.what)
         self._look_for_leaks()
 

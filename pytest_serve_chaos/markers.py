@@ -187,6 +187,11 @@ def cluster_request(
     return ClusterSpec(**wanted)
 
 
+def cluster_keywords(markers: Iterable[pytest.Mark]) -> frozenset[str]:
+    """What a test says itself of the cluster that it wants."""
+    return frozenset(keyword for marker in markers if marker.name == CLUSTER_MARKER for keyword in marker.kwargs)
+
+
 def _fault_request(marker: pytest.Mark) -> FaultRequest:
     known = FAULT_MARKERS[marker.name]
     _check_keywords(marker, ("how", *known.options))

@@ -29,17 +29,6 @@ if TYPE_CHECKING:
     import pytest
 
 BACKENDS = ("local", "kind", "kubernetes")
-FAULTS = (
-    "head_failure",
-    "worker_failure",
-    "node_failure",
-    "controller_failure",
-    "replica_failure",
-    "proxy_failure",
-    "gcs_failure",
-    "redis_failure",
-    "health_check_failure",
-)
 
 _OWNED = ("local", "kind")
 _KIND = ("kind",)
@@ -124,8 +113,10 @@ OPTIONS = (
     Option("context", _CONTEXT, None, "kubeconfig context of the borrowed cluster", "", _BORROWED, required=True),
     Option("rayservice", _RAYSERVICE, None, "RayService under test, touched alone", "", _BORROWED, required=True),
     Option("url", _URL, None, "where the app of the borrowed cluster answers", "", _BORROWED, required=True),
-    Option("allow", Words(*FAULTS), None, "a fault that reaches beyond Ray's pods; may be repeated", "none", _BORROWED),
-    Option("allow_context", _CONTEXT, None, "the context again, where its name is refused", "none", _BORROWED),
+    Option(
+        "allow", Words("node"), None, "what may be broken beside Ray's pods: the nodes under them", "none", _BORROWED
+    ),
+    Option("allow_context", _CONTEXT, None, "the context again, where it is no kind cluster", "none", _BORROWED),
     Option("node_image", _IMAGE, None, "image of the kind nodes", "kind's own", _KIND),
     Option("ray_image", _IMAGE, "rayproject/ray:2.60.0", "image of the Ray pods; its tag says which Ray", "", _KIND),
     Option("redis_image", _IMAGE, "redis:7.0", "image of Redis", "", _KIND),

@@ -16,14 +16,14 @@ import pytest
 from pytest_serve_chaos import backends
 from pytest_serve_chaos.analysis.record import warnings_of
 from pytest_serve_chaos.analysis.result import Result
-from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Progress
+from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, IsBorrowed, Progress
 from pytest_serve_chaos.errors import Inconclusive, Judgement, ServeChaosError, SettingsError, Unsupported
 from pytest_serve_chaos.experiment import Experiment, FaultChoice
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.fixtures import wants_cluster
 from pytest_serve_chaos.kinds import Flag
 from pytest_serve_chaos.load import Load
-from pytest_serve_chaos.markers import FaultRequest, cluster_request, fault_request
+from pytest_serve_chaos.markers import FaultRequest, cluster_keywords, cluster_request, fault_request, fault_requests
 from pytest_serve_chaos.options import OPTIONS
 from pytest_serve_chaos.report.document import summary_document
 from pytest_serve_chaos.report.junit import properties
@@ -53,6 +53,7 @@ class ChaosSession:
         self.collected = 0
         self._run: Run | None = None
         self._held = ExitStack()
+        self._given: Settings | None = None
         self._begun: set[str] = set()
         self._names: set[str] = set()
         self._said_header = False
@@ -102,8 +103,10 @@ class ChaosSession:
     # -- what fixtures use --------------------------------------------------------------------------------------
 
     def spec_of(self, item: pytest.Item) -> ClusterSpec:
-        """The cluster that a test wants."""
-        return cluster_request(item.iter_markers(), self.settings, directory=item.path.parent)
+        """The cluster that a test wants; what it does not say is as set, or as the user's own RayService is."""
+        if self._given is None:
+            self._given = backends.as_it_is(self.settings)
+        return cluster_request(item.iter_markers(), self._given, directory=item.path.parent)
 
     def fault_of(self, item: pytest.Item) -> FaultRequest | None:
         """The fault that a test is marked with."""
@@ -113,6 +116,7 @@ class ChaosSession:
         """The rig for a test; afterwards the cluster has its first shape again, or is built anew."""
         rig = self.run.rig_for(self.spec_of(item))
         self._say_header(rig)
+        _refuse_what_must_not_be(rig, item)
         rig.experiment = self._name(item)
         self._begun.add(item.nodeid)
         rig.watcher.belongs_to(rig.experiment)
@@ -190,7 +194,7 @@ class ChaosSession:
                 spec = self.spec_of(item)
                 if "experiment" in getattr(item, "fixturenames", ()):
                     self._marked_fault(item)
-            except SettingsError as error:
+            except ServeChaosError as error:  # a marker that says nonsense, or a RayService that cannot be looked at
                 raise pytest.UsageError(f"{item.nodeid}: {error}") from error
             if spec not in specs:
                 specs.append(spec)
@@ -303,6 +307,16 @@ def _skipping_the_impossible(item: pytest.Item) -> Generator[None, object, objec
         if not wants_cluster(item):
             raise
         pytest.skip(error.what)
+
+
+def _refuse_what_must_not_be(rig: Rig, item: pytest.Item) -> None:
+    """Skips a test before it begins, where somebody else's cluster does not allow its fault."""
+    if isinstance(rig.cluster, IsBorrowed):
+        asked_for = cluster_keywords(item.iter_markers())
+        for fault in fault_requests(item.iter_markers()):
+            reason = rig.cluster.why_not(fault.kind, fault.options, asked_for)
+            if reason:
+                raise Unsupported(reason)
 
 
 def _short(excinfo: pytest.ExceptionInfo[BaseException], item: pytest.Item) -> ReprExceptionInfo | ExceptionChainRepr:

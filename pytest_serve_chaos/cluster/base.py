@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -170,6 +170,33 @@ class KnowsItsSetup(Protocol):
 
     def setup(self) -> Setup:
         """Where Redis is and whether it persists, which machines the nodes are on, and for how long they drain."""
+        ...
+
+
+@runtime_checkable
+class IsBorrowed(Protocol):
+    """Is somebody else's: not all of it may be broken, and its Serve config is not ours to change."""
+
+    def why_not(self, kind: str, options: Mapping[str, str | float], asked_for: Collection[str]) -> str:
+        """Why a fault cannot, or must not, be injected here; "" if it can.
+
+        Args:
+            kind: The fault's marker: ``head_failure``.
+            options: What the marker says; `how` is always there.
+            asked_for: What the test says of the cluster that it wants: the keywords of its `serve_cluster` markers.
+        """
+        ...
+
+    def who_answers(self, proxy: Component) -> frozenset[str]:
+        """Sends requests to one proxy alone; returns the ids of the replicas that answered, as far as they are told.
+
+        Raises:
+            ObservationError: The proxy is gone.
+        """
+        ...
+
+    def kill_actor(self, actor_id: str, *, no_restart: bool) -> float:
+        """As in `KillsActors`."""
         ...
 
 

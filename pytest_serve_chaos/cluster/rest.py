@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias, cast
 
@@ -88,7 +88,7 @@ class Dashboard:
 
     Args:
         url: Its address, ``http://host:port``.
-        headers: Sent with each request (authorization).
+        headers: Sent with each request (authorization), or what gives them for each request anew.
         timeout: Seconds for one request; Serve's REST hangs while the controller is frozen.
         verify: False, or the SSL context for https.
     """
@@ -96,17 +96,21 @@ class Dashboard:
     def __init__(
         self,
         url: str,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | Callable[[], Mapping[str, str]] | None = None,
         *,
         timeout: float = 2.0,
         verify: ssl.SSLContext | bool = False,
     ) -> None:
         self.url = url.rstrip("/")
+
+        def add_headers(request: httpx.Request) -> None:
+            request.headers.update(headers() if callable(headers) else headers or {})
+
         # A fresh connection a request: a kept one to a head that was killed would fail the first request to its
         # successor. One pool with `max_keepalive_connections=0` does that.
         self._client = httpx.Client(
             base_url=self.url,
-            headers=dict(headers or {}),
+            event_hooks={"request": [add_headers]},
             timeout=timeout,
             verify=verify,
             trust_env=False,

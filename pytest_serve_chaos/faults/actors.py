@@ -15,7 +15,7 @@ from pytest_serve_chaos.faults.injection import Injection, Strike
 from pytest_serve_chaos.faults.nodes import FREEZE_FOR
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.model import Component, Evidence
-from pytest_serve_chaos.observe.aftershock import aftershock
+from pytest_serve_chaos.observe.settling import settle
 
 Replacement = Literal["same_actor", "new_actor"]
 _GONE_WITHIN = 10.0
@@ -247,19 +247,22 @@ class ReplicaTarget(ServingTarget):
 
 def _replace_deaf(rig: Rig) -> None:
     """Replaces the proxies that a new controller left deaf; a cluster whose handles may be deaf too stays spoilt."""
-    result = aftershock(rig.cluster, rig.watcher, rig.canaries)
+    result = settle(rig.cluster, rig.watcher, rig.canaries)
     if result.passed:
         return
+    deaf = result.deaf
+    if result.untold:  # then it may be any of them
+        deaf = rig.watcher.sample().of("proxy")
     if not isinstance(rig.cluster, SignalsProcesses):
         raise NotHealed("proxies that do not hear their controller cannot be replaced here", looked_at=[result.text])
-    for proxy in result.deaf:
+    for proxy in deaf:
         rig.progress(f"replace {proxy.name}, which does not hear the new controller")
         rig.cluster.signal_process(proxy.identity, signal.SIGKILL)
 
     def replaced() -> bool | NotYet:
         now = rig.watcher.sample().of("proxy")
-        old = [proxy.name for proxy in result.deaf if any(c.identity == proxy.identity for c in now)]
-        missing = {c.node for c in result.deaf} - {c.node for c in now}
+        old = [proxy.name for proxy in deaf if any(c.identity == proxy.identity for c in now)]
+        missing = {c.node for c in deaf} - {c.node for c in now}
         return NotYet(f"still there: {old}; no proxy on {sorted(missing)}") if old or missing else True
 
     try:
@@ -268,5 +271,5 @@ def _replace_deaf(rig: Rig) -> None:
         raise NotHealed(f"the deaf proxies could not be replaced: {error}") from error
     deployments = [c.deployment or "" for c in rig.watcher.topology.of("replica")]
     composed = len(set(deployments)) > len({name.partition("#")[0] for name in deployments})
-    if not composed and aftershock(rig.cluster, rig.watcher, rig.canaries).passed:
+    if not composed and settle(rig.cluster, rig.watcher, rig.canaries).passed:
         rig.spoilt = ""

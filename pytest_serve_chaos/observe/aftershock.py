@@ -35,28 +35,33 @@ class Aftershock:
         asked: How many were asked.
         problem: Why it could not be done, or what else was wrong; empty if nothing was.
         seconds: From the change of the config to the last proxy that heard of it.
+        untold: Why it cannot be told of some proxies whether they hear; empty if it can of all.
+        what: What a proxy that hears shows.
     """
 
     deaf: tuple[Component, ...] = ()
     asked: int = 0
     problem: str = ""
     seconds: float = 0.0
+    untold: str = ""
+    what: str = "a new route was"
 
     @property
     def passed(self) -> bool:
         """Whether every proxy heard of it."""
-        return not self.deaf and not self.problem
+        return not self.deaf and not self.problem and not self.untold
 
     @property
     def text(self) -> str:
         """The result in words."""
         if self.deaf:
             return (
-                f"{len(self.deaf)} of {self.asked} proxies do not hear the controller: a new route was not served by"
+                f"{len(self.deaf)} of {self.asked} proxies do not hear the controller: {self.what} not served by"
                 f" {', '.join(c.name for c in self.deaf)} within {HEARS_WITHIN:g} s (ray#63784). They will hang every"
                 " request once the replicas that they know are gone."
             )
-        return self.problem or f"a new route was served by all {self.asked} proxies within {self.seconds:.1f} s"
+        trouble = self.problem or self.untold
+        return trouble or f"{self.what} served by all {self.asked} proxies within {self.seconds:.1f} s"
 
 
 def aftershock(cluster: Cluster, watcher: Watcher, numbers: Iterator[int] | None = None) -> Aftershock:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pytest_serve_chaos import clock
+from pytest_serve_chaos.cluster.kuberay.access import Access, Permit, access_of, guarded
 from pytest_serve_chaos.cluster.kuberay.records import (
     Pod,
     event_line,
@@ -24,7 +25,7 @@ from pytest_serve_chaos.cluster.kuberay.records import (
     pod,
 )
 from pytest_serve_chaos.cluster.kuberay.refusals import body_of, reason
-from pytest_serve_chaos.errors import ClusterError, CommandFailed, MissingDependency, ObservationError
+from pytest_serve_chaos.errors import ClusterError, CommandFailed, MissingDependency, ObservationError, SafetyError
 from pytest_serve_chaos.model import Json
 
 if TYPE_CHECKING:
@@ -53,14 +54,18 @@ class KubeApi:
         kubeconfig: The kubeconfig file; None takes kubectl's default.
         context: The context in it; None takes the current one.
         namespace: The namespace.
+        permit: Asked before each request; None: all may be sent.
 
     Raises:
         MissingDependency: The Kubernetes client is not installed.
         ClusterError: The kubeconfig or the context in it cannot be used.
     """
 
-    def __init__(self, kubeconfig: Path | None, *, context: str | None = None, namespace: str) -> None:
+    def __init__(
+        self, kubeconfig: Path | None, *, context: str | None = None, namespace: str, permit: Permit | None = None
+    ) -> None:
         self.namespace = namespace
+        self._permit = permit
         self._kubeconfig = kubeconfig
         self._context = context
         self._load_lock = threading.Lock()
@@ -70,6 +75,7 @@ class KubeApi:
         self._core: Any = self._client.CoreV1Api(connection)
         self._apps: Any = self._client.AppsV1Api(connection)
         self._custom: Any = self._client.CustomObjectsApi(connection)
+        self._review: Any = self._client.AuthorizationV1Api(connection)
 
     def close(self) -> None:
         """Closes all connections."""
@@ -209,11 +215,12 @@ class KubeApi:
 
     def proxy_url(self, pod: str, port: int) -> tuple[str, ssl.SSLContext]:
         """Where the API server passes requests on to one port of one pod, and what to show it there."""
-        settings = self._connection.configuration
-        context = ssl.create_default_context(cafile=settings.ssl_ca_cert)
-        if settings.cert_file:
-            context.load_cert_chain(settings.cert_file, settings.key_file)
-        return f"{settings.host}/api/v1/namespaces/{self.namespace}/pods/{pod}:{port}/proxy/", context
+        way = self.access()
+        return f"{way.server}/api/v1/namespaces/{self.namespace}/pods/{pod}:{port}/proxy/", way.ssl_context
+
+    def access(self) -> Access:
+        """How to reach the API server, for requests that it passes on."""
+        return access_of(self._connection.configuration)
 
     # -- changing ---------------------------------------------------------------------------------------------
 
@@ -260,7 +267,7 @@ class KubeApi:
         )
 
     def call(self, method: str, *arguments: object, what: str, **options: object) -> dict[str, Json]:
-        """Calls a method of the Kubernetes client, of its CoreV1Api or AppsV1Api, by its name.
+        """Calls a method of the Kubernetes client, of its CoreV1Api, AppsV1Api or AuthorizationV1Api, by its name.
 
         Args:
             method: ``patch_node``, for example.
@@ -271,7 +278,8 @@ class KubeApi:
         Raises:
             CommandFailed: It was refused.
         """
-        call = getattr(self._core, method, None) or getattr(self._apps, method)
+        groups = (self._core, self._apps, self._review)
+        call = next(found for group in groups if (found := getattr(group, method, None)) is not None)
         answer = self._raw(call, *arguments, what=what, error=CommandFailed, **options)
         return cast("dict[str, Json]", json.loads(answer))
 
@@ -338,6 +346,8 @@ class KubeApi:
     def _exec(self, pod: str, container: str, command: Sequence[str]) -> Iterator[Any]:
         from kubernetes.stream import stream
 
+        if self._permit is not None:  # a websocket goes past the client's own way to send requests
+            self._permit("EXEC", f"/api/v1/namespaces/{self.namespace}/pods/{pod}/exec")
         # `stream` swaps the client's `call_api` while it connects, so a shared client would send other threads'
         # requests through the websocket (kubernetes-client/python#928): a client of its own for each exec.
         connection = self._connect()
@@ -390,7 +400,10 @@ class KubeApi:
                 looked_at=[str(self._kubeconfig or "KUBECONFIG or ~/.kube/config"), f"context {self._context}"],
                 mend=["see `kubectl config get-contexts`, and give one of those"],
             ) from error
-        return self._client.ApiClient(settings)
+        connection = self._client.ApiClient(settings)
+        if self._permit is not None:
+            guarded(connection, self._permit)
+        return connection
 
     def _read(self, call: Callable[..., Any], *arguments: object, what: str, **options: object) -> dict[str, Json]:
         answer = self._raw(call, *arguments, what=what, error=ObservationError, **options)
@@ -407,6 +420,8 @@ class KubeApi:
         try:
             response = call(*arguments, _preload_content=False, _request_timeout=_TIMEOUT, **options)
             return bytes(response.data)
+        except SafetyError:
+            raise
         except Exception as failure:
             raise error(f"{what}: {reason(failure)}", looked_at=[f"namespace {self.namespace}"]) from failure
 

@@ -228,10 +228,14 @@ class KubeRayCluster:
         machines = {name: pod.node for name, pod in self._named_pods() if pod.node}
         try:
             workers = self._api.raw_pods(f"{names.RAY_CLUSTER}={self._ray_cluster},{names.RAY_NODE_TYPE}=worker")
-            redis = self._api.raw_pods(self._redis_selector) if self._redis_selector is not None else ()
+            redis = self._redis_items()
         except ObservationError:
             return Setup()
         return setup_of(machines, workers, redis, self._description.ray_version)
+
+    def _redis_items(self) -> Sequence[Mapping[str, Json]]:
+        """Redis' pods as plain data, where they are known."""
+        return self._api.raw_pods(self._redis_selector) if self._redis_selector is not None else ()
 
     # -- breaking ---------------------------------------------------------------------------------------------
 

@@ -1,0 +1,215 @@
+"""Takes somebody's RayService under test: looks at it, asks what this user may do, and changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.cluster.base import ClusterSpec, Progress
+from pytest_serve_chaos.cluster.kuberay import names, rights
+from pytest_serve_chaos.cluster.kuberay.access import Permit
+from pytest_serve_chaos.cluster.kuberay.api import KubeApi
+from pytest_serve_chaos.cluster.kuberay.asking import Probe
+from pytest_serve_chaos.cluster.kuberay.borrowed import BorrowedRayService
+from pytest_serve_chaos.cluster.kuberay.found import FoundRayService, differences, read_ray_service
+from pytest_serve_chaos.cluster.kuberay.records import listed, mapped, text
+from pytest_serve_chaos.cluster.rest import Dashboard, ServeStatus
+from pytest_serve_chaos.errors import ClusterStartError, ObservationError, Unsupported, WaitTimeout
+from pytest_serve_chaos.model import ClusterDescription
+
+_SERVES_WITHIN = 60.0
+_DASHBOARD_PORT = 8265
+
+
+@dataclass(frozen=True, slots=True)
+class Loan:
+    """What is borrowed, and on which terms.
+
+    Attributes:
+        context: The kubeconfig context.
+        namespace: The RayService's namespace.
+        name: Its name.
+        url: Where its app answers.
+        allow: What may be broken beside its pods: ``node``.
+        probe: What is asked of it.
+    """
+
+    context: str
+    namespace: str
+    name: str
+    url: str
+    allow: Collection[str] = ()
+    probe: Probe = field(default_factory=Probe)
+
+
+class OwnPods:
+    """The pods of one RayService, and the nodes that they are on. Safe to use from several threads.
+
+    A pod that once was there stays known: KubeRay does not give its name again, and whoever holds it means that pod.
+
+    Args:
+        api: The Kubernetes API, in the RayService's namespace; it is only read.
+        name: The RayService.
+    """
+
+    def __init__(self, api: KubeApi, name: str) -> None:
+        self._api = api
+        self._name = name
+        self._pods: frozenset[str] = frozenset()
+        self._nodes: frozenset[str] = frozenset()
+
+    def owns(self, name: str) -> bool:
+        """Whether that pod is, or was, the RayService's."""
+        if name not in self._pods:
+            self._look()
+        return name in self._pods
+
+    def carries(self, node: str) -> bool:
+        """Whether a pod of the RayService is, or was, on that node."""
+        if node not in self._nodes:
+            self._look()
+        return node in self._nodes
+
+    def _look(self) -> None:
+        found = read_ray_service(self._api.ray_service(self._name))
+        for cluster in {found.ray_cluster, found.pending} - {""}:
+            for item in self._api.raw_pods(f"{names.RAY_CLUSTER}={cluster}"):
+                metadata = mapped(item.get("metadata"))
+                owners = [(text(o, "kind"), text(o, "name")) for o in listed(metadata.get("ownerReferences"))]
+                # A label can be given by anybody; the owner is written by KubeRay.
+                if ("RayCluster", cluster) in owners:
+                    self._pods |= {text(metadata, "name")}
+                    self._nodes |= {text(mapped(item.get("spec")), "nodeName")} - {""}
+
+
+def look(loan: Loan) -> FoundRayService:
+    """What the RayService is.
+
+    Raises:
+        ClusterError: It is not there, or cannot be looked at.
+    """
+    api = KubeApi(None, context=loan.context, namespace=loan.namespace)
+    try:
+        return read_ray_service(api.ray_service(loan.name))
+    finally:
+        api.close()
+
+
+def borrow(
+    loan: Loan,
+    wanted: ClusterSpec,
+    permit: Permit,
+    progress: Progress,
+    *,
+    on_cordon: Callable[[str], None],
+    on_uncordon: Callable[[str], None],
+    on_close: Callable[[], None],
+) -> BorrowedRayService:
+    """Takes it under test.
+
+    Args:
+        loan: What is borrowed.
+        wanted: The cluster that a test wants.
+        permit: The guard, asked before each request.
+        progress: Told of each phase.
+        on_cordon: Called with a node's name before it is cordoned.
+        on_uncordon: Called with that name when it is as before.
+        on_close: Called when it is given back, or was not taken.
+
+    Raises:
+        Unsupported: The test wants another cluster than it is.
+        ClusterStartError: It does not serve, or this user may not look at it.
+    """
+    api = KubeApi(None, context=loan.context, namespace=loan.namespace, permit=permit)
+    try:
+        lacking = rights.missing(api, rights.ALL)
+        _check_sight(loan, lacking)
+        found = read_ray_service(api.ray_service(loan.name))
+        _check(found, wanted)
+        dashboard = _dashboard(api, found)
+        status = _wait_until_it_serves(found, dashboard)
+        progress(f"kubernetes: borrowed RayService {loan.namespace}/{loan.name} of context {loan.context}")
+        return BorrowedRayService(
+            found,
+            api=api,
+            dashboard=dashboard,
+            description=_description(loan, found, dashboard.ray_version(), sum(status.targets.values())),
+            probe=loan.probe,
+            lacking=lacking,
+            allow=loan.allow,
+            on_cordon=on_cordon,
+            on_uncordon=on_uncordon,
+            on_close=on_close,
+        )
+    except BaseException:
+        api.close()
+        on_close()
+        raise
+
+
+def _check_sight(loan: Loan, lacking: Collection[rights.Right]) -> None:
+    blind = [str(right) for right in rights.LOOK if right in lacking]
+    if blind:
+        raise ClusterStartError(
+            f"this user may not {', '.join(blind)} in namespace {loan.namespace}, so nothing could be seen",
+            looked_at=["a SelfSubjectAccessReview for each right"],
+            mend=["bind the role of docs/how-to.md, 'Test a cluster that is there', to this user"],
+        )
+
+
+def _check(found: FoundRayService, wanted: ClusterSpec) -> None:
+    if not found.ray_cluster or found.pending:
+        raise ClusterStartError(
+            f"RayService {found.name} is being upgraded to {found.pending}" if found.ray_cluster
+            else f"RayService {found.name} serves nothing yet",
+            looked_at=["status.activeServiceStatus and status.pendingServiceStatus"],
+            mend=["wait until it is done"],
+        )  # fmt: skip
+    others = differences(wanted, found.spec)
+    if others:
+        raise Unsupported(f"the test wants {', '.join(others)}, and RayService {found.name} is not ours to change")
+
+
+def _dashboard(api: KubeApi, found: FoundRayService) -> Dashboard:
+    way = api.access()
+    url = f"{way.server}/api/v1/namespaces/{api.namespace}/services/{found.head_service}:{_DASHBOARD_PORT}/proxy"
+    return Dashboard(url, way.headers, timeout=4.0, verify=way.ssl_context)
+
+
+def _wait_until_it_serves(found: FoundRayService, dashboard: Dashboard) -> ServeStatus:
+    def probe() -> ServeStatus | NotYet:
+        try:
+            status = dashboard.serve()
+        except ObservationError as error:
+            return NotYet(str(error))
+        apps = {app: state for app, state in status.apps.items() if state != "RUNNING"}
+        return NotYet(f"apps {dict(status.apps)}") if apps or not status.apps else status
+
+    try:
+        return clock.wait_until("its apps to be RUNNING", probe, timeout=_SERVES_WITHIN, interval=1.0)
+    except WaitTimeout as error:
+        raise ClusterStartError(
+            f"RayService {found.name} is not well, so nothing will be broken: {error}",
+            looked_at=[dashboard.url],
+            mend=["see `kubectl describe rayservice`"],
+        ) from error
+
+
+def _description(loan: Loan, found: FoundRayService, ray_version: str, replicas: int) -> ClusterDescription:
+    return ClusterDescription(
+        backend="kubernetes",
+        ray_version=ray_version,
+        workers=found.workers,
+        gcs=found.gcs,
+        app=found.app,
+        profile=found.spec.profile,
+        replicas=replicas,
+        url=loan.url,
+        details={
+            "context": loan.context,
+            "rayservice": f"{loan.namespace}/{loan.name}",
+            "ray cluster": found.ray_cluster,
+        },
+    )

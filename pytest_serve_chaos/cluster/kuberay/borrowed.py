@@ -1,0 +1,275 @@
+"""A RayService of somebody else: broken as far as its owner allows, and otherwise left as it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from urllib.parse import urlsplit
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.cluster.base import Endpoint
+from pytest_serve_chaos.cluster.kuberay import names, rights
+from pytest_serve_chaos.cluster.kuberay.api import KubeApi
+from pytest_serve_chaos.cluster.kuberay.asking import Probe, ask, new_request_id
+from pytest_serve_chaos.cluster.kuberay.breaking import BreakableRayService
+from pytest_serve_chaos.cluster.kuberay.found import FoundRayService
+from pytest_serve_chaos.cluster.kuberay.pod_watch import PodWatch
+from pytest_serve_chaos.cluster.kuberay.process_watch import ProcessWatch
+from pytest_serve_chaos.cluster.kuberay.records import Pod, listed, mapped, text
+from pytest_serve_chaos.cluster.kuberay.removal import RemovalWatch
+from pytest_serve_chaos.cluster.rest import Dashboard
+from pytest_serve_chaos.cluster.serve_config import applications, first_route
+from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError, Unsupported, WaitTimeout
+from pytest_serve_chaos.model import ClusterDescription, Component, Evidence, Json
+
+_REQUESTS = 24
+"""To one proxy, to learn which replicas it knows: of three replicas one is missed once in 17 000 times."""
+_LOGGED_WITHIN = 3.0
+_NO_FAULT_TOLERANCE = ("head_failure", "gcs_failure")
+_IN_A_POD = ("controller_failure", "replica_failure", "proxy_failure", "gcs_failure", "health_check_failure")
+_TAKES_REPLICAS = ("replica_failure", "health_check_failure", "worker_failure", "node_failure")
+
+
+class BorrowedRayService(BreakableRayService):
+    """A RayService that exists.
+
+    Args:
+        found: What it is.
+        api: The Kubernetes API in its namespace; its guard lets nothing else be changed.
+        dashboard: The dashboard of its head.
+        description: What it is, for reports; has the address for traffic.
+        probe: What is asked of it.
+        lacking: The rights that this user has not.
+        allow: What may be broken beside pods: ``node``.
+        on_cordon: Called with a node's name before it is cordoned, so that its undoing is on record.
+        on_uncordon: Called with that name when it is as before.
+        on_close: Called when it is given back.
+    """
+
+    def __init__(
+        self,
+        found: FoundRayService,
+        *,
+        api: KubeApi,
+        dashboard: Dashboard,
+        description: ClusterDescription,
+        probe: Probe,
+        lacking: Collection[rights.Right],
+        allow: Collection[str],
+        on_cordon: Callable[[str], None] = lambda _: None,
+        on_uncordon: Callable[[str], None] = lambda _: None,
+        on_close: Callable[[], None] | None = None,
+    ) -> None:
+        may_run = not set(rights.RUN) & set(lacking)
+        super().__init__(
+            found.spec,
+            api=api,
+            ray_service=found.name,
+            ray_cluster=found.ray_cluster,
+            dashboard=dashboard,
+            serve_config=found.serve_config,
+            description=description,
+            pods=None if rights.WATCH in lacking else PodWatch(api),
+            processes=ProcessWatch(api) if may_run else None,
+            on_close=on_close,
+        )
+        self._found = found
+        self._probe = probe
+        self._lacking = frozenset(lacking)
+        self._allow = allow
+        self._on_cordon = on_cordon
+        self._on_uncordon = on_uncordon
+        self._drained: dict[str, str] = {}
+
+    # -- what may be done -------------------------------------------------------------------------------------
+
+    def why_not(self, kind: str, options: Mapping[str, str | float], asked_for: Collection[str]) -> str:
+        """Why a fault cannot, or must not, be injected into this cluster; "" if it can."""
+        how = str(options.get("how", ""))
+        return (
+            self._not_possible(kind, how, options)
+            or self._no_right(kind, how)
+            or self._no_sense(kind, options, asked_for)
+        )
+
+    def _not_possible(self, kind: str, how: str, options: Mapping[str, str | float]) -> str:
+        if kind == "redis_failure":
+            return "Redis does not belong to the RayService, so it is left alone"
+        if options.get("hold"):
+            return "KubeRay makes a new pod at once, so none can be kept down"
+        if kind != "node_failure":
+            return ""
+        if how != "drain":
+            return f"how={how!r} needs the machines under a cluster of your own; how='drain' works here"
+        return "" if "node" in self._allow else "faults on nodes are not allowed: --serve-chaos-allow node"
+
+    def _no_right(self, kind: str, how: str) -> str:
+        lacking = [str(right) for right in _needed(kind, how) if right in self._lacking]
+        return f"this user may not {', '.join(lacking)} (SelfSubjectAccessReview)" if lacking else ""
+
+    def _no_sense(self, kind: str, options: Mapping[str, str | float], asked_for: Collection[str]) -> str:
+        if kind in _NO_FAULT_TOLERANCE and self.spec.gcs == "none" and "gcs" not in asked_for:
+            return (
+                "the RayService has no GCS fault tolerance, so losing the head restarts all of it;"
+                " to measure that, mark the test with serve_cluster(gcs='none')"
+            )
+        if kind in ("worker_failure", "node_failure") and self.spec.workers < 2:
+            return "the RayService has one worker, so losing it leaves none"
+        if kind == "controller_failure" and options.get("replacement") == "new_actor" and self._is_composed():
+            return "handles in replicas would stay deaf (ray#63784), and this cluster is not ours to build anew"
+        if kind == "health_check_failure" and not self._has_flags():
+            return f"the workers have no {names.FLAGS_VARIABLE}, which a health check that can be made to fail reads"
+        if kind in _TAKES_REPLICAS:
+            single = [name for name, n in self._targets(str(options.get("deployment", ""))).items() if n == 1]
+            return f"{', '.join(single)} has one replica, so losing it leaves none" if single else ""
+        return ""
+
+    def _targets(self, deployment: str) -> dict[str, int]:
+        try:
+            targets = self._dashboard.serve().targets
+        except ObservationError:
+            return {}
+        return {name: n for name, n in targets.items() if deployment in ("", name, name.partition("#")[2])}
+
+    def _has_flags(self) -> bool:
+        selector = f"{names.RAY_CLUSTER}={self._ray_cluster},{names.RAY_NODE_TYPE}=worker"
+        return any(_reads_flags(pod) for pod in self._api.raw_pods(selector))
+
+    def _is_composed(self) -> bool:
+        deployments = list(self._targets(""))
+        return len(deployments) > len({name.partition("#")[0] for name in deployments})
+
+    def apply_serve_config(self, config: Mapping[str, Json]) -> None:
+        """Refuses: the config is its owner's.
+
+        Raises:
+            Unsupported: Always.
+        """
+        del config
+        raise Unsupported("the Serve config of a borrowed RayService is not ours to change")
+
+    # -- looking ----------------------------------------------------------------------------------------------
+
+    def proxy_endpoint(self, proxy: Component) -> Endpoint:
+        """The way to that proxy's pod through the API server, with the path to which the user's traffic goes."""
+        way = self._api.access()
+        pod = self._pod_of(proxy).name
+        url = f"{way.server}/api/v1/namespaces/{self._api.namespace}/pods/{pod}:{names.SERVE_PORT}/proxy"
+        return Endpoint(url + path_in_serve(self.url, self._serve_config), way.headers(), way.ssl_context)
+
+    def who_answers(self, proxy: Component) -> frozenset[str]:
+        """Sends requests to one proxy alone, and reads who answered from the answers, or else from access logs.
+
+        Returns:
+            The replicas' ids; none where neither tells.
+        """
+        endpoint, request_id, begun = self.proxy_endpoint(proxy), new_request_id(), clock.now()
+        named = {ask(endpoint, self._probe, request_id) for _ in range(_REQUESTS)} - {""}
+        if named:
+            return frozenset(name.rpartition("#")[2] for name in named)
+
+        def logged() -> frozenset[str] | NotYet:
+            return self._who_logged(request_id, begun) or NotYet("no replica has logged the request")
+
+        try:
+            return clock.wait_until("an access log", logged, timeout=_LOGGED_WITHIN, interval=1.0)
+        except WaitTimeout:
+            return frozenset()
+
+    def _who_logged(self, request_id: str, since: float) -> frozenset[str]:
+        pattern = re.escape(request_id)
+        lines = [
+            line
+            for name, pod in self._named_pods()
+            for line in self._read_log(name, pod, "serve/replica_*", pattern, since - 1.0, 1000)
+        ]
+        return frozenset(found[1] for line in lines if (found := re.search(r"replica_\S*_(\w+)\.log: ", line)))
+
+    def _redis_items(self) -> Sequence[Mapping[str, Json]]:
+        """The pods behind the Service that the RayService names as its Redis."""
+        host = self._found.redis.partition(":")[0]
+        service, _, rest = host.partition(".")
+        namespace = rest.partition(".")[0] or self._api.namespace
+        if not service:
+            return ()
+        try:
+            item = self._api.call("read_namespaced_service", service, namespace, what=f"Service {service}")
+            selector = mapped(mapped(item.get("spec")).get("selector"))
+            wanted = ",".join(f"{key}={value}" for key, value in selector.items())
+            return self._api.raw_pods(wanted, namespace=namespace) if wanted else ()
+        except (CommandFailed, ObservationError):
+            return ()  # somewhere else, or not for us to see
+
+    # -- nodes ------------------------------------------------------------------------------------------------
+
+    def drain_machine(self, name: str) -> Sequence[Evidence]:
+        """Cordons the Kubernetes node under a Ray node and evicts this RayService's pods from it; waits for their end.
+
+        Raises:
+            NoSuchTarget: The Ray node is not running, or its Kubernetes node is cordoned already, by somebody else.
+            CommandFailed: It was refused, for example by a PodDisruptionBudget.
+            WaitTimeout: They did not go in their grace period.
+        """
+        machine = self._running_pod(name).node
+        item = self._api.call("read_node", machine, what=f"node {machine}")
+        if mapped(item.get("spec")).get("unschedulable"):
+            raise NoSuchTarget(f"{machine} is cordoned already, so it is not ours to drain")
+        pods = [(n, pod) for n, pod in self._named_pods() if pod.node == machine and self._live(pod)]
+        watches = [RemovalWatch(self._api, n, p, container_probe=None, dashboard=self._dashboard) for n, p in pods]
+        self._on_cordon(machine)
+        self._drained[name] = machine
+        cordon(self._api, machine, unschedulable=True)
+        for _, pod in pods:
+            self._evict(pod)
+        return [sign for watch in watches for sign in watch.evidence(by_force=False)]
+
+    def reopen_machine(self, name: str) -> None:
+        """Lets pods onto the node again."""
+        if name in self._drained:
+            cordon(self._api, self._drained[name], unschedulable=False)
+            self._on_uncordon(self._drained.pop(name))
+
+    def _evict(self, pod: Pod) -> None:
+        body: Json = {"metadata": {"name": pod.name, "namespace": self._api.namespace}}
+        what = f"eviction of pod {pod.name}"
+        self._api.call("create_namespaced_pod_eviction", pod.name, self._api.namespace, body, what=what)
+
+
+def cordon(api: KubeApi, machine: str, *, unschedulable: bool) -> None:
+    """Lets no more pods onto a Kubernetes node, or lets them onto it again.
+
+    Raises:
+        CommandFailed: It was refused.
+    """
+    body: Json = {"spec": {"unschedulable": unschedulable or None}}  # None leaves no trace of it
+    api.call("patch_node", machine, body, what=f"{'cordoning' if unschedulable else 'uncordoning'} of {machine}")
+
+
+def _needed(kind: str, how: str) -> tuple[rights.Right, ...]:
+    if kind == "node_failure":
+        return rights.DRAIN
+    if kind in _IN_A_POD or how == "freeze":
+        return rights.RUN
+    # What was deleted by force is proved to be gone by a knock at its address, from another pod.
+    return (rights.DELETE,) if how == "stop" else (rights.DELETE, *rights.RUN)
+
+
+def path_in_serve(url: str, config: Mapping[str, Json]) -> str:
+    """The path at a proxy that the user's URL stands for: its own, or the first app's route where a way in changed it.
+
+    Args:
+        url: Where the user's traffic goes.
+        config: The Serve config.
+    """
+    parts = urlsplit(url)
+    path = parts.path or "/"
+    routes = [str(app.get("route_prefix") or "/") for app in applications(config)]
+    known = any(path == route or path.startswith(route.rstrip("/") + "/") for route in routes)
+    found = path if known else first_route(config)
+    return found + (f"?{parts.query}" if parts.query else "")
+
+
+def _reads_flags(pod: Mapping[str, Json]) -> bool:
+    containers = listed(mapped(pod.get("spec")).get("containers"))
+    return any(text(v, "name") == names.FLAGS_VARIABLE for c in containers for v in listed(c.get("env")))

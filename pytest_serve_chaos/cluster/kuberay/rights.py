@@ -1,0 +1,69 @@
+"""What this user may do on a borrowed cluster, as the API server itself says before anything is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pytest_serve_chaos.cluster.kuberay.api import KubeApi
+from pytest_serve_chaos.cluster.kuberay.records import mapped
+from pytest_serve_chaos.model import Json
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """Something that a role can allow.
+
+    Attributes:
+        verb: ``delete``.
+        resource: ``pods``, or ``pods/exec``.
+        group: The API group; "" for the core.
+        everywhere: Whether it is a right on the whole cluster, as those on nodes are.
+    """
+
+    verb: str
+    resource: str
+    group: str = ""
+    everywhere: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.resource}"
+
+
+LOOK = (
+    Right("get", "rayservices", "ray.io"),
+    Right("list", "pods"),
+    Right("get", "pods/proxy"),
+    Right("get", "services/proxy"),
+)
+"""Without these nothing can be observed."""
+WATCH = Right("watch", "pods")
+"""Without it they are listed, again and again."""
+DELETE = Right("delete", "pods")
+RUN = (Right("get", "pods/exec"), Right("create", "pods/exec"))
+"""For a program in a pod: which verb counts for a websocket depends on the version of Kubernetes."""
+DRAIN = (
+    Right("get", "nodes", everywhere=True),
+    Right("patch", "nodes", everywhere=True),
+    Right("create", "pods/eviction"),
+)
+ALL = (*LOOK, WATCH, DELETE, *RUN, *DRAIN)
+
+
+def missing(api: KubeApi, rights: Iterable[Right]) -> tuple[Right, ...]:
+    """Those of the rights that this user has not, by a SelfSubjectAccessReview for each.
+
+    Raises:
+        CommandFailed: The API server gave no usable answer.
+    """
+    return tuple(right for right in rights if not _may(api, right))
+
+
+def _may(api: KubeApi, right: Right) -> bool:
+    resource, _, part = right.resource.partition("/")
+    asked: dict[str, Json] = {"verb": right.verb, "resource": resource, "subresource": part, "group": right.group}
+    if not right.everywhere:
+        asked["namespace"] = api.namespace
+    body: Json = {"spec": {"resourceAttributes": asked}}
+    answer = api.call("create_self_subject_access_review", body, what=f"whether this user may {right}")
+    return mapped(answer.get("status")).get("allowed") is True

@@ -1,0 +1,94 @@
+"""What may be changed on a borrowed cluster: the pods of one RayService in one context, and nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from pytest_serve_chaos.errors import SafetyError
+
+_POD = re.compile(r"/api/v1/namespaces/(?P<namespace>[^/]+)/pods/(?P<name>[^/]+)(?P<part>/[a-z]+)?")
+_NODE = re.compile(r"/api/v1/nodes/(?P<name>[^/]+)")
+_REVIEW = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+"""Asks what this user may do; it is a POST that changes nothing."""
+
+_ON_PODS = {("DELETE", None), ("EXEC", "/exec"), ("POST", "/eviction")}
+_READS = ("GET", "HEAD", "OPTIONS")
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Stands before every request to the API server of a borrowed cluster.
+
+    Attributes:
+        context: The kubeconfig context that the user named.
+        namespace: The RayService's namespace.
+        ray_service: Its name.
+        allow: What else may be broken: ``node``.
+        owns: Whether a pod of that name in the namespace is the RayService's.
+        carries: Whether a pod of it is on the Kubernetes node of that name.
+    """
+
+    context: str
+    namespace: str
+    ray_service: str
+    allow: Collection[str]
+    owns: Callable[[str], bool]
+    carries: Callable[[str], bool]
+
+    def permit(self, method: str, path: str) -> None:
+        """Lets a request pass.
+
+        Args:
+            method: ``GET``, ``DELETE``, ...; ``EXEC`` for a program in a pod.
+            path: The path at the API server, without its address and without the query.
+
+        Raises:
+            SafetyError: It would change what is not the RayService's, or what the user did not allow.
+        """
+        if method in _READS or path == _REVIEW:
+            return
+        pod, node = _POD.fullmatch(path), _NODE.fullmatch(path)
+        if pod and (method, pod["part"]) in _ON_PODS:
+            if pod["namespace"] == self.namespace and self.owns(pod["name"]):
+                return
+            raise self._refusal(method, path, "it is no pod of that RayService")
+        if node and method == "PATCH":
+            if "node" not in self.allow:
+                raise self._refusal(method, path, "faults on nodes are not allowed", "--serve-chaos-allow node")
+            if self.carries(node["name"]):
+                return
+            raise self._refusal(method, path, "no pod of that RayService is on it")
+        raise self._refusal(method, path, "nothing but pods may be changed")
+
+    def _refusal(self, method: str, path: str, why: str, *mend: str) -> SafetyError:
+        return SafetyError(
+            f"refused on the borrowed cluster: {method} {path}: {why}",
+            looked_at=[f"context {self.context}, RayService {self.namespace}/{self.ray_service}"],
+            mend=mend or ["use a cluster of your own: --serve-chaos-backend kind"],
+        )
+
+
+def check_context(context: str, server: str, allowed: str | None) -> None:
+    """Refuses a cluster that may be somebody's production, unless the user named it twice.
+
+    Args:
+        context: The kubeconfig context.
+        server: The address of its API server.
+        allowed: What ``--serve-chaos-allow-context`` says.
+
+    Raises:
+        SafetyError: It is no kind cluster on this machine, and was not allowed by its name.
+    """
+    if allowed == context:
+        return
+    host = urlsplit(server).hostname or ""
+    if context.startswith("kind-") and (host in ("localhost", "::1") or host.startswith("127.")):
+        return
+    raise SafetyError(
+        f"the context {context} is no kind cluster on this machine, so it has to be named twice",
+        looked_at=[f"its API server: {server}", f"--serve-chaos-allow-context: {allowed}"],
+        mend=[f"if you mean it: --serve-chaos-allow-context {context}"],
+    )
