@@ -35,7 +35,7 @@ def test_head(experiment):
     experiment.measure(window="60s")
 """
 
-LONGEST = 50.0
+LONGEST = 35.0
 """Seconds until a victim is killed, at most: a cluster is up after some 20, and its head is killed soon after."""
 
 
