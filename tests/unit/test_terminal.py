@@ -136,7 +136,7 @@ measurements = st.builds(
 )
 results = st.builds(
     Result,
-    experiment=st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=100),
+    experiment=st.text(st.sampled_from([chr(code) for code in range(33, 127)]), min_size=1, max_size=100),
     fault=st.just("SIGKILL"),
     description=st.none(),
     expectations=st.just(Expectations()),
