@@ -75,7 +75,10 @@ def aftershock(cluster: Cluster, watcher: Watcher, numbers: Iterator[int] | None
     except WaitTimeout as error:
         return Aftershock(problem=f"an update of the Serve config was not taken: {error}")
     proxies = watcher.sample().of("proxy")
-    deaf, took = _who_hears(cluster, proxies, route, begun)
+    silent, took = _who_hears(cluster, proxies, route, begun)
+    # A proxy that went meanwhile, for its node has no replicas any more, is not deaf.
+    there = {c.identity for c in watcher.sample().of("proxy")} if silent else set()
+    deaf = tuple(proxy for proxy in silent if proxy.identity in there)
     problem = ""
     try:
         _apply(cluster, config)

@@ -33,7 +33,8 @@ def reasons(result: Result) -> str:
 @pytest.mark.replica_failure
 def test_the_only_replica_is_killed(experiment: Experiment, serve_cluster: ServeCluster) -> None:
     serve_cluster.update(SLEEPY, num_replicas=1)
-    result = experiment.measure(longest_outage="500ms")
+    # Requests wait in the proxies for the next replica, which is there after 4 s: longer than they may.
+    result = experiment.sending(timeout=1.0).measure(longest_outage="500ms")
     assert result.outcome == "failed"
     assert "outage" in reasons(result)
     assert result.longest_outage > 0.5
