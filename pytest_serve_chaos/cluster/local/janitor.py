@@ -13,6 +13,9 @@ from pathlib import Path
 
 from pytest_serve_chaos.cluster.local import processes
 
+_ROUNDS = 3
+"""How often it begins anew where something was written while the directory was removed."""
+
 
 def main(run: str, directory: str) -> None:
     """Waits for the end of the supervisor and cleans up."""
@@ -20,8 +23,11 @@ def main(run: str, directory: str) -> None:
         signal.signal(number, signal.SIG_IGN)
     while sys.stdin.buffer.read(4096):
         pass
-    processes.end_marked(run)
-    shutil.rmtree(Path(directory), ignore_errors=True)
+    for _ in range(_ROUNDS):
+        processes.end_marked(run)
+        shutil.rmtree(Path(directory), ignore_errors=True)
+        if not Path(directory).exists():
+            return
 
 
 if __name__ == "__main__":

@@ -14,6 +14,10 @@ from pytest_serve_chaos.model import Identity
 MARK = "SERVE_CHAOS_RUN"
 """The environment variable that every process of a run carries; its value is the run's id."""
 
+_EMPTY_LOOKS = 4
+_BETWEEN_LOOKS = 0.05
+"""Seconds; together they are far longer than any `execve` takes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Process:
@@ -139,11 +143,14 @@ def alive(identity: Identity) -> bool:
 def end_marked(mark: str, *, timeout: float = 8.0) -> tuple[Process, ...]:
     """Kills all processes of a run, again until none is left; returns those that are left after `timeout` seconds."""
     deadline = time.monotonic() + timeout
+    empty_looks = 0
     while True:
         left = marked(mark)
-        if not left or time.monotonic() > deadline:
+        # A process has no environment for a moment while it becomes another program, and is overlooked then.
+        empty_looks = 0 if left else empty_looks + 1
+        if empty_looks == _EMPTY_LOOKS or time.monotonic() > deadline:
             return left
         for process in left:
             with contextlib.suppress(PermissionError):
                 send(process.identity, signal.SIGKILL)
-        time.sleep(0.02)
+        time.sleep(0.02 if left else _BETWEEN_LOOKS)
