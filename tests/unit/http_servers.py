@@ -119,9 +119,17 @@ def serving(manners: Manners, *, tls: ssl.SSLContext | None = None, port: int = 
         except asyncio.CancelledError:
             writer.transport.abort()
 
+    opened: list[Writer] = []
+
+    def accepted(reader: Reader, writer: Writer) -> None:
+        # At once, and not in the task: one that is cancelled before its first step closes nothing.
+        opened.append(writer)
+        tasks.append(loop.create_task(handle(reader, writer)))
+
+    tasks: list[asyncio.Task[None]] = []
     loop = asyncio.new_event_loop()
     server = loop.run_until_complete(
-        asyncio.start_server(handle, "127.0.0.1", port, ssl=tls, backlog=1000, reuse_port=True)
+        asyncio.start_server(accepted, "127.0.0.1", port, ssl=tls, backlog=1000, reuse_port=True)
     )
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
@@ -129,19 +137,21 @@ def serving(manners: Manners, *, tls: ssl.SSLContext | None = None, port: int = 
         scheme = "http" if tls is None else "https"
         yield f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}/route"
     finally:
-        asyncio.run_coroutine_threadsafe(_end(server), loop).result(10)
+        asyncio.run_coroutine_threadsafe(_end(server, opened), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
         loop.close()
 
 
-async def _end(server: asyncio.Server) -> None:
+async def _end(server: asyncio.Server, opened: list[Writer]) -> None:
     server.close()
-    await asyncio.sleep(0.01)  # A task that is cancelled before its first step would not close its connection.
+    await asyncio.sleep(0.01)  # What the kernel has accepted by now is told in this turn of the loop.
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    for writer in opened:
+        writer.transport.abort()
     await asyncio.sleep(0.01)  # A transport closes its socket in a later turn of the loop.
 
 
