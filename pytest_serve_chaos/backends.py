@@ -148,6 +148,8 @@ def _uncordon(arguments: Mapping[str, str]) -> None:
 
 
 def _start_kind(spec: ClusterSpec, settings: Settings, directory: Path, progress: Progress) -> Cluster:
+    if settings.rayservice_file is not None:
+        progress("--serve-chaos-rayservice-file is not used yet: the RayService is the plugin's own")
     from pytest_serve_chaos.cluster.kind_cluster import KindSettings, start_kind_cluster
 
     given = {
