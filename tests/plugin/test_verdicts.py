@@ -64,6 +64,7 @@ def test_wrong_answers_fail(run_chaos: RunChaos) -> None:
 
 def test_deaf_proxies_fail(run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aftershock, "HEARS_WITHIN", 0.5)
+    monkeypatch.setattr(aftershock, "LATE_WITHIN", 1.0)
     ran = run_chaos(
         one('controller_failure(replacement="new_actor")', f"{SHORT}, kept=('replica', 'proxy')"),
         behaviour=FakeBehaviour(deafens=True),
