@@ -1,4 +1,4 @@
-"""What a recovery must still survive: a new route must reach each proxy, asked one by one, and go again.
+"""What a recovery must still survive: each proxy must hear of a new app, reach its replica, and see it go again.
 
 A proxy that no longer hears its controller looks healthy until the replicas that it knows are gone (ray#63784).
 """
@@ -24,6 +24,9 @@ HEARS_WITHIN = 10.0
 
 LATE_WITHIN = 20.0
 """Seconds for which a proxy without the new route is asked: one that is only slow is told from one that is deaf."""
+
+REACHED_WITHIN = 30.0
+"""Seconds in which the new app's replica must answer through each proxy: it has to start first."""
 
 _ONE_ANSWER = 3.0
 _TAKES_CONFIG_WITHIN = 15.0
@@ -87,9 +90,12 @@ def aftershock(cluster: Cluster, watcher: Watcher, numbers: Iterator[int] | None
     deaf = tuple(h.proxy for h in late if h.answered)
     details = "; ".join(h.text for h in late)
     problem = "" if deaf or not late else f"{details}, so it cannot be told whether it hears the controller"
+    unreached = "" if late else _who_does_not_reach(cluster, watcher, proxies, route)
+    if unreached:
+        problem = f"a new replica did not answer within {REACHED_WITHIN:g} s through every proxy: {unreached}"
     try:
         _apply(cluster, config)
-        still = () if late else _who_keeps(cluster, proxies, route)
+        still = () if late or unreached else _who_keeps(cluster, proxies, route)
         if still:
             problem = f"the canary's route does not go from {', '.join(c.name for c in still)}"
     except WaitTimeout as error:
@@ -163,6 +169,30 @@ def _serves(cluster: Cluster, one: _Hearing, route: str) -> bool:
     one.answered = True
     one.answer = f"it answered {status} with the routes {', '.join(sorted(routes)) or 'none'}"
     return route in routes
+
+
+def _who_does_not_reach(cluster: Cluster, watcher: Watcher, proxies: tuple[Component, ...], route: str) -> str:
+    """Sends requests to the new route through each proxy until one is answered; returns who gets none, in words."""
+    waiting = list(proxies)
+
+    def ask() -> bool | NotYet:
+        seen = {proxy: _status(cluster, proxy, route) for proxy in waiting}
+        silent = [proxy for proxy, status in seen.items() if status != "200"]
+        waiting[:] = [proxy for proxy in silent if watcher.sample().find(proxy.identity) is not None]
+        return NotYet(", ".join(f"{proxy.name}: {seen[proxy]}" for proxy in waiting)) if waiting else True
+
+    try:
+        clock.wait_until("each proxy to reach the new replica", ask, timeout=REACHED_WITHIN, interval=0.5)
+    except WaitTimeout as error:
+        return error.last_seen
+    return ""
+
+
+def _status(cluster: Cluster, proxy: Component, path: str) -> str:
+    try:
+        return str(cluster.ask_proxy(proxy, path, timeout=_ONE_ANSWER)[0])
+    except ObservationError as error:
+        return str(error)
 
 
 def _who_keeps(cluster: Cluster, proxies: tuple[Component, ...], route: str) -> tuple[Component, ...]:

@@ -263,6 +263,8 @@ class FakeCluster:
             if path == "/-/routes":
                 return Reply(200, json.dumps({route: route for route in sorted(self.world.heard_by(proxy))}))
             app = self.world.routes().get(path)
+            if app is not None and serve_config.CANARY in app:  # it has no part of its own in this world
+                return Reply(200, "chirp")
             deployment = f"{app}#{DEPLOYMENT}"
             replicas = [p for p in self.world.of("replica") if not p.frozen and p.slot.deployment == deployment]
         if not replicas:

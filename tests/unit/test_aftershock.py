@@ -30,6 +30,7 @@ class Proxies:
         self.silent = silent
         self.configs: list[tuple[float, dict[str, Json]]] = [(-DEAF, {"applications": [{"route_prefix": "/"}]})]
         self.there = ["head", "worker-1", "worker-2"]
+        self.cut_off = ""
 
     @property
     def serve_config(self) -> dict[str, Json]:
@@ -39,9 +40,10 @@ class Proxies:
         self.configs.append((clock.now(), dict(config)))
 
     def ask_proxy(self, proxy: Component, path: str, *, timeout: float) -> tuple[int, str]:
-        assert path == "/-/routes"
         if proxy.node == self.silent:
             raise ObservationError("timed out")
+        if path != "/-/routes":
+            return 503 if proxy.node == self.cut_off else 200, ""
         known = [c for at, c in self.configs if clock.now() - at >= self.hears.get(proxy.node, 0.0)]
         return 200, json.dumps({str(app["route_prefix"]): "" for app in applications(known[-1])})
 
@@ -54,6 +56,7 @@ class Proxies:
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aftershock, "HEARS_WITHIN", 0.3)
     monkeypatch.setattr(aftershock, "LATE_WITHIN", 1.2)
+    monkeypatch.setattr(aftershock, "REACHED_WITHIN", 0.7)
 
 
 def shake(proxies: Proxies) -> Aftershock:
@@ -97,3 +100,12 @@ def test_a_proxy_that_went_meanwhile_is_not_deaf() -> None:
 
     proxies.ask_proxy = ask_and_go  # type: ignore[method-assign]
     assert shake(proxies).passed
+
+
+def test_a_proxy_that_does_not_reach_the_new_replica_has_not_recovered() -> None:
+    proxies = Proxies()
+    proxies.cut_off = "worker-1"
+    result = shake(proxies)
+    assert not result.passed
+    assert "a new replica did not answer within 0.7 s through every proxy: proxy on worker-1: 503" in result.text
+    assert proxies.serve_config == proxies.configs[0][1], "the canary is gone"
