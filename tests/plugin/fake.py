@@ -269,6 +269,7 @@ class FakeCluster:
             replicas = [p for p in self.world.of("replica") if not p.frozen and p.slot.deployment == deployment]
         if not replicas:
             return Reply(503 if app else 404, "nobody")
+        replicas = replicas[1:] if self.world.forgetful else replicas
         part = replicas[next(self._turns[deployment]) % len(replicas)]
         headers = () if self.behaviour.anonymous else (("x-serve-chaos-replica", part.name),)
         return Reply(200, "nonsense" if self.world.wrong else str(part.pid), headers)
