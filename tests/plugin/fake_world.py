@@ -261,6 +261,15 @@ class World:
             if node == HEAD:
                 self.fails_until = clock.now() + self.behaviour.outage
 
+    def renew(self) -> None:
+        """All but Redis is another one, from one moment to the next, as where a second cluster takes over."""
+        with self.lock:
+            self.node_rows.clear()
+            self._controller_id = ""
+            for slot in self.slots():
+                if slot.role != "redis":
+                    self._fill(slot)
+
     def signal(self, identity: Identity, number: int) -> None:
         """What a signal does to one process; the head goes with its GCS."""
         with self.lock:
