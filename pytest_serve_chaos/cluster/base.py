@@ -142,6 +142,15 @@ class Cluster(Protocol):
 
 
 @runtime_checkable
+class OutlivesRuns(Protocol):
+    """May stay when it is closed, for a later run to take over."""
+
+    def vouch(self) -> None:
+        """Says that it is as it was at first. Without that word a later run does not take it over as it is."""
+        ...
+
+
+@runtime_checkable
 class SeesProcesses(Protocol):
     """Can tell by itself which processes of Serve live, where the GCS is not to be asked for it."""
 

@@ -32,7 +32,8 @@ class KindRayService(UpgradableRayService):
         serve_config: The Serve config that it runs.
         description: What it is, for reports; has the address for traffic.
         redis_selector: Labels of the Redis pod; None where there is none.
-        on_close: What ends all that was made for it.
+        on_close: What ends all that was made for it, or leaves it.
+        on_vouch: What writes down that it is as it was at first; None where that does not matter.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class KindRayService(UpgradableRayService):
         description: ClusterDescription,
         redis_selector: str | None,
         on_close: Callable[[], None],
+        on_vouch: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(
             spec,
@@ -63,10 +65,16 @@ class KindRayService(UpgradableRayService):
             on_close=on_close,
         )
         self._nodes = nodes
+        self._on_vouch = on_vouch
         self._machines: dict[str, str] = {}
         self._held: set[str] = set()
         self._dead: frozenset[str] = frozenset()
         self._stopped: frozenset[str] = frozenset()
+
+    def vouch(self) -> None:
+        """Says that it is as it was at first, so that a later run may take it over as it is."""
+        if self._on_vouch is not None:
+            self._on_vouch()
 
     # -- pods that stay away ----------------------------------------------------------------------------------
 
