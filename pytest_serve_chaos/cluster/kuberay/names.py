@@ -30,8 +30,6 @@ NO_WORKER = "pytest-serve-chaos/no-worker"
 TRAFFIC_NODE_PORT = 30800
 DASHBOARD_NODE_PORT = 30865
 
-SERVE_PORT = 8000
-"""The port of every proxy; Serve's default, which KubeRay expects too."""
 SERVE_NAMESPACE = "serve"
 """Ray's namespace of all of Serve's actors; ray/serve/_private/constants.py."""
 AGENT_PORT = 52365
