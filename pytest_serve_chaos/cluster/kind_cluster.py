@@ -17,6 +17,7 @@ from pytest_serve_chaos.cluster.kind import KindNodes, find_programs
 from pytest_serve_chaos.cluster.kind_rayservice import KindRayService
 from pytest_serve_chaos.cluster.kuberay import names, render
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
+from pytest_serve_chaos.cluster.kuberay.beside import Beside
 from pytest_serve_chaos.cluster.kuberay.bring_up import BringUp
 from pytest_serve_chaos.cluster.kuberay.operator import read_manifests
 from pytest_serve_chaos.cluster.kuberay.stack import REDIS_SELECTOR, Stack
@@ -255,6 +256,7 @@ class _Start:
             serve_config=self._config,
             description=self._description(dashboard, url, ray_cluster),
             redis_selector=REDIS_SELECTOR if self._spec.gcs == "redis" else None,
+            start_beside=self._beside(stack).start,
             on_close=self._close,
         )
         try:
@@ -264,6 +266,17 @@ class _Start:
             cluster.stop_watching()
             raise
         return cluster
+
+    def _beside(self, stack: Stack) -> Beside:
+        return Beside(
+            render.ray_service(self._ray_service()),
+            kubectl=self._nodes.kubectl,
+            kubeconfig=self._nodes.kubeconfig,
+            directory=self._directory,
+            progress=self._progress,
+            complaints=stack.complaints,
+            timeout=self._settings.timeout,
+        )
 
     def _description(self, dashboard: Dashboard, url: str, ray_cluster: str) -> ClusterDescription:
         return ClusterDescription(

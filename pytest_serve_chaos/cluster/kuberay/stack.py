@@ -107,13 +107,13 @@ class Stack:
             self._progress(f"kuberay: deleted {name} in {clock.now() - start:.1f} s")
 
     def remove_left_overs(self) -> None:
-        """Deletes the RayService and the Redis of an earlier run that was ended by force.
+        """Deletes the RayService, what was beside it, and the Redis of an earlier run that was ended by force.
 
         Raises:
             CommandFailed: They could not be deleted in time.
         """
         options = ("--ignore-not-found", "--wait", "--timeout", f"{_REMOVED:g}s")
-        for kind in ("rayservice.ray.io", "deployment"):
+        for kind in ("rayservice.ray.io", "raycluster.ray.io", "deployment"):
             self._kubectl("-n", names.NAMESPACE, "delete", kind, "--all", *options, timeout=_REMOVED + 10)
         self._wait_until_no_ray_pods()
 
