@@ -12,17 +12,17 @@ from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec
 from pytest_serve_chaos.cluster.kind import KindNodes
 from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.breaking import BreakableRayService
 from pytest_serve_chaos.cluster.kuberay.pod_watch import PodWatch
 from pytest_serve_chaos.cluster.kuberay.process_watch import ProcessWatch
 from pytest_serve_chaos.cluster.kuberay.records import Container, Pod
 from pytest_serve_chaos.cluster.kuberay.removal import RemovalWatch
+from pytest_serve_chaos.cluster.kuberay.upgrading import UpgradableRayService
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.errors import NoSuchTarget, WaitTimeout
 from pytest_serve_chaos.model import HEAD, ClusterDescription, Evidence, Identity, Json
 
 
-class KindRayService(BreakableRayService):
+class KindRayService(UpgradableRayService):
     """A RayService on a kind cluster of our own.
 
     Args:
@@ -35,7 +35,8 @@ class KindRayService(BreakableRayService):
         description: What it is, for reports; has the address for traffic.
         redis_selector: Labels of the Redis pod; None where there is none.
         start_beside: Starts a head alone on its Redis: given what it is, and the namespace of its keys.
-        on_close: What ends all that was made for it.
+        on_close: What ends all that was made for it, or leaves it.
+        on_vouch: What writes down that it is as it was at first; None where that does not matter.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class KindRayService(BreakableRayService):
         redis_selector: str | None,
         start_beside: Callable[[ClusterSpec, str | None], Cluster],
         on_close: Callable[[], None],
+        on_vouch: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(
             spec,
@@ -69,6 +71,7 @@ class KindRayService(BreakableRayService):
         self._nodes = nodes
         self._start_beside = start_beside
         self._beside: list[Cluster] = []
+        self._on_vouch = on_vouch
         self._machines: dict[str, str] = {}
         self._held: set[str] = set()
         self._dead: frozenset[str] = frozenset()
@@ -97,6 +100,11 @@ class KindRayService(BreakableRayService):
             last_first.callback(super().close)
             for other in self._beside:
                 last_first.callback(other.close)
+
+    def vouch(self) -> None:
+        """Says that it is as it was at first, so that a later run may take it over as it is."""
+        if self._on_vouch is not None:
+            self._on_vouch()
 
     # -- pods that stay away ----------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, replace
+from importlib import resources
 from pathlib import Path
 from typing import cast
 
@@ -28,7 +29,6 @@ _RUN = 1500.0
 _AS_IT_WAS = 240.0
 """Seconds after a run in which the cluster must be as it was: Kubernetes takes taints away when it comes to it."""
 
-_PROGRAMS = ("watch_processes", "freeze", "kill_actor", "knock", "read_logs", "signal_process", "set_flag")
 # Prints what is left of ours in a container: programs, by their source, and flags.
 _LEFT = """
 import glob, json, os, sys
@@ -215,7 +215,7 @@ class Somebodys:
             *("-n", self.namespace, "get", "pods", "-l", "ray.io/is-ray-node=yes"),
             *("-o", 'jsonpath={range .items[*]}{.metadata.name} {.spec.containers[0].name}{"\\n"}{end}'),
         )
-        titles = json.dumps([in_pod.source(program).partition("\n")[0].strip('"') for program in _PROGRAMS])
+        titles = json.dumps(_titles())
         found = []
         for line in pods.splitlines():
             pod, container = line.split()
@@ -226,6 +226,13 @@ class Somebodys:
                 said = f"it cannot be entered: {error.what}"
             found += [f"{pod}: {one}" for one in said.splitlines()]
         return found
+
+
+def _titles() -> list[str]:
+    """The first lines of our programs in pods, which stand in their command lines."""
+    files = resources.files(in_pod.__name__).iterdir()
+    programs = sorted(file.name for file in files if file.name.endswith(".py") and file.name != "__init__.py")
+    return [in_pod.source(name.removesuffix(".py")).partition("\n")[0].strip('"') for name in programs]
 
 
 def _cases(file: Path) -> dict[str, Case]:

@@ -65,6 +65,7 @@ def test_without_a_word_who_answered_nothing_is_claimed(run_chaos: RunChaos) -> 
         ("node_failure", BorrowedFake, [], "how='kill' needs the machines under a cluster of your own*"),
         ('node_failure(how="drain")', BorrowedFake, [], "faults on nodes are not allowed: --serve-chaos-allow node"),
         ("head_failure(hold=True)", BorrowedFake, [], "KubeRay makes a new pod at once, so none can be kept down"),
+        ("rayservice_upgrade", BorrowedFake, [], "the spec of a borrowed RayService is not ours to change*"),
         ("redis_failure", BorrowedFake, [], "Redis does not belong to the RayService, so it is left alone"),
         ("health_check_failure", BorrowedFake, [], "the workers have no SERVE_CHAOS_FLAGS*"),
     ],

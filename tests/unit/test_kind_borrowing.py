@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ast
+import json
+import os
+import subprocess
+import sys
 from importlib import resources
 from pathlib import Path
 
-from tests.kind.borrowing import Case, _cases, _experiments
+from tests.kind.borrowing import _LEFT, Case, _cases, _experiments, _titles
 from tests.kind.test_borrowed import DEAF, PASSES, SKIPPED
 
 JUNIT = """
@@ -44,6 +48,28 @@ def test_what_became_of_each_test_is_read_from_pytests_own_file(tmp_path: Path) 
         "test_d": Case("xfailed", "ray#1"),
         "test_e": Case("error", "failed on setup\nwhy"),
     }
+
+
+def test_programs_in_pods_are_known_by_their_first_lines() -> None:
+    titles = _titles()
+    assert any(title.startswith("Tries to open a connection.") for title in titles)
+    assert len(set(titles)) == len(titles) > 6
+
+
+def test_what_is_left_in_a_container_is_found(tmp_path: Path) -> None:
+    """The program that looks for it, on this machine instead of in a pod."""
+    (tmp_path / "113").write_text("raise")
+    title = f"a program of {tmp_path}"
+    with subprocess.Popen([sys.executable, "-c", f"import time; '{title}'; time.sleep(60)"]) as program:
+        try:
+            look = [sys.executable, "-c", _LEFT, json.dumps([title])]
+            environment = {**os.environ, "SERVE_CHAOS_FLAGS": str(tmp_path)}
+            said = subprocess.run(look, env=environment, capture_output=True, text=True, check=True).stdout
+            assert said.splitlines() == [f"program: {title}", "flag: 113"]
+        finally:
+            program.kill()
+    environment["SERVE_CHAOS_FLAGS"] = ""
+    assert subprocess.run(look, env=environment, capture_output=True, text=True, check=True).stdout == ""
 
 
 def test_a_run_that_never_began_has_no_experiments(tmp_path: Path) -> None:

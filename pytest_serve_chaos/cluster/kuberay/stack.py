@@ -39,14 +39,25 @@ class Stack:
         api: The Kubernetes API, in our namespace.
         directory: Where the manifests that were applied are kept.
         progress: Told of each phase.
+        operator_namespace: Where the operator is, if it is installed.
+
+    Attributes:
+        operator_namespace: Where the operator is.
     """
 
-    def __init__(self, kubectl: Kubectl, api: KubeApi, directory: Path, progress: Progress) -> None:
+    def __init__(
+        self,
+        kubectl: Kubectl,
+        api: KubeApi,
+        directory: Path,
+        progress: Progress,
+        operator_namespace: str = "default",
+    ) -> None:
+        self.operator_namespace = operator_namespace
         self._kubectl = kubectl
         self._api = api
         self._directory = directory
         self._progress = progress
-        self._operator_namespace = "default"
         self._applied: list[str] = []
 
     def install_operator(self, text: str) -> None:
@@ -57,8 +68,8 @@ class Stack:
         """
         deployment = text[text.find("\nkind: Deployment") :]
         found = re.search(r"^  namespace: (\S+)", deployment, re.MULTILINE)
-        self._operator_namespace = found[1] if found else "default"
-        self._apply("kuberay-operator", text, namespace=self._operator_namespace)
+        self.operator_namespace = found[1] if found else "default"
+        self._apply("kuberay-operator", text, namespace=self.operator_namespace)
 
     def wait_for_operator(self) -> None:
         """Waits until the operator runs.
@@ -66,7 +77,7 @@ class Stack:
         Raises:
             WaitTimeout: It does not.
         """
-        self._wait_for_pods("the KubeRay operator to run", SELECTOR, self._operator_namespace)
+        self._wait_for_pods("the KubeRay operator to run", SELECTOR, self.operator_namespace)
 
     def install_redis(self, documents: Sequence[Manifest]) -> None:
         """Applies Redis."""
@@ -86,7 +97,7 @@ class Stack:
 
     def complaints(self) -> Sequence[str]:
         """What the operator complains about."""
-        return operator_errors(self._api, self._operator_namespace)
+        return operator_errors(self._api, self.operator_namespace)
 
     def remove(self) -> None:
         """Deletes the RayService, waits until its pods are gone, then deletes Redis.
@@ -113,7 +124,8 @@ class Stack:
             CommandFailed: They could not be deleted in time.
         """
         options = ("--ignore-not-found", "--wait", "--timeout", f"{_REMOVED:g}s")
-        for kind in ("rayservice.ray.io", "raycluster.ray.io", "deployment"):
+        known = self._kubectl("get", "crd", "rayservices.ray.io", "--ignore-not-found", "-o", "name").strip()
+        for kind in ("rayservice.ray.io", "raycluster.ray.io", "deployment") if known else ("deployment",):
             self._kubectl("-n", names.NAMESPACE, "delete", kind, "--all", *options, timeout=_REMOVED + 10)
         self._wait_until_no_ray_pods()
 
@@ -124,7 +136,7 @@ class Stack:
             ("events.txt", ("get", "events", "-A", "--sort-by=.lastTimestamp")),
             ("rayservices.yaml", ("get", "rayservices,rayclusters", "-A", "-o", "yaml")),
             ("describe-pods.txt", ("-n", names.NAMESPACE, "describe", "pods")),
-            ("operator.log", ("-n", self._operator_namespace, "logs", "-l", SELECTOR, "--tail=2000")),
+            ("operator.log", ("-n", self.operator_namespace, "logs", "-l", SELECTOR, "--tail=2000")),
             ("ray-pods.log", ("-n", names.NAMESPACE, "logs", "-l", f"{names.PART}=ray", "--tail=500", "--prefix")),
         ):
             try:
