@@ -76,6 +76,7 @@ def _right(review: Json) -> str:
 
 class _Handler(BaseHTTPRequestHandler):
     api: ApiServer
+    timeout = 5.0  # for a client that connects and says nothing
 
     def _any(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"] or 0))
@@ -102,7 +103,6 @@ def api_server(base: str = "") -> Iterator[ApiServer]:
     """One that runs as long as the block."""
     handler = type("Handler", (_Handler,), {})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
     api = ApiServer(f"http://127.0.0.1:{server.server_address[1]}", base)
     handler.api = api  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
