@@ -362,6 +362,28 @@ class SharesRedis(Protocol):
 
 
 @runtime_checkable
+class UpgradesRayService(Protocol):
+    """Can have KubeRay replace the whole cluster by a new one, as a change of a RayService's spec does."""
+
+    def serving(self) -> str:
+        """The name of the cluster to which traffic is sent; "" if to none.
+
+        Raises:
+            ObservationError: It cannot be told.
+        """
+        ...
+
+    def upgrade(self) -> Sequence[Evidence]:
+        """Replaces it, and waits until the new one serves and nothing is left of the old one.
+
+        Raises:
+            Unsupported: It does not allow that; nothing was changed.
+            WaitTimeout: It did not come to pass in time, and is not over.
+        """
+        ...
+
+
+@runtime_checkable
 class SetsHealthFlags(Protocol):
     """Can make the health check of one replica fail, where the app reads our flag."""
 

@@ -20,6 +20,7 @@ from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.bring_up import BringUp
 from pytest_serve_chaos.cluster.kuberay.operator import read_manifests
 from pytest_serve_chaos.cluster.kuberay.stack import REDIS_SELECTOR, Stack
+from pytest_serve_chaos.cluster.kuberay.upgrading import aim_dashboard
 from pytest_serve_chaos.cluster.profiles import timing
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.cluster.serve_config import first_route, serve_config
@@ -352,6 +353,7 @@ class _Start:
         up = BringUp(api, names.RAY_SERVICE, progress=self._progress, complaints=stack.complaints, timeout=timeout)
         try:
             ray_cluster = up.ray_cluster()
+            aim_dashboard(api, ray_cluster)
             up.pods(ray_cluster, self._spec.workers + 1)
             up.serve(dashboard)
             up.ready()

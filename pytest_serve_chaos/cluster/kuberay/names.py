@@ -31,6 +31,9 @@ NO_WORKER = "pytest-serve-chaos/no-worker"
 
 TRAFFIC_NODE_PORT = 30800
 DASHBOARD_NODE_PORT = 30865
+DASHBOARD_SERVICE = "serve-chaos-dashboard"
+UPGRADE = "pytest-serve-chaos/upgrade"
+"""An annotation of the head's pod template: how often the RayService was upgraded."""
 
 SERVE_PORT = 8000
 """The port of every proxy; Serve's default, which KubeRay expects too."""
