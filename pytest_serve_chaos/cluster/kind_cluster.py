@@ -17,6 +17,7 @@ from pytest_serve_chaos.cluster.kind_rayservice import KindRayService
 from pytest_serve_chaos.cluster.kind_record import Plan, Record, Step, Wishes, fingerprint
 from pytest_serve_chaos.cluster.kuberay import names, render
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
+from pytest_serve_chaos.cluster.kuberay.beside import Beside
 from pytest_serve_chaos.cluster.kuberay.bring_up import BringUp
 from pytest_serve_chaos.cluster.kuberay.operator import read_manifests
 from pytest_serve_chaos.cluster.kuberay.stack import REDIS_SELECTOR, Stack
@@ -373,6 +374,7 @@ class _Start:
             serve_config=self._config,
             description=self._description(served),
             redis_selector=REDIS_SELECTOR if self._spec.gcs == "redis" else None,
+            start_beside=self._beside().start,
             on_close=self._close,
             on_vouch=None if self._kept is None else self._kept.vouch,
         )
@@ -383,6 +385,17 @@ class _Start:
             cluster.stop_watching()
             raise
         return cluster
+
+    def _beside(self) -> Beside:
+        return Beside(
+            render.ray_service(self._ray_service()),
+            kubectl=self._nodes.kubectl,
+            kubeconfig=self._nodes.kubeconfig,
+            directory=self._directory,
+            progress=self._progress,
+            complaints=lambda: self._stack.complaints() if self._stack is not None else (),
+            timeout=self._settings.timeout,
+        )
 
     def _description(self, served: _Served) -> ClusterDescription:
         dashboard = served.dashboard

@@ -35,8 +35,6 @@ DASHBOARD_SERVICE = "serve-chaos-dashboard"
 UPGRADE = "pytest-serve-chaos/upgrade"
 """An annotation of the head's pod template: how often the RayService was upgraded."""
 
-SERVE_PORT = 8000
-"""The port of every proxy; Serve's default, which KubeRay expects too."""
 SERVE_NAMESPACE = "serve"
 """Ray's namespace of all of Serve's actors; ray/serve/_private/constants.py."""
 AGENT_PORT = 52365

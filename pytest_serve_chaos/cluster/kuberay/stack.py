@@ -118,14 +118,14 @@ class Stack:
             self._progress(f"kuberay: deleted {name} in {clock.now() - start:.1f} s")
 
     def remove_left_overs(self) -> None:
-        """Deletes the RayService and the Redis of an earlier run that was ended by force.
+        """Deletes the RayService, what was beside it, and the Redis of an earlier run that was ended by force.
 
         Raises:
             CommandFailed: They could not be deleted in time.
         """
         options = ("--ignore-not-found", "--wait", "--timeout", f"{_REMOVED:g}s")
         known = self._kubectl("get", "crd", "rayservices.ray.io", "--ignore-not-found", "-o", "name").strip()
-        for kind in ("rayservice.ray.io", "deployment") if known else ("deployment",):
+        for kind in ("rayservice.ray.io", "raycluster.ray.io", "deployment") if known else ("deployment",):
             self._kubectl("-n", names.NAMESPACE, "delete", kind, "--all", *options, timeout=_REMOVED + 10)
         self._wait_until_no_ray_pods()
 
