@@ -124,9 +124,10 @@ class KindNodes:
         return " ".join(self._run("kind", "version").split()[:2])
 
     def image_id(self, image: str) -> str:
-        """Docker's id for an image; "" where it does not have it."""
+        """The beginning of Docker's id for an image; "" where it does not have it."""
         try:
-            return self._run("docker", "image", "inspect", "--format", "{{.Id}}", image).strip()
+            found = self._run("docker", "image", "inspect", "--format", "{{.Id}}", image)
+            return found.strip().removeprefix("sha256:")[:16]
         except CommandFailed:
             return ""
 

@@ -196,8 +196,9 @@ class _Start:
                 f"there is a kind cluster {name} already",
                 mend=["say `keep` to use it again, if this plugin made it", "or give another name"],
             )
+        wishes = self._wishes
         try:
-            self._kept = open_kept(self._nodes, self._wishes, self._progress)
+            self._kept = open_kept(self._nodes, wishes, self._progress)
             plan = self._kept.look()
         except (ClusterError, WaitTimeout) as error:
             raise ClusterStartError(
@@ -217,8 +218,9 @@ class _Start:
         operator = self._operator_manifests if Path(source).exists() else source
         images = [i for i in (settings.operator_image, settings.redis_image, settings.ray_image) if i is not None]
         image = settings.node_image
+        which = f"{image} ({nodes.image_id(image)})" if image else f"the image of {nodes.kind_version()}"
         record = Record(
-            machines=f"of {image} {nodes.image_id(image)}" if image else f"of the image of {nodes.kind_version()}",
+            machines=f"of {which}",
             base=fingerprint([operator, *(f"{image} {nodes.image_id(image)}" for image in images)]),
             service=fingerprint(manifests.dump(documents) for documents in self._documents.values()),
         )
@@ -256,6 +258,8 @@ class _Start:
             self._claim(api, stack)
         if step == "create":
             wait_for_nodes(api, self._progress)
+        if step == "install":
+            stack.remove_operator()
         self._install(stack, base=step != "renew")
         served = self._wait_until_it_serves(api, stack, self._settings.timeout)
         if self._kept is not None:

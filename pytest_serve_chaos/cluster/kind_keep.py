@@ -169,6 +169,8 @@ class Kept:
                 self._lost.append(f"{name} was deleted from Kubernetes")
         for name, spec in items.items():
             self._open(name, spec)
+        if self._lost:
+            self.begin()  # at once: a run that ends here would leave no other trace of it
         if self._lost or self._mended:
             self._progress(f"kind: mended {self._nodes.name}: {'; '.join([*self._lost, *self._mended])}")
         wait_for_nodes(self.api, self._progress, machines)
@@ -295,10 +297,10 @@ class Kept:
             what = f"scaling of the Deployment {names.REDIS}"
             self.api.call("patch_namespaced_deployment_scale", names.REDIS, names.NAMESPACE, scale, what=what)
             clock.wait_until("Redis", self._redis_answers, timeout=_REDIS_BACK, interval=0.5)
-        # It may be stopped whole, from its machine, which its probe does not notice.
-        for pod in self.api.pods(REDIS_SELECTOR):
-            if pod.main is not None and pod.main.running:
-                with contextlib.suppress(CommandFailed):
+        with contextlib.suppress(ClusterError):
+            # It may be stopped whole, from its machine, which its probe does not notice.
+            for pod in self.api.pods(REDIS_SELECTOR):
+                if pod.main is not None and pod.main.running:
                     self._nodes.signal_container(pod.node, pod.main.id, signal.SIGCONT)
 
     def _redis_answers(self) -> bool | NotYet:

@@ -198,7 +198,7 @@ def test_docker_says_which_node_ports_a_stopped_control_plane_publishes(
 def test_an_image_that_docker_has_not_has_no_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "run").mkdir()
     nodes = nodes_with_scripts(tmp_path, monkeypatch, docker='[ "$5" = redis:7.0 ] && echo sha256:1f')
-    assert nodes.image_id("redis:7.0") == "sha256:1f"
+    assert nodes.image_id("redis:7.0") == "1f"
     assert nodes.image_id("redis:8.0") == ""
 
 

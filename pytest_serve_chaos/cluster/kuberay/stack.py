@@ -129,6 +129,16 @@ class Stack:
             self._kubectl("-n", names.NAMESPACE, "delete", kind, "--all", *options, timeout=_REMOVED + 10)
         self._wait_until_no_ray_pods()
 
+    def remove_operator(self) -> None:
+        """Deletes the operator. Applied over it, another image under the same name would change nothing.
+
+        Raises:
+            CommandFailed: It could not be deleted in time.
+        """
+        options = ("--ignore-not-found", "--wait", "--timeout", f"{_REMOVED:g}s")
+        command = ("-n", self.operator_namespace, "delete", "deployment,pod", "-l", SELECTOR)
+        self._kubectl(*command, *options, timeout=_REMOVED + 10)
+
     def describe(self) -> None:
         """Writes what can be learned of a cluster that went wrong into the directory."""
         for file, arguments in (
