@@ -255,6 +255,7 @@ class _Start:
             serve_config=self._config,
             description=self._description(dashboard, url, ray_cluster),
             redis_selector=REDIS_SELECTOR if self._spec.gcs == "redis" else None,
+            operator_namespace=stack.operator_namespace,
             on_close=self._close,
         )
         try:

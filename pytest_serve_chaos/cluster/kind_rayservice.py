@@ -11,6 +11,7 @@ from pytest_serve_chaos.cluster.kind import KindNodes
 from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.breaking import BreakableRayService
+from pytest_serve_chaos.cluster.kuberay.log_stream import LogAccess
 from pytest_serve_chaos.cluster.kuberay.pod_watch import PodWatch
 from pytest_serve_chaos.cluster.kuberay.process_watch import ProcessWatch
 from pytest_serve_chaos.cluster.kuberay.records import Container, Pod
@@ -32,6 +33,7 @@ class KindRayService(BreakableRayService):
         serve_config: The Serve config that it runs.
         description: What it is, for reports; has the address for traffic.
         redis_selector: Labels of the Redis pod; None where there is none.
+        operator_namespace: Where KubeRay's operator is.
         on_close: What ends all that was made for it.
     """
 
@@ -46,6 +48,7 @@ class KindRayService(BreakableRayService):
         serve_config: Mapping[str, Json],
         description: ClusterDescription,
         redis_selector: str | None,
+        operator_namespace: str,
         on_close: Callable[[], None],
     ) -> None:
         super().__init__(
@@ -60,6 +63,7 @@ class KindRayService(BreakableRayService):
             container_probe=nodes.container_end,
             pods=PodWatch(api),
             processes=ProcessWatch(api),
+            logs=LogAccess(operator_namespace=operator_namespace),
             on_close=on_close,
         )
         self._nodes = nodes

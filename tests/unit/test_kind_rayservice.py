@@ -145,6 +145,7 @@ def service(api: Api, nodes: Nodes, dashboard: FakeDashboard, monkeypatch: pytes
         serve_config={},
         description=DESCRIPTION,
         redis_selector=f"{names.PART}=redis",
+        operator_namespace="operator",
         on_close=lambda: None,
     )
 

@@ -39,6 +39,8 @@ LOOK = (
 """Without these nothing can be observed."""
 WATCH = Right("watch", "pods")
 """Without it they are listed, again and again."""
+LOGS = Right("get", "pods/log")
+"""Without it what containers write to their output is not kept."""
 DELETE = Right("delete", "pods")
 RUN = (Right("get", "pods/exec"), Right("create", "pods/exec"))
 """For a program in a pod: which verb counts for a websocket depends on the version of Kubernetes."""
@@ -47,7 +49,7 @@ DRAIN = (
     Right("patch", "nodes", everywhere=True),
     Right("create", "pods/eviction"),
 )
-ALL = (*LOOK, WATCH, DELETE, *RUN, *DRAIN)
+ALL = (*LOOK, WATCH, LOGS, DELETE, *RUN, *DRAIN)
 
 
 def missing(api: KubeApi, rights: Iterable[Right]) -> tuple[Right, ...]:

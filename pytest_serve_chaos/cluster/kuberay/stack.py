@@ -39,6 +39,9 @@ class Stack:
         api: The Kubernetes API, in our namespace.
         directory: Where the manifests that were applied are kept.
         progress: Told of each phase.
+
+    Attributes:
+        operator_namespace: Where KubeRay's operator is, once it is installed.
     """
 
     def __init__(self, kubectl: Kubectl, api: KubeApi, directory: Path, progress: Progress) -> None:
@@ -46,7 +49,7 @@ class Stack:
         self._api = api
         self._directory = directory
         self._progress = progress
-        self._operator_namespace = "default"
+        self.operator_namespace = "default"
         self._applied: list[str] = []
 
     def install_operator(self, text: str) -> None:
@@ -57,8 +60,8 @@ class Stack:
         """
         deployment = text[text.find("\nkind: Deployment") :]
         found = re.search(r"^  namespace: (\S+)", deployment, re.MULTILINE)
-        self._operator_namespace = found[1] if found else "default"
-        self._apply("kuberay-operator", text, namespace=self._operator_namespace)
+        self.operator_namespace = found[1] if found else "default"
+        self._apply("kuberay-operator", text, namespace=self.operator_namespace)
 
     def wait_for_operator(self) -> None:
         """Waits until the operator runs.
@@ -66,7 +69,7 @@ class Stack:
         Raises:
             WaitTimeout: It does not.
         """
-        self._wait_for_pods("the KubeRay operator to run", SELECTOR, self._operator_namespace)
+        self._wait_for_pods("the KubeRay operator to run", SELECTOR, self.operator_namespace)
 
     def install_redis(self, documents: Sequence[Manifest]) -> None:
         """Applies Redis."""
@@ -86,7 +89,7 @@ class Stack:
 
     def complaints(self) -> Sequence[str]:
         """What the operator complains about."""
-        return operator_errors(self._api, self._operator_namespace)
+        return operator_errors(self._api, self.operator_namespace)
 
     def remove(self) -> None:
         """Deletes the RayService, waits until its pods are gone, then deletes Redis.
@@ -124,7 +127,7 @@ class Stack:
             ("events.txt", ("get", "events", "-A", "--sort-by=.lastTimestamp")),
             ("rayservices.yaml", ("get", "rayservices,rayclusters", "-A", "-o", "yaml")),
             ("describe-pods.txt", ("-n", names.NAMESPACE, "describe", "pods")),
-            ("operator.log", ("-n", self._operator_namespace, "logs", "-l", SELECTOR, "--tail=2000")),
+            ("operator.log", ("-n", self.operator_namespace, "logs", "-l", SELECTOR, "--tail=2000")),
             ("ray-pods.log", ("-n", names.NAMESPACE, "logs", "-l", f"{names.PART}=ray", "--tail=500", "--prefix")),
         ):
             try:
