@@ -72,7 +72,7 @@ class FakeApi:
         assert method == "read_namespaced_pod_log"
         assert options["follow"]
         assert options["timestamps"]
-        self.asked.append((namespace, pod, options["since_seconds"]))
+        self.asked.append((namespace, pod, options.get("since_seconds")))
         if pod in self.refused:
             raise ObservationError("no")
         self.outputs.setdefault(pod, []).append(Output())
@@ -180,12 +180,17 @@ def test_a_container_that_comes_is_followed_from_its_start_and_one_that_was_ther
     api: FakeApi, there: list[Source], begin: Callable[..., LogStream], tmp_path: Path
 ) -> None:
     there[:] = [HEAD]
-    begin()
+    stream = begin()
     assert program_of(api, "pod-h").age >= 0
     there.append(WORKER)
     assert program_of(api, "pod-a").age < 0
+    output_of(api, "pod-a")
+    (of_the_head, of_the_worker) = (seconds for _, _, seconds in api.asked)
+    assert of_the_head is None, "some lines from before say what it is"
+    assert 1 <= cast("int", of_the_worker) <= 20
     again = Source("worker-1", "pod-a", "ray-worker", "id-a2", restarts=1, has_files=True)
     there[:] = [HEAD, again]
+    wait_for(lambda: stream._containers["id-a"].gone_at is not None)
     program_of(api, "pod-a").end()
     program_of(api, "pod-a", 1).say(("raylet.out", 8, 4, "second life\n"))
     wait_for(lambda: text_of(tmp_path / "logs" / "worker-1_pod-a_restart-1" / "raylet.out") == "second life\n")

@@ -23,8 +23,10 @@ _PATIENCE = 20.0
 """Seconds without a word, after which the program is started anew; it says something every 5."""
 _QUIET = 60.0
 """Seconds without output of a container, after which it is asked for again."""
-_AGAIN_AFTER = 3.0
-"""Seconds until it is asked for again; by then it is known whether the container has ended, or is another one."""
+_CONTEXT = 100
+"""Lines of output that a container had written before; where it has always been quiet, they say what it is."""
+_AGAIN_AFTER = 5.0
+"""Seconds until it is asked for again; by then it is known if the container has ended, or is another one."""
 _FIRST_AFTER = 0.5
 """The same, of what has given nothing yet; twice as many each time, up to `_AT_LEAST_EVERY`."""
 _AT_LEAST_EVERY = 30.0
@@ -59,14 +61,16 @@ class Follower:
     Args:
         source: Whose logs.
         files: Where to.
-        since: What is older is not wanted, monotonic seconds.
+        since: When the stream began, monotonic seconds.
+        whole: Whether the container was started after that, so that all that it logs is wanted.
     """
 
-    def __init__(self, api: KubeApi, source: Source, files: LogFiles, *, since: float) -> None:
+    def __init__(self, api: KubeApi, source: Source, files: LogFiles, *, since: float, whole: bool) -> None:
         self._api = api
         self._source = source
         self._files = files
         self._since = since
+        self._whole = whole
         self._last_turn = threading.Event()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"serve-chaos-logs-{source.pod}", daemon=True)
@@ -108,10 +112,10 @@ class Follower:
 
 
 class OutputFollower(Follower):
-    """Follows what a container writes to its output."""
+    """Follows what a container writes to its output. Arguments: those of `Follower`."""
 
-    def __init__(self, api: KubeApi, source: Source, files: LogFiles, *, since: float) -> None:
-        super().__init__(api, source, files, since=since)
+    def __init__(self, api: KubeApi, source: Source, files: LogFiles, *, since: float, whole: bool) -> None:
+        super().__init__(api, source, files, since=since, whole=whole)
         self._answer: Answer | None = None
         self._last = ""
 
@@ -123,6 +127,8 @@ class OutputFollower(Follower):
 
     def _take(self) -> Iterator[None]:
         source, known = self._source, self._last
+        age = int(clock.now() - self._since) + 1
+        wanted = {"since_seconds": age} if known or self._whole else {"tail_lines": _CONTEXT}
         self._answer = self._api.open(
             "read_namespaced_pod_log",
             source.pod,
@@ -132,7 +138,7 @@ class OutputFollower(Follower):
             container=source.container,
             follow=True,
             timestamps=True,
-            since_seconds=max(1, int(clock.now() - self._since) + 1),
+            **wanted,
         )
         if self._stopped.is_set():
             self._answer.end()  # it was not there yet when `stop` wanted to end it
@@ -150,15 +156,15 @@ class FileFollower(Follower):
     """Follows Ray's and Serve's files by a program in the container, which is given what was read before.
 
     It is not the one that watches processes: thousands of lines must not delay the news of a process that died.
+    Arguments: those of `Follower`.
 
-    Args:
-        whole: Whether the files are wanted from their beginnings: the container was started after the stream.
+    Attributes:
+        up_to_date: Whether all that is in the files is here, but for what was written within the last second.
     """
 
     def __init__(self, api: KubeApi, source: Source, files: LogFiles, *, since: float, whole: bool) -> None:
-        super().__init__(api, source, files, since=since)
+        super().__init__(api, source, files, since=since, whole=whole)
         self.up_to_date = False
-        self._whole = whole
         self._read: dict[int, int] = {}
 
     def _take(self) -> Iterator[None]:

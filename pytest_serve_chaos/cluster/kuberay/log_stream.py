@@ -147,10 +147,10 @@ class LogStream:
         name = f"{source.node}_{source.pod}" + (f"_restart-{source.restarts}" if source.restarts else "")
         files = LogFiles(self._directory / name_of_file(name))
         followers: list[Follower] = []
+        whole = not self._first_look
         if self._access.output:
-            followers.append(OutputFollower(self._api, source, files, since=self._begun))
+            followers.append(OutputFollower(self._api, source, files, since=self._begun, whole=whole))
         if self._access.files and source.has_files:
-            whole = not self._first_look
             followers.append(FileFollower(self._api, source, files, since=self._begun, whole=whole))
         for follower in followers:
             follower.start()
