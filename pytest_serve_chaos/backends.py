@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,10 +16,13 @@ from pytest_serve_chaos.safety.lock import cluster_lock
 from pytest_serve_chaos.settings import Settings
 
 if TYPE_CHECKING:
+    from pytest_serve_chaos.cluster.kuberay.api import KubeApi
     from pytest_serve_chaos.cluster.kuberay.borrow import Loan
 
 DELETE_KIND = "delete_kind_cluster"
 """The journal's verb for a kind cluster that a run made."""
+DELETE_UNFINISHED_KIND = "delete_unfinished_kind_cluster"
+"""The journal's verb for a kind cluster that is to stay once it is made."""
 UNCORDON = "uncordon_node"
 """The journal's verb for a node of a borrowed cluster that a run drained."""
 
@@ -44,13 +47,16 @@ def as_it_is(settings: Settings) -> Settings:
     """The settings with what the user's own RayService says of itself: tests get the cluster that it is.
 
     Raises:
+        SafetyError: The cluster has to be named twice.
         ServeChaosError: It cannot be read.
     """
     if settings.backend != "kubernetes":
         return settings
-    from pytest_serve_chaos.cluster.kuberay.borrow import look
+    from pytest_serve_chaos.cluster.kuberay.found import read_ray_service
 
-    found = look(_loan(settings)).spec
+    loan = _loan(settings)
+    with closing(_reader(loan, settings)) as reader:
+        found = read_ray_service(reader.ray_service(loan.name)).spec
     return replace(settings, gcs=found.gcs, workers=found.workers, app=found.app, profile=found.profile)
 
 
@@ -84,12 +90,16 @@ def undo(report_dir: Path, progress: Progress) -> Sequence[str]:
     """
     journal = Journal(report_dir / "undo")
 
-    def delete(arguments: Mapping[str, str]) -> None:
+    def delete(arguments: Mapping[str, str], *, unfinished: bool = False) -> None:
         from pytest_serve_chaos.cluster.kind_cluster import delete_kind_cluster
 
-        delete_kind_cluster(arguments["name"], report_dir)
+        delete_kind_cluster(arguments["name"], report_dir, unfinished=unfinished)
 
-    return journal.undo({DELETE_KIND: delete, UNCORDON: _uncordon}, progress)
+    def delete_unfinished(arguments: Mapping[str, str]) -> None:
+        delete(arguments, unfinished=True)
+
+    verbs = {DELETE_KIND: delete, DELETE_UNFINISHED_KIND: delete_unfinished, UNCORDON: _uncordon}
+    return journal.undo(verbs, progress)
 
 
 def _loan(settings: Settings) -> Loan:
@@ -108,18 +118,26 @@ def _loan(settings: Settings) -> Loan:
     )
 
 
-def _borrow(spec: ClusterSpec, settings: Settings, progress: Progress) -> Cluster:
+def _reader(loan: Loan, settings: Settings) -> KubeApi:
+    """The API of the cluster that the user means, to look around; nothing is changed through it."""
     from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-    from pytest_serve_chaos.cluster.kuberay.borrow import OwnPods, borrow
-    from pytest_serve_chaos.safety.guard import Guard, check_context
+    from pytest_serve_chaos.safety.guard import check_context
 
-    loan, journal = _loan(settings), _journal(settings)
     reader = KubeApi(None, context=loan.context, namespace=loan.namespace)
     try:
         check_context(loan.context, reader.access().server, settings.allow_context)
     except SafetyError:
         reader.close()
         raise
+    return reader
+
+
+def _borrow(spec: ClusterSpec, settings: Settings, progress: Progress) -> Cluster:
+    from pytest_serve_chaos.cluster.kuberay.borrow import OwnPods, borrow
+    from pytest_serve_chaos.safety.guard import Guard
+
+    loan, journal = _loan(settings), _journal(settings)
+    reader = _reader(loan, settings)
     own = OwnPods(reader, loan.name)
     guard = Guard(loan.context, loan.namespace, loan.name, loan.allow, own.owns, own.carries)
     entries: dict[str, Path] = {}
@@ -161,16 +179,15 @@ def _start_kind(spec: ClusterSpec, settings: Settings, directory: Path, progress
     entries: list[Path] = []
 
     def on_create(name: str) -> None:
-        if not settings.keep:
-            text = f"the kind cluster {name} of a run that ended by force"
-            entries.append(journal.write(DELETE_KIND, text, name=name))
+        verb = DELETE_UNFINISHED_KIND if settings.keep else DELETE_KIND
+        entries.append(journal.write(verb, f"the kind cluster {name} of a run that ended by force", name=name))
 
-    def on_delete(_: str) -> None:
+    def on_done(_: str) -> None:
         while entries:
             journal.done(entries.pop())
 
     return start_kind_cluster(
-        spec, KindSettings(**given, keep=settings.keep), directory, progress, on_create=on_create, on_delete=on_delete
+        spec, KindSettings(**given, keep=settings.keep), directory, progress, on_create=on_create, on_done=on_done
     )
 
 

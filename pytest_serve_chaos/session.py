@@ -120,6 +120,7 @@ class ChaosSession:
         self._say_header(rig)
         _refuse_what_must_not_be(rig, item)
         rig.experiment = self._name(item)
+        rig.lent = True
         self._begun.add(item.nodeid)
         rig.watcher.belongs_to(rig.experiment)
         test, judged_before = rig.experiment, len(self.results)
@@ -130,6 +131,7 @@ class ChaosSession:
             try:
                 if not self._interrupted:  # nobody waits for a cluster that ends now
                     restore(rig)
+                    rig.lent = False
             finally:
                 logs.close()
             self._record_logs(logs, {test, *(result.experiment for result in self.results[judged_before:])})

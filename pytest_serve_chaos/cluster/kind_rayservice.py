@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.cluster.base import ClusterSpec
+from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec
 from pytest_serve_chaos.cluster.kind import KindNodes
 from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.breaking import BreakableRayService
 from pytest_serve_chaos.cluster.kuberay.log_stream import LogAccess
 from pytest_serve_chaos.cluster.kuberay.pod_watch import PodWatch
 from pytest_serve_chaos.cluster.kuberay.process_watch import ProcessWatch
 from pytest_serve_chaos.cluster.kuberay.records import Container, Pod
 from pytest_serve_chaos.cluster.kuberay.removal import RemovalWatch
+from pytest_serve_chaos.cluster.kuberay.upgrading import UpgradableRayService
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.errors import NoSuchTarget, WaitTimeout
 from pytest_serve_chaos.model import HEAD, ClusterDescription, Evidence, Identity, Json
 
 
-class KindRayService(BreakableRayService):
+class KindRayService(UpgradableRayService):
     """A RayService on a kind cluster of our own.
 
     Args:
@@ -34,7 +36,9 @@ class KindRayService(BreakableRayService):
         description: What it is, for reports; has the address for traffic.
         redis_selector: Labels of the Redis pod; None where there is none.
         operator_namespace: Where KubeRay's operator is.
-        on_close: What ends all that was made for it.
+        start_beside: Starts a head alone on its Redis: given what it is, and the namespace of its keys.
+        on_close: What ends all that was made for it, or leaves it.
+        on_vouch: What writes down that it is as it was at first; None where that does not matter.
     """
 
     def __init__(
@@ -49,7 +53,9 @@ class KindRayService(BreakableRayService):
         description: ClusterDescription,
         redis_selector: str | None,
         operator_namespace: str,
+        start_beside: Callable[[ClusterSpec, str | None], Cluster],
         on_close: Callable[[], None],
+        on_vouch: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(
             spec,
@@ -67,10 +73,42 @@ class KindRayService(BreakableRayService):
             on_close=on_close,
         )
         self._nodes = nodes
+        self._start_beside = start_beside
+        self._beside: list[Cluster] = []
+        self._on_vouch = on_vouch
         self._machines: dict[str, str] = {}
         self._held: set[str] = set()
         self._dead: frozenset[str] = frozenset()
         self._stopped: frozenset[str] = frozenset()
+
+    # -- beside it --------------------------------------------------------------------------------------------
+
+    def start_beside(self, namespace: str | None = None) -> Cluster:
+        """Starts a head alone on the same Redis, as a RayCluster of its own; when it is closed, its keys go, too.
+
+        Args:
+            namespace: Under which its GCS keeps its keys; None: its UID, as KubeRay has it.
+
+        Raises:
+            Unsupported: The cluster has no Redis.
+            ClusterStartError: It did not come up.
+        """
+        self._check_redis()
+        other = self._start_beside(replace(self.spec, workers=0), namespace)
+        self._beside.append(other)
+        return other
+
+    def close(self) -> None:
+        """Ends everything that was made for this cluster, and before that what nobody closed beside it."""
+        with contextlib.ExitStack() as last_first:
+            last_first.callback(super().close)
+            for other in self._beside:
+                last_first.callback(other.close)
+
+    def vouch(self) -> None:
+        """Says that it is as it was at first, so that a later run may take it over as it is."""
+        if self._on_vouch is not None:
+            self._on_vouch()
 
     # -- pods that stay away ----------------------------------------------------------------------------------
 

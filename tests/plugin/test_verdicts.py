@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
 import pytest
 
 from pytest_serve_chaos import experiment
 from pytest_serve_chaos.faults import actors
+from pytest_serve_chaos.model import Evidence
 from pytest_serve_chaos.observe import aftershock
 from tests.plugin.conftest import Ran, RunChaos
-from tests.plugin.fake import FakeBehaviour
+from tests.plugin.fake import FakeBehaviour, FakeCluster
 
 SHORT = 'availability=0.7, window="500ms"'
 
@@ -64,6 +69,7 @@ def test_wrong_answers_fail(run_chaos: RunChaos) -> None:
 
 def test_deaf_proxies_fail(run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aftershock, "HEARS_WITHIN", 0.5)
+    monkeypatch.setattr(aftershock, "LATE_WITHIN", 1.0)
     ran = run_chaos(
         one('controller_failure(replacement="new_actor")', f"{SHORT}, kept=('replica', 'proxy')"),
         behaviour=FakeBehaviour(deafens=True),
@@ -78,6 +84,15 @@ def test_a_leaked_actor_fails(run_chaos: RunChaos, monkeypatch: pytest.MonkeyPat
     ran = run_chaos(one("replica_failure"), behaviour=FakeBehaviour(leaks=True))
 
     failed_with(ran, "the GCS says that ServeReplica:sleepy_pid:SleepyPid 1eaf1eaf is ALIVE, but it is not there")
+
+
+def test_a_replica_to_which_nothing_is_sent_any_more_fails(
+    run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(experiment, "_ANSWERS_WITHIN", 0.5)
+    ran = run_chaos(one("controller_failure"), behaviour=FakeBehaviour(forgets=True))
+
+    failed_with(ran, "replica sleepy_pid#SleepyPid on * (PID *) answered nothing in the * since redundancy was back")
 
 
 def test_a_replica_that_is_never_replaced_fails(run_chaos: RunChaos) -> None:
@@ -117,6 +132,19 @@ def test_one_sign_is_not_enough(run_chaos: RunChaos, monkeypatch: pytest.MonkeyP
     ran = run_chaos(one("controller_failure"), behaviour=FakeBehaviour(blind_gcs=True))
 
     inconclusive_with(ran, "the fault did not land within *; signs of it: the process of controller (PID *) is gone")
+
+
+class SeenFromOutside(FakeCluster):
+    """Nobody can look at what becomes of a node itself."""
+
+    def kill_node(self, name: str, *, how: Literal["kill", "stop"], hold: bool) -> Sequence[Evidence]:
+        return [replace(sign, side="cluster") for sign in super().kill_node(name, how=how, hold=hold)]
+
+
+def test_two_signs_from_one_side_are_not_enough(run_chaos: RunChaos) -> None:
+    ran = run_chaos(one("worker_failure"), cluster=SeenFromOutside)
+
+    inconclusive_with(ran, "the fault did not land within *; signs of it: no process of worker-* is left")
 
 
 def test_a_victim_that_answered_nothing_is_inconclusive(run_chaos: RunChaos) -> None:

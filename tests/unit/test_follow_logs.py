@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -20,7 +21,7 @@ class Program:
 
     def __init__(self, directory: Path, *arguments: str) -> None:
         command = [sys.executable, "-c", in_pod.packed("follow_logs"), str(directory), "0.05", *arguments]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.text: dict[str, str] = {}
         self.read: dict[int, int] = {}
 
@@ -55,7 +56,10 @@ def programs(logs: Path) -> Iterator[list[Program]]:
     yield started
     for program in started:
         program.process.kill()
-        program.process.communicate()
+        program.process.wait()
+        for pipe in (program.process.stdin, program.process.stdout):
+            if pipe is not None:
+                pipe.close()
 
 
 def follow(programs: list[Program], logs: Path, *arguments: str) -> Program:
@@ -203,14 +207,27 @@ def test_it_waits_for_a_directory_that_is_not_there_yet(programs: list[Program],
     program.until("gcs_server.out", "up\n")
 
 
-def test_it_ends_when_nobody_reads(logs: Path, programs: list[Program]) -> None:
+def test_it_ends_when_its_input_does(logs: Path, programs: list[Program]) -> None:
     program = follow(programs, logs, "-1")
     program.next()
-    assert program.process.stdout is not None
-    program.process.stdout.close()
-    append(logs / "raylet.out", "for nobody\n")
-    assert program.process.wait(10.0) != 0
-    assert program.process.stderr is not None
-    assert "BrokenPipeError" in program.process.stderr.read()
-    program.process.stderr.close()
-    programs.clear()
+    assert program.process.stdin is not None
+    program.process.stdin.close()
+    assert program.process.wait(10.0) == 0
+
+
+def test_it_ends_when_nobody_says_a_word_and_not_before(logs: Path, programs: list[Program]) -> None:
+    program = follow(programs, logs, "-1", "", "2")
+    program.next()
+    begun = time.monotonic()
+    time.sleep(1.0)
+    assert program.process.stdin is not None
+    program.process.stdin.write("\n")
+    program.process.stdin.flush()
+    assert program.process.wait(20.0) == -signal.SIGALRM
+    assert time.monotonic() - begun > 2.5
+
+
+def test_it_ends_though_nobody_takes_what_it_prints(logs: Path, programs: list[Program]) -> None:
+    append(logs / "replica.log", "more than a pipe holds\n" * 20_000)
+    program = follow(programs, logs, "-1", "", "2")
+    assert program.process.wait(20.0) == -signal.SIGALRM

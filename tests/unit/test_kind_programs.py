@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -79,6 +80,36 @@ def test_an_exec_that_does_not_end_fails_and_leaves_no_socket_open(
     assert not channel.sock.open
 
 
+class Followed(Channel):
+    """An exec of a program that prints a line a second, on a clock of its own, and hears what is said to it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(ends=False)
+        self.now = 0.0
+        self.heard: list[float] = []
+        monkeypatch.setattr("pytest_serve_chaos.clock.now", lambda: self.now)
+
+    def readline_stdout(self, timeout: float) -> str:
+        self.now += 1.0
+        return str(self.now)
+
+    def write_stdin(self, data: str) -> None:
+        assert data == "\n"
+        self.heard.append(self.now)
+
+
+def test_a_program_that_is_followed_hears_that_somebody_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel, stopped = Followed(monkeypatch), threading.Event()
+    api = api_with(channel, tmp_path, monkeypatch)
+    for line in api.follow("pod", "ray-head", ["watch"], until=stopped, patience=20.0):
+        if line == "20.0":
+            stopped.set()
+    assert channel.heard == [6.0, 12.0, 18.0]
+    assert not channel.sock.open
+
+
 @pytest.mark.parametrize(
     ("answer", "end"),
     [
@@ -135,34 +166,40 @@ esac
         nodes.signal_container("test-worker", "def", 19)
 
 
-def test_what_an_earlier_run_left_broken_is_put_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_docker_says_in_which_state_the_machines_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "run").mkdir()
-    paused = tmp_path / "paused"
-    paused.touch()
-    docker = f"""
+    docker = """
 case "$*" in
-  inspect*worker) if [ -e {paused} ]; then echo 'paused (0)'; else echo 'running (0)'; fi;;
-  inspect*worker2) echo 'exited (137)';;
-  inspect*) echo 'running (0)';;
-  unpause*) rm {paused};;
+  *"label=io.x-k8s.kind.cluster=test "*) echo test-worker paused; echo test-control-plane exited;;
 esac
 """
-    kubectl = """
-case "$*" in
-  *"get nodes -o name"*) echo node/test-control-plane; echo node/test-worker;;
-  *"get nodes -o jsonpath"*) echo 'test-worker pytest-serve-chaos/no-head'; echo 'test-control-plane ';;
-esac
-"""
-    kind = "echo test-control-plane; echo test-worker; echo test-worker2"
-    nodes_with_scripts(tmp_path, monkeypatch, docker=docker, kubectl=kubectl, kind=kind).mend()
-    changes = [line.replace(f"--kubeconfig {tmp_path}/run/kubeconfig ", "") for line in asked(tmp_path)]
-    assert [line for line in changes if not line.startswith(("docker inspect", "kind", "kubectl get"))] == [
-        "docker unpause test-worker",
-        "docker start test-worker2",
-        "docker exec test-worker2 systemctl restart kubelet",
-        "kubectl uncordon -l pytest-serve-chaos/role=ray",
-        "kubectl taint nodes test-worker pytest-serve-chaos/no-head:NoSchedule-",
-    ]
+    nodes = nodes_with_scripts(tmp_path, monkeypatch, docker=docker)
+    assert nodes.machines() == {"test-worker": "paused", "test-control-plane": "exited"}
+
+
+@pytest.mark.parametrize(
+    ("docker", "ours"),
+    [
+        ("""echo '{"30800/tcp": [{"HostPort": "4711"}], "30865/tcp": [{"HostPort": "4712"}]}'""", True),
+        ("""echo '{"30800/tcp": [{"HostPort": "4711"}]}'""", False),
+        ("echo null", False),
+        ("exit 1", False),
+    ],
+)
+def test_docker_says_which_node_ports_a_stopped_control_plane_publishes(
+    docker: str, ours: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run").mkdir()
+    nodes = nodes_with_scripts(tmp_path, monkeypatch, docker=docker)
+    assert nodes.publishes(30800, 30865) == ours
+    assert asked(tmp_path)[0].endswith(" test-control-plane")
+
+
+def test_an_image_that_docker_has_not_has_no_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "run").mkdir()
+    nodes = nodes_with_scripts(tmp_path, monkeypatch, docker='[ "$5" = redis:7.0 ] && echo sha256:1f')
+    assert nodes.image_id("redis:7.0") == "sha256:1f"
+    assert nodes.image_id("redis:8.0") == ""
 
 
 def test_no_directory_for_downloads_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,6 +118,9 @@ class Channel:
     def readline_stdout(self, timeout: float) -> str:
         return self.turns.pop(0)
 
+    def write_stdin(self, data: str) -> None:
+        pass
+
     def read_stdout(self, timeout: float) -> str:
         return self.rest
 

@@ -22,7 +22,7 @@ from pytest_serve_chaos.cluster.kuberay.removal import RemovalWatch
 from pytest_serve_chaos.cluster.kuberay.render import serve_config_text
 from pytest_serve_chaos.cluster.kuberay.setup import setup_of
 from pytest_serve_chaos.cluster.rest import Dashboard
-from pytest_serve_chaos.cluster.serve_config import first_route
+from pytest_serve_chaos.cluster.serve_config import first_route, serve_port
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError, Unsupported
 from pytest_serve_chaos.model import HEAD, ClusterDescription, Component, Evidence, Identity, Json, Role
 
@@ -180,11 +180,11 @@ class KubeRayCluster:
         Raises:
             ObservationError: Its pod is gone, or it gave no answer in `timeout` seconds.
         """
-        return self._api.proxy_get(self._pod_of(proxy).name, names.SERVE_PORT, path, timeout=timeout)
+        return self._api.proxy_get(self._pod_of(proxy).name, serve_port(self._serve_config), path, timeout=timeout)
 
     def proxy_endpoint(self, proxy: Component) -> Endpoint:
         """The way to that proxy's pod through the API server."""
-        url, context = self._api.proxy_url(self._pod_of(proxy).name, names.SERVE_PORT)
+        url, context = self._api.proxy_url(self._pod_of(proxy).name, serve_port(self._serve_config))
         return Endpoint(url + first_route(self.serve_config).lstrip("/"), ssl_context=context)
 
     def _pod_of(self, proxy: Component) -> Pod:
@@ -298,9 +298,12 @@ class KubeRayCluster:
     # -- how --------------------------------------------------------------------------------------------------
 
     def _ray_pods(self) -> tuple[Pod, ...]:
+        return self._pods_of(self._ray_cluster)
+
+    def _pods_of(self, ray_cluster: str) -> tuple[Pod, ...]:
         if self._pods is None:
-            return self._api.pods(f"{names.RAY_CLUSTER}={self._ray_cluster},{names.RAY_NODE_TYPE} in (head,worker)")
-        pods = self._pods.pods({names.RAY_CLUSTER: self._ray_cluster})
+            return self._api.pods(f"{names.RAY_CLUSTER}={ray_cluster},{names.RAY_NODE_TYPE} in (head,worker)")
+        pods = self._pods.pods({names.RAY_CLUSTER: ray_cluster})
         return tuple(pod for pod in pods if pod.labels.get(names.RAY_NODE_TYPE) in ("head", "worker"))
 
     def _redis_pods(self) -> tuple[Pod, ...]:

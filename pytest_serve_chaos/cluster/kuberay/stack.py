@@ -39,17 +39,25 @@ class Stack:
         api: The Kubernetes API, in our namespace.
         directory: Where the manifests that were applied are kept.
         progress: Told of each phase.
+        operator_namespace: Where the operator is, if it is installed.
 
     Attributes:
-        operator_namespace: Where KubeRay's operator is, once it is installed.
+        operator_namespace: Where the operator is.
     """
 
-    def __init__(self, kubectl: Kubectl, api: KubeApi, directory: Path, progress: Progress) -> None:
+    def __init__(
+        self,
+        kubectl: Kubectl,
+        api: KubeApi,
+        directory: Path,
+        progress: Progress,
+        operator_namespace: str = "default",
+    ) -> None:
+        self.operator_namespace = operator_namespace
         self._kubectl = kubectl
         self._api = api
         self._directory = directory
         self._progress = progress
-        self.operator_namespace = "default"
         self._applied: list[str] = []
 
     def install_operator(self, text: str) -> None:
@@ -110,13 +118,14 @@ class Stack:
             self._progress(f"kuberay: deleted {name} in {clock.now() - start:.1f} s")
 
     def remove_left_overs(self) -> None:
-        """Deletes the RayService and the Redis of an earlier run that was ended by force.
+        """Deletes the RayService, what was beside it, and the Redis of an earlier run that was ended by force.
 
         Raises:
             CommandFailed: They could not be deleted in time.
         """
         options = ("--ignore-not-found", "--wait", "--timeout", f"{_REMOVED:g}s")
-        for kind in ("rayservice.ray.io", "deployment"):
+        known = self._kubectl("get", "crd", "rayservices.ray.io", "--ignore-not-found", "-o", "name").strip()
+        for kind in ("rayservice.ray.io", "raycluster.ray.io", "deployment") if known else ("deployment",):
             self._kubectl("-n", names.NAMESPACE, "delete", kind, "--all", *options, timeout=_REMOVED + 10)
         self._wait_until_no_ray_pods()
 

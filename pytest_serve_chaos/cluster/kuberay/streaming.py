@@ -14,6 +14,8 @@ from pytest_serve_chaos.errors import CommandFailed, ObservationError
 
 _TURN = 0.5
 """Seconds after which somebody who follows a program looks whether more is wanted."""
+_SIGN_OF_LIFE = 5.0
+"""Seconds after which a program that is followed hears again that somebody is there."""
 
 
 class Answer:
@@ -53,6 +55,8 @@ class Answer:
 def printed_lines(channel: Any, pod: str, until: threading.Event, patience: float) -> Iterator[str]:
     """Each line that a program prints, when it does; also the last ones of a program that has ended.
 
+    The program gets a line on its standard input now and then.
+
     Args:
         channel: The websocket of its exec.
         pod: Where it runs, for the error.
@@ -62,10 +66,13 @@ def printed_lines(channel: Any, pod: str, until: threading.Event, patience: floa
     Raises:
         CommandFailed: It was given up.
     """
-    last = clock.now()
+    last = told = clock.now()
     while channel.is_open() and not until.is_set():
         line = channel.readline_stdout(timeout=_TURN)
         _forget_all(channel)
+        if channel.is_open() and clock.now() - told > _SIGN_OF_LIFE:
+            channel.write_stdin("\n")
+            told = clock.now()
         if line:
             last = clock.now()
             yield line

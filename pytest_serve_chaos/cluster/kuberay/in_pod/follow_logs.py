@@ -2,8 +2,8 @@
 
 Of the files that are there, lines of the last `age` seconds are wanted, or all if it is negative; the offsets,
 ``inode:offset`` with commas between, say what was read before. A line is JSON: the time, how many seconds local time is
-ahead of UTC, and a list of [file, inode, offset behind it, text]. There is one every few seconds in any case, so this
-ends when nobody reads it.
+ahead of UTC, and a list of [file, inode, offset behind it, text]; there is one every few seconds in any case. Whoever
+reads them says a word on standard input now and then: a container's runtime does not tell a program that nobody reads.
 """
 
 from __future__ import annotations
@@ -11,10 +11,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
+import signal
 import sys
 import time
 
 HEARTBEAT = 5.0
+ALONE = "60"
+STDIN = 0
 CHUNK = 64_000
 """Most bytes of one file in a line."""
 BATCH = 256_000
@@ -30,8 +34,12 @@ Seen = dict[int, tuple[str, str, os.stat_result]]
 Chunk = tuple[str, int, int, str]
 
 
-def main(directory: str, every: str, age: str, offsets: str = "") -> None:
-    """Looks for ever."""
+def main(directory: str, every: str, age: str, offsets: str = "", alone: str = ALONE) -> None:
+    """Looks until standard input ends, or nobody has said a word for so many seconds: then SIGALRM ends it.
+
+    That reaches it also while it waits for somebody to take what it prints.
+    """
+    signal.setitimer(signal.ITIMER_REAL, float(alone))
     since = time.time() - float(age) if float(age) >= 0 else None
     before = {int(inode): int(offset) for inode, _, offset in (o.partition(":") for o in offsets.split(",") if o)}
     read: dict[int, tuple[str, int]] | None = None
@@ -45,7 +53,10 @@ def main(directory: str, every: str, age: str, offsets: str = "") -> None:
             print(json.dumps([time.time(), time.localtime().tm_gmtoff, chunks]), flush=True)
             said_at = time.monotonic()
         full = any(len(text) > CHUNK // 2 for _, _, _, text in chunks)
-        time.sleep(0.05 if full else float(every))
+        if select.select([STDIN], [], [], 0.05 if full else float(every))[0]:
+            if not os.read(STDIN, 4096):
+                return
+            signal.setitimer(signal.ITIMER_REAL, float(alone))
 
 
 def look(directory: str) -> Seen | None:
