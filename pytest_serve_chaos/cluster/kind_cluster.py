@@ -133,6 +133,7 @@ class _Served:
     ray_cluster: str
     dashboard: Dashboard
     url: str
+    operator_namespace: str
 
 
 class _Start:
@@ -362,7 +363,7 @@ class _Start:
         except BaseException:
             dashboard.close()
             raise
-        return _Served(ray_cluster, dashboard, url)
+        return _Served(ray_cluster, dashboard, url, stack.operator_namespace)
 
     def _cluster(self, api: KubeApi, served: _Served) -> KindRayService:
         cluster = KindRayService(
@@ -374,6 +375,7 @@ class _Start:
             serve_config=self._config,
             description=self._description(served),
             redis_selector=REDIS_SELECTOR if self._spec.gcs == "redis" else None,
+            operator_namespace=served.operator_namespace,
             start_beside=self._beside().start,
             on_close=self._close,
             on_vouch=None if self._kept is None else self._kept.vouch,

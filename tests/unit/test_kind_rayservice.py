@@ -153,6 +153,7 @@ def service(
         serve_config={},
         description=DESCRIPTION,
         redis_selector=f"{names.PART}=redis",
+        operator_namespace="operator",
         start_beside=lambda spec, namespace: cast("Cluster", Neighbour(spec, namespace, closed)),
         on_close=lambda: closed.append("the RayService"),
     )
