@@ -6,6 +6,7 @@ The only module that imports `pytest_kind`, and that only when a cluster is made
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shlex
 import shutil
@@ -159,11 +160,19 @@ class KindNodes:
         Returns:
             The images that Docker does not have; the nodes will pull them.
         """
-        here = [image for image in images if self._has_image(image)]
+        here = [image for image in images if self.image_environment(image) is not None]
         if here and nodes:
             options = ("--name", self.name, "--nodes", ",".join(nodes))
             self._run("kind", "load", "docker-image", *options, *here, timeout=_LOADED)
         return tuple(image for image in images if image not in here)
+
+    def image_environment(self, image: str) -> dict[str, str] | None:
+        """The environment that an image sets; None where Docker does not have that image."""
+        try:
+            said = self._run("docker", "image", "inspect", "--format", "{{json .Config.Env}}", image)
+        except CommandFailed:
+            return None
+        return dict(variable.split("=", 1) for variable in json.loads(said or "null") or ())
 
     def kubectl(self, *arguments: str, timeout: float = 60.0) -> str:
         """Runs kubectl against the cluster and returns what it printed.
@@ -353,13 +362,6 @@ class KindNodes:
             with contextlib.suppress(OSError):
                 left_over.rmdir()
         return cluster
-
-    def _has_image(self, image: str) -> bool:
-        try:
-            self._run("docker", "image", "inspect", "--format", "{{.Id}}", image)
-        except CommandFailed:
-            return False
-        return True
 
     def _run(self, program: str, *arguments: str, timeout: float = 60.0) -> str:
         return commands.run([getattr(self._programs, program), *arguments], log=self.log, timeout=timeout)

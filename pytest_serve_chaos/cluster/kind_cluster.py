@@ -19,10 +19,11 @@ from pytest_serve_chaos.cluster.kuberay import names, render
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.bring_up import BringUp
 from pytest_serve_chaos.cluster.kuberay.operator import read_manifests
+from pytest_serve_chaos.cluster.kuberay.own_workload import OwnRayService, own_workload
 from pytest_serve_chaos.cluster.kuberay.stack import REDIS_SELECTOR, Stack
-from pytest_serve_chaos.cluster.profiles import timing
+from pytest_serve_chaos.cluster.kuberay.workload import Workload, our_workload
 from pytest_serve_chaos.cluster.rest import Dashboard
-from pytest_serve_chaos.cluster.serve_config import first_route, serve_config
+from pytest_serve_chaos.cluster.serve_config import first_route
 from pytest_serve_chaos.errors import ClusterError, ClusterStartError, CommandFailed, SafetyError, WaitTimeout
 from pytest_serve_chaos.model import ClusterDescription, Json
 
@@ -62,6 +63,7 @@ def start_kind_cluster(
     progress: Progress,
     *,
     code: Mapping[str, str] | None = None,
+    own: OwnRayService | None = None,
     on_create: Callable[[str], None] | None = None,
     on_delete: Callable[[str], None] | None = None,
 ) -> KindRayService:
@@ -72,22 +74,30 @@ def start_kind_cluster(
         settings: What it is made of.
         directory: The run's directory, for configs, the kubeconfig, manifests and logs.
         progress: Told of each phase.
-        code: Modules for PYTHONPATH in all Ray pods: path -> source. None takes this package's apps.
+        code: Modules for PYTHONPATH in all Ray pods: path -> source. None takes this package's apps, and the code of
+            the spec's app where that is on this machine.
+        own: A RayService of the user's own, with its Redis, in place of ours; its spec must be the one that is wanted.
         on_create: Called with the kind cluster's name just before it is made, so that its undoing is on record.
         on_delete: Called with that name once it is deleted.
 
     Raises:
         MissingDependency: A program is missing; nothing was made.
+        SettingsError: The app, or the user's own RayService, cannot be used; nothing was made.
         SafetyError: There is such a cluster, and it is not ours; nothing was touched.
         ClusterStartError: It did not come up; what was made is deleted, and what could be learned is in `directory`.
     """
     programs = find_programs()
-    config = serve_config(spec)
     directory.mkdir(parents=True, exist_ok=True)
     name = settings.name or (names.KEPT_CLUSTER if settings.keep else f"serve-chaos-{secrets.token_hex(3)}")
     nodes = KindNodes(name, settings.node_image, directory, programs)
-    start = _Start(spec, settings, directory, progress, nodes, config, render.package_code() if code is None else code)
-    return start.run(on_create, on_delete)
+    labels = {names.MANAGED_BY: names.PROJECT, names.RUN: name}
+    if own is not None:
+        workload = own_workload(own, labels, nodes.image_environment)
+    else:
+        workload = our_workload(spec, settings.ray_image, settings.redis_image, labels, code=code)
+    for line in workload.told:
+        progress(line)
+    return _Start(spec, settings, directory, progress, nodes, workload).run(on_create, on_delete)
 
 
 def delete_kind_cluster(name: str, directory: Path) -> None:
@@ -115,19 +125,18 @@ class _Start:
         directory: Path,
         progress: Progress,
         nodes: KindNodes,
-        config: Mapping[str, Json],
-        code: Mapping[str, str],
+        workload: Workload,
     ) -> None:
         self._spec = spec
         self._settings = settings
         self._directory = directory
         self._progress = progress
         self._nodes = nodes
-        self._config = config
-        self._code = code
+        self._workload = workload
         self._stack: Stack | None = None
         self._on_delete: Callable[[str], None] | None = None
         self._labels = {names.MANAGED_BY: names.PROJECT, names.RUN: nodes.name}
+        self._code = render.code_config_map(workload.code, self._labels)  # now: it may be more than one can hold
 
     def run(self, on_create: Callable[[str], None] | None, on_delete: Callable[[str], None] | None) -> KindRayService:
         self._on_delete = on_delete
@@ -194,32 +203,21 @@ class _Start:
         dns: Json = {"spec": {"template": {"spec": {"nodeSelector": {names.ROLE: "services"}}}}}
         self._nodes.kubectl("-n", "kube-system", "patch", "deployment", "coredns", "-p", json.dumps(dns))
         stack.install("namespace", [render.namespace(labels)])
-        self._load([settings.operator_image, settings.redis_image], [f"{self._nodes.name}-control-plane"])
+        work = self._workload
+        self._load([settings.operator_image, *work.redis_images], [f"{self._nodes.name}-control-plane"])
         text = read_manifests(settings.kuberay_manifests, lambda source: self._nodes.kubectl("kustomize", source))
         stack.install_operator(render.operator_manifests(text, image=settings.operator_image, labels=labels))
-        if self._spec.gcs == "redis":
-            stack.install_redis(render.redis(settings.redis_image, labels))
-        self._load([settings.ray_image], self._nodes.ray_nodes())
+        if work.unchecked:
+            stack.check([*work.before, work.ray_service])
+        if work.before:
+            stack.install_redis(work.before)
+        self._load(work.ray_images, self._nodes.ray_nodes())
         stack.wait_for_operator()
-        if self._spec.gcs == "redis":
+        if work.redis is not None:
             stack.wait_for_redis()
         self._nodes.limit_processors()
-        stack.install("services", [*render.services(labels), render.code_config_map(self._code, labels)])
-        stack.install("rayservice", [render.ray_service(self._ray_service())])
-
-    def _ray_service(self) -> render.RayServiceSettings:
-        periods, env = timing(self._spec.profile), dict(self._spec.env)
-        return render.RayServiceSettings(
-            image=self._settings.ray_image,
-            workers=self._spec.workers,
-            gcs=self._spec.gcs,
-            serve_config=self._config,
-            head_env={**periods.head_env, **env},
-            worker_env={**periods.worker_env, **env},
-            termination_grace=periods.termination_grace,
-            code=self._code,
-            labels=self._labels,
-        )
+        stack.install("services", [*render.services(labels), self._code])
+        stack.install("rayservice", [work.ray_service])
 
     def _load(self, images: Sequence[str | None], nodes: Sequence[str]) -> None:
         began = clock.now()
@@ -233,10 +231,10 @@ class _Start:
     def _wait_until_it_serves(self, api: KubeApi, stack: Stack) -> KindRayService:
         host = "http://127.0.0.1"
         dashboard = Dashboard(f"{host}:{self._nodes.host_port(names.DASHBOARD_NODE_PORT)}")
-        url = f"{host}:{self._nodes.host_port(names.TRAFFIC_NODE_PORT)}{first_route(self._config)}"
+        url = f"{host}:{self._nodes.host_port(names.TRAFFIC_NODE_PORT)}{first_route(self._workload.serve_config)}"
         up = BringUp(
             api,
-            names.RAY_SERVICE,
+            self._workload.name,
             progress=self._progress,
             complaints=stack.complaints,
             timeout=self._settings.timeout,
@@ -252,10 +250,12 @@ class _Start:
             api=api,
             ray_cluster=ray_cluster,
             dashboard=dashboard,
-            serve_config=self._config,
+            serve_config=self._workload.serve_config,
             description=self._description(dashboard, url, ray_cluster),
-            redis_selector=REDIS_SELECTOR if self._spec.gcs == "redis" else None,
+            redis_selector=REDIS_SELECTOR if self._workload.redis is not None else None,
             on_close=self._close,
+            ray_service=self._workload.name,
+            redis_store=self._workload.redis,
         )
         try:
             if self._spec.gcs == "redis":
@@ -275,7 +275,12 @@ class _Start:
             profile=self._spec.profile,
             replicas=sum(dashboard.serve().targets.values()),
             url=url,
-            details={"kind cluster": self._nodes.name, "ray cluster": ray_cluster, "image": self._settings.ray_image},
+            details={
+                "kind cluster": self._nodes.name,
+                "ray cluster": ray_cluster,
+                "image": self._workload.ray_images[0],
+                **self._workload.details,
+            },
         )
 
     def _close(self) -> None:

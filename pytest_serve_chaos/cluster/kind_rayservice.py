@@ -14,6 +14,7 @@ from pytest_serve_chaos.cluster.kuberay.breaking import BreakableRayService
 from pytest_serve_chaos.cluster.kuberay.pod_watch import PodWatch
 from pytest_serve_chaos.cluster.kuberay.process_watch import ProcessWatch
 from pytest_serve_chaos.cluster.kuberay.records import Container, Pod
+from pytest_serve_chaos.cluster.kuberay.redis_store import RedisStore
 from pytest_serve_chaos.cluster.kuberay.removal import RemovalWatch
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.errors import NoSuchTarget, WaitTimeout
@@ -33,6 +34,8 @@ class KindRayService(BreakableRayService):
         description: What it is, for reports; has the address for traffic.
         redis_selector: Labels of the Redis pod; None where there is none.
         on_close: What ends all that was made for it.
+        ray_service: The RayService's name.
+        redis_store: What runs Redis, where there is one.
     """
 
     def __init__(
@@ -47,11 +50,13 @@ class KindRayService(BreakableRayService):
         description: ClusterDescription,
         redis_selector: str | None,
         on_close: Callable[[], None],
+        ray_service: str = names.RAY_SERVICE,
+        redis_store: RedisStore | None = None,
     ) -> None:
         super().__init__(
             spec,
             api=api,
-            ray_service=names.RAY_SERVICE,
+            ray_service=ray_service,
             ray_cluster=ray_cluster,
             dashboard=dashboard,
             serve_config=serve_config,
@@ -63,6 +68,7 @@ class KindRayService(BreakableRayService):
             on_close=on_close,
         )
         self._nodes = nodes
+        self.redis_store = redis_store or RedisStore()
         self._machines: dict[str, str] = {}
         self._held: set[str] = set()
         self._dead: frozenset[str] = frozenset()

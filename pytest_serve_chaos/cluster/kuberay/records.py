@@ -138,6 +138,14 @@ def listed(value: Json) -> list[dict[str, Json]]:
     return cast("list[dict[str, Json]]", value) if isinstance(value, list) else []
 
 
+def inner(item: Mapping[str, Json], *path: str) -> dict[str, Json]:
+    """The object at a path of keys, an empty one where there is none."""
+    found = dict(item)
+    for key in path:
+        found = mapped(found.get(key))
+    return found
+
+
 def text(item: Mapping[str, Json], key: str) -> str:
     """The text at a key, "" where there is none."""
     value = item.get(key)

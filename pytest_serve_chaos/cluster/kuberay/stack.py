@@ -18,6 +18,10 @@ from pytest_serve_chaos.manifests import Manifest
 
 REDIS_SELECTOR = f"{names.PART}=redis"
 
+_APPLY = ("--server-side", "--force-conflicts", f"--field-manager={names.PROJECT}")
+_CRD = "crd/rayservices.ray.io"
+_ESTABLISHED = 60.0
+"""Seconds for the API server to serve KubeRay's kinds."""
 _REMOVED = 90.0
 _PULLED = 600.0
 """Seconds for pods whose images may have to be pulled first."""
@@ -68,8 +72,19 @@ class Stack:
         """
         self._wait_for_pods("the KubeRay operator to run", SELECTOR, self._operator_namespace)
 
+    def check(self, documents: Sequence[Manifest]) -> None:
+        """Lets the API server look at objects that were not made here, and changes nothing.
+
+        Raises:
+            CommandFailed: It would not take them.
+        """
+        self._kubectl("wait", "--for=condition=Established", f"--timeout={_ESTABLISHED:g}s", _CRD, timeout=90.0)
+        file = self._directory / "checked.yaml"
+        file.write_text(manifests.dump(tuple(documents)), encoding="utf-8")
+        self._kubectl("-n", names.NAMESPACE, "apply", *_APPLY, "--dry-run=server", "-f", str(file))
+
     def install_redis(self, documents: Sequence[Manifest]) -> None:
-        """Applies Redis."""
+        """Applies Redis, and what else must be there before the RayService."""
         self._apply("redis", manifests.dump(tuple(documents)), namespace=names.NAMESPACE)
 
     def wait_for_redis(self) -> None:
@@ -113,7 +128,7 @@ class Stack:
             CommandFailed: They could not be deleted in time.
         """
         options = ("--ignore-not-found", "--wait", "--timeout", f"{_REMOVED:g}s")
-        for kind in ("rayservice.ray.io", "deployment"):
+        for kind in ("rayservice.ray.io", "deployment", "statefulset"):
             self._kubectl("-n", names.NAMESPACE, "delete", kind, "--all", *options, timeout=_REMOVED + 10)
         self._wait_until_no_ray_pods()
 
@@ -137,8 +152,7 @@ class Stack:
         file = self._directory / f"{name}.yaml"
         file.write_text(text, encoding="utf-8")
         self._applied.append(name)
-        options = ("--server-side", "--force-conflicts", f"--field-manager={names.PROJECT}")
-        self._kubectl("-n", namespace, "apply", *options, "-f", str(file))
+        self._kubectl("-n", namespace, "apply", *_APPLY, "-f", str(file))
 
     def _wait_for_pods(self, what: str, selector: str, namespace: str) -> None:
         def probe() -> bool | NotYet:
