@@ -12,7 +12,7 @@ import yaml
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.kuberay import names, own_rules
 from pytest_serve_chaos.cluster.kuberay.found import FoundRayService, read_ray_service
-from pytest_serve_chaos.cluster.kuberay.records import listed, mapped, name_of, text
+from pytest_serve_chaos.cluster.kuberay.records import mapped, name_of, text
 from pytest_serve_chaos.cluster.kuberay.render import serve_config_text
 from pytest_serve_chaos.cluster.serve_config import applications
 from pytest_serve_chaos.errors import ClusterStartError, SettingsError
@@ -135,8 +135,8 @@ def _objects(content: str, path: Path) -> Iterator[Manifest]:
             f"{path} is no YAML: {error}", mend=["mend it; documents are separated by a line with ---"]
         ) from error
     for number, document in enumerate(documents, 1):
-        items = document.get("items") if mapped(document).get("kind") == "List" else [document]
-        for item in listed(items):
+        items = mapped(document).get("items") if mapped(document).get("kind") == "List" else [document]
+        for item in items if isinstance(items, list) else [items]:
             yield _checked(item, f"document {number} of {path}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -20,6 +20,8 @@ Say: TypeAlias = Callable[[str], None]
 _VOLUME = "serve-chaos-code"
 _PATH = "PYTHONPATH"
 _USERS_PATH = "SERVE_CHAOS_USERS_PYTHONPATH"
+_PINS = ("nodeName", "topologySpreadConstraints")
+"""What names nodes, or zones, of another cluster."""
 _ON_KIND = ("kubernetes.io/os", "kubernetes.io/arch")
 """The labels of a kind node that a selector for another cluster may ask for, too."""
 
@@ -54,26 +56,23 @@ def ray_pod(
         where: What the group is called in those sentences.
     """
     pod = mapped(template.get("spec"))
-    ray, *others = listed(pod.get("containers"))
-    images = {text(ray, "image"): changes.image} if changes.image else {}
+    given, initial = listed(pod.get("containers")), listed(pod.get("initContainers"))
+    images = {text(given[0], "image"): changes.image} if changes.image else {}
+    ray, *others = _with_images(given, images, changes.environment, say)
     mount: Json = {"name": _VOLUME, "mountPath": names.CODE_PATH, "readOnly": True}
-    ray = merge(_with_image(ray, images, say), {"volumeMounts": [*listed(ray.get("volumeMounts")), mount]})
-    containers = [
-        _with_pull_policy(c, changes.environment, say) for c in [ray, *(_with_image(o, images, say) for o in others)]
-    ]
-    containers[0] = _with_environment(containers[0], changes.environment)
-    initial = [
-        _with_pull_policy(_with_image(c, images, say), changes.environment, say)
-        for c in listed(pod.get("initContainers"))
-    ]
-    spec = merge(pod, {"containers": [*containers], "nodeSelector": None, "affinity": None, "tolerations": None})
-    spec["volumes"] = [*listed(pod.get("volumes")), {"name": _VOLUME, **render.code_volume(changes.code)}]
+    ray = merge(
+        _with_environment(ray, changes.environment), {"volumeMounts": [*listed(ray.get("volumeMounts")), mount]}
+    )
+    spec: Manifest = {key: value for key, value in pod.items() if key not in _PINS}
+    spec["containers"] = [ray, *others]
     if initial:
-        spec["initContainers"] = [*initial]
-    spec |= _placement(pod, role, say, where)
-    return merge(template, {"metadata": {"labels": {**changes.labels, names.PART: "ray"}}, "spec": None}) | {
-        "spec": spec
-    }
+        spec["initContainers"] = [*_with_images(initial, images, changes.environment, say)]
+    spec["volumes"] = [*listed(pod.get("volumes")), {"name": _VOLUME, **render.code_volume(changes.code)}]
+    return _template(template, {**changes.labels, names.PART: "ray"}, spec | _placement(pod, role, say, where))
+
+
+def _template(template: Mapping[str, Json], labels: Mapping[str, str], spec: Manifest) -> Manifest:
+    return {**merge(template, {"metadata": {"labels": {**labels}}}), "spec": spec}
 
 
 def redis_pod(
@@ -81,17 +80,19 @@ def redis_pod(
 ) -> Manifest:
     """The template of Redis' pods, on the node that no fault touches, and labelled so that `chaos.redis` finds them."""
     pod = mapped(template.get("spec"))
-    first, *others = listed(pod.get("containers"))
-    images = {text(first, "image"): image} if image else {}
-    containers = [_with_pull_policy(_with_image(c, images, say), environment, say) for c in [first, *others]]
-    pinned = [key for key in ("nodeName", "nodeSelector", "affinity", "topologySpreadConstraints") if pod.get(key)]
+    given = listed(pod.get("containers"))
+    images = {text(container, "image"): image for container in given[:1] if image}
+    pinned = [key for key in (*_PINS, "nodeSelector", "affinity") if pod.get(key)]
     if pinned:
         say(f"{where}: its {' and '.join(pinned)} are left out: Redis is on the node that no fault touches")
-    spec = {key: value for key, value in pod.items() if key not in pinned}
     place = render.on_services_node()
-    spec |= {"nodeSelector": place["nodeSelector"], "containers": [*containers]}
-    spec["tolerations"] = [*listed(pod.get("tolerations")), *listed(place["tolerations"])]
-    return merge(template, {"metadata": {"labels": {names.PART: "redis"}}, "spec": None}) | {"spec": spec}
+    spec: Manifest = {
+        **{key: value for key, value in pod.items() if key not in pinned},
+        "containers": [*_with_images(given, images, environment, say)],
+        "nodeSelector": place["nodeSelector"],
+        "tolerations": [*listed(pod.get("tolerations")), *listed(place["tolerations"])],
+    }
+    return _template(template, {names.PART: "redis"}, spec)
 
 
 def _placement(pod: Mapping[str, Json], role: Literal["head", "worker"], say: Say, where: str) -> Manifest:
@@ -103,6 +104,9 @@ def _placement(pod: Mapping[str, Json], role: Literal["head", "worker"], say: Sa
     everything = [t for t in listed(pod.get("tolerations")) if not t.get("key")]
     if everything:
         say(f"{where}: a toleration of every taint is left out: a fault keeps pods away with a taint")
+    pinned = [key for key in _PINS if pod.get(key)]
+    if pinned:
+        say(f"{where}: its {' and '.join(pinned)} are left out: each pod has a node of its own")
     if pod.get("affinity"):
         say(f"{where}: it keeps its own affinity; two Ray pods on one node would be lost together")
     return {
@@ -112,13 +116,19 @@ def _placement(pod: Mapping[str, Json], role: Literal["head", "worker"], say: Sa
     }
 
 
-def _with_image(container: Mapping[str, Json], images: Mapping[str, str | None], say: Say) -> Manifest:
-    old = text(container, "image")
-    new = images.get(old)
-    if new is None or new == old:
-        return dict(container)
-    say(f"container {text(container, 'name')}: image {new} instead of {old}, as the options say")
-    return merge(container, {"image": new})
+def _with_images(
+    containers: Sequence[Manifest], images: Mapping[str, str | None], environment: ImageEnvironment, say: Say
+) -> list[Manifest]:
+    """The containers with other images for some, all of them pulled only where that is needed."""
+    changed: list[Manifest] = []
+    for container in containers:
+        old = text(container, "image")
+        new = images.get(old)
+        if new is not None and new != old:
+            say(f"container {text(container, 'name')}: image {new} instead of {old}, as the options say")
+            container = merge(container, {"image": new})
+        changed.append(_with_pull_policy(container, environment, say))
+    return changed
 
 
 def _with_pull_policy(container: Mapping[str, Json], environment: ImageEnvironment, say: Say) -> Manifest:
