@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 DELETE_KIND = "delete_kind_cluster"
 """The journal's verb for a kind cluster that a run made."""
+DELETE_UNFINISHED_KIND = "delete_unfinished_kind_cluster"
+"""The journal's verb for a kind cluster that is to stay once it is made."""
 UNCORDON = "uncordon_node"
 """The journal's verb for a node of a borrowed cluster that a run drained."""
 
@@ -90,12 +92,16 @@ def undo(report_dir: Path, progress: Progress) -> Sequence[str]:
     """
     journal = Journal(report_dir / "undo")
 
-    def delete(arguments: Mapping[str, str]) -> None:
+    def delete(arguments: Mapping[str, str], *, unfinished: bool = False) -> None:
         from pytest_serve_chaos.cluster.kind_cluster import delete_kind_cluster
 
-        delete_kind_cluster(arguments["name"], report_dir)
+        delete_kind_cluster(arguments["name"], report_dir, unfinished=unfinished)
 
-    return journal.undo({DELETE_KIND: delete, UNCORDON: _uncordon}, progress)
+    def delete_unfinished(arguments: Mapping[str, str]) -> None:
+        delete(arguments, unfinished=True)
+
+    verbs = {DELETE_KIND: delete, DELETE_UNFINISHED_KIND: delete_unfinished, UNCORDON: _uncordon}
+    return journal.undo(verbs, progress)
 
 
 def _own(settings: Settings, path: Path) -> OwnRayService:
@@ -197,11 +203,10 @@ def _start_kind(spec: ClusterSpec, settings: Settings, directory: Path, progress
     entries: list[Path] = []
 
     def on_create(name: str) -> None:
-        if not settings.keep:
-            text = f"the kind cluster {name} of a run that ended by force"
-            entries.append(journal.write(DELETE_KIND, text, name=name))
+        verb = DELETE_UNFINISHED_KIND if settings.keep else DELETE_KIND
+        entries.append(journal.write(verb, f"the kind cluster {name} of a run that ended by force", name=name))
 
-    def on_delete(_: str) -> None:
+    def on_done(_: str) -> None:
         while entries:
             journal.done(entries.pop())
 
@@ -212,7 +217,7 @@ def _start_kind(spec: ClusterSpec, settings: Settings, directory: Path, progress
         progress,
         own=own,
         on_create=on_create,
-        on_delete=on_delete,
+        on_done=on_done,
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.local import layout, preflight
 from pytest_serve_chaos.errors import MissingDependency, ServeChaosError
 from pytest_serve_chaos.options import BACKENDS, option
@@ -74,16 +75,18 @@ def _local(given: Mapping[str, str], environ: Mapping[str, str]) -> tuple[Findin
 def _kind(given: Mapping[str, str], environ: Mapping[str, str]) -> tuple[Finding, ...]:
     settings = resolve(_Given({**given, "backend": "kind"}), environ)
     docker = _try("docker", lambda: _program("docker", "version", "--format", "{{.Server.Version}}"))
+    kind = _try("kind", lambda: _program("kind", "version"))
     images = (settings.ray_image, settings.redis_image, settings.operator_image, settings.node_image)
     return (
         docker,
-        _try("kind", lambda: _program("kind", "version")),
+        kind,
         _try("kubectl", lambda: _program("kubectl", "version", "--client")),
         _try("pytest-kind-ng", lambda: _package("pytest-kind-ng", "kind")),
         _try("kubernetes", lambda: _package("kubernetes", "kind")),
         _try("memory", _memory_for_kind),
         *(Finding("image", _image(name)) for name in images if name is not None and docker.ok),
         Finding("KubeRay", _manifests(settings.kuberay_manifests)),
+        *(Finding("kept cluster", found) for found in _kept() if docker.ok and kind.ok),
     )
 
 
@@ -188,6 +191,17 @@ def _image(name: str) -> str:
 
 def _manifests(source: str) -> str:
     return source if Path(source).exists() else f"{source}: from the internet"
+
+
+def _kept() -> tuple[str, ...]:
+    """How to use, and to get rid of, what a run with ``--serve-chaos-keep`` left; none where there is nothing."""
+    name = names.KEPT_CLUSTER
+    try:
+        there = name in _run(["kind", "get", "clusters"]).split()
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    use = "the next run with --serve-chaos-keep takes it over; to delete it: kind delete cluster --name"
+    return (f"{name} is there; {use} {name}",) if there else ()
 
 
 def _server(context: str, rayservice: str) -> str:

@@ -25,9 +25,12 @@ from pytest_serve_chaos.model import Expectations, How
 from pytest_serve_chaos.observe.handles import children_of
 from pytest_serve_chaos.observe.shape import surplus
 from pytest_serve_chaos.restore import restore
+from pytest_serve_chaos.steady import idle_replicas
 
 _QUIET = 1.0
 _FORGOTTEN_WITHIN = 5.0
+_ANSWERS_WITHIN = 15.0
+"""Seconds in which each replica must have answered: of 20 requests a second, each of 6 gets some 50 in it."""
 _DURATIONS = ("window", "longest_outage", "traffic_back", "redundancy_back")
 
 
@@ -181,6 +184,8 @@ class Experiment:
                 if back and not last:
                     self._settle(injection)
                 self._wait_window(injection, expected)
+                if back:
+                    self._look_for_idle_replicas()
                 # Before healing: what healing replaces, and what that costs, is not the cluster's doing.
                 self.rig.history.add_topology(self.rig.watcher.sample(), "after", experiment=self.rig.experiment)
                 self._settle_handles(injection)
@@ -242,6 +247,22 @@ class Experiment:
             rig.spoilt = error.last_seen
             for problem in found:
                 rig.history.add("problem", problem, experiment=rig.experiment)
+
+    def _look_for_idle_replicas(self) -> None:
+        """A replica that is there, and to which nothing is sent any more, is no redundancy, whatever Serve says."""
+        rig = self.rig
+        back = next(e.at for e in reversed(rig.history.of(rig.experiment)) if e.kind == "redundancy_back")
+
+        def answered() -> bool | NotYet:
+            idle = idle_replicas(rig, back)
+            return NotYet(idle) if idle else True
+
+        try:
+            clock.wait_until("each replica to answer again", answered, timeout=_ANSWERS_WITHIN, interval=0.3)
+        except WaitTimeout as error:
+            rig.spoilt = f"{error.last_seen}: nothing is sent to it any more"
+            text = f"{error.last_seen} answered nothing in the {clock.now() - back:.0f} s since redundancy was back"
+            rig.history.add("problem", text, experiment=rig.experiment)
 
     def _heal(self, injection: Injection) -> None:
         """Heals; what cannot be healed is not the verdict's business, but the next test needs another cluster."""

@@ -81,6 +81,8 @@ class Traffic:
         except WaitTimeout as error:
             self.stop()
             self.rig.history.add("not_started", f"no steady state: {error.last_seen}", experiment=self.rig.experiment)
+            if any(event.kind == "asked" for event in self.rig.history.events):
+                self.rig.spoilt = f"an earlier fault left it without steady state: {error.last_seen}"
             raise Inconclusive(f"no steady state before the fault: {error.last_seen}", mend=error.mend) from error
 
     def stop(self) -> None:

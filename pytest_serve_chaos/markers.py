@@ -109,6 +109,7 @@ FAULT_MARKERS: Mapping[str, FaultMarker] = {
     "health_check_failure": _fault(
         "the health check of a replica", "fail_health_check", deployment=_DEPLOYMENT, on=_ON, mode=_MODE
     ),
+    "rayservice_upgrade": _fault("the RayCluster under a RayService, which a new one replaces", "upgrade"),
 }
 
 _CLUSTER_KINDS = {name: option(name).kind for name in ("gcs", "app", "workers", "profile")}

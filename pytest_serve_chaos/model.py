@@ -11,7 +11,7 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 Role: TypeAlias = Literal["head", "worker", "gcs", "raylet", "controller", "proxy", "replica", "redis"]
 ROLES: tuple[Role, ...] = ("head", "worker", "gcs", "raylet", "controller", "proxy", "replica", "redis")
 
-How: TypeAlias = Literal["kill", "stop", "freeze", "delete", "drain", "fail_health_check"]
+How: TypeAlias = Literal["kill", "stop", "freeze", "delete", "drain", "upgrade", "fail_health_check"]
 Outcome: TypeAlias = Literal["passed", "failed", "inconclusive"]
 
 HEAD = "head"

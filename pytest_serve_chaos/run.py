@@ -12,7 +12,7 @@ from pathlib import Path
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.configuration import ConfigWarning, warning_to_json
 from pytest_serve_chaos.clock import NotYet
-from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Progress
+from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, OutlivesRuns, Progress
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import HEAD, Json, Topology
@@ -83,6 +83,8 @@ class Run:
             return
         try:
             rig.heal_all()
+            if rig.sound and isinstance(rig.cluster, OutlivesRuns):
+                rig.cluster.vouch()
         finally:
             rig.watcher.stop()
             rig.cluster.close()

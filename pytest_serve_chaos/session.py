@@ -118,6 +118,7 @@ class ChaosSession:
         self._say_header(rig)
         _refuse_what_must_not_be(rig, item)
         rig.experiment = self._name(item)
+        rig.lent = True
         self._begun.add(item.nodeid)
         rig.watcher.belongs_to(rig.experiment)
         try:
@@ -125,6 +126,7 @@ class ChaosSession:
         finally:
             if not self._interrupted:  # nobody waits for a cluster that ends now
                 restore(rig)
+                rig.lent = False
 
     def experiment(self, item: pytest.Item, rig: Rig) -> Experiment:
         """The experiment of a marked test."""

@@ -67,6 +67,29 @@ def wait_steady(
     )  # fmt: skip
 
 
+def idle_replicas(rig: Rig, since: float) -> str:
+    """The replicas that are there and have answered nothing since then, in words; "" where each has answered.
+
+    Serve may call a replica RUNNING that no router knows any more. Of a deployment that did not answer itself before
+    the fault nothing is expected.
+
+    Args:
+        rig: Where; its traffic must be running.
+        since: Monotonic seconds.
+    """
+    requests = rig.history.requests_since(rig.steady_since)
+    answering = _answering(requests)
+    answered = {r.replica for r in requests if r.scheduled >= since and not r.lost}
+    replicas = rig.watcher.sample().of("replica")
+    idle = [c for c in replicas if c.deployment in answering and c.replica and c.replica not in answered]
+    return ", ".join(sorted(f"{c.name} (PID {c.pid})" for c in idle))
+
+
+def _answering(requests: Sequence[Request]) -> set[str]:
+    """The deployments whose replicas have answered requests themselves."""
+    return {r.replica.rpartition("#")[0] for r in requests if r.replica and not r.lost}
+
+
 def _unsteady(recent: list[Request], rate: float) -> str:
     fresh = [r for r in recent if not r.kept]
     lost = [r for r in recent if r.lost]
@@ -84,7 +107,7 @@ def _unreached(requests: Sequence[Request], topology: Topology, *, kept: bool) -
     if proxies:
         return f"traffic has not reached {', '.join(sorted(proxies))}"
     answered = {r.replica for r in good if r.replica}
-    answering = {name.rpartition("#")[0] for name in answered}
+    answering = _answering(good)
     silent = [c.name for c in topology.of("replica") if c.deployment in answering and c.replica not in answered]
     return f"{len(silent)} replicas have not answered: {', '.join(sorted(silent))}" if silent else ""
 

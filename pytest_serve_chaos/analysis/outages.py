@@ -29,6 +29,23 @@ def find_outages(requests: Iterable[Request], *, merge_gap: float = 1.0) -> tupl
     return tuple(outages)
 
 
+def until_the_first_in_flight(requests: Iterable[Request]) -> tuple[Request, ...]:
+    """The requests of one stream up to the first that has not ended, which is not among them.
+
+    What a silent node swallowed says nothing until it times out, while those after it are long answered by others: a
+    quiet time that reaches beyond it is none yet.
+
+    Args:
+        requests: Those that have ended; their indexes count up from one to the next, and begin anew with new traffic.
+    """
+    found: list[Request] = []
+    for request in sorted(requests, key=lambda request: request.scheduled):
+        if found and request.index not in (0, found[-1].index + 1):
+            break
+        found.append(request)
+    return tuple(found)
+
+
 def length(outage: Outage, until: float) -> float:
     """Seconds that an outage lasted; `until` stands for the end of one that has none."""
     return max(0.0, (until if outage.end is None else outage.end) - outage.start)

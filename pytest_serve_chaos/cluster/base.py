@@ -142,6 +142,15 @@ class Cluster(Protocol):
 
 
 @runtime_checkable
+class OutlivesRuns(Protocol):
+    """May stay when it is closed, for a later run to take over."""
+
+    def vouch(self) -> None:
+        """Says that it is as it was at first. Without that word a later run does not take it over as it is."""
+        ...
+
+
+@runtime_checkable
 class SeesProcesses(Protocol):
     """Can tell by itself which processes of Serve live, where the GCS is not to be asked for it."""
 
@@ -348,6 +357,28 @@ class SharesRedis(Protocol):
 
         Raises:
             ClusterStartError: It did not come up.
+        """
+        ...
+
+
+@runtime_checkable
+class UpgradesRayService(Protocol):
+    """Can have KubeRay replace the whole cluster by a new one, as a change of a RayService's spec does."""
+
+    def serving(self) -> str:
+        """The name of the cluster to which traffic is sent; "" if to none.
+
+        Raises:
+            ObservationError: It cannot be told.
+        """
+        ...
+
+    def upgrade(self) -> Sequence[Evidence]:
+        """Replaces it, and waits until the new one serves and nothing is left of the old one.
+
+        Raises:
+            Unsupported: It does not allow that; nothing was changed.
+            WaitTimeout: It did not come to pass in time, and is not over.
         """
         ...
 

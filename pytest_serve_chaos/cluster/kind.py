@@ -10,6 +10,7 @@ import json
 import os
 import shlex
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from pytest_serve_chaos import clock, manifests
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster import commands
 from pytest_serve_chaos.cluster.kuberay import names
-from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, MissingDependency, SafetyError, WaitTimeout
+from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, MissingDependency, WaitTimeout
 from pytest_serve_chaos.model import Json
 
 _LOADED = 600.0
@@ -86,6 +87,15 @@ def _ask_docker(docker: str) -> None:
         ) from error
 
 
+def free_ports(number: int) -> list[int]:
+    """Ports on 127.0.0.1 that nobody has; they are all held until all are found, so no two are equal."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(number)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [int(each.getsockname()[1]) for each in sockets]
+
+
 class KindNodes:
     """The nodes of one kind cluster.
 
@@ -103,6 +113,30 @@ class KindNodes:
         self._config = directory / "kind-config.yaml"
         self._programs = programs
         self._kind = self._pytest_kind(image, directory)
+
+    @property
+    def control_plane(self) -> str:
+        """The node for all that no fault touches."""
+        return f"{self.name}-control-plane"
+
+    def kind_version(self) -> str:
+        """What kind says of itself; it decides which node image is kind's own."""
+        return " ".join(self._run("kind", "version").split()[:2])
+
+    def image_id(self, image: str) -> str:
+        """Docker's id for an image; "" where it does not have it."""
+        try:
+            return self._run("docker", "image", "inspect", "--format", "{{.Id}}", image).strip()
+        except CommandFailed:
+            return ""
+
+    def image_environment(self, image: str) -> dict[str, str] | None:
+        """The environment that an image sets; None where Docker does not have that image."""
+        try:
+            said = self._run("docker", "image", "inspect", "--format", "{{json .Config.Env}}", image)
+        except CommandFailed:
+            return None
+        return dict(variable.split("=", 1) for variable in json.loads(said or "null") or ())
 
     def exists(self) -> bool:
         """Whether kind knows a cluster of that name."""
@@ -130,23 +164,32 @@ class KindNodes:
         half = f"{(os.cpu_count() or 2) / 2:g}"
         self._run("docker", "update", "--cpus", half, *self.ray_nodes())
 
-    def adopt(self) -> None:
-        """Takes over a cluster that an earlier run left on purpose.
+    def export_kubeconfig(self) -> None:
+        """Writes the kubeconfig of a cluster that an earlier run made.
 
         Raises:
-            SafetyError: It does not carry our label, so it is somebody else's.
+            CommandFailed: There is none; its control plane does not run, or was never finished.
         """
         self._run("kind", "export", "kubeconfig", "--name", self.name, "--kubeconfig", str(self.kubeconfig))
-        if not self.kubectl("get", "nodes", "-l", f"{names.ROLE}=services", "-o", "name").strip():
-            raise SafetyError(
-                f"there is a kind cluster {self.name} that this plugin did not make",
-                looked_at=[f"its nodes have no label {names.ROLE}"],
-                mend=["give another name", f"or delete it: kind delete cluster --name {self.name}"],
-            )
+
+    def machines(self) -> dict[str, str]:
+        """The container of each node, and Docker's word for its state: ``running``, ``paused``, ``exited``."""
+        label, form = f"label=io.x-k8s.kind.cluster={self.name}", "{{.Names}} {{.State}}"
+        lines = self._run("docker", "ps", "--all", "--filter", label, "--format", form).splitlines()
+        return {line.split()[0]: line.split()[1] for line in lines}
+
+    def publishes(self, *node_ports: int) -> bool:
+        """Whether the control plane was made with these node ports on this machine; it need not run."""
+        form = "{{json .HostConfig.PortBindings}}"
+        try:
+            bindings = json.loads(self._run("docker", "inspect", "--format", form, self.control_plane))
+        except (CommandFailed, ValueError):
+            return False
+        return all(f"{port}/tcp" in (bindings or {}) for port in node_ports)
 
     def host_port(self, node_port: int) -> int:
         """The port on 127.0.0.1 that leads to a node port."""
-        line = self._run("docker", "port", f"{self.name}-control-plane", f"{node_port}/tcp")
+        line = self._run("docker", "port", self.control_plane, f"{node_port}/tcp")
         return int(line.split()[0].rpartition(":")[2])
 
     def ray_nodes(self) -> tuple[str, ...]:
@@ -160,19 +203,11 @@ class KindNodes:
         Returns:
             The images that Docker does not have; the nodes will pull them.
         """
-        here = [image for image in images if self.image_environment(image) is not None]
+        here = [image for image in images if self.image_id(image)]
         if here and nodes:
             options = ("--name", self.name, "--nodes", ",".join(nodes))
             self._run("kind", "load", "docker-image", *options, *here, timeout=_LOADED)
         return tuple(image for image in images if image not in here)
-
-    def image_environment(self, image: str) -> dict[str, str] | None:
-        """The environment that an image sets; None where Docker does not have that image."""
-        try:
-            said = self._run("docker", "image", "inspect", "--format", "{{json .Config.Env}}", image)
-        except CommandFailed:
-            return None
-        return dict(variable.split("=", 1) for variable in json.loads(said or "null") or ())
 
     def kubectl(self, *arguments: str, timeout: float = 60.0) -> str:
         """Runs kubectl against the cluster and returns what it printed.
@@ -296,25 +331,6 @@ class KindNodes:
         except CommandFailed:
             return False  # it was killed
         return status.rpartition(")")[2].split()[0] in ("T", "t")
-
-    def mend(self) -> None:
-        """Puts back what an earlier run may have left broken: paused and ended nodes, taints, cordons, lost nodes.
-
-        Raises:
-            CommandFailed: Something could not be put back.
-        """
-        nodes = self._run("kind", "get", "nodes", "--name", self.name).split()
-        for node in nodes:
-            self.unpause_machine(node)
-            if not self._machine_state(node).startswith("running"):
-                self.start_machine(node)
-        registered = self.kubectl("get", "nodes", "-o", "name").split()
-        for node in nodes:
-            if f"node/{node}" not in registered:
-                self.restart_kubelet(node)
-        self.kubectl("uncordon", "-l", f"{names.ROLE}=ray")
-        for taint in (names.NO_HEAD, names.NO_WORKER):
-            self.let_back(taint)
 
     def _machine_state(self, node: str) -> str:
         return self._run("docker", "inspect", "--format", "{{.State.Status}} ({{.State.ExitCode}})", node).strip()

@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import json
 import secrets
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_serve_chaos import clock
-from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos import clock, manifests
 from pytest_serve_chaos.cluster.base import ClusterSpec, Progress
-from pytest_serve_chaos.cluster.kind import KindNodes, find_programs
+from pytest_serve_chaos.cluster.kind import KindNodes, find_programs, free_ports
+from pytest_serve_chaos.cluster.kind_keep import WHOLE_WITHIN, Kept, is_finished, open_kept, wait_for_nodes
 from pytest_serve_chaos.cluster.kind_rayservice import KindRayService
+from pytest_serve_chaos.cluster.kind_record import Plan, Record, Step, Wishes, fingerprint
 from pytest_serve_chaos.cluster.kuberay import names, render
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.bring_up import BringUp
 from pytest_serve_chaos.cluster.kuberay.operator import read_manifests
 from pytest_serve_chaos.cluster.kuberay.own_workload import OwnRayService, own_workload
 from pytest_serve_chaos.cluster.kuberay.stack import REDIS_SELECTOR, Stack
+from pytest_serve_chaos.cluster.kuberay.upgrading import aim_dashboard
 from pytest_serve_chaos.cluster.kuberay.workload import Workload, our_workload
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.cluster.serve_config import first_route
-from pytest_serve_chaos.errors import ClusterError, ClusterStartError, CommandFailed, SafetyError, WaitTimeout
+from pytest_serve_chaos.errors import (
+    ClusterError,
+    ClusterStartError,
+    CommandFailed,
+    SafetyError,
+    ServeChaosError,
+    WaitTimeout,
+)
+from pytest_serve_chaos.manifests import Manifest
 from pytest_serve_chaos.model import ClusterDescription, Json
-
-_NODES_READY = 180.0
-"""Seconds for the nodes to be Ready once kind has made them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +47,7 @@ class KindSettings:
         redis_image: Redis' image.
         operator_image: The operator's image; None takes the one that its manifests name.
         kuberay_manifests: A file, a directory or a URL with KubeRay's manifests, or what `kubectl kustomize` takes.
-        keep: Leave the kind cluster (not the RayService) when done, and use it again if it is there.
+        keep: Leave all of it there when done, and take over what an earlier run left.
         name: The kind cluster's name; None makes one up, or with `keep` takes ``serve-chaos``.
         timeout: Seconds for each phase of bringing the RayService up.
     """
@@ -65,9 +71,11 @@ def start_kind_cluster(
     code: Mapping[str, str] | None = None,
     own: OwnRayService | None = None,
     on_create: Callable[[str], None] | None = None,
-    on_delete: Callable[[str], None] | None = None,
+    on_done: Callable[[str], None] | None = None,
 ) -> KindRayService:
     """Makes kind nodes, installs KubeRay, Redis and the RayService, and waits until it serves.
+
+    With `keep` it takes over what an earlier run left, as far as that is what is wanted.
 
     Args:
         spec: Which cluster is wanted.
@@ -78,13 +86,14 @@ def start_kind_cluster(
             the spec's app where that is on this machine.
         own: A RayService of the user's own, with its Redis, in place of ours; its spec must be the one that is wanted.
         on_create: Called with the kind cluster's name just before it is made, so that its undoing is on record.
-        on_delete: Called with that name once it is deleted.
+        on_done: Called with that name when nothing is to be undone any more: it is deleted, or made and to be kept.
 
     Raises:
         MissingDependency: A program is missing; nothing was made.
         SettingsError: The app, or the user's own RayService, cannot be used; nothing was made.
         SafetyError: There is such a cluster, and it is not ours; nothing was touched.
-        ClusterStartError: It did not come up; what was made is deleted, and what could be learned is in `directory`.
+        ClusterStartError: It did not come up; what could be learned is in `directory`. What was made is deleted, but
+            with `keep` only if the nodes are not finished.
     """
     programs = find_programs()
     directory.mkdir(parents=True, exist_ok=True)
@@ -97,26 +106,47 @@ def start_kind_cluster(
         workload = our_workload(spec, settings.ray_image, settings.redis_image, labels, code=code)
     for line in workload.told:
         progress(line)
-    return _Start(spec, settings, directory, progress, nodes, workload).run(on_create, on_delete)
+    start = _Start(spec, settings, directory, progress, nodes, workload)
+    start.on_create, start.on_done = on_create or start.on_create, on_done or start.on_done
+    return start.run()
 
 
-def delete_kind_cluster(name: str, directory: Path) -> None:
+def delete_kind_cluster(name: str, directory: Path, *, unfinished: bool = False) -> None:
     """Deletes a kind cluster that a run left because it was ended by force; none of that name is fine.
 
     Args:
         name: What `on_create` was told.
         directory: Where the log goes.
+        unfinished: Whether it was to be kept, and only goes if it was not made to its end.
 
     Raises:
         MissingDependency: A program is missing.
         CommandFailed: kind failed.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    KindNodes(name, None, directory, find_programs()).delete()
+    nodes = KindNodes(name, None, directory, find_programs())
+    if not (unfinished and is_finished(nodes)):
+        nodes.delete()
+
+
+_ANEW: Mapping[Step, str] = {
+    "renew": "its RayService is made anew",
+    "install": "all that is on its nodes is made anew",
+    "create": "it is built anew",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Served:
+    """What answers: a RayCluster, the dashboard of its head, and the address for traffic."""
+
+    ray_cluster: str
+    dashboard: Dashboard
+    url: str
 
 
 class _Start:
-    """One start, step by step; ends all that it made when a step fails."""
+    """One start, step by step; ends all that it made when a step fails, unless that is to be kept."""
 
     def __init__(
         self,
@@ -134,25 +164,21 @@ class _Start:
         self._nodes = nodes
         self._workload = workload
         self._stack: Stack | None = None
-        self._on_delete: Callable[[str], None] | None = None
+        self._kept: Kept | None = None
         self._labels = {names.MANAGED_BY: names.PROJECT, names.RUN: nodes.name}
         self._code = render.code_config_map(workload.code, self._labels)  # now: it may be more than one can hold
+        self.on_create: Callable[[str], None] = lambda _: None
+        self.on_done: Callable[[str], None] = lambda _: None
 
-    def run(self, on_create: Callable[[str], None] | None, on_delete: Callable[[str], None] | None) -> KindRayService:
-        self._on_delete = on_delete
-        adopt = self._nodes.exists()
-        if adopt and not self._settings.keep:
-            raise SafetyError(
-                f"there is a kind cluster {self._nodes.name} already",
-                mend=["say `keep` to use it again, if this plugin made it", "or give another name"],
-            )
-        if adopt:
-            self._nodes.adopt()
-            self._nodes.mend()
-        if on_create is not None:
-            on_create(self._nodes.name)
+    def run(self) -> KindRayService:
+        begun = clock.now()
+        plan = self._look() if self._nodes.exists() else Plan("create")
         try:
-            return self._bring_up(create=not adopt)
+            cluster = self._adopt(self._kept) if plan.step == "adopt" and self._kept is not None else None
+            if cluster is None:
+                return self._bring_up("renew" if plan.step == "adopt" else plan.step)
+            self._progress(f"kind: took over {self._nodes.name} in {clock.now() - begun:.1f} s")
+            return cluster
         except BaseException as error:
             self._give_up(error)
             if isinstance(error, ClusterError | WaitTimeout):
@@ -169,55 +195,140 @@ class _Start:
         except CommandFailed as failure:
             self._progress(f"kind: {failure}")
 
-    def _bring_up(self, *, create: bool) -> KindRayService:
-        if create:
+    # -- what an earlier run left -------------------------------------------------------------------------------
+
+    def _look(self) -> Plan:
+        """What can be done with the cluster that is there; its machines are mended if they are of use."""
+        name = self._nodes.name
+        if not self._settings.keep:
+            raise SafetyError(
+                f"there is a kind cluster {name} already",
+                mend=["say `keep` to use it again, if this plugin made it", "or give another name"],
+            )
+        try:
+            self._kept = open_kept(self._nodes, self._wishes, self._progress)
+            plan = self._kept.look()
+        except (ClusterError, WaitTimeout) as error:
+            raise ClusterStartError(
+                f"the kind cluster {name} that was kept cannot be used: {error.what}",
+                looked_at=error.looked_at,
+                mend=[*error.mend, f"delete it: kind delete cluster --name {name}"],
+            ) from error
+        if plan.reason:
+            self._progress(f"kind: {name} is there, but {plan.reason}; {_ANEW[plan.step]}")
+        return plan
+
+    @functools.cached_property
+    def _wishes(self) -> Wishes:
+        """What should be in a cluster that is kept."""
+        nodes, settings, source = self._nodes, self._settings, self._settings.kuberay_manifests
+        # What an address leads to would take longer to fetch than all else, so it counts by its name.
+        operator = self._operator_manifests if Path(source).exists() else source
+        work = self._workload
+        images = [i for i in (settings.operator_image, *work.redis_images, *work.ray_images) if i is not None]
+        image = settings.node_image
+        record = Record(
+            machines=f"of {image} {nodes.image_id(image)}" if image else f"of the image of {nodes.kind_version()}",
+            base=fingerprint([operator, *(f"{image} {nodes.image_id(image)}" for image in images)]),
+            service=fingerprint(manifests.dump(documents) for documents in self._documents.values()),
+        )
+        return Wishes(record, work.ray_service, work.redis, number=self._spec.workers + 1)
+
+    def _adopt(self, kept: Kept) -> KindRayService | None:
+        """Takes over all that is there; None where it turns out not to be as it was left."""
+        kept.begin()
+        served: _Served | None = None
+        try:
+            kept.mend_pods()
+            served = self._wait_until_it_serves(kept.api, self._stack_on(kept.api), WHOLE_WITHIN)
+            kept.wait_until_whole(served.ray_cluster, served.dashboard)
+            return self._cluster(kept.api, served)
+        except ServeChaosError as error:
+            if served is not None:
+                served.dashboard.close()
+            self._progress(f"kind: {self._nodes.name} is not as it was left: {error.what}; {_ANEW['renew']}")
+            return None
+
+    # -- a new one ----------------------------------------------------------------------------------------------
+
+    def _bring_up(self, step: Step) -> KindRayService:
+        stale = self._kept
+        if stale is not None and (step == "create" or not stale.clear(self._stack_on(stale.api))):
+            stale.api.close()
+            step, self._kept, self._stack = "create", None, None
+            self._nodes.delete()
+        if step == "create":
             self._create()
-        api = KubeApi(self._nodes.kubeconfig, namespace=names.NAMESPACE)
-        self._stack = stack = Stack(self._nodes.kubectl, api, self._directory, self._progress)
-        self._wait_for_nodes(api)
-        if not create:
-            stack.remove_left_overs()
-        self._install(stack)
-        return self._wait_until_it_serves(api, stack)
+        api = self._kept.api if self._kept is not None else KubeApi(self._nodes.kubeconfig, namespace=names.NAMESPACE)
+        stack = self._stack_on(api)
+        if step != "renew":
+            self._claim(api, stack)
+        if step == "create":
+            wait_for_nodes(api, self._progress)
+        self._install(stack, base=step != "renew")
+        served = self._wait_until_it_serves(api, stack, self._settings.timeout)
+        if self._kept is not None:
+            self._kept.note_all(stack.operator_namespace, served.dashboard.serve())
+        return self._cluster(api, served)
 
     def _create(self) -> None:
         began = clock.now()
-        ports = _free_ports(2)
+        ports = free_ports(2)
         config = render.kind_config(ports[0], ports[1], ray_nodes=self._spec.workers + 1)
         self._progress(f"kind: creating {self._nodes.name}, {self._spec.workers + 2} nodes")
+        self.on_create(self._nodes.name)
         self._nodes.create(config)
         self._progress(f"kind: created in {clock.now() - began:.1f} s")
 
-    def _wait_for_nodes(self, api: KubeApi) -> None:
-        def probe() -> bool | NotYet:
-            ready = api.nodes()
-            return all(ready.values()) or NotYet(", ".join(f"{node} not Ready" for node, ok in ready.items() if not ok))
+    def _stack_on(self, api: KubeApi) -> Stack:
+        where = "default" if self._kept is None else self._kept.operator
+        self._stack = Stack(self._nodes.kubectl, api, self._directory, self._progress, where)
+        return self._stack
 
-        began = clock.now()
-        clock.wait_until("the nodes to be Ready", probe, timeout=_NODES_READY, interval=0.5)
-        self._progress(f"kind: waited {clock.now() - began:.1f} s for the nodes to be Ready")
+    def _claim(self, api: KubeApi, stack: Stack) -> None:
+        """Makes our namespace, on which a cluster that is to be kept says at once that there are machines."""
+        stack.install("namespace", [render.namespace(self._labels)])
+        if self._settings.keep:
+            self._kept = self._kept or Kept(self._nodes, api, self._wishes, self._progress)
+            self._kept.note_machines()
+            self.on_done(self._nodes.name)
 
-    def _install(self, stack: Stack) -> None:
-        settings, labels = self._settings, self._labels
-        # Cluster DNS must not go with a node that a fault takes away: every name in the cluster hangs on it.
-        dns: Json = {"spec": {"template": {"spec": {"nodeSelector": {names.ROLE: "services"}}}}}
-        self._nodes.kubectl("-n", "kube-system", "patch", "deployment", "coredns", "-p", json.dumps(dns))
-        stack.install("namespace", [render.namespace(labels)])
-        work = self._workload
-        self._load([settings.operator_image, *work.redis_images], [f"{self._nodes.name}-control-plane"])
-        text = read_manifests(settings.kuberay_manifests, lambda source: self._nodes.kubectl("kustomize", source))
-        stack.install_operator(render.operator_manifests(text, image=settings.operator_image, labels=labels))
+    def _install(self, stack: Stack, *, base: bool) -> None:
+        """Installs all, or with the `base` of images and operator in place only what is above it."""
+        work, documents = self._workload, self._documents
+        if base:
+            # Cluster DNS must not go with a node that a fault takes away: every name in the cluster hangs on it.
+            dns: Json = {"spec": {"template": {"spec": {"nodeSelector": {names.ROLE: "services"}}}}}
+            self._nodes.kubectl("-n", "kube-system", "patch", "deployment", "coredns", "-p", json.dumps(dns))
+            self._load([self._settings.operator_image, *work.redis_images], [self._nodes.control_plane])
+            stack.install_operator(self._operator_manifests)
         if work.unchecked:
             stack.check([*work.before, work.ray_service])
-        if work.before:
-            stack.install_redis(work.before)
-        self._load(work.ray_images, self._nodes.ray_nodes())
+        if "redis" in documents:
+            stack.install_redis(documents["redis"])
+        if base:
+            self._load(work.ray_images, self._nodes.ray_nodes())
         stack.wait_for_operator()
         if work.redis is not None:
             stack.wait_for_redis()
         self._nodes.limit_processors()
-        stack.install("services", [*render.services(labels), self._code])
-        stack.install("rayservice", [work.ray_service])
+        stack.install("services", documents["services"])
+        stack.install("rayservice", documents["rayservice"])
+
+    @functools.cached_property
+    def _operator_manifests(self) -> str:
+        read = read_manifests(self._settings.kuberay_manifests, lambda source: self._nodes.kubectl("kustomize", source))
+        return render.operator_manifests(read, image=self._settings.operator_image, labels=self._labels)
+
+    @functools.cached_property
+    def _documents(self) -> dict[str, tuple[Manifest, ...]]:
+        """All that is installed above the operator, by the name of its file."""
+        work = self._workload
+        return {
+            **({"redis": work.before} if work.before else {}),
+            "services": (*render.services(self._labels, work.serve_service), self._code),
+            "rayservice": (work.ray_service,),
+        }
 
     def _load(self, images: Sequence[str | None], nodes: Sequence[str]) -> None:
         began = clock.now()
@@ -228,34 +339,39 @@ class _Start:
         if absent:
             self._progress(f"kind: Docker does not have {', '.join(absent)}; the nodes will pull it")
 
-    def _wait_until_it_serves(self, api: KubeApi, stack: Stack) -> KindRayService:
+    def _wait_until_it_serves(self, api: KubeApi, stack: Stack, timeout: float) -> _Served:
         host = "http://127.0.0.1"
         dashboard = Dashboard(f"{host}:{self._nodes.host_port(names.DASHBOARD_NODE_PORT)}")
         url = f"{host}:{self._nodes.host_port(names.TRAFFIC_NODE_PORT)}{first_route(self._workload.serve_config)}"
-        up = BringUp(
-            api,
-            self._workload.name,
-            progress=self._progress,
-            complaints=stack.complaints,
-            timeout=self._settings.timeout,
-        )
-        ray_cluster = up.ray_cluster()
-        up.pods(ray_cluster, self._spec.workers + 1)
-        up.serve(dashboard)
-        up.ready()
-        up.traffic(url)
+        name = self._workload.name
+        up = BringUp(api, name, progress=self._progress, complaints=stack.complaints, timeout=timeout)
+        try:
+            ray_cluster = up.ray_cluster()
+            aim_dashboard(api, ray_cluster)
+            up.pods(ray_cluster, self._spec.workers + 1)
+            up.serve(dashboard)
+            up.ready()
+            up.traffic(url)
+        except BaseException:
+            dashboard.close()
+            raise
+        return _Served(ray_cluster, dashboard, url)
+
+    def _cluster(self, api: KubeApi, served: _Served) -> KindRayService:
+        work = self._workload
         cluster = KindRayService(
             self._spec,
             self._nodes,
             api=api,
-            ray_cluster=ray_cluster,
-            dashboard=dashboard,
-            serve_config=self._workload.serve_config,
-            description=self._description(dashboard, url, ray_cluster),
-            redis_selector=REDIS_SELECTOR if self._workload.redis is not None else None,
+            ray_cluster=served.ray_cluster,
+            dashboard=served.dashboard,
+            serve_config=work.serve_config,
+            description=self._description(served),
+            redis_selector=REDIS_SELECTOR if work.redis is not None else None,
             on_close=self._close,
-            ray_service=self._workload.name,
-            redis_store=self._workload.redis,
+            on_vouch=None if self._kept is None else self._kept.vouch,
+            ray_service=work.name,
+            redis_store=work.redis,
         )
         try:
             if self._spec.gcs == "redis":
@@ -265,7 +381,9 @@ class _Start:
             raise
         return cluster
 
-    def _description(self, dashboard: Dashboard, url: str, ray_cluster: str) -> ClusterDescription:
+    def _description(self, served: _Served) -> ClusterDescription:
+        dashboard = served.dashboard
+        details = {"kind cluster": self._nodes.name, "ray cluster": served.ray_cluster}
         return ClusterDescription(
             backend="kind",
             ray_version=dashboard.ray_version(),
@@ -274,38 +392,21 @@ class _Start:
             app=self._spec.app,
             profile=self._spec.profile,
             replicas=sum(dashboard.serve().targets.values()),
-            url=url,
-            details={
-                "kind cluster": self._nodes.name,
-                "ray cluster": ray_cluster,
-                "image": self._workload.ray_images[0],
-                **self._workload.details,
-            },
+            url=served.url,
+            details={**details, "image": self._workload.ray_images[0], **self._workload.details},
         )
 
     def _close(self) -> None:
         """Deletes everything, in order; a step that fails does not keep the next from its turn."""
-        began = clock.now()
+        name, began = self._nodes.name, clock.now()
+        if self._kept is not None:
+            self._progress(f"kind: kept {name}; to delete it: kind delete cluster --name {name}")
+            return
         if self._stack is not None:
             try:
                 self._stack.remove()
             except CommandFailed as error:
                 self._progress(f"kind: {error}; what is left goes with the cluster")
-        if self._settings.keep:
-            self._progress(
-                f"kind: kept {self._nodes.name}; to delete it: kind delete cluster --name {self._nodes.name}"
-            )
-            return
         self._nodes.delete()
-        if self._on_delete is not None:
-            self._on_delete(self._nodes.name)
-        self._progress(f"kind: deleted {self._nodes.name} in {clock.now() - began:.1f} s")
-
-
-def _free_ports(number: int) -> list[int]:
-    """Ports on 127.0.0.1 that nobody has; they are all held until all are found, so no two are equal."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(number)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
+        self.on_done(name)
+        self._progress(f"kind: deleted {name} in {clock.now() - began:.1f} s")

@@ -10,18 +10,18 @@ from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.kind import KindNodes
 from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.breaking import BreakableRayService
 from pytest_serve_chaos.cluster.kuberay.pod_watch import PodWatch
 from pytest_serve_chaos.cluster.kuberay.process_watch import ProcessWatch
 from pytest_serve_chaos.cluster.kuberay.records import Container, Pod
 from pytest_serve_chaos.cluster.kuberay.redis_store import RedisStore
 from pytest_serve_chaos.cluster.kuberay.removal import RemovalWatch
+from pytest_serve_chaos.cluster.kuberay.upgrading import UpgradableRayService
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.errors import NoSuchTarget, WaitTimeout
 from pytest_serve_chaos.model import HEAD, ClusterDescription, Evidence, Identity, Json
 
 
-class KindRayService(BreakableRayService):
+class KindRayService(UpgradableRayService):
     """A RayService on a kind cluster of our own.
 
     Args:
@@ -33,7 +33,8 @@ class KindRayService(BreakableRayService):
         serve_config: The Serve config that it runs.
         description: What it is, for reports; has the address for traffic.
         redis_selector: Labels of the Redis pod; None where there is none.
-        on_close: What ends all that was made for it.
+        on_close: What ends all that was made for it, or leaves it.
+        on_vouch: What writes down that it is as it was at first; None where that does not matter.
         ray_service: The RayService's name.
         redis_store: What runs Redis, where there is one.
     """
@@ -50,6 +51,7 @@ class KindRayService(BreakableRayService):
         description: ClusterDescription,
         redis_selector: str | None,
         on_close: Callable[[], None],
+        on_vouch: Callable[[], None] | None = None,
         ray_service: str = names.RAY_SERVICE,
         redis_store: RedisStore | None = None,
     ) -> None:
@@ -69,10 +71,16 @@ class KindRayService(BreakableRayService):
         )
         self._nodes = nodes
         self.redis_store = redis_store or RedisStore()
+        self._on_vouch = on_vouch
         self._machines: dict[str, str] = {}
         self._held: set[str] = set()
         self._dead: frozenset[str] = frozenset()
         self._stopped: frozenset[str] = frozenset()
+
+    def vouch(self) -> None:
+        """Says that it is as it was at first, so that a later run may take it over as it is."""
+        if self._on_vouch is not None:
+            self._on_vouch()
 
     # -- pods that stay away ----------------------------------------------------------------------------------
 

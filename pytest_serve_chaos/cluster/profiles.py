@@ -19,6 +19,7 @@ class Timing:
         graceful_shutdown_timeout: What a replica may take to stop.
         restart_delay: Until a node that died is started again (a new pod is scheduled and its images are there).
         termination_grace: Between SIGTERM and SIGKILL for a node that is stopped gracefully.
+        deletion_delay: Until KubeRay deletes a RayCluster from which an upgrade has taken the traffic.
         head_env: Environment of the head.
         worker_env: Environment of the workers.
     """
@@ -29,6 +30,7 @@ class Timing:
     graceful_shutdown_timeout: float
     restart_delay: float
     termination_grace: float
+    deletion_delay: float
     head_env: Mapping[str, str] = field(default_factory=dict)
     worker_env: Mapping[str, str] = field(default_factory=dict)
 
@@ -58,7 +60,8 @@ def drain_timeout(env: Mapping[str, str], ray_version: str) -> float | None:
 
 def _guide() -> Timing:
     # Health checks: DEFAULT_HEALTH_CHECK_PERIOD_S and _TIMEOUT_S of ray/serve/_private/constants.py; 20 s to stop:
-    # DEFAULT_GRACEFUL_SHUTDOWN_TIMEOUT_S; start delay: the guide's sleepy_pid.py. 600 s: KubeRay sets it on workers.
+    # DEFAULT_GRACEFUL_SHUTDOWN_TIMEOUT_S; start delay: the guide's sleepy_pid.py. 600 s: KubeRay sets it on workers;
+    # 60 s: RayClusterDeletionDelayDuration of its rayservice_controller.go.
     return Timing(
         start_delay=10.0,
         health_check_period=10.0,
@@ -66,6 +69,7 @@ def _guide() -> Timing:
         graceful_shutdown_timeout=20.0,
         restart_delay=5.0,
         termination_grace=30.0,
+        deletion_delay=60.0,
         worker_env={"RAY_gcs_rpc_server_reconnect_timeout_s": "600"},
     )
 
@@ -99,6 +103,7 @@ def _fast() -> Timing:
         graceful_shutdown_timeout=2.0,
         restart_delay=2.0,
         termination_grace=15.0,
+        deletion_delay=10.0,
         head_env=shared,
         worker_env={**shared, "RAY_gcs_rpc_server_reconnect_timeout_s": "600"},
     )

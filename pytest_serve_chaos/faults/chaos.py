@@ -8,6 +8,7 @@ from pytest_serve_chaos.faults.machines import MachineTarget
 from pytest_serve_chaos.faults.nodes import NodeTarget, choose_worker
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.stores import GcsTarget, RedisTarget
+from pytest_serve_chaos.faults.upgrades import RayServiceTarget
 from pytest_serve_chaos.model import HEAD, Component, Role
 
 
@@ -61,6 +62,11 @@ class Chaos:
     def redis(self) -> RedisTarget:
         """The store of the GCS."""
         return RedisTarget(self._rig)
+
+    @property
+    def rayservice(self) -> RayServiceTarget:
+        """The RayService, which can be upgraded."""
+        return RayServiceTarget(self._rig)
 
     def _one(self, role: Role, on: str | None, deployment: str | None = None) -> Component:
         topology = self._rig.watcher.sample()

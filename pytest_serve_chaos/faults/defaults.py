@@ -42,6 +42,10 @@ TABLE: dict[str, Expectations] = {
     "health_check_failure": Expectations(
         replaced=("replica@victims",), kept=("head", "gcs", "controller", "proxy", "replica@others")
     ),
+    # From the change of the spec on: a new cluster starts and takes over, and the old one goes, all at no cost.
+    "rayservice_upgrade": Expectations(
+        window=120.0, lost_beyond_in_flight=0, traffic_back=240.0, redundancy_back=240.0, replaced=_ALL
+    ),
 }
 
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.identities import kept, replaced
-from pytest_serve_chaos.analysis.outages import find_outages
+from pytest_serve_chaos.analysis.outages import find_outages, until_the_first_in_flight
 from pytest_serve_chaos.clock import NotYet, seconds
 from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, WaitTimeout
 from pytest_serve_chaos.faults.rig import Rig
@@ -21,6 +21,9 @@ from pytest_serve_chaos.observe.shape import lacks
 
 _QUIET = 1.0
 """Seconds of good answers only, until traffic counts as back; the same as the gap that ends an outage."""
+
+_BEFORE = 10.0
+"""Seconds before the fault from which requests are looked at: the first after it may still be in flight."""
 
 _NO_CHANGE = 4.0
 """Seconds without any change of the topology, after which nothing more is on its way."""
@@ -154,9 +157,10 @@ class Injection:
         """
 
         def back() -> float | NotYet:
-            requests = [r for r in self.rig.history.requests_since(self.asked) if not r.kept]
+            fresh = [r for r in self.rig.history.requests_since(self.asked - _BEFORE) if not r.kept]
+            requests = [r for r in until_the_first_in_flight(fresh) if r.scheduled >= self.asked]
             if not requests:
-                return NotYet("no requests")
+                return NotYet("requests are in flight since the fault" if fresh else "no requests")
             newest = max(r.scheduled for r in requests)
             outages = find_outages(requests)
             if not outages:

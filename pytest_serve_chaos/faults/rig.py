@@ -40,6 +40,7 @@ class Rig:
         steady_since: From when on answers count as given before the fault, monotonic seconds.
         injections: All that was injected since the last `heal_all`, healed or not.
         spoilt: Why the cluster must be rebuilt before the next experiment; empty if it need not.
+        lent: Whether a test has it; then it is not known to be as it was at first.
     """
 
     cluster: Cluster
@@ -55,10 +56,16 @@ class Rig:
     steady_since: float = 0.0
     injections: list[Healable] = field(default_factory=list)
     spoilt: str = ""
+    lent: bool = False
     canaries: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def __post_init__(self) -> None:
         self.shape = self.first_shape
+
+    @property
+    def sound(self) -> bool:
+        """Whether the cluster is known to be as it was at first."""
+        return not self.lent and not self.spoilt
 
     @property
     def timing(self) -> Timing:

@@ -48,5 +48,6 @@ def _target(chaos: Chaos, kind: str, options: Mapping[str, str | float]) -> Any:
         "gcs_failure": lambda: chaos.gcs,
         "redis_failure": lambda: chaos.redis,
         "health_check_failure": lambda: chaos.replica(deployment, on),
+        "rayservice_upgrade": lambda: chaos.rayservice,
     }
     return cast("Callable[[], Any]", targets[kind])()

@@ -18,6 +18,10 @@ from pytest_serve_chaos.faults.nodes import FREEZE_FOR
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.model import HEAD, Component, Evidence
 
+_DIES_WITHIN = 15.0
+_STOPS_WITHIN = 90.0
+"""Seconds: after SIGTERM `gcs_server` stays for 61 s, in which it serves nobody (measured with Ray 2.60)."""
+
 
 @dataclass
 class GcsKilled:
@@ -29,8 +33,8 @@ class GcsKilled:
     kind: str = "gcs_failure"
     serves: bool = False
     sick: tuple[Component, ...] = ()
-    # With SIGTERM the head stays 61 s without a GCS before it goes (measured with Ray 2.60).
     sign_within: float = 75.0
+    silent: Evidence | None = None
 
     @property
     def victims(self) -> tuple[Component, ...]:
@@ -50,17 +54,23 @@ class GcsKilled:
 
         def gone() -> Evidence | NotYet:
             if self.rig.watcher.sample().find(self.victim.identity) is not None:
+                if self.number == signal.SIGTERM and self.silent is None:
+                    self.silent = signs.gcs_is_silent(self.rig)  # before it goes: soon after, the next one answers
                 return NotYet("gcs_server is there")
             return Evidence(clock.now(), "victim", f"gcs_server (PID {self.victim.pid}) is gone")
 
+        within = _STOPS_WITHIN if self.number == signal.SIGTERM else _DIES_WITHIN
         try:
-            return Strike(asked, (clock.wait_until("gcs_server to go", gone, timeout=15.0, interval=0.02),))
+            sign = clock.wait_until("gcs_server to go", gone, timeout=within, interval=0.02)
         except WaitTimeout:
             return Strike(asked, ())
+        # From SIGTERM on it serves nobody: that is when it was struck, though it stays for a minute.
+        stopped = Evidence(asked, "victim", f"gcs_server (PID {self.victim.pid}) was asked to stop")
+        return Strike(asked, (stopped, sign) if self.number == signal.SIGTERM else (sign,))
 
     def sign(self, struck: float) -> Evidence | None:
         """The state API, which asks the GCS, does not answer; or the head went, as it does without its GCS."""
-        return signs.gcs_is_silent(self.rig)
+        return self.silent or signs.gcs_is_silent(self.rig)
 
     def heal(self) -> None:
         """The head is started again by the platform."""

@@ -1,4 +1,4 @@
-"""What a recovery must still survive: a new route must reach each proxy, asked one by one, and go again.
+"""What a recovery must still survive: each proxy must hear of a new app, reach its replica, and see it go again.
 
 A proxy that no longer hears its controller looks healthy until the replicas that it knows are gone (ray#63784).
 """
@@ -22,6 +22,12 @@ from pytest_serve_chaos.observe.watcher import Watcher
 HEARS_WITHIN = 10.0
 """Seconds in which a proxy must serve a new route; measured with Ray 2.60: 1.0 to 1.3 s where the proxy listens."""
 
+LATE_WITHIN = 20.0
+"""Seconds for which a proxy without the new route is asked: one that is only slow is told from one that is deaf."""
+
+REACHED_WITHIN = 30.0
+"""Seconds in which the new app's replica must answer through each proxy: it has to start first."""
+
 _ONE_ANSWER = 3.0
 _TAKES_CONFIG_WITHIN = 15.0
 
@@ -37,6 +43,7 @@ class Aftershock:
         seconds: From the change of the config to the last proxy that heard of it.
         untold: Why it cannot be told of some proxies whether they hear; empty if it can of all.
         what: What a proxy that hears shows.
+        details: What the deaf proxies answered, and whether they heard of it later.
     """
 
     deaf: tuple[Component, ...] = ()
@@ -45,6 +52,7 @@ class Aftershock:
     seconds: float = 0.0
     untold: str = ""
     what: str = "a new route was"
+    details: str = ""
 
     @property
     def passed(self) -> bool:
@@ -58,7 +66,7 @@ class Aftershock:
             return (
                 f"{len(self.deaf)} of {self.asked} proxies do not hear the controller: {self.what} not served by"
                 f" {', '.join(c.name for c in self.deaf)} within {HEARS_WITHIN:g} s (ray#63784). They will hang every"
-                " request once the replicas that they know are gone."
+                " request once the replicas that they know are gone." + (f" {self.details}." if self.details else "")
             )
         trouble = self.problem or self.untold
         return trouble or f"{self.what} served by all {self.asked} proxies within {self.seconds:.1f} s"
@@ -75,19 +83,47 @@ def aftershock(cluster: Cluster, watcher: Watcher, numbers: Iterator[int] | None
     except WaitTimeout as error:
         return Aftershock(problem=f"an update of the Serve config was not taken: {error}")
     proxies = watcher.sample().of("proxy")
-    silent, took = _who_hears(cluster, proxies, route, begun)
+    heard, took = _who_hears(cluster, proxies, route, begun)
     # A proxy that went meanwhile, for its node has no replicas any more, is not deaf.
-    there = {c.identity for c in watcher.sample().of("proxy")} if silent else set()
-    deaf = tuple(proxy for proxy in silent if proxy.identity in there)
-    problem = ""
+    there = {c.identity for c in watcher.sample().of("proxy")} if heard else set()
+    late = [h for h in heard if h.proxy.identity in there]
+    deaf = tuple(h.proxy for h in late if h.answered)
+    details = "; ".join(h.text for h in late)
+    problem = "" if deaf or not late else f"{details}, so it cannot be told whether it hears the controller"
+    unreached = "" if late else _who_does_not_reach(cluster, watcher, proxies, route)
+    if unreached:
+        problem = f"a new replica did not answer within {REACHED_WITHIN:g} s through every proxy: {unreached}"
     try:
         _apply(cluster, config)
-        still = () if deaf else _who_keeps(cluster, proxies, route)
+        still = () if late or unreached else _who_keeps(cluster, proxies, route)
         if still:
             problem = f"the canary's route does not go from {', '.join(c.name for c in still)}"
     except WaitTimeout as error:
         problem = f"the canary could not be taken away: {error}"
-    return Aftershock(deaf, len(proxies), problem, took)
+    return Aftershock(deaf, len(proxies), problem, took, details=details)
+
+
+@dataclass(slots=True)
+class _Hearing:
+    """One proxy that has not served the route in time.
+
+    Attributes:
+        answer: The last that it answered, in words.
+        answered: Whether it has answered at all.
+        after: Seconds from the change of the config to its serving the route; None: never.
+    """
+
+    proxy: Component
+    answer: str = ""
+    answered: bool = False
+    after: float | None = None
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        if self.after is not None:
+            return f"{self.proxy.name} served it after {self.after:.1f} s"
+        return f"{self.proxy.name} had not served it after {LATE_WITHIN:g} s either: {self.answer}"
 
 
 def _apply(cluster: Cluster, config: dict[str, Json]) -> None:
@@ -103,17 +139,60 @@ def _apply(cluster: Cluster, config: dict[str, Json]) -> None:
 
 def _who_hears(
     cluster: Cluster, proxies: tuple[Component, ...], route: str, begun: float
-) -> tuple[tuple[Component, ...], float]:
-    """Asks all proxies in turn until each serves the route; returns those that do not, and the seconds it took."""
+) -> tuple[list[_Hearing], float]:
+    """Asks all proxies in turn until each serves the route; returns those that do not in time, and the seconds it took.
+
+    Those are asked for some more time: one that hears late is no less late, but its cause is another.
+    """
+    waiting = [_Hearing(proxy) for proxy in proxies]
+
+    def ask() -> bool | NotYet:
+        for one in waiting:
+            if one.after is None and _serves(cluster, one, route):
+                one.after = clock.now() - begun
+        left = sum(one.after is None for one in waiting)
+        return NotYet(f"{left} proxies without it") if left else True
+
+    with contextlib.suppress(WaitTimeout):
+        clock.wait_until("each proxy to hear of it", ask, timeout=LATE_WITHIN, interval=0.5)
+    took = clock.now() - begun
+    return [one for one in waiting if one.after is None or one.after > HEARS_WITHIN], took
+
+
+def _serves(cluster: Cluster, one: _Hearing, route: str) -> bool:
+    try:
+        status, body = cluster.ask_proxy(one.proxy, "/-/routes", timeout=_ONE_ANSWER)
+        routes = json.loads(body) if status == 200 else {}
+    except (ObservationError, ValueError) as error:
+        one.answer = f"it gave no answer ({error})"
+        return False
+    one.answered = True
+    one.answer = f"it answered {status} with the routes {', '.join(sorted(routes)) or 'none'}"
+    return route in routes
+
+
+def _who_does_not_reach(cluster: Cluster, watcher: Watcher, proxies: tuple[Component, ...], route: str) -> str:
+    """Sends requests to the new route through each proxy until one is answered; returns who gets none, in words."""
     waiting = list(proxies)
 
     def ask() -> bool | NotYet:
-        waiting[:] = [proxy for proxy in waiting if route not in _routes(cluster, proxy)]
-        return NotYet(f"{len(waiting)} proxies without it") if waiting else True
+        seen = {proxy: _status(cluster, proxy, route) for proxy in waiting}
+        silent = [proxy for proxy, status in seen.items() if status != "200"]
+        waiting[:] = [proxy for proxy in silent if watcher.sample().find(proxy.identity) is not None]
+        return NotYet(", ".join(f"{proxy.name}: {seen[proxy]}" for proxy in waiting)) if waiting else True
 
-    with contextlib.suppress(WaitTimeout):
-        clock.wait_until("each proxy to hear of it", ask, timeout=HEARS_WITHIN, interval=0.5)
-    return tuple(waiting), clock.now() - begun
+    try:
+        clock.wait_until("each proxy to reach the new replica", ask, timeout=REACHED_WITHIN, interval=0.5)
+    except WaitTimeout as error:
+        return error.last_seen
+    return ""
+
+
+def _status(cluster: Cluster, proxy: Component, path: str) -> str:
+    try:
+        return str(cluster.ask_proxy(proxy, path, timeout=_ONE_ANSWER)[0])
+    except ObservationError as error:
+        return str(error)
 
 
 def _who_keeps(cluster: Cluster, proxies: tuple[Component, ...], route: str) -> tuple[Component, ...]:

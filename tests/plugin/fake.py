@@ -263,10 +263,13 @@ class FakeCluster:
             if path == "/-/routes":
                 return Reply(200, json.dumps({route: route for route in sorted(self.world.heard_by(proxy))}))
             app = self.world.routes().get(path)
+            if app is not None and serve_config.CANARY in app:  # it has no part of its own in this world
+                return Reply(200, "chirp")
             deployment = f"{app}#{DEPLOYMENT}"
             replicas = [p for p in self.world.of("replica") if not p.frozen and p.slot.deployment == deployment]
         if not replicas:
             return Reply(503 if app else 404, "nobody")
+        replicas = replicas[1:] if self.world.forgetful else replicas
         part = replicas[next(self._turns[deployment]) % len(replicas)]
         headers = () if self.behaviour.anonymous else (("x-serve-chaos-replica", part.name),)
         return Reply(200, "nonsense" if self.world.wrong else str(part.pid), headers)

@@ -38,6 +38,7 @@ class FakeBehaviour:
         harmless: Faults do nothing.
         anonymous: Answers do not say which replica gave them.
         garbles: From the first fault on, answers are well-formed and wrong.
+        forgets: From the first fault on, the proxies send nothing to one of the replicas.
         deafens: Proxies never hear of a controller that is a new actor.
         leaks: Whenever something dies, the GCS gains an actor that nothing stands behind.
         keeps_holes: Dead replicas are not replaced.
@@ -51,6 +52,7 @@ class FakeBehaviour:
     harmless: bool = False
     anonymous: bool = False
     garbles: bool = False
+    forgets: bool = False
     deafens: bool = False
     leaks: bool = False
     keeps_holes: bool = False
@@ -117,6 +119,7 @@ class World:
         self.held: set[str] = set()
         self.fails_until = 0.0
         self.wrong = False
+        self.forgetful = False
         self.log: list[tuple[float, str]] = []
         self.parts: dict[Slot, Part] = {}
         self.node_rows: dict[str, NodeRow] = {}
@@ -239,6 +242,7 @@ class World:
         """Ends the parts in these slots."""
         with self.lock:
             self.wrong = self.wrong or self.behaviour.garbles
+            self.forgetful = self.forgetful or self.behaviour.forgets
             for slot in slots:
                 part = self.parts.pop(slot)
                 self._failing.pop(slot, None)
@@ -256,6 +260,15 @@ class World:
             self.kill([slot for slot in self.parts if slot.node in nodes])
             if node == HEAD:
                 self.fails_until = clock.now() + self.behaviour.outage
+
+    def renew(self) -> None:
+        """All but Redis is another one, from one moment to the next, as where a second cluster takes over."""
+        with self.lock:
+            self.node_rows.clear()
+            self._controller_id = ""
+            for slot in self.slots():
+                if slot.role != "redis":
+                    self._fill(slot)
 
     def signal(self, identity: Identity, number: int) -> None:
         """What a signal does to one process; the head goes with its GCS."""

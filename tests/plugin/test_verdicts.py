@@ -64,6 +64,7 @@ def test_wrong_answers_fail(run_chaos: RunChaos) -> None:
 
 def test_deaf_proxies_fail(run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aftershock, "HEARS_WITHIN", 0.5)
+    monkeypatch.setattr(aftershock, "LATE_WITHIN", 1.0)
     ran = run_chaos(
         one('controller_failure(replacement="new_actor")', f"{SHORT}, kept=('replica', 'proxy')"),
         behaviour=FakeBehaviour(deafens=True),
@@ -78,6 +79,15 @@ def test_a_leaked_actor_fails(run_chaos: RunChaos, monkeypatch: pytest.MonkeyPat
     ran = run_chaos(one("replica_failure"), behaviour=FakeBehaviour(leaks=True))
 
     failed_with(ran, "the GCS says that ServeReplica:sleepy_pid:SleepyPid 1eaf1eaf is ALIVE, but it is not there")
+
+
+def test_a_replica_to_which_nothing_is_sent_any_more_fails(
+    run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(experiment, "_ANSWERS_WITHIN", 0.5)
+    ran = run_chaos(one("controller_failure"), behaviour=FakeBehaviour(forgets=True))
+
+    failed_with(ran, "replica sleepy_pid#SleepyPid on * (PID *) answered nothing in the * since redundancy was back")
 
 
 def test_a_replica_that_is_never_replaced_fails(run_chaos: RunChaos) -> None:

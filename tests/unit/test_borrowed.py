@@ -215,6 +215,7 @@ def test_what_the_owner_allows_can_be_broken(kind: str, options: dict[str, str |
     ("kind", "options", "reason"),
     [
         ("redis_failure", KILL, "Redis does not belong"),
+        ("rayservice_upgrade", {"how": "upgrade"}, "spec of a borrowed RayService is not ours to change"),
         ("head_failure", {"how": "kill", "hold": True}, "none can be kept down"),
         ("node_failure", KILL, "how='drain' works here"),
         ("node_failure", {"how": "drain"}, "--serve-chaos-allow node"),

@@ -132,6 +132,14 @@ def test_images_that_docker_has_not_will_be_pulled(empty_path: Path) -> None:
     assert lines[1] == "redis:7.0: not in Docker's store, so the nodes will pull it"
 
 
+def test_a_cluster_that_was_kept_is_named_with_the_way_to_delete_it(empty_path: Path) -> None:
+    program(empty_path, "docker", "echo 20.10")
+    program(empty_path, "kind", 'if [ "$1" = get ]; then echo serve-chaos; else echo kind v0.30.0; fi')
+    assert "kind delete cluster --name serve-chaos" in by_name(examine("kind", {}, {}))["kept cluster"].found
+    program(empty_path, "kind", "echo serve-chaos-3fa2c1")
+    assert "kept cluster" not in by_name(examine("kind", {}, {}))
+
+
 def test_a_borrowed_cluster_has_to_be_named() -> None:
     found = by_name(examine("kubernetes", {}, {}))
     assert found["--serve-chaos-context"].mend == "--context NAME"

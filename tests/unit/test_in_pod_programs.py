@@ -140,13 +140,19 @@ def test_without_a_directory_for_flags_none_is_set() -> None:
     assert run("set_flag", "113", "raise").returncode == in_pod.NO_DIRECTORY
 
 
-def test_all_that_the_first_process_started_is_stopped_and_goes_on(tmp_path: Path) -> None:
-    """In a PID namespace of its own, as in a container."""
-    script = tmp_path / "freeze.py"
-    script.write_text(in_pod.source("freeze"))
-    probe = tmp_path / "first.sh"
-    # The shell is PID 1; the program is started by its child, so it must leave its own parents alone.
-    probe.write_text("sleep 60 &\n(sleep 60; true) &\nexec sleep 61\n")
+@contextmanager
+def container(directory: Path, first: str, program: str, **environment: str) -> Iterator[list[str]]:
+    """A PID namespace of its own, as a container has; gives the command that runs the program in it.
+
+    Args:
+        directory: For scripts.
+        first: What the shell runs that is PID 1.
+        program: The program.
+        **environment: For the program.
+    """
+    script, probe = directory / f"{program}.py", directory / "first.sh"
+    script.write_text(in_pod.source(program))
+    probe.write_text(first)
     try:
         namespace = subprocess.Popen(["unshare", "--pid", "--fork", "--mount-proc", "bash", str(probe)])
     except OSError:
@@ -156,14 +162,38 @@ def test_all_that_the_first_process_started_is_stopped_and_goes_on(tmp_path: Pat
         children = Path(f"/proc/{namespace.pid}/task/{namespace.pid}/children").read_text().split()
         if namespace.poll() is not None or not children:
             pytest.skip("this user may make no PID namespace")
-        inside = ["nsenter", "--target", children[0], "--pid", "--mount", sys.executable, str(script)]
+        variables = ["env", *(f"{name}={value}" for name, value in environment.items())]
         try:
-            said = json.loads(subprocess.run([*inside, "stop"], capture_output=True, check=True).stdout)
-            assert said == {"processes": 3, "left": []}
-            said = json.loads(subprocess.run([*inside, "go"], capture_output=True, check=True).stdout)
-            assert said == {"processes": 3, "left": []}
+            yield ["nsenter", "--target", children[0], "--pid", "--mount", *variables, sys.executable, str(script)]
         finally:
             os.kill(int(children[0]), signal.SIGKILL)
+
+
+def said_by(command: list[str]) -> object:
+    return json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+
+
+def test_all_that_the_first_process_started_is_stopped_and_goes_on(tmp_path: Path) -> None:
+    # The shell is PID 1; the program is started by its child, so it must leave its own parents alone.
+    with container(tmp_path, "sleep 60 &\n(sleep 60; true) &\nexec sleep 61\n", "freeze") as freeze:
+        assert said_by([*freeze, "stop"]) == {"processes": 3, "left": []}
+        assert said_by([*freeze, "go"]) == {"processes": 3, "left": []}
+
+
+def test_a_container_in_which_something_was_left_is_tidied(tmp_path: Path) -> None:
+    flags = tmp_path / "flags"
+    flags.mkdir()
+    (flags / "113").write_text("raise")
+    first = "sleep 60 &\nkill -STOP $!\nsleep 60 &\nexec sleep 61\n"
+    with container(tmp_path, first, "tidy", SERVE_CHAOS_FLAGS=str(flags)) as tidy:
+        assert said_by(tidy) == {"stopped": 1, "flags": 1}
+        assert list(flags.iterdir()) == []
+        assert said_by(tidy) == {"stopped": 0, "flags": 0}
+
+
+def test_a_container_without_a_directory_for_flags_has_none(tmp_path: Path) -> None:
+    with container(tmp_path, "exec sleep 61\n", "tidy", SERVE_CHAOS_FLAGS=str(tmp_path / "none")) as tidy:
+        assert said_by(tidy) == {"stopped": 0, "flags": 0}
 
 
 def test_a_fork_that_is_still_like_its_parent_is_not_reported() -> None:

@@ -135,34 +135,40 @@ esac
         nodes.signal_container("test-worker", "def", 19)
 
 
-def test_what_an_earlier_run_left_broken_is_put_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_docker_says_in_which_state_the_machines_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "run").mkdir()
-    paused = tmp_path / "paused"
-    paused.touch()
-    docker = f"""
+    docker = """
 case "$*" in
-  inspect*worker) if [ -e {paused} ]; then echo 'paused (0)'; else echo 'running (0)'; fi;;
-  inspect*worker2) echo 'exited (137)';;
-  inspect*) echo 'running (0)';;
-  unpause*) rm {paused};;
+  *"label=io.x-k8s.kind.cluster=test "*) echo test-worker paused; echo test-control-plane exited;;
 esac
 """
-    kubectl = """
-case "$*" in
-  *"get nodes -o name"*) echo node/test-control-plane; echo node/test-worker;;
-  *"get nodes -o jsonpath"*) echo 'test-worker pytest-serve-chaos/no-head'; echo 'test-control-plane ';;
-esac
-"""
-    kind = "echo test-control-plane; echo test-worker; echo test-worker2"
-    nodes_with_scripts(tmp_path, monkeypatch, docker=docker, kubectl=kubectl, kind=kind).mend()
-    changes = [line.replace(f"--kubeconfig {tmp_path}/run/kubeconfig ", "") for line in asked(tmp_path)]
-    assert [line for line in changes if not line.startswith(("docker inspect", "kind", "kubectl get"))] == [
-        "docker unpause test-worker",
-        "docker start test-worker2",
-        "docker exec test-worker2 systemctl restart kubelet",
-        "kubectl uncordon -l pytest-serve-chaos/role=ray",
-        "kubectl taint nodes test-worker pytest-serve-chaos/no-head:NoSchedule-",
-    ]
+    nodes = nodes_with_scripts(tmp_path, monkeypatch, docker=docker)
+    assert nodes.machines() == {"test-worker": "paused", "test-control-plane": "exited"}
+
+
+@pytest.mark.parametrize(
+    ("docker", "ours"),
+    [
+        ("""echo '{"30800/tcp": [{"HostPort": "4711"}], "30865/tcp": [{"HostPort": "4712"}]}'""", True),
+        ("""echo '{"30800/tcp": [{"HostPort": "4711"}]}'""", False),
+        ("echo null", False),
+        ("exit 1", False),
+    ],
+)
+def test_docker_says_which_node_ports_a_stopped_control_plane_publishes(
+    docker: str, ours: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run").mkdir()
+    nodes = nodes_with_scripts(tmp_path, monkeypatch, docker=docker)
+    assert nodes.publishes(30800, 30865) == ours
+    assert asked(tmp_path)[0].endswith(" test-control-plane")
+
+
+def test_an_image_that_docker_has_not_has_no_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "run").mkdir()
+    nodes = nodes_with_scripts(tmp_path, monkeypatch, docker='[ "$5" = redis:7.0 ] && echo sha256:1f')
+    assert nodes.image_id("redis:7.0") == "sha256:1f"
+    assert nodes.image_id("redis:8.0") == ""
 
 
 def test_no_directory_for_downloads_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,6 +124,22 @@ def test_the_node_ports_of_the_services_are_those_that_kind_maps() -> None:
     assert {at(service, "spec", "ports", 0, "nodePort") for service in render.services({})} == mapped
 
 
+def test_kuberay_takes_our_service_for_its_own_and_leaves_it_a_node_port() -> None:
+    """It finds it by its name, and the API server keeps the node port of a port with the same name."""
+    traffic, dashboard = render.services({})
+    service = render.ray_service(settings())
+    assert at(traffic, "metadata", "name") == f"{at(service, 'metadata', 'name')}-serve-svc"
+    assert at(dashboard, "metadata", "name") == names.DASHBOARD_SERVICE
+    assert at(service, "spec", "serveService") == {"spec": {"type": at(traffic, "spec", "type")}}
+    ports = cast("list[dict[str, Json]]", at(service, *HEAD_POD, "containers", 0, "ports"))
+    (serve,) = [p for p in ports if p["name"] == at(traffic, "spec", "ports", 0, "name")]
+    assert serve["containerPort"] == at(traffic, "spec", "ports", 0, "port")
+
+
+def test_a_changed_rayservice_gets_a_second_cluster() -> None:
+    assert at(render.ray_service(settings()), "spec", "upgradeStrategy", "type") == "NewCluster"
+
+
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_there_is_a_node_for_the_head_and_for_each_worker(workers: int) -> None:
     config = render.kind_config(1, 2, ray_nodes=workers + 1)
@@ -136,7 +152,7 @@ def test_the_head_takes_no_replicas() -> None:
     assert at(service, *CLUSTER, "headGroupSpec", "rayStartParams", "num-cpus") == "0"
 
 
-def test_every_ray_pod_is_alone_on_its_node_and_keeps_off_the_services_node() -> None:
+def test_every_pod_of_a_ray_cluster_is_alone_on_its_node_and_keeps_off_the_services_node() -> None:
     service = render.ray_service(settings())
     for pod in (HEAD_POD, WORKER_POD):
         rule = at(service, *pod, "affinity", "podAntiAffinity", "requiredDuringSchedulingIgnoredDuringExecution", 0)
@@ -144,6 +160,7 @@ def test_every_ray_pod_is_alone_on_its_node_and_keeps_off_the_services_node() ->
         labels = cast("dict[str, str]", at(service, *pod[:-1], "metadata", "labels"))
         assert at(rule, "topologyKey") == "kubernetes.io/hostname"
         assert selected.items() <= labels.items()
+        assert at(rule, "matchLabelKeys") == [names.RAY_CLUSTER], "beside it there is room for another RayCluster"
         assert at(service, *pod, "nodeSelector") == {names.ROLE: "ray"}
 
 

@@ -24,7 +24,10 @@ def test_a_marker_alone_asks_for_the_hardest_form_of_its_fault() -> None:
     hardest = {name: fault_request([mark(name)]) for name in FAULTS}
 
     how = {name: request.how if request else None for name, request in hardest.items()}
-    assert how == dict.fromkeys(FAULTS[:-1], "kill") | {"health_check_failure": "fail_health_check"}
+    assert how == dict.fromkeys(FAULTS, "kill") | {
+        "health_check_failure": "fail_health_check",
+        "rayservice_upgrade": "upgrade",
+    }
 
 
 def test_a_test_without_a_fault_marker_asks_for_none() -> None:

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_serve_chaos.analysis.outages import find_outages, length
+from pytest_serve_chaos.analysis.outages import find_outages, length, until_the_first_in_flight
 from pytest_serve_chaos.model import Outage, Request
 from tests.unit.histories import request
 
@@ -82,3 +83,28 @@ def test_between_two_outages_all_is_well_for_the_gap(requests: list[Request], me
     for one, other in pairwise(outages):
         assert one.end is not None
         assert other.start - one.end >= merge_gap
+
+
+def numbered(*indexes: int) -> list[Request]:
+    """Requests of one stream at 10 a second that have ended; those that are left out are in flight."""
+    return [replace(request(index / 10), index=index) for index in indexes]
+
+
+def test_what_was_answered_after_a_request_in_flight_is_no_quiet_time_yet() -> None:
+    ended = until_the_first_in_flight(numbered(7, 8, 10, 11, 12))
+    assert [r.index for r in ended] == [7, 8]
+
+
+def test_requests_that_have_all_ended_are_all_there_in_whatever_order_they_did() -> None:
+    assert until_the_first_in_flight(numbered(9, 7, 8)) == tuple(numbered(7, 8, 9))
+
+
+def test_indexes_begin_anew_with_new_traffic() -> None:
+    later = [replace(r, scheduled=r.scheduled + 100.0) for r in numbered(0, 1, 3)]
+    assert [r.index for r in until_the_first_in_flight([*numbered(41, 42), *later])] == [41, 42, 0, 1]
+
+
+@given(st.sets(st.integers(0, 30)))
+def test_all_before_the_first_that_is_left_out(indexes: set[int]) -> None:
+    found = [r.index for r in until_the_first_in_flight(numbered(*indexes))]
+    assert found == [i for i in sorted(indexes) if set(range(min(indexes), i)) <= set(indexes)]

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pytest_serve_chaos.cluster.kuberay import names, render
 from pytest_serve_chaos.cluster.kuberay.own_file import parse_own_file
 from pytest_serve_chaos.cluster.kuberay.own_workload import OwnRayService, own_workload
+from pytest_serve_chaos.cluster.kuberay.records import name_of
 from pytest_serve_chaos.cluster.kuberay.redis_store import RedisStore
 from pytest_serve_chaos.cluster.kuberay.workload import Workload
 from pytest_serve_chaos.errors import SettingsError
@@ -55,6 +56,10 @@ def adapted(
 def cluster(of: Workload | list[dict[str, Any]]) -> Any:
     service: Any = of.ray_service if isinstance(of, Workload) else of[-1]
     return service["spec"]["rayClusterConfig"]
+
+
+def spec(of: Workload) -> Any:
+    return of.ray_service["spec"]
 
 
 def pods(of: Workload | list[dict[str, Any]]) -> list[Any]:
@@ -199,12 +204,28 @@ def test_what_ray_io_v1_does_not_know_is_dropped() -> None:
     assert said(work, "ray.io/v1, not ray.io/v1alpha1")
 
 
-def test_no_second_cluster_comes_up_beside_the_first_unless_the_user_wants_it() -> None:
-    work: Any = adapted().ray_service
-    assert work["spec"]["upgradeStrategy"] == {"type": "None"}
+def test_what_the_user_wants_of_an_upgrade_stays_and_a_second_cluster_has_room() -> None:
+    assert "upgradeStrategy" not in spec(adapted()), "KubeRay's own choice is a new RayCluster"
+    kept = adapted(lambda d: d[-1]["spec"].update(upgradeStrategy={"type": "None"}))
+    assert spec(kept)["upgradeStrategy"] == {"type": "None"}
 
-    wanted: Any = adapted(lambda d: d[-1]["spec"].update(upgradeStrategy={"type": "NewCluster"})).ray_service
-    assert wanted["spec"]["upgradeStrategy"] == {"type": "NewCluster"}
+
+def test_traffic_has_a_node_port_in_the_service_that_kuberay_points_at_what_serves() -> None:
+    assert adapted().serve_service == "rayservice-of-the-guide-serve-svc"
+    assert spec(adapted())["serveService"] == {"spec": {"type": "NodePort"}}
+
+    def balanced(documents: list[dict[str, Any]]) -> None:
+        metadata = {"name": "front", "namespace": "ml", "labels": {"a": "b"}}
+        documents[-1]["spec"]["serveService"] = {"metadata": metadata, "spec": {"type": "LoadBalancer"}}
+
+    work = adapted(balanced)
+    assert work.serve_service == "front"
+    assert spec(work)["serveService"] == {
+        "metadata": {"name": "front", "labels": {"a": "b"}},
+        "spec": {"type": "NodePort"},
+    }
+    assert said(work, "serveService.spec is left out")
+    assert [name_of(s) for s in render.services(LABELS, "front")] == ["front", names.DASHBOARD_SERVICE]
 
 
 # -- images ------------------------------------------------------------------------------------------------------------
@@ -448,13 +469,13 @@ def test_whatever_pods_the_user_has_a_fault_can_take_them_and_nothing_else_of_th
 
     work = adapted(change)
     for template, taint in zip(pods(work), (names.NO_WORKER, names.NO_HEAD), strict=True):
-        spec = template["spec"]
+        pod = template["spec"]
         assert template["metadata"]["labels"][names.PART] == "ray"
-        assert spec["nodeSelector"][names.ROLE] == "ray"
-        assert set(spec["nodeSelector"]) <= {names.ROLE, "kubernetes.io/os"}
-        assert taint in [t.get("key") for t in spec["tolerations"]]
-        assert all(t.get("key") for t in spec["tolerations"])
-        assert spec["affinity"]
+        assert pod["nodeSelector"][names.ROLE] == "ray"
+        assert set(pod["nodeSelector"]) <= {names.ROLE, "kubernetes.io/os"}
+        assert taint in [t.get("key") for t in pod["tolerations"]]
+        assert all(t.get("key") for t in pod["tolerations"])
+        assert pod["affinity"]
     for template, part in zip(pods(work), parts, strict=True):
         assert template["spec"].get("priorityClassName") == part.get("priorityClassName")
         assert template["spec"]["volumes"][:-1] == (part.get("volumes") or [])

@@ -96,6 +96,8 @@ class BorrowedRayService(BreakableRayService):
     def _not_possible(self, kind: str, how: str, options: Mapping[str, str | float]) -> str:
         if kind == "redis_failure":
             return "Redis does not belong to the RayService, so it is left alone"
+        if kind == "rayservice_upgrade":
+            return "the spec of a borrowed RayService is not ours to change, so it is not upgraded"
         if options.get("hold"):
             return "KubeRay makes a new pod at once, so none can be kept down"
         if kind != "node_failure":

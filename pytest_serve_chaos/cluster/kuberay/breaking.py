@@ -172,7 +172,7 @@ class BreakableRayService(KubeRayCluster):
         )
         if hold:
             self._redis_is_held = True
-            self._scale_redis(0)
+            self.redis_store.scale(self._api, 0)
         try:
             self._api.delete_pod(pod.name, pod.uid, grace=0 if how == "kill" else None)
         except CommandFailed:
@@ -184,13 +184,8 @@ class BreakableRayService(KubeRayCluster):
     def restore_redis(self) -> None:
         """Ends a hold: its pod is wanted again."""
         if self._redis_is_held:
-            self._scale_redis(self.redis_store.replicas)
+            self.redis_store.scale(self._api, self.redis_store.replicas)
             self._redis_is_held = False
-
-    def _scale_redis(self, replicas: int) -> None:
-        store = self.redis_store
-        scale, what = {"spec": {"replicas": replicas}}, f"scaling of the {store.kind} {store.name}"
-        self._api.call(store.scale_method, store.name, self._api.namespace, scale, what=what)
 
     def _redis_pod(self) -> Pod:
         pods = self._redis_pods()

@@ -22,6 +22,8 @@ ROLE = "pytest-serve-chaos/role"
 PART = "pytest-serve-chaos/part"
 """A pod label: ``ray`` or ``redis``."""
 RUN = "pytest-serve-chaos/run"
+KEPT = "pytest-serve-chaos/kept"
+"""The annotation of our namespace on a kind cluster that is kept: what is in it."""
 NO_HEAD = "pytest-serve-chaos/no-head"
 """A node's taint: it takes no head. Workers tolerate it."""
 NO_WORKER = "pytest-serve-chaos/no-worker"
@@ -29,6 +31,9 @@ NO_WORKER = "pytest-serve-chaos/no-worker"
 
 TRAFFIC_NODE_PORT = 30800
 DASHBOARD_NODE_PORT = 30865
+DASHBOARD_SERVICE = "serve-chaos-dashboard"
+UPGRADE = "pytest-serve-chaos/upgrade"
+"""An annotation of the head's pod template: how often the RayService was upgraded."""
 
 SERVE_PORT = 8000
 """The port of every proxy; Serve's default, which KubeRay expects too."""

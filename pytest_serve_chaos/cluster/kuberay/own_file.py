@@ -28,9 +28,7 @@ _NO_NAMESPACE = frozenset({
 })  # fmt: skip
 """The kinds that belong to the whole cluster."""
 
-_TAKEN = frozenset({
-    ("Service", "serve-chaos-traffic"), ("Service", "serve-chaos-dashboard"), ("ConfigMap", names.CODE_CONFIG_MAP),
-})  # fmt: skip
+_TAKEN = frozenset({("Service", names.DASHBOARD_SERVICE), ("ConfigMap", names.CODE_CONFIG_MAP)})
 """What this package makes beside the file's objects."""
 
 _BY_THE_SERVER = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink",

@@ -161,6 +161,12 @@ def _beyond_us(ray_service: Mapping[str, Json], cluster: Mapping[str, Json]) -> 
         yield "it is suspended", "take suspend away"
     if text(mapped(cluster.get("authOptions")), "mode") == "token":
         yield "it wants tokens, which this plugin does not have on kind", "take authOptions away"
+    ports = [text(port, "name") for port in listed(ray_container(mapped(cluster.get("headGroupSpec"))).get("ports"))]
+    if ports and not any(name.startswith("serve") for name in ports):
+        yield (
+            "headGroupSpec names ports, and none is `serve`",
+            "name the one for traffic: containerPort 8000, name serve",
+        )
     for where, group in groups(cluster).items():
         for port in listed(ray_container(group).get("ports")):
             if text(port, "name") == "serve" and port.get("containerPort") != names.SERVE_PORT:

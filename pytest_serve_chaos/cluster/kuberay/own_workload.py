@@ -72,6 +72,7 @@ def own_workload(own: OwnRayService, labels: Mapping[str, str], environment: Ima
         told=tuple(f"{own.file.path.name}: {line}" for line in dict.fromkeys(told)),
         unchecked=True,
         details={"rayservice file": str(own.file.path)},
+        serve_service=name_of(inner(service, "spec", "serveService")) or f"{name_of(service)}-serve-svc",
     )
 
 
@@ -82,9 +83,7 @@ def _ray_service(item: Manifest, config: Mapping[str, Json], changes: PodChanges
     if item["apiVersion"] != _VERSION:
         say(f"the RayService is applied as {_VERSION}, not {item['apiVersion']}")
     spec = {**mapped(item.get("spec")), "serveConfigV2": render.serve_config_text(config)}
-    if not spec.get("upgradeStrategy"):
-        spec["upgradeStrategy"] = {"type": "None"}
-        say("upgradeStrategy is None: a second cluster beside the first would find no nodes")
+    spec["serveService"] = _serve_service(mapped(spec.get("serveService")), say)
     cluster = mapped(spec.get("rayClusterConfig"))
     if cluster.get("enableInTreeAutoscaling"):
         say("there is a node for each worker that the file wants now: the autoscaler finds none for more")
@@ -98,6 +97,14 @@ def _ray_service(item: Manifest, config: Mapping[str, Json], changes: PodChanges
     if changes.image:
         changed = merge(changed, {"rayVersion": render.ray_version(changes.image)})
     return {**item, "apiVersion": _VERSION, "spec": {**spec, "rayClusterConfig": changed}}
+
+
+def _serve_service(given: Manifest, say: Say) -> Manifest:
+    """What KubeRay makes of its Service for traffic: it leaves it the node port only if it is to have one."""
+    if given.get("spec"):
+        say("serveService.spec is left out: traffic comes through a node port")
+    metadata = {key: value for key, value in mapped(given.get("metadata")).items() if key != "namespace"}
+    return {**({"metadata": metadata} if metadata else {}), "spec": {"type": "NodePort"}}
 
 
 def _head(cluster: Mapping[str, Json], changes: PodChanges, say: Say) -> Manifest:

@@ -307,9 +307,12 @@ class KubeRayCluster:
     # -- how --------------------------------------------------------------------------------------------------
 
     def _ray_pods(self) -> tuple[Pod, ...]:
+        return self._pods_of(self._ray_cluster)
+
+    def _pods_of(self, ray_cluster: str) -> tuple[Pod, ...]:
         if self._pods is None:
-            return self._api.pods(f"{names.RAY_CLUSTER}={self._ray_cluster},{names.RAY_NODE_TYPE} in (head,worker)")
-        pods = self._pods.pods({names.RAY_CLUSTER: self._ray_cluster})
+            return self._api.pods(f"{names.RAY_CLUSTER}={ray_cluster},{names.RAY_NODE_TYPE} in (head,worker)")
+        pods = self._pods.pods({names.RAY_CLUSTER: ray_cluster})
         return tuple(pod for pod in pods if pod.labels.get(names.RAY_NODE_TYPE) in ("head", "worker"))
 
     def _redis_pods(self) -> tuple[Pod, ...]:

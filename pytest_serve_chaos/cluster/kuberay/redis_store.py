@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pytest_serve_chaos.cluster.kuberay import names
+
+if TYPE_CHECKING:
+    from pytest_serve_chaos.cluster.kuberay.api import KubeApi
+    from pytest_serve_chaos.model import Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +34,26 @@ class RedisStore:
     password: str | None = field(default=None, repr=False)
     untold: str = ""
 
-    @property
-    def scale_method(self) -> str:
-        """The call of the Kubernetes client that changes how many pods there are."""
-        return f"patch_namespaced_{'deployment' if self.kind == 'Deployment' else 'stateful_set'}_scale"
+    def scale(self, api: KubeApi, replicas: int) -> None:
+        """Changes how many pods are wanted.
+
+        Raises:
+            CommandFailed: It was refused.
+        """
+        method = f"patch_namespaced_{'deployment' if self.kind == 'Deployment' else 'stateful_set'}_scale"
+        scale: Json = {"spec": {"replicas": replicas}}
+        api.call(method, self.name, api.namespace, scale, what=f"scaling of the {self.kind} {self.name}")
+
+    def is_available(self, api: KubeApi) -> bool:
+        """Whether all of its pods are there and ready.
+
+        Raises:
+            ObservationError: The API server gave no usable answer.
+        """
+        if self.kind == "Deployment":
+            return api.deployment_available(self.name)
+        pods = api.pods(f"{names.PART}=redis")
+        return len([pod for pod in pods if pod.main and pod.main.ready and not pod.deleting]) >= self.replicas
 
     @property
     def list_keys(self) -> tuple[str, ...]:

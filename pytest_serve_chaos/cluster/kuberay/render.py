@@ -14,9 +14,13 @@ import yaml
 
 from pytest_serve_chaos import manifests
 from pytest_serve_chaos.cluster.kuberay import names
+from pytest_serve_chaos.cluster.kuberay.records import name_of
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.manifests import Manifest, merge
 from pytest_serve_chaos.model import Json
+
+SERVE_SERVICE = f"{names.RAY_SERVICE}-serve-svc"
+"""The Service for traffic, as KubeRay calls it after its RayService."""
 
 OUR_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
     {"RAY_USAGE_STATS_ENABLED": "0", names.FLAGS_VARIABLE: names.FLAGS_PATH}
@@ -85,9 +89,16 @@ def redis(image: str, labels: Mapping[str, str]) -> tuple[Manifest, ...]:
     )
 
 
-def services(labels: Mapping[str, str]) -> tuple[Manifest, ...]:
-    """The node ports for traffic and dashboard."""
-    return tuple(_labelled(manifests.load("services.yaml"), labels))
+def services(labels: Mapping[str, str], serve: str = SERVE_SERVICE) -> tuple[Manifest, ...]:
+    """The node ports for traffic and dashboard.
+
+    Args:
+        labels: Labels for them.
+        serve: What KubeRay calls the Service for traffic of the RayService.
+    """
+    named: Manifest = {"metadata": {"name": serve}}
+    documents = manifests.load("services.yaml")
+    return tuple(_labelled((merge(d, named) if name_of(d) == SERVE_SERVICE else d for d in documents), labels))
 
 
 def ray_service(settings: RayServiceSettings) -> Manifest:

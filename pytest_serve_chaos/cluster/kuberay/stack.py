@@ -20,6 +20,7 @@ REDIS_SELECTOR = f"{names.PART}=redis"
 
 _APPLY = ("--server-side", "--force-conflicts", f"--field-manager={names.PROJECT}")
 _CRD = "crd/rayservices.ray.io"
+_LEFT_OVERS = "service,configmap,secret,job,pod"
 _ESTABLISHED = 60.0
 """Seconds for the API server to serve KubeRay's kinds."""
 _REMOVED = 90.0
@@ -43,14 +44,25 @@ class Stack:
         api: The Kubernetes API, in our namespace.
         directory: Where the manifests that were applied are kept.
         progress: Told of each phase.
+        operator_namespace: Where the operator is, if it is installed.
+
+    Attributes:
+        operator_namespace: Where the operator is.
     """
 
-    def __init__(self, kubectl: Kubectl, api: KubeApi, directory: Path, progress: Progress) -> None:
+    def __init__(
+        self,
+        kubectl: Kubectl,
+        api: KubeApi,
+        directory: Path,
+        progress: Progress,
+        operator_namespace: str = "default",
+    ) -> None:
+        self.operator_namespace = operator_namespace
         self._kubectl = kubectl
         self._api = api
         self._directory = directory
         self._progress = progress
-        self._operator_namespace = "default"
         self._applied: list[str] = []
 
     def install_operator(self, text: str) -> None:
@@ -61,8 +73,8 @@ class Stack:
         """
         deployment = text[text.find("\nkind: Deployment") :]
         found = re.search(r"^  namespace: (\S+)", deployment, re.MULTILINE)
-        self._operator_namespace = found[1] if found else "default"
-        self._apply("kuberay-operator", text, namespace=self._operator_namespace)
+        self.operator_namespace = found[1] if found else "default"
+        self._apply("kuberay-operator", text, namespace=self.operator_namespace)
 
     def wait_for_operator(self) -> None:
         """Waits until the operator runs.
@@ -70,7 +82,7 @@ class Stack:
         Raises:
             WaitTimeout: It does not.
         """
-        self._wait_for_pods("the KubeRay operator to run", SELECTOR, self._operator_namespace)
+        self._wait_for_pods("the KubeRay operator to run", SELECTOR, self.operator_namespace)
 
     def check(self, documents: Sequence[Manifest]) -> None:
         """Lets the API server look at objects that were not made here, and changes nothing.
@@ -101,7 +113,7 @@ class Stack:
 
     def complaints(self) -> Sequence[str]:
         """What the operator complains about."""
-        return operator_errors(self._api, self._operator_namespace)
+        return operator_errors(self._api, self.operator_namespace)
 
     def remove(self) -> None:
         """Deletes the RayService, waits until its pods are gone, then deletes Redis.
@@ -122,15 +134,19 @@ class Stack:
             self._progress(f"kuberay: deleted {name} in {clock.now() - start:.1f} s")
 
     def remove_left_overs(self) -> None:
-        """Deletes the RayService and the Redis of an earlier run that was ended by force.
+        """Deletes the RayService of an earlier run, its Redis and what else belonged to it.
 
         Raises:
             CommandFailed: They could not be deleted in time.
         """
         options = ("--ignore-not-found", "--wait", "--timeout", f"{_REMOVED:g}s")
-        for kind in ("rayservice.ray.io", "deployment", "statefulset"):
+        known = self._kubectl("get", "crd", "rayservices.ray.io", "--ignore-not-found", "-o", "name").strip()
+        for kind in ("rayservice.ray.io", "deployment,statefulset") if known else ("deployment,statefulset",):
             self._kubectl("-n", names.NAMESPACE, "delete", kind, "--all", *options, timeout=_REMOVED + 10)
         self._wait_until_no_ray_pods()
+        # A Service of another name would keep the node port that the next one needs.
+        ours = ("-l", f"{names.MANAGED_BY}={names.PROJECT}")
+        self._kubectl("-n", names.NAMESPACE, "delete", _LEFT_OVERS, *ours, *options, timeout=_REMOVED + 10)
 
     def describe(self) -> None:
         """Writes what can be learned of a cluster that went wrong into the directory."""
@@ -139,7 +155,7 @@ class Stack:
             ("events.txt", ("get", "events", "-A", "--sort-by=.lastTimestamp")),
             ("rayservices.yaml", ("get", "rayservices,rayclusters", "-A", "-o", "yaml")),
             ("describe-pods.txt", ("-n", names.NAMESPACE, "describe", "pods")),
-            ("operator.log", ("-n", self._operator_namespace, "logs", "-l", SELECTOR, "--tail=2000")),
+            ("operator.log", ("-n", self.operator_namespace, "logs", "-l", SELECTOR, "--tail=2000")),
             ("ray-pods.log", ("-n", names.NAMESPACE, "logs", "-l", f"{names.PART}=ray", "--tail=500", "--prefix")),
         ):
             try:

@@ -31,6 +31,7 @@ class Workload:
         told: What was made of what the user gave, a line each.
         unchecked: Whether the API server has to look at it before any of it is applied.
         details: What reports say of it.
+        serve_service: What KubeRay calls its Service for traffic.
     """
 
     ray_service: Manifest
@@ -43,6 +44,7 @@ class Workload:
     told: tuple[str, ...] = ()
     unchecked: bool = False
     details: Mapping[str, Json] = field(default_factory=dict)
+    serve_service: str = render.SERVE_SERVICE
 
     @property
     def name(self) -> str:

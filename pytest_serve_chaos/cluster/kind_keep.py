@@ -1,0 +1,401 @@
+"""A kind cluster that outlives its run: the record on it, what was left broken in it, and whether it is whole."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+import yaml
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.cluster.base import Progress
+from pytest_serve_chaos.cluster.kind import KindNodes
+from pytest_serve_chaos.cluster.kind_record import (
+    Plan,
+    Record,
+    Wishes,
+    fingerprint_of_spec,
+    from_text,
+    lacks,
+    moved,
+    placement,
+    plan,
+    to_text,
+)
+from pytest_serve_chaos.cluster.kuberay import in_pod, names
+from pytest_serve_chaos.cluster.kuberay.api import KubeApi
+from pytest_serve_chaos.cluster.kuberay.operator import SELECTOR
+from pytest_serve_chaos.cluster.kuberay.records import Pod, listed, mapped, name_of, text
+from pytest_serve_chaos.cluster.kuberay.redis_store import RedisStore
+from pytest_serve_chaos.cluster.kuberay.stack import REDIS_SELECTOR, Stack
+from pytest_serve_chaos.cluster.rest import Dashboard, ServeStatus
+from pytest_serve_chaos.errors import ClusterError, CommandFailed, ObservationError, SafetyError, WaitTimeout
+from pytest_serve_chaos.model import Json
+
+WHOLE_WITHIN = 45.0
+"""Seconds in which all must run of what is adopted; after that it is surer to make the RayService anew."""
+
+_ANSWERS = 120.0
+"""Seconds for the API server on a control plane that was stopped to answer again."""
+_READY = 180.0
+"""Seconds for the nodes to be Ready."""
+_REDIS_BACK = 60.0
+_HOLDS = 3.0
+"""Seconds for which all must be well where something was mended: Serve and Kubernetes are late to see a loss."""
+_RAY_PODS = f"{names.RAY_CLUSTER},{names.RAY_NODE_TYPE} in (head,worker)"
+
+
+class Kept:
+    """A kind cluster that is to stay, or has stayed.
+
+    Args:
+        nodes: Its nodes.
+        api: Its Kubernetes API, in our namespace.
+        wishes: What should be in it.
+        progress: Told what is mended.
+        record: What its namespace says of it; None where it says nothing.
+        lost: What was found broken already, and took along what ran there.
+
+    Attributes:
+        api: As given.
+        record: What its namespace says now.
+    """
+
+    def __init__(
+        self,
+        nodes: KindNodes,
+        api: KubeApi,
+        wishes: Wishes,
+        progress: Progress,
+        record: Record | None = None,
+        lost: Sequence[str] = (),
+    ) -> None:
+        self.api = api
+        self.record = record
+        self._nodes = nodes
+        self._wishes = wishes
+        self._progress = progress
+        self._mended: list[str] = []
+        self._lost = [*lost]
+
+    # -- the record ---------------------------------------------------------------------------------------------
+
+    @property
+    def operator(self) -> str:
+        """The operator's namespace, as far as is known."""
+        return "default" if self.record is None else self.record.operator
+
+    def note(self, record: Record) -> None:
+        """Writes a record onto our namespace.
+
+        Raises:
+            CommandFailed: It was refused.
+        """
+        patch: Json = {"metadata": {"annotations": {names.KEPT: to_text(record)}}}
+        self.api.call("patch_namespace", names.NAMESPACE, patch, what="the record of what is in the cluster")
+        self.record = record
+
+    def note_machines(self) -> None:
+        """Says that there are machines, and nothing on them yet.
+
+        Raises:
+            CommandFailed: It was refused.
+        """
+        self.note(Record(machines=self._wishes.record.machines))
+
+    def note_all(self, operator: str, status: ServeStatus) -> None:
+        """Says that all of it is there and serves.
+
+        Args:
+            operator: The operator's namespace.
+            status: What Serve says.
+
+        Raises:
+            ClusterError: It was refused.
+        """
+        spec = fingerprint_of_spec(self.api.ray_service(name_of(self._wishes.ray_service)))
+        self.note(replace(self._wishes.record, spec=spec, operator=operator, placement=placement(status)))
+
+    def begin(self, **changes: str) -> None:
+        """Says that a run uses it from now on, so that the next one relies on nothing, however this one ends.
+
+        Args:
+            **changes: What else changes in the record, where there is one.
+
+        Raises:
+            CommandFailed: It was refused.
+        """
+        if self.record is not None:
+            self.note(replace(self.record, sound=False, **changes))  # type: ignore[arg-type]
+
+    def vouch(self) -> None:
+        """Says that all is as it was at first. Where that cannot be written, the next run will not rely on it."""
+        if self.record is not None:
+            try:
+                self.note(replace(self.record, sound=True))
+            except CommandFailed as error:
+                self._progress(f"kind: the next run will make the RayService anew: {error.what}")
+
+    # -- one that is there --------------------------------------------------------------------------------------
+
+    def look(self) -> Plan:
+        """Mends the machines, and says what can be done with what is on them.
+
+        Raises:
+            SafetyError: It is of no use, and nothing says that this plugin made it, so it is not ours to delete.
+            ClusterError: It cannot be looked at, or something cannot be mended.
+            WaitTimeout: Its nodes were not Ready in time.
+        """
+        machines = self._nodes.machines()
+        found = plan(self.record, self._wishes.record, machines=len(machines) - 1, number=self._wishes.number)
+        if found.step == "create":
+            if self.record is None:
+                raise _not_ours(self._nodes.name, f"{found.reason}, and nothing says that it may be deleted")
+            return found
+        self._mend_machines(machines)
+        reason = self._astray() if found.step == "adopt" else ""
+        return Plan("renew", reason) if reason else found
+
+    def _mend_machines(self, machines: Mapping[str, str]) -> None:
+        """Paused and stopped machines, Nodes that were deleted, cordons and taints."""
+        self._wake(machines)
+        items = {name_of(item): mapped(item.get("spec")) for item in _node_items(self.api)}
+        for name in machines:
+            if name not in items:
+                self._nodes.restart_kubelet(name)
+                self._lost.append(f"{name} was deleted from Kubernetes")
+        for name, spec in items.items():
+            self._open(name, spec)
+        if self._lost or self._mended:
+            self._progress(f"kind: mended {self._nodes.name}: {'; '.join([*self._lost, *self._mended])}")
+        wait_for_nodes(self.api, self._progress, machines)
+
+    def _wake(self, machines: Mapping[str, str]) -> None:
+        for name, state in machines.items():
+            if state == "paused":
+                self._nodes.unpause_machine(name)
+                self._mended.append(f"{name} was paused")
+            elif state != "running":
+                self._nodes.start_machine(name)
+                self._lost.append(f"{name} was {state}")
+
+    def _open(self, node: str, spec: Mapping[str, Json]) -> None:
+        if spec.get("unschedulable"):
+            self._nodes.kubectl("uncordon", node)
+            self._mended.append(f"{node} was cordoned")
+        keys = {text(taint, "key") for taint in listed(spec.get("taints"))}
+        for key in sorted(keys & {names.NO_HEAD, names.NO_WORKER}):
+            self._nodes.kubectl("taint", "nodes", node, f"{key}:NoSchedule-")
+            self._mended.append(f"{node} had the taint {key}")
+
+    def _astray(self) -> str:
+        """Why what is there cannot be what was left there, whatever it says of itself; "" if it can."""
+        if self._lost:
+            return f"what ran there was lost: {'; '.join(self._lost)}"
+        try:
+            spec = fingerprint_of_spec(self.api.ray_service(name_of(self._wishes.ray_service)))
+            if self.record is None or spec != self.record.spec:
+                return "somebody has changed its RayService"
+            if self._wishes.redis is not None and not self._wishes.redis.is_available(self.api):
+                return "its Redis was away, and has forgotten what the GCS knew"
+            operator = self.api.pods(SELECTOR, namespace=self.operator)
+        except ObservationError as error:
+            return error.what
+        return "" if any(map(_runs, operator)) else "its operator does not run"
+
+    def mend_pods(self) -> None:
+        """Lets stopped processes go on, takes health flags away, and puts the Serve config back.
+
+        Raises:
+            ClusterError: Something could not be mended, or not be looked at.
+        """
+        mended: list[str] = []
+        for pod in self.api.pods(_RAY_PODS):
+            mended += self._tidy(pod) if _runs(pod) else []
+        name, config = name_of(self._wishes.ray_service), self._wishes.serve_config
+        spec = mapped(self.api.ray_service(name).get("spec"))
+        if yaml.safe_load(text(spec, "serveConfigV2")) != yaml.safe_load(config):
+            self.api.patch_ray_service(name, {"spec": {"serveConfigV2": config}})
+            mended.append("the Serve config was another")
+        if mended:
+            self._progress(f"kind: mended {self._nodes.name}: {'; '.join(mended)}")
+        self._mended += mended
+
+    def _tidy(self, pod: Pod) -> list[str]:
+        container = pod.main.name if pod.main else ""
+        result = self.api.run(pod.name, container, ["python", "-c", in_pod.source("tidy")])
+        if result.returncode != 0:
+            raise CommandFailed(f"pod {pod.name} could not be tidied", looked_at=[result.stderr.strip()[-600:]])
+        said = json.loads(result.stdout)
+        stopped = [f"{said['stopped']} processes of {pod.name} were stopped"] if said["stopped"] else []
+        return stopped + ([f"{pod.name} had {said['flags']} health flags"] if said["flags"] else [])
+
+    def wait_until_whole(self, ray_cluster: str, dashboard: Dashboard) -> None:
+        """Waits until everything runs, and looks whether it is where it was.
+
+        Args:
+            ray_cluster: The RayCluster's name.
+            dashboard: That of its head.
+
+        Raises:
+            WaitTimeout: Something does not run.
+            ClusterError: Replicas are elsewhere.
+        """
+        selector = f"{names.RAY_CLUSTER}={ray_cluster},{names.RAY_NODE_TYPE} in (head,worker)"
+        apps, number = self._wishes.apps, self._wishes.number
+        since: float | None = None
+
+        def probe() -> str | NotYet:
+            nonlocal since
+            try:
+                status = dashboard.serve()
+                wrong = lacks(self.api.pods(selector), status, dashboard.nodes(), apps=apps, number=number)
+            except ObservationError as error:
+                wrong = [error.what]
+            if wrong:
+                since = None
+                return NotYet("; ".join(wrong))
+            since = clock.now() if since is None else since
+            held = clock.now() - since
+            if self._mended and held < _HOLDS:
+                return NotYet(f"all is well, for {held:.1f} s now")
+            return moved(placement(status), self.record.placement if self.record else {})
+
+        elsewhere = clock.wait_until("all of it to run", probe, timeout=WHOLE_WITHIN, interval=0.3)
+        if elsewhere:
+            raise ClusterError(f"replicas have moved: {elsewhere}")
+
+    def clear(self, stack: Stack) -> bool:
+        """Takes the RayService and Redis off the nodes.
+
+        Returns:
+            False where they do not go, so that the nodes must.
+
+        Raises:
+            ClusterError: The same, and nothing says that this plugin made the cluster, so it is not ours to delete.
+        """
+        self.begin(service="")
+        try:
+            self._wake_redis()
+            stack.remove_left_overs()
+        except ClusterError as error:
+            if self.record is None:
+                raise
+            self._progress(f"kind: the RayService on {self._nodes.name} does not go, so all of it does: {error.what}")
+            return False
+        return True
+
+    def _wake_redis(self) -> None:
+        """Sees to it that Redis answers: KubeRay cleans up in it before it lets a RayCluster go."""
+        store = self._wishes.redis or RedisStore()
+        with contextlib.suppress(ClusterError, WaitTimeout):
+            store.scale(self.api, store.replicas)
+            clock.wait_until("Redis", lambda: _is_available(store, self.api), timeout=_REDIS_BACK, interval=0.5)
+        # It may be stopped whole, from its machine, which its probe does not notice.
+        for pod in self.api.pods(REDIS_SELECTOR):
+            if pod.main is not None and pod.main.running:
+                with contextlib.suppress(CommandFailed):
+                    self._nodes.signal_container(pod.node, pod.main.id, signal.SIGCONT)
+
+
+def open_kept(nodes: KindNodes, wishes: Wishes, progress: Progress) -> Kept:
+    """Opens a cluster that is there, and starts its control plane if that does not run.
+
+    Raises:
+        SafetyError: It does not carry our label, so it is somebody else's; nothing was touched.
+        ClusterError: It does not answer.
+        WaitTimeout: The same.
+    """
+    state = nodes.machines().get(nodes.control_plane, "gone")
+    if state != "running" and not nodes.publishes(names.TRAFFIC_NODE_PORT, names.DASHBOARD_NODE_PORT):
+        raise _not_ours(nodes.name, f"{nodes.control_plane} is {state}, and does not publish our node ports")
+    # Only the control plane, for only the API can tell whose the rest is.
+    lost = [] if state == "running" else [f"{nodes.control_plane} was {state}"]
+    if state == "paused":
+        nodes.unpause_machine(nodes.control_plane)
+    elif state != "running":
+        nodes.start_machine(nodes.control_plane)
+    nodes.export_kubeconfig()
+    api = KubeApi(nodes.kubeconfig, namespace=names.NAMESPACE)
+    clock.wait_until("the API server to answer", lambda: _answers(api), timeout=_ANSWERS, interval=0.5)
+    roles = [mapped(mapped(item.get("metadata")).get("labels")).get(names.ROLE) for item in _node_items(api)]
+    if "services" not in roles:
+        api.close()
+        raise _not_ours(nodes.name, f"its nodes have no label {names.ROLE}")
+    return Kept(nodes, api, wishes, progress, read_record(api), lost)
+
+
+def is_finished(nodes: KindNodes) -> bool:
+    """Whether a kind cluster that was to be kept was made to the end, so that it says what is in it."""
+    try:
+        nodes.export_kubeconfig()
+        api = KubeApi(nodes.kubeconfig, namespace=names.NAMESPACE)
+        try:
+            return read_record(api) is not None
+        finally:
+            api.close()
+    except ClusterError:
+        return False
+
+
+def read_record(api: KubeApi) -> Record | None:
+    """What our namespace says is in the cluster; None where there is no such namespace, or it says nothing.
+
+    Raises:
+        CommandFailed: The API server gave no usable answer.
+    """
+    field = f"metadata.name={names.NAMESPACE}"
+    items = listed(api.call("list_namespace", what="the namespace", field_selector=field).get("items"))
+    annotations = [mapped(mapped(item.get("metadata")).get("annotations")) for item in items]
+    return next((from_text(text(found, names.KEPT)) for found in annotations), None)
+
+
+def wait_for_nodes(api: KubeApi, progress: Progress, wanted: Collection[str] = ()) -> None:
+    """Waits until the nodes are Ready, those that are named among them.
+
+    Raises:
+        WaitTimeout: They are not.
+    """
+
+    def probe() -> bool | NotYet:
+        try:
+            ready = api.nodes()
+        except ObservationError as error:
+            return NotYet(error.what)
+        late = [node for node, ok in ready.items() if not ok] + [node for node in wanted if node not in ready]
+        return NotYet(", ".join(f"{node} not Ready" for node in late) or "no nodes") if late or not ready else True
+
+    began = clock.now()
+    clock.wait_until("the nodes to be Ready", probe, timeout=_READY, interval=0.5)
+    progress(f"kind: waited {clock.now() - began:.1f} s for the nodes to be Ready")
+
+
+def _answers(api: KubeApi) -> bool | NotYet:
+    try:
+        return bool(_node_items(api)) or NotYet("no nodes")
+    except CommandFailed as error:
+        return NotYet(error.what)
+
+
+def _is_available(store: RedisStore, api: KubeApi) -> bool | NotYet:
+    return store.is_available(api) or NotYet("not available")
+
+
+def _node_items(api: KubeApi) -> list[dict[str, Json]]:
+    return listed(api.call("list_node", what="nodes").get("items"))
+
+
+def _runs(pod: Pod) -> bool:
+    return pod.main is not None and pod.main.running and not pod.deleting
+
+
+def _not_ours(name: str, seen: str) -> SafetyError:
+    return SafetyError(
+        f"there is a kind cluster {name} that this plugin did not make",
+        looked_at=[seen],
+        mend=["give another name", f"or delete it: kind delete cluster --name {name}"],
+    )

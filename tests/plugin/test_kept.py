@@ -1,0 +1,91 @@
+"""A cluster that outlives its run is vouched for only when it is known to be as it was at first."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pytest_serve_chaos import clock
+from tests.plugin.conftest import LOAD, RunChaos
+from tests.plugin.fake import FakeBehaviour, FakeCluster
+from tests.plugin.test_interrupt import TEST, heed_interrupts, landed
+
+
+class Stays(FakeCluster):
+    """Says in its log whether somebody vouched for it before it was closed."""
+
+    vouched = False
+
+    def vouch(self) -> None:
+        """Somebody did."""
+        assert not self.closed
+        self.vouched = True
+
+
+def vouched(ran_clusters: list[FakeCluster]) -> list[bool]:
+    return [cluster.vouched for cluster in ran_clusters if isinstance(cluster, Stays)]
+
+
+def test_a_cluster_that_has_its_first_shape_again_is_vouched_for(run_chaos: RunChaos) -> None:
+    ran = run_chaos(
+        """
+        import pytest
+
+        @pytest.mark.replica_failure
+        def test_it(experiment):
+            experiment.run()
+        """,
+        cluster=Stays,
+    )
+    ran.outcomes(passed=1)
+    assert vouched(ran.backend.clusters) == [True]
+
+
+def test_a_cluster_that_is_spoilt_is_not(run_chaos: RunChaos) -> None:
+    ran = run_chaos(
+        """
+        import pytest
+
+        @pytest.mark.replica_failure
+        def test_it(experiment):
+            assert experiment.measure(redundancy_back="1s", window="500ms", availability=0.7).outcome == "failed"
+        """,
+        behaviour=FakeBehaviour(keeps_holes=True),
+        cluster=Stays,
+    )
+    ran.outcomes(passed=1)
+    assert vouched(ran.backend.clusters) == [False]
+
+
+CONFTEST = """
+from pathlib import Path
+from tests.plugin.fake import FakeBehaviour
+from tests.plugin.test_kept import Stays
+
+class Noted(Stays):
+    def close(self):
+        super().close()
+        Path("vouched" if self.vouched else "closed").touch()
+
+def pytest_serve_chaos_start_cluster(spec):
+    return Noted(spec, FakeBehaviour(keeps_holes=True))
+"""
+
+
+@pytest.mark.usefixtures("fake_is_importable")
+def test_a_cluster_in_whose_midst_a_run_was_interrupted_is_not(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(TEST)
+    command = [sys.executable, "-m", "pytest", "--serve-chaos", *LOAD]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=heed_interrupts
+    ) as process:
+        clock.wait_until("the fault to land", landed, timeout=120)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=150)
+    assert process.returncode == pytest.ExitCode.INTERRUPTED, output
+    assert [path.name for path in Path.cwd().iterdir() if path.name in ("vouched", "closed")] == ["closed"]

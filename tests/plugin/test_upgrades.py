@@ -1,0 +1,98 @@
+"""An upgrade of a RayService under traffic: with KubeRay, and where there is none."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_serve_chaos.cluster.kuberay.records import listed, mapped
+from pytest_serve_chaos.faults import upgrades
+from tests.plugin.conftest import RunChaos
+from tests.plugin.fake_upgrades import (
+    FakeRayService,
+    FakeRayServiceThatDidNotSwitch,
+    FakeRayServiceThatStays,
+    FakeRayServiceWithoutRoom,
+)
+
+UPGRADE = """
+    import pytest
+
+    @pytest.mark.rayservice_upgrade
+    def test_it(experiment):
+        result = experiment.run(availability=0.5, window="500ms")
+        assert result.replaced("head") and result.replaced("replicas") and not result.kept("worker")
+"""
+
+TWO = """
+    import pytest
+
+    @pytest.mark.rayservice_upgrade
+    def test_upgraded(experiment):
+        assert not experiment.measure(availability=0.5, window="500ms").passed
+
+    def test_another(serve_cluster):
+        assert not serve_cluster.missing()
+"""
+
+
+def test_all_is_replaced_and_no_request_is_lost(run_chaos: RunChaos) -> None:
+    ran = run_chaos(UPGRADE, cluster=FakeRayService)
+
+    ran.outcomes(passed=1)
+    (experiment,) = listed(ran.summary["experiments"])
+    assert {sign["side"] for sign in listed(experiment["evidence"])} == {"victim", "cluster"}
+    assert mapped(experiment["measurement"])["lost_beyond_in_flight"] == 0
+
+
+def test_what_is_upgraded_stays_so_and_is_used_again(run_chaos: RunChaos) -> None:
+    ran = run_chaos(
+        """
+        def test_by_hand(chaos, traffic):
+            with traffic() as requests, chaos.rayservice.upgrade() as upgrade:
+                upgrade.wait_redundancy_back("20s")
+                upgrade.wait_settled()
+            assert upgrade.replaced("workers", "controller", "proxies") and upgrade.kept("redis")
+
+        def test_another(serve_cluster):
+            assert not serve_cluster.missing()
+        """,
+        cluster=FakeRayService,
+    )
+
+    ran.outcomes(passed=2)
+    (cluster,) = ran.backend.clusters
+    assert isinstance(cluster, FakeRayService)
+    assert cluster.upgrades == 1
+
+
+def test_without_kuberay_it_is_skipped_and_says_why(run_chaos: RunChaos) -> None:
+    ran = run_chaos(UPGRADE, "-rs")
+
+    ran.outcomes(skipped=1)
+    ran.result.stdout.fnmatch_lines(["*the fake backend cannot upgrade a RayService, which takes KubeRay*"])
+
+
+def test_a_rayservice_that_wants_no_second_cluster_is_left_as_it_is(run_chaos: RunChaos) -> None:
+    ran = run_chaos(TWO, "-rs", cluster=FakeRayServiceThatStays)
+
+    ran.outcomes(skipped=1, passed=1)
+    ran.result.stdout.fnmatch_lines(["*upgradeStrategy is None*"])
+    assert len(ran.backend.clusters) == 1
+
+
+def test_an_upgrade_that_does_not_end_shows_nothing_and_costs_the_cluster(run_chaos: RunChaos) -> None:
+    ran = run_chaos(TWO, cluster=FakeRayServiceWithoutRoom)
+
+    ran.outcomes(passed=2)
+    assert "waited 300 s for a new RayCluster to take over; last seen: 3 pods are Pending" in ran.text
+    (experiment,) = listed(ran.summary["experiments"])
+    assert experiment["verdict"] == "inconclusive"
+    assert len(ran.backend.clusters) == 2, "a half-done upgrade is nothing to test on"
+
+
+def test_new_pods_alone_are_no_upgrade(run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upgrades.RayServiceUpgraded, "sign_within", 0.3)
+    ran = run_chaos(UPGRADE, cluster=FakeRayServiceThatDidNotSwitch)
+
+    ran.outcomes(inconclusive=1)
+    ran.result.stdout.fnmatch_lines(["*the fault did not land*the old pods have ended*"])

@@ -1,0 +1,324 @@
+"""Taking over a kind cluster that an earlier run left: whose it is, what is broken in it, whether it is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import cast
+
+import pytest
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.cluster import kind_keep
+from pytest_serve_chaos.cluster.kind import KindNodes
+from pytest_serve_chaos.cluster.kind_keep import Kept, is_finished, open_kept
+from pytest_serve_chaos.cluster.kind_record import Record, to_text
+from pytest_serve_chaos.cluster.kuberay import names
+from pytest_serve_chaos.cluster.kuberay.stack import Stack
+from pytest_serve_chaos.errors import ClusterError, CommandFailed, ObservationError, SafetyError, WaitTimeout
+from pytest_serve_chaos.manifests import merge
+from pytest_serve_chaos.model import Json
+from tests.unit.kept_cluster import (
+    CONTROL_PLANE,
+    LEFT,
+    NAME,
+    RAY_SERVICE,
+    WANTED,
+    WISHES,
+    WORKER,
+    Api,
+    FakeDashboard,
+    Machines,
+    as_dashboard,
+    kept,
+    pod,
+    status,
+)
+
+
+@pytest.fixture
+def machines() -> Machines:
+    return Machines()
+
+
+@pytest.fixture
+def api() -> Api:
+    return Api()
+
+
+@pytest.fixture
+def opened(machines: Machines, api: Api, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Kept]:
+    monkeypatch.setattr(kind_keep, "KubeApi", lambda *_, **__: api)
+    return lambda: open_kept(cast("KindNodes", machines), WISHES, lambda _: None)
+
+
+# -- whose it is --
+
+
+def test_a_cluster_that_carries_our_label_is_opened_and_nothing_is_done_to_it(
+    opened: Callable[[], Kept], machines: Machines
+) -> None:
+    assert opened().record == LEFT
+    assert machines.done == []
+
+
+def test_a_cluster_without_our_label_is_somebody_elses(
+    opened: Callable[[], Kept], machines: Machines, api: Api
+) -> None:
+    api.roles = False
+    machines.states[WORKER] = "paused"
+    with pytest.raises(SafetyError, match="did not make") as caught:
+        opened()
+    assert machines.done == []
+    assert api.closed
+    assert caught.value.mend[-1] == f"or delete it: kind delete cluster --name {NAME}"
+
+
+def test_a_control_plane_that_a_reboot_has_stopped_is_started_first_and_alone(
+    opened: Callable[[], Kept], machines: Machines
+) -> None:
+    machines.states = dict.fromkeys(machines.states, "exited")
+    found = opened()
+    assert machines.done == [f"start {CONTROL_PLANE}"]
+    assert found.look().step == "renew"
+    assert machines.done == [f"start {CONTROL_PLANE}", f"start {WORKER}", f"start {WORKER}2"]
+
+
+def test_a_stopped_control_plane_that_is_not_ours_stays_stopped(opened: Callable[[], Kept], machines: Machines) -> None:
+    machines.states[CONTROL_PLANE] = "exited"
+    machines.ours = False
+    with pytest.raises(SafetyError, match="did not make"):
+        opened()
+    assert machines.done == []
+
+
+def test_an_api_server_that_comes_up_late_is_waited_for(
+    opened: Callable[[], Kept], api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kind_keep, "_ANSWERS", 0.1)
+    api.refuses = "list_node"
+    with pytest.raises(WaitTimeout, match="the API server to answer"):
+        opened()
+
+
+@pytest.mark.parametrize(("annotations", "finished"), [({names.KEPT: to_text(LEFT)}, True), ({}, False), (None, False)])
+def test_a_cluster_is_finished_when_it_says_what_is_in_it(
+    annotations: dict[str, str] | None,
+    finished: bool,
+    machines: Machines,
+    api: Api,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kind_keep, "KubeApi", lambda *_, **__: api)
+    api.annotations = annotations
+    assert is_finished(cast("KindNodes", machines)) == finished
+    assert api.closed
+
+
+def test_a_cluster_without_a_kubeconfig_is_not_finished(machines: Machines) -> None:
+    machines.no_kubeconfig = True
+    assert not is_finished(cast("KindNodes", machines))
+
+
+# -- the machines --
+
+
+def test_a_sound_cluster_is_adopted_without_a_change(machines: Machines, api: Api) -> None:
+    assert kept(machines, api).look().step == "adopt"
+    assert machines.done == []
+    assert not [call for call in api.calls if call.startswith(("patch", "delete"))]
+
+
+def test_what_was_left_closed_is_opened_and_the_rest_adopted(machines: Machines, api: Api) -> None:
+    said: list[str] = []
+    machines.states[WORKER] = "paused"
+    api.nodes_now[WORKER] = {"unschedulable": True}
+    taints: list[Json] = [{"key": key} for key in (names.NO_HEAD, "node.kubernetes.io/not-ready")]
+    api.nodes_now[f"{WORKER}2"] = {"taints": taints}
+    assert kept(machines, api, said.append).look().step == "adopt"
+    assert machines.done == [
+        f"unpause {WORKER}",
+        f"uncordon {WORKER}",
+        f"taint nodes {WORKER}2 {names.NO_HEAD}:NoSchedule-",
+    ]
+    assert said[0] == (
+        f"kind: mended {NAME}: {WORKER} was paused; {WORKER} was cordoned; {WORKER}2 had the taint {names.NO_HEAD}"
+    )
+
+
+def test_what_ran_on_a_machine_that_was_stopped_is_not_relied_upon(machines: Machines, api: Api) -> None:
+    machines.states[WORKER] = "exited"
+    found = kept(machines, api).look()
+    assert machines.done == [f"start {WORKER}"]
+    assert (found.step, found.reason) == ("renew", f"what ran there was lost: {WORKER} was exited")
+
+
+def test_a_node_that_was_deleted_registers_again(machines: Machines, api: Api) -> None:
+    del api.nodes_now[WORKER]
+    found = kept(machines, api).look()
+    assert machines.done == [f"kubelet {WORKER}"]
+    assert found.step == "renew"
+
+
+def test_the_machines_are_waited_for(machines: Machines, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kind_keep, "_READY", 0.1)
+    machines.states[f"{WORKER}3"] = "paused"
+    api.annotations = {names.KEPT: to_text(LEFT)}
+    cluster = Kept(
+        cast("KindNodes", machines), kept(machines, api).api, replace(WISHES, number=3), lambda _: None, LEFT
+    )
+    with pytest.raises(WaitTimeout, match=f"{WORKER}3 not Ready"):
+        cluster.look()
+
+
+def test_machines_that_are_of_no_use_are_not_mended(machines: Machines, api: Api) -> None:
+    machines.states[f"{WORKER}3"] = "paused"
+    assert kept(machines, api).look().step == "create"
+    assert machines.done == []
+
+
+def test_a_cluster_that_says_nothing_of_itself_is_not_deleted(machines: Machines, api: Api) -> None:
+    api.annotations = None
+    assert kept(machines, api).look().step == "install"
+    del machines.states[WORKER]
+    with pytest.raises(SafetyError, match="did not make"):
+        kept(machines, api).look()
+
+
+# -- what is on them --
+
+
+def test_a_ray_service_that_somebody_changed_is_made_anew(machines: Machines, api: Api) -> None:
+    api.service = merge(RAY_SERVICE, {"spec": {"rayClusterConfig": {"rayVersion": "2.61.0"}}})
+    assert kept(machines, api).look().reason == "somebody has changed its RayService"
+
+
+@pytest.mark.parametrize("redis", [False, None])
+def test_a_redis_that_is_away_has_forgotten_everything(machines: Machines, api: Api, redis: bool | None) -> None:
+    api.redis = redis
+    assert kept(machines, api).look().step == "renew"
+
+
+@pytest.mark.parametrize("pods", [(), (pod("operator", running=False),)])
+def test_without_an_operator_nothing_is_adopted(machines: Machines, api: Api, pods: tuple[()]) -> None:
+    api.operator_pods = pods
+    assert kept(machines, api).look().reason == "its operator does not run"
+
+
+def test_processes_and_flags_in_pods_are_mended(machines: Machines, api: Api) -> None:
+    said: list[str] = []
+    api.tidied = {"stopped": 2, "flags": 1}
+    api.ray_pods = (pod("head"), pod("gone", running=False))
+    kept(machines, api, said.append).mend_pods()
+    assert api.ran == ["head"]
+    assert said == [f"kind: mended {NAME}: 2 processes of head were stopped; head had 1 health flags"]
+
+
+def test_another_serve_config_is_put_back(machines: Machines, api: Api) -> None:
+    api.service = merge(RAY_SERVICE, {"spec": {"serveConfigV2": "applications: [{name: canary}]"}})
+    kept(machines, api).mend_pods()
+    assert api.service == RAY_SERVICE
+
+
+def test_a_serve_config_that_is_only_written_otherwise_is_left(machines: Machines, api: Api) -> None:
+    otherwise = "applications: [{import_path: 'm:app', name: app}]"
+    api.service = merge(RAY_SERVICE, {"spec": {"serveConfigV2": otherwise}})
+    said: list[str] = []
+    kept(machines, api, said.append).mend_pods()
+    assert said == []
+
+
+# -- whether it is whole --
+
+
+def test_what_runs_where_it_ran_is_whole_at_once(machines: Machines, api: Api) -> None:
+    dashboard = FakeDashboard()
+    kept(machines, api).wait_until_whole("serve-chaos-abcde", as_dashboard(dashboard))
+
+
+def test_after_something_was_mended_all_has_to_be_well_for_a_while(
+    machines: Machines, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kind_keep, "_HOLDS", 0.7)
+    api.tidied = {"stopped": 1, "flags": 0}
+    cluster = kept(machines, api)
+    cluster.mend_pods()
+    dashboard = FakeDashboard(status(), status(states=("RUNNING", "STOPPING")), ObservationError("no head"), status())
+    begun = clock.now()
+    cluster.wait_until_whole("serve-chaos-abcde", as_dashboard(dashboard))
+    assert clock.now() - begun >= 3 * 0.3 + 0.7, "it counts from the last time when something was missing"
+
+
+def test_what_does_not_run_in_time_is_given_up(machines: Machines, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kind_keep, "WHOLE_WITHIN", 0.1)
+    api.ray_pods = (pod("head"), pod("worker", running=False))
+    with pytest.raises(WaitTimeout, match="worker: Error"):
+        kept(machines, api).wait_until_whole("serve-chaos-abcde", as_dashboard(FakeDashboard()))
+
+
+def test_replicas_that_have_moved_are_not_adopted(machines: Machines, api: Api) -> None:
+    elsewhere = FakeDashboard(status(nodes=("w", "h")))
+    with pytest.raises(ClusterError, match="1/1 replicas per node instead of 2"):
+        kept(machines, api).wait_until_whole("serve-chaos-abcde", as_dashboard(elsewhere))
+
+
+# -- the record --
+
+
+def test_the_record_says_at_every_moment_what_may_be_relied_upon(machines: Machines, api: Api) -> None:
+    api.annotations = {}
+    cluster = kept(machines, api)
+    cluster.note_machines()
+    assert api.record == Record(machines=WANTED.machines)
+    cluster.note_all("kuberay", status())
+    assert api.record == replace(LEFT, sound=False)
+    cluster.vouch()
+    assert api.record == LEFT
+    kept(machines, api).begin()
+    assert api.record == replace(LEFT, sound=False)
+
+
+def test_where_nobody_can_write_that_all_is_well_the_next_run_does_not_rely_on_it(machines: Machines, api: Api) -> None:
+    said: list[str] = []
+    cluster = kept(machines, api, said.append)
+    cluster.begin()
+    api.refuses = "patch_namespace"
+    cluster.vouch()
+    assert api.record == replace(LEFT, sound=False)
+    assert said[0].startswith("kind: the next run will make the RayService anew")
+
+
+# -- taking it away --
+
+
+class FakeStack:
+    def __init__(self, api: Api, failure: CommandFailed | None = None) -> None:
+        self._api = api
+        self._failure = failure
+        self.seen: tuple[bool | None, Record | None] = (None, None)
+
+    def remove_left_overs(self) -> None:
+        self.seen = (self._api.redis, self._api.record)
+        if self._failure:
+            raise self._failure
+
+
+def test_redis_answers_and_nothing_is_relied_upon_before_the_ray_service_goes(machines: Machines, api: Api) -> None:
+    api.redis = False
+    stack = FakeStack(api)
+    assert kept(machines, api).clear(cast("Stack", stack))
+    assert stack.seen == (True, replace(LEFT, service="", sound=False))
+    assert machines.done == [f"signal 18 to c-redis on {WORKER}"]
+
+
+def test_a_cluster_without_redis_is_cleared_too(machines: Machines, api: Api) -> None:
+    api.redis, api.redis_pods = None, ()
+    assert kept(machines, api).clear(cast("Stack", FakeStack(api)))
+
+
+def test_what_does_not_go_takes_the_machines_along_if_they_are_ours(machines: Machines, api: Api) -> None:
+    stack = cast("Stack", FakeStack(api, CommandFailed("the RayService's pods did not go")))
+    assert not kept(machines, api).clear(stack)
+    api.annotations = None
+    with pytest.raises(CommandFailed, match="did not go"):
+        kept(machines, api).clear(stack)
