@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from pytest_serve_chaos.safety.lock import cluster_lock
 from pytest_serve_chaos.settings import COMMAND_LINE, DEFAULT, Settings
 
 if TYPE_CHECKING:
+    from pytest_serve_chaos.cluster.kuberay.api import KubeApi
     from pytest_serve_chaos.cluster.kuberay.borrow import Loan
     from pytest_serve_chaos.cluster.kuberay.own_workload import OwnRayService
 
@@ -49,14 +50,17 @@ def as_it_is(settings: Settings) -> Settings:
     """The settings with what the user's own RayService says of itself: tests get the cluster that it is.
 
     Raises:
+        SafetyError: The cluster has to be named twice.
         ServeChaosError: It, or the file with it, cannot be read.
     """
     if settings.backend == "kind" and settings.rayservice_file is not None:
         found = _own(settings, settings.rayservice_file).file.spec
     elif settings.backend == "kubernetes":
-        from pytest_serve_chaos.cluster.kuberay.borrow import look
+        from pytest_serve_chaos.cluster.kuberay.found import read_ray_service
 
-        found = look(_loan(settings)).spec
+        loan = _loan(settings)
+        with closing(_reader(loan, settings)) as reader:
+            found = read_ray_service(reader.ray_service(loan.name)).spec
     else:
         return settings
     return replace(settings, gcs=found.gcs, workers=found.workers, app=found.app, profile=found.profile)
@@ -146,18 +150,26 @@ def _loan(settings: Settings) -> Loan:
     )
 
 
-def _borrow(spec: ClusterSpec, settings: Settings, progress: Progress) -> Cluster:
+def _reader(loan: Loan, settings: Settings) -> KubeApi:
+    """The API of the cluster that the user means, to look around; nothing is changed through it."""
     from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-    from pytest_serve_chaos.cluster.kuberay.borrow import OwnPods, borrow
-    from pytest_serve_chaos.safety.guard import Guard, check_context
+    from pytest_serve_chaos.safety.guard import check_context
 
-    loan, journal = _loan(settings), _journal(settings)
     reader = KubeApi(None, context=loan.context, namespace=loan.namespace)
     try:
         check_context(loan.context, reader.access().server, settings.allow_context)
     except SafetyError:
         reader.close()
         raise
+    return reader
+
+
+def _borrow(spec: ClusterSpec, settings: Settings, progress: Progress) -> Cluster:
+    from pytest_serve_chaos.cluster.kuberay.borrow import OwnPods, borrow
+    from pytest_serve_chaos.safety.guard import Guard
+
+    loan, journal = _loan(settings), _journal(settings)
+    reader = _reader(loan, settings)
     own = OwnPods(reader, loan.name)
     guard = Guard(loan.context, loan.namespace, loan.name, loan.allow, own.owns, own.carries)
     entries: dict[str, Path] = {}
@@ -192,7 +204,8 @@ def _start_kind(spec: ClusterSpec, settings: Settings, directory: Path, progress
         others = differences(spec, own.file.spec)
         if others:
             raise Unsupported(f"the test wants {', '.join(others)}, and the RayService of {own.file.path} is as it is")
-    from pytest_serve_chaos.cluster.kind_cluster import KindSettings, start_kind_cluster
+    from pytest_serve_chaos.cluster.kind_cluster import start_kind_cluster
+    from pytest_serve_chaos.cluster.kind_settings import KindSettings
 
     given = {
         name: getattr(settings, name)

@@ -12,7 +12,7 @@ from pathlib import Path
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.configuration import ConfigWarning, warning_to_json
 from pytest_serve_chaos.clock import NotYet
-from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, OutlivesRuns, Progress
+from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, IsBorrowed, OutlivesRuns, Progress
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import HEAD, Json, Topology
@@ -70,7 +70,8 @@ class Run:
         """The rig with a cluster of that spec: the one that lives, if it fits and is sound, else a new one."""
         if self._rig is not None and (self._rig.cluster.spec != spec or self._rig.spoilt):
             if self._rig.spoilt:
-                self.progress(f"the cluster is built anew: {self._rig.spoilt}")
+                verb = "looked at" if isinstance(self._rig.cluster, IsBorrowed) else "built"
+                self.progress(f"the cluster is {verb} anew: {self._rig.spoilt}")
             self.close_cluster()
         if self._rig is None:
             self._rig = self._new_rig(spec)

@@ -15,8 +15,10 @@ from pytest_serve_chaos.cluster.kind import KindNodes, find_programs, free_ports
 from pytest_serve_chaos.cluster.kind_keep import WHOLE_WITHIN, Kept, is_finished, open_kept, wait_for_nodes
 from pytest_serve_chaos.cluster.kind_rayservice import KindRayService
 from pytest_serve_chaos.cluster.kind_record import Plan, Record, Step, Wishes, fingerprint
+from pytest_serve_chaos.cluster.kind_settings import KindSettings
 from pytest_serve_chaos.cluster.kuberay import names, render
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
+from pytest_serve_chaos.cluster.kuberay.beside import Beside
 from pytest_serve_chaos.cluster.kuberay.bring_up import BringUp
 from pytest_serve_chaos.cluster.kuberay.operator import read_manifests
 from pytest_serve_chaos.cluster.kuberay.own_workload import OwnRayService, own_workload
@@ -35,31 +37,6 @@ from pytest_serve_chaos.errors import (
 )
 from pytest_serve_chaos.manifests import Manifest
 from pytest_serve_chaos.model import ClusterDescription, Json
-
-
-@dataclass(frozen=True, slots=True)
-class KindSettings:
-    """What a kind cluster is made of. All of it can come from this machine alone, so it works without the internet.
-
-    Attributes:
-        node_image: The nodes' image; None takes the one that the installed kind was released with.
-        ray_image: The image of Ray's containers; its tag says which Ray it is.
-        redis_image: Redis' image.
-        operator_image: The operator's image; None takes the one that its manifests name.
-        kuberay_manifests: A file, a directory or a URL with KubeRay's manifests, or what `kubectl kustomize` takes.
-        keep: Leave all of it there when done, and take over what an earlier run left.
-        name: The kind cluster's name; None makes one up, or with `keep` takes ``serve-chaos``.
-        timeout: Seconds for each phase of bringing the RayService up.
-    """
-
-    node_image: str | None = None
-    ray_image: str = "rayproject/ray:2.60.0"
-    redis_image: str = "redis:7.0"
-    operator_image: str | None = "quay.io/kuberay/operator:v1.6.2"
-    kuberay_manifests: str = "github.com/ray-project/kuberay/ray-operator/config/default?ref=v1.6.2"
-    keep: bool = False
-    name: str | None = None
-    timeout: float = 600.0
 
 
 def start_kind_cluster(
@@ -368,6 +345,7 @@ class _Start:
             serve_config=work.serve_config,
             description=self._description(served),
             redis_selector=REDIS_SELECTOR if work.redis is not None else None,
+            start_beside=self._beside().start,
             on_close=self._close,
             on_vouch=None if self._kept is None else self._kept.vouch,
             ray_service=work.name,
@@ -380,6 +358,17 @@ class _Start:
             cluster.stop_watching()
             raise
         return cluster
+
+    def _beside(self) -> Beside:
+        return Beside(
+            self._workload.ray_service,
+            kubectl=self._nodes.kubectl,
+            kubeconfig=self._nodes.kubeconfig,
+            directory=self._directory,
+            progress=self._progress,
+            complaints=lambda: self._stack.complaints() if self._stack is not None else (),
+            timeout=self._settings.timeout,
+        )
 
     def _description(self, served: _Served) -> ClusterDescription:
         dashboard = served.dashboard

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.cluster.base import ClusterSpec
+from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec
 from pytest_serve_chaos.cluster.kind import KindNodes
 from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
@@ -33,6 +35,7 @@ class KindRayService(UpgradableRayService):
         serve_config: The Serve config that it runs.
         description: What it is, for reports; has the address for traffic.
         redis_selector: Labels of the Redis pod; None where there is none.
+        start_beside: Starts a head alone on its Redis: given what it is, and the namespace of its keys.
         on_close: What ends all that was made for it, or leaves it.
         on_vouch: What writes down that it is as it was at first; None where that does not matter.
         ray_service: The RayService's name.
@@ -50,6 +53,7 @@ class KindRayService(UpgradableRayService):
         serve_config: Mapping[str, Json],
         description: ClusterDescription,
         redis_selector: str | None,
+        start_beside: Callable[[ClusterSpec, str | None], Cluster],
         on_close: Callable[[], None],
         on_vouch: Callable[[], None] | None = None,
         ray_service: str = names.RAY_SERVICE,
@@ -71,11 +75,37 @@ class KindRayService(UpgradableRayService):
         )
         self._nodes = nodes
         self.redis_store = redis_store or RedisStore()
+        self._start_beside = start_beside
+        self._beside: list[Cluster] = []
         self._on_vouch = on_vouch
         self._machines: dict[str, str] = {}
         self._held: set[str] = set()
         self._dead: frozenset[str] = frozenset()
         self._stopped: frozenset[str] = frozenset()
+
+    # -- beside it --------------------------------------------------------------------------------------------
+
+    def start_beside(self, namespace: str | None = None) -> Cluster:
+        """Starts a head alone on the same Redis, as a RayCluster of its own; when it is closed, its keys go, too.
+
+        Args:
+            namespace: Under which its GCS keeps its keys; None: its UID, as KubeRay has it.
+
+        Raises:
+            Unsupported: The cluster has no Redis.
+            ClusterStartError: It did not come up.
+        """
+        self._check_redis()
+        other = self._start_beside(replace(self.spec, workers=0), namespace)
+        self._beside.append(other)
+        return other
+
+    def close(self) -> None:
+        """Ends everything that was made for this cluster, and before that what nobody closed beside it."""
+        with contextlib.ExitStack() as last_first:
+            last_first.callback(super().close)
+            for other in self._beside:
+                last_first.callback(other.close)
 
     def vouch(self) -> None:
         """Says that it is as it was at first, so that a later run may take it over as it is."""

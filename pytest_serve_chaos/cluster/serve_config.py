@@ -15,6 +15,9 @@ from pytest_serve_chaos.model import Json
 CANARY = "serve_chaos_canary"
 OWN_APPS = "pytest_serve_chaos.apps."
 
+_PORT = 8000
+"""DEFAULT_HTTP_PORT of ray/serve/_private/constants.py."""
+
 _REPLICAS = 6
 _MOST_PER_NODE = 3
 
@@ -79,6 +82,12 @@ def applications(config: Mapping[str, Json]) -> list[dict[str, Json]]:
 def first_route(config: Mapping[str, Json]) -> str:
     """The route of the first app: that is where traffic goes unless the user says otherwise."""
     return str(applications(config)[0].get("route_prefix") or "/")
+
+
+def serve_port(config: Mapping[str, Json]) -> int:
+    """The port of each proxy: the config's own, or else Serve's default."""
+    given = cast("dict[str, Json]", config.get("http_options") or {}).get("port")
+    return given if isinstance(given, int) else _PORT
 
 
 def _application(spec: ClusterSpec) -> dict[str, Json]:

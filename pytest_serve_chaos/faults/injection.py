@@ -326,7 +326,8 @@ class Injection:
         self._write("asked", self.fault.text, {"fault": self.fault.kind}, at=strike.asked)
         for sign in strike.evidence:
             self._add(sign)
-        if not strike.evidence:
+        if not any(sign.side == "victim" for sign in strike.evidence):
+            self._write("note", "the fault is not proved: there is no sign of it from the victim's side")
             return
         struck = min(sign.at for sign in strike.evidence)
 

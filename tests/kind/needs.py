@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
-from pytest_serve_chaos.cluster.kind_cluster import KindSettings
+from pytest_serve_chaos.cluster.kind_settings import KindSettings
+from pytest_serve_chaos.cluster.kuberay import names
 
 MISSING = [program for program in ("docker", "kind", "kubectl") if shutil.which(program) is None]
 
@@ -24,3 +27,27 @@ def kind_settings() -> KindSettings:
         operator_image=os.environ.get("SERVE_CHAOS_OPERATOR_IMAGE", defaults.operator_image),
         kuberay_manifests=os.environ.get("SERVE_CHAOS_KUBERAY_MANIFESTS", defaults.kuberay_manifests),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A cluster with a RayService that is there already, so that no kind cluster has to be made for these tests.
+
+    Attributes:
+        kubeconfig: Its current context is borrowed.
+        rayservice: ``namespace/name``.
+        url: Where the app answers.
+    """
+
+    kubeconfig: Path
+    rayservice: str
+    url: str
+
+
+def given_cluster() -> Given | None:
+    """What SERVE_CHAOS_TEST_KUBECONFIG, _URL and _RAYSERVICE name, if they do."""
+    kubeconfig, url = (os.environ.get(f"SERVE_CHAOS_TEST_{name}") for name in ("KUBECONFIG", "URL"))
+    if not kubeconfig or not url:
+        return None
+    default = f"{names.NAMESPACE}/{names.RAY_SERVICE}"
+    return Given(Path(kubeconfig), os.environ.get("SERVE_CHAOS_TEST_RAYSERVICE", default), url)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.kind_cluster import start_kind_cluster
+from pytest_serve_chaos.cluster.kind_rayservice import KindRayService
 from pytest_serve_chaos.cluster.kuberay.rayservice import KubeRayCluster
 from pytest_serve_chaos.cluster.serve_config import canary, with_app
 from pytest_serve_chaos.errors import NoSuchTarget, ObservationError, SafetyError
@@ -76,6 +78,23 @@ def test_every_proxy_can_be_asked_by_itself(cluster: KubeRayCluster) -> None:
     for proxy in observe(cluster).of("proxy"):
         _wait_for_route(cluster, proxy.node, "/serve_chaos_canary_1")
     cluster.apply_serve_config(before)
+
+
+def test_a_head_beside_it_has_keys_of_its_own_which_go_with_it(cluster: KubeRayCluster) -> None:
+    assert isinstance(cluster, KindRayService)
+    assert _strange_keys(cluster) == []
+    with closing(cluster.start_beside("beside")) as other:
+        assert len(other.dashboard.nodes()) == 1
+        assert not other.dashboard.serve().apps
+        keys = _strange_keys(cluster)
+    assert keys
+    assert all(key.startswith("RAYbeside@") for key in keys)
+    assert _strange_keys(cluster) == []
+    assert all(node.alive for node in cluster.nodes())
+
+
+def _strange_keys(cluster: KindRayService) -> list[str]:
+    return [key for key in cluster.redis_keys() if not key.startswith(f"RAY{cluster.redis_namespace}@")]
 
 
 def test_the_controller_comes_back_as_the_same_actor(cluster: KubeRayCluster) -> None:

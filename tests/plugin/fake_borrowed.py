@@ -5,27 +5,32 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from pytest_serve_chaos.cluster.base import ClusterSpec
+from pytest_serve_chaos.cluster.kuberay.rights import RUN, Right
+from pytest_serve_chaos.cluster.kuberay.terms import Terms
 from pytest_serve_chaos.errors import Unsupported
 from pytest_serve_chaos.model import Component, Json
 from tests.plugin.fake import FakeBehaviour, FakeCluster
 
 
 class BorrowedFake(FakeCluster):
-    """Implements `cluster.base.IsBorrowed`.
+    """Implements `cluster.base.IsBorrowed`, on the terms of the backend `kubernetes`.
 
     Attributes:
-        forbids: Fault -> why its owner does not want it.
+        lacking: The rights that this user has not.
+        targets: ``app#Deployment`` -> wanted replicas; empty: as they are.
     """
 
-    forbids: Mapping[str, str] = {}
+    lacking: Collection[Right] = ()
+    targets: Mapping[str, int] = {}
 
     def __init__(self, spec: ClusterSpec, behaviour: FakeBehaviour | None = None) -> None:
         super().__init__(spec, behaviour)
         self._heard: dict[int, frozenset[str]] = {}
 
     def why_not(self, kind: str, options: Mapping[str, str | float], asked_for: Collection[str]) -> str:
-        """As its owner wants it."""
-        return self.forbids.get(kind, "")
+        """As its owner, this user's rights and its shape have it."""
+        terms = Terms(self.spec, self.lacking, (), lambda: self.targets or self.world.targets(), lambda: False)
+        return terms.why_not(kind, options, asked_for)
 
     def apply_serve_config(self, config: Mapping[str, Json]) -> None:
         """Refuses."""
@@ -45,7 +50,13 @@ class BorrowedFake(FakeCluster):
             return self._heard[part.pid]
 
 
-class HeadIsForbidden(BorrowedFake):
-    """One whose pods this user may not delete."""
+class NothingMayRun(BorrowedFake):
+    """One in whose pods this user may run nothing."""
 
-    forbids: Mapping[str, str] = {"head_failure": "this user may not delete pods"}
+    lacking = RUN
+
+
+class HasOneReplica(BorrowedFake):
+    """One whose only deployment wants a single replica."""
+
+    targets: Mapping[str, int] = {"sleepy_pid#SleepyPid": 1}

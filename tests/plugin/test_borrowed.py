@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from pytest_serve_chaos.history import History
 from tests.plugin.conftest import RunChaos
-from tests.plugin.fake import FakeBehaviour
-from tests.plugin.fake_borrowed import BorrowedFake, HeadIsForbidden
+from tests.plugin.fake import FakeBehaviour, FakeCluster
+from tests.plugin.fake_borrowed import BorrowedFake, HasOneReplica, NothingMayRun
 
 ONE = """
     import pytest
@@ -50,12 +52,52 @@ def test_without_a_word_who_answered_nothing_is_claimed(run_chaos: RunChaos) -> 
     ran.result.stdout.fnmatch_lines(["*the aftershock cannot be judged: the answers do not name their replica*"])
 
 
-def test_what_the_owner_forbids_is_skipped_before_anything_is_sent(run_chaos: RunChaos) -> None:
-    ran = run_chaos(ONE.format(fault="head_failure"), "-rs", cluster=HeadIsForbidden)
+@pytest.mark.parametrize(
+    ("fault", "cluster", "options", "reason"),
+    [
+        ("head_failure", BorrowedFake, ["--serve-chaos-gcs=none"], "the RayService has no GCS fault tolerance*"),
+        ("gcs_failure", BorrowedFake, ["--serve-chaos-gcs=none"], "the RayService has no GCS fault tolerance*"),
+        ("replica_failure", HasOneReplica, [], "sleepy_pid#SleepyPid has one replica, so losing it leaves none"),
+        ("worker_failure", HasOneReplica, [], "sleepy_pid#SleepyPid has one replica, so losing it leaves none"),
+        ("worker_failure", BorrowedFake, ["--serve-chaos-workers=1"], "the RayService has one worker*"),
+        ("head_failure", NothingMayRun, [], "this user may not get pods/exec, create pods/exec (SelfSubject*"),
+        ("proxy_failure", NothingMayRun, [], "this user may not get pods/exec, create pods/exec (SelfSubject*"),
+        ("node_failure", BorrowedFake, [], "how='kill' needs the machines under a cluster of your own*"),
+        ('node_failure(how="drain")', BorrowedFake, [], "faults on nodes are not allowed: --serve-chaos-allow node"),
+        ("head_failure(hold=True)", BorrowedFake, [], "KubeRay makes a new pod at once, so none can be kept down"),
+        ("rayservice_upgrade", BorrowedFake, [], "the spec of a borrowed RayService is not ours to change*"),
+        ("redis_failure", BorrowedFake, [], "Redis does not belong to the RayService, so it is left alone"),
+        ("health_check_failure", BorrowedFake, [], "the workers have no SERVE_CHAOS_FLAGS*"),
+    ],
+)
+def test_what_must_not_be_broken_is_skipped_before_anything_is_sent(
+    run_chaos: RunChaos, fault: str, cluster: type[FakeCluster], options: list[str], reason: str
+) -> None:
+    ran = run_chaos(ONE.format(fault=fault), "-rs", *options, cluster=cluster)
 
     ran.outcomes(skipped=1)
-    ran.result.stdout.fnmatch_lines(["SKIPPED * this user may not delete pods"])
+    ran.result.stdout.fnmatch_lines([f"SKIPPED * {reason}".replace("[", "[[]")])
     assert not History.load(ran.directory / "history.jsonl").requests
+
+
+def test_what_leaves_the_rest_standing_is_broken(run_chaos: RunChaos) -> None:
+    ran = run_chaos(ONE.format(fault="proxy_failure"), cluster=HasOneReplica)
+
+    ran.outcomes(passed=1)
+
+
+def test_a_fault_without_fault_tolerance_is_measured_where_the_test_asks_for_that(run_chaos: RunChaos) -> None:
+    source = """
+        import pytest
+
+        @pytest.mark.head_failure
+        @pytest.mark.serve_cluster(gcs="none")
+        def test_it(experiment):
+            experiment.measure()
+    """
+    ran = run_chaos(source, cluster=BorrowedFake)
+
+    ran.outcomes(passed=1)
 
 
 def test_a_test_that_changes_the_config_is_skipped(run_chaos: RunChaos) -> None:

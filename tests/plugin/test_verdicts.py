@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
 import pytest
 
 from pytest_serve_chaos import experiment
 from pytest_serve_chaos.faults import actors
+from pytest_serve_chaos.model import Evidence
 from pytest_serve_chaos.observe import aftershock
 from tests.plugin.conftest import Ran, RunChaos
-from tests.plugin.fake import FakeBehaviour
+from tests.plugin.fake import FakeBehaviour, FakeCluster
 
 SHORT = 'availability=0.7, window="500ms"'
 
@@ -127,6 +132,19 @@ def test_one_sign_is_not_enough(run_chaos: RunChaos, monkeypatch: pytest.MonkeyP
     ran = run_chaos(one("controller_failure"), behaviour=FakeBehaviour(blind_gcs=True))
 
     inconclusive_with(ran, "the fault did not land within *; signs of it: the process of controller (PID *) is gone")
+
+
+class SeenFromOutside(FakeCluster):
+    """Nobody can look at what becomes of a node itself."""
+
+    def kill_node(self, name: str, *, how: Literal["kill", "stop"], hold: bool) -> Sequence[Evidence]:
+        return [replace(sign, side="cluster") for sign in super().kill_node(name, how=how, hold=hold)]
+
+
+def test_two_signs_from_one_side_are_not_enough(run_chaos: RunChaos) -> None:
+    ran = run_chaos(one("worker_failure"), cluster=SeenFromOutside)
+
+    inconclusive_with(ran, "the fault did not land within *; signs of it: no process of worker-* is left")
 
 
 def test_a_victim_that_answered_nothing_is_inconclusive(run_chaos: RunChaos) -> None:

@@ -11,13 +11,13 @@ import pytest
 
 from pytest_serve_chaos.cluster.base import ClusterSpec, Endpoint
 from pytest_serve_chaos.cluster.kuberay import rights
-from pytest_serve_chaos.cluster.kuberay.access import path_of
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.asking import Probe, ask
 from pytest_serve_chaos.cluster.kuberay.borrow import OwnPods
 from pytest_serve_chaos.cluster.kuberay.borrowed import BorrowedRayService, path_in_serve
 from pytest_serve_chaos.cluster.kuberay.found import FoundRayService, differences, read_ray_service
 from pytest_serve_chaos.cluster.rest import Dashboard, ServeStatus
+from pytest_serve_chaos.cluster.serve_config import serve_port
 from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, SafetyError, Unsupported
 from pytest_serve_chaos.model import ClusterDescription, Json
 from tests.unit.test_kind_programs import KUBECONFIG
@@ -106,6 +106,11 @@ def test_what_a_test_wants_otherwise_is_said() -> None:
 )
 def test_a_proxy_is_asked_for_what_the_users_url_means(url: str, path: str) -> None:
     assert path_in_serve(url, CONFIG) == path
+
+
+@pytest.mark.parametrize(("config", "port"), [(CONFIG, 8000), ({**CONFIG, "http_options": {"port": 9000}}, 9000)])
+def test_its_proxies_are_asked_on_the_port_of_its_config(config: dict[str, Json], port: int) -> None:
+    assert serve_port(config) == port
 
 
 # -- whose pods they are -----------------------------------------------------------------------------------------------
@@ -307,7 +312,6 @@ def test_a_token_is_sent_with_what_goes_through_the_api_server(tmp_path: Path) -
     way = api.access()
     api.close()
     assert (way.server, dict(way.headers())) == ("http://127.0.0.1:9", {"Authorization": "Bearer none"})
-    assert path_of(f"{way.server}/api/v1/pods?limit=1") == "/api/v1/pods"
 
 
 class Answering(BaseHTTPRequestHandler):

@@ -72,7 +72,10 @@ def test_a_process_is_reported_when_it_comes_is_stopped_and_goes() -> None:
     with (
         sleeper("ray::ServeReplica:app:Pid") as process,
         subprocess.Popen(
-            command("watch_processes", "ray::ServeReplica:app", "0.05"), stdout=subprocess.PIPE, text=True
+            command("watch_processes", "ray::ServeReplica:app", "0.05"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         ) as watch,
     ):
         assert watch.stdout is not None
@@ -93,7 +96,10 @@ def test_the_end_of_a_process_is_reported_before_the_next_look() -> None:
     with (
         sleeper("ray::ServeReplica:app:Pid") as process,
         subprocess.Popen(
-            command("watch_processes", "ray::ServeReplica:app", "30"), stdout=subprocess.PIPE, text=True
+            command("watch_processes", "ray::ServeReplica:app", "30"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         ) as watch,
     ):
         assert watch.stdout is not None
@@ -106,6 +112,33 @@ def test_the_end_of_a_process_is_reported_before_the_next_look() -> None:
             assert time.monotonic() - killed < 5.0
         finally:
             watch.kill()
+
+
+def watching(alone: str) -> subprocess.Popen[str]:
+    arguments = command("watch_processes", "ray::Nobody", "0.05", alone)
+    return subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def test_a_watch_ends_when_its_input_does() -> None:
+    with watching("60") as watch:
+        assert watch.stdin is not None
+        assert watch.stdout is not None
+        watch.stdout.readline()
+        watch.stdin.close()
+        assert watch.wait(10.0) == 0
+
+
+def test_a_watch_ends_when_nobody_says_a_word_and_not_before() -> None:
+    with watching("2") as watch:
+        assert watch.stdin is not None
+        assert watch.stdout is not None
+        watch.stdout.readline()
+        begun = time.monotonic()
+        time.sleep(1.0)
+        watch.stdin.write("\n")
+        watch.stdin.flush()
+        assert watch.wait(20.0) == 0
+        assert time.monotonic() - begun > 2.5
 
 
 def test_a_signal_reaches_the_very_process_and_no_other() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -7,7 +8,8 @@ import pytest
 
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.kind import KindNodes, Programs, find_programs
-from pytest_serve_chaos.cluster.kind_cluster import KindSettings, start_kind_cluster
+from pytest_serve_chaos.cluster.kind_cluster import start_kind_cluster
+from pytest_serve_chaos.cluster.kind_settings import KindSettings
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.errors import CommandFailed, MissingDependency
 
@@ -76,6 +78,36 @@ def test_an_exec_that_does_not_end_fails_and_leaves_no_socket_open(
     channel = Channel(ends=False)
     with pytest.raises(CommandFailed, match="did not end in 1 s"):
         api_with(channel, tmp_path, monkeypatch).run("pod", "ray-head", ["sleep"], timeout=1.0)
+    assert not channel.sock.open
+
+
+class Followed(Channel):
+    """An exec of a program that prints a line a second, on a clock of its own, and hears what is said to it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(ends=False)
+        self.now = 0.0
+        self.heard: list[float] = []
+        monkeypatch.setattr("pytest_serve_chaos.clock.now", lambda: self.now)
+
+    def readline_stdout(self, timeout: float) -> str:
+        self.now += 1.0
+        return str(self.now)
+
+    def write_stdin(self, data: str) -> None:
+        assert data == "\n"
+        self.heard.append(self.now)
+
+
+def test_a_program_that_is_followed_hears_that_somebody_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel, stopped = Followed(monkeypatch), threading.Event()
+    api = api_with(channel, tmp_path, monkeypatch)
+    for line in api.follow("pod", "ray-head", ["watch"], until=stopped, patience=20.0):
+        if line == "20.0":
+            stopped.set()
+    assert channel.heard == [6.0, 12.0, 18.0]
     assert not channel.sock.open
 
 

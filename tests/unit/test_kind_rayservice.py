@@ -11,7 +11,7 @@ from typing import cast
 import pytest
 
 from pytest_serve_chaos.cluster import kind_rayservice
-from pytest_serve_chaos.cluster.base import ClusterSpec
+from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, SharesRedis
 from pytest_serve_chaos.cluster.kind import KindNodes
 from pytest_serve_chaos.cluster.kind_rayservice import KindRayService
 from pytest_serve_chaos.cluster.kuberay import in_pod, names
@@ -136,7 +136,15 @@ def dashboard() -> FakeDashboard:
 
 
 @pytest.fixture
-def service(api: Api, nodes: Nodes, dashboard: FakeDashboard, monkeypatch: pytest.MonkeyPatch) -> KindRayService:
+def closed() -> list[str]:
+    """What was closed, in order."""
+    return []
+
+
+@pytest.fixture
+def service(
+    api: Api, nodes: Nodes, dashboard: FakeDashboard, closed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> KindRayService:
     monkeypatch.setattr(kind_rayservice, "ProcessWatch", Watch)
     monkeypatch.setattr(kind_rayservice, "PodWatch", Pods)
     return KindRayService(
@@ -148,8 +156,21 @@ def service(api: Api, nodes: Nodes, dashboard: FakeDashboard, monkeypatch: pytes
         serve_config={},
         description=DESCRIPTION,
         redis_selector=f"{names.PART}=redis",
-        on_close=lambda: None,
+        start_beside=lambda spec, namespace: cast("Cluster", Neighbour(spec, namespace, closed)),
+        on_close=lambda: closed.append("the RayService"),
     )
+
+
+class Neighbour:
+    """A head alone on the same Redis."""
+
+    def __init__(self, spec: ClusterSpec, namespace: str | None, closed: list[str]) -> None:
+        self.spec = spec
+        self.namespace = namespace
+        self._closed = closed
+
+    def close(self) -> None:
+        self._closed.append(f"beside it: {self.namespace}")
 
 
 def tell(service: KindRayService, **told: tuple[Row, ...]) -> None:
@@ -308,6 +329,36 @@ def test_a_drained_node_is_cordoned_its_pods_are_evicted_and_it_is_opened_again(
 
 
 # -- Redis --
+
+
+def test_what_is_started_beside_it_is_a_head_alone_and_goes_before_it(
+    service: KindRayService, closed: list[str]
+) -> None:
+    assert isinstance(service, SharesRedis)
+    other = service.start_beside()
+    assert other.spec == ClusterSpec(workers=0)
+    service.start_beside("somebody's")
+    service.close()
+    assert closed == ["beside it: somebody's", "beside it: None", "the RayService"]
+
+
+def test_what_is_beside_it_and_cannot_be_closed_keeps_nothing_else_from_its_end(
+    service: KindRayService, closed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def close(self: Neighbour) -> None:
+        raise CommandFailed("it did not go")
+
+    monkeypatch.setattr(Neighbour, "close", close)
+    service.start_beside()
+    with pytest.raises(CommandFailed, match="did not go"):
+        service.close()
+    assert closed == ["the RayService"]
+
+
+def test_without_redis_there_is_nothing_to_share(service: KindRayService) -> None:
+    service._redis_selector = None
+    with pytest.raises(Unsupported, match="no Redis"):
+        service.start_beside()
 
 
 def test_redis_is_held_by_its_deployment(service: KindRayService, api: Api) -> None:

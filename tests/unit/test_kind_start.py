@@ -13,7 +13,8 @@ import pytest
 from pytest_serve_chaos import backends
 from pytest_serve_chaos.cluster import kind_cluster, kind_keep
 from pytest_serve_chaos.cluster.base import ClusterSpec
-from pytest_serve_chaos.cluster.kind_cluster import KindSettings, delete_kind_cluster, start_kind_cluster
+from pytest_serve_chaos.cluster.kind_cluster import delete_kind_cluster, start_kind_cluster
+from pytest_serve_chaos.cluster.kind_settings import KindSettings
 from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, SafetyError, WaitTimeout
 from pytest_serve_chaos.manifests import Manifest
 from pytest_serve_chaos.model import Json

@@ -81,6 +81,9 @@ class FakeDashboard:
     def serve(self) -> ServeStatus:
         return ServeStatus({}, self._targets, {}, {}, (), {}, None)
 
+    def close(self) -> None:
+        pass
+
 
 def actor(actor_id: str, class_name: str, name: str, node_id: str, state: str = "ALIVE") -> ActorRow:
     return ActorRow(actor_id, class_name, name, state, node_id, 113)

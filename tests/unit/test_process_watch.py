@@ -11,7 +11,7 @@ import pytest
 from pytest_serve_chaos.cluster.kuberay import process_watch
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.process_watch import Place, ProcessWatch, Row
-from pytest_serve_chaos.errors import CommandFailed
+from pytest_serve_chaos.errors import CommandFailed, ObservationError, SafetyError, ServeChaosError
 
 REPLICA = [113, 5000, "R", "ray::ServeReplica:app:Pid"]
 ROW = Row(113, 5000, "replica", "app#Pid", frozen=False)
@@ -20,7 +20,7 @@ ROW = Row(113, 5000, "replica", "app#Pid", frozen=False)
 class FakeExec:
     """The programs in some pods: what each prints, run after run; a run that has printed all waits to be stopped."""
 
-    def __init__(self, **runs: list[list[str] | CommandFailed]) -> None:
+    def __init__(self, **runs: list[list[str] | ServeChaosError]) -> None:
         self.runs = runs
         self.running: set[str] = set()
 
@@ -28,7 +28,7 @@ class FakeExec:
         self, pod: str, container: str, command: Sequence[str], *, until: threading.Event, patience: float
     ) -> Iterator[str]:
         lines = self.runs[pod].pop(0) if self.runs[pod] else []
-        if isinstance(lines, CommandFailed):
+        if isinstance(lines, ServeChaosError):
             raise lines
         self.running.add(pod)
         yield from lines
@@ -73,6 +73,15 @@ def test_what_was_told_last_stays_until_a_program_that_was_broken_off_is_back() 
     wait_for(lambda: bool(watch.rows(places("a"))))
     wait_for(lambda: not fake.runs["a"])
     assert watch.rows(places("a")) == {"id-a": (ROW,)}
+    watch.close()
+
+
+@pytest.mark.parametrize(
+    "trouble", [ObservationError("the API server was silent"), SafetyError("the guard does not know the pod yet")]
+)
+def test_a_guard_that_cannot_say_yes_at_once_does_not_end_the_watch(trouble: ServeChaosError) -> None:
+    watch = ProcessWatch(cast("KubeApi", FakeExec(a=[trouble, [json.dumps([REPLICA])]])))
+    wait_for(lambda: watch.rows(places("a")) == {"id-a": (ROW,)})
     watch.close()
 
 

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.errors import ClusterError
+
+_RENEWED_EVERY = 240.0
+"""Seconds; a token in a pod lives for 10 minutes at least, and is written anew after four fifths of its life."""
 
 Permit: TypeAlias = Callable[[str, str], None]
 """Told of each request before it is sent: its method (``EXEC`` for a program in a pod) and its path at the API server.
@@ -46,17 +54,43 @@ def access_of(configuration: Any) -> Access:
     return Access(configuration.host, headers, context)
 
 
+class Renewal:
+    """Keeps the token of a client of the Kubernetes API new; give it to the client as its hook for that.
+
+    The client itself renews only what a program gave it with an end in sight. A token in a file is written anew there
+    from time to time, so the kubeconfig is loaded again now and then.
+
+    Args:
+        configuration: The client's, loaded just now.
+        load: Loads the kubeconfig into a configuration of its own.
+    """
+
+    def __init__(self, configuration: Any, load: Callable[[], Any]) -> None:
+        self._hook = configuration.refresh_api_key_hook
+        self._load = load
+        self._loaded = clock.now()
+        self._lock = threading.Lock()
+
+    def __call__(self, configuration: Any) -> None:
+        """Puts the token that is good now into the configuration."""
+        with self._lock:
+            if clock.now() - self._loaded > _RENEWED_EVERY:
+                self._loaded = clock.now()
+                with contextlib.suppress(ClusterError):  # then the token that is there has to do
+                    self._hook = self._load().refresh_api_key_hook
+            if self._hook is not None:
+                self._hook(configuration)
+                configuration.refresh_api_key_hook = self  # which the client's own hook replaces by itself
+
+
 def guarded(connection: Any, permit: Permit) -> None:
     """Makes a client of the Kubernetes API ask before each request."""
     send = connection.rest_client.request
+    # Where one server stands before several clusters, each has a path there.
+    base = urlsplit(connection.configuration.host).path.rstrip("/")
 
     def ask(method: str, url: str, *arguments: Any, **options: Any) -> Any:
-        permit(method, path_of(url))
+        permit(method, urlsplit(url).path.removeprefix(base))
         return send(method, url, *arguments, **options)
 
     connection.rest_client.request = ask
-
-
-def path_of(url: str) -> str:
-    """The path of a URL, without its address and query."""
-    return urlsplit(url).path

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.cluster.kuberay.access import Access, Permit, access_of, guarded
+from pytest_serve_chaos.cluster.kuberay.access import Access, Permit, Renewal, access_of, guarded
 from pytest_serve_chaos.cluster.kuberay.records import (
     Pod,
     event_line,
@@ -36,6 +36,8 @@ _TIMEOUT = 10.0
 """Seconds for one request to the API server."""
 _TURN = 0.5
 """Seconds after which somebody who follows a program looks whether more is wanted."""
+_SIGN_OF_LIFE = 5.0
+"""Seconds after which a program that is followed hears again that somebody is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,17 +327,20 @@ class KubeApi:
         Args:
             pod: The pod.
             container: The container.
-            command: The program; it must end by itself when nobody reads any more.
+            command: The program; it gets a line on its standard input now and then, and must end by itself without.
             until: Set when nothing more is wanted.
             patience: Seconds without a line after which it is given up.
 
         Raises:
             CommandFailed: It could not be started, or was given up.
         """
-        with self._exec(pod, container, command) as channel:
-            last = clock.now()
+        with self._exec(pod, container, command, stdin=True) as channel:
+            last = told = clock.now()
             while channel.is_open() and not until.is_set():
                 line = channel.readline_stdout(timeout=_TURN)
+                if channel.is_open() and clock.now() - told > _SIGN_OF_LIFE:
+                    channel.write_stdin("\n")
+                    told = clock.now()
                 if line:
                     last = clock.now()
                     yield line
@@ -343,7 +348,7 @@ class KubeApi:
                     raise CommandFailed(f"a program in pod {pod} has said nothing for {patience:g} s")
 
     @contextlib.contextmanager
-    def _exec(self, pod: str, container: str, command: Sequence[str]) -> Iterator[Any]:
+    def _exec(self, pod: str, container: str, command: Sequence[str], *, stdin: bool = False) -> Iterator[Any]:
         from kubernetes.stream import stream
 
         if self._permit is not None:  # a websocket goes past the client's own way to send requests
@@ -359,7 +364,7 @@ class KubeApi:
                 self.namespace,
                 container=container,
                 command=list(command),
-                stdin=False,
+                stdin=stdin,
                 stdout=True,
                 stderr=True,
                 tty=False,
@@ -381,6 +386,14 @@ class KubeApi:
     # -- how --------------------------------------------------------------------------------------------------
 
     def _connect(self) -> Any:
+        settings = self._load()
+        settings.refresh_api_key_hook = Renewal(settings, self._load)
+        connection = self._client.ApiClient(settings)
+        if self._permit is not None:
+            guarded(connection, self._permit)
+        return connection
+
+    def _load(self) -> Any:
         config: Any = importlib.import_module("kubernetes.config")
         settings = self._client.Configuration()
         # Without this a GET that times out is sent three times more, and takes four times as long as it may.
@@ -400,10 +413,7 @@ class KubeApi:
                 looked_at=[str(self._kubeconfig or "KUBECONFIG or ~/.kube/config"), f"context {self._context}"],
                 mend=["see `kubectl config get-contexts`, and give one of those"],
             ) from error
-        connection = self._client.ApiClient(settings)
-        if self._permit is not None:
-            guarded(connection, self._permit)
-        return connection
+        return settings
 
     def _read(self, call: Callable[..., Any], *arguments: object, what: str, **options: object) -> dict[str, Json]:
         answer = self._raw(call, *arguments, what=what, error=ObservationError, **options)

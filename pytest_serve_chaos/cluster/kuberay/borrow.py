@@ -14,13 +14,13 @@ from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.asking import Probe
 from pytest_serve_chaos.cluster.kuberay.borrowed import BorrowedRayService
 from pytest_serve_chaos.cluster.kuberay.found import FoundRayService, differences, read_ray_service
+from pytest_serve_chaos.cluster.kuberay.head_service import dashboard_behind
 from pytest_serve_chaos.cluster.kuberay.records import listed, mapped, text
 from pytest_serve_chaos.cluster.rest import Dashboard, ServeStatus
 from pytest_serve_chaos.errors import ClusterStartError, ObservationError, Unsupported, WaitTimeout
 from pytest_serve_chaos.model import ClusterDescription
 
 _SERVES_WITHIN = 60.0
-_DASHBOARD_PORT = 8265
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +84,6 @@ class OwnPods:
                     self._nodes |= {text(mapped(item.get("spec")), "nodeName")} - {""}
 
 
-def look(loan: Loan) -> FoundRayService:
-    """What the RayService is.
-
-    Raises:
-        ClusterError: It is not there, or cannot be looked at.
-    """
-    api = KubeApi(None, context=loan.context, namespace=loan.namespace)
-    try:
-        return read_ray_service(api.ray_service(loan.name))
-    finally:
-        api.close()
-
-
 def borrow(
     loan: Loan,
     wanted: ClusterSpec,
@@ -124,11 +111,12 @@ def borrow(
     """
     api = KubeApi(None, context=loan.context, namespace=loan.namespace, permit=permit)
     try:
-        lacking = rights.missing(api, rights.ALL)
-        _check_sight(loan, lacking)
+        sight = rights.look(loan.probe.method)
+        lacking = rights.missing(api, (*sight, *rights.BREAK))
+        _check_sight(loan, [right for right in sight if right in lacking])
         found = read_ray_service(api.ray_service(loan.name))
         _check(found, wanted)
-        dashboard = _dashboard(api, found)
+        dashboard = dashboard_behind(api, found.head_service)
         status = _wait_until_it_serves(found, dashboard)
         progress(f"kubernetes: borrowed RayService {loan.namespace}/{loan.name} of context {loan.context}")
         return BorrowedRayService(
@@ -150,10 +138,9 @@ def borrow(
 
 
 def _check_sight(loan: Loan, lacking: Collection[rights.Right]) -> None:
-    blind = [str(right) for right in rights.LOOK if right in lacking]
-    if blind:
+    if lacking:
         raise ClusterStartError(
-            f"this user may not {', '.join(blind)} in namespace {loan.namespace}, so nothing could be seen",
+            f"this user may not {', '.join(map(str, lacking))} in namespace {loan.namespace}, so nothing could be seen",
             looked_at=["a SelfSubjectAccessReview for each right"],
             mend=["bind the role of docs/how-to.md, 'Test a cluster that is there', to this user"],
         )
@@ -170,12 +157,6 @@ def _check(found: FoundRayService, wanted: ClusterSpec) -> None:
     others = differences(wanted, found.spec)
     if others:
         raise Unsupported(f"the test wants {', '.join(others)}, and RayService {found.name} is not ours to change")
-
-
-def _dashboard(api: KubeApi, found: FoundRayService) -> Dashboard:
-    way = api.access()
-    url = f"{way.server}/api/v1/namespaces/{api.namespace}/services/{found.head_service}:{_DASHBOARD_PORT}/proxy"
-    return Dashboard(url, way.headers, timeout=4.0, verify=way.ssl_context)
 
 
 def _wait_until_it_serves(found: FoundRayService, dashboard: Dashboard) -> ServeStatus:

@@ -18,17 +18,15 @@ from pytest_serve_chaos.cluster.kuberay.pod_watch import PodWatch
 from pytest_serve_chaos.cluster.kuberay.process_watch import ProcessWatch
 from pytest_serve_chaos.cluster.kuberay.records import Pod, listed, mapped, text
 from pytest_serve_chaos.cluster.kuberay.removal import RemovalWatch
+from pytest_serve_chaos.cluster.kuberay.terms import Terms
 from pytest_serve_chaos.cluster.rest import Dashboard
-from pytest_serve_chaos.cluster.serve_config import applications, first_route
+from pytest_serve_chaos.cluster.serve_config import applications, first_route, serve_port
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError, Unsupported, WaitTimeout
 from pytest_serve_chaos.model import ClusterDescription, Component, Evidence, Json
 
 _REQUESTS = 24
 """To one proxy, to learn which replicas it knows: of three replicas one is missed once in 17 000 times."""
 _LOGGED_WITHIN = 3.0
-_NO_FAULT_TOLERANCE = ("head_failure", "gcs_failure")
-_IN_A_POD = ("controller_failure", "replica_failure", "proxy_failure", "gcs_failure", "health_check_failure")
-_TAKES_REPLICAS = ("replica_failure", "health_check_failure", "worker_failure", "node_failure")
 
 
 class BorrowedRayService(BreakableRayService):
@@ -76,8 +74,7 @@ class BorrowedRayService(BreakableRayService):
         )
         self._found = found
         self._probe = probe
-        self._lacking = frozenset(lacking)
-        self._allow = allow
+        self._terms = Terms(found.spec, frozenset(lacking), allow, self._targets, self._has_flags)
         self._on_cordon = on_cordon
         self._on_uncordon = on_uncordon
         self._drained: dict[str, str] = {}
@@ -86,61 +83,17 @@ class BorrowedRayService(BreakableRayService):
 
     def why_not(self, kind: str, options: Mapping[str, str | float], asked_for: Collection[str]) -> str:
         """Why a fault cannot, or must not, be injected into this cluster; "" if it can."""
-        how = str(options.get("how", ""))
-        return (
-            self._not_possible(kind, how, options)
-            or self._no_right(kind, how)
-            or self._no_sense(kind, options, asked_for)
-        )
+        return self._terms.why_not(kind, options, asked_for)
 
-    def _not_possible(self, kind: str, how: str, options: Mapping[str, str | float]) -> str:
-        if kind == "redis_failure":
-            return "Redis does not belong to the RayService, so it is left alone"
-        if kind == "rayservice_upgrade":
-            return "the spec of a borrowed RayService is not ours to change, so it is not upgraded"
-        if options.get("hold"):
-            return "KubeRay makes a new pod at once, so none can be kept down"
-        if kind != "node_failure":
-            return ""
-        if how != "drain":
-            return f"how={how!r} needs the machines under a cluster of your own; how='drain' works here"
-        return "" if "node" in self._allow else "faults on nodes are not allowed: --serve-chaos-allow node"
-
-    def _no_right(self, kind: str, how: str) -> str:
-        lacking = [str(right) for right in _needed(kind, how) if right in self._lacking]
-        return f"this user may not {', '.join(lacking)} (SelfSubjectAccessReview)" if lacking else ""
-
-    def _no_sense(self, kind: str, options: Mapping[str, str | float], asked_for: Collection[str]) -> str:
-        if kind in _NO_FAULT_TOLERANCE and self.spec.gcs == "none" and "gcs" not in asked_for:
-            return (
-                "the RayService has no GCS fault tolerance, so losing the head restarts all of it;"
-                " to measure that, mark the test with serve_cluster(gcs='none')"
-            )
-        if kind in ("worker_failure", "node_failure") and self.spec.workers < 2:
-            return "the RayService has one worker, so losing it leaves none"
-        if kind == "controller_failure" and options.get("replacement") == "new_actor" and self._is_composed():
-            return "handles in replicas would stay deaf (ray#63784), and this cluster is not ours to build anew"
-        if kind == "health_check_failure" and not self._has_flags():
-            return f"the workers have no {names.FLAGS_VARIABLE}, which a health check that can be made to fail reads"
-        if kind in _TAKES_REPLICAS:
-            single = [name for name, n in self._targets(str(options.get("deployment", ""))).items() if n == 1]
-            return f"{', '.join(single)} has one replica, so losing it leaves none" if single else ""
-        return ""
-
-    def _targets(self, deployment: str) -> dict[str, int]:
+    def _targets(self) -> Mapping[str, int]:
         try:
-            targets = self._dashboard.serve().targets
+            return self._dashboard.serve().targets
         except ObservationError:
             return {}
-        return {name: n for name, n in targets.items() if deployment in ("", name, name.partition("#")[2])}
 
     def _has_flags(self) -> bool:
         selector = f"{names.RAY_CLUSTER}={self._ray_cluster},{names.RAY_NODE_TYPE}=worker"
         return any(_reads_flags(pod) for pod in self._api.raw_pods(selector))
-
-    def _is_composed(self) -> bool:
-        deployments = list(self._targets(""))
-        return len(deployments) > len({name.partition("#")[0] for name in deployments})
 
     def apply_serve_config(self, config: Mapping[str, Json]) -> None:
         """Refuses: the config is its owner's.
@@ -157,7 +110,8 @@ class BorrowedRayService(BreakableRayService):
         """The way to that proxy's pod through the API server, with the path to which the user's traffic goes."""
         way = self._api.access()
         pod = self._pod_of(proxy).name
-        url = f"{way.server}/api/v1/namespaces/{self._api.namespace}/pods/{pod}:{names.SERVE_PORT}/proxy"
+        port = serve_port(self._serve_config)
+        url = f"{way.server}/api/v1/namespaces/{self._api.namespace}/pods/{pod}:{port}/proxy"
         return Endpoint(url + path_in_serve(self.url, self._serve_config), way.headers(), way.ssl_context)
 
     def who_answers(self, proxy: Component) -> frozenset[str]:
@@ -209,10 +163,15 @@ class BorrowedRayService(BreakableRayService):
         """Cordons the Kubernetes node under a Ray node and evicts this RayService's pods from it; waits for their end.
 
         Raises:
+            Unsupported: The user did not allow it, or has no right to it.
             NoSuchTarget: The Ray node is not running, or its Kubernetes node is cordoned already, by somebody else.
             CommandFailed: It was refused, for example by a PodDisruptionBudget.
             WaitTimeout: They did not go in their grace period.
         """
+        # Before anything is on record: what was never cordoned must not be uncordoned by a later run.
+        forbidden = self._terms.forbidden("node_failure", {"how": "drain"})
+        if forbidden:
+            raise Unsupported(forbidden)
         machine = self._running_pod(name).node
         item = self._api.call("read_node", machine, what=f"node {machine}")
         if mapped(item.get("spec")).get("unschedulable"):
@@ -246,15 +205,6 @@ def cordon(api: KubeApi, machine: str, *, unschedulable: bool) -> None:
     """
     body: Json = {"spec": {"unschedulable": unschedulable or None}}  # None leaves no trace of it
     api.call("patch_node", machine, body, what=f"{'cordoning' if unschedulable else 'uncordoning'} of {machine}")
-
-
-def _needed(kind: str, how: str) -> tuple[rights.Right, ...]:
-    if kind == "node_failure":
-        return rights.DRAIN
-    if kind in _IN_A_POD or how == "freeze":
-        return rights.RUN
-    # What was deleted by force is proved to be gone by a knock at its address, from another pod.
-    return (rights.DELETE,) if how == "stop" else (rights.DELETE, *rights.RUN)
 
 
 def path_in_serve(url: str, config: Mapping[str, Json]) -> str:

@@ -91,6 +91,21 @@ class BringUp:
 
         self._wait("Serve to run its apps", probe)
 
+    def head(self, ray_cluster: str, dashboard: Dashboard) -> None:
+        """Waits until the head of a RayCluster answers, by its state API and by Serve's REST, whatever runs on it."""
+
+        def probe() -> bool | NotYet:
+            try:
+                pods = self._api.pods(f"{names.RAY_CLUSTER}={ray_cluster},{names.RAY_NODE_TYPE}=head")
+                alive = {row.address for row in dashboard.nodes() if row.state == "ALIVE"}
+                dashboard.serve()
+            except ObservationError as error:
+                return NotYet(error.what)
+            # By address: a GCS remembers the nodes of a run that had its namespace before.
+            return any(pod.ip in alive for pod in pods) or NotYet(f"the GCS has {sorted(alive)} as ALIVE nodes")
+
+        self._wait(f"the head of {ray_cluster} to answer", probe)
+
     def ready(self) -> None:
         """Waits until KubeRay says that the RayService is Ready."""
 

@@ -35,8 +35,6 @@ DASHBOARD_SERVICE = "serve-chaos-dashboard"
 UPGRADE = "pytest-serve-chaos/upgrade"
 """An annotation of the head's pod template: how often the RayService was upgraded."""
 
-SERVE_PORT = 8000
-"""The port of every proxy; Serve's default, which KubeRay expects too."""
 SERVE_NAMESPACE = "serve"
 """Ray's namespace of all of Serve's actors; ray/serve/_private/constants.py."""
 AGENT_PORT = 52365
@@ -45,3 +43,7 @@ AGENT_PORT = 52365
 # constant.go of KubeRay's ray-operator/controllers/ray/utils
 RAY_CLUSTER = "ray.io/cluster"
 RAY_NODE_TYPE = "ray.io/node-type"
+FT_ENABLED = "ray.io/ft-enabled"
+"""The annotation with which GCS fault tolerance was asked for before `gcsFaultToleranceOptions`."""
+STORAGE_NAMESPACE = "ray.io/external-storage-namespace"
+"""The annotation that, in that style, names the namespace of the GCS's keys."""

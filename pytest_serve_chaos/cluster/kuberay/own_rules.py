@@ -17,9 +17,9 @@ from pytest_serve_chaos.cluster.serve_config import applications
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.model import Json
 
-_FT_ENABLED = "ray.io/ft-enabled"
-_STORAGE_NAMESPACE = "ray.io/external-storage-namespace"
 _LONGEST_NAME = 47
+_SERVE_PORT = 8000
+"""To which our Services lead."""
 _NAME = r"[a-z]([-a-z0-9]*[a-z0-9])?"
 _UPGRADES = ("None", "NewCluster", "NewClusterWithIncrementalUpgrade")
 
@@ -104,12 +104,12 @@ def _fault_tolerance(cluster: Mapping[str, Json], annotations: Mapping[str, Json
     if parameters.get("redis-username") or "REDIS_USERNAME" in env:
         yield "Redis' user is named outside of its options", f"name it in {options}.redisUsername"
     if cluster.get(options) is None:
-        yield from _by_annotation(str(annotations.get(_FT_ENABLED, "")), env)
+        yield from _by_annotation(str(annotations.get(names.FT_ENABLED, "")), env)
         return
-    if annotations.get(_FT_ENABLED):
+    if annotations.get(names.FT_ENABLED):
         yield (
-            f"the annotation {_FT_ENABLED} and {options} exclude each other",
-            f"take the annotation {_FT_ENABLED} away",
+            f"the annotation {names.FT_ENABLED} and {options} exclude each other",
+            f"take the annotation {names.FT_ENABLED} away",
         )
     if parameters.get("redis-password") or "REDIS_PASSWORD" in env:
         yield (
@@ -118,9 +118,9 @@ def _fault_tolerance(cluster: Mapping[str, Json], annotations: Mapping[str, Json
         )
     if "RAY_REDIS_ADDRESS" in env:
         yield f"with {options}, the address must not be in RAY_REDIS_ADDRESS", f"give it in {options}.redisAddress"
-    if annotations.get(_STORAGE_NAMESPACE):
+    if annotations.get(names.STORAGE_NAMESPACE):
         yield (
-            f"with {options}, the namespace must not be in the annotation {_STORAGE_NAMESPACE}",
+            f"with {options}, the namespace must not be in the annotation {names.STORAGE_NAMESPACE}",
             f"give it in {options}.externalStorageNamespace",
         )
 
@@ -129,13 +129,13 @@ def _by_annotation(enabled: str, env: Collection[str]) -> Iterator[_Problem]:
     if enabled.lower() == "true":
         if "RAY_REDIS_ADDRESS" not in env:
             yield (
-                f"the annotation {_FT_ENABLED} wants fault tolerance, and no Redis is named",
+                f"the annotation {names.FT_ENABLED} wants fault tolerance, and no Redis is named",
                 "set RAY_REDIS_ADDRESS in the head's container, or take gcsFaultToleranceOptions in its place",
             )
     elif "RAY_REDIS_ADDRESS" in env:
         yield (
             "RAY_REDIS_ADDRESS is set, and GCS fault tolerance is not on",
-            f'set gcsFaultToleranceOptions, or the annotation {_FT_ENABLED}: "true"',
+            f'set gcsFaultToleranceOptions, or the annotation {names.FT_ENABLED}: "true"',
         )
 
 
@@ -165,12 +165,12 @@ def _beyond_us(ray_service: Mapping[str, Json], cluster: Mapping[str, Json]) -> 
     if ports and not any(name.startswith("serve") for name in ports):
         yield (
             "headGroupSpec names ports, and none is `serve`",
-            "name the one for traffic: containerPort 8000, name serve",
+            "name it: containerPort 8000, name serve",
         )
     for where, group in groups(cluster).items():
         for port in listed(ray_container(group).get("ports")):
-            if text(port, "name") == "serve" and port.get("containerPort") != names.SERVE_PORT:
-                yield f"{where}: Serve's port is {text(port, 'containerPort')}", f"take {names.SERVE_PORT} here"
+            if text(port, "name") == "serve" and port.get("containerPort") != _SERVE_PORT:
+                yield f"{where}: Serve's port is {text(port, 'containerPort')}", f"take {_SERVE_PORT} here"
 
 
 def _apps(config: Mapping[str, Json]) -> Iterator[_Problem]:
@@ -186,5 +186,5 @@ def _apps(config: Mapping[str, Json]) -> Iterator[_Problem]:
         twice = [value for value, count in counts.items() if count > 1]
         if twice:
             yield f"two apps have the {key} {twice[0]}", f"give each app a {key} of its own"
-    if inner(config, "http_options").get("port", names.SERVE_PORT) != names.SERVE_PORT:
-        yield "http_options.port is not 8000", f"take {names.SERVE_PORT} here, which KubeRay's Services expect"
+    if inner(config, "http_options").get("port", _SERVE_PORT) != _SERVE_PORT:
+        yield "http_options.port is not 8000", f"take {_SERVE_PORT} here, which KubeRay's Services expect"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pytest_serve_chaos.cluster.kuberay import in_pod
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.titles import PATTERN, part_of
-from pytest_serve_chaos.errors import CommandFailed
+from pytest_serve_chaos.errors import ServeChaosError
 from pytest_serve_chaos.model import Role
 
 _LOOK_EVERY = 0.25
@@ -113,8 +113,10 @@ class _Follower:
                     self._place.pod, self._place.container, command, until=self._stopped, patience=_PATIENCE
                 ):
                     self.rows = parse(line)
-            except (CommandFailed, ValueError):
-                pass  # a container that has just been started takes none yet, and one that ends breaks it off
+            except (ServeChaosError, ValueError):
+                # A container that has just been started takes none yet, and one that ends breaks it off. Nor may an API
+                # server that is silent for a moment, or a guard that does not know the pod yet, end the watch.
+                pass
             self._stopped.wait(_AGAIN_AFTER)
 
 

@@ -20,7 +20,7 @@ from pytest_serve_chaos.cluster.kuberay.removal import RemovalWatch
 from pytest_serve_chaos.cluster.kuberay.render import serve_config_text
 from pytest_serve_chaos.cluster.kuberay.setup import setup_of
 from pytest_serve_chaos.cluster.rest import Dashboard
-from pytest_serve_chaos.cluster.serve_config import first_route
+from pytest_serve_chaos.cluster.serve_config import first_route, serve_port
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError, Unsupported
 from pytest_serve_chaos.model import HEAD, ClusterDescription, Component, Evidence, Identity, Json, Role
 
@@ -175,11 +175,11 @@ class KubeRayCluster:
         Raises:
             ObservationError: Its pod is gone, or it gave no answer in `timeout` seconds.
         """
-        return self._api.proxy_get(self._pod_of(proxy).name, names.SERVE_PORT, path, timeout=timeout)
+        return self._api.proxy_get(self._pod_of(proxy).name, serve_port(self._serve_config), path, timeout=timeout)
 
     def proxy_endpoint(self, proxy: Component) -> Endpoint:
         """The way to that proxy's pod through the API server."""
-        url, context = self._api.proxy_url(self._pod_of(proxy).name, names.SERVE_PORT)
+        url, context = self._api.proxy_url(self._pod_of(proxy).name, serve_port(self._serve_config))
         return Endpoint(url + first_route(self.serve_config).lstrip("/"), ssl_context=context)
 
     def _pod_of(self, proxy: Component) -> Pod:

@@ -98,7 +98,7 @@ class RemovalWatch:
 
     def _silent(self) -> Sequence[Evidence]:
         """Knocks at the pod's address from another Ray pod: the only sign from its side without access to its node."""
-        asking = next((p for p in self._api.pods(names.RAY_CLUSTER) if p.uid != self._pod.uid and _runs(p)), None)
+        asking = next((p for p in self._siblings() if _runs(p)), None)
         if asking is None or asking.main is None:
             return ()
         container = asking.main.name
@@ -115,6 +115,12 @@ class RemovalWatch:
             return (clock.wait_until("the pod's address to fall silent", probe, timeout=_GONE_BY_FORCE, interval=0.5),)
         except CommandFailed:
             return ()
+
+    def _siblings(self) -> Sequence[Pod]:
+        """The other nodes of the same Ray cluster: no program of ours runs in a pod of anybody else's."""
+        cluster = self._pod.labels.get(names.RAY_CLUSTER)
+        selector = f"{names.RAY_CLUSTER}={cluster},{names.RAY_NODE_TYPE} in (head,worker)"
+        return [pod for pod in self._api.pods(selector) if pod.uid != self._pod.uid] if cluster else ()
 
     def _dead_in_gcs(self) -> Sequence[Evidence]:
         if self._name == HEAD or self._node_id is None:

@@ -37,6 +37,8 @@ LOOK = (
     Right("get", "services/proxy"),
 )
 """Without these nothing can be observed."""
+_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "OPTIONS": "*"}
+"""What Kubernetes calls a request that it passes on, by its HTTP method."""
 WATCH = Right("watch", "pods")
 """Without it they are listed, again and again."""
 DELETE = Right("delete", "pods")
@@ -47,7 +49,13 @@ DRAIN = (
     Right("patch", "nodes", everywhere=True),
     Right("create", "pods/eviction"),
 )
-ALL = (*LOOK, WATCH, DELETE, *RUN, *DRAIN)
+BREAK = (WATCH, DELETE, *RUN, *DRAIN)
+"""Without one of these some faults are left out."""
+
+
+def look(method: str) -> tuple[Right, ...]:
+    """The rights without which nothing can be observed, where each proxy is asked with that HTTP method."""
+    return tuple(dict.fromkeys((*LOOK, Right(_VERBS.get(method, "get"), "pods/proxy"))))
 
 
 def missing(api: KubeApi, rights: Iterable[Right]) -> tuple[Right, ...]:

@@ -134,14 +134,15 @@ class Stack:
             self._progress(f"kuberay: deleted {name} in {clock.now() - start:.1f} s")
 
     def remove_left_overs(self) -> None:
-        """Deletes the RayService of an earlier run, its Redis and what else belonged to it.
+        """Deletes the RayService of an earlier run, what was beside it, its Redis and what else belonged to it.
 
         Raises:
             CommandFailed: They could not be deleted in time.
         """
         options = ("--ignore-not-found", "--wait", "--timeout", f"{_REMOVED:g}s")
         known = self._kubectl("get", "crd", "rayservices.ray.io", "--ignore-not-found", "-o", "name").strip()
-        for kind in ("rayservice.ray.io", "deployment,statefulset") if known else ("deployment,statefulset",):
+        of_ray = ("rayservice.ray.io", "raycluster.ray.io") if known else ()
+        for kind in (*of_ray, "deployment,statefulset"):
             self._kubectl("-n", names.NAMESPACE, "delete", kind, "--all", *options, timeout=_REMOVED + 10)
         self._wait_until_no_ray_pods()
         # A Service of another name would keep the node port that the next one needs.

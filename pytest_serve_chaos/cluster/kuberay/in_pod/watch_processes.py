@@ -1,7 +1,8 @@
 """Prints which processes of this container match, again whenever one of them comes, goes, is stopped or goes on.
 
 Arguments: an expression for command lines, seconds between two looks. A line is JSON: a list of [PID, start time in
-clock ticks, state, command line]. There is one every few seconds in any case, so this ends when nobody reads it.
+clock ticks, state, command line]; there is one every few seconds in any case. Whoever reads them says a word on
+standard input now and then: a container's runtime does not tell a program that nobody reads any more.
 """
 
 from __future__ import annotations
@@ -14,25 +15,32 @@ import sys
 import time
 
 HEARTBEAT = 5.0
+ALONE = "60"
+STDIN = 0
 
 Row = tuple[int, int, str, str]
 
 
-def main(expression: str, every: str) -> None:
-    """Looks for ever."""
+def main(expression: str, every: str, alone: str = ALONE) -> None:
+    """Looks until standard input ends, or nobody has said a word for so many seconds."""
     wanted = re.compile(expression)
     handles: dict[tuple[int, int], int] = {}
     ends = select.poll()
     commands: dict[tuple[int, int], str] = {}
     said, said_at = "", 0.0
-    while True:
+    ends.register(STDIN, select.POLLIN)
+    heard = time.monotonic()
+    while time.monotonic() - heard < float(alone):
         rows = look(wanted, commands)
         text = json.dumps(rows)
         if text != said or time.monotonic() - said_at >= HEARTBEAT:
             print(text, flush=True)
             said, said_at = text, time.monotonic()
         hold(rows, handles, ends)
-        ends.poll(float(every) * 1000)
+        if STDIN in [ready for ready, _ in ends.poll(float(every) * 1000)]:
+            if not os.read(STDIN, 4096):
+                return
+            heard = time.monotonic()
 
 
 def look(wanted: re.Pattern[str], commands: dict[tuple[int, int], str]) -> list[Row]:

@@ -1,0 +1,17 @@
+"""The dashboard of a head whose Service is the only way to it: through the API server, with what is shown there."""
+
+from __future__ import annotations
+
+from pytest_serve_chaos.cluster.kuberay.api import KubeApi
+from pytest_serve_chaos.cluster.rest import Dashboard
+
+_PORT = 8265
+_PATIENCE = 4.0
+"""Seconds for one answer: there is one more on the way than usual."""
+
+
+def dashboard_behind(api: KubeApi, service: str) -> Dashboard:
+    """The dashboard behind that Service of the API's namespace."""
+    way = api.access()
+    url = f"{way.server}/api/v1/namespaces/{api.namespace}/services/{service}:{_PORT}/proxy"
+    return Dashboard(url, way.headers, timeout=_PATIENCE, verify=way.ssl_context)

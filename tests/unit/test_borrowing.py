@@ -1,0 +1,203 @@
+"""From the settings to a borrowed cluster, past an API server that speaks HTTP: what is asked, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kubernetes.config import kube_config
+
+from pytest_serve_chaos import backends, clock
+from pytest_serve_chaos.cluster.base import ClusterSpec
+from pytest_serve_chaos.cluster.kuberay import access
+from pytest_serve_chaos.cluster.kuberay.api import KubeApi
+from pytest_serve_chaos.cluster.kuberay.borrowed import BorrowedRayService, cordon
+from pytest_serve_chaos.cluster.kuberay.head_service import dashboard_behind
+from pytest_serve_chaos.errors import ClusterStartError, SafetyError, Unsupported
+from pytest_serve_chaos.model import Json
+from pytest_serve_chaos.settings import Settings
+from tests.unit.api_server import ApiServer, api_server
+from tests.unit.test_borrowed import owned_pod, ray_service
+
+PODS = "/api/v1/namespaces/ml/pods"
+NODE = "/api/v1/nodes/node-1"
+HEAD = "/api/v1/namespaces/ml/services/ranker-abcde-head-svc:8265/proxy"
+
+
+@pytest.fixture
+def server() -> Iterator[ApiServer]:
+    """A cluster with one RayService, whose app runs; this user may not watch, which would never end here."""
+    with api_server() as api:
+        app: Json = {"status": "RUNNING", "deployments": {"Ranker": {"target_num_replicas": 2}}}
+        api.objects = {
+            "/apis/ray.io/v1/namespaces/ml/rayservices/ranker": ray_service(),
+            PODS: {"items": [owned_pod("head"), owned_pod("worker")]},
+            NODE: {"spec": {}},
+            f"{HEAD}/api/version": {"ray_version": "2.60.0"},
+            f"{HEAD}/api/serve/applications/": {"applications": {"ranker": app}},
+        }
+        api.lacking = {"watch pods", "get pods/exec"}
+        yield api
+
+
+def settings(
+    server: ApiServer, directory: Path, monkeypatch: pytest.MonkeyPatch, context: str = "kind-test", **changes: object
+) -> Settings:
+    kubeconfig = server.kubeconfig(directory, context=context)
+    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(kubeconfig))
+    return Settings(
+        backend="kubernetes",
+        context=context,
+        rayservice="ml/ranker",
+        url="http://127.0.0.1:9/rank",
+        report_dir=directory / "reports",
+        **changes,  # type: ignore[arg-type]
+    )
+
+
+def borrowed(given: Settings, directory: Path) -> BorrowedRayService:
+    found = backends.as_it_is(given)
+    spec = ClusterSpec(gcs=found.gcs, workers=found.workers, profile=found.profile, app=found.app)
+    cluster = backends.start_cluster(spec, given, directory, lambda text: None)
+    assert isinstance(cluster, BorrowedRayService)
+    return cluster
+
+
+def changes(server: ApiServer) -> list[str]:
+    return [f"{asked.method} {asked.path}" for asked in server.asked if asked.method != "GET"]
+
+
+def test_it_is_taken_as_it_is_and_given_back_unchanged(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = borrowed(settings(server, tmp_path, monkeypatch), tmp_path)
+    assert cluster.spec == ClusterSpec(gcs="redis", workers=4, profile="guide", app="ranker:app")
+    assert (cluster.description.ray_version, cluster.description.replicas) == ("2.60.0", 2)
+    assert "pods/exec" in cluster.why_not("controller_failure", {"how": "kill"}, ())
+    cluster.close()
+    assert changes(server) == []
+
+
+def test_a_cluster_that_has_to_be_named_twice_is_refused_before_it_is_asked_for_anything(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once = settings(server, tmp_path, monkeypatch, context="staging")
+    with pytest.raises(SafetyError, match="named twice"):
+        backends.as_it_is(once)
+    with pytest.raises(SafetyError, match="named twice"):
+        backends.start_cluster(ClusterSpec(), once, tmp_path, print)
+    assert server.asked == []
+    twice = settings(server, tmp_path, monkeypatch, context="staging", allow_context="staging")
+    assert backends.as_it_is(twice).app == "ranker:app"
+
+
+@pytest.mark.parametrize(
+    ("method", "lacking", "says"),
+    [
+        ("GET", "list pods", "may not list pods in namespace ml"),
+        ("GET", "get services/proxy", "may not get services/proxy in namespace ml"),
+        ("POST", "create pods/proxy", "may not create pods/proxy in namespace ml"),
+    ],
+)
+def test_without_the_right_to_look_it_says_which(
+    server: ApiServer, method: str, lacking: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.lacking.add(lacking)
+    with pytest.raises(ClusterStartError, match=says):
+        borrowed(settings(server, tmp_path, monkeypatch, method=method), tmp_path)
+
+
+def test_what_is_sent_by_another_method_needs_no_right_to_that_one(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.lacking.add("create pods/proxy")
+    borrowed(settings(server, tmp_path, monkeypatch), tmp_path).close()
+
+
+def test_a_node_is_cordoned_and_opened_by_a_patch_of_that_field_alone(server: ApiServer, tmp_path: Path) -> None:
+    api = KubeApi(server.kubeconfig(tmp_path), namespace="ml")
+    cordon(api, "node-1", unschedulable=True)
+    cordon(api, "node-1", unschedulable=False)
+    api.close()
+    assert {asked.content_type for asked in server.asked} == {"application/strategic-merge-patch+json"}
+    assert [asked.body for asked in server.asked] == [
+        {"spec": {"unschedulable": True}},
+        {"spec": {"unschedulable": None}},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("allow", "lacking", "says"),
+    [
+        ((), "", "--serve-chaos-allow node"),
+        (("node",), "patch nodes", "may not patch nodes"),
+    ],
+)
+def test_a_drain_that_must_not_be_leaves_nothing_to_undo(
+    server: ApiServer,
+    allow: tuple[str, ...],
+    lacking: str,
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server.lacking.add(lacking)
+    given = settings(server, tmp_path, monkeypatch, allow=allow)
+    cluster = borrowed(given, tmp_path)
+    with pytest.raises(Unsupported, match=says):
+        cluster.drain_machine("worker-1")
+    cluster.reopen_machine("worker-1")
+    cluster.close()
+    assert changes(server) == []
+    assert not list(given.report_dir.rglob("*.json"))
+
+
+def test_the_guard_knows_a_path_behind_a_server_of_several_clusters(tmp_path: Path) -> None:
+    asked = []
+    with api_server("/k8s/clusters/c-7") as server:
+        api = KubeApi(server.kubeconfig(tmp_path), namespace="ml", permit=lambda method, path: asked.append(path))
+        api.delete_pod("head", "uid", grace=0)
+        api.close()
+    assert asked == [f"{PODS}/head"]
+    assert changes(server) == [f"DELETE {PODS}/head"]
+
+
+def test_a_token_that_is_written_anew_is_sent_from_then_on(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("first")
+    api = KubeApi(server.kubeconfig(tmp_path, user=f"{{tokenFile: {token}}}"), namespace="ml")
+    api.raw_pods()
+    token.write_text("second")
+    api.raw_pods()
+    now = clock.now
+    monkeypatch.setattr(clock, "now", lambda: now() + access._RENEWED_EVERY + 1)
+    api.raw_pods()
+    api.raw_pods()
+    assert [asked.token for asked in server.asked] == ["first", "first", "second", "second"]
+    assert dict(api.access().headers()) == {"Authorization": "Bearer second"}
+    api.close()
+
+
+def test_a_kubeconfig_that_is_gone_for_a_moment_costs_nothing(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kubeconfig = server.kubeconfig(tmp_path)
+    api = KubeApi(kubeconfig, namespace="ml")
+    kubeconfig.unlink()
+    now = clock.now
+    monkeypatch.setattr(clock, "now", lambda: now() + access._RENEWED_EVERY + 1)
+    assert len(api.raw_pods()) == 2
+    assert server.asked[-1].token == "none"
+    api.close()
+
+
+def test_the_dashboard_of_a_head_is_asked_through_the_api_server(server: ApiServer, tmp_path: Path) -> None:
+    api = KubeApi(server.kubeconfig(tmp_path), namespace="ml")
+    dashboard = dashboard_behind(api, "ranker-abcde-head-svc")
+    assert dashboard.ray_version() == "2.60.0"
+    assert server.asked[-1].token == "none"
+    dashboard.close()
+    api.close()
