@@ -54,7 +54,7 @@ def as_it_is(settings: Settings) -> Settings:
         ServeChaosError: It, or the file with it, cannot be read.
     """
     if settings.backend == "kind" and settings.rayservice_file is not None:
-        found = _own(settings, settings.rayservice_file).file.spec
+        found = own_rayservice(settings, settings.rayservice_file).file.spec
     elif settings.backend == "kubernetes":
         from pytest_serve_chaos.cluster.kuberay.found import read_ray_service
 
@@ -64,6 +64,36 @@ def as_it_is(settings: Settings) -> Settings:
     else:
         return settings
     return replace(settings, gcs=found.gcs, workers=found.workers, app=found.app, profile=found.profile)
+
+
+def own_rayservice(settings: Settings, path: Path) -> OwnRayService:
+    """The user's own RayService, from a file; what else is set must not say otherwise than the file.
+
+    Raises:
+        SettingsError: It does, or the file cannot be used.
+    """
+    from pytest_serve_chaos.cluster.kuberay.own_file import read_own_file
+    from pytest_serve_chaos.cluster.kuberay.own_workload import OwnRayService
+    from pytest_serve_chaos.cluster.local_code import search_path
+
+    for name in ("workers", "gcs", "profile"):
+        if settings.source(name) == COMMAND_LINE:
+            raise SettingsError(
+                f"{option(name).flag} was given, and the RayService of {path} says that itself",
+                mend=["leave it out", "or say it in the file"],
+            )
+    app = settings.app if settings.source("app") == COMMAND_LINE else None
+    if app is not None and app.endswith((".yaml", ".yml")):
+        raise SettingsError(
+            f"--serve-chaos-app {app} is a Serve config, and the RayService of {path} has its own",
+            mend=["write it into the file as serveConfigV2", "or give module:app, which replaces its first app"],
+        )
+    return OwnRayService(
+        file=read_own_file(path, app=app),
+        ray_image=settings.ray_image if settings.source("ray_image") != DEFAULT else None,
+        redis_image=settings.redis_image if settings.source("redis_image") != DEFAULT else None,
+        directories=(path.absolute().parent, *search_path()),
+    )
 
 
 def lock(settings: Settings) -> AbstractContextManager[None]:
@@ -106,32 +136,6 @@ def undo(report_dir: Path, progress: Progress) -> Sequence[str]:
 
     verbs = {DELETE_KIND: delete, DELETE_UNFINISHED_KIND: delete_unfinished, UNCORDON: _uncordon}
     return journal.undo(verbs, progress)
-
-
-def _own(settings: Settings, path: Path) -> OwnRayService:
-    """The user's own RayService, from a file; what else is set must not say otherwise than the file."""
-    from pytest_serve_chaos.cluster.kuberay.own_file import read_own_file
-    from pytest_serve_chaos.cluster.kuberay.own_workload import OwnRayService
-    from pytest_serve_chaos.cluster.local_code import search_path
-
-    for name in ("workers", "gcs", "profile"):
-        if settings.source(name) == COMMAND_LINE:
-            raise SettingsError(
-                f"{option(name).flag} was given, and the RayService of {path} says that itself",
-                mend=["leave it out", "or say it in the file"],
-            )
-    app = settings.app if settings.source("app") == COMMAND_LINE else None
-    if app is not None and app.endswith((".yaml", ".yml")):
-        raise SettingsError(
-            f"--serve-chaos-app {app} is a Serve config, and the RayService of {path} has its own",
-            mend=["write it into the file as serveConfigV2", "or give module:app, which replaces its first app"],
-        )
-    return OwnRayService(
-        file=read_own_file(path, app=app),
-        ray_image=settings.ray_image if settings.source("ray_image") != DEFAULT else None,
-        redis_image=settings.redis_image if settings.source("redis_image") != DEFAULT else None,
-        directories=(path.absolute().parent, *search_path()),
-    )
 
 
 def _loan(settings: Settings) -> Loan:
@@ -200,7 +204,7 @@ def _uncordon(arguments: Mapping[str, str]) -> None:
 def _start_kind(spec: ClusterSpec, settings: Settings, directory: Path, progress: Progress) -> Cluster:
     own = None
     if settings.rayservice_file is not None:
-        own = _own(settings, settings.rayservice_file)
+        own = own_rayservice(settings, settings.rayservice_file)
         others = differences(spec, own.file.spec)
         if others:
             raise Unsupported(f"the test wants {', '.join(others)}, and the RayService of {own.file.path} is as it is")
