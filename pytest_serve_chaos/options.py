@@ -122,7 +122,9 @@ OPTIONS = (
     Option("redis_image", _IMAGE, "redis:7.0", "image of Redis", "", _KIND),
     Option("operator_image", _IMAGE, "quay.io/kuberay/operator:v1.6.2", "image of the KubeRay operator", "", _KIND),
     Option("kuberay_manifests", _MANIFESTS, _KUBERAY, "manifests of the KubeRay operator", "", _KIND),
-    Option("rayservice_file", _FILE, None, "a RayService of your own to deploy", "made for the app", _KIND),
+    Option(
+        "rayservice_file", _FILE, None, "a file with a RayService of your own, and its Redis", "made for the app", _KIND
+    ),
 )
 
 

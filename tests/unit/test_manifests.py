@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
+import hypothesis
 import pytest
 import yaml
 from hypothesis import given
@@ -77,12 +78,14 @@ def test_a_patch_adds_replaces_and_removes() -> None:
     assert patched == {"spec": {"replicas": 3, "list": [4]}, "kind": "Thing"}
 
 
+@hypothesis.settings(deadline=None)
 @given(OBJECTS, OBJECTS)
 def test_a_patch_applied_twice_is_a_patch_applied_once(base: Manifest, patch: Manifest) -> None:
     once = merge(base, patch)
     assert merge(once, patch) == once
 
 
+@hypothesis.settings(deadline=None)
 @given(OBJECTS, OBJECTS)
 def test_a_patch_leaves_its_arguments_alone(base: Manifest, patch: Manifest) -> None:
     before = yaml.safe_dump([base, patch])
@@ -90,9 +93,25 @@ def test_a_patch_leaves_its_arguments_alone(base: Manifest, patch: Manifest) -> 
     assert yaml.safe_dump([base, patch]) == before
 
 
+@hypothesis.settings(deadline=None)
 @given(OBJECTS)
 def test_an_empty_patch_changes_nothing(base: Manifest) -> None:
     assert merge(base, {}) == base
+
+
+@hypothesis.settings(deadline=None)
+@given(st.text(st.sampled_from("aye013xo.-+:_ \n\t'\"#"), max_size=6))
+def test_every_text_reads_back_as_it_was(text: str) -> None:
+    assert yaml.safe_load(manifests.dump(({"text": text},))) == {"text": text}
+
+
+@pytest.mark.parametrize("text", ["0123456789", "1e3", "12e4", "0o17", "2.60", "+5", "y", "N", "1_000", ".5"])
+def test_a_text_that_kubernetes_would_take_for_something_else_is_quoted(text: str) -> None:
+    assert manifests.dump(({"text": text},)) == f"text: '{text}'\n"
+
+
+def test_texts_of_several_lines_can_be_read_by_people() -> None:
+    assert manifests.dump(({"text": "a: 1\nb: 2\n"},)) == "text: |\n  a: 1\n  b: 2\n"
 
 
 def test_the_ports_of_a_run_are_filled_in_on_the_loopback_address_only() -> None:

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pytest_serve_chaos.cluster.base import GCS_CHOICES, PROFILES
-from pytest_serve_chaos.cluster.kind_cluster import KindSettings
+from pytest_serve_chaos.cluster.kind_settings import KindSettings
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.kinds import Choice
 from pytest_serve_chaos.options import OPTIONS, option, settings_table
