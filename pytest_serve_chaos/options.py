@@ -1,7 +1,6 @@
 """What can be set: one table of settings.
 
-pytest loads this module in every run, used or not, so it imports nothing heavy and makes no dataclass; `settings`
-resolves the values.
+`settings` resolves the values. pytest must know the names in every run, used or not: `names` has them once more.
 """
 
 from __future__ import annotations
