@@ -1,4 +1,4 @@
-"""What all tests of this repository share: pytester, which runs pytest inside of tests, and how properties are tried."""
+"""What all tests of this repository share: pytester, which runs pytest inside of tests, and how to try properties."""
 
 from __future__ import annotations
 

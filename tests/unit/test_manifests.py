@@ -3,7 +3,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
-import hypothesis
 import pytest
 import yaml
 from hypothesis import given
@@ -78,14 +77,12 @@ def test_a_patch_adds_replaces_and_removes() -> None:
     assert patched == {"spec": {"replicas": 3, "list": [4]}, "kind": "Thing"}
 
 
-@hypothesis.settings(deadline=None)
 @given(OBJECTS, OBJECTS)
 def test_a_patch_applied_twice_is_a_patch_applied_once(base: Manifest, patch: Manifest) -> None:
     once = merge(base, patch)
     assert merge(once, patch) == once
 
 
-@hypothesis.settings(deadline=None)
 @given(OBJECTS, OBJECTS)
 def test_a_patch_leaves_its_arguments_alone(base: Manifest, patch: Manifest) -> None:
     before = yaml.safe_dump([base, patch])
@@ -93,13 +90,11 @@ def test_a_patch_leaves_its_arguments_alone(base: Manifest, patch: Manifest) -> 
     assert yaml.safe_dump([base, patch]) == before
 
 
-@hypothesis.settings(deadline=None)
 @given(OBJECTS)
 def test_an_empty_patch_changes_nothing(base: Manifest) -> None:
     assert merge(base, {}) == base
 
 
-@hypothesis.settings(deadline=None)
 @given(st.text(st.sampled_from("aye013xo.-+:_ \n\t'\"#"), max_size=6))
 def test_every_text_reads_back_as_it_was(text: str) -> None:
     assert yaml.safe_load(manifests.dump(({"text": text},))) == {"text": text}
