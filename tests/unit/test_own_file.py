@@ -210,6 +210,12 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
     assert len(caught.value.mend) == 2
 
 
+@pytest.mark.parametrize("import_path", ["ranker:app", "ranker.app", "my-repository.serve.ranker:app", "a:b.c"])
+def test_whatever_serve_can_import_is_an_app(import_path: str) -> None:
+    config = yaml.safe_dump({"applications": [{"import_path": import_path}]})
+    assert parse_own_file(changed(lambda s: s["spec"].update(serveConfigV2=config)), FILE).spec.app == import_path
+
+
 @pytest.mark.parametrize(
     ("config", "said"),
     [

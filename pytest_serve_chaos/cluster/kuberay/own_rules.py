@@ -179,7 +179,7 @@ def _apps(config: Mapping[str, Json]) -> Iterator[_Problem]:
         yield "applications is no list of apps", "write it as `serve build` does"
         return
     for number, app in enumerate(apps, 1):
-        if not re.fullmatch(r"[A-Za-z_][\w.]*[.:][\w.]+", text(app, "import_path")):
+        if not re.fullmatch(r"[^\s:]+[.:][^\s:]+", text(app, "import_path")):
             yield f"app {number} has no import_path", "give it import_path: module:app"
     for key, otherwise in (("name", "default"), ("route_prefix", "/")):
         counts = Counter(str(app.get(key, otherwise)) for app in apps if app.get(key, otherwise) is not None)
