@@ -36,6 +36,7 @@ KINDS = (
     "problem",  # a leak, a zombie, a second controller
     "verdict",
     "restored",  # the cluster has its first shape again, or is given up
+    "logs",  # where the logs of the experiment's test are
     "note",
 )
 

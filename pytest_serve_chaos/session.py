@@ -17,6 +17,7 @@ from pytest_serve_chaos import backends
 from pytest_serve_chaos.analysis.record import warnings_of
 from pytest_serve_chaos.analysis.result import Result
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, IsBorrowed, Progress
+from pytest_serve_chaos.cluster.kept_logs import LogsOfTest
 from pytest_serve_chaos.errors import Inconclusive, Judgement, ServeChaosError, SettingsError, Unsupported
 from pytest_serve_chaos.experiment import Experiment, FaultChoice
 from pytest_serve_chaos.faults.rig import Rig
@@ -52,6 +53,7 @@ class ChaosSession:
         self.results: list[Result] = []
         self.collected = 0
         self._run: Run | None = None
+        self._logs: LogsOfTest | None = None
         self._held = ExitStack()
         self._given: Settings | None = None
         self._begun: set[str] = set()
@@ -121,12 +123,23 @@ class ChaosSession:
         rig.lent = True
         self._begun.add(item.nodeid)
         rig.watcher.belongs_to(rig.experiment)
+        test, judged_before = rig.experiment, len(self.results)
+        self._logs = logs = LogsOfTest(rig.cluster, self.run.directory, test)
         try:
             yield rig
         finally:
-            if not self._interrupted:  # nobody waits for a cluster that ends now
-                restore(rig)
-                rig.lent = False
+            try:
+                if not self._interrupted:  # nobody waits for a cluster that ends now
+                    restore(rig)
+                    rig.lent = False
+            finally:
+                logs.close()
+            self._record_logs(logs, {test, *(result.experiment for result in self.results[judged_before:])})
+
+    def _record_logs(self, logs: LogsOfTest, experiments: set[str]) -> None:
+        if logs.directory is not None and not self._interrupted:
+            for name in sorted(experiments):
+                self.run.history.add("logs", logs.place, experiment=name, data={"directory": logs.place})
 
     def experiment(self, item: pytest.Item, rig: Rig) -> Experiment:
         """The experiment of a marked test."""
@@ -249,7 +262,7 @@ class ChaosSession:
             return []
         sections = [
             ("serve chaos: events", "\n".join(timeline_excerpt(rig.history, rig.experiment))),
-            ("serve chaos: logs", _logs(rig, since=events[0].at)),
+            ("serve chaos: logs", "\n".join([_logs(rig, since=events[0].at), *_kept(self._logs)])),
         ]
         seed = f"--serve-chaos-seed={self.settings.seed}"
         file = os.path.relpath(item.path, self.config.invocation_params.dir)
@@ -339,6 +352,17 @@ def _logs(rig: Rig, since: float) -> str:
     except (ServeChaosError, OSError) as error:
         return f"they cannot be read: {error}"
     return "\n".join(without_repetitions(lines)) or "no errors or warnings"
+
+
+def _kept(logs: LogsOfTest | None) -> list[str]:
+    """Where all of the failed test's logs are."""
+    if logs is None:
+        return []
+    try:
+        logs.keep()
+    except OSError as error:
+        return [f"the files cannot be kept: {error}"]
+    return [f"all of them: {logs.directory}"] if logs.directory is not None else []
 
 
 def _given_options(config: pytest.Config) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
 from pytest_serve_chaos.analysis.configuration import Setup
@@ -393,6 +394,31 @@ class SetsHealthFlags(Protocol):
 
     def clear_health_flag(self, replica: Component) -> None:
         """Takes the flag away."""
+        ...
+
+
+class KeptLogs(Protocol):
+    """The logs of a test on their way into a directory."""
+
+    def keep(self) -> None:
+        """The test failed: what would not stay by itself is written now.
+
+        Raises:
+            OSError: It could not be written.
+        """
+        ...
+
+    def close(self) -> None:
+        """The test is over. May be called twice."""
+        ...
+
+
+@runtime_checkable
+class StreamsLogs(Protocol):
+    """Can keep what is logged from now on, also by what is lost meanwhile."""
+
+    def stream_logs(self, directory: Path) -> KeptLogs:
+        """Begins to; the directory is made with the first file."""
         ...
 
 

@@ -131,6 +131,14 @@ class KindNodes:
         except CommandFailed:
             return ""
 
+    def image_environment(self, image: str) -> dict[str, str] | None:
+        """The environment that an image sets; None where Docker does not have that image."""
+        try:
+            said = self._run("docker", "image", "inspect", "--format", "{{json .Config.Env}}", image)
+        except CommandFailed:
+            return None
+        return dict(variable.split("=", 1) for variable in json.loads(said or "null") or ())
+
     def exists(self) -> bool:
         """Whether kind knows a cluster of that name."""
         return self.name in self._run("kind", "get", "clusters").split()

@@ -30,6 +30,7 @@ from pytest_serve_chaos.cluster.kuberay import in_pod, names
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.operator import SELECTOR
 from pytest_serve_chaos.cluster.kuberay.records import Pod, listed, mapped, name_of, text
+from pytest_serve_chaos.cluster.kuberay.redis_store import RedisStore
 from pytest_serve_chaos.cluster.kuberay.stack import REDIS_SELECTOR, Stack
 from pytest_serve_chaos.cluster.rest import Dashboard, ServeStatus
 from pytest_serve_chaos.errors import ClusterError, CommandFailed, ObservationError, SafetyError, WaitTimeout
@@ -201,7 +202,7 @@ class Kept:
             spec = fingerprint_of_spec(self.api.ray_service(name_of(self._wishes.ray_service)))
             if self.record is None or spec != self.record.spec:
                 return "somebody has changed its RayService"
-            if self._wishes.redis and not self.api.deployment_available(names.REDIS):
+            if self._wishes.redis is not None and not self._wishes.redis.is_available(self.api):
                 return "its Redis was away, and has forgotten what the GCS knew"
             operator = self.api.pods(SELECTOR, namespace=self.operator)
         except ObservationError as error:
@@ -292,19 +293,15 @@ class Kept:
 
     def _wake_redis(self) -> None:
         """Sees to it that Redis answers: KubeRay cleans up in it before it lets a RayCluster go."""
-        scale: Json = {"spec": {"replicas": 1}}
+        store = self._wishes.redis or RedisStore()
         with contextlib.suppress(ClusterError, WaitTimeout):
-            what = f"scaling of the Deployment {names.REDIS}"
-            self.api.call("patch_namespaced_deployment_scale", names.REDIS, names.NAMESPACE, scale, what=what)
-            clock.wait_until("Redis", self._redis_answers, timeout=_REDIS_BACK, interval=0.5)
+            store.scale(self.api, store.replicas)
+            clock.wait_until("Redis", lambda: _is_available(store, self.api), timeout=_REDIS_BACK, interval=0.5)
         with contextlib.suppress(ClusterError):
             # It may be stopped whole, from its machine, which its probe does not notice.
             for pod in self.api.pods(REDIS_SELECTOR):
                 if pod.main is not None and pod.main.running:
                     self._nodes.signal_container(pod.node, pod.main.id, signal.SIGCONT)
-
-    def _redis_answers(self) -> bool | NotYet:
-        return self.api.deployment_available(names.REDIS) or NotYet("not available")
 
 
 def open_kept(nodes: KindNodes, wishes: Wishes, progress: Progress) -> Kept:
@@ -384,6 +381,10 @@ def _answers(api: KubeApi) -> bool | NotYet:
         return bool(_node_items(api)) or NotYet("no nodes")
     except CommandFailed as error:
         return NotYet(error.what)
+
+
+def _is_available(store: RedisStore, api: KubeApi) -> bool | NotYet:
+    return store.is_available(api) or NotYet("not available")
 
 
 def _node_items(api: KubeApi) -> list[dict[str, Json]]:

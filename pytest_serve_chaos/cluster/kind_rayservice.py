@@ -12,9 +12,11 @@ from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec
 from pytest_serve_chaos.cluster.kind import KindNodes
 from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
+from pytest_serve_chaos.cluster.kuberay.log_stream import LogAccess
 from pytest_serve_chaos.cluster.kuberay.pod_watch import PodWatch
 from pytest_serve_chaos.cluster.kuberay.process_watch import ProcessWatch
 from pytest_serve_chaos.cluster.kuberay.records import Container, Pod
+from pytest_serve_chaos.cluster.kuberay.redis_store import RedisStore
 from pytest_serve_chaos.cluster.kuberay.removal import RemovalWatch
 from pytest_serve_chaos.cluster.kuberay.upgrading import UpgradableRayService
 from pytest_serve_chaos.cluster.rest import Dashboard
@@ -34,9 +36,12 @@ class KindRayService(UpgradableRayService):
         serve_config: The Serve config that it runs.
         description: What it is, for reports; has the address for traffic.
         redis_selector: Labels of the Redis pod; None where there is none.
+        operator_namespace: Where KubeRay's operator is.
         start_beside: Starts a head alone on its Redis: given what it is, and the namespace of its keys.
         on_close: What ends all that was made for it, or leaves it.
         on_vouch: What writes down that it is as it was at first; None where that does not matter.
+        ray_service: The RayService's name.
+        redis_store: What runs Redis, where there is one.
     """
 
     def __init__(
@@ -50,14 +55,17 @@ class KindRayService(UpgradableRayService):
         serve_config: Mapping[str, Json],
         description: ClusterDescription,
         redis_selector: str | None,
+        operator_namespace: str,
         start_beside: Callable[[ClusterSpec, str | None], Cluster],
         on_close: Callable[[], None],
         on_vouch: Callable[[], None] | None = None,
+        ray_service: str = names.RAY_SERVICE,
+        redis_store: RedisStore | None = None,
     ) -> None:
         super().__init__(
             spec,
             api=api,
-            ray_service=names.RAY_SERVICE,
+            ray_service=ray_service,
             ray_cluster=ray_cluster,
             dashboard=dashboard,
             serve_config=serve_config,
@@ -66,9 +74,11 @@ class KindRayService(UpgradableRayService):
             container_probe=nodes.container_end,
             pods=PodWatch(api),
             processes=ProcessWatch(api),
+            logs=LogAccess(operator_namespace=operator_namespace),
             on_close=on_close,
         )
         self._nodes = nodes
+        self.redis_store = redis_store or RedisStore()
         self._start_beside = start_beside
         self._beside: list[Cluster] = []
         self._on_vouch = on_vouch

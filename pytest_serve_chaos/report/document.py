@@ -22,15 +22,17 @@ def summary_document(history: History, results: Iterable[Result]) -> dict[str, J
     Fields: ``schema``; ``program`` (name and version); ``run`` (what the run's own event says: cluster, rate, seed);
     ``warnings`` (what the check of the configuration said, for all clusters of the run); ``experiments``, each with
     ``experiment``, ``fault``, ``verdict``, ``reasons``, ``warnings``, ``cluster``, ``expectations``, ``measurement``,
-    ``evidence``, ``victims`` and ``identities`` (role -> kept, gone and new).
+    ``evidence``, ``victims``, ``identities`` (role -> kept, gone and new) and ``logs`` (the directory, from that of the
+    run; null where none were kept).
     """
     run = run_event(history)
+    logs = {event.experiment: event.data["directory"] for event in history.events if event.kind == "logs"}
     return {
         "schema": SCHEMA,
         "program": {"name": "pytest-serve-chaos", "version": __version__},
         "run": {} if run is None else {"text": run.text, **_object(run.data)},
         "warnings": [to_json(warning) for warning in warnings_of(history)],
-        "experiments": [_experiment(result) for result in results],
+        "experiments": [{**_experiment(result), "logs": logs.get(result.experiment)} for result in results],
     }
 
 

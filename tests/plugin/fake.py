@@ -14,7 +14,7 @@ from typing import Literal
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.configuration import Setup
 from pytest_serve_chaos.cluster import serve_config
-from pytest_serve_chaos.cluster.base import ClusterSpec, NodeInfo, Progress
+from pytest_serve_chaos.cluster.base import ClusterSpec, KeptLogs, NodeInfo, Progress
 from pytest_serve_chaos.cluster.rest import ActorRow, Dashboard, NodeRow, ReplicaRow, ServeStatus
 from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, NoSuchTarget, ObservationError, Unsupported
 from pytest_serve_chaos.model import HEAD, ClusterDescription, Component, Evidence, Identity, Json
@@ -80,6 +80,23 @@ class FakeDashboard(Dashboard):
             if not (world.controller_works() if controller else world.gcs_answers()):
                 raise ObservationError(f"the fake {'controller' if controller else 'GCS'} does not answer")
             yield
+
+
+@dataclass(frozen=True)
+class FakeLogs:
+    """The log of the fake world since then."""
+
+    world: World
+    since: float
+    directory: Path
+
+    def keep(self) -> None:
+        """Writes it."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        (self.directory / "world.log").write_text("\n".join(self.world.lines(self.since, None)))
+
+    def close(self) -> None:
+        """Has nothing to end."""
 
 
 class FakeCluster:
@@ -235,6 +252,10 @@ class FakeCluster:
     def controller_log(self, *, pattern: str, since: float) -> tuple[str, ...]:
         """The log of the fake world."""
         return self.world.lines(since, pattern)
+
+    def stream_logs(self, directory: Path) -> KeptLogs:
+        """What is logged from now on, where a test fails."""
+        return FakeLogs(self.world, clock.now(), directory)
 
     def setup(self) -> Setup:
         """As the test wants it."""

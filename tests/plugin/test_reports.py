@@ -8,7 +8,7 @@ import pytest
 
 from pytest_serve_chaos.history import History
 from tests.plugin.conftest import CONFTEST, LOAD, RunChaos
-from tests.plugin.fake import FakeBehaviour
+from tests.plugin.fake import FakeBehaviour, FakeLogs
 
 REPLICA = """
     import pytest
@@ -64,6 +64,58 @@ def test_junit_says_inconclusive_too(run_chaos: RunChaos) -> None:
     properties = {p.get("name"): p.get("value") for p in case.iter("property")}
     assert properties["serve_chaos_verdict"] == "inconclusive"
     assert "answered nothing before the fault" in (properties["serve_chaos_reason"] or "")
+
+
+def test_the_logs_of_a_failed_test_are_kept_and_named(run_chaos: RunChaos) -> None:
+    ran = run_chaos(
+        """
+        import pytest
+
+        @pytest.mark.replica_failure
+        @pytest.mark.parametrize("availability", [0.7, 1.0])
+        def test_replica(experiment, availability):
+            for _ in range(2):
+                experiment.measure(window="500ms")
+            assert availability == 0.7
+
+        def test_by_hand(chaos):
+            chaos.replica().kill()
+            assert False
+        """
+    )
+
+    ran.outcomes(passed=1, failed=2)
+    logs = ran.directory / "logs"
+    ran.result.stdout.fnmatch_lines(
+        [
+            "*- serve chaos: logs -*",
+            f"all of them: {logs}/replica[[]1.0]",
+            "*- serve chaos: logs -*",
+            f"all of them: {logs}/by_hand",
+        ]
+    )
+    assert sorted(directory.name for directory in logs.iterdir()) == ["by_hand", "replica[1.0]"]
+    assert "replica" in (logs / "by_hand" / "world.log").read_text()
+    experiments = ran.summary["experiments"]
+    assert isinstance(experiments, list)
+    assert {e["experiment"]: e["logs"] for e in experiments if isinstance(e, dict)} == {
+        "replica[0.7]": None,
+        "replica[0.7]-2": None,
+        "replica[1.0]": "logs/replica[1.0]",
+        "replica[1.0]-2": "logs/replica[1.0]",
+    }
+
+
+def test_logs_that_cannot_be_kept_are_no_error(run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch) -> None:
+    def keep(logs: FakeLogs) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(FakeLogs, "keep", keep)
+    ran = run_chaos("def test_it(chaos):\n    chaos.replica().kill()\n    assert False")
+
+    ran.outcomes(failed=1)
+    ran.result.stdout.fnmatch_lines(["the files cannot be kept: no space left"])
+    assert not (ran.directory / "logs").exists()
 
 
 def test_a_directory_of_ones_own_gets_the_report(run_chaos: RunChaos) -> None:

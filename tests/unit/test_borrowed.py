@@ -13,15 +13,16 @@ from pytest_serve_chaos.cluster.base import ClusterSpec, Endpoint
 from pytest_serve_chaos.cluster.kuberay import rights
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.asking import Probe, ask
-from pytest_serve_chaos.cluster.kuberay.borrow import OwnPods
+from pytest_serve_chaos.cluster.kuberay.borrow import OwnPods, unkept_logs
 from pytest_serve_chaos.cluster.kuberay.borrowed import BorrowedRayService, path_in_serve
 from pytest_serve_chaos.cluster.kuberay.found import FoundRayService, differences, read_ray_service
+from pytest_serve_chaos.cluster.kuberay.records import Pod
 from pytest_serve_chaos.cluster.rest import Dashboard, ServeStatus
 from pytest_serve_chaos.cluster.serve_config import serve_port
-from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, SafetyError, Unsupported
+from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, ObservationError, SafetyError, Unsupported
 from pytest_serve_chaos.model import ClusterDescription, Json
 from tests.unit.test_kind_programs import KUBECONFIG
-from tests.unit.test_kuberay_pods import FakeApi
+from tests.unit.test_kuberay_pods import FakeApi, pod
 
 CONFIG: dict[str, Json] = {"applications": [{"name": "ranker", "route_prefix": "/rank", "import_path": "ranker:app"}]}
 SERVE_CONFIG = "applications: [{name: ranker, route_prefix: /rank, import_path: 'ranker:app'}]"
@@ -183,11 +184,12 @@ def borrowed(
     lacking: Sequence[rights.Right] = (),
     allow: Sequence[str] = (),
     targets: Mapping[str, int] | None = None,
+    api: FakeApi | None = None,
 ) -> BorrowedRayService:
     found = FoundRayService("ranker", gcs, workers, CONFIG)  # type: ignore[arg-type]
     return BorrowedRayService(
         found,
-        api=cast("KubeApi", WithFlags()),
+        api=cast("KubeApi", api or WithFlags()),
         dashboard=cast("Dashboard", Status(targets or {"ranker#Ranker": 4})),
         description=ClusterDescription("kubernetes", "2.60.0", workers, gcs, "ranker:app", "guide", 4, "http://x/rank"),
         probe=Probe(),
@@ -382,3 +384,40 @@ def test_each_right_is_reviewed_by_the_api_server() -> None:
     assert lacking == (rights.RUN[1], rights.DRAIN[1])
     assert api.asked[0] == {"verb": "delete", "resource": "pods", "subresource": "", "group": "", "namespace": "ml"}
     assert "namespace" not in cast("dict[str, Json]", api.asked[-1])
+
+
+@pytest.mark.parametrize(
+    ("lacking", "notes"),
+    [
+        ([rights.DELETE], []),
+        ([rights.LOGS], ["what containers write to their output will not be kept: this user may not get pods/log"]),
+        ([rights.RUN[1]], ["Ray's and Serve's log files will not be kept: this user may not create pods/exec"]),
+    ],
+)
+def test_logs_that_will_be_lost_are_said_beforehand(lacking: list[rights.Right], notes: list[str]) -> None:
+    assert unkept_logs(lacking) == notes
+
+
+@pytest.mark.parametrize(("lacking", "output", "files"), [([rights.LOGS], 0, 1), ([rights.RUN[0]], 1, 0), ([], 1, 1)])
+def test_only_the_logs_that_this_user_may_read_are_streamed(
+    lacking: list[rights.Right], output: int, files: int, tmp_path: Path
+) -> None:
+    class Api(WithFlags):
+        namespace = "ml"
+        opened = programs = 0
+
+        def pods(self, selector: str = "", *, namespace: str | None = None) -> tuple[Pod, ...]:
+            return () if "operator" in selector else (pod("h", "head", "10.0.0.1"),)
+
+        def open(self, *arguments: object, **options: object) -> None:
+            self.opened += 1
+            raise ObservationError("no")
+
+        def follow(self, *arguments: object, **options: object) -> Iterator[str]:
+            self.programs += 1
+            raise CommandFailed("no")
+
+    api = Api()
+    stream = borrowed(lacking=lacking, api=api).stream_logs(tmp_path)
+    stream.close()
+    assert (min(api.opened, 1), min(api.programs, 1)) == (output, files)

@@ -19,6 +19,7 @@ def guard(*allow: str) -> Guard:
     [
         ("GET", "/api/v1/namespaces/other/secrets"),
         ("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"),
+        ("GET", f"{OWN}/log"),
         ("DELETE", OWN),
         ("EXEC", f"{OWN}/exec"),
         ("POST", f"{OWN}/eviction"),

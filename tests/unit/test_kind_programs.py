@@ -8,7 +8,8 @@ import pytest
 
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.kind import KindNodes, Programs, find_programs
-from pytest_serve_chaos.cluster.kind_cluster import KindSettings, start_kind_cluster
+from pytest_serve_chaos.cluster.kind_cluster import start_kind_cluster
+from pytest_serve_chaos.cluster.kind_settings import KindSettings
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.errors import CommandFailed, MissingDependency
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.kuberay.access import Access, Permit, Renewal, access_of, guarded
 from pytest_serve_chaos.cluster.kuberay.records import (
     Pod,
@@ -25,6 +24,7 @@ from pytest_serve_chaos.cluster.kuberay.records import (
     pod,
 )
 from pytest_serve_chaos.cluster.kuberay.refusals import body_of, reason
+from pytest_serve_chaos.cluster.kuberay.streaming import Answer, printed_lines
 from pytest_serve_chaos.errors import ClusterError, CommandFailed, MissingDependency, ObservationError, SafetyError
 from pytest_serve_chaos.model import Json
 
@@ -34,10 +34,6 @@ if TYPE_CHECKING:
 _GROUP, _VERSION = "ray.io", "v1"
 _TIMEOUT = 10.0
 """Seconds for one request to the API server."""
-_TURN = 0.5
-"""Seconds after which somebody who follows a program looks whether more is wanted."""
-_SIGN_OF_LIFE = 5.0
-"""Seconds after which a program that is followed hears again that somebody is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,10 +276,31 @@ class KubeApi:
         Raises:
             CommandFailed: It was refused.
         """
-        groups = (self._core, self._apps, self._review)
-        call = next(found for group in groups if (found := getattr(group, method, None)) is not None)
-        answer = self._raw(call, *arguments, what=what, error=CommandFailed, **options)
+        answer = self._raw(self._method(method), *arguments, what=what, error=CommandFailed, **options)
         return cast("dict[str, Json]", json.loads(answer))
+
+    def open(self, method: str, *arguments: object, what: str, wait: float, **options: object) -> Answer:
+        """Calls such a method for an answer that goes on: a watch, or a log that is followed.
+
+        Args:
+            method: ``list_namespaced_pod``, for example.
+            *arguments: For the method.
+            what: What it is, for the error.
+            wait: Seconds between two pieces of it, after which it is given up.
+            **options: For the method.
+
+        Raises:
+            ObservationError: The API server gave no usable answer.
+        """
+        options |= {"_preload_content": False, "_request_timeout": (_TIMEOUT, wait)}
+        try:
+            return Answer(self._method(method)(*arguments, **options), what)
+        except Exception as error:
+            raise ObservationError(f"{what}: {reason(error)}") from error
+
+    def _method(self, name: str) -> Any:
+        groups = (self._core, self._apps, self._review)
+        return next(found for group in groups if (found := getattr(group, name, None)) is not None)
 
     def watch_pods(self, version: str, *, seconds: int) -> Iterator[dict[str, Json]]:
         """The changes of this namespace's pods since a version of them, as they come, for some seconds.
@@ -291,18 +308,13 @@ class KubeApi:
         Raises:
             ObservationError: The API server gave no usable answer.
         """
-        options = {"watch": True, "resource_version": version, "timeout_seconds": seconds}
-        rest = b""
+        what, options = "the watch of pods", {"watch": True, "resource_version": version, "timeout_seconds": seconds}
+        answer = self.open("list_namespaced_pod", self.namespace, what=what, wait=seconds + _TIMEOUT, **options)
         try:
-            response = self._core.list_namespaced_pod(
-                self.namespace, **options, _preload_content=False, _request_timeout=seconds + _TIMEOUT
-            )
-            with contextlib.closing(response):
-                for chunk in response.stream(amt=None, decode_content=False):
-                    *lines, rest = (rest + chunk).split(b"\n")
-                    yield from (json.loads(line) for line in lines if line.strip())
-        except Exception as error:
-            raise ObservationError(f"the watch of pods: {reason(error)}") from error
+            for lines in answer.batches():
+                yield from (json.loads(line) for line in lines if line.strip())
+        except ValueError as error:
+            raise ObservationError(f"{what}: {reason(error)}") from error
 
     def run(self, pod: str, container: str, command: Sequence[str], *, timeout: float = 30.0) -> ExecResult:
         """Runs a program in a container and waits for it.
@@ -335,17 +347,7 @@ class KubeApi:
             CommandFailed: It could not be started, or was given up.
         """
         with self._exec(pod, container, command, stdin=True) as channel:
-            last = told = clock.now()
-            while channel.is_open() and not until.is_set():
-                line = channel.readline_stdout(timeout=_TURN)
-                if channel.is_open() and clock.now() - told > _SIGN_OF_LIFE:
-                    channel.write_stdin("\n")
-                    told = clock.now()
-                if line:
-                    last = clock.now()
-                    yield line
-                elif clock.now() - last > patience:
-                    raise CommandFailed(f"a program in pod {pod} has said nothing for {patience:g} s")
+            yield from printed_lines(channel, pod, until, patience)
 
     @contextlib.contextmanager
     def _exec(self, pod: str, container: str, command: Sequence[str], *, stdin: bool = False) -> Iterator[Any]:

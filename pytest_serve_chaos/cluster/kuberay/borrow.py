@@ -119,6 +119,8 @@ def borrow(
         dashboard = dashboard_behind(api, found.head_service)
         status = _wait_until_it_serves(found, dashboard)
         progress(f"kubernetes: borrowed RayService {loan.namespace}/{loan.name} of context {loan.context}")
+        for note in unkept_logs(lacking):
+            progress(f"kubernetes: {note}")
         return BorrowedRayService(
             found,
             api=api,
@@ -144,6 +146,16 @@ def _check_sight(loan: Loan, lacking: Collection[rights.Right]) -> None:
             looked_at=["a SelfSubjectAccessReview for each right"],
             mend=["bind the role of docs/how-to.md, 'Test a cluster that is there', to this user"],
         )
+
+
+def unkept_logs(lacking: Collection[rights.Right]) -> list[str]:
+    """Which logs of a pod that is lost will be lost with it, and why."""
+    wanted = {"what containers write to their output": [rights.LOGS], "Ray's and Serve's log files": rights.RUN}
+    return [
+        f"{logs} will not be kept: this user may not {', '.join(str(right) for right in needed if right in lacking)}"
+        for logs, needed in wanted.items()
+        if set(needed) & set(lacking)
+    ]
 
 
 def _check(found: FoundRayService, wanted: ClusterSpec) -> None:

@@ -14,6 +14,7 @@ from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.asking import Probe, ask, new_request_id
 from pytest_serve_chaos.cluster.kuberay.breaking import BreakableRayService
 from pytest_serve_chaos.cluster.kuberay.found import FoundRayService
+from pytest_serve_chaos.cluster.kuberay.log_stream import LogAccess
 from pytest_serve_chaos.cluster.kuberay.pod_watch import PodWatch
 from pytest_serve_chaos.cluster.kuberay.process_watch import ProcessWatch
 from pytest_serve_chaos.cluster.kuberay.records import Pod, listed, mapped, text
@@ -70,6 +71,7 @@ class BorrowedRayService(BreakableRayService):
             description=description,
             pods=None if rights.WATCH in lacking else PodWatch(api),
             processes=ProcessWatch(api) if may_run else None,
+            logs=LogAccess(output=rights.LOGS not in lacking, files=may_run),
             on_close=on_close,
         )
         self._found = found
@@ -134,12 +136,8 @@ class BorrowedRayService(BreakableRayService):
             return frozenset()
 
     def _who_logged(self, request_id: str, since: float) -> frozenset[str]:
-        pattern = re.escape(request_id)
-        lines = [
-            line
-            for name, pod in self._named_pods()
-            for line in self._read_log(name, pod, "serve/replica_*", pattern, since - 1.0, 1000)
-        ]
+        files = ["serve/replica_*"]
+        lines = self._logs.read(files, since=since - 1.0, lines=1000, expression=re.escape(request_id))
         return frozenset(found[1] for line in lines if (found := re.search(r"replica_\S*_(\w+)\.log: ", line)))
 
     def _redis_items(self) -> Sequence[Mapping[str, Json]]:

@@ -9,9 +9,11 @@ from typing import Literal, TypeAlias
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.configuration import Setup
-from pytest_serve_chaos.cluster.base import ClusterSpec, Endpoint, NodeInfo
-from pytest_serve_chaos.cluster.kuberay import in_pod, names
+from pytest_serve_chaos.cluster.base import ClusterSpec, Endpoint, KeptLogs, NodeInfo
+from pytest_serve_chaos.cluster.kuberay import in_pod, names, pod_logs
 from pytest_serve_chaos.cluster.kuberay.api import ExecResult, KubeApi
+from pytest_serve_chaos.cluster.kuberay.log_stream import LogAccess
+from pytest_serve_chaos.cluster.kuberay.pod_logs import PodLogs
 from pytest_serve_chaos.cluster.kuberay.pod_names import PodNames, expected_names
 from pytest_serve_chaos.cluster.kuberay.pod_watch import PodWatch
 from pytest_serve_chaos.cluster.kuberay.process_watch import Place, ProcessWatch, Row
@@ -23,8 +25,6 @@ from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.cluster.serve_config import first_route, serve_port
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError, Unsupported
 from pytest_serve_chaos.model import HEAD, ClusterDescription, Component, Evidence, Identity, Json, Role
-
-_ALL_LOGS = "*.log,*.out,*.err,serve/*.log"
 
 ContainerProbe: TypeAlias = Callable[[str, str], "str | None"]
 """Says how a container ended (``exited with 137``), given its Kubernetes node and id; None while it runs."""
@@ -45,6 +45,7 @@ class KubeRayCluster:
         container_probe: Looks at containers on their node, where that can be done.
         pods: Tells which pods there are; None asks the API server each time.
         processes: Tells which processes run in Ray's containers; None where nothing may be run in them.
+        logs: Which logs may be read.
         on_close: What ends all that was made for it; None where nothing was.
     """
 
@@ -62,6 +63,7 @@ class KubeRayCluster:
         container_probe: ContainerProbe | None = None,
         pods: PodWatch | None = None,
         processes: ProcessWatch | None = None,
+        logs: LogAccess | None = None,
         on_close: Callable[[], None] | None = None,
     ) -> None:
         self.spec = spec
@@ -77,6 +79,9 @@ class KubeRayCluster:
         self._processes = processes
         self._on_close = on_close
         self._names = PodNames(spec.workers)
+        self._logs = PodLogs(
+            api, logs or LogAccess(), ray_pods=self._named_pods, redis_pods=self._redis_pods, live=self._live
+        )
 
     @property
     def description(self) -> ClusterDescription:
@@ -190,38 +195,23 @@ class KubeRayCluster:
             raise ObservationError(f"{proxy.name}: its pod is gone", looked_at=[str(proxy.identity)])
         return own[-1]
 
+    def stream_logs(self, directory: Path) -> KeptLogs:
+        """From now on, all that the pods log goes into files: a pod that is deleted takes its logs along."""
+        return self._logs.stream(directory)
+
     def log_excerpt(self, since: float, *, pattern: str | None = None, lines: int = 40) -> tuple[str, ...]:
-        """The last lines of Ray's and Serve's logs in the pods that are there; a gone pod took its logs along."""
-        found: list[str] = []
-        for name, pod in self._named_pods():
-            found += self._read_log(name, pod, _ALL_LOGS, pattern or "", since, lines)
-        return tuple(found[-lines:])
+        """The last lines of Ray's and Serve's logs; of pods that are gone, where logs were streamed."""
+        return tuple(self._logs.read(pod_logs.ALL, since=since, lines=lines, expression=pattern or "")[-lines:])
 
     def controller_log(self, *, pattern: str, since: float) -> tuple[str, ...]:
         """Lines of the controller's log after `since` (monotonic seconds) that match `pattern`."""
-        heads = [(name, pod) for name, pod in self._named_pods() if name == HEAD]
-        return tuple(
-            line
-            for name, pod in heads
-            for line in self._read_log(name, pod, "serve/controller_*", pattern, since, 1000)
-        )
+        return tuple(self._logs.read(["serve/controller_*"], since=since, lines=1000, expression=pattern, node=HEAD))
 
     def replica_log(self, replica: Component, *, since: float) -> tuple[str, ...]:
-        """Lines of that replica's log after `since` (monotonic seconds), in its node's pod."""
+        """Lines of that replica's log after `since` (monotonic seconds)."""
         replica_id = (replica.replica or "").rpartition("#")[2]
-        if not replica_id:
-            return ()
-        glob = f"serve/replica_*_{replica_id}.log"
-        pods = [pod for name, pod in self._named_pods() if name == replica.node]
-        return tuple(line for pod in pods for line in self._read_log(replica.node, pod, glob, "", since, 2000))
-
-    def _read_log(self, name: str, pod: Pod, glob: str, pattern: str, since: float, lines: int) -> list[str]:
-        age = max(0.0, clock.now() - since)
-        try:
-            output = self._run_in_pod(pod, "read_logs", glob, pattern, f"{age:.1f}", str(lines))
-        except CommandFailed:
-            return []  # it is on its way out, or its container is; there is nothing to be read
-        return [f"{name}: {line}" for line in output.splitlines() if line]
+        files = [f"serve/replica_*_{replica_id}.log"] if replica_id else []
+        return tuple(self._logs.read(files, since=since, lines=2000, node=replica.node) if files else ())
 
     def setup(self) -> Setup:
         """What the pods say of how the cluster is set up."""
@@ -299,7 +289,8 @@ class KubeRayCluster:
             self._api.close()
 
     def stop_watching(self) -> None:
-        """Ends the watches of pods and processes; what is made for the cluster stays."""
+        """Ends the watches of pods, processes and logs; what is made for the cluster stays."""
+        self._logs.close()
         for watch in (self._processes, self._pods):
             if watch is not None:
                 watch.close()

@@ -41,6 +41,8 @@ _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete
 """What Kubernetes calls a request that it passes on, by its HTTP method."""
 WATCH = Right("watch", "pods")
 """Without it they are listed, again and again."""
+LOGS = Right("get", "pods/log")
+"""Without it what containers write to their output is not kept."""
 DELETE = Right("delete", "pods")
 RUN = (Right("get", "pods/exec"), Right("create", "pods/exec"))
 """For a program in a pod: which verb counts for a websocket depends on the version of Kubernetes."""
@@ -49,8 +51,8 @@ DRAIN = (
     Right("patch", "nodes", everywhere=True),
     Right("create", "pods/eviction"),
 )
-BREAK = (WATCH, DELETE, *RUN, *DRAIN)
-"""Without one of these some faults are left out."""
+BREAK = (WATCH, LOGS, DELETE, *RUN, *DRAIN)
+"""Without one of these some faults, or some logs, are left out."""
 
 
 def look(method: str) -> tuple[Right, ...]:

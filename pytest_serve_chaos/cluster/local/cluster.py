@@ -19,11 +19,12 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.configuration import Setup
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster import serve_config
-from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, NodeInfo
+from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, KeptLogs, NodeInfo
 from pytest_serve_chaos.cluster.local import connections, logs, processes
-from pytest_serve_chaos.cluster.local.commands import client_environment
+from pytest_serve_chaos.cluster.local.commands import client_environment, temp_directory
 from pytest_serve_chaos.cluster.local.layout import Layout
 from pytest_serve_chaos.cluster.local.link import SupervisorLink
+from pytest_serve_chaos.cluster.local.log_copies import LogCopies
 from pytest_serve_chaos.cluster.local.plan import HEAD_INDEX, Plan, node_name
 from pytest_serve_chaos.cluster.local.table import Table
 from pytest_serve_chaos.cluster.profiles import drain_timeout
@@ -149,6 +150,11 @@ class LocalCluster:
     def log_excerpt(self, since: float, *, pattern: str | None = None, lines: int = 40) -> tuple[str, ...]:
         """The last log lines of Ray and Serve, of all nodes."""
         return logs.excerpt(Path(self.plan.directory), since, pattern=pattern, lines=lines)
+
+    def stream_logs(self, directory: Path) -> KeptLogs:
+        """What is logged from now on is copied there if the test fails; until then it stands in files anyway."""
+        nodes = {temp_directory(self.plan, index).name: node_name(index) for index in range(self.plan.workers + 1)}
+        return LogCopies(Path(self.plan.directory), nodes, directory)
 
     def close(self) -> None:
         """Ends all processes and removes the run's directory."""

@@ -1,0 +1,190 @@
+"""Where log lines come from: programs in the pods, or the files that a stream has written."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.cluster.base import ClusterSpec, KeptLogs, ShowsReplicaLogs, StreamsLogs
+from pytest_serve_chaos.cluster.kuberay.api import ExecResult, KubeApi
+from pytest_serve_chaos.cluster.kuberay.log_stream import LogAccess
+from pytest_serve_chaos.cluster.kuberay.operator import SELECTOR
+from pytest_serve_chaos.cluster.kuberay.rayservice import KubeRayCluster
+from pytest_serve_chaos.cluster.kuberay.records import Pod
+from pytest_serve_chaos.cluster.rest import Dashboard
+from pytest_serve_chaos.errors import CommandFailed, ObservationError
+from pytest_serve_chaos.model import Component, Identity
+from tests.unit import test_log_stream
+from tests.unit.test_kuberay_pods import DESCRIPTION, FakeApi, FakeDashboard, pod
+from tests.unit.test_log_stream import Output, output_of, program_of, quick, wait_for
+
+__all__ = ["quick"]
+
+REPLICA = Component("replica", "worker-1", Identity("process", ("a",)), 113, replica="app#Pid#x7")
+
+
+class Api(FakeApi):
+    """Pods that log; programs in them that read logs say what was asked of them."""
+
+    namespace = "serve-chaos"
+
+    def __init__(self) -> None:
+        super().__init__(pod("h", "head", "10.0.0.1"), pod("a", "worker", "10.0.0.2"), redis=[pod("r", "redis", "")])
+        self.streams = test_log_stream.FakeApi()
+        self.outputs = self.streams.outputs
+        self.programs = self.streams.programs
+        self.operator = pod("o", "operator", "")
+        self.broken: set[str] = set()
+        self.is_silent = False
+
+    def pods(self, selector: str = "", *, namespace: str | None = None) -> tuple[Pod, ...]:
+        if self.is_silent:
+            raise ObservationError("silent")
+        if selector == SELECTOR:
+            return (self.operator,) if namespace == "ray-system" else ()
+        return super().pods(selector)
+
+    def run(self, name: str, container: str, command: Sequence[str], *, timeout: float = 30.0) -> ExecResult:
+        if name in self.broken:
+            raise CommandFailed("no")
+        globs, expression, _, lines = command[3:]
+        return ExecResult(f"file.log: read {globs} for {expression!r}, {lines} lines\n", "", 0)
+
+    def open(self, method: str, *arguments: str, what: str, wait: float, **options: object) -> Output:
+        pod_name, namespace = arguments
+        return self.streams.open(method, pod_name, namespace, what=what, wait=wait, **options)
+
+    def follow(
+        self, name: str, container: str, command: Sequence[str], *, until: threading.Event, patience: float
+    ) -> Iterator[str]:
+        return self.streams.follow(name, container, command, until=until, patience=patience)
+
+
+@pytest.fixture
+def api() -> Api:
+    return Api()
+
+
+@pytest.fixture
+def cluster(api: Api) -> KubeRayCluster:
+    return KubeRayCluster(
+        ClusterSpec(workers=1),
+        api=cast("KubeApi", api),
+        ray_service="serve-chaos",
+        ray_cluster="serve-chaos-abcde",
+        dashboard=cast("Dashboard", FakeDashboard(None, {}, {})),
+        serve_config={},
+        description=DESCRIPTION,
+        redis_selector="redis",
+        logs=LogAccess(operator_namespace="ray-system"),
+    )
+
+
+@pytest.fixture
+def streaming(cluster: KubeRayCluster, tmp_path: Path) -> Iterator[KeptLogs]:
+    stream = cluster.stream_logs(tmp_path)
+    yield stream
+    stream.close()
+
+
+def test_a_rayservice_has_the_capabilities(cluster: KubeRayCluster) -> None:
+    assert isinstance(cluster, StreamsLogs)
+    assert isinstance(cluster, ShowsReplicaLogs)
+
+
+def test_without_a_stream_they_are_read_in_the_pods(cluster: KubeRayCluster, api: Api) -> None:
+    everything = "*.log,*.out,*.err,serve/*.log"
+    assert cluster.log_excerpt(clock.now(), pattern="ERROR", lines=9) == (
+        f"head: file.log: read {everything} for 'ERROR', 9 lines",
+        f"worker-1: file.log: read {everything} for 'ERROR', 9 lines",
+    )
+    assert cluster.controller_log(pattern="x", since=0.0) == (
+        "head: file.log: read serve/controller_* for 'x', 1000 lines",
+    )
+    assert cluster.replica_log(REPLICA, since=0.0) == (
+        "worker-1: file.log: read serve/replica_*_x7.log for '', 2000 lines",
+    )
+    api.broken.add("pod-h")
+    assert cluster.controller_log(pattern="x", since=0.0) == ()
+
+
+@pytest.mark.usefixtures("streaming")
+def test_what_is_streamed_is_not_asked_for(cluster: KubeRayCluster, api: Api) -> None:
+    since = clock.now()
+    program_of(api.streams, "pod-h").say(("serve/controller_7.log", 1, 9, "INFO a\nWARNING b\n"))
+    wait_for(lambda: cluster.controller_log(pattern="WARN", since=since) == ("head: controller_7.log: WARNING b",))
+    excerpt = cluster.log_excerpt(since, pattern="WARN")
+    assert [line for line in excerpt if line.startswith("head")] == ["head: controller_7.log: WARNING b"]
+    assert [line for line in excerpt if line.startswith("worker-1")], "it has said nothing yet, so it was asked"
+
+
+@pytest.mark.usefixtures("streaming")
+def test_lines_of_a_pod_that_is_gone_are_found(cluster: KubeRayCluster, api: Api) -> None:
+    since = clock.now()
+    program, output = program_of(api.streams, "pod-a"), output_of(api.streams, "pod-a")
+    program.say(("serve/replica_app_Pid_x7.log", 1, 9, "GET / 200 3ms\n"), ("raylet.out", 2, 9, "ERROR out\n"))
+    output.say("2099-11-22T18:04:11.000000001Z ERROR of the container")
+    api.ray_pods.pop()
+    program.end()
+    output.end()
+    wait_for(lambda: cluster.replica_log(REPLICA, since=since) == ("worker-1: replica_app_Pid_x7.log: GET / 200 3ms",))
+
+    def of_the_worker() -> list[str]:
+        return [line for line in cluster.log_excerpt(since, pattern="ERROR") if line.startswith("worker-1")]
+
+    wait_for(lambda: len(of_the_worker()) == 2)
+    assert of_the_worker() == [
+        "worker-1: raylet.out: ERROR out",
+        "worker-1: container.log: 2099-11-22T18:04:11.000000001Z ERROR of the container",
+    ]
+    api.is_silent = True
+    assert len(of_the_worker()) == 2
+
+
+def test_without_a_stream_an_api_server_that_is_silent_is_an_error(cluster: KubeRayCluster, api: Api) -> None:
+    api.is_silent = True
+    with pytest.raises(ObservationError):
+        cluster.log_excerpt(0.0)
+
+
+@pytest.mark.usefixtures("streaming")
+def test_a_program_that_does_not_run_any_more_is_stood_in_for(cluster: KubeRayCluster, api: Api) -> None:
+    since = clock.now()
+    program = program_of(api.streams, "pod-h")
+    program.say(("serve/controller_7.log", 1, 9, "streamed\n"))
+    wait_for(lambda: cluster.controller_log(pattern="", since=since) == ("head: controller_7.log: streamed",))
+    program.end()
+    wait_for(lambda: "file.log" in "".join(cluster.controller_log(pattern="", since=since)))
+    api.broken.add("pod-h")
+    assert cluster.controller_log(pattern="", since=since) == ("head: controller_7.log: streamed",)
+
+
+@pytest.mark.usefixtures("streaming")
+def test_redis_and_the_operator_are_streamed_too(api: Api, tmp_path: Path) -> None:
+    for name in ("pod-r", "pod-o"):
+        output_of(api.streams, name).say("2026-11-22T18:04:11.000000001Z text")
+    wait_for(lambda: (tmp_path / "operator_pod-o" / "container.log").exists())
+    wait_for(lambda: (tmp_path / "redis_pod-r" / "container.log").exists())
+    assert ("ray-system", "pod-o") in {(namespace, name) for namespace, name, _ in api.streams.asked}
+
+
+def test_the_end_of_the_cluster_ends_the_stream(cluster: KubeRayCluster, api: Api, tmp_path: Path) -> None:
+    cluster.stream_logs(tmp_path)
+    program_of(api.streams, "pod-a")
+    cluster.stop_watching()
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("serve-chaos-logs")]
+
+
+def test_another_stream_ends_the_one_before(cluster: KubeRayCluster, api: Api, tmp_path: Path) -> None:
+    cluster.stream_logs(tmp_path / "one")
+    program_of(api.streams, "pod-a")
+    cluster.stream_logs(tmp_path / "two")
+    program_of(api.streams, "pod-a", 1).say(("raylet.out", 1, 9, "text\n"))
+    wait_for(lambda: (tmp_path / "two" / "worker-1_pod-a" / "raylet.out").exists())
+    assert not (tmp_path / "one").exists()
+    cluster.stop_watching()
