@@ -221,7 +221,7 @@ class _Start:
         try:
             kept.mend_pods()
             served = self._wait_until_it_serves(kept.api, self._stack_on(kept.api), WHOLE_WITHIN)
-            kept.wait_until_whole(served.ray_cluster, served.dashboard)
+            kept.wait_until_whole(served.dashboard)
             return self._cluster(kept.api, served)
         except ServeChaosError as error:
             if served is not None:

@@ -47,6 +47,7 @@ _REDIS_BACK = 60.0
 _HOLDS = 3.0
 """Seconds for which all must be well where something was mended: Serve and Kubernetes are late to see a loss."""
 _RAY_PODS = f"{names.RAY_CLUSTER},{names.RAY_NODE_TYPE} in (head,worker)"
+"""Those of every RayCluster: one that an upgrade has replaced, or that a test had beside ours, must be gone."""
 
 
 class Kept:
@@ -236,18 +237,16 @@ class Kept:
         stopped = [f"{said['stopped']} processes of {pod.name} were stopped"] if said["stopped"] else []
         return stopped + ([f"{pod.name} had {said['flags']} health flags"] if said["flags"] else [])
 
-    def wait_until_whole(self, ray_cluster: str, dashboard: Dashboard) -> None:
-        """Waits until everything runs, and looks whether it is where it was.
+    def wait_until_whole(self, dashboard: Dashboard) -> None:
+        """Waits until everything runs and nothing beside it, and looks whether it is where it was.
 
         Args:
-            ray_cluster: The RayCluster's name.
-            dashboard: That of its head.
+            dashboard: That of the head.
 
         Raises:
             WaitTimeout: Something does not run.
             ClusterError: Replicas are elsewhere.
         """
-        selector = f"{names.RAY_CLUSTER}={ray_cluster},{names.RAY_NODE_TYPE} in (head,worker)"
         apps, number = self._wishes.apps, self._wishes.number
         since: float | None = None
 
@@ -255,7 +254,7 @@ class Kept:
             nonlocal since
             try:
                 status = dashboard.serve()
-                wrong = lacks(self.api.pods(selector), status, dashboard.nodes(), apps=apps, number=number)
+                wrong = lacks(self.api.pods(_RAY_PODS), status, dashboard.nodes(), apps=apps, number=number)
             except ObservationError as error:
                 wrong = [error.what]
             if wrong:
