@@ -1,11 +1,5 @@
-"""What all tests of this repository share: pytester, which runs pytest inside of tests, and how to try properties."""
+"""Where pytest looks for tests in this repository: not among benchmarks and what was built."""
 
 from __future__ import annotations
 
-from hypothesis import HealthCheck, settings
-
-pytest_plugins = ("pytester",)
-
-# A property says nothing of how long it takes: on a busy machine one example may wait for the processor.
-settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("unhurried")
+collect_ignore_glob = ["benchmarks/*", "build/*", "dist/*"]
