@@ -11,15 +11,24 @@ from typing import Literal, TypeAlias
 
 import yaml
 
+from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.kuberay.records import Pod, mapped, text
 from pytest_serve_chaos.cluster.rest import NodeRow, ServeStatus
 from pytest_serve_chaos.cluster.serve_config import applications
-from pytest_serve_chaos.manifests import Manifest
+from pytest_serve_chaos.manifests import Manifest, merge
 from pytest_serve_chaos.model import Json
 
 Step: TypeAlias = Literal["adopt", "renew", "install", "create"]
 Placement: TypeAlias = Mapping[str, Sequence[int]]
 """``app#Deployment`` -> replicas per node, most first; which node has how many does not matter."""
+
+
+_OF_TESTS: Manifest = {
+    "serveConfigV2": None,
+    "rayClusterDeletionDelaySeconds": None,
+    "rayClusterConfig": {"headGroupSpec": {"template": {"metadata": {"annotations": {names.UPGRADE: None}}}}},
+}
+"""What tests change in a RayService's spec, as a patch that takes it away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +125,11 @@ def fingerprint(parts: Iterable[str]) -> str:
 
 
 def fingerprint_of_spec(ray_service: Mapping[str, Json]) -> str:
-    """The fingerprint of a RayService's spec without its Serve config, which tests change and change back."""
-    spec = {key: value for key, value in mapped(ray_service.get("spec")).items() if key != "serveConfigV2"}
+    """The fingerprint of a RayService's spec without what tests change in it and is as good afterwards.
+
+    That is its Serve config, which they put back, and what an upgrade changes: the cluster that took over is the same.
+    """
+    spec = merge(mapped(ray_service.get("spec")), _OF_TESTS)
     return fingerprint([json.dumps(spec, sort_keys=True)])
 
 

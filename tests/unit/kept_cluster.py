@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import cast
+from typing import ClassVar, cast
 
 from pytest_serve_chaos.cluster.kind import KindNodes
 from pytest_serve_chaos.cluster.kind_keep import Kept
@@ -105,6 +105,7 @@ class Api:
         refuses: A method that is refused.
     """
 
+    namespace: ClassVar[str] = names.NAMESPACE
     nodes_now: dict[str, dict[str, Json]] = field(
         default_factory=lambda: {CONTROL_PLANE: {}, WORKER: {}, f"{WORKER}2": {}}
     )

@@ -22,7 +22,9 @@ from pytest_serve_chaos.cluster.kind_record import (
 )
 from pytest_serve_chaos.cluster.kuberay import render
 from pytest_serve_chaos.cluster.kuberay.records import Container, Pod
+from pytest_serve_chaos.cluster.kuberay.upgrading import change_for_upgrade
 from pytest_serve_chaos.cluster.rest import NodeRow, ReplicaRow, ServeStatus
+from pytest_serve_chaos.manifests import merge
 from pytest_serve_chaos.model import Json
 
 WANTED = Record(machines="of kindest/node:v1.34.2", base="b1", service="s1")
@@ -71,6 +73,18 @@ def test_the_serve_config_which_is_put_back_is_not_in_the_fingerprint_of_a_spec(
     other: dict[str, Json] = {**spec, "rayClusterConfig": {"rayVersion": "2.61.0"}}
     assert fingerprint_of_spec({"spec": spec}) == fingerprint_of_spec({"spec": changed})
     assert fingerprint_of_spec({"spec": spec}) != fingerprint_of_spec({"spec": other})
+
+
+def test_a_ray_service_that_was_upgraded_is_the_same_and_one_with_another_annotation_is_not() -> None:
+    spec: dict[str, Json] = {"rayClusterConfig": {"headGroupSpec": {"template": {"spec": {"containers": []}}}}}
+    upgraded = merge(spec, change_for_upgrade(spec, 10.0))
+    assert upgraded != spec
+    assert fingerprint_of_spec({"spec": upgraded}) == fingerprint_of_spec({"spec": spec})
+    twice = merge(upgraded, change_for_upgrade(upgraded, 10.0))
+    assert fingerprint_of_spec({"spec": twice}) == fingerprint_of_spec({"spec": spec})
+    theirs: dict[str, Json] = {"template": {"metadata": {"annotations": {"their.own/note": "1"}}}}
+    other = merge(spec, {"rayClusterConfig": {"headGroupSpec": theirs}})
+    assert fingerprint_of_spec({"spec": other}) != fingerprint_of_spec({"spec": spec})
 
 
 def test_the_apps_that_are_wanted_stand_in_the_rendered_ray_service() -> None:

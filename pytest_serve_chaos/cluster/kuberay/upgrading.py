@@ -60,7 +60,7 @@ class UpgradableRayService(BreakableRayService):
         spec = mapped(item.get("spec"))
         self._check(spec, mapped(item.get("status")))
         old, old_pods = self._ray_cluster, self._ray_pods()
-        patch = _change(spec, timing(self.spec.profile).deletion_delay)
+        patch = change_for_upgrade(spec, timing(self.spec.profile).deletion_delay)
         self._api.patch_ray_service(self._ray_service, {"spec": patch})
         self._follow(self._wait_for_switch(old))
         delay = float(text(spec, _DELAY) or text(patch, _DELAY))
@@ -145,15 +145,20 @@ def aim_dashboard(api: KubeApi, ray_cluster: str) -> None:
     api.call("patch_namespaced_service", names.DASHBOARD_SERVICE, api.namespace, patch, what=what)
 
 
-def _part(status: Mapping[str, Json], which: str) -> Mapping[str, Json]:
-    return mapped(status.get(f"{which}ServiceStatus"))
+def change_for_upgrade(spec: Mapping[str, Json], delay: float) -> dict[str, Json]:
+    """The merge patch of a RayService's spec that is an upgrade.
 
-
-def _change(spec: Mapping[str, Json], delay: float) -> dict[str, Json]:
-    """The change of the spec: one more upgrade, and how long the old RayCluster stays where nothing is said of that."""
+    Args:
+        spec: The spec as it is.
+        delay: Seconds that the old RayCluster stays, where the spec says nothing of that.
+    """
     head = mapped(mapped(spec.get("rayClusterConfig")).get("headGroupSpec"))
     annotations = mapped(mapped(mapped(head.get("template")).get("metadata")).get("annotations"))
     number = int(text(annotations, names.UPGRADE) or 0) + 1
     template: Json = {"metadata": {"annotations": {names.UPGRADE: str(number)}}}
     change: dict[str, Json] = {"rayClusterConfig": {"headGroupSpec": {"template": template}}}
     return change if _DELAY in spec else {**change, _DELAY: round(delay)}
+
+
+def _part(status: Mapping[str, Json], which: str) -> Mapping[str, Json]:
+    return mapped(status.get(f"{which}ServiceStatus"))
