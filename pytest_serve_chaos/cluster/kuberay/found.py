@@ -105,7 +105,8 @@ def _workers(cluster: Mapping[str, Json]) -> int:
     for group in listed(cluster.get("workerGroupSpecs")):
         replicas = group.get("replicas", group.get("minReplicas"))
         hosts = group.get("numOfHosts") or 1
-        total += cast("int", replicas or 0) * cast("int", hosts)
+        if isinstance(replicas, int) and isinstance(hosts, int):  # what is no number is refused elsewhere
+            total += replicas * hosts
     return total
 
 
