@@ -16,6 +16,9 @@ RAY ?=
 RAY_IMAGE ?= $(if $(RAY),rayproject/ray:$(RAY),rayproject/ray:2.60.0)
 REDIS_IMAGE ?= redis:7.0
 OPERATOR_IMAGE ?= quay.io/kuberay/operator:v1.6.2
+# For make test-kind: some make a cluster of their own, the others take the one of the run, or with --serve-chaos-keep in
+# ARGS the one that is kept.
+KIND_TESTS ?= tests/kind
 # More arguments for pytest: make test ARGS="-k outage -x"
 ARGS ?=
 
@@ -53,7 +56,7 @@ test-local: $(INSTALLED) ## the tests with a real Ray, as processes of this mach
 	$(BIN)/python -m pytest --serve-chaos --serve-chaos-rate $(RATE) tests/local $(ARGS)
 
 test-kind: $(INSTALLED) ## the tests with a real kind cluster; needs docker, kind and kubectl
-	$(BIN)/python -m pytest --serve-chaos --serve-chaos-backend kind --serve-chaos-rate $(RATE) tests/kind/test_slice.py $(ARGS)
+	$(BIN)/python -m pytest --serve-chaos --serve-chaos-backend kind --serve-chaos-rate $(RATE) $(KIND_TESTS) $(ARGS)
 
 suite: $(INSTALLED) ## the guide as tests: make suite BACKEND=kind FAULT=head_failure RAY=2.56.0
 	$(BIN)/python -m pytest --serve-chaos --serve-chaos-backend $(BACKEND) --serve-chaos-rate $(RATE) \

@@ -1,5 +1,5 @@
-"""What all tests of this repository share: pytester, which runs pytest inside of the tests in `tests/plugin`."""
+"""Where pytest looks for tests in this repository: not among benchmarks and what was built."""
 
 from __future__ import annotations
 
-pytest_plugins = ("pytester",)
+collect_ignore_glob = ["benchmarks/*", "build/*", "dist/*"]

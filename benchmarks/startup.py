@@ -1,26 +1,33 @@
 """Measures what the installed plugin costs those who do not use it: goal, no more than 10 ms a run of pytest.
 
-Run it as `python -m benchmarks.startup`. Runs with and without the plugin alternate, so that a machine that is busy
-with other things is busy for both. The import times are Python's own (`-X importtime`).
+Run it as `python -m benchmarks.startup`. It makes environments of their own, as pip would: pytest alone, pytest and the
+plugin, and both with all that the plugin depends on. Runs in them alternate, so that a machine that is busy with other
+things is busy for all.
 """
 
 from __future__ import annotations
 
 import argparse
+import compileall
 import os
-import re
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
+
+from packaging.requirements import Requirement
+
+import pytest_serve_chaos
 
 GOAL = 0.010
 """Seconds."""
 
+_NAME = "pytest-serve-chaos"
 _NO_TESTS = 5
-_IMPORT = re.compile(r"import time:\s*(\d+) \|\s*\d+ \|\s*(\S+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,55 +35,93 @@ class Startup:
     """What a run of pytest takes that finds no tests; seconds of CPU, which a busy machine hardly changes.
 
     Attributes:
-        with_plugin: The median of the runs with the plugin.
-        without_plugin: The median of those without.
-        cost: The median of the differences, pair by pair.
-        imports: Of importing the plugin after pytest; the least of the runs.
-        modules: How many modules that imports.
+        alone: The median of the runs without the plugin.
+        cost: What the plugin adds, itself: the median of the differences, round by round.
+        quartiles: The first and the third quartile of those differences.
+        dependencies: What all adds that the plugin depends on, and that has plugins for pytest too: the median.
     """
 
-    with_plugin: float
-    without_plugin: float
+    alone: float
     cost: float
-    imports: float
-    modules: int
+    quartiles: tuple[float, float]
+    dependencies: float
 
 
 def measure(runs: int) -> Startup:
-    """Runs pytest in an empty directory, so many times with the plugin and as many without."""
+    """Runs pytest in an empty directory, so many times in each environment."""
     with tempfile.TemporaryDirectory() as directory:
-        python = _Python(Path(directory))
-        python.pytest("serve_chaos")  # compiles what is not compiled yet
-        pairs = [(python.pytest("serve_chaos"), python.pytest("no:serve_chaos")) for _ in range(runs)]
-        imports = [python.imports() for _ in range(max(1, runs // 2))]
+        needed = _needed("pytest")
+        alone = _Environment(Path(directory, "alone"), needed)
+        plugin = _Environment(Path(directory, "plugin"), needed, plugin=True)
+        full = _Environment(Path(directory, "full"), needed | _needed(_NAME), plugin=True)
+        for environment in (alone, plugin, full):
+            environment.pytest()  # compiles what is not compiled yet
+        rounds = [(alone.pytest(), plugin.pytest(), full.pytest()) for _ in range(runs)]
+    costs = [b - a for a, b, _ in rounds]
+    first, _, third = statistics.quantiles(costs)
     return Startup(
-        with_plugin=statistics.median(a for a, _ in pairs),
-        without_plugin=statistics.median(b for _, b in pairs),
-        cost=statistics.median(a - b for a, b in pairs),
-        imports=min(seconds for seconds, _ in imports),
-        modules=imports[0][1],
+        alone=statistics.median(a for a, _, _ in rounds),
+        cost=statistics.median(costs),
+        quartiles=(first, third),
+        dependencies=statistics.median(c - b for _, b, c in rounds),
     )
 
 
-class _Python:
-    """Runs Python in a directory of its own, as after an installation: with compiled files, without other plugins."""
+def _needed(name: str) -> set[str]:
+    """The distributions that one needs, without extras, itself among them unless it is ours."""
+    found: set[str] = set()
+    todo = [name]
+    while todo:
+        one = todo.pop()
+        if one not in found:
+            found.add(one)
+            requirements = map(Requirement, metadata.requires(one) or ())
+            todo += [r.name for r in requirements if r.marker is None or r.marker.evaluate({"extra": ""})]
+    return found - {_NAME}
 
-    def __init__(self, directory: Path) -> None:
+
+class _Environment:
+    """A directory that Python finds packages in, instead of those that are installed."""
+
+    def __init__(self, directory: Path, needed: set[str], *, plugin: bool = False) -> None:
         self._directory = directory
-        self._environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-        self._environment |= {
-            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-            "PYTHONPYCACHEPREFIX": str(directory / "compiled"),
-        }
+        self._site = directory / "site"
+        self._site.mkdir(parents=True)
+        (directory / "empty").mkdir()
+        for name in needed:
+            self._link(metadata.distribution(name))
+        if plugin:
+            self._install()
+        drop = ("PYTHONDONTWRITEBYTECODE", "PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD")
+        self._variables = {name: value for name, value in os.environ.items() if name not in drop}
+        self._variables |= {"PYTHONPATH": str(self._site), "PYTHONPYCACHEPREFIX": str(directory / "compiled")}
 
-    def pytest(self, plugin: str) -> float:
-        """Seconds of CPU for a run of pytest with that argument to ``-p``."""
-        (self._directory / "empty").mkdir(exist_ok=True)
-        command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", plugin, "empty"]
+    def _link(self, distribution: metadata.Distribution) -> None:
+        tops = {file.parts[0] for file in distribution.files or ()}
+        for top in tops - {"..", "__pycache__"}:
+            (self._site / top).symlink_to(Path(str(distribution.locate_file(top))))
+
+    def _install(self) -> None:
+        # pytest reads the list of a plugin's files, so it must have all that pip writes into it.
+        source = Path(pytest_serve_chaos.__file__).parent
+        package = self._site / source.name
+        shutil.copytree(source, package, ignore=shutil.ignore_patterns("__pycache__"))
+        compileall.compile_dir(package, quiet=2)
+        info = self._site / f"{source.name}-{pytest_serve_chaos.__version__}.dist-info"
+        info.mkdir()
+        distribution = metadata.distribution(_NAME)
+        for name in ("METADATA", "entry_points.txt"):
+            (info / name).write_text(distribution.read_text(name) or "")
+        files = [file.relative_to(self._site) for file in package.rglob("*") if file.is_file()]
+        (info / "RECORD").write_text("".join(f"{file},sha256={'x' * 43},1000\n" for file in files))
+
+    def pytest(self) -> float:
+        """Seconds of CPU for a run of pytest."""
+        command = [sys.executable, "-S", "-m", "pytest", "--collect-only", "-q", "empty"]
         output = self._directory / "output"
         with output.open("wb") as file:
             process = subprocess.Popen(
-                command, cwd=self._directory, env=self._environment, stdout=file, stderr=subprocess.STDOUT
+                command, cwd=self._directory, env=self._variables, stdout=file, stderr=subprocess.STDOUT
             )
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
@@ -84,29 +129,18 @@ class _Python:
             raise SystemExit(f"pytest ended with status {process.returncode}: {output.read_text()}")
         return usage.ru_utime + usage.ru_stime
 
-    def imports(self) -> tuple[float, int]:
-        """Seconds that the plugin's own imports take after those of pytest, and how many modules they are."""
-        # What pytest imports when it runs is not the plugin's doing.
-        program = "import pytest, _pytest.config, _pytest.main, _pytest.terminal, pytest_serve_chaos.plugin"
-        command = [sys.executable, "-X", "importtime", "-c", program]
-        done = subprocess.run(
-            command, cwd=self._directory, env=self._environment, capture_output=True, text=True, check=True
-        )
-        rows = [(int(match[1]), match[2]) for match in _IMPORT.finditer(done.stderr)]
-        own = rows[next(i for i, (_, name) in enumerate(rows) if name == "pytest_serve_chaos") :]
-        return sum(microseconds for microseconds, _ in own) / 1e6, len(own)
-
 
 def main() -> None:
     """Prints the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=20, help="with the plugin, and as many without")
+    parser.add_argument("--runs", type=int, default=20, help="in each environment")
     startup = measure(parser.parse_args().runs)
+    first, third = startup.quartiles
     print("What the plugin costs a run of pytest without --serve-chaos, in ms of CPU:")
-    print(f"  with it                {1000 * startup.with_plugin:8.1f}  (median)")
-    print(f"  without it             {1000 * startup.without_plugin:8.1f}  (median)")
-    print(f"  difference             {1000 * startup.cost:8.1f}  (median of pairs; goal {1000 * GOAL:g})")
-    print(f"  its imports alone      {1000 * startup.imports:8.1f}  ({startup.modules} modules)")
+    print(f"  pytest alone           {1000 * startup.alone:8.1f}  (median)")
+    print(f"  what the plugin adds   {1000 * startup.cost:8.1f}  (median; goal {1000 * GOAL:g})")
+    print(f"    quartiles            {1000 * first:8.1f} to {1000 * third:.1f}")
+    print(f"  its dependencies add   {1000 * startup.dependencies:8.1f}  (median; not where they are there already)")
 
 
 if __name__ == "__main__":

@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING
 
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Progress
 from pytest_serve_chaos.cluster.kuberay import names
-from pytest_serve_chaos.errors import SafetyError
+from pytest_serve_chaos.cluster.kuberay.found import differences
+from pytest_serve_chaos.errors import SafetyError, SettingsError, Unsupported
+from pytest_serve_chaos.options import option
 from pytest_serve_chaos.safety.journal import Journal
 from pytest_serve_chaos.safety.lock import cluster_lock
-from pytest_serve_chaos.settings import Settings
+from pytest_serve_chaos.settings import COMMAND_LINE, DEFAULT, Settings
 
 if TYPE_CHECKING:
     from pytest_serve_chaos.cluster.kuberay.api import KubeApi
     from pytest_serve_chaos.cluster.kuberay.borrow import Loan
+    from pytest_serve_chaos.cluster.kuberay.own_workload import OwnRayService
 
 DELETE_KIND = "delete_kind_cluster"
 """The journal's verb for a kind cluster that a run made."""
@@ -48,16 +51,49 @@ def as_it_is(settings: Settings) -> Settings:
 
     Raises:
         SafetyError: The cluster has to be named twice.
-        ServeChaosError: It cannot be read.
+        ServeChaosError: It, or the file with it, cannot be read.
     """
-    if settings.backend != "kubernetes":
-        return settings
-    from pytest_serve_chaos.cluster.kuberay.found import read_ray_service
+    if settings.backend == "kind" and settings.rayservice_file is not None:
+        found = own_rayservice(settings, settings.rayservice_file).file.spec
+    elif settings.backend == "kubernetes":
+        from pytest_serve_chaos.cluster.kuberay.found import read_ray_service
 
-    loan = _loan(settings)
-    with closing(_reader(loan, settings)) as reader:
-        found = read_ray_service(reader.ray_service(loan.name)).spec
+        loan = _loan(settings)
+        with closing(_reader(loan, settings)) as reader:
+            found = read_ray_service(reader.ray_service(loan.name)).spec
+    else:
+        return settings
     return replace(settings, gcs=found.gcs, workers=found.workers, app=found.app, profile=found.profile)
+
+
+def own_rayservice(settings: Settings, path: Path) -> OwnRayService:
+    """The user's own RayService, from a file; what else is set must not say otherwise than the file.
+
+    Raises:
+        SettingsError: It does, or the file cannot be used.
+    """
+    from pytest_serve_chaos.cluster.kuberay.own_file import read_own_file
+    from pytest_serve_chaos.cluster.kuberay.own_workload import OwnRayService
+    from pytest_serve_chaos.cluster.local_code import search_path
+
+    for name in ("workers", "gcs", "profile"):
+        if settings.source(name) == COMMAND_LINE:
+            raise SettingsError(
+                f"{option(name).flag} was given, and the RayService of {path} says that itself",
+                mend=["leave it out", "or say it in the file"],
+            )
+    app = settings.app if settings.source("app") == COMMAND_LINE else None
+    if app is not None and app.endswith((".yaml", ".yml")):
+        raise SettingsError(
+            f"--serve-chaos-app {app} is a Serve config, and the RayService of {path} has its own",
+            mend=["write it into the file as serveConfigV2", "or give module:app, which replaces its first app"],
+        )
+    return OwnRayService(
+        file=read_own_file(path, app=app),
+        ray_image=settings.ray_image if settings.source("ray_image") != DEFAULT else None,
+        redis_image=settings.redis_image if settings.source("redis_image") != DEFAULT else None,
+        directories=(path.absolute().parent, *search_path()),
+    )
 
 
 def lock(settings: Settings) -> AbstractContextManager[None]:
@@ -166,9 +202,14 @@ def _uncordon(arguments: Mapping[str, str]) -> None:
 
 
 def _start_kind(spec: ClusterSpec, settings: Settings, directory: Path, progress: Progress) -> Cluster:
+    own = None
     if settings.rayservice_file is not None:
-        progress("--serve-chaos-rayservice-file is not used yet: the RayService is the plugin's own")
-    from pytest_serve_chaos.cluster.kind_cluster import KindSettings, start_kind_cluster
+        own = own_rayservice(settings, settings.rayservice_file)
+        others = differences(spec, own.file.spec)
+        if others:
+            raise Unsupported(f"the test wants {', '.join(others)}, and the RayService of {own.file.path} is as it is")
+    from pytest_serve_chaos.cluster.kind_cluster import start_kind_cluster
+    from pytest_serve_chaos.cluster.kind_settings import KindSettings
 
     given = {
         name: getattr(settings, name)
@@ -187,7 +228,13 @@ def _start_kind(spec: ClusterSpec, settings: Settings, directory: Path, progress
             journal.done(entries.pop())
 
     return start_kind_cluster(
-        spec, KindSettings(**given, keep=settings.keep), directory, progress, on_create=on_create, on_done=on_done
+        spec,
+        KindSettings(**given, keep=settings.keep),
+        directory,
+        progress,
+        own=own,
+        on_create=on_create,
+        on_done=on_done,
     )
 
 

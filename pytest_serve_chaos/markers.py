@@ -1,7 +1,7 @@
 """The markers: which fault a test is about, and which cluster it wants.
 
-pytest loads this module in every run to register the markers; what a marker says is checked only for tests that use
-the plugin's fixtures, so a marker of somebody else's with the same name is left alone.
+What a marker says is checked only for tests that use the plugin's fixtures, so a marker of somebody else's with the
+same name is left alone.
 """
 
 from __future__ import annotations
@@ -47,12 +47,10 @@ class FaultMarker(NamedTuple):
     """What one fault marker can say.
 
     Attributes:
-        breaks: What it breaks, for people.
         how: The valid values of `how`, the default first.
         options: Its other keywords.
     """
 
-    breaks: str
     how: Choice
     options: Mapping[str, Kind]
 
@@ -78,10 +76,10 @@ _HOW: Mapping[str, tuple[str, ...]] = {
 """Keywords that go with some values of `how` only."""
 
 
-def _fault(breaks: str, *how: str, **options: Kind) -> FaultMarker:
+def _fault(*how: str, **options: Kind) -> FaultMarker:
     if "freeze" in how:
         options["for_"] = Duration()
-    return FaultMarker(breaks, Choice(*how), options)
+    return FaultMarker(Choice(*how), options)
 
 
 _HOLD = _Bool()
@@ -94,40 +92,21 @@ _BY = Choice("signal", "ray")
 _MODE = Choice("raise", "hang")
 
 FAULT_MARKERS: Mapping[str, FaultMarker] = {
-    "head_failure": _fault("the head, with GCS, controller and its proxy", "kill", "stop", "freeze", hold=_HOLD),
-    "worker_failure": _fault(
-        "a worker, with its proxy and replicas", "kill", "stop", "freeze", which=_WHICH, hold=_HOLD
-    ),
-    "node_failure": _fault(
-        "the machine under a worker, until it is healed", "kill", "stop", "freeze", "delete", "drain", which=_MACHINE
-    ),
-    "controller_failure": _fault("the Serve controller", "kill", "freeze", replacement=_REPLACEMENT),
-    "replica_failure": _fault("a replica", "kill", "freeze", deployment=_DEPLOYMENT, on=_ON, by=_BY),
-    "proxy_failure": _fault("a proxy", "kill", "freeze", on=_ON, by=_BY),
-    "gcs_failure": _fault("the GCS process", "kill", "stop", "freeze"),
-    "redis_failure": _fault("the Redis under the GCS", "kill", "stop", "freeze", hold=_HOLD),
-    "health_check_failure": _fault(
-        "the health check of a replica", "fail_health_check", deployment=_DEPLOYMENT, on=_ON, mode=_MODE
-    ),
-    "rayservice_upgrade": _fault("the RayCluster under a RayService, which a new one replaces", "upgrade"),
+    "head_failure": _fault("kill", "stop", "freeze", hold=_HOLD),
+    "worker_failure": _fault("kill", "stop", "freeze", which=_WHICH, hold=_HOLD),
+    "node_failure": _fault("kill", "stop", "freeze", "delete", "drain", which=_MACHINE),
+    "controller_failure": _fault("kill", "freeze", replacement=_REPLACEMENT),
+    "replica_failure": _fault("kill", "freeze", deployment=_DEPLOYMENT, on=_ON, by=_BY),
+    "proxy_failure": _fault("kill", "freeze", on=_ON, by=_BY),
+    "gcs_failure": _fault("kill", "stop", "freeze"),
+    "redis_failure": _fault("kill", "stop", "freeze", hold=_HOLD),
+    "health_check_failure": _fault("fail_health_check", deployment=_DEPLOYMENT, on=_ON, mode=_MODE),
+    "rayservice_upgrade": _fault("upgrade"),
 }
 
 _CLUSTER_KINDS = {name: option(name).kind for name in ("gcs", "app", "workers", "profile")}
-_CLUSTER_KEYWORDS = (*_CLUSTER_KINDS, "env", "app_args")
-
-
-def register(config: pytest.Config) -> None:
-    """Makes the markers known to pytest, so that `--strict-markers` takes them."""
-    for name, marker in FAULT_MARKERS.items():
-        keywords = ", ".join(["how", *marker.options])
-        text = f"the test breaks {marker.breaks} (how: {', '.join(marker.how.choices)})."
-        _register(config, f"{name}({keywords}): {text}")
-    keywords = ", ".join(_CLUSTER_KEYWORDS)
-    _register(config, f"{CLUSTER_MARKER}({keywords}): the Serve cluster that this test wants.")
-
-
-def _register(config: pytest.Config, line: str) -> None:
-    config.addinivalue_line("markers", f"{line} Provided by pytest-serve-chaos.")
+CLUSTER_KEYWORDS = (*_CLUSTER_KINDS, "env", "app_args")
+"""What the marker `serve_cluster` can say."""
 
 
 # -- what a test asks for ---------------------------------------------------------------------------------------------
@@ -182,7 +161,7 @@ def cluster_request(
 
     wanted: dict[str, Any] = {name: getattr(settings, name) for name in _CLUSTER_KINDS}
     for marker in reversed([marker for marker in markers if marker.name == CLUSTER_MARKER]):
-        _check_keywords(marker, _CLUSTER_KEYWORDS)
+        _check_keywords(marker, CLUSTER_KEYWORDS)
         for keyword, value in marker.kwargs.items():
             wanted[keyword] = _cluster_value(marker, keyword, value, directory or Path.cwd())
     return ClusterSpec(**wanted)

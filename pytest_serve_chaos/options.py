@@ -1,7 +1,6 @@
 """What can be set: one table of settings.
 
-pytest loads this module in every run, used or not, so it imports nothing heavy and makes no dataclass; `settings`
-resolves the values.
+`settings` resolves the values. pytest must know the names in every run, used or not: `names` has them once more.
 """
 
 from __future__ import annotations
@@ -122,7 +121,9 @@ OPTIONS = (
     Option("redis_image", _IMAGE, "redis:7.0", "image of Redis", "", _KIND),
     Option("operator_image", _IMAGE, "quay.io/kuberay/operator:v1.6.2", "image of the KubeRay operator", "", _KIND),
     Option("kuberay_manifests", _MANIFESTS, _KUBERAY, "manifests of the KubeRay operator", "", _KIND),
-    Option("rayservice_file", _FILE, None, "a RayService of your own to deploy", "made for the app", _KIND),
+    Option(
+        "rayservice_file", _FILE, None, "a file with a RayService of your own, and its Redis", "made for the app", _KIND
+    ),
 )
 
 

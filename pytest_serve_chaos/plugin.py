@@ -1,4 +1,4 @@
-"""What pytest loads in every run: options, markers and fixtures. All that is heavy waits for ``--serve-chaos``."""
+"""What pytest loads in every run: names of options, markers and fixtures. All else waits for ``--serve-chaos``."""
 
 from __future__ import annotations
 
@@ -6,17 +6,23 @@ from collections.abc import Generator
 
 import pytest
 
-from pytest_serve_chaos import markers, options
-from pytest_serve_chaos.errors import SettingsError
+from pytest_serve_chaos import names
 from pytest_serve_chaos.fixtures import OFF, SESSION, chaos, experiment, serve_cluster, traffic, wants_cluster
 from pytest_serve_chaos.fixtures import _serve_chaos_rig as _serve_chaos_rig
 
 __all__ = ["chaos", "experiment", "serve_cluster", "traffic"]
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Adds ``--serve-chaos`` and the settings."""
-    options.add_options(parser)
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Adds ``--serve-chaos`` and the settings; their texts only for those who read them."""
+    # pytest has looked for --help wherever it may stand, unless the plugin was handed to it before it looked.
+    known = getattr(pluginmanager.get_plugin("pytestconfig"), "known_args_namespace", None)
+    if known is None or known.help:
+        from pytest_serve_chaos import options
+
+        options.add_options(parser)
+    else:
+        names.add_options(parser)
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -28,11 +34,12 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Registers the markers; with ``--serve-chaos`` also the part that does the work."""
-    markers.register(config)
+    names.add_markers(config)
     if not config.getoption("serve_chaos"):
         return
     _refuse_xdist(config)
     from pytest_serve_chaos import settings
+    from pytest_serve_chaos.errors import SettingsError
     from pytest_serve_chaos.session import ChaosSession
 
     try:

@@ -112,7 +112,7 @@ def resolve(config: Configuration, environ: Mapping[str, str] | None = None) -> 
     environment or the configuration, which several backends may share; on the command line they are an error.
 
     Args:
-        config: pytest's config, to which `options.add_options` has added the options.
+        config: pytest's config, to which the plugin has added the options.
         environ: The environment; that of the process by default.
 
     Raises:

@@ -124,11 +124,20 @@ class KindNodes:
         return " ".join(self._run("kind", "version").split()[:2])
 
     def image_id(self, image: str) -> str:
-        """Docker's id for an image; "" where it does not have it."""
+        """The beginning of Docker's id for an image; "" where it does not have it."""
         try:
-            return self._run("docker", "image", "inspect", "--format", "{{.Id}}", image).strip()
+            found = self._run("docker", "image", "inspect", "--format", "{{.Id}}", image)
+            return found.strip().removeprefix("sha256:")[:16]
         except CommandFailed:
             return ""
+
+    def image_environment(self, image: str) -> dict[str, str] | None:
+        """The environment that an image sets; None where Docker does not have that image."""
+        try:
+            said = self._run("docker", "image", "inspect", "--format", "{{json .Config.Env}}", image)
+        except CommandFailed:
+            return None
+        return dict(variable.split("=", 1) for variable in json.loads(said or "null") or ())
 
     def exists(self) -> bool:
         """Whether kind knows a cluster of that name."""

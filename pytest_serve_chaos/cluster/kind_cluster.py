@@ -15,16 +15,18 @@ from pytest_serve_chaos.cluster.kind import KindNodes, find_programs, free_ports
 from pytest_serve_chaos.cluster.kind_keep import WHOLE_WITHIN, Kept, is_finished, open_kept, wait_for_nodes
 from pytest_serve_chaos.cluster.kind_rayservice import KindRayService
 from pytest_serve_chaos.cluster.kind_record import Plan, Record, Step, Wishes, fingerprint
+from pytest_serve_chaos.cluster.kind_settings import KindSettings
 from pytest_serve_chaos.cluster.kuberay import names, render
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.beside import Beside
 from pytest_serve_chaos.cluster.kuberay.bring_up import BringUp
 from pytest_serve_chaos.cluster.kuberay.operator import read_manifests
+from pytest_serve_chaos.cluster.kuberay.own_workload import OwnRayService, own_workload
 from pytest_serve_chaos.cluster.kuberay.stack import REDIS_SELECTOR, Stack
 from pytest_serve_chaos.cluster.kuberay.upgrading import aim_dashboard
-from pytest_serve_chaos.cluster.profiles import timing
+from pytest_serve_chaos.cluster.kuberay.workload import Workload, our_workload
 from pytest_serve_chaos.cluster.rest import Dashboard
-from pytest_serve_chaos.cluster.serve_config import first_route, serve_config
+from pytest_serve_chaos.cluster.serve_config import first_route
 from pytest_serve_chaos.errors import (
     ClusterError,
     ClusterStartError,
@@ -37,31 +39,6 @@ from pytest_serve_chaos.manifests import Manifest
 from pytest_serve_chaos.model import ClusterDescription, Json
 
 
-@dataclass(frozen=True, slots=True)
-class KindSettings:
-    """What a kind cluster is made of. All of it can come from this machine alone, so it works without the internet.
-
-    Attributes:
-        node_image: The nodes' image; None takes the one that the installed kind was released with.
-        ray_image: The image of Ray's containers; its tag says which Ray it is.
-        redis_image: Redis' image.
-        operator_image: The operator's image; None takes the one that its manifests name.
-        kuberay_manifests: A file, a directory or a URL with KubeRay's manifests, or what `kubectl kustomize` takes.
-        keep: Leave all of it there when done, and take over what an earlier run left.
-        name: The kind cluster's name; None makes one up, or with `keep` takes ``serve-chaos``.
-        timeout: Seconds for each phase of bringing the RayService up.
-    """
-
-    node_image: str | None = None
-    ray_image: str = "rayproject/ray:2.60.0"
-    redis_image: str = "redis:7.0"
-    operator_image: str | None = "quay.io/kuberay/operator:v1.6.2"
-    kuberay_manifests: str = "github.com/ray-project/kuberay/ray-operator/config/default?ref=v1.6.2"
-    keep: bool = False
-    name: str | None = None
-    timeout: float = 600.0
-
-
 def start_kind_cluster(
     spec: ClusterSpec,
     settings: KindSettings,
@@ -69,6 +46,7 @@ def start_kind_cluster(
     progress: Progress,
     *,
     code: Mapping[str, str] | None = None,
+    own: OwnRayService | None = None,
     on_create: Callable[[str], None] | None = None,
     on_done: Callable[[str], None] | None = None,
 ) -> KindRayService:
@@ -81,22 +59,31 @@ def start_kind_cluster(
         settings: What it is made of.
         directory: The run's directory, for configs, the kubeconfig, manifests and logs.
         progress: Told of each phase.
-        code: Modules for PYTHONPATH in all Ray pods: path -> source. None takes this package's apps.
+        code: Modules for PYTHONPATH in all Ray pods: path -> source. None takes this package's apps, and the code of
+            the spec's app where that is on this machine.
+        own: A RayService of the user's own, with its Redis, in place of ours; its spec must be the one that is wanted.
         on_create: Called with the kind cluster's name just before it is made, so that its undoing is on record.
         on_done: Called with that name when nothing is to be undone any more: it is deleted, or made and to be kept.
 
     Raises:
         MissingDependency: A program is missing; nothing was made.
+        SettingsError: The app, or the user's own RayService, cannot be used; nothing was made.
         SafetyError: There is such a cluster, and it is not ours; nothing was touched.
         ClusterStartError: It did not come up; what could be learned is in `directory`. What was made is deleted, but
             with `keep` only if the nodes are not finished.
     """
     programs = find_programs()
-    config = serve_config(spec)
     directory.mkdir(parents=True, exist_ok=True)
     name = settings.name or (names.KEPT_CLUSTER if settings.keep else f"serve-chaos-{secrets.token_hex(3)}")
     nodes = KindNodes(name, settings.node_image, directory, programs)
-    start = _Start(spec, settings, directory, progress, nodes, config, render.package_code() if code is None else code)
+    labels = {names.MANAGED_BY: names.PROJECT, names.RUN: name}
+    if own is not None:
+        workload = own_workload(own, labels, nodes.image_environment)
+    else:
+        workload = our_workload(spec, settings.ray_image, settings.redis_image, labels, code=code)
+    for line in workload.told:
+        progress(line)
+    start = _Start(spec, settings, directory, progress, nodes, workload)
     start.on_create, start.on_done = on_create or start.on_create, on_done or start.on_done
     return start.run()
 
@@ -146,19 +133,18 @@ class _Start:
         directory: Path,
         progress: Progress,
         nodes: KindNodes,
-        config: Mapping[str, Json],
-        code: Mapping[str, str],
+        workload: Workload,
     ) -> None:
         self._spec = spec
         self._settings = settings
         self._directory = directory
         self._progress = progress
         self._nodes = nodes
-        self._config = config
-        self._code = code
+        self._workload = workload
         self._stack: Stack | None = None
         self._kept: Kept | None = None
         self._labels = {names.MANAGED_BY: names.PROJECT, names.RUN: nodes.name}
+        self._code = render.code_config_map(workload.code, self._labels)  # now: it may be more than one can hold
         self.on_create: Callable[[str], None] = lambda _: None
         self.on_done: Callable[[str], None] = lambda _: None
 
@@ -197,8 +183,9 @@ class _Start:
                 f"there is a kind cluster {name} already",
                 mend=["say `keep` to use it again, if this plugin made it", "or give another name"],
             )
+        wishes = self._wishes
         try:
-            self._kept = open_kept(self._nodes, self._wishes, self._progress)
+            self._kept = open_kept(self._nodes, wishes, self._progress)
             plan = self._kept.look()
         except (ClusterError, WaitTimeout) as error:
             raise ClusterStartError(
@@ -216,15 +203,16 @@ class _Start:
         nodes, settings, source = self._nodes, self._settings, self._settings.kuberay_manifests
         # What an address leads to would take longer to fetch than all else, so it counts by its name.
         operator = self._operator_manifests if Path(source).exists() else source
-        images = [i for i in (settings.operator_image, settings.redis_image, settings.ray_image) if i is not None]
+        work = self._workload
+        images = [i for i in (settings.operator_image, *work.redis_images, *work.ray_images) if i is not None]
         image = settings.node_image
+        which = f"{image} ({nodes.image_id(image)})" if image else f"the image of {nodes.kind_version()}"
         record = Record(
-            machines=f"of {image} {nodes.image_id(image)}" if image else f"of the image of {nodes.kind_version()}",
+            machines=f"of {which}",
             base=fingerprint([operator, *(f"{image} {nodes.image_id(image)}" for image in images)]),
             service=fingerprint(manifests.dump(documents) for documents in self._documents.values()),
         )
-        (ray_service,) = self._documents["rayservice"]
-        return Wishes(record, ray_service, redis="redis" in self._documents, number=self._spec.workers + 1)
+        return Wishes(record, work.ray_service, work.redis, number=self._spec.workers + 1)
 
     def _adopt(self, kept: Kept) -> KindRayService | None:
         """Takes over all that is there; None where it turns out not to be as it was left."""
@@ -233,7 +221,7 @@ class _Start:
         try:
             kept.mend_pods()
             served = self._wait_until_it_serves(kept.api, self._stack_on(kept.api), WHOLE_WITHIN)
-            kept.wait_until_whole(served.ray_cluster, served.dashboard)
+            kept.wait_until_whole(served.dashboard)
             return self._cluster(kept.api, served)
         except ServeChaosError as error:
             if served is not None:
@@ -257,6 +245,8 @@ class _Start:
             self._claim(api, stack)
         if step == "create":
             wait_for_nodes(api, self._progress)
+        if step == "install":
+            stack.remove_operator()
         self._install(stack, base=step != "renew")
         served = self._wait_until_it_serves(api, stack, self._settings.timeout)
         if self._kept is not None:
@@ -287,19 +277,21 @@ class _Start:
 
     def _install(self, stack: Stack, *, base: bool) -> None:
         """Installs all, or with the `base` of images and operator in place only what is above it."""
-        settings, documents = self._settings, self._documents
+        work, documents = self._workload, self._documents
         if base:
             # Cluster DNS must not go with a node that a fault takes away: every name in the cluster hangs on it.
             dns: Json = {"spec": {"template": {"spec": {"nodeSelector": {names.ROLE: "services"}}}}}
             self._nodes.kubectl("-n", "kube-system", "patch", "deployment", "coredns", "-p", json.dumps(dns))
-            self._load([settings.operator_image, settings.redis_image], [self._nodes.control_plane])
+            self._load([self._settings.operator_image, *work.redis_images], [self._nodes.control_plane])
             stack.install_operator(self._operator_manifests)
+        if work.unchecked:
+            stack.check([*work.before, work.ray_service])
         if "redis" in documents:
             stack.install_redis(documents["redis"])
         if base:
-            self._load([settings.ray_image], self._nodes.ray_nodes())
+            self._load(work.ray_images, self._nodes.ray_nodes())
         stack.wait_for_operator()
-        if "redis" in documents:
+        if work.redis is not None:
             stack.wait_for_redis()
         self._nodes.limit_processors()
         stack.install("services", documents["services"])
@@ -313,27 +305,12 @@ class _Start:
     @functools.cached_property
     def _documents(self) -> dict[str, tuple[Manifest, ...]]:
         """All that is installed above the operator, by the name of its file."""
-        labels = self._labels
-        redis = {"redis": render.redis(self._settings.redis_image, labels)} if self._spec.gcs == "redis" else {}
+        work = self._workload
         return {
-            **redis,
-            "services": (*render.services(labels), render.code_config_map(self._code, labels)),
-            "rayservice": (render.ray_service(self._ray_service()),),
+            **({"redis": work.before} if work.before else {}),
+            "services": (*render.services(self._labels, work.serve_service), self._code),
+            "rayservice": (work.ray_service,),
         }
-
-    def _ray_service(self) -> render.RayServiceSettings:
-        periods, env = timing(self._spec.profile), dict(self._spec.env)
-        return render.RayServiceSettings(
-            image=self._settings.ray_image,
-            workers=self._spec.workers,
-            gcs=self._spec.gcs,
-            serve_config=self._config,
-            head_env={**periods.head_env, **env},
-            worker_env={**periods.worker_env, **env},
-            termination_grace=periods.termination_grace,
-            code=self._code,
-            labels=self._labels,
-        )
 
     def _load(self, images: Sequence[str | None], nodes: Sequence[str]) -> None:
         began = clock.now()
@@ -347,8 +324,9 @@ class _Start:
     def _wait_until_it_serves(self, api: KubeApi, stack: Stack, timeout: float) -> _Served:
         host = "http://127.0.0.1"
         dashboard = Dashboard(f"{host}:{self._nodes.host_port(names.DASHBOARD_NODE_PORT)}")
-        url = f"{host}:{self._nodes.host_port(names.TRAFFIC_NODE_PORT)}{first_route(self._config)}"
-        up = BringUp(api, names.RAY_SERVICE, progress=self._progress, complaints=stack.complaints, timeout=timeout)
+        url = f"{host}:{self._nodes.host_port(names.TRAFFIC_NODE_PORT)}{first_route(self._workload.serve_config)}"
+        name = self._workload.name
+        up = BringUp(api, name, progress=self._progress, complaints=stack.complaints, timeout=timeout)
         try:
             ray_cluster = up.ray_cluster()
             aim_dashboard(api, ray_cluster)
@@ -362,19 +340,22 @@ class _Start:
         return _Served(ray_cluster, dashboard, url, stack.operator_namespace)
 
     def _cluster(self, api: KubeApi, served: _Served) -> KindRayService:
+        work = self._workload
         cluster = KindRayService(
             self._spec,
             self._nodes,
             api=api,
             ray_cluster=served.ray_cluster,
             dashboard=served.dashboard,
-            serve_config=self._config,
+            serve_config=work.serve_config,
             description=self._description(served),
-            redis_selector=REDIS_SELECTOR if self._spec.gcs == "redis" else None,
+            redis_selector=REDIS_SELECTOR if work.redis is not None else None,
             operator_namespace=served.operator_namespace,
             start_beside=self._beside().start,
             on_close=self._close,
             on_vouch=None if self._kept is None else self._kept.vouch,
+            ray_service=work.name,
+            redis_store=work.redis,
         )
         try:
             if self._spec.gcs == "redis":
@@ -386,7 +367,7 @@ class _Start:
 
     def _beside(self) -> Beside:
         return Beside(
-            render.ray_service(self._ray_service()),
+            self._workload.ray_service,
             kubectl=self._nodes.kubectl,
             kubeconfig=self._nodes.kubeconfig,
             directory=self._directory,
@@ -407,7 +388,7 @@ class _Start:
             profile=self._spec.profile,
             replicas=sum(dashboard.serve().targets.values()),
             url=served.url,
-            details={**details, "image": self._settings.ray_image},
+            details={**details, "image": self._workload.ray_images[0], **self._workload.details},
         )
 
     def _close(self) -> None:

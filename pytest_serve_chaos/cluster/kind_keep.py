@@ -30,6 +30,7 @@ from pytest_serve_chaos.cluster.kuberay import in_pod, names
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.operator import SELECTOR
 from pytest_serve_chaos.cluster.kuberay.records import Pod, listed, mapped, name_of, text
+from pytest_serve_chaos.cluster.kuberay.redis_store import RedisStore
 from pytest_serve_chaos.cluster.kuberay.stack import REDIS_SELECTOR, Stack
 from pytest_serve_chaos.cluster.rest import Dashboard, ServeStatus
 from pytest_serve_chaos.errors import ClusterError, CommandFailed, ObservationError, SafetyError, WaitTimeout
@@ -46,6 +47,7 @@ _REDIS_BACK = 60.0
 _HOLDS = 3.0
 """Seconds for which all must be well where something was mended: Serve and Kubernetes are late to see a loss."""
 _RAY_PODS = f"{names.RAY_CLUSTER},{names.RAY_NODE_TYPE} in (head,worker)"
+"""Those of every RayCluster: one that an upgrade has replaced, or that a test had beside ours, must be gone."""
 
 
 class Kept:
@@ -169,6 +171,8 @@ class Kept:
                 self._lost.append(f"{name} was deleted from Kubernetes")
         for name, spec in items.items():
             self._open(name, spec)
+        if self._lost:
+            self.begin()  # at once: a run that ends here would leave no other trace of it
         if self._lost or self._mended:
             self._progress(f"kind: mended {self._nodes.name}: {'; '.join([*self._lost, *self._mended])}")
         wait_for_nodes(self.api, self._progress, machines)
@@ -199,7 +203,7 @@ class Kept:
             spec = fingerprint_of_spec(self.api.ray_service(name_of(self._wishes.ray_service)))
             if self.record is None or spec != self.record.spec:
                 return "somebody has changed its RayService"
-            if self._wishes.redis and not self.api.deployment_available(names.REDIS):
+            if self._wishes.redis is not None and not self._wishes.redis.is_available(self.api):
                 return "its Redis was away, and has forgotten what the GCS knew"
             operator = self.api.pods(SELECTOR, namespace=self.operator)
         except ObservationError as error:
@@ -233,18 +237,16 @@ class Kept:
         stopped = [f"{said['stopped']} processes of {pod.name} were stopped"] if said["stopped"] else []
         return stopped + ([f"{pod.name} had {said['flags']} health flags"] if said["flags"] else [])
 
-    def wait_until_whole(self, ray_cluster: str, dashboard: Dashboard) -> None:
-        """Waits until everything runs, and looks whether it is where it was.
+    def wait_until_whole(self, dashboard: Dashboard) -> None:
+        """Waits until everything runs and nothing beside it, and looks whether it is where it was.
 
         Args:
-            ray_cluster: The RayCluster's name.
-            dashboard: That of its head.
+            dashboard: That of the head.
 
         Raises:
             WaitTimeout: Something does not run.
             ClusterError: Replicas are elsewhere.
         """
-        selector = f"{names.RAY_CLUSTER}={ray_cluster},{names.RAY_NODE_TYPE} in (head,worker)"
         apps, number = self._wishes.apps, self._wishes.number
         since: float | None = None
 
@@ -252,7 +254,7 @@ class Kept:
             nonlocal since
             try:
                 status = dashboard.serve()
-                wrong = lacks(self.api.pods(selector), status, dashboard.nodes(), apps=apps, number=number)
+                wrong = lacks(self.api.pods(_RAY_PODS), status, dashboard.nodes(), apps=apps, number=number)
             except ObservationError as error:
                 wrong = [error.what]
             if wrong:
@@ -290,19 +292,15 @@ class Kept:
 
     def _wake_redis(self) -> None:
         """Sees to it that Redis answers: KubeRay cleans up in it before it lets a RayCluster go."""
-        scale: Json = {"spec": {"replicas": 1}}
+        store = self._wishes.redis or RedisStore()
         with contextlib.suppress(ClusterError, WaitTimeout):
-            what = f"scaling of the Deployment {names.REDIS}"
-            self.api.call("patch_namespaced_deployment_scale", names.REDIS, names.NAMESPACE, scale, what=what)
-            clock.wait_until("Redis", self._redis_answers, timeout=_REDIS_BACK, interval=0.5)
-        # It may be stopped whole, from its machine, which its probe does not notice.
-        for pod in self.api.pods(REDIS_SELECTOR):
-            if pod.main is not None and pod.main.running:
-                with contextlib.suppress(CommandFailed):
+            store.scale(self.api, store.replicas)
+            clock.wait_until("Redis", lambda: _is_available(store, self.api), timeout=_REDIS_BACK, interval=0.5)
+        with contextlib.suppress(ClusterError):
+            # It may be stopped whole, from its machine, which its probe does not notice.
+            for pod in self.api.pods(REDIS_SELECTOR):
+                if pod.main is not None and pod.main.running:
                     self._nodes.signal_container(pod.node, pod.main.id, signal.SIGCONT)
-
-    def _redis_answers(self) -> bool | NotYet:
-        return self.api.deployment_available(names.REDIS) or NotYet("not available")
 
 
 def open_kept(nodes: KindNodes, wishes: Wishes, progress: Progress) -> Kept:
@@ -382,6 +380,10 @@ def _answers(api: KubeApi) -> bool | NotYet:
         return bool(_node_items(api)) or NotYet("no nodes")
     except CommandFailed as error:
         return NotYet(error.what)
+
+
+def _is_available(store: RedisStore, api: KubeApi) -> bool | NotYet:
+    return store.is_available(api) or NotYet("not available")
 
 
 def _node_items(api: KubeApi) -> list[dict[str, Json]]:

@@ -16,6 +16,7 @@ from pytest_serve_chaos.cluster.kuberay.log_stream import LogAccess
 from pytest_serve_chaos.cluster.kuberay.pod_watch import PodWatch
 from pytest_serve_chaos.cluster.kuberay.process_watch import ProcessWatch
 from pytest_serve_chaos.cluster.kuberay.records import Container, Pod
+from pytest_serve_chaos.cluster.kuberay.redis_store import RedisStore
 from pytest_serve_chaos.cluster.kuberay.removal import RemovalWatch
 from pytest_serve_chaos.cluster.kuberay.upgrading import UpgradableRayService
 from pytest_serve_chaos.cluster.rest import Dashboard
@@ -39,6 +40,8 @@ class KindRayService(UpgradableRayService):
         start_beside: Starts a head alone on its Redis: given what it is, and the namespace of its keys.
         on_close: What ends all that was made for it, or leaves it.
         on_vouch: What writes down that it is as it was at first; None where that does not matter.
+        ray_service: The RayService's name.
+        redis_store: What runs Redis, where there is one.
     """
 
     def __init__(
@@ -56,11 +59,13 @@ class KindRayService(UpgradableRayService):
         start_beside: Callable[[ClusterSpec, str | None], Cluster],
         on_close: Callable[[], None],
         on_vouch: Callable[[], None] | None = None,
+        ray_service: str = names.RAY_SERVICE,
+        redis_store: RedisStore | None = None,
     ) -> None:
         super().__init__(
             spec,
             api=api,
-            ray_service=names.RAY_SERVICE,
+            ray_service=ray_service,
             ray_cluster=ray_cluster,
             dashboard=dashboard,
             serve_config=serve_config,
@@ -73,6 +78,7 @@ class KindRayService(UpgradableRayService):
             on_close=on_close,
         )
         self._nodes = nodes
+        self.redis_store = redis_store or RedisStore()
         self._start_beside = start_beside
         self._beside: list[Cluster] = []
         self._on_vouch = on_vouch

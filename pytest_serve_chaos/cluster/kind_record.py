@@ -13,6 +13,7 @@ import yaml
 
 from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.kuberay.records import Pod, mapped, text
+from pytest_serve_chaos.cluster.kuberay.redis_store import RedisStore
 from pytest_serve_chaos.cluster.rest import NodeRow, ServeStatus
 from pytest_serve_chaos.cluster.serve_config import applications
 from pytest_serve_chaos.manifests import Manifest, merge
@@ -75,13 +76,13 @@ class Wishes:
     Attributes:
         record: What it should say of itself: machines, base and service.
         ray_service: The RayService.
-        redis: Whether there is a Redis.
+        redis: Its Redis; None where there is none that is ours.
         number: Number of Ray pods, each on a machine of its own.
     """
 
     record: Record
     ray_service: Manifest
-    redis: bool
+    redis: RedisStore | None
     number: int
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from importlib import resources
 from typing import TypeAlias, cast
@@ -9,6 +10,8 @@ from typing import TypeAlias, cast
 import yaml
 
 from pytest_serve_chaos.model import Json
+
+_NOT_PLAIN = re.compile(r"[-+.]?[0-9][-+.:\w]*|[yYnN]")
 
 Manifest: TypeAlias = "dict[str, Json]"
 """One Kubernetes object as plain data."""
@@ -47,7 +50,19 @@ def merge(base: Mapping[str, Json], patch: Mapping[str, Json]) -> Manifest:
 
 
 class _PlainDumper(yaml.SafeDumper):
-    """Writes values that occur twice out in full: Kubernetes' own reader takes aliases, people do not."""
+    """Writes for people, and for a reader that knows more numbers than ours.
+
+    Values that occur twice are written out in full: Kubernetes' own reader takes aliases, people do not. Texts of
+    several lines are blocks. Kubernetes reads 0123456789, 1e3 and y as numbers and a truth, so such texts are quoted.
+    """
 
     def ignore_aliases(self, data: object) -> bool:
         return True
+
+    def represent_text(self, data: str) -> yaml.ScalarNode:
+        """A text in the style that it needs."""
+        style = "|" if "\n" in data else "'" if _NOT_PLAIN.fullmatch(data) else None
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style)
+
+
+_PlainDumper.add_representer(str, _PlainDumper.represent_text)

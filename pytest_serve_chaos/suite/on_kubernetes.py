@@ -18,11 +18,12 @@ DEAD_CONTAINER: dict[str, object] = {"availability": 0.85, "longest_outage": "12
 LOST_MACHINE: dict[str, object] = {
     "availability": 0.5,
     "longest_outage": "75s",
-    "traffic_back": "75s",
+    "traffic_back": "150s",
     "redundancy_back": "240s",
 }
 """Nobody is left to tell: until the machine is called NotReady (node-monitor-grace-period, 50 s since Kubernetes 1.32),
-its share of the requests is lost."""
+its share of the requests is lost. Some are lost once more when it is back: its pod is among the Service's endpoints
+before Ray runs in it again (`docs/known-limitations.md`), and traffic counts as back only after that."""
 
 
 def behind_a_service(cluster: ServeCluster, demands: dict[str, object]) -> dict[str, object]:

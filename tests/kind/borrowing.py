@@ -15,7 +15,6 @@ from typing import cast
 import pytest_serve_chaos
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
-from pytest_serve_chaos.cluster import commands
 from pytest_serve_chaos.cluster.kuberay import in_pod
 from pytest_serve_chaos.errors import CommandFailed
 from pytest_serve_chaos.manifests import Manifest, dump
@@ -88,7 +87,6 @@ class Somebodys:
         rayservice: ``namespace/name``.
         url: Where its app answers.
         admin: The kubeconfig of somebody who may see all.
-        log: Where kubectl's output goes.
     """
 
     kubeconfig: Path
@@ -96,7 +94,6 @@ class Somebodys:
     rayservice: str
     url: str
     admin: Path
-    log: Path
 
     @property
     def namespace(self) -> str:
@@ -109,9 +106,24 @@ class Somebodys:
         return self.rayservice.partition("/")[2]
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
-        """Runs kubectl as somebody who may do all."""
+        """Runs kubectl as somebody who may do all, and returns what it printed: megabytes, so no log is kept.
+
+        Raises:
+            CommandFailed: It failed.
+        """
         command = ["kubectl", "--kubeconfig", str(self.admin), *arguments]
-        return commands.run(command, log=self.log, timeout=120.0, stdin=stdin)
+        ended = subprocess.run(
+            command,
+            input=stdin or "",
+            capture_output=True,
+            text=True,
+            timeout=120.0,
+            start_new_session=True,
+            check=False,
+        )
+        if ended.returncode != 0:
+            raise CommandFailed(f"kubectl failed: {ended.stderr.strip()[-600:]}", looked_at=[" ".join(command)[:300]])
+        return ended.stdout
 
     def apply(self, *documents: Manifest) -> None:
         """Makes some objects."""

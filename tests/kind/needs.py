@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_serve_chaos.cluster.kind_cluster import KindSettings
+from pytest_serve_chaos.cluster.kind_settings import KindSettings
 from pytest_serve_chaos.cluster.kuberay import names
 
 MISSING = [program for program in ("docker", "kind", "kubectl") if shutil.which(program) is None]

@@ -124,7 +124,7 @@ def theirs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Somebodys]:
 
 
 def _somebodys(kubeconfig: Path, rayservice: str, url: str, directory: Path) -> Somebodys:
-    found = Somebodys(kubeconfig, "", rayservice, url, kubeconfig, directory / "kubectl.log")
+    found = Somebodys(kubeconfig, "", rayservice, url, kubeconfig)
     return found.seen_as(directory, found.kubectl("config", "current-context").strip())
 
 

@@ -33,10 +33,17 @@ def test_a_drained_node_gives_its_pods_up_gracefully(experiment: Experiment) -> 
     assert result.kept("worker", on="others")
 
 
-@pytest.mark.node_failure(how="freeze")
+@pytest.mark.node_failure(how="freeze", for_="5s")
 def test_a_paused_machine_goes_on(experiment: Experiment) -> None:
     result = experiment.run()
     assert result.kept("worker", "replicas", "proxies", "head")
+
+
+@pytest.mark.node_failure(how="freeze", for_="20s")
+def test_serve_replaces_what_is_frozen_for_three_health_checks(experiment: Experiment) -> None:
+    result = experiment.run()
+    assert result.kept("worker", "head")
+    assert result.kept("replicas", on="others")
 
 
 @pytest.mark.node_failure(how="stop")

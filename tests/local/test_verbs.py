@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from pytest_serve_chaos.experiment import Experiment
@@ -29,11 +31,14 @@ def test_what_is_frozen_is_kept(experiment: Experiment, role: str) -> None:
 
 STOPPED = [
     pytest.param("worker@victims", marks=pytest.mark.worker_failure(how="stop"), id="worker"),
-    pytest.param("worker@victims", marks=pytest.mark.node_failure(how="stop"), id="node"),
     pytest.param("head", marks=pytest.mark.head_failure(how="stop"), id="head"),
-    pytest.param("gcs", marks=pytest.mark.gcs_failure(how="stop"), id="gcs"),
-    pytest.param("redis", marks=pytest.mark.redis_failure(how="stop"), id="redis"),
 ]
+if os.environ.get("SERVE_CHAOS_TEST_VERBS") == "all":  # three minutes more: a release takes them
+    STOPPED += [
+        pytest.param("worker@victims", marks=pytest.mark.node_failure(how="stop"), id="node"),
+        pytest.param("gcs", marks=pytest.mark.gcs_failure(how="stop"), id="gcs"),
+        pytest.param("redis", marks=pytest.mark.redis_failure(how="stop"), id="redis"),
+    ]
 
 
 @pytest.mark.parametrize("role", STOPPED)

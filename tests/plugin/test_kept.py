@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_serve_chaos import clock
+from pytest_serve_chaos import clock, restore
 from tests.plugin.conftest import LOAD, RunChaos
 from tests.plugin.fake import FakeBehaviour, FakeCluster
 from tests.plugin.test_interrupt import TEST, heed_interrupts, landed
@@ -30,33 +30,21 @@ def vouched(ran_clusters: list[FakeCluster]) -> list[bool]:
     return [cluster.vouched for cluster in ran_clusters if isinstance(cluster, Stays)]
 
 
-def test_a_cluster_that_has_its_first_shape_again_is_vouched_for(run_chaos: RunChaos) -> None:
-    ran = run_chaos(
-        """
-        import pytest
+KILL = """
+def test_it(chaos):
+    chaos.replica().kill()
+"""
 
-        @pytest.mark.replica_failure
-        def test_it(experiment):
-            experiment.run()
-        """,
-        cluster=Stays,
-    )
+
+def test_a_cluster_that_has_its_first_shape_again_is_vouched_for(run_chaos: RunChaos) -> None:
+    ran = run_chaos(KILL, cluster=Stays)
     ran.outcomes(passed=1)
     assert vouched(ran.backend.clusters) == [True]
 
 
-def test_a_cluster_that_is_spoilt_is_not(run_chaos: RunChaos) -> None:
-    ran = run_chaos(
-        """
-        import pytest
-
-        @pytest.mark.replica_failure
-        def test_it(experiment):
-            assert experiment.measure(redundancy_back="1s", window="500ms", availability=0.7).outcome == "failed"
-        """,
-        behaviour=FakeBehaviour(keeps_holes=True),
-        cluster=Stays,
-    )
+def test_a_cluster_that_is_spoilt_is_not(run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restore, "SHAPE_WITHIN", 1.0)
+    ran = run_chaos(KILL, behaviour=FakeBehaviour(keeps_holes=True), cluster=Stays)
     ran.outcomes(passed=1)
     assert vouched(ran.backend.clusters) == [False]
 

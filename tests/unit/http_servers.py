@@ -144,14 +144,19 @@ def serving(manners: Manners, *, tls: ssl.SSLContext | None = None, port: int = 
 
 
 async def _end(server: asyncio.Server, opened: list[Writer]) -> None:
+    """Closes all connections, also those that the kernel has accepted and the loop has only begun to make."""
     server.close()
-    await asyncio.sleep(0.01)  # What the kernel has accepted by now is told in this turn of the loop.
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    for writer in opened:
-        writer.transport.abort()
+    quiet = 0
+    while quiet < 3:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.sleep(0.005)  # One that is cancelled before its first step closes nothing.
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for writer in opened:
+            writer.transport.abort()
+        quiet = 0 if tasks or opened else quiet + 1
+        opened.clear()
     await asyncio.sleep(0.01)  # A transport closes its socket in a later turn of the loop.
 
 

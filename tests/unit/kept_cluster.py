@@ -13,6 +13,7 @@ from pytest_serve_chaos.cluster.kind_record import Record, Wishes, fingerprint_o
 from pytest_serve_chaos.cluster.kuberay import names, render
 from pytest_serve_chaos.cluster.kuberay.api import ExecResult, KubeApi
 from pytest_serve_chaos.cluster.kuberay.records import Container, Pod
+from pytest_serve_chaos.cluster.kuberay.redis_store import RedisStore
 from pytest_serve_chaos.cluster.rest import Dashboard, NodeRow, ReplicaRow, ServeStatus
 from pytest_serve_chaos.errors import CommandFailed, ObservationError
 from pytest_serve_chaos.manifests import Manifest, merge
@@ -30,7 +31,7 @@ WANTED = Record(machines="of kindest/node:v1.34.2", base="b1", service="s1")
 LEFT = replace(
     WANTED, spec=fingerprint_of_spec(RAY_SERVICE), operator="kuberay", placement={"app#Pid": [2]}, sound=True
 )
-WISHES = Wishes(WANTED, RAY_SERVICE, redis=True, number=2)
+WISHES = Wishes(WANTED, RAY_SERVICE, redis=RedisStore(), number=2)
 
 
 def pod(name: str, *, running: bool = True) -> Pod:

@@ -12,8 +12,9 @@ import yaml
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.kuberay import names, render
 from pytest_serve_chaos.cluster.kuberay.beside import Beside, lone_head
+from pytest_serve_chaos.cluster.kuberay.records import inner
 from pytest_serve_chaos.errors import ClusterStartError, CommandFailed
-from pytest_serve_chaos.manifests import Manifest
+from pytest_serve_chaos.manifests import Manifest, merge
 from pytest_serve_chaos.model import Json
 from tests.unit.api_server import ApiServer, api_server
 
@@ -63,6 +64,17 @@ def test_no_service_leads_to_it_and_it_may_share_a_machine() -> None:
 def test_its_keys_lie_where_they_are_wanted() -> None:
     assert spec_of(lone_head(RAY_SERVICE, "other", "n"))["gcsFaultToleranceOptions"]["externalStorageNamespace"] == "n"
     assert "externalStorageNamespace" not in spec_of(lone_head(RAY_SERVICE, "other", None))["gcsFaultToleranceOptions"]
+
+
+def test_in_the_older_style_its_keys_lie_where_an_annotation_says() -> None:
+    older = merge(RAY_SERVICE, {
+        "metadata": {"annotations": {names.FT_ENABLED: "true", names.STORAGE_NAMESPACE: "first"}},
+        "spec": {"rayClusterConfig": {"gcsFaultToleranceOptions": None}},
+    })  # fmt: skip
+    head = lone_head(older, "other", "n")
+    assert inner(head, "metadata", "annotations") == {names.FT_ENABLED: "true", names.STORAGE_NAMESPACE: "n"}
+    assert "gcsFaultToleranceOptions" not in spec_of(head)
+    assert inner(lone_head(older, "other", None), "metadata", "annotations") == {names.FT_ENABLED: "true"}
 
 
 def test_the_rayservice_is_left_as_it_is() -> None:

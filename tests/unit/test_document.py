@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_serve_chaos.analysis.result import result_of
@@ -85,7 +85,6 @@ def test_a_document_from_a_file_is_the_same(tmp_path: Path) -> None:
     assert both[0] == both[1]
 
 
-@settings(deadline=None)
 @given(st.floats())
 def test_numbers_that_json_has_no_word_for_are_null(number: float) -> None:
     text = json.dumps(to_json({"figure": Latency(number, 0.0, 0.0, 0.0)}), allow_nan=False)

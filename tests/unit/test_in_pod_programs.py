@@ -39,8 +39,9 @@ def run(program: str, *arguments: str, **environment: str) -> subprocess.Complet
 def sleeper(name: str) -> Iterator[subprocess.Popen[bytes]]:
     """A process with a title of its own."""
     with subprocess.Popen(["bash", "-c", f"exec -a {name} sleep 60"]) as process:
-        time.sleep(0.05)
         try:
+            while not Path(f"/proc/{process.pid}/cmdline").read_bytes().startswith(name.encode()):
+                time.sleep(0.01)  # until the shell has become it, which takes its time on a busy machine
             yield process
         finally:
             process.kill()

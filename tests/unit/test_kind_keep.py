@@ -233,7 +233,7 @@ def test_a_serve_config_that_is_only_written_otherwise_is_left(machines: Machine
 
 def test_what_runs_where_it_ran_is_whole_at_once(machines: Machines, api: Api) -> None:
     dashboard = FakeDashboard()
-    kept(machines, api).wait_until_whole("serve-chaos-abcde", as_dashboard(dashboard))
+    kept(machines, api).wait_until_whole(as_dashboard(dashboard))
 
 
 def test_after_something_was_mended_all_has_to_be_well_for_a_while(
@@ -245,7 +245,7 @@ def test_after_something_was_mended_all_has_to_be_well_for_a_while(
     cluster.mend_pods()
     dashboard = FakeDashboard(status(), status(states=("RUNNING", "STOPPING")), ObservationError("no head"), status())
     begun = clock.now()
-    cluster.wait_until_whole("serve-chaos-abcde", as_dashboard(dashboard))
+    cluster.wait_until_whole(as_dashboard(dashboard))
     assert clock.now() - begun >= 3 * 0.3 + 0.7, "it counts from the last time when something was missing"
 
 
@@ -253,13 +253,13 @@ def test_what_does_not_run_in_time_is_given_up(machines: Machines, api: Api, mon
     monkeypatch.setattr(kind_keep, "WHOLE_WITHIN", 0.1)
     api.ray_pods = (pod("head"), pod("worker", running=False))
     with pytest.raises(WaitTimeout, match="worker: Error"):
-        kept(machines, api).wait_until_whole("serve-chaos-abcde", as_dashboard(FakeDashboard()))
+        kept(machines, api).wait_until_whole(as_dashboard(FakeDashboard()))
 
 
 def test_replicas_that_have_moved_are_not_adopted(machines: Machines, api: Api) -> None:
     elsewhere = FakeDashboard(status(nodes=("w", "h")))
     with pytest.raises(ClusterError, match="1/1 replicas per node instead of 2"):
-        kept(machines, api).wait_until_whole("serve-chaos-abcde", as_dashboard(elsewhere))
+        kept(machines, api).wait_until_whole(as_dashboard(elsewhere))
 
 
 # -- the record --

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -16,6 +18,7 @@ from pytest_serve_chaos.cluster.kuberay import in_pod, names
 from pytest_serve_chaos.cluster.kuberay.api import ExecResult, KubeApi
 from pytest_serve_chaos.cluster.kuberay.process_watch import Place, Row
 from pytest_serve_chaos.cluster.kuberay.records import Pod
+from pytest_serve_chaos.cluster.kuberay.redis_store import RedisStore
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError, Unsupported
 from pytest_serve_chaos.model import ClusterDescription, Component, Identity, Json
@@ -377,3 +380,42 @@ def test_the_keys_of_redis_are_asked_in_its_own_pod(service: KindRayService, api
     api.redis = ()
     with pytest.raises(ObservationError, match="not running"):
         service.redis_keys()
+
+
+def test_the_redis_of_a_users_own_is_held_by_what_runs_it_and_asked_as_the_rayservice_does(
+    service: KindRayService, api: Api
+) -> None:
+    service.redis_store = RedisStore("StatefulSet", "store", 3, 6400, "ray", "open sesame")
+    api.on_call = lambda: setattr(api, "redis", ())
+    service.kill_redis(how="kill", hold=True)
+    service.restore_redis()
+    scales = [call for call in api.calls if call[0] == "patch_namespaced_stateful_set_scale"]
+    assert [(call[1], call[3]) for call in scales] == [
+        ("store", {"spec": {"replicas": 0}}),
+        ("store", {"spec": {"replicas": 3}}),
+    ]
+    assert service.redis_store.list_keys[-8:] == ("redis-cli", "-p", "6400", "--user", "ray", "--raw", "KEYS", "*")
+
+
+def test_keys_of_a_redis_whose_password_is_not_known_cannot_be_listed(service: KindRayService, api: Api) -> None:
+    service.redis_store = RedisStore(untold="it comes from fieldRef")
+    with pytest.raises(Unsupported, match="cannot be told: it comes from fieldRef"):
+        service.redis_keys()
+    assert api.ran == []
+
+
+@pytest.mark.parametrize(
+    ("store", "said"),
+    [
+        (RedisStore(password="open sesame"), "open sesame|-p 6379 --raw KEYS *"),
+        (RedisStore(password="", port=6400), "|-p 6400 --raw KEYS *"),
+        (RedisStore(), "of the container|-p 6379 --raw KEYS *"),
+    ],
+)
+def test_a_client_of_redis_gets_the_password_by_its_environment(store: RedisStore, said: str, tmp_path: Path) -> None:
+    client = tmp_path / "redis-cli"
+    client.write_text('#!/bin/sh\necho "$REDISCLI_AUTH|$*"\n')
+    client.chmod(0o755)
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "REDIS_PASSWORD": "of the container"}
+    ran = subprocess.run(store.list_keys, env=env, check=True, capture_output=True, text=True)
+    assert ran.stdout == f"{said}\n"

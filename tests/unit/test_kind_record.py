@@ -90,7 +90,7 @@ def test_a_ray_service_that_was_upgraded_is_the_same_and_one_with_another_annota
 def test_the_apps_that_are_wanted_stand_in_the_rendered_ray_service() -> None:
     config: dict[str, Json] = {"applications": [{"name": "pid", "import_path": "a:b"}, {"import_path": "c:d"}]}
     settings = render.RayServiceSettings("ray:2.60.0", workers=2, gcs="none", serve_config=config)
-    wishes = Wishes(WANTED, render.ray_service(settings), redis=False, number=3)
+    wishes = Wishes(WANTED, render.ray_service(settings), redis=None, number=3)
     assert wishes.apps == {"pid", "default"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,8 +14,12 @@ import pytest
 from pytest_serve_chaos import backends
 from pytest_serve_chaos.cluster import kind_cluster, kind_keep
 from pytest_serve_chaos.cluster.base import ClusterSpec
-from pytest_serve_chaos.cluster.kind_cluster import KindSettings, delete_kind_cluster, start_kind_cluster
-from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, SafetyError, WaitTimeout
+from pytest_serve_chaos.cluster.kind_cluster import delete_kind_cluster, start_kind_cluster
+from pytest_serve_chaos.cluster.kind_settings import KindSettings
+from pytest_serve_chaos.cluster.kuberay.own_file import read_own_file
+from pytest_serve_chaos.cluster.kuberay.own_workload import OwnRayService
+from pytest_serve_chaos.cluster.kuberay.records import name_of
+from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, SafetyError, SettingsError, WaitTimeout
 from pytest_serve_chaos.manifests import Manifest
 from pytest_serve_chaos.model import Json
 from pytest_serve_chaos.settings import Settings
@@ -23,6 +28,8 @@ from tests.unit.kept_cluster import CONTROL_PLANE, NAME, WORKER, Api, FakeDashbo
 SPEC = ClusterSpec(workers=1)
 ABOVE = ["install redis", "install services", "install rayservice"]
 ALL = ["install namespace", "load", "install operator", ABOVE[0], "load", *ABOVE[1:]]
+
+OVER = ["remove", ALL[0], "remove operator", *ALL[1:]]
 
 
 @dataclass
@@ -33,12 +40,18 @@ class KindMachines(Machines):
         api: What runs on them.
         fails: What does not work the next time: ``create``, ``load``, ``remove`` or ``serve``.
         ids: Docker's ids of images; the others have one, too.
+        loaded: The images that were loaded, each with the first of its nodes.
+        documents: What was installed, by the name of its file.
+        followed: The RayServices that were waited for.
     """
 
     states: dict[str, str] = field(default_factory=dict)
     api: Api = field(default_factory=Api)
     fails: dict[str, BaseException] = field(default_factory=dict)
     ids: dict[str, str] = field(default_factory=dict)
+    loaded: list[tuple[str, str]] = field(default_factory=list)
+    documents: dict[str, Sequence[Manifest]] = field(default_factory=dict)
+    followed: list[str] = field(default_factory=list)
 
     def do(self, what: str) -> None:
         self.done.append(what)
@@ -72,9 +85,13 @@ class KindMachines(Machines):
         return "kind v0.30.0"
 
     def image_id(self, image: str) -> str:
-        return self.ids.get(image, "sha256:1f")
+        return self.ids.get(image, "1f")
+
+    def image_environment(self, image: str) -> dict[str, str] | None:
+        return {}
 
     def load(self, images: Sequence[str], nodes: Sequence[str]) -> tuple[str, ...]:
+        self.loaded += [(image, nodes[0]) for image in images]
         self.do("load")
         return ()
 
@@ -95,7 +112,11 @@ class FakeStack:
         self._machines = machines
         self.operator_namespace = operator_namespace
 
+    def check(self, documents: Sequence[Manifest]) -> None:
+        self._machines.do("check")
+
     def install(self, name: str, documents: Sequence[Manifest]) -> None:
+        self._machines.documents[name] = documents
         self._machines.do(f"install {name}")
         if name == "namespace":
             self._machines.api.annotations = self._machines.api.annotations or {}
@@ -107,6 +128,7 @@ class FakeStack:
         self.operator_namespace = "kuberay"
 
     def install_redis(self, documents: Sequence[Manifest]) -> None:
+        self._machines.documents["redis"] = documents
         self._machines.do("install redis")
 
     def wait_for_operator(self) -> None:
@@ -120,6 +142,9 @@ class FakeStack:
 
     def remove_left_overs(self) -> None:
         self._machines.do("remove")
+
+    def remove_operator(self) -> None:
+        self._machines.do("remove operator")
 
     def remove(self) -> None:
         pass
@@ -156,6 +181,7 @@ class FakeService:
     def __init__(self, *_: object, **options: Any) -> None:
         self.vouch: Callable[[], None] | None = options["on_vouch"]
         self.close: Callable[[], None] = options["on_close"]
+        self.options = options
 
     def read_storage_namespace(self) -> None:
         pass
@@ -178,12 +204,12 @@ class Runs:
     settings: KindSettings = field(default_factory=lambda: KindSettings(keep=True, node_image="kindest/node:v1.34.2"))
     journal: list[str] = field(default_factory=list)
 
-    def start(self, spec: ClusterSpec = SPEC) -> FakeService:
+    def start(self, spec: ClusterSpec = SPEC, own: OwnRayService | None = None) -> FakeService:
         """Starts one."""
         (self.directory / "operator.yaml").write_text("kind: Deployment\nspec: {template: {spec: {containers: [{}]}}}")
         settings = replace(self.settings, kuberay_manifests=str(self.directory / "operator.yaml"))
         cluster = start_kind_cluster(
-            spec, settings, self.directory, self.said.append, on_create=self.journal.append, on_done=self.done
+            spec, settings, self.directory, self.said.append, own=own, on_create=self.journal.append, on_done=self.done
         )
         return cast("FakeService", cluster)
 
@@ -191,9 +217,9 @@ class Runs:
         """Nothing more is to be undone of that cluster."""
         self.journal = [other for other in self.journal if other != name]
 
-    def run(self, spec: ClusterSpec = SPEC) -> list[str]:
+    def run(self, spec: ClusterSpec = SPEC, own: OwnRayService | None = None) -> list[str]:
         """A whole run that ends well; returns what was done to the machines."""
-        cluster = self.start(spec)
+        cluster = self.start(spec, own)
         if cluster.vouch is not None:
             cluster.vouch()
         cluster.close()
@@ -208,7 +234,12 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
     monkeypatch.setattr(kind_cluster, "find_programs", lambda: None)
     monkeypatch.setattr(kind_cluster, "KindNodes", lambda *_: machines)
     monkeypatch.setattr(kind_cluster, "Stack", lambda *arguments: FakeStack(machines, arguments[-1]))
-    monkeypatch.setattr(kind_cluster, "BringUp", lambda *_, **__: FakeBringUp(machines))
+
+    def bring_up(_: object, ray_service: str, **__: object) -> FakeBringUp:
+        machines.followed.append(ray_service)
+        return FakeBringUp(machines)
+
+    monkeypatch.setattr(kind_cluster, "BringUp", bring_up)
     said = replace(status(), apps={"sleepy_pid": "RUNNING"})
     monkeypatch.setattr(kind_cluster, "Dashboard", lambda _: FakeDashboard(said))
     monkeypatch.setattr(kind_cluster, "KindRayService", FakeService)
@@ -221,7 +252,7 @@ def test_the_second_run_takes_over_all_that_the_first_has_made(runs: Runs) -> No
     for _ in range(2):
         runs.said.clear()
         assert runs.run() == []
-        assert f"kind: took over {NAME} in 0." in runs.said[-2]
+        assert f"kind: took over {NAME} in " in runs.said[-2]
 
 
 def test_another_cluster_for_the_next_test_takes_the_same_machines_and_images(runs: Runs) -> None:
@@ -258,19 +289,19 @@ def test_what_turns_out_not_to_be_as_it_was_left_is_made_anew(runs: Runs) -> Non
 )
 def test_an_image_that_is_another_one_by_now_is_loaded_and_all_is_installed(runs: Runs, image: str) -> None:
     runs.run()
-    runs.machines.ids[image] = "sha256:2e"
-    assert runs.run() == ["remove", *ALL]
+    runs.machines.ids[image] = "2e"
+    assert runs.run() == OVER
     assert runs.run() == []
 
 
 def test_other_machines_are_another_cluster(runs: Runs) -> None:
     runs.run()
-    runs.machines.ids["kindest/node:v1.34.2"] = "sha256:2e"
+    runs.machines.ids["kindest/node:v1.34.2"] = "2e"
     assert runs.run() == ["delete", "create", *ALL]
     assert runs.run() == []
     runs.settings = replace(runs.settings, node_image=None)
     assert runs.run() == ["delete", "create", *ALL]
-    reason = "its machines are of kindest/node:v1.34.2 sha256:2e; wanted: of the image of kind v0.30.0"
+    reason = "its machines are of kindest/node:v1.34.2 (2e); wanted: of the image of kind v0.30.0"
     assert reason in "\n".join(runs.said)
 
 
@@ -304,7 +335,7 @@ def test_machines_on_which_not_all_was_installed_are_kept(runs: Runs, moment: st
         runs.start()
     assert "delete" not in runs.machines.taken()
     assert runs.journal == [], "from now on nobody deletes it"
-    assert runs.run() == ["remove", *ALL]
+    assert runs.run() == OVER
 
 
 def test_a_kept_cluster_that_cannot_be_used_is_left_with_the_way_to_delete_it(runs: Runs) -> None:
@@ -360,3 +391,53 @@ def test_a_run_stands_in_the_journal_while_it_makes_machines(
     backends.start_cluster(SPEC, settings, tmp_path, runs.said.append)
     assert written == [[backends.DELETE_UNFINISHED_KIND]]
     assert verbs() == []
+
+
+# -- a RayService of the user's own ------------------------------------------------------------------------------------
+
+DATA = Path(__file__).parents[1] / "kind" / "data"
+
+
+def own_rayservice(directory: Path, **changes: str) -> OwnRayService:
+    """That of the file, with one worker, and other values for some of its keys."""
+    content = (DATA / "k8s_config.yaml").read_text()
+    for key, value in {"replicas": "1", "minReplicas": "1", "maxReplicas": "1", **changes}.items():
+        content = re.sub(rf"\b{key}: \d+", f"{key}: {value}", content)
+    path = directory / "k8s_config.yaml"
+    path.write_text(content)
+    return OwnRayService(read_own_file(path), "rayproject/ray:2.60.0", "redis:7.0", (DATA,))
+
+
+def test_a_rayservice_of_the_users_own_is_checked_and_then_installed_with_all_that_belongs_to_it(
+    runs: Runs, tmp_path: Path
+) -> None:
+    runs.settings = replace(runs.settings, keep=False)
+    own = own_rayservice(tmp_path)
+    cluster = runs.start(own.file.spec, own)
+    machines = runs.machines
+    assert machines.taken() == ["create", *ALL[:3], "check", *ALL[3:]]
+    assert runs.said[0] == f"k8s_config.yaml: app sleepy_pid:app: its code travels to the pods: sleepy_pid.py of {DATA}"
+    assert machines.loaded[1:] == [("redis:7.0", CONTROL_PLANE), ("rayproject/ray:2.60.0", WORKER)]
+    assert [name_of(item) for item in machines.documents["redis"]] == ["redis-settings", "store", "store-of-the-gcs"]
+    assert name_of(machines.documents["services"][0]) == "rayservice-of-the-guide-serve-svc"
+    assert machines.followed == ["rayservice-of-the-guide"]
+    assert cluster.options["ray_service"] == "rayservice-of-the-guide"
+    assert cluster.options["redis_store"].name == "store-of-the-gcs"
+    assert cluster.options["description"].details["rayservice file"].endswith("k8s_config.yaml")
+
+
+def test_a_kept_rayservice_of_the_users_own_is_taken_over_until_its_file_is_another(runs: Runs, tmp_path: Path) -> None:
+    own = own_rayservice(tmp_path)
+    assert runs.run(own.file.spec, own) == ["create", *ALL[:3], "check", *ALL[3:]]
+    assert runs.run(own.file.spec, own) == []
+    assert runs.run() == ["remove", *ABOVE]
+    another = own_rayservice(tmp_path, num_replicas="4")
+    assert runs.run(another.file.spec, another) == ["remove", "check", *ABOVE]
+
+
+def test_code_that_cannot_travel_is_refused_before_anything_is_made(runs: Runs, tmp_path: Path) -> None:
+    (tmp_path / "sleepy_pid.py").write_text("#" * 1_000_000)
+    own = replace(own_rayservice(tmp_path), directories=(tmp_path,))
+    with pytest.raises(SettingsError, match="a ConfigMap holds"):
+        runs.start(own.file.spec, own)
+    assert runs.machines.taken() == []

@@ -95,6 +95,20 @@ def test_an_empty_patch_changes_nothing(base: Manifest) -> None:
     assert merge(base, {}) == base
 
 
+@given(st.text(st.sampled_from("aye013xo.-+:_ \n\t'\"#"), max_size=6))
+def test_every_text_reads_back_as_it_was(text: str) -> None:
+    assert yaml.safe_load(manifests.dump(({"text": text},))) == {"text": text}
+
+
+@pytest.mark.parametrize("text", ["0123456789", "1e3", "12e4", "0o17", "2.60", "+5", "y", "N", "1_000", ".5"])
+def test_a_text_that_kubernetes_would_take_for_something_else_is_quoted(text: str) -> None:
+    assert manifests.dump(({"text": text},)) == f"text: '{text}'\n"
+
+
+def test_texts_of_several_lines_can_be_read_by_people() -> None:
+    assert manifests.dump(({"text": "a: 1\nb: 2\n"},)) == "text: |\n  a: 1\n  b: 2\n"
+
+
 def test_the_ports_of_a_run_are_filled_in_on_the_loopback_address_only() -> None:
     config = render.kind_config(18000, 18265)
     mappings = cast("list[dict[str, Json]]", at(config, "nodes", 0, "extraPortMappings"))

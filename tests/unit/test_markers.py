@@ -149,10 +149,10 @@ def test_a_cluster_marker_is_refused_with_what_is_valid(marker: pytest.Mark, mes
 # -- inside of pytest --------------------------------------------------------------------------------------------------
 
 CONFTEST = """
-from pytest_serve_chaos import markers
+from pytest_serve_chaos import names
 
 def pytest_configure(config):
-    markers.register(config)
+    names.add_markers(config)
 """
 
 

@@ -168,7 +168,7 @@ def test_a_history_from_a_file_gives_the_same_figures(tmp_path: Path) -> None:
     assert loaded.longest_outage == pytest.approx(measure(live, "node_failure").longest_outage, abs=1e-5)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.floats(-10, 55), st.floats(0.02, 5), st.integers(1, 4)), max_size=4))
 def test_every_lost_request_after_the_fault_is_in_flight_or_beyond(losses: list[tuple[float, float, int]]) -> None:
     story = Story(rate=10.0)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_serve_chaos.analysis.outages import find_outages, length, until_the_first_in_flight
@@ -52,13 +52,11 @@ def test_merged_with_an_open_outage_the_end_stays_open() -> None:
     assert find_outages(requests_of("x.x", rate=4)) == (Outage(0.0, None, lost=2, sent=3),)
 
 
-@settings(deadline=None)
 @given(traffic)
 def test_no_loss_no_outage(requests: list[Request]) -> None:
     assert bool(find_outages(requests)) == any(r.lost for r in requests)
 
 
-@settings(deadline=None)
 @given(traffic, st.floats(0, 3))
 def test_every_lost_request_is_in_exactly_one_outage(requests: list[Request], merge_gap: float) -> None:
     outages = find_outages(requests, merge_gap=merge_gap)
@@ -68,7 +66,6 @@ def test_every_lost_request_is_in_exactly_one_outage(requests: list[Request], me
     assert sum(o.lost for o in outages) == sum(r.lost for r in requests)
 
 
-@settings(deadline=None)
 @given(traffic, st.randoms(use_true_random=False))
 def test_the_order_of_the_records_does_not_matter(requests: list[Request], shuffle: random.Random) -> None:
     shuffled = requests.copy()
@@ -76,7 +73,6 @@ def test_the_order_of_the_records_does_not_matter(requests: list[Request], shuff
     assert find_outages(shuffled) == find_outages(requests)
 
 
-@settings(deadline=None)
 @given(traffic, st.floats(0.01, 3))
 def test_between_two_outages_all_is_well_for_the_gap(requests: list[Request], merge_gap: float) -> None:
     outages = find_outages(requests, merge_gap=merge_gap)

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
@@ -12,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pytest_serve_chaos.cluster.base import GCS_CHOICES, PROFILES
-from pytest_serve_chaos.cluster.kind_cluster import KindSettings
+from pytest_serve_chaos.cluster.kind_settings import KindSettings
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.kinds import Choice
 from pytest_serve_chaos.options import OPTIONS, option, settings_table
@@ -264,34 +262,14 @@ def test_the_markdown_table_has_a_row_for_each_setting() -> None:
     assert {row.replace("\\|", "").count("|") for row in rows} == {rule.count("|")}
 
 
-def test_the_options_bring_nothing_heavy_into_every_pytest_run() -> None:
-    code = "import sys, pytest_serve_chaos.options, pytest_serve_chaos.markers; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-
-    heavy = {
-        "ray",
-        "httpx",
-        "kubernetes",
-        "yaml",
-        "pytest_kind",
-        "jinja2",
-        "pytest_serve_chaos.model",
-        "pytest_serve_chaos.settings",
-    }
-    assert heavy.isdisjoint(loaded)
-
-
 # -- inside of pytest --------------------------------------------------------------------------------------------------
 
 PLUGIN = """
 import pytest
-from pytest_serve_chaos import markers, options, settings
+from pytest_serve_chaos import names, settings
 
 def pytest_addoption(parser):
-    options.add_options(parser)
-
-def pytest_configure(config):
-    markers.register(config)
+    names.add_options(parser)
 
 @pytest.fixture
 def settings_of_the_run(request):
@@ -347,14 +325,6 @@ def test_pytest_reads_the_settings_from(
     pytester.makepyfile(TEST)
 
     pytester.runpytest_inprocess("-p", "settings_plugin", "--strict-config", *arguments).assert_outcomes(passed=1)
-
-
-def test_pytests_help_names_each_option(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_alone(pytester, monkeypatch)
-
-    shown = pytester.runpytest_inprocess("-p", "settings_plugin", "--help").stdout.str()
-
-    assert [row.flag for row in OPTIONS if row.flag not in shown] == []
 
 
 def run_alone(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,6 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 from pytest_serve_chaos import clock, manifests
 from pytest_serve_chaos.cluster.base import ClusterSpec, Progress
@@ -15,6 +14,7 @@ from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.bring_up import BringUp
 from pytest_serve_chaos.cluster.kuberay.head_service import dashboard_behind
 from pytest_serve_chaos.cluster.kuberay.rayservice import KubeRayCluster
+from pytest_serve_chaos.cluster.kuberay.records import inner
 from pytest_serve_chaos.cluster.kuberay.stack import Kubectl
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.errors import ClusterError, ClusterStartError, CommandFailed, WaitTimeout
@@ -45,17 +45,22 @@ def lone_head(ray_service: Manifest, name: str, namespace: str | None) -> Manife
             "spec": {"affinity": None, "terminationGracePeriodSeconds": _GRACE},
         }
     }
-    patch: Manifest = {
-        "headGroupSpec": head,
-        "workerGroupSpecs": None,
-        "gcsFaultToleranceOptions": {"externalStorageNamespace": namespace},
-    }
-    spec, metadata = (cast("Manifest", ray_service[key]) for key in ("spec", "metadata"))
+    patch: Manifest = {"headGroupSpec": head, "workerGroupSpecs": None}
+    metadata, cluster = inner(ray_service, "metadata"), inner(ray_service, "spec", "rayClusterConfig")
+    annotations = inner(metadata, "annotations")
+    if "gcsFaultToleranceOptions" in cluster:
+        patch["gcsFaultToleranceOptions"] = {"externalStorageNamespace": namespace}
+    else:
+        annotations = merge(annotations, {names.STORAGE_NAMESPACE: namespace})
     return {
         "apiVersion": "ray.io/v1",
         "kind": "RayCluster",
-        "metadata": {"name": name, "labels": metadata.get("labels", {})},
-        "spec": merge(cast("Manifest", spec["rayClusterConfig"]), patch),
+        "metadata": {
+            "name": name,
+            "labels": metadata.get("labels", {}),
+            **({"annotations": annotations} if annotations else {}),
+        },
+        "spec": merge(cluster, patch),
     }
 
 

@@ -11,6 +11,7 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.kuberay import in_pod, names
 from pytest_serve_chaos.cluster.kuberay.rayservice import KubeRayCluster
 from pytest_serve_chaos.cluster.kuberay.records import Pod, listed, mapped, text
+from pytest_serve_chaos.cluster.kuberay.redis_store import RedisStore
 from pytest_serve_chaos.cluster.kuberay.removal import RemovalWatch
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError, Unsupported
 from pytest_serve_chaos.model import HEAD, Component, Evidence, Identity
@@ -19,7 +20,6 @@ _NAMESPACE_VARIABLE = "RAY_external_storage_namespace"
 """What KubeRay sets in the head's container: the RayCluster's UID unless the user says otherwise."""
 
 _REDIS_PATIENCE = 5.0
-_LIST_KEYS = "REDISCLI_AUTH=\"$REDIS_PASSWORD\" exec redis-cli --raw KEYS '*'"
 
 
 class BreakableRayService(KubeRayCluster):
@@ -27,9 +27,11 @@ class BreakableRayService(KubeRayCluster):
 
     Attributes:
         redis_namespace: The namespace of the GCS's keys; see `read_storage_namespace`.
+        redis_store: What runs its Redis, where there is one that is ours.
     """
 
     redis_namespace = ""
+    redis_store = RedisStore()
     _redis_is_held = False
 
     def read_storage_namespace(self) -> None:
@@ -136,14 +138,17 @@ class BreakableRayService(KubeRayCluster):
         """All keys in Redis, by its own client in its own pod.
 
         Raises:
-            Unsupported: The cluster has no Redis.
+            Unsupported: The cluster has no Redis, or its password is not known.
             ObservationError: It gave no usable answer.
         """
         self._check_redis()
+        store = self.redis_store
+        if store.untold:
+            raise Unsupported(f"the password of Redis cannot be told: {store.untold}")
         try:
             pod = self._redis_pod()
-            command = ["sh", "-c", _LIST_KEYS]
-            result = self._api.run(pod.name, pod.main.name if pod.main else "", command, timeout=_REDIS_PATIENCE)
+            container = pod.main.name if pod.main else ""
+            result = self._api.run(pod.name, container, store.list_keys, timeout=_REDIS_PATIENCE)
         except (CommandFailed, NoSuchTarget) as error:
             raise ObservationError(f"Redis did not answer: {error}") from error
         lines = result.stdout.splitlines()
@@ -152,7 +157,7 @@ class BreakableRayService(KubeRayCluster):
         return tuple(line for line in lines if line)
 
     def kill_redis(self, *, how: Literal["kill", "stop"], hold: bool) -> Sequence[Evidence]:
-        """Deletes Redis' pod and waits until nothing of it is left; with `hold` its Deployment wants none meanwhile.
+        """Deletes Redis' pod and waits until nothing of it is left; with `hold` what runs it wants none meanwhile.
 
         Raises:
             Unsupported: The cluster has no Redis.
@@ -167,29 +172,20 @@ class BreakableRayService(KubeRayCluster):
         )
         if hold:
             self._redis_is_held = True
-            self._scale_redis(0)
+            self.redis_store.scale(self._api, 0)
         try:
             self._api.delete_pod(pod.name, pod.uid, grace=0 if how == "kill" else None)
         except CommandFailed:
-            # The Deployment may have been quicker.
+            # What runs it may have been quicker.
             if any(p.uid == pod.uid for p in self._api.pods(self._redis_selector or "")):
                 raise
         return watch.evidence(by_force=how == "kill")
 
     def restore_redis(self) -> None:
-        """Ends a hold: the Deployment wants its pod again."""
+        """Ends a hold: its pod is wanted again."""
         if self._redis_is_held:
-            self._scale_redis(1)
+            self.redis_store.scale(self._api, self.redis_store.replicas)
             self._redis_is_held = False
-
-    def _scale_redis(self, replicas: int) -> None:
-        self._api.call(
-            "patch_namespaced_deployment_scale",
-            names.REDIS,
-            self._api.namespace,
-            {"spec": {"replicas": replicas}},
-            what=f"scaling of the Deployment {names.REDIS}",
-        )
 
     def _redis_pod(self) -> Pod:
         pods = self._redis_pods()

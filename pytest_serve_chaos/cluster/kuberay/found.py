@@ -9,13 +9,13 @@ from typing import cast
 import yaml
 
 from pytest_serve_chaos.cluster.base import ClusterSpec, Gcs
+from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.kuberay.records import listed, mapped, name_of, text
 from pytest_serve_chaos.cluster.serve_config import applications
 from pytest_serve_chaos.errors import ClusterStartError
 from pytest_serve_chaos.model import Json
 
 _REDIS_ADDRESS = "RAY_REDIS_ADDRESS"
-_FT_ENABLED = "ray.io/ft-enabled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def differences(wanted: ClusterSpec, found: ClusterSpec) -> list[str]:
 def _has_fault_tolerance(item: Mapping[str, Json]) -> bool:
     options = mapped(mapped(item.get("spec")).get("rayClusterConfig")).get("gcsFaultToleranceOptions")
     annotations = mapped(mapped(item.get("metadata")).get("annotations"))
-    return options is not None or str(annotations.get(_FT_ENABLED)).lower() == "true"
+    return options is not None or str(annotations.get(names.FT_ENABLED)).lower() == "true"
 
 
 def _workers(cluster: Mapping[str, Json]) -> int:

@@ -43,3 +43,7 @@ AGENT_PORT = 52365
 # constant.go of KubeRay's ray-operator/controllers/ray/utils
 RAY_CLUSTER = "ray.io/cluster"
 RAY_NODE_TYPE = "ray.io/node-type"
+FT_ENABLED = "ray.io/ft-enabled"
+"""The annotation with which GCS fault tolerance was asked for before `gcsFaultToleranceOptions`."""
+STORAGE_NAMESPACE = "ray.io/external-storage-namespace"
+"""The annotation that, in that style, names the namespace of the GCS's keys."""

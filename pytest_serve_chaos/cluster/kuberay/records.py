@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
 
 from pytest_serve_chaos.model import Json
 
@@ -134,8 +133,16 @@ def mapped(value: Json) -> dict[str, Json]:
 
 
 def listed(value: Json) -> list[dict[str, Json]]:
-    """The value if it is a list of objects, else an empty one."""
-    return cast("list[dict[str, Json]]", value) if isinstance(value, list) else []
+    """The objects of a list; none if the value is no list."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def inner(item: Mapping[str, Json], *path: str) -> dict[str, Json]:
+    """The object at a path of keys, an empty one where there is none."""
+    found = dict(item)
+    for key in path:
+        found = mapped(found.get(key))
+    return found
 
 
 def text(item: Mapping[str, Json], key: str) -> str:

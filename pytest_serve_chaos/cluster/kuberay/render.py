@@ -7,15 +7,25 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import cast
+from types import MappingProxyType
+from typing import Literal, cast
 
 import yaml
 
 from pytest_serve_chaos import manifests
 from pytest_serve_chaos.cluster.kuberay import names
+from pytest_serve_chaos.cluster.kuberay.records import name_of
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.manifests import Manifest, merge
 from pytest_serve_chaos.model import Json
+
+SERVE_SERVICE = f"{names.RAY_SERVICE}-serve-svc"
+"""The Service for traffic, as KubeRay calls it after its RayService."""
+
+OUR_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
+    {"RAY_USAGE_STATS_ENABLED": "0", names.FLAGS_VARIABLE: names.FLAGS_PATH}
+)
+"""What all Ray containers get unless the user has set it."""
 
 _CODE_LIMIT = 900_000
 """Bytes of code; Kubernetes refuses a ConfigMap over 1 MiB, keys and labels included."""
@@ -79,9 +89,16 @@ def redis(image: str, labels: Mapping[str, str]) -> tuple[Manifest, ...]:
     )
 
 
-def services(labels: Mapping[str, str]) -> tuple[Manifest, ...]:
-    """The node ports for traffic and dashboard."""
-    return tuple(_labelled(manifests.load("services.yaml"), labels))
+def services(labels: Mapping[str, str], serve: str = SERVE_SERVICE) -> tuple[Manifest, ...]:
+    """The node ports for traffic and dashboard.
+
+    Args:
+        labels: Labels for them.
+        serve: What KubeRay calls the Service for traffic of the RayService.
+    """
+    named: Manifest = {"metadata": {"name": serve}}
+    documents = manifests.load("services.yaml")
+    return tuple(_labelled((merge(d, named) if name_of(d) == SERVE_SERVICE else d for d in documents), labels))
 
 
 def ray_service(settings: RayServiceSettings) -> Manifest:
@@ -109,7 +126,7 @@ def serve_config_text(config: Mapping[str, Json]) -> str:
 
     It is made of plain data, so it is always valid YAML: KubeRay reports a broken one only in the operator's log.
     """
-    return yaml.safe_dump(dict(config), sort_keys=False)
+    return manifests.dump((dict(config),))
 
 
 def ray_version(image: str) -> str | None:
@@ -140,6 +157,21 @@ def code_config_map(code: Mapping[str, str], labels: Mapping[str, str]) -> Manif
         "metadata": {"name": names.CODE_CONFIG_MAP, "labels": dict(labels)},
         "data": {_key(path): source for path, source in code.items()},
     }
+
+
+def code_volume(code: Mapping[str, str]) -> Manifest:
+    """The source of a volume in which the modules of `code_config_map` have their paths again."""
+    items: list[Json] = [{"key": _key(path), "path": path} for path in code]
+    return {"configMap": {"name": names.CODE_CONFIG_MAP, "items": items}}
+
+
+def placement(role: Literal["head", "worker"]) -> Manifest:
+    """The part of a Ray pod's spec that lets faults take it alone: anti-affinity, node selector and tolerations."""
+    (base,) = manifests.load("rayservice.yaml")
+    cluster = _object(_object(base["spec"])["rayClusterConfig"])
+    group = _object(cluster["headGroupSpec"]) if role == "head" else _objects(cluster["workerGroupSpecs"])[0]
+    pod = _object(_object(group["template"])["spec"])
+    return {key: pod[key] for key in ("affinity", "nodeSelector", "tolerations")}
 
 
 def package_code() -> dict[str, str]:
@@ -204,20 +236,22 @@ def _with_image(workload: Manifest, image: str) -> Manifest:
 def _with_pod(group: Manifest, settings: RayServiceSettings, env: Mapping[str, str]) -> Manifest:
     pod = _object(_object(group["template"])["spec"])
     variables: list[Json] = [{"name": name, "value": value} for name, value in _environment(env).items()]
-    items: list[Json] = [{"key": _key(path), "path": path} for path in settings.code]
     (container,), (volume,) = _objects(pod["containers"]), _objects(pod["volumes"])
     spec: Manifest = {
         "terminationGracePeriodSeconds": round(settings.termination_grace),
         "containers": [merge(container, {"image": settings.image, "env": variables})],
-        "volumes": [merge(volume, {"configMap": {"items": items}})],
+        "volumes": [merge(volume, code_volume(settings.code))],
     }
     return merge(group, {"template": {"metadata": {"labels": dict(settings.labels)}, "spec": spec}})
 
 
 def _environment(env: Mapping[str, str]) -> dict[str, str]:
-    paths = [names.CODE_PATH, *([env["PYTHONPATH"]] if env.get("PYTHONPATH") else [])]
-    ours = {"RAY_USAGE_STATS_ENABLED": "0", names.FLAGS_VARIABLE: names.FLAGS_PATH}
-    return {**ours, **env, "PYTHONPATH": ":".join(paths)}
+    return {**OUR_ENVIRONMENT, **env, "PYTHONPATH": python_path(env.get("PYTHONPATH", ""))}
+
+
+def python_path(given: str) -> str:
+    """A PYTHONPATH with our code before what the user has on it."""
+    return ":".join([names.CODE_PATH, *([given] if given else [])])
 
 
 def _key(path: str) -> str:

@@ -18,6 +18,11 @@ from pytest_serve_chaos.manifests import Manifest
 
 REDIS_SELECTOR = f"{names.PART}=redis"
 
+_APPLY = ("--server-side", "--force-conflicts", f"--field-manager={names.PROJECT}")
+_CRD = "crd/rayservices.ray.io"
+_LEFT_OVERS = "service,configmap,secret,job,pod"
+_ESTABLISHED = 60.0
+"""Seconds for the API server to serve KubeRay's kinds."""
 _REMOVED = 90.0
 _PULLED = 600.0
 """Seconds for pods whose images may have to be pulled first."""
@@ -79,8 +84,19 @@ class Stack:
         """
         self._wait_for_pods("the KubeRay operator to run", SELECTOR, self.operator_namespace)
 
+    def check(self, documents: Sequence[Manifest]) -> None:
+        """Lets the API server look at objects that were not made here, and changes nothing.
+
+        Raises:
+            CommandFailed: It would not take them.
+        """
+        self._kubectl("wait", "--for=condition=Established", f"--timeout={_ESTABLISHED:g}s", _CRD, timeout=90.0)
+        file = self._directory / "checked.yaml"
+        file.write_text(manifests.dump(tuple(documents)), encoding="utf-8")
+        self._kubectl("-n", names.NAMESPACE, "apply", *_APPLY, "--dry-run=server", "-f", str(file))
+
     def install_redis(self, documents: Sequence[Manifest]) -> None:
-        """Applies Redis."""
+        """Applies Redis, and what else must be there before the RayService."""
         self._apply("redis", manifests.dump(tuple(documents)), namespace=names.NAMESPACE)
 
     def wait_for_redis(self) -> None:
@@ -118,16 +134,30 @@ class Stack:
             self._progress(f"kuberay: deleted {name} in {clock.now() - start:.1f} s")
 
     def remove_left_overs(self) -> None:
-        """Deletes the RayService, what was beside it, and the Redis of an earlier run that was ended by force.
+        """Deletes the RayService of an earlier run, what was beside it, its Redis and what else belonged to it.
 
         Raises:
             CommandFailed: They could not be deleted in time.
         """
         options = ("--ignore-not-found", "--wait", "--timeout", f"{_REMOVED:g}s")
         known = self._kubectl("get", "crd", "rayservices.ray.io", "--ignore-not-found", "-o", "name").strip()
-        for kind in ("rayservice.ray.io", "raycluster.ray.io", "deployment") if known else ("deployment",):
+        of_ray = ("rayservice.ray.io", "raycluster.ray.io") if known else ()
+        for kind in (*of_ray, "deployment,statefulset"):
             self._kubectl("-n", names.NAMESPACE, "delete", kind, "--all", *options, timeout=_REMOVED + 10)
         self._wait_until_no_ray_pods()
+        # A Service of another name would keep the node port that the next one needs.
+        ours = ("-l", f"{names.MANAGED_BY}={names.PROJECT}")
+        self._kubectl("-n", names.NAMESPACE, "delete", _LEFT_OVERS, *ours, *options, timeout=_REMOVED + 10)
+
+    def remove_operator(self) -> None:
+        """Deletes the operator. Applied over it, another image under the same name would change nothing.
+
+        Raises:
+            CommandFailed: It could not be deleted in time.
+        """
+        options = ("--ignore-not-found", "--wait", "--timeout", f"{_REMOVED:g}s")
+        command = ("-n", self.operator_namespace, "delete", "deployment,pod", "-l", SELECTOR)
+        self._kubectl(*command, *options, timeout=_REMOVED + 10)
 
     def describe(self) -> None:
         """Writes what can be learned of a cluster that went wrong into the directory."""
@@ -149,8 +179,7 @@ class Stack:
         file = self._directory / f"{name}.yaml"
         file.write_text(text, encoding="utf-8")
         self._applied.append(name)
-        options = ("--server-side", "--force-conflicts", f"--field-manager={names.PROJECT}")
-        self._kubectl("-n", namespace, "apply", *options, "-f", str(file))
+        self._kubectl("-n", namespace, "apply", *_APPLY, "-f", str(file))
 
     def _wait_for_pods(self, what: str, selector: str, namespace: str) -> None:
         def probe() -> bool | NotYet:

@@ -1,0 +1,30 @@
+"""What a kind cluster is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class KindSettings:
+    """What a kind cluster is made of. All of it can come from this machine alone, so it works without the internet.
+
+    Attributes:
+        node_image: The nodes' image; None takes the one that the installed kind was released with.
+        ray_image: The image of Ray's containers; its tag says which Ray it is.
+        redis_image: Redis' image.
+        operator_image: The operator's image; None takes the one that its manifests name.
+        kuberay_manifests: A file, a directory or a URL with KubeRay's manifests, or what `kubectl kustomize` takes.
+        keep: Leave all of it there when done, and take over what an earlier run left.
+        name: The kind cluster's name; None makes one up, or with `keep` takes ``serve-chaos``.
+        timeout: Seconds for each phase of bringing the RayService up.
+    """
+
+    node_image: str | None = None
+    ray_image: str = "rayproject/ray:2.60.0"
+    redis_image: str = "redis:7.0"
+    operator_image: str | None = "quay.io/kuberay/operator:v1.6.2"
+    kuberay_manifests: str = "github.com/ray-project/kuberay/ray-operator/config/default?ref=v1.6.2"
+    keep: bool = False
+    name: str | None = None
+    timeout: float = 600.0

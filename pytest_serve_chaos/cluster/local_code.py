@@ -1,0 +1,145 @@
+"""The app's own code on this machine: which files a pod needs to import it, read so that they can travel there."""
+
+from __future__ import annotations
+
+import ast
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_serve_chaos.cluster.serve_config import applications
+from pytest_serve_chaos.errors import SettingsError
+from pytest_serve_chaos.model import Json
+
+_OURS = "pytest_serve_chaos"
+"""This package travels by itself: its apps only, without what they do not need."""
+_SHOWN = 4
+
+
+def search_path() -> tuple[Path, ...]:
+    """Where the module of an app is looked for: the current directory, and those on PYTHONPATH."""
+    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return tuple(dict.fromkeys(Path(directory).absolute() for directory in ("", *given)))
+
+
+@dataclass(frozen=True, slots=True)
+class LocalCode:
+    """What the app of one import path needs of this machine.
+
+    Attributes:
+        directory: Where it is.
+        modules: Path below the directory -> source.
+    """
+
+    directory: Path
+    modules: Mapping[str, str]
+
+    def __str__(self) -> str:
+        shown = sorted(self.modules)
+        more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
+        return f"{', '.join(shown[:_SHOWN])}{more} of {self.directory}"
+
+
+def code_of_config(config: Mapping[str, Json], directories: Sequence[Path]) -> dict[str, LocalCode]:
+    """The code of those apps of a Serve config that are here, by their import paths; see `code_of`."""
+    paths = [str(app.get("import_path", "")) for app in applications(config)]
+    return {path: code for path in paths if (code := code_of(path, directories)) is not None}
+
+
+def code_of(import_path: str, directories: Sequence[Path]) -> LocalCode | None:
+    """The module of an app, what it imports from beside it, and for a package all of its modules.
+
+    Nothing is imported: who imports whom is read from the source.
+
+    Args:
+        import_path: As Serve takes it: ``ranker:app`` or ``ranker.app``.
+        directories: Where it is looked for; the first that has it counts.
+
+    Returns:
+        None where none of the directories has it.
+
+    Raises:
+        SettingsError: A file cannot be read.
+    """
+    module, colon, _ = import_path.partition(":")
+    if not colon:
+        module = import_path.rpartition(".")[0]
+    for directory in directories:
+        modules = _closure(directory, module)
+        if modules:
+            return LocalCode(directory, modules)
+    return None
+
+
+def _closure(root: Path, module: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    wanted = [module]
+    while wanted:
+        for file in _files(root, wanted.pop()):
+            path = file.relative_to(root)
+            if path.as_posix() not in found:
+                found[path.as_posix()] = source = _read(file)
+                wanted += _imports(source, path.parts[:-1])
+    return found
+
+
+def _files(root: Path, module: str) -> Iterator[Path]:
+    """The files that an import of the module needs: one module, or a whole package."""
+    here, parts = root, module.split(".")
+    if parts[0] == _OURS or not all(_travels(part) for part in parts):
+        return
+    for part in parts:
+        if (here / part / "__init__.py").is_file():
+            yield from _modules_below(here / part)
+            return
+        if (here / part).with_suffix(".py").is_file():
+            yield (here / part).with_suffix(".py")
+            return
+        here = here / part  # a package without __init__.py: of those, only the modules that are imported
+
+
+def _modules_below(package: Path) -> Iterator[Path]:
+    for directory, below, files in os.walk(package):
+        below[:] = sorted(name for name in below if _travels(name))
+        yield from (Path(directory, name) for name in sorted(files) if name.endswith(".py") and _travels(name[:-3]))
+
+
+def _travels(name: str) -> bool:
+    """Whether it can be imported, and be part of a key of a ConfigMap."""
+    return name.isidentifier() and name.isascii() and name != "__pycache__"
+
+
+def _imports(source: str, package: Sequence[str]) -> Iterator[str]:
+    """The modules that a module names in its imports, by their full names.
+
+    Args:
+        source: The module.
+        package: The names of the packages that it is in.
+    """
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return  # Serve will say so, with the line
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from _imported_from(node, package)
+
+
+def _imported_from(node: ast.ImportFrom, package: Sequence[str]) -> Iterable[str]:
+    base = [*package[: max(0, len(package) - node.level + 1)]] if node.level else []
+    module = ".".join([*base, *([node.module] if node.module else [])])
+    return [module, *(f"{module}.{name.name}" for name in node.names)] if module else [n.name for n in node.names]
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"the app's code cannot be read: {error}",
+            looked_at=[str(file)],
+            mend=["it travels to the pods in a ConfigMap, as text in UTF-8"],
+        ) from error

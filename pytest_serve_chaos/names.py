@@ -1,0 +1,62 @@
+"""What pytest must know in every run, used or not: the names of our options and configuration keys, and our markers.
+
+`options` and `markers` have the rest, and wait until somebody asks: pytest reads a plugin's modules slowly, value by
+value, so this one is small. Tests keep it equal to what those two say.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+    import pytest
+
+SETTINGS: dict[Literal["string", "int", "float", "bool", "linelist"], str] = {
+    "string": "backend profile app gcs request_timeout method body report_dir send_lag_limit redis_server context "
+    "rayservice url allow_context node_image ray_image redis_image operator_image kuberay_manifests rayservice_file",
+    "int": "workers seed",
+    "float": "rate kept_rate",
+    "linelist": "headers allow",
+    "bool": "keep",
+}
+"""The names of the settings, by their type in pytest's configuration."""
+
+MARKERS = (
+    "head_failure(how, hold, for_): the test breaks the head, with GCS, controller and its proxy "
+    "(how: kill, stop, freeze).",
+    "worker_failure(how, which, hold, for_): the test breaks a worker, with its proxy and replicas "
+    "(how: kill, stop, freeze).",
+    "node_failure(how, which, for_): the test breaks the machine under a worker, until it is healed "
+    "(how: kill, stop, freeze, delete, drain).",
+    "controller_failure(how, replacement, for_): the test breaks the Serve controller (how: kill, freeze).",
+    "replica_failure(how, deployment, on, by, for_): the test breaks a replica (how: kill, freeze).",
+    "proxy_failure(how, on, by, for_): the test breaks a proxy (how: kill, freeze).",
+    "gcs_failure(how, for_): the test breaks the GCS process (how: kill, stop, freeze).",
+    "redis_failure(how, hold, for_): the test breaks the Redis under the GCS (how: kill, stop, freeze).",
+    "health_check_failure(how, deployment, on, mode): the test breaks the health check of a replica "
+    "(how: fail_health_check).",
+    "rayservice_upgrade(how): the test breaks the RayCluster under a RayService, which a new one replaces "
+    "(how: upgrade).",
+    "serve_cluster(gcs, app, workers, profile, env, app_args): the Serve cluster that this test wants.",
+)
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Adds what `options.add_options` adds, but for the texts of the help."""
+    group = parser.getgroup("serve-chaos", "chaos tests of Ray Serve")
+    group.addoption("--serve-chaos", action="store_true", dest="serve_chaos", default=False)
+    actions = {"linelist": "append", "bool": "store_true"}
+    for kind, names in SETTINGS.items():
+        for name in names.split():
+            flag = "--serve-chaos-" + name.replace("_", "-")
+            ini = f"serve_chaos_{name}"
+            parser.addini(ini, f"Same as {flag}.", type=kind, default=None)
+            group.addoption(flag, action=actions.get(kind, "store"), dest=ini, default=None)
+
+
+def add_markers(config: pytest.Config) -> None:
+    """Makes the markers known to pytest, so that `--strict-markers` takes them."""
+    for line in MARKERS:
+        config.addinivalue_line("markers", f"{line} Provided by pytest-serve-chaos.")

@@ -1,0 +1,102 @@
+"""A RayService file like that of the guide on a real kind cluster: it comes up, and loses its head, as others do."""
+
+from __future__ import annotations
+
+import os
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.cluster.kind_cluster import start_kind_cluster
+from pytest_serve_chaos.cluster.kind_rayservice import KindRayService
+from pytest_serve_chaos.cluster.kuberay.own_file import read_own_file
+from pytest_serve_chaos.cluster.kuberay.own_workload import OwnRayService
+from pytest_serve_chaos.experiment import Experiment, FaultChoice
+from pytest_serve_chaos.faults.rig import Rig
+from pytest_serve_chaos.load import Load
+from pytest_serve_chaos.run import Run
+from tests.kind.needs import kind_settings, needs_kind
+
+pytestmark = needs_kind
+
+DATA = Path(__file__).parent / "data"
+RATE = float(os.environ.get("SERVE_CHAOS_RATE", "20"))
+
+
+@pytest.fixture(scope="module")
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory, said: list[str]) -> Iterator[Rig]:
+    settings = kind_settings()
+    file = read_own_file(DATA / "k8s_config.yaml")
+    own = OwnRayService(file, settings.ray_image, settings.redis_image, (DATA,))
+
+    def start(spec: object, directory: Path, progress: object) -> KindRayService:
+        return start_kind_cluster(file.spec, settings, directory, say, own=own)
+
+    def say(line: str) -> None:
+        said.append(line)
+        print(line)
+
+    run = Run(tmp_path_factory.mktemp("rayservice-file"), start, seed=1, progress=say)
+    try:
+        yield run.rig_for(file.spec)
+    finally:
+        run.close()
+
+
+def cluster_of(rig: Rig) -> KindRayService:
+    assert isinstance(rig.cluster, KindRayService)
+    return rig.cluster
+
+
+def test_it_answers_through_the_node_port_with_the_code_from_beside_the_file(rig: Rig, said: list[str]) -> None:
+    with urllib.request.urlopen(rig.cluster.url, timeout=5.0) as answer:
+        assert answer.status == 200
+        assert int(answer.read()) > 0
+    assert any("sleepy_pid.py" in line for line in said)
+    assert any("headGroupSpec.replicas is left out" in line for line in said)
+
+
+def test_every_ray_pod_is_alone_on_a_node_and_redis_is_on_none_of_theirs(rig: Rig) -> None:
+    setup = cluster_of(rig).setup()
+    assert len(set(setup.machines.values())) == 3
+    assert setup.redis_machine is not None
+    assert setup.redis_machine not in setup.machines.values()
+
+
+def test_its_redis_is_asked_with_the_password_of_the_rayservice(rig: Rig) -> None:
+    cluster = cluster_of(rig)
+    assert cluster.redis_namespace
+    assert any(cluster.redis_namespace in key for key in cluster.redis_keys())
+
+
+def test_losing_its_head_keeps_its_workers(rig: Rig) -> None:
+    rig.experiment = "head_lost"
+    rig.watcher.belongs_to(rig.experiment)
+    # Its replicas want no CPU and have no limit per node, so some may be on the head, and are lost with it.
+    experiment = Experiment(rig, Load(rate=RATE), FaultChoice("head_failure", {"how": "kill"}))
+    result = experiment.run(availability=0.9, longest_outage="20s", lost_beyond_in_flight=None)
+    assert result.replaced("head")
+    assert result.kept("worker")
+    assert result.kept("replicas", on="workers")
+
+
+def test_its_redis_can_be_held_away_and_comes_back(rig: Rig) -> None:
+    cluster = cluster_of(rig)
+    signs = cluster.kill_redis(how="kill", hold=True)
+    assert {sign.side for sign in signs} == {"cluster", "victim"}
+    assert not [c for c in cluster.components() if c.role == "redis"]
+    cluster.restore_redis()
+
+    def back() -> bool | NotYet:
+        return any(c.role == "redis" for c in cluster.components()) or NotYet("no Redis")
+
+    clock.wait_until("Redis to be back", back, timeout=120.0, interval=0.5)

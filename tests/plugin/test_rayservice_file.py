@@ -1,0 +1,83 @@
+"""With a RayService file tests get the cluster that it describes; what it is not is skipped, or refused at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_serve_chaos import backends
+from pytest_serve_chaos.cluster.base import ClusterSpec
+from pytest_serve_chaos.errors import SettingsError, Unsupported
+from pytest_serve_chaos.settings import COMMAND_LINE, Settings
+from tests.plugin.conftest import RunChaos
+
+FILE = Path(__file__).parents[1] / "kind" / "data" / "k8s_config.yaml"
+KIND = ("--serve-chaos-backend=kind", f"--serve-chaos-rayservice-file={FILE}")
+TEST = "def test_it(serve_cluster): print(f'spec {serve_cluster.spec}')"
+
+
+def test_a_test_gets_the_cluster_of_the_file(run_chaos: RunChaos) -> None:
+    ran = run_chaos(TEST, *KIND)
+    ran.outcomes(passed=1)
+    assert ran.backend.clusters[0].spec == ClusterSpec("redis", 2, "guide", "sleepy_pid:app")
+
+
+def test_another_app_may_take_the_place_of_its_first(run_chaos: RunChaos) -> None:
+    ran = run_chaos(TEST, *KIND, "--serve-chaos-app=ranker:app")
+    ran.outcomes(passed=1)
+    assert ran.backend.clusters[0].spec.app == "ranker:app"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("--serve-chaos-workers=3", "*--serve-chaos-workers was given, and the RayService of * says that itself*"),
+        ("--serve-chaos-gcs=none", "*--serve-chaos-gcs was given, and the RayService of * says that itself*"),
+        ("--serve-chaos-profile=fast", "*--serve-chaos-profile was given, and the RayService of * says that itself*"),
+        (f"--serve-chaos-app={FILE}", "*is a Serve config, and the RayService of * has its own*"),
+    ],
+)
+def test_what_contradicts_the_file_is_a_usage_error(run_chaos: RunChaos, given: str, said: str) -> None:
+    ran = run_chaos(TEST, *KIND, given)
+    assert ran.result.ret == pytest.ExitCode.USAGE_ERROR
+    ran.result.stderr.fnmatch_lines([said])
+
+
+def test_what_is_set_for_other_backends_too_does_not_count(
+    run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SERVE_CHAOS_WORKERS", "5")
+    monkeypatch.setenv("SERVE_CHAOS_APP", "ranker:app")
+    ran = run_chaos(TEST, *KIND)
+    ran.outcomes(passed=1)
+    assert ran.backend.clusters[0].spec == ClusterSpec("redis", 2, "guide", "sleepy_pid:app")
+
+
+def test_a_file_that_cannot_run_is_a_usage_error(run_chaos: RunChaos, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.yaml"
+    broken.write_text(FILE.read_text().replace('ray.io/ft-enabled: "true"', 'ray.io/ft-enabled: "false"'))
+    ran = run_chaos(TEST, KIND[0], f"--serve-chaos-rayservice-file={broken}")
+    assert ran.result.ret == pytest.ExitCode.USAGE_ERROR
+    ran.result.stderr.fnmatch_lines(["*RAY_REDIS_ADDRESS is set, and GCS fault tolerance is not on*"])
+
+
+def test_a_test_that_wants_another_cluster_is_skipped_before_anything_is_made(tmp_path: Path) -> None:
+    settings = Settings(backend="kind", rayservice_file=FILE, report_dir=tmp_path)
+    wanted = ClusterSpec("none", 2, "guide", "sleepy_pid:app")
+    with pytest.raises(Unsupported, match=r"wants gcs='none' and not 'redis', and the RayService of .* is as it is"):
+        backends.start_cluster(wanted, settings, tmp_path, print)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_images_count_only_where_they_were_asked_for() -> None:
+    given = Settings(backend="kind", rayservice_file=FILE, ray_image="ray:1", sources={"ray_image": COMMAND_LINE})
+    own = backends.own_rayservice(given, FILE)
+    assert (own.ray_image, own.redis_image) == ("ray:1", None)
+    assert own.directories[0] == FILE.parent
+
+
+def test_a_serve_config_is_not_taken_beside_the_file() -> None:
+    given = Settings(backend="kind", rayservice_file=FILE, app="config.yaml", sources={"app": COMMAND_LINE})
+    with pytest.raises(SettingsError, match="has its own"):
+        backends.as_it_is(given)
