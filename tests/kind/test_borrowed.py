@@ -333,6 +333,8 @@ def test_a_user_who_may_run_nothing_deletes_pods_and_the_rest_is_skipped(user: S
     assert run in ran.cases["test_kill"].message
     assert run in ran.cases["test_controller"].message
     assert drain in ran.cases["test_drain"].message
+    for lost, right in (("what containers write to their output", "get pods/log"), ("log files", "get pods/exec")):
+        assert f"{lost} will not be kept: this user may not {right}" in ran.text
 
 
 def test_they_run_with_the_code_that_is_tested_here(theirs: Somebodys, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_a_container_that_was_started_again_has_files_of_its_own(experiment: Exp
 
     assert result.replaced("gcs")
     before, after = directories(logs, "head")
-    assert after.name == f"{before.name}_restart-1"
+    assert after.name.startswith(f"{before.name.partition('_restart-')[0]}_restart-"), "the same pod"
     # The one before wrote little from the test's first moment on; of the one after there is all.
     assert (before / "raylet.out").stat().st_size > 0
     assert (after / "gcs_server.out").stat().st_size > 0
