@@ -83,7 +83,7 @@ def start_kind_cluster(
         workload = our_workload(spec, settings.ray_image, settings.redis_image, labels, code=code)
     for line in workload.told:
         progress(line)
-    start = _Start(spec, settings, directory, progress, nodes, workload)
+    start = _Start(spec, settings, directory, progress, nodes, workload, labels)
     start.on_create, start.on_done = on_create or start.on_create, on_done or start.on_done
     return start.run()
 
@@ -134,6 +134,7 @@ class _Start:
         progress: Progress,
         nodes: KindNodes,
         workload: Workload,
+        labels: Mapping[str, str],
     ) -> None:
         self._spec = spec
         self._settings = settings
@@ -143,7 +144,7 @@ class _Start:
         self._workload = workload
         self._stack: Stack | None = None
         self._kept: Kept | None = None
-        self._labels = {names.MANAGED_BY: names.PROJECT, names.RUN: nodes.name}
+        self._labels = labels
         self._code = render.code_config_map(workload.code, self._labels)  # now: it may be more than one can hold
         self.on_create: Callable[[str], None] = lambda _: None
         self.on_done: Callable[[str], None] = lambda _: None

@@ -75,7 +75,7 @@ def expectations_for(
         spec: On which cluster: without GCS fault tolerance nothing is promised to be kept when the head goes; the
             figures that are demanded stay.
         which: Which node the marker names: the machine under the ``head`` takes the head with it.
-        freeze_for: Seconds of a freeze, during which the frozen part is away and nothing is replaced.
+        freeze_for: Seconds of a freeze, during which the frozen part is away; see `_sick_after` for what that may cost.
     """
     if how == "freeze":
         kept = _ALL if freeze_for < _sick_after(spec.profile) else _ALL_BUT_FROZEN_ACTORS

@@ -72,8 +72,18 @@ class Aftershock:
         return trouble or f"{self.what} served by all {self.asked} proxies within {self.seconds:.1f} s"
 
 
-def aftershock(cluster: Cluster, watcher: Watcher, numbers: Iterator[int] | None = None) -> Aftershock:
-    """Adds a canary app, asks each proxy for its route, and takes the app away again."""
+def aftershock(
+    cluster: Cluster, watcher: Watcher, numbers: Iterator[int] | None = None, *, tells_late: bool = True
+) -> Aftershock:
+    """Adds a canary app, asks each proxy for its route and then for the app, and takes the app away again.
+
+    Args:
+        cluster: Whose config is ours to change.
+        watcher: Watches it.
+        numbers: Of canaries; each is taken once.
+        tells_late: Whether to go on asking those that do not hear in time, to tell the late from the deaf.
+    """
+    within = LATE_WITHIN if tells_late else HEARS_WITHIN
     config = cluster.serve_config
     canary = serve_config.canary(next(numbers if numbers is not None else itertools.count(int(clock.now() * 1000))))
     route = str(canary["route_prefix"])
@@ -83,12 +93,12 @@ def aftershock(cluster: Cluster, watcher: Watcher, numbers: Iterator[int] | None
     except WaitTimeout as error:
         return Aftershock(problem=f"an update of the Serve config was not taken: {error}")
     proxies = watcher.sample().of("proxy")
-    heard, took = _who_hears(cluster, proxies, route, begun)
+    silent, took = _who_hears(cluster, proxies, route, begun, within)
     # A proxy that went meanwhile, for its node has no replicas any more, is not deaf.
-    there = {c.identity for c in watcher.sample().of("proxy")} if heard else set()
-    late = [h for h in heard if h.proxy.identity in there]
+    there = {c.identity for c in watcher.sample().of("proxy")} if silent else set()
+    late = [h for h in silent if h.proxy.identity in there]
     deaf = tuple(h.proxy for h in late if h.answered)
-    details = "; ".join(h.text for h in late)
+    details = "; ".join(h.text(within) for h in late)
     problem = "" if deaf or not late else f"{details}, so it cannot be told whether it hears the controller"
     unreached = "" if late else _who_does_not_reach(cluster, watcher, proxies, route)
     if unreached:
@@ -118,12 +128,11 @@ class _Hearing:
     answered: bool = False
     after: float | None = None
 
-    @property
-    def text(self) -> str:
-        """In words."""
+    def text(self, within: float) -> str:
+        """In words, where it was asked for `within` seconds."""
         if self.after is not None:
             return f"{self.proxy.name} served it after {self.after:.1f} s"
-        return f"{self.proxy.name} had not served it after {LATE_WITHIN:g} s either: {self.answer}"
+        return f"{self.proxy.name} had not served it after {within:g} s either: {self.answer}"
 
 
 def _apply(cluster: Cluster, config: dict[str, Json]) -> None:
@@ -138,11 +147,11 @@ def _apply(cluster: Cluster, config: dict[str, Json]) -> None:
 
 
 def _who_hears(
-    cluster: Cluster, proxies: tuple[Component, ...], route: str, begun: float
+    cluster: Cluster, proxies: tuple[Component, ...], route: str, begun: float, within: float
 ) -> tuple[list[_Hearing], float]:
     """Asks all proxies in turn until each serves the route; returns those that do not in time, and the seconds it took.
 
-    Those are asked for some more time: one that hears late is no less late, but its cause is another.
+    They are asked for `within` seconds: one that hears late is no less late, but its cause is another.
     """
     waiting = [_Hearing(proxy) for proxy in proxies]
 
@@ -154,7 +163,7 @@ def _who_hears(
         return NotYet(f"{left} proxies without it") if left else True
 
     with contextlib.suppress(WaitTimeout):
-        clock.wait_until("each proxy to hear of it", ask, timeout=LATE_WITHIN, interval=0.5)
+        clock.wait_until("each proxy to hear of it", ask, timeout=within, interval=0.5)
     took = clock.now() - begun
     return [one for one in waiting if one.after is None or one.after > HEARS_WITHIN], took
 

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -48,9 +49,18 @@ def heed_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-@pytest.mark.usefixtures("fake_is_importable")
-def test_an_interrupt_ends_the_cluster_and_writes_the_summary(pytester: pytest.Pytester) -> None:
-    pytester.makeconftest(CONFTEST)
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """What became of a run of pytest that was interrupted; `took`: seconds from Ctrl-C to its end."""
+
+    status: int
+    output: str
+    took: float
+
+
+def interrupted(pytester: pytest.Pytester, conftest: str) -> Interrupted:
+    """Runs `TEST`, and interrupts it once its fault has landed."""
+    pytester.makeconftest(conftest)
     pytester.makepyfile(TEST)
     command = [sys.executable, "-m", "pytest", "--serve-chaos", *LOAD]
     with subprocess.Popen(
@@ -60,11 +70,15 @@ def test_an_interrupt_ends_the_cluster_and_writes_the_summary(pytester: pytest.P
         begun = clock.now()
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=150)
-    took = clock.now() - begun
+    return Interrupted(process.returncode, output, clock.now() - begun)
 
-    assert process.returncode == pytest.ExitCode.INTERRUPTED, output
-    assert took < SHAPE_WITHIN / 2, "it waited for a cluster that ends"
+
+@pytest.mark.usefixtures("fake_is_importable")
+def test_an_interrupt_ends_the_cluster_and_writes_the_summary(pytester: pytest.Pytester) -> None:
+    run = interrupted(pytester, CONFTEST)
+    assert run.status == pytest.ExitCode.INTERRUPTED, run.output
+    assert run.took < SHAPE_WITHIN / 2, "it waited for a cluster that ends"
     assert (pytester.path / "closed").exists()
     (summary,) = Path(".serve-chaos").glob("*/summary.json")
     assert json.loads(summary.read_text())["schema"] == 1
-    assert str(summary.parent) in output
+    assert str(summary.parent) in run.output

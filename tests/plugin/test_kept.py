@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from pytest_serve_chaos import clock, restore
-from tests.plugin.conftest import LOAD, RunChaos
+from pytest_serve_chaos import restore
+from tests.plugin.conftest import RunChaos
 from tests.plugin.fake import FakeBehaviour, FakeCluster
-from tests.plugin.test_interrupt import TEST, heed_interrupts, landed
+from tests.plugin.test_interrupt import interrupted
 
 
 class Stays(FakeCluster):
@@ -66,14 +63,6 @@ def pytest_serve_chaos_start_cluster(spec):
 
 @pytest.mark.usefixtures("fake_is_importable")
 def test_a_cluster_in_whose_midst_a_run_was_interrupted_is_not(pytester: pytest.Pytester) -> None:
-    pytester.makeconftest(CONFTEST)
-    pytester.makepyfile(TEST)
-    command = [sys.executable, "-m", "pytest", "--serve-chaos", *LOAD]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=heed_interrupts
-    ) as process:
-        clock.wait_until("the fault to land", landed, timeout=120)
-        process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=150)
-    assert process.returncode == pytest.ExitCode.INTERRUPTED, output
+    run = interrupted(pytester, CONFTEST)
+    assert run.status == pytest.ExitCode.INTERRUPTED, run.output
     assert [path.name for path in Path.cwd().iterdir() if path.name in ("vouched", "closed")] == ["closed"]

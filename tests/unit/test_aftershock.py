@@ -83,6 +83,15 @@ def test_a_proxy_that_hears_late_fails_too_and_the_text_says_how_late() -> None:
     assert "proxy on worker-2 served it after " in result.text
 
 
+def test_who_does_not_ask_for_the_late_waits_no_longer_than_it_takes_to_be_deaf() -> None:
+    proxies = Proxies(hears={"worker-2": 0.6})
+    begun = clock.now()
+    result = aftershock.aftershock(cast("Cluster", proxies), cast("Watcher", proxies), tells_late=False)
+    assert clock.now() - begun < 1.2
+    assert [proxy.node for proxy in result.deaf] == ["worker-2"]
+    assert "had not served it after 0.3 s either" in result.text
+
+
 def test_a_proxy_that_answers_nothing_is_not_called_deaf() -> None:
     result = shake(Proxies(silent="worker-1"))
     assert not result.deaf

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -55,7 +56,7 @@ class Source:
     namespace: str | None = None
 
 
-class Follower:
+class Follower(ABC):
     """A thread that asks again, less and less often, until there is nothing more to come.
 
     Args:
@@ -106,9 +107,9 @@ class Follower:
                 return
             wait = _FIRST_AFTER if came else min(2 * wait, _AT_LEAST_EVERY)
 
+    @abstractmethod
     def _take(self) -> Iterator[None]:
         """Takes what comes, with a turn for each piece of it."""
-        raise NotImplementedError
 
 
 class OutputFollower(Follower):
