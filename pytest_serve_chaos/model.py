@@ -128,6 +128,7 @@ class Request:
         error: None if it was answered well; else httpx's class of the error, ``HTTP 500`` or ``WrongAnswer``.
         replica: The replica that answered, where the answer says so.
         node: The Ray node (its id) that answered, where the answer says so.
+        parent: The replica that asked the one that answered through a handle, where the answer says so.
         path: Which way it took: ``proxies`` (the shared address), or the name of the proxy of a kept connection.
     """
 
@@ -140,7 +141,13 @@ class Request:
     error: str | None = None
     replica: str | None = None
     node: str | None = None
+    parent: str | None = None
     path: str = "proxies"
+
+    @property
+    def replicas(self) -> tuple[str, ...]:
+        """The replicas that the answer names."""
+        return tuple(name for name in (self.parent, self.replica) if name)
 
     @property
     def lost(self) -> bool:

@@ -33,7 +33,7 @@ def wait_steady(
 ) -> None:
     """Waits until all has been well for some seconds, and traffic has reached every proxy and every replica.
 
-    Of a deployment that does not answer itself (the child of another) no replica needs to be reached. Sets
+    Of a deployment that the answers do not name (the child of another) no replica needs to be reached. Sets
     `rig.steady_since` to the moment from which answers count as given before the fault.
 
     Args:
@@ -70,8 +70,8 @@ def wait_steady(
 def idle_replicas(rig: Rig, since: float) -> str:
     """The replicas that are there and have answered nothing since then, in words; "" where each has answered.
 
-    Serve may call a replica RUNNING that no router knows any more. Of a deployment that did not answer itself before
-    the fault nothing is expected.
+    Serve may call a replica RUNNING that no router knows any more. Of a deployment that no answer named before the
+    fault nothing is expected.
 
     Args:
         rig: Where; its traffic must be running.
@@ -79,15 +79,15 @@ def idle_replicas(rig: Rig, since: float) -> str:
     """
     requests = rig.history.requests_since(rig.steady_since)
     answering = _answering(requests)
-    answered = {r.replica for r in requests if r.scheduled >= since and not r.lost}
+    answered = {name for r in requests if r.scheduled >= since and not r.lost for name in r.replicas}
     replicas = rig.watcher.sample().of("replica")
     idle = [c for c in replicas if c.deployment in answering and c.replica and c.replica not in answered]
     return ", ".join(sorted(f"{c.name} (PID {c.pid})" for c in idle))
 
 
 def _answering(requests: Sequence[Request]) -> set[str]:
-    """The deployments whose replicas have answered requests themselves."""
-    return {r.replica.rpartition("#")[0] for r in requests if r.replica and not r.lost}
+    """The deployments whose replicas the answers name."""
+    return {name.rpartition("#")[0] for r in requests if not r.lost for name in r.replicas}
 
 
 def _unsteady(recent: list[Request], rate: float) -> str:
@@ -106,7 +106,7 @@ def _unreached(requests: Sequence[Request], topology: Topology, *, kept: bool) -
     proxies = {p.name for p in topology.of("proxy")} - {r.path for r in good if r.kept} if kept else set()
     if proxies:
         return f"traffic has not reached {', '.join(sorted(proxies))}"
-    answered = {r.replica for r in good if r.replica}
+    answered = {name for r in good for name in r.replicas}
     answering = _answering(good)
     silent = [c.name for c in topology.of("replica") if c.deployment in answering and c.replica not in answered]
     return f"{len(silent)} replicas have not answered: {', '.join(sorted(silent))}" if silent else ""

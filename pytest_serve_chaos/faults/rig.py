@@ -13,6 +13,7 @@ from pytest_serve_chaos.cluster.profiles import Timing, timing
 from pytest_serve_chaos.errors import NoSuchTarget, ServeChaosError, Unsupported
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Component, Json, Topology
+from pytest_serve_chaos.observe.handles import requests_logged
 from pytest_serve_chaos.observe.observer import Observer
 from pytest_serve_chaos.observe.shape import Shape
 from pytest_serve_chaos.observe.watcher import Watcher
@@ -117,7 +118,13 @@ class Rig:
         return chosen
 
     def answers_of(self, victims: Collection[Component], *, since: float) -> int:
-        """How many good answers requests scheduled since then got from these replicas and proxies."""
-        replicas = {c.replica for c in victims if c.role == "replica" and c.replica}
+        """How many good answers requests scheduled since then got from these replicas and proxies.
+
+        Where no answer names the replicas (children of a composed app), their logs say how many requests they had.
+        """
+        replicas = [c for c in victims if c.role == "replica" and c.replica]
         proxies = {c.name for c in victims if c.role == "proxy"}
-        return sum(r.replica in replicas or r.path in proxies for r in self.history.requests_since(since) if not r.lost)
+        names = {c.replica for c in replicas}
+        good = [r for r in self.history.requests_since(since) if not r.lost]
+        answered = sum(r.path in proxies or not names.isdisjoint(r.replicas) for r in good)
+        return answered or len(requests_logged(self.cluster, replicas, since))

@@ -68,6 +68,14 @@ def children_of(watcher: Watcher) -> dict[str, tuple[str, ...]]:
     return found
 
 
+def requests_logged(cluster: Cluster, replicas: Sequence[Component], since: float) -> set[str]:
+    """The ids of the requests that these replicas have logged since then (monotonic seconds)."""
+    if not isinstance(cluster, ShowsReplicaLogs):
+        return set()
+    lines = (line for replica in replicas for line in cluster.replica_log(replica, since=since))
+    return {found[1] for found in map(_REQUEST.search, lines) if found}
+
+
 def check_handles(cluster: Cluster, watcher: Watcher, since: float) -> HandleCheck:
     """Replaces one replica of each child, and looks whether every replica of its parents reaches the new one.
 
@@ -77,7 +85,7 @@ def check_handles(cluster: Cluster, watcher: Watcher, since: float) -> HandleChe
     checked: list[str] = []
     for child, parents in sorted(children_of(watcher).items()):
         victims = watcher.sample().of("replica", deployment=child)
-        called = [v for v in victims if _requests(cluster, [v], since)]
+        called = [v for v in victims if requests_logged(cluster, [v], since)]
         if not called:
             continue
         checked.append(child)
@@ -119,8 +127,8 @@ def _who_does_not_reach(
     waiting = [c for name in parents for c in watcher.sample().of("replica", deployment=name)]
 
     def reached() -> bool | NotYet:
-        called = _requests(cluster, [child], since)
-        waiting[:] = [parent for parent in waiting if not called & _requests(cluster, [parent], since)]
+        called = requests_logged(cluster, [child], since)
+        waiting[:] = [parent for parent in waiting if not called & requests_logged(cluster, [parent], since)]
         return NotYet(f"{len(waiting)} parents have not") if waiting else True
 
     try:
@@ -128,11 +136,3 @@ def _who_does_not_reach(
     except WaitTimeout:
         return tuple(waiting)
     return ()
-
-
-def _requests(cluster: Cluster, replicas: Sequence[Component], since: float) -> set[str]:
-    """The ids of the requests that these replicas have logged."""
-    if not isinstance(cluster, ShowsReplicaLogs):
-        return set()
-    lines = (line for replica in replicas for line in cluster.replica_log(replica, since=since))
-    return {found[1] for found in map(_REQUEST.search, lines) if found}

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 REPLICA_HEADER = "x-serve-chaos-replica"
 """The header of an answer that names the replica that gave it."""
 
+PARENT_HEADER = "x-serve-chaos-parent"
+"""The header of an answer that names the replica that asked it of another one."""
+
 NODE_HEADER = "x-serve-chaos-node"
 """The header of an answer that names the Ray node (its id) that gave it."""
 
@@ -102,6 +105,7 @@ class Outcome:
         error: None for a good answer; else httpx's class, ``HTTP 500``, ``WrongAnswer`` or ``NotSent``.
         replica: The replica that answered, where the answer says so.
         node: The Ray node that answered, where the answer says so.
+        parent: The replica that asked that replica, where the answer says so.
     """
 
     finished: float
@@ -109,6 +113,7 @@ class Outcome:
     error: str | None = None
     replica: str | None = None
     node: str | None = None
+    parent: str | None = None
 
 
 class FreshConnections:
@@ -278,8 +283,8 @@ class _Target:
             error = f"HTTP {response.status_code}"
         elif self._spec.check is not None and not _passes(self._spec.check, response, content):
             error = WRONG_ANSWER
-        headers = response.headers
-        return Outcome(finished, response.status_code, error, headers.get(REPLICA_HEADER), headers.get(NODE_HEADER))
+        named = (response.headers.get(header) for header in (REPLICA_HEADER, NODE_HEADER, PARENT_HEADER))
+        return Outcome(finished, response.status_code, error, *named)
 
 
 def _passes(check: Callable[[Answer], bool], response: httpx.Response, content: bytes) -> bool:

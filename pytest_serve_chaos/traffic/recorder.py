@@ -87,6 +87,7 @@ class Recorder:
             error=outcome.error,
             replica=outcome.replica,
             node=outcome.node,
+            parent=outcome.parent,
             path=path,
         )
         try:

@@ -1,0 +1,90 @@
+"""Which replicas served before the fault: what answers name, and what the logs of the others say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from random import Random
+from typing import cast
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.cluster.base import Cluster
+from pytest_serve_chaos.faults.rig import Rig
+from pytest_serve_chaos.history import History
+from pytest_serve_chaos.model import Component, Identity, Request, Topology
+from pytest_serve_chaos.observe.observer import Observer
+from pytest_serve_chaos.observe.shape import Shape
+from pytest_serve_chaos.observe.watcher import Watcher
+from pytest_serve_chaos.steady import idle_replicas
+
+PARENT, CHILD = "composed#Parent", "composed#Child"
+
+
+def replica(deployment: str, number: int) -> Component:
+    identity = Identity("process", ("boot", deployment, str(number)))
+    return Component(
+        "replica", "worker-1", identity, pid=number, deployment=deployment, replica=f"{deployment}#{number}"
+    )
+
+
+@dataclass
+class Watched:
+    """A watcher that always sees the same replicas."""
+
+    replicas: tuple[Component, ...]
+
+    def sample(self) -> Topology:
+        return Topology(clock.now(), self.replicas)
+
+
+@dataclass
+class Logs:
+    """A cluster of which nothing but the logs of its replicas is looked at."""
+
+    lines: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def replica_log(self, replica: Component, *, since: float) -> tuple[str, ...]:
+        return self.lines.get(replica.replica or "", ())
+
+
+def rig(*replicas: Component, logs: Logs | None = None) -> Rig:
+    return Rig(
+        cluster=cast("Cluster", logs or Logs()), observer=cast("Observer", None),
+        watcher=cast("Watcher", Watched(replicas)), history=History(), random=Random(1),
+        progress=lambda _: None, first_shape=cast("Shape", None), serve_config={},
+    )  # fmt: skip
+
+
+def answered(rig: Rig, replica: str | None, parent: str | None = None) -> None:
+    now = clock.now()
+    rig.history.add_request(Request(0, "fresh", now, now, now, status=200, replica=replica, parent=parent))
+
+
+def test_an_answer_counts_for_the_child_that_gave_it_and_for_the_parent_that_asked() -> None:
+    parent, child = replica(PARENT, 1), replica(CHILD, 1)
+    r = rig(parent, child)
+    answered(r, child.replica, parent.replica)
+
+    assert r.answers_of([parent], since=0.0) == 1
+    assert r.answers_of([child], since=0.0) == 1
+    assert r.answers_of([replica(PARENT, 2)], since=0.0) == 0
+
+
+def test_where_no_answer_names_a_replica_its_log_says_whether_it_served() -> None:
+    child, idle = replica(CHILD, 1), replica(CHILD, 2)
+    line = "INFO 2026-01-01 00:00:00,000 composed_Child 1 0f-1 -- CALL who OK 0.4ms"
+    r = rig(child, idle, logs=Logs({f"{CHILD}#1": (line, "INFO no request"), f"{CHILD}#2": ("INFO no request",)}))
+    answered(r, f"{PARENT}#1")
+
+    assert r.answers_of([child], since=0.0) == 1
+    assert r.answers_of([idle], since=0.0) == 0
+
+
+def test_a_parent_that_asks_nobody_any_more_is_idle_though_its_children_answer() -> None:
+    parents, child = (replica(PARENT, 1), replica(PARENT, 2)), replica(CHILD, 1)
+    r = rig(*parents, child)
+    for parent in parents:
+        answered(r, child.replica, parent.replica)
+    later = clock.now()
+    answered(r, child.replica, parents[0].replica)
+
+    assert idle_replicas(r, later) == f"{parents[1].name} (PID 2)"
