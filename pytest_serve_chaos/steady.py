@@ -70,8 +70,8 @@ def wait_steady(
 def idle_replicas(rig: Rig, since: float) -> str:
     """The replicas that are there and have answered nothing since then, in words; "" where each has answered.
 
-    Serve may call a replica RUNNING that no router knows any more. Of a deployment that no answer named before the
-    fault nothing is expected.
+    Serve may call a replica RUNNING that no router knows any more. A wrong answer is an answer here: its replica gets
+    requests. Of a deployment that no answer named before the fault nothing is expected.
 
     Args:
         rig: Where; its traffic must be running.
@@ -79,7 +79,7 @@ def idle_replicas(rig: Rig, since: float) -> str:
     """
     requests = rig.history.requests_since(rig.steady_since)
     answering = _answering(requests)
-    answered = {name for r in requests if r.scheduled >= since and not r.lost for name in r.replicas}
+    answered = {name for r in requests if r.scheduled >= since for name in r.replicas}
     replicas = rig.watcher.sample().of("replica")
     idle = [c for c in replicas if c.deployment in answering and c.replica and c.replica not in answered]
     return ", ".join(sorted(f"{c.name} (PID {c.pid})" for c in idle))

@@ -26,6 +26,10 @@ DEAF_TO_FLAGS: dict[str, Json] = {
 }
 
 
+BRIEFLY: dict[str, float | str | None] = {"window": "10s", "availability": None}
+"""For what shows within a few seconds, or in something else than a share of requests."""
+
+
 def reasons(result: Result) -> str:
     return "\n".join(result.reasons)
 
@@ -34,7 +38,7 @@ def reasons(result: Result) -> str:
 def test_the_only_replica_is_killed(experiment: Experiment, serve_cluster: ServeCluster) -> None:
     serve_cluster.update(SLEEPY, num_replicas=1)
     # Requests wait in the proxies for the next replica, which is there after 4 s: longer than they may.
-    result = experiment.sending(timeout=1.0).measure(longest_outage="500ms")
+    result = experiment.sending(timeout=1.0).measure(longest_outage="500ms", **BRIEFLY)
     assert result.outcome == "failed"
     assert "outage" in reasons(result)
     assert result.longest_outage > 0.5
@@ -44,14 +48,14 @@ def test_the_only_replica_is_killed(experiment: Experiment, serve_cluster: Serve
 def test_all_replicas_are_on_the_head_and_it_is_killed(experiment: Experiment, serve_cluster: ServeCluster) -> None:
     serve_cluster.update(SLEEPY, num_replicas=2, max_replicas_per_node=6, ray_actor_options=ON_THE_HEAD)
     assert {c.node for c in serve_cluster.of("replica")} == {"head"}
-    result = experiment.measure()
+    result = experiment.measure(**BRIEFLY)
     assert result.outcome == "failed"
     assert result.longest_outage > 2.0
 
 
 @pytest.mark.controller_failure(replacement="new_actor")
 def test_proxies_are_deaf_after_the_controller_was_replaced(experiment: Experiment) -> None:
-    result = experiment.measure()
+    result = experiment.measure(**BRIEFLY)
     assert result.outcome == "failed"
     assert "3 of 3 proxies do not hear" in reasons(result)
     assert result.lost == 0, "traffic shows nothing of it: only the aftershock does"
@@ -64,8 +68,9 @@ def test_an_app_answers_200_with_a_wrong_body(experiment: Experiment, serve_clus
     def check(answer: Answer) -> bool:
         return answer.body in right  # what the new replica answers is wrong
 
-    result = experiment.sending(check=check).measure()
+    result = experiment.sending(check=check).measure(window="10s", availability=0.97)
     assert result.outcome == "failed"
+    assert "requests lost in the 10 s after the fault" in reasons(result)
     assert result.measurement.errors.keys() <= {"WrongAnswer", "HTTP 500"}
     assert result.measurement.errors["WrongAnswer"] > 5
 
@@ -81,7 +86,7 @@ def test_a_fault_that_hits_nothing_is_inconclusive(experiment: Experiment, serve
 @pytest.mark.replica_failure(deployment="composed#Child")
 def test_a_victim_that_served_nothing_is_inconclusive(experiment: Experiment, serve_cluster: ServeCluster) -> None:
     serve_cluster.deploy(COMPOSED)
-    result = experiment.measure()
+    result = experiment.measure(**BRIEFLY)
     assert result.outcome == "inconclusive"
     assert "served" in reasons(result) or "answered nothing" in reasons(result)
 
@@ -125,7 +130,7 @@ def starved(_serve_chaos_rig: Rig) -> Iterator[None]:
 
 @pytest.mark.replica_failure
 def test_a_starved_generator_is_inconclusive(experiment: Experiment, starved: None) -> None:
-    result = experiment.measure()
+    result = experiment.measure(**BRIEFLY)
     assert result.outcome == "inconclusive"
     assert "late" in reasons(result)
     assert result.measurement.send_lag_p99 > 0.1

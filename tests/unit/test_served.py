@@ -54,9 +54,9 @@ def rig(*replicas: Component, logs: Logs | None = None) -> Rig:
     )  # fmt: skip
 
 
-def answered(rig: Rig, replica: str | None, parent: str | None = None) -> None:
+def answered(rig: Rig, replica: str | None, parent: str | None = None, error: str | None = None) -> None:
     now = clock.now()
-    rig.history.add_request(Request(0, "fresh", now, now, now, status=200, replica=replica, parent=parent))
+    rig.history.add_request(Request(0, "fresh", now, now, now, status=200, error=error, replica=replica, parent=parent))
 
 
 def test_an_answer_counts_for_the_child_that_gave_it_and_for_the_parent_that_asked() -> None:
@@ -88,3 +88,14 @@ def test_a_parent_that_asks_nobody_any_more_is_idle_though_its_children_answer()
     answered(r, child.replica, parents[0].replica)
 
     assert idle_replicas(r, later) == f"{parents[1].name} (PID 2)"
+
+
+def test_a_replica_that_answers_wrongly_is_not_idle() -> None:
+    right, wrong = replica(CHILD, 1), replica(CHILD, 2)
+    r = rig(right, wrong)
+    answered(r, right.replica)
+    later = clock.now()
+    answered(r, right.replica)
+    answered(r, wrong.replica, error="WrongAnswer")
+
+    assert idle_replicas(r, later) == ""
