@@ -8,7 +8,7 @@ from typing import Literal
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet, seconds
-from pytest_serve_chaos.cluster.base import KillsActors, SetsHealthFlags, ShowsControllerLog, SignalsProcesses
+from pytest_serve_chaos.cluster.capabilities import KillsActors, SetsHealthFlags, ShowsControllerLog, SignalsProcesses
 from pytest_serve_chaos.errors import NoSuchTarget, NotHealed, WaitTimeout
 from pytest_serve_chaos.faults import signs
 from pytest_serve_chaos.faults.injection import Injection, Strike

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.cluster.base import Cluster, SeesProcesses
+from pytest_serve_chaos.cluster.base import Cluster
+from pytest_serve_chaos.cluster.capabilities import SeesProcesses
 from pytest_serve_chaos.cluster.rest import ActorRow, NodeRow, ServeStatus
 from pytest_serve_chaos.cluster.serve_config import CANARY
 from pytest_serve_chaos.errors import ObservationError

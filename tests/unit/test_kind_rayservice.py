@@ -11,7 +11,8 @@ from typing import cast
 import pytest
 
 from pytest_serve_chaos.cluster import kind_rayservice
-from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, SharesRedis
+from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec
+from pytest_serve_chaos.cluster.capabilities import SharesRedis
 from pytest_serve_chaos.cluster.kind import KindNodes
 from pytest_serve_chaos.cluster.kind_rayservice import KindRayService
 from pytest_serve_chaos.cluster.kuberay import in_pod, names

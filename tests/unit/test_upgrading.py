@@ -8,7 +8,8 @@ from typing import cast
 
 import pytest
 
-from pytest_serve_chaos.cluster.base import ClusterSpec, UpgradesRayService
+from pytest_serve_chaos.cluster.base import ClusterSpec
+from pytest_serve_chaos.cluster.capabilities import UpgradesRayService
 from pytest_serve_chaos.cluster.kuberay import names, upgrading
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.records import Pod, mapped, text

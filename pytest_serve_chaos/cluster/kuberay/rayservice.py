@@ -9,7 +9,8 @@ from typing import Literal, TypeAlias
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.configuration import Setup
-from pytest_serve_chaos.cluster.base import ClusterSpec, Endpoint, KeptLogs, NodeInfo
+from pytest_serve_chaos.cluster.base import ClusterSpec, NodeInfo
+from pytest_serve_chaos.cluster.capabilities import Endpoint, KeptLogs
 from pytest_serve_chaos.cluster.kuberay import in_pod, names, pod_logs
 from pytest_serve_chaos.cluster.kuberay.api import ExecResult, KubeApi
 from pytest_serve_chaos.cluster.kuberay.log_stream import LogAccess
