@@ -71,7 +71,7 @@ class LogStream:
         self._thread = threading.Thread(target=self._run, name="serve-chaos-logs", daemon=True)
         self._thread.start()
 
-    # -- cluster.capabilities.KeptLogs -----------------------------------------------------------------------------------
+    # -- capabilities.KeptLogs ----------------------------------------------------------------------------------------
 
     def keep(self) -> None:
         """Does nothing: they are in files already."""
