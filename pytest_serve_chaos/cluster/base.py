@@ -15,10 +15,7 @@ Progress: TypeAlias = Callable[[str], None]
 """Prints one line of progress for people."""
 
 Gcs: TypeAlias = Literal["redis", "none"]
-GCS_CHOICES: tuple[Gcs, ...] = ("redis", "none")
-
 Profile: TypeAlias = Literal["fast", "guide"]
-PROFILES: tuple[Profile, ...] = ("fast", "guide")
 
 
 @dataclass(frozen=True, slots=True)

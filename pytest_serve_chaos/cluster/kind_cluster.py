@@ -42,7 +42,6 @@ def start_kind_cluster(
     directory: Path,
     progress: Progress,
     *,
-    code: Mapping[str, str] | None = None,
     own: OwnRayService | None = None,
     on_create: Callable[[str], None] | None = None,
     on_done: Callable[[str], None] | None = None,
@@ -56,8 +55,6 @@ def start_kind_cluster(
         settings: What it is made of.
         directory: The run's directory, for configs, the kubeconfig, manifests and logs.
         progress: Told of each phase.
-        code: Modules for PYTHONPATH in all Ray pods: path -> source. None takes this package's apps, and the code of
-            the spec's app where that is on this machine.
         own: A RayService of the user's own, with its Redis, in place of ours; its spec must be the one that is wanted.
         on_create: Called with the kind cluster's name just before it is made, so that its undoing is on record.
         on_done: Called with that name when nothing is to be undone any more: it is deleted, or made and to be kept.
@@ -77,7 +74,7 @@ def start_kind_cluster(
     if own is not None:
         workload = own_workload(own, labels, nodes.image_environment)
     else:
-        workload = our_workload(spec, settings.ray_image, settings.redis_image, labels, code=code)
+        workload = our_workload(spec, settings.ray_image, settings.redis_image, labels)
     for line in workload.told:
         progress(line)
     start = _Start(spec, settings, directory, progress, nodes, workload, labels)

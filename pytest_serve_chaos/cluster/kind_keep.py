@@ -9,7 +9,7 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import Progress
 from pytest_serve_chaos.cluster.kind import KindNodes
-from pytest_serve_chaos.cluster.kind_mending import RAY_PODS, Mending, node_items, runs
+from pytest_serve_chaos.cluster.kind_mending import RAY_PODS, Mending, node_items
 from pytest_serve_chaos.cluster.kind_record import (
     Plan,
     Record,
@@ -178,7 +178,7 @@ class Kept:
             operator = self.api.pods(SELECTOR, namespace=self.operator)
         except ObservationError as error:
             return error.what
-        return "" if any(map(runs, operator)) else "its operator does not run"
+        return "" if any(pod.runs for pod in operator) else "its operator does not run"
 
     def mend_pods(self) -> None:
         """Lets stopped processes go on, takes health flags away, and puts the Serve config back.

@@ -20,7 +20,7 @@ from pytest_serve_chaos.cluster.kuberay.stack import REDIS_SELECTOR
 from pytest_serve_chaos.errors import ClusterError, CommandFailed, WaitTimeout
 from pytest_serve_chaos.model import Json
 
-RAY_PODS = f"{names.RAY_CLUSTER},{names.RAY_NODE_TYPE} in (head,worker)"
+RAY_PODS = f"{names.RAY_CLUSTER},{names.RAY_NODES}"
 """Those of every RayCluster: one that an upgrade has replaced, or that a test had beside ours, must be gone."""
 
 _REDIS_BACK = 60.0
@@ -71,7 +71,7 @@ class Mending:
             ClusterError: Something cannot be mended, or not be looked at.
         """
         for pod in self._api.pods(RAY_PODS):
-            if runs(pod):
+            if pod.runs:
                 self._tidy(pod)
 
     def serve_config(self, ray_service: str, config: str) -> None:
@@ -133,11 +133,6 @@ def node_items(api: KubeApi) -> list[dict[str, Json]]:
         CommandFailed: The API server gave no usable answer.
     """
     return listed(api.call("list_node", what="nodes").get("items"))
-
-
-def runs(pod: Pod) -> bool:
-    """Whether a pod runs, and is to stay."""
-    return pod.main is not None and pod.main.running and not pod.deleting
 
 
 def _is_available(store: RedisStore, api: KubeApi) -> bool | NotYet:

@@ -92,13 +92,13 @@ class KubeApi:
         answer = self._read("list_node", what="nodes")
         return {name_of(item): node_is_ready(item) for item in listed(answer.get("items"))}
 
-    def deployment_available(self, name: str, *, namespace: str | None = None) -> bool:
+    def deployment_available(self, name: str) -> bool:
         """Whether all pods of a Deployment are there, ready and of its newest kind.
 
         Raises:
             ObservationError: The API server gave no usable answer.
         """
-        answer = self._read("read_namespaced_deployment", name, namespace or self.namespace, what=f"Deployment {name}")
+        answer = self._read("read_namespaced_deployment", name, self.namespace, what=f"Deployment {name}")
         status, wanted = mapped(answer.get("status")), mapped(answer.get("spec")).get("replicas")
         newest = status.get("observedGeneration") == mapped(answer.get("metadata")).get("generation")
         return newest and status.get("updatedReplicas") == status.get("availableReplicas") == wanted
@@ -129,41 +129,19 @@ class KubeApi:
         events = sorted(listed(answer.get("items")), key=event_time)
         return tuple(event_line(event) for event in events[-limit:])
 
-    def log(
-        self,
-        pod: str,
-        *,
-        container: str | None = None,
-        namespace: str | None = None,
-        tail: int = 200,
-        age: float | None = None,
-        previous: bool = False,
-    ) -> tuple[str, ...]:
-        """The last lines of a container's log.
-
-        Args:
-            pod: The pod.
-            container: The container; None where the pod has one only.
-            namespace: Its namespace; None is this one.
-            tail: Most lines.
-            age: Only lines of the last so many seconds.
-            previous: The log of the container's incarnation before this one.
+    def log(self, pod: str, *, namespace: str, tail: int) -> tuple[str, ...]:
+        """The last lines, `tail` at the most, of the log of a pod that has one container only.
 
         Raises:
             ObservationError: There is no such pod or log.
         """
-        options: dict[str, object] = {"tail_lines": tail, "previous": previous}
-        if container is not None:
-            options["container"] = container
-        if age is not None:
-            options["since_seconds"] = max(1, round(age))
         text = self._connection.send(
             "read_namespaced_pod_log",
             pod,
-            namespace or self.namespace,
+            namespace,
             what=f"the log of pod {pod}",
             error=ObservationError,
-            **options,
+            tail_lines=tail,
         )
         return tuple(text.decode("utf-8", "replace").splitlines())
 

@@ -303,7 +303,7 @@ class KubeRayCluster:
 
     def _pods_of(self, ray_cluster: str) -> tuple[Pod, ...]:
         if self._pods is None:
-            return self._api.pods(f"{names.RAY_CLUSTER}={ray_cluster},{names.RAY_NODE_TYPE} in (head,worker)")
+            return self._api.pods(f"{names.RAY_CLUSTER}={ray_cluster},{names.RAY_NODES}")
         pods = self._pods.pods({names.RAY_CLUSTER: ray_cluster})
         return tuple(pod for pod in pods if pod.labels.get(names.RAY_NODE_TYPE) in ("head", "worker"))
 
