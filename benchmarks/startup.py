@@ -153,8 +153,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=60, help="in each environment")
     runs = parser.parse_args().runs
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # a run that changes its processor finds cold caches there
-    startup = measure(runs)
+    processors = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(processors)})  # a run that changes its processor finds cold caches there
+    try:
+        startup = measure(runs)
+    finally:
+        os.sched_setaffinity(0, processors)
     low, high = startup.interval
     print("What the plugin costs a run of pytest without --serve-chaos, in ms of CPU:")
     print(f"  pytest alone           {1000 * startup.alone:8.1f}  (first decile of the runs, here and below)")
