@@ -70,7 +70,7 @@ class Experiment:
 
         Args:
             **changes: Those of `Load`: ``rate``, ``kept_rate``, ``timeout`` (seconds), ``method``, ``headers``,
-                ``body``, ``url``, ``check``.
+                ``body``, ``url``, ``check``, ``send_lag_limit`` (seconds).
 
         Raises:
             SettingsError: There is no such thing to change.
