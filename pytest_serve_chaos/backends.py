@@ -192,7 +192,7 @@ def _borrow(spec: ClusterSpec, settings: Settings, progress: Progress) -> Cluste
 
 def _uncordon(arguments: Mapping[str, str]) -> None:
     from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-    from pytest_serve_chaos.cluster.kuberay.borrowed import cordon
+    from pytest_serve_chaos.cluster.kuberay.draining import cordon
 
     api = KubeApi(None, context=arguments["context"], namespace="default")
     try:

@@ -13,7 +13,7 @@ from pytest_serve_chaos.analysis.result import Result, result_of
 from pytest_serve_chaos.analysis.statistics import requests_needed
 from pytest_serve_chaos.analysis.words import limit_percent
 from pytest_serve_chaos.clock import NotYet, seconds
-from pytest_serve_chaos.cluster.base import IsBorrowed
+from pytest_serve_chaos.cluster.capabilities import IsBorrowed
 from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, ServeChaosError, SettingsError, WaitTimeout
 from pytest_serve_chaos.faults.chaos import Chaos
 from pytest_serve_chaos.faults.defaults import expectations_for
@@ -70,7 +70,7 @@ class Experiment:
 
         Args:
             **changes: Those of `Load`: ``rate``, ``kept_rate``, ``timeout`` (seconds), ``method``, ``headers``,
-                ``body``, ``url``, ``check``.
+                ``body``, ``url``, ``check``, ``send_lag_limit`` (seconds).
 
         Raises:
             SettingsError: There is no such thing to change.

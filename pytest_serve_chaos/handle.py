@@ -8,7 +8,8 @@ from dataclasses import replace
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet, seconds
 from pytest_serve_chaos.cluster import serve_config
-from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, HasRedis, SharesRedis, ShowsControllerLog
+from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec
+from pytest_serve_chaos.cluster.capabilities import HasRedis, SharesRedis, ShowsControllerLog
 from pytest_serve_chaos.errors import ObservationError, WaitTimeout
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.model import ClusterDescription, Component, Json, Role, Topology

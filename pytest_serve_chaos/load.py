@@ -12,7 +12,7 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.outages import find_outages
 from pytest_serve_chaos.analysis.result import Result, result_of
 from pytest_serve_chaos.clock import seconds
-from pytest_serve_chaos.cluster.base import HasProxyEndpoints
+from pytest_serve_chaos.cluster.capabilities import HasProxyEndpoints
 from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, WaitTimeout
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.history import History

@@ -12,7 +12,8 @@ from pathlib import Path
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.configuration import ConfigWarning, warning_to_json
 from pytest_serve_chaos.clock import NotYet
-from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, IsBorrowed, OutlivesRuns, Progress
+from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Progress
+from pytest_serve_chaos.cluster.capabilities import IsBorrowed, OutlivesRuns
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import HEAD, Json, Topology

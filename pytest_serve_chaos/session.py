@@ -16,7 +16,8 @@ import pytest
 from pytest_serve_chaos import backends
 from pytest_serve_chaos.analysis.record import warnings_of
 from pytest_serve_chaos.analysis.result import Result
-from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, IsBorrowed, Progress
+from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Progress
+from pytest_serve_chaos.cluster.capabilities import IsBorrowed
 from pytest_serve_chaos.cluster.kept_logs import LogsOfTest
 from pytest_serve_chaos.errors import Inconclusive, Judgement, ServeChaosError, SettingsError, Unsupported
 from pytest_serve_chaos.experiment import Experiment, FaultChoice

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.percentiles import latency
@@ -23,14 +23,7 @@ _LATENCY_SPREAD = 4.0
 _NOISE = 0.05
 
 
-def wait_steady(
-    rig: Rig,
-    rate: float,
-    *,
-    kept: bool = True,
-    timeout: float,
-    on_wait: Callable[[float, str], None] | None = None,
-) -> None:
+def wait_steady(rig: Rig, rate: float, *, kept: bool, timeout: float) -> None:
     """Waits until all has been well for some seconds, and traffic has reached every proxy and every replica.
 
     Of a deployment that the answers do not name (the child of another) no replica needs to be reached. Sets
@@ -41,7 +34,6 @@ def wait_steady(
         rate: Requests per second on fresh connections.
         kept: Whether there are kept connections, which alone tell the proxies apart.
         timeout: Seconds.
-        on_wait: Called with the seconds waited and what is missing.
 
     Raises:
         WaitTimeout: Something was missing until the end.
@@ -61,7 +53,7 @@ def wait_steady(
 
     rig.steady_since = begun
     clock.wait_until(
-        "steady state", steady, timeout=timeout, interval=0.2, on_wait=on_wait,
+        "steady state", steady, timeout=timeout, interval=0.2,
         looked_at=["processes or pods, the state API, Serve's REST, and the answers of the last seconds"],
         mend=["nothing was broken: see why the app is not well before any fault"],
     )  # fmt: skip

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pytest_serve_chaos.cluster.base import Cluster, StreamsLogs
+from pytest_serve_chaos.cluster.base import Cluster
+from pytest_serve_chaos.cluster.capabilities import StreamsLogs
 
 MOST_BYTES = 20_000_000
 """Of one file."""

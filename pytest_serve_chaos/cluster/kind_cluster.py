@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import functools
-import json
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_serve_chaos import clock, manifests
+from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.base import ClusterSpec, Progress
 from pytest_serve_chaos.cluster.kind import KindNodes, find_programs, free_ports
+from pytest_serve_chaos.cluster.kind_installation import KindInstallation
 from pytest_serve_chaos.cluster.kind_keep import WHOLE_WITHIN, Kept, is_finished, open_kept, wait_for_nodes
 from pytest_serve_chaos.cluster.kind_rayservice import KindRayService
-from pytest_serve_chaos.cluster.kind_record import Plan, Record, Step, Wishes, fingerprint
+from pytest_serve_chaos.cluster.kind_record import Plan, Step
 from pytest_serve_chaos.cluster.kind_settings import KindSettings
 from pytest_serve_chaos.cluster.kuberay import names, render
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.beside import Beside
 from pytest_serve_chaos.cluster.kuberay.bring_up import BringUp
-from pytest_serve_chaos.cluster.kuberay.operator import read_manifests
 from pytest_serve_chaos.cluster.kuberay.own_workload import OwnRayService, own_workload
 from pytest_serve_chaos.cluster.kuberay.stack import REDIS_SELECTOR, Stack
 from pytest_serve_chaos.cluster.kuberay.upgrading import aim_dashboard
@@ -35,8 +33,7 @@ from pytest_serve_chaos.errors import (
     ServeChaosError,
     WaitTimeout,
 )
-from pytest_serve_chaos.manifests import Manifest
-from pytest_serve_chaos.model import ClusterDescription, Json
+from pytest_serve_chaos.model import ClusterDescription
 
 
 def start_kind_cluster(
@@ -45,7 +42,6 @@ def start_kind_cluster(
     directory: Path,
     progress: Progress,
     *,
-    code: Mapping[str, str] | None = None,
     own: OwnRayService | None = None,
     on_create: Callable[[str], None] | None = None,
     on_done: Callable[[str], None] | None = None,
@@ -59,8 +55,6 @@ def start_kind_cluster(
         settings: What it is made of.
         directory: The run's directory, for configs, the kubeconfig, manifests and logs.
         progress: Told of each phase.
-        code: Modules for PYTHONPATH in all Ray pods: path -> source. None takes this package's apps, and the code of
-            the spec's app where that is on this machine.
         own: A RayService of the user's own, with its Redis, in place of ours; its spec must be the one that is wanted.
         on_create: Called with the kind cluster's name just before it is made, so that its undoing is on record.
         on_done: Called with that name when nothing is to be undone any more: it is deleted, or made and to be kept.
@@ -80,7 +74,7 @@ def start_kind_cluster(
     if own is not None:
         workload = own_workload(own, labels, nodes.image_environment)
     else:
-        workload = our_workload(spec, settings.ray_image, settings.redis_image, labels, code=code)
+        workload = our_workload(spec, settings.ray_image, settings.redis_image, labels)
     for line in workload.told:
         progress(line)
     start = _Start(spec, settings, directory, progress, nodes, workload, labels)
@@ -145,7 +139,9 @@ class _Start:
         self._stack: Stack | None = None
         self._kept: Kept | None = None
         self._labels = labels
-        self._code = render.code_config_map(workload.code, self._labels)  # now: it may be more than one can hold
+        self._installation = KindInstallation(
+            nodes, settings, workload, labels, number=spec.workers + 1, progress=progress
+        )
         self.on_create: Callable[[str], None] = lambda _: None
         self.on_done: Callable[[str], None] = lambda _: None
 
@@ -184,7 +180,7 @@ class _Start:
                 f"there is a kind cluster {name} already",
                 mend=["say `keep` to use it again, if this plugin made it", "or give another name"],
             )
-        wishes = self._wishes
+        wishes = self._installation.wishes
         try:
             self._kept = open_kept(self._nodes, wishes, self._progress)
             plan = self._kept.look()
@@ -197,23 +193,6 @@ class _Start:
         if plan.reason:
             self._progress(f"kind: {name} is there, but {plan.reason}; {_ANEW[plan.step]}")
         return plan
-
-    @functools.cached_property
-    def _wishes(self) -> Wishes:
-        """What should be in a cluster that is kept."""
-        nodes, settings, source = self._nodes, self._settings, self._settings.kuberay_manifests
-        # What an address leads to would take longer to fetch than all else, so it counts by its name.
-        operator = self._operator_manifests if Path(source).exists() else source
-        work = self._workload
-        images = [i for i in (settings.operator_image, *work.redis_images, *work.ray_images) if i is not None]
-        image = settings.node_image
-        which = f"{image} ({nodes.image_id(image)})" if image else f"the image of {nodes.kind_version()}"
-        record = Record(
-            machines=f"of {which}",
-            base=fingerprint([operator, *(f"{image} {nodes.image_id(image)}" for image in images)]),
-            service=fingerprint(manifests.dump(documents) for documents in self._documents.values()),
-        )
-        return Wishes(record, work.ray_service, work.redis, number=self._spec.workers + 1)
 
     def _adopt(self, kept: Kept) -> KindRayService | None:
         """Takes over all that is there; None where it turns out not to be as it was left."""
@@ -248,7 +227,7 @@ class _Start:
             wait_for_nodes(api, self._progress)
         if step == "install":
             stack.remove_operator()
-        self._install(stack, base=step != "renew")
+        self._installation.install(stack, base=step != "renew")
         served = self._wait_until_it_serves(api, stack, self._settings.timeout)
         if self._kept is not None:
             self._kept.note_all(stack.operator_namespace, served.dashboard.serve())
@@ -272,55 +251,9 @@ class _Start:
         """Makes our namespace, on which a cluster that is to be kept says at once that there are machines."""
         stack.install("namespace", [render.namespace(self._labels)])
         if self._settings.keep:
-            self._kept = self._kept or Kept(self._nodes, api, self._wishes, self._progress)
+            self._kept = self._kept or Kept(self._nodes, api, self._installation.wishes, self._progress)
             self._kept.note_machines()
             self.on_done(self._nodes.name)
-
-    def _install(self, stack: Stack, *, base: bool) -> None:
-        """Installs all, or with the `base` of images and operator in place only what is above it."""
-        work, documents = self._workload, self._documents
-        if base:
-            # Cluster DNS must not go with a node that a fault takes away: every name in the cluster hangs on it.
-            dns: Json = {"spec": {"template": {"spec": {"nodeSelector": {names.ROLE: "services"}}}}}
-            self._nodes.kubectl("-n", "kube-system", "patch", "deployment", "coredns", "-p", json.dumps(dns))
-            self._load([self._settings.operator_image, *work.redis_images], [self._nodes.control_plane])
-            stack.install_operator(self._operator_manifests)
-        if work.unchecked:
-            stack.check([*work.before, work.ray_service])
-        if "redis" in documents:
-            stack.install_redis(documents["redis"])
-        if base:
-            self._load(work.ray_images, self._nodes.ray_nodes())
-        stack.wait_for_operator()
-        if work.redis is not None:
-            stack.wait_for_redis()
-        self._nodes.limit_processors()
-        stack.install("services", documents["services"])
-        stack.install("rayservice", documents["rayservice"])
-
-    @functools.cached_property
-    def _operator_manifests(self) -> str:
-        read = read_manifests(self._settings.kuberay_manifests, lambda source: self._nodes.kubectl("kustomize", source))
-        return render.operator_manifests(read, image=self._settings.operator_image, labels=self._labels)
-
-    @functools.cached_property
-    def _documents(self) -> dict[str, tuple[Manifest, ...]]:
-        """All that is installed above the operator, by the name of its file."""
-        work = self._workload
-        return {
-            **({"redis": work.before} if work.before else {}),
-            "services": (*render.services(self._labels, work.serve_service), self._code),
-            "rayservice": (work.ray_service,),
-        }
-
-    def _load(self, images: Sequence[str | None], nodes: Sequence[str]) -> None:
-        began = clock.now()
-        absent = self._nodes.load([image for image in images if image is not None], nodes)
-        loaded = [image for image in images if image is not None and image not in absent]
-        if loaded:
-            self._progress(f"kind: loaded {', '.join(loaded)} onto {len(nodes)} nodes in {clock.now() - began:.1f} s")
-        if absent:
-            self._progress(f"kind: Docker does not have {', '.join(absent)}; the nodes will pull it")
 
     def _wait_until_it_serves(self, api: KubeApi, stack: Stack, timeout: float) -> _Served:
         host = "http://127.0.0.1"

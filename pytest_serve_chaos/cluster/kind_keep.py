@@ -1,19 +1,15 @@
-"""A kind cluster that outlives its run: the record on it, what was left broken in it, and whether it is whole."""
+"""A kind cluster that outlives its run: whose it is, the record on it, and whether it is as it was left."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import signal
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-
-import yaml
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import Progress
 from pytest_serve_chaos.cluster.kind import KindNodes
+from pytest_serve_chaos.cluster.kind_mending import RAY_PODS, Mending, node_items
 from pytest_serve_chaos.cluster.kind_record import (
     Plan,
     Record,
@@ -26,14 +22,14 @@ from pytest_serve_chaos.cluster.kind_record import (
     plan,
     to_text,
 )
-from pytest_serve_chaos.cluster.kuberay import in_pod, names
+from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.operator import SELECTOR
-from pytest_serve_chaos.cluster.kuberay.records import Pod, listed, mapped, name_of, text
+from pytest_serve_chaos.cluster.kuberay.records import listed, mapped, name_of, text
 from pytest_serve_chaos.cluster.kuberay.redis_store import RedisStore
-from pytest_serve_chaos.cluster.kuberay.stack import REDIS_SELECTOR, Stack
+from pytest_serve_chaos.cluster.kuberay.stack import Stack
 from pytest_serve_chaos.cluster.rest import Dashboard, ServeStatus
-from pytest_serve_chaos.errors import ClusterError, CommandFailed, ObservationError, SafetyError, WaitTimeout
+from pytest_serve_chaos.errors import ClusterError, CommandFailed, ObservationError, SafetyError
 from pytest_serve_chaos.model import Json
 
 WHOLE_WITHIN = 45.0
@@ -43,11 +39,8 @@ _ANSWERS = 120.0
 """Seconds for the API server on a control plane that was stopped to answer again."""
 _READY = 180.0
 """Seconds for the nodes to be Ready."""
-_REDIS_BACK = 60.0
 _HOLDS = 3.0
 """Seconds for which all must be well where something was mended: Serve and Kubernetes are late to see a loss."""
-_RAY_PODS = f"{names.RAY_CLUSTER},{names.RAY_NODE_TYPE} in (head,worker)"
-"""Those of every RayCluster: one that an upgrade has replaced, or that a test had beside ours, must be gone."""
 
 
 class Kept:
@@ -80,8 +73,7 @@ class Kept:
         self._nodes = nodes
         self._wishes = wishes
         self._progress = progress
-        self._mended: list[str] = []
-        self._lost = [*lost]
+        self._mending = Mending(nodes, api, lost)
 
     # -- the record ---------------------------------------------------------------------------------------------
 
@@ -162,43 +154,21 @@ class Kept:
         return Plan("renew", reason) if reason else found
 
     def _mend_machines(self, machines: Mapping[str, str]) -> None:
-        """Paused and stopped machines, Nodes that were deleted, cordons and taints."""
-        self._wake(machines)
-        items = {name_of(item): mapped(item.get("spec")) for item in _node_items(self.api)}
-        for name in machines:
-            if name not in items:
-                self._nodes.restart_kubelet(name)
-                self._lost.append(f"{name} was deleted from Kubernetes")
-        for name, spec in items.items():
-            self._open(name, spec)
-        if self._lost:
+        mending = self._mending
+        mending.machines(machines)
+        if mending.lost:
             self.begin()  # at once: a run that ends here would leave no other trace of it
-        if self._lost or self._mended:
-            self._progress(f"kind: mended {self._nodes.name}: {'; '.join([*self._lost, *self._mended])}")
+        self._tell([*mending.lost, *mending.mended])
         wait_for_nodes(self.api, self._progress, machines)
 
-    def _wake(self, machines: Mapping[str, str]) -> None:
-        for name, state in machines.items():
-            if state == "paused":
-                self._nodes.unpause_machine(name)
-                self._mended.append(f"{name} was paused")
-            elif state != "running":
-                self._nodes.start_machine(name)
-                self._lost.append(f"{name} was {state}")
-
-    def _open(self, node: str, spec: Mapping[str, Json]) -> None:
-        if spec.get("unschedulable"):
-            self._nodes.kubectl("uncordon", node)
-            self._mended.append(f"{node} was cordoned")
-        keys = {text(taint, "key") for taint in listed(spec.get("taints"))}
-        for key in sorted(keys & {names.NO_HEAD, names.NO_WORKER}):
-            self._nodes.kubectl("taint", "nodes", node, f"{key}:NoSchedule-")
-            self._mended.append(f"{node} had the taint {key}")
+    def _tell(self, mended: Sequence[str]) -> None:
+        if mended:
+            self._progress(f"kind: mended {self._nodes.name}: {'; '.join(mended)}")
 
     def _astray(self) -> str:
         """Why what is there cannot be what was left there, whatever it says of itself; "" if it can."""
-        if self._lost:
-            return f"what ran there was lost: {'; '.join(self._lost)}"
+        if self._mending.lost:
+            return f"what ran there was lost: {'; '.join(self._mending.lost)}"
         try:
             spec = fingerprint_of_spec(self.api.ray_service(name_of(self._wishes.ray_service)))
             if self.record is None or spec != self.record.spec:
@@ -208,7 +178,7 @@ class Kept:
             operator = self.api.pods(SELECTOR, namespace=self.operator)
         except ObservationError as error:
             return error.what
-        return "" if any(map(_runs, operator)) else "its operator does not run"
+        return "" if any(pod.runs for pod in operator) else "its operator does not run"
 
     def mend_pods(self) -> None:
         """Lets stopped processes go on, takes health flags away, and puts the Serve config back.
@@ -216,26 +186,10 @@ class Kept:
         Raises:
             ClusterError: Something could not be mended, or not be looked at.
         """
-        mended: list[str] = []
-        for pod in self.api.pods(_RAY_PODS):
-            mended += self._tidy(pod) if _runs(pod) else []
-        name, config = name_of(self._wishes.ray_service), self._wishes.serve_config
-        spec = mapped(self.api.ray_service(name).get("spec"))
-        if yaml.safe_load(text(spec, "serveConfigV2")) != yaml.safe_load(config):
-            self.api.patch_ray_service(name, {"spec": {"serveConfigV2": config}})
-            mended.append("the Serve config was another")
-        if mended:
-            self._progress(f"kind: mended {self._nodes.name}: {'; '.join(mended)}")
-        self._mended += mended
-
-    def _tidy(self, pod: Pod) -> list[str]:
-        container = pod.main.name if pod.main else ""
-        result = self.api.run(pod.name, container, ["python", "-c", in_pod.source("tidy")])
-        if result.returncode != 0:
-            raise CommandFailed(f"pod {pod.name} could not be tidied", looked_at=[result.stderr.strip()[-600:]])
-        said = json.loads(result.stdout)
-        stopped = [f"{said['stopped']} processes of {pod.name} were stopped"] if said["stopped"] else []
-        return stopped + ([f"{pod.name} had {said['flags']} health flags"] if said["flags"] else [])
+        before = len(self._mending.mended)
+        self._mending.pods()
+        self._mending.serve_config(name_of(self._wishes.ray_service), self._wishes.serve_config)
+        self._tell(self._mending.mended[before:])
 
     def wait_until_whole(self, dashboard: Dashboard) -> None:
         """Waits until everything runs and nothing beside it, and looks whether it is where it was.
@@ -254,7 +208,7 @@ class Kept:
             nonlocal since
             try:
                 status = dashboard.serve()
-                wrong = lacks(self.api.pods(_RAY_PODS), status, dashboard.nodes(), apps=apps, number=number)
+                wrong = lacks(self.api.pods(RAY_PODS), status, dashboard.nodes(), apps=apps, number=number)
             except ObservationError as error:
                 wrong = [error.what]
             if wrong:
@@ -262,7 +216,7 @@ class Kept:
                 return NotYet("; ".join(wrong))
             since = clock.now() if since is None else since
             held = clock.now() - since
-            if self._mended and held < _HOLDS:
+            if self._mending.mended and held < _HOLDS:
                 return NotYet(f"all is well, for {held:.1f} s now")
             return moved(placement(status), self.record.placement if self.record else {})
 
@@ -281,7 +235,8 @@ class Kept:
         """
         self.begin(service="")
         try:
-            self._wake_redis()
+            # KubeRay cleans up in it before it lets a RayCluster go.
+            self._mending.redis(self._wishes.redis or RedisStore())
             stack.remove_left_overs()
         except ClusterError as error:
             if self.record is None:
@@ -289,18 +244,6 @@ class Kept:
             self._progress(f"kind: the RayService on {self._nodes.name} does not go, so all of it does: {error.what}")
             return False
         return True
-
-    def _wake_redis(self) -> None:
-        """Sees to it that Redis answers: KubeRay cleans up in it before it lets a RayCluster go."""
-        store = self._wishes.redis or RedisStore()
-        with contextlib.suppress(ClusterError, WaitTimeout):
-            store.scale(self.api, store.replicas)
-            clock.wait_until("Redis", lambda: _is_available(store, self.api), timeout=_REDIS_BACK, interval=0.5)
-        with contextlib.suppress(ClusterError):
-            # It may be stopped whole, from its machine, which its probe does not notice.
-            for pod in self.api.pods(REDIS_SELECTOR):
-                if pod.main is not None and pod.main.running:
-                    self._nodes.signal_container(pod.node, pod.main.id, signal.SIGCONT)
 
 
 def open_kept(nodes: KindNodes, wishes: Wishes, progress: Progress) -> Kept:
@@ -323,7 +266,7 @@ def open_kept(nodes: KindNodes, wishes: Wishes, progress: Progress) -> Kept:
     nodes.export_kubeconfig()
     api = KubeApi(nodes.kubeconfig, namespace=names.NAMESPACE)
     clock.wait_until("the API server to answer", lambda: _answers(api), timeout=_ANSWERS, interval=0.5)
-    roles = [mapped(mapped(item.get("metadata")).get("labels")).get(names.ROLE) for item in _node_items(api)]
+    roles = [mapped(mapped(item.get("metadata")).get("labels")).get(names.ROLE) for item in node_items(api)]
     if "services" not in roles:
         api.close()
         raise _not_ours(nodes.name, f"its nodes have no label {names.ROLE}")
@@ -377,21 +320,9 @@ def wait_for_nodes(api: KubeApi, progress: Progress, wanted: Collection[str] = (
 
 def _answers(api: KubeApi) -> bool | NotYet:
     try:
-        return bool(_node_items(api)) or NotYet("no nodes")
+        return bool(node_items(api)) or NotYet("no nodes")
     except CommandFailed as error:
         return NotYet(error.what)
-
-
-def _is_available(store: RedisStore, api: KubeApi) -> bool | NotYet:
-    return store.is_available(api) or NotYet("not available")
-
-
-def _node_items(api: KubeApi) -> list[dict[str, Json]]:
-    return listed(api.call("list_node", what="nodes").get("items"))
-
-
-def _runs(pod: Pod) -> bool:
-    return pod.main is not None and pod.main.running and not pod.deleting
 
 
 def _not_ours(name: str, seen: str) -> SafetyError:

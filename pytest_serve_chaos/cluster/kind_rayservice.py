@@ -12,6 +12,7 @@ from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec
 from pytest_serve_chaos.cluster.kind import KindNodes
 from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
+from pytest_serve_chaos.cluster.kuberay.draining import cordon, evict
 from pytest_serve_chaos.cluster.kuberay.log_stream import LogAccess
 from pytest_serve_chaos.cluster.kuberay.pod_watch import PodWatch
 from pytest_serve_chaos.cluster.kuberay.process_watch import ProcessWatch
@@ -221,27 +222,16 @@ class KindRayService(UpgradableRayService):
         """
         machine = self._machine_under(name)
         watches = self._removals(machine)
-        self._cordon(machine, unschedulable=True)
+        cordon(self._api, machine, unschedulable=True)
         for pod in self._pods_on(machine):
-            eviction: Json = {"metadata": {"name": pod.name, "namespace": self._api.namespace}}
-            self._api.call(
-                "create_namespaced_pod_eviction",
-                pod.name,
-                self._api.namespace,
-                eviction,
-                what=f"eviction of pod {pod.name}",
-            )
+            evict(self._api, pod)
         return [sign for watch in watches for sign in watch.evidence(by_force=False)]
 
     def reopen_machine(self, name: str) -> None:
         """Lets pods onto the node again."""
         if name in self._machines:
-            self._cordon(self._machines[name], unschedulable=False)
+            cordon(self._api, self._machines[name], unschedulable=False)
             del self._machines[name]
-
-    def _cordon(self, machine: str, *, unschedulable: bool) -> None:
-        verb = "cordoning" if unschedulable else "uncordoning"
-        self._api.call("patch_node", machine, {"spec": {"unschedulable": unschedulable}}, what=f"{verb} of {machine}")
 
     def _removals(self, machine: str) -> list[RemovalWatch]:
         return [

@@ -171,7 +171,7 @@ def lacks(
         apps: The names of the apps that should run.
         number: How many pods there should be.
     """
-    up = [pod for pod in pods if pod.main is not None and pod.main.running and not pod.deleting]
+    up = [pod for pod in pods if pod.runs]
     wrong = [] if len(up) == len(pods) == number else ["; ".join(pod.summary for pod in pods) or "no pods"]
     alive = [node for node in nodes if node.state == "ALIVE"]
     wrong += [] if len(alive) == number else [f"{len(alive)} of {number} Ray nodes ALIVE"]

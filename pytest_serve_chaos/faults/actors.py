@@ -8,7 +8,7 @@ from typing import Literal
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet, seconds
-from pytest_serve_chaos.cluster.base import KillsActors, SetsHealthFlags, ShowsControllerLog, SignalsProcesses
+from pytest_serve_chaos.cluster.capabilities import KillsActors, SetsHealthFlags, ShowsControllerLog, SignalsProcesses
 from pytest_serve_chaos.errors import NoSuchTarget, NotHealed, WaitTimeout
 from pytest_serve_chaos.faults import signs
 from pytest_serve_chaos.faults.injection import Injection, Strike
@@ -21,8 +21,22 @@ Replacement = Literal["same_actor", "new_actor"]
 _GONE_WITHIN = 10.0
 
 
+class _OnOneActor:
+    victim: Component
+
+    @property
+    def victims(self) -> tuple[Component, ...]:
+        """The actor."""
+        return (self.victim,)
+
+    @property
+    def serves(self) -> bool:
+        """Proxies and replicas do."""
+        return self.victim.role in ("proxy", "replica")
+
+
 @dataclass
-class ActorKilled:
+class ActorKilled(_OnOneActor):
     """An actor is killed, by a signal to its process or by `ray.kill`.
 
     Attributes:
@@ -36,16 +50,6 @@ class ActorKilled:
     no_restart: bool = False
     sick: tuple[Component, ...] = ()
     sign_within: float = 30.0
-
-    @property
-    def victims(self) -> tuple[Component, ...]:
-        """The actor."""
-        return (self.victim,)
-
-    @property
-    def serves(self) -> bool:
-        """Proxies and replicas do."""
-        return self.victim.role in ("proxy", "replica")
 
     @property
     def text(self) -> str:
@@ -89,7 +93,7 @@ class ActorKilled:
 
 
 @dataclass
-class ActorFrozen:
+class ActorFrozen(_OnOneActor):
     """The process of an actor is stopped for a while."""
 
     rig: Rig
@@ -97,16 +101,6 @@ class ActorFrozen:
     victim: Component
     sick: tuple[Component, ...] = ()
     sign_within: float = 15.0
-
-    @property
-    def victims(self) -> tuple[Component, ...]:
-        """The actor."""
-        return (self.victim,)
-
-    @property
-    def serves(self) -> bool:
-        """Proxies and replicas do."""
-        return self.victim.role in ("proxy", "replica")
 
     @property
     def text(self) -> str:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import seconds
-from pytest_serve_chaos.cluster.base import DeletesMachines, DrainsMachines, FreezesMachines, KillsMachines
+from pytest_serve_chaos.cluster.capabilities import DeletesMachines, DrainsMachines, FreezesMachines, KillsMachines
 from pytest_serve_chaos.faults import signs
 from pytest_serve_chaos.faults.injection import Injection, Strike
 from pytest_serve_chaos.faults.nodes import FREEZE_FOR, NodeFrozen, NodeTarget

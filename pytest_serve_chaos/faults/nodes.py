@@ -8,7 +8,7 @@ from typing import Literal
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import seconds
-from pytest_serve_chaos.cluster.base import FreezesNodes, KillsNodes
+from pytest_serve_chaos.cluster.capabilities import FreezesNodes, KillsNodes
 from pytest_serve_chaos.faults import signs
 from pytest_serve_chaos.faults.injection import Injection, Strike
 from pytest_serve_chaos.faults.rig import Rig

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet, seconds
-from pytest_serve_chaos.cluster.base import HasRedis, SignalsProcesses
+from pytest_serve_chaos.cluster.capabilities import HasRedis, SignalsProcesses
 from pytest_serve_chaos.errors import NoSuchTarget, ObservationError, WaitTimeout
 from pytest_serve_chaos.faults import signs
 from pytest_serve_chaos.faults.actors import ActorFrozen

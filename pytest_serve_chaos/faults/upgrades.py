@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.cluster.base import UpgradesRayService
+from pytest_serve_chaos.cluster.capabilities import UpgradesRayService
 from pytest_serve_chaos.errors import NotHealed, ObservationError, Unsupported, WaitTimeout
 from pytest_serve_chaos.faults.injection import Injection, Strike
 from pytest_serve_chaos.faults.rig import Rig

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pytest_serve_chaos.analysis.configuration import ConfigWarning, Deployment, Setup, check
-from pytest_serve_chaos.cluster.base import Cluster, KnowsItsSetup
+from pytest_serve_chaos.cluster.base import Cluster
+from pytest_serve_chaos.cluster.capabilities import KnowsItsSetup
 from pytest_serve_chaos.errors import ObservationError
 from pytest_serve_chaos.model import Json, Topology
 

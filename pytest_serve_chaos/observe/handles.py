@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
-from pytest_serve_chaos.cluster.base import Cluster, KillsActors, ShowsReplicaLogs, SignalsProcesses
+from pytest_serve_chaos.cluster.base import Cluster
+from pytest_serve_chaos.cluster.capabilities import KillsActors, ShowsReplicaLogs, SignalsProcesses
 from pytest_serve_chaos.errors import WaitTimeout
 from pytest_serve_chaos.model import Component
 from pytest_serve_chaos.observe.watcher import Watcher

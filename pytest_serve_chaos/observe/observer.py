@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.cluster.base import Cluster, SeesProcesses
+from pytest_serve_chaos.cluster.base import Cluster
+from pytest_serve_chaos.cluster.capabilities import SeesProcesses
 from pytest_serve_chaos.cluster.rest import ActorRow, NodeRow, ServeStatus
 from pytest_serve_chaos.cluster.serve_config import CANARY
 from pytest_serve_chaos.errors import ObservationError
@@ -57,7 +58,6 @@ class _Known:
 @dataclass(slots=True)
 class _Memory:
     by_identity: dict[Identity, _Known] = field(default_factory=dict)
-    by_replica: dict[str, Identity] = field(default_factory=dict)
     addresses: dict[str, str] = field(default_factory=dict)
     actors: tuple[ActorRow, ...] = ()
 
@@ -114,11 +114,6 @@ class Observer:
         self.refresh()
         return self.look()
 
-    def identity_of(self, replica: str) -> Identity | None:
-        """The replica that an answer names as ``app#Deployment#id``, if it was ever seen."""
-        with self._lock:
-            return self._memory.by_replica.get(replica)
-
     # -- merging ------------------------------------------------------------------------------------------------
 
     def _merge(self, own: tuple[Component, ...], report: Report) -> list[Component]:
@@ -146,7 +141,6 @@ class Observer:
         known.actor_id = row.actor_id
         if row.name.startswith(_REPLICA_NAME):
             known.replica = row.name.removeprefix(_REPLICA_NAME)
-            self._memory.by_replica[known.replica] = identity
 
     def _with_known(self, component: Component) -> Component:
         known = self._memory.by_identity.get(component.identity)

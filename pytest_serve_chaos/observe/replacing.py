@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
-from pytest_serve_chaos.cluster.base import IsBorrowed
+from pytest_serve_chaos.cluster.capabilities import IsBorrowed
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError, WaitTimeout
 from pytest_serve_chaos.model import Component
 from pytest_serve_chaos.observe.aftershock import HEARS_WITHIN, Aftershock

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pytest_serve_chaos.cluster.base import Cluster, IsBorrowed
+from pytest_serve_chaos.cluster.base import Cluster
+from pytest_serve_chaos.cluster.capabilities import IsBorrowed
 from pytest_serve_chaos.observe.aftershock import Aftershock, aftershock
 from pytest_serve_chaos.observe.replacing import replace_replicas
 from pytest_serve_chaos.observe.watcher import Watcher

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_serve_chaos.cluster.base import HasProxyEndpoints, KillsMachines
+from pytest_serve_chaos.cluster.capabilities import HasProxyEndpoints, KillsMachines
 
 if TYPE_CHECKING:
     from pytest_serve_chaos.handle import ServeCluster

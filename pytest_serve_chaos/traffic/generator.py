@@ -84,7 +84,6 @@ class Generator:
         self._client = FreshConnections(spec)
         self._recorder = Recorder(history)
         self._lanes: tuple[Lane, ...] = ()
-        self._unreached: tuple[str, ...] = ()
         self._fresh: FreshStream | None = None
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -171,11 +170,6 @@ class Generator:
         return self._recorder.send_lag(quantile)
 
     @property
-    def unreached_proxies(self) -> tuple[str, ...]:
-        """The proxies to which no kept connection was found at the start."""
-        return self._unreached
-
-    @property
     def kept_paths(self) -> dict[str, str]:
         """Where each kept connection leads now: stream -> name of the proxy, or ``proxies`` if it cannot be told."""
         return {lane.stream: lane.path for lane in self._lanes}
@@ -213,7 +207,6 @@ class Generator:
         found: dict[str, KeptConnection] = {}
         if self._proxy_of is not None:
             found = await connect_to_each(self._proxies, self.spec, self._proxy_of, timeout=self._open_timeout)
-        self._unreached = tuple(name for name in self._proxies if name not in found)
         to_proxies = [(KeptLane(name), found[name]) for name in self._proxies if name in found]
         wishes = [*to_proxies, *((wish, None) for wish in self._kept)]
         return tuple(self._lane(f"kept:{n}", wish, connection) for n, (wish, connection) in enumerate(wishes))

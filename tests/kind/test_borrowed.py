@@ -25,7 +25,7 @@ from pytest_serve_chaos.cluster.kind_cluster import start_kind_cluster
 from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.borrow import OwnPods
-from pytest_serve_chaos.cluster.kuberay.borrowed import cordon
+from pytest_serve_chaos.cluster.kuberay.draining import cordon
 from pytest_serve_chaos.errors import SafetyError
 from pytest_serve_chaos.manifests import Manifest
 from pytest_serve_chaos.model import Json

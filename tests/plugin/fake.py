@@ -14,7 +14,8 @@ from typing import Literal
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.configuration import Setup
 from pytest_serve_chaos.cluster import serve_config
-from pytest_serve_chaos.cluster.base import ClusterSpec, KeptLogs, NodeInfo, Progress
+from pytest_serve_chaos.cluster.base import ClusterSpec, NodeInfo, Progress
+from pytest_serve_chaos.cluster.capabilities import KeptLogs
 from pytest_serve_chaos.cluster.rest import ActorRow, Dashboard, NodeRow, ReplicaRow, ServeStatus
 from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, NoSuchTarget, ObservationError, Unsupported
 from pytest_serve_chaos.model import HEAD, ClusterDescription, Component, Evidence, Identity, Json

@@ -13,7 +13,7 @@ from tests.plugin.fake import FakeBehaviour, FakeCluster
 
 
 class BorrowedFake(FakeCluster):
-    """Implements `cluster.base.IsBorrowed`, on the terms of the backend `kubernetes`.
+    """Implements `cluster.capabilities.IsBorrowed`, on the terms of the backend `kubernetes`.
 
     Attributes:
         lacking: The rights that this user has not.

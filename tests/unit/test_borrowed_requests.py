@@ -11,7 +11,7 @@ from typing import cast
 
 import pytest
 
-from pytest_serve_chaos.cluster.base import Endpoint
+from pytest_serve_chaos.cluster.capabilities import Endpoint
 from pytest_serve_chaos.cluster.kuberay import rights
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.asking import Probe, ask

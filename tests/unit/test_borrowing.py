@@ -12,7 +12,8 @@ from pytest_serve_chaos import backends, clock
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.kuberay import access
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.borrowed import BorrowedRayService, cordon
+from pytest_serve_chaos.cluster.kuberay.borrowed import BorrowedRayService
+from pytest_serve_chaos.cluster.kuberay.draining import cordon
 from pytest_serve_chaos.cluster.kuberay.head_service import dashboard_behind
 from pytest_serve_chaos.errors import ClusterStartError, SafetyError, Unsupported
 from pytest_serve_chaos.model import Json

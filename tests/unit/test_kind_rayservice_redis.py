@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_serve_chaos.cluster.base import ClusterSpec, SharesRedis
+from pytest_serve_chaos.cluster.base import ClusterSpec
+from pytest_serve_chaos.cluster.capabilities import SharesRedis
 from pytest_serve_chaos.cluster.kind_rayservice import KindRayService
 from pytest_serve_chaos.cluster.kuberay.api import ExecResult
 from pytest_serve_chaos.cluster.kuberay.redis_store import RedisStore

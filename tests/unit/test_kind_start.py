@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pytest_serve_chaos import backends
-from pytest_serve_chaos.cluster import kind_cluster
+from pytest_serve_chaos.cluster import kind_installation
 from pytest_serve_chaos.cluster.kind_cluster import delete_kind_cluster
 from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, SafetyError, WaitTimeout
 from pytest_serve_chaos.model import Json
@@ -165,7 +165,7 @@ def test_a_run_stands_in_the_journal_while_it_makes_machines(
         KindMachines.create(runs.machines, config)
 
     monkeypatch.setattr(runs.machines, "create", create)
-    monkeypatch.setattr(kind_cluster, "read_manifests", lambda *_: "kind: Namespace")
+    monkeypatch.setattr(kind_installation, "read_manifests", lambda *_: "kind: Namespace")
     backends.start_cluster(SPEC, settings, tmp_path, runs.said.append)
     assert written == [[backends.DELETE_UNFINISHED_KIND]]
     assert verbs() == []

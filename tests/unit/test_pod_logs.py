@@ -10,7 +10,8 @@ from typing import cast
 import pytest
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.cluster.base import ClusterSpec, KeptLogs, ShowsReplicaLogs, StreamsLogs
+from pytest_serve_chaos.cluster.base import ClusterSpec
+from pytest_serve_chaos.cluster.capabilities import KeptLogs, ShowsReplicaLogs, StreamsLogs
 from pytest_serve_chaos.cluster.kuberay.api import ExecResult, KubeApi
 from pytest_serve_chaos.cluster.kuberay.log_stream import LogAccess
 from pytest_serve_chaos.cluster.kuberay.operator import SELECTOR

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pytest_serve_chaos.cluster.base import GCS_CHOICES, PROFILES
+from pytest_serve_chaos.cluster.base import Gcs, Profile
 from pytest_serve_chaos.cluster.kind_settings import KindSettings
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.kinds import Choice
@@ -244,8 +245,8 @@ def test_settings_made_by_hand_have_the_defaults_of_the_table() -> None:
 
 
 def test_the_choices_are_those_of_the_cluster() -> None:
-    assert choices("gcs") == GCS_CHOICES
-    assert choices("profile") == PROFILES
+    assert choices("gcs") == get_args(Gcs)
+    assert choices("profile") == get_args(Profile)
 
 
 def choices(name: str) -> tuple[str, ...]:

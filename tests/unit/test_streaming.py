@@ -5,9 +5,11 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from pytest_serve_chaos.cluster.kuberay import streaming
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.streaming import Answer, printed_lines
 from pytest_serve_chaos.errors import CommandFailed, ObservationError
@@ -126,7 +128,7 @@ class Channel:
 
 
 def lines(channel: Channel, *, patience: float = 10.0, until: threading.Event | None = None) -> Iterator[str]:
-    return printed_lines(channel, "pod-h", until or threading.Event(), patience)
+    return printed_lines(cast("streaming.Channel", channel), "pod-h", until or threading.Event(), patience)
 
 
 def test_the_last_lines_of_a_program_that_was_ended_are_not_lost() -> None:

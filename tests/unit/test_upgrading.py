@@ -8,7 +8,8 @@ from typing import cast
 
 import pytest
 
-from pytest_serve_chaos.cluster.base import ClusterSpec, UpgradesRayService
+from pytest_serve_chaos.cluster.base import ClusterSpec
+from pytest_serve_chaos.cluster.capabilities import UpgradesRayService
 from pytest_serve_chaos.cluster.kuberay import names, upgrading
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.records import Pod, mapped, text
@@ -249,7 +250,7 @@ def test_an_api_server_that_is_away_for_a_moment_is_waited_for(kuberay: KubeRay)
 def test_one_that_does_not_take_over_says_how_far_it_came(
     kuberay: KubeRay, monkeypatch: pytest.MonkeyPatch, done: int, seen: str
 ) -> None:
-    monkeypatch.setattr(upgrading, "_SWITCHED_WITHIN", 0.1)
+    monkeypatch.setattr(upgrading, "_SWITCHED_WITHIN", 0.5)
     kuberay.plan = kuberay.plan[:done]
     service = ray_service(kuberay)
     with pytest.raises(WaitTimeout) as caught:

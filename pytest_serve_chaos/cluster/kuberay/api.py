@@ -1,18 +1,17 @@
-"""The Kubernetes API, as far as pods under KubeRay need it: the only module that imports `kubernetes`."""
+"""The Kubernetes API, as far as pods under KubeRay need it: what is read there, changed, and run in pods."""
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import json
 import ssl
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import cast
 
-from pytest_serve_chaos.cluster.kuberay.access import Access, Permit, Renewal, access_of, guarded
+from pytest_serve_chaos.cluster.kuberay.access import Access, Permit
+from pytest_serve_chaos.cluster.kuberay.connection import TIMEOUT, KubeConnection
 from pytest_serve_chaos.cluster.kuberay.records import (
     Pod,
     event_line,
@@ -25,15 +24,10 @@ from pytest_serve_chaos.cluster.kuberay.records import (
 )
 from pytest_serve_chaos.cluster.kuberay.refusals import body_of, reason
 from pytest_serve_chaos.cluster.kuberay.streaming import Answer, printed_lines
-from pytest_serve_chaos.errors import ClusterError, CommandFailed, MissingDependency, ObservationError, SafetyError
+from pytest_serve_chaos.errors import CommandFailed, ObservationError
 from pytest_serve_chaos.model import Json
 
-if TYPE_CHECKING:
-    from types import ModuleType
-
 _GROUP, _VERSION = "ray.io", "v1"
-_TIMEOUT = 10.0
-"""Seconds for one request to the API server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +57,7 @@ class KubeApi:
         self, kubeconfig: Path | None, *, context: str | None = None, namespace: str, permit: Permit | None = None
     ) -> None:
         self.namespace = namespace
-        self._permit = permit
-        self._kubeconfig = kubeconfig
-        self._context = context
-        self._load_lock = threading.Lock()
-        self._client = _client_module()
-        connection = self._connect()
-        self._connection = connection
-        self._core: Any = self._client.CoreV1Api(connection)
-        self._apps: Any = self._client.AppsV1Api(connection)
-        self._custom: Any = self._client.CustomObjectsApi(connection)
-        self._review: Any = self._client.AuthorizationV1Api(connection)
+        self._connection = KubeConnection(kubeconfig, context=context, namespace=namespace, permit=permit)
 
     def close(self) -> None:
         """Closes all connections."""
@@ -96,9 +80,7 @@ class KubeApi:
         Raises:
             ObservationError: The API server gave no usable answer.
         """
-        answer = self._read(
-            self._core.list_namespaced_pod, namespace or self.namespace, label_selector=selector, what="pods"
-        )
+        answer = self._read("list_namespaced_pod", namespace or self.namespace, label_selector=selector, what="pods")
         return tuple(listed(answer.get("items")))
 
     def nodes(self) -> dict[str, bool]:
@@ -107,18 +89,16 @@ class KubeApi:
         Raises:
             ObservationError: The API server gave no usable answer.
         """
-        answer = self._read(self._core.list_node, what="nodes")
+        answer = self._read("list_node", what="nodes")
         return {name_of(item): node_is_ready(item) for item in listed(answer.get("items"))}
 
-    def deployment_available(self, name: str, *, namespace: str | None = None) -> bool:
+    def deployment_available(self, name: str) -> bool:
         """Whether all pods of a Deployment are there, ready and of its newest kind.
 
         Raises:
             ObservationError: The API server gave no usable answer.
         """
-        answer = self._read(
-            self._apps.read_namespaced_deployment, name, namespace or self.namespace, what=f"Deployment {name}"
-        )
+        answer = self._read("read_namespaced_deployment", name, self.namespace, what=f"Deployment {name}")
         status, wanted = mapped(answer.get("status")), mapped(answer.get("spec")).get("replicas")
         newest = status.get("observedGeneration") == mapped(answer.get("metadata")).get("generation")
         return newest and status.get("updatedReplicas") == status.get("availableReplicas") == wanted
@@ -130,7 +110,7 @@ class KubeApi:
             ObservationError: The API server gave no usable answer.
         """
         return self._read(
-            self._custom.get_namespaced_custom_object,
+            "get_namespaced_custom_object",
             _GROUP,
             _VERSION,
             self.namespace,
@@ -145,47 +125,23 @@ class KubeApi:
         Raises:
             ObservationError: The API server gave no usable answer.
         """
-        answer = self._read(
-            self._core.list_namespaced_event, self.namespace, field_selector="type=Warning", what="events"
-        )
+        answer = self._read("list_namespaced_event", self.namespace, field_selector="type=Warning", what="events")
         events = sorted(listed(answer.get("items")), key=event_time)
         return tuple(event_line(event) for event in events[-limit:])
 
-    def log(
-        self,
-        pod: str,
-        *,
-        container: str | None = None,
-        namespace: str | None = None,
-        tail: int = 200,
-        age: float | None = None,
-        previous: bool = False,
-    ) -> tuple[str, ...]:
-        """The last lines of a container's log.
-
-        Args:
-            pod: The pod.
-            container: The container; None where the pod has one only.
-            namespace: Its namespace; None is this one.
-            tail: Most lines.
-            age: Only lines of the last so many seconds.
-            previous: The log of the container's incarnation before this one.
+    def log(self, pod: str, *, namespace: str, tail: int) -> tuple[str, ...]:
+        """The last lines, `tail` at the most, of the log of a pod that has one container only.
 
         Raises:
             ObservationError: There is no such pod or log.
         """
-        options: dict[str, object] = {"tail_lines": tail, "previous": previous}
-        if container is not None:
-            options["container"] = container
-        if age is not None:
-            options["since_seconds"] = max(1, round(age))
-        text = self._raw(
-            self._core.read_namespaced_pod_log,
+        text = self._connection.send(
+            "read_namespaced_pod_log",
             pod,
-            namespace or self.namespace,
+            namespace,
             what=f"the log of pod {pod}",
             error=ObservationError,
-            **options,
+            tail_lines=tail,
         )
         return tuple(text.decode("utf-8", "replace").splitlines())
 
@@ -196,7 +152,7 @@ class KubeApi:
             ObservationError: The API server did not reach the pod, or there was no answer in `timeout` seconds.
         """
         try:
-            response = self._core.connect_get_namespaced_pod_proxy_with_path(
+            response = self._connection.method("connect_get_namespaced_pod_proxy_with_path")(
                 f"{pod}:{port}",
                 self.namespace,
                 path.lstrip("/"),
@@ -218,7 +174,7 @@ class KubeApi:
 
     def access(self) -> Access:
         """How to reach the API server, for requests that it passes on."""
-        return access_of(self._connection.configuration)
+        return self._connection.access()
 
     # -- changing ---------------------------------------------------------------------------------------------
 
@@ -236,8 +192,8 @@ class KubeApi:
         options: dict[str, object] = {"preconditions": {"uid": uid}}
         if grace is not None:
             options["gracePeriodSeconds"] = grace
-        self._raw(
-            self._core.delete_namespaced_pod,
+        self._connection.send(
+            "delete_namespaced_pod",
             name,
             self.namespace,
             body=options,
@@ -251,8 +207,8 @@ class KubeApi:
         Raises:
             CommandFailed: It was refused.
         """
-        self._raw(
-            self._custom.patch_namespaced_custom_object,
+        self._connection.send(
+            "patch_namespaced_custom_object",
             _GROUP,
             _VERSION,
             self.namespace,
@@ -276,7 +232,7 @@ class KubeApi:
         Raises:
             CommandFailed: It was refused.
         """
-        answer = self._raw(self._method(method), *arguments, what=what, error=CommandFailed, **options)
+        answer = self._connection.send(method, *arguments, what=what, error=CommandFailed, **options)
         return cast("dict[str, Json]", json.loads(answer))
 
     def open(self, method: str, *arguments: object, what: str, wait: float, **options: object) -> Answer:
@@ -292,15 +248,11 @@ class KubeApi:
         Raises:
             ObservationError: The API server gave no usable answer.
         """
-        options |= {"_preload_content": False, "_request_timeout": (_TIMEOUT, wait)}
+        options |= {"_preload_content": False, "_request_timeout": (TIMEOUT, wait)}
         try:
-            return Answer(self._method(method)(*arguments, **options), what)
+            return Answer(self._connection.method(method)(*arguments, **options), what)
         except Exception as error:
             raise ObservationError(f"{what}: {reason(error)}") from error
-
-    def _method(self, name: str) -> Any:
-        groups = (self._core, self._apps, self._review)
-        return next(found for group in groups if (found := getattr(group, name, None)) is not None)
 
     def watch_pods(self, version: str, *, seconds: int) -> Iterator[dict[str, Json]]:
         """The changes of this namespace's pods since a version of them, as they come, for some seconds.
@@ -309,7 +261,7 @@ class KubeApi:
             ObservationError: The API server gave no usable answer.
         """
         what, options = "the watch of pods", {"watch": True, "resource_version": version, "timeout_seconds": seconds}
-        answer = self.open("list_namespaced_pod", self.namespace, what=what, wait=seconds + _TIMEOUT, **options)
+        answer = self.open("list_namespaced_pod", self.namespace, what=what, wait=seconds + TIMEOUT, **options)
         try:
             for lines in answer.batches():
                 yield from (json.loads(line) for line in lines if line.strip())
@@ -322,7 +274,7 @@ class KubeApi:
         Raises:
             CommandFailed: It could not be started, or did not end in `timeout` seconds.
         """
-        with self._exec(pod, container, command) as channel:
+        with self._connection.exec(pod, container, command) as channel:
             channel.run_forever(timeout=timeout)
             ended = not channel.is_open()
             stdout, stderr = channel.read_stdout(timeout=0) or "", channel.read_stderr(timeout=0) or ""
@@ -346,105 +298,9 @@ class KubeApi:
         Raises:
             CommandFailed: It could not be started, or was given up.
         """
-        with self._exec(pod, container, command, stdin=True) as channel:
+        with self._connection.exec(pod, container, command, stdin=True) as channel:
             yield from printed_lines(channel, pod, until, patience)
 
-    @contextlib.contextmanager
-    def _exec(self, pod: str, container: str, command: Sequence[str], *, stdin: bool = False) -> Iterator[Any]:
-        from kubernetes.stream import stream
-
-        if self._permit is not None:  # a websocket goes past the client's own way to send requests
-            self._permit("EXEC", f"/api/v1/namespaces/{self.namespace}/pods/{pod}/exec")
-        # `stream` swaps the client's `call_api` while it connects, so a shared client would send other threads'
-        # requests through the websocket (kubernetes-client/python#928): a client of its own for each exec.
-        connection = self._connect()
-        channel: Any = None
-        try:
-            channel = stream(
-                self._client.CoreV1Api(connection).connect_get_namespaced_pod_exec,
-                pod,
-                self.namespace,
-                container=container,
-                command=list(command),
-                stdin=stdin,
-                stdout=True,
-                stderr=True,
-                tty=False,
-                _preload_content=False,
-                _request_timeout=_TIMEOUT,
-            )
-            yield channel
-        except CommandFailed:
-            raise
-        except Exception as error:
-            raise CommandFailed(f"a program could not be run in pod {pod}: {reason(error)}") from error
-        finally:
-            if channel is not None:
-                # Once the server has said that it closes, `close` alone leaves the socket open.
-                channel.close(timeout=1.0)
-                channel.sock.shutdown()
-            connection.close()
-
-    # -- how --------------------------------------------------------------------------------------------------
-
-    def _connect(self) -> Any:
-        settings = self._load()
-        settings.refresh_api_key_hook = Renewal(settings, self._load)
-        connection = self._client.ApiClient(settings)
-        if self._permit is not None:
-            guarded(connection, self._permit)
-        return connection
-
-    def _load(self) -> Any:
-        config: Any = importlib.import_module("kubernetes.config")
-        settings = self._client.Configuration()
-        # Without this a GET that times out is sent three times more, and takes four times as long as it may.
-        settings.retries = False
-        settings.safe_chars_for_path_param = "/:"
-        try:
-            with self._load_lock:
-                config.load_kube_config(
-                    config_file=str(self._kubeconfig) if self._kubeconfig else None,
-                    context=self._context,
-                    client_configuration=settings,
-                    persist_config=False,
-                )
-        except Exception as error:
-            raise ClusterError(
-                f"the kubeconfig cannot be used: {error}",
-                looked_at=[str(self._kubeconfig or "KUBECONFIG or ~/.kube/config"), f"context {self._context}"],
-                mend=["see `kubectl config get-contexts`, and give one of those"],
-            ) from error
-        return settings
-
-    def _read(self, call: Callable[..., Any], *arguments: object, what: str, **options: object) -> dict[str, Json]:
-        answer = self._raw(call, *arguments, what=what, error=ObservationError, **options)
+    def _read(self, method: str, *arguments: object, what: str, **options: object) -> dict[str, Json]:
+        answer = self._connection.send(method, *arguments, what=what, error=ObservationError, **options)
         return cast("dict[str, Json]", json.loads(answer))
-
-    def _raw(
-        self,
-        call: Callable[..., Any],
-        *arguments: object,
-        what: str,
-        error: type[ClusterError],
-        **options: object,
-    ) -> bytes:
-        try:
-            response = call(*arguments, _preload_content=False, _request_timeout=_TIMEOUT, **options)
-            return bytes(response.data)
-        except SafetyError:
-            raise
-        except Exception as failure:
-            raise error(f"{what}: {reason(failure)}", looked_at=[f"namespace {self.namespace}"]) from failure
-
-
-def _client_module() -> ModuleType:
-    try:
-        from kubernetes import client
-    except ImportError as error:
-        raise MissingDependency(
-            "the Kubernetes client is not installed",
-            looked_at=["import kubernetes"],
-            mend=["pip install 'pytest-serve-chaos[kind]'"],
-        ) from error
-    return client

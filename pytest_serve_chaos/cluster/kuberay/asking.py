@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pytest_serve_chaos.cluster.base import Endpoint
+from pytest_serve_chaos.cluster.capabilities import Endpoint
 
 _REPLICA = "x-serve-chaos-replica"
 """What our apps, and those with `who_am_i`, name their replica in."""

@@ -8,16 +8,17 @@ from urllib.parse import urlsplit
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
-from pytest_serve_chaos.cluster.base import Endpoint
+from pytest_serve_chaos.cluster.capabilities import Endpoint
 from pytest_serve_chaos.cluster.kuberay import names, rights
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.asking import Probe, ask, new_request_id
 from pytest_serve_chaos.cluster.kuberay.breaking import BreakableRayService
+from pytest_serve_chaos.cluster.kuberay.draining import cordon, evict
 from pytest_serve_chaos.cluster.kuberay.found import FoundRayService
 from pytest_serve_chaos.cluster.kuberay.log_stream import LogAccess
 from pytest_serve_chaos.cluster.kuberay.pod_watch import PodWatch
 from pytest_serve_chaos.cluster.kuberay.process_watch import ProcessWatch
-from pytest_serve_chaos.cluster.kuberay.records import Pod, listed, mapped, text
+from pytest_serve_chaos.cluster.kuberay.records import listed, mapped, text
 from pytest_serve_chaos.cluster.kuberay.removal import RemovalWatch
 from pytest_serve_chaos.cluster.kuberay.terms import Terms
 from pytest_serve_chaos.cluster.rest import Dashboard
@@ -180,7 +181,7 @@ class BorrowedRayService(BreakableRayService):
         self._drained[name] = machine
         cordon(self._api, machine, unschedulable=True)
         for _, pod in pods:
-            self._evict(pod)
+            evict(self._api, pod)
         return [sign for watch in watches for sign in watch.evidence(by_force=False)]
 
     def reopen_machine(self, name: str) -> None:
@@ -188,21 +189,6 @@ class BorrowedRayService(BreakableRayService):
         if name in self._drained:
             cordon(self._api, self._drained[name], unschedulable=False)
             self._on_uncordon(self._drained.pop(name))
-
-    def _evict(self, pod: Pod) -> None:
-        body: Json = {"metadata": {"name": pod.name, "namespace": self._api.namespace}}
-        what = f"eviction of pod {pod.name}"
-        self._api.call("create_namespaced_pod_eviction", pod.name, self._api.namespace, body, what=what)
-
-
-def cordon(api: KubeApi, machine: str, *, unschedulable: bool) -> None:
-    """Lets no more pods onto a Kubernetes node, or lets them onto it again.
-
-    Raises:
-        CommandFailed: It was refused.
-    """
-    body: Json = {"spec": {"unschedulable": unschedulable or None}}  # None leaves no trace of it
-    api.call("patch_node", machine, body, what=f"{'cordoning' if unschedulable else 'uncordoning'} of {machine}")
 
 
 def path_in_serve(url: str, config: Mapping[str, Json]) -> str:

@@ -68,7 +68,7 @@ class BringUp:
         """Waits until the containers of that many Ray pods run."""
 
         def probe() -> bool | NotYet:
-            pods = self._api.pods(f"{names.RAY_CLUSTER}={ray_cluster},{names.RAY_NODE_TYPE} in (head,worker)")
+            pods = self._api.pods(f"{names.RAY_CLUSTER}={ray_cluster},{names.RAY_NODES}")
             running = [pod for pod in pods if pod.main is not None and pod.main.running]
             return len(running) >= number or NotYet("; ".join(pod.summary for pod in pods) or "no pods")
 

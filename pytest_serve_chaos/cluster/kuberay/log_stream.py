@@ -46,7 +46,7 @@ class _Container:
 
 
 class LogStream:
-    """Follows all containers that are there, and those that come. Implements `cluster.base.KeptLogs`.
+    """Follows all containers that are there, and those that come. Implements `cluster.capabilities.KeptLogs`.
 
     Args:
         api: The Kubernetes API, in the RayService's namespace.
@@ -71,7 +71,7 @@ class LogStream:
         self._thread = threading.Thread(target=self._run, name="serve-chaos-logs", daemon=True)
         self._thread.start()
 
-    # -- cluster.base.KeptLogs ----------------------------------------------------------------------------------------
+    # -- capabilities.KeptLogs ----------------------------------------------------------------------------------------
 
     def keep(self) -> None:
         """Does nothing: they are in files already."""

@@ -43,6 +43,8 @@ AGENT_PORT = 52365
 # constant.go of KubeRay's ray-operator/controllers/ray/utils
 RAY_CLUSTER = "ray.io/cluster"
 RAY_NODE_TYPE = "ray.io/node-type"
+RAY_NODES = f"{RAY_NODE_TYPE} in (head,worker)"
+"""Selects the pods that are Ray nodes."""
 FT_ENABLED = "ray.io/ft-enabled"
 """The annotation with which GCS fault tolerance was asked for before `gcsFaultToleranceOptions`."""
 STORAGE_NAMESPACE = "ray.io/external-storage-namespace"

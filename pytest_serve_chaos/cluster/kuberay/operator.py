@@ -12,6 +12,7 @@ from pytest_serve_chaos.errors import ClusterStartError, ObservationError
 
 SELECTOR = "app.kubernetes.io/component=kuberay-operator"
 _DOWNLOAD_TIMEOUT = 60.0
+_MOST_ERRORS = 3
 
 
 def read_manifests(source: str, kustomize: Callable[[str], str]) -> str:
@@ -48,7 +49,7 @@ def _read_directory(path: Path, kustomize: Callable[[str], str]) -> str:
     return "\n---\n".join(file.read_text(encoding="utf-8") for file in files)
 
 
-def operator_errors(api: KubeApi, namespace: str, *, limit: int = 3) -> Sequence[str]:
+def operator_errors(api: KubeApi, namespace: str) -> Sequence[str]:
     """The last different errors in the operator's log: some appear nowhere else, a broken Serve config for one."""
     try:
         lines = [
@@ -59,7 +60,7 @@ def operator_errors(api: KubeApi, namespace: str, *, limit: int = 3) -> Sequence
     except ObservationError as error:
         return [str(error)]
     errors = dict.fromkeys(filter(None, map(_error_of, reversed(lines))))
-    return list(reversed(list(errors)[:limit]))
+    return list(reversed(list(errors)[:_MOST_ERRORS]))
 
 
 def _error_of(line: str) -> str | None:

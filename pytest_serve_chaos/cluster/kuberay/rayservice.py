@@ -9,7 +9,8 @@ from typing import Literal, TypeAlias
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.configuration import Setup
-from pytest_serve_chaos.cluster.base import ClusterSpec, Endpoint, KeptLogs, NodeInfo
+from pytest_serve_chaos.cluster.base import ClusterSpec, NodeInfo
+from pytest_serve_chaos.cluster.capabilities import Endpoint, KeptLogs
 from pytest_serve_chaos.cluster.kuberay import in_pod, names, pod_logs
 from pytest_serve_chaos.cluster.kuberay.api import ExecResult, KubeApi
 from pytest_serve_chaos.cluster.kuberay.log_stream import LogAccess
@@ -302,7 +303,7 @@ class KubeRayCluster:
 
     def _pods_of(self, ray_cluster: str) -> tuple[Pod, ...]:
         if self._pods is None:
-            return self._api.pods(f"{names.RAY_CLUSTER}={ray_cluster},{names.RAY_NODE_TYPE} in (head,worker)")
+            return self._api.pods(f"{names.RAY_CLUSTER}={ray_cluster},{names.RAY_NODES}")
         pods = self._pods.pods({names.RAY_CLUSTER: ray_cluster})
         return tuple(pod for pod in pods if pod.labels.get(names.RAY_NODE_TYPE) in ("head", "worker"))
 

@@ -58,6 +58,16 @@ class Pod:
         return self.containers[0] if self.containers else None
 
     @property
+    def runs(self) -> bool:
+        """Whether its first container runs, and it is to stay."""
+        return self.main is not None and self.main.running and not self.deleting
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether its first container is ready, and it is to stay."""
+        return self.main is not None and self.main.ready and not self.deleting
+
+    @property
     def summary(self) -> str:
         """Its state in a few words."""
         container = self.main

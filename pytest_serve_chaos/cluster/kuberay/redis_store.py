@@ -53,7 +53,7 @@ class RedisStore:
         if self.kind == "Deployment":
             return api.deployment_available(self.name)
         pods = api.pods(f"{names.PART}=redis")
-        return len([pod for pod in pods if pod.main and pod.main.ready and not pod.deleting]) >= self.replicas
+        return len([pod for pod in pods if pod.is_ready]) >= self.replicas
 
     @property
     def list_keys(self) -> tuple[str, ...]:

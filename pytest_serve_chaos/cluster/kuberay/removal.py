@@ -98,7 +98,7 @@ class RemovalWatch:
 
     def _silent(self) -> Sequence[Evidence]:
         """Knocks at the pod's address from another Ray pod: the only sign from its side without access to its node."""
-        asking = next((p for p in self._siblings() if _runs(p)), None)
+        asking = next((p for p in self._siblings() if p.runs), None)
         if asking is None or asking.main is None:
             return ()
         container = asking.main.name
@@ -119,7 +119,7 @@ class RemovalWatch:
     def _siblings(self) -> Sequence[Pod]:
         """The other nodes of the same Ray cluster: no program of ours runs in a pod of anybody else's."""
         cluster = self._pod.labels.get(names.RAY_CLUSTER)
-        selector = f"{names.RAY_CLUSTER}={cluster},{names.RAY_NODE_TYPE} in (head,worker)"
+        selector = f"{names.RAY_CLUSTER}={cluster},{names.RAY_NODES}"
         return [pod for pod in self._api.pods(selector) if pod.uid != self._pod.uid] if cluster else ()
 
     def _dead_in_gcs(self) -> Sequence[Evidence]:
@@ -144,7 +144,3 @@ class RemovalWatch:
         except ObservationError:
             return None
         return next((row.node_id for row in rows if row.address == self._pod.ip and row.state == "ALIVE"), None)
-
-
-def _runs(pod: Pod) -> bool:
-    return not pod.deleting and pod.main is not None and pod.main.running

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -215,11 +214,6 @@ def on_services_node() -> Manifest:
     """The part of a pod's spec that puts it on the node that no fault touches."""
     toleration: Json = {"key": "node-role.kubernetes.io/control-plane", "operator": "Exists", "effect": "NoSchedule"}
     return {"nodeSelector": {names.ROLE: "services"}, "tolerations": [toleration]}
-
-
-def dump_json(documents: Iterable[Manifest]) -> str:
-    """Objects as one JSON list, which `kubectl apply` takes."""
-    return json.dumps({"apiVersion": "v1", "kind": "List", "items": list(documents)}, indent=1)
 
 
 def _labelled(documents: Iterable[Manifest], labels: Mapping[str, str]) -> list[Manifest]:

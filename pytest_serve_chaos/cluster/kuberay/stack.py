@@ -184,8 +184,8 @@ class Stack:
     def _wait_for_pods(self, what: str, selector: str, namespace: str) -> None:
         def probe() -> bool | NotYet:
             pods = self._api.pods(selector, namespace=namespace)
-            ready = [pod for pod in pods if pod.main is not None and pod.main.ready and not pod.deleting]
-            return bool(ready) or NotYet("; ".join(pod.summary for pod in pods) or "no pods")
+            ready = any(pod.is_ready for pod in pods)
+            return ready or NotYet("; ".join(pod.summary for pod in pods) or "no pods")
 
         start = clock.now()
         clock.wait_until(what, probe, timeout=_PULLED, interval=0.5)

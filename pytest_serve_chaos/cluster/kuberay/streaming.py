@@ -6,7 +6,7 @@ import contextlib
 import io
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.kuberay.refusals import reason
@@ -16,6 +16,39 @@ _TURN = 0.5
 """Seconds after which somebody who follows a program looks whether more is wanted."""
 _SIGN_OF_LIFE = 5.0
 """Seconds after which a program that is followed hears again that somebody is there."""
+
+
+class Channel(Protocol):
+    """The websocket to a program in a pod."""
+
+    @property
+    def returncode(self) -> int | None:
+        """The program's exit status, once it has ended."""
+        ...
+
+    def is_open(self) -> bool:
+        """Whether more may come."""
+        ...
+
+    def run_forever(self, *, timeout: float) -> None:
+        """Reads until the program has ended, for `timeout` seconds at the most."""
+        ...
+
+    def readline_stdout(self, *, timeout: float) -> str | None:
+        """The next line, without its end."""
+        ...
+
+    def read_stdout(self, *, timeout: float) -> str | None:
+        """What was printed and not yet read."""
+        ...
+
+    def read_stderr(self, *, timeout: float) -> str | None:
+        """The same of what was printed as errors."""
+        ...
+
+    def write_stdin(self, data: str) -> None:
+        """Says something to the program."""
+        ...
 
 
 class Answer:
@@ -52,7 +85,7 @@ class Answer:
             self._response.shutdown()
 
 
-def printed_lines(channel: Any, pod: str, until: threading.Event, patience: float) -> Iterator[str]:
+def printed_lines(channel: Channel, pod: str, until: threading.Event, patience: float) -> Iterator[str]:
     """Each line that a program prints, when it does; also the last ones of a program that has ended.
 
     The program gets a line on its standard input now and then.
@@ -83,7 +116,7 @@ def printed_lines(channel: Any, pod: str, until: threading.Event, patience: floa
         yield from filter(None, lines)
 
 
-def _forget_all(channel: Any) -> None:
+def _forget_all(channel: Channel) -> None:
     """The websocket client keeps a copy of all that it ever read, and `stream` has no way to tell it not to."""
     copy = getattr(channel, "_all", None)
     if isinstance(copy, io.StringIO):

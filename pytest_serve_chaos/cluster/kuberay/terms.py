@@ -32,7 +32,7 @@ class Terms:
     has_flags: Callable[[], bool]
 
     def why_not(self, kind: str, options: Mapping[str, str | float], asked_for: Collection[str]) -> str:
-        """Why a fault cannot, or must not, be injected; "" if it can. Arguments: see `cluster.base.IsBorrowed`."""
+        """Why a fault cannot, or must not, be injected; "" if it can. Arguments: see `capabilities.IsBorrowed`."""
         return self.forbidden(kind, options) or self._no_sense(kind, options, asked_for)
 
     def forbidden(self, kind: str, options: Mapping[str, str | float]) -> str:

@@ -52,30 +52,21 @@ class Workload:
         return name_of(self.ray_service)
 
 
-def our_workload(
-    spec: ClusterSpec,
-    ray_image: str,
-    redis_image: str,
-    labels: Mapping[str, str],
-    *,
-    code: Mapping[str, str] | None = None,
-) -> Workload:
-    """A RayService of our own for an app.
+def our_workload(spec: ClusterSpec, ray_image: str, redis_image: str, labels: Mapping[str, str]) -> Workload:
+    """A RayService of our own for an app, with the code of our apps, and of the spec's where it is on this machine.
 
     Args:
         spec: Which cluster is wanted.
         ray_image: The image of the Ray pods.
         redis_image: That of Redis.
         labels: Labels for all that is made.
-        code: The modules in the code ConfigMap; None takes our apps, and the spec's app where it is on this machine.
 
     Raises:
         SettingsError: The app cannot be used.
     """
     config = serve_config(spec)
-    local = code_of_config(config, search_path()) if code is None else {}
-    if code is None:
-        code = render.package_code() | {path: text for one in local.values() for path, text in one.modules.items()}
+    local = code_of_config(config, search_path())
+    code = render.package_code() | {path: text for one in local.values() for path, text in one.modules.items()}
     periods, env = timing(spec.profile), dict(spec.env)
     settings = render.RayServiceSettings(
         image=ray_image,

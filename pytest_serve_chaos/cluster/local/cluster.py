@@ -19,7 +19,8 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.configuration import Setup
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster import serve_config
-from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, KeptLogs, NodeInfo
+from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, NodeInfo
+from pytest_serve_chaos.cluster.capabilities import KeptLogs
 from pytest_serve_chaos.cluster.local import connections, logs, processes
 from pytest_serve_chaos.cluster.local.commands import client_environment, temp_directory
 from pytest_serve_chaos.cluster.local.layout import Layout

@@ -19,7 +19,7 @@ _NO_LOGS = "runtime_resources"
 
 
 class LogCopies:
-    """What is logged from now on, copied when it is wanted. Implements `cluster.base.KeptLogs`.
+    """What is logged from now on, copied when it is wanted. Implements `cluster.capabilities.KeptLogs`.
 
     Args:
         source: The cluster's directory.

@@ -1,0 +1,326 @@
+"""What only some clusters can do: a small protocol for each capability. A fault asks for those that it needs."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
+
+from pytest_serve_chaos.analysis.configuration import Setup
+from pytest_serve_chaos.cluster.base import Cluster
+from pytest_serve_chaos.model import Component, Evidence, Identity
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An address that leads to one proxy and no other.
+
+    Attributes:
+        url: With the route.
+        headers: To be sent with each request.
+        ssl_context: For ``https``.
+    """
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    ssl_context: ssl.SSLContext | None = None
+
+
+@runtime_checkable
+class OutlivesRuns(Protocol):
+    """May stay when it is closed, for a later run to take over."""
+
+    def vouch(self) -> None:
+        """Says that it is as it was at first. Without that word a later run does not take it over as it is."""
+        ...
+
+
+@runtime_checkable
+class SeesProcesses(Protocol):
+    """Can tell by itself which processes of Serve live, where the GCS is not to be asked for it."""
+
+    @property
+    def sees_processes(self) -> bool:
+        """Whether it does; if not, an actor is alive when the GCS says so and its pod runs."""
+        ...
+
+
+@runtime_checkable
+class HasProxyEndpoints(Protocol):
+    """Has an address of its own for each proxy, where the shared one cannot tell them apart."""
+
+    def proxy_endpoint(self, proxy: Component) -> Endpoint:
+        """The address of one proxy, with the route to which traffic goes.
+
+        Raises:
+            ObservationError: The proxy is gone.
+        """
+        ...
+
+
+@runtime_checkable
+class KnowsItsSetup(Protocol):
+    """Knows how it is set up where that decides what a fault costs."""
+
+    def setup(self) -> Setup:
+        """Where Redis is and whether it persists, which machines the nodes are on, and for how long they drain."""
+        ...
+
+
+@runtime_checkable
+class IsBorrowed(Protocol):
+    """Is somebody else's: not all of it may be broken, and its Serve config is not ours to change."""
+
+    def why_not(self, kind: str, options: Mapping[str, str | float], asked_for: Collection[str]) -> str:
+        """Why a fault cannot, or must not, be injected here; "" if it can.
+
+        Args:
+            kind: The fault's marker: ``head_failure``.
+            options: What the marker says; `how` is always there.
+            asked_for: What the test says of the cluster that it wants: the keywords of its `serve_cluster` markers.
+        """
+        ...
+
+    def who_answers(self, proxy: Component) -> frozenset[str]:
+        """Sends requests to one proxy alone; returns the ids of the replicas that answered, as far as they are told.
+
+        Raises:
+            ObservationError: The proxy is gone.
+        """
+        ...
+
+    def kill_actor(self, actor_id: str, *, no_restart: bool) -> float:
+        """As in `KillsActors`."""
+        ...
+
+
+@runtime_checkable
+class KillsNodes(Protocol):
+    """Can take a Ray node (all its processes, or its pod) down, and bring it back."""
+
+    def kill_node(self, name: str, *, how: Literal["kill", "stop"], hold: bool) -> Sequence[Evidence]:
+        """Takes the node down and waits until nothing of it is left.
+
+        Args:
+            name: ``head``, ``worker-1``, ...
+            how: ``kill`` (SIGKILL, forced deletion) or ``stop`` (SIGTERM, graceful deletion).
+            hold: Whether it stays down until `restore_node`; otherwise it comes back as the platform brings it back.
+        """
+        ...
+
+    def restore_node(self, name: str) -> None:
+        """Ends a hold: the node may come back now."""
+        ...
+
+
+@runtime_checkable
+class SignalsProcesses(Protocol):
+    """Can send a signal to one process, by identity."""
+
+    def signal_process(self, identity: Identity, signal: int) -> None:
+        """Sends the signal to that very process.
+
+        Raises:
+            NoSuchTarget: The process is gone, or its PID belongs to another one now.
+        """
+        ...
+
+
+@runtime_checkable
+class FreezesNodes(Protocol):
+    """Can stop all processes of a node, and let them go on."""
+
+    def freeze_node(self, name: str) -> Sequence[Evidence]:
+        """Stops (SIGSTOP, pause) every process of the node."""
+        ...
+
+    def thaw_node(self, name: str) -> None:
+        """Lets them go on."""
+        ...
+
+
+@runtime_checkable
+class KillsMachines(Protocol):
+    """Can take away the machine under a Ray node, which is more than its pod: nobody is left to tell Kubernetes."""
+
+    def kill_machine(self, name: str, *, how: Literal["kill", "stop"]) -> Sequence[Evidence]:
+        """Takes the machine under the Ray node `name` away: ``kill`` as power does, ``stop`` as a shutdown."""
+        ...
+
+    def revive_machine(self, name: str) -> None:
+        """Starts it again; does nothing for one that was not taken away."""
+        ...
+
+
+@runtime_checkable
+class FreezesMachines(Protocol):
+    """Can stop everything on the machine under a Ray node, and let it go on."""
+
+    def freeze_machine(self, name: str) -> Sequence[Evidence]:
+        """Stops everything on it, what watches over its pods included."""
+        ...
+
+    def thaw_machine(self, name: str) -> None:
+        """Lets it go on; does nothing for one that was not stopped."""
+        ...
+
+
+@runtime_checkable
+class DeletesMachines(Protocol):
+    """Can delete the Kubernetes node under a Ray node, and make it register again."""
+
+    def delete_machine(self, name: str, *, within: float) -> Sequence[Evidence]:
+        """Deletes it and waits until its pods are gone.
+
+        Returns:
+            No sign where they were not gone after `within` seconds: then nothing happened yet.
+        """
+        ...
+
+    def register_machine(self, name: str) -> None:
+        """Makes it register again; does nothing for one that was not deleted."""
+        ...
+
+
+@runtime_checkable
+class DrainsMachines(Protocol):
+    """Can drain the Kubernetes node under a Ray node, as for maintenance."""
+
+    def drain_machine(self, name: str) -> Sequence[Evidence]:
+        """Lets no pods onto it, evicts those that are there, and waits until they have ended."""
+        ...
+
+    def reopen_machine(self, name: str) -> None:
+        """Lets pods onto it again; does nothing for one that was not drained."""
+        ...
+
+
+@runtime_checkable
+class KillsActors(Protocol):
+    """Can do what `ray.kill` does."""
+
+    def kill_actor(self, actor_id: str, *, no_restart: bool) -> float:
+        """Kills an actor through the GCS; with `no_restart` the GCS does not restart it.
+
+        Returns:
+            When it was killed, monotonic seconds.
+        """
+        ...
+
+
+@runtime_checkable
+class HasRedis(Protocol):
+    """Has a Redis under the GCS that is ours to break."""
+
+    @property
+    def redis_namespace(self) -> str:
+        """The namespace under which the GCS keeps its keys."""
+        ...
+
+    def kill_redis(self, *, how: Literal["kill", "stop"], hold: bool) -> Sequence[Evidence]:
+        """Takes Redis down and waits until it is gone."""
+        ...
+
+    def restore_redis(self) -> None:
+        """Ends a hold: Redis may come back now."""
+        ...
+
+    def redis_keys(self) -> tuple[str, ...]:
+        """The keys that are in Redis."""
+        ...
+
+
+@runtime_checkable
+class SharesRedis(Protocol):
+    """Can start a second Ray cluster whose GCS keeps its state in the same Redis."""
+
+    def start_beside(self, namespace: str | None = None) -> Cluster:
+        """Starts a head alone, on which nothing is deployed; whoever asks for it closes it.
+
+        Args:
+            namespace: Under which its GCS keeps its keys; None: one of its own.
+
+        Raises:
+            ClusterStartError: It did not come up.
+        """
+        ...
+
+
+@runtime_checkable
+class UpgradesRayService(Protocol):
+    """Can have KubeRay replace the whole cluster by a new one, as a change of a RayService's spec does."""
+
+    def serving(self) -> str:
+        """The name of the cluster to which traffic is sent; "" if to none.
+
+        Raises:
+            ObservationError: It cannot be told.
+        """
+        ...
+
+    def upgrade(self) -> Sequence[Evidence]:
+        """Replaces it, and waits until the new one serves and nothing is left of the old one.
+
+        Raises:
+            Unsupported: It does not allow that; nothing was changed.
+            WaitTimeout: It did not come to pass in time, and is not over.
+        """
+        ...
+
+
+@runtime_checkable
+class SetsHealthFlags(Protocol):
+    """Can make the health check of one replica fail, where the app reads our flag."""
+
+    def set_health_flag(self, replica: Component, mode: Literal["raise", "hang"]) -> None:
+        """From now on that replica's `check_health` raises or hangs."""
+        ...
+
+    def clear_health_flag(self, replica: Component) -> None:
+        """Takes the flag away."""
+        ...
+
+
+class KeptLogs(Protocol):
+    """The logs of a test on their way into a directory."""
+
+    def keep(self) -> None:
+        """The test failed: what would not stay by itself is written now.
+
+        Raises:
+            OSError: It could not be written.
+        """
+        ...
+
+    def close(self) -> None:
+        """The test is over. May be called twice."""
+        ...
+
+
+@runtime_checkable
+class StreamsLogs(Protocol):
+    """Can keep what is logged from now on, also by what is lost meanwhile."""
+
+    def stream_logs(self, directory: Path) -> KeptLogs:
+        """Begins to; the directory is made with the first file."""
+        ...
+
+
+@runtime_checkable
+class ShowsControllerLog(Protocol):
+    """Can read the Serve controller's log."""
+
+    def controller_log(self, *, pattern: str, since: float) -> tuple[str, ...]:
+        """Lines of the controller's log after `since` (monotonic seconds) that match `pattern`."""
+        ...
+
+
+@runtime_checkable
+class ShowsReplicaLogs(Protocol):
+    """Can read the log of one replica, which has a line for each request unless the app turned that off."""
+
+    def replica_log(self, replica: Component, *, since: float) -> tuple[str, ...]:
+        """Lines of that replica's log after `since` (monotonic seconds)."""
+        ...

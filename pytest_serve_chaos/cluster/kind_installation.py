@@ -1,0 +1,117 @@
+"""What is put onto the nodes of a kind cluster: images, KubeRay's operator, and all that is above it."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pytest_serve_chaos import clock, manifests
+from pytest_serve_chaos.cluster.base import Progress
+from pytest_serve_chaos.cluster.kind import KindNodes
+from pytest_serve_chaos.cluster.kind_record import Record, Wishes, fingerprint
+from pytest_serve_chaos.cluster.kind_settings import KindSettings
+from pytest_serve_chaos.cluster.kuberay import names, render
+from pytest_serve_chaos.cluster.kuberay.operator import read_manifests
+from pytest_serve_chaos.cluster.kuberay.stack import Stack
+from pytest_serve_chaos.cluster.kuberay.workload import Workload
+from pytest_serve_chaos.manifests import Manifest
+from pytest_serve_chaos.model import Json
+
+
+class KindInstallation:
+    """All that a kind cluster gets, in the order in which it gets it.
+
+    Args:
+        nodes: Its nodes.
+        settings: What it is made of.
+        workload: The RayService, and what must be there before it.
+        labels: On all that is made.
+        number: Number of Ray pods.
+        progress: Told of the images.
+
+    Raises:
+        SettingsError: There is more code than a ConfigMap holds.
+    """
+
+    def __init__(
+        self,
+        nodes: KindNodes,
+        settings: KindSettings,
+        workload: Workload,
+        labels: Mapping[str, str],
+        *,
+        number: int,
+        progress: Progress,
+    ) -> None:
+        self._nodes = nodes
+        self._settings = settings
+        self._workload = workload
+        self._labels = labels
+        self._number = number
+        self._progress = progress
+        self._code = render.code_config_map(workload.code, labels)  # now: it may be more than one can hold
+
+    @functools.cached_property
+    def wishes(self) -> Wishes:
+        """What should be in a cluster that is kept."""
+        nodes, settings, source = self._nodes, self._settings, self._settings.kuberay_manifests
+        # What an address leads to would take longer to fetch than all else, so it counts by its name.
+        operator = self._operator_manifests if Path(source).exists() else source
+        work = self._workload
+        images = [i for i in (settings.operator_image, *work.redis_images, *work.ray_images) if i is not None]
+        image = settings.node_image
+        which = f"{image} ({nodes.image_id(image)})" if image else f"the image of {nodes.kind_version()}"
+        record = Record(
+            machines=f"of {which}",
+            base=fingerprint([operator, *(f"{image} {nodes.image_id(image)}" for image in images)]),
+            service=fingerprint(manifests.dump(documents) for documents in self._documents.values()),
+        )
+        return Wishes(record, work.ray_service, work.redis, number=self._number)
+
+    def install(self, stack: Stack, *, base: bool) -> None:
+        """Installs all, or with the `base` of images and operator in place only what is above it."""
+        work, documents = self._workload, self._documents
+        if base:
+            # Cluster DNS must not go with a node that a fault takes away: every name in the cluster hangs on it.
+            dns: Json = {"spec": {"template": {"spec": {"nodeSelector": {names.ROLE: "services"}}}}}
+            self._nodes.kubectl("-n", "kube-system", "patch", "deployment", "coredns", "-p", json.dumps(dns))
+            self._load([self._settings.operator_image, *work.redis_images], [self._nodes.control_plane])
+            stack.install_operator(self._operator_manifests)
+        if work.unchecked:
+            stack.check([*work.before, work.ray_service])
+        if "redis" in documents:
+            stack.install_redis(documents["redis"])
+        if base:
+            self._load(work.ray_images, self._nodes.ray_nodes())
+        stack.wait_for_operator()
+        if work.redis is not None:
+            stack.wait_for_redis()
+        self._nodes.limit_processors()
+        stack.install("services", documents["services"])
+        stack.install("rayservice", documents["rayservice"])
+
+    @functools.cached_property
+    def _operator_manifests(self) -> str:
+        read = read_manifests(self._settings.kuberay_manifests, lambda source: self._nodes.kubectl("kustomize", source))
+        return render.operator_manifests(read, image=self._settings.operator_image, labels=self._labels)
+
+    @functools.cached_property
+    def _documents(self) -> dict[str, tuple[Manifest, ...]]:
+        """All that is installed above the operator, by the name of its file."""
+        work = self._workload
+        return {
+            **({"redis": work.before} if work.before else {}),
+            "services": (*render.services(self._labels, work.serve_service), self._code),
+            "rayservice": (work.ray_service,),
+        }
+
+    def _load(self, images: Sequence[str | None], nodes: Sequence[str]) -> None:
+        began = clock.now()
+        absent = self._nodes.load([image for image in images if image is not None], nodes)
+        loaded = [image for image in images if image is not None and image not in absent]
+        if loaded:
+            self._progress(f"kind: loaded {', '.join(loaded)} onto {len(nodes)} nodes in {clock.now() - began:.1f} s")
+        if absent:
+            self._progress(f"kind: Docker does not have {', '.join(absent)}; the nodes will pull it")

@@ -1,0 +1,139 @@
+"""What a run has left broken in a kind cluster, mended: machines, Kubernetes nodes, pods and Redis."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+from collections.abc import Mapping, Sequence
+
+import yaml
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.cluster.kind import KindNodes
+from pytest_serve_chaos.cluster.kuberay import in_pod, names
+from pytest_serve_chaos.cluster.kuberay.api import KubeApi
+from pytest_serve_chaos.cluster.kuberay.records import Pod, listed, mapped, name_of, text
+from pytest_serve_chaos.cluster.kuberay.redis_store import RedisStore
+from pytest_serve_chaos.cluster.kuberay.stack import REDIS_SELECTOR
+from pytest_serve_chaos.errors import ClusterError, CommandFailed, WaitTimeout
+from pytest_serve_chaos.model import Json
+
+RAY_PODS = f"{names.RAY_CLUSTER},{names.RAY_NODES}"
+"""Those of every RayCluster: one that an upgrade has replaced, or that a test had beside ours, must be gone."""
+
+_REDIS_BACK = 60.0
+"""Seconds for Redis to be available again."""
+
+
+class Mending:
+    """Mends, and says what it has mended.
+
+    Args:
+        nodes: The cluster's nodes.
+        api: Its Kubernetes API, in our namespace.
+        lost: What was found broken already, and took along what ran there.
+
+    Attributes:
+        lost: What was broken and took along what ran there.
+        mended: What was broken and is as it was.
+    """
+
+    def __init__(self, nodes: KindNodes, api: KubeApi, lost: Sequence[str] = ()) -> None:
+        self.lost = [*lost]
+        self.mended: list[str] = []
+        self._nodes = nodes
+        self._api = api
+
+    def machines(self, machines: Mapping[str, str]) -> None:
+        """Mends paused and stopped machines, Nodes that were deleted, cordons and taints.
+
+        Args:
+            machines: The machines, each with Docker's word for its state.
+
+        Raises:
+            ClusterError: Something cannot be mended.
+        """
+        self._wake(machines)
+        items = {name_of(item): mapped(item.get("spec")) for item in node_items(self._api)}
+        for name in machines:
+            if name not in items:
+                self._nodes.restart_kubelet(name)
+                self.lost.append(f"{name} was deleted from Kubernetes")
+        for name, spec in items.items():
+            self._open(name, spec)
+
+    def pods(self) -> None:
+        """Lets stopped processes of Ray's pods go on, and takes health flags away.
+
+        Raises:
+            ClusterError: Something cannot be mended, or not be looked at.
+        """
+        for pod in self._api.pods(RAY_PODS):
+            if pod.runs:
+                self._tidy(pod)
+
+    def serve_config(self, ray_service: str, config: str) -> None:
+        """Puts the Serve config of a RayService back.
+
+        Raises:
+            ClusterError: It was refused, or cannot be looked at.
+        """
+        spec = mapped(self._api.ray_service(ray_service).get("spec"))
+        if yaml.safe_load(text(spec, "serveConfigV2")) != yaml.safe_load(config):
+            self._api.patch_ray_service(ray_service, {"spec": {"serveConfigV2": config}})
+            self.mended.append("the Serve config was another")
+
+    def redis(self, store: RedisStore) -> None:
+        """Sees to it that Redis answers, as far as that can be done."""
+        with contextlib.suppress(ClusterError, WaitTimeout):
+            store.scale(self._api, store.replicas)
+            clock.wait_until("Redis", lambda: _is_available(store, self._api), timeout=_REDIS_BACK, interval=0.5)
+        with contextlib.suppress(ClusterError):
+            # It may be stopped whole, from its machine, which its probe does not notice.
+            for pod in self._api.pods(REDIS_SELECTOR):
+                if pod.main is not None and pod.main.running:
+                    self._nodes.signal_container(pod.node, pod.main.id, signal.SIGCONT)
+
+    def _wake(self, machines: Mapping[str, str]) -> None:
+        for name, state in machines.items():
+            if state == "paused":
+                self._nodes.unpause_machine(name)
+                self.mended.append(f"{name} was paused")
+            elif state != "running":
+                self._nodes.start_machine(name)
+                self.lost.append(f"{name} was {state}")
+
+    def _open(self, node: str, spec: Mapping[str, Json]) -> None:
+        if spec.get("unschedulable"):
+            self._nodes.kubectl("uncordon", node)
+            self.mended.append(f"{node} was cordoned")
+        keys = {text(taint, "key") for taint in listed(spec.get("taints"))}
+        for key in sorted(keys & {names.NO_HEAD, names.NO_WORKER}):
+            self._nodes.kubectl("taint", "nodes", node, f"{key}:NoSchedule-")
+            self.mended.append(f"{node} had the taint {key}")
+
+    def _tidy(self, pod: Pod) -> None:
+        container = pod.main.name if pod.main else ""
+        result = self._api.run(pod.name, container, ["python", "-c", in_pod.source("tidy")])
+        if result.returncode != 0:
+            raise CommandFailed(f"pod {pod.name} could not be tidied", looked_at=[result.stderr.strip()[-600:]])
+        said = json.loads(result.stdout)
+        if said["stopped"]:
+            self.mended.append(f"{said['stopped']} processes of {pod.name} were stopped")
+        if said["flags"]:
+            self.mended.append(f"{pod.name} had {said['flags']} health flags")
+
+
+def node_items(api: KubeApi) -> list[dict[str, Json]]:
+    """The Kubernetes nodes as plain data.
+
+    Raises:
+        CommandFailed: The API server gave no usable answer.
+    """
+    return listed(api.call("list_node", what="nodes").get("items"))
+
+
+def _is_available(store: RedisStore, api: KubeApi) -> bool | NotYet:
+    return store.is_available(api) or NotYet("not available")
