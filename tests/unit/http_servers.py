@@ -145,6 +145,10 @@ def serving(manners: Manners, *, tls: ssl.SSLContext | None = None, port: int = 
 
 async def _end(server: asyncio.Server, opened: list[Writer]) -> None:
     """Closes all connections, also those that the kernel has accepted and the loop has only begun to make."""
+    for listening in server.sockets:
+        asyncio.get_running_loop().remove_reader(listening.fileno())
+    # A closed server makes no transport any more for what it has accepted: the client would wait for its timeout.
+    await asyncio.sleep(0)
     server.close()
     quiet = 0
     while quiet < 3:

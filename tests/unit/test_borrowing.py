@@ -19,7 +19,7 @@ from pytest_serve_chaos.errors import ClusterStartError, SafetyError, Unsupporte
 from pytest_serve_chaos.model import Json
 from pytest_serve_chaos.settings import Settings
 from tests.unit.api_server import ApiServer, api_server
-from tests.unit.test_borrowed import owned_pod, ray_service
+from tests.unit.borrowed_services import owned_pod, ray_service
 
 PODS = "/api/v1/namespaces/ml/pods"
 NODE = "/api/v1/nodes/node-1"

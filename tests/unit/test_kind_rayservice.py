@@ -3,117 +3,18 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import cast
 
 import pytest
 
-from pytest_serve_chaos.cluster import kind_rayservice
-from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec
-from pytest_serve_chaos.cluster.capabilities import SharesRedis
-from pytest_serve_chaos.cluster.kind import KindNodes
 from pytest_serve_chaos.cluster.kind_rayservice import KindRayService
 from pytest_serve_chaos.cluster.kuberay import in_pod, names
-from pytest_serve_chaos.cluster.kuberay.api import ExecResult, KubeApi
-from pytest_serve_chaos.cluster.kuberay.process_watch import Place, Row
-from pytest_serve_chaos.cluster.kuberay.records import Pod
-from pytest_serve_chaos.cluster.kuberay.redis_store import RedisStore
-from pytest_serve_chaos.cluster.rest import Dashboard
-from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError, Unsupported
-from pytest_serve_chaos.model import ClusterDescription, Component, Identity, Json
+from pytest_serve_chaos.cluster.kuberay.api import ExecResult
+from pytest_serve_chaos.cluster.kuberay.process_watch import Row
+from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, Unsupported
+from pytest_serve_chaos.model import Component, Identity
 from pytest_serve_chaos.observe.observer import Observer
-from tests.unit.test_kuberay_pods import FakeApi, FakeDashboard, actor, pod
-
-DESCRIPTION = ClusterDescription("kind", "2.60.0", 2, "redis", "app", "fast", 1, "http://127.0.0.1:1/")
-
-
-class Api(FakeApi):
-    """Programs in pods end with a status that a test chooses."""
-
-    namespace = "serve-chaos"
-
-    def __init__(self, *pods: Pod, redis: Sequence[Pod] = ()) -> None:
-        super().__init__(*pods, redis=redis)
-        self.calls: list[tuple[object, ...]] = []
-        self.ran: list[tuple[str, tuple[str, ...]]] = []
-        self.result = ExecResult("", "", 0)
-        self.on_call: Callable[[], object] = lambda: None
-
-    def pods(self, selector: str = "", *, namespace: str | None = None) -> tuple[Pod, ...]:
-        return self.redis if "redis" in selector else tuple(self.ray_pods)
-
-    def call(self, method: str, *arguments: object, what: str, **options: object) -> dict[str, Json]:
-        self.calls.append((method, *arguments))
-        self.on_call()
-        return {}
-
-    def run(self, name: str, container: str, command: Sequence[str], *, timeout: float = 30.0) -> ExecResult:
-        self.ran.append((name, tuple(command[3:])))
-        return self.result
-
-    def close(self) -> None:
-        pass
-
-
-class Nodes:
-    """The machines of a kind cluster."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-
-    def ray_nodes(self) -> tuple[str, ...]:
-        return ("kind-worker", "kind-worker2")
-
-    def container_end(self, node: str, container_id: str) -> str | None:
-        return "stopped"
-
-    def keep_away(self, taint: str) -> None:
-        self.asked.append(f"+{taint}")
-
-    def let_back(self, taint: str) -> None:
-        self.asked.append(f"-{taint}")
-
-    def end_machine(self, node: str, how: str) -> str:
-        self.asked.append(f"{how} {node}")
-        return "exited (137)"
-
-    def start_machine(self, node: str) -> None:
-        self.asked.append(f"start {node}")
-
-    def restart_kubelet(self, node: str) -> None:
-        self.asked.append(f"kubelet {node}")
-
-    def signal_container(self, node: str, container_id: str, number: int) -> bool:
-        self.asked.append(f"{number} {container_id} {node}")
-        return number == signal.SIGSTOP
-
-
-class Pods:
-    """Pods as the API has them at this moment, instead of a watch."""
-
-    def __init__(self, api: KubeApi) -> None:
-        self._api = api
-
-    def pods(self, labels: Mapping[str, str]) -> tuple[Pod, ...]:
-        return self._api.pods("redis" if names.PART in labels else "ray")
-
-    def close(self) -> None:
-        pass
-
-
-class Watch:
-    """Processes in containers, as a test has them."""
-
-    def __init__(self, api: KubeApi) -> None:
-        self.told: dict[str, tuple[Row, ...]] = {}
-
-    def rows(self, containers: Mapping[str, Place]) -> dict[str, tuple[Row, ...]]:
-        return {key: rows for key, rows in self.told.items() if key in containers}
-
-    def close(self) -> None:
-        pass
+from tests.unit.kind_services import REPLICA, Api, Nodes, fake_api, fake_service, tell
+from tests.unit.test_kuberay_pods import FakeDashboard, actor
 
 
 @pytest.fixture
@@ -123,12 +24,7 @@ def nodes() -> Nodes:
 
 @pytest.fixture
 def api() -> Api:
-    return Api(
-        pod("h", "head", "10.0.0.1"),
-        pod("a", "worker", "10.0.0.2"),
-        pod("b", "worker", "10.0.0.3"),
-        redis=[pod("r", "redis", "10.0.0.9")],
-    )
+    return fake_api()
 
 
 @pytest.fixture
@@ -137,50 +33,8 @@ def dashboard() -> FakeDashboard:
 
 
 @pytest.fixture
-def closed() -> list[str]:
-    """What was closed, in order."""
-    return []
-
-
-@pytest.fixture
-def service(
-    api: Api, nodes: Nodes, dashboard: FakeDashboard, closed: list[str], monkeypatch: pytest.MonkeyPatch
-) -> KindRayService:
-    monkeypatch.setattr(kind_rayservice, "ProcessWatch", Watch)
-    monkeypatch.setattr(kind_rayservice, "PodWatch", Pods)
-    return KindRayService(
-        ClusterSpec(),
-        cast("KindNodes", nodes),
-        api=cast("KubeApi", api),
-        ray_cluster="serve-chaos-abcde",
-        dashboard=cast("Dashboard", dashboard),
-        serve_config={},
-        description=DESCRIPTION,
-        redis_selector=f"{names.PART}=redis",
-        operator_namespace="operator",
-        start_beside=lambda spec, namespace: cast("Cluster", Neighbour(spec, namespace, closed)),
-        on_close=lambda: closed.append("the RayService"),
-    )
-
-
-class Neighbour:
-    """A head alone on the same Redis."""
-
-    def __init__(self, spec: ClusterSpec, namespace: str | None, closed: list[str]) -> None:
-        self.spec = spec
-        self.namespace = namespace
-        self._closed = closed
-
-    def close(self) -> None:
-        self._closed.append(f"beside it: {self.namespace}")
-
-
-def tell(service: KindRayService, **told: tuple[Row, ...]) -> None:
-    watch = cast("Watch", service._processes)
-    watch.told = {f"container-{uid}": rows for uid, rows in told.items()}
-
-
-REPLICA = Row(113, 7000, "replica", "app#Pid", frozen=False)
+def service(api: Api, nodes: Nodes, dashboard: FakeDashboard, monkeypatch: pytest.MonkeyPatch) -> KindRayService:
+    return fake_service(api, nodes, dashboard, [], monkeypatch)
 
 
 # -- who is alive --
@@ -328,95 +182,3 @@ def test_a_drained_node_is_cordoned_its_pods_are_evicted_and_it_is_opened_again(
     cordons = [call[2] for call in api.calls if call[0] == "patch_node"]
     assert cordons == [{"spec": {"unschedulable": True}}, {"spec": {"unschedulable": None}}]
     assert {sign.side for sign in signs} == {"cluster", "victim"}
-
-
-# -- Redis --
-
-
-def test_what_is_started_beside_it_is_a_head_alone_and_goes_before_it(
-    service: KindRayService, closed: list[str]
-) -> None:
-    assert isinstance(service, SharesRedis)
-    other = service.start_beside()
-    assert other.spec == ClusterSpec(workers=0)
-    service.start_beside("somebody's")
-    service.close()
-    assert closed == ["beside it: somebody's", "beside it: None", "the RayService"]
-
-
-def test_what_is_beside_it_and_cannot_be_closed_keeps_nothing_else_from_its_end(
-    service: KindRayService, closed: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def close(self: Neighbour) -> None:
-        raise CommandFailed("it did not go")
-
-    monkeypatch.setattr(Neighbour, "close", close)
-    service.start_beside()
-    with pytest.raises(CommandFailed, match="did not go"):
-        service.close()
-    assert closed == ["the RayService"]
-
-
-def test_without_redis_there_is_nothing_to_share(service: KindRayService) -> None:
-    service._redis_selector = None
-    with pytest.raises(Unsupported, match="no Redis"):
-        service.start_beside()
-
-
-def test_redis_is_held_by_its_deployment(service: KindRayService, api: Api) -> None:
-    api.on_call = lambda: setattr(api, "redis", ())
-    service.kill_redis(how="kill", hold=True)
-    service.restore_redis()
-    service.restore_redis()
-    scales = [call[3] for call in api.calls if call[0] == "patch_namespaced_deployment_scale"]
-    assert scales == [{"spec": {"replicas": 0}}, {"spec": {"replicas": 1}}]
-
-
-def test_the_keys_of_redis_are_asked_in_its_own_pod(service: KindRayService, api: Api) -> None:
-    api.result = ExecResult("RAYx@KV\nRAYx@NODE\n", "", 0)
-    assert service.redis_keys() == ("RAYx@KV", "RAYx@NODE")
-    api.result = ExecResult("NOAUTH Authentication required.\n", "", 0)
-    with pytest.raises(ObservationError, match="NOAUTH"):
-        service.redis_keys()
-    api.redis = ()
-    with pytest.raises(ObservationError, match="not running"):
-        service.redis_keys()
-
-
-def test_the_redis_of_a_users_own_is_held_by_what_runs_it_and_asked_as_the_rayservice_does(
-    service: KindRayService, api: Api
-) -> None:
-    service.redis_store = RedisStore("StatefulSet", "store", 3, 6400, "ray", "open sesame")
-    api.on_call = lambda: setattr(api, "redis", ())
-    service.kill_redis(how="kill", hold=True)
-    service.restore_redis()
-    scales = [call for call in api.calls if call[0] == "patch_namespaced_stateful_set_scale"]
-    assert [(call[1], call[3]) for call in scales] == [
-        ("store", {"spec": {"replicas": 0}}),
-        ("store", {"spec": {"replicas": 3}}),
-    ]
-    assert service.redis_store.list_keys[-8:] == ("redis-cli", "-p", "6400", "--user", "ray", "--raw", "KEYS", "*")
-
-
-def test_keys_of_a_redis_whose_password_is_not_known_cannot_be_listed(service: KindRayService, api: Api) -> None:
-    service.redis_store = RedisStore(untold="it comes from fieldRef")
-    with pytest.raises(Unsupported, match="cannot be told: it comes from fieldRef"):
-        service.redis_keys()
-    assert api.ran == []
-
-
-@pytest.mark.parametrize(
-    ("store", "said"),
-    [
-        (RedisStore(password="open sesame"), "open sesame|-p 6379 --raw KEYS *"),
-        (RedisStore(password="", port=6400), "|-p 6400 --raw KEYS *"),
-        (RedisStore(), "of the container|-p 6379 --raw KEYS *"),
-    ],
-)
-def test_a_client_of_redis_gets_the_password_by_its_environment(store: RedisStore, said: str, tmp_path: Path) -> None:
-    client = tmp_path / "redis-cli"
-    client.write_text('#!/bin/sh\necho "$REDISCLI_AUTH|$*"\n')
-    client.chmod(0o755)
-    env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "REDIS_PASSWORD": "of the container"}
-    ran = subprocess.run(store.list_keys, env=env, check=True, capture_output=True, text=True)
-    assert ran.stdout == f"{said}\n"

@@ -1,0 +1,84 @@
+"""A RayService as somebody else has it, with an API and a dashboard that say what a test wants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from pytest_serve_chaos.cluster.kuberay import rights
+from pytest_serve_chaos.cluster.kuberay.api import KubeApi
+from pytest_serve_chaos.cluster.kuberay.asking import Probe
+from pytest_serve_chaos.cluster.kuberay.borrowed import BorrowedRayService
+from pytest_serve_chaos.cluster.kuberay.found import FoundRayService
+from pytest_serve_chaos.cluster.rest import Dashboard, ServeStatus
+from pytest_serve_chaos.model import ClusterDescription, Json
+from tests.unit.test_kuberay_pods import FakeApi
+
+CONFIG: dict[str, Json] = {"applications": [{"name": "ranker", "route_prefix": "/rank", "import_path": "ranker:app"}]}
+SERVE_CONFIG = "applications: [{name: ranker, route_prefix: /rank, import_path: 'ranker:app'}]"
+
+
+def ray_service(**changes: Json) -> dict[str, Json]:
+    """A RayService as the API server gives it, with a Redis."""
+    head: dict[str, Json] = {"template": {"spec": {"containers": [{"name": "ray-head", "env": []}]}}}
+    cluster: dict[str, Json] = {
+        "headGroupSpec": head,
+        "workerGroupSpecs": [{"replicas": 2}, {"minReplicas": 1, "numOfHosts": 2}],
+        "gcsFaultToleranceOptions": {"redisAddress": "redis:6379"},
+        **changes,
+    }
+    return {
+        "metadata": {"name": "ranker"},
+        "spec": {"serveConfigV2": SERVE_CONFIG, "rayClusterConfig": cluster},
+        "status": {"activeServiceStatus": {"rayClusterName": "ranker-abcde"}},
+    }
+
+
+def owned_pod(name: str, owner: str = "ranker-abcde", node: str = "node-1") -> dict[str, Json]:
+    return {
+        "metadata": {"name": name, "ownerReferences": [{"kind": "RayCluster", "name": owner}]},
+        "spec": {"nodeName": node},
+    }
+
+
+class Status:
+    """A dashboard that knows how many replicas there are."""
+
+    url = "http://dashboard"
+
+    def __init__(self, targets: Mapping[str, int]) -> None:
+        self.targets = targets
+
+    def serve(self) -> ServeStatus:
+        return ServeStatus({}, self.targets, {}, {}, (), {}, None)
+
+    def close(self) -> None:
+        pass
+
+
+class WithFlags(FakeApi):
+    """Pods that have the directory for health flags."""
+
+    def raw_pods(self, selector: str) -> tuple[dict[str, Json], ...]:
+        return ({"spec": {"containers": [{"env": [{"name": "SERVE_CHAOS_FLAGS", "value": "/tmp/f"}]}]}},)
+
+
+def borrowed(
+    *,
+    gcs: str = "redis",
+    workers: int = 2,
+    lacking: Sequence[rights.Right] = (),
+    allow: Sequence[str] = (),
+    targets: Mapping[str, int] | None = None,
+    api: FakeApi | None = None,
+) -> BorrowedRayService:
+    found = FoundRayService("ranker", gcs, workers, CONFIG)  # type: ignore[arg-type]
+    return BorrowedRayService(
+        found,
+        api=cast("KubeApi", api or WithFlags()),
+        dashboard=cast("Dashboard", Status(targets or {"ranker#Ranker": 4})),
+        description=ClusterDescription("kubernetes", "2.60.0", workers, gcs, "ranker:app", "guide", 4, "http://x/rank"),
+        probe=Probe(),
+        lacking=[*lacking, rights.WATCH],
+        allow=allow,
+    )

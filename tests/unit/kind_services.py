@@ -1,0 +1,161 @@
+"""A RayService on kind nodes, with an API and nodes that only remember what was asked of them."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from typing import cast
+
+import pytest
+
+from pytest_serve_chaos.cluster import kind_rayservice
+from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec
+from pytest_serve_chaos.cluster.kind import KindNodes
+from pytest_serve_chaos.cluster.kind_rayservice import KindRayService
+from pytest_serve_chaos.cluster.kuberay import names
+from pytest_serve_chaos.cluster.kuberay.api import ExecResult, KubeApi
+from pytest_serve_chaos.cluster.kuberay.process_watch import Place, Row
+from pytest_serve_chaos.cluster.kuberay.records import Pod
+from pytest_serve_chaos.cluster.rest import Dashboard
+from pytest_serve_chaos.model import ClusterDescription, Json
+from tests.unit.test_kuberay_pods import FakeApi, FakeDashboard, pod
+
+DESCRIPTION = ClusterDescription("kind", "2.60.0", 2, "redis", "app", "fast", 1, "http://127.0.0.1:1/")
+
+
+class Api(FakeApi):
+    """Programs in pods end with a status that a test chooses."""
+
+    namespace = "serve-chaos"
+
+    def __init__(self, *pods: Pod, redis: Sequence[Pod] = ()) -> None:
+        super().__init__(*pods, redis=redis)
+        self.calls: list[tuple[object, ...]] = []
+        self.ran: list[tuple[str, tuple[str, ...]]] = []
+        self.result = ExecResult("", "", 0)
+        self.on_call: Callable[[], object] = lambda: None
+
+    def pods(self, selector: str = "", *, namespace: str | None = None) -> tuple[Pod, ...]:
+        return self.redis if "redis" in selector else tuple(self.ray_pods)
+
+    def call(self, method: str, *arguments: object, what: str, **options: object) -> dict[str, Json]:
+        self.calls.append((method, *arguments))
+        self.on_call()
+        return {}
+
+    def run(self, name: str, container: str, command: Sequence[str], *, timeout: float = 30.0) -> ExecResult:
+        self.ran.append((name, tuple(command[3:])))
+        return self.result
+
+    def close(self) -> None:
+        pass
+
+
+class Nodes:
+    """The machines of a kind cluster."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def ray_nodes(self) -> tuple[str, ...]:
+        return ("kind-worker", "kind-worker2")
+
+    def container_end(self, node: str, container_id: str) -> str | None:
+        return "stopped"
+
+    def keep_away(self, taint: str) -> None:
+        self.asked.append(f"+{taint}")
+
+    def let_back(self, taint: str) -> None:
+        self.asked.append(f"-{taint}")
+
+    def end_machine(self, node: str, how: str) -> str:
+        self.asked.append(f"{how} {node}")
+        return "exited (137)"
+
+    def start_machine(self, node: str) -> None:
+        self.asked.append(f"start {node}")
+
+    def restart_kubelet(self, node: str) -> None:
+        self.asked.append(f"kubelet {node}")
+
+    def signal_container(self, node: str, container_id: str, number: int) -> bool:
+        self.asked.append(f"{number} {container_id} {node}")
+        return number == signal.SIGSTOP
+
+
+class Pods:
+    """Pods as the API has them at this moment, instead of a watch."""
+
+    def __init__(self, api: KubeApi) -> None:
+        self._api = api
+
+    def pods(self, labels: Mapping[str, str]) -> tuple[Pod, ...]:
+        return self._api.pods("redis" if names.PART in labels else "ray")
+
+    def close(self) -> None:
+        pass
+
+
+class Watch:
+    """Processes in containers, as a test has them."""
+
+    def __init__(self, api: KubeApi) -> None:
+        self.told: dict[str, tuple[Row, ...]] = {}
+
+    def rows(self, containers: Mapping[str, Place]) -> dict[str, tuple[Row, ...]]:
+        return {key: rows for key, rows in self.told.items() if key in containers}
+
+    def close(self) -> None:
+        pass
+
+
+def fake_api() -> Api:
+    """Three pods of Ray and one of Redis."""
+    return Api(
+        pod("h", "head", "10.0.0.1"),
+        pod("a", "worker", "10.0.0.2"),
+        pod("b", "worker", "10.0.0.3"),
+        redis=[pod("r", "redis", "10.0.0.9")],
+    )
+
+
+def fake_service(
+    api: Api, nodes: Nodes, dashboard: FakeDashboard, closed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> KindRayService:
+    """A RayService on them; `closed` gets what was closed, in order."""
+    monkeypatch.setattr(kind_rayservice, "ProcessWatch", Watch)
+    monkeypatch.setattr(kind_rayservice, "PodWatch", Pods)
+    return KindRayService(
+        ClusterSpec(),
+        cast("KindNodes", nodes),
+        api=cast("KubeApi", api),
+        ray_cluster="serve-chaos-abcde",
+        dashboard=cast("Dashboard", dashboard),
+        serve_config={},
+        description=DESCRIPTION,
+        redis_selector=f"{names.PART}=redis",
+        operator_namespace="operator",
+        start_beside=lambda spec, namespace: cast("Cluster", Neighbour(spec, namespace, closed)),
+        on_close=lambda: closed.append("the RayService"),
+    )
+
+
+class Neighbour:
+    """A head alone on the same Redis."""
+
+    def __init__(self, spec: ClusterSpec, namespace: str | None, closed: list[str]) -> None:
+        self.spec = spec
+        self.namespace = namespace
+        self._closed = closed
+
+    def close(self) -> None:
+        self._closed.append(f"beside it: {self.namespace}")
+
+
+def tell(service: KindRayService, **told: tuple[Row, ...]) -> None:
+    watch = cast("Watch", service._processes)
+    watch.told = {f"container-{uid}": rows for uid, rows in told.items()}
+
+
+REPLICA = Row(113, 7000, "replica", "app#Pid", frozen=False)
