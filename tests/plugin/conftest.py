@@ -11,7 +11,7 @@ import pytest
 
 from pytest_serve_chaos.model import Json
 from tests.plugin.fake import FakeBackend, FakeBehaviour, FakeCluster
-from tests.plugin.quick import SHORTER
+from tests.plugin.quick import WAITS
 
 ROOT = Path(__file__).parents[2]
 
@@ -91,7 +91,7 @@ def no_other_plugins(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch)
 def run_chaos(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> RunChaos:
     """Runs a test file with ``--serve-chaos`` against a fake cluster, which is quicker than a real one."""
     monkeypatch.setenv("COLUMNS", "200")
-    for module, name, seconds in SHORTER:
+    for module, name, seconds in WAITS:
         monkeypatch.setattr(module, name, seconds)
 
     def run(
