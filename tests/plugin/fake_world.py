@@ -24,6 +24,9 @@ REPLICAS = 4
 
 _TICK = 0.03
 
+_STARTED_BY_THE_PLATFORM: tuple[Role, ...] = ("redis", "head", "worker", "gcs")
+"""Parts that need their time from when they may start; actors that fell with them wait for no more than these."""
+
 _CLASSES: dict[Role, str] = {"controller": "ServeController", "proxy": "ProxyActor", "replica": "ServeReplica:{}"}
 
 
@@ -33,7 +36,8 @@ class FakeBehaviour:
 
     Attributes:
         start_error: The cluster does not come up, and says that.
-        back_after: Until what died is there again.
+        back_after: Until what died is there again, or may be: actors do not come before the node and the GCS that they
+            need.
         outage: How long every request fails after the head was killed.
         harmless: Faults do nothing.
         anonymous: Answers do not say which replica gave them.
@@ -207,9 +211,12 @@ class World:
             for slot in self.parts.keys() - set(wanted):
                 del self.parts[slot]
             for slot in wanted:
-                if slot in self.parts or not self._can_fill(slot):
+                if slot in self.parts:
+                    continue
+                ready = self._can_fill(slot)
+                if not ready and slot.role in _STARTED_BY_THE_PLATFORM:
                     self._empty_since.pop(slot, None)
-                elif now - self._empty_since.setdefault(slot, now) >= self.behaviour.back_after:
+                elif now - self._empty_since.setdefault(slot, now) >= self.behaviour.back_after and ready:
                     self._fill(slot)
 
     def _can_fill(self, slot: Slot) -> bool:

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from pytest_serve_chaos.history import History
+from pytest_serve_chaos.observe import replacing
 from tests.plugin.conftest import RunChaos
 from tests.plugin.fake import FakeBehaviour, FakeCluster
 from tests.plugin.fake_borrowed import BorrowedFake, HasOneReplica, NothingMayRun
@@ -36,7 +37,8 @@ def test_the_aftershock_replaces_replicas_when_nobody_counts_any_more(run_chaos:
     assert all(e.at > after for e in replaced)
 
 
-def test_deaf_proxies_are_found_and_replaced(run_chaos: RunChaos) -> None:
+def test_deaf_proxies_are_found_and_replaced(run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replacing, "HEARS_WITHIN", 0.5)
     fault = 'controller_failure(replacement="new_actor")'
     ran = run_chaos(ONE.format(fault=fault), behaviour=FakeBehaviour(deafens=True), cluster=BorrowedFake)
 
@@ -93,7 +95,7 @@ def test_a_fault_without_fault_tolerance_is_measured_where_the_test_asks_for_tha
         @pytest.mark.head_failure
         @pytest.mark.serve_cluster(gcs="none")
         def test_it(experiment):
-            experiment.measure()
+            assert experiment.measure(availability=0.7, window="500ms").evidence
     """
     ran = run_chaos(source, cluster=BorrowedFake)
 

@@ -48,7 +48,7 @@ def test_faults_nest(run_chaos: RunChaos) -> None:
 def test_what_ray_said_before_the_fault_does_not_count_as_recovery(
     run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watcher, "_ASK_EVERY", 2.0)
+    monkeypatch.setattr(watcher, "_ASK_EVERY", 1.0)
     ran = run_chaos(
         """
         def test_it(chaos):
@@ -142,7 +142,7 @@ def test_waiting_for_traffic_that_is_not_there_is_inconclusive(run_chaos: RunCha
     ran = run_chaos(
         """
         def test_no_traffic(chaos):
-            chaos.controller.kill().wait_traffic_back(timeout="1s")
+            chaos.controller.kill().wait_traffic_back(timeout="300ms")
         """
     )
 

@@ -14,6 +14,7 @@ import pytest
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.restore import SHAPE_WITHIN
+from tests.plugin import quick
 from tests.plugin.conftest import LOAD
 
 CONFTEST = """
@@ -60,7 +61,7 @@ class Interrupted:
 
 def interrupted(pytester: pytest.Pytester, conftest: str) -> Interrupted:
     """Runs `TEST`, and interrupts it once its fault has landed."""
-    pytester.makeconftest(conftest)
+    pytester.makeconftest(quick.CONFTEST + conftest)
     pytester.makepyfile(TEST)
     command = [sys.executable, "-m", "pytest", "--serve-chaos", *LOAD]
     with subprocess.Popen(

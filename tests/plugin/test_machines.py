@@ -33,7 +33,8 @@ def test_a_machine_is_taken_away_and_given_back(run_chaos: RunChaos, how: str, b
 
 
 def test_a_machine_is_frozen_and_let_go_on(run_chaos: RunChaos) -> None:
-    ran = run_chaos(one('node_failure(how="freeze", for_="2s", which="worker-1")', ""), cluster=FakeMachineCluster)
+    freeze = 'node_failure(how="freeze", for_="1s", which="worker-1")'
+    ran = run_chaos(one(freeze, 'window="500ms"'), cluster=FakeMachineCluster)
 
     ran.outcomes(passed=1)
     (cluster,) = ran.backend.clusters

@@ -26,7 +26,7 @@ def test_a_run_leaves_a_table_a_history_a_summary_and_junit_properties(run_chaos
     ran.result.stdout.fnmatch_lines(
         [
             "serve-chaos: fake backend, ray 2.60.0, head + 2 workers, redis 7.0; app sleepy_pid, 4 replicas; "
-            "30 requests/s; seed 7",
+            "24 requests/s; seed 7",
             "serve-chaos: inject: SIGKILL to the replica sleepy_pid#SleepyPid on worker-*",
             "serve-chaos: redundancy is back * s after the fault",
             "*= serve chaos =*",

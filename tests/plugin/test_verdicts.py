@@ -59,7 +59,7 @@ def test_wrong_answers_fail(run_chaos: RunChaos) -> None:
         @pytest.mark.replica_failure
         def test_it(experiment):
             checked = experiment.sending(check=lambda answer: answer.body.isdigit())
-            checked.run(availability=0.7, window="1s", redundancy_back="2s")
+            checked.run(availability=0.7, window="1s", redundancy_back="1s")
         """,
         behaviour=FakeBehaviour(garbles=True),
     )
@@ -156,7 +156,7 @@ def test_a_victim_that_answered_nothing_is_inconclusive(run_chaos: RunChaos) -> 
 def test_too_few_requests_break_nothing(run_chaos: RunChaos) -> None:
     ran = run_chaos(one("head_failure", 'availability=0.999, window="2s"'))
 
-    inconclusive_with(ran, "60 requests in a window of 2 s cannot show an availability of 99.9 %: that takes 3000*")
+    inconclusive_with(ran, "48 requests in a window of 2 s cannot show an availability of 99.9 %: that takes 3000*")
     (cluster,) = ran.backend.clusters
     assert cluster.world.log == [], "something was broken for nothing"
 
