@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from pytest_serve_chaos.cluster.base import Progress
 from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.operator import SELECTOR, operator_errors
+from pytest_serve_chaos.cluster.kuberay.records import listed, mapped, text
 from pytest_serve_chaos.errors import CommandFailed, WaitTimeout
 from pytest_serve_chaos.manifests import Manifest
 
@@ -89,8 +91,16 @@ class Stack:
 
         Raises:
             CommandFailed: It would not take them.
+            WaitTimeout: It does not serve KubeRay's kinds.
         """
-        self._kubectl("wait", "--for=condition=Established", f"--timeout={_ESTABLISHED:g}s", _CRD, timeout=90.0)
+
+        def established() -> bool | NotYet:
+            # Not `kubectl wait`, nor a jsonpath: both fail where the conditions are null, as they are at first.
+            status = mapped(json.loads(self._kubectl("get", _CRD, "-o", "json")).get("status"))
+            said = {text(c, "type"): text(c, "status") for c in listed(status.get("conditions"))}
+            return said.get("Established") == "True" or NotYet(f"the conditions of {_CRD}: {said or 'none yet'}")
+
+        clock.wait_until("the API server to serve KubeRay's kinds", established, timeout=_ESTABLISHED, interval=0.3)
         file = self._directory / "checked.yaml"
         file.write_text(manifests.dump(tuple(documents)), encoding="utf-8")
         self._kubectl("-n", names.NAMESPACE, "apply", *_APPLY, "--dry-run=server", "-f", str(file))

@@ -1,0 +1,56 @@
+"""What is installed on a cluster of our own is checked first, once the API server knows KubeRay's kinds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from pytest_serve_chaos.cluster.kuberay import stack
+from pytest_serve_chaos.cluster.kuberay.api import KubeApi
+from pytest_serve_chaos.cluster.kuberay.stack import Stack
+from pytest_serve_chaos.errors import WaitTimeout
+from pytest_serve_chaos.model import Json
+
+CONFIG: dict[str, Json] = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "theirs"}}
+
+
+class Kubectl:
+    """Answers with the next of the conditions that a test has for KubeRay's resource definition, the last for ever."""
+
+    def __init__(self, *conditions: Json) -> None:
+        self.conditions = list(conditions)
+        self.ran: list[str] = []
+
+    def __call__(self, *arguments: str, timeout: float = 60.0) -> str:
+        self.ran.append(" ".join(arguments))
+        if "get" not in arguments:
+            return ""
+        now = self.conditions.pop(0) if len(self.conditions) > 1 else self.conditions[0]
+        return json.dumps({"status": {"conditions": now}})
+
+
+def condition(status: str) -> Json:
+    return [{"type": "NamesAccepted", "status": "True"}, {"type": "Established", "status": status}]
+
+
+def check(kubectl: Kubectl, directory: Path) -> None:
+    Stack(kubectl, cast("KubeApi", None), directory, print).check([CONFIG])
+
+
+def test_objects_are_checked_once_the_kinds_are_served(tmp_path: Path) -> None:
+    kubectl = Kubectl(None, condition("False"), condition("True"))
+    check(kubectl, tmp_path)
+    assert ["get" in ran for ran in kubectl.ran] == [True, True, True, False]
+    assert "--dry-run=server" in kubectl.ran[-1]
+    assert "name: theirs" in (tmp_path / "checked.yaml").read_text()
+
+
+def test_kinds_that_are_never_served_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stack, "_ESTABLISHED", 0.2)
+    kubectl = Kubectl(None)
+    with pytest.raises(WaitTimeout, match=r"conditions of crd/rayservices.ray.io: none yet"):
+        check(kubectl, tmp_path)
+    assert not any("apply" in ran for ran in kubectl.ran)
