@@ -58,11 +58,18 @@ def test_traffic_reaches_a_replica_through_the_node_port(cluster: KubeRayCluster
 
 
 def test_replicas_are_on_the_workers_and_proxies_everywhere(cluster: KubeRayCluster) -> None:
-    seen = observe(cluster)
+    seen = clock.wait_until("all processes to be seen", lambda: _with_all_replicas(cluster), timeout=30.0, interval=0.5)
     assert sorted(c.node for c in seen.of("replica")) == ["worker-1"] * 3 + ["worker-2"] * 3
     assert sorted(c.node for c in seen.of("proxy")) == ["head", "worker-1", "worker-2"]
     assert [c.node for c in seen.of("controller")] == ["head"]
     assert len(seen.of("redis")) == len(seen.of("gcs")) == 1
+
+
+def _with_all_replicas(cluster: KubeRayCluster) -> Topology | NotYet:
+    """The containers say what runs in them a moment after they are first asked."""
+    seen = observe(cluster)
+    there = len(seen.of("replica"))
+    return seen if there == 6 else NotYet(f"{there} replicas")
 
 
 def test_a_cluster_of_that_name_is_not_touched(cluster: KubeRayCluster, created: list[str], tmp_path: Path) -> None:
