@@ -17,7 +17,7 @@ ONE = """
 
     @pytest.mark.{fault}
     def test_it(experiment):
-        experiment.run(availability=0.7, window="500ms")
+        experiment.run(availability=0.7, window="700ms")
 """
 
 
@@ -95,7 +95,7 @@ def test_a_fault_without_fault_tolerance_is_measured_where_the_test_asks_for_tha
         @pytest.mark.head_failure
         @pytest.mark.serve_cluster(gcs="none")
         def test_it(experiment):
-            assert experiment.measure(availability=0.7, window="500ms").evidence
+            assert experiment.measure(availability=0.7, window="700ms").evidence
     """
     ran = run_chaos(source, cluster=BorrowedFake)
 

@@ -61,7 +61,7 @@ def test_a_spoilt_cluster_is_built_anew(run_chaos: RunChaos) -> None:
 
         @pytest.mark.replica_failure
         def test_spoils(experiment):
-            assert experiment.measure(redundancy_back="1s", window="500ms", availability=0.7).outcome == "failed"
+            assert experiment.measure(redundancy_back="1s", window="700ms", availability=0.7).outcome == "failed"
 
         def test_next(serve_cluster):
             assert not serve_cluster.missing()

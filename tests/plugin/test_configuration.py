@@ -14,7 +14,7 @@ TWO_TESTS = """
 
     @pytest.mark.{fault}
     def test_b(experiment):
-        result = experiment.measure(window="500ms", availability=0.7)
+        result = experiment.measure(window="700ms", availability=0.7)
         assert [w.code for w in result.warnings] == {codes}
 """
 FORGETS = "warning: Redis keeps nothing on disk: losing it restarts the head and every worker."
@@ -57,7 +57,7 @@ def test_only_the_cluster_without_fault_tolerance_is_warned_about(run_chaos: Run
 
         @pytest.mark.serve_cluster(gcs="none")
         @pytest.mark.replica_failure
-        def test_b(experiment): assert not experiment.measure(window="500ms", availability=0.7).warnings
+        def test_b(experiment): assert not experiment.measure(window="700ms", availability=0.7).warnings
         """
     )
 

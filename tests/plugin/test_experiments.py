@@ -30,7 +30,7 @@ def test_every_fault_can_be_injected_and_judged(run_chaos: RunChaos) -> None:
 
         @pytest.mark.parametrize("kind", [pytest.param(k, marks=getattr(pytest.mark, k)) for k in ACTORS + OTHERS])
         def test_is_survived(experiment, kind):
-            result = experiment.run(availability=0.7, window="500ms")
+            result = experiment.run(availability=0.7, window="700ms")
             assert result.passed
             assert len(result.evidence) >= 2
         """
@@ -55,7 +55,7 @@ def test_freezing_keeps_and_killing_by_ray_replaces(run_chaos: RunChaos) -> None
 
         @pytest.mark.proxy_failure(by="ray", on="worker-1")
         def test_a_killed_proxy_is_replaced(experiment):
-            assert experiment.run(availability=0.7, window="500ms").replaced("proxy", on="worker-1")
+            assert experiment.run(availability=0.7, window="700ms").replaced("proxy", on="worker-1")
         """
     )
 
@@ -72,7 +72,7 @@ def test_measuring_raises_nothing(run_chaos: RunChaos) -> None:
         def test_what_an_outage_costs_without_fault_tolerance(experiment):
             measured = experiment.measure(availability=0.999, window="500ms")
             assert measured.outcome == "inconclusive"
-            measured = experiment.measure(availability=0.7, longest_outage="0s", window="500ms")
+            measured = experiment.measure(availability=0.7, longest_outage="0s", window="700ms")
             assert measured.outcome == "failed"
             assert 0 < measured.longest_outage < 90
             assert measured.replaced("workers")

@@ -15,7 +15,7 @@ REPLICA = """
 
     @pytest.mark.replica_failure
     def test_replica(experiment):
-        experiment.run(availability=0.7, window="500ms")
+        experiment.run(availability=0.7, window="700ms")
 """
 
 
@@ -26,7 +26,7 @@ def test_a_run_leaves_a_table_a_history_a_summary_and_junit_properties(run_chaos
     ran.result.stdout.fnmatch_lines(
         [
             "serve-chaos: fake backend, ray 2.60.0, head + 2 workers, redis 7.0; app sleepy_pid, 4 replicas; "
-            "24 requests/s; seed 7",
+            "16 requests/s; seed 7",
             "serve-chaos: inject: SIGKILL to the replica sleepy_pid#SleepyPid on worker-*",
             "serve-chaos: redundancy is back * s after the fault",
             "*= serve chaos =*",

@@ -15,7 +15,7 @@ HEAD = """
 
     @pytest.mark.head_failure
     def test_head(experiment):
-        experiment.run(availability=0.7, longest_outage="500ms", window="500ms")
+        experiment.run(availability=0.7, longest_outage="500ms", window="700ms")
 """
 
 
@@ -41,7 +41,7 @@ def test_a_failure_shows_reasons_events_logs_and_how_to_repeat_it(run_chaos: Run
             "*- serve chaos: logs -*",
             "ERROR controller (PID *) died",
             "*- serve chaos: run it again -*",
-            "pytest --serve-chaos --serve-chaos-seed=42 *--serve-chaos-rate=24 *::test_head",
+            "pytest --serve-chaos --serve-chaos-seed=42 *--serve-chaos-rate=16 *::test_head",
             "*= serve chaos =*",
             "head * FAILED *",
             "report: *.serve-chaos/*",

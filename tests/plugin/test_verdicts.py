@@ -15,7 +15,7 @@ from pytest_serve_chaos.observe import aftershock
 from tests.plugin.conftest import Ran, RunChaos
 from tests.plugin.fake import FakeBehaviour, FakeCluster
 
-SHORT = 'availability=0.7, window="500ms"'
+SHORT = 'availability=0.7, window="700ms"'
 
 
 def one(marker: str, demands: str = SHORT) -> str:
@@ -156,7 +156,7 @@ def test_a_victim_that_answered_nothing_is_inconclusive(run_chaos: RunChaos) -> 
 def test_too_few_requests_break_nothing(run_chaos: RunChaos) -> None:
     ran = run_chaos(one("head_failure", 'availability=0.999, window="2s"'))
 
-    inconclusive_with(ran, "48 requests in a window of 2 s cannot show an availability of 99.9 %: that takes 3000*")
+    inconclusive_with(ran, "32 requests in a window of 2 s cannot show an availability of 99.9 %: that takes 3000*")
     (cluster,) = ran.backend.clusters
     assert cluster.world.log == [], "something was broken for nothing"
 
