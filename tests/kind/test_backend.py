@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
@@ -21,6 +20,7 @@ from pytest_serve_chaos.cluster.serve_config import canary, with_app
 from pytest_serve_chaos.errors import NoSuchTarget, ObservationError, SafetyError
 from pytest_serve_chaos.model import Topology
 from pytest_serve_chaos.observe.observer import Observer
+from tests.kind.commands import run
 from tests.kind.needs import kind_settings, needs_kind
 
 pytestmark = needs_kind
@@ -47,8 +47,7 @@ def cluster(directory: Path, created: list[str]) -> Iterator[KubeRayCluster]:
     cluster = start_kind_cluster(ClusterSpec(), kind_settings(), directory, print, on_create=created.append)
     yield cluster
     cluster.close()
-    clusters = subprocess.run(["kind", "get", "clusters"], check=True, capture_output=True, text=True)
-    assert created[0] not in clusters.stdout.split()
+    assert created[0] not in run("kind", "get", "clusters").split()
 
 
 def test_traffic_reaches_a_replica_through_the_node_port(cluster: KubeRayCluster) -> None:

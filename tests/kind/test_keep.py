@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ from pytest_serve_chaos.cluster.kind_rayservice import KindRayService
 from pytest_serve_chaos.cluster.kind_settings import KindSettings
 from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.serve_config import canary, with_app
+from tests.kind.commands import run
 from tests.kind.needs import kind_settings, needs_kind
 
 pytestmark = needs_kind
@@ -25,10 +25,6 @@ pytestmark = needs_kind
 NAME = "serve-chaos-test-keep"
 TAKEN_OVER = 15.0
 MADE_ANEW = 300.0
-
-
-def run(*command: str) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120.0).stdout
 
 
 def machines() -> set[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,20 +10,19 @@ import pytest
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.cluster.base import Progress
 from pytest_serve_chaos.cluster.kind_cluster import start_kind_cluster
 from pytest_serve_chaos.cluster.kind_rayservice import KindRayService
 from pytest_serve_chaos.cluster.kuberay.own_file import read_own_file
 from pytest_serve_chaos.cluster.kuberay.own_workload import OwnRayService
-from pytest_serve_chaos.experiment import Experiment, FaultChoice
+from pytest_serve_chaos.experiment import FaultChoice
 from pytest_serve_chaos.faults.rig import Rig
-from pytest_serve_chaos.load import Load
-from pytest_serve_chaos.run import Run
 from tests.kind.needs import kind_settings, needs_kind
+from tests.kind.rigs import cluster_of, experiment, rig_on
 
 pytestmark = needs_kind
 
 DATA = Path(__file__).parent / "data"
-RATE = float(os.environ.get("SERVE_CHAOS_RATE", "20"))
 
 
 @pytest.fixture(scope="module")
@@ -38,23 +36,11 @@ def rig(tmp_path_factory: pytest.TempPathFactory, said: list[str]) -> Iterator[R
     file = read_own_file(DATA / "k8s_config.yaml")
     own = OwnRayService(file, settings.ray_image, settings.redis_image, (DATA,))
 
-    def start(spec: object, directory: Path, progress: object) -> KindRayService:
-        return start_kind_cluster(file.spec, settings, directory, say, own=own)
+    def start(directory: Path, progress: Progress) -> KindRayService:
+        return start_kind_cluster(file.spec, settings, directory, progress, own=own)
 
-    def say(line: str) -> None:
-        said.append(line)
-        print(line)
-
-    run = Run(tmp_path_factory.mktemp("rayservice-file"), start, seed=1, progress=say)
-    try:
-        yield run.rig_for(file.spec)
-    finally:
-        run.close()
-
-
-def cluster_of(rig: Rig) -> KindRayService:
-    assert isinstance(rig.cluster, KindRayService)
-    return rig.cluster
+    with rig_on(file.spec, tmp_path_factory.mktemp("rayservice-file"), said, start) as rig:
+        yield rig
 
 
 def test_it_answers_through_the_node_port_with_the_code_from_beside_the_file(rig: Rig, said: list[str]) -> None:
@@ -79,11 +65,9 @@ def test_its_redis_is_asked_with_the_password_of_the_rayservice(rig: Rig) -> Non
 
 
 def test_losing_its_head_keeps_its_workers(rig: Rig) -> None:
-    rig.experiment = "head_lost"
-    rig.watcher.belongs_to(rig.experiment)
     # Its replicas want no CPU and have no limit per node, so some may be on the head, and are lost with it.
-    experiment = Experiment(rig, Load(rate=RATE), FaultChoice("head_failure", {"how": "kill"}))
-    result = experiment.run(availability=0.9, longest_outage="20s", lost_beyond_in_flight=None)
+    lost = experiment(rig, "head_lost", FaultChoice("head_failure", {"how": "kill"}))
+    result = lost.run(availability=0.9, longest_outage="20s", lost_beyond_in_flight=None)
     assert result.replaced("head")
     assert result.kept("worker")
     assert result.kept("replicas", on="workers")

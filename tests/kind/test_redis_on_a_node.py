@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,21 +10,19 @@ import pytest
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
-from pytest_serve_chaos.cluster.base import ClusterSpec
+from pytest_serve_chaos.cluster.base import ClusterSpec, Progress
 from pytest_serve_chaos.cluster.kind_cluster import start_kind_cluster
 from pytest_serve_chaos.cluster.kind_rayservice import KindRayService
 from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.errors import ObservationError
-from pytest_serve_chaos.experiment import Experiment, FaultChoice
+from pytest_serve_chaos.experiment import FaultChoice
 from pytest_serve_chaos.faults.rig import Rig
-from pytest_serve_chaos.load import Load
 from pytest_serve_chaos.report.terminal import explained
-from pytest_serve_chaos.run import Run
+from tests.kind.commands import run
 from tests.kind.needs import kind_settings, needs_kind
+from tests.kind.rigs import cluster_of, experiment, rig_on
 
 pytestmark = needs_kind
-
-RATE = float(os.environ.get("SERVE_CHAOS_RATE", "20"))
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +35,8 @@ def rig(tmp_path_factory: pytest.TempPathFactory, said: list[str]) -> Iterator[R
     settings = kind_settings()
     created: list[str] = []
 
-    def start(spec: ClusterSpec, directory: Path, progress: object) -> KindRayService:
-        cluster = start_kind_cluster(spec, settings, directory, say, on_create=created.append)
+    def start(directory: Path, progress: Progress) -> KindRayService:
+        cluster = start_kind_cluster(ClusterSpec(), settings, directory, progress, on_create=created.append)
         try:
             move_redis(cluster, created[0], directory / "kubeconfig", settings.redis_image)
         except BaseException:
@@ -48,27 +44,20 @@ def rig(tmp_path_factory: pytest.TempPathFactory, said: list[str]) -> Iterator[R
             raise
         return cluster
 
-    def say(line: str) -> None:
-        said.append(line)
-        print(line)
-
-    run = Run(tmp_path_factory.mktemp("redis-on-a-node"), start, seed=1, progress=say)
-    try:
-        yield run.rig_for(ClusterSpec())
-    finally:
-        run.close()
+    with rig_on(ClusterSpec(), tmp_path_factory.mktemp("redis-on-a-node"), said, start) as rig:
+        yield rig
 
 
 def move_redis(cluster: KindRayService, name: str, kubeconfig: Path, image: str) -> None:
     """Puts Redis on the machine of worker-1; it forgets all it had, so head and workers restart."""
     machine = cluster.setup().machines["worker-1"]
     before = {c.identity for c in cluster.components() if c.role == "gcs"}
-    call("kind", "load", "docker-image", image, "--name", name, "--nodes", machine)
+    run("kind", "load", "docker-image", image, "--name", name, "--nodes", machine)
     there = {"nodeSelector": {"pytest-serve-chaos/role": None, "kubernetes.io/hostname": machine}}
     patch = json.dumps({"spec": {"template": {"spec": there}}})
     kubectl = ("kubectl", "--kubeconfig", str(kubeconfig), "--namespace", names.NAMESPACE)
-    call(*kubectl, "patch", "deployment", names.REDIS, "--patch", patch)
-    call(*kubectl, "rollout", "status", f"deployment/{names.REDIS}", "--timeout=90s")
+    run(*kubectl, "patch", "deployment", names.REDIS, "--patch", patch)
+    run(*kubectl, "rollout", "status", f"deployment/{names.REDIS}", "--timeout=90s")
 
     def whole() -> bool | NotYet:
         components = cluster.components()
@@ -83,23 +72,17 @@ def move_redis(cluster: KindRayService, name: str, kubeconfig: Path, image: str)
     clock.wait_until("the cluster to be back on its new Redis", whole, timeout=240.0, interval=2.0)
 
 
-def call(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True, timeout=120.0)
-
-
 def test_it_is_warned_about_before_anything_is_broken(rig: Rig, said: list[str]) -> None:
-    cluster = rig.cluster
-    assert isinstance(cluster, KindRayService)
-    setup = cluster.setup()
+    setup = cluster_of(rig).setup()
     assert setup.redis_machine == setup.machines["worker-1"]
     assert any(f"warning: Redis is on {setup.redis_machine}, the node of worker-1" in line for line in said)
 
 
 def test_the_loss_of_that_node_is_an_outage_with_that_cause(rig: Rig) -> None:
-    rig.experiment = "redis_lost_with_its_node"
-    rig.watcher.belongs_to(rig.experiment)
-    lost = FaultChoice("node_failure", {"how": "kill", "which": "worker-1"})
-    result = Experiment(rig, Load(rate=RATE), lost).sending(send_lag_limit=1.0).measure(redundancy_back="300s")
+    lost = experiment(
+        rig, "redis_lost_with_its_node", FaultChoice("node_failure", {"how": "kill", "which": "worker-1"})
+    )
+    result = lost.sending(send_lag_limit=1.0).measure(redundancy_back="300s")
 
     assert result.outcome == "failed", result.verdict
     assert result.longest_outage > 2.0
