@@ -283,8 +283,15 @@ class _Target:
             error = f"HTTP {response.status_code}"
         elif self._spec.check is not None and not _passes(self._spec.check, response, content):
             error = WRONG_ANSWER
-        named = (response.headers.get(header) for header in (REPLICA_HEADER, NODE_HEADER, PARENT_HEADER))
-        return Outcome(finished, response.status_code, error, *named)
+        named = response.headers
+        return Outcome(
+            finished,
+            response.status_code,
+            error,
+            replica=named.get(REPLICA_HEADER),
+            node=named.get(NODE_HEADER),
+            parent=named.get(PARENT_HEADER),
+        )
 
 
 def _passes(check: Callable[[Answer], bool], response: httpx.Response, content: bytes) -> bool:

@@ -11,12 +11,14 @@ import ssl
 import subprocess
 import threading
 import time
+from importlib import resources
 from pathlib import Path
 
 import pytest
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.errors import SettingsError
+from pytest_serve_chaos.traffic import client
 from pytest_serve_chaos.traffic.client import Answer, FreshConnections, KeptConnection, Outcome, RequestSpec
 from tests.unit.http_servers import (
     Manners,
@@ -44,12 +46,20 @@ def send(spec: RequestSpec) -> Outcome:
 
 
 def test_a_good_answer_tells_who_gave_it() -> None:
-    headers = "X-Serve-Chaos-Replica: app#D#abc\r\nX-Serve-Chaos-Node: 0f0f\r\n"
+    headers = "X-Serve-Chaos-Replica: app#D#abc\r\nX-Serve-Chaos-Node: 0f0f\r\nX-Serve-Chaos-Parent: app#P#def\r\n"
     with serving(answers(response(headers=headers))) as url:
         before = clock.now()
         outcome = send(RequestSpec(url))
     assert (outcome.status, outcome.error, outcome.replica, outcome.node) == (200, None, "app#D#abc", "0f0f")
+    assert outcome.parent == "app#P#def"
     assert before < outcome.finished < clock.now()
+
+
+@pytest.mark.parametrize("name", ["REPLICA_HEADER", "NODE_HEADER", "PARENT_HEADER"])
+def test_our_apps_name_themselves_in_the_headers_that_are_read_here(name: str) -> None:
+    # Their module travels into pods where the rest of the package is not, so each side has the names.
+    source = resources.files("pytest_serve_chaos").joinpath("apps/answers.py").read_text(encoding="utf-8")
+    assert f'{name} = "{getattr(client, name)}"' in source
 
 
 @pytest.mark.parametrize("status", ["500 Internal Server Error", "503 Busy", "404 Not Found", "302 Found"])
