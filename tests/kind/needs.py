@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +18,16 @@ MISSING = [program for program in ("docker", "kind", "kubectl") if shutil.which(
 needs_kind = pytest.mark.skipif(bool(MISSING), reason=f"not on the PATH: {', '.join(MISSING)}")
 
 
+SHARED = os.environ.get("SERVE_CHAOS_TEST_CLUSTER") or None
+"""The kind cluster that is kept, and taken over by one test after the other; None: each makes and deletes its own."""
+
+
 def kind_settings() -> KindSettings:
-    """The defaults, and what SERVE_CHAOS_... says otherwise."""
+    """The defaults, and what SERVE_CHAOS_... says otherwise; of a cluster with a name."""
     defaults = KindSettings()
     return KindSettings(
+        name=SHARED or f"serve-chaos-test-{secrets.token_hex(3)}",
+        keep=SHARED is not None,
         node_image=os.environ.get("SERVE_CHAOS_NODE_IMAGE", defaults.node_image),
         ray_image=os.environ.get("SERVE_CHAOS_RAY_IMAGE", defaults.ray_image),
         redis_image=os.environ.get("SERVE_CHAOS_REDIS_IMAGE", defaults.redis_image),

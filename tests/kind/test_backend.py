@@ -15,6 +15,7 @@ from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.kind_cluster import start_kind_cluster
 from pytest_serve_chaos.cluster.kind_rayservice import KindRayService
+from pytest_serve_chaos.cluster.kind_settings import KindSettings
 from pytest_serve_chaos.cluster.kuberay.rayservice import KubeRayCluster
 from pytest_serve_chaos.cluster.serve_config import canary, with_app
 from pytest_serve_chaos.errors import NoSuchTarget, ObservationError, SafetyError
@@ -38,16 +39,16 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def created() -> list[str]:
-    return []
+def settings() -> KindSettings:
+    return kind_settings()
 
 
 @pytest.fixture(scope="module")
-def cluster(directory: Path, created: list[str]) -> Iterator[KubeRayCluster]:
-    cluster = start_kind_cluster(ClusterSpec(), kind_settings(), directory, print, on_create=created.append)
+def cluster(directory: Path, settings: KindSettings) -> Iterator[KubeRayCluster]:
+    cluster = start_kind_cluster(ClusterSpec(), settings, directory, print)
     yield cluster
     cluster.close()
-    assert created[0] not in run("kind", "get", "clusters").split()
+    assert (settings.name in run("kind", "get", "clusters").split()) == settings.keep
 
 
 def test_traffic_reaches_a_replica_through_the_node_port(cluster: KubeRayCluster) -> None:
@@ -71,8 +72,8 @@ def _with_all_replicas(cluster: KubeRayCluster) -> Topology | NotYet:
     return seen if there == 6 else NotYet(f"{there} replicas")
 
 
-def test_a_cluster_of_that_name_is_not_touched(cluster: KubeRayCluster, created: list[str], tmp_path: Path) -> None:
-    taken = replace(kind_settings(), name=created[0])
+def test_a_cluster_of_that_name_is_not_touched(cluster: KubeRayCluster, settings: KindSettings, tmp_path: Path) -> None:
+    taken = replace(settings, keep=False)
     with pytest.raises(SafetyError, match="already"):
         start_kind_cluster(ClusterSpec(), taken, tmp_path, print)
     assert all(node.alive for node in cluster.nodes())

@@ -2,7 +2,7 @@
 
 Each test runs pytest in a process of its own, as the user of a borrowed cluster does, and compares all objects of the
 cluster before and after. Where SERVE_CHAOS_TEST_KUBECONFIG and SERVE_CHAOS_TEST_URL name a kind cluster, that is taken;
-else one is made, which has the RayService of the backend `kind`.
+else it is that of the backend `kind`.
 """
 
 from __future__ import annotations

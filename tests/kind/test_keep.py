@@ -18,18 +18,12 @@ from pytest_serve_chaos.cluster.kind_settings import KindSettings
 from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.serve_config import canary, with_app
 from tests.kind.commands import run
-from tests.kind.needs import kind_settings, needs_kind
+from tests.kind.needs import SHARED, kind_settings, needs_kind
 
 pytestmark = needs_kind
 
-NAME = "serve-chaos-test-keep"
 TAKEN_OVER = 15.0
 MADE_ANEW = 300.0
-
-
-def machines() -> set[str]:
-    """The ids of the containers that are the nodes."""
-    return set(run("docker", "ps", "--all", "--quiet", "--filter", f"label=io.x-k8s.kind.cluster={NAME}").split())
 
 
 @dataclass
@@ -42,7 +36,7 @@ class Kept:
     """
 
     directory: Path
-    settings: KindSettings = field(default_factory=lambda: replace(kind_settings(), name=NAME, keep=True))
+    settings: KindSettings = field(default_factory=lambda: replace(kind_settings(), keep=True))
     took: float = 0.0
     said: list[str] = field(default_factory=list)
 
@@ -59,6 +53,11 @@ class Kept:
     def _say(self, line: str) -> None:
         self.said.append(line)
         print(line)
+
+    def machines(self) -> set[str]:
+        """The ids of the containers that are the nodes."""
+        of_it = f"label=io.x-k8s.kind.cluster={self.settings.name}"
+        return set(run("docker", "ps", "--all", "--quiet", "--filter", of_it).split())
 
     def kubectl(self, *arguments: str) -> str:
         """Runs kubectl against it."""
@@ -83,20 +82,21 @@ class Kept:
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
-    assert NAME not in run("kind", "get", "clusters").split(), "an earlier run of these tests has left it"
-    yield Kept(tmp_path_factory.mktemp("keep"))
-    run("kind", "delete", "cluster", "--name", NAME)
+    kept = Kept(tmp_path_factory.mktemp("keep"))
+    yield kept
+    if SHARED is None:
+        run("kind", "delete", "cluster", "--name", str(kept.settings.name))
 
 
 def test_the_second_start_takes_over_all_of_the_first(kept: Kept) -> None:
     kept.end(kept.start())
-    nodes, pods = machines(), kept.pods()
+    nodes, pods = kept.machines(), kept.pods()
     assert len(nodes) == 4
 
     cluster = kept.start()
     assert kept.took < TAKEN_OVER, kept.said
-    assert any(line.startswith(f"kind: took over {NAME} in ") for line in kept.said)
-    assert (machines(), kept.pods()) == (nodes, pods)
+    assert any(line.startswith(f"kind: took over {kept.settings.name} in ") for line in kept.said)
+    assert (kept.machines(), kept.pods()) == (nodes, pods)
     assert sorted(node.name for node in cluster.nodes() if node.alive) == ["head", "worker-1", "worker-2"]
     kept.end(cluster)
 
@@ -144,14 +144,14 @@ def _runs_canary(cluster: KindRayService) -> bool | NotYet:
 
 
 def test_a_redis_that_was_left_down_costs_the_ray_service_and_nothing_else(kept: Kept) -> None:
-    nodes, pods = machines(), kept.pods()
+    nodes, pods = kept.machines(), kept.pods()
     kept.kubectl("-n", names.NAMESPACE, "scale", "deployment", names.REDIS, "--replicas=0")
 
     cluster = kept.start()
     assert kept.took < MADE_ANEW
     assert "its Redis was away" in "\n".join(kept.said)
     assert not any("loaded" in line for line in kept.said), "the images are there"
-    assert machines() == nodes
+    assert kept.machines() == nodes
     assert not set(kept.pods().values()) & set(pods.values())
     kept.end(cluster)
 

@@ -13,6 +13,7 @@ from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import ClusterSpec, Progress
 from pytest_serve_chaos.cluster.kind_cluster import start_kind_cluster
 from pytest_serve_chaos.cluster.kind_rayservice import KindRayService
+from pytest_serve_chaos.cluster.kind_settings import KindSettings
 from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.errors import ObservationError
 from pytest_serve_chaos.experiment import FaultChoice
@@ -33,12 +34,11 @@ def said() -> list[str]:
 @pytest.fixture(scope="module")
 def rig(tmp_path_factory: pytest.TempPathFactory, said: list[str]) -> Iterator[Rig]:
     settings = kind_settings()
-    created: list[str] = []
 
     def start(directory: Path, progress: Progress) -> KindRayService:
-        cluster = start_kind_cluster(ClusterSpec(), settings, directory, progress, on_create=created.append)
+        cluster = start_kind_cluster(ClusterSpec(), settings, directory, progress)
         try:
-            move_redis(cluster, created[0], directory / "kubeconfig", settings.redis_image)
+            move_redis(cluster, settings, directory / "kubeconfig")
         except BaseException:
             cluster.close()
             raise
@@ -48,11 +48,11 @@ def rig(tmp_path_factory: pytest.TempPathFactory, said: list[str]) -> Iterator[R
         yield rig
 
 
-def move_redis(cluster: KindRayService, name: str, kubeconfig: Path, image: str) -> None:
+def move_redis(cluster: KindRayService, settings: KindSettings, kubeconfig: Path) -> None:
     """Puts Redis on the machine of worker-1; it forgets all it had, so head and workers restart."""
     machine = cluster.setup().machines["worker-1"]
     before = {c.identity for c in cluster.components() if c.role == "gcs"}
-    run("kind", "load", "docker-image", image, "--name", name, "--nodes", machine)
+    run("kind", "load", "docker-image", settings.redis_image, "--name", str(settings.name), "--nodes", machine)
     there = {"nodeSelector": {"pytest-serve-chaos/role": None, "kubernetes.io/hostname": machine}}
     patch = json.dumps({"spec": {"template": {"spec": there}}})
     kubectl = ("kubectl", "--kubeconfig", str(kubeconfig), "--namespace", names.NAMESPACE)
