@@ -110,8 +110,12 @@ class Kept:
         Raises:
             ClusterError: It was refused.
         """
-        spec = fingerprint_of_spec(self.api.ray_service(name_of(self._wishes.ray_service)))
-        self.note(replace(self._wishes.record, spec=spec, operator=operator, placement=placement(status)))
+        self.note(replace(self._wishes.record, spec=self._spec(), operator=operator, placement=placement(status)))
+
+    def _spec(self) -> str:
+        redis = self._wishes.redis
+        of_redis = {} if redis is None else self.api.pod_template(redis.kind, redis.name)
+        return fingerprint_of_spec(self.api.ray_service(name_of(self._wishes.ray_service)), of_redis)
 
     def begin(self, **changes: str) -> None:
         """Says that a run uses it from now on, so that the next one relies on nothing, however this one ends.
@@ -170,9 +174,8 @@ class Kept:
         if self._mending.lost:
             return f"what ran there was lost: {'; '.join(self._mending.lost)}"
         try:
-            spec = fingerprint_of_spec(self.api.ray_service(name_of(self._wishes.ray_service)))
-            if self.record is None or spec != self.record.spec:
-                return "somebody has changed its RayService"
+            if self.record is None or self._spec() != self.record.spec:
+                return "somebody has changed its RayService or its Redis"
             if self._wishes.redis is not None and not self._wishes.redis.is_available(self.api):
                 return "its Redis was away, and has forgotten what the GCS knew"
             operator = self.api.pods(SELECTOR, namespace=self.operator)

@@ -40,7 +40,7 @@ class Record:
         machines: What the nodes are made of.
         base: The fingerprint of what is under the RayService: images and the operator; "" while it is not all there.
         service: That of the RayService, its Redis, Services and code; "" while it does not serve.
-        spec: That of the RayService as Kubernetes has it, without its Serve config.
+        spec: That of the RayService as Kubernetes has it, without its Serve config, and of the pods of its Redis.
         operator: The operator's namespace.
         placement: Where the replicas were when all served for the first time.
         sound: Whether the run that used it last left it as it was.
@@ -125,13 +125,18 @@ def fingerprint(parts: Iterable[str]) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-def fingerprint_of_spec(ray_service: Mapping[str, Json]) -> str:
-    """The fingerprint of a RayService's spec without what tests change in it and is as good afterwards.
+def fingerprint_of_spec(ray_service: Mapping[str, Json], redis: Mapping[str, Json]) -> str:
+    """The fingerprint of a RayService's spec without what tests change in it and is as good afterwards, and of Redis.
 
-    That is its Serve config, which they put back, and what an upgrade changes: the cluster that took over is the same.
+    What tests change is its Serve config, which they put back, and what an upgrade changes: the cluster that took over
+    is the same.
+
+    Args:
+        ray_service: The RayService.
+        redis: What the pods of its Redis are made from; empty where there is none.
     """
     spec = merge(mapped(ray_service.get("spec")), _OF_TESTS)
-    return fingerprint([json.dumps(spec, sort_keys=True)])
+    return fingerprint(json.dumps(part, sort_keys=True) for part in (spec, redis))
 
 
 def to_text(record: Record) -> str:

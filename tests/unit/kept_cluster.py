@@ -27,9 +27,14 @@ RAY_SERVICE: Manifest = render.ray_service(
         "ray:2.60.0", workers=1, gcs="redis", serve_config={"applications": [{"name": "app", "import_path": "m:app"}]}
     )
 )
+REDIS_TEMPLATE: Manifest = {"spec": {"containers": [{"image": "redis:7.0"}]}}
 WANTED = Record(machines="of kindest/node:v1.34.2", base="b1", service="s1")
 LEFT = replace(
-    WANTED, spec=fingerprint_of_spec(RAY_SERVICE), operator="kuberay", placement={"app#Pid": [2]}, sound=True
+    WANTED,
+    spec=fingerprint_of_spec(RAY_SERVICE, REDIS_TEMPLATE),
+    operator="kuberay",
+    placement={"app#Pid": [2]},
+    sound=True,
 )
 WISHES = Wishes(WANTED, RAY_SERVICE, redis=RedisStore(), number=2)
 
@@ -101,6 +106,7 @@ class Api:
         annotations: Those of our namespace; None: there is none.
         service: The RayService; None: there is none.
         redis: Whether all of Redis is there; None: there is no Redis.
+        redis_template: What its pods are made from.
         ray_pods, redis_pods, operator_pods: The pods.
         tidied: What the program in a pod says that it mended.
         refuses: A method that is refused.
@@ -113,6 +119,7 @@ class Api:
     annotations: dict[str, str] | None = field(default_factory=lambda: {names.KEPT: to_text(LEFT)})
     service: Manifest | None = field(default_factory=lambda: RAY_SERVICE)
     redis: bool | None = True
+    redis_template: Manifest = field(default_factory=lambda: REDIS_TEMPLATE)
     ray_pods: tuple[Pod, ...] = (pod("head"), pod("worker"))
     redis_pods: tuple[Pod, ...] = (pod("redis"),)
     operator_pods: tuple[Pod, ...] = (pod("operator"),)
@@ -165,6 +172,11 @@ class Api:
         if self.redis is None:
             raise ObservationError(f"Deployment {name}: not found")
         return self.redis
+
+    def pod_template(self, kind: str, name: str) -> Manifest:
+        if self.redis is None:
+            raise ObservationError(f"{kind} {name}: not found")
+        return self.redis_template
 
     def pods(self, selector: str = "", *, namespace: str | None = None) -> tuple[Pod, ...]:
         if namespace is not None:

@@ -23,6 +23,7 @@ from tests.unit.kept_cluster import (
     LEFT,
     NAME,
     RAY_SERVICE,
+    REDIS_TEMPLATE,
     WANTED,
     WISHES,
     WORKER,
@@ -190,7 +191,12 @@ def test_a_cluster_that_says_nothing_of_itself_is_not_deleted(machines: Machines
 
 def test_a_ray_service_that_somebody_changed_is_made_anew(machines: Machines, api: Api) -> None:
     api.service = merge(RAY_SERVICE, {"spec": {"rayClusterConfig": {"rayVersion": "2.61.0"}}})
-    assert kept(machines, api).look().reason == "somebody has changed its RayService"
+    assert kept(machines, api).look().reason == "somebody has changed its RayService or its Redis"
+
+
+def test_a_redis_that_somebody_put_elsewhere_is_made_anew(machines: Machines, api: Api) -> None:
+    api.redis_template = merge(REDIS_TEMPLATE, {"spec": {"nodeSelector": {"kubernetes.io/hostname": WORKER}}})
+    assert kept(machines, api).look().reason == "somebody has changed its RayService or its Redis"
 
 
 @pytest.mark.parametrize("redis", [False, None])

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 from pytest_serve_chaos.cluster.kuberay.access import Access, Permit
 from pytest_serve_chaos.cluster.kuberay.connection import TIMEOUT, KubeConnection
@@ -102,6 +102,16 @@ class KubeApi:
         status, wanted = mapped(answer.get("status")), mapped(answer.get("spec")).get("replicas")
         newest = status.get("observedGeneration") == mapped(answer.get("metadata")).get("generation")
         return newest and status.get("updatedReplicas") == status.get("availableReplicas") == wanted
+
+    def pod_template(self, kind: Literal["Deployment", "StatefulSet"], name: str) -> dict[str, Json]:
+        """What the pods of a Deployment or StatefulSet are made from, as plain data.
+
+        Raises:
+            ObservationError: The API server gave no usable answer.
+        """
+        method = f"read_namespaced_{'deployment' if kind == 'Deployment' else 'stateful_set'}"
+        answer = self._read(method, name, self.namespace, what=f"{kind} {name}")
+        return dict(mapped(mapped(answer.get("spec")).get("template")))
 
     def ray_service(self, name: str) -> dict[str, Json]:
         """A RayService as plain data.
