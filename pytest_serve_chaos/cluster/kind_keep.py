@@ -189,10 +189,9 @@ class Kept:
         Raises:
             ClusterError: Something could not be mended, or not be looked at.
         """
-        before = len(self._mending.mended)
-        self._mending.pods()
-        self._mending.serve_config(name_of(self._wishes.ray_service), self._wishes.serve_config)
-        self._tell(self._mending.mended[before:])
+        in_pods = self._mending.pods()
+        config = self._mending.serve_config(name_of(self._wishes.ray_service), self._wishes.serve_config)
+        self._tell([*in_pods, *config])
 
     def wait_until_whole(self, dashboard: Dashboard) -> None:
         """Waits until everything runs and nothing beside it, and looks whether it is where it was.

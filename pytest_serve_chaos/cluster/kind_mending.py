@@ -64,18 +64,24 @@ class Mending:
         for name, spec in items.items():
             self._open(name, spec)
 
-    def pods(self) -> None:
+    def pods(self) -> list[str]:
         """Lets stopped processes of Ray's pods go on, and takes health flags away.
+
+        Returns:
+            What was mended.
 
         Raises:
             ClusterError: Something cannot be mended, or not be looked at.
         """
-        for pod in self._api.pods(RAY_PODS):
-            if pod.runs:
-                self._tidy(pod)
+        mended = [what for pod in self._api.pods(RAY_PODS) if pod.runs for what in self._tidy(pod)]
+        self.mended += mended
+        return mended
 
-    def serve_config(self, ray_service: str, config: str) -> None:
+    def serve_config(self, ray_service: str, config: str) -> list[str]:
         """Puts the Serve config of a RayService back.
+
+        Returns:
+            What was mended.
 
         Raises:
             ClusterError: It was refused, or cannot be looked at.
@@ -83,7 +89,10 @@ class Mending:
         spec = mapped(self._api.ray_service(ray_service).get("spec"))
         if yaml.safe_load(text(spec, "serveConfigV2")) != yaml.safe_load(config):
             self._api.patch_ray_service(ray_service, {"spec": {"serveConfigV2": config}})
-            self.mended.append("the Serve config was another")
+            mended = ["the Serve config was another"]
+            self.mended += mended
+            return mended
+        return []
 
     def redis(self, store: RedisStore) -> None:
         """Sees to it that Redis answers, as far as that can be done."""
@@ -114,16 +123,14 @@ class Mending:
             self._nodes.kubectl("taint", "nodes", node, f"{key}:NoSchedule-")
             self.mended.append(f"{node} had the taint {key}")
 
-    def _tidy(self, pod: Pod) -> None:
+    def _tidy(self, pod: Pod) -> list[str]:
         container = pod.main.name if pod.main else ""
         result = self._api.run(pod.name, container, ["python", "-c", in_pod.source("tidy")])
         if result.returncode != 0:
             raise CommandFailed(f"pod {pod.name} could not be tidied", looked_at=[result.stderr.strip()[-600:]])
         said = json.loads(result.stdout)
-        if said["stopped"]:
-            self.mended.append(f"{said['stopped']} processes of {pod.name} were stopped")
-        if said["flags"]:
-            self.mended.append(f"{pod.name} had {said['flags']} health flags")
+        stopped = [f"{said['stopped']} processes of {pod.name} were stopped"] if said["stopped"] else []
+        return stopped + ([f"{pod.name} had {said['flags']} health flags"] if said["flags"] else [])
 
 
 def node_items(api: KubeApi) -> list[dict[str, Json]]:

@@ -56,8 +56,12 @@ class KubeApi:
     def __init__(
         self, kubeconfig: Path | None, *, context: str | None = None, namespace: str, permit: Permit | None = None
     ) -> None:
-        self.namespace = namespace
         self._connection = KubeConnection(kubeconfig, context=context, namespace=namespace, permit=permit)
+
+    @property
+    def namespace(self) -> str:
+        """The namespace."""
+        return self._connection.namespace
 
     def close(self) -> None:
         """Closes all connections."""

@@ -43,7 +43,7 @@ class KubeConnection:
     """
 
     def __init__(self, kubeconfig: Path | None, *, context: str | None, namespace: str, permit: Permit | None) -> None:
-        self._namespace = namespace
+        self.namespace = namespace
         self._permit = permit
         self._kubeconfig = kubeconfig
         self._context = context
@@ -82,7 +82,7 @@ class KubeConnection:
         except SafetyError:
             raise
         except Exception as failure:
-            raise error(f"{what}: {reason(failure)}", looked_at=[f"namespace {self._namespace}"]) from failure
+            raise error(f"{what}: {reason(failure)}", looked_at=[f"namespace {self.namespace}"]) from failure
 
     @contextlib.contextmanager
     def exec(self, pod: str, container: str, command: Sequence[str], *, stdin: bool = False) -> Iterator[Channel]:
@@ -94,7 +94,7 @@ class KubeConnection:
         from kubernetes.stream import stream
 
         if self._permit is not None:  # a websocket goes past the client's own way to send requests
-            self._permit("EXEC", f"/api/v1/namespaces/{self._namespace}/pods/{pod}/exec")
+            self._permit("EXEC", f"/api/v1/namespaces/{self.namespace}/pods/{pod}/exec")
         # `stream` swaps the client's `call_api` while it connects, so a shared client would send other threads'
         # requests through the websocket (kubernetes-client/python#928): a client of its own for each exec.
         connection = self._connect()
@@ -103,7 +103,7 @@ class KubeConnection:
             channel = stream(
                 self._client.CoreV1Api(connection).connect_get_namespaced_pod_exec,
                 pod,
-                self._namespace,
+                self.namespace,
                 container=container,
                 command=list(command),
                 stdin=stdin,
