@@ -47,10 +47,12 @@ def test_controller_lost(experiment: Experiment) -> None:
     assert result.replaced("controller")
 
 
-@expected_failure(DEAF_PROXIES)
 @pytest.mark.controller_failure(replacement="new_actor")
-def test_controller_killed_as_in_the_guide(experiment: Experiment) -> None:
+def test_controller_killed_as_in_the_guide(
+    experiment: Experiment, serve_cluster: ServeCluster, request: pytest.FixtureRequest
+) -> None:
     """The guide's own step, `ray.kill(no_restart=True)`: a new actor takes over, and all hear it."""
+    request.applymarker(expected_failure(DEAF_PROXIES, serve_cluster.description.ray_version))
     experiment.run(lost_beyond_in_flight=0)
 
 
