@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from pytest_serve_chaos.cluster.kind import find_programs
 from pytest_serve_chaos.cluster.kind_settings import KindSettings
 from pytest_serve_chaos.cluster.kuberay import names
+from pytest_serve_chaos.errors import MissingDependency
 
-MISSING = [program for program in ("docker", "kind", "kubectl") if shutil.which(program) is None]
 
-needs_kind = pytest.mark.skipif(bool(MISSING), reason=f"not on the PATH: {', '.join(MISSING)}")
+def _missing() -> str:
+    try:
+        find_programs()
+    except MissingDependency as error:
+        return error.what
+    return ""
+
+
+needs_kind = pytest.mark.skipif(bool(MISSING := _missing()), reason=MISSING)
 
 
 SHARED = os.environ.get("SERVE_CHAOS_TEST_CLUSTER") or None
