@@ -26,7 +26,6 @@ from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.operator import SELECTOR
 from pytest_serve_chaos.cluster.kuberay.records import listed, mapped, name_of, text
-from pytest_serve_chaos.cluster.kuberay.redis_store import RedisStore
 from pytest_serve_chaos.cluster.kuberay.stack import Stack
 from pytest_serve_chaos.cluster.kuberay.waits import newest_warnings, wait_for
 from pytest_serve_chaos.cluster.rest import Dashboard, ServeStatus
@@ -241,7 +240,7 @@ class Kept:
         self.begin(service="")
         try:
             # KubeRay cleans up in it before it lets a RayCluster go.
-            self._mending.redis(self._wishes.redis or RedisStore())
+            self._mending.redis(self._wishes.redis)
             stack.remove_left_overs()
         except ClusterError as error:
             if self.record is None:
