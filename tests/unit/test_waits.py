@@ -181,7 +181,7 @@ def test_reasons_that_cannot_be_read_do_not_end_a_wait(slow: Start) -> None:
 
 def test_a_short_wait_asks_for_no_reasons(start: Start) -> None:
     start.server.objects[f"{OURS}/pods"] = {"items": []}
-    with pytest.raises(WaitTimeout, match="last seen: no pods$"):
+    with pytest.raises(WaitTimeout, match=r"last seen: no pods$"):
         start.redis()
     assert start.said == []
     assert {asked.path for asked in start.server.asked} == {f"{OURS}/pods"}
