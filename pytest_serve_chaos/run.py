@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import random
@@ -101,28 +102,29 @@ class Run:
     def _new_rig(self, spec: ClusterSpec) -> Rig:
         begun = clock.now()
         cluster = self._start_cluster(spec, self.directory, self.progress)
-        try:
+        with contextlib.ExitStack() as undo:  # last first, and all of it, whatever goes wrong
+            undo.callback(cluster.close)
             observer = Observer(cluster)
             topology = clock.wait_until(
                 "every part of the cluster to be seen", lambda: _whole(observer), timeout=_WHOLE_WITHIN, interval=0.5
             )
             watcher = Watcher(observer, self.history)
             watcher.start()
-        except BaseException:
-            cluster.close()
-            raise
-        self.started.append((spec, clock.now() - begun))
-        description: dict[str, Json] = json.loads(json.dumps(asdict(cluster.description)))
-        self.history.add(
-            "run",
-            f"a cluster for {spec.app}",
-            data={**description, "seed": self.seed, "start_seconds": clock.now() - begun},
-        )
-        self._check_configuration(cluster, topology)
-        return Rig(
-            cluster, observer, watcher, self.history, self.random, self.progress, shape_of(topology),
-            cluster.serve_config, canaries=self._canaries,
-        )  # fmt: skip
+            undo.callback(watcher.stop)
+            self.started.append((spec, clock.now() - begun))
+            description: dict[str, Json] = json.loads(json.dumps(asdict(cluster.description)))
+            self.history.add(
+                "run",
+                f"a cluster for {spec.app}",
+                data={**description, "seed": self.seed, "start_seconds": clock.now() - begun},
+            )
+            self._check_configuration(cluster, topology)
+            rig = Rig(
+                cluster, observer, watcher, self.history, self.random, self.progress, shape_of(topology),
+                cluster.serve_config, canaries=self._canaries,
+            )  # fmt: skip
+            undo.pop_all()
+        return rig
 
     def _check_configuration(self, cluster: Cluster, topology: Topology) -> None:
         """Writes down what will turn a fault into an outage; what was said of an earlier cluster is not said again."""

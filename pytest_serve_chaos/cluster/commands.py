@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import subprocess
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pytest_serve_chaos.errors import CommandFailed
@@ -45,3 +49,31 @@ def run(command: Sequence[str], *, log: Path, timeout: float, stdin: str | None 
             f"{Path(command[0]).name} failed with exit status {ended.returncode}", looked_at=[line, said, f"log: {log}"]
         )
     return ended.stdout
+
+
+@contextlib.contextmanager
+def killed_after(seconds: float, pid_file: Path, *, log: Path) -> Iterator[None]:
+    """Kills a program that somebody else's code waits for, without a deadline, inside the block.
+
+    It stays in our session, so that Ctrl-C ends it, and what it runs, at once.
+
+    Args:
+        seconds: From the beginning of the block.
+        pid_file: Where the program writes its PID when it starts; what is there already is forgotten.
+        log: Where it is written down that it was killed.
+    """
+
+    def kill() -> None:
+        with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as file:
+            file.write(f"it did not end in {seconds:g} s, and is killed\n")
+        with contextlib.suppress(OSError, ValueError):
+            os.kill(int(pid_file.read_text(encoding="ascii")), signal.SIGKILL)
+
+    pid_file.unlink(missing_ok=True)
+    timer = threading.Timer(seconds, kill)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -24,6 +24,10 @@ from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, MissingDependency, WaitTimeout
 from pytest_serve_chaos.model import Json
 
+_CREATED = 900.0
+"""Seconds for making the nodes; their image may have to be pulled first."""
+_DELETED = 180.0
+"""Seconds for deleting them."""
 _LOADED = 600.0
 """Seconds for copying images onto nodes."""
 
@@ -111,6 +115,7 @@ class KindNodes:
         self.kubeconfig = directory / "kubeconfig"
         self.log = directory / "kind.log"
         self._config = directory / "kind-config.yaml"
+        self._pid = directory / "kind.pid"
         self._programs = programs
         self._kind = self._pytest_kind(image, directory)
 
@@ -151,7 +156,9 @@ class KindNodes:
         """
         self._config.write_text(manifests.dump((dict(config),)), encoding="utf-8")
         try:
-            self._kind.create(self._config)
+            # `KindCluster` itself waits for kind without a deadline.
+            with commands.killed_after(_CREATED, self._pid, log=self.log):
+                self._kind.create(self._config)
         except (OSError, subprocess.SubprocessError) as error:
             raise ClusterStartError(
                 f"kind did not create the cluster {self.name}: {error}", looked_at=[self._end_of_log(), str(self.log)]
@@ -348,12 +355,14 @@ class KindNodes:
         Raises:
             CommandFailed: kind failed.
         """
+        options = ("--name", self.name, "--kubeconfig", str(self.kubeconfig))
         try:
-            self._kind.delete()
-        except (OSError, subprocess.SubprocessError) as error:
+            # Not by `KindCluster`, which has no deadline for it.
+            self._run("kind", "delete", "cluster", *options, timeout=_DELETED)
+        except CommandFailed as error:
             raise CommandFailed(
-                f"kind did not delete the cluster {self.name}: {error}",
-                looked_at=[self._end_of_log(), str(self.log)],
+                f"kind did not delete the cluster {self.name}: {error.what}",
+                looked_at=error.looked_at,
                 mend=[f"kind delete cluster --name {self.name}"],
             ) from error
 
@@ -361,9 +370,10 @@ class KindNodes:
         from pytest_kind import KindCluster
 
         wrapper = directory / "kind"
-        # `KindCluster` lets kind write to our terminal; this sends it to the log instead.
+        # `KindCluster` lets kind write to our terminal; this sends it to the log instead, and says which process it is.
         wrapper.write_text(
-            f'#!/bin/sh\nexec {shlex.quote(self._programs.kind)} "$@" 2>>{shlex.quote(str(self.log))}\n',
+            f"#!/bin/sh\necho $$ >{shlex.quote(str(self._pid))}\n"
+            f'exec {shlex.quote(self._programs.kind)} "$@" 2>>{shlex.quote(str(self.log))}\n',
             encoding="utf-8",
         )
         wrapper.chmod(0o755)

@@ -28,7 +28,6 @@ from pytest_serve_chaos.cluster.serve_config import first_route
 from pytest_serve_chaos.errors import (
     ClusterError,
     ClusterStartError,
-    CommandFailed,
     SafetyError,
     ServeChaosError,
     WaitTimeout,
@@ -162,13 +161,17 @@ class _Start:
             raise
 
     def _give_up(self, error: BaseException) -> None:
-        self._progress(f"kind: not started: {str(error).partition(chr(10))[0] or type(error).__name__}")
-        if self._stack is not None:
-            self._stack.describe()
         try:
-            self._close()
-        except CommandFailed as failure:
-            self._progress(f"kind: {failure}")
+            self._progress(f"kind: not started: {str(error).partition(chr(10))[0] or type(error).__name__}")
+            if self._stack is not None:
+                self._stack.describe()
+        except (ServeChaosError, OSError) as failure:
+            self._progress(f"kind: it could not be written down what there was: {failure}")
+        finally:
+            try:
+                self._close()
+            except (ServeChaosError, OSError) as failure:
+                self._progress(f"kind: {failure}")
 
     # -- what an earlier run left -------------------------------------------------------------------------------
 
@@ -326,16 +329,17 @@ class _Start:
         )
 
     def _close(self) -> None:
-        """Deletes everything, in order; a step that fails does not keep the next from its turn."""
+        """Deletes everything, in order; whatever ends a step, Ctrl-C among it, does not keep the nodes from going."""
         name, began = self._nodes.name, clock.now()
         if self._kept is not None:
             self._progress(f"kind: kept {name}; to delete it: kind delete cluster --name {name}")
             return
-        if self._stack is not None:
-            try:
+        try:
+            if self._stack is not None:
                 self._stack.remove()
-            except CommandFailed as error:
-                self._progress(f"kind: {error}; what is left goes with the cluster")
-        self._nodes.delete()
-        self.on_done(name)
-        self._progress(f"kind: deleted {name} in {clock.now() - began:.1f} s")
+        except (ServeChaosError, OSError) as error:
+            self._progress(f"kind: {error}; what is left goes with the cluster")
+        finally:
+            self._nodes.delete()
+            self.on_done(name)
+            self._progress(f"kind: deleted {name} in {clock.now() - began:.1f} s")

@@ -26,8 +26,8 @@ from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.operator import SELECTOR
 from pytest_serve_chaos.cluster.kuberay.records import listed, mapped, name_of, text
-from pytest_serve_chaos.cluster.kuberay.redis_store import RedisStore
 from pytest_serve_chaos.cluster.kuberay.stack import Stack
+from pytest_serve_chaos.cluster.kuberay.waits import newest_warnings, wait_for
 from pytest_serve_chaos.cluster.rest import Dashboard, ServeStatus
 from pytest_serve_chaos.errors import ClusterError, CommandFailed, ObservationError, SafetyError
 from pytest_serve_chaos.model import Json
@@ -39,6 +39,8 @@ _ANSWERS = 120.0
 """Seconds for the API server on a control plane that was stopped to answer again."""
 _READY = 180.0
 """Seconds for the nodes to be Ready."""
+_OF_NODES = ("default", "kube-system")
+"""The namespaces of the events of nodes, and of the pods without whose network no node is Ready."""
 _HOLDS = 3.0
 """Seconds for which all must be well where something was mended: Serve and Kubernetes are late to see a loss."""
 
@@ -238,7 +240,7 @@ class Kept:
         self.begin(service="")
         try:
             # KubeRay cleans up in it before it lets a RayCluster go.
-            self._mending.redis(self._wishes.redis or RedisStore())
+            self._mending.redis(self._wishes.redis)
             stack.remove_left_overs()
         except ClusterError as error:
             if self.record is None:
@@ -308,16 +310,14 @@ def wait_for_nodes(api: KubeApi, progress: Progress, wanted: Collection[str] = (
     """
 
     def probe() -> bool | NotYet:
-        try:
-            ready = api.nodes()
-        except ObservationError as error:
-            return NotYet(error.what)
+        ready = api.nodes()
         late = [node for node, ok in ready.items() if not ok] + [node for node in wanted if node not in ready]
         return NotYet(", ".join(f"{node} not Ready" for node in late) or "no nodes") if late or not ready else True
 
-    began = clock.now()
-    clock.wait_until("the nodes to be Ready", probe, timeout=_READY, interval=0.5)
-    progress(f"kind: waited {clock.now() - began:.1f} s for the nodes to be Ready")
+    def why() -> Sequence[str]:
+        return newest_warnings(api, *_OF_NODES)
+
+    wait_for("the nodes to be Ready", probe, timeout=_READY, progress=progress, why=why, who="kind")
 
 
 def _answers(api: KubeApi) -> bool | NotYet:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
 
 import yaml
 
@@ -14,15 +15,19 @@ from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.kind import KindNodes
 from pytest_serve_chaos.cluster.kuberay import in_pod, names
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.records import Pod, listed, mapped, name_of, text
+from pytest_serve_chaos.cluster.kuberay.records import Pod, inner, listed, mapped, name_of, text
 from pytest_serve_chaos.cluster.kuberay.redis_store import RedisStore
 from pytest_serve_chaos.cluster.kuberay.stack import REDIS_SELECTOR
-from pytest_serve_chaos.errors import ClusterError, CommandFailed, WaitTimeout
+from pytest_serve_chaos.errors import ClusterError, CommandFailed, ObservationError, WaitTimeout
 from pytest_serve_chaos.model import Json
 
 RAY_PODS = f"{names.RAY_CLUSTER},{names.RAY_NODES}"
 """Those of every RayCluster: one that an upgrade has replaced, or that a test had beside ours, must be gone."""
 
+_LISTS: Mapping[Literal["Deployment", "StatefulSet"], str] = {
+    "Deployment": "list_namespaced_deployment",
+    "StatefulSet": "list_namespaced_stateful_set",
+}
 _REDIS_BACK = 60.0
 """Seconds for Redis to be available again."""
 
@@ -94,11 +99,18 @@ class Mending:
             return mended
         return []
 
-    def redis(self, store: RedisStore) -> None:
-        """Sees to it that Redis answers, as far as that can be done."""
+    def redis(self, wanted: RedisStore | None) -> None:
+        """Sees to it that the Redis that is there answers, as far as that can be done.
+
+        Args:
+            wanted: The Redis that this run wants; an earlier run may have left another one.
+        """
         with contextlib.suppress(ClusterError, WaitTimeout):
-            store.scale(self._api, store.replicas)
-            clock.wait_until("Redis", lambda: _is_available(store, self._api), timeout=_REDIS_BACK, interval=0.5)
+            stores = _installed(self._api, wanted)
+            for store, replicas in stores.items():
+                if replicas == 0:
+                    store.scale(self._api, store.replicas)
+            clock.wait_until("Redis", lambda: _are_available(stores, self._api), timeout=_REDIS_BACK, interval=0.5)
         with contextlib.suppress(ClusterError):
             # It may be stopped whole, from its machine, which its probe does not notice.
             for pod in self._api.pods(REDIS_SELECTOR):
@@ -142,5 +154,25 @@ def node_items(api: KubeApi) -> list[dict[str, Json]]:
     return listed(api.call("list_node", what="nodes").get("items"))
 
 
-def _is_available(store: RedisStore, api: KubeApi) -> bool | NotYet:
-    return store.is_available(api) or NotYet("not available")
+def _installed(api: KubeApi, wanted: RedisStore | None) -> dict[RedisStore, Json]:
+    """Each Redis in our namespace, and how many pods it wants now: none, where a fault has kept them away.
+
+    How many it wanted before is on record nowhere: as many as `wanted` if it is that one, else one will do.
+    """
+    found: dict[RedisStore, Json] = {}
+    for kind, method in _LISTS.items():
+        for item in listed(api.call(method, api.namespace, what=f"each {kind}").get("items")):
+            if text(inner(item, "spec", "template", "metadata", "labels"), names.PART) != "redis":
+                continue
+            store = RedisStore(kind, name_of(item))
+            if wanted is not None and (wanted.kind, wanted.name) == (store.kind, store.name):
+                store = wanted
+            found[store] = inner(item, "spec").get("replicas")
+    return found
+
+
+def _are_available(stores: Iterable[RedisStore], api: KubeApi) -> bool | NotYet:
+    try:
+        return all(store.is_available(api) for store in stores) or NotYet("not available")
+    except ObservationError as error:
+        return NotYet(error.what)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
 
+from pytest_serve_chaos.cluster.base import ClusterSpec
+from pytest_serve_chaos.errors import ObservationError
+from pytest_serve_chaos.run import Run
 from pytest_serve_chaos.safety.lock import cluster_lock
 from tests.plugin.conftest import RunChaos
-from tests.plugin.fake import FakeBehaviour
+from tests.plugin.fake import FakeBehaviour, FakeCluster
 
 
 def test_each_cluster_is_built_once(run_chaos: RunChaos) -> None:
@@ -114,3 +118,23 @@ def test_a_seed_that_nobody_gave_is_printed(run_chaos: RunChaos) -> None:
     seeds = {re.findall(r"; seed (\d+)$", run_chaos("def test_it(serve_cluster): pass").text, re.M)[0] for _ in "ab"}
 
     assert len(seeds) == 2
+
+
+@pytest.mark.parametrize("failure", [ObservationError("pods: timed out"), KeyboardInterrupt()], ids=["slow", "ctrl-c"])
+def test_a_cluster_whose_setup_cannot_be_looked_at_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException
+) -> None:
+    cluster = FakeCluster(ClusterSpec())
+
+    def setup() -> None:
+        assert "serve-chaos-look" in [thread.name for thread in threading.enumerate()]
+        raise failure
+
+    monkeypatch.setattr(cluster, "setup", setup)
+    run = Run(tmp_path, lambda *_: cluster, seed=1, progress=print)
+    with pytest.raises(type(failure)):
+        run.rig_for(cluster.spec)
+    assert cluster.closed
+    assert run.rig is None
+    assert not {"serve-chaos-look", "serve-chaos-ask"} & {thread.name for thread in threading.enumerate()}
+    run.close()

@@ -35,6 +35,7 @@ class ApiServer:
         objects: Path (without ``base``) -> what is there.
         lacking: The rights that its user has not: ``delete pods``.
         asked: All requests but those for a review, in order.
+        hiccups: How many of the next requests get no usable answer.
         base: A path before all others, as a server has that stands before several clusters.
     """
 
@@ -43,6 +44,7 @@ class ApiServer:
         self.base = base
         self.objects: dict[str, Json] = {}
         self.lacking: set[str] = set()
+        self.hiccups = 0
         self.asked: list[Asked] = []
 
     def answer(self, asked: Asked) -> tuple[int, Json]:
@@ -50,6 +52,9 @@ class ApiServer:
         if asked.path == REVIEWS:
             return 201, {"status": {"allowed": _right(asked.body) not in self.lacking}}
         self.asked.append(asked)
+        if self.hiccups:
+            self.hiccups -= 1
+            return 500, {"kind": "Status", "message": "etcdserver: leader changed"}
         if asked.method != "GET":
             return 200, {}
         if asked.path not in self.objects:

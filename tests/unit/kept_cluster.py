@@ -97,6 +97,12 @@ class Machines:
         return False
 
 
+def _holder(name: str, replicas: int, part: str) -> Json:
+    """A Deployment or StatefulSet."""
+    template: Json = {"metadata": {"labels": {names.PART: part}}}
+    return {"metadata": {"name": name}, "spec": {"replicas": replicas, "template": template}}
+
+
 @dataclass
 class Api:
     """What the API server has.
@@ -106,6 +112,8 @@ class Api:
         annotations: Those of our namespace; None: there is none.
         service: The RayService; None: there is none.
         redis: Whether all of Redis is there; None: there is no Redis.
+        their_redis: How many pods the StatefulSet of a file's own Redis wants; None: there is none.
+        scaled: What was given another number of pods.
         redis_template: What its pods are made from.
         ray_pods, redis_pods, operator_pods: The pods.
         tidied: What the program in a pod says that it mended.
@@ -119,6 +127,8 @@ class Api:
     annotations: dict[str, str] | None = field(default_factory=lambda: {names.KEPT: to_text(LEFT)})
     service: Manifest | None = field(default_factory=lambda: RAY_SERVICE)
     redis: bool | None = True
+    their_redis: int | None = None
+    scaled: dict[str, int] = field(default_factory=dict)
     redis_template: Manifest = field(default_factory=lambda: REDIS_TEMPLATE)
     ray_pods: tuple[Pod, ...] = (pod("head"), pod("worker"))
     redis_pods: tuple[Pod, ...] = (pod("redis"),)
@@ -147,11 +157,21 @@ class Api:
         if method == "patch_namespace":
             patch = cast("dict[str, dict[str, dict[str, str]]]", arguments[1])
             self.annotations = (self.annotations or {}) | patch["metadata"]["annotations"]
-        if method == "patch_namespaced_deployment_scale":
-            if self.redis is None:
-                raise CommandFailed(f"{what}: not found")
-            self.redis = True
+        if method == "list_namespaced_deployment":
+            redis = [] if self.redis is None else [_holder("redis", int(self.redis), "redis")]
+            return {"items": [*redis, _holder("front", 0, "other")]}
+        if method == "list_namespaced_stateful_set":
+            return {"items": [] if self.their_redis is None else [_holder("theirs", self.their_redis, "redis")]}
+        if method.endswith("_scale"):
+            self._scale(str(arguments[0]), cast("dict[str, dict[str, int]]", arguments[2])["spec"]["replicas"])
         return {}
+
+    def _scale(self, name: str, replicas: int) -> None:
+        self.scaled[name] = replicas
+        if name == "redis":
+            self.redis = replicas > 0
+        if name == "theirs":
+            self.their_redis = replicas
 
     def _node(self, name: str, spec: dict[str, Json]) -> dict[str, Json]:
         role = "services" if name == CONTROL_PLANE else "ray"

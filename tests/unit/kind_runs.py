@@ -31,7 +31,7 @@ class KindMachines(Machines):
 
     Attributes:
         api: What runs on them.
-        fails: What does not work the next time: ``create``, ``load``, ``remove`` or ``serve``.
+        fails: What does not work the next time: ``create``, ``load``, ``remove``, ``serve``, ``describe`` or ``close``.
         ids: Docker's ids of images; the others have one, too.
         loaded: The images that were loaded, each with the first of its nodes.
         documents: What was installed, by the name of its file.
@@ -140,10 +140,10 @@ class FakeStack:
         self._machines.do("remove operator")
 
     def remove(self) -> None:
-        pass
+        self._machines.may_fail("close")
 
     def describe(self) -> None:
-        pass
+        self._machines.may_fail("describe")
 
 
 class FakeBringUp:

@@ -12,8 +12,11 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster import kind_keep
 from pytest_serve_chaos.cluster.kind import KindNodes
 from pytest_serve_chaos.cluster.kind_keep import Kept, is_finished, open_kept
+from pytest_serve_chaos.cluster.kind_mending import Mending
 from pytest_serve_chaos.cluster.kind_record import Record, to_text
 from pytest_serve_chaos.cluster.kuberay import names
+from pytest_serve_chaos.cluster.kuberay.api import KubeApi
+from pytest_serve_chaos.cluster.kuberay.redis_store import RedisStore
 from pytest_serve_chaos.cluster.kuberay.stack import Stack
 from pytest_serve_chaos.errors import ClusterError, CommandFailed, ObservationError, SafetyError, WaitTimeout
 from pytest_serve_chaos.manifests import merge
@@ -302,9 +305,11 @@ class FakeStack:
         self._api = api
         self._failure = failure
         self.seen: tuple[bool | None, Record | None] = (None, None)
+        self.scaled: dict[str, int] = {}
 
     def remove_left_overs(self) -> None:
         self.seen = (self._api.redis, self._api.record)
+        self.scaled = dict(self._api.scaled)
         if self._failure:
             raise self._failure
 
@@ -315,6 +320,43 @@ def test_redis_answers_and_nothing_is_relied_upon_before_the_ray_service_goes(ma
     assert kept(machines, api).clear(cast("Stack", stack))
     assert stack.seen == (True, replace(LEFT, service="", sound=False))
     assert machines.done == [f"signal 18 to c-redis on {WORKER}"]
+
+
+def test_a_redis_that_another_run_has_left_without_pods_gets_them_before_the_ray_service_goes(
+    machines: Machines, api: Api
+) -> None:
+    api.redis, api.their_redis = None, 0
+    stack = FakeStack(api)
+    assert kept(machines, api).clear(cast("Stack", stack))
+    assert stack.scaled == {"theirs": 1}
+
+
+def test_the_redis_that_is_wanted_gets_as_many_pods_as_are_wanted(machines: Machines, api: Api) -> None:
+    api.redis, api.their_redis, api.redis_pods = None, 0, (pod("redis-0"), pod("redis-1"))
+    mending = Mending(cast("KindNodes", machines), cast("KubeApi", api))
+    mending.redis(RedisStore("StatefulSet", "theirs", replicas=2))
+    assert api.scaled == {"theirs": 2}
+
+
+def test_a_redis_that_has_its_pods_is_not_scaled(machines: Machines, api: Api) -> None:
+    kept(machines, api).clear(cast("Stack", FakeStack(api)))
+    assert api.scaled == {}
+
+
+def test_redis_is_waited_for_though_the_api_server_fails_once(
+    machines: Machines, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[bool | ObservationError] = [ObservationError("timed out"), False, True]
+
+    def available(name: str) -> bool:
+        now = said.pop(0)
+        if isinstance(now, ObservationError):
+            raise now
+        return now
+
+    monkeypatch.setattr(api, "deployment_available", available)
+    Mending(cast("KindNodes", machines), cast("KubeApi", api)).redis(None)
+    assert said == []
 
 
 def test_a_cluster_without_redis_is_cleared_too(machines: Machines, api: Api) -> None:

@@ -6,12 +6,14 @@ from types import SimpleNamespace
 
 import pytest
 
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.cluster import kind
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.kind import KindNodes, Programs, find_programs
 from pytest_serve_chaos.cluster.kind_cluster import start_kind_cluster
 from pytest_serve_chaos.cluster.kind_settings import KindSettings
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.errors import CommandFailed, MissingDependency
+from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, MissingDependency
 
 KUBECONFIG = """
 apiVersion: v1
@@ -140,6 +142,42 @@ def nodes_with_scripts(directory: Path, monkeypatch: pytest.MonkeyPatch, **answe
 
 def asked(directory: Path) -> list[str]:
     return (directory / "asked").read_text().splitlines()
+
+
+def test_a_kind_that_does_not_come_to_its_end_is_killed_while_it_makes_nodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run").mkdir()
+    monkeypatch.setattr(kind, "_CREATED", 2.0)
+    nodes = nodes_with_scripts(tmp_path, monkeypatch, kind='[ "$1" = get ] || exec sleep 60')
+    begun = clock.now()
+    with pytest.raises(ClusterStartError, match="did not create the cluster test") as caught:
+        nodes.create({"kind": "Cluster"})
+    assert clock.now() - begun < 30
+    assert "it did not end in 2 s" in caught.value.looked_at[0]
+
+
+def test_a_kind_that_does_not_come_to_its_end_is_killed_while_it_deletes_nodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run").mkdir()
+    monkeypatch.setattr(kind, "_DELETED", 2.0)
+    nodes = nodes_with_scripts(tmp_path, monkeypatch, kind="exec sleep 60")
+    begun = clock.now()
+    with pytest.raises(CommandFailed, match="kind did not end in 2 s") as caught:
+        nodes.delete()
+    assert clock.now() - begun < 30
+    assert caught.value.mend == ("kind delete cluster --name test",)
+
+
+def test_nodes_are_deleted_by_name_and_what_kind_says_is_in_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run").mkdir()
+    nodes = nodes_with_scripts(tmp_path, monkeypatch, kind="echo 'Deleted nodes' >&2")
+    nodes.delete()
+    assert asked(tmp_path) == [f"kind delete cluster --name test --kubeconfig {nodes.kubeconfig}"]
+    assert "Deleted nodes" in nodes.log.read_text()
 
 
 @pytest.mark.parametrize(("how", "command"), [("kill", "kill"), ("stop", "stop --time 30")])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 from pytest_serve_chaos import backends
 from pytest_serve_chaos.cluster import kind_installation
 from pytest_serve_chaos.cluster.kind_cluster import delete_kind_cluster
-from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, SafetyError, WaitTimeout
+from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, ObservationError, SafetyError, WaitTimeout
 from pytest_serve_chaos.model import Json
 from pytest_serve_chaos.settings import Settings
 from tests.unit.kept_cluster import NAME
@@ -137,6 +139,47 @@ def test_without_keep_nothing_is_written_down_and_all_goes(runs: Runs) -> None:
     runs.settings = replace(runs.settings, keep=False)
     assert runs.run() == ["create", *ALL, "delete"]
     assert runs.machines.api.record is None
+
+
+# -- the end --
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+SLOW = ObservationError("pods: timed out")
+
+
+@pytest.mark.parametrize("failure", [SLOW, FULL, KeyboardInterrupt()], ids=["slow", "full", "ctrl-c"])
+@pytest.mark.parametrize("step", ["describe", "close"])
+def test_a_start_that_fails_deletes_its_machines_whatever_else_fails(
+    runs: Runs, step: str, failure: BaseException
+) -> None:
+    runs.settings = replace(runs.settings, keep=False)
+    runs.machines.fails |= {"serve": WaitTimeout("Serve", timeout=600, last_seen="no apps"), step: failure}
+    with pytest.raises(KeyboardInterrupt if isinstance(failure, KeyboardInterrupt) else ClusterStartError):
+        runs.start()
+    assert runs.machines.taken()[-1] == "delete"
+    assert runs.journal == []
+    if isinstance(failure, Exception):
+        assert str(failure) in "\n".join(runs.said)
+
+
+@pytest.mark.parametrize("failure", [SLOW, FULL, KeyboardInterrupt()], ids=["slow", "full", "ctrl-c"])
+def test_the_machines_go_even_if_what_is_on_them_does_not(runs: Runs, failure: BaseException) -> None:
+    runs.settings = replace(runs.settings, keep=False)
+    cluster = runs.start()
+    runs.machines.fails["close"] = failure
+    with pytest.raises(KeyboardInterrupt) if isinstance(failure, KeyboardInterrupt) else nullcontext():
+        cluster.close()
+    assert runs.machines.taken()[-1] == "delete"
+    assert runs.journal == []
+
+
+def test_machines_that_do_not_go_do_not_hide_why_the_start_failed(runs: Runs) -> None:
+    runs.settings = replace(runs.settings, keep=False)
+    runs.machines.fails |= {"serve": WaitTimeout("Serve", timeout=600, last_seen="no apps"), "delete": SLOW}
+    with pytest.raises(ClusterStartError, match="waited 600 s for Serve"):
+        runs.start()
+    assert runs.journal == [NAME], "the next run deletes them"
 
 
 # -- the journal --

@@ -8,6 +8,7 @@ from typing import cast
 
 import pytest
 
+from pytest_serve_chaos.analysis.configuration import Setup
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.kuberay import names, records
 from pytest_serve_chaos.cluster.kuberay.api import ExecResult, KubeApi
@@ -234,6 +235,17 @@ def test_a_waiting_container_says_what_it_waits_for() -> None:
     record = records.pod(item)
     assert record.main is not None
     assert (record.summary, record.main.restarts, record.main.running) == ("head: ErrImagePull", 2, False)
+
+
+def test_an_api_server_that_does_not_answer_tells_nothing_of_the_setup(monkeypatch: pytest.MonkeyPatch) -> None:
+    api = three_pods()
+    service = cluster(api)
+
+    def no_answer(*_: str, **__: str) -> None:
+        raise ObservationError("pods: timed out")
+
+    monkeypatch.setattr(api, "pods", no_answer)
+    assert service.setup() == Setup()
 
 
 def test_only_different_errors_of_the_operator_are_shown_the_newest_last() -> None:

@@ -133,13 +133,14 @@ class KubeApi:
             what=f"RayService {name}",
         )
 
-    def warnings(self, *, limit: int = 6) -> tuple[str, ...]:
+    def warnings(self, *, namespace: str | None = None, limit: int = 6) -> tuple[str, ...]:
         """The newest events of type Warning in the namespace, a line each.
 
         Raises:
             ObservationError: The API server gave no usable answer.
         """
-        answer = self._read("list_namespaced_event", self.namespace, field_selector="type=Warning", what="events")
+        where, selector = namespace or self.namespace, "type=Warning"
+        answer = self._read("list_namespaced_event", where, field_selector=selector, what="events")
         events = sorted(listed(answer.get("items")), key=event_time)
         return tuple(event_line(event) for event in events[-limit:])
 

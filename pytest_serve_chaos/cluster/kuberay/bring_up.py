@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import Progress
 from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.records import listed, mapped, text
+from pytest_serve_chaos.cluster.kuberay.waits import newest_warnings, wait_for
 from pytest_serve_chaos.cluster.rest import Dashboard
-from pytest_serve_chaos.errors import ObservationError
 from pytest_serve_chaos.model import Json
 
 T = TypeVar("T")
 
-_SLOW = 60.0
-"""Seconds after which a wait shows events and the operator's errors, too."""
-_REPORT_EVERY = 15.0
-
 
 class BringUp:
-    """Waits for one RayService, phase by phase.
+    """Waits for one RayService, phase by phase. An API server or a head that does not answer is waited for, too.
 
     Args:
         api: The Kubernetes API, in the RayService's namespace.
@@ -78,10 +72,7 @@ class BringUp:
         """Waits until Serve says that every app runs with all its replicas."""
 
         def probe() -> bool | NotYet:
-            try:
-                status = dashboard.serve()
-            except ObservationError as error:
-                return NotYet(error.what)
+            status = dashboard.serve()
             running = [replica for replica in status.replicas if replica.state == "RUNNING"]
             wanted = sum(status.targets.values())
             if status.apps and set(status.apps.values()) == {"RUNNING"} and len(running) >= wanted:
@@ -95,12 +86,9 @@ class BringUp:
         """Waits until the head of a RayCluster answers, by its state API and by Serve's REST, whatever runs on it."""
 
         def probe() -> bool | NotYet:
-            try:
-                pods = self._api.pods(f"{names.RAY_CLUSTER}={ray_cluster},{names.RAY_NODE_TYPE}=head")
-                alive = {row.address for row in dashboard.nodes() if row.state == "ALIVE"}
-                dashboard.serve()
-            except ObservationError as error:
-                return NotYet(error.what)
+            pods = self._api.pods(f"{names.RAY_CLUSTER}={ray_cluster},{names.RAY_NODE_TYPE}=head")
+            alive = {row.address for row in dashboard.nodes() if row.state == "ALIVE"}
+            dashboard.serve()
             # By address: a GCS remembers the nodes of a run that had its namespace before.
             return any(pod.ip in alive for pod in pods) or NotYet(f"the GCS has {sorted(alive)} as ALIVE nodes")
 
@@ -133,33 +121,10 @@ class BringUp:
         self._wait(f"{url} to answer", probe)
 
     def _wait(self, what: str, probe: Callable[[], T | NotYet]) -> T:
-        start = clock.now()
-        reported = start
-
-        def look() -> T | NotYet:
-            answer = probe()
-            if isinstance(answer, NotYet) and clock.now() - start > _SLOW:
-                return NotYet(" | ".join([answer.seen, *self._why()]))
-            return answer
-
-        def on_wait(_waited: float, seen: str) -> None:
-            nonlocal reported
-            if clock.now() - reported > _REPORT_EVERY:
-                reported = clock.now()
-                self._progress(f"kuberay: still waiting for {what}: {seen}")
-            if clock.now() - start > _SLOW:
-                time.sleep(2.0)  # events and logs are asked for now, so ask less often
-
-        found = clock.wait_until(what, look, timeout=self._timeout, interval=0.5, on_wait=on_wait)
-        self._progress(f"kuberay: waited {clock.now() - start:.1f} s for {what}")
-        return found
+        return wait_for(what, probe, timeout=self._timeout, progress=self._progress, why=self._why)
 
     def _why(self) -> Sequence[str]:
-        try:
-            events = self._api.warnings(limit=3)
-        except ObservationError as error:
-            events = (str(error),)
-        return [*events, *self._complaints()]
+        return [*newest_warnings(self._api, self._api.namespace), *self._complaints()]
 
 
 def _conditions(status: Mapping[str, Json]) -> str:

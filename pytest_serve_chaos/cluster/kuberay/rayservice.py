@@ -216,8 +216,8 @@ class KubeRayCluster:
 
     def setup(self) -> Setup:
         """What the pods say of how the cluster is set up."""
-        machines = {name: pod.node for name, pod in self._named_pods() if pod.node}
         try:
+            machines = {name: pod.node for name, pod in self._named_pods() if pod.node}
             workers = self._api.raw_pods(f"{names.RAY_CLUSTER}={self._ray_cluster},{names.RAY_NODE_TYPE}=worker")
             redis = self._redis_items()
         except ObservationError:

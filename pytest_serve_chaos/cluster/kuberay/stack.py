@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.operator import SELECTOR, operator_errors
 from pytest_serve_chaos.cluster.kuberay.records import listed, mapped, text
+from pytest_serve_chaos.cluster.kuberay.waits import newest_warnings, wait_for
 from pytest_serve_chaos.errors import CommandFailed, WaitTimeout
 from pytest_serve_chaos.manifests import Manifest
 
@@ -84,7 +85,7 @@ class Stack:
         Raises:
             WaitTimeout: It does not.
         """
-        self._wait_for_pods("the KubeRay operator to run", SELECTOR, self.operator_namespace)
+        self._wait_for_pods("the KubeRay operator to run", SELECTOR, self.operator_namespace, self.complaints)
 
     def check(self, documents: Sequence[Manifest]) -> None:
         """Lets the API server look at objects that were not made here, and changes nothing.
@@ -100,7 +101,8 @@ class Stack:
             said = {text(c, "type"): text(c, "status") for c in listed(status.get("conditions"))}
             return said.get("Established") == "True" or NotYet(f"the conditions of {_CRD}: {said or 'none yet'}")
 
-        clock.wait_until("the API server to serve KubeRay's kinds", established, timeout=_ESTABLISHED, interval=0.3)
+        what = "the API server to serve KubeRay's kinds"
+        wait_for(what, established, timeout=_ESTABLISHED, progress=self._progress)
         file = self._directory / "checked.yaml"
         file.write_text(manifests.dump(tuple(documents)), encoding="utf-8")
         self._kubectl("-n", names.NAMESPACE, "apply", *_APPLY, "--dry-run=server", "-f", str(file))
@@ -191,15 +193,18 @@ class Stack:
         self._applied.append(name)
         self._kubectl("-n", namespace, "apply", *_APPLY, "-f", str(file))
 
-    def _wait_for_pods(self, what: str, selector: str, namespace: str) -> None:
+    def _wait_for_pods(
+        self, what: str, selector: str, namespace: str, complaints: Callable[[], Sequence[str]] = lambda: ()
+    ) -> None:
         def probe() -> bool | NotYet:
             pods = self._api.pods(selector, namespace=namespace)
             ready = any(pod.is_ready for pod in pods)
             return ready or NotYet("; ".join(pod.summary for pod in pods) or "no pods")
 
-        start = clock.now()
-        clock.wait_until(what, probe, timeout=_PULLED, interval=0.5)
-        self._progress(f"kuberay: waited {clock.now() - start:.1f} s for {what}")
+        def why() -> Sequence[str]:
+            return [*newest_warnings(self._api, namespace), *complaints()]
+
+        wait_for(what, probe, timeout=_PULLED, progress=self._progress, why=why)
 
     def _wait_until_no_ray_pods(self) -> None:
         def probe() -> bool | NotYet:
@@ -207,6 +212,6 @@ class Stack:
             return not pods or NotYet("; ".join(pod.summary for pod in pods))
 
         try:
-            clock.wait_until("Ray's pods to be gone", probe, timeout=_REMOVED, interval=0.5)
+            wait_for("Ray's pods to be gone", probe, timeout=_REMOVED, progress=self._progress)
         except WaitTimeout as error:
             raise CommandFailed("the RayService's pods did not go", looked_at=[str(error)]) from error

@@ -1,0 +1,213 @@
+"""What a start waits for: it says so while it takes long, with reasons, and one answer that fails does not end it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pytest_serve_chaos.cluster import kind_keep
+from pytest_serve_chaos.cluster.kind_keep import wait_for_nodes
+from pytest_serve_chaos.cluster.kuberay import names, stack, waits
+from pytest_serve_chaos.cluster.kuberay.api import KubeApi
+from pytest_serve_chaos.cluster.kuberay.bring_up import BringUp
+from pytest_serve_chaos.cluster.kuberay.stack import Stack
+from pytest_serve_chaos.errors import WaitTimeout
+from pytest_serve_chaos.model import Json
+from tests.unit.api_server import ApiServer, api_server
+
+OPERATOR = "kuberay"
+OURS = f"/api/v1/namespaces/{names.NAMESPACE}"
+THEIRS = f"/api/v1/namespaces/{OPERATOR}"
+RAY_SERVICE = f"/apis/ray.io/v1/namespaces/{names.NAMESPACE}/rayservices/{names.RAY_SERVICE}"
+
+PULLED = "Pod pod-1: Failed: Failed to pull image"
+COMPLAINT = "operator: Reconciler error: no kind is registered"
+
+
+def a_pod(*, runs: bool) -> Json:
+    state: Json = {"running": {}} if runs else {"waiting": {"reason": "ErrImagePull"}}
+    return {
+        "metadata": {"name": "pod-1", "uid": "1"},
+        "spec": {"containers": [{"name": "it"}]},
+        "status": {"containerStatuses": [{"name": "it", "ready": runs, "state": state}]},
+    }
+
+
+def a_node(*, ready: bool) -> Json:
+    return {
+        "metadata": {"name": "kind-worker"},
+        "status": {"conditions": [{"type": "Ready", "status": str(ready)}]},
+    }
+
+
+def warning(message: str, kind: str = "Pod", name: str = "pod-1") -> Json:
+    about: Json = {"kind": kind, "name": name}
+    return {"items": [{"involvedObject": about, "reason": "Failed", "message": message}]}
+
+
+class Start:
+    """The steps of a start that wait, against an API server.
+
+    Attributes:
+        server: The API server.
+        said: All progress.
+        established: What stands on KubeRay's resource definition.
+    """
+
+    def __init__(self, server: ApiServer, directory: Path) -> None:
+        self.server = server
+        self.said: list[str] = []
+        self.established: Json = []
+        self._api = KubeApi(server.kubeconfig(directory), namespace=names.NAMESPACE)
+        self._stack = Stack(self._kubectl, self._api, directory, self.said.append, OPERATOR)
+        self._up = BringUp(
+            self._api, names.RAY_SERVICE, progress=self.said.append, complaints=self._stack.complaints, timeout=0.2
+        )
+
+    def close(self) -> None:
+        self._api.close()
+
+    def _kubectl(self, *arguments: str, timeout: float = 60.0) -> str:
+        return json.dumps({"status": {"conditions": self.established}}) if "-o" in arguments else ""
+
+    def operator(self) -> None:
+        self._stack.wait_for_operator()
+
+    def redis(self) -> None:
+        self._stack.wait_for_redis()
+
+    def kinds(self) -> None:
+        self._stack.check([])
+
+    def removal(self) -> None:
+        self._stack.remove_left_overs()
+
+    def ray_cluster(self) -> None:
+        self._up.ray_cluster()
+
+    def pods(self) -> None:
+        self._up.pods("serve-chaos-abcde", 1)
+
+    def ready(self) -> None:
+        self._up.ready()
+
+    def nodes(self) -> None:
+        wait_for_nodes(self._api, self.said.append)
+
+
+@pytest.fixture
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """One of which all is there; it gives up at once where something is not."""
+    for module, name in ((stack, "_PULLED"), (stack, "_ESTABLISHED"), (kind_keep, "_READY")):
+        monkeypatch.setattr(module, name, 0.2)
+    with api_server() as server:
+        begun = Start(server, tmp_path)
+        begun.established = [{"type": "Established", "status": "True"}]
+        server.objects |= {
+            f"{OURS}/pods": {"items": [a_pod(runs=True)]},
+            f"{THEIRS}/pods": {"items": [a_pod(runs=True)]},
+            "/api/v1/nodes": {"items": [a_node(ready=True)]},
+            RAY_SERVICE: {
+                "status": {
+                    "activeServiceStatus": {"rayClusterName": "serve-chaos-abcde"},
+                    "conditions": [{"type": "Ready", "status": "True"}],
+                }
+            },
+        }
+        yield begun
+        begun.close()
+
+
+# -- long waits --
+
+
+@pytest.fixture
+def slow(start: Start, monkeypatch: pytest.MonkeyPatch) -> Start:
+    """One of which nothing comes, and all is late at once."""
+    for name in ("_SLOW", "_PAUSE", "_REPORT_EVERY"):
+        monkeypatch.setattr(waits, name, 0.0)
+    start.established = []
+    start.server.objects |= {
+        f"{OURS}/pods": {"items": [a_pod(runs=False)]},
+        f"{OURS}/events": warning("Failed to pull image"),
+        f"{THEIRS}/pods": {"items": [a_pod(runs=False)]},
+        f"{THEIRS}/events": warning("Failed to pull image"),
+        f"{THEIRS}/pods/pod-1/log": {"level": "error", "msg": "Reconciler error", "error": "no kind is registered"},
+        "/api/v1/nodes": {"items": [a_node(ready=False)]},
+        "/api/v1/namespaces/default/events": warning("no space", "Node", "kind-worker"),
+        "/api/v1/namespaces/kube-system/events": warning("Failed to pull image"),
+        RAY_SERVICE: {},
+    }
+    return start
+
+
+@pytest.mark.parametrize(
+    ("step", "line"),
+    [
+        (Start.operator, f"kuberay: still waiting for the KubeRay operator to run: pod-1: ErrImagePull | {PULLED} | "),
+        (Start.redis, f"kuberay: still waiting for Redis to be ready: pod-1: ErrImagePull | {PULLED}"),
+        (Start.kinds, "kuberay: still waiting for the API server to serve KubeRay's kinds: the conditions of "),
+        (Start.pods, f"kuberay: still waiting for 1 Ray pods to run: pod-1: ErrImagePull | {PULLED} | {COMPLAINT}"),
+        (Start.ready, f"kuberay: still waiting for the RayService to be Ready: no status yet | {PULLED} | {COMPLAINT}"),
+        (
+            Start.nodes,
+            "kind: still waiting for the nodes to be Ready: kind-worker not Ready"
+            f" | Node kind-worker: Failed: no space | {PULLED}",
+        ),
+    ],
+)
+def test_a_long_wait_says_what_it_waits_for_and_why(slow: Start, step: Callable[[Start], None], line: str) -> None:
+    with pytest.raises(WaitTimeout) as caught:
+        step(slow)
+    assert slow.said[0].startswith(line)
+    assert caught.value.last_seen == slow.said[0].partition(" to ")[2].partition(": ")[2]
+
+
+def test_of_the_operator_its_own_last_errors_are_said(slow: Start) -> None:
+    with pytest.raises(WaitTimeout) as caught:
+        slow.operator()
+    assert COMPLAINT in caught.value.last_seen
+    assert slow.said[0].endswith(COMPLAINT)
+
+
+def test_reasons_that_cannot_be_read_do_not_end_a_wait(slow: Start) -> None:
+    del slow.server.objects[f"{OURS}/events"]
+    with pytest.raises(WaitTimeout, match=r"pod-1: ErrImagePull \| events: "):
+        slow.redis()
+
+
+def test_a_short_wait_asks_for_no_reasons(start: Start) -> None:
+    start.server.objects[f"{OURS}/pods"] = {"items": []}
+    with pytest.raises(WaitTimeout, match=r"last seen: no pods$"):
+        start.redis()
+    assert start.said == []
+    assert {asked.path for asked in start.server.asked} == {f"{OURS}/pods"}
+
+
+# -- an answer that fails --
+
+
+@pytest.mark.parametrize(
+    "step",
+    [Start.operator, Start.redis, Start.ray_cluster, Start.pods, Start.ready, Start.nodes],
+)
+def test_an_api_server_that_fails_once_does_not_end_a_start(start: Start, step: Callable[[Start], None]) -> None:
+    start.server.hiccups = 1
+    step(start)
+    assert len(start.server.asked) == 2
+
+
+def test_an_api_server_that_fails_once_does_not_end_a_removal(start: Start) -> None:
+    start.server.objects[f"{OURS}/pods"] = {"items": []}
+    start.server.hiccups = 1
+    start.removal()
+    assert len(start.server.asked) == 2
+
+
+def test_an_api_server_that_goes_on_failing_is_what_was_seen_last(start: Start) -> None:
+    start.server.hiccups = 100
+    with pytest.raises(WaitTimeout, match="leader changed"):
+        start.operator()
