@@ -213,7 +213,7 @@ def _start_kind(spec: ClusterSpec, settings: Settings, directory: Path, progress
 
     given = {
         name: getattr(settings, name)
-        for name in ("node_image", "ray_image", "redis_image", "operator_image", "kuberay_manifests")
+        for name in ("node_image", "ray_image", "redis_image", "kuberay_manifests")
         if getattr(settings, name) is not None
     }
     journal = _journal(settings)
@@ -229,7 +229,7 @@ def _start_kind(spec: ClusterSpec, settings: Settings, directory: Path, progress
 
     return start_kind_cluster(
         spec,
-        KindSettings(**given, keep=settings.keep),
+        KindSettings(**given, operator_image=settings.operator, keep=settings.keep),
         directory,
         progress,
         own=own,

@@ -88,6 +88,7 @@ _RAYSERVICE = Pattern(
 _URL = Pattern("an http:// or https:// URL", "URL", r"https?://[^\s/]\S*")
 _MANIFESTS = FileOr("a URL, or an existing file or directory", "PATH|URL", r"(https?://|github\.com/)[^\s/]\S*")
 _KUBERAY = "github.com/ray-project/kuberay/ray-operator/config/default?ref=v1.6.2"
+_OPERATOR = "quay.io/kuberay/operator:v1.6.2"
 _PROGRAM = File("the path of a program", is_program)
 _FILE = File("an existing file", Path.is_file)
 
@@ -119,7 +120,7 @@ OPTIONS = (
     Option("node_image", _IMAGE, None, "image of the kind nodes", "kind's own", _KIND),
     Option("ray_image", _IMAGE, "rayproject/ray:2.60.0", "image of the Ray pods; its tag says which Ray", "", _KIND),
     Option("redis_image", _IMAGE, "redis:7.0", "image of Redis", "", _KIND),
-    Option("operator_image", _IMAGE, "quay.io/kuberay/operator:v1.6.2", "image of the KubeRay operator", "", _KIND),
+    Option("operator_image", _IMAGE, _OPERATOR, "image of the KubeRay operator; of other manifests, theirs", "", _KIND),
     Option("kuberay_manifests", _MANIFESTS, _KUBERAY, "manifests of the KubeRay operator", "", _KIND),
     Option(
         "rayservice_file", _FILE, None, "a file with a RayService of your own, and its Redis", "made for the app", _KIND

@@ -92,6 +92,12 @@ class Settings:
     rayservice_file: Path | None = None
     sources: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
+    @property
+    def operator(self) -> str | None:
+        """The image of KubeRay's operator; None: the one that its manifests name, where only these were given."""
+        given = self.source("operator_image") != DEFAULT or self.operator_image != _default("operator_image")
+        return self.operator_image if given or self.kuberay_manifests == _default("kuberay_manifests") else None
+
     def source(self, name: str) -> str:
         """Where a value came from, for messages: ``the command line``, ``SERVE_CHAOS_RATE``, ``the default``."""
         return self.sources.get(name, DEFAULT)

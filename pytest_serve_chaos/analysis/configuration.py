@@ -14,6 +14,13 @@ _HEAD_FAULTS = ("head_failure", "gcs_failure")
 _NODE_FAULTS = ("worker_failure", "node_failure")
 _REPLICA_FAULTS = ("replica_failure", "health_check_failure")
 
+RAYSERVICE_FILE = "rayservice file"
+"""What the details of a description call the file that the RayService comes from, where it comes from one."""
+
+DRAIN_TIMEOUT = "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"
+GRACE_PERIOD = "`terminationGracePeriodSeconds` of the workers"
+STOP_HOOK = "`ray stop` in the `preStop` hook of the workers"
+
 
 @dataclass(frozen=True, slots=True)
 class Setup:
@@ -24,12 +31,15 @@ class Setup:
         redis_machine: The machine that Redis is on, where machines can be lost one by one.
         machines: Ray node (``head``, ``worker-1``) -> machine, likewise.
         drain: Seconds for which a node that is asked to stop may drain; 0: it ends at once.
+        drain_limits: What does not let it drain any longer, each with its seconds: `DRAIN_TIMEOUT`, `GRACE_PERIOD`,
+            `STOP_HOOK`.
     """
 
     redis_persists: bool | None = None
     redis_machine: str | None = None
     machines: Mapping[str, str] = field(default_factory=dict)
     drain: float | None = None
+    drain_limits: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +120,7 @@ def _fault_tolerance(description: ClusterDescription) -> Iterator[ConfigWarning]
             "no_fault_tolerance",
             "no GCS fault tolerance",
             "losing the head restarts every worker",
-            "--serve-chaos-gcs redis" if _is_ours(description) else "gcsFaultToleranceOptions in the RayService",
+            "--serve-chaos-gcs redis" if _is_ours(description) else "`gcsFaultToleranceOptions` in the RayService",
             _HEAD_FAULTS,
         )
 
@@ -198,10 +208,21 @@ def _drain(setup: Setup, deployments: Mapping[str, Deployment]) -> Iterator[Conf
             "no_drain",
             text,
             "its replicas go before new ones have started",
-            f"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S over {limit(longest)} and what a replica takes to start",
+            _longer_drain(setup.drain_limits or {DRAIN_TIMEOUT: setup.drain}, longest),
             _NODE_FAULTS,
         )
 
 
+def _longer_drain(limits: Mapping[str, float], longest: float) -> str:
+    """What has to be changed, all of it: of two limits that are too short, the other alone would change nothing."""
+    short = [name for name, seconds in limits.items() if seconds <= longest]
+    settings = [name for name in short if name != STOP_HOOK]
+    mends = [f"no {STOP_HOOK}"] if STOP_HOOK in short else []
+    if settings:
+        mends.append(f"{' and '.join(settings)} over {limit(longest)} and what a replica takes to start")
+    return "; ".join(mends)
+
+
 def _is_ours(description: ClusterDescription) -> bool:
-    return description.backend in ("local", "kind")
+    """Whether it is made for the options; a RayService of the user's own says itself what it is."""
+    return description.backend in ("local", "kind") and RAYSERVICE_FILE not in description.details

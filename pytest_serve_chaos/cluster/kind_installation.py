@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pytest_serve_chaos import clock, manifests
+from pytest_serve_chaos.analysis.words import number
 from pytest_serve_chaos.cluster.base import Progress
 from pytest_serve_chaos.cluster.kind import KindNodes
 from pytest_serve_chaos.cluster.kind_record import Record, Wishes, fingerprint
 from pytest_serve_chaos.cluster.kind_settings import KindSettings
 from pytest_serve_chaos.cluster.kuberay import names, render
-from pytest_serve_chaos.cluster.kuberay.operator import read_manifests
+from pytest_serve_chaos.cluster.kuberay.operator import check_manifests, read_manifests
 from pytest_serve_chaos.cluster.kuberay.stack import Stack
 from pytest_serve_chaos.cluster.kuberay.workload import Workload
 from pytest_serve_chaos.manifests import Manifest
@@ -32,7 +33,8 @@ class KindInstallation:
         progress: Told of the images.
 
     Raises:
-        SettingsError: There is more code than a ConfigMap holds.
+        SettingsError: There is more code than a ConfigMap holds, or the operator's manifests are not KubeRay's.
+        ClusterStartError: These cannot be read.
     """
 
     def __init__(
@@ -52,15 +54,19 @@ class KindInstallation:
         self._number = number
         self._progress = progress
         self._code = render.code_config_map(workload.code, labels)  # now: it may be more than one can hold
+        self._manifests_are_here = Path(settings.kuberay_manifests).exists()
+        if self._manifests_are_here or not (settings.keep and nodes.exists()):
+            _ = self._operator_manifests  # now: nothing is made yet; but a cluster that is kept may need none
 
     @functools.cached_property
     def wishes(self) -> Wishes:
         """What should be in a cluster that is kept."""
-        nodes, settings, source = self._nodes, self._settings, self._settings.kuberay_manifests
+        nodes, settings, work = self._nodes, self._settings, self._workload
         # What an address leads to would take longer to fetch than all else, so it counts by its name.
-        operator = self._operator_manifests if Path(source).exists() else source
-        work = self._workload
-        images = [i for i in (settings.operator_image, *work.redis_images, *work.ray_images) if i is not None]
+        operator, operator_image = settings.kuberay_manifests, settings.operator_image
+        if self._manifests_are_here:
+            operator, operator_image = self._operator_manifests, self._operator_image
+        images = [i for i in (operator_image, *work.redis_images, *work.ray_images) if i is not None]
         image = settings.node_image
         which = f"{image} ({nodes.image_id(image)})" if image else f"the image of {nodes.kind_version()}"
         record = Record(
@@ -77,10 +83,9 @@ class KindInstallation:
             # Cluster DNS must not go with a node that a fault takes away: every name in the cluster hangs on it.
             dns: Json = {"spec": {"template": {"spec": {"nodeSelector": {names.ROLE: "services"}}}}}
             self._nodes.kubectl("-n", "kube-system", "patch", "deployment", "coredns", "-p", json.dumps(dns))
-            self._load([self._settings.operator_image, *work.redis_images], [self._nodes.control_plane])
+            self._load([self._operator_image, *work.redis_images], [self._nodes.control_plane])
             stack.install_operator(self._operator_manifests)
-        if work.unchecked:
-            stack.check([*work.before, work.ray_service])
+        stack.check([*work.before, work.ray_service])
         if "redis" in documents:
             stack.install_redis(documents["redis"])
         if base:
@@ -93,8 +98,14 @@ class KindInstallation:
         stack.install("rayservice", documents["rayservice"])
 
     @functools.cached_property
+    def _operator_image(self) -> str | None:
+        return self._settings.operator_image or render.operator_image(self._operator_manifests) or None
+
+    @functools.cached_property
     def _operator_manifests(self) -> str:
-        read = read_manifests(self._settings.kuberay_manifests, lambda source: self._nodes.kubectl("kustomize", source))
+        source = self._settings.kuberay_manifests
+        read = read_manifests(source, lambda where: self._nodes.kubectl("kustomize", where))
+        check_manifests(read, source)
         return render.operator_manifests(read, image=self._settings.operator_image, labels=self._labels)
 
     @functools.cached_property
@@ -108,10 +119,14 @@ class KindInstallation:
         }
 
     def _load(self, images: Sequence[str | None], nodes: Sequence[str]) -> None:
-        began = clock.now()
-        absent = self._nodes.load([image for image in images if image is not None], nodes)
-        loaded = [image for image in images if image is not None and image not in absent]
-        if loaded:
-            self._progress(f"kind: loaded {', '.join(loaded)} onto {len(nodes)} nodes in {clock.now() - began:.1f} s")
+        began, where = clock.now(), number(len(nodes), "node")
+        wanted = [image for image in images if image is not None]
+        if not wanted:
+            return
+        self._progress(f"kind: loading {', '.join(wanted)} onto {where}")
+        absent = self._nodes.load(wanted, nodes)
+        there = [image for image in wanted if image not in absent]
+        if there:  # not "loaded": kind leaves out the nodes that have them
+            self._progress(f"kind: {', '.join(there)} on {where} after {clock.now() - began:.1f} s")
         if absent:
             self._progress(f"kind: Docker does not have {', '.join(absent)}; the nodes will pull it")

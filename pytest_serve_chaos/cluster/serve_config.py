@@ -137,9 +137,26 @@ def _from_file(path: Path) -> dict[str, Json]:
         config = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError) as error:
         raise SettingsError(f"the Serve config file {path} cannot be read: {error}") from error
-    if not isinstance(config, dict) or not applications(config):
+    wrong = _wrong_type(config)
+    if wrong:
         raise SettingsError(
-            f"{path} is not a Serve config: it has no applications",
+            f"{path} is not a Serve config: {wrong}",
+            looked_at=[f"applications and http_options in {path}"],
             mend=["write one with `serve build module:app -o config.yaml`"],
         )
     return cast("dict[str, Json]", config)
+
+
+def _wrong_type(config: object) -> str:
+    """What is not of the kind that all who read a config rely on; "" where all is."""
+    if not isinstance(config, dict) or not config.get("applications"):
+        return "it has no applications"
+    apps = config["applications"]
+    if not isinstance(apps, list):
+        return "applications is no list"
+    for number, app in enumerate(apps, 1):
+        if not isinstance(app, dict):
+            return f"app {number} is {app!r:.60}, and no mapping with an import_path"
+    if not isinstance(config.get("http_options") or {}, dict):
+        return "http_options is no mapping"
+    return ""

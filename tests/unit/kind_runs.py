@@ -19,10 +19,19 @@ from pytest_serve_chaos.model import Json
 from tests.unit.kept_cluster import CONTROL_PLANE, WORKER, Api, FakeDashboard, Machines, pod, status
 
 SPEC = ClusterSpec(workers=1)
-ABOVE = ["install redis", "install services", "install rayservice"]
-ALL = ["install namespace", "load", "install operator", ABOVE[0], "load", *ABOVE[1:]]
+ABOVE = ["check", "install redis", "install services", "install rayservice"]
+ALL = ["install namespace", "load", "install operator", *ABOVE[:2], "load", *ABOVE[2:]]
 
 OVER = ["remove", ALL[0], "remove operator", *ALL[1:]]
+
+OPERATOR = """
+kind: CustomResourceDefinition
+metadata:
+  name: rayservices.ray.io
+---
+kind: Deployment
+spec: {template: {spec: {containers: [{name: manager, image: "registry.example/operator:v1.7.0"}]}}}
+"""
 
 
 @dataclass
@@ -189,6 +198,7 @@ class Runs:
         said: All progress.
         settings: What the next run is made of.
         journal: The names of the clusters that would be deleted if the run ended by force now.
+        operator: The manifests of KubeRay's operator.
     """
 
     machines: KindMachines
@@ -196,10 +206,11 @@ class Runs:
     said: list[str] = field(default_factory=list)
     settings: KindSettings = field(default_factory=lambda: KindSettings(keep=True, node_image="kindest/node:v1.34.2"))
     journal: list[str] = field(default_factory=list)
+    operator: str = OPERATOR
 
     def start(self, spec: ClusterSpec = SPEC, own: OwnRayService | None = None) -> FakeService:
         """Starts one."""
-        (self.directory / "operator.yaml").write_text("kind: Deployment\nspec: {template: {spec: {containers: [{}]}}}")
+        (self.directory / "operator.yaml").write_text(self.operator)
         settings = replace(self.settings, kuberay_manifests=str(self.directory / "operator.yaml"))
         cluster = start_kind_cluster(
             spec, settings, self.directory, self.said.append, own=own, on_create=self.journal.append, on_done=self.done

@@ -6,6 +6,10 @@ from dataclasses import replace
 import pytest
 
 from pytest_serve_chaos.analysis.configuration import (
+    DRAIN_TIMEOUT,
+    GRACE_PERIOD,
+    RAYSERVICE_FILE,
+    STOP_HOOK,
     ConfigWarning,
     Deployment,
     Setup,
@@ -104,6 +108,66 @@ def test_what_cannot_be_mended_on_local_says_so_by_leaving_it_out() -> None:
     assert warning.line == "Redis keeps nothing on disk: losing it restarts the head and every worker."
 
 
+NO_GCS = replace(KIND, gcs="none")
+OF_A_FILE = replace(NO_GCS, details={RAYSERVICE_FILE: "k8s_config.yaml"})
+SHORT = {DRAIN_TIMEOUT: 20.0, GRACE_PERIOD: 25.0}
+
+
+@pytest.mark.parametrize(
+    ("warnings", "code", "setting"),
+    [
+        (check(NO_GCS, SOUND, cluster(), {}), "no_fault_tolerance", "--serve-chaos-gcs"),
+        (check(OF_A_FILE, SOUND, cluster(), {}), "no_fault_tolerance", "gcsFaultToleranceOptions"),
+        (check(KIND, replace(SOUND, redis_persists=False), cluster(), {}), "redis_forgets", "appendonly"),
+        (check(KIND, replace(SOUND, redis_machine="node-3"), cluster(), {}), "redis_on_ray_node", "nodeSelector"),
+        (check(KIND, SOUND, on("head", "worker-1"), {}), "replicas_on_head", "num-cpus"),
+        (check(KIND, SOUND, on("worker-1"), {NAME: Deployment(1)}), "one_replica", "num_replicas"),
+        (
+            check(KIND, SOUND, on("worker-1", "worker-1"), {NAME: Deployment(2)}),
+            "all_on_one_node",
+            "max_replicas_per_node",
+        ),
+        (
+            check(KIND, SOUND, on("worker-1", "worker-2"), {NAME: Deployment(2, limited=False)}),
+            "no_limit_per_node",
+            "max_replicas_per_node",
+        ),
+        (check(KIND, replace(SOUND, drain=20.0), cluster(), DEPLOYMENTS), "no_drain", DRAIN_TIMEOUT),
+    ],
+)
+def test_each_warning_names_the_setting_that_mends_it(
+    warnings: tuple[ConfigWarning, ...], code: str, setting: str
+) -> None:
+    (warning,) = warnings
+    assert warning.code == code
+    assert setting in warning.mend
+
+
+def test_an_option_that_is_refused_beside_a_file_is_not_what_mends_it() -> None:
+    (warning,) = check(OF_A_FILE, SOUND, cluster(), {})
+    assert "--serve-chaos-gcs" not in warning.mend
+
+
+@pytest.mark.parametrize(
+    ("limits", "mend"),
+    [
+        ({}, f"{DRAIN_TIMEOUT} over 20 s and what a replica takes to start"),
+        (SHORT, f"{DRAIN_TIMEOUT} over 20 s and what a replica takes to start"),
+        ({**SHORT, DRAIN_TIMEOUT: 30.0, GRACE_PERIOD: 15.0}, f"{GRACE_PERIOD} over 20 s and what a replica takes"),
+        ({**SHORT, GRACE_PERIOD: 15.0}, f"{DRAIN_TIMEOUT} and {GRACE_PERIOD} over 20 s"),
+        ({DRAIN_TIMEOUT: 30.0, GRACE_PERIOD: 60.0, STOP_HOOK: 0.0}, f"no {STOP_HOOK}"),
+        ({**SHORT, STOP_HOOK: 0.0}, f"no {STOP_HOOK}; {DRAIN_TIMEOUT} over 20 s"),
+    ],
+    ids=["unknown", "timeout", "grace period", "both", "hook", "hook and timeout"],
+)
+def test_what_makes_a_drain_longer_is_what_limits_it_and_nothing_else(limits: Mapping[str, float], mend: str) -> None:
+    setup = replace(SOUND, drain=min(limits.values(), default=20.0), drain_limits=limits)
+    (warning,) = check(KIND, setup, cluster(), DEPLOYMENTS)
+    assert warning.mend.startswith(mend)
+    others = {DRAIN_TIMEOUT, GRACE_PERIOD, STOP_HOOK} - {name for name in (DRAIN_TIMEOUT, *limits) if name in mend}
+    assert not [name for name in others if name in warning.mend]
+
+
 # -- in a history ------------------------------------------------------------------------------------------------------
 
 
@@ -194,6 +258,27 @@ def worker_pod(grace: int = 30, stop: str = "", **env: str) -> dict[str, Json]:
 )
 def test_a_worker_drains_until_its_deadline_or_its_pods(pod: dict[str, Json], drain: float) -> None:
     assert setup_of({}, [pod], [], "2.60.0").drain == drain
+
+
+@pytest.mark.parametrize(
+    ("pods", "limits"),
+    [
+        ([worker_pod(grace=15)], {DRAIN_TIMEOUT: 30.0, GRACE_PERIOD: 15.0}),
+        ([worker_pod(stop="ray stop")], {DRAIN_TIMEOUT: 30.0, GRACE_PERIOD: 30.0, STOP_HOOK: 0.0}),
+        (
+            [worker_pod(grace=60, RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S="10"), worker_pod(grace=20)],
+            {DRAIN_TIMEOUT: 10.0, GRACE_PERIOD: 20.0},
+        ),
+    ],
+)
+def test_each_thing_that_ends_a_drain_is_known(pods: list[dict[str, Json]], limits: Mapping[str, float]) -> None:
+    assert setup_of({}, pods, [], "2.60.0").drain_limits == limits
+
+
+def test_the_hook_of_an_older_ray_is_known_though_its_drain_is_not() -> None:
+    assert setup_of({}, [worker_pod()], [], "2.50.1").drain is None
+    old = setup_of({}, [worker_pod(stop="ray stop")], [], "2.50.1")
+    assert (old.drain, old.drain_limits) == (0.0, {STOP_HOOK: 0.0})
 
 
 def test_the_drain_of_an_older_ray_is_not_known() -> None:

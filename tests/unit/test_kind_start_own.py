@@ -41,7 +41,7 @@ def test_a_rayservice_of_the_users_own_is_checked_and_then_installed_with_all_th
     own = own_rayservice(tmp_path)
     cluster = runs.start(own.file.spec, own)
     machines = runs.machines
-    assert machines.taken() == ["create", *ALL[:3], "check", *ALL[3:]]
+    assert machines.taken() == ["create", *ALL]
     assert runs.said[0] == f"k8s_config.yaml: app sleepy_pid:app: its code travels to the pods: sleepy_pid.py of {DATA}"
     assert machines.loaded[1:] == [("redis:7.0", CONTROL_PLANE), ("rayproject/ray:2.60.0", WORKER)]
     assert [name_of(item) for item in machines.documents["redis"]] == ["redis-settings", "store", "store-of-the-gcs"]
@@ -54,11 +54,11 @@ def test_a_rayservice_of_the_users_own_is_checked_and_then_installed_with_all_th
 
 def test_a_kept_rayservice_of_the_users_own_is_taken_over_until_its_file_is_another(runs: Runs, tmp_path: Path) -> None:
     own = own_rayservice(tmp_path)
-    assert runs.run(own.file.spec, own) == ["create", *ALL[:3], "check", *ALL[3:]]
+    assert runs.run(own.file.spec, own) == ["create", *ALL]
     assert runs.run(own.file.spec, own) == []
     assert runs.run() == ["remove", *ABOVE]
     another = own_rayservice(tmp_path, num_replicas="4")
-    assert runs.run(another.file.spec, another) == ["remove", "check", *ABOVE]
+    assert runs.run(another.file.spec, another) == ["remove", *ABOVE]
 
 
 def test_code_that_cannot_travel_is_refused_before_anything_is_made(runs: Runs, tmp_path: Path) -> None:

@@ -183,6 +183,25 @@ def test_resource_definitions_pass_through_as_they_are() -> None:
     assert yaml.safe_load(second) == {"kind": "Service", "metadata": {"labels": {"a": "b"}}}
 
 
+def test_a_document_of_comments_only_is_left_out() -> None:
+    text = "# Copyright\n# Apache-2.0\n---\nkind: Service\n---\n# the end\n"
+    assert yaml.safe_load(render.operator_manifests(text, image=None, labels={}))["kind"] == "Service"
+
+
+@pytest.mark.parametrize("text", ["<html>", "- kind: Service", "metadata: {name: x}", "kind: [", "'", "7"])
+def test_a_document_that_is_no_object_is_refused_in_words(text: str) -> None:
+    with pytest.raises(SettingsError, match="a document of KubeRay's manifests is no") as caught:
+        render.operator_manifests(f"kind: Service\n---\n{text}\n", image=None, labels={})
+    assert caught.value.looked_at == (text,)
+
+
+def test_the_operators_image_is_that_of_its_deployment() -> None:
+    text = "kind: Service\n---\nkind: Deployment\nspec: {template: {spec: {containers: [{name: m, image: op:7}]}}}\n"
+    assert render.operator_image(render.operator_manifests(text, image=None, labels=LABELS)) == "op:7"
+    assert render.operator_image(render.operator_manifests(text, image="op:8", labels=LABELS)) == "op:8"
+    assert render.operator_image("kind: Service\n") == ""
+
+
 @pytest.mark.parametrize(("gcs", "fault_tolerant"), [("redis", True), ("none", False)])
 def test_without_fault_tolerance_there_is_no_word_of_redis(gcs: str, fault_tolerant: bool) -> None:
     service = render.ray_service(settings(gcs=gcs))

@@ -230,6 +230,7 @@ def test_whatever_serve_can_import_is_an_app(import_path: str) -> None:
         ),
         ("applications: [{name: a, import_path: 'a:b'}, {name: b, import_path: 'a:b'}]", "the route_prefix /"),
         ("{http_options: {port: 9000}, applications: [{import_path: a.b}]}", "http_options.port"),
+        ("{http_options: {host: 127.0.0.1}, applications: [{import_path: a.b}]}", "http_options.host"),
     ],
 )
 def test_a_serve_config_that_kuberay_reports_only_in_its_log_is_refused(config: str, said: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -44,7 +44,6 @@ def test_all_of_it_is_ours_and_in_our_namespace_and_nothing_is_lost() -> None:
     assert made[0]["data"] == DOCUMENTS[0]["data"]
     assert made[2]["metadata"]["labels"]["app"] == "store"
     assert work.name == "rayservice-of-the-guide"
-    assert work.unchecked, "the API server looks at it before any of it is applied"
 
 
 def test_every_line_that_is_told_names_the_file() -> None:
@@ -52,6 +51,18 @@ def test_every_line_that_is_told_names_the_file() -> None:
     assert work.told
     assert all(line.startswith("k8s_config.yaml: ") for line in work.told)
     assert len(set(work.told)) == len(work.told)
+
+
+def test_what_was_changed_stands_in_the_reports_too() -> None:
+    work = adapted()
+    assert work.details["changed"] == [line.removeprefix("k8s_config.yaml: ") for line in work.told]
+    replicas = "headGroupSpec.replicas is left out: ray.io/v1 does not know it, and there is one head"
+    assert replicas in cast("list[Json]", work.details["changed"])
+
+
+def test_an_image_that_does_not_say_which_ray_it_is_is_said() -> None:
+    assert said(adapted(ray_image="ranker:latest"), "no rayVersion")
+    assert not said(adapted(ray_image="ranker:2.60.0"), "no rayVersion")
 
 
 def test_the_objects_of_another_namespace_move_and_that_is_said() -> None:

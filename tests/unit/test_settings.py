@@ -233,6 +233,26 @@ def test_the_kind_cluster_is_made_of_the_same_things_with_and_without_settings()
         assert getattr(settings, name) == getattr(made_of, name), name
 
 
+OTHERS = "https://kuberay.example/v1.7.0.yaml"
+
+
+def on_kind(**options: str) -> Settings:
+    return resolve(Given(options={"serve_chaos_backend": "kind", **options}), {})
+
+
+def test_the_operator_is_the_one_that_goes_with_its_manifests() -> None:
+    default = Settings().operator_image
+
+    assert on_kind().operator == default
+    assert on_kind(serve_chaos_kuberay_manifests=OTHERS).operator is None, "these name it"
+    assert on_kind(serve_chaos_operator_image="mine:1").operator == "mine:1"
+    assert on_kind(serve_chaos_kuberay_manifests=OTHERS, serve_chaos_operator_image="mine:1").operator == "mine:1"
+    both = on_kind(serve_chaos_kuberay_manifests=OTHERS, serve_chaos_operator_image=default)
+    assert both.operator == default, "what was given counts, also where it is the default"
+    assert Settings(kuberay_manifests=OTHERS).operator is None
+    assert Settings(kuberay_manifests=OTHERS, operator_image="mine:1").operator == "mine:1"
+
+
 # -- the table ---------------------------------------------------------------------------------------------------------
 
 

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.errors import ClusterStartError, ObservationError
+from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, ObservationError, SettingsError
 
 SELECTOR = "app.kubernetes.io/component=kuberay-operator"
 _DOWNLOAD_TIMEOUT = 60.0
 _MOST_ERRORS = 3
+
+_NEEDED: Mapping[str, str] = MappingProxyType(
+    {
+        "the CustomResourceDefinition rayservices.ray.io": r"""^ *name: ["']?rayservices\.ray\.io["']?\s*$""",
+        "a Deployment of the operator": r"""^kind: ["']?Deployment["']?\s*$""",
+    }
+)
+"""What the operator's manifests must have, and how it is found without reading megabytes of them as YAML."""
 
 
 def read_manifests(source: str, kustomize: Callable[[str], str]) -> str:
@@ -35,9 +45,34 @@ def read_manifests(source: str, kustomize: Callable[[str], str]) -> str:
         if source.startswith(("http://", "https://")) and source.endswith((".yaml", ".yml")):
             with urllib.request.urlopen(source, timeout=_DOWNLOAD_TIMEOUT) as answer:
                 return str(answer.read(), "utf-8")
-    except OSError as error:
+        return kustomize(source)
+    except (OSError, UnicodeDecodeError) as error:
         raise ClusterStartError(f"KubeRay's manifests cannot be read: {error}", looked_at=[source]) from error
-    return kustomize(source)
+    except CommandFailed as error:
+        what = f"KubeRay's manifests cannot be read: {error.what}"
+        raise ClusterStartError(what, looked_at=[source, *error.looked_at], mend=error.mend) from error
+
+
+def check_manifests(text: str, source: str) -> None:
+    """Looks whether manifests can be those of KubeRay's operator.
+
+    Args:
+        text: What `read_manifests` gave.
+        source: Where it comes from.
+
+    Raises:
+        SettingsError: They lack what every RayService needs.
+    """
+    lacking = [what for what, pattern in _NEEDED.items() if not re.search(pattern, text, re.MULTILINE)]
+    if lacking:
+        raise SettingsError(
+            f"the manifests of KubeRay's operator lack {' and '.join(lacking)}",
+            looked_at=[source, f"they begin: {text.strip()[:80]!r}"],
+            mend=[
+                "give --serve-chaos-kuberay-manifests all that `kubectl create -k` takes for it, definitions included",
+                "of a chart: `helm template --include-crds`",
+            ],
+        )
 
 
 def _read_directory(path: Path, kustomize: Callable[[str], str]) -> str:

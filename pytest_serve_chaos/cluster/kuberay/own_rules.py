@@ -18,8 +18,11 @@ from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.model import Json
 
 _LONGEST_NAME = 47
-_SERVE_PORT = 8000
+SERVE_PORT = 8000
 """To which our Services lead."""
+ALL_ADDRESSES = "0.0.0.0"
+"""The host of proxies that can be reached from outside of their pods."""
+_ONLY_INSIDE = re.compile(r"localhost|127\..*|::1")
 _NAME = r"[a-z]([-a-z0-9]*[a-z0-9])?"
 _UPGRADES = ("None", "NewCluster", "NewClusterWithIncrementalUpgrade")
 
@@ -46,12 +49,16 @@ def check(ray_service: Mapping[str, Json], source: str) -> None:
 
 
 def check_serve_config(config: Mapping[str, Json], source: str) -> None:
-    """Checks what is in `serveConfigV2`, of which KubeRay reports nothing but in its log.
+    """Checks a Serve config: of what is wrong with it KubeRay reports nothing but in its log.
+
+    Args:
+        config: What is in `serveConfigV2`.
+        source: Where it comes from, for the message.
 
     Raises:
         SettingsError: Serve would refuse it.
     """
-    _refuse(f"{source}: the serveConfigV2 cannot be deployed", [*_apps(config)])
+    _refuse(f"{source}: the Serve config cannot be deployed", [*_apps(config)])
 
 
 def _refuse(what: str, problems: Sequence[_Problem]) -> None:
@@ -169,8 +176,8 @@ def _beyond_us(ray_service: Mapping[str, Json], cluster: Mapping[str, Json]) -> 
         )
     for where, group in groups(cluster).items():
         for port in listed(ray_container(group).get("ports")):
-            if text(port, "name") == "serve" and port.get("containerPort") != _SERVE_PORT:
-                yield f"{where}: Serve's port is {text(port, 'containerPort')}", f"take {_SERVE_PORT} here"
+            if text(port, "name") == "serve" and port.get("containerPort") != SERVE_PORT:
+                yield f"{where}: Serve's port is {text(port, 'containerPort')}", f"take {SERVE_PORT} here"
 
 
 def _apps(config: Mapping[str, Json]) -> Iterator[_Problem]:
@@ -186,5 +193,8 @@ def _apps(config: Mapping[str, Json]) -> Iterator[_Problem]:
         twice = [value for value, count in counts.items() if count > 1]
         if twice:
             yield f"two apps have the {key} {twice[0]}", f"give each app a {key} of its own"
-    if inner(config, "http_options").get("port", _SERVE_PORT) != _SERVE_PORT:
-        yield "http_options.port is not 8000", f"take {_SERVE_PORT} here, which KubeRay's Services expect"
+    http = inner(config, "http_options")
+    if http.get("port", SERVE_PORT) != SERVE_PORT:
+        yield "http_options.port is not 8000", f"take {SERVE_PORT} here, which KubeRay's Services expect"
+    if _ONLY_INSIDE.fullmatch(text(http, "host")):
+        yield f"http_options.host is {text(http, 'host')}, where no Service reaches it", f"take {ALL_ADDRESSES} here"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from pytest_serve_chaos.analysis.configuration import RAYSERVICE_FILE
 from pytest_serve_chaos.cluster.kuberay import names, render
 from pytest_serve_chaos.cluster.kuberay.own_file import OwnFile
 from pytest_serve_chaos.cluster.kuberay.own_pods import ImageEnvironment, PodChanges, Say, ray_pod, redis_pod
@@ -61,6 +62,7 @@ def own_workload(own: OwnRayService, labels: Mapping[str, str], environment: Ima
     before = tuple(
         _in_our_namespace(item, labels, told.append) for item in _before(own, redis, environment, told.append)
     )
+    changed = list(dict.fromkeys(told))
     return Workload(
         ray_service=service,
         before=before,
@@ -69,9 +71,8 @@ def own_workload(own: OwnRayService, labels: Mapping[str, str], environment: Ima
         ray_images=_images([*(inner(g, "template", "spec") for g in _groups(service)), *_pods_of(before, "")]),
         redis_images=_images(_pods_of(before, "redis")),
         redis=redis.store,
-        told=tuple(f"{own.file.path.name}: {line}" for line in dict.fromkeys(told)),
-        unchecked=True,
-        details={"rayservice file": str(own.file.path)},
+        told=tuple(f"{own.file.path.name}: {line}" for line in changed),
+        details={RAYSERVICE_FILE: str(own.file.path), "changed": [*changed]},
         serve_service=name_of(inner(service, "spec", "serveService")) or f"{name_of(service)}-serve-svc",
     )
 
@@ -95,6 +96,8 @@ def _ray_service(item: Manifest, config: Mapping[str, Json], changes: PodChanges
     ]
     changed = {**cluster, "headGroupSpec": head, "workerGroupSpecs": workers}
     if changes.image:
+        for line in render.without_version(changes.image):
+            say(line)
         changed = merge(changed, {"rayVersion": render.ray_version(changes.image)})
     return {**item, "apiVersion": _VERSION, "spec": {**spec, "rayClusterConfig": changed}}
 

@@ -13,7 +13,8 @@ import yaml
 
 from pytest_serve_chaos import manifests
 from pytest_serve_chaos.cluster.kuberay import names
-from pytest_serve_chaos.cluster.kuberay.records import name_of
+from pytest_serve_chaos.cluster.kuberay.records import inner, listed, name_of
+from pytest_serve_chaos.cluster.kuberay.records import text as text_of
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.manifests import Manifest, merge
 from pytest_serve_chaos.model import Json
@@ -134,6 +135,17 @@ def ray_version(image: str) -> str | None:
     return found[1] if found else None
 
 
+def without_version(image: str) -> list[str]:
+    """What is to be said of an image whose tag does not say which Ray it is; nothing where it does."""
+    if ray_version(image) is not None:
+        return []
+    return [
+        f"the tag of {image} does not say which Ray it is, so the RayService gets no rayVersion, and KubeRay its probes"
+        " for old ones, which need bash and wget in the image; a tag that begins with the version mends that:"
+        " ranker:2.60.0-mine"
+    ]
+
+
 def code_config_map(code: Mapping[str, str], labels: Mapping[str, str]) -> Manifest:
     """Python modules as a ConfigMap.
 
@@ -195,15 +207,43 @@ def operator_manifests(text: str, *, image: str | None, labels: Mapping[str, str
         text: All documents, separated by ``---``.
         image: The operator's image; None leaves the manifests' own.
         labels: Labels for all other objects.
+
+    Raises:
+        SettingsError: A document is no Kubernetes object.
     """
-    documents = [d for d in re.split(r"^---\s*$", text, flags=re.MULTILINE) if d.strip()]
-    return "---\n".join(_operator_document(document, image, labels) for document in documents)
+    return "---\n".join(filter(None, (_operator_document(document, image, labels) for document in _documents(text))))
+
+
+def operator_image(text: str) -> str:
+    """The image of the first Deployment in manifests that `operator_manifests` gave; "" where it names none."""
+    for document in _documents(text):
+        if re.search(r"^kind: Deployment$", document, re.MULTILINE):
+            deployment = cast("Manifest", yaml.safe_load(document))
+            containers = listed(inner(deployment, "spec", "template", "spec").get("containers"))
+            return "".join(text_of(container, "image") for container in containers[:1])
+    return ""
+
+
+def _documents(text: str) -> list[str]:
+    return re.split(r"^---\s*$", text, flags=re.MULTILINE)
 
 
 def _operator_document(document: str, image: str | None, labels: Mapping[str, str]) -> str:
     if re.search(r"^kind: CustomResourceDefinition\s*$", document, re.MULTILINE):
         return document.strip() + "\n"
-    (manifest,) = _labelled([cast("Manifest", yaml.safe_load(document))], labels)
+    try:
+        read = yaml.safe_load(document)
+    except yaml.YAMLError as error:
+        raise SettingsError(
+            f"a document of KubeRay's manifests is no YAML: {error}", looked_at=[document.strip()[:200]]
+        ) from error
+    if read is None:  # a comment: the licence, before the first object
+        return ""
+    if not isinstance(read, dict) or "kind" not in read:
+        raise SettingsError(
+            "a document of KubeRay's manifests is no Kubernetes object", looked_at=[document.strip()[:200]]
+        )
+    (manifest,) = _labelled([read], labels)
     if manifest["kind"] == "Deployment":
         manifest = merge(manifest, {"spec": {"template": {"spec": on_services_node()}}})
         manifest = _with_image(manifest, image) if image else manifest

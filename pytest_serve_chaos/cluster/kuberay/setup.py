@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 
-from pytest_serve_chaos.analysis.configuration import Setup
+from pytest_serve_chaos.analysis.configuration import DRAIN_TIMEOUT, GRACE_PERIOD, STOP_HOOK, Setup
 from pytest_serve_chaos.cluster.kuberay.records import listed, mapped, text
 from pytest_serve_chaos.cluster.profiles import drain_timeout
 from pytest_serve_chaos.model import Json
@@ -28,12 +28,16 @@ def setup_of(
         redis: Redis' pods, likewise; none where it is not known, or not in this cluster.
         ray_version: ``2.60.0``.
     """
-    drains = [drain for pod in workers if (drain := _drain(pod, ray_version)) is not None]
+    limits: dict[str, float] = {}
+    for pod in workers:
+        for what, seconds in _drain_limits(pod, ray_version).items():
+            limits[what] = min(seconds, limits.get(what, seconds))
     return Setup(
         redis_persists=any(_persists(pod) for pod in redis) if redis else None,
         redis_machine=text(mapped(redis[0].get("spec")), "nodeName") or None if len(redis) == 1 else None,
         machines=machines,
-        drain=min(drains, default=None),
+        drain=min(limits.values(), default=None),
+        drain_limits=limits,
     )
 
 
@@ -54,16 +58,21 @@ def _saves_nothing(container: Mapping[str, Json]) -> bool:
     return given.get("--save") in ("", '""') and given.get("--appendonly") == "no"
 
 
-def _drain(pod: Mapping[str, Json], ray_version: str) -> float | None:
+def _drain_limits(pod: Mapping[str, Json], ray_version: str) -> dict[str, float]:
+    """What ends the drain of a worker, and after how many seconds; nothing where that is not known of this Ray."""
     spec = mapped(pod.get("spec"))
     container = next(iter(listed(spec.get("containers"))), {})
     hook = mapped(mapped(mapped(container.get("lifecycle")).get("preStop")).get("exec"))
+    limits: dict[str, float] = {}
     if "ray stop" in " ".join(str(word) for word in _words(hook.get("command"))):
-        return 0.0  # it ends Ray before SIGTERM is sent, and the drain begins with that
+        limits[STOP_HOOK] = 0.0  # it ends Ray before SIGTERM is sent, and the drain begins with that
     env = {text(variable, "name"): text(variable, "value") for variable in listed(container.get("env"))}
     drain = drain_timeout(env, ray_version)
+    if drain is None:
+        return limits
+    limits[DRAIN_TIMEOUT] = drain
     grace = text(spec, "terminationGracePeriodSeconds")
-    return min(drain, float(grace)) if drain is not None and grace else drain
+    return {**limits, GRACE_PERIOD: float(grace)} if grace else limits
 
 
 def _words(value: Json) -> list[Json]:

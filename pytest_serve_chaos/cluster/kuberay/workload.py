@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pytest_serve_chaos.cluster.base import ClusterSpec
-from pytest_serve_chaos.cluster.kuberay import render
-from pytest_serve_chaos.cluster.kuberay.records import name_of
+from pytest_serve_chaos.cluster.kuberay import own_rules, render
+from pytest_serve_chaos.cluster.kuberay.records import mapped, name_of
 from pytest_serve_chaos.cluster.kuberay.redis_store import RedisStore
 from pytest_serve_chaos.cluster.local_code import code_of_config, search_path
 from pytest_serve_chaos.cluster.profiles import timing
 from pytest_serve_chaos.cluster.serve_config import serve_config
+from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.manifests import Manifest
 from pytest_serve_chaos.model import Json
 
@@ -29,7 +30,6 @@ class Workload:
         redis_images: Those of Redis.
         redis: The Redis under the GCS; None where there is none that is ours to break.
         told: What was made of what the user gave, a line each.
-        unchecked: Whether the API server has to look at it before any of it is applied.
         details: What reports say of it.
         serve_service: What KubeRay calls its Service for traffic.
     """
@@ -42,7 +42,6 @@ class Workload:
     redis_images: tuple[str, ...]
     redis: RedisStore | None
     told: tuple[str, ...] = ()
-    unchecked: bool = False
     details: Mapping[str, Json] = field(default_factory=dict)
     serve_service: str = render.SERVE_SERVICE
 
@@ -62,9 +61,10 @@ def our_workload(spec: ClusterSpec, ray_image: str, redis_image: str, labels: Ma
         labels: Labels for all that is made.
 
     Raises:
-        SettingsError: The app cannot be used.
+        SettingsError: The app cannot be used, or KubeRay or Serve would refuse what is made for it.
     """
-    config = serve_config(spec)
+    config, told = _at_our_address(serve_config(spec), spec.app)
+    own_rules.check_serve_config(config, spec.app)
     local = code_of_config(config, search_path())
     code = render.package_code() | {path: text for one in local.values() for path, text in one.modules.items()}
     periods, env = timing(spec.profile), dict(spec.env)
@@ -80,13 +80,41 @@ def our_workload(spec: ClusterSpec, ray_image: str, redis_image: str, labels: Ma
         labels=labels,
     )
     has_redis = spec.gcs == "redis"
+    ray_service = render.ray_service(settings)
+    _check(ray_service)
+    told += render.without_version(ray_image)
+    told += [f"the code of {app} travels to the pods: {one}" for app, one in local.items()]
     return Workload(
-        ray_service=render.ray_service(settings),
+        ray_service=ray_service,
         before=render.redis(redis_image, labels) if has_redis else (),
         serve_config=config,
         code=code,
         ray_images=(ray_image,),
         redis_images=(redis_image,),
         redis=RedisStore() if has_redis else None,
-        told=tuple(f"the code of {app} travels to the pods: {one}" for app, one in local.items()),
+        told=tuple(told),
     )
+
+
+def _at_our_address(config: Mapping[str, Json], app: str) -> tuple[dict[str, Json], list[str]]:
+    """The config with its proxies where our Services look for them, and what is to be said of that."""
+    given = config.get("http_options")
+    if not given:
+        return dict(config), []
+    ours: dict[str, Json] = {"host": own_rules.ALL_ADDRESSES, "port": own_rules.SERVE_PORT}
+    there = mapped(given)
+    replaced = [f"{key} {there[key]}" for key, value in ours.items() if there.get(key, value) != value]
+    told = [f"{app}: {' and '.join(replaced)} of its http_options: replaced, as KubeRay's Services expect it"]
+    return {**config, "http_options": {**there, **ours}}, told if replaced else []
+
+
+def _check(ray_service: Manifest) -> None:
+    """What is wrong with a RayService of our own can only be an environment variable that a test has set."""
+    try:
+        own_rules.check(ray_service, "serve_cluster(env=...)")
+    except SettingsError as error:
+        mend = [
+            "leave the variable out of the marker's env",
+            "or deploy a RayService of your own: --serve-chaos-rayservice-file",
+        ]
+        raise SettingsError(error.what, looked_at=error.looked_at, mend=mend) from error
