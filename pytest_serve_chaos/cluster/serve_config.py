@@ -65,12 +65,16 @@ def with_deployment_options(
     return {**config, "applications": changed}
 
 
-def canary(number: int) -> dict[str, Json]:
-    """The canary app; each has a route of its own, so that an old one is not taken for it."""
+def canary(number: int, *, replicas: int = 1) -> dict[str, Json]:
+    """The canary app; each has a route of its own, so that an old one is not taken for it.
+
+    Where nothing but `replicas` changes, Serve scales it, and keeps the replicas that it has.
+    """
     return {
         "name": f"{CANARY}_{number}",
         "route_prefix": f"/{CANARY}_{number}",
         "import_path": f"{OWN_APPS}canary:app",
+        "deployments": [{"name": "Canary", "num_replicas": replicas}],
     }
 
 

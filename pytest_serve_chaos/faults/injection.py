@@ -202,7 +202,7 @@ class Injection:
         return took
 
     def wait_settled(self) -> float:
-        """The aftershock: adds an app, and waits until every proxy serves its route and reaches its replica.
+        """The aftershock: adds an app and scales it up; every proxy must serve its route, and reach the new replica.
 
         On a borrowed cluster, whose config is not ours to change, one replica on each proxy's node is replaced instead,
         and each proxy must send requests to the new ones.

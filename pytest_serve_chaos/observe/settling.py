@@ -1,4 +1,4 @@
-"""Which aftershock a cluster gets: a new route where its config is ours to change, else new replicas."""
+"""Which aftershock a cluster gets: an update and a scale-up where its config is ours, else new replicas."""
 
 from __future__ import annotations
 

@@ -66,3 +66,4 @@ def test_head_lost_without_fault_tolerance(experiment: Experiment) -> None:
     assert result.replaced("worker")
     assert result.replaced("replicas")
     assert result.longest_outage > 2.0
+    assert result.settled is not None, result.verdict

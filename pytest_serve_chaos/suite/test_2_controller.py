@@ -72,6 +72,7 @@ def test_nothing_is_mended_or_scaled_while_the_controller_is_away(
             controller.heal()
             serve_cluster.wait_replicas(deployment, 2, timeout="60s")
         victim.wait_redundancy_back(timeout="60s")
+        controller.wait_settled()
     requests.assert_available(0.98)
     assert controller.kept("controller", "proxies")
     assert victim.replaced("replica@victims")

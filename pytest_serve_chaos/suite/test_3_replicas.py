@@ -64,6 +64,7 @@ def test_parent_reaches_the_new_child(chaos: Chaos, traffic: MakeTraffic, serve_
             lambda: all(f"{parent.pid}>{pid}" in pids for pid in new) or NotYet(f"it reached {sorted(pids)}"),
             timeout=15.0,
         )
+        child.wait_settled()
     assert reached
     assert child.kept("replica@others")
     assert serve_cluster.topology().find(parent.identity) is not None

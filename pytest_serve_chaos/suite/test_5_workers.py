@@ -52,6 +52,14 @@ def test_node_lost(experiment: Experiment, serve_cluster: ServeCluster) -> None:
     assert back > healed
 
 
+@pytest.mark.node_failure(how="drain")
+def test_node_drained(experiment: Experiment) -> None:
+    """A node is drained, as for maintenance: its pods end in their grace period and run again, and the rest is kept."""
+    result = experiment.run()
+    assert result.replaced("worker", on="victims")
+    assert result.kept("worker", on="others")
+
+
 @pytest.mark.worker_failure
 def test_spread_deployments_survive_their_fullest_node(
     chaos: Chaos, traffic: MakeTraffic, serve_cluster: ServeCluster
@@ -72,6 +80,7 @@ def test_spread_deployments_survive_their_fullest_node(
         assert two.answered_by(since=since)
         worker.heal()
         worker.wait_redundancy_back("90s")
+        worker.wait_settled()
 
 
 @pytest.mark.worker_failure
@@ -89,5 +98,6 @@ def test_replicas_run_again_on_the_survivor(chaos: Chaos, traffic: MakeTraffic, 
         assert worker.kept("replica@others")
         worker.heal()
         worker.wait_redundancy_back("90s")
+        worker.wait_settled()
         assert serve_cluster.imbalance(), "Serve rebalances now: say so in the docs"
     requests.assert_available(0.98, longest_outage="5s")

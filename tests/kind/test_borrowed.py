@@ -58,6 +58,7 @@ SKIPPED = {
     "test_nothing_is_mended_or_scaled_while_the_controller_is_away": _CONFIG,
     "test_parent_reaches_the_new_child": _CONFIG,
     "test_node_lost": "how='kill' needs the machines under a cluster of your own",
+    "test_node_drained": "faults on nodes are not allowed: --serve-chaos-allow node",
     "test_spread_deployments_survive_their_fullest_node": _CONFIG,
     "test_replicas_run_again_on_the_survivor": _CONFIG,
     "test_redis_lost": "Redis does not belong to the RayService",
@@ -65,15 +66,7 @@ SKIPPED = {
 }
 """What cannot, or must not, be done to it: test -> the reason."""
 
-DRAIN = """
-import pytest
-
-@pytest.mark.node_failure(how="drain")
-def test_drained(experiment):
-    result = experiment.run()
-    assert result.replaced("worker", on="victims")
-    assert result.kept("worker", on="others")
-"""
+DRAIN = ("--serve-chaos-allow", "node", "--pyargs", "pytest_serve_chaos.suite.test_5_workers::test_node_drained")
 
 BY_HAND = """
 def test_drained_by_hand(chaos):
@@ -175,27 +168,22 @@ def test_what_cannot_be_done_is_skipped_with_its_reason(theirs: Somebodys, tmp_p
 
 
 def test_nodes_are_left_alone_unless_they_are_allowed(theirs: Somebodys, tmp_path: Path) -> None:
-    (tmp_path / "test_it.py").write_text(DRAIN + BY_HAND)
+    (tmp_path / "test_it.py").write_text(BY_HAND)
     ran = theirs.run(tmp_path, "test_it.py")
-    assert {name: case.outcome for name, case in ran.cases.items()} == {
-        "test_drained": "skipped",
-        "test_drained_by_hand": "skipped",
-    }
-    assert all("--serve-chaos-allow node" in case.message for case in ran.cases.values())
+    assert {name: case.outcome for name, case in ran.cases.items()} == {"test_drained_by_hand": "skipped"}
+    assert "--serve-chaos-allow node" in ran.cases["test_drained_by_hand"].message
     assert not list((tmp_path / ".serve-chaos").rglob("undo/*.json"))
 
 
 def test_an_allowed_node_is_drained_and_opened_again(theirs: Somebodys, tmp_path: Path) -> None:
-    (tmp_path / "test_it.py").write_text(DRAIN)
-    ran = theirs.run(tmp_path, "--serve-chaos-allow", "node", "test_it.py")
-    assert (ran.cases["test_drained"].outcome, ran.verdict("drained")) == ("passed", "passed")
+    ran = theirs.run(tmp_path, *DRAIN)
+    assert (ran.cases["test_node_drained"].outcome, ran.verdict("node_drained")) == ("passed", "passed")
     assert not list((tmp_path / ".serve-chaos").rglob("undo/*.json"))
 
 
 def test_a_node_that_was_drained_when_the_run_was_killed_is_opened_by_undo(theirs: Somebodys, tmp_path: Path) -> None:
     before = theirs.dump()
-    (tmp_path / "test_it.py").write_text(DRAIN)
-    process = theirs.start(tmp_path, "--serve-chaos-allow", "node", "test_it.py")
+    process = theirs.start(tmp_path, *DRAIN)
     try:
         cordoned = clock.wait_until("a node to be cordoned", lambda: _cordoned(theirs, process), timeout=240.0)
     finally:

@@ -60,7 +60,7 @@ class FakeDashboard(Dashboard):
                 targets=world.targets(),
                 deployments=dict.fromkeys(world.targets(), "HEALTHY"),
                 messages=dict.fromkeys(apps, ""),
-                replicas=tuple(_replica_row(part) for part in world.of("replica")),
+                replicas=(*(_replica_row(part) for part in world.of("replica")), *_canary_rows(world)),
                 proxies=healthy,
                 controller=controller,
             )
@@ -286,7 +286,8 @@ class FakeCluster:
                 return Reply(200, json.dumps({route: route for route in sorted(self.world.heard_by(proxy))}))
             app = self.world.routes().get(path)
             if app is not None and serve_config.CANARY in app:  # it has no part of its own in this world
-                return Reply(200, "chirp")
+                known = 1 if proxy.slot.node == self.behaviour.outdated else self.world.canaries()[app]
+                return Reply(200, f"{app}#Canary#{next(self._turns[app]) % known}")
             deployment = f"{app}#{DEPLOYMENT}"
             replicas = [p for p in self.world.of("replica") if not p.frozen and p.slot.deployment == deployment]
         if not replicas:
@@ -323,3 +324,11 @@ class FakeBackend:
 def _replica_row(part: Part) -> ReplicaRow:
     app, _, deployment = part.slot.deployment.partition("#")
     return ReplicaRow(part.replica_id, app, deployment, "RUNNING", part.actor_id, None, part.pid)
+
+
+def _canary_rows(world: World) -> list[ReplicaRow]:
+    return [
+        ReplicaRow(str(number), app, "Canary", "RUNNING", None, None, None)
+        for app, count in world.canaries().items()
+        for number in range(count)
+    ]

@@ -44,6 +44,7 @@ class FakeBehaviour:
         garbles: From the first fault on, answers are well-formed and wrong.
         forgets: From the first fault on, the proxies send nothing to one of the replicas.
         deafens: Proxies never hear of a controller that is a new actor.
+        outdated: The node whose proxy knows routes, but of each the first replica only.
         leaks: Whenever something dies, the GCS gains an actor that nothing stands behind.
         keeps_holes: Dead replicas are not replaced.
         blind_gcs: The GCS never notices that something died.
@@ -58,6 +59,7 @@ class FakeBehaviour:
     garbles: bool = False
     forgets: bool = False
     deafens: bool = False
+    outdated: str = ""
     leaks: bool = False
     keeps_holes: bool = False
     blind_gcs: bool = False
@@ -153,9 +155,14 @@ class World:
         return {str(app["route_prefix"]): str(app["name"]) for app in serve_config.applications(self.config)}
 
     def targets(self) -> dict[str, int]:
-        """``app#Deployment`` -> replicas wanted. The canary's app has none here: its route is what counts."""
+        """``app#Deployment`` -> replicas wanted. The canary's have no parts here: see `canaries`."""
         apps = [app for app in serve_config.applications(self.config) if serve_config.CANARY not in str(app["name"])]
         return {f"{app['name']}#{DEPLOYMENT}": _replicas(app) for app in apps}
+
+    def canaries(self) -> dict[str, int]:
+        """Canary app -> its replicas, which are there at once."""
+        apps = [app for app in serve_config.applications(self.config) if serve_config.CANARY in str(app["name"])]
+        return {str(app["name"]): _replicas(app) for app in apps}
 
     def slots(self) -> list[Slot]:
         """All places, in the order in which they are filled."""

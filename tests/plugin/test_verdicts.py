@@ -79,6 +79,20 @@ def test_deaf_proxies_fail(run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch)
     assert "replace proxy on worker-2, which does not hear the new controller" in ran.text
 
 
+def test_a_proxy_that_never_learns_of_a_second_replica_fails(
+    run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aftershock, "HEARS_WITHIN", 3.0)
+    monkeypatch.setattr(aftershock, "LATE_WITHIN", 3.5)
+    ran = run_chaos(one("controller_failure"), behaviour=FakeBehaviour(outdated="worker-2"))
+
+    failed_with(
+        ran,
+        "1 proxy does not hear its controller (proxy on worker-2): 1 of 3 proxies do not hear the controller:"
+        " the second replica of a new app was not served by proxy on worker-2 within 3 s (ray#63784).*",
+    )
+
+
 def test_a_leaked_actor_fails(run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(experiment, "_FORGOTTEN_WITHIN", 0.3)
     ran = run_chaos(one("replica_failure"), behaviour=FakeBehaviour(leaks=True))

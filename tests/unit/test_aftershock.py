@@ -1,14 +1,18 @@
-"""The aftershock: which proxies are called deaf, which only late, and which said nothing at all."""
+"""The aftershock: which proxies hear of an update and of a scale-up, which are deaf, late, or say nothing at all."""
 
 from __future__ import annotations
 
 import json
+import re
+import threading
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from pytest_serve_chaos import clock
+from pytest_serve_chaos.cluster.rest import ReplicaRow
 from pytest_serve_chaos.cluster.serve_config import applications
 from pytest_serve_chaos.errors import ObservationError
 from pytest_serve_chaos.model import Component, Identity, Json, Topology
@@ -23,11 +27,29 @@ DEAF = float("inf")
 
 
 class Proxies:
-    """Three proxies of one cluster, each of which hears of a change after some seconds; and the watcher of it."""
+    """Three proxies of one cluster, each of which hears of a change after some seconds; and the watcher of it.
 
-    def __init__(self, *, hears: Mapping[str, float] | None = None, silent: str = "") -> None:
+    Like Serve's, a proxy sends nothing to another replica as long as the first is free.
+
+    Attributes:
+        hears: Node -> seconds until its proxy hears of a route.
+        learns: Node -> seconds until its proxy hears of a second replica.
+        silent: The node whose proxy never answers.
+        mute: The node whose proxy falls silent when there are two replicas.
+        starts: How many replicas come up.
+    """
+
+    def __init__(
+        self, *, hears: Mapping[str, float] | None = None, learns: Mapping[str, float] | None = None, silent: str = ""
+    ) -> None:
         self.hears = hears or {}
+        self.learns = learns or {}
         self.silent = silent
+        self.mute = ""
+        self.starts = 2
+        self.dashboard = SimpleNamespace(serve=lambda: SimpleNamespace(replicas=self.replicas()))
+        self._first = threading.Lock()
+        self._other_came = threading.Event()
         self.configs: list[tuple[float, dict[str, Json]]] = [(-DEAF, {"applications": [{"route_prefix": "/"}]})]
         self.there = ["head", "worker-1", "worker-2"]
         self.cut_off = ""
@@ -43,20 +65,60 @@ class Proxies:
         if proxy.node == self.silent:
             raise ObservationError("timed out")
         if path != "/-/routes":
-            return 503 if proxy.node == self.cut_off else 200, ""
-        known = [c for at, c in self.configs if clock.now() - at >= self.hears.get(proxy.node, 0.0)]
-        return 200, json.dumps({str(app["route_prefix"]): "" for app in applications(known[-1])})
+            return (503, "") if proxy.node == self.cut_off else self._answer(proxy)
+        known = self._known(self.hears.get(proxy.node, 0.0))
+        return 200, json.dumps({str(app["route_prefix"]): "" for app in applications(known)})
+
+    def replicas(self) -> tuple[ReplicaRow, ...]:
+        """The canary's, as Serve has them: those that do not come up are starting."""
+        app = applications(self.serve_config)[-1]
+        states = ["RUNNING" if n < self.starts else "STARTING" for n in range(_wanted(self.serve_config))]
+        return tuple(ReplicaRow(str(n), str(app["name"]), "", s, None, None, None) for n, s in enumerate(states))
+
+    def _answer(self, proxy: Component) -> tuple[int, str]:
+        if proxy.node == self.mute and _wanted(self.serve_config) > 1:
+            raise ObservationError("timed out")
+        two = _wanted(self._known(self.learns.get(proxy.node, 0.0))) > 1
+        if self._first.acquire(blocking=not two):
+            if two:  # it is busy until the request beside this one has come
+                self._other_came.wait(5.0)
+                self._other_came.clear()
+            self._first.release()
+            return 200, "first"
+        self._other_came.set()
+        return 200, "second"
+
+    def _known(self, delay: float) -> dict[str, Json]:
+        return [config for at, config in self.configs if clock.now() - at >= delay][-1]
 
     def sample(self) -> Topology:
         proxies = [Component("proxy", node, Identity("process", ("boot", node, "1"))) for node in self.there]
         return Topology(clock.now(), tuple(proxies))
 
 
+def _wanted(config: Mapping[str, Json]) -> int:
+    """How many replicas of the canary a config wants."""
+    deployments = cast("list[dict[str, int]]", applications(config)[-1].get("deployments", []))
+    return sum(deployment["num_replicas"] for deployment in deployments)
+
+
+class Time:
+    """Seconds that pass when somebody sleeps, and a little whenever somebody looks: no test waits for them."""
+
+    def __init__(self) -> None:
+        self.at = 1000.0
+
+    def monotonic(self) -> float:
+        self.at += 0.001
+        return self.at
+
+    def sleep(self, seconds: float) -> None:
+        self.at += seconds
+
+
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aftershock, "HEARS_WITHIN", 0.3)
-    monkeypatch.setattr(aftershock, "LATE_WITHIN", 1.2)
-    monkeypatch.setattr(aftershock, "REACHED_WITHIN", 0.7)
+    monkeypatch.setattr(clock, "time", Time())
 
 
 def shake(proxies: Proxies) -> Aftershock:
@@ -68,28 +130,33 @@ def test_proxies_that_hear_pass() -> None:
     result = shake(proxies)
     assert result.passed
     assert result.asked == 3
+    assert re.fullmatch(
+        r"a new route was served by all 3 proxies within [\d.]+ s, and a second replica [\d.]+ s after the scale-up",
+        result.text,
+    )
+    assert [_wanted(config) for _, config in proxies.configs] == [0, 1, 2, 0]
     assert proxies.serve_config == proxies.configs[0][1], "the canary is gone"
 
 
 def test_a_proxy_that_never_hears_is_deaf() -> None:
     result = shake(Proxies(hears={"worker-2": DEAF}))
     assert [proxy.node for proxy in result.deaf] == ["worker-2"]
-    assert "had not served it after 1.2 s either: it answered 200 with the routes /" in result.text
+    assert "had not served it after 20 s either: it answered 200 with the routes /" in result.text
 
 
 def test_a_proxy_that_hears_late_fails_too_and_the_text_says_how_late() -> None:
-    result = shake(Proxies(hears={"worker-2": 0.6}))
+    result = shake(Proxies(hears={"worker-2": 12.0}))
     assert [proxy.node for proxy in result.deaf] == ["worker-2"]
-    assert "proxy on worker-2 served it after " in result.text
+    assert "proxy on worker-2 served it after 12." in result.text
 
 
 def test_who_does_not_ask_for_the_late_waits_no_longer_than_it_takes_to_be_deaf() -> None:
-    proxies = Proxies(hears={"worker-2": 0.6})
+    proxies = Proxies(hears={"worker-2": 12.0})
     begun = clock.now()
     result = aftershock.aftershock(cast("Cluster", proxies), cast("Watcher", proxies), tells_late=False)
-    assert clock.now() - begun < 1.2
+    assert clock.now() - begun < 15.0
     assert [proxy.node for proxy in result.deaf] == ["worker-2"]
-    assert "had not served it after 0.3 s either" in result.text
+    assert "had not served it after 10 s either" in result.text
 
 
 def test_a_proxy_that_answers_nothing_is_not_called_deaf() -> None:
@@ -116,5 +183,43 @@ def test_a_proxy_that_does_not_reach_the_new_replica_has_not_recovered() -> None
     proxies.cut_off = "worker-1"
     result = shake(proxies)
     assert not result.passed
-    assert "a new replica did not answer within 0.7 s through every proxy: proxy on worker-1: 503" in result.text
+    assert "a new replica did not answer within 30 s through every proxy: proxy on worker-1: 503" in result.text
+    assert proxies.serve_config == proxies.configs[0][1], "the canary is gone"
+
+
+def test_a_proxy_that_knows_the_route_but_never_learns_of_a_second_replica_is_deaf() -> None:
+    proxies = Proxies(learns={"worker-1": DEAF})
+    result = shake(proxies)
+    assert [proxy.node for proxy in result.deaf] == ["worker-1"]
+    assert result.text.startswith(
+        "1 of 3 proxies do not hear the controller: the second replica of a new app was not served by"
+        " proxy on worker-1 within 10 s (ray#63784)."
+    )
+    assert "had not served it after 20 s either: it answered 200 from the first replica" in result.text
+    assert proxies.serve_config == proxies.configs[0][1], "the canary is gone"
+
+
+def test_a_proxy_that_learns_of_it_late_fails_too() -> None:
+    result = shake(Proxies(learns={"worker-1": 12.0}))
+    assert [proxy.node for proxy in result.deaf] == ["worker-1"]
+    assert "proxy on worker-1 served it after 12." in result.text
+
+
+def test_a_proxy_that_answers_nothing_once_there_are_two_replicas_is_not_called_deaf() -> None:
+    proxies = Proxies()
+    proxies.mute = "head"
+    result = shake(proxies)
+    assert not result.deaf
+    assert not result.passed
+    assert "it gave no answer (timed out), so it cannot be told whether it hears the controller" in result.text
+
+
+def test_a_second_replica_that_never_runs_is_not_the_proxies_doing() -> None:
+    proxies = Proxies()
+    proxies.starts = 1
+    result = shake(proxies)
+    assert not result.deaf
+    assert not result.passed
+    assert result.text.startswith("a scale-up from one replica to two was not done: ")
+    assert "Serve has RUNNING, STARTING" in result.text
     assert proxies.serve_config == proxies.configs[0][1], "the canary is gone"
