@@ -201,7 +201,7 @@ def _generator(rig: Rig, load: Load, history: History) -> Generator:
         return Generator(spec, rate=load.rate, history=history)
 
     if isinstance(rig.cluster, HasProxyEndpoints):
-        lanes = [_lane(rig.cluster, proxy, spec) for proxy in rig.watcher.sample().of("proxy")]
+        lanes = [_lane(rig, rig.cluster, proxy, spec) for proxy in rig.watcher.sample().of("proxy")]
         return Generator(spec, rate=load.rate, history=history, kept_rate=load.kept_rate, kept=lanes)
 
     def name_of(client: tuple[str, int]) -> str | None:
@@ -213,9 +213,18 @@ def _generator(rig: Rig, load: Load, history: History) -> Generator:
     return Generator(spec, rate=load.rate, history=history, kept_rate=load.kept_rate, proxies=proxies, proxy_of=name_of)
 
 
-def _lane(cluster: HasProxyEndpoints, proxy: Component, spec: RequestSpec) -> KeptLane:
+def _lane(rig: Rig, cluster: HasProxyEndpoints, proxy: Component, spec: RequestSpec) -> KeptLane:
     from pytest_serve_chaos.traffic.kept import KeptLane
 
+    def spec_of() -> RequestSpec | None:
+        """What leads to the proxy that goes by that name now: its pod may be another one."""
+        there = [c for c in rig.watcher.topology.of("proxy") if c.name == proxy.name]
+        # Beside one that is about to go, the newer comes last.
+        return _way_to(cluster, there[-1], spec) if there else None
+
+    return KeptLane(proxy.name, _way_to(cluster, proxy, spec), spec_of)
+
+
+def _way_to(cluster: HasProxyEndpoints, proxy: Component, spec: RequestSpec) -> RequestSpec:
     way = cluster.proxy_endpoint(proxy)
-    own = replace(spec, url=way.url, headers={**spec.headers, **way.headers}, ssl_context=way.ssl_context)
-    return KeptLane(proxy.name, own)
+    return replace(spec, url=way.url, headers={**spec.headers, **way.headers}, ssl_context=way.ssl_context)
