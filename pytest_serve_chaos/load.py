@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from pytest_serve_chaos import clock
+from pytest_serve_chaos.analysis.configuration import Setup
 from pytest_serve_chaos.analysis.outages import find_outages
 from pytest_serve_chaos.analysis.result import Result, result_of
 from pytest_serve_chaos.clock import seconds
@@ -17,6 +18,7 @@ from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, WaitTimeo
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Component, Expectations, Json, Request
+from pytest_serve_chaos.observe.configuration import setup_now, warnings_about, write_what_holds
 from pytest_serve_chaos.steady import wait_steady
 
 if TYPE_CHECKING:
@@ -64,11 +66,12 @@ class Traffic:
         self._begun = 0.0
 
     def start(self) -> None:
-        """Begins to send, and waits for steady state.
+        """Begins to send, waits for steady state, and warns about what is new in the cluster's configuration.
 
         Raises:
             Inconclusive: There is no steady state, so nothing should be broken.
         """
+        setup = setup_now(self.rig.cluster) if self._wait else None  # before it could make a request late
         self._generator = _generator(self.rig, self.load, self.history)
         self._begun = clock.now()
         if not self._wait:
@@ -84,6 +87,14 @@ class Traffic:
             if any(event.kind == "asked" for event in self.rig.history.events):
                 self.rig.spoilt = f"an earlier fault left it without steady state: {error.last_seen}"
             raise Inconclusive(f"no steady state before the fault: {error.last_seen}", mend=error.mend) from error
+        if setup is not None:
+            self._warn(setup)
+
+    def _warn(self, setup: Setup) -> None:
+        """An app that a test added, or a pod that was moved, can have changed what was said of the cluster at first."""
+        rig = self.rig
+        found = warnings_about(rig.cluster.description, setup, rig.watcher.topology, rig.watcher.report.serve)
+        write_what_holds(rig.history, rig.experiment, found, rig.warned, rig.progress)
 
     def stop(self) -> None:
         """Stops sending and waits for the answers that are due."""
