@@ -39,9 +39,10 @@ class FakeWithEndpoints(FakeCluster):
         self._ways.close()
         super().close()
 
-    def _pass_on(self, _: int, path: str) -> Reply:
-        pid, _, route = path.removeprefix(_PODS).partition("/")
-        frozen = self._proxies().get(int(pid))
+    def _pass_on(self, nobody: int, path: str) -> Reply:
+        del nobody
+        pod, _, route = path.removeprefix(_PODS).partition("/")
+        frozen = self._proxies().get(int(pod))
         if frozen is None:
-            return Reply(404, f"pods {pid} not found")
-        return Reply(504, "timeout") if frozen else self._answer(int(pid), f"/{route}")
+            return Reply(404, f"pods {pod} not found")
+        return Reply(504, "timeout") if frozen else self._answer(int(pod), f"/{route}")

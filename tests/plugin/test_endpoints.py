@@ -26,7 +26,7 @@ def test_a_proxy_that_was_replaced_is_sent_requests_again(run_chaos: RunChaos) -
             def kept(since):
                 return [r for r in requests.requests if r.path == "proxy on worker-1" and r.scheduled >= since]
 
-            with traffic() as requests, chaos.node("worker-1").kill(hold=True) as worker:
+            with traffic(rate=4) as requests, chaos.node("worker-1").kill(hold=True) as worker:
                 wait_for("a loss", lambda: any(r.lost for r in kept(worker.asked)))
                 worker.heal()
                 worker.wait_redundancy_back(timeout="60s")
