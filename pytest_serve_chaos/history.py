@@ -19,6 +19,7 @@ _DISORDER = 1.0  # seconds
 KINDS = (
     "run",  # what the run is: backend, cluster, app, profile, seed
     "warning",  # something in the cluster's configuration that will turn a fault into an outage
+    "configuration",  # all of these that hold when an experiment is about to break something
     "phase",  # an experiment enters a phase
     "expectations",  # what will be judged
     "topology",  # who is alive: `data` is a whole topology

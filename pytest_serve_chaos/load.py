@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from pytest_serve_chaos import clock
+from pytest_serve_chaos.analysis.configuration import Setup
 from pytest_serve_chaos.analysis.outages import find_outages
 from pytest_serve_chaos.analysis.result import Result, result_of
 from pytest_serve_chaos.clock import seconds
@@ -17,6 +18,7 @@ from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, WaitTimeo
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Component, Expectations, Json, Request
+from pytest_serve_chaos.observe.configuration import setup_now, warnings_about, write_what_holds
 from pytest_serve_chaos.steady import wait_steady
 
 if TYPE_CHECKING:
@@ -64,11 +66,12 @@ class Traffic:
         self._begun = 0.0
 
     def start(self) -> None:
-        """Begins to send, and waits for steady state.
+        """Begins to send, waits for steady state, and warns about what is new in the cluster's configuration.
 
         Raises:
             Inconclusive: There is no steady state, so nothing should be broken.
         """
+        setup = setup_now(self.rig.cluster) if self._wait else None  # before it could make a request late
         self._generator = _generator(self.rig, self.load, self.history)
         self._begun = clock.now()
         if not self._wait:
@@ -84,6 +87,14 @@ class Traffic:
             if any(event.kind == "asked" for event in self.rig.history.events):
                 self.rig.spoilt = f"an earlier fault left it without steady state: {error.last_seen}"
             raise Inconclusive(f"no steady state before the fault: {error.last_seen}", mend=error.mend) from error
+        if setup is not None:
+            self._warn(setup)
+
+    def _warn(self, setup: Setup) -> None:
+        """An app that a test added, or a pod that was moved, can have changed what was said of the cluster at first."""
+        rig = self.rig
+        found = warnings_about(rig.cluster.description, setup, rig.watcher.topology, rig.watcher.report.serve)
+        write_what_holds(rig.history, rig.experiment, found, rig.warned, rig.progress)
 
     def stop(self) -> None:
         """Stops sending and waits for the answers that are due."""
@@ -201,7 +212,7 @@ def _generator(rig: Rig, load: Load, history: History) -> Generator:
         return Generator(spec, rate=load.rate, history=history)
 
     if isinstance(rig.cluster, HasProxyEndpoints):
-        lanes = [_lane(rig.cluster, proxy, spec) for proxy in rig.watcher.sample().of("proxy")]
+        lanes = [_lane(rig, rig.cluster, proxy, spec) for proxy in rig.watcher.sample().of("proxy")]
         return Generator(spec, rate=load.rate, history=history, kept_rate=load.kept_rate, kept=lanes)
 
     def name_of(client: tuple[str, int]) -> str | None:
@@ -213,9 +224,18 @@ def _generator(rig: Rig, load: Load, history: History) -> Generator:
     return Generator(spec, rate=load.rate, history=history, kept_rate=load.kept_rate, proxies=proxies, proxy_of=name_of)
 
 
-def _lane(cluster: HasProxyEndpoints, proxy: Component, spec: RequestSpec) -> KeptLane:
+def _lane(rig: Rig, cluster: HasProxyEndpoints, proxy: Component, spec: RequestSpec) -> KeptLane:
     from pytest_serve_chaos.traffic.kept import KeptLane
 
+    def spec_of() -> RequestSpec | None:
+        """What leads to the proxy that goes by that name now: its pod may be another one."""
+        there = [c for c in rig.watcher.topology.of("proxy") if c.name == proxy.name]
+        # Beside one that is about to go, the newer comes last.
+        return _way_to(cluster, there[-1], spec) if there else None
+
+    return KeptLane(proxy.name, _way_to(cluster, proxy, spec), spec_of)
+
+
+def _way_to(cluster: HasProxyEndpoints, proxy: Component, spec: RequestSpec) -> RequestSpec:
     way = cluster.proxy_endpoint(proxy)
-    own = replace(spec, url=way.url, headers={**spec.headers, **way.headers}, ssl_context=way.ssl_context)
-    return KeptLane(proxy.name, own)
+    return replace(spec, url=way.url, headers={**spec.headers, **way.headers}, ssl_context=way.ssl_context)

@@ -11,14 +11,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.analysis.configuration import ConfigWarning, warning_to_json
+from pytest_serve_chaos.analysis.configuration import ConfigWarning
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Progress
 from pytest_serve_chaos.cluster.capabilities import IsBorrowed, OutlivesRuns
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import HEAD, Json, Topology
-from pytest_serve_chaos.observe.configuration import check_configuration
+from pytest_serve_chaos.observe.configuration import check_configuration, write_warnings
 from pytest_serve_chaos.observe.observer import Observer
 from pytest_serve_chaos.observe.shape import shape_of
 from pytest_serve_chaos.observe.watcher import Watcher
@@ -118,18 +118,10 @@ class Run:
                 f"a cluster for {spec.app}",
                 data={**description, "seed": self.seed, "start_seconds": clock.now() - begun},
             )
-            self._check_configuration(cluster, topology)
+            write_warnings(self.history, check_configuration(cluster, topology), self._warned, self.progress)
             rig = Rig(
                 cluster, observer, watcher, self.history, self.random, self.progress, shape_of(topology),
-                cluster.serve_config, canaries=self._canaries,
+                cluster.serve_config, warned=self._warned, canaries=self._canaries,
             )  # fmt: skip
             undo.pop_all()
         return rig
-
-    def _check_configuration(self, cluster: Cluster, topology: Topology) -> None:
-        """Writes down what will turn a fault into an outage; what was said of an earlier cluster is not said again."""
-        for warning in check_configuration(cluster, topology):
-            self.history.add("warning", warning.line, data=warning_to_json(warning))
-            if warning not in self._warned:
-                self._warned.add(warning)
-                self.progress(f"warning: {warning.line}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import cast
 
 from pytest_serve_chaos.analysis.configuration import ConfigWarning, warning_from_json
 from pytest_serve_chaos.errors import HistoryError
@@ -152,7 +153,16 @@ def run_event(history: History, experiment: str = "") -> Event | None:
 
 
 def warnings_of(history: History, experiment: str = "") -> tuple[ConfigWarning, ...]:
-    """What was warned about before: of the experiment's cluster, or where no experiment is named of all clusters."""
+    """What was so when the experiment was about to break something; where no experiment is named, of all clusters."""
+    own = [e for e in history.of(experiment) if e.kind == "configuration"] if experiment else []
+    if not own:
+        return warned_about(history, experiment)
+    held = cast("list[dict[str, Json]]", own[-1].data.get("warnings") or [])
+    return tuple(warning_from_json(data) for data in held)
+
+
+def warned_about(history: History, experiment: str = "") -> tuple[ConfigWarning, ...]:
+    """What was warned about: of the experiment's cluster, or where no experiment is named of all clusters."""
     run = run_event(history, experiment) if experiment else None
     runs = [e.at for e in history.events if e.kind == "run" and run is not None and e.at > run.at]
     begin, end = (-math.inf if run is None else run.at), min(runs, default=math.inf)

@@ -40,7 +40,7 @@ class Result:
         victims: What the fault was aimed at.
         gone: What was seen to go and did not come again.
         events: All its events, in order of time.
-        warnings: What the check of the configuration had said of this fault before.
+        warnings: What the check of the configuration said of this fault just before it.
     """
 
     experiment: str

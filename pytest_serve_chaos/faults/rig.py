@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
+from pytest_serve_chaos.analysis.configuration import ConfigWarning
 from pytest_serve_chaos.cluster.base import Cluster, Progress
 from pytest_serve_chaos.cluster.profiles import Timing, timing
 from pytest_serve_chaos.errors import NoSuchTarget, ServeChaosError, Unsupported
@@ -42,6 +43,7 @@ class Rig:
         injections: All that was injected since the last `heal_all`, healed or not.
         spoilt: Why the cluster must be rebuilt before the next experiment; empty if it need not.
         lent: Whether a test has it; then it is not known to be as it was at first.
+        warned: What the check of the configuration has said in this run, of this cluster or an earlier one.
     """
 
     cluster: Cluster
@@ -58,6 +60,7 @@ class Rig:
     injections: list[Healable] = field(default_factory=list)
     spoilt: str = ""
     lent: bool = False
+    warned: set[ConfigWarning] = field(default_factory=set)
     canaries: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def __post_init__(self) -> None:

@@ -1,14 +1,17 @@
-"""Asks a cluster for what the check of its configuration needs."""
+"""Asks a cluster for what the check of its configuration needs, and writes down what that says."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pytest_serve_chaos.analysis.configuration import ConfigWarning, Deployment, Setup, check
-from pytest_serve_chaos.cluster.base import Cluster
+from pytest_serve_chaos.analysis.configuration import ConfigWarning, Deployment, Setup, check, warning_to_json
+from pytest_serve_chaos.analysis.record import warned_about
+from pytest_serve_chaos.cluster.base import Cluster, Progress
 from pytest_serve_chaos.cluster.capabilities import KnowsItsSetup
+from pytest_serve_chaos.cluster.rest import ServeStatus
 from pytest_serve_chaos.errors import ObservationError
-from pytest_serve_chaos.model import Json, Topology
+from pytest_serve_chaos.history import History
+from pytest_serve_chaos.model import ClusterDescription, Json, Topology
 
 
 def check_configuration(cluster: Cluster, topology: Topology) -> tuple[ConfigWarning, ...]:
@@ -24,9 +27,58 @@ def check_configuration(cluster: Cluster, topology: Topology) -> tuple[ConfigWar
     try:
         status = cluster.dashboard.serve()
     except ObservationError:
-        return check(cluster.description, setup, topology, {})
-    deployments = {name: _deployment(n, status.options.get(name, {})) for name, n in status.targets.items()}
-    return check(cluster.description, setup, topology, deployments)
+        status = None
+    return warnings_about(cluster.description, setup, topology, status)
+
+
+def setup_now(cluster: Cluster) -> Setup | None:
+    """How it is set up now, for which the API server may be asked; None where that cannot be found out."""
+    try:
+        return cluster.setup() if isinstance(cluster, KnowsItsSetup) else Setup()
+    except ObservationError:
+        return None
+
+
+def warnings_about(
+    description: ClusterDescription, setup: Setup, topology: Topology, status: ServeStatus | None
+) -> tuple[ConfigWarning, ...]:
+    """What should be mended, or be expected; asks nobody.
+
+    Args:
+        description: The cluster.
+        setup: What its backend knows of it.
+        topology: Who is alive, in steady state.
+        status: What Serve said last; None: nothing.
+    """
+    targets = {} if status is None else status.targets
+    options = {} if status is None else status.options
+    deployments = {name: _deployment(n, options.get(name, {})) for name, n in targets.items()}
+    return check(description, setup, topology, deployments)
+
+
+def write_warnings(
+    history: History, warnings: tuple[ConfigWarning, ...], said: set[ConfigWarning], progress: Progress
+) -> None:
+    """Writes down what will turn a fault into an outage; what was said before, of any cluster, is not said again."""
+    for warning in warnings:
+        history.add("warning", warning.line, data=warning_to_json(warning))
+        if warning not in said:
+            said.add(warning)
+            progress(f"warning: {warning.line}")
+
+
+def write_what_holds(
+    history: History,
+    experiment: str,
+    warnings: tuple[ConfigWarning, ...],
+    said: set[ConfigWarning],
+    progress: Progress,
+) -> None:
+    """Writes down what holds just before a fault, and warns about what is new since this cluster was looked at."""
+    known = warned_about(history, experiment)
+    write_warnings(history, tuple(w for w in warnings if w not in known), said, progress)
+    codes = ", ".join(dict.fromkeys(w.code for w in warnings)) or "nothing to warn about"
+    history.add("configuration", codes, experiment=experiment, data={"warnings": [*map(warning_to_json, warnings)]})
 
 
 def _deployment(replicas: int, options: Mapping[str, Json]) -> Deployment:

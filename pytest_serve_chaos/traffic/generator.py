@@ -220,6 +220,7 @@ class Generator:
             path=wish.path,
             connection=connection,
             proxy_of=self._proxy_of if shared else None,
+            spec_of=wish.spec_of,
         )
 
     def _stop_at(self, moment: float) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.errors import ServeChaosError
@@ -17,6 +18,11 @@ from pytest_serve_chaos.traffic.tasks import cancel_and_wait
 
 ProxyOf: TypeAlias = Callable[[Address], str | None]
 """Names the proxy at the other end of the connection that this side has from that address, or None if it cannot."""
+
+SpecOf: TypeAlias = Callable[[], RequestSpec | None]
+"""Says what leads to a proxy now; None while there is no such proxy."""
+
+T = TypeVar("T")
 
 _POOL_TIMEOUT = "PoolTimeout"
 """httpx's word for a request whose time was over before its connection was free."""
@@ -33,6 +39,9 @@ _AFTER_FAILURE = 0.1
 _ASK_AFTER = (0.0, 0.05, 0.2, 0.5, 1.0)
 """Seconds before each time that somebody is asked whose a connection is: until it is accepted, nobody can tell."""
 
+_LOOK_AGAIN_AFTER = 0.3
+"""Seconds until the proxy's way is looked for again: each request may be lost meanwhile, and a look may be dear."""
+
 
 @dataclass(frozen=True, slots=True)
 class KeptLane:
@@ -41,10 +50,13 @@ class KeptLane:
     Attributes:
         path: The name of the proxy that the spec's URL leads to; ``proxies`` for an address that several share.
         spec: What to send; None for the same as the fresh connections.
+        spec_of: Asked, in a thread, when a request was lost: a proxy that was replaced may be elsewhere. None: its
+            address never changes.
     """
 
     path: str = SHARED_PATH
     spec: RequestSpec | None = None
+    spec_of: SpecOf | None = None
 
 
 class Lane:
@@ -60,6 +72,7 @@ class Lane:
         path: The proxy that the connection leads to, or ``proxies``.
         connection: One that is open already; else the first request opens it.
         proxy_of: Asked about each connection that is opened later, on the shared address.
+        spec_of: Asked, in a thread, when a request was lost; where it leads elsewhere, the next request goes there.
 
     Attributes:
         path: The proxy that the connection leads to now; ``proxies`` as long as it cannot be told.
@@ -74,6 +87,7 @@ class Lane:
         path: str = SHARED_PATH,
         connection: KeptConnection | None = None,
         proxy_of: ProxyOf | None = None,
+        spec_of: SpecOf | None = None,
     ) -> None:
         self.stream = stream
         self.path = path
@@ -84,6 +98,9 @@ class Lane:
         self._connection.on_open = self._opened
         self._next = 0
         self._asking: set[asyncio.Task[None]] = set()
+        self._spec_of = spec_of
+        self._looking: asyncio.Task[None] | None = None
+        self._elsewhere: RequestSpec | None = None
 
     async def run(self, arrivals: Arrivals, stopped: asyncio.Future[float]) -> None:
         """Sends what is due until `stopped`, whose result is the moment after which nothing is due; then closes."""
@@ -100,11 +117,12 @@ class Lane:
             for index in range(self._next, arrivals.due_by(end)):
                 self._recorder.never_sent(index, self.stream, arrivals.due(index), path=self.path)
         finally:
-            for task in self._asking:
+            for task in (*self._asking, *([self._looking] if self._looking else [])):
                 task.cancel()
             await self._connection.close()
 
     async def _send(self, due: float) -> None:
+        await self._turn()
         index = self._next
         self._next += 1
         time_left = due + self._spec.timeout - clock.now()
@@ -120,6 +138,23 @@ class Lane:
         self._recorder.end(flight, outcome, self.path)
         if self._proxy_of is not None and self._connection.local_address is None:
             self.path = SHARED_PATH
+        if self._spec_of is not None and outcome.error is not None and (self._looking is None or self._looking.done()):
+            self._looking = asyncio.get_running_loop().create_task(self._look(self._spec_of))
+
+    async def _look(self, spec_of: SpecOf) -> None:
+        """Looks where the proxy is now, beside the requests: they go on to where it was meanwhile."""
+        spec = await in_a_thread(spec_of)
+        if spec is not None and (spec.url, spec.headers) != (self._spec.url, self._spec.headers):
+            self._elsewhere = spec
+        await asyncio.sleep(_LOOK_AGAIN_AFTER)
+
+    async def _turn(self) -> None:
+        """Leaves for where the proxy was found to be, if it is not where it was."""
+        spec, self._elsewhere = self._elsewhere, None
+        if spec is not None:
+            before, self._spec, self._connection = self._connection, spec, KeptConnection(spec)
+            self._connection.on_open = self._opened
+            await before.close()
 
     def _opened(self, address: Address) -> None:
         if self._proxy_of is not None:
@@ -129,7 +164,7 @@ class Lane:
     async def _ask(self, proxy_of: ProxyOf, address: Address) -> None:
         for pause in _ASK_AFTER:
             await asyncio.sleep(pause)
-            name = await ask(proxy_of, address)
+            name = await in_a_thread(functools.partial(proxy_of, address))
             if self._connection.local_address != address:
                 return
             if name is not None:
@@ -137,10 +172,10 @@ class Lane:
                 return
 
 
-async def ask(proxy_of: ProxyOf, address: Address) -> str | None:
-    """Asks in a thread, since to look through the sockets of a machine takes its time."""
+async def in_a_thread(question: Callable[[], T | None]) -> T | None:
+    """Asks in a thread: to look through a machine's sockets, or to ask a server, takes its time; None: no answer."""
     try:
-        return await asyncio.get_running_loop().run_in_executor(None, proxy_of, address)
+        return await asyncio.get_running_loop().run_in_executor(None, question)
     except (ServeChaosError, OSError):
         return None
 
@@ -190,4 +225,4 @@ async def _proxy_behind(connection: KeptConnection, proxy_of: ProxyOf) -> str | 
     if outcome.error is not None or connection.local_address is None:
         await asyncio.sleep(_AFTER_FAILURE)
         return None
-    return await ask(proxy_of, connection.local_address)
+    return await in_a_thread(functools.partial(proxy_of, connection.local_address))

@@ -76,6 +76,50 @@ def test_the_result_of_a_fault_has_what_was_said_of_it(run_chaos: RunChaos) -> N
     ]
 
 
+def test_an_app_that_a_test_adds_is_looked_at_before_its_fault(run_chaos: RunChaos) -> None:
+    ran = run_chaos(
+        """
+        import pytest
+
+        SECOND = {"name": "second", "route_prefix": "/second", "import_path": "second:app"}
+        FAULT = pytest.mark.replica_failure(deployment="sleepy_pid#SleepyPid")
+
+        @FAULT
+        def test_deploys(experiment, serve_cluster):
+            serve_cluster.deploy(SECOND)
+            serve_cluster.update("second#SleepyPid", num_replicas=1)
+            result = experiment.measure(window="700ms", availability=0.7)
+            assert [w.text for w in result.warnings] == ["second#SleepyPid has one replica"]
+
+        @FAULT
+        def test_next(experiment):
+            assert not experiment.measure(window="700ms", availability=0.7).warnings
+        """
+    )
+
+    ran.outcomes(passed=2)
+    assert ran.text.count("serve-chaos: warning: second#SleepyPid has one replica") == 1
+    assert ran.text.index("serve-chaos: warning: second") < ran.text.index("serve-chaos: inject")
+
+
+def test_what_was_mended_since_is_not_what_foresaw_a_fault(run_chaos: RunChaos) -> None:
+    ran = run_chaos(
+        """
+        import pytest
+        from pytest_serve_chaos.analysis.configuration import Setup
+
+        @pytest.mark.redis_failure
+        def test_mended(experiment, serve_cluster):
+            serve_cluster.backend.setup = lambda: Setup(redis_persists=True)
+            assert not experiment.measure(window="700ms", availability=0.7).warnings
+        """,
+        behaviour=WEAK,
+    )
+
+    ran.outcomes(passed=1)
+    assert codes(ran.summary["warnings"]) == ["redis_forgets"]
+
+
 def codes(warnings: Json) -> list[Json]:
     assert isinstance(warnings, list)
     return [warning["code"] for warning in warnings if isinstance(warning, dict)]

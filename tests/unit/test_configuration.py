@@ -17,12 +17,13 @@ from pytest_serve_chaos.analysis.configuration import (
     warning_from_json,
     warning_to_json,
 )
-from pytest_serve_chaos.analysis.record import warnings_of
+from pytest_serve_chaos.analysis.record import warned_about, warnings_of
 from pytest_serve_chaos.analysis.result import result_of
 from pytest_serve_chaos.cluster.kuberay.setup import setup_of
 from pytest_serve_chaos.cluster.profiles import drain_timeout
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import ClusterDescription, Json, Topology
+from pytest_serve_chaos.observe.configuration import write_what_holds
 from pytest_serve_chaos.report.terminal import summary_table, warning_lines
 from tests.unit.histories import cluster, component, node_failure
 
@@ -204,6 +205,29 @@ def test_the_warnings_of_an_earlier_cluster_are_not_those_of_the_next() -> None:
     history = warned(REDIS)
     history.add("run", "another cluster", at=5.0)
     assert result_of(history, node_failure().experiment).warnings == ()
+
+
+def test_what_holds_just_before_the_fault_is_what_counts() -> None:
+    history, experiment = warned(REDIS), node_failure().experiment
+    mended_by = replace(REDIS, text="Redis is on node-2")
+    held: list[Json] = [warning_to_json(mended_by)]
+    history.add("configuration", "what holds", at=5.0, experiment=experiment, data={"warnings": held})
+    assert result_of(history, experiment).warnings == (mended_by,)
+    assert warned_about(history, experiment) == (REDIS,)
+    history.add("configuration", "nothing", at=5.1, experiment=experiment, data={"warnings": []})
+    assert result_of(history, experiment).warnings == ()
+
+
+def test_only_what_is_new_for_this_cluster_is_warned_about_and_only_what_is_new_in_the_run_is_said() -> None:
+    history, experiment = warned(REDIS), node_failure().experiment
+    said_of_another, new = replace(REDIS, node="worker-1"), replace(REDIS, node="worker-2")
+    said, lines = {REDIS, said_of_another}, list[str]()
+    write_what_holds(history, experiment, (REDIS, said_of_another, new), said, lines.append)
+    assert warned_about(history, experiment) == (REDIS, said_of_another, new)
+    assert len([e for e in history.events if e.kind == "warning"]) == 3
+    assert lines == [f"warning: {new.line}"]
+    assert said == {REDIS, said_of_another, new}
+    assert warnings_of(history, experiment) == (REDIS, said_of_another, new)
 
 
 def test_a_long_warning_is_wrapped() -> None:

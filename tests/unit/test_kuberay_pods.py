@@ -248,6 +248,21 @@ def test_an_api_server_that_does_not_answer_tells_nothing_of_the_setup(monkeypat
     assert service.setup() == Setup()
 
 
+def test_init_containers_are_told_from_the_others() -> None:
+    ended: Json = {"name": "wait", "state": {"terminated": {"reason": "Completed"}}, "containerID": "containerd://1f"}
+    item: dict[str, Json] = {
+        "metadata": {"name": "worker"},
+        "spec": {"initContainers": [{"name": "wait"}, {"name": "next"}], "containers": [{"name": "ray-worker"}]},
+        "status": {"initContainerStatuses": [ended]},
+    }
+    record = records.pod(item)
+    assert [(c.name, c.id, c.state) for c in record.init_containers] == [
+        ("wait", "1f", "Completed"),
+        ("next", "", "Pending"),
+    ]
+    assert [c.name for c in record.containers] == ["ray-worker"]
+
+
 def test_only_different_errors_of_the_operator_are_shown_the_newest_last() -> None:
     api = FakeApi(pod("o", "operator", "10.0.0.5"))
     yaml_error = {"level": "error", "msg": "Reconciler error", "error": "converting YAML to JSON"}

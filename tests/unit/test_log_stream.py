@@ -7,6 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -58,7 +59,10 @@ class Program:
 
 
 class FakeApi:
-    """Remembers what was opened, run after run; pods in `refused` have no log and take no program."""
+    """Remembers what was opened, run after run; pods in `refused` have no log and take no program.
+
+    What is not followed is in `once`: pod, container, whether the one before it is meant. It says what is `written`.
+    """
 
     namespace = "serve-chaos"
 
@@ -66,13 +70,20 @@ class FakeApi:
         self.outputs: dict[str, list[Output]] = {}
         self.programs: dict[str, list[Program]] = {}
         self.asked: list[tuple[str, str, object]] = []
+        self.once: list[tuple[str, str, bool]] = []
+        self.written: dict[str, tuple[str, ...]] = {}
         self.refused: set[str] = set()
 
     def open(self, method: str, pod: str, namespace: str, *, what: str, wait: float, **options: object) -> Output:
         assert method == "read_namespaced_pod_log"
-        assert options["follow"]
         assert options["timestamps"]
         self.asked.append((namespace, pod, options.get("since_seconds")))
+        if not options["follow"]:
+            self.once.append((pod, str(options["container"]), bool(options["previous"])))
+            output = Output()
+            output.say(*(stamped(1, text) for text in self.written.get(str(options["container"]), ())))
+            output.end()
+            return output
         if pod in self.refused:
             raise ObservationError("no")
         self.outputs.setdefault(pod, []).append(Output())
@@ -194,6 +205,58 @@ def test_a_container_that_comes_is_followed_from_its_start_and_one_that_was_ther
     program_of(api, "pod-a").end()
     program_of(api, "pod-a", 1).say(("raylet.out", 8, 4, "second life\n"))
     wait_for(lambda: text_of(tmp_path / "logs" / "worker-1_pod-a_restart-1" / "raylet.out") == "second life\n")
+
+
+def test_what_no_look_has_seen_running_is_asked_for_once(
+    api: FakeApi, there: list[Source], begin: Callable[..., LogStream], tmp_path: Path
+) -> None:
+    api.written["ray-worker"] = ("Traceback",)
+    there[:] = [HEAD, replace(WORKER, restarts=4), replace(REDIS, ended=True)]
+    begin()
+    wait_for(lambda: set(api.programs) == {"pod-h", "pod-a"})
+    assert api.once == [], "that was before"
+
+    there[:] = [HEAD, replace(WORKER, id="id-a6", restarts=6)]
+    output_of(api, "pod-a", 1).say(stamped(1, "sixth"))
+    wait_for(lambda: "sixth" in text_of(tmp_path / "logs" / "worker-1_pod-a_restart-6" / "container.log"))
+    wait_for(lambda: "Traceback" in text_of(tmp_path / "logs" / "worker-1_pod-a_restart-5" / "container.log"))
+    there[:] = [HEAD, replace(WORKER, id="id-a7", restarts=7, ended=True)]
+    wait_for(lambda: "Traceback" in text_of(tmp_path / "logs" / "worker-1_pod-a_restart-7" / "container.log"))
+    time.sleep(0.2)
+    assert api.once == [("pod-a", "ray-worker", True), ("pod-a", "ray-worker", False)]
+    assert len(api.programs["pod-a"]) == 2, "nothing can be run in one that has ended"
+
+
+def test_what_stands_beside_the_first_container_has_a_file_beside_its_output(
+    api: FakeApi, there: list[Source], begin: Callable[..., LogStream], tmp_path: Path
+) -> None:
+    init = replace(WORKER, container="wait-gcs-ready", id="id-i", has_files=False, is_main=False)
+    api.written["wait-gcs-ready"] = ("GCS is ready",)
+    there[:] = [HEAD]
+    begin()
+    there += [replace(init, ended=True), replace(init, id="id-s", container="sidecar", restarts=2), WORKER]
+    logs = tmp_path / "logs" / "worker-1_pod-a"
+    wait_for(lambda: "GCS is ready" in text_of(logs / "container-wait-gcs-ready.log"))
+    wait_for(lambda: len(api.outputs.get("pod-a", ())) == 2)
+    for output in api.outputs["pod-a"]:
+        output.say(stamped(1, "text"))
+    wait_for(lambda: "text" in text_of(logs / "container-sidecar_restart-2.log"))
+    wait_for(lambda: "text" in text_of(logs / "container.log"))
+    assert sorted(path.name for path in (tmp_path / "logs").iterdir()) == ["worker-1_pod-a"]
+
+
+def test_a_container_goes_by_the_name_that_it_has_now(
+    api: FakeApi, there: list[Source], begin: Callable[..., LogStream], tmp_path: Path
+) -> None:
+    there[:] = [replace(HEAD, node="head of new")]
+    stream = begin()
+    since = clock.now()
+    program_of(api, "pod-h").say(("gcs_server.out", 7, 3, "up\n"))
+    wait_for(lambda: stream.lines(["*"], "", since, node="head of new", but=()) == ["head of new: gcs_server.out: up"])
+    there[:] = [HEAD]
+    wait_for(lambda: stream.lines(["*"], "", since, node="head", but=()) == ["head: gcs_server.out: up"])
+    assert (tmp_path / "logs" / "head_of_new_pod-h" / "gcs_server.out").exists()
+    assert len(api.programs["pod-h"]) == 1
 
 
 def test_the_last_lines_of_a_container_that_is_gone_are_taken_and_can_be_found(

@@ -12,6 +12,7 @@ import pytest
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.capabilities import KeptLogs, ShowsReplicaLogs, StreamsLogs
+from pytest_serve_chaos.cluster.kuberay import log_sources
 from pytest_serve_chaos.cluster.kuberay.api import ExecResult, KubeApi
 from pytest_serve_chaos.cluster.kuberay.log_stream import LogAccess
 from pytest_serve_chaos.cluster.kuberay.operator import SELECTOR
@@ -19,13 +20,14 @@ from pytest_serve_chaos.cluster.kuberay.rayservice import KubeRayCluster
 from pytest_serve_chaos.cluster.kuberay.records import Pod
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.errors import CommandFailed, ObservationError
-from pytest_serve_chaos.model import Component, Identity
+from pytest_serve_chaos.model import Component, Identity, Json
 from tests.unit import test_log_stream
 from tests.unit.test_kuberay_pods import DESCRIPTION, FakeApi, FakeDashboard, pod
 from tests.unit.test_log_stream import Output, output_of, program_of, quick, wait_for
 
 __all__ = ["quick"]
 
+NEXT = "serve-chaos-next"
 REPLICA = Component("replica", "worker-1", Identity("process", ("a",)), 113, replica="app#Pid#x7")
 
 
@@ -42,13 +44,22 @@ class Api(FakeApi):
         self.operator = pod("o", "operator", "")
         self.broken: set[str] = set()
         self.is_silent = False
+        self.active, self.pending = "serve-chaos-abcde", ""
+        self.next_pods = [pod("n", "head", "10.0.0.7"), pod("m", "worker", "10.0.0.8")]
+        self.selectors: list[str] = []
 
     def pods(self, selector: str = "", *, namespace: str | None = None) -> tuple[Pod, ...]:
         if self.is_silent:
             raise ObservationError("silent")
         if selector == SELECTOR:
             return (self.operator,) if namespace == "ray-system" else ()
-        return super().pods(selector)
+        self.selectors.append(selector)
+        return tuple(self.next_pods) if NEXT in selector else super().pods(selector)
+
+    def ray_service(self, name: str) -> dict[str, Json]:
+        assert name == "serve-chaos"
+        parts = {"active": self.active, "pending": self.pending}
+        return {"status": {f"{which}ServiceStatus": {"rayClusterName": part} for which, part in parts.items() if part}}
 
     def run(self, name: str, container: str, command: Sequence[str], *, timeout: float = 30.0) -> ExecResult:
         if name in self.broken:
@@ -172,6 +183,43 @@ def test_redis_and_the_operator_are_streamed_too(api: Api, tmp_path: Path) -> No
     wait_for(lambda: (tmp_path / "operator_pod-o" / "container.log").exists())
     wait_for(lambda: (tmp_path / "redis_pod-r" / "container.log").exists())
     assert ("ray-system", "pod-o") in {(namespace, name) for namespace, name, _ in api.streams.asked}
+
+
+@pytest.mark.usefixtures("streaming")
+def test_a_cluster_that_is_to_serve_is_streamed_and_so_are_the_last_words_of_the_one_before(
+    cluster: KubeRayCluster, api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_sources, "_CLUSTERS_EVERY", 0.0)
+    since = clock.now()
+
+    def says(name: str, file: str, text: str) -> None:
+        program_of(api.streams, name).say((file, 1, 9, f"{text}\n"))
+
+    def of_the_controller() -> set[str]:
+        return set(cluster.controller_log(pattern="", since=since))
+
+    def everything() -> tuple[str, ...]:
+        return cluster.log_excerpt(since, pattern="ERROR", lines=1000)
+
+    api.pending = NEXT
+    says("pod-h", "serve/controller_7.log", "old")
+    says("pod-n", "serve/controller_9.log", "ERROR of the next")
+    wait_for(lambda: of_the_controller() == {"head: controller_7.log: old"})
+    wait_for(lambda: f"head of {NEXT}: controller_9.log: ERROR of the next" in everything())
+    program_of(api.streams, "pod-m")
+    assert (tmp_path / f"head_of_{NEXT}_pod-n" / "serve" / "controller_9.log").exists()
+
+    api.active, api.pending, cluster._ray_cluster = NEXT, "", NEXT  # as an upgrade does
+    switched = "head: controller_9.log: ERROR of the next"
+    wait_for(lambda: of_the_controller() == {"head: controller_7.log: old", switched})
+    says("pod-h", "serve/controller_7.log", "last words")
+    wait_for(lambda: "head: controller_7.log: last words" in of_the_controller())
+
+    api.ray_pods.clear()
+    seen = len(api.selectors)
+    wait_for(lambda: any(NEXT in s for s in api.selectors[seen + 20 :]))
+    assert not any("abcde" in s for s in api.selectors[seen + 10 :]), "it is not asked for for ever"
+    assert len(api.programs["pod-n"]) == len(api.programs["pod-h"]) == 1
 
 
 def test_the_end_of_the_cluster_ends_the_stream(cluster: KubeRayCluster, api: Api, tmp_path: Path) -> None:

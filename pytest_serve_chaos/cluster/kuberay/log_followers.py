@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pytest_serve_chaos import clock
+from pytest_serve_chaos.cluster.kept_logs import name_of_file
 from pytest_serve_chaos.cluster.kuberay import in_pod
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.log_files import LogFiles
@@ -16,7 +17,7 @@ from pytest_serve_chaos.cluster.kuberay.streaming import Answer
 from pytest_serve_chaos.errors import ServeChaosError
 
 CONTAINER_LOG = "container.log"
-"""What the container writes to its output; each line begins with its time, as Kubernetes has it."""
+"""What the first container of a pod writes to its output; each line begins with its time, as Kubernetes has it."""
 
 _LOGS = "/tmp/ray/session_latest/logs"
 _LOOK_EVERY = 0.5
@@ -38,13 +39,15 @@ class Source:
     """A container whose logs are wanted.
 
     Attributes:
-        node: ``head``, ``worker-1``, ``redis``, ``operator``.
+        node: ``head``, ``worker-1``, ``redis``, ``operator``, or ``head of <cluster>`` where that does not serve yet.
         pod: Its pod.
         container: Its name in the pod.
         id: Its id: one that was started again is another one.
         restarts: How often it was started again.
         has_files: Whether it is one of Ray's, which log into files.
         namespace: Of the pod; None: that of the RayService.
+        is_main: Whether it is the first of its pod, and no init container and no sidecar.
+        ended: Whether it runs no more; what it wrote can still be read.
     """
 
     node: str
@@ -54,6 +57,22 @@ class Source:
     restarts: int = 0
     has_files: bool = False
     namespace: str | None = None
+    is_main: bool = True
+    ended: bool = False
+
+    @property
+    def directory(self) -> str:
+        """The directory for its files: one of a pod, but for a first container that was started again."""
+        return name_of_file(f"{self.node}_{self.pod}" + (self._again if self.is_main else ""))
+
+    @property
+    def output_file(self) -> str:
+        """The file for its output."""
+        return CONTAINER_LOG if self.is_main else f"container-{self.container}{self._again}.log"
+
+    @property
+    def _again(self) -> str:
+        return f"_restart-{self.restarts}" if self.restarts else ""
 
 
 class Follower(ABC):
@@ -113,10 +132,29 @@ class Follower(ABC):
 
 
 class OutputFollower(Follower):
-    """Follows what a container writes to its output. Arguments: those of `Follower`."""
+    """Follows what a container writes to its output. Takes the arguments of `Follower`, too.
 
-    def __init__(self, api: KubeApi, source: Source, files: LogFiles, *, since: float, whole: bool) -> None:
+    Args:
+        once: Whether the container has ended, so that its output is asked for once.
+        previous: Whether it is that of the container before, in whose place the source's was started.
+    """
+
+    def __init__(
+        self,
+        api: KubeApi,
+        source: Source,
+        files: LogFiles,
+        *,
+        since: float,
+        whole: bool,
+        once: bool = False,
+        previous: bool = False,
+    ) -> None:
         super().__init__(api, source, files, since=since, whole=whole)
+        self._once = once
+        self._previous = previous
+        if once:
+            self.let_go()
         self._answer: Answer | None = None
         self._last = ""
 
@@ -137,7 +175,8 @@ class OutputFollower(Follower):
             what=f"the log of pod {source.pod}",
             wait=_QUIET,
             container=source.container,
-            follow=True,
+            follow=not self._once,
+            previous=self._previous,
             timestamps=True,
             **wanted,
         )
@@ -149,7 +188,7 @@ class OutputFollower(Follower):
             if new:
                 self._last = new[-1].partition(" ")[0]
                 self._since = clock.now()
-                self._files.add(CONTAINER_LOG, "\n".join(new) + "\n")
+                self._files.add(source.output_file, "\n".join(new) + "\n")
             yield
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.cluster.kept_logs import name_of_file
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.log_files import Line, LogFiles
 from pytest_serve_chaos.cluster.kuberay.log_followers import FileFollower, Follower, OutputFollower, Source
@@ -51,8 +50,9 @@ class LogStream:
     Args:
         api: The Kubernetes API, in the RayService's namespace.
         access: What may be read.
-        sources: Says which containers run now.
-        directory: Where the files go: one directory for each container, which stays when the container goes.
+        sources: Says which containers there are now.
+        directory: Where the files go: one directory for each pod, which stays when the pod goes; where its first
+            container was started again, another.
     """
 
     def __init__(
@@ -136,25 +136,34 @@ class LogStream:
         except ServeChaosError:
             return  # the API server does not answer
         with self._lock:
-            for key in set(there) - set(self._containers):
-                self._containers[key] = self._follow(there[key])
+            for key, source in there.items():
+                if key not in self._containers:
+                    self._containers[key] = self._follow(source)
+                self._containers[key].source = source  # that of a cluster that serves from now on has another name
             self._first_look = False
             for key, container in self._containers.items():
-                if key not in there:
+                if key not in there or there[key].ended:
                     _let_go(container)
 
     def _follow(self, source: Source) -> _Container:
-        name = f"{source.node}_{source.pod}" + (f"_restart-{source.restarts}" if source.restarts else "")
-        files = LogFiles(self._directory / name_of_file(name))
+        files, whole = LogFiles(self._directory / source.directory), not self._first_look
         followers: list[Follower] = []
-        whole = not self._first_look
-        if self._access.output:
-            followers.append(OutputFollower(self._api, source, files, since=self._begun, whole=whole))
-        if self._access.files and source.has_files:
+        if self._access.output and (whole or not source.ended):
+            output = OutputFollower(self._api, source, files, since=self._begun, whole=whole, once=source.ended)
+            followers += [output, *self._missed(source)]
+        if self._access.files and source.has_files and not source.ended:
             followers.append(FileFollower(self._api, source, files, since=self._begun, whole=whole))
         for follower in followers:
             follower.start()
         return _Container(source, files, followers)
+
+    def _missed(self, source: Source) -> Iterator[Follower]:
+        """What gets the output of the container in whose place this one was started, if no look has seen it."""
+        before = replace(source, restarts=source.restarts - 1)
+        known = {(c.source.pod, c.source.container, c.source.restarts) for c in self._containers.values()}
+        if not self._first_look and source.restarts and (before.pod, before.container, before.restarts) not in known:
+            files = LogFiles(self._directory / before.directory)
+            yield OutputFollower(self._api, before, files, since=self._begun, whole=True, once=True, previous=True)
 
 
 def _let_go(container: _Container) -> None:

@@ -8,17 +8,13 @@ from pathlib import Path
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.kuberay import in_pod
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.log_followers import Source
+from pytest_serve_chaos.cluster.kuberay.log_sources import LogSources, OtherClusters
 from pytest_serve_chaos.cluster.kuberay.log_stream import LogAccess, LogStream
-from pytest_serve_chaos.cluster.kuberay.operator import SELECTOR
 from pytest_serve_chaos.cluster.kuberay.records import Container, Pod
 from pytest_serve_chaos.errors import CommandFailed, ObservationError
 
 ALL = ("*.log", "*.out", "*.err", "serve/*.log")
 """Of Ray's and Serve's files, and the container's output where it was streamed."""
-
-_OPERATOR_EVERY = 15.0
-"""Seconds between two looks for the operator's pods."""
 
 
 class PodLogs:
@@ -27,7 +23,8 @@ class PodLogs:
     Args:
         api: The Kubernetes API, in its namespace.
         access: Which logs may be read.
-        ray_pods: Gives Ray's pods with their names, head first.
+        ray_pods: Gives Ray's pods with their names, head first, of the RayCluster that serves.
+        others: Its other RayClusters.
         redis_pods: Gives Redis' pods.
         live: Gives the container of a pod that runs, None if none does.
     """
@@ -38,22 +35,23 @@ class PodLogs:
         access: LogAccess,
         *,
         ray_pods: Callable[[], Sequence[tuple[str, Pod]]],
+        others: OtherClusters,
         redis_pods: Callable[[], Sequence[Pod]],
         live: Callable[[Pod], Container | None],
     ) -> None:
         self._api = api
         self._access = access
         self._ray_pods = ray_pods
-        self._redis_pods = redis_pods
         self._live = live
+        self._sources = LogSources(
+            api, access.operator_namespace, ray_pods=ray_pods, others=others, redis_pods=redis_pods, live=live
+        )
         self._stream: LogStream | None = None
-        self._operator: Sequence[Pod] = ()
-        self._operator_looked = 0.0
 
     def stream(self, directory: Path) -> LogStream:
         """From now on all logs go into files there; an earlier stream ends."""
         self.close()
-        self._stream = LogStream(self._api, self._access, self._sources, directory)
+        self._stream = LogStream(self._api, self._access, self._sources.all, directory)
         return self._stream
 
     def close(self) -> None:
@@ -114,28 +112,3 @@ class PodLogs:
         if result.returncode != 0:
             return None
         return [f"{name}: {line}" for line in result.stdout.splitlines() if line]
-
-    # -- what is streamed -------------------------------------------------------------------------------------
-
-    def _sources(self) -> list[Source]:
-        pods = [(name, pod, True, None) for name, pod in self._ray_pods()]
-        pods += [("redis", pod, False, None) for pod in self._redis_pods()]
-        found = [self._source(*entry) for entry in pods]
-        found += [self._source("operator", pod, False, self._access.operator_namespace) for pod in self._operators()]
-        return [source for source in found if source is not None]
-
-    def _source(self, name: str, pod: Pod, has_files: bool, namespace: str | None) -> Source | None:
-        container = self._live(pod)
-        if container is None or not container.id:
-            return None
-        return Source(name, pod.name, container.name, container.id, container.restarts, has_files, namespace)
-
-    def _operators(self) -> Sequence[Pod]:
-        """The operator's pods, where they can be seen."""
-        if clock.now() - self._operator_looked > _OPERATOR_EVERY:
-            self._operator_looked = clock.now()
-            try:
-                self._operator = self._api.pods(SELECTOR, namespace=self._access.operator_namespace)
-            except ObservationError:
-                self._operator = ()
-        return self._operator

@@ -38,6 +38,7 @@ class Pod:
         deleting: Whether its deletion was asked for.
         message: Why it is pending, where the scheduler says so.
         grace: Seconds between SIGTERM and SIGKILL when it is deleted gracefully.
+        init_containers: Those that run before the others, or beside them from the start.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Pod:
     containers: tuple[Container, ...]
     message: str = ""
     grace: float = 30.0
+    init_containers: tuple[Container, ...] = ()
 
     @property
     def main(self) -> Container | None:
@@ -79,7 +81,6 @@ class Pod:
 def pod(item: Mapping[str, Json]) -> Pod:
     """The record of a pod."""
     metadata, spec, status = (mapped(item.get(key)) for key in ("metadata", "spec", "status"))
-    statuses = {text(s, "name"): s for s in listed(status.get("containerStatuses"))}
     return Pod(
         name=text(metadata, "name"),
         uid=text(metadata, "uid"),
@@ -89,12 +90,16 @@ def pod(item: Mapping[str, Json]) -> Pod:
         created=text(metadata, "creationTimestamp"),
         deleting=bool(metadata.get("deletionTimestamp")),
         labels={key: str(value) for key, value in mapped(metadata.get("labels")).items()},
-        containers=tuple(
-            _container(text(c, "name"), statuses.get(text(c, "name"), {})) for c in listed(spec.get("containers"))
-        ),
+        containers=_containers(spec.get("containers"), status.get("containerStatuses")),
         message=_scheduling_message(status),
         grace=float(text(spec, "terminationGracePeriodSeconds") or 30),
+        init_containers=_containers(spec.get("initContainers"), status.get("initContainerStatuses")),
     )
+
+
+def _containers(wanted: Json, reported: Json) -> tuple[Container, ...]:
+    statuses = {text(s, "name"): s for s in listed(reported)}
+    return tuple(_container(text(c, "name"), statuses.get(text(c, "name"), {})) for c in listed(wanted))
 
 
 def _container(name: str, status: Mapping[str, Json]) -> Container:

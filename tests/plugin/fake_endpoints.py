@@ -1,0 +1,48 @@
+"""A fake cluster in which each proxy has an address of its own, as pods have behind an API server."""
+
+from __future__ import annotations
+
+from pytest_serve_chaos.cluster import serve_config
+from pytest_serve_chaos.cluster.base import ClusterSpec
+from pytest_serve_chaos.cluster.capabilities import Endpoint
+from pytest_serve_chaos.errors import ObservationError
+from pytest_serve_chaos.model import Component, Identity
+from tests.plugin.fake import FakeBehaviour, FakeCluster
+from tests.plugin.fake_server import FakeServer, Front, Reply
+
+_PODS = "/pods/"
+
+
+class FakeWithEndpoints(FakeCluster):
+    """Implements `HasProxyEndpoints`: the way to a proxy leads to its very process, and nowhere when that is gone."""
+
+    def __init__(self, spec: ClusterSpec, behaviour: FakeBehaviour | None = None) -> None:
+        super().__init__(spec, behaviour)
+        self._ways = FakeServer(Front(lambda: {0: False}, self._pass_on))
+
+    def proxy_of(self, client: tuple[str, int]) -> Identity | None:
+        """Nobody knows where a connection through a Service ends."""
+        del client
+        return None
+
+    def proxy_endpoint(self, proxy: Component) -> Endpoint:
+        """The way to that one."""
+        with self.world.lock:
+            part = self.world.by_identity(proxy.identity)
+        if part is None:
+            raise ObservationError(f"{proxy.name}: its pod is gone")
+        route = serve_config.first_route(self.world.config)
+        return Endpoint(f"http://127.0.0.1:{self._ways.port}{_PODS}{part.pid}{route}")
+
+    def close(self) -> None:
+        """Ends both servers."""
+        self._ways.close()
+        super().close()
+
+    def _pass_on(self, nobody: int, path: str) -> Reply:
+        del nobody
+        pod, _, route = path.removeprefix(_PODS).partition("/")
+        frozen = self._proxies().get(int(pod))
+        if frozen is None:
+            return Reply(404, f"pods {pod} not found")
+        return Reply(504, "timeout") if frozen else self._answer(int(pod), f"/{route}")
