@@ -76,6 +76,13 @@ class Nodes:
     def start_machine(self, node: str) -> None:
         self.asked.append(f"start {node}")
 
+    def pause_machine(self, node: str) -> str:
+        self.asked.append(f"pause {node}")
+        return "paused (0)"
+
+    def unpause_machine(self, node: str) -> None:
+        self.asked.append(f"unpause {node}")
+
     def restart_kubelet(self, node: str) -> None:
         self.asked.append(f"kubelet {node}")
 

@@ -100,9 +100,18 @@ class BreakableRayService(KubeRayCluster):
         return (Evidence(clock.now(), "victim", what),)
 
     def thaw_node(self, name: str) -> None:
-        """Lets them go on; a container that was started since then has none that is stopped."""
-        with contextlib.suppress(NoSuchTarget):
-            self._run_in_pod(self._running_pod(name), "freeze", "go")
+        """Lets them go on; a container that was started since then has none that is stopped.
+
+        Raises:
+            CommandFailed: Some of them are still stopped.
+        """
+        try:
+            pod = self._running_pod(name)
+        except NoSuchTarget:
+            return
+        said = json.loads(self._run_in_pod(pod, "freeze", "go"))
+        if said["left"]:
+            raise CommandFailed(f"{name} is still frozen", looked_at=[f"PIDs that are still stopped: {said['left']}"])
 
     # -- health checks ----------------------------------------------------------------------------------------
 
