@@ -19,7 +19,6 @@ from pytest_serve_chaos.cluster.kuberay.log_stream import LogAccess
 from pytest_serve_chaos.cluster.kuberay.pod_watch import PodWatch
 from pytest_serve_chaos.cluster.kuberay.process_watch import ProcessWatch
 from pytest_serve_chaos.cluster.kuberay.records import listed, mapped, text
-from pytest_serve_chaos.cluster.kuberay.removal import RemovalWatch
 from pytest_serve_chaos.cluster.kuberay.taken import TakenMachines
 from pytest_serve_chaos.cluster.kuberay.terms import Terms
 from pytest_serve_chaos.cluster.rest import Dashboard
@@ -177,7 +176,7 @@ class BorrowedRayService(BreakableRayService):
         if mapped(item.get("spec")).get("unschedulable"):
             raise NoSuchTarget(f"{machine} is cordoned already, so it is not ours to drain")
         pods = [(n, pod) for n, pod in self._named_pods() if pod.node == machine and self._live(pod)]
-        watches = [RemovalWatch(self._api, n, p, container_probe=None, dashboard=self._dashboard) for n, p in pods]
+        watches = [self._removal(n, pod) for n, pod in pods]
         self._on_cordon(machine)
         self._drained.take("drain", name, machine)
         cordon(self._api, machine, unschedulable=True)

@@ -12,7 +12,6 @@ from pytest_serve_chaos.cluster.kuberay import in_pod, names
 from pytest_serve_chaos.cluster.kuberay.rayservice import KubeRayCluster
 from pytest_serve_chaos.cluster.kuberay.records import Pod, listed, mapped, text
 from pytest_serve_chaos.cluster.kuberay.redis_store import RedisStore
-from pytest_serve_chaos.cluster.kuberay.removal import RemovalWatch
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError, Unsupported
 from pytest_serve_chaos.model import HEAD, Component, Evidence, Identity
 
@@ -176,9 +175,7 @@ class BreakableRayService(KubeRayCluster):
         """
         self._check_redis()
         pod = self._redis_pod()
-        watch = RemovalWatch(
-            self._api, "redis", pod, container_probe=self._container_probe, dashboard=self._dashboard, port=6379
-        )
+        watch = self._removal("redis", pod, port=6379)
         if hold:
             self._redis_is_held = True
             self.redis_store.scale(self._api, 0)

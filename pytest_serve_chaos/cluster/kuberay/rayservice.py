@@ -251,7 +251,7 @@ class KubeRayCluster:
                 mend=["run it without hold", "take the backend `local` for what needs a node that stays down"],
             )
         pod = self._running_pod(name)
-        watch = RemovalWatch(self._api, name, pod, container_probe=self._container_probe, dashboard=self._dashboard)
+        watch = self._removal(name, pod)
         self._api.delete_pod(pod.name, pod.uid, grace=0 if how == "kill" else None)
         return watch.evidence(by_force=how == "kill")
 
@@ -329,6 +329,18 @@ class KubeRayCluster:
                 looked_at=[f"{n}: {pod.summary}" for n, pod in named] or ["no Ray pod at all"],
             )
         return running[-1]
+
+    def _removal(self, name: str, pod: Pod, port: int = names.AGENT_PORT) -> RemovalWatch:
+        """Watches that pod go. Made before its end is asked for."""
+        return RemovalWatch(
+            self._api,
+            name,
+            pod,
+            container_probe=self._container_probe,
+            dashboard=self._dashboard,
+            port=port,
+            pods=self._pods,
+        )
 
     def _program(self, pod: Pod, program: str, *arguments: str) -> ExecResult:
         container = pod.main.name if pod.main else ""
