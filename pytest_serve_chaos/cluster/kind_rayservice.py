@@ -12,7 +12,7 @@ from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec
 from pytest_serve_chaos.cluster.kind import KindNodes
 from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.draining import cordon, evict
+from pytest_serve_chaos.cluster.kuberay.draining import cordon, evict_all
 from pytest_serve_chaos.cluster.kuberay.log_stream import LogAccess
 from pytest_serve_chaos.cluster.kuberay.pod_watch import PodWatch
 from pytest_serve_chaos.cluster.kuberay.process_watch import ProcessWatch
@@ -24,6 +24,9 @@ from pytest_serve_chaos.cluster.kuberay.upgrading import UpgradableRayService
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.errors import NoSuchTarget, WaitTimeout
 from pytest_serve_chaos.model import HEAD, ClusterDescription, Evidence, Identity, Json
+
+_EVICTED_WITHIN = 180.0
+"""Seconds for PodDisruptionBudgets to allow the evictions: a budget may wait for a new worker to be ready."""
 
 
 class KindRayService(UpgradableRayService):
@@ -209,18 +212,19 @@ class KindRayService(UpgradableRayService):
         self._taken.give_back("delete", name, self._nodes.restart_kubelet)
 
     def drain_machine(self, name: str) -> Sequence[Evidence]:
-        """Cordons the Kubernetes node under a Ray node and evicts this cluster's pods from it; waits for their end.
+        """Cordons the Kubernetes node under a Ray node and evicts all pods of our namespace; waits for their end.
 
         Raises:
             NoSuchTarget: The Ray node is not running.
-            CommandFailed: It was refused, for example by a PodDisruptionBudget.
-            WaitTimeout: They did not go in their grace period.
+            CommandFailed: It was refused.
+            ObservationError: The API server does not say which pods are on it; nothing was done.
+            WaitTimeout: A PodDisruptionBudget did not allow it in time, or they did not go in their grace period.
         """
         machine = self._take("drain", name)
-        watches = self._removals(machine)
+        pods = self._tenants(machine)
+        watches = [self._removal(pod_name, pod) for pod_name, pod in pods if self._live(pod)]
         cordon(self._api, machine, unschedulable=True)
-        for pod in self._pods_on(machine):
-            evict(self._api, pod)
+        evict_all(self._api, [pod for _, pod in pods], within=_EVICTED_WITHIN)
         return [sign for watch in watches for sign in watch.evidence(by_force=False)]
 
     def reopen_machine(self, name: str) -> None:
@@ -228,11 +232,8 @@ class KindRayService(UpgradableRayService):
         self._taken.give_back("drain", name, lambda machine: cordon(self._api, machine, unschedulable=False))
 
     def _removals(self, machine: str) -> list[RemovalWatch]:
-        return [
-            RemovalWatch(self._api, name, pod, container_probe=self._container_probe, dashboard=self._dashboard)
-            for name, pod in self._named_pods()
-            if pod.node == machine and self._live(pod)
-        ]
+        live = [(name, pod) for name, pod in self._named_pods() if pod.node == machine and self._live(pod)]
+        return [self._removal(name, pod) for name, pod in live]
 
     def _take(self, how: str, name: str) -> str:
         """The machine on which the Ray node is, kept in mind for the way back before anything is done to it."""
@@ -242,8 +243,12 @@ class KindRayService(UpgradableRayService):
         self._taken.take(how, name, machine)
         return machine
 
-    def _pods_on(self, machine: str) -> list[Pod]:
-        return [pod for _, pod in self._named_pods() if pod.node == machine]
+    def _tenants(self, machine: str) -> list[tuple[str, Pod]]:
+        """All pods of our namespace on a machine that can be elsewhere: Ray's with their names, then the others."""
+        known = {pod.uid: name for name, pod in self._named_pods()}
+        # What a DaemonSet runs would come back at once: `kubectl drain` leaves it there.
+        pods = [pod for pod in self._api.pods() if pod.node == machine and pod.owner != "DaemonSet"]
+        return sorted(((known.get(p.uid, p.name), p) for p in pods), key=lambda found: found[1].uid not in known)
 
     # -- containers, from their machine -----------------------------------------------------------------------
 

@@ -118,3 +118,25 @@ def test_redis_on_a_machine_that_is_lost_is_dead_at_once(service: KindRayService
     api.redis = tuple(replace(p, node="kind-worker") for p in api.redis)
     service.kill_machine("worker-1", how="kill")
     assert not [c for c in service.components() if c.role == "redis"]
+
+
+def test_a_drain_takes_all_of_our_pods_on_that_machine_but_those_that_would_come_back(
+    service: KindRayService, api: Api
+) -> None:
+    beside = replace(pod("x", "none", "10.0.0.8"), node="kind-worker", labels={})
+    agent = replace(beside, uid="d", name="agent", owner="DaemonSet")
+    api.ray_pods += [beside, agent]
+    api.redis = tuple(replace(p, node="kind-worker") for p in api.redis)
+    evicted: list[object] = []
+
+    def evict() -> None:
+        if api.calls[-1][0] == "create_namespaced_pod_eviction":
+            evicted.append(api.calls[-1][1])
+            api.ray_pods = [p for p in api.ray_pods if p.name not in evicted]
+            api.redis = tuple(p for p in api.redis if p.name not in evicted)
+
+    api.on_call = evict
+    signs = service.drain_machine("worker-1")
+    assert evicted == ["pod-a", "pod-x", "pod-r"]
+    assert "pod-a" in signs[0].text, "the Ray node is what the fault is about"
+    assert {name for name in evicted if any(str(name) in sign.text for sign in signs)} == set(evicted)

@@ -184,13 +184,14 @@ def test_a_drained_node_is_cordoned_its_pods_are_evicted_and_it_is_opened_again(
     def evict() -> None:
         if api.calls[-1][0] == "create_namespaced_pod_eviction":
             evicted.append(api.calls[-1][1])
-            if len(evicted) == 3:
+            if len(evicted) == 4:
                 api.ray_pods.clear()
+                api.redis = ()
 
     api.on_call = evict
     signs = service.drain_machine("worker-1")
     service.reopen_machine("worker-1")
-    assert evicted == ["pod-h", "pod-a", "pod-b"]
+    assert evicted == ["pod-h", "pod-a", "pod-b", "pod-r"], "Redis is on that machine, too"
     cordons = [call[2] for call in api.calls if call[0] == "patch_node"]
     assert cordons == [{"spec": {"unschedulable": True}}, {"spec": {"unschedulable": None}}]
     assert {sign.side for sign in signs} == {"cluster", "victim"}

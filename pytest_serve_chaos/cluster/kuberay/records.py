@@ -38,6 +38,7 @@ class Pod:
         deleting: Whether its deletion was asked for.
         message: Why it is pending, where the scheduler says so.
         grace: Seconds between SIGTERM and SIGKILL when it is deleted gracefully.
+        owner: The kind of what controls it: ``DaemonSet``; "" where nothing does.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Pod:
     containers: tuple[Container, ...]
     message: str = ""
     grace: float = 30.0
+    owner: str = ""
 
     @property
     def main(self) -> Container | None:
@@ -94,6 +96,7 @@ def pod(item: Mapping[str, Json]) -> Pod:
         ),
         message=_scheduling_message(status),
         grace=float(text(spec, "terminationGracePeriodSeconds") or 30),
+        owner=next((text(o, "kind") for o in listed(metadata.get("ownerReferences")) if o.get("controller")), ""),
     )
 
 
