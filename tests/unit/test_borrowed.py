@@ -218,7 +218,9 @@ class Nodes(WithFlags):
             node, body = cast("tuple[str, dict[str, dict[str, Json]]]", arguments)
             self.cordoned.append((node, body["spec"]["unschedulable"]))
         if method == "create_namespaced_pod_eviction":
-            self.ray_pods = [replace(pod("w2", "worker", "10.0.0.3"), node="node-2")] if arguments[0] == "pod-w1" else []
+            self.ray_pods = (
+                [replace(pod("w2", "worker", "10.0.0.3"), node="node-2")] if arguments[0] == "pod-w1" else []
+            )
         return {}
 
 

@@ -39,7 +39,7 @@ def evict(api: KubeApi, pod: Pod) -> None:
 
 
 def evict_all(api: KubeApi, pods: Iterable[Pod], *, within: float) -> None:
-    """Evicts pods; what a PodDisruptionBudget refuses is asked for again, since the end of one may allow that of the next.
+    """Evicts pods; what a PodDisruptionBudget refuses is asked for again: the end of one may allow that of the next.
 
     Args:
         api: The Kubernetes API.

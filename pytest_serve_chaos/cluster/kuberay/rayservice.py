@@ -152,11 +152,14 @@ class KubeRayCluster:
         if self._redis_selector is None:
             return []
         live = [(pod, c) for pod in self._redis_pods() if (c := self._live(pod))]
-        return [Component("redis", "redis", container_identity(pod, c), state=self._state(pod, c)) for pod, c in live]
+        return [self._pod_component("redis", "redis", pod, container) for pod, container in live]
 
     def _node_component(self, name: str, pod: Pod, container: Container) -> Component:
-        role: Role = "head" if name == HEAD else "worker"
-        return Component(role, name, container_identity(pod, container), state=self._state(pod, container))
+        return self._pod_component("head" if name == HEAD else "worker", name, pod, container)
+
+    def _pod_component(self, role: Role, node: str, pod: Pod, container: Container) -> Component:
+        identity, state = container_identity(pod, container), self._state(pod, container)
+        return Component(role, node, identity, state=state, machine=pod.node or None)
 
     def _gcs_of(self, pod: Pod, container: Container) -> Component:
         identity = Identity("container", (pod.uid, container.id[:12], "gcs"))
