@@ -57,6 +57,7 @@ class Component:
         deployment: ``app#Deployment``, for replicas.
         replica: Serve's replica id, where known.
         state: Ray's or Kubernetes' own word for its state.
+        machine: For head, workers and Redis in pods, the Kubernetes node under them, for people; it identifies nothing.
     """
 
     role: Role
@@ -67,6 +68,7 @@ class Component:
     deployment: str | None = None
     replica: str | None = None
     state: str = ""
+    machine: str | None = None
 
     @property
     def name(self) -> str:

@@ -12,17 +12,21 @@ from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec
 from pytest_serve_chaos.cluster.kind import KindNodes
 from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.draining import cordon, evict
+from pytest_serve_chaos.cluster.kuberay.draining import cordon, evict_all
 from pytest_serve_chaos.cluster.kuberay.log_stream import LogAccess
 from pytest_serve_chaos.cluster.kuberay.pod_watch import PodWatch
 from pytest_serve_chaos.cluster.kuberay.process_watch import ProcessWatch
 from pytest_serve_chaos.cluster.kuberay.records import Container, Pod
 from pytest_serve_chaos.cluster.kuberay.redis_store import RedisStore
 from pytest_serve_chaos.cluster.kuberay.removal import RemovalWatch
+from pytest_serve_chaos.cluster.kuberay.taken import TakenMachines
 from pytest_serve_chaos.cluster.kuberay.upgrading import UpgradableRayService
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.errors import NoSuchTarget, WaitTimeout
 from pytest_serve_chaos.model import HEAD, ClusterDescription, Evidence, Identity, Json
+
+_EVICTED_WITHIN = 180.0
+"""Seconds for PodDisruptionBudgets to allow the evictions: a budget may wait for a new worker to be ready."""
 
 
 class KindRayService(UpgradableRayService):
@@ -83,7 +87,7 @@ class KindRayService(UpgradableRayService):
         self._start_beside = start_beside
         self._beside: list[Cluster] = []
         self._on_vouch = on_vouch
-        self._machines: dict[str, str] = {}
+        self._taken = TakenMachines()
         self._held: set[str] = set()
         self._dead: frozenset[str] = frozenset()
         self._stopped: frozenset[str] = frozenset()
@@ -155,8 +159,9 @@ class KindRayService(UpgradableRayService):
             NoSuchTarget: The Ray node is not running.
             CommandFailed: The machine did not go.
         """
-        machine = self._machine_under(name)
-        lost = {container.id for pod in self._pods_on(machine) for container in pod.containers}
+        machine = self._take("kill", name)
+        pods = [*(pod for _, pod in self._named_pods()), *self._redis_pods()]
+        lost = {container.id for pod in pods if pod.node == machine for container in pod.containers}
         state = self._nodes.end_machine(machine, how)
         at = clock.now()
         # For 40 s or more Kubernetes calls them Running: it hears nothing of a machine, and so takes its last word.
@@ -165,21 +170,17 @@ class KindRayService(UpgradableRayService):
 
     def revive_machine(self, name: str) -> None:
         """Starts it again; its pods start again in place."""
-        if name in self._machines:
-            self._nodes.start_machine(self._machines[name])
-            del self._machines[name]
+        self._taken.give_back("kill", name, self._nodes.start_machine)
 
     def freeze_machine(self, name: str) -> Sequence[Evidence]:
         """Stops everything on the machine under a Ray node, kubelet and all."""
-        machine = self._machine_under(name)
+        machine = self._take("freeze", name)
         state = self._nodes.pause_machine(machine)
         return (Evidence(clock.now(), "victim", f"Docker says that {machine}, the machine under {name}, is {state}"),)
 
     def thaw_machine(self, name: str) -> None:
         """Lets it go on."""
-        if name in self._machines:
-            self._nodes.unpause_machine(self._machines[name])
-            del self._machines[name]
+        self._taken.give_back("freeze", name, self._nodes.unpause_machine)
 
     def delete_machine(self, name: str, *, within: float) -> Sequence[Evidence]:
         """Deletes the Kubernetes node under a Ray node, and waits until its pods and their containers are gone.
@@ -194,7 +195,7 @@ class KindRayService(UpgradableRayService):
         Returns:
             No sign where they were not gone in time.
         """
-        machine = self._machine_under(name)
+        machine = self._take("delete", name)
         watches = self._removals(machine)
         begun = clock.now()
         self._api.call("delete_node", machine, what=f"deletion of node {machine}")
@@ -208,48 +209,46 @@ class KindRayService(UpgradableRayService):
 
     def register_machine(self, name: str) -> None:
         """Starts the kubelet again, which registers the node anew."""
-        if name in self._machines:
-            self._nodes.restart_kubelet(self._machines[name])
-            del self._machines[name]
+        self._taken.give_back("delete", name, self._nodes.restart_kubelet)
 
     def drain_machine(self, name: str) -> Sequence[Evidence]:
-        """Cordons the Kubernetes node under a Ray node and evicts this cluster's pods from it; waits for their end.
+        """Cordons the Kubernetes node under a Ray node and evicts all pods of our namespace; waits for their end.
 
         Raises:
             NoSuchTarget: The Ray node is not running.
-            CommandFailed: It was refused, for example by a PodDisruptionBudget.
-            WaitTimeout: They did not go in their grace period.
+            CommandFailed: It was refused.
+            ObservationError: The API server does not say which pods are on it; nothing was done.
+            WaitTimeout: A PodDisruptionBudget did not allow it in time, or they did not go in their grace period.
         """
-        machine = self._machine_under(name)
-        watches = self._removals(machine)
+        machine = self._take("drain", name)
+        pods = self._tenants(machine)
+        watches = [self._removal(pod_name, pod) for pod_name, pod in pods if self._live(pod)]
         cordon(self._api, machine, unschedulable=True)
-        for pod in self._pods_on(machine):
-            evict(self._api, pod)
+        evict_all(self._api, [pod for _, pod in pods], within=_EVICTED_WITHIN)
         return [sign for watch in watches for sign in watch.evidence(by_force=False)]
 
     def reopen_machine(self, name: str) -> None:
         """Lets pods onto the node again."""
-        if name in self._machines:
-            cordon(self._api, self._machines[name], unschedulable=False)
-            del self._machines[name]
+        self._taken.give_back("drain", name, lambda machine: cordon(self._api, machine, unschedulable=False))
 
     def _removals(self, machine: str) -> list[RemovalWatch]:
-        return [
-            RemovalWatch(self._api, name, pod, container_probe=self._container_probe, dashboard=self._dashboard)
-            for name, pod in self._named_pods()
-            if pod.node == machine and self._live(pod)
-        ]
+        live = [(name, pod) for name, pod in self._named_pods() if pod.node == machine and self._live(pod)]
+        return [self._removal(name, pod) for name, pod in live]
 
-    def _machine_under(self, name: str) -> str:
-        """The machine on which the Ray node is, kept in mind for the way back."""
+    def _take(self, how: str, name: str) -> str:
+        """The machine on which the Ray node is, kept in mind for the way back before anything is done to it."""
         machine = self._running_pod(name).node
         if machine not in self._nodes.ray_nodes():
             raise NoSuchTarget(f"{name} is on {machine}, which is no machine for faults")
-        self._machines[name] = machine
+        self._taken.take(how, name, machine)
         return machine
 
-    def _pods_on(self, machine: str) -> list[Pod]:
-        return [pod for _, pod in self._named_pods() if pod.node == machine]
+    def _tenants(self, machine: str) -> list[tuple[str, Pod]]:
+        """All pods of our namespace on a machine that can be elsewhere: Ray's with their names, then the others."""
+        known = {pod.uid: name for name, pod in self._named_pods()}
+        # What a DaemonSet runs would come back at once: `kubectl drain` leaves it there.
+        pods = [pod for pod in self._api.pods() if pod.node == machine and pod.owner != "DaemonSet"]
+        return sorted(((known.get(p.uid, p.name), p) for p in pods), key=lambda found: found[1].uid not in known)
 
     # -- containers, from their machine -----------------------------------------------------------------------
 

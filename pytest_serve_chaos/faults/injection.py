@@ -12,7 +12,7 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.identities import kept, replaced
 from pytest_serve_chaos.analysis.outages import find_outages, until_the_first_in_flight
 from pytest_serve_chaos.clock import NotYet, seconds
-from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, WaitTimeout
+from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, ServeChaosError, WaitTimeout
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.model import Component, Evidence, Identity, Json, Topology
 from pytest_serve_chaos.observe.handles import check_handles
@@ -111,7 +111,7 @@ class Injection:
         rig.injections.append(self)  # before anything is broken, so that it is healed whatever happens
         self._inject()
         if hold_for is not None:
-            self._timer = threading.Timer(max(0.0, self.asked + hold_for - clock.now()), self.heal)
+            self._timer = threading.Timer(max(0.0, self.asked + hold_for - clock.now()), self._heal_when_due)
             self._timer.daemon = True
             self._timer.start()
 
@@ -121,13 +121,20 @@ class Injection:
         return self.landed_at is not None
 
     def heal(self) -> None:
-        """Puts back what was broken; the second call does nothing."""
+        """Puts back what was broken. What was put back stays so, what could not be is tried again by the next call."""
         with self._healing:
             if self._healed:
                 return
-            self._healed = True
             self.fault.heal()
+            self._healed = True
             self._write("healed", f"healed: {self.fault.text}")
+
+    def _heal_when_due(self) -> None:
+        """In a thread of its own, where nobody would hear of an error: `close` tries again, and raises it."""
+        try:
+            self.heal()
+        except ServeChaosError as error:
+            self._write("note", f"not healed yet: {error.what}")
 
     def __enter__(self) -> Injection:
         return self
@@ -138,7 +145,7 @@ class Injection:
         self.close()
 
     def close(self) -> None:
-        """Heals, and ends the timer of a fault that heals itself."""
+        """Heals what is not healed yet, and ends the timer of a fault that heals itself."""
         if self._timer is not None:
             self._timer.cancel()
         self.heal()

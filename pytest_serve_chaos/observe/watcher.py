@@ -99,8 +99,12 @@ class Watcher:
             "pid": component.pid,
             "actor_id": component.actor_id,
         }
+        if component.role in ("head", "worker", "redis"):
+            data["machine"] = component.machine
         verb = "is gone" if kind == "gone" else "is there"
-        text = f"{component.name} {verb} (PID {component.pid})"
+        # A pod has no PID, and its successor, which has the same name here, may be on another machine.
+        which = f"PID {component.pid}" if component.machine is None else f"on {component.machine}"
+        text = f"{component.name} {verb} ({which})"
         self._history.add(kind, text, at=at, experiment=experiment, data=data)
 
     def _look(self) -> None:

@@ -10,7 +10,7 @@ from pytest_serve_chaos import __version__
 from pytest_serve_chaos.analysis.record import run_event, warnings_of
 from pytest_serve_chaos.analysis.result import Result
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.model import ROLES, Evidence, Identity, Json, Outage, Role
+from pytest_serve_chaos.model import ROLES, Component, Evidence, Identity, Json, Outage, Role
 
 SCHEMA = 1
 """Goes up when a field changes its meaning or goes away; new fields do not raise it."""
@@ -23,7 +23,8 @@ def summary_document(history: History, results: Iterable[Result]) -> dict[str, J
     ``warnings`` (what the check of the configuration said, for all clusters of the run); ``experiments``, each with
     ``experiment``, ``fault``, ``verdict``, ``reasons``, ``warnings``, ``cluster``, ``expectations``, ``measurement``,
     ``evidence``, ``victims``, ``identities`` (role -> kept, gone and new) and ``logs`` (the directory, from that of the
-    run; null where none were kept).
+    run; null where none were kept). Of head, workers and Redis in pods, ``identities`` also has the ``machine``, which
+    is the name of the Kubernetes node.
     """
     run = run_event(history)
     logs = {event.experiment: event.data["directory"] for event in history.events if event.kind == "logs"}
@@ -97,11 +98,12 @@ def _identities(result: Result, role: Role) -> dict[str, Json]:
     before = {c.identity: c for c in result.before.of(role)} if result.before else {}
     after = {c.identity: c for c in result.after.of(role) if c.identity not in result.gone} if result.after else {}
     return {
-        "kept": [_component(c.name, i) for i, c in before.items() if i in after],
-        "gone": [_component(c.name, i) for i, c in before.items() if i not in after],
-        "new": [_component(c.name, i) for i, c in after.items() if i not in before],
+        "kept": [_component(c) for i, c in before.items() if i in after],
+        "gone": [_component(c) for i, c in before.items() if i not in after],
+        "new": [_component(c) for i, c in after.items() if i not in before],
     }
 
 
-def _component(name: str, identity: Identity) -> dict[str, Json]:
-    return {"name": name, "identity": str(identity)}
+def _component(component: Component) -> dict[str, Json]:
+    where: dict[str, Json] = {} if component.machine is None else {"machine": component.machine}
+    return {"name": component.name, "identity": str(component.identity), **where}

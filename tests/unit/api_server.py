@@ -34,6 +34,7 @@ class ApiServer:
     Attributes:
         objects: Path (without ``base``) -> what is there.
         lacking: The rights that its user has not: ``delete pods``.
+        refusals: Path -> the statuses with which the next changes there are refused, the first first.
         asked: All requests but those for a review, in order.
         hiccups: How many of the next requests get no usable answer.
         base: A path before all others, as a server has that stands before several clusters.
@@ -45,6 +46,7 @@ class ApiServer:
         self.objects: dict[str, Json] = {}
         self.lacking: set[str] = set()
         self.hiccups = 0
+        self.refusals: dict[str, list[int]] = {}
         self.asked: list[Asked] = []
 
     def answer(self, asked: Asked) -> tuple[int, Json]:
@@ -56,7 +58,8 @@ class ApiServer:
             self.hiccups -= 1
             return 500, {"kind": "Status", "message": "etcdserver: leader changed"}
         if asked.method != "GET":
-            return 200, {}
+            refused = self.refusals.get(asked.path)
+            return (refused.pop(0), {"kind": "Status", "message": "refused"}) if refused else (200, {})
         if asked.path not in self.objects:
             return 404, {"kind": "Status", "message": f"{asked.path} not found"}
         return 200, self.objects[asked.path]

@@ -10,7 +10,7 @@ from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.asking import Probe
 from pytest_serve_chaos.cluster.kuberay.borrowed import BorrowedRayService
 from pytest_serve_chaos.cluster.kuberay.found import FoundRayService
-from pytest_serve_chaos.cluster.rest import Dashboard, ServeStatus
+from pytest_serve_chaos.cluster.rest import Dashboard, NodeRow, ServeStatus
 from pytest_serve_chaos.model import ClusterDescription, Json
 from tests.unit.test_kuberay_pods import FakeApi
 
@@ -42,7 +42,7 @@ def owned_pod(name: str, owner: str = "ranker-abcde", node: str = "node-1") -> d
 
 
 class Status:
-    """A dashboard that knows how many replicas there are."""
+    """A dashboard that knows how many replicas there are, and no nodes."""
 
     url = "http://dashboard"
 
@@ -51,6 +51,9 @@ class Status:
 
     def serve(self) -> ServeStatus:
         return ServeStatus({}, self.targets, {}, {}, (), {}, None)
+
+    def nodes(self) -> tuple[NodeRow, ...]:
+        return ()
 
     def close(self) -> None:
         pass

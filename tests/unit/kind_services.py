@@ -8,6 +8,7 @@ from typing import cast
 
 import pytest
 
+from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster import kind_rayservice
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec
 from pytest_serve_chaos.cluster.kind import KindNodes
@@ -36,7 +37,9 @@ class Api(FakeApi):
         self.on_call: Callable[[], object] = lambda: None
 
     def pods(self, selector: str = "", *, namespace: str | None = None) -> tuple[Pod, ...]:
-        return self.redis if "redis" in selector else tuple(self.ray_pods)
+        if "redis" in selector:
+            return self.redis
+        return tuple(self.ray_pods) if selector else (*self.ray_pods, *self.redis)
 
     def call(self, method: str, *arguments: object, what: str, **options: object) -> dict[str, Json]:
         self.calls.append((method, *arguments))
@@ -76,6 +79,13 @@ class Nodes:
     def start_machine(self, node: str) -> None:
         self.asked.append(f"start {node}")
 
+    def pause_machine(self, node: str) -> str:
+        self.asked.append(f"pause {node}")
+        return "paused (0)"
+
+    def unpause_machine(self, node: str) -> None:
+        self.asked.append(f"unpause {node}")
+
     def restart_kubelet(self, node: str) -> None:
         self.asked.append(f"kubelet {node}")
 
@@ -91,7 +101,10 @@ class Pods:
         self._api = api
 
     def pods(self, labels: Mapping[str, str]) -> tuple[Pod, ...]:
-        return self._api.pods("redis" if names.PART in labels else "ray")
+        return self._api.pods("" if not labels else "redis" if names.PART in labels else "ray")
+
+    def gone(self, uid: str) -> float | None:
+        return None if any(pod.uid == uid for pod in self._api.pods()) else clock.now()
 
     def close(self) -> None:
         pass

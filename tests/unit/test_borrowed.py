@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -14,7 +15,8 @@ from pytest_serve_chaos.cluster.kuberay.found import FoundRayService, difference
 from pytest_serve_chaos.cluster.serve_config import serve_port
 from pytest_serve_chaos.errors import ClusterStartError, Unsupported
 from pytest_serve_chaos.model import Json
-from tests.unit.borrowed_services import CONFIG, borrowed, owned_pod, ray_service
+from tests.unit.borrowed_services import CONFIG, WithFlags, borrowed, owned_pod, ray_service
+from tests.unit.test_kuberay_pods import pod
 
 # -- what it is --------------------------------------------------------------------------------------------------------
 
@@ -197,3 +199,37 @@ def test_handles_that_would_stay_deaf_are_not_made() -> None:
 def test_its_config_is_not_changed() -> None:
     with pytest.raises(Unsupported, match="not ours to change"):
         borrowed().apply_serve_config({})
+
+
+# -- nodes -------------------------------------------------------------------------------------------------------------
+
+
+class Nodes(WithFlags):
+    """Kubernetes nodes; the pods that are evicted are gone, and come again on the next node."""
+
+    namespace = "ml"
+
+    def __init__(self) -> None:
+        super().__init__(replace(pod("w1", "worker", "10.0.0.2"), node="node-1"))
+        self.cordoned: list[tuple[str, Json]] = []
+
+    def call(self, method: str, *arguments: object, what: str, **options: object) -> dict[str, Json]:
+        if method == "patch_node":
+            node, body = cast("tuple[str, dict[str, dict[str, Json]]]", arguments)
+            self.cordoned.append((node, body["spec"]["unschedulable"]))
+        if method == "create_namespaced_pod_eviction":
+            self.ray_pods = (
+                [replace(pod("w2", "worker", "10.0.0.3"), node="node-2")] if arguments[0] == "pod-w1" else []
+            )
+        return {}
+
+
+def test_each_node_that_was_drained_under_the_same_name_is_opened_again() -> None:
+    api = Nodes()
+    cluster = borrowed(workers=1, allow=["node"], api=api)
+    cluster.drain_machine("worker-1")
+    cluster.drain_machine("worker-1")
+    cluster.reopen_machine("worker-1")
+    cluster.reopen_machine("worker-1")
+    cluster.reopen_machine("worker-1")
+    assert api.cordoned == [("node-1", True), ("node-2", True), ("node-2", None), ("node-1", None)]

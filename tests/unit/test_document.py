@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from pytest_serve_chaos.analysis.result import result_of
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.model import Expectations, Json, Latency
+from pytest_serve_chaos.model import Expectations, Json, Latency, Topology
 from pytest_serve_chaos.report.document import SCHEMA, summary_document, to_json
 from tests.unit.histories import Story, component, head_failure, node_failure, not_started
 
@@ -65,6 +66,17 @@ def test_identities_tell_who_was_kept_who_is_gone_and_who_is_new() -> None:
     assert proxies["new"][0]["identity"] == str(component("proxy", "head", incarnation=2).identity)
     assert "redis" not in found["identities"]
     assert found["victims"] == [str(component("head", "head").identity)]
+
+
+def test_a_worker_in_a_pod_is_said_to_be_on_its_machine() -> None:
+    was = replace(component("worker", "worker-1"), machine="kind-worker")
+    now = replace(component("worker", "worker-1", incarnation=2), machine="kind-worker3")
+    (found,) = document(Story(before=Topology(0.0, (was,)), after=Topology(0.0, (now,))))["experiments"]
+    assert found["identities"]["worker"] == {
+        "kept": [],
+        "gone": [{"name": "worker-1", "identity": str(was.identity), "machine": "kind-worker"}],
+        "new": [{"name": "worker-1", "identity": str(now.identity), "machine": "kind-worker3"}],
+    }
 
 
 def test_a_cluster_that_nobody_described_is_null() -> None:

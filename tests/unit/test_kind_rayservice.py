@@ -107,6 +107,18 @@ def test_a_node_that_is_not_wholly_frozen_is_an_error(service: KindRayService, a
         service.freeze_node("worker-1")
 
 
+def test_a_node_that_is_not_wholly_let_go_on_is_an_error(service: KindRayService, api: Api) -> None:
+    api.result = ExecResult('{"processes": 9, "left": [113]}', "", 0)
+    with pytest.raises(CommandFailed, match="still frozen") as raised:
+        service.thaw_node("worker-1")
+    assert "113" in str(raised.value)
+    api.result = ExecResult('{"processes": 9, "left": []}', "", 0)
+    service.thaw_node("worker-1")
+    api.ray_pods.clear()
+    service.thaw_node("worker-1")
+    assert api.ran == [("pod-a", ("go",))] * 2, "a pod that is gone took all that was stopped along"
+
+
 def test_a_health_flag_is_set_by_the_replicas_pid(service: KindRayService, api: Api) -> None:
     replica = Component("replica", "worker-1", Identity("process", ("a", "container-a", "113", "7000")), 113)
     service.set_health_flag(replica, "hang")
@@ -172,13 +184,14 @@ def test_a_drained_node_is_cordoned_its_pods_are_evicted_and_it_is_opened_again(
     def evict() -> None:
         if api.calls[-1][0] == "create_namespaced_pod_eviction":
             evicted.append(api.calls[-1][1])
-            if len(evicted) == 3:
+            if len(evicted) == 4:
                 api.ray_pods.clear()
+                api.redis = ()
 
     api.on_call = evict
     signs = service.drain_machine("worker-1")
     service.reopen_machine("worker-1")
-    assert evicted == ["pod-h", "pod-a", "pod-b"]
+    assert evicted == ["pod-h", "pod-a", "pod-b", "pod-r"], "Redis is on that machine, too"
     cordons = [call[2] for call in api.calls if call[0] == "patch_node"]
     assert cordons == [{"spec": {"unschedulable": True}}, {"spec": {"unschedulable": None}}]
     assert {sign.side for sign in signs} == {"cluster", "victim"}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -135,6 +136,21 @@ def test_a_node_whose_container_does_not_run_is_expected_and_not_alive() -> None
 def test_redis_is_a_component_of_its_own() -> None:
     api = FakeApi(redis=[pod("r", "redis", "10.0.0.9")])
     assert [(c.role, c.node) for c in cluster(api).components()] == [("redis", "redis")]
+
+
+def test_what_a_pod_is_has_the_machine_under_it_which_identifies_nothing() -> None:
+    here, there = (
+        {c.role: c for c in cluster(FakeApi(p, redis=[replace(p, uid="r")])).components()}
+        for one in [pod("h", "head", "10.0.0.1")]
+        for p in (one, replace(one, node="kind-worker2"))
+    )
+    assert {role: c.machine for role, c in here.items()} == {
+        "head": "kind-worker",
+        "redis": "kind-worker",
+        "gcs": None,
+    }
+    assert there["head"].machine == "kind-worker2"
+    assert there["head"].identity == here["head"].identity
 
 
 def test_the_topology_says_which_pod_an_actor_is_on() -> None:

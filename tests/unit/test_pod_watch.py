@@ -80,6 +80,8 @@ def test_pods_come_change_and_go() -> None:
     assert [(p.name, p.phase) for p in watch.pods({"part": "ray"})] == [("pod-a", "Failed")]
     wait_for(lambda: len(fake.versions) > 2)
     assert fake.versions[:3] == ["100", "103", "105"]
+    assert watch.gone("b") is not None
+    assert (watch.gone("a"), watch.gone("never there")) == (None, None)
     watch.close()
 
 
@@ -92,6 +94,8 @@ def test_a_watch_that_may_have_missed_something_begins_anew(end: list[dict[str, 
     fake = FakeApi([[item("a")], [item("b")]], [end])
     watch = PodWatch(cast("KubeApi", fake))
     wait_for(lambda: names(watch, part="ray") == ["pod-b"])
+    assert watch.gone("a") is not None, "the new list lacks it"
+    assert watch.gone("b") is None
     watch.close()
 
 

@@ -19,7 +19,7 @@ from pytest_serve_chaos.cluster.kuberay.log_stream import LogAccess
 from pytest_serve_chaos.cluster.kuberay.pod_watch import PodWatch
 from pytest_serve_chaos.cluster.kuberay.process_watch import ProcessWatch
 from pytest_serve_chaos.cluster.kuberay.records import listed, mapped, text
-from pytest_serve_chaos.cluster.kuberay.removal import RemovalWatch
+from pytest_serve_chaos.cluster.kuberay.taken import TakenMachines
 from pytest_serve_chaos.cluster.kuberay.terms import Terms
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.cluster.serve_config import applications, first_route, serve_port
@@ -80,7 +80,7 @@ class BorrowedRayService(BreakableRayService):
         self._terms = Terms(found.spec, frozenset(lacking), allow, self._targets, self._has_flags)
         self._on_cordon = on_cordon
         self._on_uncordon = on_uncordon
-        self._drained: dict[str, str] = {}
+        self._drained = TakenMachines()
 
     # -- what may be done -------------------------------------------------------------------------------------
 
@@ -176,9 +176,9 @@ class BorrowedRayService(BreakableRayService):
         if mapped(item.get("spec")).get("unschedulable"):
             raise NoSuchTarget(f"{machine} is cordoned already, so it is not ours to drain")
         pods = [(n, pod) for n, pod in self._named_pods() if pod.node == machine and self._live(pod)]
-        watches = [RemovalWatch(self._api, n, p, container_probe=None, dashboard=self._dashboard) for n, p in pods]
+        watches = [self._removal(n, pod) for n, pod in pods]
         self._on_cordon(machine)
-        self._drained[name] = machine
+        self._drained.take("drain", name, machine)
         cordon(self._api, machine, unschedulable=True)
         for _, pod in pods:
             evict(self._api, pod)
@@ -186,9 +186,11 @@ class BorrowedRayService(BreakableRayService):
 
     def reopen_machine(self, name: str) -> None:
         """Lets pods onto the node again."""
-        if name in self._drained:
-            cordon(self._api, self._drained[name], unschedulable=False)
-            self._on_uncordon(self._drained.pop(name))
+        self._drained.give_back("drain", name, self._open)
+
+    def _open(self, machine: str) -> None:
+        cordon(self._api, machine, unschedulable=False)
+        self._on_uncordon(machine)
 
 
 def path_in_serve(url: str, config: Mapping[str, Json]) -> str:

@@ -12,7 +12,6 @@ from pytest_serve_chaos.cluster.kuberay import in_pod, names
 from pytest_serve_chaos.cluster.kuberay.rayservice import KubeRayCluster
 from pytest_serve_chaos.cluster.kuberay.records import Pod, listed, mapped, text
 from pytest_serve_chaos.cluster.kuberay.redis_store import RedisStore
-from pytest_serve_chaos.cluster.kuberay.removal import RemovalWatch
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError, Unsupported
 from pytest_serve_chaos.model import HEAD, Component, Evidence, Identity
 
@@ -100,9 +99,18 @@ class BreakableRayService(KubeRayCluster):
         return (Evidence(clock.now(), "victim", what),)
 
     def thaw_node(self, name: str) -> None:
-        """Lets them go on; a container that was started since then has none that is stopped."""
-        with contextlib.suppress(NoSuchTarget):
-            self._run_in_pod(self._running_pod(name), "freeze", "go")
+        """Lets them go on; a container that was started since then has none that is stopped.
+
+        Raises:
+            CommandFailed: Some of them are still stopped.
+        """
+        try:
+            pod = self._running_pod(name)
+        except NoSuchTarget:
+            return
+        said = json.loads(self._run_in_pod(pod, "freeze", "go"))
+        if said["left"]:
+            raise CommandFailed(f"{name} is still frozen", looked_at=[f"PIDs that are still stopped: {said['left']}"])
 
     # -- health checks ----------------------------------------------------------------------------------------
 
@@ -167,9 +175,7 @@ class BreakableRayService(KubeRayCluster):
         """
         self._check_redis()
         pod = self._redis_pod()
-        watch = RemovalWatch(
-            self._api, "redis", pod, container_probe=self._container_probe, dashboard=self._dashboard, port=6379
-        )
+        watch = self._removal("redis", pod, port=6379)
         if hold:
             self._redis_is_held = True
             self.redis_store.scale(self._api, 0)

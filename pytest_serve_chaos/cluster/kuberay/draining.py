@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.records import Pod
+from pytest_serve_chaos.cluster.kuberay.refusals import status_of
+from pytest_serve_chaos.errors import CommandFailed
 from pytest_serve_chaos.model import Json
+
+_NOT_NOW = 429
+"""What the API server answers where a PodDisruptionBudget allows no eviction at this moment."""
+_NOT_THERE = 404
+_ASK_AGAIN_AFTER = 1.0
 
 
 def cordon(api: KubeApi, machine: str, *, unschedulable: bool) -> None:
@@ -25,3 +36,33 @@ def evict(api: KubeApi, pod: Pod) -> None:
     """
     body: Json = {"metadata": {"name": pod.name, "namespace": api.namespace}}
     api.call("create_namespaced_pod_eviction", pod.name, api.namespace, body, what=f"eviction of pod {pod.name}")
+
+
+def evict_all(api: KubeApi, pods: Iterable[Pod], *, within: float) -> None:
+    """Evicts pods; what a PodDisruptionBudget refuses is asked for again: the end of one may allow that of the next.
+
+    Args:
+        api: The Kubernetes API.
+        pods: The pods, all of which are asked for in each round.
+        within: Seconds for all of them to be allowed.
+
+    Raises:
+        CommandFailed: One was refused for another reason.
+        WaitTimeout: One was refused until then; the message has the last refusals.
+    """
+    left = list(pods)
+
+    def probe() -> bool | NotYet:
+        refused: list[tuple[Pod, str]] = []
+        for pod in left:
+            try:
+                evict(api, pod)
+            except CommandFailed as error:
+                if status_of(error) == _NOT_NOW:
+                    refused.append((pod, error.what))
+                elif status_of(error) != _NOT_THERE:  # then it has gone by itself
+                    raise
+        left[:] = [pod for pod, _ in refused]
+        return NotYet("; ".join(what for _, what in refused)) if refused else True
+
+    clock.wait_until("the pods to be evicted", probe, timeout=within, interval=_ASK_AGAIN_AFTER)

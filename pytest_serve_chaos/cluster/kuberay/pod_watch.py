@@ -34,6 +34,7 @@ class PodWatch:
         self._api = api
         self._lock = threading.Lock()
         self._pods: dict[str, Pod] = {}
+        self._gone: dict[str, float] = {}
         self._version = ""
         self._heard = 0.0
         self._trouble = ""
@@ -53,6 +54,14 @@ class PodWatch:
                 raise ObservationError(f"the API server says nothing of pods: {self._trouble or 'no answer'}")
             found = [p for p in self._pods.values() if labels.items() <= p.labels.items()]
         return tuple(sorted(found, key=lambda p: (p.created, p.name)))
+
+    def gone(self, uid: str) -> float | None:
+        """When the API server said that the pod with this UID, which was there, is no more; None: it has not said so.
+
+        It says so with the event of its deletion, or with a list that lacks a pod which was there before.
+        """
+        with self._lock:
+            return self._gone.get(uid)
 
     def close(self) -> None:
         """Ends the watch."""
@@ -77,9 +86,10 @@ class PodWatch:
         answer = self._api.call("list_namespaced_pod", self._api.namespace, what="pods")
         found = [pod(item) for item in listed(answer.get("items"))]
         with self._lock:
-            self._pods = {p.uid: p for p in found}
-            self._version = text(mapped(answer.get("metadata")), "resourceVersion")
             self._heard = clock.now()
+            before, self._pods = self._pods, {p.uid: p for p in found}
+            self._gone |= dict.fromkeys(before.keys() - self._pods.keys(), self._heard)
+            self._version = text(mapped(answer.get("metadata")), "resourceVersion")
 
     def _take(self, event: Mapping[str, Json]) -> None:
         kind, item = text(event, "type"), mapped(event.get("object"))
@@ -90,5 +100,6 @@ class PodWatch:
             self._version = text(mapped(item.get("metadata")), "resourceVersion") or self._version
             if kind == "DELETED":
                 self._pods.pop(pod(item).uid, None)
+                self._gone[pod(item).uid] = self._heard
             elif kind in ("ADDED", "MODIFIED"):
                 self._pods[pod(item).uid] = pod(item)

@@ -158,11 +158,14 @@ class KubeRayCluster:
         if self._redis_selector is None:
             return []
         live = [(pod, c) for pod in self._redis_pods() if (c := self._live(pod))]
-        return [Component("redis", "redis", container_identity(pod, c), state=self._state(pod, c)) for pod, c in live]
+        return [self._pod_component("redis", "redis", pod, container) for pod, container in live]
 
     def _node_component(self, name: str, pod: Pod, container: Container) -> Component:
-        role: Role = "head" if name == HEAD else "worker"
-        return Component(role, name, container_identity(pod, container), state=self._state(pod, container))
+        return self._pod_component("head" if name == HEAD else "worker", name, pod, container)
+
+    def _pod_component(self, role: Role, node: str, pod: Pod, container: Container) -> Component:
+        identity, state = container_identity(pod, container), self._state(pod, container)
+        return Component(role, node, identity, state=state, machine=pod.node or None)
 
     def _gcs_of(self, pod: Pod, container: Container) -> Component:
         identity = Identity("container", (pod.uid, container.id[:12], "gcs"))
@@ -257,7 +260,7 @@ class KubeRayCluster:
                 mend=["run it without hold", "take the backend `local` for what needs a node that stays down"],
             )
         pod = self._running_pod(name)
-        watch = RemovalWatch(self._api, name, pod, container_probe=self._container_probe, dashboard=self._dashboard)
+        watch = self._removal(name, pod)
         self._api.delete_pod(pod.name, pod.uid, grace=0 if how == "kill" else None)
         return watch.evidence(by_force=how == "kill")
 
@@ -335,6 +338,18 @@ class KubeRayCluster:
                 looked_at=[f"{n}: {pod.summary}" for n, pod in named] or ["no Ray pod at all"],
             )
         return running[-1]
+
+    def _removal(self, name: str, pod: Pod, port: int = names.AGENT_PORT) -> RemovalWatch:
+        """Watches that pod go. Made before its end is asked for."""
+        return RemovalWatch(
+            self._api,
+            name,
+            pod,
+            container_probe=self._container_probe,
+            dashboard=self._dashboard,
+            port=port,
+            pods=self._pods,
+        )
 
     def _program(self, pod: Pod, program: str, *arguments: str) -> ExecResult:
         container = pod.main.name if pod.main else ""

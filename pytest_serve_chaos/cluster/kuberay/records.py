@@ -39,6 +39,7 @@ class Pod:
         message: Why it is pending, where the scheduler says so.
         grace: Seconds between SIGTERM and SIGKILL when it is deleted gracefully.
         init_containers: Those that run before the others, or beside them from the start.
+        owner: The kind of what controls it: ``DaemonSet``; "" where nothing does.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Pod:
     message: str = ""
     grace: float = 30.0
     init_containers: tuple[Container, ...] = ()
+    owner: str = ""
 
     @property
     def main(self) -> Container | None:
@@ -94,6 +96,7 @@ def pod(item: Mapping[str, Json]) -> Pod:
         message=_scheduling_message(status),
         grace=float(text(spec, "terminationGracePeriodSeconds") or 30),
         init_containers=_containers(spec.get("initContainers"), status.get("initContainerStatuses")),
+        owner=next((text(o, "kind") for o in listed(metadata.get("ownerReferences")) if o.get("controller")), ""),
     )
 
 

@@ -17,6 +17,12 @@ def reason(error: Exception) -> str:
     return f"{kind}: {' '.join(message.split())[:400]}"
 
 
+def status_of(error: BaseException) -> int | None:
+    """The status of the answer that refused a request, given the error of ours that says so; None: there was none."""
+    status = getattr(error.__cause__, "status", None)
+    return status if isinstance(status, int) else None
+
+
 def body_of(error: Exception) -> str:
     """The body of the answer that an error of the client carries; "" where it has none."""
     body = getattr(error, "body", None) or ""

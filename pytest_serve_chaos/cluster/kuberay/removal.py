@@ -8,6 +8,7 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.kuberay import in_pod, names
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
+from pytest_serve_chaos.cluster.kuberay.pod_watch import PodWatch
 from pytest_serve_chaos.cluster.kuberay.records import Pod
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.errors import CommandFailed, ObservationError, WaitTimeout
@@ -15,6 +16,9 @@ from pytest_serve_chaos.model import HEAD, Evidence
 
 _GONE_BY_FORCE = 30.0
 _GRACEFUL_MARGIN = 60.0
+_ASK_EVERY = 0.3
+_LOOK_EVERY = 0.05
+"""Seconds between two looks at what a watch was told, which costs the API server nothing."""
 _GCS_PATIENCE = 5.0
 """Seconds that a node's death may take to show in the GCS before we go on without that sign."""
 
@@ -29,6 +33,7 @@ class RemovalWatch:
         container_probe: Says how a container on a Kubernetes node ended; None while it runs.
         dashboard: The head's dashboard.
         port: Where the pod listens on its own address.
+        pods: The watch of the pods of its namespace; None asks the API server again and again.
     """
 
     def __init__(
@@ -40,6 +45,7 @@ class RemovalWatch:
         container_probe: Callable[[str, str], str | None] | None,
         dashboard: Dashboard,
         port: int = names.AGENT_PORT,
+        pods: PodWatch | None = None,
     ) -> None:
         self._api = api
         self._name = name
@@ -47,6 +53,7 @@ class RemovalWatch:
         self._container_probe = container_probe
         self._dashboard = dashboard
         self._port = port
+        self._pods = pods
         self._node_id = self._alive_node_id()
 
     def evidence(self, *, by_force: bool, within: float | None = None) -> tuple[Evidence, ...]:
@@ -72,12 +79,26 @@ class RemovalWatch:
 
     def _gone_from_api(self, within: float) -> Evidence:
         def probe() -> Evidence | NotYet:
-            pod = next((p for p in self._api.pods() if p.uid == self._pod.uid), None)
-            if pod is not None:
-                return NotYet(pod.summary)
-            return Evidence(clock.now(), "cluster", f"pod {self._pod.name} ({self._pod.uid}) is gone from the API")
+            try:
+                at = self._gone_at()
+            except ObservationError as error:
+                return NotYet(error.what)  # one answer that is late says nothing of the fault
+            if isinstance(at, NotYet):
+                return at
+            return Evidence(at, "cluster", f"pod {self._pod.name} ({self._pod.uid}) is gone from the API")
 
-        return clock.wait_until(f"pod {self._pod.name} to be gone", probe, timeout=within, interval=0.3)
+        interval = _ASK_EVERY if self._pods is None else _LOOK_EVERY
+        return clock.wait_until(f"pod {self._pod.name} to be gone", probe, timeout=within, interval=interval)
+
+    def _gone_at(self) -> float | NotYet:
+        """When the API server said that this very pod is gone."""
+        if self._pods is not None and (said := self._pods.gone(self._pod.uid)) is not None:
+            return said
+        pods = self._api.pods() if self._pods is None else self._pods.pods({})
+        pod = next((p for p in pods if p.uid == self._pod.uid), None)
+        if pod is not None:
+            return NotYet(pod.summary)
+        return clock.now() if self._pods is None else NotYet(f"the watch of pods does not know {self._pod.name} yet")
 
     def _container_ended(self) -> Sequence[Evidence]:
         container = self._pod.main
@@ -98,7 +119,7 @@ class RemovalWatch:
 
     def _silent(self) -> Sequence[Evidence]:
         """Knocks at the pod's address from another Ray pod: the only sign from its side without access to its node."""
-        asking = next((p for p in self._siblings() if p.runs), None)
+        asking = next((p for p in self._wait_for_siblings() if p.runs), None)
         if asking is None or asking.main is None:
             return ()
         container = asking.main.name
@@ -116,6 +137,15 @@ class RemovalWatch:
         except CommandFailed:
             return ()
 
+    def _wait_for_siblings(self) -> Sequence[Pod]:
+        def probe() -> Sequence[Pod] | NotYet:
+            try:
+                return self._siblings()
+            except ObservationError as error:
+                return NotYet(error.what)
+
+        return clock.wait_until("the pods of its cluster", probe, timeout=_GONE_BY_FORCE, interval=_ASK_EVERY)
+
     def _siblings(self) -> Sequence[Pod]:
         """The other nodes of the same Ray cluster: no program of ours runs in a pod of anybody else's."""
         cluster = self._pod.labels.get(names.RAY_CLUSTER)
@@ -127,7 +157,10 @@ class RemovalWatch:
             return ()  # a head takes its GCS along; the next one knows it as DEAD only when it is up
 
         def probe() -> Evidence | NotYet:
-            states = {row.node_id: row.state for row in self._dashboard.nodes()}
+            try:
+                states = {row.node_id: row.state for row in self._dashboard.nodes()}
+            except ObservationError as error:
+                return NotYet(error.what)
             state = states.get(self._node_id or "", "DEAD")
             if state != "DEAD":
                 return NotYet(f"the GCS says {state}")
@@ -135,7 +168,7 @@ class RemovalWatch:
 
         try:
             return (clock.wait_until("the GCS to see it", probe, timeout=_GCS_PATIENCE, interval=0.2),)
-        except (WaitTimeout, ObservationError):
+        except WaitTimeout:
             return ()
 
     def _alive_node_id(self) -> str | None:

@@ -1,0 +1,68 @@
+"""What a drain is made of, past an API server that speaks HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pytest_serve_chaos.cluster.kuberay import draining
+from pytest_serve_chaos.cluster.kuberay.api import KubeApi
+from pytest_serve_chaos.cluster.kuberay.draining import evict_all
+from pytest_serve_chaos.errors import CommandFailed, WaitTimeout
+from tests.unit.api_server import ApiServer, api_server
+from tests.unit.test_kuberay_pods import pod
+
+A, B = pod("a", "worker", "10.0.0.2"), pod("b", "worker", "10.0.0.3")
+TOO_MANY = 429
+
+
+@pytest.fixture
+def server() -> Iterator[ApiServer]:
+    with api_server() as server:
+        yield server
+
+
+@pytest.fixture
+def api(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubeApi]:
+    monkeypatch.setattr(draining, "_ASK_AGAIN_AFTER", 0.01)
+    api = KubeApi(server.kubeconfig(tmp_path), namespace="ml")
+    yield api
+    api.close()
+
+
+def eviction(name: str) -> str:
+    return f"/api/v1/namespaces/ml/pods/{name}/eviction"
+
+
+def asked(server: ApiServer) -> list[str]:
+    return [one.path.split("/")[-2] for one in server.asked]
+
+
+def test_what_a_disruption_budget_refuses_is_asked_for_again_and_keeps_no_other_pod(
+    server: ApiServer, api: KubeApi
+) -> None:
+    server.refusals = {eviction("pod-a"): [TOO_MANY, TOO_MANY]}
+    evict_all(api, [A, B], within=5.0)
+    assert asked(server) == ["pod-a", "pod-b", "pod-a", "pod-a"]
+
+
+def test_what_a_disruption_budget_never_allows_is_said(server: ApiServer, api: KubeApi) -> None:
+    server.refusals = {eviction("pod-a"): [TOO_MANY] * 1000}
+    with pytest.raises(WaitTimeout, match="last seen: eviction of pod pod-a: status 429: refused"):
+        evict_all(api, [A, B], within=0.1)
+    assert asked(server).count("pod-b") == 1
+
+
+def test_a_pod_that_went_by_itself_needs_no_eviction(server: ApiServer, api: KubeApi) -> None:
+    server.refusals = {eviction("pod-a"): [404]}
+    evict_all(api, [A], within=5.0)
+    assert asked(server) == ["pod-a"]
+
+
+def test_another_refusal_is_final(server: ApiServer, api: KubeApi) -> None:
+    server.refusals = {eviction("pod-a"): [403]}
+    with pytest.raises(CommandFailed, match="status 403"):
+        evict_all(api, [A], within=5.0)
+    assert asked(server) == ["pod-a"]
