@@ -20,7 +20,7 @@ def of_config(directory: Path, config: str) -> Workload:
 
 
 def made(**env: str) -> Workload:
-    return our_workload(ClusterSpec(env=env), "ray:2.60.0", "redis:7.0", {})
+    return our_workload(ClusterSpec(env=tuple(env.items())), "ray:2.60.0", "redis:7.0", {})
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_nothing_is_said_of_a_config_whose_proxies_are_there_already(http: str, 
 @pytest.mark.parametrize("gcs", ["redis", "none"])
 @pytest.mark.parametrize("variable", ["RAY_REDIS_ADDRESS", "REDIS_USERNAME"])
 def test_a_variable_that_kuberay_refuses_minutes_later_is_refused_at_once(variable: str, gcs: Gcs) -> None:
-    spec = ClusterSpec(gcs=gcs, env={variable: "elsewhere"})
+    spec = ClusterSpec(gcs=gcs, env=((variable, "elsewhere"),))
     with pytest.raises(SettingsError, match=r"serve_cluster\(env=...\): the RayService serve-chaos") as caught:
         our_workload(spec, "ray:2.60.0", "redis:7.0", {})
     assert caught.value.mend[0] == "leave the variable out of the marker's env"

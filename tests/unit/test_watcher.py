@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import cast
 
 from pytest_serve_chaos.history import History, topology_from_json, topology_to_json
-from pytest_serve_chaos.model import Component, Event, Identity, Topology
+from pytest_serve_chaos.model import Component, Event, Identity, Json, Topology
 from pytest_serve_chaos.observe.observer import Observer
 from pytest_serve_chaos.observe.shape import shape_of
 from pytest_serve_chaos.observe.watcher import Watcher
@@ -49,8 +49,7 @@ def test_a_machine_is_neither_identity_nor_shape() -> None:
 
 def test_a_topology_from_before_there_were_machines_can_be_read() -> None:
     written = topology_to_json(Topology(0.0, (worker("a", "kind-worker"),)))
-    (component,) = written["components"]  # type: ignore[misc,union-attr]
-    assert isinstance(component, dict)
+    (component,) = cast("list[dict[str, Json]]", written["components"])
     assert topology_from_json(0.0, written).components == (worker("a", "kind-worker"),)
     del component["machine"]
     assert topology_from_json(0.0, written).components == (worker("a", None),)
