@@ -10,6 +10,7 @@ from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.asking import Probe
 from pytest_serve_chaos.cluster.kuberay.borrowed import BorrowedRayService
 from pytest_serve_chaos.cluster.kuberay.found import FoundRayService
+from pytest_serve_chaos.cluster.kuberay.ledger import Record
 from pytest_serve_chaos.cluster.rest import Dashboard, ServeStatus
 from pytest_serve_chaos.model import ClusterDescription, Json
 from tests.unit.test_kuberay_pods import FakeApi
@@ -71,6 +72,7 @@ def borrowed(
     allow: Sequence[str] = (),
     targets: Mapping[str, int] | None = None,
     api: FakeApi | None = None,
+    on_break: Record = lambda _: lambda: None,
 ) -> BorrowedRayService:
     found = FoundRayService("ranker", gcs, workers, CONFIG)  # type: ignore[arg-type]
     return BorrowedRayService(
@@ -81,4 +83,5 @@ def borrowed(
         probe=Probe(),
         lacking=[*lacking, rights.WATCH],
         allow=allow,
+        on_break=on_break,
     )

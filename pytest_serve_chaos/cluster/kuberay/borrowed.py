@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from signal import SIGCONT, SIGKILL, SIGSTOP
+from typing import Literal
 from urllib.parse import urlsplit
 
 from pytest_serve_chaos import clock
@@ -15,6 +17,7 @@ from pytest_serve_chaos.cluster.kuberay.asking import Probe, ask, new_request_id
 from pytest_serve_chaos.cluster.kuberay.breaking import BreakableRayService
 from pytest_serve_chaos.cluster.kuberay.draining import cordon, evict
 from pytest_serve_chaos.cluster.kuberay.found import FoundRayService
+from pytest_serve_chaos.cluster.kuberay.ledger import Ledger, Record
 from pytest_serve_chaos.cluster.kuberay.log_stream import LogAccess
 from pytest_serve_chaos.cluster.kuberay.pod_watch import PodWatch
 from pytest_serve_chaos.cluster.kuberay.process_watch import ProcessWatch
@@ -24,7 +27,7 @@ from pytest_serve_chaos.cluster.kuberay.terms import Terms
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.cluster.serve_config import applications, first_route, serve_port
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError, Unsupported, WaitTimeout
-from pytest_serve_chaos.model import ClusterDescription, Component, Evidence, Json
+from pytest_serve_chaos.model import ClusterDescription, Component, Evidence, Identity, Json
 
 _REQUESTS = 24
 """To one proxy, to learn which replicas it knows: of three replicas one is missed once in 17 000 times."""
@@ -42,6 +45,7 @@ class BorrowedRayService(BreakableRayService):
         probe: What is asked of it.
         lacking: The rights that this user has not.
         allow: What may be broken beside pods: ``node``.
+        on_break: Called with a pod's name before something in it is stopped or flagged, so that its undoing is on record.
         on_cordon: Called with a node's name before it is cordoned, so that its undoing is on record.
         on_uncordon: Called with that name when it is as before.
         on_close: Called when it is given back.
@@ -57,6 +61,7 @@ class BorrowedRayService(BreakableRayService):
         probe: Probe,
         lacking: Collection[rights.Right],
         allow: Collection[str],
+        on_break: Record = lambda _: lambda: None,
         on_cordon: Callable[[str], None] = lambda _: None,
         on_uncordon: Callable[[str], None] = lambda _: None,
         on_close: Callable[[], None] | None = None,
@@ -78,6 +83,7 @@ class BorrowedRayService(BreakableRayService):
         self._found = found
         self._probe = probe
         self._terms = Terms(found.spec, frozenset(lacking), allow, self._targets, self._has_flags)
+        self._broken = Ledger(on_break)
         self._on_cordon = on_cordon
         self._on_uncordon = on_uncordon
         self._drained: dict[str, str] = {}
@@ -155,6 +161,45 @@ class BorrowedRayService(BreakableRayService):
             return self._api.raw_pods(wanted, namespace=namespace) if wanted else ()
         except (CommandFailed, ObservationError):
             return ()  # somewhere else, or not for us to see
+
+    # -- in pods, on record -----------------------------------------------------------------------------------
+
+    def signal_process(self, identity: Identity, signal: int) -> None:
+        """As elsewhere; what is stopped is on record until it goes on, or is gone."""
+        if signal == SIGSTOP and identity.kind == "process":
+            self._broken.begin(str(identity), self._pod_with(identity).name)
+        try:
+            super().signal_process(identity, signal)
+        except NoSuchTarget:
+            self._broken.end(str(identity))
+            raise
+        if signal in (SIGCONT, SIGKILL):
+            self._broken.end(str(identity))
+
+    def freeze_node(self, name: str) -> Sequence[Evidence]:
+        """As elsewhere; it is on record until it is thawed."""
+        self._broken.begin(name, self._running_pod(name).name)
+        return super().freeze_node(name)
+
+    def thaw_node(self, name: str) -> None:
+        """As elsewhere."""
+        super().thaw_node(name)
+        self._broken.end(name)
+
+    def set_health_flag(self, replica: Component, mode: Literal["raise", "hang"]) -> None:
+        """As elsewhere; the flag is on record until it is taken away."""
+        flag = f"flag of {replica.identity}"
+        self._broken.begin(flag, self._pod_with(replica.identity).name)
+        try:
+            super().set_health_flag(replica, mode)
+        except Unsupported:
+            self._broken.end(flag)
+            raise
+
+    def clear_health_flag(self, replica: Component) -> None:
+        """As elsewhere."""
+        super().clear_health_flag(replica)
+        self._broken.end(f"flag of {replica.identity}")
 
     # -- nodes ------------------------------------------------------------------------------------------------
 
