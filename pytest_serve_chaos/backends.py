@@ -224,7 +224,7 @@ def _uncordon(arguments: Mapping[str, str]) -> None:
 
 
 def _tidy_pod(arguments: Mapping[str, str]) -> None:
-    """Mends a pod under the guard of the loan by which it was broken: that context, and no pods but the RayService's."""
+    """Mends a pod under the guard of the loan by which it was broken: that context, and pods of that RayService."""
     from pytest_serve_chaos.cluster.kuberay.api import KubeApi
     from pytest_serve_chaos.cluster.kuberay.borrow import Loan
     from pytest_serve_chaos.cluster.kuberay.tidying import tidy_by_name

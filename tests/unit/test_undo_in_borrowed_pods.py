@@ -1,10 +1,10 @@
-"""What is stopped or flagged in somebody's pods is on record until it is healed, and mended from there after `kill -9`."""
+"""What is stopped or flagged in somebody's pods is on record until it is healed, and mended from there after a kill."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
 
@@ -131,7 +131,7 @@ class Tidied(Channel):
 
 
 @pytest.fixture
-def ran(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str]]]:
+def ran(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     """Pod and text of each program that is run in the head, which is there."""
     programs: list[tuple[str, str]] = []
 
@@ -142,7 +142,7 @@ def ran(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tup
 
     monkeypatch.setattr("kubernetes.stream.stream", stream)
     server.objects[PODS] = {"items": [running("head")]}
-    yield programs
+    return programs
 
 
 def running(name: str, owner: str = "ranker-abcde") -> dict[str, Json]:

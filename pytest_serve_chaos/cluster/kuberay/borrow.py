@@ -120,7 +120,7 @@ def borrow(
         _check_sight(loan, [right for right in sight if right in lacking])
         found = read_ray_service(api.ray_service(loan.name))
         _check(found, wanted)
-        dashboard = dashboard_behind(api, found.head_service)
+        dashboard = dashboard_behind(api, found.head_service, permit)
         status = _wait_until_it_serves(found, dashboard)
         progress(f"kubernetes: borrowed RayService {loan.namespace}/{loan.name} of context {loan.context}")
         for note in unkept_logs(lacking):
@@ -133,6 +133,7 @@ def borrow(
             probe=loan.probe,
             lacking=lacking,
             allow=loan.allow,
+            targets=status.targets,
             on_break=on_break,
             on_cordon=on_cordon,
             on_uncordon=on_uncordon,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from signal import SIGCONT, SIGKILL, SIGSTOP
@@ -32,6 +33,8 @@ from pytest_serve_chaos.model import ClusterDescription, Component, Evidence, Id
 _REQUESTS = 24
 """To one proxy, to learn which replicas it knows: of three replicas one is missed once in 17 000 times."""
 _LOGGED_WITHIN = 3.0
+_OPENED_WITHIN = 45.0
+"""Seconds for a drained node to be opened at the end, where healing could not; then somebody has to do it by hand."""
 
 
 class BorrowedRayService(BreakableRayService):
@@ -45,7 +48,9 @@ class BorrowedRayService(BreakableRayService):
         probe: What is asked of it.
         lacking: The rights that this user has not.
         allow: What may be broken beside pods: ``node``.
-        on_break: Called with a pod's name before something in it is stopped or flagged, so that its undoing is on record.
+        targets: ``app#Deployment`` -> wanted replicas, as Serve said when the cluster was borrowed.
+        on_break: Called with a pod's name before something in it is stopped or flagged, so that it is on record; gives
+            what takes it off.
         on_cordon: Called with a node's name before it is cordoned, so that its undoing is on record.
         on_uncordon: Called with that name when it is as before.
         on_close: Called when it is given back.
@@ -61,6 +66,7 @@ class BorrowedRayService(BreakableRayService):
         probe: Probe,
         lacking: Collection[rights.Right],
         allow: Collection[str],
+        targets: Mapping[str, int],
         on_break: Record = lambda _: lambda: None,
         on_cordon: Callable[[str], None] = lambda _: None,
         on_uncordon: Callable[[str], None] = lambda _: None,
@@ -82,10 +88,21 @@ class BorrowedRayService(BreakableRayService):
         )
         self._found = found
         self._probe = probe
+        self._last_targets = targets
         self._terms = Terms(found.spec, frozenset(lacking), allow, self._targets, self._has_flags)
         self._broken = Ledger(on_break)
-        self._on_cordon = on_cordon
-        self._on_uncordon = on_uncordon
+        self._cordoned: set[str] = set()
+
+        def cordoned(machine: str) -> None:
+            on_cordon(machine)
+            self._cordoned.add(machine)
+
+        def uncordoned(machine: str) -> None:
+            on_uncordon(machine)
+            self._cordoned.discard(machine)
+
+        self._on_cordon = cordoned
+        self._on_uncordon = uncordoned
         self._drained: dict[str, str] = {}
 
     # -- what may be done -------------------------------------------------------------------------------------
@@ -95,10 +112,13 @@ class BorrowedRayService(BreakableRayService):
         return self._terms.why_not(kind, options, asked_for)
 
     def _targets(self) -> Mapping[str, int]:
-        try:
-            return self._dashboard.serve().targets
-        except ObservationError:
-            return {}
+        """Those of now; where Serve does not say, or says that it has none, those that it said last.
+
+        Without an answer nobody could tell the only replica from one of many, and it would be broken.
+        """
+        with contextlib.suppress(ObservationError):
+            self._last_targets = self._dashboard.serve().targets or self._last_targets
+        return self._last_targets
 
     def _has_flags(self) -> bool:
         selector = f"{names.RAY_CLUSTER}={self._ray_cluster},{names.RAY_NODE_TYPE}=worker"
@@ -234,6 +254,33 @@ class BorrowedRayService(BreakableRayService):
         if name in self._drained:
             cordon(self._api, self._drained[name], unschedulable=False)
             self._on_uncordon(self._drained.pop(name))
+
+    def close(self) -> None:
+        """As elsewhere, and lets pods onto the nodes that could not be opened when their drain was healed.
+
+        Raises:
+            WaitTimeout: One cannot be opened now either.
+        """
+        try:
+            self._open_what_is_cordoned()
+        finally:
+            super().close()
+
+    def _open_what_is_cordoned(self) -> None:
+        def opened() -> bool | NotYet:
+            try:
+                for machine in sorted(self._cordoned):
+                    cordon(self._api, machine, unschedulable=False)
+                    self._on_uncordon(machine)
+            except CommandFailed as error:
+                return NotYet(error.what)
+            return True
+
+        left = ", ".join(sorted(self._cordoned))
+        clock.wait_until(
+            f"the cordon of {left} to be taken away", opened, timeout=_OPENED_WITHIN, interval=2.0,
+            mend=[f"serve-chaos undo, or kubectl uncordon: of {left} what is still cordoned"],
+        )  # fmt: skip
 
 
 def path_in_serve(url: str, config: Mapping[str, Json]) -> str:

@@ -1,4 +1,4 @@
-"""Which pods have to be mended should this run end by force: on record before they are broken, and off it when healed."""
+"""Which pods have to be mended if this run ends by force: on record before they are broken, until they are healed."""
 
 from __future__ import annotations
 
