@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pytest_serve_chaos.cluster.kuberay.api import KubeApi
     from pytest_serve_chaos.cluster.kuberay.borrow import Loan
     from pytest_serve_chaos.cluster.kuberay.own_workload import OwnRayService
+    from pytest_serve_chaos.safety.guard import Guard
 
 DELETE_KIND = "delete_kind_cluster"
 """The journal's verb for a kind cluster that a run made."""
@@ -28,6 +29,8 @@ DELETE_UNFINISHED_KIND = "delete_unfinished_kind_cluster"
 """The journal's verb for a kind cluster that is to stay once it is made."""
 UNCORDON = "uncordon_node"
 """The journal's verb for a node of a borrowed cluster that a run drained."""
+TIDY_POD = "tidy_pod"
+"""The journal's verb for a pod of a borrowed cluster in which a run stopped processes or set health flags."""
 
 
 def start_cluster(spec: ClusterSpec, settings: Settings, directory: Path, progress: Progress) -> Cluster:
@@ -59,7 +62,7 @@ def as_it_is(settings: Settings) -> Settings:
         from pytest_serve_chaos.cluster.kuberay.found import read_ray_service
 
         loan = _loan(settings)
-        with closing(_reader(loan, settings)) as reader:
+        with closing(_reader(loan, settings.allow_context)) as reader:
             found = read_ray_service(reader.ray_service(loan.name)).spec
     else:
         return settings
@@ -134,7 +137,7 @@ def undo(report_dir: Path, progress: Progress) -> Sequence[str]:
     def delete_unfinished(arguments: Mapping[str, str]) -> None:
         delete(arguments, unfinished=True)
 
-    verbs = {DELETE_KIND: delete, DELETE_UNFINISHED_KIND: delete_unfinished, UNCORDON: _uncordon}
+    verbs = {DELETE_KIND: delete, DELETE_UNFINISHED_KIND: delete_unfinished, UNCORDON: _uncordon, TIDY_POD: _tidy_pod}
     return journal.undo(verbs, progress)
 
 
@@ -154,29 +157,41 @@ def _loan(settings: Settings) -> Loan:
     )
 
 
-def _reader(loan: Loan, settings: Settings) -> KubeApi:
+def _reader(loan: Loan, allow_context: str | None) -> KubeApi:
     """The API of the cluster that the user means, to look around; nothing is changed through it."""
     from pytest_serve_chaos.cluster.kuberay.api import KubeApi
     from pytest_serve_chaos.safety.guard import check_context
 
     reader = KubeApi(None, context=loan.context, namespace=loan.namespace)
     try:
-        check_context(loan.context, reader.access().server, settings.allow_context)
+        check_context(loan.context, reader.access().server, allow_context)
     except SafetyError:
         reader.close()
         raise
     return reader
 
 
-def _borrow(spec: ClusterSpec, settings: Settings, progress: Progress) -> Cluster:
-    from pytest_serve_chaos.cluster.kuberay.borrow import OwnPods, borrow
+def _guard(loan: Loan, reader: KubeApi) -> Guard:
+    from pytest_serve_chaos.cluster.kuberay.borrow import OwnPods
     from pytest_serve_chaos.safety.guard import Guard
 
-    loan, journal = _loan(settings), _journal(settings)
-    reader = _reader(loan, settings)
     own = OwnPods(reader, loan.name)
-    guard = Guard(loan.context, loan.namespace, loan.name, loan.allow, own.owns, own.carries)
+    return Guard(loan.context, loan.namespace, loan.name, loan.allow, own.owns, own.carries)
+
+
+def _borrow(spec: ClusterSpec, settings: Settings, progress: Progress) -> Cluster:
+    from pytest_serve_chaos.cluster.kuberay.borrow import borrow
+
+    loan, journal = _loan(settings), _journal(settings)
+    reader = _reader(loan, settings.allow_context)
+    guard = _guard(loan, reader)
     entries: dict[str, Path] = {}
+
+    def on_break(pod: str) -> Callable[[], None]:
+        text = f"what a run that ended by force stopped, or flagged, in the pod {pod} of context {loan.context}"
+        named = {"context": loan.context, "namespace": loan.namespace, "rayservice": loan.name, "pod": pod}
+        entry = journal.write(TIDY_POD, text, **named, allow_context=settings.allow_context or "")
+        return lambda: journal.done(entry)
 
     def on_cordon(node: str) -> None:
         text = f"the node {node} of context {loan.context}, cordoned by a run that ended by force"
@@ -186,7 +201,14 @@ def _borrow(spec: ClusterSpec, settings: Settings, progress: Progress) -> Cluste
         journal.done(entries.pop(node))
 
     return borrow(
-        loan, spec, guard.permit, progress, on_cordon=on_cordon, on_uncordon=on_uncordon, on_close=reader.close
+        loan,
+        spec,
+        guard.permit,
+        progress,
+        on_break=on_break,
+        on_cordon=on_cordon,
+        on_uncordon=on_uncordon,
+        on_close=reader.close,
     )
 
 
@@ -199,6 +221,19 @@ def _uncordon(arguments: Mapping[str, str]) -> None:
         cordon(api, arguments["node"], unschedulable=False)
     finally:
         api.close()
+
+
+def _tidy_pod(arguments: Mapping[str, str]) -> None:
+    """Mends a pod under the guard of the loan by which it was broken: that context, and pods of that RayService."""
+    from pytest_serve_chaos.cluster.kuberay.api import KubeApi
+    from pytest_serve_chaos.cluster.kuberay.borrow import Loan
+    from pytest_serve_chaos.cluster.kuberay.tidying import tidy_by_name
+
+    loan = Loan(arguments["context"], arguments["namespace"], arguments["rayservice"], url="")
+    with closing(_reader(loan, arguments["allow_context"])) as reader:
+        permit = _guard(loan, reader).permit
+        with closing(KubeApi(None, context=loan.context, namespace=loan.namespace, permit=permit)) as api:
+            tidy_by_name(api, arguments["pod"])
 
 
 def _start_kind(spec: ClusterSpec, settings: Settings, directory: Path, progress: Progress) -> Cluster:

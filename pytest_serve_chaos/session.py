@@ -61,6 +61,7 @@ class ChaosSession:
         self._names: set[str] = set()
         self._said_header = False
         self._interrupted = False
+        self._not_ended = ""
 
     @property
     def run(self) -> Run:
@@ -297,6 +298,8 @@ class ChaosSession:
         terminalreporter.section("serve chaos")
         for line in [*summary_table(self.results), *warning_lines(warnings_of(self._run.history))]:
             terminalreporter.line(line)
+        if self._not_ended:
+            terminalreporter.line(f"ERROR: the cluster could not be ended: {self._not_ended}", red=True)
         terminalreporter.line(f"report: {self._run.directory}")
 
     def pytest_keyboard_interrupt(self) -> None:
@@ -304,12 +307,15 @@ class ChaosSession:
         self._interrupted = True
 
     @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self) -> None:
-        """Ends the cluster and writes the summary, however the run ended."""
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Ends the cluster and writes the summary, however the run ended. Without the first no run is green."""
         if self._run is None:
             return
         try:
             self._run.close()
+        except ServeChaosError as error:  # to raise it here would cost the summary
+            self._not_ended = str(error)
+            session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
         finally:
             self._held.close()
             document = summary_document(self._run.history, self.results)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.percentiles import latency
 from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.cluster.capabilities import IsBorrowed
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.model import Request, Topology
 from pytest_serve_chaos.observe.shape import lacks, surplus
@@ -26,8 +27,9 @@ _NOISE = 0.05
 def wait_steady(rig: Rig, rate: float, *, kept: bool, timeout: float) -> None:
     """Waits until all has been well for some seconds, and traffic has reached every proxy and every replica.
 
-    Of a deployment that the answers do not name (the child of another) no replica needs to be reached. Sets
-    `rig.steady_since` to the moment from which answers count as given before the fault.
+    Of a deployment that the answers do not name (the child of another) no replica needs to be reached. To a borrowed
+    cluster leads the user's URL, so there the answers must not come from elsewhere. Sets `rig.steady_since` to the
+    moment from which answers count as given before the fault.
 
     Args:
         rig: Where; its traffic must be running.
@@ -47,8 +49,10 @@ def wait_steady(rig: Rig, rate: float, *, kept: bool, timeout: float) -> None:
             return NotYet("; ".join(missing))
         since = max(begun, clock.now() - STABLE_FOR - _LATEST)
         requests = rig.history.requests_since(begun)
+        recent = [r for r in requests if r.scheduled >= since]
+        elsewhere = _from_elsewhere(recent, rig.watcher.topology) if isinstance(rig.cluster, IsBorrowed) else ""
         unreached = _unreached(requests, rig.watcher.topology, kept=kept)
-        trouble = _unsteady([r for r in requests if r.scheduled >= since], rate) or unreached
+        trouble = elsewhere or _unsteady(recent, rate) or unreached
         return NotYet(trouble) if trouble else True
 
     rig.steady_since = begun
@@ -90,6 +94,17 @@ def _unsteady(recent: list[Request], rate: float) -> str:
     if len(fresh) < rate * STABLE_FOR:
         return f"{len(fresh)} of {rate * STABLE_FOR:.0f} good answers"
     return "" if _latency_is_stable(fresh) else "the latency is not stable"
+
+
+def _from_elsewhere(recent: Sequence[Request], topology: Topology) -> str:
+    """That the traffic goes to another cluster, in words; "" where answers name a replica of this one, or none at all.
+
+    Kept connections prove nothing here: they go to this cluster's proxies whatever the URL says.
+    """
+    named = {name for r in recent if not r.kept and not r.lost for name in r.replicas}
+    if not named or named & {c.replica for c in topology.of("replica")}:
+        return ""
+    return "answers come from replicas that are not of this cluster: see --serve-chaos-url"
 
 
 def _unreached(requests: Sequence[Request], topology: Topology, *, kept: bool) -> str:

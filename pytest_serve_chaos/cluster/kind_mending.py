@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import signal
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
@@ -13,12 +12,13 @@ import yaml
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.kind import KindNodes
-from pytest_serve_chaos.cluster.kuberay import in_pod, names
+from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.records import Pod, inner, listed, mapped, name_of, text
+from pytest_serve_chaos.cluster.kuberay.records import inner, listed, mapped, name_of, text
 from pytest_serve_chaos.cluster.kuberay.redis_store import RedisStore
 from pytest_serve_chaos.cluster.kuberay.stack import REDIS_SELECTOR
-from pytest_serve_chaos.errors import ClusterError, CommandFailed, ObservationError, WaitTimeout
+from pytest_serve_chaos.cluster.kuberay.tidying import tidy
+from pytest_serve_chaos.errors import ClusterError, ObservationError, WaitTimeout
 from pytest_serve_chaos.model import Json
 
 RAY_PODS = f"{names.RAY_CLUSTER},{names.RAY_NODES}"
@@ -78,7 +78,7 @@ class Mending:
         Raises:
             ClusterError: Something cannot be mended, or not be looked at.
         """
-        mended = [what for pod in self._api.pods(RAY_PODS) if pod.runs for what in self._tidy(pod)]
+        mended = [what for pod in self._api.pods(RAY_PODS) if pod.runs for what in tidy(self._api, pod)]
         self.mended += mended
         return mended
 
@@ -134,15 +134,6 @@ class Mending:
         for key in sorted(keys & {names.NO_HEAD, names.NO_WORKER}):
             self._nodes.kubectl("taint", "nodes", node, f"{key}:NoSchedule-")
             self.mended.append(f"{node} had the taint {key}")
-
-    def _tidy(self, pod: Pod) -> list[str]:
-        container = pod.main.name if pod.main else ""
-        result = self._api.run(pod.name, container, ["python", "-c", in_pod.source("tidy")])
-        if result.returncode != 0:
-            raise CommandFailed(f"pod {pod.name} could not be tidied", looked_at=[result.stderr.strip()[-600:]])
-        said = json.loads(result.stdout)
-        stopped = [f"{said['stopped']} processes of {pod.name} were stopped"] if said["stopped"] else []
-        return stopped + ([f"{pod.name} had {said['flags']} health flags"] if said["flags"] else [])
 
 
 def node_items(api: KubeApi) -> list[dict[str, Json]]:

@@ -91,6 +91,7 @@ class Dashboard:
         headers: Sent with each request (authorization), or what gives them for each request anew.
         timeout: Seconds for one request; Serve's REST hangs while the controller is frozen.
         verify: False, or the SSL context for https.
+        permit: Asked before each request, with its method and path; raises where it must not be sent.
     """
 
     def __init__(
@@ -100,17 +101,20 @@ class Dashboard:
         *,
         timeout: float = 2.0,
         verify: ssl.SSLContext | bool = False,
+        permit: Callable[[str, str], None] | None = None,
     ) -> None:
         self.url = url.rstrip("/")
 
-        def add_headers(request: httpx.Request) -> None:
+        def prepare(request: httpx.Request) -> None:
+            if permit is not None:
+                permit(request.method, request.url.path)
             request.headers.update(headers() if callable(headers) else headers or {})
 
         # A fresh connection a request: a kept one to a head that was killed would fail the first request to its
         # successor. One pool with `max_keepalive_connections=0` does that.
         self._client = httpx.Client(
             base_url=self.url,
-            event_hooks={"request": [add_headers]},
+            event_hooks={"request": [prepare]},
             timeout=timeout,
             verify=verify,
             trust_env=False,

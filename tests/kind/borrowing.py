@@ -46,6 +46,18 @@ if os.path.isdir(directory):
         print("flag:", flag)
 """
 
+# Prints the titles of the processes of a container that are stopped.
+_STOPPED = """
+import glob
+for name in glob.glob("/proc/[0-9]*/stat"):
+    try:
+        state = open(name, "rb").read().rpartition(b")")[2].split()[0]
+        if state in (b"T", b"t"):
+            print(open(name[:-4] + "cmdline", "rb").read().decode(errors="replace").partition(chr(0))[0].strip())
+    except OSError:
+        continue
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Case:
@@ -223,15 +235,21 @@ class Somebodys:
 
     def left(self) -> list[str]:
         """What is left of ours in Ray's pods, in words."""
+        return self._said_in_pods(_LEFT, json.dumps(_titles()))
+
+    def stopped(self) -> list[str]:
+        """Pod and title of each process of Ray's pods that is stopped."""
+        return self._said_in_pods(_STOPPED)
+
+    def _said_in_pods(self, program: str, *arguments: str) -> list[str]:
         pods = self.kubectl(
             *("-n", self.namespace, "get", "pods", "-l", "ray.io/is-ray-node=yes"),
             *("-o", 'jsonpath={range .items[*]}{.metadata.name} {.spec.containers[0].name}{"\\n"}{end}'),
         )
-        titles = json.dumps(_titles())
         found = []
         for line in pods.splitlines():
             pod, container = line.split()
-            command = ("python", "-c", _LEFT, titles)
+            command = ("python", "-c", program, *arguments)
             try:
                 said = self.kubectl("-n", self.namespace, "exec", pod, "-c", container, "--", *command)
             except CommandFailed as error:

@@ -68,6 +68,14 @@ SKIPPED = {
 
 DRAIN = ("--serve-chaos-allow", "node", "--pyargs", "pytest_serve_chaos.suite.test_5_workers::test_node_drained")
 
+FROZEN = """
+import pytest
+
+@pytest.mark.controller_failure(how="freeze", for_="60s")
+def test_frozen(experiment):
+    experiment.run()
+"""
+
 BY_HAND = """
 def test_drained_by_hand(chaos):
     chaos.node().drain()
@@ -196,6 +204,34 @@ def test_a_node_that_was_drained_when_the_run_was_killed_is_opened_by_undo(their
     assert said.stdout.startswith(f"undo: the node {cordoned} of context {theirs.context}"), said
     assert said.returncode == 0
     theirs.wait_until_as(before)
+
+
+def test_what_was_frozen_when_the_run_was_killed_goes_on_by_undo(theirs: Somebodys, tmp_path: Path) -> None:
+    before = theirs.dump()
+    (tmp_path / "test_it.py").write_text(FROZEN)
+    process = theirs.start(tmp_path, "test_it.py")
+    try:
+        frozen = clock.wait_until("the controller to be frozen", lambda: _frozen(theirs, process), timeout=240.0)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(30.0)
+    assert theirs.stopped() == frozen  # nobody else lets it go on
+    undo = [sys.executable, "-m", "pytest_serve_chaos.cli", "undo"]
+    said = subprocess.run(
+        undo, cwd=tmp_path, env=theirs.environment(), capture_output=True, text=True, timeout=120.0, check=False
+    )
+    (pod,) = {line.partition(":")[0] for line in frozen}
+    ours = f"undo: what a run that ended by force stopped, or flagged, in the pod {pod} of context {theirs.context}\n"
+    assert (said.returncode, said.stdout) == (0, ours), said
+    assert theirs.stopped() == []
+    assert not list((tmp_path / ".serve-chaos").rglob("undo/*.json"))
+    theirs.wait_until_as(before)
+
+
+def _frozen(theirs: Somebodys, process: subprocess.Popen[bytes]) -> list[str] | NotYet:
+    assert process.poll() is None, "it ended before it had frozen anything"
+    stopped = theirs.stopped()
+    return stopped if any("ServeController" in line for line in stopped) else NotYet(f"stopped: {stopped}")
 
 
 def _cordoned(theirs: Somebodys, process: subprocess.Popen[bytes]) -> str | NotYet:

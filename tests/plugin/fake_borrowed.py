@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from urllib.parse import urlsplit
 
 from pytest_serve_chaos.cluster.base import ClusterSpec
+from pytest_serve_chaos.cluster.capabilities import Endpoint
 from pytest_serve_chaos.cluster.kuberay.rights import RUN, Right
 from pytest_serve_chaos.cluster.kuberay.terms import Terms
 from pytest_serve_chaos.errors import Unsupported
 from pytest_serve_chaos.model import Component, Json
 from tests.plugin.fake import FakeBehaviour, FakeCluster
+from tests.plugin.fake_server import FakeServer, Front
 
 
 class BorrowedFake(FakeCluster):
@@ -60,3 +63,35 @@ class HasOneReplica(BorrowedFake):
     """One whose only deployment wants a single replica."""
 
     targets: Mapping[str, int] = {"sleepy_pid#SleepyPid": 1}
+
+
+class LedElsewhere(BorrowedFake):
+    """One whose URL leads to another cluster, as one of production does; each of its own proxies can be asked alone."""
+
+    def __init__(self, spec: ClusterSpec, behaviour: FakeBehaviour | None = None) -> None:
+        super().__init__(spec, behaviour)
+        self._other = FakeCluster(spec, behaviour)
+        for part in self._other.world.of("replica"):
+            part.replica_id = f"other-{part.replica_id}"
+        self._alone: list[FakeServer] = []
+
+    @property
+    def url(self) -> str:
+        """That of the other one."""
+        return self._other.url
+
+    def proxy_endpoint(self, proxy: Component) -> Endpoint:
+        """An address at which that proxy alone answers."""
+
+        def alone() -> dict[int, bool]:
+            return {pid: frozen for pid, frozen in self._proxies().items() if pid == proxy.pid}
+
+        self._alone.append(FakeServer(Front(alone, self._answer)))
+        return Endpoint(f"http://127.0.0.1:{self._alone[-1].port}{urlsplit(self.url).path}")
+
+    def close(self) -> None:
+        """Ends both clusters."""
+        for server in self._alone:
+            server.close()
+        self._other.close()
+        super().close()

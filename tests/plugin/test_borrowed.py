@@ -6,11 +6,12 @@ import json
 
 import pytest
 
+from pytest_serve_chaos import load, steady
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.observe import replacing
 from tests.plugin.conftest import RunChaos
 from tests.plugin.fake import FakeBehaviour, FakeCluster
-from tests.plugin.fake_borrowed import BorrowedFake, HasOneReplica, NothingMayRun
+from tests.plugin.fake_borrowed import BorrowedFake, HasOneReplica, LedElsewhere, NothingMayRun
 
 ONE = """
     import pytest
@@ -52,6 +53,21 @@ def test_without_a_word_who_answered_nothing_is_claimed(run_chaos: RunChaos) -> 
 
     ran.outcomes(inconclusive=1)
     ran.result.stdout.fnmatch_lines(["*the aftershock cannot be judged: the answers do not name their replica*"])
+
+
+def test_answers_of_another_clusters_replicas_are_no_steady_state(
+    run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load, "STEADY_WITHIN", 15.0)
+    monkeypatch.setattr(steady, "STABLE_FOR", 10.0)  # a busy machine may have no answer in the last second
+    slowly = ("--serve-chaos-rate=3", "--serve-chaos-kept-rate=1")  # so that a busy machine answers, too
+    source = ONE.format(fault="replica_failure").replace("700ms", "10s")
+    ran = run_chaos(source, *slowly, cluster=LedElsewhere)
+
+    ran.outcomes(inconclusive=1)
+    ran.result.stdout.fnmatch_lines(["*answers come from replicas that are not of this cluster: see --serve-chaos-url"])
+    events = History.load(ran.directory / "history.jsonl").of("it")
+    assert not [e for e in events if e.kind == "asked"]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pytest_serve_chaos.cluster.base import ClusterSpec
-from pytest_serve_chaos.errors import ObservationError
+from pytest_serve_chaos.errors import CommandFailed, ObservationError
 from pytest_serve_chaos.run import Run
 from pytest_serve_chaos.safety.lock import cluster_lock
 from tests.plugin.conftest import RunChaos
@@ -39,6 +39,25 @@ def test_each_cluster_is_built_once(run_chaos: RunChaos) -> None:
     assert re.findall(r"::test_(\w+) PASSED", ran.text) == ["of_somebody_else", "a", "c", "b", "d"]
     assert [cluster.spec.gcs for cluster in ran.backend.clusters] == ["redis", "none"]
     assert all(cluster.closed for cluster in ran.backend.clusters)
+
+
+class CannotEnd(FakeCluster):
+    """One that says so at its end."""
+
+    def close(self) -> None:
+        """Ends it all the same."""
+        super().close()
+        raise CommandFailed("the node n-1 is still cordoned", mend=["kubectl uncordon n-1"])
+
+
+def test_a_run_whose_cluster_could_not_be_ended_is_not_green(run_chaos: RunChaos) -> None:
+    ran = run_chaos("def test_it(serve_cluster): pass", cluster=CannotEnd)
+
+    ran.outcomes(passed=1)
+    ran.result.stdout.fnmatch_lines(["ERROR: the cluster could not be ended: the node n-1 is still cordoned"])
+    ran.result.stdout.fnmatch_lines(["*kubectl uncordon n-1", "report: *"])
+    assert ran.result.ret == pytest.ExitCode.TESTS_FAILED
+    assert ran.summary["experiments"] == []
 
 
 def test_settings_and_markers_make_the_cluster(run_chaos: RunChaos) -> None:

@@ -10,7 +10,9 @@ from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.asking import Probe
 from pytest_serve_chaos.cluster.kuberay.borrowed import BorrowedRayService
 from pytest_serve_chaos.cluster.kuberay.found import FoundRayService
+from pytest_serve_chaos.cluster.kuberay.ledger import Record
 from pytest_serve_chaos.cluster.rest import Dashboard, NodeRow, ServeStatus
+from pytest_serve_chaos.errors import ObservationError
 from pytest_serve_chaos.model import ClusterDescription, Json
 from tests.unit.test_kuberay_pods import FakeApi
 
@@ -42,14 +44,16 @@ def owned_pod(name: str, owner: str = "ranker-abcde", node: str = "node-1") -> d
 
 
 class Status:
-    """A dashboard that knows how many replicas there are, and no nodes."""
+    """A dashboard that knows how many replicas there are, and no nodes; None: it does not answer."""
 
     url = "http://dashboard"
 
-    def __init__(self, targets: Mapping[str, int]) -> None:
+    def __init__(self, targets: Mapping[str, int] | None) -> None:
         self.targets = targets
 
     def serve(self) -> ServeStatus:
+        if self.targets is None:
+            raise ObservationError("no answer")
         return ServeStatus({}, self.targets, {}, {}, (), {}, None)
 
     def nodes(self) -> tuple[NodeRow, ...]:
@@ -74,6 +78,7 @@ def borrowed(
     allow: Sequence[str] = (),
     targets: Mapping[str, int] | None = None,
     api: FakeApi | None = None,
+    on_break: Record = lambda _: lambda: None,
 ) -> BorrowedRayService:
     found = FoundRayService("ranker", gcs, workers, CONFIG)  # type: ignore[arg-type]
     return BorrowedRayService(
@@ -84,4 +89,6 @@ def borrowed(
         probe=Probe(),
         lacking=[*lacking, rights.WATCH],
         allow=allow,
+        targets=targets or {"ranker#Ranker": 4},
+        on_break=on_break,
     )

@@ -15,7 +15,7 @@ from pytest_serve_chaos.cluster.kuberay.found import FoundRayService, difference
 from pytest_serve_chaos.cluster.serve_config import serve_port
 from pytest_serve_chaos.errors import ClusterStartError, Unsupported
 from pytest_serve_chaos.model import Json
-from tests.unit.borrowed_services import CONFIG, WithFlags, borrowed, owned_pod, ray_service
+from tests.unit.borrowed_services import CONFIG, Status, WithFlags, borrowed, owned_pod, ray_service
 from tests.unit.test_kuberay_pods import pod
 
 # -- what it is --------------------------------------------------------------------------------------------------------
@@ -188,6 +188,19 @@ def test_what_would_leave_nothing_is_not_broken() -> None:
     assert one.why_not("replica_failure", KILL, ()) == "ranker#Ranker has one replica, so losing it leaves none"
     assert one.why_not("replica_failure", {**KILL, "deployment": "Cache"}, ()) == ""
     assert "one worker" in borrowed(workers=1).why_not("worker_failure", KILL, ())
+
+
+@pytest.mark.parametrize("said", [None, {}], ids=["nothing", "no deployments"])
+def test_the_only_replica_is_known_also_while_the_dashboard_does_not_tell(said: dict[str, int] | None) -> None:
+    one = borrowed(targets={"ranker#Ranker": 1})
+    status = cast("Status", one.dashboard)
+    status.targets = said
+    reason = "ranker#Ranker has one replica, so losing it leaves none"
+    assert one.why_not("replica_failure", KILL, ()) == reason
+    status.targets = {"ranker#Ranker": 2}
+    assert one.why_not("replica_failure", KILL, ()) == ""
+    status.targets = said
+    assert one.why_not("replica_failure", KILL, ()) == ""
 
 
 def test_handles_that_would_stay_deaf_are_not_made() -> None:

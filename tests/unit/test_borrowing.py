@@ -13,9 +13,10 @@ from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.kuberay import access
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.borrowed import BorrowedRayService
+from pytest_serve_chaos.cluster.kuberay.connection import KubeConnection
 from pytest_serve_chaos.cluster.kuberay.draining import cordon
 from pytest_serve_chaos.cluster.kuberay.head_service import dashboard_behind
-from pytest_serve_chaos.errors import ClusterStartError, SafetyError, Unsupported
+from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, SafetyError, Unsupported
 from pytest_serve_chaos.model import Json
 from pytest_serve_chaos.settings import Settings
 from tests.unit.api_server import ApiServer, api_server
@@ -182,6 +183,36 @@ def test_a_token_that_is_written_anew_is_sent_from_then_on(
     api.close()
 
 
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_the_api_server_is_reached_directly(
+    server: ApiServer, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere = "http://127.0.0.1:9"
+    monkeypatch.setenv(name, nowhere)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    kubeconfig = server.kubeconfig(tmp_path)
+    said = kubeconfig.read_text()
+    for cluster in ("", f', proxy-url: "{nowhere}", tls-server-name: elsewhere'):
+        kubeconfig.write_text(said.replace(f'server: "{server.address}"', f'server: "{server.address}"{cluster}'))
+        api = KubeApi(kubeconfig, namespace="ml")
+        assert len(api.raw_pods()) == 2
+        with pytest.raises(CommandFailed, match="404"):  # our server's word
+            api.run("head", "ray-head", ["true"])
+        dashboard = dashboard_behind(api, "ranker-abcde-head-svc")
+        assert dashboard.ray_version() == "2.60.0"
+        dashboard.close()
+        api.close()
+
+
+def test_the_name_on_the_certificate_is_the_servers_for_all_requests(tmp_path: Path) -> None:
+    kubeconfig = ApiServer("https://k8s.example.com", "").kubeconfig(tmp_path)
+    kubeconfig.write_text(kubeconfig.read_text().replace("server:", "tls-server-name: elsewhere, server:"))
+    connection = KubeConnection(kubeconfig, context=None, namespace="ml", permit=None)
+    assert connection._load().tls_server_name is None
+    connection.close()
+
+
 def test_a_kubeconfig_that_is_gone_for_a_moment_costs_nothing(
     server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,3 +233,36 @@ def test_the_dashboard_of_a_head_is_asked_through_the_api_server(server: ApiServ
     assert server.asked[-1].token == "none"
     dashboard.close()
     api.close()
+
+
+def test_no_serve_config_gets_past_the_guard(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = borrowed(settings(server, tmp_path, monkeypatch), tmp_path)
+    with pytest.raises(SafetyError, match=f"refused on the borrowed cluster: PUT {HEAD}/api/serve/applications/"):
+        cluster.dashboard.put_serve({"applications": []})
+    cluster.close()
+    assert changes(server) == []
+
+
+def test_the_guard_knows_the_dashboards_path_behind_a_server_of_several_clusters(tmp_path: Path) -> None:
+    asked = []
+    with api_server("/k8s/clusters/c-7") as server:
+        server.objects[f"{HEAD}/api/version"] = {"ray_version": "2.60.0"}
+        api = KubeApi(server.kubeconfig(tmp_path), namespace="ml")
+        dashboard = dashboard_behind(api, "ranker-abcde-head-svc", lambda method, path: asked.append((method, path)))
+        assert dashboard.ray_version() == "2.60.0"
+        dashboard.close()
+        api.close()
+    assert asked == [("GET", f"{HEAD}/api/version")]
+
+
+def test_how_many_replicas_there_are_is_known_from_the_start(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app: Json = {"status": "RUNNING", "deployments": {"Ranker": {"target_num_replicas": 1}}}
+    server.objects[f"{HEAD}/api/serve/applications/"] = {"applications": {"ranker": app}}
+    cluster = borrowed(settings(server, tmp_path, monkeypatch), tmp_path)
+    del server.objects[f"{HEAD}/api/serve/applications/"]
+    assert "has one replica" in cluster.why_not("worker_failure", {"how": "stop"}, ())
+    cluster.close()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 import json
 import os
+import signal
 import subprocess
 import sys
 from importlib import resources
 from pathlib import Path
 
-from tests.kind.borrowing import _LEFT, Case, _cases, _experiments, _titles
+from tests.kind.borrowing import _LEFT, _STOPPED, Case, _cases, _experiments, _titles
 from tests.kind.test_borrowed import DEAF, PASSES, SKIPPED
 
 JUNIT = """
@@ -70,6 +71,20 @@ def test_what_is_left_in_a_container_is_found(tmp_path: Path) -> None:
             program.kill()
     environment["SERVE_CHAOS_FLAGS"] = ""
     assert subprocess.run(look, env=environment, capture_output=True, text=True, check=True).stdout == ""
+
+
+def test_what_is_stopped_in_a_container_is_found() -> None:
+    """The program that looks for it, on this machine, where more may be stopped."""
+    look = [sys.executable, "-c", _STOPPED]
+    with subprocess.Popen([sys.executable], stdin=subprocess.PIPE) as program:
+        try:
+            before = subprocess.run(look, capture_output=True, text=True, check=True).stdout.splitlines()
+            program.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, program.pid, os.WSTOPPED | os.WNOWAIT)
+            after = subprocess.run(look, capture_output=True, text=True, check=True).stdout.splitlines()
+            assert after.count(sys.executable) == before.count(sys.executable) + 1
+        finally:
+            program.kill()
 
 
 def test_a_run_that_never_began_has_no_experiments(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from pytest_serve_chaos.cluster.kuberay.asking import Probe
 from pytest_serve_chaos.cluster.kuberay.borrowed import BorrowedRayService
 from pytest_serve_chaos.cluster.kuberay.found import FoundRayService, differences, read_ray_service
 from pytest_serve_chaos.cluster.kuberay.head_service import dashboard_behind
+from pytest_serve_chaos.cluster.kuberay.ledger import Record
 from pytest_serve_chaos.cluster.kuberay.records import listed, mapped, text
 from pytest_serve_chaos.cluster.rest import Dashboard, ServeStatus
 from pytest_serve_chaos.errors import ClusterStartError, ObservationError, Unsupported, WaitTimeout
@@ -90,6 +91,7 @@ def borrow(
     permit: Permit,
     progress: Progress,
     *,
+    on_break: Record,
     on_cordon: Callable[[str], None],
     on_uncordon: Callable[[str], None],
     on_close: Callable[[], None],
@@ -101,6 +103,8 @@ def borrow(
         wanted: The cluster that a test wants.
         permit: The guard, asked before each request.
         progress: Told of each phase.
+        on_break: Called with a pod's name before something in it is stopped or flagged; gives what to call when it is
+            as before.
         on_cordon: Called with a node's name before it is cordoned.
         on_uncordon: Called with that name when it is as before.
         on_close: Called when it is given back, or was not taken.
@@ -116,7 +120,7 @@ def borrow(
         _check_sight(loan, [right for right in sight if right in lacking])
         found = read_ray_service(api.ray_service(loan.name))
         _check(found, wanted)
-        dashboard = dashboard_behind(api, found.head_service)
+        dashboard = dashboard_behind(api, found.head_service, permit)
         status = _wait_until_it_serves(found, dashboard)
         progress(f"kubernetes: borrowed RayService {loan.namespace}/{loan.name} of context {loan.context}")
         for note in unkept_logs(lacking):
@@ -129,6 +133,8 @@ def borrow(
             probe=loan.probe,
             lacking=lacking,
             allow=loan.allow,
+            targets=status.targets,
+            on_break=on_break,
             on_cordon=on_cordon,
             on_uncordon=on_uncordon,
             on_close=on_close,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from signal import SIGCONT, SIGKILL, SIGSTOP
+from typing import Literal
 from urllib.parse import urlsplit
 
 from pytest_serve_chaos import clock
@@ -15,6 +18,7 @@ from pytest_serve_chaos.cluster.kuberay.asking import Probe, ask, new_request_id
 from pytest_serve_chaos.cluster.kuberay.breaking import BreakableRayService
 from pytest_serve_chaos.cluster.kuberay.draining import cordon, evict
 from pytest_serve_chaos.cluster.kuberay.found import FoundRayService
+from pytest_serve_chaos.cluster.kuberay.ledger import Ledger, Record
 from pytest_serve_chaos.cluster.kuberay.log_stream import LogAccess
 from pytest_serve_chaos.cluster.kuberay.pod_watch import PodWatch
 from pytest_serve_chaos.cluster.kuberay.process_watch import ProcessWatch
@@ -24,11 +28,13 @@ from pytest_serve_chaos.cluster.kuberay.terms import Terms
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.cluster.serve_config import applications, first_route, serve_port
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError, Unsupported, WaitTimeout
-from pytest_serve_chaos.model import ClusterDescription, Component, Evidence, Json
+from pytest_serve_chaos.model import ClusterDescription, Component, Evidence, Identity, Json
 
 _REQUESTS = 24
 """To one proxy, to learn which replicas it knows: of three replicas one is missed once in 17 000 times."""
 _LOGGED_WITHIN = 3.0
+_OPENED_WITHIN = 45.0
+"""Seconds for a drained node to be opened at the end, where healing could not; then somebody has to do it by hand."""
 
 
 class BorrowedRayService(BreakableRayService):
@@ -42,6 +48,9 @@ class BorrowedRayService(BreakableRayService):
         probe: What is asked of it.
         lacking: The rights that this user has not.
         allow: What may be broken beside pods: ``node``.
+        targets: ``app#Deployment`` -> wanted replicas, as Serve said when the cluster was borrowed.
+        on_break: Called with a pod's name before something in it is stopped or flagged, so that it is on record; gives
+            what takes it off.
         on_cordon: Called with a node's name before it is cordoned, so that its undoing is on record.
         on_uncordon: Called with that name when it is as before.
         on_close: Called when it is given back.
@@ -57,6 +66,8 @@ class BorrowedRayService(BreakableRayService):
         probe: Probe,
         lacking: Collection[rights.Right],
         allow: Collection[str],
+        targets: Mapping[str, int],
+        on_break: Record = lambda _: lambda: None,
         on_cordon: Callable[[str], None] = lambda _: None,
         on_uncordon: Callable[[str], None] = lambda _: None,
         on_close: Callable[[], None] | None = None,
@@ -77,9 +88,21 @@ class BorrowedRayService(BreakableRayService):
         )
         self._found = found
         self._probe = probe
+        self._last_targets = targets
         self._terms = Terms(found.spec, frozenset(lacking), allow, self._targets, self._has_flags)
-        self._on_cordon = on_cordon
-        self._on_uncordon = on_uncordon
+        self._broken = Ledger(on_break)
+        self._cordoned: set[str] = set()
+
+        def cordoned(machine: str) -> None:
+            on_cordon(machine)
+            self._cordoned.add(machine)
+
+        def uncordoned(machine: str) -> None:
+            on_uncordon(machine)
+            self._cordoned.discard(machine)
+
+        self._on_cordon = cordoned
+        self._on_uncordon = uncordoned
         self._drained = TakenMachines()
 
     # -- what may be done -------------------------------------------------------------------------------------
@@ -89,10 +112,13 @@ class BorrowedRayService(BreakableRayService):
         return self._terms.why_not(kind, options, asked_for)
 
     def _targets(self) -> Mapping[str, int]:
-        try:
-            return self._dashboard.serve().targets
-        except ObservationError:
-            return {}
+        """Those of now; where Serve does not say, or says that it has none, those that it said last.
+
+        Without an answer nobody could tell the only replica from one of many, and it would be broken.
+        """
+        with contextlib.suppress(ObservationError):
+            self._last_targets = self._dashboard.serve().targets or self._last_targets
+        return self._last_targets
 
     def _has_flags(self) -> bool:
         selector = f"{names.RAY_CLUSTER}={self._ray_cluster},{names.RAY_NODE_TYPE}=worker"
@@ -156,6 +182,45 @@ class BorrowedRayService(BreakableRayService):
         except (CommandFailed, ObservationError):
             return ()  # somewhere else, or not for us to see
 
+    # -- in pods, on record -----------------------------------------------------------------------------------
+
+    def signal_process(self, identity: Identity, signal: int) -> None:
+        """As elsewhere; what is stopped is on record until it goes on, or is gone."""
+        if signal == SIGSTOP and identity.kind == "process":
+            self._broken.begin(str(identity), self._pod_with(identity).name)
+        try:
+            super().signal_process(identity, signal)
+        except NoSuchTarget:
+            self._broken.end(str(identity))
+            raise
+        if signal in (SIGCONT, SIGKILL):
+            self._broken.end(str(identity))
+
+    def freeze_node(self, name: str) -> Sequence[Evidence]:
+        """As elsewhere; it is on record until it is thawed."""
+        self._broken.begin(name, self._running_pod(name).name)
+        return super().freeze_node(name)
+
+    def thaw_node(self, name: str) -> None:
+        """As elsewhere."""
+        super().thaw_node(name)
+        self._broken.end(name)
+
+    def set_health_flag(self, replica: Component, mode: Literal["raise", "hang"]) -> None:
+        """As elsewhere; the flag is on record until it is taken away."""
+        flag = f"flag of {replica.identity}"
+        self._broken.begin(flag, self._pod_with(replica.identity).name)
+        try:
+            super().set_health_flag(replica, mode)
+        except Unsupported:
+            self._broken.end(flag)
+            raise
+
+    def clear_health_flag(self, replica: Component) -> None:
+        """As elsewhere."""
+        super().clear_health_flag(replica)
+        self._broken.end(f"flag of {replica.identity}")
+
     # -- nodes ------------------------------------------------------------------------------------------------
 
     def drain_machine(self, name: str) -> Sequence[Evidence]:
@@ -191,6 +256,33 @@ class BorrowedRayService(BreakableRayService):
     def _open(self, machine: str) -> None:
         cordon(self._api, machine, unschedulable=False)
         self._on_uncordon(machine)
+
+    def close(self) -> None:
+        """As elsewhere, and lets pods onto the nodes that could not be opened when their drain was healed.
+
+        Raises:
+            WaitTimeout: One cannot be opened now either.
+        """
+        try:
+            self._open_what_is_cordoned()
+        finally:
+            super().close()
+
+    def _open_what_is_cordoned(self) -> None:
+        def opened() -> bool | NotYet:
+            try:
+                for machine in sorted(self._cordoned):
+                    cordon(self._api, machine, unschedulable=False)
+                    self._on_uncordon(machine)
+            except CommandFailed as error:
+                return NotYet(error.what)
+            return True
+
+        left = ", ".join(sorted(self._cordoned))
+        clock.wait_until(
+            f"the cordon of {left} to be taken away", opened, timeout=_OPENED_WITHIN, interval=2.0,
+            mend=[f"serve-chaos undo, or kubectl uncordon: of {left} what is still cordoned"],
+        )  # fmt: skip
 
 
 def path_in_serve(url: str, config: Mapping[str, Json]) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
+from pytest_serve_chaos.cluster.kuberay.access import Permit
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.rest import Dashboard
 
@@ -10,8 +13,20 @@ _PATIENCE = 4.0
 """Seconds for one answer: there is one more on the way than usual."""
 
 
-def dashboard_behind(api: KubeApi, service: str) -> Dashboard:
-    """The dashboard behind that Service of the API's namespace."""
+def dashboard_behind(api: KubeApi, service: str, permit: Permit | None = None) -> Dashboard:
+    """The dashboard behind that Service of the API's namespace.
+
+    Args:
+        api: The Kubernetes API.
+        service: The Service.
+        permit: Asked before each request, as by the API's own connection, which these requests do not take.
+    """
     way = api.access()
+    base = urlsplit(way.server).path.rstrip("/")
+
+    def ask(method: str, path: str) -> None:
+        if permit is not None:
+            permit(method, path.removeprefix(base))
+
     url = f"{way.server}/api/v1/namespaces/{api.namespace}/services/{service}:{_PORT}/proxy"
-    return Dashboard(url, way.headers, timeout=_PATIENCE, verify=way.ssl_context)
+    return Dashboard(url, way.headers, timeout=_PATIENCE, verify=way.ssl_context, permit=ask)
