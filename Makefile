@@ -16,8 +16,8 @@ RAY ?=
 RAY_IMAGE ?= $(if $(RAY),rayproject/ray:$(RAY),rayproject/ray:2.60.0)
 REDIS_IMAGE ?= redis:7.0
 OPERATOR_IMAGE ?= quay.io/kuberay/operator:v1.6.2
-# For make test-kind: some make a cluster of their own, the others take the one of the run, or with --serve-chaos-keep in
-# ARGS the one that is kept.
+# For make test-kind: test_logs, test_machines and test_verbs take the cluster of the run, or with --serve-chaos-keep in ARGS the one
+# that is kept. Each of the others makes its own, or takes over the kept one that SERVE_CHAOS_TEST_CLUSTER names.
 KIND_TESTS ?= tests/kind
 # More arguments for pytest: make test ARGS="-k outage -x"
 ARGS ?=
@@ -80,7 +80,7 @@ lint: $(INSTALLED) ## ruff, and the layers
 
 lint-workflows: $(INSTALLED) ## actionlint and zizmor, for .github/workflows; needs Go
 	GOBIN=$(abspath $(BIN)) go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.8
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check zizmor
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check zizmor==1.32.0
 	$(BIN)/actionlint
 	$(BIN)/zizmor --offline --pedantic .github/workflows
 
