@@ -85,7 +85,7 @@ class Watched:
 
 def lose(api: Api, victim: Pod, dashboard: FakeDashboard | None = None, watch: Watched | None = None) -> RemovalWatch:
     """A watch of a pod whose object goes at once, without access to its machine."""
-    watch = RemovalWatch(
+    removal = RemovalWatch(
         cast("KubeApi", api),
         "worker-1",
         victim,
@@ -94,7 +94,7 @@ def lose(api: Api, victim: Pod, dashboard: FakeDashboard | None = None, watch: W
         pods=cast("PodWatch | None", watch),
     )
     api.all.remove(victim)
-    return watch
+    return removal
 
 
 def test_a_pod_deleted_by_force_is_gone_when_another_of_its_cluster_hears_nothing_from_it() -> None:

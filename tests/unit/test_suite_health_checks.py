@@ -33,7 +33,10 @@ def test_the_deployments_own_periods_count(options: dict[str, Json], mode: str, 
 
 
 def test_what_serve_does_not_say_at_once_is_asked_again() -> None:
-    answers = [ObservationError("busy"), ServeStatus({}, {}, {}, {}, (), {}, None, options={"ranker#Ranker": SLOW})]
+    answers: list[ServeStatus | ObservationError] = [
+        ObservationError("busy"),
+        ServeStatus({}, {}, {}, {}, (), {}, None, options={"ranker#Ranker": SLOW}),
+    ]
 
     def serve() -> ServeStatus:
         answer = answers.pop(0)

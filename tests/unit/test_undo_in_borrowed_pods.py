@@ -15,6 +15,7 @@ from pytest_serve_chaos import backends
 from pytest_serve_chaos.cluster.kuberay import in_pod
 from pytest_serve_chaos.cluster.kuberay.api import ExecResult
 from pytest_serve_chaos.cluster.kuberay.borrowed import BorrowedRayService
+from pytest_serve_chaos.cluster.kuberay.records import mapped
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, Unsupported
 from pytest_serve_chaos.model import Component, Identity, Json
 from pytest_serve_chaos.settings import Settings
@@ -149,7 +150,7 @@ def running(name: str, owner: str = "ranker-abcde") -> dict[str, Json]:
     """A pod of a RayCluster, as the API server gives it."""
     item = owned_pod(name, owner)
     status: Json = {"name": "ray-head", "ready": True, "state": {"running": {}}, "containerID": "containerd://abc"}
-    metadata = {**item["metadata"], "uid": "u", "labels": {"ray.io/node-type": "head"}}  # type: ignore[dict-item]
+    metadata: Json = {**mapped(item["metadata"]), "uid": "u", "labels": {"ray.io/node-type": "head"}}
     spec: Json = {"nodeName": "node-1", "containers": [{"name": "ray-head"}]}
     return {"metadata": metadata, "spec": spec, "status": {"phase": "Running", "containerStatuses": [status]}}
 
