@@ -19,7 +19,7 @@ from pytest_serve_chaos.cluster.kuberay.borrow import unkept_logs
 from pytest_serve_chaos.cluster.kuberay.records import Pod
 from pytest_serve_chaos.errors import CommandFailed, ObservationError, SafetyError
 from pytest_serve_chaos.model import Json
-from tests.unit.borrowed_services import WithFlags, borrowed
+from tests.unit.borrowed_services import WithFlags, borrowed, ray_service
 from tests.unit.test_kind_programs import KUBECONFIG
 from tests.unit.test_kuberay_pods import pod
 
@@ -154,6 +154,9 @@ def test_only_the_logs_that_this_user_may_read_are_streamed(
 
         def pods(self, selector: str = "", *, namespace: str | None = None) -> tuple[Pod, ...]:
             return () if "operator" in selector else (pod("h", "head", "10.0.0.1"),)
+
+        def ray_service(self, name: str) -> dict[str, Json]:
+            return ray_service()
 
         def open(self, *arguments: object, **options: object) -> None:
             self.opened += 1
