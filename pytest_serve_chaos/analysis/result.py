@@ -57,19 +57,20 @@ class Result:
     events: tuple[Event, ...] = ()
     warnings: tuple[ConfigWarning, ...] = ()
 
-    def replaced(self, role: str, on: str | None = None) -> bool:
-        """Whether all components of that role have new identities, and as many are there again.
+    def replaced(self, *roles: str, on: str | None = None) -> bool:
+        """Whether all components of those roles have new identities, and as many are there again.
 
         False also if there were none before the fault, or if it was not seen who was alive.
 
         Args:
-            role: ``head``, ``controller``, ``replicas``, ...
+            roles: ``head``, ``controller``, ``replicas``, ...; at least one.
             on: A node's name, ``workers``, ``victims`` or ``others``.
 
         Raises:
             SettingsError: There is no such role.
         """
-        return self.was_replaced(role if on is None else f"{role}@{on}").holds
+        findings = [self.was_replaced(role if on is None else f"{role}@{on}") for role in roles]
+        return bool(findings) and all(finding.holds for finding in findings)
 
     def kept(self, *roles: str, on: str | None = None) -> bool:
         """Whether every component of those roles is the very same as before the fault.

@@ -20,6 +20,9 @@ def test_a_result_reads_as_in_the_examples() -> None:
     assert found.kept("replicas", on="workers")
     assert not found.kept("replicas", "controller")
     assert not found.replaced("replicas")
+    assert found.replaced("head", "controller")
+    assert not found.replaced("head", "replicas")
+    assert not found.replaced()
     assert found.longest_outage < 90
     assert (found.sent, found.lost, found.in_flight, found.lost_beyond_in_flight) == (1003, 3, 3, 0)
 
