@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from pytest_serve_chaos.cluster.kuberay import in_pod
+from pytest_serve_chaos.cluster.kuberay.in_pod import watch_processes
 from pytest_serve_chaos.cluster.kuberay.process_watch import Row, parse
 from pytest_serve_chaos.cluster.titles import PATTERN, part_of
 
@@ -113,6 +115,18 @@ def test_the_end_of_a_process_is_reported_before_the_next_look() -> None:
             assert time.monotonic() - killed < 5.0
         finally:
             watch.kill()
+
+
+def test_a_process_that_ends_before_a_handle_of_it_is_had_leaves_nothing_to_wait_for() -> None:
+    with sleeper("ray::ServeReplica:app:Pid") as process:
+        row = (process.pid, int(started(process.pid)), "R", "ray::ServeReplica:app:Pid")
+        handles: dict[tuple[int, int], int] = {}
+        assert not watch_processes.hold([row], handles, select.poll())
+        os.close(handles.pop(row[:2]))
+        process.kill()
+        process.wait()
+        assert watch_processes.hold([row], handles, select.poll())
+    assert handles == {}
 
 
 def watching(alone: str) -> subprocess.Popen[str]:

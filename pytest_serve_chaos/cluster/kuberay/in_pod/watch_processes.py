@@ -36,8 +36,8 @@ def main(expression: str, every: str, alone: str = ALONE) -> None:
         if text != said or time.monotonic() - said_at >= HEARTBEAT:
             print(text, flush=True)
             said, said_at = text, time.monotonic()
-        hold(rows, handles, ends)
-        if STDIN in [ready for ready, _ in ends.poll(float(every) * 1000)]:
+        pause = 0.0 if hold(rows, handles, ends) else float(every)
+        if STDIN in [ready for ready, _ in ends.poll(pause * 1000)]:
             if not os.read(STDIN, 4096):
                 return
             heard = time.monotonic()
@@ -73,8 +73,13 @@ def command_line(pid: str) -> str:
         return file.read().replace(b"\0", b" ").decode(errors="replace").strip()
 
 
-def hold(rows: list[Row], handles: dict[tuple[int, int], int], ends: select.poll) -> None:
-    """Keeps a handle of each process, so that the next wait is over at once when it ends."""
+def hold(rows: list[Row], handles: dict[tuple[int, int], int], ends: select.poll) -> bool:
+    """Keeps a handle of each process, so that the next wait is over at once when it ends.
+
+    Returns:
+        Whether one has gone since it was looked at, so that there is nothing to wait for.
+    """
+    gone = False
     there = {(pid, started) for pid, started, _, _ in rows}
     for key in set(handles) - there:
         ends.unregister(handles[key])
@@ -82,9 +87,13 @@ def hold(rows: list[Row], handles: dict[tuple[int, int], int], ends: select.poll
     for key in there - set(handles):
         try:
             handles[key] = os.pidfd_open(key[0])
-        except (OSError, AttributeError):  # it has just gone, or this kernel or Python has no such thing
+        except ProcessLookupError:
+            gone = True
+            continue
+        except (OSError, AttributeError):  # this kernel or Python has no such thing
             continue
         ends.register(handles[key], select.POLLIN)
+    return gone
 
 
 if __name__ == "__main__":
