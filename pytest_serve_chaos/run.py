@@ -84,13 +84,12 @@ class Run:
         rig, self._rig = self._rig, None
         if rig is None:
             return
-        try:
+        with contextlib.ExitStack() as ends:  # last first, and all of it, whatever goes wrong
+            ends.callback(rig.cluster.close)
+            ends.callback(rig.watcher.stop)
             rig.heal_all()
             if rig.sound and isinstance(rig.cluster, OutlivesRuns):
                 rig.cluster.vouch()
-        finally:
-            rig.watcher.stop()
-            rig.cluster.close()
 
     def close(self) -> None:
         """Ends everything."""

@@ -157,3 +157,21 @@ def test_a_cluster_whose_setup_cannot_be_looked_at_is_ended(
     assert run.rig is None
     assert not {"serve-chaos-look", "serve-chaos-ask"} & {thread.name for thread in threading.enumerate()}
     run.close()
+
+
+def test_ctrl_c_while_the_watcher_ends_does_not_keep_the_cluster_from_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = FakeCluster(ClusterSpec())
+    run = Run(tmp_path, lambda *_: cluster, seed=1, progress=print)
+    watcher = run.rig_for(cluster.spec).watcher
+    stop = watcher.stop
+
+    def interrupted() -> None:
+        stop()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(watcher, "stop", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run.close()
+    assert cluster.closed

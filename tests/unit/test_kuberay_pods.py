@@ -119,6 +119,30 @@ def test_a_node_is_a_pod_and_its_gcs_goes_with_its_container() -> None:
     }
 
 
+def test_an_error_while_the_watches_end_does_not_keep_the_rest_from_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[str] = []
+    service = KubeRayCluster(
+        ClusterSpec(),
+        api=cast("KubeApi", SimpleNamespace(close=lambda: ended.append("api"))),
+        ray_service="serve-chaos",
+        ray_cluster="serve-chaos-abcde",
+        dashboard=cast("Dashboard", SimpleNamespace(close=lambda: ended.append("dashboard"))),
+        serve_config={},
+        description=DESCRIPTION,
+        redis_selector="redis",
+        container_probe=None,
+        on_close=lambda: ended.append("all that was made"),
+    )
+
+    def full_disk() -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(service, "stop_watching", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        service.close()
+    assert ended == ["all that was made", "dashboard", "api"]
+
+
 def test_a_container_that_was_started_again_is_another_incarnation_of_the_same_pod() -> None:
     before = cluster(FakeApi(pod("h", "head", "10.0.0.1"))).components()[0].identity
     after = cluster(FakeApi(pod("h", "head", "10.0.0.1", restarts=1))).components()[0].identity

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -290,13 +291,12 @@ class KubeRayCluster:
     def close(self) -> None:
         """Ends everything that was made for this cluster. May be called twice."""
         on_close, self._on_close = self._on_close, None
-        try:
-            self.stop_watching()  # before the pods go, which would be taken for a loss
+        with contextlib.ExitStack() as ends:  # last first, and all of it, whatever goes wrong
+            ends.callback(self._api.close)
+            ends.callback(self._dashboard.close)
             if on_close is not None:
-                on_close()
-        finally:
-            self._dashboard.close()
-            self._api.close()
+                ends.callback(on_close)
+            self.stop_watching()  # before the pods go, which would be taken for a loss
 
     def stop_watching(self) -> None:
         """Ends the watches of pods, processes and logs; what is made for the cluster stays."""
