@@ -188,7 +188,7 @@ class Experiment:
                     self._look_for_idle_replicas()
                 # Before healing: what healing replaces, and what that costs, is not the cluster's doing.
                 self.rig.history.add_topology(self.rig.watcher.sample(), "after", experiment=self.rig.experiment)
-                self._settle_handles(injection)
+                self._settle_handles(injection, traffic)
                 traffic.stop()
                 if back and last:
                     self._settle(injection)
@@ -220,12 +220,13 @@ class Experiment:
             self.rig.progress(error.what)
         self._look_for_leaks()
 
-    def _settle_handles(self, injection: Injection) -> None:
+    def _settle_handles(self, injection: Injection, traffic: Traffic) -> None:
         """After all that is judged: it kills a replica, and what that costs is not the fault's doing."""
         settled = self.rig.history.of(self.rig.experiment)
         if not any(e.kind == "settled" for e in settled) or not children_of(self.rig.watcher):
             return
         self._phase("handles")
+        traffic.wait_answered()  # what was sent before is judged, and must not meet the replica that is killed now
         try:
             injection.wait_children_reached()
         except ExpectationFailed as error:

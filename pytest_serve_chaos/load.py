@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -12,7 +13,7 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.configuration import Setup
 from pytest_serve_chaos.analysis.outages import find_outages
 from pytest_serve_chaos.analysis.result import Result, result_of
-from pytest_serve_chaos.clock import seconds
+from pytest_serve_chaos.clock import NotYet, seconds
 from pytest_serve_chaos.cluster.capabilities import HasProxyEndpoints
 from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, WaitTimeout
 from pytest_serve_chaos.faults.rig import Rig
@@ -95,6 +96,19 @@ class Traffic:
         rig = self.rig
         found = warnings_about(rig.cluster.description, setup, rig.watcher.topology, rig.watcher.report.serve)
         write_what_holds(rig.history, rig.experiment, found, rig.warned, rig.progress)
+
+    def wait_answered(self) -> None:
+        """Waits until no request of before is under way, while others are sent."""
+        generator = self._generator
+        if generator is None:
+            return
+
+        def probe() -> bool | NotYet:
+            return not generator.in_flight or NotYet(f"{generator.in_flight} requests under way")
+
+        # Where there is always one under way, those of before have ended with their timeout.
+        with contextlib.suppress(WaitTimeout):
+            clock.wait_until("the requests under way", probe, timeout=self.load.timeout, interval=0.005)
 
     def stop(self) -> None:
         """Stops sending and waits for the answers that are due."""
