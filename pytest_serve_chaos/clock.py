@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TypeVar
 
-from pytest_serve_chaos.errors import SettingsError, WaitTimeout
+from pytest_serve_chaos.errors import ObservationError, SettingsError, WaitTimeout
 
 T = TypeVar("T")
 
@@ -54,6 +54,18 @@ class NotYet:
     """What a probe returns while the awaited state is not there: the state that it saw instead."""
 
     seen: str
+
+
+def patient(probe: Callable[[], T | NotYet]) -> Callable[[], T | NotYet]:
+    """A probe for which an `ObservationError` counts as `NotYet`: an answer that is late says nothing of the matter."""
+
+    def look() -> T | NotYet:
+        try:
+            return probe()
+        except ObservationError as error:
+            return NotYet(error.what)
+
+    return look
 
 
 def wait_until(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import yaml
@@ -18,7 +18,7 @@ from pytest_serve_chaos.cluster.kuberay.records import inner, listed, mapped, na
 from pytest_serve_chaos.cluster.kuberay.redis_store import RedisStore
 from pytest_serve_chaos.cluster.kuberay.stack import REDIS_SELECTOR
 from pytest_serve_chaos.cluster.kuberay.tidying import tidy
-from pytest_serve_chaos.errors import ClusterError, ObservationError, WaitTimeout
+from pytest_serve_chaos.errors import ClusterError, WaitTimeout
 from pytest_serve_chaos.model import Json
 
 RAY_PODS = f"{names.RAY_CLUSTER},{names.RAY_NODES}"
@@ -110,7 +110,11 @@ class Mending:
             for store, replicas in stores.items():
                 if replicas == 0:
                     store.scale(self._api, store.replicas)
-            clock.wait_until("Redis", lambda: _are_available(stores, self._api), timeout=_REDIS_BACK, interval=0.5)
+
+            def available() -> bool | NotYet:
+                return all(store.is_available(self._api) for store in stores) or NotYet("not available")
+
+            clock.wait_until("Redis", clock.patient(available), timeout=_REDIS_BACK, interval=0.5)
         with contextlib.suppress(ClusterError):
             # It may be stopped whole, from its machine, which its probe does not notice.
             for pod in self._api.pods(REDIS_SELECTOR):
@@ -160,10 +164,3 @@ def _installed(api: KubeApi, wanted: RedisStore | None) -> dict[RedisStore, Json
                 store = wanted
             found[store] = inner(item, "spec").get("replicas")
     return found
-
-
-def _are_available(stores: Iterable[RedisStore], api: KubeApi) -> bool | NotYet:
-    try:
-        return all(store.is_available(api) for store in stores) or NotYet("not available")
-    except ObservationError as error:
-        return NotYet(error.what)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
-from pytest_serve_chaos.errors import ObservationError
 
 if TYPE_CHECKING:
     from pytest_serve_chaos.cluster.profiles import Timing
@@ -24,12 +23,9 @@ def options_by_deployment(cluster: ServeCluster) -> Mapping[str, Mapping[str, Js
     """``app#Deployment`` -> the options that it runs with, as Serve says."""
 
     def said() -> Mapping[str, Mapping[str, Json]] | NotYet:
-        try:
-            return cluster.backend.dashboard.serve().options
-        except ObservationError as error:
-            return NotYet(error.what)
+        return cluster.backend.dashboard.serve().options
 
-    return clock.wait_until("Serve to say the options of its deployments", said, timeout=_SAID_WITHIN)
+    return clock.wait_until("Serve to say the options of its deployments", clock.patient(said), timeout=_SAID_WITHIN)
 
 
 def replaced_within(options: Mapping[str, Json], mode: str, profile: Timing) -> float:

@@ -79,16 +79,14 @@ class RemovalWatch:
 
     def _gone_from_api(self, within: float) -> Evidence:
         def probe() -> Evidence | NotYet:
-            try:
-                at = self._gone_at()
-            except ObservationError as error:
-                return NotYet(error.what)  # one answer that is late says nothing of the fault
+            at = self._gone_at()
             if isinstance(at, NotYet):
                 return at
             return Evidence(at, "cluster", f"pod {self._pod.name} ({self._pod.uid}) is gone from the API")
 
         interval = _ASK_EVERY if self._pods is None else _LOOK_EVERY
-        return clock.wait_until(f"pod {self._pod.name} to be gone", probe, timeout=within, interval=interval)
+        what = f"pod {self._pod.name} to be gone"
+        return clock.wait_until(what, clock.patient(probe), timeout=within, interval=interval)
 
     def _gone_at(self) -> float | NotYet:
         """When the API server said that this very pod is gone."""
@@ -138,12 +136,7 @@ class RemovalWatch:
             return ()
 
     def _wait_for_siblings(self) -> Sequence[Pod]:
-        def probe() -> Sequence[Pod] | NotYet:
-            try:
-                return self._siblings()
-            except ObservationError as error:
-                return NotYet(error.what)
-
+        probe: Callable[[], Sequence[Pod] | NotYet] = clock.patient(self._siblings)
         return clock.wait_until("the pods of its cluster", probe, timeout=_GONE_BY_FORCE, interval=_ASK_EVERY)
 
     def _siblings(self) -> Sequence[Pod]:
@@ -157,17 +150,14 @@ class RemovalWatch:
             return ()  # a head takes its GCS along; the next one knows it as DEAD only when it is up
 
         def probe() -> Evidence | NotYet:
-            try:
-                states = {row.node_id: row.state for row in self._dashboard.nodes()}
-            except ObservationError as error:
-                return NotYet(error.what)
+            states = {row.node_id: row.state for row in self._dashboard.nodes()}
             state = states.get(self._node_id or "", "DEAD")
             if state != "DEAD":
                 return NotYet(f"the GCS says {state}")
             return Evidence(clock.now(), "cluster", f"the GCS says that node {self._node_id} is DEAD")
 
         try:
-            return (clock.wait_until("the GCS to see it", probe, timeout=_GCS_PATIENCE, interval=0.2),)
+            return (clock.wait_until("the GCS to see it", clock.patient(probe), timeout=_GCS_PATIENCE, interval=0.2),)
         except WaitTimeout:
             return ()
 

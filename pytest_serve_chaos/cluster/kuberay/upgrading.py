@@ -12,7 +12,7 @@ from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.breaking import BreakableRayService
 from pytest_serve_chaos.cluster.kuberay.records import mapped, text
 from pytest_serve_chaos.cluster.profiles import timing
-from pytest_serve_chaos.errors import CommandFailed, ObservationError, Unsupported
+from pytest_serve_chaos.errors import CommandFailed, Unsupported
 from pytest_serve_chaos.model import Evidence, Json
 
 _SWITCHED_WITHIN = 300.0
@@ -83,16 +83,13 @@ class UpgradableRayService(BreakableRayService):
 
     def _wait_for_switch(self, old: str) -> str:
         def switched() -> str | NotYet:
-            try:
-                status = self._status()
-                active = text(_part(status, "active"), "rayClusterName")
-                return active if active not in ("", old) else NotYet(self._progress_of(_part(status, "pending")))
-            except ObservationError as error:
-                return NotYet(error.what)
+            status = self._status()
+            active = text(_part(status, "active"), "rayClusterName")
+            return active if active not in ("", old) else NotYet(self._progress_of(_part(status, "pending")))
 
         return clock.wait_until(
             "a new RayCluster to take over",
-            switched,
+            clock.patient(switched),
             timeout=_SWITCHED_WITHIN,
             interval=_LOOK_EVERY,
             looked_at=[f"status of RayService {self._ray_service}"],
@@ -118,14 +115,11 @@ class UpgradableRayService(BreakableRayService):
 
     def _wait_until_gone(self, ray_cluster: str, within: float) -> None:
         def gone() -> bool | NotYet:
-            try:
-                left = self._pods_of(ray_cluster)
-            except ObservationError as error:
-                return NotYet(error.what)
+            left = self._pods_of(ray_cluster)
             return not left or NotYet("; ".join(pod.summary for pod in left))
 
         what = f"the pods of RayCluster {ray_cluster} to end"
-        clock.wait_until(what, gone, timeout=within, interval=_LOOK_EVERY)
+        clock.wait_until(what, clock.patient(gone), timeout=within, interval=_LOOK_EVERY)
 
     def _status(self) -> Mapping[str, Json]:
         return mapped(self._api.ray_service(self._ray_service).get("status"))

@@ -45,15 +45,13 @@ def wait_for(
     """
     start = clock.now()
     reported = start
+    asked = clock.patient(probe)
 
     def slow() -> bool:
         return clock.now() - start > _SLOW
 
     def look() -> T | NotYet:
-        try:
-            answer = probe()
-        except ObservationError as error:
-            answer = NotYet(error.what)
+        answer = asked()
         return NotYet(" | ".join([answer.seen, *why()])) if isinstance(answer, NotYet) and slow() else answer
 
     def on_wait(_waited: float, seen: str) -> None:
