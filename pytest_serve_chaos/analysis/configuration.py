@@ -30,16 +30,19 @@ class Setup:
         redis_persists: Whether Redis has its data again when it is started again.
         redis_machine: The machine that Redis is on, where machines can be lost one by one.
         machines: Ray node (``head``, ``worker-1``) -> machine, likewise.
-        drain: Seconds for which a node that is asked to stop may drain; 0: it ends at once.
-        drain_limits: What does not let it drain any longer, each with its seconds: `DRAIN_TIMEOUT`, `GRACE_PERIOD`,
-            `STOP_HOOK`.
+        drain_limits: What ends the drain of a node that is asked to stop, each with its seconds (0: at once):
+            `DRAIN_TIMEOUT`, `GRACE_PERIOD`, `STOP_HOOK`.
     """
 
     redis_persists: bool | None = None
     redis_machine: str | None = None
     machines: Mapping[str, str] = field(default_factory=dict)
-    drain: float | None = None
     drain_limits: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def drain(self) -> float | None:
+        """Seconds for which a node that is asked to stop may drain; 0: it ends at once. None: it is not known."""
+        return min(self.drain_limits.values(), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +211,7 @@ def _drain(setup: Setup, deployments: Mapping[str, Deployment]) -> Iterator[Conf
             "no_drain",
             text,
             "its replicas go before new ones have started",
-            _longer_drain(setup.drain_limits or {DRAIN_TIMEOUT: setup.drain}, longest),
+            _longer_drain(setup.drain_limits, longest),
             _NODE_FAULTS,
         )
 

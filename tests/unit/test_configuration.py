@@ -33,7 +33,7 @@ SOUND = Setup(
     redis_persists=True,
     redis_machine="services",
     machines={"head": "node-1", "worker-1": "node-2", "worker-2": "node-3"},
-    drain=30.0,
+    drain_limits={DRAIN_TIMEOUT: 30.0},
 )
 DEPLOYMENTS = {NAME: Deployment(4, limited=True, shutdown=20.0)}
 
@@ -66,8 +66,8 @@ def test_what_is_not_known_is_not_warned_about() -> None:
     [
         (replace(SOUND, redis_persists=False), "redis_forgets"),
         (replace(SOUND, redis_machine="node-3"), "redis_on_ray_node"),
-        (replace(SOUND, drain=0.0), "no_drain"),
-        (replace(SOUND, drain=20.0), "no_drain"),
+        (replace(SOUND, drain_limits={DRAIN_TIMEOUT: 0.0}), "no_drain"),
+        (replace(SOUND, drain_limits={DRAIN_TIMEOUT: 20.0}), "no_drain"),
     ],
 )
 def test_each_weakness_of_a_setup_is_said_by_itself(setup: Setup, code: str) -> None:
@@ -133,7 +133,11 @@ SHORT = {DRAIN_TIMEOUT: 20.0, GRACE_PERIOD: 25.0}
             "no_limit_per_node",
             "max_replicas_per_node",
         ),
-        (check(KIND, replace(SOUND, drain=20.0), cluster(), DEPLOYMENTS), "no_drain", DRAIN_TIMEOUT),
+        (
+            check(KIND, replace(SOUND, drain_limits={DRAIN_TIMEOUT: 20.0}), cluster(), DEPLOYMENTS),
+            "no_drain",
+            DRAIN_TIMEOUT,
+        ),
     ],
 )
 def test_each_warning_names_the_setting_that_mends_it(
@@ -162,7 +166,7 @@ def test_an_option_that_is_refused_beside_a_file_is_not_what_mends_it() -> None:
     ids=["unknown", "timeout", "grace period", "both", "hook", "hook and timeout"],
 )
 def test_what_makes_a_drain_longer_is_what_limits_it_and_nothing_else(limits: Mapping[str, float], mend: str) -> None:
-    setup = replace(SOUND, drain=min(limits.values(), default=20.0), drain_limits=limits)
+    setup = replace(SOUND, drain_limits=limits or SHORT)
     (warning,) = check(KIND, setup, cluster(), DEPLOYMENTS)
     assert warning.mend.startswith(mend)
     others = {DRAIN_TIMEOUT, GRACE_PERIOD, STOP_HOOK} - {name for name in (DRAIN_TIMEOUT, *limits) if name in mend}
@@ -261,7 +265,7 @@ def test_redis_persists_with_a_volume_that_outlives_its_pod(pod: dict[str, Json]
 
 
 def test_a_redis_that_is_elsewhere_is_not_judged() -> None:
-    assert setup_of({}, [], [], "2.60.0") == Setup(drain=None)
+    assert setup_of({}, [], [], "2.60.0") == Setup()
 
 
 def worker_pod(grace: int = 30, stop: str = "", **env: str) -> dict[str, Json]:

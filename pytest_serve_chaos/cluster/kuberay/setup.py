@@ -36,7 +36,6 @@ def setup_of(
         redis_persists=any(_persists(pod) for pod in redis) if redis else None,
         redis_machine=text(mapped(redis[0].get("spec")), "nodeName") or None if len(redis) == 1 else None,
         machines=machines,
-        drain=min(limits.values(), default=None),
         drain_limits=limits,
     )
 

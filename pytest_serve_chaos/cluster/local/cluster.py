@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.analysis.configuration import Setup
+from pytest_serve_chaos.analysis.configuration import DRAIN_TIMEOUT, Setup
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster import serve_config
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, NodeInfo
@@ -271,7 +271,8 @@ class LocalCluster:
     def setup(self) -> Setup:
         """Redis without persistence, which no node's loss reaches: nodes are sessions of one machine."""
         drain = drain_timeout(self.plan.worker_env, self._description.ray_version)
-        return Setup(redis_persists=None if not self.plan.has_redis else False, drain=drain)
+        limits = {} if drain is None else {DRAIN_TIMEOUT: drain}
+        return Setup(redis_persists=None if not self.plan.has_redis else False, drain_limits=limits)
 
     # -- the rest -----------------------------------------------------------------------------------------------
 
