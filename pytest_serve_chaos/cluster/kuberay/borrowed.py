@@ -33,6 +33,7 @@ from pytest_serve_chaos.model import ClusterDescription, Component, Evidence, Id
 _REQUESTS = 24
 """To one proxy, to learn which replicas it knows: of three replicas one is missed once in 17 000 times."""
 _LOGGED_WITHIN = 3.0
+_DRAIN = "drain"
 _OPENED_WITHIN = 45.0
 """Seconds for a drained node to be opened at the end, where healing could not; then somebody has to do it by hand."""
 
@@ -91,18 +92,8 @@ class BorrowedRayService(BreakableRayService):
         self._last_targets = targets
         self._terms = Terms(found.spec, frozenset(lacking), allow, self._targets, self._has_flags)
         self._broken = Ledger(on_break)
-        self._cordoned: set[str] = set()
-
-        def cordoned(machine: str) -> None:
-            on_cordon(machine)
-            self._cordoned.add(machine)
-
-        def uncordoned(machine: str) -> None:
-            on_uncordon(machine)
-            self._cordoned.discard(machine)
-
-        self._on_cordon = cordoned
-        self._on_uncordon = uncordoned
+        self._on_cordon = on_cordon
+        self._on_uncordon = on_uncordon
         self._drained = TakenMachines()
 
     # -- what may be done -------------------------------------------------------------------------------------
@@ -243,7 +234,7 @@ class BorrowedRayService(BreakableRayService):
         pods = [(n, pod) for n, pod in self._named_pods() if pod.node == machine and self._live(pod)]
         watches = [self._removal(n, pod) for n, pod in pods]
         self._on_cordon(machine)
-        self._drained.take("drain", name, machine)
+        self._drained.take(_DRAIN, name, machine)
         cordon(self._api, machine, unschedulable=True)
         for _, pod in pods:
             evict(self._api, pod)
@@ -251,7 +242,7 @@ class BorrowedRayService(BreakableRayService):
 
     def reopen_machine(self, name: str) -> None:
         """Lets pods onto the node again."""
-        self._drained.give_back("drain", name, self._open)
+        self._drained.give_back(_DRAIN, name, self._open)
 
     def _open(self, machine: str) -> None:
         cordon(self._api, machine, unschedulable=False)
@@ -271,14 +262,12 @@ class BorrowedRayService(BreakableRayService):
     def _open_what_is_cordoned(self) -> None:
         def opened() -> bool | NotYet:
             try:
-                for machine in sorted(self._cordoned):
-                    cordon(self._api, machine, unschedulable=False)
-                    self._on_uncordon(machine)
+                self._drained.give_all_back(_DRAIN, self._open)
             except CommandFailed as error:
                 return NotYet(error.what)
             return True
 
-        left = ", ".join(sorted(self._cordoned))
+        left = ", ".join(self._drained.left(_DRAIN))
         clock.wait_until(
             f"the cordon of {left} to be taken away", opened, timeout=_OPENED_WITHIN, interval=2.0,
             mend=[f"serve-chaos undo, or kubectl uncordon: of {left} what is still cordoned"],

@@ -51,3 +51,19 @@ class TakenMachines:
                     return
         if failed is not None:
             raise failed
+
+    def left(self, how: str) -> list[str]:
+        """The machines to which this was done and which were not given back."""
+        with self._lock:
+            return sorted(m for (done, _), machines in self._taken.items() if done == how for m in machines)
+
+    def give_all_back(self, how: str, undo: Callable[[str], None]) -> None:
+        """Undoes it for all of them, whatever Ray node they were under.
+
+        Raises:
+            ServeChaosError: What `undo` raised; then some are left.
+        """
+        with self._lock:
+            names = [name for (done, name), machines in self._taken.items() if done == how for _ in machines]
+        for name in names:
+            self.give_back(how, name, undo)
