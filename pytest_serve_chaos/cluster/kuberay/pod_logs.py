@@ -8,7 +8,7 @@ from pathlib import Path
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.kuberay import in_pod
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.log_sources import LogSources, OtherClusters
+from pytest_serve_chaos.cluster.kuberay.log_followers import Source
 from pytest_serve_chaos.cluster.kuberay.log_stream import LogAccess, LogStream
 from pytest_serve_chaos.cluster.kuberay.records import Container, Pod
 from pytest_serve_chaos.errors import CommandFailed, ObservationError
@@ -23,9 +23,8 @@ class PodLogs:
     Args:
         api: The Kubernetes API, in its namespace.
         access: Which logs may be read.
+        sources: Gives the containers whose logs are streamed.
         ray_pods: Gives Ray's pods with their names, head first, of the RayCluster that serves.
-        others: Its other RayClusters.
-        redis_pods: Gives Redis' pods.
         live: Gives the container of a pod that runs, None if none does.
     """
 
@@ -34,24 +33,21 @@ class PodLogs:
         api: KubeApi,
         access: LogAccess,
         *,
+        sources: Callable[[], Sequence[Source]],
         ray_pods: Callable[[], Sequence[tuple[str, Pod]]],
-        others: OtherClusters,
-        redis_pods: Callable[[], Sequence[Pod]],
         live: Callable[[Pod], Container | None],
     ) -> None:
         self._api = api
         self._access = access
         self._ray_pods = ray_pods
         self._live = live
-        self._sources = LogSources(
-            api, access.operator_namespace, ray_pods=ray_pods, others=others, redis_pods=redis_pods, live=live
-        )
+        self._sources = sources
         self._stream: LogStream | None = None
 
     def stream(self, directory: Path) -> LogStream:
         """From now on all logs go into files there; an earlier stream ends."""
         self.close()
-        self._stream = LogStream(self._api, self._access, self._sources.all, directory)
+        self._stream = LogStream(self._api, self._access, self._sources, directory)
         return self._stream
 
     def close(self) -> None:

@@ -98,8 +98,10 @@ class PodWatch:
         with self._lock:
             self._heard = clock.now()
             self._version = text(mapped(item.get("metadata")), "resourceVersion") or self._version
-            if kind == "DELETED":
-                self._pods.pop(pod(item).uid, None)
-                self._gone[pod(item).uid] = self._heard
-            elif kind in ("ADDED", "MODIFIED"):
-                self._pods[pod(item).uid] = pod(item)
+            if kind in ("ADDED", "MODIFIED"):
+                seen = pod(item)
+                self._pods[seen.uid] = seen
+            elif kind == "DELETED":
+                uid = pod(item).uid
+                self._pods.pop(uid, None)
+                self._gone[uid] = self._heard

@@ -14,7 +14,7 @@ from pytest_serve_chaos.cluster.base import ClusterSpec, NodeInfo
 from pytest_serve_chaos.cluster.capabilities import Endpoint, KeptLogs
 from pytest_serve_chaos.cluster.kuberay import in_pod, names, pod_logs
 from pytest_serve_chaos.cluster.kuberay.api import ExecResult, KubeApi
-from pytest_serve_chaos.cluster.kuberay.log_sources import OtherClusters
+from pytest_serve_chaos.cluster.kuberay.log_sources import LogSources, OtherClusters
 from pytest_serve_chaos.cluster.kuberay.log_stream import LogAccess
 from pytest_serve_chaos.cluster.kuberay.pod_logs import PodLogs
 from pytest_serve_chaos.cluster.kuberay.pod_names import PodNames, expected_names
@@ -82,14 +82,16 @@ class KubeRayCluster:
         self._processes = processes
         self._on_close = on_close
         self._names = PodNames(spec.workers)
-        self._logs = PodLogs(
+        access = logs or LogAccess()
+        sources = LogSources(
             api,
-            logs or LogAccess(),
+            access.operator_namespace,
             ray_pods=self._named_pods,
             others=OtherClusters(api, ray_service, lambda: self._ray_cluster, self._pods_of),
             redis_pods=self._redis_pods,
             live=self._live,
         )
+        self._logs = PodLogs(api, access, sources=sources.all, ray_pods=self._named_pods, live=self._live)
 
     @property
     def description(self) -> ClusterDescription:
