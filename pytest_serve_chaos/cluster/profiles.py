@@ -40,6 +40,16 @@ def timing(profile: Profile) -> Timing:
     return _guide() if profile == "guide" else _fast()
 
 
+def minor_version(ray_version: str) -> tuple[int, int]:
+    """Major and minor number of a version such as ``2.60.0``.
+
+    Raises:
+        ValueError: It does not begin with them.
+    """
+    major, minor, *_ = ray_version.split(".")
+    return int(major), int(minor)
+
+
 def drain_timeout(env: Mapping[str, str], ray_version: str) -> float | None:
     """For how many seconds a node that gets SIGTERM drains; None where it is not known of that Ray.
 
@@ -51,11 +61,10 @@ def drain_timeout(env: Mapping[str, str], ray_version: str) -> float | None:
     try:
         if given is not None:
             return float(given)
-        major, minor = (int(part) for part in ray_version.split(".")[:2])
+        # ray/_private/ray_constants.py; of older versions it was not looked up.
+        return 30.0 if minor_version(ray_version) >= (2, 60) else None
     except ValueError:
         return None
-    # ray/_private/ray_constants.py; of older versions it was not looked up.
-    return 30.0 if (major, minor) >= (2, 60) else None
 
 
 def _guide() -> Timing:

@@ -23,7 +23,7 @@ def check_configuration(cluster: Cluster, topology: Topology) -> tuple[ConfigWar
         cluster: The cluster.
         topology: Who is alive in it, in steady state.
     """
-    setup = cluster.setup() if isinstance(cluster, KnowsItsSetup) else Setup()
+    setup = _setup(cluster)
     try:
         status = cluster.dashboard.serve()
     except ObservationError:
@@ -34,9 +34,13 @@ def check_configuration(cluster: Cluster, topology: Topology) -> tuple[ConfigWar
 def setup_now(cluster: Cluster) -> Setup | None:
     """How it is set up now, for which the API server may be asked; None where that cannot be found out."""
     try:
-        return cluster.setup() if isinstance(cluster, KnowsItsSetup) else Setup()
+        return _setup(cluster)
     except ObservationError:
         return None
+
+
+def _setup(cluster: Cluster) -> Setup:
+    return cluster.setup() if isinstance(cluster, KnowsItsSetup) else Setup()
 
 
 def warnings_about(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from pytest_serve_chaos.cluster.profiles import minor_version
 from pytest_serve_chaos.errors import ExpectationFailed
 
 
@@ -40,6 +41,5 @@ def expected_failure(defect: Defect, ray_version: str) -> pytest.MarkDecorator:
         defect: The defect.
         ray_version: The cluster's. What is installed beside pytest may be another Ray, or none.
     """
-    major, minor, *_ = ray_version.split(".")
-    present = defect.first <= (int(major), int(minor)) <= defect.last
+    present = defect.first <= minor_version(ray_version) <= defect.last
     return pytest.mark.xfail(present, reason=f"{defect.issue}: {defect.seen}", strict=True, raises=ExpectationFailed)

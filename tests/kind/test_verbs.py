@@ -5,26 +5,13 @@ from __future__ import annotations
 import pytest
 
 from pytest_serve_chaos.experiment import Experiment
+from tests.frozen import FROZEN
 from tests.kind.needs import needs_kind
 
 pytestmark = needs_kind
 
-FOR = "5s"
-"""Less than Serve's three health checks in the profile `fast`, so that nothing is replaced."""
 
-
-@pytest.mark.parametrize(
-    "role",
-    [
-        pytest.param("worker", marks=pytest.mark.worker_failure(how="freeze", for_=FOR)),
-        pytest.param("head", marks=pytest.mark.head_failure(how="freeze", for_=FOR)),
-        pytest.param("controller", marks=pytest.mark.controller_failure(how="freeze", for_=FOR)),
-        pytest.param("replica", marks=pytest.mark.replica_failure(how="freeze", for_=FOR)),
-        pytest.param("proxy", marks=pytest.mark.proxy_failure(how="freeze", for_=FOR)),
-        pytest.param("gcs", marks=pytest.mark.gcs_failure(how="freeze", for_=FOR)),
-        pytest.param("redis", marks=pytest.mark.redis_failure(how="freeze", for_=FOR)),
-    ],
-)
+@pytest.mark.parametrize("role", FROZEN)
 def test_what_is_frozen_is_kept(experiment: Experiment, role: str) -> None:
     result = experiment.run(window="6s")
     assert result.kept(role)

@@ -7,23 +7,12 @@ import os
 import pytest
 
 from pytest_serve_chaos.experiment import Experiment
+from tests.frozen import FOR, FROZEN
 
-FOR = "5s"
-"""Less than the 30 s after which Ray calls a frozen node dead in the profile `fast`."""
-
-FROZEN = [
-    pytest.param("worker", marks=pytest.mark.worker_failure(how="freeze", for_=FOR)),
-    pytest.param("worker@victims", marks=pytest.mark.node_failure(how="freeze", for_=FOR), id="node"),
-    pytest.param("head", marks=pytest.mark.head_failure(how="freeze", for_=FOR)),
-    pytest.param("controller", marks=pytest.mark.controller_failure(how="freeze", for_=FOR)),
-    pytest.param("replica", marks=pytest.mark.replica_failure(how="freeze", for_=FOR)),
-    pytest.param("proxy", marks=pytest.mark.proxy_failure(how="freeze", for_=FOR)),
-    pytest.param("gcs", marks=pytest.mark.gcs_failure(how="freeze", for_=FOR)),
-    pytest.param("redis", marks=pytest.mark.redis_failure(how="freeze", for_=FOR)),
-]
+NODE = pytest.param("worker@victims", marks=pytest.mark.node_failure(how="freeze", for_=FOR), id="node")
 
 
-@pytest.mark.parametrize("role", FROZEN)
+@pytest.mark.parametrize("role", [*FROZEN, NODE])
 def test_what_is_frozen_is_kept(experiment: Experiment, role: str) -> None:
     result = experiment.run(window="6s")
     assert result.kept(role)
