@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 FOR = "5s"
-"""Less than three of Serve's health checks, and than the 30 s after which Ray calls a frozen node dead (profile `fast`)."""
+"""Less than three health checks of Serve, and than the 30 s after which Ray calls a node dead (profile `fast`)."""
 
 FROZEN = [
     pytest.param("worker", marks=pytest.mark.worker_failure(how="freeze", for_=FOR)),

@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import pytest
+
+from pytest_serve_chaos import experiment
+from pytest_serve_chaos.faults.injection import Injection
+from pytest_serve_chaos.load import Traffic
 from tests.plugin.conftest import RunChaos
 
 
@@ -84,3 +89,30 @@ def test_measuring_raises_nothing(run_chaos: RunChaos) -> None:
     assert isinstance(experiments, list)
     name = "what_an_outage_costs_without_fault_tolerance"
     assert [e["experiment"] for e in experiments if isinstance(e, dict)] == [name, f"{name}-2"]
+
+
+def test_what_is_judged_is_answered_before_the_aftershock_kills_a_child(
+    run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    wait = Traffic.wait_answered
+
+    def wait_answered(traffic: Traffic) -> None:
+        wait(traffic)
+        steps.append("answered")
+
+    monkeypatch.setattr(experiment, "children_of", lambda _: {"app#Child": ("app#Parent",)})
+    monkeypatch.setattr(Traffic, "wait_answered", wait_answered)
+    monkeypatch.setattr(Injection, "wait_children_reached", lambda _: steps.append("killed"))
+    ran = run_chaos(
+        """
+        import pytest
+
+        @pytest.mark.replica_failure
+        def test_it(experiment):
+            experiment.run(availability=0.7, window="700ms")
+        """
+    )
+
+    ran.outcomes(passed=1)
+    assert steps == ["answered", "killed"]
