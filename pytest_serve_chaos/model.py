@@ -340,3 +340,13 @@ class ClusterDescription:
     replicas: int
     url: str
     details: Mapping[str, Json] = field(default_factory=dict)
+
+
+def minor_version(ray_version: str) -> tuple[int, int]:
+    """Major and minor number of a version such as ``2.60.0``.
+
+    Raises:
+        ValueError: It does not begin with them.
+    """
+    major, minor, *_ = ray_version.split(".")
+    return int(major), int(minor)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pytest_serve_chaos.cluster.base import Profile
+from pytest_serve_chaos.model import minor_version
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +39,6 @@ class Timing:
 def timing(profile: Profile) -> Timing:
     """The periods of a profile."""
     return _guide() if profile == "guide" else _fast()
-
-
-def minor_version(ray_version: str) -> tuple[int, int]:
-    """Major and minor number of a version such as ``2.60.0``.
-
-    Raises:
-        ValueError: It does not begin with them.
-    """
-    major, minor, *_ = ray_version.split(".")
-    return int(major), int(minor)
 
 
 def drain_timeout(env: Mapping[str, str], ray_version: str) -> float | None:

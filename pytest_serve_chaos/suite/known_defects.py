@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from pytest_serve_chaos.cluster.profiles import minor_version
 from pytest_serve_chaos.errors import ExpectationFailed
+from pytest_serve_chaos.model import minor_version
 
 
 @dataclass(frozen=True, slots=True)
