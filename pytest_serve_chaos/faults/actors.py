@@ -241,7 +241,7 @@ class ReplicaTarget(ServingTarget):
 
 def _replace_deaf(rig: Rig) -> None:
     """Replaces the proxies that a new controller left deaf; a cluster whose handles may be deaf too stays spoilt."""
-    result = settle(rig.cluster, rig.watcher, rig.canaries, tells_late=False)
+    result = settle(rig.cluster, rig.watcher, rig.canaries)
     if result.passed:
         return
     deaf = result.deaf
@@ -265,5 +265,5 @@ def _replace_deaf(rig: Rig) -> None:
         raise NotHealed(f"the deaf proxies could not be replaced: {error}") from error
     deployments = [c.deployment or "" for c in rig.watcher.topology.of("replica")]
     composed = len(set(deployments)) > len({name.partition("#")[0] for name in deployments})
-    if not composed and settle(rig.cluster, rig.watcher, rig.canaries, tells_late=False).passed:
+    if not composed and settle(rig.cluster, rig.watcher, rig.canaries).passed:
         rig.spoilt = ""

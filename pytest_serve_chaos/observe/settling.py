@@ -11,10 +11,8 @@ from pytest_serve_chaos.observe.replacing import replace_replicas
 from pytest_serve_chaos.observe.watcher import Watcher
 
 
-def settle(
-    cluster: Cluster, watcher: Watcher, numbers: Iterator[int] | None = None, *, tells_late: bool = True
-) -> Aftershock:
+def settle(cluster: Cluster, watcher: Watcher, numbers: Iterator[int] | None = None) -> Aftershock:
     """Shows whether each proxy still hears its controller; arguments: those of `aftershock`."""
     if isinstance(cluster, IsBorrowed):
         return replace_replicas(cluster, watcher)
-    return aftershock(cluster, watcher, numbers, tells_late=tells_late)
+    return aftershock(cluster, watcher, numbers)

@@ -35,7 +35,6 @@ class NextRay(FakeCluster):
 @pytest.fixture(autouse=True)
 def soon_found_and_no_ray_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aftershock, "HEARS_WITHIN", 0.5)
-    monkeypatch.setattr(aftershock, "LATE_WITHIN", 1.0)
     version = importlib.metadata.version
 
     def without_ray(name: str) -> str:

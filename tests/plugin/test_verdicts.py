@@ -69,7 +69,6 @@ def test_wrong_answers_fail(run_chaos: RunChaos) -> None:
 
 def test_deaf_proxies_fail(run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aftershock, "HEARS_WITHIN", 0.5)
-    monkeypatch.setattr(aftershock, "LATE_WITHIN", 1.0)
     ran = run_chaos(
         one('controller_failure(replacement="new_actor")', f"{SHORT}, kept=('replica', 'proxy')"),
         behaviour=FakeBehaviour(deafens=True),
@@ -83,7 +82,6 @@ def test_a_proxy_that_never_learns_of_a_second_replica_fails(
     run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(aftershock, "HEARS_WITHIN", 3.0)
-    monkeypatch.setattr(aftershock, "LATE_WITHIN", 3.5)
     ran = run_chaos(one("controller_failure"), behaviour=FakeBehaviour(outdated="worker-2"))
 
     failed_with(

@@ -1,4 +1,4 @@
-"""The aftershock: which proxies hear of an update and of a scale-up, which are deaf, late, or say nothing at all."""
+"""The aftershock: which proxies hear of an update and of a scale-up, which are deaf, or say nothing at all."""
 
 from __future__ import annotations
 
@@ -141,22 +141,14 @@ def test_proxies_that_hear_pass() -> None:
 def test_a_proxy_that_never_hears_is_deaf() -> None:
     result = shake(Proxies(hears={"worker-2": DEAF}))
     assert [proxy.node for proxy in result.deaf] == ["worker-2"]
-    assert "had not served it after 20 s either: it answered 200 with the routes /" in result.text
+    assert "not served by proxy on worker-2 within 30 s (ray#63784)" in result.text
+    assert "proxy on worker-2: it answered 200 with the routes /" in result.text
 
 
-def test_a_proxy_that_hears_late_fails_too_and_the_text_says_how_late() -> None:
-    result = shake(Proxies(hears={"worker-2": 12.0}))
-    assert [proxy.node for proxy in result.deaf] == ["worker-2"]
-    assert "proxy on worker-2 served it after 12." in result.text
-
-
-def test_who_does_not_ask_for_the_late_waits_no_longer_than_it_takes_to_be_deaf() -> None:
-    proxies = Proxies(hears={"worker-2": 12.0})
-    begun = clock.now()
-    result = aftershock.aftershock(cast("Cluster", proxies), cast("Watcher", proxies), tells_late=False)
-    assert clock.now() - begun < 15.0
-    assert [proxy.node for proxy in result.deaf] == ["worker-2"]
-    assert "had not served it after 10 s either" in result.text
+def test_a_proxy_that_hears_when_the_old_address_is_given_up_is_not_deaf() -> None:
+    result = shake(Proxies(hears={"worker-2": 21.0}))
+    assert result.passed
+    assert result.text.startswith("a new route was served by all 3 proxies within 21.")
 
 
 def test_a_proxy_that_answers_nothing_is_not_called_deaf() -> None:
@@ -193,16 +185,10 @@ def test_a_proxy_that_knows_the_route_but_never_learns_of_a_second_replica_is_de
     assert [proxy.node for proxy in result.deaf] == ["worker-1"]
     assert result.text.startswith(
         "1 of 3 proxies do not hear the controller: the second replica of a new app was not served by"
-        " proxy on worker-1 within 10 s (ray#63784)."
+        " proxy on worker-1 within 30 s (ray#63784)."
     )
-    assert "had not served it after 20 s either: it answered 200 from the first replica" in result.text
+    assert "proxy on worker-1: it answered 200 from the first replica" in result.text
     assert proxies.serve_config == proxies.configs[0][1], "the canary is gone"
-
-
-def test_a_proxy_that_learns_of_it_late_fails_too() -> None:
-    result = shake(Proxies(learns={"worker-1": 12.0}))
-    assert [proxy.node for proxy in result.deaf] == ["worker-1"]
-    assert "proxy on worker-1 served it after 12." in result.text
 
 
 def test_a_proxy_that_answers_nothing_once_there_are_two_replicas_is_not_called_deaf() -> None:
