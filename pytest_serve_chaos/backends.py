@@ -158,7 +158,11 @@ def _loan(settings: Settings) -> Loan:
 
 
 def _reader(loan: Loan, allow_context: str | None) -> KubeApi:
-    """The API of the cluster that the user means, to look around; nothing is changed through it."""
+    """The API of the cluster that the user means, to look around, and to mend what was left there.
+
+    Raises:
+        SafetyError: That cluster was not named twice.
+    """
     from pytest_serve_chaos.cluster.kuberay.api import KubeApi
     from pytest_serve_chaos.safety.guard import check_context
 
@@ -195,7 +199,8 @@ def _borrow(spec: ClusterSpec, settings: Settings, progress: Progress) -> Cluste
 
     def on_cordon(node: str) -> None:
         text = f"the node {node} of context {loan.context}, cordoned by a run that ended by force"
-        entries[node] = journal.write(UNCORDON, text, context=loan.context, node=node)
+        named = {"context": loan.context, "node": node, "allow_context": settings.allow_context or ""}
+        entries[node] = journal.write(UNCORDON, text, **named)
 
     def on_uncordon(node: str) -> None:
         journal.done(entries.pop(node))
@@ -213,14 +218,12 @@ def _borrow(spec: ClusterSpec, settings: Settings, progress: Progress) -> Cluste
 
 
 def _uncordon(arguments: Mapping[str, str]) -> None:
-    from pytest_serve_chaos.cluster.kuberay.api import KubeApi
+    from pytest_serve_chaos.cluster.kuberay.borrow import Loan
     from pytest_serve_chaos.cluster.kuberay.draining import cordon
 
-    api = KubeApi(None, context=arguments["context"], namespace="default")
-    try:
+    loan = Loan(arguments["context"], namespace="default", name="", url="")
+    with closing(_reader(loan, arguments["allow_context"])) as api:
         cordon(api, arguments["node"], unschedulable=False)
-    finally:
-        api.close()
 
 
 def _tidy_pod(arguments: Mapping[str, str]) -> None:

@@ -56,6 +56,12 @@ class ReplicaRow:
     pid: int | None
 
 
+def seconds_of(options: Mapping[str, Json], name: str, otherwise: float) -> float:
+    """An option of a deployment that is a time, or else `otherwise`."""
+    found = options.get(name)
+    return float(found) if isinstance(found, int | float) else otherwise
+
+
 @dataclass(frozen=True, slots=True)
 class ServeStatus:
     """What Serve's REST says: never evidence of recovery, but of what Serve wants.

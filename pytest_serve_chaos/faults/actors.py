@@ -9,6 +9,7 @@ from typing import Literal
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet, seconds
 from pytest_serve_chaos.cluster.capabilities import KillsActors, SetsHealthFlags, ShowsControllerLog, SignalsProcesses
+from pytest_serve_chaos.cluster.rest import seconds_of
 from pytest_serve_chaos.errors import NoSuchTarget, NotHealed, WaitTimeout
 from pytest_serve_chaos.faults import signs
 from pytest_serve_chaos.faults.injection import Injection, Strike
@@ -167,9 +168,15 @@ class HealthCheckFails:
 
     @property
     def sign_within(self) -> float:
-        """The third failure: REPLICA_HEALTH_CHECK_UNHEALTHY_THRESHOLD of ray/serve/_private/constants.py, and room."""
-        periods = self.rig.timing
-        return 3 * (periods.health_check_period + periods.health_check_timeout) + 10.0
+        """The third failure: REPLICA_HEALTH_CHECK_UNHEALTHY_THRESHOLD of ray/serve/_private/constants.py, and room.
+
+        The periods are those of its deployment, where Serve says them.
+        """
+        serve, profile = self.rig.watcher.report.serve, self.rig.timing
+        own = {} if serve is None else serve.options.get(self.victim.deployment or "", {})
+        period = seconds_of(own, "health_check_period_s", profile.health_check_period)
+        timeout = seconds_of(own, "health_check_timeout_s", profile.health_check_timeout)
+        return 3 * (period + timeout) + 10.0
 
     def strike(self) -> Strike:
         """Sets the flag."""

@@ -8,7 +8,7 @@ from pytest_serve_chaos.analysis.configuration import ConfigWarning, Deployment,
 from pytest_serve_chaos.analysis.record import warned_about
 from pytest_serve_chaos.cluster.base import Cluster, Progress
 from pytest_serve_chaos.cluster.capabilities import KnowsItsSetup
-from pytest_serve_chaos.cluster.rest import ServeStatus
+from pytest_serve_chaos.cluster.rest import ServeStatus, seconds_of
 from pytest_serve_chaos.errors import ObservationError
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import ClusterDescription, Json, Topology
@@ -86,9 +86,8 @@ def write_what_holds(
 
 
 def _deployment(replicas: int, options: Mapping[str, Json]) -> Deployment:
-    shutdown = options.get("graceful_shutdown_timeout_s")
     return Deployment(
         replicas=replicas,
         limited=not options or options.get("max_replicas_per_node") is not None,
-        shutdown=float(shutdown) if isinstance(shutdown, int | float) else 0.0,
+        shutdown=seconds_of(options, "graceful_shutdown_timeout_s", otherwise=0.0),
     )

@@ -1,14 +1,27 @@
-"""A drained node of somebody's cluster is opened again at the latest when the cluster is given back."""
+"""A drained node of somebody's cluster is opened when the cluster is given back, or after a kill by the next run."""
 
 from __future__ import annotations
 
-import pytest
+import json
+import os
+from pathlib import Path
 
+import pytest
+from kubernetes.config import kube_config
+
+from pytest_serve_chaos import backends
 from pytest_serve_chaos.cluster.kuberay import borrowed as module
 from pytest_serve_chaos.errors import CommandFailed, WaitTimeout
 from pytest_serve_chaos.model import Json
+from tests.unit.api_server import ApiServer
 from tests.unit.borrowed_services import borrowed
+from tests.unit.test_borrowing import NODE, PODS, server
+from tests.unit.test_borrowing import borrowed as borrowed_from
+from tests.unit.test_borrowing import settings as settings_for
 from tests.unit.test_kuberay_pods import FakeApi, pod
+from tests.unit.test_undo_in_borrowed_pods import running
+
+__all__ = ["server"]  # the fixture
 
 
 class Nodes(FakeApi):
@@ -77,3 +90,34 @@ def test_what_was_healed_is_left_alone_at_the_end() -> None:
     api.cordoned = True  # by somebody else
     cluster.close()
     assert api.cordoned
+
+
+@pytest.fixture
+def cordoned(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The journal's entry of a run that cordoned the node under the head, and was killed."""
+    server.objects[PODS] = {"items": [running("head")]}
+    server.refusals[f"{PODS}/head/eviction"] = [403]
+    given = settings_for(server, tmp_path, monkeypatch, allow=("node",))
+    with pytest.raises(CommandFailed, match="eviction of pod head"):
+        borrowed_from(given, tmp_path).drain_machine("head")
+    (entry,) = (given.report_dir / "undo").glob("*.json")
+    entry.write_text(json.dumps({**json.loads(entry.read_text()), "owner": [os.getpid(), 1]}))
+    server.asked.clear()
+    return entry
+
+
+def test_what_a_killed_run_left_cordoned_is_opened(server: ApiServer, cordoned: Path, tmp_path: Path) -> None:
+    assert backends.undo(tmp_path / "reports", print) == []
+    (asked,) = server.asked
+    assert (asked.method, asked.path, asked.body) == ("PATCH", NODE, {"spec": {"unschedulable": None}})
+    assert not cordoned.exists()
+
+
+def test_a_context_that_leads_elsewhere_now_is_not_opened(
+    server: ApiServer, cordoned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = ApiServer("https://k8s.example.com").kubeconfig(tmp_path, context="kind-test")
+    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(elsewhere))
+    (failure,) = backends.undo(tmp_path / "reports", print)
+    assert "named twice" in failure
+    assert (server.asked, cordoned.exists()) == ([], True)
