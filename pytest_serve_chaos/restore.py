@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.cluster.capabilities import RemembersConnections
 from pytest_serve_chaos.errors import ServeChaosError
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.observe.shape import imbalance, lacks, surplus
@@ -33,6 +34,8 @@ def _put_back(rig: Rig) -> None:
     if rig.spoilt:  # it is built anew anyway
         return
     clock.wait_until("the cluster to have its first shape again", lambda: _restored(rig), timeout=SHAPE_WITHIN)
+    if isinstance(rig.cluster, RemembersConnections):
+        rig.cluster.forget_connections()
     rig.spoilt = "; ".join(imbalance(rig.watcher.topology, rig.shape))
 
 

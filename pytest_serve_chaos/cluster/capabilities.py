@@ -38,6 +38,15 @@ class OutlivesRuns(Protocol):
 
 
 @runtime_checkable
+class RemembersConnections(Protocol):
+    """Its network may lead a new connection to where an earlier one was lost."""
+
+    def forget_connections(self) -> None:
+        """Drops what it knows of connections that nobody has answered."""
+        ...
+
+
+@runtime_checkable
 class SeesProcesses(Protocol):
     """Can tell by itself which processes of Serve live, where the GCS is not to be asked for it."""
 

@@ -340,6 +340,17 @@ class KindNodes:
             return False  # it was killed
         return status.rpartition(")")[2].split()[0] in ("T", "t")
 
+    def forget_connections(self) -> None:
+        """Drops the connections through node ports that no pod has answered.
+
+        The kernel keeps each for two minutes (`nf_conntrack_tcp_timeout_syn_sent`), with the pod that kube-proxy chose
+        for it. A new connection that happens to have its port is led to that pod as well, also if it is gone by then. A
+        node image without `conntrack` keeps them.
+        """
+        drop = ("conntrack", "--delete", "--proto", "tcp", "--state", "SYN_SENT")
+        with contextlib.suppress(CommandFailed):  # its exit status is 1 also where there are none
+            self._run("docker", "exec", self.control_plane, *drop)
+
     def _machine_state(self, node: str) -> str:
         return self._run("docker", "inspect", "--format", "{{.State.Status}} ({{.State.ExitCode}})", node).strip()
 

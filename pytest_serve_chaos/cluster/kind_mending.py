@@ -68,6 +68,7 @@ class Mending:
                 self.lost.append(f"{name} was deleted from Kubernetes")
         for name, spec in items.items():
             self._open(name, spec)
+        self._nodes.forget_connections()
 
     def pods(self) -> list[str]:
         """Lets stopped processes of Ray's pods go on, and takes health flags away.

@@ -121,6 +121,10 @@ class KindRayService(UpgradableRayService):
         if self._on_vouch is not None:
             self._on_vouch()
 
+    def forget_connections(self) -> None:
+        """Drops what the way in knows of connections that no pod has answered."""
+        self._nodes.forget_connections()
+
     # -- pods that stay away ----------------------------------------------------------------------------------
 
     def kill_node(self, name: str, *, how: Literal["kill", "stop"], hold: bool) -> Sequence[Evidence]:

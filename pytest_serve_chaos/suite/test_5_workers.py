@@ -71,7 +71,7 @@ def test_spread_deployments_survive_their_fullest_node(
         replicas = serve_cluster.of("replica", deployment=name)
         nodes = {c.node for c in replicas}
         assert all(sum(c.node == node for c in replicas) <= most for node in nodes)
-    with traffic(), traffic(rate=10, route="one", wait=False) as one, traffic(rate=10, route="two", wait=False) as two:
+    with traffic(), traffic(rate=5, route="one", wait=False) as one, traffic(rate=5, route="two", wait=False) as two:
         worker = chaos.worker("most_replicas").kill(hold=True)
         worker.wait_traffic_back("30s")
         since = worker.asked + 2.0

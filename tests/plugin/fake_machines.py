@@ -20,11 +20,13 @@ class FakeMachineCluster(FakeCluster):
 
     Attributes:
         asked: What was asked of it, in order: ``kill worker-1``, ``revive worker-1``.
+        forgot: How many times it was to forget the connections that nobody answered.
     """
 
     def __init__(self, spec: ClusterSpec, behaviour: FakeBehaviour | None = None) -> None:
         super().__init__(spec, behaviour)
         self.asked: list[str] = []
+        self.forgot = 0
 
     def kill_machine(self, name: str, *, how: Literal["kill", "stop"]) -> Sequence[Evidence]:
         """Takes all that is on it down."""
@@ -34,6 +36,10 @@ class FakeMachineCluster(FakeCluster):
     def revive_machine(self, name: str) -> None:
         """It may come back."""
         self._back("revive", name)
+
+    def forget_connections(self) -> None:
+        """Counts it."""
+        self.forgot += 1
 
     def freeze_machine(self, name: str) -> Sequence[Evidence]:
         """Stops all that is on it."""

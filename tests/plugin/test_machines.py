@@ -32,6 +32,22 @@ def test_a_machine_is_taken_away_and_given_back(run_chaos: RunChaos, how: str, b
     assert cluster.asked == [f"{how} worker-1", f"{back} worker-1"]
 
 
+def test_no_experiment_finds_the_connections_that_an_earlier_one_has_lost(run_chaos: RunChaos) -> None:
+    ran = run_chaos(
+        f"""
+        import pytest
+
+        @pytest.mark.node_failure(which="worker-1")
+        def test_it(experiment, serve_cluster):
+            experiment.run({SHORT})
+            assert serve_cluster.backend.forgot
+        """,
+        cluster=FakeMachineCluster,
+    )
+
+    ran.outcomes(passed=1)
+
+
 def test_a_machine_is_frozen_and_let_go_on(run_chaos: RunChaos) -> None:
     freeze = 'node_failure(how="freeze", for_="1s", which="worker-1")'
     ran = run_chaos(one(freeze, 'window="500ms"'), cluster=FakeMachineCluster)

@@ -53,6 +53,7 @@ class Machines:
         done: What was done to them.
         states: Docker's word for each.
         ours: Whether the control plane publishes our node ports.
+        forgot: Whether what was lost on the way to pods that are gone is forgotten.
     """
 
     done: list[str] = field(default_factory=list)
@@ -64,6 +65,7 @@ class Machines:
     control_plane: str = CONTROL_PLANE
     kubeconfig: str = "kubeconfig"
     no_kubeconfig: bool = False
+    forgot: bool = False
 
     def machines(self) -> dict[str, str]:
         return dict(self.states)
@@ -87,6 +89,9 @@ class Machines:
 
     def restart_kubelet(self, node: str) -> None:
         self.done.append(f"kubelet {node}")
+
+    def forget_connections(self) -> None:
+        self.forgot = True
 
     def kubectl(self, *arguments: str, timeout: float = 60.0) -> str:
         self.done.append(" ".join(arguments))

@@ -89,6 +89,9 @@ class Nodes:
     def restart_kubelet(self, node: str) -> None:
         self.asked.append(f"kubelet {node}")
 
+    def forget_connections(self) -> None:
+        self.asked.append("forget")
+
     def signal_container(self, node: str, container_id: str, number: int) -> bool:
         self.asked.append(f"{number} {container_id} {node}")
         return number == signal.SIGSTOP

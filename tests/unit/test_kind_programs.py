@@ -180,6 +180,16 @@ def test_nodes_are_deleted_by_name_and_what_kind_says_is_in_the_log(
     assert "Deleted nodes" in nodes.log.read_text()
 
 
+@pytest.mark.parametrize("status", [0, 1], ids=["some were dropped", "there were none"])
+def test_connections_that_nobody_answered_are_dropped_where_they_come_in(
+    status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run").mkdir()
+    nodes = nodes_with_scripts(tmp_path, monkeypatch, docker=f"exit {status}")
+    nodes.forget_connections()
+    assert asked(tmp_path) == ["docker exec test-control-plane conntrack --delete --proto tcp --state SYN_SENT"]
+
+
 @pytest.mark.parametrize(("how", "command"), [("kill", "kill"), ("stop", "stop --time 30")])
 def test_a_machine_has_ended_when_docker_says_so(
     how: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
