@@ -48,7 +48,7 @@ class Load:
     body: bytes | None = None
     url: str | None = None
     check: Callable[[Answer], bool] | None = None
-    send_lag_limit: float = 0.1
+    send_lag_limit: float | None = None
 
 
 class Traffic:

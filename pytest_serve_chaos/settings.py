@@ -76,7 +76,7 @@ class Settings:
     body: str | None = field(default=None, repr=False)
     seed: int = field(default_factory=choose_seed)
     report_dir: Path = field(default=_default("report_dir"))
-    send_lag_limit: float = field(default=_default("send_lag_limit"))
+    send_lag_limit: float | None = None
     redis_server: Path | None = None
     keep: bool = field(default=_default("keep"))
     context: str | None = None

@@ -64,7 +64,7 @@ def _unusable(record: Record, measurement: Measurement) -> Iterator[str]:
         yield event.text
     if not record.of("not_started"):
         yield from _not_landed(record)
-    yield from _late_generator(measurement, record.expectations.send_lag_limit)
+    yield from _late_generator(measurement, record.expectations.latest)
 
 
 def _not_landed(record: Record) -> Iterator[str]:

@@ -82,9 +82,22 @@ def test_a_fault_that_did_not_land() -> None:
     assert_inconclusive(story.without("evidence"), "signs of it: none")
 
 
-@pytest.mark.parametrize(("lag", "outcome"), [(0.099, "passed"), (0.101, "inconclusive")])
-def test_a_late_generator(lag: float, outcome: str) -> None:
-    found = verdict(Story(lag=lag))
+@pytest.mark.parametrize(
+    ("lag", "demands", "outcome"),
+    [
+        (0.099, {}, "passed"),
+        (0.101, {}, "inconclusive"),
+        (0.101, {"longest_outage": 0.5}, "inconclusive"),
+        (0.499, {"longest_outage": 5.0}, "passed"),
+        (0.501, {"longest_outage": 5.0}, "inconclusive"),
+        (0.101, {"longest_outage": 5.0, "p99_ratio": 3.0}, "inconclusive"),
+        (0.101, {"longest_outage": 5.0, "send_lag_limit": 0.1}, "inconclusive"),
+    ],
+)
+def test_a_generator_may_be_late_by_a_tenth_of_what_is_judged(
+    lag: float, demands: dict[str, float], outcome: str
+) -> None:
+    found = verdict(Story(lag=lag, expectations=only(**demands)))
     assert found.outcome == outcome
     assert ["the load generator was late: 1 % of its requests" in r for r in found.reasons] == [True] * len(
         found.reasons
