@@ -9,7 +9,7 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import Progress
 from pytest_serve_chaos.cluster.kind import KindNodes
-from pytest_serve_chaos.cluster.kind_mending import RAY_PODS, Mending, node_items
+from pytest_serve_chaos.cluster.kind_mending import RAY_PODS, Mending
 from pytest_serve_chaos.cluster.kind_record import (
     Plan,
     Record,
@@ -24,6 +24,7 @@ from pytest_serve_chaos.cluster.kind_record import (
 )
 from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
+from pytest_serve_chaos.cluster.kuberay.node_objects import node_items
 from pytest_serve_chaos.cluster.kuberay.operator import SELECTOR
 from pytest_serve_chaos.cluster.kuberay.records import listed, mapped, name_of, text
 from pytest_serve_chaos.cluster.kuberay.stack import Stack

@@ -14,6 +14,7 @@ from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.kind import KindNodes
 from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
+from pytest_serve_chaos.cluster.kuberay.node_objects import node_items
 from pytest_serve_chaos.cluster.kuberay.records import inner, listed, mapped, name_of, text
 from pytest_serve_chaos.cluster.kuberay.redis_store import RedisStore
 from pytest_serve_chaos.cluster.kuberay.stack import REDIS_SELECTOR
@@ -139,15 +140,6 @@ class Mending:
         for key in sorted(keys & {names.NO_HEAD, names.NO_WORKER}):
             self._nodes.kubectl("taint", "nodes", node, f"{key}:NoSchedule-")
             self.mended.append(f"{node} had the taint {key}")
-
-
-def node_items(api: KubeApi) -> list[dict[str, Json]]:
-    """The Kubernetes nodes as plain data.
-
-    Raises:
-        CommandFailed: The API server gave no usable answer.
-    """
-    return listed(api.call("list_node", what="nodes").get("items"))
 
 
 def _installed(api: KubeApi, wanted: RedisStore | None) -> dict[RedisStore, Json]:

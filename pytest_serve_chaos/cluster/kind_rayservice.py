@@ -14,6 +14,7 @@ from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.draining import cordon, evict_all
 from pytest_serve_chaos.cluster.kuberay.log_stream import LogAccess
+from pytest_serve_chaos.cluster.kuberay.node_objects import register, registration
 from pytest_serve_chaos.cluster.kuberay.pod_watch import PodWatch
 from pytest_serve_chaos.cluster.kuberay.process_watch import ProcessWatch
 from pytest_serve_chaos.cluster.kuberay.records import Container, Pod
@@ -88,6 +89,7 @@ class KindRayService(UpgradableRayService):
         self._beside: list[Cluster] = []
         self._on_vouch = on_vouch
         self._taken = TakenMachines()
+        self._registrations: dict[str, dict[str, Json]] = {}
         self._held: set[str] = set()
         self._dead: frozenset[str] = frozenset()
         self._stopped: frozenset[str] = frozenset()
@@ -200,6 +202,7 @@ class KindRayService(UpgradableRayService):
             No sign where they were not gone in time.
         """
         machine = self._take("delete", name)
+        self._registrations[machine] = registration(self._api, machine)
         watches = self._removals(machine)
         begun = clock.now()
         self._api.call("delete_node", machine, what=f"deletion of node {machine}")
@@ -212,8 +215,8 @@ class KindRayService(UpgradableRayService):
         return signs
 
     def register_machine(self, name: str) -> None:
-        """Starts the kubelet again, which registers the node anew."""
-        self._taken.give_back("delete", name, self._nodes.restart_kubelet)
+        """Makes the node's object again, and starts the kubelet, which looks for it only then."""
+        self._taken.give_back("delete", name, self._register)
 
     def drain_machine(self, name: str) -> Sequence[Evidence]:
         """Cordons the Kubernetes node under a Ray node and evicts all pods of our namespace; waits for their end.
@@ -234,6 +237,11 @@ class KindRayService(UpgradableRayService):
     def reopen_machine(self, name: str) -> None:
         """Lets pods onto the node again."""
         self._taken.give_back("drain", name, lambda machine: cordon(self._api, machine, unschedulable=False))
+
+    def _register(self, machine: str) -> None:
+        if machine in self._registrations:
+            register(self._api, self._registrations[machine])
+        self._nodes.restart_kubelet(machine)
 
     def _removals(self, machine: str) -> list[RemovalWatch]:
         live = [(name, pod) for name, pod in self._named_pods() if pod.node == machine and self._live(pod)]

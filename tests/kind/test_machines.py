@@ -15,14 +15,15 @@ from tests.kind.needs import needs_kind
 pytestmark = needs_kind
 
 
-@pytest.mark.node_failure(how="delete", for_="20s")
+@pytest.mark.node_failure(how="delete", for_="20s", which="worker-1")
 def test_a_deleted_node_that_is_back_before_its_pods_are_gone_is_inconclusive(experiment: Experiment) -> None:
+    """Its pods keep their addresses, which a machine that starts later must still find: that of the shutdown below."""
     result = experiment.measure()
     assert result.verdict.outcome == "inconclusive"
     assert result.kept("worker", "replicas", "head")
 
 
-@pytest.mark.node_failure(how="delete")
+@pytest.mark.node_failure(how="delete", which="worker-2")
 def test_a_deleted_node_loses_its_pods_and_registers_again(experiment: Experiment) -> None:
     result = experiment.run(redundancy_back="240s", traffic_back="150s")
     assert result.replaced("worker", on="victims")
@@ -42,7 +43,7 @@ def test_serve_replaces_what_is_frozen_for_three_health_checks(experiment: Exper
     assert result.kept("replicas", on="others")
 
 
-@pytest.mark.node_failure(how="stop")
+@pytest.mark.node_failure(how="stop", which="worker-2")
 def test_a_machine_that_is_shut_down(experiment: Experiment) -> None:
     result = experiment.run(**LOST_MACHINE)
     assert result.replaced("worker", on="victims")
