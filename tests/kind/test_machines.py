@@ -17,13 +17,19 @@ pytestmark = needs_kind
 
 @pytest.mark.node_failure(how="delete", for_="20s", which="worker-1")
 def test_a_deleted_node_that_is_back_before_its_pods_are_gone_is_inconclusive(experiment: Experiment) -> None:
-    """Its pods keep their addresses, which a machine that starts later must still find: that of the shutdown below."""
+    """Its pods keep their addresses, and a machine that starts later must still find them: that of the next test."""
     result = experiment.measure()
     assert result.verdict.outcome == "inconclusive"
     assert result.kept("worker", "replicas", "head")
 
 
-@pytest.mark.node_failure(how="delete", which="worker-2")
+@pytest.mark.node_failure(how="stop", which="worker-2")
+def test_a_machine_that_is_shut_down(experiment: Experiment) -> None:
+    result = experiment.run(**LOST_MACHINE)
+    assert result.replaced("worker", on="victims")
+
+
+@pytest.mark.node_failure(how="delete")
 def test_a_deleted_node_loses_its_pods_and_registers_again(experiment: Experiment) -> None:
     result = experiment.run(redundancy_back="240s", traffic_back="150s")
     assert result.replaced("worker", on="victims")
@@ -41,12 +47,6 @@ def test_serve_replaces_what_is_frozen_for_three_health_checks(experiment: Exper
     result = experiment.run()
     assert result.kept("worker", "head")
     assert result.kept("replicas", on="others")
-
-
-@pytest.mark.node_failure(how="stop", which="worker-2")
-def test_a_machine_that_is_shut_down(experiment: Experiment) -> None:
-    result = experiment.run(**LOST_MACHINE)
-    assert result.replaced("worker", on="victims")
 
 
 @pytest.mark.node_failure(which="head")
