@@ -64,7 +64,8 @@ suite: $(INSTALLED) ## the guide as tests: make suite BACKEND=kind FAULT=head_fa
 		--pyargs pytest_serve_chaos.suite $(if $(FAULT),-m $(FAULT)) $(ARGS)
 
 summary: $(INSTALLED) ## the tables of all runs in REPORTS as Markdown; failed experiments are in them
-	@$(BIN)/serve-chaos analyse --format github $(REPORTS)/*/history.jsonl || test $$? -eq 1
+	@$(if $(wildcard $(REPORTS)/*/history.jsonl),$(BIN)/serve-chaos analyse --format github \
+		$(wildcard $(REPORTS)/*/history.jsonl) || test $$? -eq 1,echo "no experiments in $(REPORTS)")
 
 images: ## get the images that kind needs, where Docker has not got them
 	for image in $(RAY_IMAGE) $(REDIS_IMAGE) $(OPERATOR_IMAGE); do \

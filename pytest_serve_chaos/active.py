@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Generator
 
 import pytest
@@ -23,6 +25,7 @@ def start(config: pytest.Config) -> None:
         session = ChaosSession(config, settings.resolve(config))
     except SettingsError as error:
         raise pytest.UsageError(str(error)) from error
+    _end_in_order_when_terminated(config)
     config.stash[SESSION] = session
     config.pluginmanager.register(session, "serve_chaos_session")
     config.pluginmanager.register(_CollectsTheGuide(session), "serve_chaos_guide")
@@ -48,6 +51,18 @@ class _CollectsTheGuide:
 def _names_tests(config: pytest.Config) -> bool:
     """Whether the command line says which tests to run."""
     return config.args_source == pytest.Config.ArgsSource.ARGS
+
+
+def _end_in_order_when_terminated(config: pytest.Config) -> None:
+    """SIGTERM, with which CI systems and `timeout` end a run, becomes Ctrl-C: else a kind cluster would stay."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if in_main_thread and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        config.add_cleanup(_end_at_once_when_terminated)
+
+
+def _end_at_once_when_terminated() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _refuse_xdist(config: pytest.Config) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -202,8 +202,7 @@ class ChaosSession:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Checks the markers of our tests, and orders them so that each cluster is built once."""
-        specs: list[ClusterSpec] = []  # in the order of their first use
-        order: dict[str, int] = {}
+        wanted: dict[str, ClusterSpec] = {}  # in the order of their first use
         for item in items:
             if not wants_cluster(item):
                 continue
@@ -213,10 +212,20 @@ class ChaosSession:
                     self._marked_fault(item)
             except ServeChaosError as error:  # a marker that says nonsense, or a RayService that cannot be looked at
                 raise pytest.UsageError(f"{item.nodeid}: {error}") from error
-            if spec not in specs:
-                specs.append(spec)
-            order[item.nodeid] = 1 + specs.index(spec)
-        items.sort(key=lambda item: order.get(item.nodeid, 0))
+            wanted[item.nodeid] = spec
+        specs = [None, *self._in_order(wanted.values())]
+        items.sort(key=lambda item: specs.index(wanted.get(item.nodeid)))
+
+    def _in_order(self, specs: Iterable[ClusterSpec]) -> list[ClusterSpec]:
+        """Each cluster once; where the last is kept, that is the one of tests which ask for nothing."""
+        each: list[ClusterSpec] = []
+        for spec in specs:  # which cannot be hashed
+            if spec not in each:
+                each.append(spec)
+        if each and self.settings.keep and self._given is not None:
+            usual = cluster_request((), self._given, directory=self.config.rootpath)
+            each.sort(key=lambda spec: spec == usual)
+        return each
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:

@@ -102,6 +102,7 @@ def check(
         *_redis(description, setup),
         *_on_the_head(topology),
         *_replicas(topology, deployments),
+        *_on_one_machine(topology, setup, deployments),
         *_drain(setup, deployments),
     )
 
@@ -194,6 +195,22 @@ def _replicas(topology: Topology, deployments: Mapping[str, Deployment]) -> Iter
                 "after a recovery all its replicas may be on one node, and the next loss leaves none",
                 f"`max_replicas_per_node: {-(-deployment.replicas // nodes)}`",
                 _NODE_FAULTS,
+            )
+
+
+def _on_one_machine(topology: Topology, setup: Setup, deployments: Mapping[str, Deployment]) -> Iterator[ConfigWarning]:
+    """Ray nodes that share a machine are lost together, which no limit for each Ray node helps against."""
+    for name in sorted(deployments):
+        nodes = {c.node for c in topology.of("replica", deployment=name)}
+        machines = {setup.machines.get(node, "") for node in nodes}
+        if len(nodes) > 1 and len(machines) == 1 and "" not in machines:
+            (machine,) = machines
+            yield ConfigWarning(
+                "all_on_one_machine",
+                f"all replicas of {name} on {machine}, the node of {listing(sorted(nodes))}",
+                "losing that node leaves none",
+                "an anti-affinity, or a topology spread constraint, for the pods of the workers",
+                ("node_failure",),
             )
 
 

@@ -12,7 +12,7 @@ from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec
 from pytest_serve_chaos.cluster.kind import KindNodes
 from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.draining import cordon, evict_all
+from pytest_serve_chaos.cluster.kuberay.draining import EVICTED_WITHIN, cordon, evict_all
 from pytest_serve_chaos.cluster.kuberay.log_stream import LogAccess
 from pytest_serve_chaos.cluster.kuberay.node_objects import register, registration
 from pytest_serve_chaos.cluster.kuberay.pod_watch import PodWatch
@@ -25,9 +25,6 @@ from pytest_serve_chaos.cluster.kuberay.upgrading import UpgradableRayService
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.errors import NoSuchTarget, WaitTimeout
 from pytest_serve_chaos.model import HEAD, ClusterDescription, Evidence, Identity, Json
-
-_EVICTED_WITHIN = 180.0
-"""Seconds for PodDisruptionBudgets to allow the evictions: a budget may wait for a new worker to be ready."""
 
 
 class KindRayService(UpgradableRayService):
@@ -231,7 +228,7 @@ class KindRayService(UpgradableRayService):
         pods = self._tenants(machine)
         watches = [self._removal(pod_name, pod) for pod_name, pod in pods if self._live(pod)]
         cordon(self._api, machine, unschedulable=True)
-        evict_all(self._api, [pod for _, pod in pods], within=_EVICTED_WITHIN)
+        evict_all(self._api, [pod for _, pod in pods], within=EVICTED_WITHIN)
         return [sign for watch in watches for sign in watch.evidence(by_force=False)]
 
     def reopen_machine(self, name: str) -> None:

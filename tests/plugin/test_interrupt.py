@@ -1,4 +1,4 @@
-"""Ctrl-C ends the cluster, and what was seen until then is written."""
+"""Ctrl-C and SIGTERM end the cluster, and what was seen until then is written."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Interrupted:
     took: float
 
 
-def interrupted(pytester: pytest.Pytester, conftest: str) -> Interrupted:
+def interrupted(pytester: pytest.Pytester, conftest: str, by: signal.Signals = signal.SIGINT) -> Interrupted:
     """Runs `TEST`, and interrupts it once its fault has landed."""
     pytester.makeconftest(quick.CONFTEST + conftest)
     pytester.makepyfile(TEST)
@@ -69,14 +69,15 @@ def interrupted(pytester: pytest.Pytester, conftest: str) -> Interrupted:
     ) as process:
         clock.wait_until("the fault to land", landed, timeout=120)
         begun = clock.now()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(by)
         output, _ = process.communicate(timeout=150)
     return Interrupted(process.returncode, output, clock.now() - begun)
 
 
 @pytest.mark.usefixtures("fake_is_importable")
-def test_an_interrupt_ends_the_cluster_and_writes_the_summary(pytester: pytest.Pytester) -> None:
-    run = interrupted(pytester, CONFTEST)
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_the_cluster_and_writes_the_summary(pytester: pytest.Pytester, by: signal.Signals) -> None:
+    run = interrupted(pytester, CONFTEST, by)
     assert run.status == pytest.ExitCode.INTERRUPTED, run.output
     assert run.took < SHAPE_WITHIN / 2, "it waited for a cluster that ends"
     assert (pytester.path / "closed").exists()

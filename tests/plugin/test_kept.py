@@ -46,6 +46,22 @@ def test_a_cluster_that_is_spoilt_is_not(run_chaos: RunChaos, monkeypatch: pytes
     assert vouched(ran.backend.clusters) == [False]
 
 
+def test_the_cluster_that_is_kept_is_that_of_tests_which_ask_for_nothing(run_chaos: RunChaos) -> None:
+    ran = run_chaos(
+        """
+        import pytest
+
+        def test_a(serve_cluster): pass
+        @pytest.mark.serve_cluster(gcs="none")
+        def test_b(serve_cluster): pass
+        """,
+        "--serve-chaos-backend=kind",
+        "--serve-chaos-keep",
+    )
+    ran.outcomes(passed=2)
+    assert [cluster.spec.gcs for cluster in ran.backend.clusters] == ["none", "redis"]
+
+
 CONFTEST = """
 from pathlib import Path
 from tests.plugin.fake import FakeBehaviour

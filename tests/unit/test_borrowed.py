@@ -239,10 +239,36 @@ class Nodes(WithFlags):
 
 def test_each_node_that_was_drained_under_the_same_name_is_opened_again() -> None:
     api = Nodes()
-    cluster = borrowed(workers=1, allow=["node"], api=api)
+    cluster = borrowed(allow=["node"], api=api)
     cluster.drain_machine("worker-1")
     cluster.drain_machine("worker-1")
     cluster.reopen_machine("worker-1")
     cluster.reopen_machine("worker-1")
     cluster.reopen_machine("worker-1")
     assert api.cordoned == [("node-1", True), ("node-2", True), ("node-2", None), ("node-1", None)]
+
+
+@pytest.mark.parametrize(
+    ("gcs", "workers", "roles", "reason"),
+    [
+        ("none", 2, ("head", "worker"), "without GCS fault tolerance its loss restarts all"),
+        ("redis", 2, ("worker", "worker"), "draining it leaves none"),
+    ],
+)
+def test_a_node_that_carries_too_much_of_the_rayservice_is_not_drained(
+    gcs: str, workers: int, roles: tuple[str, str], reason: str
+) -> None:
+    api = Nodes()
+    api.ray_pods = [replace(pod(f"p{n}", role, f"10.0.0.{n}"), node="node-1") for n, role in enumerate(roles)]
+    cluster = borrowed(gcs=gcs, workers=workers, allow=["node"], api=api)
+    with pytest.raises(Unsupported, match=reason):
+        cluster.drain_machine("worker-1")
+    assert api.cordoned == []
+
+
+def test_the_heads_node_is_only_drained_without_fault_tolerance_where_the_test_asks_for_that() -> None:
+    drain: dict[str, str | float] = {"how": "drain", "which": "head"}
+    weak = borrowed(gcs="none", allow=["node"])
+    assert "losing the head restarts all of it" in weak.why_not("node_failure", drain, ())
+    assert weak.why_not("node_failure", drain, ("gcs",)) == ""
+    assert borrowed(allow=["node"]).why_not("node_failure", drain, ()) == ""

@@ -94,6 +94,16 @@ def test_each_weakness_of_a_placement_is_said_by_itself(
     assert codes(topology=on(*nodes), deployments={NAME: deployment}) == [code]
 
 
+def test_replicas_on_ray_nodes_that_share_a_machine_are_lost_together() -> None:
+    shared = replace(SOUND, machines={"head": "node-1", "worker-1": "node-2", "worker-2": "node-2"})
+    (warning,) = check(KIND, shared, on("worker-1", "worker-2"), {NAME: Deployment(2)})
+    assert warning.code == "all_on_one_machine"
+    assert warning.line == (
+        f"all replicas of {NAME} on node-2, the node of worker-1, worker-2: losing that node leaves none."
+        " Mend: an anti-affinity, or a topology spread constraint, for the pods of the workers."
+    )
+
+
 def test_a_warning_says_what_it_will_cost_and_what_mends_it() -> None:
     (warning,) = check(KIND, replace(SOUND, redis_machine="node-3", redis_persists=True), cluster(), DEPLOYMENTS)
     assert warning.line == (

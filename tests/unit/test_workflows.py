@@ -75,6 +75,16 @@ def test_every_job_has_a_deadline_and_keeps_what_it_measured(path: Path) -> None
         if any(re.search(r"make (suite|test-kind|test-local)", step.get("run", "")) for step in steps):
             kept = [step for step in steps if step.get("uses", "").startswith("actions/upload-artifact@")]
             assert [step["if"] for step in kept] == ["always()"], name
+            assert any("make --silent summary" in step.get("run", "") for step in steps), name
+
+
+def test_what_tests_of_the_backend_write_elsewhere_is_kept_too() -> None:
+    steps = cast("list[dict[str, str]]", jobs_of(ROOT / ".github" / "workflows" / "kind.yml")["backend"]["steps"])
+    (command,) = [step["run"] for step in steps if "test-kind" in step.get("run", "")]
+    (upload,) = [cast("Job", step["with"]) for step in steps if "upload-artifact" in step.get("uses", "")]
+    written = re.findall(r"--(?:serve-chaos-report-dir|basetemp) ([\w-]+)", command)
+    assert str(upload["path"]).split() == written
+    assert len(written) == 2
 
 
 def test_on_kind_every_fault_has_a_job_with_two_versions_of_ray() -> None:

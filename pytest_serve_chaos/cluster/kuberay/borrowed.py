@@ -16,7 +16,7 @@ from pytest_serve_chaos.cluster.kuberay import names, rights
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.asking import Probe, ask, new_request_id
 from pytest_serve_chaos.cluster.kuberay.breaking import BreakableRayService
-from pytest_serve_chaos.cluster.kuberay.draining import cordon, evict
+from pytest_serve_chaos.cluster.kuberay.draining import EVICTED_WITHIN, cordon, evict_all
 from pytest_serve_chaos.cluster.kuberay.found import FoundRayService
 from pytest_serve_chaos.cluster.kuberay.ledger import Ledger, Record
 from pytest_serve_chaos.cluster.kuberay.log_stream import LogAccess
@@ -218,10 +218,10 @@ class BorrowedRayService(BreakableRayService):
         """Cordons the Kubernetes node under a Ray node and evicts this RayService's pods from it; waits for their end.
 
         Raises:
-            Unsupported: The user did not allow it, or has no right to it.
+            Unsupported: The user did not allow it, or has no right to it, or too much of the RayService is on it.
             NoSuchTarget: The Ray node is not running, or its Kubernetes node is cordoned already, by somebody else.
-            CommandFailed: It was refused, for example by a PodDisruptionBudget.
-            WaitTimeout: They did not go in their grace period.
+            CommandFailed: It was refused.
+            WaitTimeout: A PodDisruptionBudget did not allow it in time, or they did not go in their grace period.
         """
         # Before anything is on record: what was never cordoned must not be uncordoned by a later run.
         forbidden = self._terms.forbidden("node_failure", {"how": "drain"})
@@ -232,12 +232,14 @@ class BorrowedRayService(BreakableRayService):
         if mapped(item.get("spec")).get("unschedulable"):
             raise NoSuchTarget(f"{machine} is cordoned already, so it is not ours to drain")
         pods = [(n, pod) for n, pod in self._named_pods() if pod.node == machine and self._live(pod)]
+        too_much = self._terms.taken_along(name, [n for n, _ in pods])
+        if too_much:
+            raise Unsupported(too_much)
         watches = [self._removal(n, pod) for n, pod in pods]
         self._on_cordon(machine)
         self._drained.take(_DRAIN, name, machine)
         cordon(self._api, machine, unschedulable=True)
-        for _, pod in pods:
-            evict(self._api, pod)
+        evict_all(self._api, [pod for _, pod in pods], within=EVICTED_WITHIN)
         return [sign for watch in watches for sign in watch.evidence(by_force=False)]
 
     def reopen_machine(self, name: str) -> None:

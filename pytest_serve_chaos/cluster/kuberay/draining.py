@@ -12,6 +12,8 @@ from pytest_serve_chaos.cluster.kuberay.refusals import status_of
 from pytest_serve_chaos.errors import CommandFailed
 from pytest_serve_chaos.model import Json
 
+EVICTED_WITHIN = 180.0
+"""Seconds for PodDisruptionBudgets to allow the evictions: a budget may wait for a new worker to be ready."""
 _NOT_NOW = 429
 """What the API server answers where a PodDisruptionBudget allows no eviction at this moment."""
 _NOT_THERE = 404

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.kuberay import names, rights
+from pytest_serve_chaos.model import HEAD
 
 _NO_FAULT_TOLERANCE = ("head_failure", "gcs_failure")
 _IN_A_POD = ("controller_failure", "replica_failure", "proxy_failure", "gcs_failure", "health_check_failure")
@@ -58,7 +59,8 @@ class Terms:
         return f"this user may not {', '.join(lacking)} (SelfSubjectAccessReview)" if lacking else ""
 
     def _no_sense(self, kind: str, options: Mapping[str, str | float], asked_for: Collection[str]) -> str:
-        if kind in _NO_FAULT_TOLERANCE and self.spec.gcs == "none" and "gcs" not in asked_for:
+        takes_head = kind in _NO_FAULT_TOLERANCE or options.get("which") == HEAD
+        if takes_head and self.spec.gcs == "none" and "gcs" not in asked_for:
             return (
                 "the RayService has no GCS fault tolerance, so losing the head restarts all of it;"
                 " to measure that, mark the test with serve_cluster(gcs='none')"
@@ -72,6 +74,19 @@ class Terms:
         if kind in _TAKES_REPLICAS:
             single = [name for name, n in self._targets_of(str(options.get("deployment", ""))).items() if n == 1]
             return f"{', '.join(single)} has one replica, so losing it leaves none" if single else ""
+        return ""
+
+    def taken_along(self, target: str, on_machine: Collection[str]) -> str:
+        """Why a machine must not be drained for what it carries beside a Ray node; "" if it may.
+
+        Args:
+            target: The Ray node that is to be drained.
+            on_machine: All Ray nodes on that machine.
+        """
+        if target != HEAD and HEAD in on_machine and self.spec.gcs == "none":
+            return f"the head is on the machine of {target}, and without GCS fault tolerance its loss restarts all"
+        if len(set(on_machine) - {HEAD}) >= self.spec.workers:
+            return f"all workers of the RayService are on the machine of {target}, so draining it leaves none"
         return ""
 
     def _targets_of(self, deployment: str) -> dict[str, int]:
