@@ -404,5 +404,10 @@ class KindNodes:
     def _run(self, program: str, *arguments: str, timeout: float = 60.0) -> str:
         return commands.run([getattr(self._programs, program), *arguments], log=self.log, timeout=timeout)
 
+    def last_said(self) -> str:
+        """The last line that kind has written."""
+        lines = self._end_of_log().splitlines()
+        return lines[-1].strip() if lines else ""
+
     def _end_of_log(self) -> str:
         return self.log.read_text(encoding="utf-8")[-1200:] if self.log.is_file() else "no log"

@@ -22,6 +22,7 @@ from pytest_serve_chaos.cluster.kuberay.bring_up import BringUp
 from pytest_serve_chaos.cluster.kuberay.own_workload import OwnRayService, own_workload
 from pytest_serve_chaos.cluster.kuberay.stack import REDIS_SELECTOR, Stack
 from pytest_serve_chaos.cluster.kuberay.upgrading import aim_dashboard
+from pytest_serve_chaos.cluster.kuberay.waits import still
 from pytest_serve_chaos.cluster.kuberay.workload import Workload, our_workload
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.cluster.serve_config import first_route
@@ -242,7 +243,8 @@ class _Start:
         config = render.kind_config(ports[0], ports[1], ray_nodes=self._spec.workers + 1)
         self._progress(f"kind: creating {self._nodes.name}, {self._spec.workers + 2} nodes")
         self.on_create(self._nodes.name)
-        self._nodes.create(config)
+        with still(f"creating {self._nodes.name}", lambda line: self._progress(f"kind: {line}"), self._nodes.last_said):
+            self._nodes.create(config)
         self._progress(f"kind: created in {clock.now() - began:.1f} s")
 
     def _stack_on(self, api: KubeApi) -> Stack:

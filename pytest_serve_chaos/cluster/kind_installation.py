@@ -16,6 +16,7 @@ from pytest_serve_chaos.cluster.kind_settings import KindSettings
 from pytest_serve_chaos.cluster.kuberay import names, render
 from pytest_serve_chaos.cluster.kuberay.operator import check_manifests, read_manifests
 from pytest_serve_chaos.cluster.kuberay.stack import Stack
+from pytest_serve_chaos.cluster.kuberay.waits import still
 from pytest_serve_chaos.cluster.kuberay.workload import Workload
 from pytest_serve_chaos.manifests import Manifest
 from pytest_serve_chaos.model import Json
@@ -124,7 +125,8 @@ class KindInstallation:
         if not wanted:
             return
         self._progress(f"kind: loading {', '.join(wanted)} onto {where}")
-        absent = self._nodes.load(wanted, nodes)
+        with still(f"loading {', '.join(wanted)}", lambda line: self._progress(f"kind: {line}")):
+            absent = self._nodes.load(wanted, nodes)
         there = [image for image in wanted if image not in absent]
         if there:  # not "loaded": kind leaves out the nodes that have them
             self._progress(f"kind: {', '.join(there)} on {where} after {clock.now() - began:.1f} s")

@@ -71,6 +71,9 @@ class KindMachines(Machines):
     def exists(self) -> bool:
         return bool(self.states)
 
+    def last_said(self) -> str:
+        return "Preparing nodes"
+
     def create(self, config: Mapping[str, Json]) -> None:
         workers = [WORKER, *(f"{WORKER}{number}" for number in range(2, 9))]
         number = len(cast("list[Json]", config["nodes"])) - 1

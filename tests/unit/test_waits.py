@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -211,3 +213,21 @@ def test_an_api_server_that_goes_on_failing_is_what_was_seen_last(start: Start) 
     start.server.hiccups = 100
     with pytest.raises(WaitTimeout, match="leader changed"):
         start.operator()
+
+
+def test_a_program_that_takes_long_is_said_to_be_at_it_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waits, "_REPORT_EVERY", 0.01)
+    said: list[str] = []
+    enough = threading.Event()
+
+    def progress(line: str) -> None:
+        said.append(line)
+        if len(said) >= 2:
+            enough.set()
+
+    with waits.still("creating serve-chaos", progress, lambda: "Preparing nodes"):
+        assert enough.wait(10)
+    told = len(said)
+    assert set(said) == {"still creating serve-chaos after 0 s: Preparing nodes"}
+    time.sleep(0.05)
+    assert len(said) == told

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from pytest_serve_chaos import clock
@@ -65,6 +67,31 @@ def wait_for(
     found = clock.wait_until(what, look, timeout=timeout, interval=0.5, on_wait=on_wait)
     progress(f"{who}: waited {clock.now() - start:.1f} s for {what}")
     return found
+
+
+@contextlib.contextmanager
+def still(doing: str, progress: Progress, seen: Callable[[], str] = lambda: "") -> Iterator[None]:
+    """Says now and then that a program is still at it, where that takes long.
+
+    Args:
+        doing: What it does, as it reads after "still".
+        progress: Is told, from another thread.
+        seen: What is known of it at that moment; "" if nothing is.
+    """
+    begun, ended = clock.now(), threading.Event()
+
+    def tell() -> None:
+        while not ended.wait(_REPORT_EVERY):
+            known = seen()
+            progress(f"still {doing} after {clock.now() - begun:.0f} s" + (f": {known}" if known else ""))
+
+    teller = threading.Thread(target=tell, name="serve-chaos-progress", daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        teller.join()
 
 
 def newest_warnings(api: KubeApi, *namespaces: str) -> list[str]:
