@@ -1,10 +1,11 @@
-"""The verbs beside `kill`, with traffic, on a real kind cluster; those for machines are in `test_machines`."""
+"""The verbs beside `kill`, with traffic, on a real kind cluster; those for a worker's machine: `test_machines`."""
 
 from __future__ import annotations
 
 import pytest
 
 from pytest_serve_chaos.experiment import Experiment
+from pytest_serve_chaos.suite.on_kubernetes import LOST_MACHINE
 from tests.frozen import FROZEN
 from tests.kind.needs import needs_kind
 
@@ -30,3 +31,19 @@ def test_a_head_that_is_deleted_gracefully_is_replaced(experiment: Experiment) -
     assert result.replaced("head", "controller")
     assert result.kept("worker")
     assert result.kept("replicas", on="workers")
+
+
+@pytest.mark.parametrize(
+    "how",
+    [pytest.param(how, marks=pytest.mark.node_failure(how=how, which="head")) for how in ("stop", "drain", "delete")],
+)
+def test_the_head_is_replaced_when_its_machine_goes_and_the_workers_are_kept(experiment: Experiment, how: str) -> None:
+    result = experiment.run(**LOST_MACHINE)
+    assert result.replaced("head", "controller"), how
+    assert result.kept("worker", "replicas")
+
+
+@pytest.mark.node_failure(how="freeze", which="head", for_="5s")
+def test_a_paused_machine_under_the_head_goes_on(experiment: Experiment) -> None:
+    result = experiment.run(window="6s")
+    assert result.kept("head", "controller", "worker", "replicas")
