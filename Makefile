@@ -12,6 +12,7 @@ EXTRAS ?= all,dev
 FAULT ?=
 BACKEND ?= local
 REPORTS ?= .serve-chaos
+HISTORIES = $(wildcard $(REPORTS)/*/history.jsonl)
 RAY ?=
 RAY_IMAGE ?= $(if $(RAY),rayproject/ray:$(RAY),rayproject/ray:2.60.0)
 REDIS_IMAGE ?= redis:7.0
@@ -64,8 +65,7 @@ suite: $(INSTALLED) ## the guide as tests: make suite BACKEND=kind FAULT=head_fa
 		--pyargs pytest_serve_chaos.suite $(if $(FAULT),-m $(FAULT)) $(ARGS)
 
 summary: $(INSTALLED) ## the tables of all runs in REPORTS as Markdown; failed experiments are in them
-	@$(if $(wildcard $(REPORTS)/*/history.jsonl),$(BIN)/serve-chaos analyse --format github \
-		$(wildcard $(REPORTS)/*/history.jsonl) || test $$? -eq 1,echo "no experiments in $(REPORTS)")
+	@$(if $(HISTORIES),$(BIN)/serve-chaos analyse --format github $(HISTORIES) || test $$? -eq 1,echo "no experiments in $(REPORTS)")
 
 images: ## get the images that kind needs, where Docker has not got them
 	for image in $(RAY_IMAGE) $(REDIS_IMAGE) $(OPERATOR_IMAGE); do \

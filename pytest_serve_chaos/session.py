@@ -108,9 +108,12 @@ class ChaosSession:
 
     def spec_of(self, item: pytest.Item) -> ClusterSpec:
         """The cluster that a test wants; what it does not say is as set, or as the user's own RayService is."""
+        return self._asked_for(item.iter_markers(), item.path.parent)
+
+    def _asked_for(self, markers: Iterable[pytest.Mark], directory: Path) -> ClusterSpec:
         if self._given is None:
             self._given = backends.as_it_is(self.settings)
-        return cluster_request(item.iter_markers(), self._given, directory=item.path.parent)
+        return cluster_request(markers, self._given, directory=directory)
 
     def fault_of(self, item: pytest.Item) -> FaultRequest | None:
         """The fault that a test is marked with."""
@@ -222,8 +225,8 @@ class ChaosSession:
         for spec in specs:  # which cannot be hashed
             if spec not in each:
                 each.append(spec)
-        if each and self.settings.keep and self._given is not None:
-            usual = cluster_request((), self._given, directory=self.config.rootpath)
+        if each and self.settings.keep:
+            usual = self._asked_for((), self.config.rootpath)
             each.sort(key=lambda spec: spec == usual)
         return each
 

@@ -243,7 +243,7 @@ class _Start:
         config = render.kind_config(ports[0], ports[1], ray_nodes=self._spec.workers + 1)
         self._progress(f"kind: creating {self._nodes.name}, {self._spec.workers + 2} nodes")
         self.on_create(self._nodes.name)
-        with still(f"creating {self._nodes.name}", lambda line: self._progress(f"kind: {line}"), self._nodes.last_said):
+        with still(f"creating {self._nodes.name}", self._progress, self._nodes.last_said):
             self._nodes.create(config)
         self._progress(f"kind: created in {clock.now() - began:.1f} s")
 

@@ -249,18 +249,18 @@ def test_each_node_that_was_drained_under_the_same_name_is_opened_again() -> Non
 
 
 @pytest.mark.parametrize(
-    ("gcs", "workers", "roles", "reason"),
+    ("gcs", "roles", "reason"),
     [
-        ("none", 2, ("head", "worker"), "without GCS fault tolerance its loss restarts all"),
-        ("redis", 2, ("worker", "worker"), "draining it leaves none"),
+        ("none", ("head", "worker"), "without GCS fault tolerance its loss restarts all"),
+        ("redis", ("worker", "worker"), "draining it leaves none"),
     ],
 )
 def test_a_node_that_carries_too_much_of_the_rayservice_is_not_drained(
-    gcs: str, workers: int, roles: tuple[str, str], reason: str
+    gcs: str, roles: tuple[str, str], reason: str
 ) -> None:
     api = Nodes()
     api.ray_pods = [replace(pod(f"p{n}", role, f"10.0.0.{n}"), node="node-1") for n, role in enumerate(roles)]
-    cluster = borrowed(gcs=gcs, workers=workers, allow=["node"], api=api)
+    cluster = borrowed(gcs=gcs, allow=["node"], api=api)
     with pytest.raises(Unsupported, match=reason):
         cluster.drain_machine("worker-1")
     assert api.cordoned == []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -228,6 +227,6 @@ def test_a_program_that_takes_long_is_said_to_be_at_it_until_it_ends(monkeypatch
     with waits.still("creating serve-chaos", progress, lambda: "Preparing nodes"):
         assert enough.wait(10)
     told = len(said)
-    assert set(said) == {"still creating serve-chaos after 0 s: Preparing nodes"}
-    time.sleep(0.05)
+    assert set(said) == {"kind: still creating serve-chaos after 0 s: Preparing nodes"}
+    assert "serve-chaos-progress" not in [thread.name for thread in threading.enumerate()]
     assert len(said) == told

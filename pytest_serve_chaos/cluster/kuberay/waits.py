@@ -70,20 +70,21 @@ def wait_for(
 
 
 @contextlib.contextmanager
-def still(doing: str, progress: Progress, seen: Callable[[], str] = lambda: "") -> Iterator[None]:
+def still(doing: str, progress: Progress, seen: Callable[[], str] = lambda: "", who: str = "kind") -> Iterator[None]:
     """Says now and then that a program is still at it, where that takes long.
 
     Args:
         doing: What it does, as it reads after "still".
         progress: Is told, from another thread.
         seen: What is known of it at that moment; "" if nothing is.
+        who: What `progress` is told begins with this.
     """
     begun, ended = clock.now(), threading.Event()
 
     def tell() -> None:
         while not ended.wait(_REPORT_EVERY):
             known = seen()
-            progress(f"still {doing} after {clock.now() - begun:.0f} s" + (f": {known}" if known else ""))
+            progress(f"{who}: still {doing} after {clock.now() - begun:.0f} s" + (f": {known}" if known else ""))
 
     teller = threading.Thread(target=tell, name="serve-chaos-progress", daemon=True)
     teller.start()
