@@ -26,8 +26,8 @@ ARGS ?=
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-OF_KIND := --serve-chaos-ray-image $(RAY_IMAGE) --serve-chaos-redis-image $(REDIS_IMAGE) \
-	--serve-chaos-operator-image $(OPERATOR_IMAGE)
+OF_KIND := --serve-chaos-ray-image $(RAY_IMAGE) $(if $(RAY),--serve-chaos-ray-version $(RAY)) \
+	--serve-chaos-redis-image $(REDIS_IMAGE) --serve-chaos-operator-image $(OPERATOR_IMAGE)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-unit test-local test-kind suite summary images doctor lint lint-workflows type bench \

@@ -93,7 +93,8 @@ def own_rayservice(settings: Settings, path: Path) -> OwnRayService:
         )
     return OwnRayService(
         file=read_own_file(path, app=app),
-        ray_image=settings.ray_image if settings.source("ray_image") != DEFAULT else None,
+        ray_image=settings.image_of_ray if settings.source("ray_image") != DEFAULT or settings.ray_version else None,
+        ray_version=settings.ray_version,
         redis_image=settings.redis_image if settings.source("redis_image") != DEFAULT else None,
         directories=(path.absolute().parent, *search_path()),
     )
@@ -251,7 +252,7 @@ def _start_kind(spec: ClusterSpec, settings: Settings, directory: Path, progress
 
     given = {
         name: getattr(settings, name)
-        for name in ("node_image", "ray_image", "redis_image", "kuberay_manifests")
+        for name in ("node_image", "ray_version", "redis_image", "kuberay_manifests")
         if getattr(settings, name) is not None
     }
     journal = _journal(settings)
@@ -267,7 +268,7 @@ def _start_kind(spec: ClusterSpec, settings: Settings, directory: Path, progress
 
     return start_kind_cluster(
         spec,
-        KindSettings(**given, operator_image=settings.operator, keep=settings.keep),
+        KindSettings(**given, ray_image=settings.image_of_ray, operator_image=settings.operator, keep=settings.keep),
         directory,
         progress,
         own=own,

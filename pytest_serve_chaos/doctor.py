@@ -76,7 +76,7 @@ def _kind(given: Mapping[str, str], environ: Mapping[str, str]) -> tuple[Finding
     settings = resolve(_Given({**given, "backend": "kind"}), environ)
     docker = _try("docker", lambda: _program("docker", "version", "--format", "{{.Server.Version}}"))
     kind = _try("kind", lambda: _program("kind", "version"))
-    images = (settings.ray_image, settings.redis_image, settings.operator, settings.node_image)
+    images = (settings.image_of_ray, settings.redis_image, settings.operator, settings.node_image)
     return (
         docker,
         kind,

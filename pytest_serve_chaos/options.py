@@ -81,6 +81,7 @@ _APP = FileOr(
 )
 _A_TENTH = "a tenth of `longest_outage`, `100ms` at least"
 _METHOD = Choice("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+_VERSION = Pattern("a version of Ray, as 2.60.0", "VERSION", r"\d+\.\d+\.\d+[.\w]*")
 _IMAGE = Pattern("the name of an image, as redis:7.0", "IMAGE", r"[\w./:@-]+")
 _CONTEXT = Kind("a context of your kubeconfig", "NAME")
 _RAYSERVICE = Pattern(
@@ -119,7 +120,8 @@ OPTIONS = (
     ),
     Option("allow_context", _CONTEXT, None, "the context again, where it is no kind cluster", "none", _BORROWED),
     Option("node_image", _IMAGE, None, "image of the kind nodes", "kind's own", _KIND),
-    Option("ray_image", _IMAGE, "rayproject/ray:2.60.0", "image of the Ray pods; its tag says which Ray", "", _KIND),
+    Option("ray_version", _VERSION, None, "the Ray of the pods; chooses Ray's own image", "the image's tag", _KIND),
+    Option("ray_image", _IMAGE, "rayproject/ray:2.60.0", "image of the Ray pods", "", _KIND),
     Option("redis_image", _IMAGE, "redis:7.0", "image of Redis", "", _KIND),
     Option("operator_image", _IMAGE, _OPERATOR, "image of the KubeRay operator; of other manifests, theirs", "", _KIND),
     Option("kuberay_manifests", _MANIFESTS, _KUBERAY, "manifests of the KubeRay operator", "", _KIND),

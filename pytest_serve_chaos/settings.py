@@ -85,6 +85,7 @@ class Settings:
     allow: tuple[str, ...] = ()
     allow_context: str | None = None
     node_image: str | None = None
+    ray_version: str | None = None
     ray_image: str = field(default=_default("ray_image"))
     redis_image: str = field(default=_default("redis_image"))
     operator_image: str = field(default=_default("operator_image"))
@@ -93,10 +94,20 @@ class Settings:
     sources: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
+    def image_of_ray(self) -> str:
+        """The image of the Ray pods: the one that was given, or Ray's own of the version that was."""
+        if self.ray_version is None or self._given("ray_image"):
+            return self.ray_image
+        return f"{self.ray_image.rpartition(':')[0]}:{self.ray_version}"
+
+    @property
     def operator(self) -> str | None:
         """The image of KubeRay's operator; None: the one that its manifests name, where only these were given."""
-        given = self.source("operator_image") != DEFAULT or self.operator_image != _default("operator_image")
-        return self.operator_image if given or self.kuberay_manifests == _default("kuberay_manifests") else None
+        given = self._given("operator_image") or self.kuberay_manifests == _default("kuberay_manifests")
+        return self.operator_image if given else None
+
+    def _given(self, name: str) -> bool:
+        return self.source(name) != DEFAULT or getattr(self, name) != _default(name)
 
     def source(self, name: str) -> str:
         """Where a value came from, for messages: ``the command line``, ``SERVE_CHAOS_RATE``, ``the default``."""

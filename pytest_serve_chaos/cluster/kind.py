@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import shlex
-import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -20,8 +19,9 @@ from typing import Any
 from pytest_serve_chaos import clock, manifests
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster import commands
+from pytest_serve_chaos.cluster.kind_programs import Programs
 from pytest_serve_chaos.cluster.kuberay import names
-from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, MissingDependency, WaitTimeout
+from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, WaitTimeout
 from pytest_serve_chaos.model import Json
 
 _CREATED = 900.0
@@ -36,59 +36,11 @@ _SHUTDOWN = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Programs:
-    """The programs that are needed, as paths."""
-
-    docker: str
-    kind: str
-    kubectl: str
-
-
-@dataclass(frozen=True, slots=True)
 class _Task:
     """A container as its runtime has it: the PID of its first process on the node, and its state."""
 
     pid: str
     state: str
-
-
-def find_programs() -> Programs:
-    """Finds docker, kind and kubectl on the PATH, and asks Docker whether it runs.
-
-    Raises:
-        MissingDependency: One of them, or a Python package, is not here; nothing was made.
-    """
-    missing = [program for program in ("docker", "kind", "kubectl") if shutil.which(program) is None]
-    try:
-        import pytest_kind  # noqa: F401
-    except ImportError:
-        missing.append("the Python package pytest-kind-ng")
-    if missing:
-        raise MissingDependency(
-            f"the kind backend needs {', '.join(missing)}",
-            looked_at=["PATH, and the packages of this Python"],
-            mend=[
-                "install Docker, kind (https://kind.sigs.k8s.io) and kubectl",
-                "pip install 'pytest-serve-chaos[kind]'",
-                "or use the backend `local`, which needs none of them",
-            ],
-        )
-    programs = Programs(*(str(shutil.which(program)) for program in ("docker", "kind", "kubectl")))
-    _ask_docker(programs.docker)
-    return programs
-
-
-def _ask_docker(docker: str) -> None:
-    command = [docker, "version", "--format", "{{.Server.Version}}"]
-    try:
-        subprocess.run(command, check=True, capture_output=True, timeout=20.0, start_new_session=True)
-    except (OSError, subprocess.SubprocessError) as error:
-        said = getattr(error, "stderr", None) or str(error).encode()
-        raise MissingDependency(
-            "Docker does not answer",
-            looked_at=[" ".join(command), bytes(said).decode("utf-8", "replace").strip()[-300:]],
-            mend=["start Docker, and see whether this user may use it"],
-        ) from error
 
 
 def free_ports(number: int) -> list[int]:

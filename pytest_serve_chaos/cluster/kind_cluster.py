@@ -9,9 +9,10 @@ from pathlib import Path
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.base import ClusterSpec, Progress
-from pytest_serve_chaos.cluster.kind import KindNodes, find_programs, free_ports
+from pytest_serve_chaos.cluster.kind import KindNodes, free_ports
 from pytest_serve_chaos.cluster.kind_installation import KindInstallation
 from pytest_serve_chaos.cluster.kind_keep import WHOLE_WITHIN, Kept, is_finished, open_kept, wait_for_nodes
+from pytest_serve_chaos.cluster.kind_programs import find_programs
 from pytest_serve_chaos.cluster.kind_rayservice import KindRayService
 from pytest_serve_chaos.cluster.kind_record import Plan, Step
 from pytest_serve_chaos.cluster.kind_settings import KindSettings
@@ -22,7 +23,6 @@ from pytest_serve_chaos.cluster.kuberay.bring_up import BringUp
 from pytest_serve_chaos.cluster.kuberay.own_workload import OwnRayService, own_workload
 from pytest_serve_chaos.cluster.kuberay.stack import REDIS_SELECTOR, Stack
 from pytest_serve_chaos.cluster.kuberay.upgrading import aim_dashboard
-from pytest_serve_chaos.cluster.kuberay.waits import still
 from pytest_serve_chaos.cluster.kuberay.workload import Workload, our_workload
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.cluster.serve_config import first_route
@@ -34,6 +34,7 @@ from pytest_serve_chaos.errors import (
     WaitTimeout,
 )
 from pytest_serve_chaos.model import ClusterDescription
+from pytest_serve_chaos.progress import still
 
 
 def start_kind_cluster(
@@ -74,7 +75,9 @@ def start_kind_cluster(
     if own is not None:
         workload = own_workload(own, labels, nodes.image_environment)
     else:
-        workload = our_workload(spec, settings.ray_image, settings.redis_image, labels)
+        workload = our_workload(
+            spec, settings.ray_image, settings.redis_image, labels, ray_version=settings.ray_version
+        )
     for line in workload.told:
         progress(line)
     start = _Start(spec, settings, directory, progress, nodes, workload, labels)
@@ -271,6 +274,7 @@ class _Start:
             aim_dashboard(api, ray_cluster)
             up.pods(ray_cluster, self._spec.workers + 1)
             up.serve(dashboard)
+            _check_ray(self._settings.ray_version, dashboard.ray_version())
             up.ready()
             up.traffic(url)
         except BaseException:
@@ -345,3 +349,12 @@ class _Start:
             self._nodes.delete()
             self.on_done(name)
             self._progress(f"kind: deleted {name} in {clock.now() - began:.1f} s")
+
+
+def _check_ray(wanted: str | None, found: str) -> None:
+    if wanted not in (None, found):
+        raise ClusterStartError(
+            f"the pods run Ray {found}, and not {wanted}",
+            looked_at=["/api/version of the dashboard"],
+            mend=[f"--serve-chaos-ray-version {found}", f"or give an image that has Ray {wanted}"],
+        )

@@ -16,10 +16,10 @@ from pytest_serve_chaos.cluster.kind_settings import KindSettings
 from pytest_serve_chaos.cluster.kuberay import names, render
 from pytest_serve_chaos.cluster.kuberay.operator import check_manifests, read_manifests
 from pytest_serve_chaos.cluster.kuberay.stack import Stack
-from pytest_serve_chaos.cluster.kuberay.waits import still
 from pytest_serve_chaos.cluster.kuberay.workload import Workload
 from pytest_serve_chaos.manifests import Manifest
 from pytest_serve_chaos.model import Json
+from pytest_serve_chaos.progress import still
 
 
 class KindInstallation:

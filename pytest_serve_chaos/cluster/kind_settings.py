@@ -11,7 +11,8 @@ class KindSettings:
 
     Attributes:
         node_image: The nodes' image; None takes the one that the installed kind was released with.
-        ray_image: The image of Ray's containers; its tag says which Ray it is.
+        ray_image: The image of Ray's containers.
+        ray_version: Which Ray it has; None: that of its tag.
         redis_image: Redis' image.
         operator_image: The operator's image; None takes the one that its manifests name.
         kuberay_manifests: A file, a directory or a URL with KubeRay's manifests, or what `kubectl kustomize` takes.
@@ -22,6 +23,7 @@ class KindSettings:
 
     node_image: str | None = None
     ray_image: str = "rayproject/ray:2.60.0"
+    ray_version: str | None = None
     redis_image: str = "redis:7.0"
     operator_image: str | None = "quay.io/kuberay/operator:v1.6.2"
     kuberay_manifests: str = "github.com/ray-project/kuberay/ray-operator/config/default?ref=v1.6.2"

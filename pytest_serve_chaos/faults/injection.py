@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
@@ -18,6 +18,7 @@ from pytest_serve_chaos.model import Component, Evidence, Identity, Json, Topolo
 from pytest_serve_chaos.observe.handles import check_handles
 from pytest_serve_chaos.observe.settling import settle
 from pytest_serve_chaos.observe.shape import lacks
+from pytest_serve_chaos.progress import now_and_then, still
 
 _QUIET = 1.0
 """Seconds of good answers only, until traffic counts as back; the same as the gap that ends an outage."""
@@ -178,8 +179,9 @@ class Injection:
                 quiet_for, end = newest - outages[-1].end, outages[-1].end
             return end - self.asked if quiet_for >= _QUIET else NotYet(f"good answers for {quiet_for:.1f} s only")
 
+        tell = self._tell("traffic is not back")
         try:
-            return clock.wait_until("traffic to be back", back, timeout=seconds(timeout), interval=0.1)
+            return clock.wait_until("traffic to be back", back, timeout=seconds(timeout), interval=0.1, on_wait=tell)
         except WaitTimeout as error:
             if error.last_seen == "no requests":
                 raise Inconclusive(
@@ -201,8 +203,9 @@ class Injection:
             missing = self.missing()
             return NotYet("; ".join(missing)) if missing else clock.now() - self.asked
 
+        tell = self._tell("redundancy is not back")
         try:
-            took = clock.wait_until("redundancy to be back", back, timeout=seconds(timeout), interval=0.2)
+            took = clock.wait_until("redundancy to be back", back, timeout=seconds(timeout), interval=0.2, on_wait=tell)
         except WaitTimeout as error:
             raise ExpectationFailed(f"redundancy is not back: {error}") from error
         self._write("redundancy_back", f"redundancy is back {took:.1f} s after the fault")
@@ -274,8 +277,9 @@ class Injection:
             still = clock.now() - changed
             return changed - self.asked if still >= _NO_CHANGE else NotYet(f"something changed {still:.1f} s ago")
 
+        tell = self._tell("not at rest")
         try:
-            return clock.wait_until("the cluster to come to rest", quiet, timeout=seconds(timeout))
+            return clock.wait_until("the cluster to come to rest", quiet, timeout=seconds(timeout), on_wait=tell)
         except WaitTimeout as error:
             raise ExpectationFailed(str(error)) from error
 
@@ -328,7 +332,8 @@ class Injection:
     def _inject(self) -> None:
         served = self.rig.answers_of(self.fault.victims, since=self.rig.steady_since) if self.fault.serves else None
         self.rig.progress(f"inject: {self.fault.text}")
-        strike = self.fault.strike()
+        with still("at it", self.rig.progress, who="inject: "):
+            strike = self.fault.strike()
         self.asked = strike.asked
         self._write("asked", self.fault.text, {"fault": self.fault.kind}, at=strike.asked)
         for sign in strike.evidence:
@@ -358,6 +363,14 @@ class Injection:
     def _add(self, sign: Evidence) -> None:
         self.evidence = (*self.evidence, sign)
         self._write("evidence", sign.text, {"side": sign.side}, at=sign.at)
+
+    def _tell(self, state: str) -> Callable[[float, str], None]:
+        """Says now and then what the state is, for people who wait."""
+
+        def say(_: float, seen: str) -> None:
+            self.rig.progress(f"{state} {clock.now() - self.asked:.0f} s after the fault: {seen}")
+
+        return now_and_then(say)
 
     def _write(self, kind: str, text: str, data: dict[str, Json] | None = None, at: float | None = None) -> None:
         self.rig.history.add(kind, text, at=at, experiment=self.experiment, data=data)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from pytest_serve_chaos import clock
+from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.kuberay.rayservice import KubeRayCluster
 from pytest_serve_chaos.experiment import Experiment
 from pytest_serve_chaos.handle import ServeCluster
+from tests.kind.commands import run
 from tests.kind.needs import needs_kind
 
 pytestmark = needs_kind
+
+WORD = "a word before the end"
+FILE = "by-the-test.log"
 
 
 def directories(logs: Path, node: str) -> list[Path]:
@@ -28,19 +34,34 @@ def logs_of(experiment: Experiment) -> Path:
     return path.parent / "logs" / experiment.rig.experiment
 
 
+def let_every_pod_log(cluster: ServeCluster) -> None:
+    """Each of Ray's pods logs one line into a file: Ray itself may have nothing to say for many seconds."""
+    (head,) = cluster.of("head")
+    assert head.machine is not None
+    control_plane = re.sub(r"-worker\d*$", "-control-plane", head.machine)
+    kubectl = ["docker", "exec", control_plane, "kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf"]
+    kubectl += ["-n", names.NAMESPACE]
+    pods = run(*kubectl, "get", "pods", "-l", names.RAY_NODE_TYPE, "-o", "name").split()
+    for pod in pods:
+        command = f"date '+%F %T,%3N {WORD}' >> /tmp/ray/session_latest/logs/{FILE}"
+        run(*kubectl, "exec", pod, "--", "sh", "-c", command)
+
+
 @pytest.mark.worker_failure(which="worker-1")
 def test_a_pod_that_is_gone_leaves_its_logs(experiment: Experiment, serve_cluster: ServeCluster) -> None:
     cluster, logs = serve_cluster.backend, logs_of(experiment)
     assert isinstance(cluster, KubeRayCluster)
     begun = clock.now()
+    let_every_pod_log(serve_cluster)
 
     result = experiment.measure()
 
     assert result.replaced("worker", on="victims")
     old, new = directories(logs, "worker-1")
-    # What its raylet wrote between the test's first moment and its own last; it is gone, and is found.
-    *_, last = (old / "raylet.out").read_text().splitlines()
-    assert f"worker-1: raylet.out: {last}" in cluster.log_excerpt(begun, lines=1_000_000)
+    # What was logged in it between the test's first moment and its own last; it is gone, and is found.
+    (line,) = (old / FILE).read_text().splitlines()
+    assert line.endswith(WORD)
+    assert f"worker-1: {FILE}: {line}" in cluster.log_excerpt(begun, lines=1_000_000)
 
     # Both wrote what `ray start` prints; of the new one there is all from its first line on.
     for directory in (old, new):
@@ -53,15 +74,19 @@ def test_a_pod_that_is_gone_leaves_its_logs(experiment: Experiment, serve_cluste
 
 
 @pytest.mark.gcs_failure
-def test_a_container_that_was_started_again_has_files_of_its_own(experiment: Experiment) -> None:
+def test_a_container_that_was_started_again_has_files_of_its_own(
+    experiment: Experiment, serve_cluster: ServeCluster
+) -> None:
     logs = logs_of(experiment)
+    let_every_pod_log(serve_cluster)
 
     result = experiment.measure()
 
     assert result.replaced("gcs")
     before, after = directories(logs, "head")
     assert after.name.startswith(f"{before.name.partition('_restart-')[0]}_restart-"), "the same pod"
-    # The one before wrote little from the test's first moment on; of the one after there is all.
-    assert (before / "raylet.out").stat().st_size > 0
+    # What the one before wrote from the test's first moment on stays its own; of the one after there is all.
+    assert (before / FILE).read_text().endswith(f"{WORD}\n")
+    assert not (after / FILE).exists()
     assert (after / "gcs_server.out").stat().st_size > 0
     assert list((after / "serve").glob("controller_*.log"))

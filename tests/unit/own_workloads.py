@@ -35,6 +35,7 @@ def adapted(
     change: Change = lambda _: None,
     *,
     ray_image: str | None = None,
+    ray_version: str | None = None,
     redis_image: str | None = None,
     directories: tuple[Path, ...] = (),
     environment: Callable[[str], Mapping[str, str] | None] = no_image,
@@ -42,7 +43,7 @@ def adapted(
     documents = copy.deepcopy(DOCUMENTS)
     change(documents)
     own = parse_own_file(yaml.safe_dump_all(documents), FILE)
-    return own_workload(OwnRayService(own, ray_image, redis_image, directories), LABELS, environment)
+    return own_workload(OwnRayService(own, ray_image, redis_image, directories, ray_version), LABELS, environment)
 
 
 def cluster(of: Workload | list[dict[str, Any]]) -> Any:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
-from pytest_serve_chaos.errors import CommandFailed
+from pytest_serve_chaos import progress
+from pytest_serve_chaos.errors import CommandFailed, ExpectationFailed
 from pytest_serve_chaos.faults.injection import Injection, Strike
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.history import History
@@ -48,11 +50,10 @@ class Paused:
             raise CommandFailed("docker failed with exit status 1")
 
 
-def rig() -> Rig:
-    watcher = SimpleNamespace(sample=lambda: Topology(0.0, ()))
-    said = SimpleNamespace(
-        watcher=watcher, experiment="it", history=History(), injections=[], progress=lambda text: None
-    )
+def rig(progress: Callable[[str], None] = lambda _: None) -> Rig:
+    """One on which Serve has said nothing yet."""
+    watcher = SimpleNamespace(sample=lambda: Topology(0.0, ()), report=SimpleNamespace(at=-1.0))
+    said = SimpleNamespace(watcher=watcher, experiment="it", history=History(), injections=[], progress=progress)
     return cast("Rig", said)
 
 
@@ -94,3 +95,16 @@ def test_two_threads_heal_once() -> None:
     for thread in threads:
         thread.join()
     assert (fault.tries, healed(injection)) == (1, 1)
+
+
+def test_somebody_who_waits_is_told_what_is_still_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "REPORT_EVERY", 0.0)
+    said: list[str] = []
+    injection = Injection(rig(said.append), Paused(fails=0))
+
+    with pytest.raises(ExpectationFailed):
+        injection.wait_redundancy_back(0.05)
+
+    state, _, seen = said[-1].partition(" s after the fault: ")
+    assert state.startswith("redundancy is not back ")
+    assert seen == "Ray and Serve have said nothing since the fault"

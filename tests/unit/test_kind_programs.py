@@ -9,8 +9,9 @@ import pytest
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster import kind
 from pytest_serve_chaos.cluster.base import ClusterSpec
-from pytest_serve_chaos.cluster.kind import KindNodes, Programs, find_programs
+from pytest_serve_chaos.cluster.kind import KindNodes
 from pytest_serve_chaos.cluster.kind_cluster import start_kind_cluster
+from pytest_serve_chaos.cluster.kind_programs import Programs, find_programs
 from pytest_serve_chaos.cluster.kind_settings import KindSettings
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, MissingDependency

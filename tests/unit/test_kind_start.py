@@ -135,6 +135,15 @@ def test_without_keep_a_cluster_that_is_there_is_let_alone(runs: Runs) -> None:
     assert runs.machines.taken() == []
 
 
+def test_pods_with_another_ray_than_was_wanted_are_no_cluster(runs: Runs) -> None:
+    runs.settings = replace(runs.settings, ray_image="ranker:latest", ray_version="2.60.0")
+    assert runs.run() == ["create", *ALL]
+
+    runs.settings = replace(runs.settings, ray_version="2.56.0")
+    with pytest.raises(ClusterStartError, match=r"the pods run Ray 2\.60\.0, and not 2\.56\.0"):
+        runs.start()
+
+
 def test_without_keep_nothing_is_written_down_and_all_goes(runs: Runs) -> None:
     runs.settings = replace(runs.settings, keep=False)
     assert runs.run() == ["create", *ALL, "delete"]

@@ -32,6 +32,7 @@ def settings(
 ) -> render.RayServiceSettings:
     return render.RayServiceSettings(
         image="registry.example/ray:2.61.0-py312",
+        ray_version="2.61.0",
         workers=workers,
         gcs=gcs,
         serve_config={"applications": [{"name": "pid", "import_path": "sleepy_pid:app"}]},
@@ -233,7 +234,7 @@ def test_a_path_of_the_user_comes_after_our_code() -> None:
     ("image", "version"), [("ray:2.60.0", "2.60.0"), ("r:5000/ray:2.61.0-py312", "2.61.0"), ("ray:nightly", None)]
 )
 def test_the_image_says_which_ray_it_is(image: str, version: str | None) -> None:
-    assert render.ray_version(image) == version
+    assert render.version_of(image) == version
 
 
 def test_the_serve_config_is_yaml_that_reads_back_as_it_was() -> None:

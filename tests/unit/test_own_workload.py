@@ -65,6 +65,13 @@ def test_an_image_that_does_not_say_which_ray_it_is_is_said() -> None:
     assert not said(adapted(ray_image="ranker:2.60.0"), "no rayVersion")
 
 
+def test_which_ray_an_image_has_can_be_given() -> None:
+    work = adapted(ray_image="ranker:latest", ray_version="2.56.0")
+
+    assert not said(work, "no rayVersion")
+    assert cluster(work)["rayVersion"] == "2.56.0"
+
+
 def test_the_objects_of_another_namespace_move_and_that_is_said() -> None:
     def elsewhere(documents: list[dict[str, Any]]) -> None:
         documents[1]["metadata"]["namespace"] = "ml"

@@ -229,8 +229,38 @@ def test_what_the_backend_does_not_use_is_an_error_on_the_command_line() -> None
 def test_the_kind_cluster_is_made_of_the_same_things_with_and_without_settings() -> None:
     settings, made_of = Settings(), KindSettings()
 
-    for name in ("node_image", "ray_image", "redis_image", "operator_image", "kuberay_manifests", "keep"):
+    for name in (
+        "node_image",
+        "ray_version",
+        "ray_image",
+        "redis_image",
+        "operator_image",
+        "kuberay_manifests",
+        "keep",
+    ):
         assert getattr(settings, name) == getattr(made_of, name), name
+
+
+@pytest.mark.parametrize(
+    ("given", "image"),
+    [
+        ({}, "rayproject/ray:2.60.0"),
+        ({"serve_chaos_ray_version": "2.56.0"}, "rayproject/ray:2.56.0"),
+        ({"serve_chaos_ray_image": "ranker:mine"}, "ranker:mine"),
+        ({"serve_chaos_ray_image": "ranker:mine", "serve_chaos_ray_version": "2.56.0"}, "ranker:mine"),
+        (
+            {"serve_chaos_ray_image": "rayproject/ray:2.60.0", "serve_chaos_ray_version": "2.60.0"},
+            "rayproject/ray:2.60.0",
+        ),
+    ],
+)
+def test_the_image_is_the_one_that_was_given_or_rays_own_of_that_version(given: dict[str, str], image: str) -> None:
+    assert on_kind(**given).image_of_ray == image
+
+
+def test_a_version_of_ray_is_a_version() -> None:
+    with pytest.raises(SettingsError, match=r"'newest' from the command line: it must be a version of Ray, as 2.60.0"):
+        on_kind(serve_chaos_ray_version="newest")
 
 
 OTHERS = "https://kuberay.example/v1.7.0.yaml"

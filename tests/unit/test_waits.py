@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from pytest_serve_chaos import progress
 from pytest_serve_chaos.cluster import kind_keep
 from pytest_serve_chaos.cluster.kind_keep import wait_for_nodes
 from pytest_serve_chaos.cluster.kuberay import names, stack, waits
@@ -128,8 +128,8 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
 @pytest.fixture
 def slow(start: Start, monkeypatch: pytest.MonkeyPatch) -> Start:
     """One of which nothing comes, and all is late at once."""
-    for name in ("_SLOW", "_PAUSE", "_REPORT_EVERY"):
-        monkeypatch.setattr(waits, name, 0.0)
+    for module, name in ((waits, "_SLOW"), (waits, "_PAUSE"), (progress, "REPORT_EVERY")):
+        monkeypatch.setattr(module, name, 0.0)
     start.established = []
     start.server.objects |= {
         f"{OURS}/pods": {"items": [a_pod(runs=False)]},
@@ -212,21 +212,3 @@ def test_an_api_server_that_goes_on_failing_is_what_was_seen_last(start: Start) 
     start.server.hiccups = 100
     with pytest.raises(WaitTimeout, match="leader changed"):
         start.operator()
-
-
-def test_a_program_that_takes_long_is_said_to_be_at_it_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waits, "_REPORT_EVERY", 0.01)
-    said: list[str] = []
-    enough = threading.Event()
-
-    def progress(line: str) -> None:
-        said.append(line)
-        if len(said) >= 2:
-            enough.set()
-
-    with waits.still("creating serve-chaos", progress, lambda: "Preparing nodes"):
-        assert enough.wait(10)
-    told = len(said)
-    assert set(said) == {"kind: still creating serve-chaos after 0 s: Preparing nodes"}
-    assert "serve-chaos-progress" not in [thread.name for thread in threading.enumerate()]
-    assert len(said) == told

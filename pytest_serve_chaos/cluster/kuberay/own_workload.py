@@ -32,12 +32,14 @@ class OwnRayService:
         ray_image: The image for all Ray containers; None: those of the file.
         redis_image: The image of Redis, likewise.
         directories: Where the code of its apps is looked for.
+        ray_version: Which Ray that image has; None: that of its tag.
     """
 
     file: OwnFile
     ray_image: str | None = None
     redis_image: str | None = None
     directories: tuple[Path, ...] = ()
+    ray_version: str | None = None
 
 
 def own_workload(own: OwnRayService, labels: Mapping[str, str], environment: ImageEnvironment) -> Workload:
@@ -56,7 +58,7 @@ def own_workload(own: OwnRayService, labels: Mapping[str, str], environment: Ima
     config, local = _serve_config(own, told.append)
     code = {**render.package_code(), **local}
     changes = PodChanges(labels, code, own.ray_image, environment)
-    service = _ray_service(own.file.ray_service, config, changes, told.append)
+    service = _ray_service(own, config, changes, told.append)
     service = _with_redis_address(service, redis, told.append)
     service = _in_our_namespace(service, labels, told.append)
     before = tuple(
@@ -80,7 +82,8 @@ def own_workload(own: OwnRayService, labels: Mapping[str, str], environment: Ima
 # -- the RayService ----------------------------------------------------------------------------------------------------
 
 
-def _ray_service(item: Manifest, config: Mapping[str, Json], changes: PodChanges, say: Say) -> Manifest:
+def _ray_service(own: OwnRayService, config: Mapping[str, Json], changes: PodChanges, say: Say) -> Manifest:
+    item = own.file.ray_service
     if item["apiVersion"] != _VERSION:
         say(f"the RayService is applied as {_VERSION}, not {item['apiVersion']}")
     spec = {**mapped(item.get("spec")), "serveConfigV2": render.serve_config_text(config)}
@@ -96,9 +99,10 @@ def _ray_service(item: Manifest, config: Mapping[str, Json], changes: PodChanges
     ]
     changed = {**cluster, "headGroupSpec": head, "workerGroupSpecs": workers}
     if changes.image:
-        for line in render.without_version(changes.image):
-            say(line)
-        changed = merge(changed, {"rayVersion": render.ray_version(changes.image)})
+        version = own.ray_version or render.version_of(changes.image)
+        if version is None:
+            say(render.without_version(changes.image))
+        changed = merge(changed, {"rayVersion": version})
     return {**item, "apiVersion": _VERSION, "spec": {**spec, "rayClusterConfig": changed}}
 
 

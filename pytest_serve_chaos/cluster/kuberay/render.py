@@ -37,6 +37,7 @@ class RayServiceSettings:
 
     Attributes:
         image: The image of all Ray containers.
+        ray_version: Which Ray it has, where that is known.
         workers: Number of workers.
         gcs: ``redis`` or ``none``.
         serve_config: Serve's config: ``applications`` and what else `serveConfigV2` takes.
@@ -56,6 +57,7 @@ class RayServiceSettings:
     termination_grace: float = 30.0
     code: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    ray_version: str | None = None
 
 
 def kind_config(traffic_port: int, dashboard_port: int, ray_nodes: int = 3) -> Manifest:
@@ -112,7 +114,7 @@ def ray_service(settings: RayServiceSettings) -> Manifest:
         {"replicas": settings.workers, "minReplicas": settings.workers, "maxReplicas": settings.workers},
     )
     patch: Manifest = {
-        "rayVersion": ray_version(settings.image),
+        "rayVersion": settings.ray_version,
         "headGroupSpec": _with_pod(_object(cluster["headGroupSpec"]), settings, settings.head_env),
         "workerGroupSpecs": [group],
     }
@@ -129,21 +131,19 @@ def serve_config_text(config: Mapping[str, Json]) -> str:
     return manifests.dump((dict(config),))
 
 
-def ray_version(image: str) -> str | None:
+def version_of(image: str) -> str | None:
     """Ray's version as the image's tag has it; KubeRay chooses probes by it. None if the tag has none."""
     found = re.search(r":(\d+\.\d+\.\d+)", image)
     return found[1] if found else None
 
 
-def without_version(image: str) -> list[str]:
-    """What is to be said of an image whose tag does not say which Ray it is; nothing where it does."""
-    if ray_version(image) is not None:
-        return []
-    return [
+def without_version(image: str) -> str:
+    """What is to be said of an image of which nobody says which Ray it has."""
+    return (
         f"the tag of {image} does not say which Ray it is, so the RayService gets no rayVersion, and KubeRay its probes"
-        " for old ones, which need bash and wget in the image; a tag that begins with the version mends that:"
-        " ranker:2.60.0-mine"
-    ]
+        " for old ones, which need bash and wget in the image; --serve-chaos-ray-version mends that, or a tag that"
+        " begins with the version: ranker:2.60.0-mine"
+    )
 
 
 def code_config_map(code: Mapping[str, str], labels: Mapping[str, str]) -> Manifest:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from pytest_serve_chaos import clock
@@ -13,6 +11,7 @@ from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import Progress
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.errors import ObservationError
+from pytest_serve_chaos.progress import now_and_then
 
 T = TypeVar("T")
 
@@ -20,7 +19,6 @@ _SLOW = 60.0
 """Seconds after which a wait shows reasons (events, the operator's errors), too."""
 _PAUSE = 2.0
 """Seconds more between two looks from then on, for reasons are asked for each time."""
-_REPORT_EVERY = 15.0
 
 
 def wait_for(
@@ -46,7 +44,6 @@ def wait_for(
         WaitTimeout: The deadline passed; the message has the state last seen, and the reasons.
     """
     start = clock.now()
-    reported = start
     asked = clock.patient(probe)
 
     def slow() -> bool:
@@ -56,43 +53,16 @@ def wait_for(
         answer = asked()
         return NotYet(" | ".join([answer.seen, *why()])) if isinstance(answer, NotYet) and slow() else answer
 
-    def on_wait(_waited: float, seen: str) -> None:
-        nonlocal reported
-        if clock.now() - reported > _REPORT_EVERY:
-            reported = clock.now()
-            progress(f"{who}: still waiting for {what}: {seen}")
+    tell = now_and_then(lambda _, seen: progress(f"{who}: still waiting for {what}: {seen}"))
+
+    def on_wait(waited: float, seen: str) -> None:
+        tell(waited, seen)
         if slow():
             time.sleep(_PAUSE)
 
     found = clock.wait_until(what, look, timeout=timeout, interval=0.5, on_wait=on_wait)
     progress(f"{who}: waited {clock.now() - start:.1f} s for {what}")
     return found
-
-
-@contextlib.contextmanager
-def still(doing: str, progress: Progress, seen: Callable[[], str] = lambda: "", who: str = "kind") -> Iterator[None]:
-    """Says now and then that a program is still at it, where that takes long.
-
-    Args:
-        doing: What it does, as it reads after "still".
-        progress: Is told, from another thread.
-        seen: What is known of it at that moment; "" if nothing is.
-        who: What `progress` is told begins with this.
-    """
-    begun, ended = clock.now(), threading.Event()
-
-    def tell() -> None:
-        while not ended.wait(_REPORT_EVERY):
-            known = seen()
-            progress(f"{who}: still {doing} after {clock.now() - begun:.0f} s" + (f": {known}" if known else ""))
-
-    teller = threading.Thread(target=tell, name="serve-chaos-progress", daemon=True)
-    teller.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        teller.join()
 
 
 def newest_warnings(api: KubeApi, *namespaces: str) -> list[str]:

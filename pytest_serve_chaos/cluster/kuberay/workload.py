@@ -51,7 +51,9 @@ class Workload:
         return name_of(self.ray_service)
 
 
-def our_workload(spec: ClusterSpec, ray_image: str, redis_image: str, labels: Mapping[str, str]) -> Workload:
+def our_workload(
+    spec: ClusterSpec, ray_image: str, redis_image: str, labels: Mapping[str, str], *, ray_version: str | None = None
+) -> Workload:
     """A RayService of our own for an app, with the code of our apps, and of the spec's where it is on this machine.
 
     Args:
@@ -59,6 +61,7 @@ def our_workload(spec: ClusterSpec, ray_image: str, redis_image: str, labels: Ma
         ray_image: The image of the Ray pods.
         redis_image: That of Redis.
         labels: Labels for all that is made.
+        ray_version: Which Ray that image has; None: that of its tag.
 
     Raises:
         SettingsError: The app cannot be used, or KubeRay or Serve would refuse what is made for it.
@@ -68,8 +71,10 @@ def our_workload(spec: ClusterSpec, ray_image: str, redis_image: str, labels: Ma
     local = code_of_config(config, search_path())
     code = render.package_code() | {path: text for one in local.values() for path, text in one.modules.items()}
     periods, env = timing(spec.profile), dict(spec.env)
+    version = ray_version or render.version_of(ray_image)
     settings = render.RayServiceSettings(
         image=ray_image,
+        ray_version=version,
         workers=spec.workers,
         gcs=spec.gcs,
         serve_config=config,
@@ -82,7 +87,8 @@ def our_workload(spec: ClusterSpec, ray_image: str, redis_image: str, labels: Ma
     has_redis = spec.gcs == "redis"
     ray_service = render.ray_service(settings)
     _check(ray_service)
-    told += render.without_version(ray_image)
+    if version is None:
+        told.append(render.without_version(ray_image))
     told += [f"the code of {app} travels to the pods: {one}" for app, one in local.items()]
     return Workload(
         ray_service=ray_service,

@@ -1,0 +1,56 @@
+"""The programs without which there is no kind cluster: where they are, and what to do where one is missing."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from pytest_serve_chaos.errors import MissingDependency
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """The programs that are needed, as paths."""
+
+    docker: str
+    kind: str
+    kubectl: str
+
+
+def find_programs() -> Programs:
+    """Finds docker, kind and kubectl on the PATH, and asks Docker whether it runs.
+
+    Raises:
+        MissingDependency: One of them, or a Python package, is not here; nothing was made.
+    """
+    missing = [program for program in ("docker", "kind", "kubectl") if shutil.which(program) is None]
+    if find_spec("pytest_kind") is None:
+        missing.append("the Python package pytest-kind-ng")
+    if missing:
+        raise MissingDependency(
+            f"the kind backend needs {', '.join(missing)}",
+            looked_at=["PATH, and the packages of this Python"],
+            mend=[
+                "install Docker, kind (https://kind.sigs.k8s.io) and kubectl",
+                "pip install 'pytest-serve-chaos[kind]'",
+                "or use the backend `local`, which needs none of them",
+            ],
+        )
+    programs = Programs(*(str(shutil.which(program)) for program in ("docker", "kind", "kubectl")))
+    _ask_docker(programs.docker)
+    return programs
+
+
+def _ask_docker(docker: str) -> None:
+    command = [docker, "version", "--format", "{{.Server.Version}}"]
+    try:
+        subprocess.run(command, check=True, capture_output=True, timeout=20.0, start_new_session=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        said = getattr(error, "stderr", None) or str(error).encode()
+        raise MissingDependency(
+            "Docker does not answer",
+            looked_at=[" ".join(command), bytes(said).decode("utf-8", "replace").strip()[-300:]],
+            mend=["start Docker, and see whether this user may use it"],
+        ) from error
