@@ -178,13 +178,13 @@ def _replicas(topology: Topology, deployments: Mapping[str, Deployment]) -> Iter
                 "`num_replicas` (or `min_replicas`) 2 or more, and `max_replicas_per_node`",
                 (*_REPLICA_FAULTS, *_NODE_FAULTS),
             )
-        elif len(placed) == 1 and nodes > 1:
+        elif len(placed) == 1:
             (node,) = placed
             yield ConfigWarning(
                 "all_on_one_node",
                 f"all {number(sum(placed.values()), 'replica')} of {name} on {node}",
                 "losing that node leaves none",
-                "`max_replicas_per_node`",
+                "`max_replicas_per_node`" + ("" if nodes > 1 else ", and a second worker"),
                 (*_NODE_FAULTS, *(_HEAD_FAULTS if node == HEAD else ())),
                 node,
             )

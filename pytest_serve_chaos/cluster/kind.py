@@ -162,12 +162,39 @@ class KindNodes:
 
         Returns:
             The images that Docker does not have; the nodes will pull them.
+
+        Raises:
+            CommandFailed: They could not be copied.
         """
         here = [image for image in images if self.image_id(image)]
         if here and nodes:
             options = ("--name", self.name, "--nodes", ",".join(nodes))
-            self._run("kind", "load", "docker-image", *options, *here, timeout=_LOADED)
+            try:
+                self._run("kind", "load", "docker-image", *options, *here, timeout=_LOADED)
+            except CommandFailed as error:
+                self._load_archive(here, options, error)
         return tuple(image for image in images if image not in here)
+
+    def _load_archive(self, images: Sequence[str], options: Sequence[str], refusal: CommandFailed) -> None:
+        """Copies images by way of a file, with this machine's platform alone.
+
+        Docker's containerd image store, the default since Docker 29, saves an image with the index of all its
+        platforms, of which it has one. kind wants all: https://github.com/kubernetes-sigs/kind/issues/3795.
+        """
+        archive = self.log.with_name("images.tar")
+        try:
+            platform = self._run("docker", "version", "--format", "{{.Server.Os}}/{{.Server.Arch}}").strip()
+            save = ("image", "save", "--platform", platform, "--output", str(archive))
+            self._run("docker", *save, *images, timeout=_LOADED)
+            self._run("kind", "load", "image-archive", *options, str(archive), timeout=_LOADED)
+        except CommandFailed as error:
+            raise CommandFailed(
+                "images could not be copied onto the nodes",
+                looked_at=[*refusal.looked_at, *error.looked_at],
+                mend=[f"let the nodes pull them: docker image rm {' '.join(images)}"],
+            ) from refusal
+        finally:
+            archive.unlink(missing_ok=True)
 
     def kubectl(self, *arguments: str, timeout: float = 60.0) -> str:
         """Runs kubectl against the cluster and returns what it printed.

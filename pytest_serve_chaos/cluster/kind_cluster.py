@@ -167,7 +167,8 @@ class _Start:
     def _give_up(self, error: BaseException) -> None:
         try:
             self._progress(f"kind: not started: {str(error).partition(chr(10))[0] or type(error).__name__}")
-            if self._stack is not None:
+            # Who ends a run, as Ctrl-C does, may kill it soon: then the machines are to be gone.
+            if self._stack is not None and isinstance(error, Exception):
                 self._stack.describe()
         except (ServeChaosError, OSError) as failure:
             self._progress(f"kind: it could not be written down what there was: {failure}")

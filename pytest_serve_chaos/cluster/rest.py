@@ -9,7 +9,7 @@ from typing import TypeAlias, cast
 
 import httpx
 
-from pytest_serve_chaos.errors import CommandFailed, ObservationError
+from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, ObservationError
 from pytest_serve_chaos.model import Json
 
 _Rows: TypeAlias = "list[dict[str, Json]]"
@@ -87,6 +87,18 @@ class ServeStatus:
     controller: str | None
     handles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     options: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
+
+
+def check_deployed(status: ServeStatus) -> None:
+    """Says so where Serve has given an app up: it does not try again unless it gets another config.
+
+    Raises:
+        ClusterStartError: It has, with what it says of that.
+    """
+    failed = [app for app, state in status.apps.items() if state == "DEPLOY_FAILED"]
+    if failed:
+        said = [f"{app}: {status.messages.get(app, '')[-600:]}" for app in failed]
+        raise ClusterStartError("the app cannot be deployed", looked_at=said, mend=["mend the app or its config"])
 
 
 class Dashboard:

@@ -84,8 +84,9 @@ def applications(config: Mapping[str, Json]) -> list[dict[str, Json]]:
 
 
 def first_route(config: Mapping[str, Json]) -> str:
-    """The route of the first app: that is where traffic goes unless the user says otherwise."""
-    return str(applications(config)[0].get("route_prefix") or "/")
+    """The route of the first app that has one: that is where traffic goes unless the user says otherwise."""
+    routes = [app.get("route_prefix", "/") for app in applications(config)]
+    return str(next((route for route in routes if route), "/"))
 
 
 def serve_port(config: Mapping[str, Json]) -> int:

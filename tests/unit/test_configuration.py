@@ -47,9 +47,9 @@ def codes(
     return [w.code for w in check(description, setup, cluster() if topology is None else topology, deployments)]
 
 
-def on(*nodes: str) -> Topology:
-    """A cluster whose replicas are there."""
-    others = tuple(c for c in cluster().components if c.role != "replica")
+def on(*nodes: str, without: str = "") -> Topology:
+    """A cluster whose replicas are there, and which lacks that node."""
+    others = tuple(c for c in cluster().components if c.role != "replica" and c.node != without)
     return Topology(0.0, (*others, *(component("replica", node, number=n) for n, node in enumerate(nodes))))
 
 
@@ -92,6 +92,11 @@ def test_each_weakness_of_a_placement_is_said_by_itself(
     nodes: tuple[str, ...], deployment: Deployment, code: str
 ) -> None:
     assert codes(topology=on(*nodes), deployments={NAME: deployment}) == [code]
+
+
+def test_a_worker_that_has_no_other_beside_it_has_all_replicas() -> None:
+    (warning,) = check(KIND, SOUND, on("worker-1", "worker-1", without="worker-2"), {NAME: Deployment(2)})
+    assert (warning.code, warning.mend) == ("all_on_one_node", "`max_replicas_per_node`, and a second worker")
 
 
 def test_replicas_on_ray_nodes_that_share_a_machine_are_lost_together() -> None:

@@ -275,3 +275,37 @@ def test_a_docker_that_does_not_answer_is_a_missing_dependency(tmp_path: Path, m
     with pytest.raises(MissingDependency, match="Docker does not answer") as caught:
         find_programs()
     assert any("cannot connect" in line for line in caught.value.looked_at)
+
+
+THERE = 'case "$*" in *inspect*) echo sha256:abc;; *version*) echo linux/amd64;; esac'
+
+
+def test_an_image_of_many_platforms_of_which_docker_has_one_is_copied_by_way_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run").mkdir()
+    refuses = 'case "$*" in *docker-image*) echo "ctr: content digest sha256:d: not found" >&2; exit 1;; esac'
+    nodes = nodes_with_scripts(tmp_path, monkeypatch, docker=THERE, kind=refuses)
+
+    assert nodes.load(["redis:7.0"], ["test-worker"]) == ()
+
+    archive = tmp_path / "run" / "images.tar"
+    assert asked(tmp_path)[-2:] == [
+        f"docker image save --platform linux/amd64 --output {archive} redis:7.0",
+        f"kind load image-archive --name test --nodes test-worker {archive}",
+    ]
+    assert not archive.exists()
+
+
+def test_images_that_cannot_be_copied_are_said_with_both_reasons(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run").mkdir()
+    docker = THERE.replace("esac", '*save*) echo "unknown flag: --platform" >&2; exit 1;; esac')
+    nodes = nodes_with_scripts(tmp_path, monkeypatch, docker=docker, kind="echo 'content digest' >&2; exit 1")
+
+    with pytest.raises(CommandFailed, match="images could not be copied onto the nodes") as caught:
+        nodes.load(["redis:7.0"], ["test-worker"])
+
+    assert {"content digest", "unknown flag: --platform"} <= {*caught.value.looked_at}
+    assert caught.value.mend == ("let the nodes pull them: docker image rm redis:7.0",)

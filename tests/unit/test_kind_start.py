@@ -172,6 +172,15 @@ def test_a_start_that_fails_deletes_its_machines_whatever_else_fails(
         assert str(failure) in "\n".join(runs.said)
 
 
+def test_who_ends_a_start_does_not_wait_for_what_can_be_learned_of_it(runs: Runs) -> None:
+    runs.settings = replace(runs.settings, keep=False)
+    runs.machines.fails |= {"serve": KeyboardInterrupt(), "describe": SLOW}
+    with pytest.raises(KeyboardInterrupt):
+        runs.start()
+    assert runs.machines.taken()[-1] == "delete"
+    assert list(runs.machines.fails) == ["describe"], "nobody has tried it"
+
+
 @pytest.mark.parametrize("failure", [SLOW, FULL, KeyboardInterrupt()], ids=["slow", "full", "ctrl-c"])
 def test_the_machines_go_even_if_what_is_on_them_does_not(runs: Runs, failure: BaseException) -> None:
     runs.settings = replace(runs.settings, keep=False)

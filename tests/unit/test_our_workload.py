@@ -55,7 +55,25 @@ def test_proxies_listen_where_our_services_look_for_them_whatever_the_config_say
 
 @pytest.mark.parametrize("http", ["", "http_options: {host: 0.0.0.0, port: 8000}\n", "http_options: {}\n"])
 def test_nothing_is_said_of_a_config_whose_proxies_are_there_already(http: str, tmp_path: Path) -> None:
-    assert of_config(tmp_path, f"{http}applications: [{{import_path: a.b}}]").told == ()
+    assert not [
+        line for line in of_config(tmp_path, f"{http}applications: [{{import_path: a.b}}]").told if "http" in line
+    ]
+
+
+def test_an_app_whose_code_is_not_here_is_said_to_be_in_the_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here.py").write_text("app = None\n")
+    ours = "pytest_serve_chaos.apps.sleepy_pid:app"
+    apps = ", ".join(
+        f"{{name: a{n}, import_path: {path}, route_prefix: /{n}}}"
+        for n, path in enumerate(("here:app", ours, "away:app"))
+    )
+
+    told = of_config(tmp_path, f"applications: [{apps}]").told
+
+    assert [line for line in told if "image" in line] == ["away:app is not found here, so the image must have it"]
 
 
 @pytest.mark.parametrize("gcs", ["redis", "none"])

@@ -23,9 +23,14 @@ class Kubectl:
     def __init__(self, *conditions: Json) -> None:
         self.conditions = list(conditions)
         self.ran: list[str] = []
+        self.files: list[Path] = []
+        self.applied = ""
 
     def __call__(self, *arguments: str, timeout: float = 60.0) -> str:
         self.ran.append(" ".join(arguments))
+        if "apply" in arguments:
+            self.files.append(Path(arguments[-1]))
+            self.applied += self.files[-1].read_text()
         if "get" not in arguments:
             return ""
         now = self.conditions.pop(0) if len(self.conditions) > 1 else self.conditions[0]
@@ -54,3 +59,27 @@ def test_kinds_that_are_never_served_are_said(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(WaitTimeout, match=r"conditions of crd/rayservices.ray.io: none yet"):
         check(kubectl, tmp_path)
     assert not any("apply" in ran for ran in kubectl.ran)
+
+
+SECRETS = cast(
+    "list[dict[str, Json]]",
+    [
+        {"kind": "Secret", "metadata": {"name": "theirs"}, "data": {"password": "aHVudGVyMg=="}},
+        {"kind": "Secret", "metadata": {"name": "also"}, "stringData": {"token": "hunter3"}},
+    ],
+)
+
+
+def test_what_secrets_hold_is_applied_and_not_kept(tmp_path: Path) -> None:
+    kubectl = Kubectl(condition("True"))
+    stack = Stack(kubectl, cast("KubeApi", None), tmp_path, print)
+    stack.check([CONFIG, *SECRETS])
+    stack.install_redis([CONFIG, *SECRETS])
+
+    for secret in ("aHVudGVyMg==", "hunter3"):
+        assert kubectl.applied.count(secret) == 2
+        assert not any(secret in file.read_text() for file in tmp_path.iterdir())
+    for name in ("checked", "redis"):
+        kept = (tmp_path / f"{name}.yaml").read_text()
+        assert all(word in kept for word in ("theirs", "also", "password: (not kept)", "token: (not kept)"))
+    assert not any(file.exists() for file in kubectl.files)

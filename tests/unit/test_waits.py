@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -15,7 +17,8 @@ from pytest_serve_chaos.cluster.kuberay import names, stack, waits
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.bring_up import BringUp
 from pytest_serve_chaos.cluster.kuberay.stack import Stack
-from pytest_serve_chaos.errors import WaitTimeout
+from pytest_serve_chaos.cluster.rest import Dashboard, ServeStatus
+from pytest_serve_chaos.errors import ClusterStartError, WaitTimeout
 from pytest_serve_chaos.model import Json
 from tests.unit.api_server import ApiServer, api_server
 
@@ -92,6 +95,9 @@ class Start:
     def pods(self) -> None:
         self._up.pods("serve-chaos-abcde", 1)
 
+    def serve(self, dashboard: Dashboard) -> None:
+        self._up.serve(dashboard)
+
     def ready(self) -> None:
         self._up.ready()
 
@@ -120,6 +126,16 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
         }
         yield begun
         begun.close()
+
+
+def test_an_app_that_serve_has_given_up_is_not_waited_for(start: Start) -> None:
+    gone = ServeStatus({"ranker": "DEPLOY_FAILED"}, {}, {}, {"ranker": "No module named 'ranker'"}, (), {}, None)
+    dashboard = SimpleNamespace(serve=lambda: gone)
+
+    with pytest.raises(ClusterStartError, match="the app cannot be deployed") as caught:
+        start.serve(cast("Dashboard", dashboard))
+
+    assert caught.value.looked_at == ("ranker: No module named 'ranker'",)
 
 
 # -- long waits --

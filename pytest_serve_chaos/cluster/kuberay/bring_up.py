@@ -13,7 +13,7 @@ from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.records import listed, mapped, text
 from pytest_serve_chaos.cluster.kuberay.waits import newest_warnings, wait_for
-from pytest_serve_chaos.cluster.rest import Dashboard
+from pytest_serve_chaos.cluster.rest import Dashboard, check_deployed
 from pytest_serve_chaos.model import Json
 
 T = TypeVar("T")
@@ -69,10 +69,15 @@ class BringUp:
         self._wait(f"{number} Ray pods to run", probe)
 
     def serve(self, dashboard: Dashboard) -> None:
-        """Waits until Serve says that every app runs with all its replicas."""
+        """Waits until Serve says that every app runs with all its replicas.
+
+        Raises:
+            ClusterStartError: Serve has given an app up.
+        """
 
         def probe() -> bool | NotYet:
             status = dashboard.serve()
+            check_deployed(status)
             running = [replica for replica in status.replicas if replica.state == "RUNNING"]
             wanted = sum(status.targets.values())
             if status.apps and set(status.apps.values()) == {"RUNNING"} and len(running) >= wanted:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +20,7 @@ from pytest_serve_chaos.cluster.kuberay.records import listed, mapped, text
 from pytest_serve_chaos.cluster.kuberay.waits import newest_warnings, wait_for
 from pytest_serve_chaos.errors import CommandFailed, WaitTimeout
 from pytest_serve_chaos.manifests import Manifest
+from pytest_serve_chaos.model import Json
 
 REDIS_SELECTOR = f"{names.PART}=redis"
 
@@ -77,7 +80,9 @@ class Stack:
         deployment = text[text.find("\nkind: Deployment") :]
         found = re.search(r"^  namespace: (\S+)", deployment, re.MULTILINE)
         self.operator_namespace = found[1] if found else "default"
-        self._apply("kuberay-operator", text, namespace=self.operator_namespace)
+        file = self._file("kuberay-operator")
+        file.write_text(text, encoding="utf-8")
+        self._apply(file.stem, str(file), namespace=self.operator_namespace)
 
     def wait_for_operator(self) -> None:
         """Waits until the operator runs.
@@ -103,13 +108,12 @@ class Stack:
 
         what = "the API server to serve KubeRay's kinds"
         wait_for(what, established, timeout=_ESTABLISHED, progress=self._progress)
-        file = self._directory / "checked.yaml"
-        file.write_text(manifests.dump(tuple(documents)), encoding="utf-8")
-        self._kubectl("-n", names.NAMESPACE, "apply", *_APPLY, "--dry-run=server", "-f", str(file))
+        with self._kept("checked", documents) as file:
+            self._kubectl("-n", names.NAMESPACE, "apply", *_APPLY, "--dry-run=server", "-f", file)
 
     def install_redis(self, documents: Sequence[Manifest]) -> None:
         """Applies Redis, and what else must be there before the RayService."""
-        self._apply("redis", manifests.dump(tuple(documents)), namespace=names.NAMESPACE)
+        self.install("redis", documents)
 
     def wait_for_redis(self) -> None:
         """Waits until Redis is ready.
@@ -121,7 +125,8 @@ class Stack:
 
     def install(self, name: str, documents: Sequence[Manifest]) -> None:
         """Applies other objects: the namespace, Services, code, the RayService."""
-        self._apply(name, manifests.dump(tuple(documents)), namespace=names.NAMESPACE)
+        with self._kept(name, documents) as file:
+            self._apply(name, file, namespace=names.NAMESPACE)
 
     def complaints(self) -> Sequence[str]:
         """What the operator complains about."""
@@ -137,7 +142,7 @@ class Stack:
         """
         for name in reversed([name for name in self._applied if name in ("redis", "rayservice")]):
             start = clock.now()
-            file = str(self._directory / f"{name}.yaml")
+            file = str(self._file(name))
             options = ("--ignore-not-found", "--wait", "--timeout", f"{_REMOVED:g}s")
             self._kubectl("-n", names.NAMESPACE, "delete", "-f", file, *options, timeout=_REMOVED + 10)
             if name == "rayservice":
@@ -187,11 +192,24 @@ class Stack:
                 said = str(error)
             (self._directory / file).write_text(said, encoding="utf-8")
 
-    def _apply(self, name: str, text: str, *, namespace: str) -> None:
-        file = self._directory / f"{name}.yaml"
-        file.write_text(text, encoding="utf-8")
+    def _apply(self, name: str, file: str, *, namespace: str) -> None:
         self._applied.append(name)
-        self._kubectl("-n", namespace, "apply", *_APPLY, "-f", str(file))
+        self._kubectl("-n", namespace, "apply", *_APPLY, "-f", file)
+
+    def _file(self, name: str) -> Path:
+        """Where what was applied under that name is kept."""
+        return self._directory / f"{name}.yaml"
+
+    @contextlib.contextmanager
+    def _kept(self, name: str, documents: Sequence[Manifest]) -> Iterator[str]:
+        """The path of a file with these objects. What is kept of it, for reports, is without what Secrets hold."""
+        whole = manifests.dump(tuple(documents))
+        without = manifests.dump(tuple(_without_secrets(document) for document in documents))
+        self._file(name).write_text(without, encoding="utf-8")
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:  # only we can read it
+            file.write(whole)
+            file.flush()
+            yield file.name
 
     def _wait_for_pods(
         self, what: str, selector: str, namespace: str, complaints: Callable[[], Sequence[str]] = lambda: ()
@@ -215,3 +233,11 @@ class Stack:
             wait_for("Ray's pods to be gone", probe, timeout=_REMOVED, progress=self._progress)
         except WaitTimeout as error:
             raise CommandFailed("the RayService's pods did not go", looked_at=[str(error)]) from error
+
+
+def _without_secrets(document: Manifest) -> Manifest:
+    """A Secret with the names of what it holds alone; all else as it is."""
+    if document.get("kind") != "Secret":
+        return document
+    held: Json = {name: "(not kept)" for key in ("data", "stringData") for name in mapped(document.get(key))}
+    return {**{key: value for key, value in document.items() if key != "data"}, "stringData": held}

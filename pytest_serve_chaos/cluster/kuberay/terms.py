@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
+from pytest_serve_chaos.analysis.words import number
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.kuberay import names, rights
 from pytest_serve_chaos.model import HEAD
@@ -66,7 +67,7 @@ class Terms:
                 " to measure that, mark the test with serve_cluster(gcs='none')"
             )
         if kind in ("worker_failure", "node_failure") and self.spec.workers < 2:
-            return "the RayService has one worker, so losing it leaves none"
+            return f"the RayService has {number(self.spec.workers, 'worker')}, so losing one leaves none"
         if kind == "controller_failure" and options.get("replacement") == "new_actor" and self._is_composed():
             return "handles in replicas would stay deaf (ray#63784), and this cluster is not ours to build anew"
         if kind == "health_check_failure" and not self.has_flags():

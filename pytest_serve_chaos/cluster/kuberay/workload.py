@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.kuberay import own_rules, render
-from pytest_serve_chaos.cluster.kuberay.records import mapped, name_of
+from pytest_serve_chaos.cluster.kuberay.records import mapped, name_of, text
 from pytest_serve_chaos.cluster.kuberay.redis_store import RedisStore
 from pytest_serve_chaos.cluster.local_code import code_of_config, search_path
 from pytest_serve_chaos.cluster.profiles import timing
-from pytest_serve_chaos.cluster.serve_config import serve_config
+from pytest_serve_chaos.cluster.serve_config import OWN_APPS, applications, serve_config
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.manifests import Manifest
 from pytest_serve_chaos.model import Json
@@ -89,6 +89,7 @@ def our_workload(
     _check(ray_service)
     if version is None:
         told.append(render.without_version(ray_image))
+    told += [f"{app} is not found here, so the image must have it" for app in _elsewhere(config, local)]
     told += [f"the code of {app} travels to the pods: {one}" for app, one in local.items()]
     return Workload(
         ray_service=ray_service,
@@ -112,6 +113,12 @@ def _at_our_address(config: Mapping[str, Json], app: str) -> tuple[dict[str, Jso
     replaced = [f"{key} {there[key]}" for key, value in ours.items() if there.get(key, value) != value]
     told = [f"{app}: {' and '.join(replaced)} of its http_options: replaced, as KubeRay's Services expect it"]
     return {**config, "http_options": {**there, **ours}}, told if replaced else []
+
+
+def _elsewhere(config: Mapping[str, Json], local: Collection[str]) -> list[str]:
+    """The apps of which no code travels."""
+    paths = [text(app, "import_path") for app in applications(config)]
+    return [path for path in paths if path not in local and not path.startswith(OWN_APPS)]
 
 
 def _check(ray_service: Manifest) -> None:

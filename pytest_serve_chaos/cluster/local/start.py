@@ -18,6 +18,7 @@ from pytest_serve_chaos.cluster.local.layout import Layout
 from pytest_serve_chaos.cluster.local.link import SupervisorLink
 from pytest_serve_chaos.cluster.local.plan import Plan
 from pytest_serve_chaos.cluster.profiles import timing
+from pytest_serve_chaos.cluster.rest import check_deployed
 from pytest_serve_chaos.errors import ClusterStartError, ObservationError, WaitTimeout
 from pytest_serve_chaos.model import ClusterDescription, Json
 
@@ -173,9 +174,7 @@ def _app_runs(cluster: LocalCluster) -> int | NotYet:
         status = cluster.dashboard.serve()
     except ObservationError as error:
         return NotYet(str(error))
-    failed = [f"{app}: {status.messages[app][-600:]}" for app, state in status.apps.items() if state == "DEPLOY_FAILED"]
-    if failed:
-        raise ClusterStartError("the app cannot be deployed", looked_at=failed, mend=["mend the app or its config"])
+    check_deployed(status)
     running = [replica for replica in status.replicas if replica.state == "RUNNING"]
     wanted = sum(status.targets.values())
     nodes = {replica.node_id for replica in running}
