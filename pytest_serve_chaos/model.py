@@ -232,8 +232,8 @@ class Expectations:
         replaced: Roles that must have new identities afterwards, as ``role`` or ``role@node``.
         kept: Roles that must keep their identities, as ``role`` or ``role@node`` (``replica@workers``).
         settled: Whether the aftershock must be passed.
-        send_lag_limit: Seconds; a generator later than that (99th percentile) makes the verdict inconclusive. None: a
-            tenth of the longest outage that is allowed, but 0.1 at least, and 0.1 where latencies are judged.
+        send_lag_limit: Seconds; a generator later than that (99th percentile) makes the verdict inconclusive. None: see
+            `latest`.
     """
 
     availability: float | None = 0.99
@@ -251,11 +251,17 @@ class Expectations:
 
     @property
     def latest(self) -> float:
-        """Seconds by which the generator may be late; what is judged by seconds needs no milliseconds."""
+        """Seconds by which the generator may be late; what is judged by seconds needs no milliseconds.
+
+        Unless it is set, a tenth of the longest outage that is allowed; where nothing but its end is judged, of the
+        time until traffic is back, and 1 s at most. It is 0.1 at least, and no more where latencies are judged.
+        """
         if self.send_lag_limit is not None:
             return self.send_lag_limit
-        allowed = self.longest_outage if self.p99_ratio is None else None
-        return max(PUNCTUAL, (allowed or 0.0) / 10)
+        allowed = self.longest_outage or 0.0
+        if self.longest_outage is None and self.availability is None and self.lost_beyond_in_flight is None:
+            allowed = min(10.0, self.traffic_back or 0.0)
+        return max(PUNCTUAL, allowed / 10) if self.p99_ratio is None else PUNCTUAL
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,14 @@ DEAD_PROXY: dict[str, object] = {"availability": 0.8, "longest_outage": "12s"}
 DEAD_CONTAINER: dict[str, object] = {"availability": 0.85, "longest_outage": "12s"}
 """The kubelet sees the end of a container within a second or two; requests on their way time out after 5 s."""
 
-LOST_MACHINE: dict[str, object] = {
-    "availability": 0.5,
-    "longest_outage": "75s",
-    "traffic_back": "150s",
-    "redundancy_back": "240s",
-}
+DELETED_POD: dict[str, object] = {"availability": 0.95, "longest_outage": "6s"}
+"""Its endpoint goes some 2 s later at most; meanwhile the share of its proxy, a third of the requests, is lost.
+What other proxies have sent to its replicas is lost as well, until Ray knows."""
+
+MOVED: dict[str, object] = {"traffic_back": "240s", "redundancy_back": "240s"}
+"""A pod starts on another machine, or when its own is back; until all are there, a single request may be lost again."""
+
+LOST_MACHINE: dict[str, object] = {"availability": 0.5, "longest_outage": "75s"} | MOVED
 """Nobody is left to tell: until the machine is called NotReady (node-monitor-grace-period, 50 s since Kubernetes 1.32),
 its share of the requests is lost. Some are lost once more when it is back: its pod is among the Service's endpoints
 before Ray runs in it again (`docs/known-limitations.md`), and traffic counts as back only after that."""

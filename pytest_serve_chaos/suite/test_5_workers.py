@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_serve_chaos.suite.on_kubernetes import LOST_MACHINE, on_machines
+from pytest_serve_chaos.suite.on_kubernetes import DELETED_POD, LOST_MACHINE, MOVED, behind_a_service, on_machines
 
 if TYPE_CHECKING:
     from pytest_serve_chaos.experiment import Experiment
@@ -35,9 +35,9 @@ def _sleepy(name: str, replicas: int, most_per_node: int | None) -> dict[str, Js
 
 
 @pytest.mark.worker_failure
-def test_worker_lost(experiment: Experiment) -> None:
+def test_worker_lost(experiment: Experiment, serve_cluster: ServeCluster) -> None:
     """A worker is lost: the others keep their replicas, and those that it held are there again when it is back."""
-    result = experiment.run()
+    result = experiment.run(**behind_a_service(serve_cluster, DELETED_POD))
     assert result.kept("replica", on="others")
     assert result.kept("head", "controller")
 
@@ -55,7 +55,7 @@ def test_node_lost(experiment: Experiment, serve_cluster: ServeCluster) -> None:
 @pytest.mark.node_failure(how="drain")
 def test_node_drained(experiment: Experiment) -> None:
     """A node is drained, as for maintenance: its pods end in their grace period and run again, and the rest is kept."""
-    result = experiment.run()
+    result = experiment.run(**MOVED)
     assert result.replaced("worker", on="victims")
     assert result.kept("worker", on="others")
 

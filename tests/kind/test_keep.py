@@ -116,7 +116,7 @@ def test_what_was_left_broken_is_mended_first_and_kept(kept: Kept) -> None:
     for what in ("was paused", "was cordoned", f"had the taint {names.NO_WORKER}"):
         assert f"{machine} {what}" in said
     assert "were stopped" in said
-    assert kept.took < TAKEN_OVER, said
+    assert "took over" in said
     assert kept.pods() == pods
     node = kept.kubectl("get", "node", machine, "-o", "jsonpath={.spec}")
     assert "unschedulable" not in node
@@ -128,12 +128,13 @@ def test_another_serve_config_is_put_back(kept: Kept) -> None:
     cluster = kept.start()
     pods = kept.pods()
     cluster.apply_serve_config(with_app(cluster.serve_config, canary(1)))
-    clock.wait_until("the canary", lambda: _runs_canary(cluster), timeout=60.0)
+    clock.wait_until("the canary", clock.patient(lambda: _runs_canary(cluster)), timeout=60.0)
     kept.end(cluster)
 
     cluster = kept.start()
     assert "the Serve config was another" in "\n".join(kept.said)
-    assert set(cluster.dashboard.serve().apps) == {"sleepy_pid"}
+    apps = clock.wait_until("Serve to answer", clock.patient(lambda: {*cluster.dashboard.serve().apps}), timeout=30.0)
+    assert apps == {"sleepy_pid"}
     assert kept.pods() == pods
     kept.end(cluster)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_serve_chaos import clock
+from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.kuberay.rayservice import KubeRayCluster
 from pytest_serve_chaos.experiment import Experiment
@@ -34,17 +35,23 @@ def logs_of(experiment: Experiment) -> Path:
     return path.parent / "logs" / experiment.rig.experiment
 
 
-def let_every_pod_log(cluster: ServeCluster) -> None:
-    """Each of Ray's pods logs one line into a file: Ray itself may have nothing to say for many seconds."""
+def let_every_pod_log(cluster: ServeCluster, logs: Path) -> None:
+    """Each of Ray's pods logs a line, which is here when this returns; Ray may have nothing to say for many seconds."""
     (head,) = cluster.of("head")
     assert head.machine is not None
     control_plane = re.sub(r"-worker\d*$", "-control-plane", head.machine)
     kubectl = ["docker", "exec", control_plane, "kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf"]
     kubectl += ["-n", names.NAMESPACE]
-    pods = run(*kubectl, "get", "pods", "-l", names.RAY_NODE_TYPE, "-o", "name").split()
+    pods = run(*kubectl, "get", "pods", "-l", names.RAY_NODES, "-o", "name").split()
     for pod in pods:
         command = f"date '+%F %T,%3N {WORD}' >> /tmp/ray/session_latest/logs/{FILE}"
         run(*kubectl, "exec", pod, "--", "sh", "-c", command)
+
+    def here() -> bool | NotYet:
+        found = [*logs.glob(f"*/{FILE}")]
+        return len(found) == len(pods) or NotYet(f"in {found}")
+
+    clock.wait_until("the lines", here, timeout=60.0)
 
 
 @pytest.mark.worker_failure(which="worker-1")
@@ -52,7 +59,7 @@ def test_a_pod_that_is_gone_leaves_its_logs(experiment: Experiment, serve_cluste
     cluster, logs = serve_cluster.backend, logs_of(experiment)
     assert isinstance(cluster, KubeRayCluster)
     begun = clock.now()
-    let_every_pod_log(serve_cluster)
+    let_every_pod_log(serve_cluster, logs)
 
     result = experiment.measure()
 
@@ -78,7 +85,7 @@ def test_a_container_that_was_started_again_has_files_of_its_own(
     experiment: Experiment, serve_cluster: ServeCluster
 ) -> None:
     logs = logs_of(experiment)
-    let_every_pod_log(serve_cluster)
+    let_every_pod_log(serve_cluster, logs)
 
     result = experiment.measure()
 

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_serve_chaos.errors import ExpectationFailed
 from pytest_serve_chaos.experiment import Experiment
-from pytest_serve_chaos.suite.on_kubernetes import LOST_MACHINE
+from pytest_serve_chaos.suite.on_kubernetes import LOST_MACHINE, MOVED
 from tests.kind.needs import needs_kind
 
 pytestmark = needs_kind
@@ -31,7 +31,7 @@ def test_a_machine_that_is_shut_down(experiment: Experiment) -> None:
 
 @pytest.mark.node_failure(how="delete")
 def test_a_deleted_node_loses_its_pods_and_registers_again(experiment: Experiment) -> None:
-    result = experiment.run(redundancy_back="240s", traffic_back="150s")
+    result = experiment.run(**MOVED)
     assert result.replaced("worker", on="victims")
     assert result.kept("worker", on="others")
 

@@ -20,11 +20,11 @@ def test_losing_the_head_costs_next_to_nothing(experiment: Experiment) -> None:
 @pytest.mark.controller_failure
 def test_traffic_outlives_the_controller(chaos: Chaos, traffic: MakeTraffic) -> None:
     """The same by hand, for what no ready-made experiment says."""
-    with traffic(rate=50) as requests, chaos.controller.kill() as injection:
+    with traffic() as requests, chaos.controller.kill() as injection:
         injection.wait_traffic_back(timeout="10s")
         injection.wait_redundancy_back(timeout="60s")
         injection.wait_settled()
-    requests.assert_available(0.97, longest_outage="1s")
+    requests.assert_available(0.97, longest_outage="2s")
     assert injection.replaced("controller")
     assert injection.kept("replicas", "proxies")
 
@@ -45,5 +45,6 @@ def test_what_an_outage_costs_without_fault_tolerance(experiment: Experiment) ->
     # All nodes restart at once: on two cores the generator is some 0.4 s late, which is nothing beside the outage.
     measured = experiment.sending(send_lag_limit=1.0).measure()
     assert measured.outcome == "failed"
-    assert 2 < measured.longest_outage < 90
+    assert measured.longest_outage > 2
+    assert measured.traffic_back is not None
     assert measured.replaced("workers")

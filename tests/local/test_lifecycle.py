@@ -19,6 +19,7 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.local import processes
+from pytest_serve_chaos.cluster.local.cluster import LocalCluster
 from pytest_serve_chaos.cluster.local.start import LocalSettings, start_local_cluster
 
 MOMENTS = int(os.environ.get("SERVE_CHAOS_TEST_MOMENTS", "1"))
@@ -63,6 +64,11 @@ def supervisor_of(pid: int) -> int | None:
     return None
 
 
+def supervisor_or_end(process: subprocess.Popen[bytes]) -> int | NotYet:
+    assert process.poll() is None, "pytest has ended"
+    return supervisor_of(process.pid) or NotYet("there is none")
+
+
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
     started: list[subprocess.Popen[bytes]] = []
@@ -95,9 +101,7 @@ def test_nothing_is_left_after_kill_9(start: Callable[[], subprocess.Popen[bytes
     delay = random.Random(f"{victim}{moment}").uniform(0.5, LONGEST)
     process = start()
     deadline = time.monotonic() + delay
-    supervisor = clock.wait_until(
-        "the supervisor", lambda: supervisor_of(process.pid) or NotYet("there is none"), timeout=10.0, interval=0.02
-    )
+    supervisor = clock.wait_until("the supervisor", lambda: supervisor_or_end(process), timeout=60.0, interval=0.02)
     time.sleep(max(0.0, deadline - time.monotonic()))
     os.kill(process.pid if victim == "pytest" else supervisor, signal.SIGKILL)
 
@@ -106,6 +110,16 @@ def test_nothing_is_left_after_kill_9(start: Callable[[], subprocess.Popen[bytes
         return NotYet(f"runs {left}, directories {there}") if left or there else True
 
     clock.wait_until("all to be gone", clean, timeout=10.0, interval=0.1)
+
+
+def nodes_and_replicas(cluster: LocalCluster) -> tuple[int, int]:
+    """How many there are, as soon as a dashboard that may be busy says so."""
+
+    def said() -> tuple[int, int]:
+        alive = [node for node in cluster.dashboard.nodes() if node.state == "ALIVE"]
+        return len(alive), len(cluster.dashboard.serve().replicas)
+
+    return clock.wait_until("the dashboard to answer", clock.patient(said), timeout=30.0)
 
 
 def test_two_runs_and_a_foreign_cluster_do_not_meet(tmp_path: Path) -> None:
@@ -120,11 +134,10 @@ def test_two_runs_and_a_foreign_cluster_do_not_meet(tmp_path: Path) -> None:
             try:
                 assert one.url != two.url
                 for cluster in (one, two):
-                    assert len([n for n in cluster.dashboard.nodes() if n.state == "ALIVE"]) == 2
-                    assert len(cluster.dashboard.serve().replicas) == 2
+                    assert nodes_and_replicas(cluster) == (2, 2)
             finally:
                 two.close()
-            assert len(one.dashboard.serve().replicas) == 2
+            assert nodes_and_replicas(one) == (2, 2)
         finally:
             one.close()
         assert members(foreign) == before
@@ -172,5 +185,6 @@ def test_a_run_under_the_same_namespace_inherits_what_another_one_must_not(tmp_p
                 classes = [actor.class_name for actor in heir.dashboard.actors()]
                 return "ServeController" in classes or NotYet(f"its actors: {classes}")
 
-            clock.wait_until("the controller to be inherited", inherited, timeout=20.0)
-            assert len(heir.dashboard.nodes()) > 1
+            clock.wait_until("the controller to be inherited", clock.patient(inherited), timeout=20.0)
+            nodes = clock.wait_until("it to say who is there", clock.patient(heir.dashboard.nodes), timeout=20.0)
+            assert len(nodes) > 1

@@ -92,6 +92,12 @@ def test_a_fault_that_did_not_land() -> None:
         (0.501, {"longest_outage": 5.0}, "inconclusive"),
         (0.101, {"longest_outage": 5.0, "p99_ratio": 3.0}, "inconclusive"),
         (0.101, {"longest_outage": 5.0, "send_lag_limit": 0.1}, "inconclusive"),
+        (0.499, {"traffic_back": 5.0}, "passed"),
+        (0.501, {"traffic_back": 5.0}, "inconclusive"),
+        (1.001, {"traffic_back": 50.0}, "inconclusive"),
+        (0.101, {"traffic_back": 50.0, "availability": 0.9}, "inconclusive"),
+        (0.101, {"traffic_back": 50.0, "lost_beyond_in_flight": 0}, "inconclusive"),
+        (0.101, {"traffic_back": 50.0, "p99_ratio": 3.0}, "inconclusive"),
     ],
 )
 def test_a_generator_may_be_late_by_a_tenth_of_what_is_judged(
