@@ -16,7 +16,7 @@ from pytest_serve_chaos.progress import now_and_then
 T = TypeVar("T")
 
 _SLOW = 60.0
-"""Seconds after which a wait shows reasons (events, the operator's errors), too."""
+"""Seconds after which a wait shows reasons (events, the operator's errors), too; half its time, if that is less."""
 _PAUSE = 2.0
 """Seconds more between two looks from then on, for reasons are asked for each time."""
 
@@ -47,7 +47,7 @@ def wait_for(
     asked = clock.patient(probe)
 
     def slow() -> bool:
-        return clock.now() - start > _SLOW
+        return clock.now() - start > min(_SLOW, timeout / 2)
 
     def look() -> T | NotYet:
         answer = asked()
