@@ -19,8 +19,10 @@ from pytest_serve_chaos.cluster.kind_settings import KindSettings
 from pytest_serve_chaos.cluster.kuberay import names, render
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.beside import Beside
-from pytest_serve_chaos.cluster.kuberay.bring_up import BringUp
+from pytest_serve_chaos.cluster.kuberay.bring_up import BringUp, serving
 from pytest_serve_chaos.cluster.kuberay.own_workload import OwnRayService, own_workload
+from pytest_serve_chaos.cluster.kuberay.ray_token import RayToken, wants_token
+from pytest_serve_chaos.cluster.kuberay.records import inner
 from pytest_serve_chaos.cluster.kuberay.stack import REDIS_SELECTOR, Stack
 from pytest_serve_chaos.cluster.kuberay.upgrading import aim_dashboard
 from pytest_serve_chaos.cluster.kuberay.workload import Workload, our_workload
@@ -266,7 +268,8 @@ class _Start:
 
     def _wait_until_it_serves(self, api: KubeApi, stack: Stack, timeout: float) -> _Served:
         host = "http://127.0.0.1"
-        dashboard = Dashboard(f"{host}:{self._nodes.host_port(names.DASHBOARD_NODE_PORT)}")
+        port = self._nodes.host_port(names.DASHBOARD_NODE_PORT)
+        dashboard = Dashboard(f"{host}:{port}", self._token(api))
         url = f"{host}:{self._nodes.host_port(names.TRAFFIC_NODE_PORT)}{first_route(self._workload.serve_config)}"
         name = self._workload.name
         up = BringUp(api, name, progress=self._progress, complaints=stack.complaints, timeout=timeout)
@@ -282,6 +285,11 @@ class _Start:
             dashboard.close()
             raise
         return _Served(ray_cluster, dashboard, url, stack.operator_namespace)
+
+    def _token(self, api: KubeApi) -> Callable[[], Mapping[str, str]] | None:
+        """What to show Ray, where it wants a token."""
+        name, spec = self._workload.name, inner(self._workload.ray_service, "spec", "rayClusterConfig")
+        return RayToken(api, lambda: serving(api.ray_service(name))).headers if wants_token(spec) else None
 
     def _cluster(self, api: KubeApi, served: _Served) -> KindRayService:
         work = self._workload

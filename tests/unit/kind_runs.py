@@ -248,6 +248,6 @@ def fake_runs(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
 
     monkeypatch.setattr(kind_cluster, "BringUp", bring_up)
     said = replace(status(), apps={"sleepy_pid": "RUNNING"})
-    monkeypatch.setattr(kind_cluster, "Dashboard", lambda _: FakeDashboard(said))
+    monkeypatch.setattr(kind_cluster, "Dashboard", lambda *_: FakeDashboard(said))
     monkeypatch.setattr(kind_cluster, "KindRayService", FakeService)
     return Runs(machines, directory)

@@ -165,6 +165,15 @@ def test_the_guard_knows_a_path_behind_a_server_of_several_clusters(tmp_path: Pa
     assert changes(server) == [f"DELETE {PODS}/head"]
 
 
+def test_a_ray_that_wants_its_token_is_not_asked_by_who_may_not_read_it_in_a_pod(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.objects["/apis/ray.io/v1/namespaces/ml/rayservices/ranker"] = ray_service(authOptions={"mode": "token"})
+    with pytest.raises(ClusterStartError, match="has authOptions, and this user may not get pods/exec"):
+        borrowed(settings(server, tmp_path, monkeypatch), tmp_path)
+    assert not [asked for asked in server.asked if HEAD in asked.path]
+
+
 def test_a_token_that_is_written_anew_is_sent_from_then_on(
     server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

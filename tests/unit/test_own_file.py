@@ -183,7 +183,6 @@ REFUSED: dict[str, Change] = {
     "there is no upgradeStrategy Blue": lambda s: s["spec"].update(upgradeStrategy={"type": "Blue"}),
     "needs the Gateway API": lambda s: s["spec"].update(upgradeStrategy={"type": "NewClusterWithIncrementalUpgrade"}),
     "it is suspended": lambda s: s["spec"].update(suspend=True),
-    "it wants tokens": lambda s: s["spec"]["rayClusterConfig"].update(authOptions={"mode": "token"}),
     "headService must have no name": lambda s: head(s).update(headService={"metadata": {"name": "mine"}}),
     "names ports, and none is `serve`": lambda s: ray(s).update(ports=[{"containerPort": 6379, "name": "gcs"}]),
     "Serve's port is 9000": lambda s: ray(s)["ports"][-1].update(containerPort=9000),

@@ -13,6 +13,7 @@ from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.bring_up import BringUp
 from pytest_serve_chaos.cluster.kuberay.head_service import dashboard_behind
+from pytest_serve_chaos.cluster.kuberay.ray_token import RayToken, wants_token
 from pytest_serve_chaos.cluster.kuberay.rayservice import KubeRayCluster
 from pytest_serve_chaos.cluster.kuberay.records import inner
 from pytest_serve_chaos.cluster.kuberay.stack import Kubectl
@@ -111,7 +112,9 @@ class Beside:
         """
         name = f"{names.RAY_SERVICE}-beside-{secrets.token_hex(3)}"
         api = KubeApi(self.kubeconfig, namespace=names.NAMESPACE)
-        dashboard = dashboard_behind(api, f"{name}-head-svc")
+        wanted = wants_token(inner(self.ray_service, "spec", "rayClusterConfig"))
+        token = RayToken(api, lambda: name) if wanted else None
+        dashboard = dashboard_behind(api, f"{name}-head-svc", token=token)
         try:
             self._make(name, namespace)
             self._wait(name, api, dashboard)

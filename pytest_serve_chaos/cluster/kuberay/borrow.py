@@ -16,6 +16,7 @@ from pytest_serve_chaos.cluster.kuberay.borrowed import BorrowedRayService
 from pytest_serve_chaos.cluster.kuberay.found import FoundRayService, differences, read_ray_service
 from pytest_serve_chaos.cluster.kuberay.head_service import dashboard_behind
 from pytest_serve_chaos.cluster.kuberay.ledger import Record
+from pytest_serve_chaos.cluster.kuberay.ray_token import RayToken
 from pytest_serve_chaos.cluster.kuberay.records import listed, mapped, text
 from pytest_serve_chaos.cluster.rest import Dashboard, ServeStatus
 from pytest_serve_chaos.errors import ClusterStartError, ObservationError, Unsupported, WaitTimeout
@@ -120,7 +121,9 @@ def borrow(
         _check_sight(loan, [right for right in sight if right in lacking])
         found = read_ray_service(api.ray_service(loan.name))
         _check(found, wanted)
-        dashboard = dashboard_behind(api, found.head_service, permit)
+        _check_token(found, lacking)
+        token = RayToken(api, lambda: found.ray_cluster) if found.wants_token else None
+        dashboard = dashboard_behind(api, found.head_service, permit, token)
         status = _wait_until_it_serves(found, dashboard)
         progress(f"kubernetes: borrowed RayService {loan.namespace}/{loan.name} of context {loan.context}")
         for note in unkept_logs(lacking):
@@ -151,6 +154,16 @@ def _check_sight(loan: Loan, lacking: Collection[rights.Right]) -> None:
             f"this user may not {', '.join(map(str, lacking))} in namespace {loan.namespace}, so nothing could be seen",
             looked_at=["a SelfSubjectAccessReview for each right"],
             mend=["bind the role of docs/how-to.md, 'Test a cluster that is there', to this user"],
+        )
+
+
+def _check_token(found: FoundRayService, lacking: Collection[rights.Right]) -> None:
+    wanting = ", ".join(str(right) for right in rights.RUN if right in lacking)
+    if found.wants_token and wanting:
+        raise ClusterStartError(
+            f"RayService {found.name} has authOptions, and this user may not {wanting}, so it gives no answer",
+            looked_at=["spec.rayClusterConfig.authOptions, and a SelfSubjectAccessReview for each right"],
+            mend=["bind a role with these rights: Ray's token is read in a pod, where KubeRay has put it"],
         )
 
 

@@ -11,7 +11,7 @@ from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import Progress
 from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.records import listed, mapped, text
+from pytest_serve_chaos.cluster.kuberay.records import inner, listed, mapped, text
 from pytest_serve_chaos.cluster.kuberay.waits import newest_warnings, wait_for
 from pytest_serve_chaos.cluster.rest import Dashboard, check_deployed
 from pytest_serve_chaos.model import Json
@@ -49,12 +49,8 @@ class BringUp:
         """Waits for the RayCluster that KubeRay makes for the RayService, and returns its name."""
 
         def probe() -> str | NotYet:
-            status = mapped(self._api.ray_service(self._ray_service).get("status"))
-            for which in ("activeServiceStatus", "pendingServiceStatus"):
-                name = text(mapped(status.get(which)), "rayClusterName")
-                if name:
-                    return name
-            return NotYet(_conditions(status))
+            item = self._api.ray_service(self._ray_service)
+            return serving(item) or NotYet(_conditions(mapped(item.get("status"))))
 
         return self._wait("KubeRay to make a RayCluster", probe)
 
@@ -130,6 +126,12 @@ class BringUp:
 
     def _why(self) -> Sequence[str]:
         return [*newest_warnings(self._api, self._api.namespace), *self._complaints()]
+
+
+def serving(item: Mapping[str, Json]) -> str:
+    """The RayCluster that serves, as a RayService's status has it, or that is to where none does yet; "" if none is."""
+    parts = (inner(item, "status", f"{which}ServiceStatus") for which in ("active", "pending"))
+    return next((name for part in parts if (name := text(part, "rayClusterName"))), "")
 
 
 def _conditions(status: Mapping[str, Json]) -> str:

@@ -10,6 +10,7 @@ import yaml
 
 from pytest_serve_chaos.cluster.base import ClusterSpec, Gcs
 from pytest_serve_chaos.cluster.kuberay import names
+from pytest_serve_chaos.cluster.kuberay.ray_token import wants_token
 from pytest_serve_chaos.cluster.kuberay.records import listed, mapped, name_of, text
 from pytest_serve_chaos.cluster.serve_config import applications
 from pytest_serve_chaos.errors import ClusterStartError
@@ -31,6 +32,7 @@ class FoundRayService:
         ray_cluster: The RayCluster that serves; "" where none does yet.
         pending: The RayCluster that is to take over; "" where there is none.
         head_service: The Service of the head of the one that serves.
+        wants_token: Whether Ray answers only those who have its token.
     """
 
     name: str
@@ -41,6 +43,7 @@ class FoundRayService:
     ray_cluster: str = ""
     pending: str = ""
     head_service: str = ""
+    wants_token: bool = False
 
     @property
     def app(self) -> str:
@@ -78,6 +81,7 @@ def read_ray_service(item: Mapping[str, Json]) -> FoundRayService:
         ray_cluster=ray_cluster,
         pending=text(pending, "rayClusterName"),
         head_service=text(mapped(of_cluster.get("head")), "serviceName") or f"{ray_cluster}-head-svc",
+        wants_token=wants_token(cluster),
     )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from pytest_serve_chaos.cluster.kuberay.access import Permit
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
+from pytest_serve_chaos.cluster.kuberay.ray_token import RayToken
 from pytest_serve_chaos.cluster.rest import Dashboard
 
 _PORT = 8265
@@ -13,13 +15,16 @@ _PATIENCE = 4.0
 """Seconds for one answer: there is one more on the way than usual."""
 
 
-def dashboard_behind(api: KubeApi, service: str, permit: Permit | None = None) -> Dashboard:
+def dashboard_behind(
+    api: KubeApi, service: str, permit: Permit | None = None, token: RayToken | None = None
+) -> Dashboard:
     """The dashboard behind that Service of the API's namespace.
 
     Args:
         api: The Kubernetes API.
         service: The Service.
         permit: Asked before each request, as by the API's own connection, which these requests do not take.
+        token: Ray's own, where it wants one.
     """
     way = api.access()
     base = urlsplit(way.server).path.rstrip("/")
@@ -28,5 +33,8 @@ def dashboard_behind(api: KubeApi, service: str, permit: Permit | None = None) -
         if permit is not None:
             permit(method, path.removeprefix(base))
 
+    def headers() -> Mapping[str, str]:
+        return {**way.headers(), **({} if token is None else token.headers())}
+
     url = f"{way.server}/api/v1/namespaces/{api.namespace}/services/{service}:{_PORT}/proxy"
-    return Dashboard(url, way.headers, timeout=_PATIENCE, verify=way.ssl_context, permit=ask)
+    return Dashboard(url, headers, timeout=_PATIENCE, verify=way.ssl_context, permit=ask)

@@ -166,8 +166,6 @@ def _beyond_us(ray_service: Mapping[str, Json], cluster: Mapping[str, Json]) -> 
         yield "headService must have no name", "take headGroupSpec.headService.metadata.name away"
     if cluster.get("suspend") or mapped(ray_service.get("spec")).get("suspend"):
         yield "it is suspended", "take suspend away"
-    if text(mapped(cluster.get("authOptions")), "mode") == "token":
-        yield "it wants tokens, which this plugin does not have on kind", "take authOptions away"
     ports = [text(port, "name") for port in listed(ray_container(mapped(cluster.get("headGroupSpec"))).get("ports"))]
     if ports and not any(name.startswith("serve") for name in ports):
         yield (

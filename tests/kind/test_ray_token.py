@@ -1,0 +1,58 @@
+"""A RayService whose Ray answers only those who have its token (`authOptions`), on a real kind cluster."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pytest_serve_chaos.cluster.base import Progress
+from pytest_serve_chaos.cluster.kind_cluster import start_kind_cluster
+from pytest_serve_chaos.cluster.kind_rayservice import KindRayService
+from pytest_serve_chaos.cluster.kuberay.own_file import read_own_file
+from pytest_serve_chaos.cluster.kuberay.own_workload import OwnRayService
+from pytest_serve_chaos.experiment import FaultChoice
+from pytest_serve_chaos.faults.rig import Rig
+from tests.kind.needs import kind_settings, needs_kind
+from tests.kind.rigs import cluster_of, experiment, rig_on
+
+pytestmark = needs_kind
+
+DATA = Path(__file__).parent / "data"
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    directory = tmp_path_factory.mktemp("token")
+    guide = (DATA / "k8s_config.yaml").read_text()
+    path = directory / "k8s_config.yaml"
+    path.write_text(guide.replace("  rayClusterConfig:\n", "  rayClusterConfig:\n    authOptions: {mode: token}\n"))
+    settings, file = kind_settings(), read_own_file(path)
+    own = OwnRayService(file, settings.ray_image, settings.redis_image, (DATA,))
+
+    def start(directory: Path, progress: Progress) -> KindRayService:
+        return start_kind_cluster(file.spec, settings, directory, progress, own=own)
+
+    with rig_on(file.spec, directory, [], start) as rig:
+        yield rig
+
+
+def test_without_its_token_ray_says_nothing(rig: Rig) -> None:
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(f"{rig.cluster.dashboard.url}/api/v0/actors", timeout=5.0)
+    assert [actor for actor in rig.cluster.dashboard.actors() if actor.class_name == "ServeController"]
+
+
+def test_an_actor_is_killed_and_the_aftershock_passed(rig: Rig) -> None:
+    lost = experiment(rig, "controller_lost", FaultChoice("controller_failure", {"how": "kill"}))
+    assert lost.run().replaced("controller")
+
+
+def test_the_next_ray_cluster_has_another_token(rig: Rig) -> None:
+    before = cluster_of(rig).serving()
+    cluster_of(rig).upgrade()
+    assert cluster_of(rig).serving() != before
+    assert [node for node in rig.cluster.dashboard.nodes() if node.state == "ALIVE"]
