@@ -91,12 +91,14 @@ class Topology:
         components: All that was seen.
         sources: What answered: ``processes``, ``actors``, ``serve``, ``pods``.
         pending: Replicas (``app#Deployment`` -> number) that Serve wants and that are not running, where known.
+        down: Nodes that should be there and are not -> the backend's own word for why, where it has one.
     """
 
     at: float
     components: tuple[Component, ...]
     sources: tuple[str, ...] = ()
     pending: Mapping[str, int] = field(default_factory=dict)
+    down: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, role: Role, *, on: str | None = None, deployment: str | None = None) -> tuple[Component, ...]:
         """The components of a role; `on` is a node's name, ``workers`` (all but the head) or None for all."""

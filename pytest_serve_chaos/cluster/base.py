@@ -48,12 +48,14 @@ class NodeInfo:
         address: Its address as the GCS knows it, where known.
         alive: Whether it is up, as the backend itself knows (process or pod), without asking Ray.
         identity: Which incarnation is up, None if none is.
+        state: The backend's own word for why it is not up: ``Pending (0/4 nodes are available)``; "" where it has none.
     """
 
     name: str
     address: str | None
     alive: bool
     identity: Identity | None = None
+    state: str = ""
 
 
 class Cluster(Protocol):

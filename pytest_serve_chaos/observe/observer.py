@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.cluster.base import Cluster
+from pytest_serve_chaos.cluster.base import Cluster, NodeInfo
 from pytest_serve_chaos.cluster.capabilities import SeesProcesses
 from pytest_serve_chaos.cluster.rest import ActorRow, NodeRow, ServeStatus
 from pytest_serve_chaos.cluster.serve_config import CANARY
@@ -100,14 +100,15 @@ class Observer:
     def look(self) -> Topology:
         """Who is alive now: the backend's own view, with what is known from Ray and Serve."""
         at = clock.now()
-        own = self._cluster.components()
+        own, nodes = self._cluster.components(), self._cluster.nodes()
         with self._lock:
             report = self._report
-            components = self._merge(own, report)
+            components = self._merge(own, nodes, report)
         sources = ["backend"]
         sources += ["actors"] if report.actors is not None else []
         sources += ["serve"] if report.serve is not None else []
-        return Topology(at, tuple(components), tuple(sources), _pending(report.serve, components))
+        down = {node.name: node.state for node in nodes if not node.alive and node.state}
+        return Topology(at, tuple(components), tuple(sources), _pending(report.serve, components), down)
 
     def see(self) -> Topology:
         """Asks Ray and Serve, then looks."""
@@ -116,11 +117,11 @@ class Observer:
 
     # -- merging ------------------------------------------------------------------------------------------------
 
-    def _merge(self, own: tuple[Component, ...], report: Report) -> list[Component]:
+    def _merge(self, own: tuple[Component, ...], nodes: tuple[NodeInfo, ...], report: Report) -> list[Component]:
         components = [c for c in own if not (c.deployment or "").startswith(CANARY)]
         if report.nodes is not None:
             self._memory.addresses |= {node.node_id: node.address for node in report.nodes.values()}
-        names = {node.address: node.name for node in self._cluster.nodes() if node.address}
+        names = {node.address: node.name for node in nodes if node.address}
         by_place = {(c.node, c.pid): c for c in components if c.role in ("controller", "proxy", "replica")}
         ask_the_gcs = not by_place and not (isinstance(self._cluster, SeesProcesses) and self._cluster.sees_processes)
         alive = {c.node for c in components if c.role in ("head", "worker")}

@@ -56,7 +56,7 @@ def lacks(topology: Topology, report: Report, wanted: Shape) -> list[str]:
     starting has a process too.
     """
     now = shape_of(topology)
-    missing = [f"node {name} is down" for name in sorted(wanted.nodes - now.nodes)]
+    missing = [_down(name, topology) for name in sorted(wanted.nodes - now.nodes)]
     missing += [f"{name}: {now.replicas.get(name, 0)} of {n} replicas" for name, n in wanted.replicas.items()
                 if now.replicas.get(name, 0) < n]  # fmt: skip
     with_replicas = {c.node for c in topology.of("replica")} | ({HEAD} if HEAD in wanted.proxies else set())
@@ -65,6 +65,11 @@ def lacks(topology: Topology, report: Report, wanted: Shape) -> list[str]:
     missing += [] if len(topology.of("gcs")) <= 1 else ["two GCS"]
     missing += [] if now.redis or not wanted.redis else ["no Redis"]
     return missing + _not_known_to_ray(report, wanted)
+
+
+def _down(name: str, topology: Topology) -> str:
+    why = topology.down.get(name, "")
+    return f"node {name} is down" + (f": {why}" if why else "")
 
 
 def imbalance(topology: Topology, wanted: Shape) -> list[str]:

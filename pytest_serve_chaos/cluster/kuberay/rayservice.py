@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.configuration import Setup
 from pytest_serve_chaos.cluster.base import ClusterSpec, NodeInfo
 from pytest_serve_chaos.cluster.capabilities import Endpoint, KeptLogs
@@ -130,9 +128,11 @@ class KubeRayCluster:
         return tuple(self._node_info(name, by_name.get(name)) for name in expected_names(self.spec.workers))
 
     def _node_info(self, name: str, pod: Pod | None) -> NodeInfo:
-        container = None if pod is None else self._live(pod)
-        if pod is None or container is None:
-            return NodeInfo(name, None if pod is None else pod.ip or None, False)
+        if pod is None:
+            return NodeInfo(name, None, False, state="it has no pod")
+        container = self._live(pod)
+        if container is None:
+            return NodeInfo(name, pod.ip or None, False, state=_why_down(pod))
         return NodeInfo(name, pod.ip or None, True, container_identity(pod, container))
 
     @property
@@ -286,7 +286,7 @@ class KubeRayCluster:
             raise NoSuchTarget(f"there is no actor {actor_id} that has a name", looked_at=[self._dashboard.url])
         restart = "no_restart" if no_restart else "restart"
         head = self._running_pod(HEAD)
-        return _moment(self._run_in_pod(head, "kill_actor", actor_id, name, names.SERVE_NAMESPACE, restart))
+        return in_pod.moment(self._run_in_pod(head, "kill_actor", actor_id, name, names.SERVE_NAMESPACE, restart))
 
     # -- the end ----------------------------------------------------------------------------------------------
 
@@ -367,23 +367,15 @@ class KubeRayCluster:
         return result.stdout
 
 
-def _moment(output: str) -> float:
-    """When a program in a pod did something, on our clock.
-
-    Where the pod runs on this machine (its kernel has our boot id), the clock is ours. Elsewhere the moment is counted
-    back from the program's end, which makes it late by the way back.
-    """
-    ended = clock.now()
-    said = json.loads(output.strip().splitlines()[-1])
-    boot_id = Path("/proc/sys/kernel/random/boot_id")
-    if boot_id.exists() and boot_id.read_text(encoding="ascii").strip() == said["boot"]:
-        return float(said["asked"])
-    return ended - (float(said["now"]) - float(said["asked"]))
-
-
 def _newest_last(pair: tuple[str, Pod]) -> tuple[bool, str]:
     _, pod = pair
     return not pod.deleting, pod.created
+
+
+def _why_down(pod: Pod) -> str:
+    """Kubernetes' own reason; of a machine that is lost it goes on to say that all runs there."""
+    state = "lost, though Kubernetes calls it Running" if pod.runs else pod.state
+    return f"{state} on {pod.node}" if pod.node else state
 
 
 def _process(name: str, pod: Pod, container: Container, row: Row) -> Component:

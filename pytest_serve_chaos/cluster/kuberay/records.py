@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pytest_serve_chaos.model import Json
+
+_NOT_BEGUN = ("Pending", "PodInitializing")
+"""The states of a container before which others have to run."""
+
+_LONGEST_MESSAGE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +24,8 @@ class Container:
         ready: Whether its readiness probe passes.
         restarts: How often it was started again.
         state: ``Running``, or why it is not (``CrashLoopBackOff``, ``Error``).
+        message: What Kubernetes says beside that of one that does not run; "" where it says nothing.
+        ended: When the one before it in this pod ended, ISO 8601; "" where there was none.
     """
 
     name: str
@@ -26,6 +34,8 @@ class Container:
     ready: bool
     restarts: int
     state: str
+    message: str = ""
+    ended: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +46,7 @@ class Pod:
         node: The Kubernetes node that it is on; "" while it is on none.
         created: When its object was made, ISO 8601; only for putting pods in order.
         deleting: Whether its deletion was asked for.
-        message: Why it is pending, where the scheduler says so.
+        message: Why it is pending, where the scheduler says so, or why it failed, where the kubelet does.
         grace: Seconds between SIGTERM and SIGKILL when it is deleted gracefully.
         init_containers: Those that run before the others, or beside them from the start.
         owner: The kind of what controls it: ``DaemonSet``; "" where nothing does.
@@ -72,12 +82,29 @@ class Pod:
         return self.main is not None and self.main.ready and not self.deleting
 
     @property
-    def summary(self) -> str:
-        """Its state in a few words."""
+    def state(self) -> str:
+        """Kubernetes' word for it, and its reason where it has one: ``CrashLoopBackOff (back-off 20s ...)``."""
         container = self.main
-        state = "Terminating" if self.deleting else container.state if container else self.phase
-        ready = "" if container is None or container.ready or state != "Running" else ", not ready"
-        return f"{self.name}: {state}{ready}" + (f" ({self.message})" if self.message else "")
+        word = "Terminating" if self.deleting else container.state if container else self.phase
+        ready = "" if container is None or container.ready or word != "Running" else ", not ready"
+        return f"{word}{ready}" + (f" ({self._reason})" if self._reason else "")
+
+    @property
+    def _reason(self) -> str:
+        container = self.main
+        if self.message or self.deleting or container is None or container.running:
+            return self.message
+        # They run one after the other, and those beside the others from the start: the last that has begun is at it.
+        begun = [c for c in self.init_containers if c.state not in (*_NOT_BEGUN, "Completed")]
+        if container.state in _NOT_BEGUN and begun:
+            said = f": {begun[-1].message}" if begun[-1].message else ""
+            return f"init container {begun[-1].name}: {begun[-1].state}{said}"
+        return container.message
+
+    @property
+    def summary(self) -> str:
+        """Its name, and its state in a few words."""
+        return f"{self.name}: {self.state}"
 
 
 def pod(item: Mapping[str, Json]) -> Pod:
@@ -93,7 +120,7 @@ def pod(item: Mapping[str, Json]) -> Pod:
         deleting=bool(metadata.get("deletionTimestamp")),
         labels={key: str(value) for key, value in mapped(metadata.get("labels")).items()},
         containers=_containers(spec.get("containers"), status.get("containerStatuses")),
-        message=_scheduling_message(status),
+        message=_shortened(_scheduling_message(status) or text(status, "message")),
         grace=float(text(spec, "terminationGracePeriodSeconds") or 30),
         init_containers=_containers(spec.get("initContainers"), status.get("initContainerStatuses")),
         owner=next((text(o, "kind") for o in listed(metadata.get("ownerReferences")) if o.get("controller")), ""),
@@ -109,6 +136,7 @@ def _container(name: str, status: Mapping[str, Json]) -> Container:
     state = mapped(status.get("state"))
     running = "running" in state
     why = [text(mapped(state[key]), "reason") or key for key in ("terminated", "waiting") if key in state]
+    ended = inner(status, "lastState", "terminated")
     restarts = status.get("restartCount")
     return Container(
         name=name,
@@ -117,7 +145,22 @@ def _container(name: str, status: Mapping[str, Json]) -> Container:
         ready=bool(status.get("ready")),
         restarts=restarts if isinstance(restarts, int) else 0,
         state="Running" if running else "".join(why) or "Pending",
+        message=_shortened(_container_message(state)),
+        ended=text(ended, "finishedAt"),
     )
+
+
+def _container_message(state: Mapping[str, Json]) -> str:
+    ended = mapped(state.get("terminated"))
+    said = text(ended, "message") or text(mapped(state.get("waiting")), "message")
+    return said or (f"exit status {ended['exitCode']}" if ended.get("exitCode") else "")
+
+
+def _shortened(message: str) -> str:
+    """A message of Kubernetes without what is said elsewhere or explains nothing, in one line that is not too long."""
+    line = " ".join(message.split()).partition(" preemption: ")[0]
+    line = re.sub(r" pod=\S+\(\S+\)$", "", line)
+    return line if len(line) <= _LONGEST_MESSAGE else f"{line[:_LONGEST_MESSAGE]}..."
 
 
 def _scheduling_message(status: Mapping[str, Json]) -> str:

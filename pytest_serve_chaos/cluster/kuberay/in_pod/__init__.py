@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import base64
+import json
 import zlib
 from importlib import resources
+from pathlib import Path
+
+from pytest_serve_chaos import clock
 
 GONE = 3
 """The exit status of `signal_process` where the process is gone."""
@@ -22,3 +26,17 @@ def packed(name: str) -> str:
     """The same in less text: it travels in a URL, of which some proxies take no more than 8 KB."""
     text = base64.b64encode(zlib.compress(source(name).encode(), 9)).decode()
     return f"import base64, zlib; exec(zlib.decompress(base64.b64decode({text!r})))"
+
+
+def moment(output: str) -> float:
+    """When a program in a pod did something, on our clock.
+
+    Where the pod runs on this machine (its kernel has our boot id), the clock is ours. Elsewhere the moment is counted
+    back from the program's end, which makes it late by the way back.
+    """
+    ended = clock.now()
+    said = json.loads(output.strip().splitlines()[-1])
+    boot_id = Path("/proc/sys/kernel/random/boot_id")
+    if boot_id.exists() and boot_id.read_text(encoding="ascii").strip() == said["boot"]:
+        return float(said["asked"])
+    return ended - (float(said["now"]) - float(said["asked"]))
