@@ -23,7 +23,7 @@ def now() -> float:
 
 
 def wall_time() -> datetime:
-    """The time of day in UTC, for people; nothing is computed from it."""
+    """The time of day in UTC, for people, and for what Kubernetes says of times; no figure is computed from it."""
     return datetime.now(timezone.utc)
 
 

@@ -32,12 +32,14 @@ class Setup:
         machines: Ray node (``head``, ``worker-1``) -> machine, likewise.
         drain_limits: What ends the drain of a node that is asked to stop, each with its seconds (0: at once):
             `DRAIN_TIMEOUT`, `GRACE_PERIOD`, `STOP_HOOK`.
+        restarted: Ray nodes whose container was started again in its pod so recently that its next start is put off.
     """
 
     redis_persists: bool | None = None
     redis_machine: str | None = None
     machines: Mapping[str, str] = field(default_factory=dict)
     drain_limits: Mapping[str, float] = field(default_factory=dict)
+    restarted: tuple[str, ...] = ()
 
     @property
     def drain(self) -> float | None:
@@ -104,6 +106,7 @@ def check(
         *_replicas(topology, deployments),
         *_on_one_machine(topology, setup, deployments),
         *_drain(setup, deployments),
+        *_restarted(description, setup),
     )
 
 
@@ -231,6 +234,22 @@ def _drain(setup: Setup, deployments: Mapping[str, Deployment]) -> Iterator[Conf
             _longer_drain(setup.drain_limits, longest),
             _NODE_FAULTS,
         )
+
+
+def _restarted(description: ClusterDescription, setup: Setup) -> Iterator[ConfigWarning]:
+    """For faults after which a container is started again in its pod; a pod that is made anew is started at once."""
+    store = ("redis_failure",) if description.gcs != "none" else ()
+    for node in setup.restarted:
+        # The head ends with its GCS, and that without Redis; a worker only if the GCS then knows nothing of it.
+        faults = ("gcs_failure", *store) if node == HEAD else store if setup.redis_persists is False else ()
+        if faults:
+            yield ConfigWarning(
+                "restarted",
+                f"the container of {node} was started again in its pod in the last ten minutes",
+                "the kubelet puts its next start off, by 10 s and each time by twice as long, up to 5 min",
+                "delete the pod before, or wait until ten minutes have passed without a restart",
+                faults,
+            )
 
 
 def _longer_drain(limits: Mapping[str, float], longest: float) -> str:

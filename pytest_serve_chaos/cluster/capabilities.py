@@ -74,7 +74,7 @@ class KnowsItsSetup(Protocol):
     """Knows how it is set up where that decides what a fault costs."""
 
     def setup(self) -> Setup:
-        """Where Redis is and whether it persists, which machines the nodes are on, and for how long they drain."""
+        """Where Redis is and whether it persists, on which machines nodes are, how they drain, and which restarted."""
         ...
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime, timezone
 
 import pytest
 
@@ -19,7 +20,8 @@ from pytest_serve_chaos.analysis.configuration import (
 )
 from pytest_serve_chaos.analysis.record import warned_about, warnings_of
 from pytest_serve_chaos.analysis.result import result_of
-from pytest_serve_chaos.cluster.kuberay.setup import setup_of
+from pytest_serve_chaos.cluster.kuberay.records import Pod, pod
+from pytest_serve_chaos.cluster.kuberay.setup import setup_of, started_again
 from pytest_serve_chaos.cluster.profiles import drain_timeout
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import ClusterDescription, Json, Topology
@@ -265,7 +267,7 @@ def redis_pod(*args: str, volume: str = "", node: str = "node-1") -> dict[str, J
 
 
 @pytest.mark.parametrize(
-    ("pod", "persists"),
+    ("redis", "persists"),
     [
         (redis_pod(), False),
         (redis_pod(volume="emptyDir"), False),
@@ -274,13 +276,57 @@ def redis_pod(*args: str, volume: str = "", node: str = "node-1") -> dict[str, J
         (redis_pod("--appendonly", "yes", volume="persistentVolumeClaim"), True),
     ],
 )
-def test_redis_persists_with_a_volume_that_outlives_its_pod(pod: dict[str, Json], persists: bool) -> None:
-    setup = setup_of({}, [], [pod], "2.60.0")
+def test_redis_persists_with_a_volume_that_outlives_its_pod(redis: dict[str, Json], persists: bool) -> None:
+    setup = setup_of({}, [], [redis], "2.60.0")
     assert (setup.redis_persists, setup.redis_machine) == (persists, "node-1")
 
 
 def test_a_redis_that_is_elsewhere_is_not_judged() -> None:
     assert setup_of({}, [], [], "2.60.0") == Setup()
+
+
+def restarted(name: str, ended: str, *, deleting: bool = False) -> tuple[str, Pod]:
+    status: Json = {"name": "ray", "lastState": {"terminated": {"reason": "Error", "finishedAt": ended}}}
+    metadata: Json = {"name": name, "deletionTimestamp": ended if deleting else None}
+    item: dict[str, Json] = {"metadata": metadata, "spec": {"containers": [{"name": "ray"}]}}
+    return name, pod({**item, "status": {"containerStatuses": [status]}})
+
+
+def test_a_container_that_ended_in_the_last_ten_minutes_and_is_to_stay_is_put_off() -> None:
+    pods = [
+        restarted("head", "2026-11-22T10:00:01Z"),
+        restarted("worker-1", "2026-11-22T09:59:59Z"),
+        restarted("worker-2", ""),
+        restarted("worker-3", "2026-11-22T10:05:00Z", deleting=True),
+        restarted("worker-4", "2026-11-22T10:10:07Z"),
+    ]
+    now = datetime(2026, 11, 22, 10, 10, tzinfo=timezone.utc)
+    assert started_again(pods, now) == ("head", "worker-4"), "the clock of the last one's machine is ahead of ours"
+
+
+@pytest.mark.parametrize(
+    ("node", "setup", "description", "faults"),
+    [
+        ("head", SOUND, KIND, ("gcs_failure", "redis_failure")),
+        ("head", SOUND, replace(KIND, gcs="none"), ("gcs_failure",)),
+        ("worker-1", replace(SOUND, redis_persists=False), KIND, ("redis_failure",)),
+    ],
+)
+def test_a_fault_that_ends_a_container_which_was_started_again_takes_longer(
+    node: str, setup: Setup, description: ClusterDescription, faults: tuple[str, ...]
+) -> None:
+    found = check(description, replace(setup, restarted=(node,)), cluster(), DEPLOYMENTS)
+    (warning,) = (w for w in found if w.code == "restarted")
+    assert warning.faults == faults
+    assert warning.line == (
+        f"the container of {node} was started again in its pod in the last ten minutes: the kubelet puts its next start"
+        " off, by 10 s and each time by twice as long, up to 5 min. Mend: delete the pod before, or wait until ten"
+        " minutes have passed without a restart."
+    )
+
+
+def test_a_worker_that_no_fault_ends_in_its_pod_is_not_warned_about() -> None:
+    assert codes(setup=replace(SOUND, restarted=("worker-1",))) == []
 
 
 def worker_pod(grace: int = 30, stop: str = "", **env: str) -> dict[str, Json]:
@@ -291,7 +337,7 @@ def worker_pod(grace: int = 30, stop: str = "", **env: str) -> dict[str, Json]:
 
 
 @pytest.mark.parametrize(
-    ("pod", "drain"),
+    ("worker", "drain"),
     [
         (worker_pod(), 30.0),
         (worker_pod(grace=15), 15.0),
@@ -299,8 +345,8 @@ def worker_pod(grace: int = 30, stop: str = "", **env: str) -> dict[str, Json]:
         (worker_pod(stop="ray stop"), 0.0),
     ],
 )
-def test_a_worker_drains_until_its_deadline_or_its_pods(pod: dict[str, Json], drain: float) -> None:
-    assert setup_of({}, [pod], [], "2.60.0").drain == drain
+def test_a_worker_drains_until_its_deadline_or_its_pods(worker: dict[str, Json], drain: float) -> None:
+    assert setup_of({}, [worker], [], "2.60.0").drain == drain
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.configuration import Setup
 from pytest_serve_chaos.cluster.base import ClusterSpec, NodeInfo
 from pytest_serve_chaos.cluster.capabilities import Endpoint, KeptLogs
@@ -21,7 +22,7 @@ from pytest_serve_chaos.cluster.kuberay.process_watch import Place, ProcessWatch
 from pytest_serve_chaos.cluster.kuberay.records import Container, Pod
 from pytest_serve_chaos.cluster.kuberay.removal import RemovalWatch
 from pytest_serve_chaos.cluster.kuberay.render import serve_config_text
-from pytest_serve_chaos.cluster.kuberay.setup import setup_of
+from pytest_serve_chaos.cluster.kuberay.setup import setup_of, started_again
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.cluster.serve_config import first_route, serve_port
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError, Unsupported
@@ -229,12 +230,14 @@ class KubeRayCluster:
     def setup(self) -> Setup:
         """What the pods say of how the cluster is set up."""
         try:
-            machines = {name: pod.node for name, pod in self._named_pods() if pod.node}
+            named = self._named_pods()
             workers = self._api.raw_pods(f"{names.RAY_CLUSTER}={self._ray_cluster},{names.RAY_NODE_TYPE}=worker")
             redis = self._redis_items()
         except ObservationError:
             return Setup()
-        return setup_of(machines, workers, redis, self._description.ray_version)
+        machines = {name: pod.node for name, pod in named if pod.node}
+        restarted = started_again(named, clock.wall_time())
+        return setup_of(machines, workers, redis, self._description.ray_version, restarted=restarted)
 
     def _redis_items(self) -> Sequence[Mapping[str, Json]]:
         """Redis' pods as plain data, where they are known."""

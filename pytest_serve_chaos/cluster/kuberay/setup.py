@@ -1,17 +1,24 @@
-"""What pods say of how a cluster is set up: where Redis is, whether it persists, and for how long a worker drains."""
+"""What pods say of how a cluster is set up: where Redis is, whether it persists, how workers drain, what restarted."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 
 from pytest_serve_chaos.analysis.configuration import DRAIN_TIMEOUT, GRACE_PERIOD, STOP_HOOK, Setup
-from pytest_serve_chaos.cluster.kuberay.records import listed, mapped, text
+from pytest_serve_chaos.cluster.kuberay.records import Pod, listed, mapped, text
 from pytest_serve_chaos.cluster.profiles import drain_timeout
 from pytest_serve_chaos.model import Json
 
 _DURABLE = ("persistentVolumeClaim", "hostPath", "nfs", "csi", "iscsi")
 """The kinds of volume whose content outlives a pod."""
+
+BACK_OFF_FORGOTTEN = 600.0
+"""Seconds without an end after which the kubelet starts a container at once again.
+
+https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#container-restarts
+"""
 
 
 def setup_of(
@@ -19,6 +26,8 @@ def setup_of(
     workers: Sequence[Mapping[str, Json]],
     redis: Sequence[Mapping[str, Json]],
     ray_version: str,
+    *,
+    restarted: Sequence[str] = (),
 ) -> Setup:
     """What can be told from pods alone.
 
@@ -27,6 +36,7 @@ def setup_of(
         workers: The worker pods, as plain data.
         redis: Redis' pods, likewise; none where it is not known, or not in this cluster.
         ray_version: ``2.60.0``.
+        restarted: What `started_again` gave.
     """
     limits: dict[str, float] = {}
     for pod in workers:
@@ -37,7 +47,27 @@ def setup_of(
         redis_machine=text(mapped(redis[0].get("spec")), "nodeName") or None if len(redis) == 1 else None,
         machines=machines,
         drain_limits=limits,
+        restarted=tuple(restarted),
     )
+
+
+def started_again(pods: Sequence[tuple[str, Pod]], now: datetime) -> tuple[str, ...]:
+    """The Ray nodes whose container was started again so recently that the kubelet puts its next start off.
+
+    Args:
+        pods: Ray's pods with their names.
+        now: The time of day here; where the clock of their machine is ahead of it, their last end is in the future.
+    """
+    since = now - timedelta(seconds=BACK_OFF_FORGOTTEN)
+    return tuple(name for name, pod in pods if not pod.deleting and (e := _last_end(pod)) is not None and e > since)
+
+
+def _last_end(pod: Pod) -> datetime | None:
+    """When its first container ended for the last time before it was, or is to be, started again."""
+    try:
+        return datetime.fromisoformat(pod.main.ended.replace("Z", "+00:00")) if pod.main is not None else None
+    except ValueError:
+        return None
 
 
 def _persists(pod: Mapping[str, Json]) -> bool:
