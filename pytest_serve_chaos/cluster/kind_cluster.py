@@ -25,6 +25,7 @@ from pytest_serve_chaos.cluster.kuberay.ray_token import RayToken, wants_token
 from pytest_serve_chaos.cluster.kuberay.records import inner
 from pytest_serve_chaos.cluster.kuberay.stack import REDIS_SELECTOR, Stack
 from pytest_serve_chaos.cluster.kuberay.upgrading import aim_dashboard
+from pytest_serve_chaos.cluster.kuberay.versions import versions
 from pytest_serve_chaos.cluster.kuberay.workload import Workload, our_workload
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.cluster.serve_config import first_route
@@ -300,7 +301,7 @@ class _Start:
             ray_cluster=served.ray_cluster,
             dashboard=served.dashboard,
             serve_config=work.serve_config,
-            description=self._description(served),
+            description=self._description(api, served),
             redis_selector=REDIS_SELECTOR if work.redis is not None else None,
             operator_namespace=served.operator_namespace,
             start_beside=self._beside().start,
@@ -328,9 +329,11 @@ class _Start:
             timeout=self._settings.timeout,
         )
 
-    def _description(self, served: _Served) -> ClusterDescription:
-        dashboard = served.dashboard
-        details = {"kind cluster": self._nodes.name, "ray cluster": served.ray_cluster}
+    def _description(self, api: KubeApi, served: _Served) -> ClusterDescription:
+        dashboard, work = served.dashboard, self._workload
+        details = {"kind cluster": self._nodes.name, "ray cluster": served.ray_cluster, "image": work.ray_images[0]}
+        redis = None if work.redis is None else REDIS_SELECTOR
+        runs_on = versions(api, operator_namespace=served.operator_namespace, redis=redis)
         return ClusterDescription(
             backend="kind",
             ray_version=dashboard.ray_version(),
@@ -340,7 +343,7 @@ class _Start:
             profile=self._spec.profile,
             replicas=sum(dashboard.serve().targets.values()),
             url=served.url,
-            details={**details, "image": self._workload.ray_images[0], **self._workload.details},
+            details={**details, **runs_on, **work.details},
         )
 
     def _close(self) -> None:

@@ -208,6 +208,13 @@ class Api:
             return self.operator_pods if namespace == "kuberay" else ()
         return self.redis_pods if "part=redis" in selector else self.ray_pods
 
+    def version(self) -> str:
+        return "v1.34.2"
+
+    def raw_pods(self, selector: str = "", *, namespace: str | None = None) -> tuple[Manifest, ...]:
+        image = "redis:7.0" if "part=redis" in selector else f"operator-in-{namespace}:v1.6.2"
+        return ({"spec": {"containers": [{"image": image}]}},)
+
     def run(self, name: str, container: str, command: Sequence[str], *, timeout: float = 30.0) -> ExecResult:
         self.ran.append(name)
         return ExecResult(json.dumps(self.tidied), "", 0)

@@ -36,6 +36,7 @@ def server() -> Iterator[ApiServer]:
             "/apis/ray.io/v1/namespaces/ml/rayservices/ranker": ray_service(),
             PODS: {"items": [owned_pod("head"), owned_pod("worker")]},
             NODE: {"spec": {}},
+            "/version/": {"gitVersion": "v1.34.2"},
             f"{HEAD}/api/version": {"ray_version": "2.60.0"},
             f"{HEAD}/api/serve/applications/": {"applications": {"ranker": app}},
         }
@@ -76,6 +77,7 @@ def test_it_is_taken_as_it_is_and_given_back_unchanged(
     cluster = borrowed(settings(server, tmp_path, monkeypatch), tmp_path)
     assert cluster.spec == ClusterSpec(gcs="redis", workers=4, profile="guide", app="ranker:app")
     assert (cluster.description.ray_version, cluster.description.replicas) == ("2.60.0", 2)
+    assert cluster.description.details["kubernetes version"] == "v1.34.2"
     assert "pods/exec" in cluster.why_not("controller_failure", {"how": "kill"}, ())
     cluster.close()
     assert changes(server) == []

@@ -21,6 +21,7 @@ from pytest_serve_chaos.cluster.kuberay.records import (
     name_of,
     node_is_ready,
     pod,
+    text,
 )
 from pytest_serve_chaos.cluster.kuberay.refusals import body_of, reason
 from pytest_serve_chaos.cluster.kuberay.streaming import Answer, printed_lines
@@ -96,6 +97,14 @@ class KubeApi:
         answer = self._read("list_node", what="nodes")
         return {name_of(item): node_is_ready(item) for item in listed(answer.get("items"))}
 
+    def version(self) -> str:
+        """Kubernetes' version, which every user may read: ``v1.34.2``.
+
+        Raises:
+            ObservationError: The API server gave no usable answer.
+        """
+        return text(self._read("get_code", what="Kubernetes' version"), "gitVersion")
+
     def deployment_available(self, name: str) -> bool:
         """Whether all pods of a Deployment are there, ready and of its newest kind.
 
@@ -150,7 +159,7 @@ class KubeApi:
         Raises:
             ObservationError: There is no such pod or log.
         """
-        text = self._connection.send(
+        log = self._connection.send(
             "read_namespaced_pod_log",
             pod,
             namespace,
@@ -158,7 +167,7 @@ class KubeApi:
             error=ObservationError,
             tail_lines=tail,
         )
-        return tuple(text.decode("utf-8", "replace").splitlines())
+        return tuple(log.decode("utf-8", "replace").splitlines())
 
     def proxy_get(self, pod: str, port: int, path: str, *, timeout: float) -> tuple[int, str]:
         """Sends GET to one port of one pod, through the API server; returns status and body.

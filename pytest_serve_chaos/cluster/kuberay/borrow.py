@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from pytest_serve_chaos import clock
@@ -18,9 +18,10 @@ from pytest_serve_chaos.cluster.kuberay.head_service import dashboard_behind
 from pytest_serve_chaos.cluster.kuberay.ledger import Record
 from pytest_serve_chaos.cluster.kuberay.ray_token import RayToken
 from pytest_serve_chaos.cluster.kuberay.records import listed, mapped, text
+from pytest_serve_chaos.cluster.kuberay.versions import versions
 from pytest_serve_chaos.cluster.rest import Dashboard, ServeStatus
 from pytest_serve_chaos.errors import ClusterStartError, ObservationError, Unsupported, WaitTimeout
-from pytest_serve_chaos.model import ClusterDescription
+from pytest_serve_chaos.model import ClusterDescription, Json
 
 _SERVES_WITHIN = 60.0
 
@@ -132,7 +133,7 @@ def borrow(
             found,
             api=api,
             dashboard=dashboard,
-            description=_description(loan, found, dashboard.ray_version(), sum(status.targets.values())),
+            description=_description(loan, found, dashboard.ray_version(), sum(status.targets.values()), versions(api)),
             probe=loan.probe,
             lacking=lacking,
             allow=loan.allow,
@@ -209,7 +210,9 @@ def _wait_until_it_serves(found: FoundRayService, dashboard: Dashboard) -> Serve
         ) from error
 
 
-def _description(loan: Loan, found: FoundRayService, ray_version: str, replicas: int) -> ClusterDescription:
+def _description(
+    loan: Loan, found: FoundRayService, ray_version: str, replicas: int, runs_on: Mapping[str, Json]
+) -> ClusterDescription:
     return ClusterDescription(
         backend="kubernetes",
         ray_version=ray_version,
@@ -223,5 +226,6 @@ def _description(loan: Loan, found: FoundRayService, ray_version: str, replicas:
             "context": loan.context,
             "rayservice": f"{loan.namespace}/{loan.name}",
             "ray cluster": found.ray_cluster,
+            **runs_on,
         },
     )

@@ -50,7 +50,7 @@ class KubeConnection:
         self._load_lock = threading.Lock()
         self._client = _client_module()
         self._connection = self._connect()
-        groups = ("CoreV1Api", "AppsV1Api", "CustomObjectsApi", "AuthorizationV1Api")
+        groups = ("CoreV1Api", "AppsV1Api", "CustomObjectsApi", "AuthorizationV1Api", "VersionApi")
         self._groups = [getattr(self._client, group)(self._connection) for group in groups]
 
     def close(self) -> None:
@@ -62,7 +62,7 @@ class KubeConnection:
         return access_of(self._connection.configuration)
 
     def method(self, name: str) -> Callable[..., Response]:
-        """A method of the client's CoreV1Api, AppsV1Api, CustomObjectsApi or AuthorizationV1Api, by its name."""
+        """A method of one of the client's APIs that are used here (CoreV1Api, VersionApi, ...), by its name."""
         found: Callable[..., Response] = next(m for group in self._groups if (m := getattr(group, name, None)))
         return found
 

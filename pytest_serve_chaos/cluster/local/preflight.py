@@ -6,7 +6,9 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -82,6 +84,16 @@ def find_redis(given: Path | None = None) -> Path:
             "run without fault tolerance: --serve-chaos-gcs none",
         ],
     )
+
+
+def redis_version(program: Path) -> str | None:
+    """What that `redis-server` says it is: ``Redis 7.2.4``, ``Valkey 8.0.1``; None if it does not say."""
+    try:
+        done = subprocess.run([program, "--version"], capture_output=True, timeout=5.0, check=True, text=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    found = re.match(r"(\w+) server v=(\S+)", done.stdout)
+    return f"{found[1]} {found[2]}" if found else None
 
 
 def check_platform() -> str:

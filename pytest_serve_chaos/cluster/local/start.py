@@ -116,8 +116,13 @@ def _description(spec: ClusterSpec, plan: Plan, layout: Layout) -> ClusterDescri
         profile=spec.profile,
         replicas=0,
         url=f"http://{layout.serve_host}:{layout.serve_port}",
-        details={"run": plan.run, "redis": plan.redis_server},
+        details={"run": plan.run, "redis": plan.redis_server, **_redis_version(plan)},
     )
+
+
+def _redis_version(plan: Plan) -> dict[str, Json]:
+    version = preflight.redis_version(Path(plan.redis_server)) if plan.redis_server else None
+    return {"redis version": version} if version else {}
 
 
 def _wait_until_up(cluster: LocalCluster, progress: Progress) -> None:
