@@ -220,11 +220,11 @@ def _borrow(spec: ClusterSpec, settings: Settings, progress: Progress) -> Cluste
 
 def _uncordon(arguments: Mapping[str, str]) -> None:
     from pytest_serve_chaos.cluster.kuberay.borrow import Loan
-    from pytest_serve_chaos.cluster.kuberay.draining import cordon
+    from pytest_serve_chaos.cluster.kuberay.draining import uncordon
 
     loan = Loan(arguments["context"], namespace="default", name="", url="")
     with closing(_reader(loan, arguments["allow_context"])) as api:
-        cordon(api, arguments["node"], unschedulable=False)
+        uncordon(api, arguments["node"])
 
 
 def _tidy_pod(arguments: Mapping[str, str]) -> None:

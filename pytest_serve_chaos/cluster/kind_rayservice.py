@@ -12,7 +12,7 @@ from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec
 from pytest_serve_chaos.cluster.kind import KindNodes
 from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.draining import EVICTED_WITHIN, cordon, evict_all
+from pytest_serve_chaos.cluster.kuberay.draining import EVICTED_WITHIN, cordon, evict_all, uncordon
 from pytest_serve_chaos.cluster.kuberay.log_stream import LogAccess
 from pytest_serve_chaos.cluster.kuberay.node_objects import register, registration
 from pytest_serve_chaos.cluster.kuberay.pod_watch import PodWatch
@@ -227,13 +227,13 @@ class KindRayService(UpgradableRayService):
         machine = self._take("drain", name)
         pods = self._tenants(machine)
         watches = [self._removal(pod_name, pod) for pod_name, pod in pods if self._live(pod)]
-        cordon(self._api, machine, unschedulable=True)
+        cordon(self._api, machine)
         evict_all(self._api, [pod for _, pod in pods], within=EVICTED_WITHIN)
         return [sign for watch in watches for sign in watch.evidence(by_force=False)]
 
     def reopen_machine(self, name: str) -> None:
         """Lets pods onto the node again."""
-        self._taken.give_back("drain", name, lambda machine: cordon(self._api, machine, unschedulable=False))
+        self._taken.give_back("drain", name, lambda machine: uncordon(self._api, machine))
 
     def _register(self, machine: str) -> None:
         if machine in self._registrations:

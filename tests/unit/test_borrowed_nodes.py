@@ -11,6 +11,7 @@ from kubernetes.config import kube_config
 
 from pytest_serve_chaos import backends
 from pytest_serve_chaos.cluster.kuberay import borrowed as module
+from pytest_serve_chaos.cluster.kuberay.borrowed import BorrowedRayService
 from pytest_serve_chaos.errors import CommandFailed, WaitTimeout
 from pytest_serve_chaos.model import Json
 from tests.unit.api_server import ApiServer
@@ -92,17 +93,37 @@ def test_what_was_healed_is_left_alone_at_the_end() -> None:
     assert api.cordoned
 
 
+def drained(server: ApiServer, directory: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[BorrowedRayService, Path]:
+    """A cluster whose drain of the node under the head was refused once the node was cordoned; the journal's entry."""
+    server.objects[PODS] = {"items": [running("head")]}
+    server.refusals[f"{PODS}/head/eviction"] = [403]
+    given = settings_for(server, directory, monkeypatch, allow=("node",))
+    cluster = borrowed_from(given, directory)
+    with pytest.raises(CommandFailed, match="eviction of pod head"):
+        cluster.drain_machine("head")
+    (entry,) = (given.report_dir / "undo").glob("*.json")
+    server.asked.clear()
+    return cluster, entry
+
+
+def test_a_drained_node_that_an_autoscaler_has_removed_needs_no_healing(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster, entry = drained(server, tmp_path, monkeypatch)
+    del server.objects[NODE]
+    server.refusals[NODE] = [404]
+    cluster.reopen_machine("head")
+    assert not entry.exists()
+    server.asked.clear()
+    cluster.close()
+    assert NODE not in [asked.path for asked in server.asked]
+
+
 @pytest.fixture
 def cordoned(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The journal's entry of a run that cordoned the node under the head, and was killed."""
-    server.objects[PODS] = {"items": [running("head")]}
-    server.refusals[f"{PODS}/head/eviction"] = [403]
-    given = settings_for(server, tmp_path, monkeypatch, allow=("node",))
-    with pytest.raises(CommandFailed, match="eviction of pod head"):
-        borrowed_from(given, tmp_path).drain_machine("head")
-    (entry,) = (given.report_dir / "undo").glob("*.json")
+    _, entry = drained(server, tmp_path, monkeypatch)
     entry.write_text(json.dumps({**json.loads(entry.read_text()), "owner": [os.getpid(), 1]}))
-    server.asked.clear()
     return entry
 
 
@@ -110,6 +131,13 @@ def test_what_a_killed_run_left_cordoned_is_opened(server: ApiServer, cordoned: 
     assert backends.undo(tmp_path / "reports", print) == []
     (asked,) = server.asked
     assert (asked.method, asked.path, asked.body) == ("PATCH", NODE, {"spec": {"unschedulable": None}})
+    assert not cordoned.exists()
+
+
+def test_a_node_that_is_gone_leaves_nothing_to_undo(server: ApiServer, cordoned: Path, tmp_path: Path) -> None:
+    del server.objects[NODE]
+    server.refusals[NODE] = [404]
+    assert backends.undo(tmp_path / "reports", print) == []
     assert not cordoned.exists()
 
 

@@ -14,7 +14,7 @@ from pytest_serve_chaos.cluster.kuberay import access
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.borrowed import BorrowedRayService
 from pytest_serve_chaos.cluster.kuberay.connection import KubeConnection
-from pytest_serve_chaos.cluster.kuberay.draining import cordon
+from pytest_serve_chaos.cluster.kuberay.draining import cordon, uncordon
 from pytest_serve_chaos.cluster.kuberay.head_service import dashboard_behind
 from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, SafetyError, Unsupported
 from pytest_serve_chaos.model import Json
@@ -121,8 +121,8 @@ def test_what_is_sent_by_another_method_needs_no_right_to_that_one(
 
 def test_a_node_is_cordoned_and_opened_by_a_patch_of_that_field_alone(server: ApiServer, tmp_path: Path) -> None:
     api = KubeApi(server.kubeconfig(tmp_path), namespace="ml")
-    cordon(api, "node-1", unschedulable=True)
-    cordon(api, "node-1", unschedulable=False)
+    cordon(api, "node-1")
+    uncordon(api, "node-1")
     api.close()
     assert {asked.content_type for asked in server.asked} == {"application/strategic-merge-patch+json"}
     assert [asked.body for asked in server.asked] == [

@@ -9,13 +9,14 @@ import pytest
 
 from pytest_serve_chaos.cluster.kuberay import draining
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.draining import evict_all
+from pytest_serve_chaos.cluster.kuberay.draining import evict_all, uncordon
 from pytest_serve_chaos.errors import CommandFailed, WaitTimeout
 from tests.unit.api_server import ApiServer, api_server
 from tests.unit.test_kuberay_pods import pod
 
 A, B = pod("a", "worker", "10.0.0.2"), pod("b", "worker", "10.0.0.3")
 TOO_MANY = 429
+NODE = "/api/v1/nodes/node-1"
 
 
 @pytest.fixture
@@ -66,3 +67,15 @@ def test_another_refusal_is_final(server: ApiServer, api: KubeApi) -> None:
     with pytest.raises(CommandFailed, match="status 403"):
         evict_all(api, [A], within=5.0)
     assert asked(server) == ["pod-a"]
+
+
+def test_a_node_that_an_autoscaler_has_removed_needs_no_opening(server: ApiServer, api: KubeApi) -> None:
+    server.refusals = {NODE: [404]}
+    uncordon(api, "node-1")
+    assert [one.path for one in server.asked] == [NODE]
+
+
+def test_a_node_that_may_not_be_opened_is_said(server: ApiServer, api: KubeApi) -> None:
+    server.refusals = {NODE: [403]}
+    with pytest.raises(CommandFailed, match="uncordoning of node-1: status 403"):
+        uncordon(api, "node-1")

@@ -16,7 +16,7 @@ from pytest_serve_chaos.cluster.kuberay import names, rights
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.asking import Probe, ask, new_request_id
 from pytest_serve_chaos.cluster.kuberay.breaking import BreakableRayService
-from pytest_serve_chaos.cluster.kuberay.draining import EVICTED_WITHIN, cordon, evict_all
+from pytest_serve_chaos.cluster.kuberay.draining import EVICTED_WITHIN, cordon, evict_all, uncordon
 from pytest_serve_chaos.cluster.kuberay.found import FoundRayService
 from pytest_serve_chaos.cluster.kuberay.ledger import Ledger, Record
 from pytest_serve_chaos.cluster.kuberay.log_stream import LogAccess
@@ -238,7 +238,7 @@ class BorrowedRayService(BreakableRayService):
         watches = [self._removal(n, pod) for n, pod in pods]
         self._on_cordon(machine)
         self._drained.take(_DRAIN, name, machine)
-        cordon(self._api, machine, unschedulable=True)
+        cordon(self._api, machine)
         evict_all(self._api, [pod for _, pod in pods], within=EVICTED_WITHIN)
         return [sign for watch in watches for sign in watch.evidence(by_force=False)]
 
@@ -247,7 +247,7 @@ class BorrowedRayService(BreakableRayService):
         self._drained.give_back(_DRAIN, name, self._open)
 
     def _open(self, machine: str) -> None:
-        cordon(self._api, machine, unschedulable=False)
+        uncordon(self._api, machine)
         self._on_uncordon(machine)
 
     def close(self) -> None:

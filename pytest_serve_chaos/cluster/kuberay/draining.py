@@ -20,14 +20,28 @@ _NOT_THERE = 404
 _ASK_AGAIN_AFTER = 1.0
 
 
-def cordon(api: KubeApi, machine: str, *, unschedulable: bool) -> None:
-    """Lets no more pods onto a Kubernetes node, or lets them onto it again.
+def cordon(api: KubeApi, machine: str) -> None:
+    """Lets no more pods onto a Kubernetes node.
 
     Raises:
         CommandFailed: It was refused.
     """
-    body: Json = {"spec": {"unschedulable": unschedulable or None}}  # None leaves no trace of it
-    api.call("patch_node", machine, body, what=f"{'cordoning' if unschedulable else 'uncordoning'} of {machine}")
+    body: Json = {"spec": {"unschedulable": True}}
+    api.call("patch_node", machine, body, what=f"cordoning of {machine}")
+
+
+def uncordon(api: KubeApi, machine: str) -> None:
+    """Lets pods onto a Kubernetes node again; one that is gone, as an autoscaler removes what is empty, needs nothing.
+
+    Raises:
+        CommandFailed: It was refused.
+    """
+    body: Json = {"spec": {"unschedulable": None}}  # which leaves no trace of it
+    try:
+        api.call("patch_node", machine, body, what=f"uncordoning of {machine}")
+    except CommandFailed as error:
+        if status_of(error) != _NOT_THERE:
+            raise
 
 
 def evict(api: KubeApi, pod: Pod) -> None:

@@ -58,12 +58,18 @@ class TakenMachines:
             return sorted(m for (done, _), machines in self._taken.items() if done == how for m in machines)
 
     def give_all_back(self, how: str, undo: Callable[[str], None]) -> None:
-        """Undoes it for all of them, whatever Ray node they were under.
+        """Undoes it for all of them, whatever Ray node they were under; one that fails keeps no other.
 
         Raises:
-            ServeChaosError: What `undo` raised; then some are left.
+            ServeChaosError: What `undo` raised first; then some are left.
         """
+        failed: ServeChaosError | None = None
         with self._lock:
             names = [name for (done, name), machines in self._taken.items() if done == how for _ in machines]
         for name in names:
-            self.give_back(how, name, undo)
+            try:
+                self.give_back(how, name, undo)
+            except ServeChaosError as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
