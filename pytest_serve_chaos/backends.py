@@ -138,7 +138,10 @@ def undo(report_dir: Path, progress: Progress) -> Sequence[str]:
     def delete_unfinished(arguments: Mapping[str, str]) -> None:
         delete(arguments, unfinished=True)
 
-    verbs = {DELETE_KIND: delete, DELETE_UNFINISHED_KIND: delete_unfinished, UNCORDON: _uncordon, TIDY_POD: _tidy_pod}
+    def uncordon(arguments: Mapping[str, str]) -> None:
+        _uncordon(arguments, progress)
+
+    verbs = {DELETE_KIND: delete, DELETE_UNFINISHED_KIND: delete_unfinished, UNCORDON: uncordon, TIDY_POD: _tidy_pod}
     return journal.undo(verbs, progress)
 
 
@@ -218,13 +221,15 @@ def _borrow(spec: ClusterSpec, settings: Settings, progress: Progress) -> Cluste
     )
 
 
-def _uncordon(arguments: Mapping[str, str]) -> None:
+def _uncordon(arguments: Mapping[str, str], progress: Progress) -> None:
     from pytest_serve_chaos.cluster.kuberay.borrow import Loan
-    from pytest_serve_chaos.cluster.kuberay.draining import uncordon
+    from pytest_serve_chaos.cluster.kuberay.draining import reopen
 
     loan = Loan(arguments["context"], namespace="default", name="", url="")
     with closing(_reader(loan, arguments["allow_context"])) as api:
-        uncordon(api, arguments["node"])
+        left = reopen(api, arguments["node"])
+    if left:
+        progress(f"undo: {left}")
 
 
 def _tidy_pod(arguments: Mapping[str, str]) -> None:

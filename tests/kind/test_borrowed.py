@@ -191,19 +191,44 @@ def test_an_allowed_node_is_drained_and_opened_again(theirs: Somebodys, tmp_path
 
 def test_a_node_that_was_drained_when_the_run_was_killed_is_opened_by_undo(theirs: Somebodys, tmp_path: Path) -> None:
     before = theirs.dump()
-    process = theirs.start(tmp_path, *DRAIN)
+    cordoned = _killed_in_a_drain(theirs, tmp_path)
+    said = _undo(theirs, tmp_path)
+    assert said.stdout.startswith(f"undo: the node {cordoned} of context {theirs.context}"), said
+    assert "stays cordoned" not in said.stdout
+    assert said.returncode == 0
+    theirs.wait_until_as(before)
+
+
+def test_undo_leaves_a_node_to_whoever_has_cordoned_it_since(theirs: Somebodys, tmp_path: Path) -> None:
+    before = theirs.dump()
+    cordoned = _killed_in_a_drain(theirs, tmp_path)
     try:
-        cordoned = clock.wait_until("a node to be cordoned", lambda: _cordoned(theirs, process), timeout=240.0)
+        theirs.kubectl("uncordon", cordoned)
+        theirs.kubectl("cordon", cordoned)
+        said = _undo(theirs, tmp_path)
+        spec = json.loads(theirs.kubectl("get", "node", cordoned, "-o", "json"))["spec"]
+    finally:
+        theirs.kubectl("uncordon", cordoned)
+    assert f"undo: the node {cordoned} stays cordoned: that is by kubectl" in said.stdout
+    assert (said.returncode, spec.get("unschedulable")) == (0, True)
+    assert not list((tmp_path / ".serve-chaos").rglob("undo/*.json"))
+    theirs.wait_until_as(before)
+
+
+def _killed_in_a_drain(theirs: Somebodys, directory: Path) -> str:
+    process = theirs.start(directory, *DRAIN)
+    try:
+        return clock.wait_until("a node to be cordoned", lambda: _cordoned(theirs, process), timeout=240.0)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(30.0)
+
+
+def _undo(theirs: Somebodys, directory: Path) -> subprocess.CompletedProcess[str]:
     undo = [sys.executable, "-m", "pytest_serve_chaos.cli", "undo"]
-    said = subprocess.run(
-        undo, cwd=tmp_path, env=theirs.environment(), capture_output=True, text=True, timeout=120.0, check=False
+    return subprocess.run(
+        undo, cwd=directory, env=theirs.environment(), capture_output=True, text=True, timeout=120.0, check=False
     )
-    assert said.stdout.startswith(f"undo: the node {cordoned} of context {theirs.context}"), said
-    assert said.returncode == 0
-    theirs.wait_until_as(before)
 
 
 def test_what_was_frozen_when_the_run_was_killed_goes_on_by_undo(theirs: Somebodys, tmp_path: Path) -> None:
@@ -216,10 +241,7 @@ def test_what_was_frozen_when_the_run_was_killed_goes_on_by_undo(theirs: Somebod
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(30.0)
     assert theirs.stopped() == frozen  # nobody else lets it go on
-    undo = [sys.executable, "-m", "pytest_serve_chaos.cli", "undo"]
-    said = subprocess.run(
-        undo, cwd=tmp_path, env=theirs.environment(), capture_output=True, text=True, timeout=120.0, check=False
-    )
+    said = _undo(theirs, tmp_path)
     (pod,) = {line.partition(":")[0] for line in frozen}
     ours = f"undo: what a run that ended by force stopped, or flagged, in the pod {pod} of context {theirs.context}\n"
     assert (said.returncode, said.stdout) == (0, ours), said

@@ -26,6 +26,7 @@ class Asked:
     token: str
     content_type: str
     body: Json
+    query: str
 
 
 class ApiServer:
@@ -88,10 +89,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _any(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"] or 0))
-        path = urlsplit(self.path).path.removeprefix(self.api.base)
+        url = urlsplit(self.path)
+        path = url.path.removeprefix(self.api.base)
         content_type = self.headers["Content-Type"] or ""
         token = (self.headers["Authorization"] or "").removeprefix("Bearer ")
-        asked = Asked(self.command, path, token, content_type, json.loads(body) if body else None)
+        asked = Asked(self.command, path, token, content_type, json.loads(body) if body else None, url.query)
         status, said = self.api.answer(asked)
         content = json.dumps(said).encode()
         self.send_response(status)

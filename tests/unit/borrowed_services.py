@@ -43,6 +43,19 @@ def owned_pod(name: str, owner: str = "ranker-abcde", node: str = "node-1") -> d
     }
 
 
+def cordoned_by(*managers: str) -> dict[str, Json]:
+    """A node that takes no pods, as the API server gives it: each manager has set that."""
+    kubelet: dict[str, Json] = {"f:status": {"f:conditions": {}}}
+    cordon: dict[str, Json] = {"f:spec": {"f:unschedulable": {}}}
+    taint: dict[str, Json] = {"f:spec": {"f:taints": {}}}
+    owned = [(manager, cordon) for manager in managers]
+    entries: list[Json] = [
+        {"manager": manager, "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": fields}
+        for manager, fields in (("kube-controller-manager", taint), *owned, ("kubelet", kubelet))
+    ]
+    return {"metadata": {"name": "node-1", "managedFields": entries}, "spec": {"unschedulable": True}}
+
+
 class Status:
     """A dashboard that knows how many replicas there are, and no nodes; None: it does not answer."""
 

@@ -15,7 +15,7 @@ from pytest_serve_chaos.cluster.kuberay.found import FoundRayService, difference
 from pytest_serve_chaos.cluster.serve_config import serve_port
 from pytest_serve_chaos.errors import ClusterStartError, Unsupported
 from pytest_serve_chaos.model import Json
-from tests.unit.borrowed_services import CONFIG, Status, WithFlags, borrowed, owned_pod, ray_service
+from tests.unit.borrowed_services import CONFIG, Status, WithFlags, borrowed, cordoned_by, owned_pod, ray_service
 from tests.unit.test_kuberay_pods import pod
 
 # -- what it is --------------------------------------------------------------------------------------------------------
@@ -225,16 +225,18 @@ class Nodes(WithFlags):
     def __init__(self) -> None:
         super().__init__(replace(pod("w1", "worker", "10.0.0.2"), node="node-1"))
         self.cordoned: list[tuple[str, Json]] = []
+        self.closed: set[object] = set()
 
     def call(self, method: str, *arguments: object, what: str, **options: object) -> dict[str, Json]:
         if method == "patch_node":
             node, body = cast("tuple[str, dict[str, dict[str, Json]]]", arguments)
             self.cordoned.append((node, body["spec"]["unschedulable"]))
+            self.closed ^= {node}
         if method == "create_namespaced_pod_eviction":
             self.ray_pods = (
                 [replace(pod("w2", "worker", "10.0.0.3"), node="node-2")] if arguments[0] == "pod-w1" else []
             )
-        return {}
+        return cordoned_by("pytest-serve-chaos") if arguments[0] in self.closed else {}
 
 
 def test_each_node_that_was_drained_under_the_same_name_is_opened_again() -> None:

@@ -10,12 +10,13 @@ import pytest
 from kubernetes.config import kube_config
 
 from pytest_serve_chaos import backends
+from pytest_serve_chaos.cluster.base import Progress
 from pytest_serve_chaos.cluster.kuberay import borrowed as module
 from pytest_serve_chaos.cluster.kuberay.borrowed import BorrowedRayService
 from pytest_serve_chaos.errors import CommandFailed, WaitTimeout
 from pytest_serve_chaos.model import Json
 from tests.unit.api_server import ApiServer
-from tests.unit.borrowed_services import borrowed
+from tests.unit.borrowed_services import borrowed, cordoned_by
 from tests.unit.test_borrowing import NODE, PODS, server
 from tests.unit.test_borrowing import borrowed as borrowed_from
 from tests.unit.test_borrowing import settings as settings_for
@@ -41,7 +42,7 @@ class Nodes(FakeApi):
         self.cordoned = False
         self.closed = False
 
-    def call(self, method: str, name: str, *arguments: object, what: str) -> dict[str, Json]:
+    def call(self, method: str, name: str, *arguments: object, what: str, **options: object) -> dict[str, Json]:
         if method == "create_namespaced_pod_eviction":
             raise CommandFailed("disruption budget")
         if method == "patch_node":
@@ -50,7 +51,7 @@ class Nodes(FakeApi):
                 self.refuses -= 1
                 raise CommandFailed(f"{what}: refused")
             self.cordoned = wanted
-        return {"spec": {}}
+        return cordoned_by("pytest-serve-chaos") if self.cordoned else {"spec": {}}
 
     def close(self) -> None:
         self.closed = True
@@ -93,15 +94,18 @@ def test_what_was_healed_is_left_alone_at_the_end() -> None:
     assert api.cordoned
 
 
-def drained(server: ApiServer, directory: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[BorrowedRayService, Path]:
+def drained(
+    server: ApiServer, directory: Path, monkeypatch: pytest.MonkeyPatch, progress: Progress = print
+) -> tuple[BorrowedRayService, Path]:
     """A cluster whose drain of the node under the head was refused once the node was cordoned; the journal's entry."""
     server.objects[PODS] = {"items": [running("head")]}
     server.refusals[f"{PODS}/head/eviction"] = [403]
     given = settings_for(server, directory, monkeypatch, allow=("node",))
-    cluster = borrowed_from(given, directory)
+    cluster = borrowed_from(given, directory, progress)
     with pytest.raises(CommandFailed, match="eviction of pod head"):
         cluster.drain_machine("head")
     (entry,) = (given.report_dir / "undo").glob("*.json")
+    server.objects[NODE] = cordoned_by("pytest-serve-chaos")
     server.asked.clear()
     return cluster, entry
 
@@ -109,14 +113,28 @@ def drained(server: ApiServer, directory: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_drained_node_that_an_autoscaler_has_removed_needs_no_healing(
     server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cluster, entry = drained(server, tmp_path, monkeypatch)
+    told: list[str] = []
+    cluster, entry = drained(server, tmp_path, monkeypatch, told.append)
     del server.objects[NODE]
-    server.refusals[NODE] = [404]
     cluster.reopen_machine("head")
+    assert told[-1] == "kubernetes: the node node-1 is gone, so there is nothing to open"
     assert not entry.exists()
     server.asked.clear()
     cluster.close()
     assert NODE not in [asked.path for asked in server.asked]
+
+
+def test_a_drained_node_that_somebody_else_has_cordoned_since_is_left_to_them(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    cluster, entry = drained(server, tmp_path, monkeypatch, told.append)
+    server.objects[NODE] = cordoned_by("kubectl-cordon")
+    cluster.reopen_machine("head")
+    cluster.close()
+    assert told[-1].endswith("node-1 stays cordoned: that is by kubectl-cordon now")
+    assert [asked.path for asked in server.asked if asked.method != "GET"] == []
+    assert not entry.exists()
 
 
 @pytest.fixture
@@ -129,16 +147,39 @@ def cordoned(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_what_a_killed_run_left_cordoned_is_opened(server: ApiServer, cordoned: Path, tmp_path: Path) -> None:
     assert backends.undo(tmp_path / "reports", print) == []
-    (asked,) = server.asked
-    assert (asked.method, asked.path, asked.body) == ("PATCH", NODE, {"spec": {"unschedulable": None}})
+    looked, opened = server.asked
+    assert (looked.method, looked.path) == ("GET", NODE)
+    assert (opened.method, opened.path, opened.body) == ("PATCH", NODE, {"spec": {"unschedulable": None}})
     assert not cordoned.exists()
 
 
-def test_a_node_that_is_gone_leaves_nothing_to_undo(server: ApiServer, cordoned: Path, tmp_path: Path) -> None:
-    del server.objects[NODE]
-    server.refusals[NODE] = [404]
-    assert backends.undo(tmp_path / "reports", print) == []
+@pytest.mark.parametrize(
+    ("node", "says"),
+    [
+        (None, "the node node-1 is gone, so there is nothing to open"),
+        ({"spec": {}}, "the node node-1 is open already"),
+        (cordoned_by("kubectl"), "the node node-1 stays cordoned: that is by kubectl now"),
+    ],
+    ids=["gone", "open", "somebody-elses"],
+)
+def test_what_is_not_ours_to_open_any_more_is_left_and_said(
+    server: ApiServer, cordoned: Path, node: dict[str, Json] | None, says: str, tmp_path: Path
+) -> None:
+    server.objects[NODE] = node or {}
+    if node is None:
+        del server.objects[NODE]
+    told: list[str] = []
+    assert backends.undo(tmp_path / "reports", told.append) == []
+    assert told[-1] == f"undo: {says}"
+    assert [asked.method for asked in server.asked] == ["GET"]
     assert not cordoned.exists()
+
+
+def test_a_node_that_cannot_be_read_stays_in_the_journal(server: ApiServer, cordoned: Path, tmp_path: Path) -> None:
+    server.hiccups = 1
+    (failure,) = backends.undo(tmp_path / "reports", print)
+    assert "node node-1: status 500" in failure
+    assert cordoned.exists()
 
 
 def test_a_context_that_leads_elsewhere_now_is_not_opened(

@@ -9,7 +9,7 @@ import pytest
 from kubernetes.config import kube_config
 
 from pytest_serve_chaos import backends, clock
-from pytest_serve_chaos.cluster.base import ClusterSpec
+from pytest_serve_chaos.cluster.base import ClusterSpec, Progress
 from pytest_serve_chaos.cluster.kuberay import access
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.borrowed import BorrowedRayService
@@ -59,10 +59,10 @@ def settings(
     )
 
 
-def borrowed(given: Settings, directory: Path) -> BorrowedRayService:
+def borrowed(given: Settings, directory: Path, progress: Progress = lambda _: None) -> BorrowedRayService:
     found = backends.as_it_is(given)
     spec = ClusterSpec(gcs=found.gcs, workers=found.workers, profile=found.profile, app=found.app)
-    cluster = backends.start_cluster(spec, given, directory, lambda text: None)
+    cluster = backends.start_cluster(spec, given, directory, progress)
     assert isinstance(cluster, BorrowedRayService)
     return cluster
 
@@ -125,6 +125,7 @@ def test_a_node_is_cordoned_and_opened_by_a_patch_of_that_field_alone(server: Ap
     uncordon(api, "node-1")
     api.close()
     assert {asked.content_type for asked in server.asked} == {"application/strategic-merge-patch+json"}
+    assert {asked.query for asked in server.asked} == {"fieldManager=pytest-serve-chaos"}
     assert [asked.body for asked in server.asked] == [
         {"spec": {"unschedulable": True}},
         {"spec": {"unschedulable": None}},

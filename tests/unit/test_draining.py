@@ -9,9 +9,10 @@ import pytest
 
 from pytest_serve_chaos.cluster.kuberay import draining
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.draining import evict_all, uncordon
+from pytest_serve_chaos.cluster.kuberay.draining import evict_all, reopen, uncordon
 from pytest_serve_chaos.errors import CommandFailed, WaitTimeout
 from tests.unit.api_server import ApiServer, api_server
+from tests.unit.borrowed_services import cordoned_by
 from tests.unit.test_kuberay_pods import pod
 
 A, B = pod("a", "worker", "10.0.0.2"), pod("b", "worker", "10.0.0.3")
@@ -79,3 +80,33 @@ def test_a_node_that_may_not_be_opened_is_said(server: ApiServer, api: KubeApi) 
     server.refusals = {NODE: [403]}
     with pytest.raises(CommandFailed, match="uncordoning of node-1: status 403"):
         uncordon(api, "node-1")
+
+
+def test_a_node_is_opened_where_the_cordon_is_ours(server: ApiServer, api: KubeApi) -> None:
+    server.objects[NODE] = cordoned_by("pytest-serve-chaos")
+    assert reopen(api, "node-1") == ""
+    assert [(one.method, one.body) for one in server.asked if one.method != "GET"] == [
+        ("PATCH", {"spec": {"unschedulable": None}})
+    ]
+
+
+@pytest.mark.parametrize(
+    ("managers", "whose"),
+    [
+        (["kubectl-cordon"], "kubectl-cordon"),
+        (["maintenance", "pytest-serve-chaos"], "maintenance"),
+        ([], "somebody without a name"),
+    ],
+)
+def test_a_cordon_that_is_not_ours_alone_is_left(
+    server: ApiServer, api: KubeApi, managers: list[str], whose: str
+) -> None:
+    server.objects[NODE] = cordoned_by(*managers)
+    assert reopen(api, "node-1").endswith(f"by {whose} now")
+    assert [one.method for one in server.asked] == ["GET"]
+
+
+def test_a_node_that_goes_between_two_requests_is_gone(server: ApiServer, api: KubeApi) -> None:
+    server.objects[NODE] = cordoned_by("pytest-serve-chaos")
+    server.refusals = {NODE: [404]}
+    assert reopen(api, "node-1") == ""

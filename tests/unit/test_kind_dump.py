@@ -9,6 +9,7 @@ from typing import cast
 
 import pytest
 
+from pytest_serve_chaos.cluster.kuberay.records import mapped
 from pytest_serve_chaos.manifests import Manifest, merge
 from pytest_serve_chaos.model import Json
 from tests.kind.dump import differences, normalised, take
@@ -109,6 +110,12 @@ def test_a_pod_that_is_missing_or_of_nobody_is_seen() -> None:
 def test_a_node_that_is_still_cordoned_is_seen(spec: Manifest) -> None:
     (change,) = changes([node("n", {})], [node("n", spec)])
     assert "unschedulable" in change
+
+
+def test_who_set_a_nodes_fields_is_no_change() -> None:
+    before, after = node("n", {}), node("n", {})
+    mapped(after["metadata"])["managedFields"] = [{"manager": "pytest-serve-chaos"}]
+    assert changes([before], [after]) == []
 
 
 def test_taints_are_the_same_in_any_order_and_whenever_they_were_added() -> None:

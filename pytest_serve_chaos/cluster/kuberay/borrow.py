@@ -108,7 +108,7 @@ def borrow(
         on_break: Called with a pod's name before something in it is stopped or flagged; gives what to call when it is
             as before.
         on_cordon: Called with a node's name before it is cordoned.
-        on_uncordon: Called with that name when it is as before.
+        on_uncordon: Called with that name when there is nothing to undo any more.
         on_close: Called when it is given back, or was not taken.
 
     Raises:
@@ -142,6 +142,7 @@ def borrow(
             on_cordon=on_cordon,
             on_uncordon=on_uncordon,
             on_close=on_close,
+            progress=progress,
         )
     except BaseException:
         api.close()

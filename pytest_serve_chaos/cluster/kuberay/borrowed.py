@@ -11,12 +11,13 @@ from urllib.parse import urlsplit
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.cluster.base import Progress
 from pytest_serve_chaos.cluster.capabilities import Endpoint
 from pytest_serve_chaos.cluster.kuberay import names, rights
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.asking import Probe, ask, new_request_id
 from pytest_serve_chaos.cluster.kuberay.breaking import BreakableRayService
-from pytest_serve_chaos.cluster.kuberay.draining import EVICTED_WITHIN, cordon, evict_all, uncordon
+from pytest_serve_chaos.cluster.kuberay.draining import EVICTED_WITHIN, cordon, evict_all, reopen
 from pytest_serve_chaos.cluster.kuberay.found import FoundRayService
 from pytest_serve_chaos.cluster.kuberay.ledger import Ledger, Record
 from pytest_serve_chaos.cluster.kuberay.log_stream import LogAccess
@@ -53,8 +54,9 @@ class BorrowedRayService(BreakableRayService):
         on_break: Called with a pod's name before something in it is stopped or flagged, so that it is on record; gives
             what takes it off.
         on_cordon: Called with a node's name before it is cordoned, so that its undoing is on record.
-        on_uncordon: Called with that name when it is as before.
+        on_uncordon: Called with that name when there is nothing to undo any more.
         on_close: Called when it is given back.
+        progress: Told of a drained node that is not opened.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class BorrowedRayService(BreakableRayService):
         on_cordon: Callable[[str], None] = lambda _: None,
         on_uncordon: Callable[[str], None] = lambda _: None,
         on_close: Callable[[], None] | None = None,
+        progress: Progress = lambda _: None,
     ) -> None:
         may_run = not set(rights.RUN) & set(lacking)
         super().__init__(
@@ -94,6 +97,7 @@ class BorrowedRayService(BreakableRayService):
         self._broken = Ledger(on_break)
         self._on_cordon = on_cordon
         self._on_uncordon = on_uncordon
+        self._progress = progress
         self._drained = TakenMachines()
 
     # -- what may be done -------------------------------------------------------------------------------------
@@ -243,11 +247,13 @@ class BorrowedRayService(BreakableRayService):
         return [sign for watch in watches for sign in watch.evidence(by_force=False)]
 
     def reopen_machine(self, name: str) -> None:
-        """Lets pods onto the node again."""
+        """Lets pods onto the node again, unless its cordon is somebody else's by now."""
         self._drained.give_back(_DRAIN, name, self._open)
 
     def _open(self, machine: str) -> None:
-        uncordon(self._api, machine)
+        left = reopen(self._api, machine)
+        if left:
+            self._progress(f"kubernetes: {left}")
         self._on_uncordon(machine)
 
     def close(self) -> None:

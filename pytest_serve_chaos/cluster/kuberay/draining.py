@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.records import Pod
+from pytest_serve_chaos.cluster.kuberay.records import Pod, inner, listed, mapped, text
 from pytest_serve_chaos.cluster.kuberay.refusals import status_of
 from pytest_serve_chaos.errors import CommandFailed
 from pytest_serve_chaos.model import Json
@@ -21,13 +22,13 @@ _ASK_AGAIN_AFTER = 1.0
 
 
 def cordon(api: KubeApi, machine: str) -> None:
-    """Lets no more pods onto a Kubernetes node.
+    """Lets no more pods onto a Kubernetes node, under our name, so that `reopen` knows whose cordon it is.
 
     Raises:
         CommandFailed: It was refused.
     """
     body: Json = {"spec": {"unschedulable": True}}
-    api.call("patch_node", machine, body, what=f"cordoning of {machine}")
+    api.call("patch_node", machine, body, what=f"cordoning of {machine}", field_manager=names.PROJECT)
 
 
 def uncordon(api: KubeApi, machine: str) -> None:
@@ -38,10 +39,43 @@ def uncordon(api: KubeApi, machine: str) -> None:
     """
     body: Json = {"spec": {"unschedulable": None}}  # which leaves no trace of it
     try:
-        api.call("patch_node", machine, body, what=f"uncordoning of {machine}")
+        api.call("patch_node", machine, body, what=f"uncordoning of {machine}", field_manager=names.PROJECT)
     except CommandFailed as error:
         if status_of(error) != _NOT_THERE:
             raise
+
+
+def reopen(api: KubeApi, machine: str) -> str:
+    """Lets pods onto a Kubernetes node again if it is `cordon` that keeps them off; leaves a cordon of anybody else.
+
+    The node itself says whose it is: a field in its `managedFields` goes over to whoever sets it anew, and nobody has
+    one that was taken away.
+
+    Returns:
+        Why it was left as it is; "" where it was opened.
+
+    Raises:
+        CommandFailed: It was refused.
+    """
+    try:
+        node = api.call("read_node", machine, what=f"node {machine}")
+    except CommandFailed as error:
+        if status_of(error) != _NOT_THERE:
+            raise
+        return f"the node {machine} is gone, so there is nothing to open"
+    if not mapped(node.get("spec")).get("unschedulable"):
+        return f"the node {machine} is open already"
+    owners = _who_cordoned(node)
+    if owners != {names.PROJECT}:
+        whose = " and ".join(sorted(owners - {names.PROJECT})) or "somebody without a name"
+        return f"the node {machine} stays cordoned: that is by {whose} now"
+    uncordon(api, machine)
+    return ""
+
+
+def _who_cordoned(node: Mapping[str, Json]) -> set[str]:
+    entries = listed(mapped(node.get("metadata")).get("managedFields"))
+    return {text(entry, "manager") for entry in entries if "f:unschedulable" in inner(entry, "fieldsV1", "f:spec")}
 
 
 def evict(api: KubeApi, pod: Pod) -> None:
