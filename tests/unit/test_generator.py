@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import functools
 import itertools
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -14,10 +16,11 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.errors import ServeChaosError, SettingsError
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Request
-from pytest_serve_chaos.traffic.client import Answer, RequestSpec
+from pytest_serve_chaos.traffic import kept
+from pytest_serve_chaos.traffic.client import Answer, KeptConnection, Outcome, RequestSpec
 from pytest_serve_chaos.traffic.generator import Generator
 from pytest_serve_chaos.traffic.kept import KeptLane
-from tests.unit.http_servers import Manners, Reader, Writer, answers, changing, refusing, serving, stalls
+from tests.unit.http_servers import Manners, Reader, Writer, answers, changing, refusing, resets, serving, stalls
 
 
 def stream(history: History, name: str) -> list[Request]:
@@ -56,9 +59,11 @@ def test_requests_are_sent_whatever_the_answers_do() -> None:
 
 def test_a_request_without_an_answer_is_lost_and_its_latency_is_its_timeout() -> None:
     history = History()
-    with serving(stalls) as url, Generator(RequestSpec(url, timeout=0.3), rate=50, history=history):
+    with serving(stalls) as url, Generator(RequestSpec(url, timeout=0.3), rate=50, history=history) as generator:
         time.sleep(0.1)
-    assert {r.error for r in history.requests} == {"ReadTimeout"}
+        generator.stop(drain=60)
+    assert history.requests
+    assert {r.error for r in history.requests} <= {"ReadTimeout", "ConnectTimeout"}
     assert all(r.latency >= 0.3 for r in history.requests)
 
 
@@ -104,16 +109,16 @@ def test_what_is_in_flight_at_the_end_is_waited_for() -> None:
 def test_what_takes_longer_than_the_drain_is_recorded_as_unfinished() -> None:
     history = History()
     with serving(stalls) as url:
-        generator = Generator(RequestSpec(url), rate=100, history=history, kept=[KeptLane()], kept_rate=20)
+        spec = RequestSpec(url, timeout=60)
+        generator = Generator(spec, rate=100, history=history, kept=[KeptLane()], kept_rate=20)
         generator.start()
-        time.sleep(0.2)
-        began = clock.now()
+        clock.wait_until("a crowd", lambda: generator.in_flight >= 20 or clock.NotYet(""), timeout=60, interval=0.01)
         generator.stop(drain=0.1)
-        assert clock.now() - began < 4.0
     fresh, kept = stream(history, "fresh"), stream(history, "kept:0")
     assert_complete(fresh)
     assert_complete(kept)
-    assert {r.error for r in fresh} == {"Unfinished"}
+    assert {r.error for r in fresh if r.sent is not None} == {"Unfinished"}
+    assert {r.error for r in fresh if r.sent is None} <= {"NotSent"}
     # Only one request at a time can be on a kept connection; the others that were due had to wait.
     assert [r.error for r in kept] == ["Unfinished"] + ["NotSent"] * (len(kept) - 1)
     assert len(kept) > 2
@@ -224,30 +229,49 @@ def test_each_kept_connection_has_its_own_schedule_beside_the_main_stream() -> N
     assert stream(history, "kept:1")[0].scheduled - stream(history, "kept:0")[0].scheduled == pytest.approx(0.025)
 
 
-def test_requests_wait_for_a_kept_connection_and_their_time_runs_meanwhile() -> None:
+def test_requests_wait_for_a_kept_connection_and_their_time_runs_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    send = KeptConnection.send
+    left: list[float] = []
+
+    async def noted(connection: KeptConnection, *, timeout: float) -> Outcome:
+        left.append(timeout)
+        return await send(connection, timeout=timeout)
+
+    monkeypatch.setattr(KeptConnection, "send", noted)
     history = History()
     with serving(stalls) as url:
         spec = RequestSpec(url, timeout=0.4)
-        with Generator(spec, rate=1, history=history, kept=[KeptLane()], kept_rate=10):
+        with Generator(spec, rate=1, history=history, kept=[KeptLane()], kept_rate=10) as generator:
             time.sleep(0.4)
+            generator.stop(drain=60)
     requests = stream(history, "kept:0")
     assert_complete(requests)
     assert {r.error for r in requests} <= {"ReadTimeout", "ConnectTimeout", "PoolTimeout"}
     assert len(requests) >= 4
-    # Had each its whole timeout from when the connection is free, the second would take 0.7 s.
-    assert all(0.4 <= r.latency < 0.65 for r in requests)
+    assert all(r.latency >= 0.4 for r in requests)
+    sent = [r for r in requests if r.sent is not None]
+    for (before, request), time_left in zip(itertools.pairwise(sent), left[1:], strict=True):
+        assert time_left <= 0.4 - (before.finished - request.scheduled)
 
 
 def test_requests_behind_one_that_is_lost_are_late_and_not_lost() -> None:
+    over = threading.Event()
+
+    async def holds(reader: Reader, writer: Writer) -> None:
+        await asyncio.to_thread(over.wait, 60)
+        await resets(reader, writer)
+
     history = History()
-    with serving(answers()) as url, serving(changing(stalls, answers())) as stalling_once:
-        lane = KeptLane(spec=RequestSpec(stalling_once, timeout=0.4))
+    with serving(answers()) as url, serving(changing(holds, answers())) as holding_once:
+        lane = KeptLane(spec=RequestSpec(holding_once, timeout=60))
         with Generator(RequestSpec(url), rate=1, history=history, kept=[lane], kept_rate=10):
-            time.sleep(0.5)
+            time.sleep(0.3)
+            set_at = clock.now()
+            over.set()
     first, *others = stream(history, "kept:0")
-    assert first.error == "ReadTimeout"
+    assert first.error == "ReadError"
     assert not any(r.lost for r in others)
-    assert others[0].latency > 0.29  # Due 0.1 s after the first, sent when that one's 0.4 s were over.
+    assert others[0].latency >= set_at - others[0].scheduled > 0
 
 
 # -- one kept connection for each proxy --
@@ -255,26 +279,40 @@ def test_requests_behind_one_that_is_lost_are_late_and_not_lost() -> None:
 
 @dataclass
 class SharedPort:
-    """Servers that share a port, and who took which connection."""
+    """Proxies behind one port that get its connections in turn, and who took which."""
 
+    proxies: dict[str, Manners]
     url: str = ""
     taken_by: dict[tuple[str, int], str] = field(default_factory=dict)
+    turn: Iterator[int] = field(default_factory=itertools.count)
+    hang_up: list[tuple[str, Callable[[], object]]] = field(default_factory=list)
 
-    @contextlib.contextmanager
-    def proxy(self, name: str, manners: Manners) -> Iterator[None]:
-        async def note_and_behave(reader: Reader, writer: Writer) -> None:
-            self.taken_by[writer.get_extra_info("peername")] = name
-            await manners(reader, writer)
+    async def deal(self, reader: Reader, writer: Writer) -> None:
+        names = list(self.proxies)
+        name = names[next(self.turn) % len(names)]
+        self.taken_by[writer.get_extra_info("peername")] = name
+        loop = asyncio.get_running_loop()
+        self.hang_up.append((name, functools.partial(loop.call_soon_threadsafe, writer.transport.abort)))
+        await self.proxies[name](reader, writer)
 
-        port = int(self.url.split(":")[2].split("/")[0]) if self.url else 0
-        with serving(note_and_behave, port=port) as self.url:
-            yield
+    def end(self, ended: str) -> None:
+        """Takes a proxy away, with its connections."""
+        del self.proxies[ended]
+        for name, hang_up in self.hang_up:
+            if name == ended:
+                hang_up()
+
+
+@contextlib.contextmanager
+def sharing(**proxies: Manners) -> Iterator[SharedPort]:
+    shared = SharedPort(proxies)
+    with serving(shared.deal) as shared.url:
+        yield shared
 
 
 def test_each_proxy_gets_one_kept_connection_and_the_search_is_not_recorded() -> None:
     history = History()
-    shared = SharedPort()
-    with shared.proxy("a", answers()), shared.proxy("b", answers()), shared.proxy("c", answers()):
+    with sharing(a=answers(), b=answers(), c=answers()) as shared:
         with Generator(
             RequestSpec(shared.url),
             rate=1,
@@ -295,16 +333,16 @@ def test_each_proxy_gets_one_kept_connection_and_the_search_is_not_recorded() ->
         assert {(r.path, r.error) for r in requests} == {(name, None)}
 
 
-def test_a_proxy_that_hangs_gets_no_kept_connection_and_the_other_does() -> None:
-    shared = SharedPort()
-    with shared.proxy("a", answers()), shared.proxy("b", stalls):
+def test_a_proxy_that_hangs_gets_no_kept_connection_and_the_other_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "_TRIES_PER_PROXY", 8)
+    with sharing(a=answers(), b=stalls) as shared:
         generator = Generator(
             RequestSpec(shared.url, timeout=0.3),
             rate=1,
             history=History(),
             proxies=("a", "b"),
             proxy_of=shared.taken_by.get,
-            open_timeout=0.6,
+            open_timeout=60,
         )
         with generator:
             assert generator.kept_paths == {"kept:0": "a"}
@@ -324,26 +362,26 @@ def test_a_kept_connection_goes_by_the_name_of_the_proxy_that_it_leads_to_now(
     known: tuple[str, ...], path: str
 ) -> None:
     history = History()
-    shared = SharedPort()
 
     def proxy_of(address: tuple[str, int]) -> str | None:
         name = shared.taken_by.get(address)
         return name if name in known else None
 
-    with contextlib.ExitStack() as a, shared.proxy("b", answers()):
-        a.enter_context(shared.proxy("a", answers()))
-        with Generator(
+    with (
+        sharing(a=answers(), b=answers()) as shared,
+        Generator(
             RequestSpec(shared.url), rate=1, history=history, kept_rate=50, proxies=("a",), proxy_of=proxy_of
-        ) as generator:
-            assert generator.kept_paths == {"kept:0": "a"}
-            a.close()
-            clock.wait_until(
-                "the path to change",
-                lambda: generator.kept_paths["kept:0"] == path or clock.NotYet(str(generator.kept_paths)),
-                timeout=5,
-                interval=0.01,
-            )
-            time.sleep(0.1)
+        ) as generator,
+    ):
+        assert generator.kept_paths == {"kept:0": "a"}
+        shared.end("a")
+        clock.wait_until(
+            "the path to change",
+            lambda: generator.kept_paths["kept:0"] == path or clock.NotYet(str(generator.kept_paths)),
+            timeout=5,
+            interval=0.01,
+        )
+        time.sleep(0.1)
     paths = [r.path for r in stream(history, "kept:0")]
     assert paths[-1] == path
     assert set(paths) <= {"a", "proxies", path}
