@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Literal
 
 import pytest
 
-from pytest_serve_chaos import experiment
+from pytest_serve_chaos import clock, experiment, load, steady
+from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.faults import actors
+from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.model import Evidence
 from pytest_serve_chaos.observe import aftershock
 from tests.plugin.conftest import Ran, RunChaos
@@ -180,9 +183,18 @@ def test_a_late_generator_is_inconclusive(run_chaos: RunChaos) -> None:
 
 
 def test_no_steady_state_breaks_nothing(run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pytest_serve_chaos import load
+    # One look, when there is an answer, and as if it had begun with that: what it says is certain.
+    monkeypatch.setattr(steady, "STABLE_FOR", 60.0)
 
-    monkeypatch.setattr(load, "STEADY_WITHIN", 1.0)
+    def one_look(rig: Rig, rate: float, *, kept: bool, timeout: float) -> None:
+        answered = clock.wait_until(
+            "an answer", lambda: rig.history.requests or NotYet("none"), timeout=timeout, interval=0.01
+        )
+        began = SimpleNamespace(now=lambda: answered[0].scheduled, wait_until=clock.wait_until)
+        monkeypatch.setattr(steady, "clock", began)
+        steady.wait_steady(rig, rate, kept=kept, timeout=0.0)
+
+    monkeypatch.setattr(load, "wait_steady", one_look)
     ran = run_chaos(
         """
         import pytest
