@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from pytest_serve_chaos.cluster.kuberay import in_pod
+from pytest_serve_chaos.cluster.kuberay.in_pod import follow_logs
 
 
 class Program:
@@ -67,6 +69,15 @@ def follow(programs: list[Program], logs: Path, *arguments: str) -> Program:
     return programs[-1]
 
 
+@pytest.fixture
+def stdin(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """What is written here is said to the program that is run in this process; the test closes it."""
+    reading, writing = os.pipe()
+    monkeypatch.setattr(follow_logs, "STDIN", reading)
+    yield writing
+    os.close(reading)
+
+
 def append(path: Path, text: str) -> None:
     with path.open("a") as file:
         file.write(text)
@@ -111,6 +122,37 @@ def test_a_file_that_is_rotated_loses_no_line_and_keeps_its_name(logs: Path, pro
     append(logs / "raylet.out", "three\n")
     program.until("raylet.out", "three\n")
     assert program.text == {"raylet.out": "one\ntwo\nthree\n"}
+
+
+@pytest.mark.parametrize(
+    ("missed", "printed"),
+    [({2}, "one\ntwo\n"), ({2, 3}, "one\none\ntwo\n")],
+    ids=["one, in whose midst it was renamed", "two"],
+)
+def test_a_file_has_gone_when_two_looks_lack_it(
+    logs: Path,
+    stdin: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    missed: set[int],
+    printed: str,
+) -> None:
+    look = follow_logs.look
+    turns = itertools.count(1)
+
+    def look_in_turn(directory: str) -> follow_logs.Seen | None:
+        turn = next(turns)
+        if turn == 4:
+            append(logs / "raylet.out", "two\n")
+            os.close(stdin)
+        return {} if turn in missed else look(directory)
+
+    append(logs / "raylet.out", "one\n")
+    monkeypatch.setattr(follow_logs, "look", look_in_turn)
+    monkeypatch.setattr(signal, "setitimer", lambda which, seconds: None)
+    follow_logs.main(str(logs), "0.01", "-1")
+    chunks = [chunk for line in capsys.readouterr().out.splitlines() for chunk in json.loads(line)[2]]
+    assert "".join(text for _, _, _, text in chunks) == printed
 
 
 def test_a_file_that_is_emptied_is_read_from_its_beginning(logs: Path, programs: list[Program]) -> None:
@@ -215,16 +257,20 @@ def test_it_ends_when_its_input_does(logs: Path, programs: list[Program]) -> Non
     assert program.process.wait(10.0) == 0
 
 
-def test_it_ends_when_nobody_says_a_word_and_not_before(logs: Path, programs: list[Program]) -> None:
-    program = follow(programs, logs, "-1", "", "2")
-    program.next()
-    begun = time.monotonic()
-    time.sleep(1.0)
-    assert program.process.stdin is not None
-    program.process.stdin.write("\n")
-    program.process.stdin.flush()
-    assert program.process.wait(20.0) == -signal.SIGALRM
-    assert time.monotonic() - begun > 2.5
+def test_each_word_puts_the_alarm_off(stdin: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    alarms: list[tuple[int, float]] = []
+    monkeypatch.setattr(signal, "setitimer", lambda which, seconds: alarms.append((which, seconds)))
+    turns = itertools.count(1)
+
+    def speak_once(directory: str) -> None:
+        if next(turns) == 1:
+            os.write(stdin, b"\n")
+        else:
+            os.close(stdin)
+
+    monkeypatch.setattr(follow_logs, "look", speak_once)
+    follow_logs.main("logs", "60", "-1", "", "2")
+    assert alarms == [(signal.ITIMER_REAL, 2.0)] * 2
 
 
 def test_it_ends_though_nobody_takes_what_it_prints(logs: Path, programs: list[Program]) -> None:

@@ -43,11 +43,12 @@ def main(directory: str, every: str, age: str, offsets: str = "", alone: str = A
     since = time.time() - float(age) if float(age) >= 0 else None
     before = {int(inode): int(offset) for inode, _, offset in (o.partition(":") for o in offsets.split(",") if o)}
     read: dict[int, tuple[str, int]] | None = None
+    last: Seen = {}
     said_at = 0.0
     while True:
         seen = look(directory)
         if seen is not None:
-            read = remember(seen, read, before, since)
+            read, last = remember(seen, last, read, before, since), seen
         chunks = [] if seen is None or read is None else more(seen, read)
         if chunks or time.monotonic() - said_at >= HEARTBEAT:
             print(json.dumps([time.time(), time.localtime().tm_gmtoff, chunks]), flush=True)
@@ -80,13 +81,14 @@ def look(directory: str) -> Seen | None:
 
 
 def remember(
-    seen: Seen, read: dict[int, tuple[str, int]] | None, before: dict[int, int], since: float | None
+    seen: Seen, last: Seen, read: dict[int, tuple[str, int]] | None, before: dict[int, int], since: float | None
 ) -> dict[int, tuple[str, int]]:
     """Inode -> name and offset. A file that was renamed, as rotation does, keeps its name until it has gone.
 
+    It has gone when two looks running lack it: one may, where the file or its directory is renamed in its midst.
     Files that are known come first: their last lines are older than those of the file that has their name now.
     """
-    known = {inode: entry for inode, entry in (read or {}).items() if inode in seen}
+    known = {inode: entry for inode, entry in (read or {}).items() if inode in seen or inode in last}
     for inode, (name, path, status) in sorted(seen.items(), key=lambda item: item[1][2].st_mtime):
         if inode not in known:
             offset = 0 if read is not None else before.get(inode, -1)
@@ -119,6 +121,8 @@ def more(seen: Seen, read: dict[int, tuple[str, int]]) -> list[Chunk]:
     """What was added; `read` is brought up to date."""
     chunks: list[Chunk] = []
     for inode, (name, offset) in list(read.items()):
+        if inode not in seen:
+            continue
         _, path, status = seen[inode]
         start = offset if offset <= status.st_size else 0  # it was emptied
         if start == status.st_size or sum(len(text) for _, _, _, text in chunks) >= BATCH:
