@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -143,17 +144,22 @@ def test_a_watch_ends_when_its_input_does() -> None:
         assert watch.wait(10.0) == 0
 
 
-def test_a_watch_ends_when_nobody_says_a_word_and_not_before() -> None:
-    with watching("2") as watch:
-        assert watch.stdin is not None
-        assert watch.stdout is not None
-        watch.stdout.readline()
-        begun = time.monotonic()
-        time.sleep(1.0)
-        watch.stdin.write("\n")
-        watch.stdin.flush()
-        assert watch.wait(20.0) == 0
-        assert time.monotonic() - begun > 2.5
+def test_a_watch_ends_when_nobody_says_a_word_and_not_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    looks: list[int] = []
+
+    def look(wanted: re.Pattern[str], commands: dict[tuple[int, int], str]) -> list[watch_processes.Row]:
+        looks.append(len(looks) + 1)
+        if looks == [1]:
+            os.write(writing, b"\n")
+        return []
+
+    monkeypatch.setattr(watch_processes, "STDIN", reading)
+    monkeypatch.setattr(watch_processes, "look", look)
+    monkeypatch.setattr(watch_processes, "time", SimpleNamespace(monotonic=lambda: float(len(looks))))
+    with open(reading), open(writing, "w"):
+        watch_processes.main("ray::Nobody", "0", "2")
+    assert looks == [1, 2, 3], "a look a second: silence for two seconds from the word on"
 
 
 def test_a_signal_reaches_the_very_process_and_no_other() -> None:
@@ -194,7 +200,7 @@ def container(directory: Path, first: str, program: str, **environment: str) -> 
 
     Args:
         directory: For scripts.
-        first: What the shell runs that is PID 1.
+        first: What the shell runs that is PID 1; a line of output says that all it starts is there.
         program: The program.
         **environment: For the program.
     """
@@ -202,14 +208,16 @@ def container(directory: Path, first: str, program: str, **environment: str) -> 
     script.write_text(in_pod.source(program))
     probe.write_text(first)
     try:
-        namespace = subprocess.Popen(["unshare", "--pid", "--fork", "--mount-proc", "bash", str(probe)])
+        namespace = subprocess.Popen(
+            ["unshare", "--pid", "--fork", "--mount-proc", "bash", str(probe)], stdout=subprocess.PIPE
+        )
     except OSError:
         pytest.skip("needs the program unshare")
     with namespace:
-        time.sleep(0.5)
-        children = Path(f"/proc/{namespace.pid}/task/{namespace.pid}/children").read_text().split()
-        if namespace.poll() is not None or not children:
+        assert namespace.stdout is not None
+        if not namespace.stdout.readline():
             pytest.skip("this user may make no PID namespace")
+        children = Path(f"/proc/{namespace.pid}/task/{namespace.pid}/children").read_text().split()
         variables = ["env", *(f"{name}={value}" for name, value in environment.items())]
         try:
             yield ["nsenter", "--target", children[0], "--pid", "--mount", *variables, sys.executable, str(script)]
@@ -223,7 +231,7 @@ def said_by(command: list[str]) -> object:
 
 def test_all_that_the_first_process_started_is_stopped_and_goes_on(tmp_path: Path) -> None:
     # The shell is PID 1; the program is started by its child, so it must leave its own parents alone.
-    with container(tmp_path, "sleep 60 &\n(sleep 60; true) &\nexec sleep 61\n", "freeze") as freeze:
+    with container(tmp_path, "sleep 60 &\n(sleep 60 & echo ready; wait) &\nexec sleep 61\n", "freeze") as freeze:
         assert said_by([*freeze, "stop"]) == {"processes": 3, "left": []}
         assert said_by([*freeze, "go"]) == {"processes": 3, "left": []}
 
@@ -232,7 +240,8 @@ def test_a_container_in_which_something_was_left_is_tidied(tmp_path: Path) -> No
     flags = tmp_path / "flags"
     flags.mkdir()
     (flags / "113").write_text("raise")
-    first = "sleep 60 &\nkill -STOP $!\nsleep 60 &\nexec sleep 61\n"
+    stopped = "sleep 60 &\nkill -STOP $!\nuntil grep -q State:.T /proc/$!/status; do :; done\n"
+    first = f"{stopped}sleep 60 &\necho ready\nexec sleep 61\n"
     with container(tmp_path, first, "tidy", SERVE_CHAOS_FLAGS=str(flags)) as tidy:
         assert said_by(tidy) == {"stopped": 1, "flags": 1}
         assert list(flags.iterdir()) == []
@@ -240,12 +249,13 @@ def test_a_container_in_which_something_was_left_is_tidied(tmp_path: Path) -> No
 
 
 def test_a_container_without_a_directory_for_flags_has_none(tmp_path: Path) -> None:
-    with container(tmp_path, "exec sleep 61\n", "tidy", SERVE_CHAOS_FLAGS=str(tmp_path / "none")) as tidy:
+    with container(tmp_path, "echo ready\nexec sleep 61\n", "tidy", SERVE_CHAOS_FLAGS=str(tmp_path / "none")) as tidy:
         assert said_by(tidy) == {"stopped": 0, "flags": 0}
 
 
 def test_a_fork_that_is_still_like_its_parent_is_not_reported() -> None:
-    forking = "import os, sys, time; os.fork(); print(os.getpid(), flush=True); time.sleep(60)"
+    # One write for each line: print makes two where output is not buffered, and the other process' may come between.
+    forking = r"import os, time; os.fork(); os.write(1, b'%d\n' % os.getpid()); time.sleep(60)"
     with (
         subprocess.Popen(
             ["bash", "-c", f'exec -a ray::ProxyActor {sys.executable} -c "{forking}"'],
