@@ -158,6 +158,7 @@ def _loan(settings: Settings) -> Loan:
         url=str(settings.url),
         allow=settings.allow,
         probe=Probe(settings.method, dict(settings.headers), body, settings.request_timeout),
+        operator_namespace=settings.operator_namespace,
     )
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SETTINGS: dict[Literal["string", "int", "float", "bool", "linelist"], str] = {
     "string": "backend profile app gcs request_timeout method body report_dir send_lag_limit redis_server context "
-    "rayservice url allow_context node_image ray_version ray_image redis_image operator_image "
+    "rayservice url allow_context operator_namespace node_image ray_version ray_image redis_image operator_image "
     "kuberay_manifests rayservice_file",
     "int": "workers seed",
     "float": "rate kept_rate",

@@ -87,6 +87,7 @@ _CONTEXT = Kind("a context of your kubeconfig", "NAME")
 _RAYSERVICE = Pattern(
     "namespace/name of a RayService", "NAMESPACE/NAME", r"[a-z0-9]([a-z0-9-]*[a-z0-9])?/[a-z0-9]([a-z0-9.-]*[a-z0-9])?"
 )
+_NAMESPACE = Pattern("the name of a namespace", "NAMESPACE", r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 _URL = Pattern("an http:// or https:// URL", "URL", r"https?://[^\s/]\S*")
 _MANIFESTS = FileOr("a URL, or an existing file or directory", "PATH|URL", r"(https?://|github\.com/)[^\s/]\S*")
 _KUBERAY = "github.com/ray-project/kuberay/ray-operator/config/default?ref=v1.6.2"
@@ -119,6 +120,14 @@ OPTIONS = (
         "allow", Words("node"), None, "what may be broken beside Ray's pods: the nodes under them", "none", _BORROWED
     ),
     Option("allow_context", _CONTEXT, None, "the context again, where it is no kind cluster", "none", _BORROWED),
+    Option(
+        "operator_namespace",
+        _NAMESPACE,
+        None,
+        "where KubeRay's operator is, to keep its log; only read",
+        "looked for in the RayService's",
+        _BORROWED,
+    ),
     Option("node_image", _IMAGE, None, "image of the kind nodes", "kind's own", _KIND),
     Option("ray_version", _VERSION, None, "the Ray of the pods; chooses Ray's own image", "the image's tag", _KIND),
     Option("ray_image", _IMAGE, "rayproject/ray:2.60.0", "image of the Ray pods", "", _KIND),

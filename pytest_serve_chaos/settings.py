@@ -84,6 +84,7 @@ class Settings:
     url: str | None = None
     allow: tuple[str, ...] = ()
     allow_context: str | None = None
+    operator_namespace: str | None = None
     node_image: str | None = None
     ray_version: str | None = None
     ray_image: str = field(default=_default("ray_image"))

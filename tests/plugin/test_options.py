@@ -22,6 +22,7 @@ def refused(ran: Ran, *lines: str) -> None:
         ("--serve-chaos-rate=fast", "*--serve-chaos-rate 'fast'*must be a number of requests per second*"),
         ("--serve-chaos-gcs=etcd", "*--serve-chaos-gcs 'etcd'*must be one of redis, none"),
         ("--serve-chaos-context=staging", "*--serve-chaos-context was given, and the local backend does not use it"),
+        ("--serve-chaos-operator-namespace=kuberay", "*-operator-namespace was given, and the local backend does not*"),
     ],
 )
 def test_a_wrong_value_says_which_are_right(run_chaos: RunChaos, option: str, message: str) -> None:

@@ -33,8 +33,8 @@ class ApiServer:
     """Answers GET with the object at the path, takes all else, and reviews rights.
 
     Attributes:
-        objects: Path (without ``base``) -> what is there.
-        lacking: The rights that its user has not: ``delete pods``.
+        objects: Path (without ``base``) -> what is there; a text is a log.
+        lacking: The rights that its user has not: ``delete pods``, or ``delete pods in ml`` in that namespace alone.
         refusals: Path -> the statuses with which the next changes there are refused, the first first.
         asked: All requests but those for a review, in order.
         hiccups: How many of the next requests get no usable answer.
@@ -53,7 +53,7 @@ class ApiServer:
     def answer(self, asked: Asked) -> tuple[int, Json]:
         """Status and body."""
         if asked.path == REVIEWS:
-            return 201, {"status": {"allowed": _right(asked.body) not in self.lacking}}
+            return 201, {"status": {"allowed": not _rights(asked.body) & self.lacking}}
         self.asked.append(asked)
         if self.hiccups:
             self.hiccups -= 1
@@ -77,10 +77,11 @@ class ApiServer:
         return file
 
 
-def _right(review: Json) -> str:
+def _rights(review: Json) -> set[str]:
     asked = cast("dict[str, dict[str, dict[str, str]]]", review)["spec"]["resourceAttributes"]
     part = f"/{asked['subresource']}" if asked["subresource"] else ""
-    return f"{asked['verb']} {asked['resource']}{part}"
+    right = f"{asked['verb']} {asked['resource']}{part}"
+    return {right, f"{right} in {asked.get('namespace', 'all')}"}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -95,7 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
         token = (self.headers["Authorization"] or "").removeprefix("Bearer ")
         asked = Asked(self.command, path, token, content_type, json.loads(body) if body else None, url.query)
         status, said = self.api.answer(asked)
-        content = json.dumps(said).encode()
+        content = (said if isinstance(said, str) else json.dumps(said)).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))

@@ -142,6 +142,16 @@ def test_each_right_is_reviewed_by_the_api_server() -> None:
 )
 def test_logs_that_will_be_lost_are_said_beforehand(lacking: list[rights.Right], notes: list[str]) -> None:
     assert unkept_logs(lacking) == notes
+    assert unkept_logs(lacking, "kuberay-system") == notes
+
+
+def test_a_right_in_another_namespace_is_asked_for_there() -> None:
+    api = Reviews("list pods/")
+    wanted = rights.operator_log("kuberay-system")
+    assert rights.missing(cast("KubeApi", api), wanted) == (wanted[1],)
+    assert {cast("dict[str, Json]", asked)["namespace"] for asked in api.asked} == {"kuberay-system"}
+    assert str(wanted[1]) == "get pods/log in namespace kuberay-system"
+    assert rights.operator_log(None) == ()
 
 
 @pytest.mark.parametrize(("lacking", "output", "files"), [([rights.LOGS], 0, 1), ([rights.RUN[0]], 1, 0), ([], 1, 1)])

@@ -7,6 +7,7 @@ from pytest_serve_chaos.safety.guard import Guard, check_context
 
 PODS = "/api/v1/namespaces/ml/pods"
 OWN = f"{PODS}/ranker-abcde-head-xyz12"
+OPERATOR = "/api/v1/namespaces/kuberay-system/pods/kuberay-operator-1"
 
 
 def guard(*allow: str) -> Guard:
@@ -20,6 +21,7 @@ def guard(*allow: str) -> Guard:
         ("GET", "/api/v1/namespaces/other/secrets"),
         ("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"),
         ("GET", f"{OWN}/log"),
+        ("GET", f"{OPERATOR}/log"),
         ("DELETE", OWN),
         ("EXEC", f"{OWN}/exec"),
         ("POST", f"{OWN}/eviction"),
@@ -35,6 +37,9 @@ def test_looking_and_the_pods_of_the_rayservice_are_permitted(method: str, path:
         ("DELETE", f"{PODS}/somebody-elses"),
         ("DELETE", OWN.replace("/ml/", "/other/")),
         ("DELETE", PODS),  # all of them at once
+        ("DELETE", OPERATOR),
+        ("EXEC", f"{OPERATOR}/exec"),
+        ("POST", f"{OPERATOR}/eviction"),
         ("DELETE", f"{OWN}/exec"),
         ("EXEC", f"{PODS}/redis-0/exec"),
         ("POST", f"{PODS}/somebody-elses/eviction"),

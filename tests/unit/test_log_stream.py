@@ -372,6 +372,14 @@ def test_what_this_user_may_not_is_not_tried(api: FakeApi, begin: Callable[..., 
     assert sum(map(len, api.programs.values())) == 2
 
 
+def test_the_operators_output_is_another_right_than_that_of_rays_pods(
+    api: FakeApi, begin: Callable[..., LogStream]
+) -> None:
+    begin(LogAccess(output=False, operator_namespace="ray-system"))
+    wait_for(lambda: bool(api.asked))
+    assert {pod for _, pod, _ in api.asked} == {"pod-o"}
+
+
 def test_an_api_server_that_is_silent_ends_nothing(api: FakeApi, tmp_path: Path) -> None:
     answers: list[list[Source] | ObservationError] = [[WORKER], ObservationError("silent"), [WORKER, HEAD]]
 

@@ -16,6 +16,7 @@ from pytest_serve_chaos.cluster.kuberay.borrowed import BorrowedRayService
 from pytest_serve_chaos.cluster.kuberay.found import FoundRayService, differences, read_ray_service
 from pytest_serve_chaos.cluster.kuberay.head_service import dashboard_behind
 from pytest_serve_chaos.cluster.kuberay.ledger import Record
+from pytest_serve_chaos.cluster.kuberay.operator import SELECTOR
 from pytest_serve_chaos.cluster.kuberay.ray_token import RayToken
 from pytest_serve_chaos.cluster.kuberay.records import listed, mapped, text
 from pytest_serve_chaos.cluster.kuberay.versions import versions
@@ -24,6 +25,7 @@ from pytest_serve_chaos.errors import ClusterStartError, ObservationError, Unsup
 from pytest_serve_chaos.model import ClusterDescription, Json
 
 _SERVES_WITHIN = 60.0
+_OPERATORS_LOG = "the log of KubeRay's operator"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class Loan:
         url: Where its app answers.
         allow: What may be broken beside its pods: ``node``.
         probe: What is asked of it.
+        operator_namespace: Where KubeRay's operator is, for its log; None: perhaps in that namespace.
     """
 
     context: str
@@ -45,6 +48,7 @@ class Loan:
     url: str
     allow: Collection[str] = ()
     probe: Probe = field(default_factory=Probe)
+    operator_namespace: str | None = None
 
 
 class OwnPods:
@@ -118,7 +122,7 @@ def borrow(
     api = KubeApi(None, context=loan.context, namespace=loan.namespace, permit=permit)
     try:
         sight = rights.look(loan.probe.method)
-        lacking = rights.missing(api, (*sight, *rights.BREAK))
+        lacking = rights.missing(api, (*sight, *rights.BREAK, *rights.operator_log(loan.operator_namespace)))
         _check_sight(loan, [right for right in sight if right in lacking])
         found = read_ray_service(api.ray_service(loan.name))
         _check(found, wanted)
@@ -127,7 +131,7 @@ def borrow(
         dashboard = dashboard_behind(api, found.head_service, permit, token)
         status = _wait_until_it_serves(found, dashboard)
         progress(f"kubernetes: borrowed RayService {loan.namespace}/{loan.name} of context {loan.context}")
-        for note in unkept_logs(lacking):
+        for note in (*unkept_logs(lacking, loan.operator_namespace), *_no_operator(api, loan, lacking)):
             progress(f"kubernetes: {note}")
         return BorrowedRayService(
             found,
@@ -143,6 +147,7 @@ def borrow(
             on_uncordon=on_uncordon,
             on_close=on_close,
             progress=progress,
+            operator_namespace=loan.operator_namespace,
         )
     except BaseException:
         api.close()
@@ -169,14 +174,32 @@ def _check_token(found: FoundRayService, lacking: Collection[rights.Right]) -> N
         )
 
 
-def unkept_logs(lacking: Collection[rights.Right]) -> list[str]:
-    """Which logs of a pod that is lost will be lost with it, and why."""
-    wanted = {"what containers write to their output": [rights.LOGS], "Ray's and Serve's log files": rights.RUN}
+def unkept_logs(lacking: Collection[rights.Right], operator_namespace: str | None = None) -> list[str]:
+    """Which logs will be lost with their pods, and why."""
+    wanted = {
+        "what containers write to their output": [rights.LOGS],
+        "Ray's and Serve's log files": rights.RUN,
+        _OPERATORS_LOG: rights.operator_log(operator_namespace),
+    }
     return [
         f"{logs} will not be kept: this user may not {', '.join(str(right) for right in needed if right in lacking)}"
         for logs, needed in wanted.items()
         if set(needed) & set(lacking)
     ]
+
+
+def _no_operator(api: KubeApi, loan: Loan, lacking: Collection[rights.Right]) -> list[str]:
+    """The same, where KubeRay's operator is not where the user says."""
+    namespace = loan.operator_namespace
+    if namespace is None or set(rights.operator_log(namespace)) & set(lacking):
+        return []
+    try:
+        found = api.pods(SELECTOR, namespace=namespace)
+    except ObservationError:
+        return []  # it will be looked for again while a test runs
+    if found:
+        return []
+    return [f"{_OPERATORS_LOG} will not be kept: no pod in namespace {namespace} has the label {SELECTOR}"]
 
 
 def _check(found: FoundRayService, wanted: ClusterSpec) -> None:

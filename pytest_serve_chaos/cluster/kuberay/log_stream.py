@@ -26,14 +26,20 @@ class LogAccess:
     """Which logs may be read.
 
     Attributes:
-        output: Whether the API server may be asked for what containers write to their output.
+        output: Whether the API server may be asked for what containers in the RayService's namespace write to their
+            output.
         files: Whether programs may be run in Ray's containers.
-        operator_namespace: Where KubeRay's operator is; None: perhaps in the RayService's own namespace.
+        operator_namespace: Where KubeRay's operator is, whose output may be asked for there; None: perhaps in the
+            RayService's own namespace.
     """
 
     output: bool = True
     files: bool = True
     operator_namespace: str | None = None
+
+    def may_have_output(self, source: Source) -> bool:
+        """Whether the API server may be asked for what that container writes to its output."""
+        return self.output or (source.namespace is not None and source.namespace == self.operator_namespace)
 
 
 @dataclass(slots=True)
@@ -148,7 +154,7 @@ class LogStream:
     def _follow(self, source: Source) -> _Container:
         files, whole = LogFiles(self._directory / source.directory), not self._first_look
         followers: list[Follower] = []
-        if self._access.output and (whole or not source.ended):
+        if self._access.may_have_output(source) and (whole or not source.ended):
             output = OutputFollower(self._api, source, files, since=self._begun, whole=whole, once=source.ended)
             followers += [output, *self._missed(source)]
         if self._access.files and source.has_files and not source.ended:

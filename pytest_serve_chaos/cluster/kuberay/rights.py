@@ -19,15 +19,17 @@ class Right:
         resource: ``pods``, or ``pods/exec``.
         group: The API group; "" for the core.
         everywhere: Whether it is a right on the whole cluster, as those on nodes are.
+        namespace: Where; None: in the RayService's namespace.
     """
 
     verb: str
     resource: str
     group: str = ""
     everywhere: bool = False
+    namespace: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.verb} {self.resource}"
+        return f"{self.verb} {self.resource}" + (f" in namespace {self.namespace}" if self.namespace else "")
 
 
 LOOK = (
@@ -60,6 +62,13 @@ def look(method: str) -> tuple[Right, ...]:
     return tuple(dict.fromkeys((*LOOK, Right(_VERBS.get(method, "get"), "pods/proxy"))))
 
 
+def operator_log(namespace: str | None) -> tuple[Right, ...]:
+    """The rights without which the log of KubeRay's operator in that namespace is not kept; None: it was not said."""
+    if namespace is None:
+        return ()
+    return Right("list", "pods", namespace=namespace), Right("get", "pods/log", namespace=namespace)
+
+
 def missing(api: KubeApi, rights: Iterable[Right]) -> tuple[Right, ...]:
     """Those of the rights that this user has not, by a SelfSubjectAccessReview for each.
 
@@ -73,7 +82,7 @@ def _may(api: KubeApi, right: Right) -> bool:
     resource, _, part = right.resource.partition("/")
     asked: dict[str, Json] = {"verb": right.verb, "resource": resource, "subresource": part, "group": right.group}
     if not right.everywhere:
-        asked["namespace"] = api.namespace
+        asked["namespace"] = right.namespace or api.namespace
     body: Json = {"spec": {"resourceAttributes": asked}}
     answer = api.call("create_self_subject_access_review", body, what=f"whether this user may {right}")
     return mapped(answer.get("status")).get("allowed") is True
