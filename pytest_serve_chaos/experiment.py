@@ -223,14 +223,19 @@ class Experiment:
     def _settle_handles(self, injection: Injection, traffic: Traffic) -> None:
         """After all that is judged: it kills a replica, and what that costs is not the fault's doing."""
         settled = self.rig.history.of(self.rig.experiment)
-        if not any(e.kind == "settled" for e in settled) or not children_of(self.rig.watcher):
+        if not any(e.kind == "settled" for e in settled):
             return
-        self._phase("handles")
-        traffic.wait_answered()  # what was sent before is judged, and must not meet the replica that is killed now
         try:
+            if not children_of(self.rig.watcher):
+                return
+            self._phase("handles")
+            traffic.wait_answered()  # what was sent before is judged, and must not meet the replica that is killed now
             injection.wait_children_reached()
         except ExpectationFailed as error:
             self.rig.progress(error.what)
+        except Inconclusive as error:
+            self.rig.progress(error.what)
+            self.rig.history.add("untold", error.what, experiment=self.rig.experiment)
 
     def _look_for_leaks(self) -> None:
         """What is there beside the shape is a leak if it stays: what the GCS says of the dead may be late."""

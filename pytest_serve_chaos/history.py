@@ -33,6 +33,7 @@ KINDS = (
     "proxy_deaf",  # a proxy does not hear its controller
     "settled",  # the aftershock was passed
     "unsettled",  # it was not
+    "untold",  # Serve does not say whether replicas hold handles
     "not_started",  # nothing was broken, and why
     "problem",  # a leak, a zombie, a second controller
     "verdict",

@@ -100,6 +100,8 @@ def _doubts(record: Record, measurement: Measurement) -> Iterator[str]:
     yield from _cut_short(record, measurement)
     if expected.settled and not record.of("settled") and not record.of("unsettled"):
         yield "the aftershock was not run, so it is not known whether all proxies hear their controller"
+    if expected.settled:
+        yield from (event.text for event in record.of("untold"))
     if (expected.replaced or expected.kept) and (record.before is None or record.after is None):
         when = "before the fault" if record.before is None else "after it"
         demands = (*(f"{s} replaced" for s in expected.replaced), *(f"{s} kept" for s in expected.kept))

@@ -247,6 +247,7 @@ class Injection:
 
         Raises:
             ExpectationFailed: A parent did not.
+            Inconclusive: Serve does not say whether any replica holds one.
         """
         result = check_handles(self.rig.cluster, self.rig.watcher, self.rig.steady_since)
         if not result.passed:

@@ -14,9 +14,13 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import Cluster
 from pytest_serve_chaos.cluster.capabilities import KillsActors, ShowsReplicaLogs, SignalsProcesses
-from pytest_serve_chaos.errors import WaitTimeout
+from pytest_serve_chaos.cluster.rest import ServeStatus
+from pytest_serve_chaos.errors import Inconclusive, WaitTimeout
 from pytest_serve_chaos.model import Component
 from pytest_serve_chaos.observe.watcher import Watcher
+
+TOLD_WITHIN = 30.0
+"""Seconds for Serve to say who holds handles; for a moment its REST hangs, or knows no applications."""
 
 REPLACED_WITHIN = 60.0
 """Seconds in which a child that was killed must have a successor that runs."""
@@ -60,10 +64,24 @@ class HandleCheck:
 
 
 def children_of(watcher: Watcher) -> dict[str, tuple[str, ...]]:
-    """The deployments that others hold handles to, each with those others, as far as Serve says."""
-    status = watcher.report.serve
+    """The deployments that others hold handles to, each with those others, as Serve says now.
+
+    Raises:
+        Inconclusive: It did not say.
+    """
+
+    def told() -> ServeStatus | NotYet:
+        status = watcher.observer.refresh().serve
+        if status is None:
+            return NotYet("Serve's REST does not answer")
+        return status if status.apps else NotYet("Serve's REST knows no applications")
+
+    try:
+        status = clock.wait_until("Serve to say who holds handles", told, timeout=TOLD_WITHIN, interval=0.5)
+    except WaitTimeout as error:
+        raise Inconclusive(f"it is not known whether handles hear the controller: {error}") from error
     found: dict[str, tuple[str, ...]] = {}
-    for parent, children in (status.handles if status is not None else {}).items():
+    for parent, children in status.handles.items():
         for child in children:
             found[child] = (*found.get(child, ()), parent)
     return found
@@ -82,6 +100,9 @@ def check_handles(cluster: Cluster, watcher: Watcher, since: float) -> HandleChe
 
     Traffic must be running. A child that no request reached since `since` (monotonic seconds) is left alone: whether
     it is reached afterwards could not be told.
+
+    Raises:
+        Inconclusive: Serve did not say who holds handles.
     """
     checked: list[str] = []
     for child, parents in sorted(children_of(watcher).items()):

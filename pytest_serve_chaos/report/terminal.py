@@ -32,6 +32,7 @@ _TIMELINE = (
     "proxy_deaf",
     "settled",
     "unsettled",
+    "untold",
     "not_started",
     "problem",
     "verdict",

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 
 from pytest_serve_chaos import experiment
+from pytest_serve_chaos.errors import Inconclusive
 from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.load import Traffic
+from pytest_serve_chaos.model import Json
 from tests.plugin.conftest import RunChaos
 
 
@@ -116,3 +120,25 @@ def test_what_is_judged_is_answered_before_the_aftershock_kills_a_child(
 
     ran.outcomes(passed=1)
     assert steps == ["answered", "killed"]
+
+
+def test_a_serve_that_does_not_say_who_holds_handles_leaves_the_verdict_open(
+    run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def untold(_: object) -> None:
+        raise Inconclusive("it is not known whether handles hear the controller: no answer")
+
+    monkeypatch.setattr(experiment, "children_of", untold)
+    ran = run_chaos(
+        """
+        import pytest
+
+        @pytest.mark.replica_failure
+        def test_it(experiment):
+            experiment.run(availability=0.7, window="700ms")
+        """
+    )
+
+    ran.outcomes(inconclusive=1)
+    (result,) = cast("list[dict[str, Json]]", ran.summary["experiments"])
+    assert result["reasons"] == ["it is not known whether handles hear the controller: no answer"]
