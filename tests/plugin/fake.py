@@ -109,7 +109,7 @@ class FakeCluster:
         self.closed = False
         self.world = World(spec, self.behaviour)
         self._turns: defaultdict[str, Iterator[int]] = defaultdict(itertools.count)
-        self._server = FakeServer(Front(self._proxies, self._answer))
+        self._server = FakeServer(Front(self._proxies, self._serve))
         self._dashboard = FakeDashboard(self.world)
 
     # -- cluster.base.Cluster -----------------------------------------------------------------------------------
@@ -277,10 +277,18 @@ class FakeCluster:
         with self.world.lock:
             return {part.pid: part.frozen for part in self.world.of("proxy")}
 
+    def _serve(self, pid: int, path: str) -> Reply:
+        """Answers a request of a client, who suffers from an outage as nobody does who asks a proxy itself."""
+        with self.world.lock:
+            if self.world.to_fail:
+                self.world.to_fail -= 1
+                return Reply(503, "unavailable")
+        return self._answer(pid, path)
+
     def _answer(self, pid: int, path: str) -> Reply:
         with self.world.lock:
             proxy = next((part for part in self.world.of("proxy") if part.pid == pid), None)
-            if proxy is None or clock.now() < self.world.fails_until:
+            if proxy is None:
                 return Reply(503, "unavailable")
             if path == "/-/routes":
                 return Reply(200, json.dumps({route: route for route in sorted(self.world.heard_by(proxy))}))

@@ -38,7 +38,7 @@ class FakeBehaviour:
         start_error: The cluster does not come up, and says that.
         back_after: Until what died is there again, or may be: actors do not come before the node and the GCS that they
             need.
-        outage: How long every request fails after the head was killed.
+        outage: How many requests fail after the head was killed: the next ones, however long they take to come.
         harmless: Faults do nothing.
         anonymous: Answers do not say which replica gave them.
         garbles: From the first fault on, answers are well-formed and wrong.
@@ -53,7 +53,7 @@ class FakeBehaviour:
 
     start_error: str = ""
     back_after: float = 0.3
-    outage: float = 0.0
+    outage: int = 0
     harmless: bool = False
     anonymous: bool = False
     garbles: bool = False
@@ -123,7 +123,7 @@ class World:
         self.behaviour = behaviour
         self.config = serve_config.serve_config(spec)
         self.held: set[str] = set()
-        self.fails_until = 0.0
+        self.to_fail = 0
         self.wrong = False
         self.forgetful = False
         self.log: list[tuple[float, str]] = []
@@ -273,7 +273,7 @@ class World:
             nodes = self.node_names if node == HEAD and self.spec.gcs == "none" else (node,)
             self.kill([slot for slot in self.parts if slot.node in nodes])
             if node == HEAD:
-                self.fails_until = clock.now() + self.behaviour.outage
+                self.to_fail = self.behaviour.outage
 
     def renew(self) -> None:
         """All but Redis is another one, from one moment to the next, as where a second cluster takes over."""

@@ -21,7 +21,7 @@ HEAD = """
 
 def test_a_failure_shows_reasons_events_logs_and_how_to_repeat_it(run_chaos: RunChaos) -> None:
     ran = run_chaos(
-        HEAD, "--serve-chaos-seed=42", "--serve-chaos-headers=X-Key: hush", behaviour=FakeBehaviour(outage=1)
+        HEAD, "--serve-chaos-seed=42", "--serve-chaos-headers=X-Key: hush", behaviour=FakeBehaviour(outage=22)
     )
 
     ran.outcomes(failed=1)
@@ -98,7 +98,7 @@ def test_inconclusive_is_a_word_in_a_verbose_run(run_chaos: RunChaos) -> None:
 def test_who_expects_a_failure_does_not_expect_that_nothing_is_shown(run_chaos: RunChaos) -> None:
     xfail = HEAD.replace("@pytest.mark.head", "@pytest.mark.xfail(strict=True)\n    @pytest.mark.head")
 
-    run_chaos(xfail, behaviour=FakeBehaviour(outage=1)).outcomes(xfailed=1)
+    run_chaos(xfail, behaviour=FakeBehaviour(outage=22)).outcomes(xfailed=1)
     run_chaos(xfail, behaviour=FakeBehaviour(harmless=True)).outcomes(inconclusive=1)
 
 
