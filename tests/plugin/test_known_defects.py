@@ -19,7 +19,7 @@ GUIDE = """
     @pytest.mark.controller_failure(replacement="new_actor")
     def test_it(experiment, serve_cluster, request):
         request.applymarker(expected_failure(DEAF_PROXIES, serve_cluster.description.ray_version))
-        experiment.run(availability=0.7, window="1s", redundancy_back="1s", kept=("replica", "proxy"))
+        experiment.run(availability=0.7, window="1s", kept=("replica", "proxy"))
 """
 
 
