@@ -25,7 +25,10 @@ def item(uid: str, version: int = 1, *, phase: str = "Running", **labels: str) -
 
 
 class FakeApi:
-    """Answers each request for a list or a watch with what comes next; the last watch waits to be ended."""
+    """Answers each request for a list or a watch with what comes next; the last watch waits to be ended.
+
+    Where no list is left, it refuses.
+    """
 
     namespace = "serve-chaos"
 
@@ -36,6 +39,8 @@ class FakeApi:
         self.gate = threading.Event()
 
     def call(self, method: str, *arguments: object, what: str) -> dict[str, Json]:
+        if not self.lists:
+            raise ObservationError("refused again")
         items: list[Json] = [*self.lists.pop(0)]
         return {"items": items, "metadata": {"resourceVersion": "100"}}
 
@@ -101,14 +106,9 @@ def test_a_watch_that_may_have_missed_something_begins_anew(end: list[dict[str, 
 
 def test_what_was_said_long_ago_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pod_watch, "_STALE", 0.1)
-    fake = FakeApi([[item("a")]], [ObservationError("refused")])
-
-    def no_list(method: str, *arguments: object, what: str) -> dict[str, Json]:
-        raise ObservationError("refused again")
-
-    watch = PodWatch(cast("KubeApi", fake))
-    fake.call = no_list  # type: ignore[method-assign]
-    time.sleep(0.2)
+    watch = PodWatch(cast("KubeApi", FakeApi([[item("a")]], [ObservationError("refused")])))
+    wait_for(lambda: watch._trouble == "refused again")
+    time.sleep(0.1)
     with pytest.raises(ObservationError, match="refused again"):
         watch.pods({})
     watch.close()
