@@ -8,6 +8,7 @@ from typing import cast
 
 import pytest
 
+from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.capabilities import UpgradesRayService
 from pytest_serve_chaos.cluster.kuberay import names, upgrading
@@ -18,6 +19,7 @@ from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.errors import CommandFailed, ObservationError, Unsupported, WaitTimeout
 from pytest_serve_chaos.manifests import merge
 from pytest_serve_chaos.model import ClusterDescription, Json
+from tests.unit.test_aftershock import Time
 from tests.unit.test_kuberay_pods import FakeDashboard, pod
 
 DETAILS: Mapping[str, Json] = {"ray cluster": "old", "image": "ray:2.60.0"}
@@ -126,6 +128,7 @@ SWITCHED: Json = {"activeServiceStatus": {"rayClusterName": "new"}, "pendingServ
 @pytest.fixture
 def kuberay(monkeypatch: pytest.MonkeyPatch) -> KubeRay:
     monkeypatch.setattr(upgrading, "_LOOK_EVERY", 0.01)
+    monkeypatch.setattr(clock, "time", Time())
     return KubeRay()
 
 
