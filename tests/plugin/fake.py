@@ -7,7 +7,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -109,7 +109,7 @@ class FakeCluster:
         self.closed = False
         self.world = World(spec, self.behaviour)
         self._turns: defaultdict[str, Iterator[int]] = defaultdict(itertools.count)
-        self._server = FakeServer(Front(self._proxies, self._serve))
+        self._server = FakeServer(Front(self._proxies, self._serve, self._retired))
         self._dashboard = FakeDashboard(self.world)
 
     # -- cluster.base.Cluster -----------------------------------------------------------------------------------
@@ -277,17 +277,23 @@ class FakeCluster:
         with self.world.lock:
             return {part.pid: part.frozen for part in self.world.of("proxy")}
 
+    def _retired(self, pid: int) -> bool:
+        with self.world.lock:
+            return any(part.pid == pid for part in self.world.retired)
+
     def _serve(self, pid: int, path: str) -> Reply:
         """Answers a request of a client, who suffers from an outage as nobody does who asks a proxy itself."""
         with self.world.lock:
             if self.world.to_fail:
                 self.world.to_fail -= 1
                 return Reply(503, "unavailable")
-        return self._answer(pid, path)
+        reply = self._answer(pid, path)
+        return replace(reply, headers=(*reply.headers, ("connection", "close"))) if self._retired(pid) else reply
 
     def _answer(self, pid: int, path: str) -> Reply:
         with self.world.lock:
-            proxy = next((part for part in self.world.of("proxy") if part.pid == pid), None)
+            proxies = (*self.world.of("proxy"), *self.world.retired)
+            proxy = next((part for part in proxies if part.pid == pid), None)
             if proxy is None:
                 return Reply(503, "unavailable")
             if path == "/-/routes":

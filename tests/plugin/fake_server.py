@@ -36,10 +36,12 @@ class Front:
     Attributes:
         proxies: PID of each proxy that lives -> whether it is frozen.
         answer: What the proxy with that PID answers to a path.
+        retired: Whether the proxy with that PID gets no more connections, and still answers on those that it has.
     """
 
     proxies: Callable[[], dict[int, bool]]
     answer: Callable[[int, str], Reply]
+    retired: Callable[[int], bool] = lambda pid: False
 
 
 class FakeServer:
@@ -117,9 +119,10 @@ class Connection(asyncio.Protocol):
 
     def go_on(self) -> None:
         """Answers what can be answered now."""
-        frozen = self._server.front.proxies().get(self.pid)
+        front = self._server.front
+        frozen = False if front.retired(self.pid) else front.proxies().get(self.pid)
         if frozen is None:
             self.transport.abort()
         while frozen is False and b"\r\n\r\n" in self._unread:
             head, _, self._unread = self._unread.partition(b"\r\n\r\n")
-            self.transport.write(self._server.front.answer(self.pid, head.split(b" ", 2)[1].decode()).data)
+            self.transport.write(front.answer(self.pid, head.split(b" ", 2)[1].decode()).data)

@@ -128,6 +128,8 @@ class World:
         self.forgetful = False
         self.log: list[tuple[float, str]] = []
         self.parts: dict[Slot, Part] = {}
+        self.retired: list[Part] = []
+        """Proxies that get no more connections, and answer what comes on those that they have."""
         self.node_rows: dict[str, NodeRow] = {}
         self.ghosts: list[ActorRow] = []
         self._pids = itertools.count(1001)
@@ -278,6 +280,7 @@ class World:
     def renew(self) -> None:
         """All but Redis is another one, from one moment to the next, as where a second cluster takes over."""
         with self.lock:
+            self.retired += self.of("proxy")
             self.node_rows.clear()
             self._controller_id = ""
             for slot in self.slots():
