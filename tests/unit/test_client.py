@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import logging
 import os
 import resource
@@ -11,9 +12,11 @@ import ssl
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
+import anyio
 import pytest
 
 from pytest_serve_chaos import clock
@@ -118,13 +121,17 @@ def test_method_headers_and_body_arrive() -> None:
         (says(b""), "RemoteProtocolError"),
         (says(response(b"half of it", length=100)), "RemoteProtocolError"),
         (says(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"), "RemoteProtocolError"),
-        (stalls, "ReadTimeout"),
     ],
-    ids=["reset", "closed", "body cut", "garbage", "stalled"],
+    ids=["reset", "closed", "body cut", "garbage"],
 )
 def test_a_broken_exchange_has_the_name_that_httpx_gives_it(manners: Manners, error: str) -> None:
     with serving(manners) as url:
-        assert send(RequestSpec(url, timeout=0.2)).error == error
+        assert send(RequestSpec(url, timeout=60)).error == error
+
+
+def test_an_answer_that_does_not_come_is_a_read_timeout() -> None:
+    with serving(stalls) as url:
+        assert send(RequestSpec(url, timeout=0.2)).error == "ReadTimeout"
 
 
 def test_a_refused_connection_is_a_connect_error() -> None:
@@ -242,53 +249,78 @@ def test_a_kept_connection_survives_an_answer_that_is_an_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("manners", "error"),
-    [(resets, "ReadError"), (says(b""), "RemoteProtocolError"), (stalls, "ReadTimeout"), (drips, "ReadTimeout")],
+    ("manners", "timeout", "error"),
+    [
+        (resets, 60.0, "ReadError"),
+        (says(b""), 60.0, "RemoteProtocolError"),
+        (stalls, 0.3, "ReadTimeout"),
+        (drips, 0.3, "ReadTimeout"),
+    ],
     ids=["reset", "closed", "stalled", "dripping"],
 )
-def test_a_request_is_lost_with_its_kept_connection_and_the_next_opens_another(manners: Manners, error: str) -> None:
-    outcomes, connection = on_a_kept_connection(changing(manners, answers()), requests=3)
+def test_a_request_is_lost_with_its_kept_connection_and_the_next_opens_another(
+    manners: Manners, timeout: float, error: str
+) -> None:
+    outcomes, connection = on_a_kept_connection(changing(manners, answers()), requests=3, first_timeout=timeout)
     assert [outcome.error for outcome in outcomes] == [error, None, None]
     assert connection.opened == 2
 
 
 def test_a_connection_that_the_server_closes_while_idle_costs_nothing_and_is_told() -> None:
-    outcomes, connection = on_a_kept_connection(says(response()), requests=2, pause=0.1)
+    closed = threading.Event()
+
+    async def answers_and_closes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await says(response())(reader, writer)
+        writer.close()
+        await writer.wait_closed()
+        closed.set()
+
+    outcomes, connection = on_a_kept_connection(answers_and_closes, requests=2, pause=closed.wait)
     assert [outcome.error for outcome in outcomes] == [None, None]
     assert connection.opened == 2
 
 
 def test_whoever_asks_is_told_of_a_connection_before_its_request_ends() -> None:
-    async def send_one(spec: RequestSpec) -> list[object]:
-        told: list[object] = []
-        connection = KeptConnection(spec, on_open=lambda address: told.append(address))
-        told.append((await connection.send()).error)
-        return told
+    told = threading.Event()
+    addresses: list[tuple[str, int]] = []
 
-    with serving(stalls) as url:
-        address, error = asyncio.run(send_one(RequestSpec(url, timeout=0.3)))
-    assert isinstance(address, tuple)
-    assert address[0] == "127.0.0.1"
-    assert error == "ReadTimeout"
+    def tell(address: tuple[str, int]) -> None:
+        addresses.append(address)
+        told.set()
+
+    async def answers_when_that_was_told(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request_line(reader)
+        if await asyncio.to_thread(told.wait, 10.0):
+            writer.write(response())
+
+    async def send_one(spec: RequestSpec) -> str | None:
+        connection = KeptConnection(spec, on_open=tell)
+        outcome = await connection.send()
+        await connection.close()
+        return outcome.error
+
+    with serving(answers_when_that_was_told) as url:
+        assert asyncio.run(send_one(RequestSpec(url, timeout=60))) is None
+    assert [host for host, _ in addresses] == ["127.0.0.1"]
 
 
 def on_a_kept_connection(
-    manners: Manners, *, requests: int, pause: float = 0.0
+    manners: Manners, *, requests: int, pause: Callable[[], object] = lambda: None, first_timeout: float = 60.0
 ) -> tuple[list[Outcome], KeptConnection]:
     """Sends so many requests, and looks after each whether a broken connection is said to be gone."""
 
     async def run(spec: RequestSpec) -> tuple[list[Outcome], KeptConnection]:
         connection = KeptConnection(spec)
         outcomes = []
-        for _ in range(requests):
-            outcomes.append(await connection.send())
+        for number in range(requests):
+            outcomes.append(await connection.send(timeout=None if number else first_timeout))
             assert (connection.local_address is None) == (outcomes[-1].status is None)
-            await asyncio.sleep(pause)
+            await asyncio.to_thread(pause)
         await connection.close()
         return outcomes, connection
 
     with serving(manners) as url:
-        return asyncio.run(run(RequestSpec(url, timeout=0.3)))
+        return asyncio.run(run(RequestSpec(url, timeout=60)))
 
 
 # -- HTTPS --
@@ -333,20 +365,34 @@ def test_a_kept_connection_over_https_knows_its_address(tls: tuple[ssl.SSLContex
         assert asyncio.run(address(RequestSpec(url, ssl_context=client))) is not None
 
 
-@pytest.mark.parametrize("client", [FreshConnections, KeptConnection])
+@pytest.mark.parametrize("kind", [FreshConnections, KeptConnection])
 def test_a_connection_is_closed_whose_handshake_took_too_long(
-    client: type[FreshConnections] | type[KeptConnection],
+    kind: type[FreshConnections] | type[KeptConnection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    deadlines: list[Callable[[], object]] = []
+
+    def passes_when_called(delay: float) -> anyio.CancelScope:
+        scope = anyio.CancelScope()
+        deadlines.append(functools.partial(asyncio.get_running_loop().call_soon_threadsafe, scope.cancel))
+        return scope
+
+    monkeypatch.setattr(anyio, "move_on_after", passes_when_called)
     closed = threading.Event()
 
+    async def is_greeted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(4096)
+        (passes,) = deadlines
+        passes()
+        await never_shakes_hands(closed)(reader, writer)
+
     async def cut_short(spec: RequestSpec) -> str | None:
-        outcome = await client(spec).send()
+        outcome = await kind(spec).send()
         # While the loop still runs: its end would close the connection too, with a ResourceWarning.
         assert await asyncio.to_thread(closed.wait, 5.0)
         return outcome.error
 
-    with serving(never_shakes_hands(closed)) as url:
-        spec = RequestSpec(url.replace("http:", "https:"), timeout=0.2)
+    with serving(is_greeted) as url:
+        spec = RequestSpec(url.replace("http:", "https:"))
         assert asyncio.run(cut_short(spec)) == "ConnectTimeout"
 
 
