@@ -77,7 +77,7 @@ def test_answers_of_another_clusters_replicas_are_no_steady_state(
         ("gcs_failure", BorrowedFake, ["--serve-chaos-gcs=none"], "the RayService has no GCS fault tolerance*"),
         ("replica_failure", HasOneReplica, [], "sleepy_pid#SleepyPid has one replica, so losing it leaves none"),
         ("worker_failure", HasOneReplica, [], "sleepy_pid#SleepyPid has one replica, so losing it leaves none"),
-        ("worker_failure", BorrowedFake, ["--serve-chaos-workers=1"], "the RayService has one worker*"),
+        ("worker_failure", BorrowedFake, ["--serve-chaos-workers=1"], "the RayService has 1 worker*"),
         ("head_failure", NothingMayRun, [], "this user may not get pods/exec, create pods/exec (SelfSubject*"),
         ("proxy_failure", NothingMayRun, [], "this user may not get pods/exec, create pods/exec (SelfSubject*"),
         ("node_failure", BorrowedFake, [], "how='kill' needs the machines under a cluster of your own*"),

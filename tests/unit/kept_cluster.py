@@ -219,6 +219,9 @@ class Api:
         self.ran.append(name)
         return ExecResult(json.dumps(self.tidied), "", 0)
 
+    def warnings(self, *, namespace: str | None = None, limit: int = 6) -> tuple[str, ...]:
+        return ()
+
     def close(self) -> None:
         self.closed = True
 

@@ -187,7 +187,7 @@ def test_what_would_leave_nothing_is_not_broken() -> None:
     one = borrowed(targets={"ranker#Ranker": 1, "ranker#Cache": 2})
     assert one.why_not("replica_failure", KILL, ()) == "ranker#Ranker has one replica, so losing it leaves none"
     assert one.why_not("replica_failure", {**KILL, "deployment": "Cache"}, ()) == ""
-    assert "one worker" in borrowed(workers=1).why_not("worker_failure", KILL, ())
+    assert "1 worker" in borrowed(workers=1).why_not("worker_failure", KILL, ())
 
 
 @pytest.mark.parametrize("said", [None, {}], ids=["nothing", "no deployments"])
