@@ -26,7 +26,7 @@ def operator(server: ApiServer) -> None:
     """The operator in its namespace, which has written a line; the RayService's namespace has none."""
     pod = running("kuberay-operator-1")
     status: Json = {"name": "manager", "ready": True, "state": {"running": {}}, "containerID": "containerd://op"}
-    pod["spec"] = {"nodeName": "node-1", "containers": [{"name": "manager"}]}
+    pod["spec"] = {"nodeName": "node-1", "containers": [{"name": "manager", "image": "operator:1"}]}
     pod["status"] = {**mapped(pod["status"]), "containerStatuses": [status]}
     server.objects[THERE] = {"items": [pod]}
     server.objects[f"{THERE}/kuberay-operator-1/log"] = "2026-11-22T18:04:11Z reconciled\n"
@@ -51,6 +51,7 @@ def test_it_is_kept_where_the_user_says_where_it_is_and_nothing_is_changed_there
     stream.close()
     cluster.close()
     assert not [line for line in told if line.startswith(LOST)]
+    assert cluster.description.details["operator image"] == "operator:1"
     assert asked_there(server) == {("GET", ""), ("GET", "/kuberay-operator-1/log")}
     assert changes(server) == []
 

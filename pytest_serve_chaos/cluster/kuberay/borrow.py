@@ -133,11 +133,12 @@ def borrow(
         progress(f"kubernetes: borrowed RayService {loan.namespace}/{loan.name} of context {loan.context}")
         for note in (*unkept_logs(lacking, loan.operator_namespace), *_no_operator(api, loan, lacking)):
             progress(f"kubernetes: {note}")
+        runs_on = versions(api, operator_namespace=_operator_namespace(loan, lacking))
         return BorrowedRayService(
             found,
             api=api,
             dashboard=dashboard,
-            description=_description(loan, found, dashboard.ray_version(), sum(status.targets.values()), versions(api)),
+            description=_description(loan, found, dashboard.ray_version(), sum(status.targets.values()), runs_on),
             probe=loan.probe,
             lacking=lacking,
             allow=loan.allow,
@@ -188,10 +189,16 @@ def unkept_logs(lacking: Collection[rights.Right], operator_namespace: str | Non
     ]
 
 
+def _operator_namespace(loan: Loan, lacking: Collection[rights.Right]) -> str | None:
+    """Where KubeRay's operator can be seen, if the user says where it is."""
+    namespace = loan.operator_namespace
+    return None if namespace is None or set(rights.operator_log(namespace)) & set(lacking) else namespace
+
+
 def _no_operator(api: KubeApi, loan: Loan, lacking: Collection[rights.Right]) -> list[str]:
     """The same, where KubeRay's operator is not where the user says."""
-    namespace = loan.operator_namespace
-    if namespace is None or set(rights.operator_log(namespace)) & set(lacking):
+    namespace = _operator_namespace(loan, lacking)
+    if namespace is None:
         return []
     try:
         found = api.pods(SELECTOR, namespace=namespace)
