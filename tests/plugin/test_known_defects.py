@@ -33,8 +33,7 @@ class NextRay(FakeCluster):
 
 
 @pytest.fixture(autouse=True)
-def soon_found_and_no_ray_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aftershock, "HEARS_WITHIN", 0.5)
+def no_ray_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     version = importlib.metadata.version
 
     def without_ray(name: str) -> str:
@@ -45,10 +44,17 @@ def soon_found_and_no_ray_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.metadata, "version", without_ray)
 
 
+@pytest.fixture
+def soon_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aftershock, "HEARS_WITHIN", 0.5)
+
+
+@pytest.mark.usefixtures("soon_found")
 def test_a_defect_of_the_clusters_ray_is_expected(run_chaos: RunChaos) -> None:
     run_chaos(GUIDE, behaviour=FakeBehaviour(deafens=True)).outcomes(xfailed=1)
 
 
+@pytest.mark.usefixtures("soon_found")
 def test_a_defect_that_its_ray_should_not_have_is_a_failure(run_chaos: RunChaos) -> None:
     run_chaos(GUIDE, behaviour=FakeBehaviour(deafens=True), cluster=NextRay).outcomes(failed=1)
 
