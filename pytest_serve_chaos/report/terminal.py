@@ -131,6 +131,8 @@ def timeline_excerpt(history: History, experiment: str, *, most: int = 40) -> li
         lines[head:tail] = [f"{'':11}  ({number(tail - head, 'event')} left out)"]
     if measurement.errors:
         lines.append(f"Errors in the window: {counted(measurement.errors)}")
+    if measurement.kept_lost:
+        lines.append(f"On kept connections: {measurement.kept_lost} of {measurement.kept_sent} requests lost")
     return [f"Seconds from the {'beginning' if record.asked is None else 'fault'}:", *lines]
 
 

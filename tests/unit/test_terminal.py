@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pytest_serve_chaos.analysis.result import Result, result_of
 from pytest_serve_chaos.model import ClusterDescription, Expectations, Latency, Measurement, Outcome, Verdict
 from pytest_serve_chaos.report.terminal import header_line, summary_table, timeline_excerpt
-from tests.unit.histories import Story, deaf_controller, head_failure, node_failure, not_started
+from tests.unit.histories import FAULT, Story, deaf_controller, head_failure, node_failure, not_started, request
 
 CLUSTER = ClusterDescription(
     backend="local",
@@ -177,6 +177,14 @@ def test_a_timeline_tells_what_happened_in_seconds_from_the_fault() -> None:
         "   +60.00 s  phase            done",
         "Errors in the window: 334 ReadTimeout",
     ]
+
+
+def test_what_was_lost_on_kept_connections_is_said_apart() -> None:
+    story = head_failure()
+    kept = [request(FAULT + at, error) for at, error in ((1.0, None), (2.0, "RemoteProtocolError"))]
+    story.requests += [replace(one, stream="kept:0") for one in kept]
+    lines = timeline_excerpt(story.history(), "head_failure")
+    assert lines[-1] == "On kept connections: 1 of 2 requests lost"
 
 
 def test_a_timeline_without_a_fault_counts_from_the_beginning() -> None:
