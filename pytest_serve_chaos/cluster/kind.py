@@ -11,6 +11,7 @@ import os
 import shlex
 import socket
 import subprocess
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,20 +182,19 @@ class KindNodes:
         Docker's containerd image store, the default since Docker 29, saves an image with the index of all its
         platforms, of which it has one. kind wants all: https://github.com/kubernetes-sigs/kind/issues/3795.
         """
-        archive = self.log.with_name("images.tar")
-        try:
-            platform = self._run("docker", "version", "--format", "{{.Server.Os}}/{{.Server.Arch}}").strip()
-            save = ("image", "save", "--platform", platform, "--output", str(archive))
-            self._run("docker", *save, *images, timeout=_LOADED)
-            self._run("kind", "load", "image-archive", *options, str(archive), timeout=_LOADED)
-        except CommandFailed as error:
-            raise CommandFailed(
-                "images could not be copied onto the nodes",
-                looked_at=[*refusal.looked_at, *error.looked_at],
-                mend=[f"let the nodes pull them: docker image rm {' '.join(images)}"],
-            ) from refusal
-        finally:
-            archive.unlink(missing_ok=True)
+        with tempfile.TemporaryDirectory(prefix="serve-chaos-images-") as directory:
+            archive = str(Path(directory, "images.tar"))
+            try:
+                platform = self._run("docker", "version", "--format", "{{.Server.Os}}/{{.Server.Arch}}").strip()
+                save = ("image", "save", "--platform", platform, "--output", archive)
+                self._run("docker", *save, *images, timeout=_LOADED)
+                self._run("kind", "load", "image-archive", *options, archive, timeout=_LOADED)
+            except CommandFailed as error:
+                raise CommandFailed(
+                    f"{', '.join(images)} could not be copied onto the nodes",
+                    looked_at=[*refusal.looked_at, *error.looked_at],
+                    mend=["see whether there is room", "or give images that the nodes can pull, and Docker has not"],
+                ) from refusal
 
     def kubectl(self, *arguments: str, timeout: float = 60.0) -> str:
         """Runs kubectl against the cluster and returns what it printed.

@@ -170,8 +170,9 @@ class _Start:
     def _give_up(self, error: BaseException) -> None:
         try:
             self._progress(f"kind: not started: {str(error).partition(chr(10))[0] or type(error).__name__}")
-            # Who ends a run, as Ctrl-C does, may kill it soon: then the machines are to be gone.
-            if self._stack is not None and isinstance(error, Exception):
+            if not isinstance(error, Exception):
+                self._stack = None  # who ends a run, as Ctrl-C does, may kill it soon: the machines are to go at once
+            if self._stack is not None:
                 self._stack.describe()
         except (ServeChaosError, OSError) as failure:
             self._progress(f"kind: it could not be written down what there was: {failure}")

@@ -9,6 +9,7 @@ from typing import TypeAlias, cast
 
 import httpx
 
+from pytest_serve_chaos import clock
 from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, ObservationError
 from pytest_serve_chaos.model import Json
 
@@ -16,6 +17,12 @@ _Rows: TypeAlias = "list[dict[str, Json]]"
 
 ACTOR_COMING_STATES = ("DEPENDENCIES_UNREADY", "PENDING_CREATION", "ALIVE", "RESTARTING")
 """The states of an actor that is there or on its way; the only other one is DEAD."""
+
+_LONGEST_MESSAGE = 600
+"""Characters of a message of Serve, the last ones: a traceback ends with the error."""
+
+_GIVEN_UP_AFTER = 30.0
+"""Seconds in which Serve replaces a replica that was lost while an app came up."""
 
 _LIMIT = 10_000
 """The most rows that the state API gives; its list is sorted by actor id, so a smaller limit cuts at random."""
@@ -89,16 +96,28 @@ class ServeStatus:
     options: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
 
 
-def check_deployed(status: ServeStatus) -> None:
-    """Says so where Serve has given an app up: it does not try again unless it gets another config.
+class GivenUp:
+    """Watches a cluster that comes up for apps that Serve has given up.
 
-    Raises:
-        ClusterStartError: It has, with what it says of that.
+    A replica that is lost while others still start makes it `DEPLOY_FAILED`, too, until its successor runs (Ray 2.60),
+    so an app counts as given up when it is that for `_GIVEN_UP_AFTER`.
     """
-    failed = [app for app, state in status.apps.items() if state == "DEPLOY_FAILED"]
-    if failed:
-        said = [f"{app}: {status.messages.get(app, '')[-600:]}" for app in failed]
-        raise ClusterStartError("the app cannot be deployed", looked_at=said, mend=["mend the app or its config"])
+
+    def __init__(self) -> None:
+        self._since: dict[str, float] = {}
+
+    def check(self, status: ServeStatus) -> None:
+        """Looks at what Serve says now.
+
+        Raises:
+            ClusterStartError: Serve has given an app up; the error has what it says of it.
+        """
+        failed = [app for app, state in status.apps.items() if state == "DEPLOY_FAILED"]
+        self._since = {app: self._since.get(app, clock.now()) for app in failed}
+        lost = [app for app, since in self._since.items() if clock.now() - since >= _GIVEN_UP_AFTER]
+        if lost:
+            said = [f"{app}: {status.messages.get(app, '')}" for app in lost]
+            raise ClusterStartError("the app cannot be deployed", looked_at=said, mend=["mend the app or its config"])
 
 
 class Dashboard:
@@ -193,7 +212,7 @@ class Dashboard:
             apps={app: _text(details, "status") for app, details in apps.items()},
             targets={name: _number(d, "target_num_replicas") for name, d in _deployments(apps)},
             deployments={name: _text(d, "status") for name, d in _deployments(apps)},
-            messages={app: _text(details, "message") for app, details in apps.items()},
+            messages={app: _message(details) for app, details in apps.items()},
             replicas=tuple(_replicas(apps)),
             proxies={node: _text(details, "status") for node, details in proxies.items()},
             controller=_text(controller, "actor_id") or None,
@@ -249,6 +268,14 @@ class Dashboard:
         except (httpx.HTTPError, ValueError) as error:
             raise ObservationError(f"GET {self.url}{path}: {type(error).__name__} {error}") from error
         raise ObservationError(f"GET {self.url}{path}: status {answer.status_code}: {answer.text[:200]}")
+
+
+def _message(app: Mapping[str, Json]) -> str:
+    """What Serve says of an app, and of those of its deployments that are not well: only these have a reason."""
+    deployments = cast("dict[str, dict[str, Json]]", app.get("deployments") or {})
+    unwell = {name: _text(d, "message") for name, d in deployments.items() if d.get("status") != "HEALTHY"}
+    said = [_text(app, "message"), *(f"{name}: {message}" for name, message in unwell.items() if message)]
+    return "; ".join(part[-_LONGEST_MESSAGE:] for part in said if part)
 
 
 def _deployments(apps: Mapping[str, dict[str, Json]]) -> Iterable[tuple[str, dict[str, Json]]]:

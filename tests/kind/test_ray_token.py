@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import Progress
 from pytest_serve_chaos.cluster.kind_cluster import start_kind_cluster
 from pytest_serve_chaos.cluster.kind_rayservice import KindRayService
@@ -41,9 +43,18 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
 
 def test_without_its_token_ray_says_nothing(rig: Rig) -> None:
-    with pytest.raises(urllib.error.HTTPError, match="401"):
-        urllib.request.urlopen(f"{rig.cluster.dashboard.url}/api/v0/actors", timeout=5.0)
-    assert [actor for actor in rig.cluster.dashboard.actors() if actor.class_name == "ServeController"]
+    def refused() -> bool | NotYet:
+        try:
+            urllib.request.urlopen(f"{rig.cluster.dashboard.url}/api/v0/actors", timeout=5.0)
+        except urllib.error.HTTPError as error:
+            return error.code == 401
+        except OSError as error:
+            return NotYet(str(error))
+        return False
+
+    assert clock.wait_until("an answer", refused, timeout=30.0)
+    actors = clock.wait_until("Ray to answer", clock.patient(rig.cluster.dashboard.actors), timeout=30.0)
+    assert [actor for actor in actors if actor.class_name == "ServeController"]
 
 
 def test_an_actor_is_killed_and_the_aftershock_passed(rig: Rig) -> None:
@@ -55,4 +66,5 @@ def test_the_next_ray_cluster_has_another_token(rig: Rig) -> None:
     before = cluster_of(rig).serving()
     cluster_of(rig).upgrade()
     assert cluster_of(rig).serving() != before
-    assert [node for node in rig.cluster.dashboard.nodes() if node.state == "ALIVE"]
+    nodes = clock.wait_until("Ray to answer", clock.patient(rig.cluster.dashboard.nodes), timeout=30.0)
+    assert [node for node in nodes if node.state == "ALIVE"]

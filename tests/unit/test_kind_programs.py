@@ -289,12 +289,12 @@ def test_an_image_of_many_platforms_of_which_docker_has_one_is_copied_by_way_of_
 
     assert nodes.load(["redis:7.0"], ["test-worker"]) == ()
 
-    archive = tmp_path / "run" / "images.tar"
-    assert asked(tmp_path)[-2:] == [
-        f"docker image save --platform linux/amd64 --output {archive} redis:7.0",
-        f"kind load image-archive --name test --nodes test-worker {archive}",
-    ]
-    assert not archive.exists()
+    saved, loaded = asked(tmp_path)[-2:]
+    archive = loaded.rpartition(" ")[2]
+    assert saved == f"docker image save --platform linux/amd64 --output {archive} redis:7.0"
+    assert loaded == f"kind load image-archive --name test --nodes test-worker {archive}"
+    assert not Path(archive).exists()
+    assert not list(tmp_path.glob("run/*.tar")), "what is there may be uploaded"
 
 
 def test_images_that_cannot_be_copied_are_said_with_both_reasons(
@@ -304,8 +304,7 @@ def test_images_that_cannot_be_copied_are_said_with_both_reasons(
     docker = THERE.replace("esac", '*save*) echo "unknown flag: --platform" >&2; exit 1;; esac')
     nodes = nodes_with_scripts(tmp_path, monkeypatch, docker=docker, kind="echo 'content digest' >&2; exit 1")
 
-    with pytest.raises(CommandFailed, match="images could not be copied onto the nodes") as caught:
+    with pytest.raises(CommandFailed, match=r"redis:7\.0 could not be copied onto the nodes") as caught:
         nodes.load(["redis:7.0"], ["test-worker"])
 
     assert {"content digest", "unknown flag: --platform"} <= {*caught.value.looked_at}
-    assert caught.value.mend == ("let the nodes pull them: docker image rm redis:7.0",)

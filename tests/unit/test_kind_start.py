@@ -179,6 +179,7 @@ def test_who_ends_a_start_does_not_wait_for_what_can_be_learned_of_it(runs: Runs
         runs.start()
     assert runs.machines.taken()[-1] == "delete"
     assert list(runs.machines.fails) == ["describe"], "nobody has tried it"
+    assert "remove" not in runs.machines.taken()
 
 
 @pytest.mark.parametrize("failure", [SLOW, FULL, KeyboardInterrupt()], ids=["slow", "full", "ctrl-c"])

@@ -209,6 +209,22 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
     assert len(caught.value.mend) == 2
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{apiVersion: v1, kind: Secret, metadata: {name: theirs}, stringData: {password: 20417}}",
+        "{apiVersion: v1, kind: Secret, metadata: {name: theirs}, data: {password: 20417}}",
+        "password: [20417",
+    ],
+    ids=["string", "data", "no-yaml"],
+)
+def test_what_is_wrong_with_a_secret_is_said_without_what_it_holds(content: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        parse_own_file(content, FILE)
+    assert "20417" not in str(caught.value)
+    assert "its password is no text" in caught.value.what or "in line 1" in caught.value.what
+
+
 @pytest.mark.parametrize("import_path", ["ranker:app", "ranker.app", "my-repository.serve.ranker:app", "a:b.c"])
 def test_whatever_serve_can_import_is_an_app(import_path: str) -> None:
     config = yaml.safe_dump({"applications": [{"import_path": import_path}]})

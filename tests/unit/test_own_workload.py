@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from pytest_serve_chaos.cluster.kuberay.own_file import parse_own_file
 from pytest_serve_chaos.cluster.kuberay.own_workload import OwnRayService, own_workload
 from pytest_serve_chaos.cluster.kuberay.records import name_of
 from pytest_serve_chaos.cluster.kuberay.workload import Workload
+from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.model import Json
 from tests.unit.own_workloads import (
     DATA,
@@ -63,6 +65,25 @@ def test_what_was_changed_stands_in_the_reports_too() -> None:
 def test_an_image_that_does_not_say_which_ray_it_is_is_said() -> None:
     assert said(adapted(ray_image="ranker:latest"), "no rayVersion")
     assert not said(adapted(ray_image="ranker:2.60.0"), "no rayVersion")
+
+
+TOKENS = [
+    ("ranker:latest", None, "it is not set"),
+    ("ranker:2.46.0", None, "it is 2.46.0"),
+    ("ranker:latest", "2.60.0", ""),
+    (None, None, ""),
+]
+
+
+@pytest.mark.parametrize(("image", "version", "said"), TOKENS, ids=["unknown", "older", "given", "of-the-file"])
+def test_a_ray_that_wants_tokens_has_a_version_that_knows_them(
+    image: str | None, version: str | None, said: str
+) -> None:
+    def change(documents: list[dict[str, Any]]) -> None:
+        cluster(documents)["authOptions"] = {"mode": "token"}
+
+    with pytest.raises(SettingsError, match=said) if said else nullcontext():
+        adapted(change, ray_image=image, ray_version=version)
 
 
 def test_which_ray_an_image_has_can_be_given() -> None:

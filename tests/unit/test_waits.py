@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -11,7 +12,7 @@ from typing import cast
 import pytest
 
 from pytest_serve_chaos import progress
-from pytest_serve_chaos.cluster import kind_keep
+from pytest_serve_chaos.cluster import kind_keep, rest
 from pytest_serve_chaos.cluster.kind_keep import wait_for_nodes
 from pytest_serve_chaos.cluster.kuberay import names, stack, waits
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
@@ -128,7 +129,8 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
         begun.close()
 
 
-def test_an_app_that_serve_has_given_up_is_not_waited_for(start: Start) -> None:
+def test_an_app_that_serve_has_given_up_is_not_waited_for(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rest, "_GIVEN_UP_AFTER", 0.0)
     gone = ServeStatus({"ranker": "DEPLOY_FAILED"}, {}, {}, {"ranker": "No module named 'ranker'"}, (), {}, None)
     dashboard = SimpleNamespace(serve=lambda: gone)
 
@@ -136,6 +138,13 @@ def test_an_app_that_serve_has_given_up_is_not_waited_for(start: Start) -> None:
         start.serve(cast("Dashboard", dashboard))
 
     assert caught.value.looked_at == ("ranker: No module named 'ranker'",)
+
+
+def test_an_app_that_loses_a_replica_while_it_comes_up_is_waited_for(start: Start) -> None:
+    runs = ServeStatus({"ranker": "RUNNING"}, {}, {}, {}, (), {}, None)
+    said = [replace(runs, apps={"ranker": "DEPLOY_FAILED"})]
+    start.serve(cast("Dashboard", SimpleNamespace(serve=lambda: said.pop(0) if said else runs)))
+    assert start.said[-1].endswith("for Serve to run its apps")
 
 
 # -- long waits --

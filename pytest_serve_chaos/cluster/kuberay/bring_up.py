@@ -13,7 +13,7 @@ from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.records import inner, listed, mapped, text
 from pytest_serve_chaos.cluster.kuberay.waits import newest_warnings, wait_for
-from pytest_serve_chaos.cluster.rest import Dashboard, check_deployed
+from pytest_serve_chaos.cluster.rest import Dashboard, GivenUp
 from pytest_serve_chaos.model import Json
 
 T = TypeVar("T")
@@ -70,10 +70,11 @@ class BringUp:
         Raises:
             ClusterStartError: Serve has given an app up.
         """
+        given_up = GivenUp()
 
         def probe() -> bool | NotYet:
             status = dashboard.serve()
-            check_deployed(status)
+            given_up.check(status)
             running = [replica for replica in status.replicas if replica.state == "RUNNING"]
             wanted = sum(status.targets.values())
             if status.apps and set(status.apps.values()) == {"RUNNING"} and len(running) >= wanted:

@@ -130,12 +130,18 @@ def _objects(content: str, path: Path) -> Iterator[Manifest]:
         documents = [d for d in yaml.load_all(content, Loader=_Loader) if d is not None]
     except yaml.YAMLError as error:
         raise SettingsError(
-            f"{path} is no YAML: {error}", mend=["mend it; documents are separated by a line with ---"]
+            f"{path} is no YAML: {_problem(error)}", mend=["mend it; documents are separated by a line with ---"]
         ) from error
     for number, document in enumerate(documents, 1):
         items = mapped(document).get("items") if mapped(document).get("kind") == "List" else [document]
         for item in items if isinstance(items, list) else [items]:
             yield _checked(item, f"document {number} of {path}")
+
+
+def _problem(error: yaml.YAMLError) -> str:
+    """What is wrong, and where, without the line itself: it may be that of a Secret."""
+    problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
+    return f"{problem or type(error).__name__}" + (f" in line {mark.line + 1}" if mark is not None else "")
 
 
 def _checked(item: Json, where: str) -> Manifest:
@@ -154,6 +160,12 @@ def _checked(item: Json, where: str) -> Manifest:
                 if kind == "Namespace"
                 else "leave it out, or make a cluster that has it and take the backend `kubernetes`"
             ],
+        )
+    held = [pair for part in ("data", "stringData") for pair in mapped(item.get(part)).items()]
+    no_text = [key for key, value in held if not isinstance(value, str)]
+    if kind == "Secret" and no_text:  # the API server would refuse it with the value in its words
+        raise SettingsError(
+            f"{where} is the Secret {name}, and its {no_text[0]} is no text", mend=["write the value in quotes"]
         )
     if (kind, name) in _TAKEN:
         raise SettingsError(f"{where} is the {kind} {name}, a name that this plugin needs", mend=["rename it"])

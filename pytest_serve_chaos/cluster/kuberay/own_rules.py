@@ -166,6 +166,8 @@ def _beyond_us(ray_service: Mapping[str, Json], cluster: Mapping[str, Json]) -> 
         yield "headService must have no name", "take headGroupSpec.headService.metadata.name away"
     if cluster.get("suspend") or mapped(ray_service.get("spec")).get("suspend"):
         yield "it is suspended", "take suspend away"
+    if inner(cluster, "authOptions").get("enableK8sTokenAuth"):
+        yield "KubeRay refuses authOptions.enableK8sTokenAuth for a RayService", "take it away"
     ports = [text(port, "name") for port in listed(ray_container(mapped(cluster.get("headGroupSpec"))).get("ports"))]
     if ports and not any(name.startswith("serve") for name in ports):
         yield (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +14,17 @@ from pytest_serve_chaos.cluster.kuberay.own_file import OwnFile
 from pytest_serve_chaos.cluster.kuberay.own_pods import ImageEnvironment, PodChanges, Say, ray_pod, redis_pod
 from pytest_serve_chaos.cluster.kuberay.own_redis import OwnRedis, find_redis
 from pytest_serve_chaos.cluster.kuberay.own_rules import ray_container
+from pytest_serve_chaos.cluster.kuberay.ray_token import wants_token
 from pytest_serve_chaos.cluster.kuberay.records import inner, listed, mapped, name_of, text
 from pytest_serve_chaos.cluster.kuberay.workload import Workload
 from pytest_serve_chaos.cluster.local_code import code_of_config
 from pytest_serve_chaos.cluster.serve_config import OWN_APPS, applications
+from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.manifests import Manifest, merge
-from pytest_serve_chaos.model import Json
+from pytest_serve_chaos.model import Json, minor_version
 
 _VERSION = "ray.io/v1"
+_FIRST_WITH_TOKENS = (2, 52)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,19 @@ def _ray_service(own: OwnRayService, config: Mapping[str, Json], changes: PodCha
         if version is None:
             say(render.without_version(changes.image))
         changed = merge(changed, {"rayVersion": version})
+    _check_token(changed)
     return {**item, "apiVersion": _VERSION, "spec": {**spec, "rayClusterConfig": changed}}
+
+
+def _check_token(cluster: Mapping[str, Json]) -> None:
+    """What KubeRay would refuse after minutes, and only in its log."""
+    version = text(cluster, "rayVersion")
+    known = re.match(r"\d+\.\d+\.", version) is not None
+    if wants_token(cluster) and not (known and minor_version(version) >= _FIRST_WITH_TOKENS):
+        raise SettingsError(
+            f"KubeRay takes authOptions with a rayVersion from 2.52.0 on only, and it is {version or 'not set'}",
+            mend=["set rayClusterConfig.rayVersion", "or --serve-chaos-ray-version, for another Ray"],
+        )
 
 
 def _serve_service(given: Manifest, say: Say) -> Manifest:

@@ -15,7 +15,7 @@ from pytest_serve_chaos.model import Json
 HEADER = "x-ray-authorization"
 """Ray takes it instead of `Authorization`, which the API server keeps for itself."""
 _PRINT = "import os; print(os.environ.get('RAY_AUTH_TOKEN', ''))"
-_LOOK_EVERY = 5.0
+_LOOK_EVERY = 1.0
 """Seconds between two looks which RayCluster it is: after an upgrade it is another one, with another token."""
 
 
@@ -69,12 +69,13 @@ class RayToken:
                 seen.append(pod.summary)
                 continue
             try:
-                said = self._api.run(pod.name, pod.main.name, ["python", "-c", _PRINT]).stdout.strip()
+                ended = self._api.run(pod.name, pod.main.name, ["python", "-c", _PRINT])
             except CommandFailed as error:
                 seen.append(error.what)
                 continue
-            if said:
-                return said
-            seen.append(f"{pod.name} has no RAY_AUTH_TOKEN")
+            if ended.returncode == 0 and ended.stdout.strip():
+                return ended.stdout.strip()
+            failed = f"runs no python: {ended.stderr.strip()[-200:]}"
+            seen.append(f"{pod.name} {failed if ended.returncode else 'has no RAY_AUTH_TOKEN'}")
         what = f"Ray's token is in none of the pods of RayCluster {ray_cluster}"
         raise ObservationError(f"{what}: {'; '.join(seen) or 'there are none'}")

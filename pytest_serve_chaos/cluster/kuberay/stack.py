@@ -209,7 +209,11 @@ class Stack:
         with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:  # only we can read it
             file.write(whole)
             file.flush()
-            yield file.name
+            try:
+                yield file.name
+            except CommandFailed as error:
+                looked_at = [line.replace(file.name, str(self._file(name))) for line in error.looked_at]
+                raise CommandFailed(error.what, looked_at=looked_at, mend=error.mend) from error
 
     def _wait_for_pods(
         self, what: str, selector: str, namespace: str, complaints: Callable[[], Sequence[str]] = lambda: ()

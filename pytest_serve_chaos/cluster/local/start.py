@@ -18,7 +18,7 @@ from pytest_serve_chaos.cluster.local.layout import Layout
 from pytest_serve_chaos.cluster.local.link import SupervisorLink
 from pytest_serve_chaos.cluster.local.plan import Plan
 from pytest_serve_chaos.cluster.profiles import timing
-from pytest_serve_chaos.cluster.rest import check_deployed
+from pytest_serve_chaos.cluster.rest import GivenUp
 from pytest_serve_chaos.errors import ClusterStartError, ObservationError, WaitTimeout
 from pytest_serve_chaos.model import ClusterDescription, Json
 
@@ -142,7 +142,10 @@ def _wait_until_up(cluster: LocalCluster, progress: Progress) -> None:
         done(f"{cluster.plan.workers + 1} nodes joined")
         if not cluster.plan.serve_config:
             return
-        replicas = clock.wait_until("the app to run", lambda: _app_runs(cluster), timeout=_APP_TIMEOUT, interval=0.3)
+        given_up = GivenUp()
+        replicas = clock.wait_until(
+            "the app to run", lambda: _app_runs(cluster, given_up), timeout=_APP_TIMEOUT, interval=0.3
+        )
     except WaitTimeout as error:
         raise ClusterStartError(
             f"the local cluster did not come up: {error}",
@@ -172,14 +175,14 @@ def _joined(cluster: LocalCluster) -> bool | NotYet:
     return NotYet(f"{', '.join(missing)} not ALIVE") if missing else True
 
 
-def _app_runs(cluster: LocalCluster) -> int | NotYet:
+def _app_runs(cluster: LocalCluster, given_up: GivenUp) -> int | NotYet:
     """The number of replicas, once all that the config wants are there and each node with replicas has a proxy."""
     cluster.link.check_alive()
     try:
         status = cluster.dashboard.serve()
     except ObservationError as error:
         return NotYet(str(error))
-    check_deployed(status)
+    given_up.check(status)
     running = [replica for replica in status.replicas if replica.state == "RUNNING"]
     wanted = sum(status.targets.values())
     nodes = {replica.node_id for replica in running}
