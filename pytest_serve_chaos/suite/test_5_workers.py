@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_serve_chaos.suite.on_kubernetes import DELETED_POD, LOST_MACHINE, MOVED, behind_a_service, on_machines
+from pytest_serve_chaos.suite.on_kubernetes import DELETED_WORKER, LOST_MACHINE, MOVED, behind_a_service, on_machines
 
 if TYPE_CHECKING:
     from pytest_serve_chaos.experiment import Experiment
@@ -37,7 +37,7 @@ def _sleepy(name: str, replicas: int, most_per_node: int | None) -> dict[str, Js
 @pytest.mark.worker_failure
 def test_worker_lost(experiment: Experiment, serve_cluster: ServeCluster) -> None:
     """A worker is lost: the others keep their replicas, and those that it held are there again when it is back."""
-    result = experiment.run(**behind_a_service(serve_cluster, DELETED_POD))
+    result = experiment.run(**behind_a_service(serve_cluster, DELETED_WORKER))
     assert result.kept("replica", on="others")
     assert result.kept("head", "controller")
 
