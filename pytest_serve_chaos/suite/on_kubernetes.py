@@ -13,8 +13,8 @@ DEAD_PROXY: dict[str, object] = {"availability": 0.8, "longest_outage": "12s"}
 """KubeRay's readiness probe of a worker asks its proxy every 5 s; then the pod is NotReady, and its endpoint goes."""
 
 DEAD_HEAD: dict[str, object] = {"availability": 0.85, "longest_outage": "12s"}
-"""The kubelet sees the end of a container within a second or two; requests on their way time out after 5 s. When the GCS
-is back, all nodes turn to it at once, and requests may hang once more (`docs/known-limitations.md`)."""
+"""The kubelet sees the end of a container within a second or two; requests on their way time out after 5 s. When the
+GCS is back, all nodes turn to it at once, and requests may hang once more (`docs/known-limitations.md`)."""
 
 DELETED_WORKER: dict[str, object] = {"availability": 0.95, "longest_outage": "6s"}
 """Its endpoint goes some 2 s later at most; meanwhile the share of its proxy, a third of the requests, is lost.
