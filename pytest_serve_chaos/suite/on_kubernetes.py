@@ -16,9 +16,9 @@ DEAD_HEAD: dict[str, object] = {"availability": 0.85, "longest_outage": "12s"}
 """The kubelet sees the end of a container within a second or two; requests on their way time out after 5 s. When the
 GCS is back, all nodes turn to it at once, and requests may hang once more (`docs/known-limitations.md`)."""
 
-DELETED_WORKER: dict[str, object] = {"availability": 0.95, "longest_outage": "6s"}
-"""Its endpoint goes some 2 s later at most; meanwhile the share of its proxy, a third of the requests, is lost.
-What other proxies have sent to its replicas is lost as well, until Ray knows."""
+DELETED_WORKER: dict[str, object] = {"availability": 0.9, "longest_outage": "12s"}
+"""Its endpoint goes some 2 s later at most; meanwhile the share of its proxy, a third of the requests, is lost. What
+other proxies send to its replicas is lost as well until Ray knows, which takes 6 s or more."""
 
 MOVED: dict[str, object] = {"traffic_back": "240s", "redundancy_back": "240s"}
 """A pod starts on another machine, or when its own is back; until all are there, a single request may be lost again."""
