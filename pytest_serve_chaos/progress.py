@@ -14,7 +14,7 @@ REPORT_EVERY = 15.0
 
 @contextlib.contextmanager
 def still(
-    doing: str, progress: Callable[[str], None], seen: Callable[[], str] = lambda: "", who: str = "kind: "
+    doing: str, progress: Callable[[str], None], seen: Callable[[], str] = lambda: "", *, who: str
 ) -> Iterator[None]:
     """Says now and then that something that has no probe is still going on, where that takes long.
 
@@ -22,14 +22,14 @@ def still(
         doing: What is done, as it reads after "still".
         progress: Is told, from another thread.
         seen: What is known of it at that moment; "" if nothing is.
-        who: What each line begins with.
+        who: What each line begins with, before a colon.
     """
     begun, ended = clock.now(), threading.Event()
 
     def tell() -> None:
         while not ended.wait(REPORT_EVERY):
             known = seen()
-            progress(f"{who}still {doing} after {clock.now() - begun:.0f} s" + (f": {known}" if known else ""))
+            progress(f"{who}: still {doing} after {clock.now() - begun:.0f} s" + (f": {known}" if known else ""))
 
     teller = threading.Thread(target=tell, name="serve-chaos-progress", daemon=True)
     teller.start()

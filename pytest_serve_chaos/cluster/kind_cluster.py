@@ -251,7 +251,7 @@ class _Start:
         config = render.kind_config(ports[0], ports[1], ray_nodes=self._spec.workers + 1)
         self._progress(f"kind: creating {self._nodes.name}, {self._spec.workers + 2} nodes")
         self.on_create(self._nodes.name)
-        with still(f"creating {self._nodes.name}", self._progress, self._nodes.last_said):
+        with still(f"creating {self._nodes.name}", self._progress, self._nodes.last_said, who="kind"):
             self._nodes.create(config)
         self._progress(f"kind: created in {clock.now() - began:.1f} s")
 
@@ -303,7 +303,7 @@ class _Start:
             dashboard=served.dashboard,
             serve_config=work.serve_config,
             description=self._description(api, served),
-            redis_selector=REDIS_SELECTOR if work.redis is not None else None,
+            redis_selector=self._redis_selector,
             operator_namespace=served.operator_namespace,
             start_beside=self._beside().start,
             on_close=self._close,
@@ -330,11 +330,15 @@ class _Start:
             timeout=self._settings.timeout,
         )
 
+    @property
+    def _redis_selector(self) -> str | None:
+        """Labels of the Redis that is ours to break, where there is one."""
+        return REDIS_SELECTOR if self._workload.redis is not None else None
+
     def _description(self, api: KubeApi, served: _Served) -> ClusterDescription:
         dashboard, work = served.dashboard, self._workload
         details = {"kind cluster": self._nodes.name, "ray cluster": served.ray_cluster, "image": work.ray_images[0]}
-        redis = None if work.redis is None else REDIS_SELECTOR
-        runs_on = versions(api, operator_namespace=served.operator_namespace, redis=redis)
+        runs_on = versions(api, operator_namespace=served.operator_namespace, redis=self._redis_selector)
         return ClusterDescription(
             backend="kind",
             ray_version=dashboard.ray_version(),

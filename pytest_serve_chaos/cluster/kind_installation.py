@@ -125,7 +125,7 @@ class KindInstallation:
         if not wanted:
             return
         self._progress(f"kind: loading {', '.join(wanted)} onto {where}")
-        with still(f"loading {', '.join(wanted)}", self._progress):
+        with still(f"loading {', '.join(wanted)}", self._progress, who="kind"):
             absent = self._nodes.load(wanted, nodes)
         there = [image for image in wanted if image not in absent]
         if there:  # not "loaded": kind leaves out the nodes that have them

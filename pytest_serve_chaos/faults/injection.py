@@ -333,7 +333,7 @@ class Injection:
     def _inject(self) -> None:
         served = self.rig.answers_of(self.fault.victims, since=self.rig.steady_since) if self.fault.serves else None
         self.rig.progress(f"inject: {self.fault.text}")
-        with still("at it", self.rig.progress, who="inject: "):
+        with still("at it", self.rig.progress, who="inject"):
             strike = self.fault.strike()
         self.asked = strike.asked
         self._write("asked", self.fault.text, {"fault": self.fault.kind}, at=strike.asked)

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from pytest_serve_chaos.cluster.capabilities import HasProxyEndpoints, KillsMachines
 
 if TYPE_CHECKING:
     from pytest_serve_chaos.handle import ServeCluster
 
-DEAD_PROXY: dict[str, object] = {"availability": 0.8, "longest_outage": "12s"}
+
+class Room(TypedDict):
+    """What a fault may cost."""
+
+    availability: float
+    longest_outage: str
+
+
+DEAD_PROXY: Room = {"availability": 0.8, "longest_outage": "12s"}
 """KubeRay's readiness probe of a worker asks its proxy every 5 s; then the pod is NotReady, and its endpoint goes."""
 
-DEAD_HEAD: dict[str, object] = {"availability": 0.85, "longest_outage": "12s"}
+DEAD_HEAD: Room = {"availability": 0.85, "longest_outage": "12s"}
 """The kubelet sees the end of a container within a second or two; requests on their way time out after 5 s. When the
 GCS is back, all nodes turn to it at once, and requests may hang once more (`docs/known-limitations.md`)."""
 
-DELETED_WORKER: dict[str, object] = {"availability": 0.9, "longest_outage": "12s"}
+DELETED_WORKER: Room = {"availability": 0.9, "longest_outage": "12s"}
 """Its endpoint goes some 2 s later at most; meanwhile the share of its proxy, a third of the requests, is lost. What
 other proxies send to its replicas is lost as well until Ray knows, which takes 6 s or more."""
 
@@ -29,9 +37,14 @@ its share of the requests is lost. Some are lost once more when it is back: its 
 before Ray runs in it again (`docs/known-limitations.md`), and traffic counts as back only after that."""
 
 
-def behind_a_service(cluster: ServeCluster, demands: dict[str, object]) -> dict[str, object]:
-    """Those demands where proxies stand behind a Service; none elsewhere, which keeps the fault's own."""
-    return demands if isinstance(cluster.backend, HasProxyEndpoints) else {}
+def behind_a_service(cluster: ServeCluster, room: Room) -> dict[str, object]:
+    """That room where proxies stand behind a Service; none elsewhere, which keeps the fault's own demands."""
+    return {**room} if isinstance(cluster.backend, HasProxyEndpoints) else {}
+
+
+def room_for(cluster: ServeCluster, behind: Room, elsewhere: Room) -> Room:
+    """The room where proxies stand behind a Service, or that of all other clusters."""
+    return behind if behind_a_service(cluster, behind) else elsewhere
 
 
 def on_machines(cluster: ServeCluster, demands: dict[str, object]) -> dict[str, object]:

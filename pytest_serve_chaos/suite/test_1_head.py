@@ -10,7 +10,7 @@ import pytest
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.errors import CommandFailed, WaitTimeout
-from pytest_serve_chaos.suite.on_kubernetes import DEAD_HEAD, behind_a_service
+from pytest_serve_chaos.suite.on_kubernetes import DEAD_HEAD, behind_a_service, room_for
 
 if TYPE_CHECKING:
     from pytest_serve_chaos.experiment import Experiment
@@ -41,10 +41,8 @@ def test_no_updates_while_the_head_is_away(chaos: Chaos, traffic: MakeTraffic, s
         head.heal()
         replica.wait_redundancy_back(timeout="90s")
         head.wait_settled()
-    if behind_a_service(serve_cluster, DEAD_HEAD):
-        requests.assert_available(0.85, longest_outage="12s")
-    else:
-        requests.assert_available(0.97, longest_outage="5s")
+    room = room_for(serve_cluster, DEAD_HEAD, {"availability": 0.97, "longest_outage": "5s"})
+    requests.assert_available(**room)
     assert head.kept("worker")
     assert replica.replaced("replica@victims")
 

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_serve_chaos.suite.on_kubernetes import DELETED_WORKER, LOST_MACHINE, MOVED, behind_a_service, on_machines
+from pytest_serve_chaos.suite.on_kubernetes import (
+    DELETED_WORKER,
+    LOST_MACHINE,
+    MOVED,
+    behind_a_service,
+    on_machines,
+    room_for,
+)
 
 if TYPE_CHECKING:
     from pytest_serve_chaos.experiment import Experiment
@@ -100,7 +107,5 @@ def test_replicas_run_again_on_the_survivor(chaos: Chaos, traffic: MakeTraffic, 
         worker.wait_redundancy_back("90s")
         worker.wait_settled()
         assert serve_cluster.imbalance(), "Serve rebalances now: say so in the docs"
-    if behind_a_service(serve_cluster, DELETED_WORKER):
-        requests.assert_available(0.9, longest_outage="12s")
-    else:
-        requests.assert_available(0.98, longest_outage="5s")
+    room = room_for(serve_cluster, DELETED_WORKER, {"availability": 0.98, "longest_outage": "5s"})
+    requests.assert_available(**room)

@@ -19,7 +19,7 @@ def test_a_program_that_takes_long_is_said_to_be_at_it_until_it_ends(monkeypatch
         if len(said) >= 2:
             enough.set()
 
-    with still("creating serve-chaos", say, lambda: "Preparing nodes"):
+    with still("creating serve-chaos", say, lambda: "Preparing nodes", who="kind"):
         assert enough.wait(10)
     told = len(said)
     assert all(re.fullmatch(r"kind: still creating serve-chaos after \d+ s: Preparing nodes", line) for line in said)

@@ -131,9 +131,11 @@ def borrow(
         dashboard = dashboard_behind(api, found.head_service, permit, token)
         status = _wait_until_it_serves(found, dashboard)
         progress(f"kubernetes: borrowed RayService {loan.namespace}/{loan.name} of context {loan.context}")
-        for note in (*unkept_logs(lacking, loan.operator_namespace), *_no_operator(api, loan, lacking)):
+        readable = not set(rights.operator_log(loan.operator_namespace)) & set(lacking)
+        operator = loan.operator_namespace if readable else None
+        for note in (*unkept_logs(lacking, loan.operator_namespace), *_no_operator(api, operator)):
             progress(f"kubernetes: {note}")
-        runs_on = versions(api, operator_namespace=_operator_namespace(loan, lacking))
+        runs_on = versions(api, operator_namespace=operator)
         return BorrowedRayService(
             found,
             api=api,
@@ -148,7 +150,7 @@ def borrow(
             on_uncordon=on_uncordon,
             on_close=on_close,
             progress=progress,
-            operator_namespace=loan.operator_namespace,
+            operator_namespace=operator,
         )
     except BaseException:
         api.close()
@@ -189,15 +191,8 @@ def unkept_logs(lacking: Collection[rights.Right], operator_namespace: str | Non
     ]
 
 
-def _operator_namespace(loan: Loan, lacking: Collection[rights.Right]) -> str | None:
-    """Where KubeRay's operator can be seen, if the user says where it is."""
-    namespace = loan.operator_namespace
-    return None if namespace is None or set(rights.operator_log(namespace)) & set(lacking) else namespace
-
-
-def _no_operator(api: KubeApi, loan: Loan, lacking: Collection[rights.Right]) -> list[str]:
+def _no_operator(api: KubeApi, namespace: str | None) -> list[str]:
     """The same, where KubeRay's operator is not where the user says."""
-    namespace = _operator_namespace(loan, lacking)
     if namespace is None:
         return []
     try:

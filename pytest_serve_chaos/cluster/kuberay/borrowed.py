@@ -57,7 +57,7 @@ class BorrowedRayService(BreakableRayService):
         on_uncordon: Called with that name when there is nothing to undo any more.
         on_close: Called when it is given back.
         progress: Told of a drained node that is not opened.
-        operator_namespace: Where KubeRay's operator is; None: perhaps in the RayService's namespace.
+        operator_namespace: Where KubeRay's operator is, and can be seen; None: perhaps in the RayService's namespace.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class BorrowedRayService(BreakableRayService):
             description=description,
             pods=None if rights.WATCH in lacking else PodWatch(api),
             processes=ProcessWatch(api) if may_run else None,
-            logs=_log_access(lacking, operator_namespace),
+            logs=LogAccess(output=rights.LOGS not in lacking, files=may_run, operator_namespace=operator_namespace),
             on_close=on_close,
         )
         self._found = found
@@ -282,15 +282,6 @@ class BorrowedRayService(BreakableRayService):
             f"the cordon of {left} to be taken away", opened, timeout=_OPENED_WITHIN, interval=2.0,
             mend=[f"serve-chaos undo, or kubectl uncordon: of {left} what is still cordoned"],
         )  # fmt: skip
-
-
-def _log_access(lacking: Collection[rights.Right], operator_namespace: str | None) -> LogAccess:
-    """What may be read: where the operator's log may not, its namespace is not looked at."""
-    return LogAccess(
-        output=rights.LOGS not in lacking,
-        files=not set(rights.RUN) & set(lacking),
-        operator_namespace=None if set(rights.operator_log(operator_namespace)) & set(lacking) else operator_namespace,
-    )
 
 
 def path_in_serve(url: str, config: Mapping[str, Json]) -> str:

@@ -11,7 +11,7 @@ from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import Progress
 from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.records import inner, listed, mapped, text
+from pytest_serve_chaos.cluster.kuberay.records import listed, mapped, ray_clusters_of, text
 from pytest_serve_chaos.cluster.kuberay.waits import newest_warnings, wait_for
 from pytest_serve_chaos.cluster.rest import Dashboard, GivenUp
 from pytest_serve_chaos.model import Json
@@ -131,8 +131,8 @@ class BringUp:
 
 def serving(item: Mapping[str, Json]) -> str:
     """The RayCluster that serves, as a RayService's status has it, or that is to where none does yet; "" if none is."""
-    parts = (inner(item, "status", f"{which}ServiceStatus") for which in ("active", "pending"))
-    return next((name for part in parts if (name := text(part, "rayClusterName"))), "")
+    active, pending = ray_clusters_of(item)
+    return active or pending
 
 
 def _conditions(status: Mapping[str, Json]) -> str:

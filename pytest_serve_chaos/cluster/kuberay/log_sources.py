@@ -10,7 +10,7 @@ from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.log_followers import Source
 from pytest_serve_chaos.cluster.kuberay.operator import SELECTOR
-from pytest_serve_chaos.cluster.kuberay.records import Container, Pod, inner, text
+from pytest_serve_chaos.cluster.kuberay.records import Container, Pod, ray_clusters_of
 from pytest_serve_chaos.errors import ObservationError
 
 _CLUSTERS_EVERY = 3.0
@@ -63,8 +63,7 @@ class OtherClusters:
             self._looked = clock.now()
             with contextlib.suppress(ObservationError):
                 item = self._api.ray_service(self._ray_service)
-                parts = (inner(item, "status", f"{which}ServiceStatus") for which in ("active", "pending"))
-                self._stated = frozenset(text(part, "rayClusterName") for part in parts) - {""}
+                self._stated = frozenset(ray_clusters_of(item)) - {""}
 
 
 class LogSources:

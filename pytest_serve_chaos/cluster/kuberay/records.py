@@ -12,6 +12,7 @@ _NOT_BEGUN = ("Pending", "PodInitializing")
 """The states of a container before which others have to run."""
 
 _LONGEST_MESSAGE = 200
+"""Characters of a message of Kubernetes that are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +211,12 @@ def text(item: Mapping[str, Json], key: str) -> str:
     """The text at a key, "" where there is none."""
     value = item.get(key)
     return "" if value is None else str(value)
+
+
+def ray_clusters_of(item: Mapping[str, Json]) -> tuple[str, str]:
+    """The RayCluster that serves for a RayService, and the one that is to take over, by its status; "" for none."""
+    active, pending = (inner(item, "status", f"{which}ServiceStatus") for which in ("active", "pending"))
+    return text(active, "rayClusterName"), text(pending, "rayClusterName")
 
 
 def name_of(item: Mapping[str, Json]) -> str:

@@ -10,7 +10,7 @@ from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.breaking import BreakableRayService
-from pytest_serve_chaos.cluster.kuberay.records import mapped, text
+from pytest_serve_chaos.cluster.kuberay.records import mapped, ray_clusters_of, text
 from pytest_serve_chaos.cluster.profiles import timing
 from pytest_serve_chaos.errors import CommandFailed, Unsupported
 from pytest_serve_chaos.model import Evidence, Json
@@ -39,7 +39,8 @@ class UpgradableRayService(BreakableRayService):
         Raises:
             ObservationError: The API server gave no usable answer.
         """
-        return text(_part(self._status(), "active"), "rayClusterName")
+        active, _ = ray_clusters_of(self._api.ray_service(self._ray_service))
+        return active
 
     def upgrade(self) -> Sequence[Evidence]:
         """Changes the RayCluster's spec, and waits until a new RayCluster serves and the old one's pods have ended.
