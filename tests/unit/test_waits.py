@@ -16,7 +16,7 @@ from pytest_serve_chaos.cluster import kind_keep, rest
 from pytest_serve_chaos.cluster.kind_keep import wait_for_nodes
 from pytest_serve_chaos.cluster.kuberay import names, stack, waits
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.bring_up import BringUp
+from pytest_serve_chaos.cluster.kuberay.bring_up import BringUp, serving
 from pytest_serve_chaos.cluster.kuberay.stack import Stack
 from pytest_serve_chaos.cluster.rest import Dashboard, ServeStatus
 from pytest_serve_chaos.errors import ClusterStartError, WaitTimeout
@@ -127,6 +127,16 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
         }
         yield begun
         begun.close()
+
+
+@pytest.mark.parametrize(
+    ("stated", "name"),
+    [({}, ""), ({"pending": "new"}, "new"), ({"active": "old"}, "old"), ({"active": "old", "pending": "new"}, "old")],
+    ids=["none", "first", "serves", "upgrade"],
+)
+def test_the_ray_cluster_is_the_one_that_serves_or_else_the_one_that_is_to(stated: dict[str, str], name: str) -> None:
+    status: dict[str, Json] = {f"{which}ServiceStatus": {"rayClusterName": one} for which, one in stated.items()}
+    assert serving({"status": status}) == name
 
 
 def test_an_app_that_serve_has_given_up_is_not_waited_for(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
