@@ -22,16 +22,23 @@ OPERATOR_IMAGE ?= quay.io/kuberay/operator:v1.6.2
 KIND_TESTS ?= tests/kind
 # More arguments for pytest: make test ARGS="-k outage -x"
 ARGS ?=
+# Where make lint looks for words that are not used here (tools/words.txt): text for people, and of the package the messages and
+# docstrings of the paths in WORDS_OF_CODE.
+WORDS := README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md changelog.d docs .github/ISSUE_TEMPLATE
+WORDS_OF_CODE := pytest_serve_chaos
+# What is released, for make inspect: the tag, and the repository as GitHub names it.
+TAG ?=
+REPOSITORY ?=
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-OF_KIND := --serve-chaos-ray-image $(RAY_IMAGE) $(if $(RAY),--serve-chaos-ray-version $(RAY)) \
-	--serve-chaos-redis-image $(REDIS_IMAGE) --serve-chaos-operator-image $(OPERATOR_IMAGE)
+OF_KIND := --serve-chaos-ray-image=$(RAY_IMAGE) $(if $(RAY),--serve-chaos-ray-version=$(RAY)) \
+	--serve-chaos-redis-image=$(REDIS_IMAGE) --serve-chaos-operator-image=$(OPERATOR_IMAGE)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-unit test-local test-kind suite summary images doctor lint lint-workflows type bench \
-	build clean
+.PHONY: help install demo test test-unit test-truth test-local test-kind test-lowest test-pytest-main test-wheel suite summary \
+	images doctor lint lint-workflows type docs bench build inspect gate clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,24 +51,53 @@ $(INSTALLED): pyproject.toml
 	@touch $@
 
 demo: $(INSTALLED) ## lose the head, a worker, a node, the controller, a replica and a proxy of a real local cluster
-	$(BIN)/python -m pytest --serve-chaos --serve-chaos-rate $(RATE) --pyargs pytest_serve_chaos.suite $(DEMO) $(ARGS)
+	$(BIN)/python -m pytest --serve-chaos --serve-chaos-rate=$(RATE) --pyargs pytest_serve_chaos.suite $(DEMO) $(ARGS)
 
-test: lint type ## all that needs no Docker: lint, types, and the tests of unit, plugin and local
-	$(BIN)/python -m pytest tests/unit tests/plugin $(ARGS)
-	$(BIN)/python -m pytest --serve-chaos --serve-chaos-rate $(RATE) tests/local $(ARGS)
+test: lint type test-unit test-truth ## lint, types, and the tests that need no Docker; test-local has more verbs
+	$(BIN)/python -m pytest --serve-chaos --serve-chaos-rate=$(RATE) tests/local \
+		--ignore tests/local/test_verbs.py $(ARGS)
 
-test-unit: $(INSTALLED) ## the tests that need neither Ray nor Docker
-	$(BIN)/python -m pytest tests/unit tests/plugin $(ARGS)
+test-unit: $(INSTALLED) ## the tests that need neither Ray nor Docker; those of the plugin wait most of their time
+	$(BIN)/python -m pytest -n 2 tests/unit tests/adversary $(ARGS)
+	$(BIN)/python -m pytest -n 4 tests/plugin $(ARGS)
+
+test-truth: $(INSTALLED) ## real traffic against a scripted server; SERVE_CHAOS_TRUTH=full tries every rate and timeout
+	$(BIN)/python -m pytest tests/truth $(ARGS)
 
 test-local: $(INSTALLED) ## the tests with a real Ray, as processes of this machine
-	$(BIN)/python -m pytest --serve-chaos --serve-chaos-rate $(RATE) tests/local $(ARGS)
+	$(BIN)/python -m pytest --serve-chaos --serve-chaos-rate=$(RATE) tests/local $(ARGS)
 
 test-kind: $(INSTALLED) ## the tests with a real kind cluster; needs docker, kind and kubectl
-	$(BIN)/python -m pytest --serve-chaos --serve-chaos-backend kind --serve-chaos-rate $(RATE) $(KIND_TESTS) $(ARGS)
+	$(BIN)/python -m pytest --serve-chaos --serve-chaos-backend=kind --serve-chaos-rate=$(RATE) $(KIND_TESTS) $(ARGS)
+
+test-lowest: ## the unit and plugin tests with the oldest dependencies of the package; with Python 3.10
+	$(PYTHON) -m venv build/lowest
+	build/lowest/bin/python -m pip install --quiet --disable-pip-version-check uv
+	build/lowest/bin/uv pip install --quiet --python build/lowest/bin/python --resolution lowest-direct \
+		--requirement pyproject.toml --extra kind 'pytest>=9.0' 'pytest-xdist>=3.8' 'hypothesis>=6.140'
+	build/lowest/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	build/lowest/bin/python -m pytest -n 2 tests/unit tests/plugin $(ARGS)
+
+test-pytest-main: ## the unit and plugin tests with the main branch of pytest
+	$(PYTHON) -m venv build/pytest-main
+	build/pytest-main/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[kind,dev]'
+	build/pytest-main/bin/python -m pip install --quiet --disable-pip-version-check \
+		'pytest @ git+https://github.com/pytest-dev/pytest@main'
+	build/pytest-main/bin/python -m pytest -n 2 tests/unit tests/plugin $(ARGS)
+
+test-wheel: ## the unit and plugin tests of the sdist in dist/, with the wheel there in place of the source
+	rm -rf build/wheel
+	mkdir -p build/wheel
+	tar -xzf dist/*.tar.gz -C build/wheel --strip-components 1
+	$(PYTHON) -m venv build/wheel/.venv
+	build/wheel/.venv/bin/python -m pip install --quiet --disable-pip-version-check "$$(echo $(CURDIR)/dist/*.whl)[kind,dev]"
+	rm -r build/wheel/pytest_serve_chaos
+	ln -s "$$(echo $(CURDIR)/build/wheel/.venv/lib/python*/site-packages/pytest_serve_chaos)" build/wheel/
+	cd build/wheel && .venv/bin/python -m pytest -n 2 tests/unit tests/plugin $(ARGS)
 
 suite: $(INSTALLED) ## the guide as tests: make suite BACKEND=kind FAULT=head_failure RAY=2.56.0
-	$(BIN)/python -m pytest --serve-chaos --serve-chaos-backend $(BACKEND) --serve-chaos-rate $(RATE) \
-		--serve-chaos-report-dir $(REPORTS) --junit-xml $(REPORTS)/junit.xml $(if $(filter kind,$(BACKEND)),$(OF_KIND)) \
+	$(BIN)/python -m pytest --serve-chaos --serve-chaos-backend=$(BACKEND) --serve-chaos-rate=$(RATE) \
+		--serve-chaos-report-dir=$(REPORTS) --junit-xml $(REPORTS)/junit.xml $(if $(filter kind,$(BACKEND)),$(OF_KIND)) \
 		--pyargs pytest_serve_chaos.suite $(if $(FAULT),-m $(FAULT)) $(ARGS)
 
 summary: $(INSTALLED) ## the tables of all runs in REPORTS as Markdown; failed experiments are in them
@@ -74,10 +110,11 @@ images: ## get the images that kind needs, where Docker has not got them
 doctor: $(INSTALLED) ## what BACKEND needs, and whether it is here
 	$(BIN)/serve-chaos doctor $(BACKEND)
 
-lint: $(INSTALLED) ## ruff, and the layers
+lint: $(INSTALLED) ## ruff, the layers, and the words of messages and documentation
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python tools/check_words.py $(WORDS) $(WORDS_OF_CODE)
 
 lint-workflows: $(INSTALLED) ## actionlint and zizmor, for .github/workflows; needs Go
 	GOBIN=$(abspath $(BIN)) go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.8
@@ -88,12 +125,26 @@ lint-workflows: $(INSTALLED) ## actionlint and zizmor, for .github/workflows; ne
 type: $(INSTALLED) ## mypy, strict
 	$(BIN)/mypy
 
+docs: $(INSTALLED) ## the site, into docs/_build/html; a link that leads nowhere is an error
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --builder html docs docs/_build/html
+
 bench: $(INSTALLED) ## measure what the plugin itself costs and can
 	SERVE_CHAOS_RATE=$(RATE) $(BIN)/python -m benchmarks
 
 build: $(INSTALLED) ## sdist and wheel into dist/
+	rm -rf dist
 	$(BIN)/python -m build
 
+inspect: $(INSTALLED) ## check dist/ before a release: make inspect TAG=v0.1.0 REPOSITORY=owner/pytest-serve-chaos
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check twine check-wheel-contents
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
+	$(BIN)/python tools/check_release.py "$(TAG)" "$(REPOSITORY)" dist/*.whl
+
+gate: ## fail unless each job succeeded: RESULTS has the jobs as GitHub's `needs` gives them
+	@printf '%s' "$$RESULTS" | jq --exit-status 'length > 0 and all(.[]; .result == "success")'
+
 clean: ## remove what was built and cached; .venv and reports stay
-	rm -rf build dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist docs/_build .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

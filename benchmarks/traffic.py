@@ -1,4 +1,4 @@
-"""Measures the traffic generator: does it keep to its schedule, and how well does it measure an outage of known length?
+"""Measures the traffic generator: does it keep to its schedule, and does it measure what a server truly did?
 
 Run it as `python -m benchmarks.traffic`. The server runs in a process of its own; both use the loopback alone.
 """
@@ -6,99 +6,19 @@ Run it as `python -m benchmarks.traffic`. The server runs in a process of its ow
 from __future__ import annotations
 
 import argparse
-import asyncio
-import json
 import math
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from itertools import product
 
 from pytest_serve_chaos import clock
+from pytest_serve_chaos.analysis.percentiles import latency
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.traffic.client import RequestSpec
 from pytest_serve_chaos.traffic.generator import Generator
 from pytest_serve_chaos.traffic.kept import KeptLane
-
-_REPLY = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-
-
-# -- the server --
-
-
-class _Replies(asyncio.Protocol):
-    """Answers each piece of data that comes in: a request without a body comes in one."""
-
-    def __init__(self, connections: set[asyncio.Transport]) -> None:
-        self._connections = connections
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._connections.add(transport)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._connections.discard(self._transport)
-
-    def data_received(self, data: bytes) -> None:
-        self._transport.write(_REPLY)
-
-
-async def _serve() -> None:
-    """Tells its port, then is dead for as many seconds as each line on standard input says, and tells when it was."""
-    loop = asyncio.get_running_loop()
-    connections: set[asyncio.Transport] = set()
-    server = await loop.create_server(lambda: _Replies(connections), "127.0.0.1", 0, backlog=2000)
-    port = server.sockets[0].getsockname()[1]
-    _tell(port)
-    while line := await loop.run_in_executor(None, sys.stdin.readline):
-        closed = clock.now()
-        server.close()
-        for connection in tuple(connections):
-            connection.abort()
-        await asyncio.sleep(closed + float(line) - clock.now())
-        server = await loop.create_server(lambda: _Replies(connections), "127.0.0.1", port, backlog=2000)
-        _tell((closed, clock.now()))
-
-
-def _tell(what: object) -> None:
-    print(json.dumps(what), flush=True)
-
-
-@dataclass(frozen=True, slots=True)
-class _Server:
-    process: subprocess.Popen[str]
-    url: str
-
-    def die(self, seconds: float) -> tuple[float, float]:
-        """Is dead for so long; returns when its port was closed and when it was open again."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(f"{seconds}\n")
-        self.process.stdin.flush()
-        closed, opened = json.loads(self.process.stdout.readline())
-        return float(closed), float(opened)
-
-
-@contextmanager
-def _server() -> Iterator[_Server]:
-    with subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.traffic", "--serve"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        assert process.stdout is not None
-        try:
-            yield _Server(process, f"http://127.0.0.1:{json.loads(process.stdout.readline())}/")
-        finally:
-            process.terminate()
-
-
-# -- what is measured --
+from pytest_serve_chaos.traffic.request import RequestSpec
+from pytest_serve_chaos.traffic.transports.http import Http
+from tests.truth.script import BEHAVIOURS, measured_outages, scripted, send, truth_of
 
 
 def _quantile(values: Sequence[float], quantile: float) -> float:
@@ -118,8 +38,10 @@ def _busy(seconds: float) -> None:
 
 def _schedule(rate: float, seconds: float, main_thread: Callable[[float], None]) -> str:
     history = History()
-    with _server() as server:
-        generator = Generator(RequestSpec(server.url), rate=rate, history=history, kept=[KeptLane()] * 3)
+    with scripted([]) as server:
+        generator = Generator(
+            RequestSpec(server.url), transport=Http(), rate=rate, history=history, kept=[KeptLane()] * 3
+        )
         cpu = time.process_time()
         with generator:
             main_thread(seconds)
@@ -136,20 +58,15 @@ def _schedule(rate: float, seconds: float, main_thread: Callable[[float], None])
     )
 
 
-def _outage(rate: float, dead_for: float) -> str:
-    from pytest_serve_chaos.analysis.outages import find_outages
-
-    history = History()
-    with _server() as server, Generator(RequestSpec(server.url), rate=rate, history=history):
-        time.sleep(0.5)
-        closed, opened = server.die(dead_for)
-        time.sleep(0.5)
-    (outage,) = find_outages(history.requests)
-    end = math.inf if outage.end is None else outage.end
-    error = abs((end - outage.start) - (opened - closed))
+def _truth(name: str, rate: float, timeout: float) -> str:
+    run = send(BEHAVIOURS[name], rate=rate, timeout=timeout)
+    truth, measured, latencies = truth_of(run), measured_outages(run), latency(run.requests)
+    assert latencies is not None
+    true_length, length = (sum(end - begin for begin, end in outages) for outages in (truth.outages, measured))
+    lost = sum(request.lost for request in run.requests)
     return (
-        f"{opened - closed:8.4f} {end - outage.start:10.4f} {error * 1000:8.2f} {(error - 1 / rate) * 1000:12.2f}"
-        f" {(outage.start - closed) * 1000:12.2f} {(end - opened) * 1000:10.2f} {outage.lost:6d}"
+        f"{name:29} {rate:4g} {timeout:9g} {true_length:8.3f} {length:10.3f} {(length - true_length) * 1000:8.0f}"
+        f" {truth.lost:9.0f} {lost:6d} {truth.p99:8.3f} {latencies.p99:7.3f} {run.lag * 1000:10.1f}"
     )
 
 
@@ -158,23 +75,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rates", type=float, nargs="+", default=[50, 200, 400], help="requests per second")
     parser.add_argument("--seconds", type=float, default=5.0, help="for each rate")
-    parser.add_argument("--dead-for", type=float, default=2.0, help="seconds of the outage")
-    parser.add_argument("--outages", type=int, default=3, help="how many outages to measure, at 100 requests/s")
-    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--timeouts", type=float, nargs="+", default=[5], help="seconds, for the truth")
     options = parser.parse_args()
-    if options.serve:
-        asyncio.run(_serve())
-        return
     print("The schedule. Times in ms; CPU is that of the whole process, of one core.")
     columns = "  rate  achieved   lost  lag p50  lag p99  lag max  lat p50  lat p99  in flight    CPU"
     for name, main_thread in (("waiting", _idle), ("busy", _busy)):
         print(f"\nMain thread {name}:\n{columns}")
         for rate in options.rates:
             print(_schedule(rate, options.seconds, main_thread))
-    print("\nAn outage, at 100 requests/s. Error in ms, also beyond the spacing of 10 ms; goal: no more than 10 ms.")
-    print("  true s measured s error ms beyond spacing start off ms end off ms   lost")
-    for _ in range(options.outages):
-        print(_outage(100.0, options.dead_for))
+    print("\nWhat is measured of a server that follows a script, and what it truly did. Outages and latencies in s.")
+    print("An error should be no more than the spacing of the requests and 10 ms, or 5 %.")
+    print(f"{'behaviour':29} rate timeout s   outage   measured error ms true lost   lost true p99     p99 lag max ms")
+    for rate, timeout, name in product(options.rates, options.timeouts, BEHAVIOURS):
+        print(_truth(name, rate, timeout), flush=True)
 
 
 if __name__ == "__main__":

@@ -2,33 +2,66 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Generator
 
 import pytest
 
 from pytest_serve_chaos import settings
+from pytest_serve_chaos.backends.registry import backends_of
 from pytest_serve_chaos.errors import SettingsError
+from pytest_serve_chaos.faults.catalogue import BUILT_IN
+from pytest_serve_chaos.faults.registry import FaultRegistry
 from pytest_serve_chaos.fixtures import SESSION
+from pytest_serve_chaos.report.registry import reporters_of
+from pytest_serve_chaos.rootdir import check_rootdir
 from pytest_serve_chaos.session import ChaosSession
+from pytest_serve_chaos.termination import end_in_order
 
 
 def start(config: pytest.Config) -> None:
     """Begins what lives as long as the run.
 
     Raises:
-        pytest.UsageError: A setting cannot be used, or pytest-xdist distributes the tests.
+        pytest.UsageError: A setting cannot be used or has moved pytest's root directory, or pytest-xdist distributes
+            the tests.
     """
     _refuse_xdist(config)
+    check_rootdir(config)
     try:
-        session = ChaosSession(config, settings.resolve(config))
+        backends, reporters = backends_of(config.pluginmanager), reporters_of(config.pluginmanager)
+        given = settings.resolve(config, backends=backends)
+        session = ChaosSession(config, given, known_faults(config), backends, reporters)
     except SettingsError as error:
         raise pytest.UsageError(str(error)) from error
-    _end_in_order_when_terminated(config)
+    end_in_order(config)
     config.stash[SESSION] = session
     config.pluginmanager.register(session, "serve_chaos_session")
     config.pluginmanager.register(_CollectsTheGuide(session), "serve_chaos_guide")
+
+
+def known_faults(config: pytest.Config) -> FaultRegistry:
+    """The faults of this package, and those of other plugins.
+
+    Raises:
+        SettingsError: A plugin gives something else, or a fault with the name of another.
+    """
+    given = config.hook.pytest_serve_chaos_faults()
+    return BUILT_IN.with_those_of_plugins(fault for faults in given for fault in faults)
+
+
+def add_markers_of_plugins(config: pytest.Config) -> None:
+    """Makes the markers of other plugins' faults known to pytest, with and without ``--serve-chaos``.
+
+    Raises:
+        pytest.UsageError: A plugin gives something else, or a fault with the name of another.
+    """
+    try:
+        faults = known_faults(config)
+    except SettingsError as error:
+        raise pytest.UsageError(str(error)) from error
+    for fault in faults:
+        if fault not in BUILT_IN.specs:
+            config.addinivalue_line("markers", fault.marker)
 
 
 class _CollectsTheGuide:
@@ -53,23 +86,11 @@ def _names_tests(config: pytest.Config) -> bool:
     return config.args_source == pytest.Config.ArgsSource.ARGS
 
 
-def _end_in_order_when_terminated(config: pytest.Config) -> None:
-    """SIGTERM, with which CI systems and `timeout` end a run, becomes Ctrl-C: else a kind cluster would stay."""
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    if in_main_thread and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        config.add_cleanup(_end_at_once_when_terminated)
-
-
-def _end_at_once_when_terminated() -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
 def _refuse_xdist(config: pytest.Config) -> None:
     distributes = getattr(config.option, "dist", "no") != "no" and getattr(config.option, "tx", None)
     if distributes or hasattr(config, "workerinput"):
         raise pytest.UsageError(
             "--serve-chaos does not run under pytest-xdist: chaos tests share one cluster, and two at a time would"
-            " break it under each other.\nRun them apart: pytest -n auto, where they are skipped, and then"
+            " disturb each other.\nRun them apart: pytest -n auto, where they are skipped, and then"
             " pytest --serve-chaos -n 0 with the files that they are in"
         )

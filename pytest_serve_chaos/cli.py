@@ -1,111 +1,233 @@
-"""``serve-chaos``: judges a history again, mends what runs have left, and says what each backend lacks."""
+"""``serve-chaos``: judges a history again, undoes what runs have left behind, and reports what each backend lacks."""
 
 from __future__ import annotations
 
 import argparse
-import json
+import importlib.metadata
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pytest_serve_chaos.errors import ServeChaosError
-from pytest_serve_chaos.options import BACKENDS, option
+from pytest_serve_chaos.backends.registry import Backends, backends_of
+from pytest_serve_chaos.errors import ServeChaosError, SettingsError
+from pytest_serve_chaos.options import option
+from pytest_serve_chaos.report.registry import Reporters, reporters_of
 
-FORMATS = ("table", "json", "github")
+if TYPE_CHECKING:
+    import pytest
+
+    from pytest_serve_chaos.checks.own import MakesCheck
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit status: 0 all is well, 1 something is not, 2 the command failed."""
-    given = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
     try:
+        plugins = _with_plugins(_named_plugins(words))
+        backends, reporters = backends_of(plugins), reporters_of(plugins)
+        given = _parser(backends, reporters).parse_args(words)
         if given.command == "analyse":
-            passed = [_analyse(path, given.format, timeline=given.timeline) for path in given.histories]
-            return 0 if all(passed) else 1
+            show = _Show(given.format, reporters, given.timeline, _load_checks(given.checks))
+            return max(_analyse(path, show) for path in given.histories)
         if given.command == "undo":
-            return _undo(given.report_dir)
-        settings = {name: getattr(given, name) for name in ("context", "rayservice") if getattr(given, name)}
-        return _doctor(given.backends, settings)
+            return _undo(given.report_dir, given.allow_context, backends)
+        return _doctor(given.backends, _settings(given, backends), backends)
     except ServeChaosError as error:
         print(f"serve-chaos: {error}", file=sys.stderr)
         return 2
 
 
-def _parser() -> argparse.ArgumentParser:
+def _named_plugins(words: Sequence[str]) -> Sequence[str]:
+    parser = argparse.ArgumentParser(add_help=False)
+    _add_plugins(parser)
+    return list(parser.parse_known_args(list(words))[0].plugins)
+
+
+def _with_plugins(named: Sequence[str]) -> pytest.PytestPluginManager:
+    """Has the installed plugins that require this one, those that PYTEST_PLUGINS names, and those that are named here.
+
+    Raises:
+        SettingsError: One of them cannot be loaded.
+    """
+    import pytest
+
+    from pytest_serve_chaos import hookspecs
+
+    manager = pytest.PytestPluginManager()
+    manager.add_hookspecs(hookspecs)
+    if named:
+        sys.path.insert(0, os.getcwd())  # as `python -m pytest` does
+    try:
+        for name in (*_installed_plugins(), *named):
+            manager.import_plugin(name, consider_entry_points=True)
+        manager.consider_env()
+    except Exception as error:  # of code that is not ours
+        raise SettingsError(
+            f"a plugin cannot be loaded: {error.__cause__ or error}",
+            checked=["installed plugins that require this one", "PYTEST_PLUGINS", f"-p {', '.join(named)}".strip()],
+            fix=["see whether pytest can load it: pytest -p NAME --version"],
+        ) from error
+    return manager
+
+
+def _installed_plugins() -> Iterator[str]:
+    if os.environ.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD"):
+        return
+    for entry in importlib.metadata.entry_points(group="pytest11"):
+        requires = (entry.dist.requires if entry.dist is not None else None) or ()
+        if any(re.match(r"pytest[-_.]serve[-_.]chaos\b", one, re.IGNORECASE) for one in requires):
+            yield entry.name
+
+
+def _add_plugins(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-p", dest="plugins", action="append", default=[], metavar="NAME", help="a plugin to load")
+
+
+def _settings(given: argparse.Namespace, backends: Backends) -> dict[str, str]:
+    values = {row.name: getattr(given, row.name) for row in backends.options if row.doctor}
+    return {name: value for name, value in values.items() if value}
+
+
+def _parser(backends: Backends, reporters: Reporters) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="serve-chaos", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
 
     analyse = commands.add_parser("analyse", help="judge the experiments of a history again")
     analyse.add_argument("histories", type=Path, nargs="+", metavar="HISTORY", help="history.jsonl of a run")
-    analyse.add_argument("--format", choices=FORMATS, default="table", help="github: Markdown, for a job's summary")
+    formats = ", ".join(f"{one.name} ({one.description})" for one in reporters if one.text is not None)
+    analyse.add_argument("--format", choices=reporters.formats, default="table", help=formats)
     analyse.add_argument("--json", action="store_const", dest="format", const="json", help="the same as --format json")
+    analyse.add_argument(
+        "--check",
+        action="append",
+        default=[],
+        dest="checks",
+        metavar="MODULE:CLASS",
+        help="a check of a test's own, by which it is judged again; imported from the current directory or the path",
+    )
     analyse.add_argument("--timeline", metavar="EXPERIMENT", help="print the events of one experiment")
+    _add_plugins(analyse)
 
-    undo = commands.add_parser("undo", help="mend what runs that were ended by force have left")
+    undo = commands.add_parser("undo", help="undo what runs that were ended by force have left behind")
     row = option("report_dir")
     default = Path(os.environ.get(row.env) or str(row.default))
     undo.add_argument("--report-dir", type=Path, default=default, help="the directory of their reports")
+    undo.add_argument(
+        "--allow-context", action="append", default=_named_contexts(), metavar="CONTEXT",
+        help="a context in which it may undo changes; kind clusters on this machine need not be named",
+    )  # fmt: skip
+    _add_plugins(undo)
 
-    doctor = commands.add_parser("doctor", help="say what each backend needs, and whether it is here")
-    doctor.add_argument("backends", nargs="*", type=_backend, metavar="BACKEND", help=", ".join(BACKENDS))
-    for name in ("context", "rayservice"):
-        doctor.add_argument(f"--{name}", metavar=option(name).kind.metavar, help=option(name).help)
+    doctor = commands.add_parser("doctor", help="show what each backend needs, and whether it is here")
+
+    def backend(text: str) -> str:
+        if text not in backends.names:  # with `choices`, argparse would require one
+            raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(backends.names)}")
+        return text
+
+    described = ", ".join(f"{one.name} ({one.description})" for one in backends)
+    doctor.add_argument("backends", nargs="*", type=backend, metavar="BACKEND", help=described)
+    for row in backends.options:
+        if row.doctor:
+            doctor.add_argument(row.doctor_flag, dest=row.name, metavar=row.kind.metavar, help=row.help)
+    _add_plugins(doctor)
     return parser
 
 
-def _backend(text: str) -> str:
-    if text not in BACKENDS:  # `choices` would refuse that none is given
-        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(BACKENDS)}")
-    return text
+def _named_contexts() -> list[str]:
+    return [named] if (named := os.environ.get(option("allow_context").env)) else []
 
 
-def _analyse(path: Path, form: str, *, timeline: str | None) -> bool:
-    """Prints what a history says; whether all its experiments passed."""
-    from pytest_serve_chaos.analysis.record import warnings_of
-    from pytest_serve_chaos.analysis.result import result_of
+def _load_checks(paths: Sequence[str]) -> list[MakesCheck]:
+    """The classes of checks that the user names. A history names them too, and that alone imports nothing."""
+    if not paths:
+        return []
+    from pytest_serve_chaos.checks.own import load_class
+
+    sys.path.insert(0, os.getcwd())
+    return [load_class(path) for path in paths]
+
+
+@dataclass(frozen=True, slots=True)
+class _Show:
+    """What `analyse` shows of a history.
+
+    Attributes:
+        form: The name of a reporter.
+        reporters: All reporters.
+        timeline: The experiment whose events are shown instead.
+        known: The checks of tests' own, by which it is judged again.
+    """
+
+    form: str
+    reporters: Reporters
+    timeline: str | None
+    known: Sequence[MakesCheck]
+
+
+def _analyse(path: Path, show: _Show) -> int:
+    """Prints what a history says.
+
+    Returns:
+        0 if it has experiments and all were judged and passed, 1 if not, 2 if it cannot be read.
+    """
+    try:
+        return 0 if _all_passed(path, show) else 1
+    except ServeChaosError as error:  # of several histories the others are shown all the same
+        print(f"serve-chaos: {error}", file=sys.stderr)
+        return 2
+
+
+def _all_passed(path: Path, show: _Show) -> bool:
     from pytest_serve_chaos.history import History
-    from pytest_serve_chaos.report import markdown
-    from pytest_serve_chaos.report.document import summary_document
-    from pytest_serve_chaos.report.terminal import summary_table, timeline_excerpt, warning_lines
+    from pytest_serve_chaos.report.base import Outcomes
+    from pytest_serve_chaos.report.terminal import timeline_excerpt
+    from pytest_serve_chaos.results import results_of
 
     history = History.load(path)
-    if timeline is not None:
-        print("\n".join(timeline_excerpt(history, timeline, most=1000)))
+    if show.timeline is not None:
+        print("\n".join(timeline_excerpt(history, show.timeline, most=1000)))
         return True
-    judged = [name for name in history.experiments() if any(e.kind == "verdict" for e in history.of(name))]
-    results = [result_of(history, name) for name in judged]
-    if form == "json":
-        print(json.dumps(summary_document(history, results), indent=2))
-    elif form == "github":
-        print(markdown.summary(results, warnings_of(history)))
-    else:
-        print("\n".join([*summary_table(results), *warning_lines(warnings_of(history))]))
-    return all(result.passed for result in results)
+    results = tuple(results_of(history, known=show.known))
+    missing = () if results else (f"no experiment in {path}: nothing was broken, so nothing can have passed",)
+    print(show.reporters.text(show.form, Outcomes(history, results, missing, with_tracebacks=True)))
+    if show.reporters.is_document(show.form):  # which has no place for it
+        for line in missing:
+            print(f"serve-chaos: {line}", file=sys.stderr)
+    counted = [result for result in results if not result.run_again]
+    return bool(counted) and all(result.passed for result in counted)
 
 
-def _undo(report_dir: Path) -> int:
-    from pytest_serve_chaos import backends
+def _undo(report_dir: Path, allowed: Sequence[str], backends: Backends) -> int:
+    from pytest_serve_chaos.safety.journal import journal_of
 
-    mended: list[str] = []
+    restored: list[str] = []
 
     def say(text: str) -> None:
-        mended.append(text)
+        restored.append(text)
         print(text, flush=True)
 
-    failed = backends.undo(report_dir, say)
+    failed = backends.undo(report_dir, say, allowed=allowed)
     for failure in failed:
         print(f"could not be undone: {failure}")
-    if not mended:
-        print(f"nothing is left to undo in {report_dir / 'undo'}")
+    journal = journal_of(report_dir)
+    if not restored and not failed:
+        print(f"nothing is left to undo in {journal.directory}")
+    for entry in journal.alive():
+        print(f"skipped, because its run is still going on (PID {entry.owner}): {entry.text}")
     return 1 if failed else 0
 
 
-def _doctor(named: Sequence[str], settings: dict[str, str]) -> int:
+def _doctor(named: Sequence[str], settings: dict[str, str], backends: Backends) -> int:
     from pytest_serve_chaos.doctor import examine
 
     ready = {}
-    for backend in named or BACKENDS:
-        findings = examine(backend, settings, os.environ)
+    for backend in named or backends.names:
+        findings = examine(backend, settings, os.environ, backends)
         ready[backend] = all(finding.ok for finding in findings)
         print(f"{backend}: {'ready' if ready[backend] else 'not ready'}")
         for finding in findings:

@@ -45,7 +45,7 @@ def seconds(duration: float | int | str, *, name: str = "duration") -> float:
         return float(duration)
     raise SettingsError(
         f"{name}: {duration!r} is not a duration",
-        mend=["write seconds as a number (20), or a number with ms, s, m or h ('500ms', '20s', '2m')"],
+        fix=["write seconds as a number (20), or a number with ms, s, m or h ('500ms', '20s', '2m')"],
     )
 
 
@@ -74,8 +74,8 @@ def wait_until(
     *,
     timeout: float,
     interval: float = 0.2,
-    looked_at: Sequence[str] = (),
-    mend: Sequence[str] = (),
+    checked: Sequence[str] = (),
+    fix: Sequence[str] = (),
     on_wait: Callable[[float, str], None] | None = None,
 ) -> T:
     """Asks `probe` until it returns something else than `NotYet`.
@@ -87,8 +87,8 @@ def wait_until(
         probe: Returns the awaited value, or `NotYet` with what it saw instead.
         timeout: Seconds until `WaitTimeout`.
         interval: Seconds between two probes.
-        looked_at: Lines for the error's "Looked at".
-        mend: Lines for the error's "To mend it".
+        checked: Lines for the error's "Checked".
+        fix: Lines for the error's "To fix this".
         on_wait: Called with the seconds waited and the state last seen, after each probe that failed.
 
     Raises:
@@ -101,7 +101,7 @@ def wait_until(
         if not isinstance(answer, NotYet):
             return answer
         if last_chance:
-            raise WaitTimeout(what, timeout=timeout, last_seen=answer.seen, looked_at=looked_at, mend=mend)
+            raise WaitTimeout(what, timeout=timeout, last_seen=answer.seen, checked=checked, fix=fix)
         if on_wait is not None:
             on_wait(now() - start, answer.seen)
         time.sleep(min(interval, max(0.0, start + timeout - now())))

@@ -5,8 +5,9 @@ ServeChaosError
 ├── MissingDependency          a program or package that is needed is not here
 ├── SafetyError                refused, because it would touch what is not ours
 │   └── Locked                 another run has the cluster
-├── ClusterError               the cluster under test cannot be built, reached or mended
+├── ClusterError               the cluster under test cannot be built, reached or repaired
 │   ├── ClusterStartError
+│   │   └── NotStartedAgain
 │   ├── CommandFailed          the supervisor, kubectl or the like refused a command
 │   └── ObservationError       a source of observation gave no usable answer
 ├── WaitTimeout                a state was not reached in time
@@ -17,7 +18,8 @@ ServeChaosError
 ├── HistoryError               a history file cannot be read
 └── Judgement                  not a broken rig: what an experiment says
     ├── ExpectationFailed      the cluster did not do what was demanded
-    └── Inconclusive           nothing was shown, so nothing can be said
+    └── Inconclusive           the experiment showed nothing
+        └── NotLanded          a fault did nothing, or no sign showed that it did something
 """
 
 from __future__ import annotations
@@ -30,23 +32,31 @@ class ServeChaosError(Exception):
 
     Args:
         what: What happened.
-        looked_at: What was looked at to find that out, a line each.
-        mend: How to mend it, a line for each way.
+        checked: What was checked to find that out, one line each.
+        fix: How to fix it, one line for each way.
     """
 
-    def __init__(self, what: str, *, looked_at: Sequence[str] = (), mend: Sequence[str] = ()) -> None:
+    def __init__(self, what: str, *, checked: Sequence[str] = (), fix: Sequence[str] = ()) -> None:
         self.what = what
-        self.looked_at = tuple(looked_at)
-        self.mend = tuple(mend)
+        self.checked = tuple(checked)
+        self.fix = tuple(fix)
         super().__init__(what)
 
     def __str__(self) -> str:
         lines = [self.what]
-        if self.looked_at:
-            lines += ["Looked at:", *(f"  - {line}" for line in self.looked_at)]
-        if self.mend:
-            lines += ["To mend it:", *(f"  - {line}" for line in self.mend)]
+        if self.checked:
+            lines += ["Checked:", *(f"  - {line}" for line in self.checked)]
+        if self.fix:
+            one = len(self.fix) == 1
+            lines += ["To fix this:" if one else "To fix this, either:", *(f"  - {line}" for line in self.fix)]
         return "\n".join(lines)
+
+
+def in_one_line(error: BaseException) -> str:
+    """What an exception says, with its type if it is not a `ServeChaosError`."""
+    if isinstance(error, ServeChaosError):
+        return error.what
+    return ": ".join((type(error).__name__, *str(error).splitlines()[:1]))
 
 
 class SettingsError(ServeChaosError):
@@ -73,6 +83,10 @@ class ClusterStartError(ClusterError):
     """The cluster did not come up."""
 
 
+class NotStartedAgain(ClusterStartError):
+    """The same cluster failed to start for an earlier test, so this run does not try it again."""
+
+
 class CommandFailed(ClusterError):
     """A command to the supervisor, to Kubernetes or to Ray was refused or failed."""
 
@@ -90,12 +104,12 @@ class WaitTimeout(ServeChaosError):
         *,
         timeout: float,
         last_seen: str,
-        looked_at: Sequence[str] = (),
-        mend: Sequence[str] = (),
+        checked: Sequence[str] = (),
+        fix: Sequence[str] = (),
     ) -> None:
         self.timeout = timeout
         self.last_seen = last_seen
-        super().__init__(f"waited {timeout:g} s for {what}; last seen: {last_seen}", looked_at=looked_at, mend=mend)
+        super().__init__(f"waited {timeout:g} s for {what}; last seen: {last_seen}", checked=checked, fix=fix)
 
 
 class FaultError(ServeChaosError):
@@ -111,20 +125,27 @@ class NoSuchTarget(FaultError):
 
 
 class NotHealed(FaultError):
-    """What a fault broke could not be mended."""
+    """What a fault broke could not be repaired."""
 
 
 class HistoryError(ServeChaosError):
     """A history file is missing, unreadable or of another format."""
 
 
-class Judgement(ServeChaosError, AssertionError):
+class Judgement(ServeChaosError):
     """What an experiment or an assertion says about the cluster under test."""
 
 
-class ExpectationFailed(Judgement):
+class ExpectationFailed(Judgement, AssertionError):
     """The cluster did not do what was demanded of it."""
 
 
 class Inconclusive(Judgement):
-    """The experiment showed nothing about the cluster, so it is neither a pass nor a failure."""
+    """The experiment showed nothing about the cluster, so it is neither a pass nor a failure.
+
+    It is not an `AssertionError`: a test that expects the app to fail must not pass if a fault did nothing.
+    """
+
+
+class NotLanded(Inconclusive):
+    """A fault was applied and not proved by two independent signs, so whatever follows shows nothing about it."""

@@ -1,69 +1,70 @@
-"""A whole experiment: steady state, inject, prove, watch until traffic and redundancy are back, aftershock, verdict."""
+"""A whole experiment: steady state, injection, evidence, recovery of traffic and redundancy, final check, verdict."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.analysis.identities import parse_selector
-from pytest_serve_chaos.analysis.outages import find_outages
-from pytest_serve_chaos.analysis.result import Result, result_of
-from pytest_serve_chaos.analysis.statistics import requests_needed
-from pytest_serve_chaos.analysis.words import limit_percent
-from pytest_serve_chaos.clock import NotYet, seconds
+from pytest_serve_chaos.analysis.demands import can_show, not_shown, with_demands
+from pytest_serve_chaos.analysis.identities import nobody
+from pytest_serve_chaos.analysis.record import AFTER_RECOVERY, POST_RECOVERY, read_record, slowness_of
+from pytest_serve_chaos.analysis.result import Result
+from pytest_serve_chaos.checks.base import Check
+from pytest_serve_chaos.checks.own import accepted, together
+from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.capabilities import IsBorrowed
-from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, ServeChaosError, SettingsError, WaitTimeout
-from pytest_serve_chaos.faults.chaos import Chaos
-from pytest_serve_chaos.faults.defaults import expectations_for
+from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, SettingsError, in_one_line
 from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.rig import Rig
-from pytest_serve_chaos.faults.select import inject
-from pytest_serve_chaos.load import Load, Traffic, raise_unless_passed, write_expectations
-from pytest_serve_chaos.model import Expectations, How
+from pytest_serve_chaos.faults.spec import FaultChoice
+from pytest_serve_chaos.final_check import look_at_the_end, look_for_idle_replicas, look_for_leaks, look_for_losses
+from pytest_serve_chaos.load import (
+    Load,
+    Traffic,
+    raise_unless_passed,
+    window_for,
+    write_checked,
+    write_expectations,
+)
+from pytest_serve_chaos.model import Expectations, Topology
 from pytest_serve_chaos.observe.handles import children_of
-from pytest_serve_chaos.observe.shape import surplus
 from pytest_serve_chaos.restore import restore
-from pytest_serve_chaos.steady import idle_replicas
+from pytest_serve_chaos.results import result_of
+from pytest_serve_chaos.traffic.sockets import in_flight_possible, open_files_for
 
-_QUIET = 1.0
-_FORGOTTEN_WITHIN = 5.0
-_ANSWERS_WITHIN = 15.0
-"""Seconds in which each replica must have answered: of 20 requests a second, each of 6 gets some 50 in it."""
-_DURATIONS = ("window", "longest_outage", "traffic_back", "redundancy_back")
-
-
-@dataclass(frozen=True, slots=True)
-class FaultChoice:
-    """Which fault an experiment applies.
-
-    Attributes:
-        kind: The marker's name: ``head_failure``.
-        options: What the marker says; ``how`` is always there, durations are seconds.
-    """
-
-    kind: str
-    options: Mapping[str, str | float]
+_PERSISTENT_UNTIL = AFTER_RECOVERY + 5.0
+"""Seconds after redundancy is back until which requests are sent: ten on each persistent connection that is judged."""
 
 
 class Experiment:
-    """What the fixture `experiment` gives: one fault, and the demands of the test.
+    """The value of the fixture `experiment`: one fault, and the demands of the test.
 
     Args:
         rig: Where.
         load: What is sent.
         fault: What is broken.
         on_result: Called with each result, whatever it says.
+        checks: By which each of its runs is judged in addition to the demands, and to checks of its own.
     """
 
     def __init__(
-        self, rig: Rig, load: Load, fault: FaultChoice, *, on_result: Callable[[Result], None] = lambda _: None
+        self,
+        rig: Rig,
+        load: Load,
+        fault: FaultChoice,
+        *,
+        on_result: Callable[[Result], None] = lambda _: None,
+        checks: Sequence[Check] = (),
     ) -> None:
         self.rig = rig
         self.load = load
         self.fault = fault
         self._on_result = on_result
+        self._always = accepted(checks)
+        self._given: frozenset[str] = frozenset()
+        self._checks: tuple[Check, ...] = ()
 
     def sending(self, **changes: Any) -> Experiment:
         """The same experiment with other traffic.
@@ -78,88 +79,105 @@ class Experiment:
         valid = [field.name for field in fields(Load)]
         unknown = sorted(set(changes) - set(valid))
         if unknown:
-            raise SettingsError(f"traffic has no {unknown[0]!r}", mend=[f"it has {', '.join(valid)}"])
-        return Experiment(self.rig, replace(self.load, **changes), self.fault, on_result=self._on_result)
+            raise SettingsError(f"traffic has no {unknown[0]!r}", fix=[f"it has {', '.join(valid)}"])
+        load = replace(self.load, **changes)
+        return Experiment(self.rig, load, self.fault, on_result=self._on_result, checks=self._always)
 
-    def run(self, **demands: object) -> Result:
+    def run(self, *, checks: Iterable[Check] | object = (), **demands: object) -> Result:
         """Runs the experiment, and raises unless the verdict is passed.
 
         Args:
+            checks: Checks of your own, by which it is judged in addition.
             **demands: Those of `Expectations` that shall differ from the fault's defaults; durations may have units
                 (``longest_outage="2s"``).
 
         Raises:
             ExpectationFailed: The cluster did not do what was demanded.
             Inconclusive: Nothing was shown.
-            SettingsError: There is no such demand.
+            SettingsError: There is no such demand, one of `checks` is not a check, or nothing is demanded of the
+                requests.
         """
-        result = self.measure(**demands)
+        own = together(self._always, checks)
+        if not self._expectations(demands).demands_traffic and not any(check.on_requests for check in own):
+            raise SettingsError(
+                f"nothing is demanded of the requests, so nothing can be passed: {self.fault.kind} has no such demand"
+                " by default",
+                fix=[
+                    "say what you expect, for example experiment.run(traffic_back='4m', longest_outage='3m')",
+                    "or look at the figures yourself: result = experiment.measure()",
+                ],
+            )
+        result = self._measure(demands, own)
         raise_unless_passed(result)
         return result
 
-    def measure(self, **demands: object) -> Result:
+    def measure(self, *, checks: Iterable[Check] | object = (), **demands: object) -> Result:
         """Runs the experiment; the result has a verdict and figures, and nothing is raised for them.
 
+        Args:
+            checks: Checks of your own, by which it is judged in addition.
+            **demands: As for `run`.
+
         Raises:
-            SettingsError: There is no such demand.
+            SettingsError: There is no such demand, or one of `checks` is not a check.
             ServeChaosError: The rig broke.
         """
-        expected = self._expectations(demands)
-        self.rig.experiment = self._unused_name()
-        self.rig.watcher.belongs_to(self.rig.experiment)
-        write_expectations(self.rig, expected)
+        return self._measure(demands, together(self._always, checks))
+
+    def _measure(self, demands: Mapping[str, object], checks: tuple[Check, ...]) -> Result:
+        demanded = self._expectations(demands)
+        expected = self.load.applied_to(demanded)
+        name = self.rig.experiment = self._unused_name(self.rig.test)
+        self.rig.by_hand = ""
+        self.rig.watcher.belongs_to(name)
+        self._given, self._checks = frozenset(demands), checks
+        write_expectations(self.rig, expected, checks=checks)
         try:
-            if self._can_be_judged(expected):
+            if self._can_be_judged(demanded):
                 self._experiment(expected)
         finally:
             self._phase("done")
-        restore(self.rig)
-        result = result_of(self.rig.history, self.rig.experiment)
-        self.rig.history.add("verdict", result.verdict.outcome, experiment=self.rig.experiment)
+            self.rig.by_hand = self._unused_name(f"{name}-by-hand")
+        not_restored = restore(self.rig)
+        if not_restored and any(event.kind == "redundancy_back" for event in self.rig.history.of(name)):
+            self._write("problem", f"the first shape could not be restored: {not_restored}")
+        result = result_of(self.rig.history, name, checks=checks)
+        write_checked(self.rig.history, name, result.checks)
+        self.rig.history.add("verdict", result.verdict.outcome, experiment=name)
         self._on_result(result)
         return result
 
     # -- before -------------------------------------------------------------------------------------------------
 
     def _expectations(self, demands: Mapping[str, object]) -> Expectations:
-        how = cast("How", self.fault.options.get("how", "kill"))
-        freeze_for = self.fault.options.get("for_", 20.0)
-        defaults = expectations_for(
-            self.fault.kind,
-            how,
-            self.rig.cluster.spec,
-            which=str(self.fault.options.get("which", "")),
-            freeze_for=float(freeze_for),
-        )
-        expected = with_demands(defaults, demands)
-        if expected.availability is not None and expected.availability < 1 and "window" not in demands:
-            # The window grows with what is demanded, so that there are enough requests to judge it on.
-            needed = requests_needed(expected.availability, expected.confidence) / self.load.rate
-            expected = replace(expected, window=max(expected.window, needed + 1.0))
-        return replace(expected, send_lag_limit=self.load.send_lag_limit)
+        defaults = self.fault.expectations(self.rig.cluster.spec)
+        # The window, and what an outage may last at least, grow so that there are enough requests to judge them on.
+        expected = with_demands(can_show(defaults, self.load.rate), demands)
+        if "window" not in demands:
+            expected = replace(expected, window=window_for(expected, self.load.rate))
+        return expected
 
-    def _unused_name(self) -> str:
+    def _unused_name(self, name: str) -> str:
         """The second experiment of a test has a name of its own, so that their events are not taken for one's."""
-        name = self.rig.experiment
-        used = {e.experiment for e in self.rig.history.events if e.kind == "expectations"}
+        used = {e.experiment for e in self.rig.history.events if e.kind in ("expectations", "asked")}
         return next(n for n in (name, *(f"{name}-{i}" for i in range(2, 10_000))) if n not in used)
 
     def _can_be_judged(self, expected: Expectations) -> bool:
         """Says how long it will take; False, and nothing is broken, where the demand cannot be judged at all."""
-        if expected.availability is not None:
-            needed = requests_needed(expected.availability, expected.confidence)
-            sent = int(expected.window * self.load.rate)
-            if sent < needed:
-                reason = (
-                    f"{sent} requests in a window of {expected.window:g} s cannot show an availability of"
-                    f" {limit_percent(expected.availability)}: that takes {needed} (3 / (1 - availability))."
-                    f" Give a window of {needed / self.load.rate:.0f} s or more, or a higher rate"
-                )
-                self.rig.history.add("not_started", reason, experiment=self.rig.experiment)
-                return False
+        rate, timeout = self.load.rate, self.load.timeout
+        of_this_fault = self.fault.not_shown(self.rig.watcher.topology, rate)
+        for reason in (*not_shown(expected, rate=rate, timeout=timeout), *of_this_fault):
+            self.rig.history.add("not_started", reason, experiment=self.rig.experiment)
+            return False
+        room = in_flight_possible(rate, timeout)
+        if room.needed > room.possible:
+            self.rig.progress(
+                f"an app that hangs has {room.needed} requests in flight, and this process may have {room.possible}:"
+                f" raise `ulimit -n` to {open_files_for(room.needed)}, or lower the rate or the timeout"
+            )
         back = expected.redundancy_back or 0.0
         self.rig.progress(
-            f"{self.fault.kind}: {expected.window:g} s of traffic at {self.load.rate:g} requests/s are judged;"
+            f"{self.fault.kind}: {expected.window:g} s of traffic at {rate:g} requests/s are judged;"
             f" at most {expected.window + back + 30:.0f} s in all"
         )
         return True
@@ -167,61 +185,90 @@ class Experiment:
     # -- the phases ---------------------------------------------------------------------------------------------
 
     def _experiment(self, expected: Expectations) -> None:
-        traffic = Traffic(self.rig, self.load)
+        traffic = Traffic(self.rig, self.load, source="")
         try:
             traffic.start()
-        except Inconclusive:
-            return  # written as `not_started`; the verdict says so
+        except Inconclusive as error:  # written as `not_started`; the verdict says so
+            for advice in error.fix:
+                self.rig.progress(f"no steady state: {advice}")
+            return
         try:
-            self.rig.history.add_topology(self.rig.watcher.sample(), "before", experiment=self.rig.experiment)
+            record = read_record(self.rig.history, self.rig.experiment)
+            self.rig.slowness = slowness_of(record.steady_requests, expected)
+            before = self.rig.watcher.sample()
+            self.rig.history.add_topology(before, "before", experiment=self.rig.experiment)
             self._phase("inject")
-            injection = inject(Chaos(self.rig), self.fault.kind, self.fault.options)
+            injection = self.fault.inject(self.rig)
             try:
+                self._adapt(expected, before, injection)
                 self._phase("watch")
                 back = injection.landed and self._watch(injection, expected)
-                # On a borrowed cluster the aftershock replaces replicas, so it waits until nobody counts any more.
-                last = isinstance(self.rig.cluster, IsBorrowed)
-                if back and not last:
-                    self._settle(injection)
                 self._wait_window(injection, expected)
                 if back:
-                    self._look_for_idle_replicas()
+                    look_for_idle_replicas(self.rig, self.load.rate)
+                    look_at_the_end(injection, expected)
                 # Before healing: what healing replaces, and what that costs, is not the cluster's doing.
                 self.rig.history.add_topology(self.rig.watcher.sample(), "after", experiment=self.rig.experiment)
-                self._settle_handles(injection, traffic)
-                traffic.stop()
-                if back and last:
-                    self._settle(injection)
+                if back:
+                    self._settle(injection, traffic, expected)
             finally:
                 self._heal(injection)
         finally:
             traffic.stop()
 
+    def _adapt(self, expected: Expectations, before: Topology, injection: Injection) -> None:
+        """Takes back what a fault demands by default of components that this cluster has not."""
+        victims = [component.identity for component in injection.fault.victims]
+        adapted = expected
+        for name in ("replaced", "kept"):
+            selectors: tuple[str, ...] = getattr(expected, name)
+            if name in self._given:
+                continue
+            nobodies = {s: why for s in selectors if (why := nobody(before, s, victims=victims))}
+            for selector, why in nobodies.items():
+                self._write("remark", f"whether {selector} is {name} is not judged: {why}")
+            adapted = _with_selectors(adapted, name, tuple(s for s in selectors if s not in nobodies))
+        if adapted != expected:
+            write_expectations(self.rig, adapted, checks=self._checks)
+
     def _watch(self, injection: Injection, expected: Expectations) -> bool:
         """Waits until traffic and redundancy are back; whether redundancy is."""
         deadline = clock.now() + (expected.redundancy_back or 120.0)
-        if getattr(injection.fault, "hold", False):
+        held = bool(getattr(injection.fault, "hold", False))
+        if held:
             self._say(lambda: self._traffic_back(injection, deadline))
             self._say(lambda: self._at_rest(injection, deadline))
             injection.heal()
-        freeze = self.fault.options.get("how") == "freeze"
-        if freeze:
+        ends_by_itself = injection.hold_for is not None and not held
+        if ends_by_itself:
             self._wait_thawed(injection, deadline)
         # Before traffic, whose way back is read from the requests later: this is seen only while it is awaited.
-        back = self._redundancy_back(injection, deadline + (20.0 if freeze else 0.0))
+        back = self._redundancy_back(injection, deadline + (20.0 if ends_by_itself else 0.0))
         self._say(lambda: self._traffic_back(injection, deadline))
         return back
 
-    def _settle(self, injection: Injection) -> None:
-        self._phase("settle")
+    def _settle(self, injection: Injection, traffic: Traffic, expected: Expectations) -> None:
+        """Runs the post-recovery checks after all that is judged.
+
+        The replicas that they start or end, and what that costs, are not the fault's doing.
+        """
+        self._phase(POST_RECOVERY)
+        traffic.wait_answered()  # what was sent before is judged; what is sent meanwhile is not
+        if isinstance(self.rig.cluster, IsBorrowed):
+            traffic.stop()  # there the check replaces replicas, and the requests of this test would be lost as well
+        begun = clock.now()
         try:
             injection.wait_settled()
         except (ExpectationFailed, Inconclusive) as error:
             self.rig.progress(error.what)
-        self._look_for_leaks()
+        look_for_leaks(self.rig)
+        if traffic.running:
+            look_for_losses(self.rig, begun, expected)
+        if traffic.running:
+            self._settle_handles(injection)
 
-    def _settle_handles(self, injection: Injection, traffic: Traffic) -> None:
-        """After all that is judged: it kills a replica, and what that costs is not the fault's doing."""
+    def _settle_handles(self, injection: Injection) -> None:
+        """Kills a replica, so it comes last; it needs traffic to see whom the others reach."""
         settled = self.rig.history.of(self.rig.experiment)
         if not any(e.kind == "settled" for e in settled):
             return
@@ -229,7 +276,6 @@ class Experiment:
             if not children_of(self.rig.watcher):
                 return
             self._phase("handles")
-            traffic.wait_answered()  # what was sent before is judged, and must not meet the replica that is killed now
             injection.wait_children_reached()
         except ExpectationFailed as error:
             self.rig.progress(error.what)
@@ -237,47 +283,15 @@ class Experiment:
             self.rig.progress(error.what)
             self.rig.history.add("untold", error.what, experiment=self.rig.experiment)
 
-    def _look_for_leaks(self) -> None:
-        """What is there beside the shape is a leak if it stays: what the GCS says of the dead may be late."""
-        rig = self.rig
-
-        def clean() -> bool | NotYet:
-            rig.observer.refresh()
-            found[:] = surplus(rig.watcher.sample(), rig.watcher.report, rig.shape)
-            return NotYet("; ".join(found)) if found else True
-
-        found: list[str] = []
-        try:
-            clock.wait_until("all that is dead to be forgotten", clean, timeout=_FORGOTTEN_WITHIN)
-        except WaitTimeout as error:
-            rig.spoilt = error.last_seen
-            for problem in found:
-                rig.history.add("problem", problem, experiment=rig.experiment)
-
-    def _look_for_idle_replicas(self) -> None:
-        """A replica that is there, and to which nothing is sent any more, is no redundancy, whatever Serve says."""
-        rig = self.rig
-        back = next(e.at for e in reversed(rig.history.of(rig.experiment)) if e.kind == "redundancy_back")
-
-        def answered() -> bool | NotYet:
-            idle = idle_replicas(rig, back)
-            return NotYet(idle) if idle else True
-
-        try:
-            clock.wait_until("each replica to answer again", answered, timeout=_ANSWERS_WITHIN, interval=0.3)
-        except WaitTimeout as error:
-            rig.spoilt = f"{error.last_seen}: nothing is sent to it any more"
-            text = f"{error.last_seen} answered nothing in the {clock.now() - back:.0f} s since redundancy was back"
-            rig.history.add("problem", text, experiment=rig.experiment)
-
     def _heal(self, injection: Injection) -> None:
         """Heals; what cannot be healed is not the verdict's business, but the next test needs another cluster."""
         try:
             injection.close()
-        except ServeChaosError as error:
-            self.rig.progress(error.what)
-            self.rig.history.add("note", f"not healed: {error.what}", experiment=self.rig.experiment)
-            self.rig.spoilt = error.what
+        except Exception as error:  # `restore` tries again
+            text = in_one_line(error)
+            self.rig.progress(text)
+            self.rig.history.add("note", f"not healed: {text}", experiment=self.rig.experiment)
+            self.rig.tainted = text
 
     def _traffic_back(self, injection: Injection, deadline: float) -> None:
         back = injection.wait_traffic_back(max(1.0, deadline - clock.now()))
@@ -293,7 +307,7 @@ class Experiment:
         except ExpectationFailed as error:
             self.rig.progress(error.what)
             self.rig.history.add("note", error.what, experiment=self.rig.experiment)
-            self.rig.spoilt = error.what
+            self.rig.tainted = error.what
             return False
         self.rig.progress(f"redundancy is back {took:.1f} s after the fault")
         return True
@@ -315,47 +329,35 @@ class Experiment:
         clock.wait_until("the freeze to end", thawed, timeout=max(1.0, deadline - clock.now()))
 
     def _wait_window(self, injection: Injection, expected: Expectations) -> None:
-        """Goes on with traffic until the window is full and the last outage has ended for a second."""
-        end = injection.asked + expected.window if injection.landed else clock.now()
-        outages = find_outages([r for r in self.rig.history.requests_since(injection.asked) if not r.kept])
-        if outages and outages[-1].end is not None:
-            end = max(end, outages[-1].end + _QUIET)
+        """Goes on with traffic until the window is full and the last outage has ended for a second.
+
+        Persistent connections to the victims are judged only once redundancy is back, so they get some seconds then.
+        """
+        if not injection.landed:
+            return
+        end = injection.asked + expected.window
+        if self.load.kept_rate and expected.on_persistent_connections is not None:
+            back = [e.at for e in self.rig.history.of(self.rig.experiment) if e.kind == "redundancy_back"]
+            end = max([end, *(at + _PERSISTENT_UNTIL for at in back)])
+        # Two requests more, so that traffic does not seem to end before its time.
+        latest = max(end, injection.asked + (expected.traffic_back or 0.0) + 2 / self.load.rate)
 
         def full() -> bool | NotYet:
             left = end + 0.2 - clock.now()
-            return True if left <= 0 else NotYet(f"{left:.0f} s of the window are left")
+            if left > 0:
+                return NotYet(f"{left:.0f} s of the window are left")
+            # Traffic that ends while requests are lost, or in flight, could not show that the last outage is over.
+            back = injection.traffic_back_now()
+            return back if isinstance(back, NotYet) and clock.now() < latest else True
 
-        clock.wait_until("the window to be full", full, timeout=max(0.0, end - clock.now()) + 10.0, interval=0.1)
+        clock.wait_until("the window to be full", full, timeout=max(0.0, latest - clock.now()) + 10.0, interval=0.25)
 
     def _phase(self, name: str) -> None:
-        self.rig.history.add("phase", name, experiment=self.rig.experiment)
+        self._write("phase", name)
+
+    def _write(self, kind: str, text: str) -> None:
+        self.rig.history.add(kind, text, experiment=self.rig.experiment)
 
 
-def with_demands(defaults: Expectations, demands: Mapping[str, object]) -> Expectations:
-    """The expectations with what the user demands otherwise.
-
-    Raises:
-        SettingsError: There is no such demand, or its value cannot be used.
-    """
-    valid = [field.name for field in fields(Expectations) if field.name != "send_lag_limit"]
-    unknown = sorted(set(demands) - set(valid))
-    if unknown:
-        raise SettingsError(
-            f"there is no expectation {unknown[0]!r}", mend=[f"the expectations are {', '.join(valid)}"]
-        )
-    values: dict[str, object] = dict(demands)
-    for name in _DURATIONS:
-        value = values.get(name)
-        if value is not None:
-            values[name] = seconds(value, name=name)  # type: ignore[arg-type]
-    for name in ("replaced", "kept"):
-        if name in values:
-            chosen = values[name]
-            selectors = (chosen,) if isinstance(chosen, str) else tuple(chosen)  # type: ignore[arg-type]
-            for selector in selectors:
-                parse_selector(selector)
-            values[name] = selectors
-    share = values.get("availability")
-    if share is not None and not (isinstance(share, float | int) and 0 < share <= 1):
-        raise SettingsError(f"availability={share!r} is not a share", mend=["give a number from 0 to 1: 0.999"])
-    return replace(defaults, **values)  # type: ignore[arg-type]
+def _with_selectors(expected: Expectations, name: str, selectors: tuple[str, ...]) -> Expectations:
+    return replace(expected, replaced=selectors) if name == "replaced" else replace(expected, kept=selectors)

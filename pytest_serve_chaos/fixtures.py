@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from pytest_serve_chaos.handle import ServeCluster
     from pytest_serve_chaos.load import Traffic
     from pytest_serve_chaos.session import ChaosSession
-    from pytest_serve_chaos.traffic.client import Answer
+    from pytest_serve_chaos.traffic.request import Answer
+    from pytest_serve_chaos.traffic.transports.base import Transport
 
 
 class MakeTraffic(Protocol):
-    """What the fixture `traffic` gives."""
+    """The value of the fixture `traffic`."""
 
     def __call__(
         self,
@@ -28,6 +29,7 @@ class MakeTraffic(Protocol):
         route: str | None = None,
         timeout: float | str | None = None,
         check: Callable[[Answer], bool] | None = None,
+        transport: Transport | None = None,
         wait: bool = True,
     ) -> Traffic:
         """Traffic as a context manager; entering waits for steady state.
@@ -37,6 +39,7 @@ class MakeTraffic(Protocol):
             route: Below the address of the cluster; None: that of its first app.
             timeout: Until a request without an answer is lost.
             check: Whether an answer is right.
+            transport: How requests are sent; None: by HTTP.
             wait: Whether to wait for steady state.
         """
         ...
@@ -82,7 +85,8 @@ def traffic(request: pytest.FixtureRequest, _serve_chaos_rig: Rig) -> MakeTraffi
     from pytest_serve_chaos.clock import seconds
     from pytest_serve_chaos.load import Traffic
 
-    load = request.config.stash[SESSION].load
+    session = request.config.stash[SESSION]
+    load, keep = session.load, session.keeper(request.node)
 
     def make(
         rate: float | None = None,
@@ -90,15 +94,17 @@ def traffic(request: pytest.FixtureRequest, _serve_chaos_rig: Rig) -> MakeTraffi
         route: str | None = None,
         timeout: float | str | None = None,
         check: Callable[[Answer], bool] | None = None,
+        transport: Transport | None = None,
         wait: bool = True,
     ) -> Traffic:
         wanted = replace(load, rate=load.rate if rate is None else rate, check=check or load.check)
+        wanted = replace(wanted, transport=transport or load.transport)
         if timeout is not None:
             wanted = replace(wanted, timeout=seconds(timeout, name="timeout"))
         if route is not None:
             base = (load.url or _serve_chaos_rig.cluster.url).rstrip("/")
             wanted = replace(wanted, url=f"{base}/{route.lstrip('/')}")
-        return Traffic(_serve_chaos_rig, wanted, wait=wait)
+        return Traffic(_serve_chaos_rig, wanted, wait=wait, on_result=keep)
 
     return make
 

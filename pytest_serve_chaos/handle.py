@@ -10,14 +10,15 @@ from pytest_serve_chaos.clock import NotYet, seconds
 from pytest_serve_chaos.cluster import serve_config
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec
 from pytest_serve_chaos.cluster.capabilities import HasRedis, SharesRedis, ShowsControllerLog
-from pytest_serve_chaos.errors import ObservationError, WaitTimeout
+from pytest_serve_chaos.errors import WaitTimeout
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.model import ClusterDescription, Component, Json, Role, Topology
+from pytest_serve_chaos.observe.observer import Report
 from pytest_serve_chaos.observe.shape import imbalance, lacks, shape_of
 
 
 class ServeCluster:
-    """What the fixture `serve_cluster` gives. What a test updates is put back when it ends."""
+    """The value of the fixture `serve_cluster`. What a test updates is put back when it ends."""
 
     def __init__(self, rig: Rig) -> None:
         self._rig = rig
@@ -117,7 +118,7 @@ class ServeCluster:
     def beside(self, namespace: str | None = None) -> Cluster:
         """Another, empty cluster on the same Redis, a head alone, under a namespace of its own unless one is given.
 
-        Whoever asks for it closes it (``contextlib.closing``).
+        The caller closes it (``contextlib.closing``).
 
         Raises:
             Unsupported: The backend cannot start one.
@@ -136,8 +137,8 @@ class ServeCluster:
         return backend.controller_log(pattern=pattern, since=since)
 
     def _wait_deployed(self, app: str, timeout: float) -> None:
-        clock.wait_until(f"the app {app} to run", lambda: self._runs(app), timeout=timeout)
-        self._rig.shape = replace(shape_of(self._rig.watcher.sample()), nodes=self._rig.shape.nodes)
+        report = clock.wait_until(f"the app {app} to run", lambda: self._runs(app), timeout=timeout)
+        self._rig.shape = replace(shape_of(self._rig.watcher.sample(), report), nodes=self._rig.shape.nodes)
 
     def _running(self, deployment: str) -> int:
         report = self._rig.observer.refresh()
@@ -145,14 +146,13 @@ class ServeCluster:
         running = sum(f"{r.app}#{r.deployment}" == deployment and r.state == "RUNNING" for r in rows)
         return min(running, len(self.of("replica", deployment=deployment)))
 
-    def _runs(self, app: str) -> bool | NotYet:
-        try:
-            status = self._rig.cluster.dashboard.serve()
-        except ObservationError as error:
-            return NotYet(str(error))
+    def _runs(self, app: str) -> Report | NotYet:
+        report = self._rig.observer.refresh()
+        status = report.serve
+        if status is None:
+            return NotYet(f"Serve's REST does not answer: {report.error}")
         if status.apps.get(app) != "RUNNING":
             return NotYet(f"it is {status.apps.get(app, 'not known')}: {status.messages.get(app, '')[:200]}")
-        self._rig.observer.refresh()
         wanted = {name: n for name, n in status.targets.items() if name.startswith(f"{app}#")}
         there = {name: len(self.of("replica", deployment=name)) for name in wanted}
-        return True if there == wanted else NotYet(f"{there} of {wanted} replicas are there")
+        return report if there == wanted else NotYet(f"{there} of {wanted} replicas are there")

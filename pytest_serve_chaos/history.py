@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import IO
+from types import MappingProxyType
+from typing import TypeAlias
 
-from pytest_serve_chaos import clock
+from pytest_serve_chaos import __version__, clock
 from pytest_serve_chaos.errors import HistoryError
-from pytest_serve_chaos.model import Component, Event, Identity, Json, Request, Topology
+from pytest_serve_chaos.json_records import event_from_json, request_from_json, topology_to_json
+from pytest_serve_chaos.line_file import LineFile
+from pytest_serve_chaos.model import UNFINISHED, Event, Json, Request, Topology
 
 FORMAT = 1
-_DISORDER = 1.0  # seconds
+READ_BY: Mapping[int, str] = MappingProxyType({1: ">=0.1"})
+"""The versions of this package that read each format. With a new format, that of the one before gets an upper bound."""
+
+_Flight: TypeAlias = tuple[str, str, int, float]
+"""What tells a request in flight from every other: its source, its stream, its index and when it was scheduled."""
 
 KINDS = (
     "run",  # what the run is: backend, cluster, app, profile, seed
@@ -23,19 +31,30 @@ KINDS = (
     "phase",  # an experiment enters a phase
     "expectations",  # what will be judged
     "topology",  # who is alive: `data` is a whole topology
+    "traffic",  # traffic of a test by hand began: `data` names its source
+    "steady",  # steady state is confirmed since then
     "asked",  # a fault was asked for
+    "hit",  # a victim that ends slowly ended: what was in flight on it until then is lost with it
     "evidence",  # one sign that it landed
     "landed",  # it landed: enough evidence
     "healed",  # what it broke was put back
     "gone",  # a component is no longer there
     "came",  # a component is there that was not
     "redundancy_back",  # the shape is that of the steady state again
+    "redundancy_missing",  # it did not come back in time
     "proxy_deaf",  # a proxy does not hear its controller
-    "settled",  # the aftershock was passed
+    "checking",  # a post-recovery check that the test asked for begins, or ends: `data` says which
+    "settled",  # the post-recovery check was passed
     "unsettled",  # it was not
     "untold",  # Serve does not say whether replicas hold handles
     "not_started",  # nothing was broken, and why
+    "skipped",  # the backend, or this cluster, cannot do what the test wants
+    "broken_off",  # an error ended the experiment before its verdict
+    "run_again",  # a plugin ran its test again, so the later experiment counts
     "problem",  # a leak, a zombie, a second controller
+    "doubt",  # something that had to be seen could not be
+    "remark",  # something that the reader of the verdict must know
+    "checked",  # what a check that the test brought has found
     "verdict",
     "restored",  # the cluster has its first shape again, or is given up
     "logs",  # where the logs of the experiment's test are
@@ -46,24 +65,36 @@ KINDS = (
 class History:
     """Requests and events of a run, kept in memory and written to a file as JSON lines.
 
-    Threads may add to it at the same time. Times in memory are monotonic seconds; in the file they are seconds since
-    the history began, and the first line says when that was.
+    Requests in flight are kept in memory only; the file has those that have ended. Threads may add to it at the same
+    time. Times in memory are monotonic seconds; in the file they are seconds since the history began, and the first
+    line says when that was.
 
     Args:
         path: The file; None keeps the history in memory only.
+
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
         self.origin = clock.now()
         self._requests: list[Request] = []
+        self._newest_end = -math.inf
+        self._disorder = 0.0
+        self._in_flight: dict[_Flight, Request] = {}
         self._events: list[Event] = []
         self._lock = threading.Lock()
-        self._file: IO[str] | None = None
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("w", encoding="utf-8")
-            self._write({"type": "history", "format": FORMAT, "began": clock.wall_time().isoformat()})
+        self._file = None if path is None else LineFile(path)
+        began = clock.wall_time().isoformat()
+        self._write(lambda: {"type": "history", "format": FORMAT, "version": __version__, "began": began})
+
+    @property
+    def unwritten(self) -> str:
+        """Why the file lacks what came last, as on a full disk; "" if it lacks nothing.
+
+        In memory all is there: to add to a history never fails, for what is broken has to be healed whatever can be
+        written.
+        """
+        return "" if self._file is None else self._file.problem
 
     @property
     def requests(self) -> tuple[Request, ...]:
@@ -71,17 +102,40 @@ class History:
         with self._lock:
             return tuple(self._requests)
 
-    def requests_since(self, at: float) -> tuple[Request, ...]:
-        """The requests scheduled at `at` or later that have ended; cheap, however long the history is."""
+    def requests_since(
+        self, at: float, source: str | None = None, *, with_pending: bool = False
+    ) -> tuple[Request, ...]:
+        """The requests scheduled at `at` or later that have ended; cheap, however long the history is.
+
+        Args:
+            at: Monotonic seconds.
+            source: Only those that this traffic sent; None: those of all.
+            with_pending: Also those in flight, as `pending` gives them, at the end. Two questions would miss, or count
+                twice, those that end in between.
+        """
         with self._lock:
+            in_flight = self._pending(at, source) if with_pending else []
             found = []
-            # They stand in the order in which they ended (but for a little), and none ends before it is scheduled.
+            # They are in the order in which they ended, apart from the disorder, and none ends before it is scheduled.
             for request in reversed(self._requests):
-                if request.finished < at - _DISORDER:
+                if request.finished < at - self._disorder:
                     break
-                if request.scheduled >= at:
+                if request.scheduled >= at and source in (None, request.source):
                     found.append(request)
-        return tuple(reversed(found))
+        return (*reversed(found), *_until_now(in_flight))
+
+    def pending(self, source: str | None = None) -> tuple[Request, ...]:
+        """The requests that have left and not ended, as if they ended now, with the error `model.UNFINISHED`.
+
+        Args:
+            source: Only those that this traffic sent; None: those of all.
+        """
+        with self._lock:
+            in_flight = self._pending(-math.inf, source)
+        return _until_now(in_flight)
+
+    def _pending(self, at: float, source: str | None) -> list[Request]:
+        return [r for r in self._in_flight.values() if r.scheduled >= at and source in (None, r.source)]
 
     @property
     def events(self) -> tuple[Event, ...]:
@@ -89,12 +143,18 @@ class History:
         with self._lock:
             return tuple(self._events)
 
+    def open_request(self, request: Request) -> None:
+        """Notes that a request has left. It is pending until `add_request` gets what became of it."""
+        with self._lock:
+            self._in_flight[_flight(request)] = request
+
     def add_request(self, request: Request) -> None:
         """Appends a request that has ended."""
         with self._lock:
-            self._requests.append(request)
-            if self._file is not None:
-                self._write({"type": "request", **self._relative(asdict(request), "scheduled", "sent", "finished")})
+            self._in_flight.pop(_flight(request), None)
+            self._append(request)
+            times = ("scheduled", "sent", "finished")
+            self._write(lambda: {"type": "request", **self._relative(asdict(request), *times)})
 
     def add(
         self,
@@ -111,9 +171,10 @@ class History:
         event = Event(clock.now() if at is None else at, kind, text, experiment, dict(data or {}))
         with self._lock:
             self._events.append(event)
-            self._write({"type": "event", **self._relative(asdict(event), "at")})
+            # Serialized here: the caller gets the error for data that is not JSON, and may change the data afterwards.
+            line = _line({"type": "event", **self._relative(asdict(event), "at")})
             if self._file is not None:
-                self._file.flush()
+                self._file.add(lambda: line, at_once=True)
         return event
 
     def add_topology(self, topology: Topology, text: str, *, experiment: str = "") -> Event:
@@ -129,15 +190,27 @@ class History:
         return tuple(dict.fromkeys(e.experiment for e in self.events if e.experiment))
 
     def close(self) -> None:
-        """Closes the file; the history stays readable."""
-        with self._lock:
-            if self._file is not None:
-                self._file.close()
-                self._file = None
+        """Writes what is not in the file yet, and closes it; the history stays readable.
 
-    def _write(self, record: Mapping[str, object]) -> None:
+        What is added later is in memory only.
+        """
         if self._file is not None:
-            self._file.write(json.dumps(record, separators=(",", ":")) + "\n")
+            self._file.close()
+
+    def flush(self) -> None:
+        """Waits until the file has all that was added."""
+        if self._file is not None:
+            self._file.flush()
+
+    def _append(self, request: Request) -> None:
+        self._requests.append(request)
+        self._newest_end = max(self._newest_end, request.finished)
+        # After a stall, many answers are read long after they arrived.
+        self._disorder = max(self._disorder, self._newest_end - request.finished)
+
+    def _write(self, record: Callable[[], Mapping[str, object]]) -> None:
+        if self._file is not None:
+            self._file.add(lambda: _line(record()))
 
     def _relative(self, record: dict[str, object], *times: str) -> dict[str, object]:
         for name in times:
@@ -150,43 +223,88 @@ class History:
     def load(cls, path: Path) -> History:
         """Reads a history from its file; its times are then seconds since it began.
 
+        Fields that a newer version added are left out.
+
         Raises:
-            HistoryError: The file is missing, or not a history of this format.
+            HistoryError: The file is missing or not a history of this format, or a line of it cannot be used.
         """
         history = cls()
         history.origin = 0.0
         try:
             with path.open(encoding="utf-8") as file:
                 _check_format(file.readline(), path)
-                for record in _records(file, path):
-                    history._restore(record)
-        except OSError as error:
+                for number, record in _records(file, path):
+                    try:
+                        history._restore(record)
+                    except ValueError as error:
+                        raise HistoryError(f"{path}: line {number}: {error}") from error
+        except (OSError, UnicodeDecodeError) as error:
             raise HistoryError(f"the history {path} cannot be read: {error}") from error
         return history
 
-    def _restore(self, record: dict[str, object]) -> None:
-        kind = record.pop("type")
-        if kind == "request":
-            self._requests.append(Request(**record))  # type: ignore[arg-type]
-        elif kind == "event":
-            self._events.append(Event(**record))  # type: ignore[arg-type]
+    def _restore(self, record: object) -> None:
+        """Adds a record of the file; a kind of record that only a newer version knows is left out."""
+        if not isinstance(record, dict):
+            raise ValueError(f"it is not a JSON object: {repr(record)[:60]}")
+        if "type" not in record:
+            raise ValueError("it has no 'type'")
+        if record["type"] == "request":
+            self._append(request_from_json(record))
+        elif record["type"] == "event":
+            self._events.append(event_from_json(record))
+
+
+def _line(record: Mapping[str, object]) -> str:
+    return json.dumps(record, separators=(",", ":"))
+
+
+def _flight(request: Request) -> _Flight:
+    # Indexes begin again with new traffic, and some of the traffic before may still be in flight.
+    return request.source, request.stream, request.index, request.scheduled
+
+
+def _until_now(in_flight: Iterable[Request]) -> tuple[Request, ...]:
+    now = clock.now()
+    return tuple(replace(request, finished=now, error=UNFINISHED) for request in in_flight)
 
 
 def _check_format(line: str, path: Path) -> None:
-    try:
-        header = json.loads(line)
-        found = header["format"] if header["type"] == "history" else None
-    except (ValueError, KeyError, TypeError):
-        found = None
-    if found != FORMAT:
+    header = _header(line)
+    found = header.get("format")
+    if not isinstance(found, int) or header.get("type") != "history":
         raise HistoryError(
             f"{path} is not a history of format {FORMAT}",
-            looked_at=[f"its first line: {line[:120]!r}"],
-            mend=["give the file history.jsonl of a run's directory under .serve-chaos/"],
+            checked=[f"its first line: {line[:120]!r}"],
+            fix=["give the file history.jsonl of a run's directory under .serve-chaos/"],
         )
+    if found != FORMAT:
+        raise _of_another_format(path, found, header.get("version"))
 
 
-def _records(lines: Iterable[str], path: Path) -> Iterator[dict[str, object]]:
+def _header(line: str) -> dict[str, object]:
+    try:
+        header = json.loads(line)
+    except ValueError:
+        return {}
+    return header if isinstance(header, dict) else {}
+
+
+def _of_another_format(path: Path, found: int, version: object) -> HistoryError:
+    """What to say of a history that other versions of this package can read: that which wrote it among them."""
+    writer = version if isinstance(version, str) else ""
+    age, least = ("an older", "==") if found < FORMAT else ("a newer", ">=")
+    readers = READ_BY.get(found) or (least + writer if writer else "")
+    here = f"pytest-serve-chaos {__version__} reads format {FORMAT}"
+    return HistoryError(
+        f"{path} is a history of format {found}, which {age} version wrote",
+        checked=[f"its first line: written by pytest-serve-chaos {writer or 'of an unknown version'}", here],
+        fix=[f"read it with another version: pip install 'pytest-serve-chaos{readers}'"]
+        if readers
+        else ["read it with the version that wrote it"],
+    )
+
+
+def _records(lines: Iterable[str], path: Path) -> Iterator[tuple[int, object]]:
     for number, line in enumerate(lines, start=2):
         try:
             record = json.loads(line)
@@ -195,31 +313,4 @@ def _records(lines: Iterable[str], path: Path) -> Iterator[dict[str, object]]:
             if line.endswith("\n"):
                 raise HistoryError(f"{path}: line {number} is not JSON: {line[:80]!r}") from None
             return
-        yield record
-
-
-def topology_to_json(topology: Topology) -> dict[str, Json]:
-    """A topology as plain data."""
-    components: list[Json] = []
-    for component in topology.components:
-        record: dict[str, Json] = {**asdict(component), "identity": str(component.identity)}
-        components.append(record)
-    return {
-        "components": components,
-        "sources": list(topology.sources),
-        "pending": dict(topology.pending),
-    }
-
-
-def topology_from_json(at: float, data: Mapping[str, Json]) -> Topology:
-    """The topology of which `topology_to_json` made `data`."""
-    components = []
-    for record in data["components"]:  # type: ignore[union-attr]
-        fields = dict(record)  # type: ignore[arg-type]
-        components.append(Component(**{**fields, "identity": Identity.parse(str(fields["identity"]))}))
-    return Topology(
-        at,
-        tuple(components),
-        tuple(str(source) for source in data.get("sources", [])),  # type: ignore[union-attr]
-        {str(k): int(v) for k, v in dict(data.get("pending", {})).items()},  # type: ignore[arg-type]
-    )
+        yield number, record

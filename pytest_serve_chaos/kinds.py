@@ -45,6 +45,16 @@ class Kind:
         """The texts of the single values in a text; only for kinds that are repeated."""
         return [line.strip() for line in text.splitlines() if line.strip()]
 
+    def take(self, value: object, base: Path) -> object:
+        """The value of a marker's keyword, which is a Python value and not always text.
+
+        Raises:
+            ValueError: It is not valid.
+        """
+        if not isinstance(value, (str, int, float)) or isinstance(value, bool):
+            raise ValueError(value)
+        return self.parse(str(value), base)
+
     def _parse(self, text: str, base: Path) -> object:
         return text
 
@@ -143,6 +153,19 @@ class Flag(Kind):
         if text.lower() not in self.on + self.off:
             raise ValueError(text)
         return text.lower() in self.on
+
+
+class Bool(Kind):
+    """Python's True or False, in a marker."""
+
+    def __init__(self) -> None:
+        super().__init__("True or False")
+
+    def take(self, value: object, base: Path) -> bool:
+        """The value itself."""
+        if not isinstance(value, bool):
+            raise ValueError(value)
+        return value
 
 
 class Pattern(Kind):

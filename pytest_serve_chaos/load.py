@@ -4,30 +4,48 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.configuration import Setup
+from pytest_serve_chaos.analysis.demands import with_demands
 from pytest_serve_chaos.analysis.outages import find_outages
-from pytest_serve_chaos.analysis.result import Result, result_of
-from pytest_serve_chaos.clock import NotYet, seconds
+from pytest_serve_chaos.analysis.record import check_spec_to_json, checked_to_json, slowness_of
+from pytest_serve_chaos.analysis.result import Result
+from pytest_serve_chaos.analysis.statistics import requests_needed
+from pytest_serve_chaos.checks.base import Check
+from pytest_serve_chaos.checks.own import spec_of
+from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.capabilities import HasProxyEndpoints
 from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, WaitTimeout
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.model import Component, Expectations, Json, Request
+from pytest_serve_chaos.model import UNFINISHED, Checked, Component, Expectations, Json, Request, Slowness
 from pytest_serve_chaos.observe.configuration import setup_now, warnings_about, write_what_holds
-from pytest_serve_chaos.steady import wait_steady
+from pytest_serve_chaos.results import result_of
+from pytest_serve_chaos.steady import Sent, steady_within, wait_steady
 
 if TYPE_CHECKING:
-    from pytest_serve_chaos.traffic.client import Answer, RequestSpec
     from pytest_serve_chaos.traffic.generator import Generator
     from pytest_serve_chaos.traffic.kept import KeptLane
+    from pytest_serve_chaos.traffic.request import Answer, RequestSpec
+    from pytest_serve_chaos.traffic.transports.base import Transport
 
 STEADY_WITHIN = 60.0
+"""Seconds for the rest of the cluster to be well, beyond what answers and replicas take."""
+
+_JUDGED_FOR = 20.0
+"""Seconds after the fault over which traffic by hand is judged while it runs, unless the test says otherwise."""
+
+_TO_END = 1.0
+"""Seconds beyond its timeout in which a request has ended."""
+
+_BY_HAND = Expectations(traffic_back=None, redundancy_back=None, settled=False, spread=False)
+"""What a test by hand does not ask for is not demanded; losses on persistent connections always are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,36 +53,62 @@ class Load:
     """What to send. `rate` and `kept_rate` in requests per second, `timeout` in seconds.
 
     Attributes:
-        kept_rate: On the kept connection of each proxy; 0 keeps none.
+        kept_rate: On the persistent connection to each proxy; 0: there are no persistent connections.
         url: None: the cluster's own.
+        slow_after: An answer later than this counts as away, unless the test says otherwise, in seconds.
         check: Whether an answer is right; a wrong one is lost.
+        transport: How requests are sent. None: by HTTP.
     """
 
     rate: float = 50.0
     kept_rate: float = 2.0
     timeout: float = 5.0
     method: str = "GET"
-    headers: Mapping[str, str] | None = None
-    body: bytes | None = None
+    headers: Mapping[str, str] | None = field(default=None, repr=False)
+    body: bytes | None = field(default=None, repr=False)
     url: str | None = None
     check: Callable[[Answer], bool] | None = None
+    slow_after: float | None = None
     send_lag_limit: float | None = None
+    transport: Transport | None = None
+
+    def applied_to(self, expected: Expectations) -> Expectations:
+        """The expectations with what the settings say of all traffic; what the test itself demands comes first."""
+        slow_after = self.slow_after if expected.slow_after is None else expected.slow_after
+        return replace(expected, slow_after=slow_after, send_lag_limit=self.send_lag_limit)
 
 
 class Traffic:
     """Open-loop traffic on the cluster of a rig, as a context manager.
 
-    Entering waits for steady state. With `wait` False it does not, and the traffic runs beside that of the experiment:
-    its requests are kept apart and are not judged with the others.
+    Entering waits for steady state. Each traffic has records of its own: what one stream loses is never counted in the
+    figures of another.
+
+    Args:
+        rig: Where.
+        load: What is sent.
+        wait: Whether to wait for steady state.
+        source: The name under which its requests are recorded; None gives it one of its own.
+        on_result: Called with each result that `assert_available` comes to, whatever it says.
     """
 
-    def __init__(self, rig: Rig, load: Load, *, wait: bool = True) -> None:
+    def __init__(
+        self,
+        rig: Rig,
+        load: Load,
+        *,
+        wait: bool = True,
+        source: str | None = None,
+        on_result: Callable[[Result], None] = lambda _: None,
+    ) -> None:
         self.rig = rig
         self.load = load
+        self.source = rig.new_source() if source is None else source
         self._wait = wait
-        self.history = rig.history if wait else History()
+        self._on_result = on_result
         self._generator: Generator | None = None
         self._begun = 0.0
+        self._slowness = Slowness()
 
     def start(self) -> None:
         """Begins to send, waits for steady state, and warns about what is new in the cluster's configuration.
@@ -73,48 +117,77 @@ class Traffic:
             Inconclusive: There is no steady state, so nothing should be broken.
         """
         setup = setup_now(self.rig.cluster) if self._wait else None  # before it could make a request late
-        self._generator = _generator(self.rig, self.load, self.history)
+        self._generator = _generator(self.rig, self.load, self.source)
         self._begun = clock.now()
+        if self.source:
+            self.rig.begin_by_hand()
+        self.rig.begin_traffic(self.source)
+        data: dict[str, Json] = {"source": self.source, "rate": self.load.rate}
+        self.rig.history.add("traffic", "traffic begins", experiment=self.rig.experiment, data=data)
         if not self._wait:
             self._generator.start()
             return
         self.rig.history.add("phase", "steady", experiment=self.rig.experiment)
         self._generator.start()
         try:
-            wait_steady(self.rig, self.load.rate, kept=self.load.kept_rate > 0, timeout=STEADY_WITHIN)
+            steady = self._wait_steady()
         except WaitTimeout as error:
-            self.stop()
+            self.stop(drain=0.0)  # nothing is judged, so nobody waits for requests that hang
             self.rig.history.add("not_started", f"no steady state: {error.last_seen}", experiment=self.rig.experiment)
             if any(event.kind == "asked" for event in self.rig.history.events):
-                self.rig.spoilt = f"an earlier fault left it without steady state: {error.last_seen}"
-            raise Inconclusive(f"no steady state before the fault: {error.last_seen}", mend=error.mend) from error
+                self.rig.tainted = f"an earlier fault left it without steady state: {error.last_seen}"
+            raise Inconclusive(f"no steady state before the fault: {error.last_seen}", fix=error.fix) from error
+        self.rig.history.add(
+            "steady", "steady since then", at=min(r.scheduled for r in steady), experiment=self.rig.experiment
+        )
+        self._slowness = slowness_of(steady, self.load.applied_to(Expectations()))
+        if self.rig.source == self.source:
+            self.rig.slowness = self._slowness
         if setup is not None:
             self._warn(setup)
 
+    def _wait_steady(self) -> tuple[Request, ...]:
+        load = self.load
+        sent = Sent(self.source, load.rate, load.timeout, kept=load.kept_rate > 0)
+        replicas = len(self.rig.watcher.topology.of("replica"))
+        return wait_steady(self.rig, sent, timeout=steady_within(sent, replicas, least=STEADY_WITHIN))
+
     def _warn(self, setup: Setup) -> None:
-        """An app that a test added, or a pod that was moved, can have changed what was said of the cluster at first."""
+        """Checks the configuration again: a test may have added an app, and a pod may have moved."""
         rig = self.rig
-        found = warnings_about(rig.cluster.description, setup, rig.watcher.topology, rig.watcher.report.serve)
+        watcher = rig.watcher
+        found = warnings_about(rig.cluster.description, setup, watcher.topology, watcher.report.serve, rig.faults)
         write_what_holds(rig.history, rig.experiment, found, rig.warned, rig.progress)
 
     def wait_answered(self) -> None:
-        """Waits until no request of before is under way, while others are sent."""
-        generator = self._generator
-        if generator is None:
+        """Waits until each request of before has ended, for as long as one may take at most, while others are sent."""
+        if self._generator is None:
             return
+        now = clock.now()
 
         def probe() -> bool | NotYet:
-            return not generator.in_flight or NotYet(f"{generator.in_flight} requests under way")
+            left = [r for r in self.rig.history.pending(self.source) if r.scheduled <= now]
+            return not left or NotYet(f"{len(left)} requests in flight")
 
-        # Where there is always one under way, those of before have ended with their timeout.
+        # One that is left then has not ended within its timeout.
         with contextlib.suppress(WaitTimeout):
-            clock.wait_until("the requests under way", probe, timeout=self.load.timeout, interval=0.005)
+            clock.wait_until("the requests in flight", probe, timeout=self.load.timeout + _TO_END, interval=0.005)
 
-    def stop(self) -> None:
-        """Stops sending and waits for the answers that are due."""
+    def stop(self, *, drain: float | None = None) -> None:
+        """Stops sending and waits for the answers that are due.
+
+        Args:
+            drain: Seconds to wait for them; what takes longer is recorded as unfinished. None: as long as they take.
+        """
         generator, self._generator = self._generator, None
         if generator is not None:
-            generator.stop()
+            self.rig.end_traffic(self.source)
+            generator.stop(drain)
+
+    @property
+    def running(self) -> bool:
+        """Whether requests are being sent."""
+        return self._generator is not None
 
     def __enter__(self) -> Traffic:
         self.start()
@@ -128,7 +201,7 @@ class Traffic:
     @property
     def requests(self) -> tuple[Request, ...]:
         """All that have ended, since this traffic began."""
-        return self.history.requests_since(self._begun)
+        return self.rig.history.requests_since(self._begun, source=self.source)
 
     @property
     def lost(self) -> int:
@@ -140,59 +213,125 @@ class Traffic:
         return frozenset(r.replica for r in self.requests if r.replica and not r.lost and r.scheduled >= since)
 
     def longest_outage(self) -> float:
-        """Seconds; infinity if one has not ended."""
-        outages = find_outages([r for r in self.requests if not r.kept])
+        """Seconds in which requests were lost or waited too long; infinity if an outage has not ended."""
+        seen = self.rig.history.requests_since(self._begun, source=self.source, with_pending=True)
+        after = self._slowness.after
+        known = [r for r in seen if not r.kept and not (r.error == UNFINISHED and r.latency <= after)]
+        outages = find_outages(known, slowness=self._slowness)
         return max((float("inf") if o.end is None else o.end - o.start for o in outages), default=0.0)
 
     def assert_available(
-        self, availability: float, *, longest_outage: float | str | None = None, window: float | str | None = None
+        self,
+        availability: float,
+        *,
+        longest_outage: float | str | None = None,
+        slow_after: float | str | None = None,
+        window: float | str | None = None,
     ) -> Result:
-        """Demands a share of good answers, and no outage longer than that, from the fault on.
+        """Demands a share of good answers, and no outage longer than that, of this traffic.
+
+        It counts from the first fault that was asked for while this traffic was sent; each fault since then must have
+        landed. While traffic runs, it waits until the window is over. Requests in flight are waited for, and count as
+        what becomes of them.
 
         Args:
-            availability: 0 to 1.
+            availability: More than 0, and at most 1.
             longest_outage: Seconds, or text with a unit.
-            window: Over which the availability is judged; None: from the fault to now.
+            slow_after: An answer later than this counts as away. None: what the setting says, or what the latency
+                before the fault suggests.
+            window: Over which the availability is judged, from the fault on. None: 20 s, or as long as the traffic
+                lasted if that is less, or as long as it takes to have enough requests if that is more.
 
         Raises:
             ExpectationFailed: It was not met.
             Inconclusive: No fault landed, there were too few requests, or the generator was late.
+            SettingsError: A value cannot be demanded.
         """
-        longest = None if longest_outage is None else seconds(longest_outage, name="longest_outage")
-        asked = [e.at for e in self.rig.history.of(self.rig.experiment) if e.kind == "asked"]
-        span = max((r.scheduled for r in self.requests), default=0.0) - (asked[0] if asked else self._begun)
-        demanded = Expectations(
-            availability=availability,
-            longest_outage=longest,
-            window=max(0.1, math.ceil(10 * span) / 10) if window is None else seconds(window, name="window"),
-            traffic_back=None,
-            redundancy_back=None,
-            settled=False,
-            send_lag_limit=self.load.send_lag_limit,
-        )
-        write_expectations(self.rig, demanded)
-        result = result_of(self._whole_history(), self.rig.experiment)
+        demands: dict[str, object] = {"availability": availability, "longest_outage": longest_outage}
+        if slow_after is not None:
+            demands["slow_after"] = slow_after
+        if window is not None:
+            demands["window"] = window
+        demanded = with_demands(_BY_HAND, demands)
+        self._wait_for_requests(demanded.window if window is not None else self._usual_window(demanded))
+        until = clock.now()
+        self.wait_answered()
+        if window is None:
+            demanded = replace(demanded, window=self._window(demanded, until))
+        demanded = self.load.applied_to(demanded)
+        write_expectations(self.rig, demanded, source=self.source, at=until)
+        result = result_of(self.rig.history, self.rig.experiment)
+        self.rig.history.add("verdict", result.outcome, experiment=self.rig.experiment)
+        self._on_result(result)
         raise_unless_passed(result)
         return result
 
-    def _whole_history(self) -> History:
-        """The run's events with the requests of this traffic."""
-        if self.history is self.rig.history:
-            return self.history
-        whole = History()
-        for event in self.rig.history.events:
-            whole.add(event.kind, event.text, at=event.at, experiment=event.experiment, data=event.data)
-        for request in self.history.requests:
-            whole.add_request(request)
-        return whole
+    def _wait_for_requests(self, needed: float) -> None:
+        """While traffic runs, waits until it has run for so many seconds since the fault."""
+        asked = self._asked()
+        if asked is None or not self.running:
+            return
+        end = asked + needed
+
+        def enough() -> bool | NotYet:
+            left = end - clock.now()
+            return left <= 0 or NotYet(f"{left:.1f} s are left")
+
+        if clock.now() < end:
+            self.rig.progress(f"{end - clock.now():.0f} s more of traffic are needed to judge it")
+        clock.wait_until("enough requests", enough, timeout=max(0.0, end - clock.now()), interval=0.1)
+
+    def _asked(self) -> float | None:
+        """When the first fault was asked for since this traffic began; None if none was."""
+        events = self.rig.history.of(self.rig.experiment)
+        return next((e.at for e in events if e.kind == "asked" and e.at >= self._begun), None)
+
+    def _window(self, demanded: Expectations, until: float) -> float:
+        """As an experiment has it, but no longer than the traffic lasted: a test that idles on dilutes nothing."""
+        asked = self._asked()
+        due = [r.scheduled for r in self.requests if not r.kept and r.scheduled <= until]
+        lasted = max(due, default=0.0) - (self._begun if asked is None else asked)
+        wanted = window_for(demanded, self.load.rate)
+        return wanted if lasted >= wanted else max(0.1, math.ceil(10 * lasted) / 10)
+
+    def _usual_window(self, demanded: Expectations) -> float:
+        return max(min(demanded.window, _JUDGED_FOR), seconds_needed(demanded, self.load.rate))
 
 
-def write_expectations(rig: Rig, expectations: Expectations) -> None:
-    """Writes to the history what will be judged."""
-    data: dict[str, Json] = {}
+def window_for(expected: Expectations, rate: float) -> float:
+    """The window that has the requests that the demanded availability takes, in seconds."""
+    return max(expected.window, seconds_needed(expected, rate))
+
+
+def seconds_needed(expected: Expectations, rate: float) -> float:
+    """Seconds that it takes to send the requests that the demanded availability takes."""
+    if expected.availability is None or expected.availability >= 1:
+        return 0.0
+    return requests_needed(expected.availability, expected.confidence) / rate + max(1.0, 2 / rate)
+
+
+def write_expectations(
+    rig: Rig,
+    expectations: Expectations,
+    *,
+    source: str = "",
+    at: float | None = None,
+    checks: Sequence[Check] = (),
+) -> None:
+    """Writes to the history what will be judged, and by which traffic: of one by hand, by its requests until then."""
+    data: dict[str, Json] = {"source": source, "autoscaled": [*sorted(rig.shape.autoscaled)]}
+    if checks:
+        data["checks"] = [check_spec_to_json(spec_of(check)) for check in checks]
     for name, value in asdict(expectations).items():
         data[name] = list(value) if isinstance(value, tuple) else value
-    rig.history.add("expectations", "what is demanded", experiment=rig.experiment, data=data)
+    rig.history.add("expectations", "what is demanded", at=at, experiment=rig.experiment, data=data)
+
+
+def write_checked(history: History, experiment: str, checks: Iterable[Checked]) -> None:
+    """Writes to the history what the checks have found that the test brought."""
+    for checked in checks:
+        text = "; ".join((*checked.missed, *checked.unknown)) or "met"
+        history.add("checked", f"{checked.check}: {text}", experiment=experiment, data=checked_to_json(checked))
 
 
 def raise_unless_passed(result: Result) -> None:
@@ -200,19 +339,20 @@ def raise_unless_passed(result: Result) -> None:
 
     Raises:
         ExpectationFailed: failed.
-        Inconclusive: inconclusive.
+        Inconclusive: inconclusive, or only measured.
     """
     verdict = result.verdict
     if verdict.outcome == "passed":
         return
     kind = ExpectationFailed if verdict.outcome == "failed" else Inconclusive
-    first, *others = verdict.reasons
+    first, *others = verdict.reasons or ("nothing was demanded of the requests, so nothing is shown",)
     raise kind("\n  ".join([f"{result.experiment}: {verdict.outcome}: {first}", *others]))
 
 
-def _generator(rig: Rig, load: Load, history: History) -> Generator:
-    from pytest_serve_chaos.traffic.client import RequestSpec
+def _generator(rig: Rig, load: Load, source: str) -> Generator:
     from pytest_serve_chaos.traffic.generator import Generator
+    from pytest_serve_chaos.traffic.request import RequestSpec
+    from pytest_serve_chaos.traffic.transports.http import Http
 
     spec = RequestSpec(
         url=load.url or rig.cluster.url,
@@ -222,12 +362,14 @@ def _generator(rig: Rig, load: Load, history: History) -> Generator:
         timeout=load.timeout,
         check=load.check,
     )
+    transport = load.transport or Http()
+    generator = partial(Generator, spec, transport=transport, rate=load.rate, history=rig.history, source=source)
     if not load.kept_rate:
-        return Generator(spec, rate=load.rate, history=history)
+        return generator()
 
     if isinstance(rig.cluster, HasProxyEndpoints):
         lanes = [_lane(rig, rig.cluster, proxy, spec) for proxy in rig.watcher.sample().of("proxy")]
-        return Generator(spec, rate=load.rate, history=history, kept_rate=load.kept_rate, kept=lanes)
+        return generator(kept_rate=load.kept_rate, kept=lanes)
 
     def name_of(client: tuple[str, int]) -> str | None:
         identity = rig.cluster.proxy_of(client)
@@ -235,7 +377,7 @@ def _generator(rig: Rig, load: Load, history: History) -> Generator:
         return None if component is None else component.name
 
     proxies = tuple(c.name for c in rig.watcher.sample().of("proxy"))
-    return Generator(spec, rate=load.rate, history=history, kept_rate=load.kept_rate, proxies=proxies, proxy_of=name_of)
+    return generator(kept_rate=load.kept_rate, proxies=proxies, proxy_of=name_of)
 
 
 def _lane(rig: Rig, cluster: HasProxyEndpoints, proxy: Component, spec: RequestSpec) -> KeptLane:
@@ -244,7 +386,7 @@ def _lane(rig: Rig, cluster: HasProxyEndpoints, proxy: Component, spec: RequestS
     def spec_of() -> RequestSpec | None:
         """What leads to the proxy that goes by that name now: its pod may be another one."""
         there = [c for c in rig.watcher.topology.of("proxy") if c.name == proxy.name]
-        # Beside one that is about to go, the newer comes last.
+        # If there is also one that is about to go, the newer comes last.
         return _way_to(cluster, there[-1], spec) if there else None
 
     return KeptLane(proxy.name, _way_to(cluster, proxy, spec), spec_of)

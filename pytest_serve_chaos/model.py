@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -11,8 +12,7 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 Role: TypeAlias = Literal["head", "worker", "gcs", "raylet", "controller", "proxy", "replica", "redis"]
 ROLES: tuple[Role, ...] = ("head", "worker", "gcs", "raylet", "controller", "proxy", "replica", "redis")
 
-How: TypeAlias = Literal["kill", "stop", "freeze", "delete", "drain", "upgrade", "fail_health_check"]
-Outcome: TypeAlias = Literal["passed", "failed", "inconclusive"]
+Outcome: TypeAlias = Literal["passed", "failed", "inconclusive", "measured", "unfinished"]
 
 HEAD = "head"
 """The name of the node that carries the GCS and the controller."""
@@ -118,22 +118,28 @@ class Topology:
 # -- traffic ----------------------------------------------------------------------------------------------------
 
 
+UNFINISHED = "Unfinished"
+"""The error of a request that has no answer yet, or had none when the generator stopped waiting."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One scheduled request. Times are monotonic seconds.
 
     Attributes:
         index: Its number in its stream.
-        stream: ``fresh`` (a new connection for it alone), or ``kept:<n>`` (one of the kept connections).
+        stream: ``fresh`` (a new connection for it alone), or ``kept:<n>`` (a persistent connection).
         scheduled: When the schedule wanted it sent. Latency counts from here.
         sent: When it was really sent; None if it never was.
-        finished: When the answer, the error or the timeout came.
+        finished: When the answer, the error or the timeout came; for a request in flight, the moment of the question.
         status: The HTTP status, where there was an answer.
-        error: None if it was answered well; else httpx's class of the error, ``HTTP 500`` or ``WrongAnswer``.
+        error: None if it was answered well; else httpx's class of the error, ``HTTP 500``, ``WrongAnswer`` or
+            `UNFINISHED`.
         replica: The replica that answered, where the answer says so.
         node: The Ray node (its id) that answered, where the answer says so.
         parent: The replica that asked the one that answered through a handle, where the answer says so.
-        path: Which way it took: ``proxies`` (the shared address), or the name of the proxy of a kept connection.
+        path: Which way it took: ``proxies`` (the shared address), or the name of the proxy of a persistent connection.
+        source: Which traffic sent it: "" is the experiment's own, and each further traffic has a name of its own.
     """
 
     index: int
@@ -147,6 +153,7 @@ class Request:
     node: str | None = None
     parent: str | None = None
     path: str = "proxies"
+    source: str = ""
 
     @property
     def replicas(self) -> tuple[str, ...]:
@@ -170,7 +177,7 @@ class Request:
 
     @property
     def kept(self) -> bool:
-        """Whether it went over a kept connection."""
+        """Whether it went over a persistent connection."""
         return self.stream != "fresh"
 
 
@@ -217,23 +224,33 @@ class Evidence:
 PUNCTUAL = 0.1
 """Seconds by which a load generator may be late, whatever is judged."""
 
+LATEST = 2.0
+"""Seconds by which a load generator may be late at most, whatever is allowed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Expectations:
     """What the user demands. None means that it is measured and not judged. Durations are seconds.
 
     Attributes:
-        availability: Least share of good answers in `window`, 0 to 1.
+        availability: Least share, 0 to 1, of requests that are answered well and within `slow_after`, in `window`, and
+            up to the end of the last outage where that is later.
         confidence: None judges by the share itself; 0.95 judges by the lower bound of its 95 % interval.
         window: Seconds from the fault over which availability is judged.
-        lost_beyond_in_flight: Most requests lost that were not in flight when the fault landed.
-        longest_outage: Longest span in which requests were lost.
+        lost_beyond_in_flight: Most requests lost that were not in flight when the fault hit.
+        longest_outage: Longest span in which requests are lost or wait longer than `slow_after`.
+        slow_after: A request that waits longer than this counts as away. None: the p99 latency of the steady state,
+            and half of `longest_outage` on top, at most 2 s.
         p99_ratio: Most that the p99 latency during the fault may be, as a multiple of the one before.
         traffic_back: Latest time after the fault at which traffic is back.
         redundancy_back: Latest time after the fault at which all nodes, replicas and proxies are back.
+        persistent_availability: Least share of good answers on persistent connections; `availability` where that is
+            less, and None where that is. Connections to proxies that the fault hits are judged from 5 s after
+            redundancy is back.
         replaced: Roles that must have new identities afterwards, as ``role`` or ``role@node``.
         kept: Roles that must keep their identities, as ``role`` or ``role@node`` (``replica@workers``).
-        settled: Whether the aftershock must be passed.
+        spread: Whether each deployment that was on several nodes must be on several nodes at the end.
+        settled: Whether the post-recovery check must be passed.
         send_lag_limit: Seconds; a generator later than that (99th percentile) makes the verdict inconclusive. None: see
             `latest`.
     """
@@ -243,11 +260,14 @@ class Expectations:
     window: float = 20.0
     lost_beyond_in_flight: int | None = None
     longest_outage: float | None = 2.0
+    slow_after: float | None = None
     p99_ratio: float | None = None
     traffic_back: float | None = 30.0
     redundancy_back: float | None = 120.0
+    persistent_availability: float | None = 0.9
     replaced: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
+    spread: bool = True
     settled: bool = True
     send_lag_limit: float | None = None
 
@@ -255,34 +275,94 @@ class Expectations:
     def latest(self) -> float:
         """Seconds by which the generator may be late; what is judged by seconds needs no milliseconds.
 
-        Unless it is set, a tenth of the longest outage that is allowed; where nothing but its end is judged, of the
-        time until traffic is back, and 1 s at most. It is 0.1 at least, and no more where latencies are judged.
+        Unless it is set, a tenth of the longest outage that is allowed, and no more of the window than may be lost;
+        where nothing but the end of an outage is judged, a tenth of the time until traffic is back, 1 s at most. It is
+        0.1 at least, 2 at most, and 0.1 where latencies are judged.
         """
         if self.send_lag_limit is not None:
             return self.send_lag_limit
-        allowed = self.longest_outage or 0.0
-        if self.longest_outage is None and self.availability is None and self.lost_beyond_in_flight is None:
-            allowed = min(10.0, self.traffic_back or 0.0)
-        return max(PUNCTUAL, allowed / 10) if self.p99_ratio is None else PUNCTUAL
+        if self.p99_ratio is not None:
+            return PUNCTUAL
+        if not self.demands_traffic:
+            return LATEST
+        if self.longest_outage is not None:
+            allowed = self.longest_outage / 10
+        elif self.availability is None and self.lost_beyond_in_flight is None:
+            allowed = min(10.0, self.traffic_back or 0.0) / 10
+        else:
+            allowed = 0.0
+        if self.availability is not None:
+            allowed = min(allowed, (1 - self.availability) * self.window)
+        latest = min(LATEST, max(PUNCTUAL, allowed))
+        return latest if self.slow_after is None else min(latest, self.slow_after / 2)
+
+    @property
+    def demands_traffic(self) -> bool:
+        """Whether anything is demanded of the requests; where nothing is, an experiment measures and judges nothing."""
+        demands = (self.availability, self.lost_beyond_in_flight, self.longest_outage, self.p99_ratio)
+        return any(demand is not None for demand in (*demands, self.traffic_back))
+
+    @property
+    def on_persistent_connections(self) -> float | None:
+        """The share of good answers that is demanded on persistent connections: never more than on fresh ones."""
+        if self.persistent_availability is None or self.availability is None:
+            return None
+        return min(self.persistent_availability, self.availability)
+
+
+NO_DEMANDS = Expectations(
+    availability=None,
+    longest_outage=None,
+    traffic_back=None,
+    redundancy_back=None,
+    persistent_availability=None,
+    spread=False,
+    settled=False,
+)
+"""Nothing is demanded: what is broken is only measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slowness:
+    """How long requests take while all is well, and what is too long. All in seconds.
+
+    Attributes:
+        after: A request that waits longer is away.
+        typical: The median latency before the fault.
+        usual: The p99 latency before the fault.
+        gap: The longest time between two good answers before the fault.
+    """
+
+    after: float = math.inf
+    typical: float = 0.0
+    usual: float = 0.0
+    gap: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """A span in which requests were lost: from the first lost one's scheduled time to the next good one's.
+    """A span in which requests were lost, or waited too long.
+
+    From the scheduled time of the first of them, never before the fault, to the moment at which answers came promptly
+    again.
 
     Attributes:
         end: None if it lasted until the end of what was observed.
+        lost: Requests without a good answer that were scheduled in it.
+        sent: All requests that were scheduled in it.
+        late: Requests scheduled in it whose good answer came too late.
     """
 
     start: float
     end: float | None
     lost: int
     sent: int
+    late: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Latencies in seconds, from scheduled times, lost requests included (a timeout counts as its timeout)."""
+    """Latencies in seconds from scheduled times; a lost request counts as infinitely slow."""
 
     p50: float
     p95: float
@@ -294,18 +374,30 @@ class Latency:
 class Measurement:
     """The figures of one experiment, all computed from its history. Durations in seconds, from the moment of the fault.
 
+    A figure that was not measured is None: nothing is known of requests as long as no fault has landed, or nobody sent
+    any.
+
     Attributes:
-        sent: Requests on fresh connections that were scheduled in the window, or in flight when it began.
+        sent: Requests on fresh connections that were scheduled in `seconds`, or in flight when the fault came.
         lost: Those of them without a good answer.
-        in_flight: Those lost that were in flight when the fault landed.
+        late: Those of them whose good answer took longer than `slow_after`.
+        seconds: The time from the fault that these figures are about: the window, or up to the end of the last outage
+            where the share of good answers is lower over that.
+        in_flight: Those lost, whenever, that were in flight when the fault hit.
         lost_beyond_in_flight: All others lost between the fault and the end of the observation, window or not.
-        interval: The 95 % interval of the availability (Clopper-Pearson).
-        longest_outage: 0.0 when nothing was lost.
+        availability: The share of requests that were answered well and in time.
+        interval: Its 95 % interval (Clopper-Pearson).
+        longest_outage: 0.0 when nothing was lost or late.
+        slow_after: What was too late.
+        before: Latencies in the steady seconds before the fault.
+        during: Latencies in `seconds`, or in the window where its p99 is higher.
         traffic_back: None: never. 0.0: it was never away.
         redundancy_back, settled: None: never (or not reached).
-        kept_sent, kept_lost: The stream over kept connections, in the same window.
-        errors: Error class -> number, in the window.
-        send_lag_p99: By how many seconds the generator was late, over the whole observation.
+        kept_sent, kept_lost: All requests on persistent connections, in the window.
+        persistent_sent, persistent_lost: Those that are judged.
+        errors: Error class -> number, in `seconds`.
+        send_lag_p99: By how many seconds the generator was late: the worst 99th percentile of any ten seconds of the
+            window and around the outages.
         most_in_flight: Most fresh requests in flight at once.
         window: Seconds over which availability was demanded.
         scheduled: Requests on fresh connections in the whole observation, before and after the fault.
@@ -314,22 +406,27 @@ class Measurement:
         traffic_observed: Seconds from the fault to the last scheduled request.
     """
 
-    sent: int = 0
-    lost: int = 0
-    in_flight: int = 0
-    lost_beyond_in_flight: int = 0
-    availability: float = 0.0
-    interval: tuple[float, float] = (0.0, 1.0)
+    sent: int | None = None
+    lost: int | None = None
+    late: int | None = None
+    seconds: float | None = None
+    in_flight: int | None = None
+    lost_beyond_in_flight: int | None = None
+    availability: float | None = None
+    interval: tuple[float, float] | None = None
     outages: tuple[Outage, ...] = ()
-    longest_outage: float = 0.0
+    longest_outage: float | None = None
+    slow_after: float | None = None
     before: Latency | None = None
     during: Latency | None = None
     traffic_back: float | None = None
     redundancy_back: float | None = None
     settled: float | None = None
     healed: float | None = None
-    kept_sent: int = 0
-    kept_lost: int = 0
+    kept_sent: int | None = None
+    kept_lost: int | None = None
+    persistent_sent: int | None = None
+    persistent_lost: int | None = None
     errors: Mapping[str, int] = field(default_factory=dict)
     send_lag_p99: float = 0.0
     most_in_flight: int = 0
@@ -342,10 +439,51 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """passed, failed or inconclusive, and why in words."""
+    """What an experiment showed, and why in words.
+
+    It is passed, failed or inconclusive; measured where nothing was demanded of the requests; unfinished where the run
+    ended before anybody judged it. `tracebacks` are those of checks that raised an exception.
+    """
 
     outcome: Outcome
     reasons: tuple[str, ...] = ()
+    tracebacks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What one check found.
+
+    Attributes:
+        check: Its name.
+        missed: Demands that were not met, in words.
+        certain: Those that are missed also if everything that may not be the app's fault is counted as good.
+        unknown: What the record does not show, in words.
+        traceback: Of the exception that it raised; "" if it raised none.
+        on_requests: Whether it demands something of the requests.
+    """
+
+    check: str
+    missed: tuple[str, ...] = ()
+    certain: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    traceback: str = ""
+    on_requests: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CheckSpec:
+    """A check that a test brings, as its history describes it.
+
+    Attributes:
+        name: Its name.
+        code: The class that it is of: ``module:Class``.
+        arguments: What makes it again from that class; None where nothing in JSON does.
+    """
+
+    name: str
+    code: str
+    arguments: Mapping[str, Json] | None = None
 
 
 @dataclass(frozen=True, slots=True)

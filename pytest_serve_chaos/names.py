@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     import pytest
 
 SETTINGS: dict[Literal["string", "int", "float", "bool", "linelist"], str] = {
-    "string": "backend profile app gcs request_timeout method body report_dir send_lag_limit redis_server context "
-    "rayservice url allow_context operator_namespace node_image ray_version ray_image redis_image operator_image "
-    "kuberay_manifests rayservice_file",
+    "string": "backend profile app gcs request_timeout method body report_dir slow_after send_lag_limit redis_server "
+    "context rayservice url allow_context operator_namespace node_image ray_version ray_image redis_image "
+    "operator_image kuberay_manifests rayservice_file",
     "int": "workers seed",
     "float": "rate kept_rate",
     "linelist": "headers allow",
@@ -45,7 +45,7 @@ MARKERS = (
 
 
 def add_options(parser: pytest.Parser) -> None:
-    """Adds what `options.add_options` adds, but for the texts of the help."""
+    """Adds what `Backends.add_options` adds for the backends of this package, except the texts of the help."""
     group = parser.getgroup("serve-chaos", "chaos tests of Ray Serve")
     group.addoption("--serve-chaos", action="store_true", dest="serve_chaos", default=False)
     actions = {"linelist": "append", "bool": "store_true"}

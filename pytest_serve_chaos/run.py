@@ -7,7 +7,7 @@ import itertools
 import json
 import random
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pytest_serve_chaos import clock
@@ -15,6 +15,9 @@ from pytest_serve_chaos.analysis.configuration import ConfigWarning
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Progress
 from pytest_serve_chaos.cluster.capabilities import IsBorrowed, OutlivesRuns
+from pytest_serve_chaos.errors import NotStartedAgain, ServeChaosError, Unsupported
+from pytest_serve_chaos.faults.catalogue import BUILT_IN
+from pytest_serve_chaos.faults.registry import FaultRegistry
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import HEAD, Json, Topology
@@ -31,8 +34,18 @@ _WHOLE_WITHIN = 60.0
 """Seconds after its app runs in which a proxy must be on each node that has replicas."""
 
 
+@dataclass(frozen=True, slots=True)
+class FailedStart:
+    """A cluster that did not start, and the test that wanted it first."""
+
+    spec: ClusterSpec
+    test: str
+
+
 def _whole(observer: Observer) -> Topology | NotYet:
     topology = observer.see()
+    if observer.report.serve is None:  # which says what is autoscaled
+        return NotYet(f"Serve's REST does not answer: {observer.report.error}")
     have = {c.node for c in topology.of("proxy")}
     missing = ({c.node for c in topology.of("replica")} | {HEAD}) - have
     if missing or not topology.of("replica"):
@@ -49,35 +62,78 @@ class Run:
         start_cluster: Makes a cluster.
         seed: Of all choices.
         progress: Prints a line for people.
+        faults: All faults that tests may inject.
+
+    Attributes:
+        not_healed: What stays broken of an external cluster, in words.
     """
 
-    def __init__(self, directory: Path, start_cluster: StartCluster, *, seed: int, progress: Progress) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        start_cluster: StartCluster,
+        *,
+        seed: int,
+        progress: Progress,
+        faults: FaultRegistry = BUILT_IN,
+    ) -> None:
         self.directory = directory
         self.seed = seed
         self.history = History(directory / "history.jsonl")
         self.random = random.Random(seed)
         self.progress = progress
         self._start_cluster = start_cluster
+        self._faults = faults
         self._canaries = itertools.count(1)
+        self._sources = itertools.count(1)
         self._rig: Rig | None = None
         self._warned: set[ConfigWarning] = set()
         self.started: list[tuple[ClusterSpec, float]] = []
+        self.not_healed: list[str] = []
+        self.failed_starts: list[FailedStart] = []
 
     @property
     def rig(self) -> Rig | None:
         """The cluster that lives now, with all that is around it."""
         return self._rig
 
-    def rig_for(self, spec: ClusterSpec) -> Rig:
-        """The rig with a cluster of that spec: the one that lives, if it fits and is sound, else a new one."""
-        if self._rig is not None and (self._rig.cluster.spec != spec or self._rig.spoilt):
-            if self._rig.spoilt:
-                verb = "looked at" if isinstance(self._rig.cluster, IsBorrowed) else "built"
-                self.progress(f"the cluster is {verb} anew: {self._rig.spoilt}")
+    def rig_for(self, spec: ClusterSpec, *, test: str = "") -> Rig:
+        """The rig with a cluster of that spec: the one that lives, if it fits and is sound, else a new one.
+
+        Args:
+            spec: The cluster that the test wants.
+            test: The test, which later tests are pointed to if the cluster does not start.
+
+        Raises:
+            NotStartedAgain: That cluster failed to start before.
+        """
+        self._refuse_to_start_again(spec)
+        if self._rig is not None and (self._rig.cluster.spec != spec or self._rig.tainted):
+            if self._rig.tainted:
+                verb = "reconnects to" if isinstance(self._rig.cluster, IsBorrowed) else "rebuilds"
+                self.progress(f"the plugin {verb} the cluster: {self._rig.tainted}")
             self.close_cluster()
         if self._rig is None:
-            self._rig = self._new_rig(spec)
+            self._rig = self._start_once(spec, test)
         return self._rig
+
+    def _refuse_to_start_again(self, spec: ClusterSpec) -> None:
+        for failed in self.failed_starts:
+            if failed.spec == spec:
+                raise NotStartedAgain(
+                    f"the cluster that this test needs did not start for {failed.test or 'an earlier test'},"
+                    " so it is not started again in this run",
+                    fix=["fix what that test reports as the reason, and run the tests again"],
+                )
+
+    def _start_once(self, spec: ClusterSpec, test: str) -> Rig:
+        try:
+            return self._new_rig(spec)
+        except Unsupported:  # the test is skipped, and nothing was started
+            raise
+        except Exception:
+            self.failed_starts.append(FailedStart(spec, test))
+            raise
 
     def close_cluster(self) -> None:
         """Ends the cluster that lives, if one does."""
@@ -87,9 +143,21 @@ class Run:
         with contextlib.ExitStack() as ends:  # last first, and all of it, whatever goes wrong
             ends.callback(rig.cluster.close)
             ends.callback(rig.watcher.stop)
-            rig.heal_all()
+            self._heal_for_good(rig)
             if rig.sound and isinstance(rig.cluster, OutlivesRuns):
                 rig.cluster.vouch()
+
+    def _heal_for_good(self, rig: Rig) -> None:
+        """Heals what is still broken; afterwards only the undo journal knows of it."""
+        try:
+            rig.heal_all()
+        except KeyboardInterrupt:  # it met one heal, which is tried again
+            rig.heal_all()
+            raise
+        except ServeChaosError as error:
+            rig.tainted = rig.tainted or error.what
+            if isinstance(rig.cluster, IsBorrowed):  # any other goes now, or is not taken over as it is
+                self.not_healed.append(error.what)
 
     def close(self) -> None:
         """Ends everything."""
@@ -107,6 +175,7 @@ class Run:
             topology = clock.wait_until(
                 "every part of the cluster to be seen", lambda: _whole(observer), timeout=_WHOLE_WITHIN, interval=0.5
             )
+            shape = shape_of(topology, observer.report)
             watcher = Watcher(observer, self.history)
             watcher.start()
             undo.callback(watcher.stop)
@@ -117,10 +186,11 @@ class Run:
                 f"a cluster for {spec.app}",
                 data={**description, "seed": self.seed, "start_seconds": clock.now() - begun},
             )
-            write_warnings(self.history, check_configuration(cluster, topology), self._warned, self.progress)
+            warnings = check_configuration(cluster, topology, self._faults)
+            write_warnings(self.history, warnings, self._warned, self.progress)
             rig = Rig(
-                cluster, observer, watcher, self.history, self.random, self.progress, shape_of(topology),
-                cluster.serve_config, warned=self._warned, canaries=self._canaries,
+                cluster, observer, watcher, self.history, self.random, self.progress, shape,
+                cluster.serve_config, self._faults, warned=self._warned, canaries=self._canaries, sources=self._sources,
             )  # fmt: skip
             undo.pop_all()
         return rig

@@ -1,23 +1,25 @@
-"""What was set: the values of the table in `options`, each with where it came from."""
+"""What was set: the values of the options of a run, each with where it came from."""
 
 from __future__ import annotations
 
 import os
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pytest
 
+from pytest_serve_chaos.backends.registry import BUILT_IN, Backends
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.options import OPTIONS, Option, option
 
 if TYPE_CHECKING:
     from pytest_serve_chaos.cluster.base import Gcs, Profile
+    from pytest_serve_chaos.safety.journal import Journal
 
-Backend: TypeAlias = Literal["local", "kind", "kubernetes"]
+Value = TypeVar("Value")
 
 COMMAND_LINE = "the command line"
 DEFAULT = "the default"
@@ -60,10 +62,11 @@ class Settings:
     """The settings of a run; what each means stands in `options.OPTIONS`. Durations are seconds.
 
     Attributes:
+        others: The values of the options that backends of other plugins have added, by name.
         sources: Where each value came from, by name.
     """
 
-    backend: Backend = field(default=_default("backend"))
+    backend: str = field(default=_default("backend"))
     profile: Profile = field(default=_default("profile"))
     app: str = field(default=_default("app"))
     workers: int = field(default=_default("workers"))
@@ -76,6 +79,7 @@ class Settings:
     body: str | None = field(default=None, repr=False)
     seed: int = field(default_factory=choose_seed)
     report_dir: Path = field(default=_default("report_dir"))
+    slow_after: float | None = None
     send_lag_limit: float | None = None
     redis_server: Path | None = None
     keep: bool = field(default=_default("keep"))
@@ -92,6 +96,7 @@ class Settings:
     operator_image: str = field(default=_default("operator_image"))
     kuberay_manifests: str = field(default=_default("kuberay_manifests"))
     rayservice_file: Path | None = None
+    others: Mapping[str, object] = field(default_factory=dict, repr=False)
     sources: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -107,23 +112,61 @@ class Settings:
         given = self._given("operator_image") or self.kuberay_manifests == _default("kuberay_manifests")
         return self.operator_image if given else None
 
+    @property
+    def journal(self) -> Journal:
+        """Where a backend writes what has to be undone if the run is killed, before it makes the change."""
+        from pytest_serve_chaos.safety.journal import journal_of
+
+        return journal_of(self.report_dir)
+
     def _given(self, name: str) -> bool:
-        return self.source(name) != DEFAULT or getattr(self, name) != _default(name)
+        return not self.by_default(name) or getattr(self, name) != _default(name)
+
+    def value(self, name: str, kind: type[Value]) -> Value:
+        """The value of an option that a backend of another plugin has added.
+
+        Raises:
+            SettingsError: No backend has added it, or its value is not of that type.
+        """
+        value = self.others.get(name)
+        if not isinstance(value, kind):
+            found = "not set" if value is None else f"of type {type(value).__name__}"  # it may be secret
+            raise SettingsError(
+                f"the setting {name} is {found}, and the backend {self.backend} reads it as {kind.__name__}",
+                checked=[f"settings of other plugins: {', '.join(self.others) or 'none'}"],
+                fix=["add it to the options of the backend, with a default", "or read `settings.others`"],
+            )
+        return value
+
+    def by_default(self, name: str) -> bool:
+        """Whether nobody set it."""
+        return self.source(name) == DEFAULT
+
+    def on_command_line(self, name: str) -> bool:
+        """Whether it was set on the command line."""
+        return self.source(name) == COMMAND_LINE
 
     def source(self, name: str) -> str:
         """Where a value came from, for messages: ``the command line``, ``SERVE_CHAOS_RATE``, ``the default``."""
         return self.sources.get(name, DEFAULT)
 
 
-class _Given(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Given:
     """What a user gave for one setting, and where."""
 
-    texts: tuple[str, ...]
+    texts: tuple[str, ...] = field(repr=False)
     source: str
     base: Path
 
 
-def resolve(config: Configuration, environ: Mapping[str, str] | None = None) -> Settings:
+def resolve(
+    config: Configuration,
+    environ: Mapping[str, str] | None = None,
+    backends: Backends = BUILT_IN,
+    *,
+    partial: bool = False,
+) -> Settings:
     """Reads all settings: the command line, then the environment, then pytest's configuration, then the default.
 
     A variable that is empty counts as not there. Settings that the backend does not use are not read from the
@@ -132,26 +175,37 @@ def resolve(config: Configuration, environ: Mapping[str, str] | None = None) -> 
     Args:
         config: pytest's config, to which the plugin has added the options.
         environ: The environment; that of the process by default.
+        backends: Those that can be chosen.
+        partial: Whether settings that are required may be missing.
 
     Raises:
         SettingsError: A value is not valid, is for another backend, or is missing.
     """
     environ = os.environ if environ is None else environ
-    row = option("backend")
+    row = backends.choice
     backend = str(_parse(row, _given(row, config, environ)))
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     sources: dict[str, str] = {}
-    for row in OPTIONS:
-        if backend not in row.backends:
-            _refuse_unused(row, config, backend)
+    for row in backends.options:
+        if backend not in backends.users(row):
+            _refuse_unused(row, config, backend, backends)
             continue
         given = _given(row, config, environ)
         if given.texts:
             values[row.name] = _parse(row, given)
-        elif row.required:
+        elif row.required and not partial:
             raise _missing(row, backend)
         sources[row.name] = given.source
-    return Settings(**values, sources=sources)
+    return _settings(values, sources, backends[backend].options)
+
+
+def _settings(values: Mapping[str, object], sources: Mapping[str, str], used: Sequence[Option]) -> Settings:
+    """The settings, of which those that are not in our table are in `others`; of these, all that the backend uses."""
+    ours = {row.name for row in OPTIONS}
+    fields: dict[str, Any] = {name: value for name, value in values.items() if name in ours}
+    unset = {row.name: () if row.kind.repeated else None for row in used}
+    others = {name: values.get(name, unset[name]) for name in unset if name not in ours}
+    return Settings(**fields, others=others, sources=sources)
 
 
 def _given(row: Option, config: Configuration, environ: Mapping[str, str]) -> _Given:
@@ -179,7 +233,7 @@ def _ini(row: Option, config: Configuration) -> object:
     except (TypeError, ValueError, pytest.UsageError) as error:
         # pytest converts numbers and booleans itself, and how it refuses differs between its versions.
         raise SettingsError(
-            f"Invalid {row.flag} from {_ini_source(row, config)}: it must be {row.kind.must}", looked_at=[str(error)]
+            f"Invalid {row.flag} from {_ini_source(row, config)}: it must be {row.kind.must}", checked=[str(error)]
         ) from None
 
 
@@ -200,17 +254,17 @@ def _parse_one(row: Option, text: str, given: _Given) -> object:
         raise SettingsError(f"Invalid {row.flag} {shown} from {given.source}: it must be {row.kind.must}") from None
 
 
-def _refuse_unused(row: Option, config: Configuration, backend: str) -> None:
+def _refuse_unused(row: Option, config: Configuration, backend: str, backends: Backends) -> None:
     if config.getoption(row.ini) is not None:
-        others = (f"or choose another backend: --serve-chaos-backend {name}" for name in row.backends)
+        others = (f"or choose another backend: --serve-chaos-backend={name}" for name in backends.users(row))
         raise SettingsError(
-            f"{row.flag} was given, and the {backend} backend does not use it", mend=["leave it out", *others]
+            f"{row.flag} was given, and the {backend} backend does not use it", fix=["leave it out", *others]
         )
 
 
 def _missing(row: Option, backend: str) -> SettingsError:
     return SettingsError(
         f"The {backend} backend needs {row.flag}: {row.help}",
-        looked_at=["the command line", f"the environment variable {row.env}", f"{row.ini} in pytest's configuration"],
-        mend=[f"give {row.flag} {row.kind.metavar}"],
+        checked=["the command line", f"the environment variable {row.env}", f"{row.ini} in pytest's configuration"],
+        fix=[f"give {row.usage}"],
     )

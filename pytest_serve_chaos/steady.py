@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.percentiles import latency
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.capabilities import IsBorrowed
+from pytest_serve_chaos.errors import WaitTimeout
 from pytest_serve_chaos.faults.rig import Rig
-from pytest_serve_chaos.model import Request, Topology
+from pytest_serve_chaos.model import UNFINISHED, Request, Topology
 from pytest_serve_chaos.observe.shape import lacks, surplus
 
 STABLE_FOR = 3.0
@@ -18,49 +21,118 @@ STABLE_FOR = 3.0
 _LATEST = 1.0
 """Seconds whose latency is compared with that of the seconds before them."""
 
+_LEAST_ANSWERS = 3
+"""Answers without which nothing is steady, however few requests are sent."""
+
 _LATENCY_SPREAD = 4.0
 """Most that the p95 of the latest second may be, as a multiple of that of the seconds before it; beyond 50 ms."""
 
 _NOISE = 0.05
+_FEW = 4
+"""Answers below which two spans of time are not compared by their latency."""
+
+_PATIENCE = 1.0
+_HANGS_AFTER = 3.0
+"""A request hangs that is in flight for so many times as long as others took, and for a second."""
 
 
-def wait_steady(rig: Rig, rate: float, *, kept: bool, timeout: float) -> None:
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The traffic that must be steady.
+
+    Attributes:
+        source: Whose requests they are.
+        rate: Requests per second on fresh connections.
+        timeout: Seconds until a request is lost.
+        kept: Whether there are persistent connections, which alone tell the proxies apart.
+    """
+
+    source: str
+    rate: float
+    timeout: float
+    kept: bool
+
+    @property
+    def span(self) -> float:
+        """Seconds over which answers are looked at: with few requests it takes longer to have some."""
+        spacing = 1 / self.rate
+        return max(STABLE_FOR, _LEAST_ANSWERS * spacing) + max(_LATEST, spacing)
+
+    @property
+    def answers(self) -> int:
+        """How many good answers there must be in that span."""
+        return max(_LEAST_ANSWERS, math.floor(self.rate * STABLE_FOR))
+
+
+@dataclass(frozen=True, slots=True)
+class _Trouble:
+    """Why it is not steady yet, and what helps."""
+
+    text: str
+    advice: str
+
+
+def steady_within(sent: Sent, replicas: int, *, least: float) -> float:
+    """Seconds in which a sound app is in steady state.
+
+    Each request may take as long as its timeout, and each replica must have answered: which one answers is chance, so
+    that takes some n * ln(n) requests.
+
+    Args:
+        sent: The traffic.
+        replicas: How many replicas must answer.
+        least: Seconds for the rest of the cluster.
+    """
+    each = replicas * (math.log(replicas) + 5) / sent.rate if replicas else 0.0
+    return least + sent.span + sent.timeout + each
+
+
+def wait_steady(rig: Rig, sent: Sent, *, timeout: float) -> tuple[Request, ...]:
     """Waits until all has been well for some seconds, and traffic has reached every proxy and every replica.
 
-    Of a deployment that the answers do not name (the child of another) no replica needs to be reached. To a borrowed
-    cluster leads the user's URL, so there the answers must not come from elsewhere. Sets `rig.steady_since` to the
+    Of a deployment that the answers do not name (the child of another) no replica needs to be reached. The user's URL
+    leads to an external cluster, so there the answers must not come from elsewhere. Sets `rig.steady_since` to the
     moment from which answers count as given before the fault.
 
     Args:
         rig: Where; its traffic must be running.
-        rate: Requests per second on fresh connections.
-        kept: Whether there are kept connections, which alone tell the proxies apart.
+        sent: What is sent.
         timeout: Seconds.
+
+    Returns:
+        The requests on fresh connections that showed it.
 
     Raises:
         WaitTimeout: Something was missing until the end.
     """
     begun = clock.now()
+    advice = [""]
 
-    def steady() -> bool | NotYet:
+    def steady() -> tuple[Request, ...] | NotYet:
         missing = lacks(rig.watcher.sample(), rig.watcher.report, rig.shape)
         missing += surplus(rig.watcher.topology, rig.watcher.report, rig.shape)
         if missing:
+            advice[0] = "nothing was broken: see why the cluster is not whole before any fault (Serve's and Ray's logs)"
             return NotYet("; ".join(missing))
-        since = max(begun, clock.now() - STABLE_FOR - _LATEST)
-        requests = rig.history.requests_since(begun)
-        recent = [r for r in requests if r.scheduled >= since]
-        elsewhere = _from_elsewhere(recent, rig.watcher.topology) if isinstance(rig.cluster, IsBorrowed) else ""
-        unreached = _unreached(requests, rig.watcher.topology, kept=kept)
-        trouble = elsewhere or _unsteady(recent, rate) or unreached
-        return NotYet(trouble) if trouble else True
+        seen = [r for r in rig.history.requests_since(begun, with_pending=True) if r.source == sent.source]
+        recent = _recent(seen, sent, begun)
+        trouble = _trouble(seen, recent, rig, sent)
+        if trouble is not None:
+            advice[0] = trouble.advice
+            return NotYet(trouble.text)
+        return tuple(r for r in recent if not r.kept)
 
     rig.steady_since = begun
-    clock.wait_until(
-        "steady state", steady, timeout=timeout, interval=0.2,
-        looked_at=["processes or pods, the state API, Serve's REST, and the answers of the last seconds"],
-        mend=["nothing was broken: see why the app is not well before any fault"],
-    )  # fmt: skip
+    try:
+        return clock.wait_until("steady state", steady, timeout=timeout, interval=0.2)
+    except WaitTimeout as error:
+        raise WaitTimeout(
+            "steady state",
+            timeout=timeout,
+            last_seen=error.last_seen,
+            checked=["processes or pods, the state API, Serve's REST, and the answers of the last seconds"],
+            fix=[advice[0]],
+        ) from error
 
 
 def idle_replicas(rig: Rig, since: float) -> str:
@@ -73,7 +145,7 @@ def idle_replicas(rig: Rig, since: float) -> str:
         rig: Where; its traffic must be running.
         since: Monotonic seconds.
     """
-    requests = rig.history.requests_since(rig.steady_since)
+    requests = [r for r in rig.history.requests_since(rig.steady_since) if r.source == rig.source]
     answering = _answering(requests)
     answered = {name for r in requests if r.scheduled >= since for name in r.replicas}
     replicas = rig.watcher.sample().of("replica")
@@ -86,43 +158,95 @@ def _answering(requests: Sequence[Request]) -> set[str]:
     return {name.rpartition("#")[0] for r in requests if not r.lost for name in r.replicas}
 
 
-def _unsteady(recent: list[Request], rate: float) -> str:
-    fresh = [r for r in recent if not r.kept]
+def _recent(seen: Sequence[Request], sent: Sent, begun: float) -> list[Request]:
+    """What ended in the last seconds: a request that times out is seen when it does, and not when it was sent."""
+    since = max(begun, clock.now() - sent.span)
+    return [r for r in seen if r.finished >= since and r.error != UNFINISHED]
+
+
+def _trouble(seen: Sequence[Request], recent: Sequence[Request], rig: Rig, sent: Sent) -> _Trouble | None:
+    topology = rig.watcher.topology
+    if isinstance(rig.cluster, IsBorrowed) and _from_elsewhere(recent, topology):
+        return _Trouble(
+            "answers come from replicas that are not of this cluster: see --serve-chaos-url",
+            "give the address at which the app of this RayService answers",
+        )
+    return _unanswered(seen, recent, sent) or _unstable(recent, sent) or _unreached(seen, topology, sent)
+
+
+def _unanswered(seen: Sequence[Request], recent: Sequence[Request], sent: Sent) -> _Trouble | None:
+    """Requests that are lost, hang or are not answered in time."""
     lost = [r for r in recent if r.lost]
     if lost:
-        return f"{len(lost)} of {len(recent)} requests lost in the last seconds, the last with {lost[-1].error}"
-    if len(fresh) < rate * STABLE_FOR:
-        return f"{len(fresh)} of {rate * STABLE_FOR:.0f} good answers"
-    return "" if _latency_is_stable(fresh) else "the latency is not stable"
+        return _Trouble(
+            f"{len(lost)} of {len(recent)} requests lost in the last seconds, the last with {lost[-1].error}",
+            "send one such request yourself, and see what the app answers; `--serve-chaos-method`, `-headers` and "
+            "`-body` say what is sent",
+        )
+    good = latency([r for r in seen if not r.lost and not r.kept])
+    longest = 0.0 if good is None else good.p99
+    hanging = [r for r in seen if r.error == UNFINISHED and r.latency > max(_PATIENCE, _HANGS_AFTER * longest)]
+    fresh = [r for r in recent if not r.kept]
+    if hanging and fresh:
+        waited = max(r.latency for r in hanging)
+        return _Trouble(
+            f"{len(hanging)} requests hang, the oldest for {waited:.1f} s; others are answered within {longest:.2f} s",
+            "the app does not answer some of its requests: see its logs",
+        )
+    if len(fresh) < sent.answers:
+        return _Trouble(
+            f"{len(fresh)} of {sent.answers} good answers in the last {sent.span:.1f} s, "
+            f"{sum(r.error == UNFINISHED for r in seen)} requests in flight",
+            f"the app answers fewer than {sent.rate:g} requests a second: lower --serve-chaos-rate, or give it more "
+            "replicas",
+        )
+    return None
 
 
-def _from_elsewhere(recent: Sequence[Request], topology: Topology) -> str:
-    """That the traffic goes to another cluster, in words; "" where answers name a replica of this one, or none at all.
+def _unstable(recent: Sequence[Request], sent: Sent) -> _Trouble | None:
+    """A latency that rises: the app warms up, or cannot keep up."""
+    fresh = [r for r in recent if not r.kept]
+    newest = max(r.finished for r in fresh)
+    earlier = [r for r in fresh if r.finished < newest - _LATEST]
+    latest = [r for r in fresh if r.finished >= newest - _LATEST]
+    if min(len(earlier), len(latest)) < _FEW:
+        return None
+    before, now = latency(earlier), latency(latest)
+    assert before is not None
+    assert now is not None
+    if now.p95 <= max(_NOISE, _LATENCY_SPREAD * before.p95):
+        return None
+    return _Trouble(
+        f"the latency is not stable: p95 {now.p95:.2f} s in the last second, {before.p95:.2f} s before",
+        f"the app may not keep up with {sent.rate:g} requests a second, or the machine is busy with something else",
+    )
 
-    Kept connections prove nothing here: they go to this cluster's proxies whatever the URL says.
+
+def _from_elsewhere(recent: Sequence[Request], topology: Topology) -> bool:
+    """Whether the traffic goes to another cluster; False where answers name a replica of this one, or none at all.
+
+    Persistent connections prove nothing here: they go to this cluster's proxies whatever the URL says.
     """
     named = {name for r in recent if not r.kept and not r.lost for name in r.replicas}
-    if not named or named & {c.replica for c in topology.of("replica")}:
-        return ""
-    return "answers come from replicas that are not of this cluster: see --serve-chaos-url"
+    return bool(named) and not named & {c.replica for c in topology.of("replica")}
 
 
-def _unreached(requests: Sequence[Request], topology: Topology, *, kept: bool) -> str:
-    """The proxies and replicas that have answered nothing yet, in words."""
-    good = [r for r in requests if not r.lost]
-    proxies = {p.name for p in topology.of("proxy")} - {r.path for r in good if r.kept} if kept else set()
+def _unreached(seen: Sequence[Request], topology: Topology, sent: Sent) -> _Trouble | None:
+    """The proxies and replicas that have answered nothing yet."""
+    good = [r for r in seen if not r.lost]
+    proxies = {p.name for p in topology.of("proxy")} - {r.path for r in good if r.kept} if sent.kept else set()
     if proxies:
-        return f"traffic has not reached {', '.join(sorted(proxies))}"
+        return _Trouble(
+            f"traffic has not reached {', '.join(sorted(proxies))}",
+            "see whether each proxy can be reached from here; without persistent connections "
+            "(--serve-chaos-kept-rate=0) the plugin does not check that",
+        )
     answered = {name for r in good for name in r.replicas}
     answering = _answering(good)
     silent = [c.name for c in topology.of("replica") if c.deployment in answering and c.replica not in answered]
-    return f"{len(silent)} replicas have not answered: {', '.join(sorted(silent))}" if silent else ""
-
-
-def _latency_is_stable(fresh: list[Request]) -> bool:
-    newest = max(r.scheduled for r in fresh)
-    earlier = latency([r for r in fresh if r.scheduled < newest - _LATEST])
-    latest = latency([r for r in fresh if r.scheduled >= newest - _LATEST])
-    if earlier is None or latest is None:
-        return False
-    return latest.p95 <= max(_NOISE, _LATENCY_SPREAD * earlier.p95)
+    if not silent:
+        return None
+    return _Trouble(
+        f"{len(silent)} replicas have not answered: {', '.join(sorted(silent))}",
+        f"send more than {sent.rate:g} requests a second, so that each replica gets some; or see why these get none",
+    )

@@ -1,18 +1,18 @@
-"""What in the configuration of a cluster will turn a fault into an outage; said before anything is broken."""
+"""Warnings, before anything is broken, of what in a cluster's configuration will turn a fault into an outage."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import cast
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Literal, Protocol, cast
 
 from pytest_serve_chaos.analysis.words import limit, listing, number
 from pytest_serve_chaos.model import HEAD, ClusterDescription, Json, Topology
 
-_HEAD_FAULTS = ("head_failure", "gcs_failure")
-_NODE_FAULTS = ("worker_failure", "node_failure")
-_REPLICA_FAULTS = ("replica_failure", "health_check_failure")
+Loss = Literal["head", "head container", "worker", "Ray node", "machine", "replica", "redis"]
+"""What a fault can take away: the head's processes (its container, if the pod stays), a worker, the pod or session of a
+Ray node, the machine under it, a replica, the store of the GCS."""
 
 RAYSERVICE_FILE = "rayservice file"
 """What the details of a description call the file that the RayService comes from, where it comes from one."""
@@ -20,6 +20,9 @@ RAYSERVICE_FILE = "rayservice file"
 DRAIN_TIMEOUT = "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"
 GRACE_PERIOD = "`terminationGracePeriodSeconds` of the workers"
 STOP_HOOK = "`ray stop` in the `preStop` hook of the workers"
+
+JSON_KEYS: Mapping[str, str] = {"fix": "mend"}
+"""The keys of a warning's fields in histories and reports, where they differ from the names of the fields."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,35 +73,87 @@ class ConfigWarning:
         code: Its name for programs: ``no_fault_tolerance``.
         text: What is so.
         outage: What it will turn into an outage.
-        mend: The setting that mends it; "" where there is none.
+        fix: The setting that fixes it; "" if no setting does. In JSON its key is `mend`.
         faults: The markers of the faults that it concerns.
         node: The node that it concerns; "" for any.
+        losses: What must be lost for it; `check` finds the faults by that.
     """
 
     code: str
     text: str
     outage: str
-    mend: str
+    fix: str
     faults: tuple[str, ...] = ()
     node: str = ""
+    losses: tuple[Loss, ...] = field(default=(), compare=False)
 
     @property
     def line(self) -> str:
         """All of it in one line."""
-        return f"{self.text}: {self.outage}." + (f" Mend: {self.mend}." if self.mend else "")
+        return f"{self.text}: {self.outage}." + (f" To fix this: {self.fix}." if self.fix else "")
 
 
-def check(
-    description: ClusterDescription, setup: Setup, topology: Topology, deployments: Mapping[str, Deployment]
-) -> tuple[ConfigWarning, ...]:
-    """What should be mended, or be expected, before a fault is injected; only what is known to be so.
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """What is known of a cluster before a fault.
 
-    Args:
+    Attributes:
         description: The cluster.
         setup: What its backend knows of it.
         topology: Who is alive, in steady state.
         deployments: ``app#Deployment`` -> what Serve says of it.
     """
+
+    description: ClusterDescription
+    setup: Setup
+    topology: Topology
+    deployments: Mapping[str, Deployment]
+
+
+class Concerned(Protocol):
+    """A fault, as far as the configuration concerns it."""
+
+    @property
+    def name(self) -> str:
+        """The marker's name."""
+        ...
+
+    @property
+    def loses(self) -> tuple[Loss, ...]:
+        """What it takes away."""
+        ...
+
+    @property
+    def warnings(self) -> Callable[[Configuration], Iterable[ConfigWarning]] | None:
+        """What it has to say itself about a configuration."""
+        ...
+
+
+def check(configuration: Configuration, faults: Iterable[Concerned]) -> tuple[ConfigWarning, ...]:
+    """What should be fixed, or be expected, before a fault is injected; only what is known to be so.
+
+    Args:
+        configuration: What is known of the cluster.
+        faults: All faults that may be injected.
+    """
+    known = tuple(faults)
+    own = [
+        replace(warning, faults=warning.faults or (fault.name,))
+        for fault in known
+        if fault.warnings is not None
+        for warning in fault.warnings(configuration)
+    ]
+    return (*(_for_faults(warning, known) for warning in _common(configuration)), *own)
+
+
+def _for_faults(warning: ConfigWarning, faults: Iterable[Concerned]) -> ConfigWarning:
+    return replace(warning, faults=tuple(f.name for f in faults if not set(warning.losses).isdisjoint(f.loses)))
+
+
+def _common(configuration: Configuration) -> tuple[ConfigWarning, ...]:
+    """The warnings that do not depend on which faults there are."""
+    description, setup = configuration.description, configuration.setup
+    topology, deployments = configuration.topology, configuration.deployments
     return (
         *_fault_tolerance(description),
         *_redis(description, setup),
@@ -112,13 +167,17 @@ def check(
 
 def warning_to_json(warning: ConfigWarning) -> dict[str, Json]:
     """A warning as plain data."""
-    return {**asdict(warning), "faults": list(warning.faults)}
+    data = {**asdict(warning), "faults": list(warning.faults)}
+    del data["losses"]
+    return {JSON_KEYS.get(name, name): value for name, value in data.items()}
 
 
 def warning_from_json(data: Mapping[str, Json]) -> ConfigWarning:
     """The warning of which `warning_to_json` made `data`."""
-    texts = {name: str(data.get(name, "")) for name in ("code", "text", "outage", "mend", "node")}
-    return ConfigWarning(**texts, faults=tuple(str(f) for f in cast("list[Json]", data.get("faults") or [])))
+    names = ("code", "text", "outage", "fix", "node")
+    code, text, outage, fix, node = (str(data.get(JSON_KEYS.get(name, name), "")) for name in names)
+    faults = tuple(str(fault) for fault in cast("list[Json]", data.get("faults") or []))
+    return ConfigWarning(code, text, outage, fix, faults, node)
 
 
 def _fault_tolerance(description: ClusterDescription) -> Iterator[ConfigWarning]:
@@ -127,8 +186,8 @@ def _fault_tolerance(description: ClusterDescription) -> Iterator[ConfigWarning]
             "no_fault_tolerance",
             "no GCS fault tolerance",
             "losing the head restarts every worker",
-            "--serve-chaos-gcs redis" if _is_ours(description) else "`gcsFaultToleranceOptions` in the RayService",
-            _HEAD_FAULTS,
+            "--serve-chaos-gcs=redis" if _is_ours(description) else "`gcsFaultToleranceOptions` in the RayService",
+            losses=("head",),
         )
 
 
@@ -141,7 +200,7 @@ def _redis(description: ClusterDescription, setup: Setup) -> Iterator[ConfigWarn
             "Redis keeps nothing on disk",
             "losing it restarts the head and every worker",
             "" if description.backend == "local" else "a volume for Redis, and `appendonly yes`",
-            ("redis_failure",),
+            losses=("redis",),
         )
     for node, machine in setup.machines.items():
         if machine == setup.redis_machine:
@@ -151,8 +210,8 @@ def _redis(description: ClusterDescription, setup: Setup) -> Iterator[ConfigWarn
                 f"Redis is on {machine}, the node of {node}",
                 f"losing that node {costs}",
                 "a nodeSelector or an anti-affinity for Redis' pod",
-                (*_NODE_FAULTS, "head_failure"),
-                node,
+                node=node,
+                losses=("Ray node",),
             )
 
 
@@ -165,7 +224,7 @@ def _on_the_head(topology: Topology) -> Iterator[ConfigWarning]:
             f"{number(len(replicas), 'replica')} of {listing(names)} on the head",
             "they are lost with it",
             '`num-cpus: "0"` for the head, and some `num_cpus` for each replica',
-            _HEAD_FAULTS,
+            losses=("head",),
         )
 
 
@@ -179,7 +238,7 @@ def _replicas(topology: Topology, deployments: Mapping[str, Deployment]) -> Iter
                 f"{name} has one replica",
                 "nothing answers until a new one has started",
                 "`num_replicas` (or `min_replicas`) 2 or more, and `max_replicas_per_node`",
-                (*_REPLICA_FAULTS, *_NODE_FAULTS),
+                losses=("replica",),
             )
         elif len(placed) == 1:
             (node,) = placed
@@ -188,8 +247,8 @@ def _replicas(topology: Topology, deployments: Mapping[str, Deployment]) -> Iter
                 f"all {number(sum(placed.values()), 'replica')} of {name} on {node}",
                 "losing that node leaves none",
                 "`max_replicas_per_node`" + ("" if nodes > 1 else ", and a second worker"),
-                (*_NODE_FAULTS, *(_HEAD_FAULTS if node == HEAD else ())),
-                node,
+                node=node,
+                losses=("worker", "head") if node == HEAD else ("worker",),
             )
         elif deployment.replicas > 1 and not deployment.limited and nodes > 1:
             yield ConfigWarning(
@@ -197,7 +256,7 @@ def _replicas(topology: Topology, deployments: Mapping[str, Deployment]) -> Iter
                 f"{name} has no `max_replicas_per_node`",
                 "after a recovery all its replicas may be on one node, and the next loss leaves none",
                 f"`max_replicas_per_node: {-(-deployment.replicas // nodes)}`",
-                _NODE_FAULTS,
+                losses=("worker",),
             )
 
 
@@ -213,7 +272,7 @@ def _on_one_machine(topology: Topology, setup: Setup, deployments: Mapping[str, 
                 f"all replicas of {name} on {machine}, the node of {listing(sorted(nodes))}",
                 "losing that node leaves none",
                 "an anti-affinity, or a topology spread constraint, for the pods of the workers",
-                ("node_failure",),
+                losses=("machine",),
             )
 
 
@@ -232,23 +291,25 @@ def _drain(setup: Setup, deployments: Mapping[str, Deployment]) -> Iterator[Conf
             text,
             "its replicas go before new ones have started",
             _longer_drain(setup.drain_limits, longest),
-            _NODE_FAULTS,
+            losses=("worker",),
         )
 
 
 def _restarted(description: ClusterDescription, setup: Setup) -> Iterator[ConfigWarning]:
-    """For faults after which a container is started again in its pod; a pod that is made anew is started at once."""
-    store = ("redis_failure",) if description.gcs != "none" else ()
+    """For faults after which a container restarts in its pod; the containers of a new pod start at once."""
+    store: tuple[Loss, ...] = ("redis",) if description.gcs != "none" else ()
     for node in setup.restarted:
         # The head ends with its GCS, and that without Redis; a worker only if the GCS then knows nothing of it.
-        faults = ("gcs_failure", *store) if node == HEAD else store if setup.redis_persists is False else ()
-        if faults:
+        lost: tuple[Loss, ...] = store if setup.redis_persists is False else ()
+        if node == HEAD:
+            lost = ("head container", *store)
+        if lost:
             yield ConfigWarning(
                 "restarted",
                 f"the container of {node} was started again in its pod in the last ten minutes",
-                "the kubelet puts its next start off, by 10 s and each time by twice as long, up to 5 min",
+                "the kubelet delays its next start, by 10 s and each time by twice as long, up to 5 min",
                 "delete the pod before, or wait until ten minutes have passed without a restart",
-                faults,
+                losses=lost,
             )
 
 
@@ -256,10 +317,10 @@ def _longer_drain(limits: Mapping[str, float], longest: float) -> str:
     """What has to be changed, all of it: of two limits that are too short, the other alone would change nothing."""
     short = [name for name, seconds in limits.items() if seconds <= longest]
     settings = [name for name in short if name != STOP_HOOK]
-    mends = [f"no {STOP_HOOK}"] if STOP_HOOK in short else []
+    fixes = [f"no {STOP_HOOK}"] if STOP_HOOK in short else []
     if settings:
-        mends.append(f"{' and '.join(settings)} over {limit(longest)} and what a replica takes to start")
-    return "; ".join(mends)
+        fixes.append(f"{' and '.join(settings)} over {limit(longest)} and what a replica takes to start")
+    return "; ".join(fixes)
 
 
 def _is_ours(description: ClusterDescription) -> bool:

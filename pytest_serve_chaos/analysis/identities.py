@@ -43,7 +43,9 @@ class Selector:
 
     def count(self, n: int) -> str:
         """``3 replicas on workers``."""
-        where = {None: "", VICTIMS: " among the victims", OTHERS: " beside the victims"}.get(self.on, f" on {self.on}")
+        where = {None: "", VICTIMS: " among the victims", OTHERS: " not among the victims"}.get(
+            self.on, f" on {self.on}"
+        )
         return number(n, self.role, _PLURALS[self.role]) + where
 
     def of(self, topology: Topology, victims: Collection[Identity] = ()) -> tuple[Component, ...]:
@@ -73,7 +75,7 @@ def parse_selector(text: str) -> Selector:
     if role is None or (at and not place):
         raise SettingsError(
             f"{text!r} does not select anything of a cluster",
-            mend=[
+            fix=[
                 f"write one of the roles {', '.join(ROLES)} (or its plural)",
                 f"or a role and a place: replica@workers, proxy@head, raylet@worker-1, replica@{VICTIMS}, "
                 f"replica@{OTHERS}",
@@ -89,6 +91,7 @@ def kept(
     gone: Collection[Identity] = (),
     *,
     victims: Collection[Identity] = (),
+    scaled: Collection[str] = (),
 ) -> Finding:
     """Whether each selected component of `before` is in `after` with the same identity.
 
@@ -98,6 +101,7 @@ def kept(
         selector: See `parse_selector`.
         gone: Identities that are known to be dead, even where `after` still shows them.
         victims: What the fault was aimed at, for ``@victims`` and ``@others``.
+        scaled: The deployments (``app#Deployment``) whose replicas Serve's autoscaler may take away.
 
     Raises:
         SettingsError: There is no such role.
@@ -107,7 +111,7 @@ def kept(
     if not matched:
         return _nothing(chosen, before)
     alive = _alive(after, gone)
-    lost = [component for component in matched if component.identity not in alive]
+    lost = [c for c in matched if c.identity not in alive and c.deployment not in scaled]
     if lost:
         return Finding(False, f"{len(lost)} of {chosen.count(len(matched))} not kept: {_names(lost)}")
     return Finding(True, f"{chosen.count(len(matched))} kept")
@@ -120,6 +124,7 @@ def replaced(
     gone: Collection[Identity] = (),
     *,
     victims: Collection[Identity] = (),
+    scaled: Collection[str] = (),
 ) -> Finding:
     """Whether none of the selected components of `before` is in `after`, and as many of them are there again.
 
@@ -135,10 +140,20 @@ def replaced(
         return Finding(False, f"{len(same)} of {chosen.count(len(matched))} not replaced: {_names(same)}")
     counted = Selector(chosen.role) if chosen.on in (VICTIMS, OTHERS) else chosen
     now = [component for component in counted.of(after) if component.identity in alive]
-    wanted = len(counted.of(before))
+    wanted = sum(component.deployment not in scaled for component in counted.of(before))
     if len(now) < wanted:
         return Finding(False, f"not replaced: only {len(now)} of {counted.count(wanted)} there again")
     return Finding(True, f"{chosen.count(len(matched))} replaced")
+
+
+def nobody(before: Topology, selector: str, *, victims: Collection[Identity] = ()) -> str:
+    """That the selector selects nothing of `before`, in words; "" where it selects something.
+
+    Raises:
+        SettingsError: There is no such role.
+    """
+    chosen = parse_selector(selector)
+    return "" if chosen.of(before, victims) else _nothing(chosen, before).reason
 
 
 def missing(before: Topology, after: Topology) -> str:

@@ -1,49 +1,101 @@
-"""Outages as a client sees them: the spans in which requests were lost."""
+"""Outages as a client sees them: from the first request that is lost or waits too long until answers come promptly."""
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
-from pytest_serve_chaos.model import Outage, Request
+from pytest_serve_chaos.model import Outage, Request, Slowness
+
+GOOD_FOR = 1.0
+"""Seconds of only prompt answers that end an outage."""
+
+_SPACINGS = 3
+"""Where requests are far apart, so many gaps between them must be good to end an outage: of every second request
+that is lost, at one a second, no good second tells."""
+
+_UNLIKELY = 7
+"""Spacings of requests without any answer that do not come about by chance where latencies vary."""
+
+_TOGETHER = 0.05
+"""Seconds within which answers came at the same moment, as they do when something that stood still goes on."""
+
+_SENT_APART = 0.3
+"""Requests that are answered at the same moment, though sent this many seconds apart, are not answered so by chance."""
+
+_NOISE, _NOISE_SHARE = 0.02, 0.02
+"""Seconds by which an answer may take longer than is usual: at most this, and this share of what is too long."""
+
+_Span = tuple[float, float | None]
 
 
-def find_outages(requests: Iterable[Request], *, merge_gap: float = 1.0) -> tuple[Outage, ...]:
+def find_outages(
+    requests: Iterable[Request],
+    *,
+    asked: float = -math.inf,
+    slowness: Slowness | None = None,
+    merge_gap: float | None = None,
+) -> tuple[Outage, ...]:
     """The outages among these requests, in order of time.
 
-    An outage begins at the scheduled time of the first lost request and ends at that of the next good one. Outages
-    with less than `merge_gap` seconds of only good answers between them are one: a third of all requests lost for 24 s
-    is one outage of 24 s, and not hundreds of 20 ms.
+    A request is away if it is lost or waits longer than `slowness.after`. An outage begins at the scheduled time of the
+    first such request, but never before `asked`, and ends when a request that was due later is answered promptly. The
+    time of its answer counts, less the typical latency: of requests that all wait and are all answered at once, the
+    last ones waited for a moment only, and yet nobody got an answer before. Outages with less than `merge_gap` seconds
+    of only prompt answers between them are one: a third of all requests lost for 24 s is one outage of 24 s, and not
+    hundreds of 20 ms.
+
+    A time in which nobody at all gets an answer, far longer than any before the fault, is an outage as well, however
+    long a single request of that app may take.
 
     Args:
-        requests: In any order.
-        merge_gap: Seconds of only good answers that end an outage.
+        requests: Those of one stream, in any order.
+        asked: The moment of the fault. What had ended by then does not count.
+        slowness: What is too long. None: only lost requests count.
+        merge_gap: Seconds of only prompt answers that end an outage. None: one, or three times the spacing of requests
+            where that is more.
     """
-    # At the same scheduled time a good one comes first, so that each outage has a span that holds its lost requests.
-    ordered = sorted(requests, key=lambda request: (request.scheduled, request.lost))
-    times = [request.scheduled for request in ordered]
+    slowness = slowness or Slowness()
+    # Of requests with the same scheduled time a good one comes first, so that it ends no outage of the others.
+    ordered = sorted(requests, key=lambda request: (request.scheduled, request.lost, request.finished))
+    if merge_gap is None:
+        merge_gap = merge_gap_of(ordered)
+    exposed = [request for request in ordered if is_exposed(request, asked)]
+    away = _away(exposed, slowness, merge_gap)
+    spans = [*_spans(exposed, away, asked, slowness), *_silences(exposed, asked, slowness)]
+    starts = [max(request.scheduled, asked) for request in exposed]
     outages = []
-    for start, end in _merged(_runs(ordered), merge_gap):
-        inside = ordered[bisect_left(times, start) : None if end is None else bisect_left(times, end)]
-        outages.append(Outage(start, end, lost=sum(request.lost for request in inside), sent=len(inside)))
+    for start, end in _merged(spans, merge_gap):
+        inside = exposed[bisect_left(starts, start) : None if end is None else bisect_left(starts, end)]
+        lost = sum(request.lost for request in inside)
+        late = sum(is_late(request, slowness) for request in inside)
+        outages.append(Outage(start, end, lost=lost, sent=len(inside), late=late))
     return tuple(outages)
 
 
-def until_the_first_in_flight(requests: Iterable[Request]) -> tuple[Request, ...]:
-    """The requests of one stream up to the first that has not ended, which is not among them.
+def is_exposed(request: Request, asked: float) -> bool:
+    """Whether a request can have met the fault: it was due from then on, or had not ended by then."""
+    return request.scheduled >= asked or request.finished > asked
 
-    What a silent node swallowed says nothing until it times out, while those after it are long answered by others: a
-    quiet time that reaches beyond it is none yet.
 
-    Args:
-        requests: Those that have ended; their indexes count up from one to the next, and begin anew with new traffic.
-    """
-    found: list[Request] = []
-    for request in sorted(requests, key=lambda request: request.scheduled):
-        if found and request.index not in (0, found[-1].index + 1):
-            break
-        found.append(request)
-    return tuple(found)
+def is_late(request: Request, slowness: Slowness) -> bool:
+    """Whether a request got a good answer, and too late."""
+    return not request.lost and request.latency > slowness.after
+
+
+def spacing(ordered: Sequence[Request]) -> float:
+    """Seconds between two requests of an ordered stream; 0.0 where there are fewer than two."""
+    if len(ordered) < 2:
+        return 0.0
+    return (ordered[-1].scheduled - ordered[0].scheduled) / (len(ordered) - 1)
+
+
+def merge_gap_of(ordered: Sequence[Request]) -> float:
+    """Seconds of only prompt answers that end an outage among such requests."""
+    return max(GOOD_FOR, _SPACINGS * spacing(ordered))
 
 
 def length(outage: Outage, until: float) -> float:
@@ -51,26 +103,84 @@ def length(outage: Outage, until: float) -> float:
     return max(0.0, (until if outage.end is None else outage.end) - outage.start)
 
 
-def _runs(ordered: Iterable[Request]) -> list[tuple[float, float | None]]:
-    runs: list[tuple[float, float | None]] = []
-    start: float | None = None
-    for request in ordered:
-        if request.lost and start is None:
-            start = request.scheduled
-        elif not request.lost and start is not None:
-            runs.append((start, request.scheduled))
-            start = None
-    if start is not None:
-        runs.append((start, None))
-    return runs
+def _away(exposed: Sequence[Request], slowness: Slowness, merge_gap: float) -> list[bool]:
+    """Which of these requests are away: lost, late, or held up together with one that was late.
+
+    What stands still and goes on answers all that wait at the same moment. Those that came last waited less than the
+    limit. A request is one of them if another that waited was due not long before it. An answer that takes a little
+    longer than usual, while late answers to requests of long ago still come, does not count.
+    """
+    unusual = slowness.usual + min(_NOISE, _NOISE_SHARE * max(0.0, slowness.after - slowness.usual))
+    away: list[bool] = []
+    waiting: deque[tuple[float, float]] = deque()
+    """When requests that waited were due, and the moment at which what they waited for went on."""
+    for request in exposed:
+        while waiting and request.scheduled - waiting[0][0] >= merge_gap:
+            waiting.popleft()
+        moment = request.finished if is_late(request, slowness) else None
+        if moment is None and not request.lost and request.latency > unusual:
+            together = [(due, at) for due, at in waiting if abs(request.finished - at) <= _TOGETHER]
+            # Late answers that come one after the other, as their requests did, do not end a stall: what is answered
+            # then was due long after them, or they were due at nearly the same moment.
+            if together and (
+                request.scheduled - together[-1][0] < (slowness.after - slowness.usual) / 2
+                or together[-1][0] - together[0][0] > _SENT_APART
+            ):
+                moment = together[-1][1]
+        if moment is not None:
+            waiting.append((request.scheduled, moment))
+        away.append(request.lost or moment is not None)
+    return away
 
 
-def _merged(runs: Iterable[tuple[float, float | None]], merge_gap: float) -> list[tuple[float, float | None]]:
-    merged: list[tuple[float, float | None]] = []
-    for start, end in runs:
-        last_end = merged[-1][1] if merged else None
-        if last_end is not None and start - last_end < merge_gap:
-            merged[-1] = (merged[-1][0], end)
+def _spans(exposed: Sequence[Request], away: Sequence[bool], asked: float, slowness: Slowness) -> list[_Span]:
+    """For each request that is away, from when it was due until a later one was answered promptly."""
+    spans: list[_Span] = []
+    prompt_at: float | None = None
+    last_due = exposed[-1].scheduled if exposed else 0.0
+    for request, is_away in zip(reversed(exposed), reversed(away), strict=True):
+        if is_away:
+            end = prompt_at
+            if end is None and not request.lost and last_due - request.scheduled < GOOD_FOR:
+                # Traffic ends here, so nothing later can show that answers are prompt again; it was answered itself.
+                end = request.finished
+            spans.append((max(request.scheduled, asked), end))
+        elif request.scheduled > asked:
+            answered = max(request.scheduled, request.finished - slowness.typical)
+            prompt_at = answered if prompt_at is None else min(prompt_at, answered)
+    return spans
+
+
+def _silences(exposed: Sequence[Request], asked: float, slowness: Slowness) -> list[_Span]:
+    """The times in which nobody got a good answer, though some waited for one, far longer than any before the fault.
+
+    When traffic ends nobody asks any more, and that no answers come then says nothing.
+    """
+    if not exposed or math.isinf(asked) or math.isinf(slowness.gap) or math.isinf(slowness.after):
+        return []
+    limit = max(GOOD_FOR / 2, slowness.after - slowness.usual, _SPACINGS * slowness.gap, _UNLIKELY * spacing(exposed))
+    answers = [asked, *sorted(request.finished for request in exposed if not request.lost)]
+    last_expected = exposed[-1].scheduled + slowness.typical
+    silences: list[_Span] = []
+    for begin, end in pairwise(answers):
+        if min(end, last_expected) - begin > limit:
+            waiting = (r.scheduled for r in exposed if r.lost or r.finished > begin)
+            due = [scheduled for scheduled in waiting if begin - slowness.typical < scheduled < end - limit]
+            silences += [(max(asked, due[0]), end - slowness.typical)] if due else []
+    return [(begin, end) for begin, end in silences if end is None or end > begin]
+
+
+def _merged(spans: Iterable[_Span], merge_gap: float) -> list[_Span]:
+    merged: list[_Span] = []
+    for start, end in sorted(spans, key=lambda span: span[0]):
+        if not merged:
+            merged.append((start, end))
+            continue
+        last_start, last_end = merged[-1]
+        if last_end is None:
+            continue
+        if start - last_end < merge_gap:
+            merged[-1] = (last_start, None if end is None else max(last_end, end))
         else:
             merged.append((start, end))
     return merged

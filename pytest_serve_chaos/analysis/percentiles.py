@@ -21,8 +21,11 @@ def percentile(ordered: Sequence[float], share: float) -> float:
 
 
 def latency(requests: Iterable[Request]) -> Latency | None:
-    """The latencies of these requests in seconds from their scheduled times, lost ones included; None without any."""
-    ordered = sorted(request.latency for request in requests)
+    """The latencies of these requests in seconds from their scheduled times; None without any.
+
+    A lost request counts as infinitely slow, or an app that refuses everything at once would be the fastest of all.
+    """
+    ordered = sorted(math.inf if request.lost else request.latency for request in requests)
     if not ordered:
         return None
     return Latency(percentile(ordered, 0.50), percentile(ordered, 0.95), percentile(ordered, 0.99), ordered[-1])

@@ -11,7 +11,7 @@ def traffic_back(outages: Iterable[Outage], at: float) -> float | None:
     """Seconds from `at` (the moment of the fault) to the end of the last outage after it.
 
     Returns:
-        0.0 if nothing was lost after `at`, None if an outage has no end.
+        0.0 if there was no outage after `at`, None if one has no end.
     """
     ends = [outage.end for outage in outages if outage.end is None or outage.end > at]
     known = [end for end in ends if end is not None]

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 
 from pytest_serve_chaos.analysis import identities
 from pytest_serve_chaos.analysis.configuration import ConfigWarning
-from pytest_serve_chaos.analysis.measure import measure_record
-from pytest_serve_chaos.analysis.record import Record, description_of, read_record, run_event, warnings_of
-from pytest_serve_chaos.analysis.verdict import judge_record
-from pytest_serve_chaos.history import History
+from pytest_serve_chaos.errors import Inconclusive
 from pytest_serve_chaos.model import (
+    Checked,
     ClusterDescription,
     Event,
     Evidence,
@@ -41,6 +39,9 @@ class Result:
         gone: What was seen to go and did not come again.
         events: All its events, in order of time.
         warnings: What the check of the configuration said of this fault just before it.
+        remarks: What the reader of the verdict must know, whatever it is: what was adapted, what was not reached.
+        scaled: The deployments that Serve's autoscaler scales.
+        checks: What the checks found that the test brought.
     """
 
     experiment: str
@@ -56,6 +57,9 @@ class Result:
     gone: frozenset[Identity] = frozenset()
     events: tuple[Event, ...] = ()
     warnings: tuple[ConfigWarning, ...] = ()
+    remarks: tuple[str, ...] = ()
+    scaled: frozenset[str] = frozenset()
+    checks: tuple[Checked, ...] = ()
 
     def replaced(self, *roles: str, on: str | None = None) -> bool:
         """Whether all components of those roles have new identities, and as many are there again.
@@ -67,9 +71,11 @@ class Result:
             on: A node's name, ``workers``, ``victims`` or ``others``.
 
         Raises:
+            Inconclusive: No fault landed, so nobody was replaced or kept because of it.
             SettingsError: There is no such role.
         """
         findings = [self.was_replaced(role if on is None else f"{role}@{on}") for role in roles]
+        self._must_have_landed()
         return bool(findings) and all(finding.holds for finding in findings)
 
     def kept(self, *roles: str, on: str | None = None) -> bool:
@@ -82,28 +88,42 @@ class Result:
             on: A node's name, ``workers``, ``victims`` or ``others``.
 
         Raises:
+            Inconclusive: No fault landed, so nobody was replaced or kept because of it.
             SettingsError: There is no such role.
         """
         findings = [self.was_kept(role if on is None else f"{role}@{on}") for role in roles]
+        self._must_have_landed()
         return bool(findings) and all(finding.holds for finding in findings)
+
+    def _must_have_landed(self) -> None:
+        if not self.landed:
+            why = "; ".join(self.reasons) or "no fault landed"
+            raise Inconclusive(f"{self.experiment}: it is unknown who was replaced and who stayed: {why}")
 
     def was_replaced(self, selector: str) -> identities.Finding:
         """Like `replaced`, for one selector (``replica@workers``), with the reason."""
         identities.parse_selector(selector)
         if self.before is None or self.after is None:
             return _unseen(self.before)
-        return identities.replaced(self.before, self.after, selector, self.gone, victims=self.victims)
+        return identities.replaced(
+            self.before, self.after, selector, self.gone, victims=self.victims, scaled=self.scaled
+        )
 
     def was_kept(self, selector: str) -> identities.Finding:
         """Like `kept`, for one selector (``replica@workers``), with the reason."""
         identities.parse_selector(selector)
         if self.before is None or self.after is None:
             return _unseen(self.before)
-        return identities.kept(self.before, self.after, selector, self.gone, victims=self.victims)
+        return identities.kept(self.before, self.after, selector, self.gone, victims=self.victims, scaled=self.scaled)
+
+    @property
+    def landed(self) -> bool:
+        """Whether a fault landed."""
+        return any(event.kind == "landed" for event in self.events)
 
     @property
     def outcome(self) -> Outcome:
-        """``passed``, ``failed`` or ``inconclusive``."""
+        """``passed``, ``failed``, ``inconclusive``; ``measured`` where nothing was demanded of the requests."""
         return self.verdict.outcome
 
     @property
@@ -117,33 +137,38 @@ class Result:
         return self.verdict.reasons
 
     @property
-    def sent(self) -> int:
-        """Requests in the window, over fresh connections."""
+    def sent(self) -> int | None:
+        """Requests on fresh connections in `measurement.seconds`; None as all figures where nothing was measured."""
         return self.measurement.sent
 
     @property
-    def lost(self) -> int:
+    def lost(self) -> int | None:
         """Those of them without a good answer."""
         return self.measurement.lost
 
     @property
-    def in_flight(self) -> int:
-        """Lost requests that were in flight when the fault landed."""
+    def late(self) -> int | None:
+        """Those of them whose good answer took longer than `measurement.slow_after`."""
+        return self.measurement.late
+
+    @property
+    def in_flight(self) -> int | None:
+        """Lost requests that were in flight when the fault hit."""
         return self.measurement.in_flight
 
     @property
-    def lost_beyond_in_flight(self) -> int:
+    def lost_beyond_in_flight(self) -> int | None:
         """All other requests lost from the fault to the end of the observation."""
         return self.measurement.lost_beyond_in_flight
 
     @property
-    def availability(self) -> float:
-        """The share of good answers in the window, 0 to 1."""
+    def availability(self) -> float | None:
+        """The share of requests that were answered well and in time, 0 to 1."""
         return self.measurement.availability
 
     @property
-    def longest_outage(self) -> float:
-        """Seconds of the longest outage; 0.0 when nothing was lost."""
+    def longest_outage(self) -> float | None:
+        """Seconds of the longest outage; 0.0 when nothing was lost or late."""
         return self.measurement.longest_outage
 
     @property
@@ -158,52 +183,27 @@ class Result:
 
     @property
     def settled(self) -> float | None:
-        """Seconds from the fault until the aftershock was passed; None: never."""
+        """Seconds from the fault until the post-recovery check passed; None: it never did."""
         return self.measurement.settled
 
     @property
     def never_redundant(self) -> bool:
-        """Whether redundancy had the time that was allowed, and did not come back."""
+        """Whether redundancy did not come back."""
+        if self.redundancy_back is not None or not self.landed:
+            return False
         allowed = self.expectations.redundancy_back
-        return self.redundancy_back is None and allowed is not None and self.measurement.observed >= allowed
+        in_vain = any(event.kind == "redundancy_missing" for event in self.events)
+        return in_vain or (allowed is not None and self.measurement.observed >= allowed)
+
+    @property
+    def run_again(self) -> bool:
+        """Whether a plugin ran its test again, so that the later experiment counts, and not this one."""
+        return any(event.kind == "run_again" for event in self.events)
 
     @property
     def never_settled(self) -> bool:
-        """Whether the aftershock was run, and not passed."""
+        """Whether the post-recovery check ran and did not pass."""
         return self.settled is None and any(event.kind == "unsettled" for event in self.events)
-
-
-def result_of(history: History, experiment: str) -> Result:
-    """All that a history says of an experiment.
-
-    Raises:
-        HistoryError: The history has nothing of that experiment.
-        SettingsError: A selector in its expectations is none.
-    """
-    record = read_record(history, experiment)
-    measurement = measure_record(record)
-    return Result(
-        experiment=experiment,
-        fault=record.fault,
-        description=description_of(run_event(history, experiment)),
-        expectations=record.expectations,
-        measurement=measurement,
-        verdict=judge_record(record, measurement),
-        before=record.before,
-        after=record.after,
-        evidence=record.evidence,
-        victims=record.victims,
-        gone=record.gone,
-        events=record.events,
-        warnings=_foreseen(record, warnings_of(history, experiment)),
-    )
-
-
-def _foreseen(record: Record, warnings: tuple[ConfigWarning, ...]) -> tuple[ConfigWarning, ...]:
-    """Those that concern what this experiment broke."""
-    before = record.before
-    hit = {c.node for c in before.components if c.identity in record.victims} if before is not None else set()
-    return tuple(w for w in warnings if record.kinds.intersection(w.faults) and (not w.node or w.node in hit))
 
 
 def _unseen(before: Topology | None) -> identities.Finding:

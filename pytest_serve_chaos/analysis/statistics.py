@@ -59,14 +59,14 @@ def requests_needed(availability: float, confidence: float | None = None) -> int
     if not 0 <= availability <= 1:
         raise SettingsError(
             f"availability: {availability!r} is not a share of requests",
-            mend=["write it between 0 and 1: availability=0.999"],
+            fix=["write it between 0 and 1: availability=0.999"],
         )
     if availability == 1:
         raise SettingsError(
             "availability: no number of requests shows an availability of 1",
-            mend=[
+            fix=[
                 "demand a share below 1: 0.999 needs 3000 requests in the window, 0.9999 needs 30000",
-                "to allow no loss but that of requests in flight, demand lost_beyond_in_flight=0",
+                "or demand lost_beyond_in_flight=0, which allows no loss except of requests in flight",
             ],
         )
     # Through its decimal text, since 3 / (1 - 0.9) is a little more than 30 in floats.
@@ -85,7 +85,7 @@ def _check(lost: int, sent: int, confidence: float) -> None:
 
 def _check_confidence(confidence: float) -> None:
     if not 0 < confidence < 1:
-        raise SettingsError(f"confidence: {confidence!r} is not between 0 and 1", mend=["write confidence=0.95"])
+        raise SettingsError(f"confidence: {confidence!r} is not between 0 and 1", fix=["write confidence=0.95"])
 
 
 def _most_loss(lost: int, sent: int, tail: float) -> float:

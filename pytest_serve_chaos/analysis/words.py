@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 
 
@@ -32,7 +33,9 @@ def limit(seconds: float) -> str:
 
 
 def latency(seconds: float) -> str:
-    """A latency: milliseconds below a second (``41 ms``), seconds above (``5.0 s``)."""
+    """A latency: milliseconds below a second (``41 ms``), seconds above (``5.0 s``); ``lost`` for one without end."""
+    if math.isinf(seconds):
+        return "lost"
     return f"{1000 * seconds:.0f} ms" if seconds < 0.9995 else duration(seconds)
 
 

@@ -31,7 +31,7 @@ class Parent(HealthSwitch):
         self._child = child
 
     async def __call__(self, request: Request) -> Response:
-        """``parent PID child PID``; the headers name the child as the one that answered, and the parent beside it."""
+        """``parent PID child PID``; the headers name the child as the one that answered, and also the parent."""
         child: dict[str, str] = await self._child.who.remote()
         headers = {PARENT_HEADER: who_am_i()[REPLICA_HEADER], REPLICA_HEADER: child[REPLICA_HEADER]}
         return answer(f"parent {os.getpid()} child {child['pid']}", headers)

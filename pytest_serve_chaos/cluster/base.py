@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from pytest_serve_chaos.model import ClusterDescription, Component, Identity, Json
@@ -24,7 +24,7 @@ class ClusterSpec:
 
     Attributes:
         gcs: Where the GCS keeps its state: ``redis`` (fault tolerance on) or ``none``.
-        workers: Number of Ray workers beside the head.
+        workers: Number of Ray workers, without the head.
         profile: ``fast`` (shorter periods) or ``guide`` (Ray's and the guide's own values).
         app: ``module:app`` or the path of a Serve config file (YAML).
         app_args: Arguments for the app's builder function.
@@ -35,8 +35,8 @@ class ClusterSpec:
     workers: int = 2
     profile: Profile = "fast"
     app: str = "pytest_serve_chaos.apps.sleepy_pid:app"
-    app_args: tuple[tuple[str, Json], ...] = ()
-    env: tuple[tuple[str, str], ...] = ()
+    app_args: tuple[tuple[str, Json], ...] = field(default=(), repr=False)
+    env: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class Cluster(Protocol):
         ...
 
     def proxy_of(self, client: tuple[str, int]) -> Identity | None:
-        """The proxy that traffic's connection from address and port `client` leads to, where it can be told."""
+        """The proxy to which the traffic's connection from address and port `client` leads; None if that is unknown."""
         ...
 
     def ask_proxy(self, proxy: Component, path: str, *, timeout: float) -> tuple[int, str]:

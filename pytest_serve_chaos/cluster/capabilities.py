@@ -10,6 +10,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 from pytest_serve_chaos.analysis.configuration import Setup
 from pytest_serve_chaos.cluster.base import Cluster
+from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.model import Component, Evidence, Identity
 
 
@@ -24,7 +25,7 @@ class Endpoint:
     """
 
     url: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     ssl_context: ssl.SSLContext | None = None
 
 
@@ -33,7 +34,7 @@ class OutlivesRuns(Protocol):
     """May stay when it is closed, for a later run to take over."""
 
     def vouch(self) -> None:
-        """Says that it is as it was at first. Without that word a later run does not take it over as it is."""
+        """Records that it is as it was at first. Without that record a later run does not reuse it as it is."""
         ...
 
 
@@ -80,20 +81,27 @@ class KnowsItsSetup(Protocol):
 
 @runtime_checkable
 class IsBorrowed(Protocol):
-    """Is somebody else's: not all of it may be broken, and its Serve config is not ours to change."""
+    """Is an external cluster: not all of it may be broken, and its Serve config must stay as it is."""
 
-    def why_not(self, kind: str, options: Mapping[str, str | float], asked_for: Collection[str]) -> str:
+    def why_not(self, touch: Touch, asked_for: Collection[str]) -> str:
         """Why a fault cannot, or must not, be injected here; "" if it can.
 
         Args:
-            kind: The fault's marker: ``head_failure``.
-            options: What the marker says; `how` is always there.
+            touch: What the fault does.
             asked_for: What the test says of the cluster that it wants: the keywords of its `serve_cluster` markers.
         """
         ...
 
+    def admit(self, touch: Touch, asked_for: Collection[str]) -> None:
+        """Lets a fault pass, or refuses it; asked before anything is changed. Arguments: those of `why_not`.
+
+        Raises:
+            Unsupported: It cannot, or must not, be injected here.
+        """
+        ...
+
     def who_answers(self, proxy: Component) -> frozenset[str]:
-        """Sends requests to one proxy alone; returns the ids of the replicas that answered, as far as they are told.
+        """Sends requests to one proxy alone; returns the ids of the replicas that answered, as far as they are known.
 
         Raises:
             ObservationError: The proxy is gone.
@@ -139,14 +147,14 @@ class SignalsProcesses(Protocol):
 
 @runtime_checkable
 class FreezesNodes(Protocol):
-    """Can stop all processes of a node, and let them go on."""
+    """Can stop all processes of a node, and resume them."""
 
     def freeze_node(self, name: str) -> Sequence[Evidence]:
         """Stops (SIGSTOP, pause) every process of the node."""
         ...
 
     def thaw_node(self, name: str) -> None:
-        """Lets them go on."""
+        """Resumes them."""
         ...
 
 
@@ -165,14 +173,14 @@ class KillsMachines(Protocol):
 
 @runtime_checkable
 class FreezesMachines(Protocol):
-    """Can stop everything on the machine under a Ray node, and let it go on."""
+    """Can stop everything on the machine under a Ray node, and resume it."""
 
     def freeze_machine(self, name: str) -> Sequence[Evidence]:
         """Stops everything on it, what watches over its pods included."""
         ...
 
     def thaw_machine(self, name: str) -> None:
-        """Lets it go on; does nothing for one that was not stopped."""
+        """Resumes it; does nothing for one that was not stopped."""
         ...
 
 
@@ -246,7 +254,7 @@ class SharesRedis(Protocol):
     """Can start a second Ray cluster whose GCS keeps its state in the same Redis."""
 
     def start_beside(self, namespace: str | None = None) -> Cluster:
-        """Starts a head alone, on which nothing is deployed; whoever asks for it closes it.
+        """Starts a head alone, on which nothing is deployed. The caller closes it.
 
         Args:
             namespace: Under which its GCS keeps its keys; None: one of its own.
@@ -265,7 +273,7 @@ class UpgradesRayService(Protocol):
         """The name of the cluster to which traffic is sent; "" if to none.
 
         Raises:
-            ObservationError: It cannot be told.
+            ObservationError: It cannot be found out.
         """
         ...
 
@@ -288,7 +296,7 @@ class SetsHealthFlags(Protocol):
         ...
 
     def clear_health_flag(self, replica: Component) -> None:
-        """Takes the flag away."""
+        """Removes the flag."""
         ...
 
 

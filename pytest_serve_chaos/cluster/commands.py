@@ -38,15 +38,15 @@ def run(command: Sequence[str], *, log: Path, timeout: float, stdin: str | None 
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise CommandFailed(f"{command[0]} did not end in {timeout:g} s", looked_at=[line]) from error
+        raise CommandFailed(f"{command[0]} did not end in {timeout:g} s", checked=[line]) from error
     except OSError as error:
-        raise CommandFailed(f"{command[0]} could not be started: {error}", looked_at=[line]) from error
+        raise CommandFailed(f"{command[0]} could not be started: {error}", checked=[line]) from error
     with log.open("a", encoding="utf-8") as file:
         file.write(f"$ {line}\n{ended.stdout}{ended.stderr}")
     if ended.returncode != 0:
         said = (ended.stderr or ended.stdout).strip()[-800:]
         raise CommandFailed(
-            f"{Path(command[0]).name} failed with exit status {ended.returncode}", looked_at=[line, said, f"log: {log}"]
+            f"{Path(command[0]).name} failed with exit status {ended.returncode}", checked=[line, said, f"log: {log}"]
         )
     return ended.stdout
 

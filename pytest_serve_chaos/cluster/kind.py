@@ -114,7 +114,7 @@ class KindNodes:
                 self._kind.create(self._config)
         except (OSError, subprocess.SubprocessError) as error:
             raise ClusterStartError(
-                f"kind did not create the cluster {self.name}: {error}", looked_at=[self._end_of_log(), str(self.log)]
+                f"kind did not create the cluster {self.name}: {error}", checked=[self._end_of_log(), str(self.log)]
             ) from error
 
     def limit_processors(self) -> None:
@@ -192,8 +192,8 @@ class KindNodes:
             except CommandFailed as error:
                 raise CommandFailed(
                     f"{', '.join(images)} could not be copied onto the nodes",
-                    looked_at=[*refusal.looked_at, *error.looked_at],
-                    mend=["see whether there is room", "or give images that the nodes can pull, and Docker has not"],
+                    checked=[*refusal.checked, *error.checked],
+                    fix=["check that the disk has room", "or give images that only the nodes pull, not Docker"],
                 ) from refusal
 
     def kubectl(self, *arguments: str, timeout: float = 60.0) -> str:
@@ -207,7 +207,7 @@ class KindNodes:
     def container_end(self, node: str, container_id: str) -> str | None:
         """How a container on a node ended, as the node's own runtime says; None while it runs.
 
-        None, too, where that cannot be told. It asks containerd itself, since `crictl` is not in every node image.
+        None also if that cannot be found out. It asks containerd itself, since `crictl` is not in every node image.
         """
         tasks = self._tasks(node)
         if tasks is None:
@@ -286,7 +286,7 @@ class KindNodes:
         return self._wait_machine(node, "pause", paused)
 
     def unpause_machine(self, node: str) -> None:
-        """Lets a paused node go on.
+        """Resumes a paused node.
 
         Raises:
             CommandFailed: Docker refused.
@@ -310,7 +310,7 @@ class KindNodes:
         """
         tasks = self._tasks(node) or {}
         if container_id not in tasks:
-            raise CommandFailed(f"container {container_id[:12]} does not run on {node}", looked_at=[*tasks])
+            raise CommandFailed(f"container {container_id[:12]} does not run on {node}", checked=[*tasks])
         pid = tasks[container_id].pid
         self._run("docker", "exec", node, "kill", f"-{int(signal)}", pid)
         try:
@@ -337,7 +337,7 @@ class KindNodes:
         try:
             return clock.wait_until(f"{node} to {verb}", probe, timeout=10.0, interval=0.1)
         except WaitTimeout as error:
-            raise CommandFailed(f"the machine {node} did not {verb}", looked_at=[str(error)]) from error
+            raise CommandFailed(f"the machine {node} did not {verb}", checked=[str(error)]) from error
 
     def delete(self) -> None:
         """Deletes the nodes and all that is on them.
@@ -352,8 +352,8 @@ class KindNodes:
         except CommandFailed as error:
             raise CommandFailed(
                 f"kind did not delete the cluster {self.name}: {error.what}",
-                looked_at=error.looked_at,
-                mend=[f"kind delete cluster --name {self.name}"],
+                checked=error.checked,
+                fix=[f"kind delete cluster --name {self.name}"],
             ) from error
 
     def _pytest_kind(self, image: str | None, directory: Path) -> Any:

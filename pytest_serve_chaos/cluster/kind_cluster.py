@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,20 +12,20 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.base import ClusterSpec, Progress
 from pytest_serve_chaos.cluster.kind import KindNodes, free_ports
 from pytest_serve_chaos.cluster.kind_installation import KindInstallation
-from pytest_serve_chaos.cluster.kind_keep import WHOLE_WITHIN, Kept, is_finished, open_kept, wait_for_nodes
 from pytest_serve_chaos.cluster.kind_programs import find_programs
 from pytest_serve_chaos.cluster.kind_rayservice import KindRayService
 from pytest_serve_chaos.cluster.kind_record import Plan, Step
+from pytest_serve_chaos.cluster.kind_reuse import WHOLE_WITHIN, Kept, check_ours, is_finished, open_kept, wait_for_nodes
 from pytest_serve_chaos.cluster.kind_settings import KindSettings
 from pytest_serve_chaos.cluster.kuberay import names, render
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.beside import Beside
 from pytest_serve_chaos.cluster.kuberay.bring_up import BringUp, serving
-from pytest_serve_chaos.cluster.kuberay.own_workload import OwnRayService, own_workload
+from pytest_serve_chaos.cluster.kuberay.file_workload import OwnRayService, own_workload
 from pytest_serve_chaos.cluster.kuberay.ray_token import RayToken, wants_token
 from pytest_serve_chaos.cluster.kuberay.records import inner
+from pytest_serve_chaos.cluster.kuberay.second_cluster import Beside
 from pytest_serve_chaos.cluster.kuberay.stack import REDIS_SELECTOR, Stack
-from pytest_serve_chaos.cluster.kuberay.upgrading import aim_dashboard
+from pytest_serve_chaos.cluster.kuberay.upgrade import aim_dashboard
 from pytest_serve_chaos.cluster.kuberay.versions import versions
 from pytest_serve_chaos.cluster.kuberay.workload import Workload, our_workload
 from pytest_serve_chaos.cluster.rest import Dashboard
@@ -58,7 +59,7 @@ def start_kind_cluster(
         spec: Which cluster is wanted.
         settings: What it is made of.
         directory: The run's directory, for configs, the kubeconfig, manifests and logs.
-        progress: Told of each phase.
+        progress: Prints a line about each phase.
         own: A RayService of the user's own, with its Redis, in place of ours; its spec must be the one that is wanted.
         on_create: Called with the kind cluster's name just before it is made, so that its undoing is on record.
         on_done: Called with that name when nothing is to be undone any more: it is deleted, or made and to be kept.
@@ -89,27 +90,36 @@ def start_kind_cluster(
 
 
 def delete_kind_cluster(name: str, directory: Path, *, unfinished: bool = False) -> None:
-    """Deletes a kind cluster that a run left because it was ended by force; none of that name is fine.
+    """Deletes a kind cluster that a run left because it was ended by force. Does nothing if it does not exist.
 
     Args:
-        name: What `on_create` was told.
+        name: Its name, as `on_create` got it.
         directory: Where the log goes.
-        unfinished: Whether it was to be kept, and only goes if it was not made to its end.
+        unfinished: Whether the run was to leave it for the next one; then it is deleted only if it is incomplete.
 
     Raises:
         MissingDependency: A program is missing.
+        SafetyError: This plugin did not make it; nothing was touched.
         CommandFailed: kind failed.
     """
+    programs = find_programs()
+    if name != names.KEPT_CLUSTER if unfinished else not re.fullmatch(_MADE_UP, name):
+        raise SafetyError(f"{name} is not a name that this plugin gives to a kind cluster, so it is not deleted")
     directory.mkdir(parents=True, exist_ok=True)
-    nodes = KindNodes(name, None, directory, find_programs())
-    if not (unfinished and is_finished(nodes)):
-        nodes.delete()
+    nodes = KindNodes(name, None, directory, programs)
+    if nodes.machines():
+        check_ours(nodes)
+        if not (unfinished and is_finished(nodes)):
+            nodes.delete()
 
 
-_ANEW: Mapping[Step, str] = {
-    "renew": "its RayService is made anew",
-    "install": "all that is on its nodes is made anew",
-    "create": "it is built anew",
+_MADE_UP = r"serve-chaos-[0-9a-f]{6}"
+"""The names of kind clusters that live no longer than a run."""
+
+_REBUILDS: Mapping[Step, str] = {
+    "renew": "the plugin recreates its RayService",
+    "install": "the plugin reinstalls everything on its nodes",
+    "create": "the plugin rebuilds it",
 }
 
 
@@ -164,7 +174,7 @@ class _Start:
             self._give_up(error)
             if isinstance(error, ClusterError | WaitTimeout):
                 kept = f"pods, events and logs, as they were: {self._directory}"
-                raise ClusterStartError(error.what, looked_at=[*error.looked_at, kept], mend=error.mend) from error
+                raise ClusterStartError(error.what, checked=[*error.checked, kept], fix=error.fix) from error
             raise
 
     def _give_up(self, error: BaseException) -> None:
@@ -175,7 +185,7 @@ class _Start:
             if self._stack is not None:
                 self._stack.describe()
         except (ServeChaosError, OSError) as failure:
-            self._progress(f"kind: it could not be written down what there was: {failure}")
+            self._progress(f"kind: the state of the cluster could not be saved: {failure}")
         finally:
             try:
                 self._close()
@@ -185,12 +195,12 @@ class _Start:
     # -- what an earlier run left -------------------------------------------------------------------------------
 
     def _look(self) -> Plan:
-        """What can be done with the cluster that is there; its machines are mended if they are of use."""
+        """What to do with the cluster that exists. Repairs its machines if they can be used."""
         name = self._nodes.name
         if not self._settings.keep:
             raise SafetyError(
                 f"there is a kind cluster {name} already",
-                mend=["say `keep` to use it again, if this plugin made it", "or give another name"],
+                fix=["set `keep` to reuse it, if this plugin created it", "or give another name"],
             )
         wishes = self._installation.wishes
         try:
@@ -198,12 +208,12 @@ class _Start:
             plan = self._kept.look()
         except (ClusterError, WaitTimeout) as error:
             raise ClusterStartError(
-                f"the kind cluster {name} that was kept cannot be used: {error.what}",
-                looked_at=error.looked_at,
-                mend=[*error.mend, f"delete it: kind delete cluster --name {name}"],
+                f"the kind cluster {name} of an earlier run cannot be reused: {error.what}",
+                checked=error.checked,
+                fix=[*error.fix, f"{'or ' if error.fix else ''}delete it: kind delete cluster --name {name}"],
             ) from error
         if plan.reason:
-            self._progress(f"kind: {name} is there, but {plan.reason}; {_ANEW[plan.step]}")
+            self._progress(f"kind: {name} is there, but {plan.reason}; {_REBUILDS[plan.step]}")
         return plan
 
     def _adopt(self, kept: Kept) -> KindRayService | None:
@@ -211,14 +221,14 @@ class _Start:
         kept.begin()
         served: _Served | None = None
         try:
-            kept.mend_pods()
+            kept.repair_pods()
             served = self._wait_until_it_serves(kept.api, self._stack_on(kept.api), WHOLE_WITHIN)
             kept.wait_until_whole(served.dashboard)
             return self._cluster(kept.api, served)
         except ServeChaosError as error:
             if served is not None:
                 served.dashboard.close()
-            self._progress(f"kind: {self._nodes.name} is not as it was left: {error.what}; {_ANEW['renew']}")
+            self._progress(f"kind: {self._nodes.name} is not as it was left: {error.what}; {_REBUILDS['renew']}")
             return None
 
     # -- a new one ----------------------------------------------------------------------------------------------
@@ -274,7 +284,14 @@ class _Start:
         dashboard = Dashboard(f"{host}:{port}", self._token(api))
         url = f"{host}:{self._nodes.host_port(names.TRAFFIC_NODE_PORT)}{first_route(self._workload.serve_config)}"
         name = self._workload.name
-        up = BringUp(api, name, progress=self._progress, complaints=stack.complaints, timeout=timeout)
+        up = BringUp(
+            api,
+            name,
+            progress=self._progress,
+            complaints=stack.complaints,
+            timeout=timeout,
+            probe=self._settings.probe,
+        )
         try:
             ray_cluster = up.ray_cluster()
             aim_dashboard(api, ray_cluster)
@@ -355,7 +372,8 @@ class _Start:
         """Deletes everything, in order; whatever ends a step, Ctrl-C among it, does not keep the nodes from going."""
         name, began = self._nodes.name, clock.now()
         if self._kept is not None:
-            self._progress(f"kind: kept {name}; to delete it: kind delete cluster --name {name}")
+            if name == names.KEPT_CLUSTER:  # any other goes when its run ends
+                self._progress(f"kind: kept {name}; to delete it: kind delete cluster --name {name}")
             return
         try:
             if self._stack is not None:
@@ -372,6 +390,6 @@ def _check_ray(wanted: str | None, found: str) -> None:
     if wanted not in (None, found):
         raise ClusterStartError(
             f"the pods run Ray {found}, and not {wanted}",
-            looked_at=["/api/version of the dashboard"],
-            mend=[f"--serve-chaos-ray-version {found}", f"or give an image that has Ray {wanted}"],
+            checked=["/api/version of the dashboard"],
+            fix=[f"--serve-chaos-ray-version={found}", f"or give an image that has Ray {wanted}"],
         )

@@ -31,7 +31,7 @@ class KindInstallation:
         workload: The RayService, and what must be there before it.
         labels: On all that is made.
         number: Number of Ray pods.
-        progress: Told of the images.
+        progress: Prints a line about the images.
 
     Raises:
         SettingsError: There is more code than a ConfigMap holds, or the operator's manifests are not KubeRay's.

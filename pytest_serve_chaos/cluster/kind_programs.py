@@ -1,4 +1,4 @@
-"""The programs without which there is no kind cluster: where they are, and what to do where one is missing."""
+"""The programs that a kind cluster needs: where they are, and what to do if one is missing."""
 
 from __future__ import annotations
 
@@ -31,10 +31,9 @@ def find_programs() -> Programs:
     if missing:
         raise MissingDependency(
             f"the kind backend needs {', '.join(missing)}",
-            looked_at=["PATH, and the packages of this Python"],
-            mend=[
-                "install Docker, kind (https://kind.sigs.k8s.io) and kubectl",
-                "pip install 'pytest-serve-chaos[kind]'",
+            checked=["PATH, and the packages of this Python"],
+            fix=[
+                "install Docker, kind (https://kind.sigs.k8s.io), kubectl, and pip install 'pytest-serve-chaos[kind]'",
                 "or use the backend `local`, which needs none of them",
             ],
         )
@@ -51,6 +50,6 @@ def _ask_docker(docker: str) -> None:
         said = getattr(error, "stderr", None) or str(error).encode()
         raise MissingDependency(
             "Docker does not answer",
-            looked_at=[" ".join(command), bytes(said).decode("utf-8", "replace").strip()[-300:]],
-            mend=["start Docker, and see whether this user may use it"],
+            checked=[" ".join(command), bytes(said).decode("utf-8", "replace").strip()[-300:]],
+            fix=["start Docker, and see whether this user may use it"],
         ) from error

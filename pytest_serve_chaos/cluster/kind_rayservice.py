@@ -12,16 +12,16 @@ from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec
 from pytest_serve_chaos.cluster.kind import KindNodes
 from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.draining import EVICTED_WITHIN, cordon, evict_all, uncordon
+from pytest_serve_chaos.cluster.kuberay.drain import EVICTED_WITHIN, cordon, evict_all, uncordon
 from pytest_serve_chaos.cluster.kuberay.log_stream import LogAccess
+from pytest_serve_chaos.cluster.kuberay.lost_machines import TakenMachines
 from pytest_serve_chaos.cluster.kuberay.node_objects import register, registration
 from pytest_serve_chaos.cluster.kuberay.pod_watch import PodWatch
 from pytest_serve_chaos.cluster.kuberay.process_watch import ProcessWatch
 from pytest_serve_chaos.cluster.kuberay.records import Container, Pod
 from pytest_serve_chaos.cluster.kuberay.redis_store import RedisStore
 from pytest_serve_chaos.cluster.kuberay.removal import RemovalWatch
-from pytest_serve_chaos.cluster.kuberay.taken import TakenMachines
-from pytest_serve_chaos.cluster.kuberay.upgrading import UpgradableRayService
+from pytest_serve_chaos.cluster.kuberay.upgrade import UpgradableRayService
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.errors import NoSuchTarget, WaitTimeout
 from pytest_serve_chaos.model import HEAD, ClusterDescription, Evidence, Identity, Json
@@ -91,7 +91,7 @@ class KindRayService(UpgradableRayService):
         self._dead: frozenset[str] = frozenset()
         self._stopped: frozenset[str] = frozenset()
 
-    # -- beside it --------------------------------------------------------------------------------------------
+    # -- another one --------------------------------------------------------------------------------------------
 
     def start_beside(self, namespace: str | None = None) -> Cluster:
         """Starts a head alone on the same Redis, as a RayCluster of its own; when it is closed, its keys go, too.
@@ -109,7 +109,7 @@ class KindRayService(UpgradableRayService):
         return other
 
     def close(self) -> None:
-        """Ends everything that was made for this cluster, and before that what nobody closed beside it."""
+        """Ends everything that was made for this cluster, and first the additional clusters that nobody closed."""
         with contextlib.ExitStack() as last_first:
             last_first.callback(super().close)
             for other in self._beside:
@@ -182,7 +182,7 @@ class KindRayService(UpgradableRayService):
         return (Evidence(clock.now(), "victim", f"Docker says that {machine}, the machine under {name}, is {state}"),)
 
     def thaw_machine(self, name: str) -> None:
-        """Lets it go on."""
+        """Resumes it."""
         self._taken.give_back("freeze", name, self._nodes.unpause_machine)
 
     def delete_machine(self, name: str, *, within: float) -> Sequence[Evidence]:
@@ -248,7 +248,7 @@ class KindRayService(UpgradableRayService):
         """The machine on which the Ray node is, kept in mind for the way back before anything is done to it."""
         machine = self._running_pod(name).node
         if machine not in self._nodes.ray_nodes():
-            raise NoSuchTarget(f"{name} is on {machine}, which is no machine for faults")
+            raise NoSuchTarget(f"{name} is on {machine}, which is not a machine for faults")
         self._taken.take(how, name, machine)
         return machine
 

@@ -1,4 +1,4 @@
-"""What a kept kind cluster says of itself, and what follows from that for the next run; pure functions."""
+"""The record that a reused kind cluster carries, and what the next run concludes from it; pure functions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _OF_TESTS: Manifest = {
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is in a kept cluster. It stands on our namespace, and says no more than is there at that moment.
+    """What is in a reused cluster: an annotation of our namespace, which never claims more than is there.
 
     Attributes:
         machines: What the nodes are made of.
@@ -81,7 +81,7 @@ class Wishes:
     """
 
     record: Record
-    ray_service: Manifest
+    ray_service: Manifest = field(repr=False)
     redis: RedisStore | None
     number: int
 

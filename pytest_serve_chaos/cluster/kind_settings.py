@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from pytest_serve_chaos.cluster.kuberay.probe import Probe
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +21,7 @@ class KindSettings:
         keep: Leave all of it there when done, and take over what an earlier run left.
         name: The kind cluster's name; None makes one up, or with `keep` takes ``serve-chaos``.
         timeout: Seconds for each phase of bringing the RayService up.
+        probe: What the traffic will ask.
     """
 
     node_image: str | None = None
@@ -30,3 +33,4 @@ class KindSettings:
     keep: bool = False
     name: str | None = None
     timeout: float = 600.0
+    probe: Probe = field(default_factory=Probe)

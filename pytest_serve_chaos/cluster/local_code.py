@@ -48,7 +48,7 @@ def code_of_config(config: Mapping[str, Json], directories: Sequence[Path]) -> d
 
 
 def code_of(import_path: str, directories: Sequence[Path]) -> LocalCode | None:
-    """The module of an app, what it imports from beside it, and for a package all of its modules.
+    """The module of an app, what it imports from the same directory, and for a package all of its modules.
 
     Nothing is imported: who imports whom is read from the source.
 
@@ -62,14 +62,18 @@ def code_of(import_path: str, directories: Sequence[Path]) -> LocalCode | None:
     Raises:
         SettingsError: A file cannot be read.
     """
-    module, colon, _ = import_path.partition(":")
-    if not colon:
-        module = import_path.rpartition(".")[0]
+    module = module_of(import_path)
     for directory in directories:
         modules = _closure(directory, module)
         if modules:
             return LocalCode(directory, modules)
     return None
+
+
+def module_of(import_path: str) -> str:
+    """The module of an import path as Serve takes it: ``ranker`` of ``ranker:app`` and of ``ranker.app``."""
+    module, colon, _ = import_path.partition(":")
+    return module if colon else import_path.rpartition(".")[0]
 
 
 def _closure(root: Path, module: str) -> dict[str, str]:
@@ -140,6 +144,6 @@ def _read(file: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(
             f"the app's code cannot be read: {error}",
-            looked_at=[str(file)],
-            mend=["it travels to the pods in a ConfigMap, as text in UTF-8"],
+            checked=[str(file)],
+            fix=["it travels to the pods in a ConfigMap, as text in UTF-8"],
         ) from error

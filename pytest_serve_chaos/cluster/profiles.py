@@ -32,8 +32,8 @@ class Timing:
     restart_delay: float
     termination_grace: float
     deletion_delay: float
-    head_env: Mapping[str, str] = field(default_factory=dict)
-    worker_env: Mapping[str, str] = field(default_factory=dict)
+    head_env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    worker_env: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def timing(profile: Profile) -> Timing:
@@ -86,7 +86,7 @@ def _fast() -> Timing:
         "RAY_health_check_period_ms": "1000",
         "RAY_health_check_timeout_ms": "5000",
         "RAY_health_check_failure_threshold": "5",
-        # What a request costs beside its way through proxy and replica: threads, log lines, events about tasks.
+        # What a request costs in addition to its way through proxy and replica: threads, log lines, events about tasks.
         "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
         "RAY_SERVE_LOG_TO_STDERR": "0",
         "RAY_task_events_report_interval_ms": "0",

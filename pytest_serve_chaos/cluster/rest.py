@@ -5,20 +5,18 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias, cast
 
 import httpx
 
 from pytest_serve_chaos import clock
+from pytest_serve_chaos.cluster.json_fields import Fields
 from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, ObservationError
 from pytest_serve_chaos.model import Json
-
-_Rows: TypeAlias = "list[dict[str, Json]]"
 
 ACTOR_COMING_STATES = ("DEPENDENCIES_UNREADY", "PENDING_CREATION", "ALIVE", "RESTARTING")
 """The states of an actor that is there or on its way; the only other one is DEAD."""
 
-_LONGEST_MESSAGE = 600
+_LONGEST_MESSAGE = 4000
 """Characters of a message of Serve, the last ones: a traceback ends with the error."""
 
 _GIVEN_UP_AFTER = 30.0
@@ -93,7 +91,7 @@ class ServeStatus:
     proxies: Mapping[str, str]
     controller: str | None
     handles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    options: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
+    options: Mapping[str, Mapping[str, Json]] = field(default_factory=dict, repr=False)
 
 
 class GivenUp:
@@ -117,7 +115,7 @@ class GivenUp:
         lost = [app for app, since in self._since.items() if clock.now() - since >= _GIVEN_UP_AFTER]
         if lost:
             said = [f"{app}: {status.messages.get(app, '')}" for app in lost]
-            raise ClusterStartError("the app cannot be deployed", looked_at=said, mend=["mend the app or its config"])
+            raise ClusterStartError("the app cannot be deployed", checked=said, fix=["fix the app or its config"])
 
 
 class Dashboard:
@@ -125,7 +123,7 @@ class Dashboard:
 
     Args:
         url: Its address, ``http://host:port``.
-        headers: Sent with each request (authorization), or what gives them for each request anew.
+        headers: Sent with each request (authorization), or a function that is called for them before each request.
         timeout: Seconds for one request; Serve's REST hangs while the controller is frozen.
         verify: False, or the SSL context for https.
         permit: Asked before each request, with its method and path; raises where it must not be sent.
@@ -155,6 +153,7 @@ class Dashboard:
             timeout=timeout,
             verify=verify,
             trust_env=False,
+            follow_redirects=False,  # `prepare` would send the headers to whatever host the answer names
             limits=httpx.Limits(max_keepalive_connections=0),
         )
 
@@ -165,7 +164,7 @@ class Dashboard:
     def actors(self, *, class_name: str | None = None) -> tuple[ActorRow, ...]:
         """All actors that are not DEAD.
 
-        The list answers at once also while the controller is dead or frozen, for it comes from the GCS.
+        The list answers at once also while the controller is dead or frozen, because it comes from the GCS.
 
         Raises:
             ObservationError: The dashboard gave no usable answer.
@@ -173,17 +172,16 @@ class Dashboard:
         filters = [("state", "!=", "DEAD")]
         if class_name is not None:
             filters.append(("class_name", "=", class_name))
-        rows = self._state("actors", filters)
         return tuple(
             ActorRow(
-                _text(row, "actor_id"),
-                _text(row, "class_name"),
-                _text(row, "name"),
-                _text(row, "state"),
-                _text(row, "node_id"),
-                _number(row, "pid"),
+                row.text("actor_id"),
+                row.text("class_name"),
+                row.text("name"),
+                row.text("state"),
+                row.text("node_id"),
+                row.number("pid"),
             )
-            for row in rows
+            for row in self._state("actors", filters)
         )
 
     def nodes(self) -> tuple[NodeRow, ...]:
@@ -192,10 +190,9 @@ class Dashboard:
         Raises:
             ObservationError: The dashboard gave no usable answer.
         """
-        rows = self._state("nodes", [])
         return tuple(
-            NodeRow(_text(row, "node_id"), _text(row, "node_ip"), _text(row, "state"), bool(row.get("is_head_node")))
-            for row in rows
+            NodeRow(row.text("node_id"), row.text("node_ip"), row.text("state"), row.values.get("is_head_node") is True)
+            for row in self._state("nodes", [])
         )
 
     def serve(self) -> ServeStatus:
@@ -205,19 +202,22 @@ class Dashboard:
             ObservationError: The dashboard gave no usable answer.
         """
         data = self._get("/api/serve/applications/", {})
-        apps = cast("dict[str, dict[str, Json]]", data.get("applications") or {})
-        proxies = cast("dict[str, dict[str, Json]]", data.get("proxies") or {})
-        controller = cast("dict[str, Json]", data.get("controller_info") or {})
+        apps = data.objects("applications")
+        deployments = {
+            f"{app}#{name}": fields
+            for app, details in apps.items()
+            for name, fields in details.objects("deployments").items()
+        }
         return ServeStatus(
-            apps={app: _text(details, "status") for app, details in apps.items()},
-            targets={name: _number(d, "target_num_replicas") for name, d in _deployments(apps)},
-            deployments={name: _text(d, "status") for name, d in _deployments(apps)},
+            apps={app: details.text("status") for app, details in apps.items()},
+            targets={name: fields.number("target_num_replicas") for name, fields in deployments.items()},
+            deployments={name: fields.text("status") for name, fields in deployments.items()},
             messages={app: _message(details) for app, details in apps.items()},
-            replicas=tuple(_replicas(apps)),
-            proxies={node: _text(details, "status") for node, details in proxies.items()},
-            controller=_text(controller, "actor_id") or None,
+            replicas=tuple(_replicas(deployments)),
+            proxies={node: details.text("status") for node, details in data.objects("proxies").items()},
+            controller=data.object("controller_info").text("actor_id") or None,
             handles=_handles(apps),
-            options={name: cast("dict[str, Json]", d.get("deployment_config") or {}) for name, d in _deployments(apps)},
+            options={name: fields.object("deployment_config").values for name, fields in deployments.items()},
         )
 
     def put_serve(self, config: Mapping[str, Json], *, timeout: float = 20.0) -> None:
@@ -230,12 +230,12 @@ class Dashboard:
             answer = self._client.put("/api/serve/applications/", json=dict(config), timeout=timeout)
         except httpx.HTTPError as error:
             raise CommandFailed(
-                f"the Serve config was not taken: {type(error).__name__} {error}", looked_at=[f"PUT {self.url}"]
+                f"the Serve config was not taken: {type(error).__name__} {error}", checked=[f"PUT {self.url}"]
             ) from error
         if answer.status_code != 200:
             raise CommandFailed(
                 f"the Serve config was refused with status {answer.status_code}",
-                looked_at=[f"PUT {self.url}/api/serve/applications/", answer.text[-600:]],
+                checked=[f"PUT {self.url}/api/serve/applications/", answer.text[-600:]],
             )
 
     def ray_version(self) -> str:
@@ -244,9 +244,9 @@ class Dashboard:
         Raises:
             ObservationError: The dashboard gave no usable answer.
         """
-        return _text(self._get("/api/version", {}), "ray_version")
+        return self._get("/api/version", {}).text("ray_version")
 
-    def _state(self, resource: str, filters: list[tuple[str, str, str]]) -> _Rows:
+    def _state(self, resource: str, filters: list[tuple[str, str, str]]) -> list[Fields]:
         params: dict[str, str | int | list[str]] = {"limit": _LIMIT, "detail": "false"}
         if filters:
             params |= {
@@ -255,67 +255,60 @@ class Dashboard:
                 "filter_values": [value for _, _, value in filters],
             }
         data = self._get(f"/api/v0/{resource}", params)
-        try:
-            return cast("_Rows", data["data"]["result"]["result"])  # type: ignore[index, call-overload]
-        except (KeyError, TypeError):
-            raise ObservationError(f"{resource}: no result in the answer: {str(data)[:200]}") from None
+        result = data.object("data").object("result")
+        if result.values.get("result") is None:
+            raise ObservationError(f"{resource}: no result in the answer: {str(data.values)[:200]}")
+        return result.rows("result")
 
-    def _get(self, path: str, params: Mapping[str, str | int | list[str]]) -> dict[str, Json]:
+    def _get(self, path: str, params: Mapping[str, str | int | list[str]]) -> Fields:
+        where = f"GET {self.url}{path}"
         try:
             answer = self._client.get(path, params=dict(params))
             if answer.status_code == 200:
-                return cast("dict[str, Json]", answer.json())
+                return Fields.of(answer.json(), f"{where}: the answer")
         except (httpx.HTTPError, ValueError) as error:
-            raise ObservationError(f"GET {self.url}{path}: {type(error).__name__} {error}") from error
-        raise ObservationError(f"GET {self.url}{path}: status {answer.status_code}: {answer.text[:200]}")
+            raise ObservationError(f"{where}: {type(error).__name__} {error}") from error
+        raise ObservationError(f"{where}: status {answer.status_code}: {answer.text[:200]}")
 
 
-def _message(app: Mapping[str, Json]) -> str:
+def _message(app: Fields) -> str:
     """What Serve says of an app, and of those of its deployments that are not well: only these have a reason."""
-    deployments = cast("dict[str, dict[str, Json]]", app.get("deployments") or {})
-    unwell = {name: _text(d, "message") for name, d in deployments.items() if d.get("status") != "HEALTHY"}
-    said = [_text(app, "message"), *(f"{name}: {message}" for name, message in unwell.items() if message)]
-    return "; ".join(part[-_LONGEST_MESSAGE:] for part in said if part)
+    unwell = {
+        name: d.text("message") for name, d in app.objects("deployments").items() if d.text("status") != "HEALTHY"
+    }
+    said = [app.text("message"), *(f"{name}: {message}" for name, message in unwell.items() if message)]
+    return "; ".join(_end_of(part) for part in said if part)
 
 
-def _deployments(apps: Mapping[str, dict[str, Json]]) -> Iterable[tuple[str, dict[str, Json]]]:
-    for app, details in apps.items():
-        deployments = cast("dict[str, dict[str, Json]]", details.get("deployments") or {})
-        for deployment, data in deployments.items():
-            yield f"{app}#{deployment}", data
+def _end_of(message: str) -> str:
+    """The last lines of a message, none of them cut."""
+    if len(message) <= _LONGEST_MESSAGE:
+        return message
+    end = message[-_LONGEST_MESSAGE:]
+    _, newline, lines = end.partition("\n")
+    return f"...\n{lines}" if newline else end
 
 
-def _replicas(apps: Mapping[str, dict[str, Json]]) -> Iterable[ReplicaRow]:
-    for name, data in _deployments(apps):
+def _replicas(deployments: Mapping[str, Fields]) -> Iterable[ReplicaRow]:
+    for name, fields in deployments.items():
         app, _, deployment = name.partition("#")
-        for replica in cast("list[dict[str, Json]]", data.get("replicas") or []):
+        for replica in fields.rows("replicas"):
             yield ReplicaRow(
-                replica_id=_text(replica, "replica_id"),
+                replica_id=replica.text("replica_id"),
                 app=app,
                 deployment=deployment,
-                state=_text(replica, "state"),
-                actor_id=_text(replica, "actor_id") or None,
-                node_id=_text(replica, "node_id") or None,
-                pid=_number(replica, "pid") or None,
+                state=replica.text("state"),
+                actor_id=replica.text("actor_id") or None,
+                node_id=replica.text("node_id") or None,
+                pid=replica.number("pid") or None,
             )
 
 
-def _handles(apps: Mapping[str, dict[str, Json]]) -> dict[str, tuple[str, ...]]:
+def _handles(apps: Mapping[str, Fields]) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for app, details in apps.items():
-        topology = cast("dict[str, Json]", details.get("deployment_topology") or {})
-        for parent, node in cast("dict[str, dict[str, Json]]", topology.get("nodes") or {}).items():
-            children = cast("list[dict[str, Json]]", node.get("outbound_deployments") or [])
+        for parent, node in details.object("deployment_topology").objects("nodes").items():
+            children = node.rows("outbound_deployments")
             if children:
-                found[f"{app}#{parent}"] = tuple(f"{c.get('app_name') or app}#{c.get('name')}" for c in children)
+                found[f"{app}#{parent}"] = tuple(f"{c.text('app_name') or app}#{c.text('name')}" for c in children)
     return found
-
-
-def _text(row: Mapping[str, Json], key: str) -> str:
-    value = row.get(key)
-    return "" if value is None else str(value)
-
-
-def _number(row: Mapping[str, Json], key: str) -> int:
-    value = row.get(key)
-    return int(value) if isinstance(value, int | float | str) and value != "" else 0

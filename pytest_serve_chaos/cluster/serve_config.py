@@ -100,7 +100,7 @@ def _application(spec: ClusterSpec) -> dict[str, Json]:
     if not colon or not module or not name:
         raise SettingsError(
             f"{spec.app!r} is not an app",
-            mend=["write module:app, as for `serve run`", "or the path of a Serve config file that ends in .yaml"],
+            fix=["write module:app, as for `serve run`", "or the path of a Serve config file that ends in .yaml"],
         )
     if spec.app.startswith(OWN_APPS) and importlib.util.find_spec(module) is None:
         raise SettingsError(f"there is no app {spec.app!r} in pytest_serve_chaos.apps")
@@ -146,8 +146,8 @@ def _from_file(path: Path) -> dict[str, Json]:
     if wrong:
         raise SettingsError(
             f"{path} is not a Serve config: {wrong}",
-            looked_at=[f"applications and http_options in {path}"],
-            mend=["write one with `serve build module:app -o config.yaml`"],
+            checked=[f"applications and http_options in {path}"],
+            fix=["write one with `serve build module:app -o config.yaml`"],
         )
     return cast("dict[str, Json]", config)
 
@@ -158,10 +158,10 @@ def _wrong_type(config: object) -> str:
         return "it has no applications"
     apps = config["applications"]
     if not isinstance(apps, list):
-        return "applications is no list"
+        return "applications is not a list"
     for number, app in enumerate(apps, 1):
         if not isinstance(app, dict):
             return f"app {number} is {app!r:.60}, and no mapping with an import_path"
     if not isinstance(config.get("http_options") or {}, dict):
-        return "http_options is no mapping"
+        return "http_options is not a mapping"
     return ""

@@ -1,25 +1,25 @@
-"""Faults on Serve's actors: the controller, a proxy, a replica."""
+"""What the faults on one process have in common: how it is chosen, killed or frozen, and what proves that."""
 
 from __future__ import annotations
 
 import signal
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet, seconds
-from pytest_serve_chaos.cluster.capabilities import KillsActors, SetsHealthFlags, ShowsControllerLog, SignalsProcesses
-from pytest_serve_chaos.cluster.rest import seconds_of
-from pytest_serve_chaos.errors import NoSuchTarget, NotHealed, WaitTimeout
+from pytest_serve_chaos.cluster.capabilities import KillsActors, SignalsProcesses
+from pytest_serve_chaos.errors import NoSuchTarget, WaitTimeout
 from pytest_serve_chaos.faults import signs
 from pytest_serve_chaos.faults.injection import Injection, Strike
-from pytest_serve_chaos.faults.nodes import FREEZE_FOR
 from pytest_serve_chaos.faults.rig import Rig
-from pytest_serve_chaos.model import Component, Evidence
-from pytest_serve_chaos.observe.settling import settle
+from pytest_serve_chaos.faults.spec import FREEZE_FOR, Need, keyword
+from pytest_serve_chaos.kinds import Choice, Kind
+from pytest_serve_chaos.model import Component, Evidence, Role
 
-Replacement = Literal["same_actor", "new_actor"]
 _GONE_WITHIN = 10.0
+_STOPS_WITHIN = 5.0
 
 
 class _OnOneActor:
@@ -53,8 +53,13 @@ class ActorKilled(_OnOneActor):
     sign_within: float = 30.0
 
     @property
+    def options(self) -> Mapping[str, object]:
+        """How it is killed, and of which deployment it is."""
+        return {"how": "kill", "by": self.by, **deployment_of(self.victim)}
+
+    @property
     def text(self) -> str:
-        """What it does."""
+        """A description of the fault, for people."""
         means = "SIGKILL to" if self.by == "signal" else f"ray.kill(no_restart={self.no_restart}) of"
         return f"{means} the {self.victim.name} (PID {self.victim.pid})"
 
@@ -66,7 +71,9 @@ class ActorKilled(_OnOneActor):
             cluster.signal_process(self.victim.identity, signal.SIGKILL)
         else:
             if self.victim.actor_id is None:
-                raise NoSuchTarget(f"the actor id of {self.victim.name} is not known, for the state API did not answer")
+                raise NoSuchTarget(
+                    f"the actor id of {self.victim.name} is unknown, because the state API did not answer"
+                )
             killer = self.rig.capability(KillsActors, "kill actors")  # type: ignore[type-abstract]
             asked = killer.kill_actor(self.victim.actor_id, no_restart=self.no_restart)
         return Strike(asked, self._wait_gone())
@@ -77,9 +84,7 @@ class ActorKilled(_OnOneActor):
         return found or (signs.nobody_answers(self.rig, self.victims, struck) if self.serves else None)
 
     def heal(self) -> None:
-        """Serve replaces what was killed; only those that a new controller left deaf are replaced here."""
-        if self.no_restart and self.victim.role == "controller":
-            _replace_deaf(self.rig)
+        """Ray or Serve replaces what was killed."""
 
     def _wait_gone(self) -> tuple[Evidence, ...]:
         def gone() -> Evidence | NotYet:
@@ -100,16 +105,26 @@ class ActorFrozen(_OnOneActor):
     rig: Rig
     kind: str
     victim: Component
+    lasts: float = FREEZE_FOR
     sick: tuple[Component, ...] = ()
-    sign_within: float = 15.0
+
+    @property
+    def options(self) -> Mapping[str, object]:
+        """For how long it is stopped, and of which deployment it is."""
+        return {"how": "freeze", "for_": self.lasts, **deployment_of(self.victim)}
+
+    @property
+    def sign_within(self) -> float:
+        """Seconds for the cluster's sign: 15, but never longer than it stands still, when there is none any more."""
+        return min(15.0, self.lasts)
 
     @property
     def text(self) -> str:
-        """What it does."""
+        """A description of the fault, for people."""
         return f"SIGSTOP to the {self.victim.name} (PID {self.victim.pid})"
 
     def strike(self) -> Strike:
-        """Stops it."""
+        """Stops it, and waits until it stands still; without a sign where it goes on."""
         asked = clock.now()
         self._signal(signal.SIGSTOP)
 
@@ -119,7 +134,12 @@ class ActorFrozen(_OnOneActor):
                 return NotYet(f"its state is {seen.state if seen else 'gone'}")
             return Evidence(clock.now(), "victim", f"the process of {self.victim.name} is stopped (state T)")
 
-        return Strike(asked, (clock.wait_until("the process to stop", stopped, timeout=5.0, interval=0.02),))
+        try:
+            return Strike(
+                asked, (clock.wait_until("the process to stop", stopped, timeout=_STOPS_WITHIN, interval=0.02),)
+            )
+        except WaitTimeout:
+            return Strike(asked, ())
 
     def sign(self, struck: float) -> Evidence | None:
         """It does not answer."""
@@ -130,7 +150,7 @@ class ActorFrozen(_OnOneActor):
         return signs.nobody_answers(self.rig, self.victims, struck)
 
     def heal(self) -> None:
-        """Lets it go on, if it is still there."""
+        """Resumes the process, if it is still there."""
         try:
             self._signal(signal.SIGCONT)
         except NoSuchTarget:
@@ -141,136 +161,79 @@ class ActorFrozen(_OnOneActor):
         cluster.signal_process(self.victim.identity, number)
 
 
-@dataclass
-class HealthCheckFails:
-    """The health check of one replica raises, or hangs."""
+def deployment_of(victim: Component) -> Mapping[str, str]:
+    """What a marker says of the deployment of a victim that is a replica."""
+    return {} if victim.deployment is None else {"deployment": victim.deployment}
 
-    rig: Rig
-    victim: Component
-    mode: Literal["raise", "hang"]
-    kind: str = "health_check_failure"
-    serves: bool = True
 
-    @property
-    def victims(self) -> tuple[Component, ...]:
-        """The replica."""
-        return (self.victim,)
+def choose_component(rig: Rig, role: Role, *, on: str | None = None, deployment: str | None = None) -> Component:
+    """One component of a role, of a deployment where one is named, on a node where one is named; the seed decides.
 
-    @property
-    def sick(self) -> tuple[Component, ...]:
-        """The replica, which lives until the controller has seen its check fail often enough."""
-        return (self.victim,)
-
-    @property
-    def text(self) -> str:
-        """What it does."""
-        return f"the health check of the {self.victim.name} (PID {self.victim.pid}) {self.mode}s"
-
-    @property
-    def sign_within(self) -> float:
-        """The third failure: REPLICA_HEALTH_CHECK_UNHEALTHY_THRESHOLD of ray/serve/_private/constants.py, and room.
-
-        The periods are those of its deployment, where Serve says them.
-        """
-        serve, profile = self.rig.watcher.report.serve, self.rig.timing
-        own = {} if serve is None else serve.options.get(self.victim.deployment or "", {})
-        period = seconds_of(own, "health_check_period_s", profile.health_check_period)
-        timeout = seconds_of(own, "health_check_timeout_s", profile.health_check_timeout)
-        return 3 * (period + timeout) + 10.0
-
-    def strike(self) -> Strike:
-        """Sets the flag."""
-        cluster = self.rig.capability(SetsHealthFlags, "make a health check fail")  # type: ignore[type-abstract]
-        asked = clock.now()
-        cluster.set_health_flag(self.victim, self.mode)
-        return Strike(asked, (Evidence(clock.now(), "victim", f"its check_health {self.mode}s from now on"),))
-
-    def sign(self, struck: float) -> Evidence | None:
-        """The controller's log says that the check of this replica failed."""
-        cluster = self.rig.capability(ShowsControllerLog, "show the controller's log")  # type: ignore[type-abstract]
-        name = (self.victim.replica or "").rpartition("#")[2]
-        pattern = rf"(?i)(health.?check.*{name}|{name}.*health.?check)"
-        lines = cluster.controller_log(pattern=pattern, since=struck) if name else ()
-        return Evidence(clock.now(), "cluster", lines[0][:300]) if lines else None
-
-    def heal(self) -> None:
-        """Takes the flag away."""
-        self.rig.capability(SetsHealthFlags, "mend a health check").clear_health_flag(self.victim)  # type: ignore[type-abstract]
+    Raises:
+        NoSuchTarget: There is none.
+    """
+    topology = rig.watcher.sample()
+    candidates = topology.of(role, on=on, deployment=deployment)
+    what = role + (f" of {deployment}" if deployment else "") + (f" on {on}" if on else "")
+    if not candidates:
+        raise NoSuchTarget(
+            f"there is no {what}",
+            checked=[f"{c.name} (PID {c.pid})" for c in topology.of(role)] or [f"no {role}"],
+        )
+    return rig.choose(rig.serving(candidates), what, topology)
 
 
 @dataclass(frozen=True)
 class ActorTarget:
-    """An actor of Serve that can be broken."""
+    """One process that can be broken."""
 
     rig: Rig
     kind: str
     victim: Component
 
-    def freeze(self, for_: float | str = FREEZE_FOR) -> Injection:
-        """SIGSTOP for so many seconds."""
-        return Injection(self.rig, ActorFrozen(self.rig, self.kind, self.victim), hold_for=seconds(for_, name="for_"))
+    def freeze(self, for_: float | str = FREEZE_FOR, *, must_land: bool = True) -> Injection:
+        """SIGSTOP for so many seconds.
 
-
-@dataclass(frozen=True)
-class ControllerTarget(ActorTarget):
-    """The controller: ``chaos.controller``."""
-
-    def kill(self, *, replacement: Replacement = "same_actor") -> Injection:
-        """Kills it.
-
-        Args:
-            replacement: ``same_actor``: SIGKILL, and the GCS restarts the actor under its id. ``new_actor``:
-                `ray.kill(no_restart=True)`, as in the guide, and whoever submits the Serve config makes another one.
+        Raises:
+            NotLanded: Nothing shows that it stands still, and it must (`must_land`).
         """
-        new = replacement == "new_actor"
-        fault = ActorKilled(self.rig, self.kind, self.victim, "ray" if new else "signal", no_restart=new)
-        return Injection(self.rig, fault)
+        hold_for = seconds(for_, name="for_")
+        fault = ActorFrozen(self.rig, self.kind, self.victim, lasts=hold_for)
+        return Injection(self.rig, fault, hold_for=hold_for, must_land=must_land)
+
+
+By = Literal["signal", "ray"]
+
+
+def by() -> By:
+    """The keyword `by`: a signal to the process, or `ray.kill` as in the guide."""
+    return keyword(Choice("signal", "ray"), "signal", verbs=["kill"])
+
+
+ON = Kind("head, workers or the name of a node, as worker-1", "NODE")
+SERVING_NEEDS = (
+    Need((SignalsProcesses,), "send signals to processes", verbs=("freeze",)),
+    Need((SignalsProcesses,), "send signals to processes", verbs=("kill",), only={"by": "signal"}),
+    Need((KillsActors,), "kill actors", verbs=("kill",), only={"by": "ray"}),
+)
 
 
 @dataclass(frozen=True)
 class ServingTarget(ActorTarget):
     """A proxy or a replica: ``chaos.proxy(...)``, ``chaos.replica(...)``."""
 
-    def kill(self, *, by: Literal["signal", "ray"] = "signal") -> Injection:
-        """Kills it with SIGKILL, or with `ray.kill` as the guide does."""
+    def kill(self, *, by: By = "signal", must_land: bool = True) -> Injection:
+        """Kills it with SIGKILL, or with `ray.kill` as the guide does.
+
+        Raises:
+            NotLanded: Nothing shows that it died, and it must (`must_land`).
+        """
         fault = ActorKilled(self.rig, self.kind, self.victim, by, no_restart=self.victim.role == "replica")
-        return Injection(self.rig, fault)
+        return Injection(self.rig, fault, must_land=must_land)
 
 
-@dataclass(frozen=True)
-class ReplicaTarget(ServingTarget):
-    """A replica."""
-
-    def fail_health_check(self, mode: Literal["raise", "hang"] = "raise") -> Injection:
-        """Makes its `check_health` raise or hang, where the app reads our flag (`apps.answers.HealthSwitch`)."""
-        return Injection(self.rig, HealthCheckFails(self.rig, self.victim, mode))
-
-
-def _replace_deaf(rig: Rig) -> None:
-    """Replaces the proxies that a new controller left deaf; a cluster whose handles may be deaf too stays spoilt."""
-    result = settle(rig.cluster, rig.watcher, rig.canaries)
-    if result.passed:
-        return
-    deaf = result.deaf
-    if result.untold:  # then it may be any of them
-        deaf = rig.watcher.sample().of("proxy")
-    if not isinstance(rig.cluster, SignalsProcesses):
-        raise NotHealed("proxies that do not hear their controller cannot be replaced here", looked_at=[result.text])
-    for proxy in deaf:
-        rig.progress(f"replace {proxy.name}, which does not hear the new controller")
-        rig.cluster.signal_process(proxy.identity, signal.SIGKILL)
-
-    def replaced() -> bool | NotYet:
-        now = rig.watcher.sample().of("proxy")
-        old = [proxy.name for proxy in deaf if any(c.identity == proxy.identity for c in now)]
-        missing = {c.node for c in deaf} - {c.node for c in now}
-        return NotYet(f"still there: {old}; no proxy on {sorted(missing)}") if old or missing else True
-
-    try:
-        clock.wait_until("the deaf proxies to be replaced", replaced, timeout=60.0)
-    except WaitTimeout as error:
-        raise NotHealed(f"the deaf proxies could not be replaced: {error}") from error
-    deployments = [c.deployment or "" for c in rig.watcher.topology.of("replica")]
-    composed = len(set(deployments)) > len({name.partition("#")[0] for name in deployments})
-    if not composed and settle(rig.cluster, rig.watcher, rig.canaries).passed:
-        rig.spoilt = ""
+def break_serving(target: ServingTarget, how: str, *, by: By, for_: float, must_land: bool) -> Injection:
+    """Does to a proxy or a replica what a marker says."""
+    if how == "freeze":
+        return target.freeze(for_, must_land=must_land)
+    return target.kill(by=by, must_land=must_land)

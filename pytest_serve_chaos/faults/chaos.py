@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from pytest_serve_chaos.errors import NoSuchTarget
-from pytest_serve_chaos.faults.actors import ControllerTarget, ReplicaTarget, ServingTarget
-from pytest_serve_chaos.faults.machines import MachineTarget
-from pytest_serve_chaos.faults.nodes import NodeTarget, choose_worker
+from pytest_serve_chaos.faults import controller, gcs, head, node, proxy, replica, worker
+from pytest_serve_chaos.faults.actors import ServingTarget
+from pytest_serve_chaos.faults.controller import ControllerTarget
+from pytest_serve_chaos.faults.gcs import GcsTarget
+from pytest_serve_chaos.faults.injection import Injection
+from pytest_serve_chaos.faults.node import MachineTarget
+from pytest_serve_chaos.faults.nodes import NodeTarget
+from pytest_serve_chaos.faults.redis import RedisTarget
+from pytest_serve_chaos.faults.replica import ReplicaTarget
 from pytest_serve_chaos.faults.rig import Rig
-from pytest_serve_chaos.faults.stores import GcsTarget, RedisTarget
-from pytest_serve_chaos.faults.upgrades import RayServiceTarget
-from pytest_serve_chaos.model import HEAD, Component, Role
+from pytest_serve_chaos.faults.upgrade import RayServiceTarget
 
 
 class Chaos:
@@ -21,7 +24,7 @@ class Chaos:
     @property
     def head(self) -> NodeTarget:
         """The head: GCS, controller and its proxy."""
-        return NodeTarget(self._rig, "head_failure", HEAD)
+        return head.target(self._rig)
 
     def worker(self, which: str = "most_replicas") -> NodeTarget:
         """A worker that comes back as the platform brings it back.
@@ -29,7 +32,7 @@ class Chaos:
         Args:
             which: Its name (``worker-1``), ``most_replicas``, or ``random``.
         """
-        return NodeTarget(self._rig, "worker_failure", choose_worker(self._rig, which))
+        return worker.target(self._rig, which)
 
     def node(self, which: str = "most_replicas") -> MachineTarget:
         """The machine under a worker, which stays away until it is healed.
@@ -37,26 +40,25 @@ class Chaos:
         Args:
             which: As for `worker`, or ``head`` for the machine under the head.
         """
-        name = HEAD if which == HEAD else choose_worker(self._rig, which)
-        return MachineTarget(self._rig, "node_failure", name, stays_down=True)
+        return node.target(self._rig, which)
 
     @property
     def controller(self) -> ControllerTarget:
         """Serve's controller."""
-        return ControllerTarget(self._rig, "controller_failure", self._one("controller", None))
+        return controller.target(self._rig)
 
     def proxy(self, on: str | None = "workers") -> ServingTarget:
         """A proxy, on a node (``head``, ``worker-1``), on one of the ``workers``, or anywhere (None)."""
-        return ServingTarget(self._rig, "proxy_failure", self._one("proxy", on))
+        return proxy.target(self._rig, on)
 
     def replica(self, deployment: str | None = None, on: str | None = None) -> ReplicaTarget:
         """A replica of a deployment (any for None), on a node, on one of the ``workers``, or anywhere."""
-        return ReplicaTarget(self._rig, "replica_failure", self._one("replica", on, deployment))
+        return replica.target(self._rig, deployment, on)
 
     @property
     def gcs(self) -> GcsTarget:
         """The GCS alone."""
-        return GcsTarget(self._rig, self._one("gcs", None))
+        return gcs.target(self._rig)
 
     @property
     def redis(self) -> RedisTarget:
@@ -68,13 +70,17 @@ class Chaos:
         """The RayService, which can be upgraded."""
         return RayServiceTarget(self._rig)
 
-    def _one(self, role: Role, on: str | None, deployment: str | None = None) -> Component:
-        topology = self._rig.watcher.sample()
-        candidates = topology.of(role, on=on, deployment=deployment)
-        what = role + (f" of {deployment}" if deployment else "") + (f" on {on}" if on else "")
-        if not candidates:
-            raise NoSuchTarget(
-                f"there is no {what}",
-                looked_at=[f"{c.name} (PID {c.pid})" for c in topology.of(role)] or [f"no {role}"],
-            )
-        return self._rig.choose(candidates, what, topology)
+    def inject(self, name: str, /, *, must_land: bool = True, **keywords: object) -> Injection:
+        """Any fault by its marker's name, those of plugins too: ``chaos.inject("head_failure", how="stop")``.
+
+        Args:
+            name: The marker's name.
+            must_land: Whether it is an error if nothing shows that it landed.
+            **keywords: What the marker can say.
+
+        Raises:
+            NotLanded: It did not land, and must.
+            SettingsError: There is no such fault, or it does not take these keywords.
+            Unsupported: The cluster cannot do it.
+        """
+        return self._rig.faults.choose(name, keywords).inject(self._rig, must_land=must_land)

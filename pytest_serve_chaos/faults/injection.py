@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.analysis.identities import kept, replaced
-from pytest_serve_chaos.analysis.outages import find_outages, until_the_first_in_flight
+from pytest_serve_chaos.analysis.identities import kept, nobody, replaced
+from pytest_serve_chaos.analysis.outages import find_outages
 from pytest_serve_chaos.clock import NotYet, seconds
-from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, ServeChaosError, WaitTimeout
+from pytest_serve_chaos.cluster.capabilities import IsBorrowed
+from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, NotLanded, WaitTimeout, in_one_line
 from pytest_serve_chaos.faults.rig import Rig
-from pytest_serve_chaos.model import Component, Evidence, Identity, Json, Topology
+from pytest_serve_chaos.model import UNFINISHED, Component, Evidence, Identity, Json, Topology
+from pytest_serve_chaos.observe.check_choice import settle
 from pytest_serve_chaos.observe.handles import check_handles
-from pytest_serve_chaos.observe.settling import settle
-from pytest_serve_chaos.observe.shape import lacks
+from pytest_serve_chaos.observe.pressure import starved
+from pytest_serve_chaos.observe.shape import lacks, proxy_nodes
 from pytest_serve_chaos.progress import now_and_then, still
 
 _QUIET = 1.0
@@ -35,12 +39,19 @@ class Strike:
     """What a fault did at once.
 
     Attributes:
-        asked: When the first signal could have hit.
+        asked: When the first signal could have hit, or before that: an error in it must be on the early side.
         evidence: The signs from the victim's side.
+        hit: When a victim that ends slowly ended: what is on its way through it until then is cut. None: at once.
     """
 
     asked: float
     evidence: Sequence[Evidence]
+    hit: float | None = None
+
+
+def ended(signs: Sequence[Evidence]) -> float | None:
+    """When a victim that ends slowly ended, by its own last sign; None without one."""
+    return max((sign.at for sign in signs if sign.side == "victim"), default=None)
 
 
 class Fault(Protocol):
@@ -49,6 +60,11 @@ class Fault(Protocol):
     @property
     def kind(self) -> str:
         """The marker's name: ``head_failure``."""
+        ...
+
+    @property
+    def options(self) -> Mapping[str, object]:
+        """What its marker would say: ``how``, and what tells who is lost (``which``, ``deployment``, ``hold``)."""
         ...
 
     @property
@@ -96,11 +112,19 @@ class Injection:
         rig: Where.
         fault: What.
         hold_for: Seconds after which it is healed by itself; None: when somebody heals it.
+        must_land: Whether a fault that did not land is an error.
+
+    Raises:
+        NotLanded: It must land, and did not.
+        Unsupported: The cluster is somebody else's, and must not be broken in that way; nothing was changed.
     """
 
-    def __init__(self, rig: Rig, fault: Fault, *, hold_for: float | None = None) -> None:
+    def __init__(self, rig: Rig, fault: Fault, *, hold_for: float | None = None, must_land: bool = True) -> None:
         self.rig = rig
         self.fault = fault
+        self.hold_for = hold_for
+        rig.admit(fault.kind, fault.options)  # before anything else, so that nobody gets past it
+        rig.begin_by_hand()
         self.before = rig.watcher.sample()
         self.experiment = rig.experiment
         self.evidence: tuple[Evidence, ...] = ()
@@ -109,12 +133,17 @@ class Injection:
         self._healed = False
         self._healing = threading.Lock()
         self._timer: threading.Timer | None = None
+        self._must_land = must_land
         rig.injections.append(self)  # before anything is broken, so that it is healed whatever happens
+        rig.injected += 1
+        self.number = rig.injected
         self._inject()
         if hold_for is not None:
             self._timer = threading.Timer(max(0.0, self.asked + hold_for - clock.now()), self._heal_when_due)
             self._timer.daemon = True
             self._timer.start()
+        if must_land:
+            self._require_landing("this test")
 
     @property
     def landed(self) -> bool:
@@ -134,8 +163,8 @@ class Injection:
         """In a thread of its own, where nobody would hear of an error: `close` tries again, and raises it."""
         try:
             self.heal()
-        except ServeChaosError as error:
-            self._write("note", f"not healed yet: {error.what}")
+        except Exception as error:
+            self._write("note", f"not healed yet: {in_one_line(error)}")
 
     def __enter__(self) -> Injection:
         return self
@@ -151,6 +180,21 @@ class Injection:
             self._timer.cancel()
         self.heal()
 
+    def _require_landing(self, what: str) -> None:
+        """A fault that did nothing is survived by every cluster, so nothing may be concluded from it.
+
+        Raises:
+            NotLanded: It did not land.
+        """
+        if self.landed:
+            return
+        signs = [sign.text for sign in self.evidence] or ["no sign of it at all"]
+        raise NotLanded(
+            f"the fault did not land, so {what} shows nothing: {self.fault.text}",
+            checked=signs,
+            fix=["read in the events what became of it", "or go on without it: must_land=False"],
+        )
+
     # -- waiting ------------------------------------------------------------------------------------------------
 
     def wait_traffic_back(self, timeout: float | str = 30.0) -> float:
@@ -161,33 +205,44 @@ class Injection:
 
         Raises:
             ExpectationFailed: It is not back after `timeout` seconds.
-            Inconclusive: There is no traffic.
+            Inconclusive: There is no traffic, or the fault did not land.
         """
+        self._require_landing("the return of traffic")
 
         def back() -> float | NotYet:
-            fresh = [r for r in self.rig.history.requests_since(self.asked - _BEFORE) if not r.kept]
-            requests = [r for r in until_the_first_in_flight(fresh) if r.scheduled >= self.asked]
-            if not requests:
-                return NotYet("requests are in flight since the fault" if fresh else "no requests")
-            newest = max(r.scheduled for r in requests)
-            outages = find_outages(requests)
-            if not outages:
-                quiet_for, end = newest - self.asked, self.asked
-            elif outages[-1].end is None:
-                return NotYet(f"requests are lost since {outages[-1].start - self.asked:.1f} s after the fault")
-            else:
-                quiet_for, end = newest - outages[-1].end, outages[-1].end
-            return end - self.asked if quiet_for >= _QUIET else NotYet(f"good answers for {quiet_for:.1f} s only")
+            return self.traffic_back_now()
 
         tell = self._tell("traffic is not back")
         try:
-            return clock.wait_until("traffic to be back", back, timeout=seconds(timeout), interval=0.1, on_wait=tell)
+            return clock.wait_until("traffic to be back", back, timeout=seconds(timeout), interval=0.25, on_wait=tell)
         except WaitTimeout as error:
             if error.last_seen == "no requests":
                 raise Inconclusive(
-                    "there is no traffic to come back", mend=["inject inside `with traffic():`"]
+                    "there is no traffic to come back", fix=["inject inside `with traffic():`"]
                 ) from error
             raise ExpectationFailed(f"traffic is not back: {error}") from error
+
+    def traffic_back_now(self) -> float | NotYet:
+        """Seconds from the fault to the end of the last outage, once all has been well for a while.
+
+        A request in flight counts as away once it has waited too long. Until then nothing is known of it, nor of what
+        came after it: what a silent node swallowed says nothing until then.
+        """
+        rig, slowness = self.rig, self.rig.slowness
+        seen = rig.history.requests_since(self.asked - _BEFORE, with_pending=True)
+        fresh = [r for r in seen if not r.kept and r.source == rig.source]
+        unknown = [r.scheduled for r in fresh if r.error == UNFINISHED and r.latency <= slowness.after]
+        known = min(unknown, default=math.inf)
+        requests = [r for r in fresh if r.scheduled < known]
+        since = [r.scheduled for r in requests if r.scheduled >= self.asked]
+        if not since:
+            return NotYet("requests are in flight since the fault" if fresh else "no requests")
+        outages = find_outages(requests, asked=self.asked, slowness=slowness)
+        end = outages[-1].end if outages else self.asked
+        if end is None:
+            return NotYet(f"requests are lost or late since {outages[-1].start - self.asked:.1f} s after the fault")
+        quiet_for = max(since) - end
+        return end - self.asked if quiet_for >= _QUIET else NotYet(f"good answers for {max(0.0, quiet_for):.1f} s only")
 
     def wait_redundancy_back(self, timeout: float | str = 120.0) -> float:
         """Waits until all nodes, replicas and proxies of the steady state are there again.
@@ -197,7 +252,9 @@ class Injection:
 
         Raises:
             ExpectationFailed: It is not back after `timeout` seconds.
+            Inconclusive: The fault did not land.
         """
+        self._require_landing("the return of redundancy")
 
         def back() -> float | NotYet:
             missing = self.missing()
@@ -207,38 +264,51 @@ class Injection:
         try:
             took = clock.wait_until("redundancy to be back", back, timeout=seconds(timeout), interval=0.2, on_wait=tell)
         except WaitTimeout as error:
+            self._write("redundancy_missing", f"redundancy is not back: {error.what}")
             raise ExpectationFailed(f"redundancy is not back: {error}") from error
         self._write("redundancy_back", f"redundancy is back {took:.1f} s after the fault")
         return took
 
     def wait_settled(self) -> float:
-        """The aftershock: adds an app and scales it up; every proxy must serve its route, and reach the new replica.
+        """The post-recovery check: adds an app and scales it up, and asks each proxy for its route and the new replica.
 
-        On a borrowed cluster, whose config is not ours to change, one replica on each proxy's node is replaced instead,
-        and each proxy must send requests to the new ones.
+        What that costs other requests is not the fault's doing: ask for it after `assert_available`.
+
+        On an external cluster, whose config the plugin does not change, it replaces one replica on each proxy's node
+        instead, and each proxy must send requests to the new ones.
 
         Returns:
             Seconds from the fault.
 
         Raises:
             ExpectationFailed: A proxy did not hear of it.
-            Inconclusive: It cannot be told.
+            Inconclusive: Nobody can know, or the fault did not land.
         """
-        result = settle(self.rig.cluster, self.rig.watcher, self.rig.canaries)
-        for proxy in result.deaf:
+        self._require_landing("the post-recovery check")
+        nodes = proxy_nodes(self.rig.watcher.sample(), self.rig.shape)
+        with self._checking("proxies", replaces=isinstance(self.rig.cluster, IsBorrowed)):
+            result = settle(self.rig.cluster, self.rig.watcher, self.rig.canaries, nodes=nodes)
+        for proxy in result.stale:
             self._write("proxy_deaf", f"{proxy.name} does not hear the controller", {"proxy": proxy.name})
-        if result.untold and not result.deaf:
+        if result.unknown and not result.stale:
             self._write("note", result.text)
             raise Inconclusive(result.text)
+        pressure = starved(self.rig.cluster.description.backend) if result.problem and not result.stale else ""
+        # A proxy that does not answer in time may have got no CPU; one that answers with old routes is stale.
+        if pressure:
+            self.rig.tainted = result.text
+            text = f"{result.text}; {pressure}, so the cause may be lack of CPU and not the cluster"
+            self._write("untold", text)
+            raise Inconclusive(text, fix=["leave the machine alone, or give it more processors"])
         if not result.passed:
-            self.rig.spoilt = result.text
+            self.rig.tainted = result.text
             self._write("unsettled", result.text)
             raise ExpectationFailed(result.text)
         self._write("settled", result.text)
         return clock.now() - self.asked
 
     def wait_children_reached(self) -> float:
-        """The aftershock of handles: replaces one child of each composed app; its parents must reach the new one.
+        """The post-recovery check of handles: replaces one child of each composed app, whose parents must reach it.
 
         Requests in flight on that child are lost. It needs traffic, and does nothing where no replica holds a handle.
 
@@ -247,15 +317,20 @@ class Injection:
 
         Raises:
             ExpectationFailed: A parent did not.
-            Inconclusive: Serve does not say whether any replica holds one.
+            Inconclusive: Serve does not say whether any replica holds one, or the logs do not say who reached whom.
         """
-        result = check_handles(self.rig.cluster, self.rig.watcher, self.rig.steady_since)
+        good = [r for r in self.rig.history.requests_since(self.rig.steady_since) if not r.lost]
+        answering = frozenset(name.rpartition("#")[0] for r in good for name in r.replicas)
+        with self._checking("handles", replaces=True):
+            result = check_handles(self.rig.cluster, self.rig.watcher, self.rig.steady_since, answering=answering)
+        if result.unknown and not result.stale and not result.problem:
+            raise Inconclusive(result.text)
         if not result.passed:
-            self.rig.spoilt = result.text
+            self.rig.tainted = result.text
             self._write("unsettled", result.text)
             raise ExpectationFailed(result.text)
-        if result.children:
-            self._write("settled", result.text)
+        if result.text:
+            self._write("settled" if result.children else "note", result.text)
         return clock.now() - self.asked
 
     def wait_at_rest(self, timeout: float | str = 60.0) -> float:
@@ -266,7 +341,9 @@ class Injection:
 
         Raises:
             ExpectationFailed: It did not come to rest in `timeout` seconds.
+            Inconclusive: The fault did not land.
         """
+        self._require_landing("the rest of the cluster")
         changed = clock.now()
         last = frozenset(c.identity for c in self.rig.watcher.sample().components)
 
@@ -287,14 +364,20 @@ class Injection:
     def still_missing_after(self, duration: float | str) -> bool:
         """Whether no successor of the victims comes for that long; returns as soon as one does.
 
-        For what a cluster cannot mend in some state: a replica that dies while the head is away is not replaced.
+        For what a cluster cannot replace in some state: a replica that dies while the head is away is not replaced.
+
+        Raises:
+            Inconclusive: The fault did not land, or what it hit never goes away (as where it is frozen).
         """
+        self._require_landing("the absence of a successor")
         end = clock.now() + seconds(duration)
         had = {c.identity for c in self.before.components}
-        wanted = {(v.role, v.deployment) for v in self.fault.victims if v.role in ("replica", "proxy", "controller")}
+        wanted = {_place(victim) for victim in self.fault.victims}
+        if not wanted:
+            raise Inconclusive("it is unknown what the fault hit, so nothing can be missing")
         while clock.now() < end:
             came = [c for c in self.rig.watcher.sample().components if c.identity not in had]
-            if any((c.role, c.deployment) in wanted for c in came):
+            if any(_place(c) in wanted for c in came):
                 return False
             threading.Event().wait(0.2)
         return True
@@ -304,22 +387,45 @@ class Injection:
         topology, report = self.rig.watcher.sample(), self.rig.watcher.report
         if report.at < self.asked:
             return ["Ray and Serve have said nothing since the fault"]
+        if report.at < self.rig.watcher.newest:
+            return [f"Ray and Serve have said nothing since {self.rig.watcher.newcomer} came"]
         sick = [f"{c.name} (PID {c.pid}) is not replaced" for c in self.fault.sick if topology.find(c.identity)]
         return sick + lacks(topology, report, self.rig.shape)
 
     # -- who changed --------------------------------------------------------------------------------------------
 
     def replaced(self, *selectors: str, on: str | None = None) -> bool:
-        """Whether all of these have new identities: ``replaced("replicas", on="worker-1")``."""
+        """Whether all of these have new identities: ``replaced("replicas", on="worker-1")``.
+
+        Raises:
+            Inconclusive: The fault did not land, nobody is named, or a selector selects nobody.
+        """
+        chosen = self._chosen(selectors, on)
         now, gone = self._now()
         victims = self._victims()
-        return all(replaced(self.before, now, _selector(s, on), gone, victims=victims).holds for s in selectors)
+        return all(replaced(self.before, now, one, gone, victims=victims).holds for one in chosen)
 
     def kept(self, *selectors: str, on: str | None = None) -> bool:
-        """Whether all of these are the very same as before the fault: ``kept("replicas", on="workers")``."""
+        """Whether all of these are the very same as before the fault: ``kept("replicas", on="workers")``.
+
+        Raises:
+            Inconclusive: The fault did not land, nobody is named, or a selector selects nobody.
+        """
+        chosen = self._chosen(selectors, on)
         now, gone = self._now()
         victims = self._victims()
-        return all(kept(self.before, now, _selector(s, on), gone, victims=victims).holds for s in selectors)
+        return all(kept(self.before, now, one, gone, victims=victims).holds for one in chosen)
+
+    def _chosen(self, selectors: Sequence[str], on: str | None) -> list[str]:
+        """The selectors, of which each selects somebody."""
+        self._require_landing("who is there")
+        if not selectors:
+            raise Inconclusive("no selector, so there is nothing to compare", fix=['name a role: kept("replicas")'])
+        chosen = [_selector(name, on) for name in selectors]
+        for one in chosen:
+            if reason := nobody(self.before, one, victims=self._victims()):
+                raise Inconclusive(f"{reason}, so there is nothing to compare")
+        return chosen
 
     def _victims(self) -> frozenset[Identity]:
         return frozenset(c.identity for c in self.fault.victims)
@@ -331,14 +437,21 @@ class Injection:
     # -- injecting ----------------------------------------------------------------------------------------------
 
     def _inject(self) -> None:
-        served = self.rig.answers_of(self.fault.victims, since=self.rig.steady_since) if self.fault.serves else None
+        victims, since = self.fault.victims, self.rig.steady_since
+        served = self.rig.answers_of(victims, since=since) if self.fault.serves else None
+        probed = self.fault.serves and self.rig.only_probed(victims, since=since)
         self.rig.progress(f"inject: {self.fault.text}")
         with still("at it", self.rig.progress, who="inject"):
             strike = self.fault.strike()
         self.asked = strike.asked
-        self._write("asked", self.fault.text, {"fault": self.fault.kind}, at=strike.asked)
+        if not any(e.kind == "topology" for e in self.rig.history.of(self.experiment)):
+            self.rig.history.add_topology(self.before, "before", experiment=self.experiment)
+        asked: dict[str, Json] = {"fault": self.fault.kind, "injection": self.number, "must_land": self._must_land}
+        self._write("asked", self.fault.text, asked, at=strike.asked)
         for sign in strike.evidence:
             self._add(sign)
+        if strike.hit is not None:
+            self._write("hit", f"ended: {self.fault.text}", at=strike.hit)
         if not any(sign.side == "victim" for sign in strike.evidence):
             self._write("note", "the fault is not proved: there is no sign of it from the victim's side")
             return
@@ -357,9 +470,22 @@ class Injection:
             self._write("note", f"the fault is not proved: {error}")
             return
         self.landed_at = struck
-        victims: list[Json] = [str(c.identity) for c in self.fault.victims]
+        hit: list[Json] = [str(c.identity) for c in victims]
         text = f"landed: {self.evidence[0].text}; {self.evidence[-1].text}"
-        self._write("landed", text, {"victims": victims, "served": served}, at=struck)
+        landed: dict[str, Json] = {"victims": hit, "served": served, "injection": self.number}
+        self._write("landed", text, landed, at=struck)
+        if probed:
+            who = ", ".join(c.name for c in victims if c.role in ("proxy", "replica"))
+            self._write("remark", f"only probes on persistent connections are known to have reached {who}")
+
+    @contextlib.contextmanager
+    def _checking(self, what: str, *, replaces: bool) -> Iterator[None]:
+        """Writes when a post-recovery check ran: what it costs other requests is not the fault's doing."""
+        self._write("checking", f"the post-recovery check of {what} begins", {"begins": True, "replaces": replaces})
+        try:
+            yield
+        finally:
+            self._write("checking", f"the post-recovery check of {what} ends", {"begins": False})
 
     def _add(self, sign: Evidence) -> None:
         self.evidence = (*self.evidence, sign)
@@ -375,6 +501,13 @@ class Injection:
 
     def _write(self, kind: str, text: str, data: dict[str, Json] | None = None, at: float | None = None) -> None:
         self.rig.history.add(kind, text, at=at, experiment=self.experiment, data=data)
+
+
+def _place(component: Component) -> tuple[str, str]:
+    """What a successor fills again: a deployment, the controller, or that role on that node."""
+    if component.role == "replica":
+        return component.role, component.deployment or ""
+    return component.role, "" if component.role == "controller" else component.node
 
 
 def _selector(name: str, on: str | None) -> str:

@@ -1,8 +1,8 @@
-"""Faults on whole nodes: the head, a worker, a node that stays away."""
+"""What the faults on a whole Ray node have in common: the head, a worker, a node that stays away."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -10,12 +10,16 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import seconds
 from pytest_serve_chaos.cluster.capabilities import FreezesNodes, KillsNodes
 from pytest_serve_chaos.faults import signs
-from pytest_serve_chaos.faults.injection import Injection, Strike
+from pytest_serve_chaos.faults.injection import Injection, Strike, ended
 from pytest_serve_chaos.faults.rig import Rig
+from pytest_serve_chaos.faults.spec import FREEZE_FOR, Need
 from pytest_serve_chaos.model import Component, Evidence
 
-FREEZE_FOR = 20.0
-"""Seconds: beyond some 60 Ray declares a frozen node dead (65 s measured with Ray 2.60), and the freeze is a kill."""
+NODE_VERBS = ("kill", "stop", "freeze")
+NODE_NEEDS = (
+    Need((KillsNodes,), "take a node down", verbs=("kill", "stop")),
+    Need((FreezesNodes,), "freeze a node", verbs=("freeze",)),
+)
 
 _SIGNALS = {"kill": "SIGKILL", "stop": "SIGTERM, then SIGKILL after the grace period,"}
 
@@ -35,8 +39,13 @@ class NodeDown:
     sick: tuple[Component, ...] = ()
 
     @property
+    def options(self) -> Mapping[str, object]:
+        """How it goes down, which node it is, and whether it stays down."""
+        return _options(self.kind, self.how, self.node, hold=self.hold)
+
+    @property
     def text(self) -> str:
-        """What it does."""
+        """A description of the fault, for people."""
         held = ", and it stays down" if self.hold else ""
         return f"{_SIGNALS[self.how]} to all processes of {self.node}{held}"
 
@@ -51,8 +60,8 @@ class NodeDown:
         asked = clock.now()
         evidence: Sequence[Evidence] = cluster.kill_node(self.node, how=self.how, hold=self.hold)
         if self.how == "stop" and evidence:
-            # A graceful end excuses nothing: no request counts as in flight on a node that was asked to drain.
-            evidence = (Evidence(asked, "victim", f"{self.node} was asked to stop"), *evidence)
+            hit = ended(evidence)
+            return Strike(asked, (Evidence(asked, "victim", f"{self.node} was asked to stop"), *evidence), hit)
         return Strike(asked, evidence)
 
     def sign(self, struck: float) -> Evidence | None:
@@ -77,8 +86,13 @@ class NodeFrozen:
     sign_within: float = 15.0
 
     @property
+    def options(self) -> Mapping[str, object]:
+        """Which node the fault hits."""
+        return _options(self.kind, "freeze", self.node)
+
+    @property
     def text(self) -> str:
-        """What it does."""
+        """A description of the fault, for people."""
         return f"SIGSTOP to all processes of {self.node}"
 
     def strike(self) -> Strike:
@@ -95,8 +109,14 @@ class NodeFrozen:
         return signs.nobody_answers(self.rig, self.victims, struck)
 
     def heal(self) -> None:
-        """Lets it go on."""
-        self.rig.capability(FreezesNodes, "let a node go on").thaw_node(self.node)  # type: ignore[type-abstract]
+        """Resumes the stopped processes."""
+        self.rig.capability(FreezesNodes, "resume a node").thaw_node(self.node)  # type: ignore[type-abstract]
+
+
+def _options(kind: str, how: str, node: str, *, hold: bool = False) -> Mapping[str, object]:
+    """What the marker would say: that of the head needs no `which`, and that of a machine always holds."""
+    which = {} if kind == "head_failure" else {"which": node}
+    return {"how": how, **which, **({"hold": True} if hold and kind != "node_failure" else {})}
 
 
 @dataclass(frozen=True)
@@ -115,36 +135,56 @@ class NodeTarget:
     node: str
     stays_down: bool = False
 
-    def kill(self, *, hold: bool = False) -> Injection:
-        """SIGKILL to all its processes (forced deletion of its pod); with `hold` it stays down until it is healed."""
-        return self._down("kill", hold)
+    def kill(self, *, hold: bool = False, must_land: bool = True) -> Injection:
+        """SIGKILL to all its processes (forced deletion of its pod); with `hold` it stays down until it is healed.
 
-    def stop(self, *, hold: bool = False) -> Injection:
-        """SIGTERM (graceful deletion): it drains, and is killed after the grace period."""
-        return self._down("stop", hold)
+        Raises:
+            NotLanded: Nothing shows that it went down, and it must (`must_land`).
+        """
+        return self._down("kill", hold, must_land)
 
-    def freeze(self, for_: float | str = FREEZE_FOR) -> Injection:
-        """SIGSTOP to all its processes for so many seconds."""
+    def stop(self, *, hold: bool = False, must_land: bool = True) -> Injection:
+        """SIGTERM (graceful deletion): it drains, and is killed after the grace period.
+
+        Raises:
+            NotLanded: Nothing shows that it went down, and it must (`must_land`).
+        """
+        return self._down("stop", hold, must_land)
+
+    def freeze(self, for_: float | str = FREEZE_FOR, *, must_land: bool = True) -> Injection:
+        """SIGSTOP to all its processes for so many seconds.
+
+        Raises:
+            NotLanded: Nothing shows that it stands still, and it must (`must_land`).
+        """
         fault = NodeFrozen(self.rig, self.kind, self.node, self._victims())
-        return Injection(self.rig, fault, hold_for=seconds(for_, name="for_"))
+        return Injection(self.rig, fault, hold_for=seconds(for_, name="for_"), must_land=must_land)
 
-    def _down(self, how: Literal["kill", "stop"], hold: bool) -> Injection:
+    def _down(self, how: Literal["kill", "stop"], hold: bool, must_land: bool) -> Injection:
         ids = signs.node_ids(self.rig, self.node)
         fault = NodeDown(self.rig, self.kind, self.node, how, hold or self.stays_down, self._victims(), ids)
-        return Injection(self.rig, fault)
+        return Injection(self.rig, fault, must_land=must_land)
 
     def _victims(self) -> tuple[Component, ...]:
         return tuple(c for c in self.rig.watcher.sample().components if c.node == self.node)
+
+
+def break_node(target: NodeTarget, how: str, *, hold: bool, for_: float, must_land: bool) -> Injection:
+    """Does to a node what a marker says."""
+    if how == "freeze":
+        return target.freeze(for_, must_land=must_land)
+    return (target.kill if how == "kill" else target.stop)(hold=hold, must_land=must_land)
 
 
 def choose_worker(rig: Rig, which: str) -> str:
     """The name of a worker: by its name, ``most_replicas``, or ``random``."""
     topology = rig.watcher.sample()
     workers = topology.of("worker")
+    serving = rig.serving(topology.of("replica"))
+    counts = {w.node: sum(replica.node == w.node for replica in serving) for w in workers}
     if which == "most_replicas":
-        counts = {w.node: len(topology.of("replica", on=w.node)) for w in workers}
         most = max(counts.values(), default=0)
         return rig.choose([w for w in workers if counts[w.node] == most], "worker", topology).node
     if which == "random":
-        return rig.choose(workers, "worker", topology).node
+        return rig.choose([w for w in workers if counts[w.node]] or workers, "worker", topology).node
     return rig.choose([w for w in workers if w.node == which], f"worker {which!r}", topology).node

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.errors import ObservationError
 from pytest_serve_chaos.faults.rig import Rig
-from pytest_serve_chaos.model import HEAD, Component, Evidence
+from pytest_serve_chaos.model import HEAD, UNFINISHED, Component, Evidence
 
 _SILENCE = 1.5
-"""Seconds without an answer from a victim that had answered: of 50 requests/s, each of 6 replicas gets 12 in it."""
+"""Seconds without an answer from a victim that had answered, at least."""
+
+_CHANCE = 0.001
+"""How likely such a silence may be where the victim goes on answering."""
+
+
+def requests_that_show_silence(replicas: int) -> int:
+    """How many requests in a row another replica must answer, so that the silence of one is not chance."""
+    return 1 if replicas < 2 else math.ceil(math.log(_CHANCE) / math.log(1 - 1 / replicas))
 
 
 def node_is_dead(rig: Rig, node: str, before: Collection[str]) -> Evidence | None:
@@ -62,13 +71,26 @@ def nobody_answers(rig: Rig, victims: Collection[Component], struck: float) -> E
     """Not one answer from victims that answered before, while traffic went on."""
     now = clock.now()
     since = struck + 0.2  # what was on its way is let in
-    if now - since < _SILENCE or not rig.answers_of(victims, since=struck - 3 * _SILENCE):
+    if now - since < _SILENCE:
         return None
-    late = rig.history.requests_since(since)
-    if len(late) < 20 or rig.answers_of(victims, since=since):
+    before = [r for r in rig.history.requests_since(rig.steady_since) if r.scheduled < struck]
+    answered = min(len(before), rig.answers_of(victims, since=rig.steady_since))
+    late = rig.history.requests_since(since, with_pending=True)
+    if not answered or rig.answers_of(victims, since=since):
         return None
     names = ", ".join(sorted({c.name for c in victims if c.role in ("replica", "proxy")}))
-    return Evidence(now, "cluster", f"not one of {len(late)} requests was answered by {names}")
+    hanging = [r for r in late if r.error == UNFINISHED and r.latency > max(_SILENCE, 3 * rig.slowness.usual)]
+    if hanging:
+        waits = max(r.latency for r in hanging)
+        return Evidence(
+            now, "cluster", f"a request hangs for {waits:.1f} s, and none of {len(late)} was answered by {names}"
+        )
+    # The share of answers that they gave says how likely it is that so many requests in a row met others by chance.
+    chance = (1 - answered / len(before)) ** len(late)
+    if chance > _CHANCE:
+        return None
+    share = f"who gave {answered} of {len(before)} answers before"
+    return Evidence(now, "cluster", f"not one of {len(late)} requests was answered by {names}, {share}")
 
 
 def proxy_is_silent(rig: Rig, victim: Component) -> Evidence | None:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from pytest_serve_chaos.analysis.configuration import ConfigWarning, Deployment, Setup, check, warning_to_json
+from pytest_serve_chaos.analysis.configuration import (
+    Concerned,
+    Configuration,
+    ConfigWarning,
+    Deployment,
+    Setup,
+    check,
+    warning_to_json,
+)
 from pytest_serve_chaos.analysis.record import warned_about
 from pytest_serve_chaos.cluster.base import Cluster, Progress
 from pytest_serve_chaos.cluster.capabilities import KnowsItsSetup
@@ -14,21 +22,22 @@ from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import ClusterDescription, Json, Topology
 
 
-def check_configuration(cluster: Cluster, topology: Topology) -> tuple[ConfigWarning, ...]:
-    """What should be mended, or be expected, before a fault is injected.
+def check_configuration(cluster: Cluster, topology: Topology, faults: Iterable[Concerned]) -> tuple[ConfigWarning, ...]:
+    """The warnings about what should be fixed, or be expected, before a fault is injected.
 
-    What cannot be found out is not warned about.
+    There is no warning about what cannot be found out.
 
     Args:
         cluster: The cluster.
         topology: Who is alive in it, in steady state.
+        faults: All faults that may be injected.
     """
     setup = _setup(cluster)
     try:
         status = cluster.dashboard.serve()
     except ObservationError:
         status = None
-    return warnings_about(cluster.description, setup, topology, status)
+    return warnings_about(cluster.description, setup, topology, status, faults)
 
 
 def setup_now(cluster: Cluster) -> Setup | None:
@@ -44,26 +53,31 @@ def _setup(cluster: Cluster) -> Setup:
 
 
 def warnings_about(
-    description: ClusterDescription, setup: Setup, topology: Topology, status: ServeStatus | None
+    description: ClusterDescription,
+    setup: Setup,
+    topology: Topology,
+    status: ServeStatus | None,
+    faults: Iterable[Concerned],
 ) -> tuple[ConfigWarning, ...]:
-    """What should be mended, or be expected; asks nobody.
+    """What should be fixed, or be expected; makes no requests.
 
     Args:
         description: The cluster.
         setup: What its backend knows of it.
         topology: Who is alive, in steady state.
         status: What Serve said last; None: nothing.
+        faults: All faults that may be injected.
     """
     targets = {} if status is None else status.targets
     options = {} if status is None else status.options
     deployments = {name: _deployment(n, options.get(name, {})) for name, n in targets.items()}
-    return check(description, setup, topology, deployments)
+    return check(Configuration(description, setup, topology, deployments), faults)
 
 
 def write_warnings(
     history: History, warnings: tuple[ConfigWarning, ...], said: set[ConfigWarning], progress: Progress
 ) -> None:
-    """Writes down what will turn a fault into an outage; what was said before, of any cluster, is not said again."""
+    """Writes the warnings into the history, and prints those that this run has not printed for any cluster."""
     for warning in warnings:
         history.add("warning", warning.line, data=warning_to_json(warning))
         if warning not in said:

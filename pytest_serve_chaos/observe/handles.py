@@ -1,14 +1,15 @@
-"""Whether each parent of a composed app reaches a child that was just replaced: a handle that is deaf does not.
+"""Whether each parent of a composed app reaches a child that was just replaced: a stale handle does not.
 
 Who called whom is read from the logs of the replicas, where a request has the same id at the parent and at the child.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import signal
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
@@ -17,6 +18,7 @@ from pytest_serve_chaos.cluster.capabilities import KillsActors, ShowsReplicaLog
 from pytest_serve_chaos.cluster.rest import ServeStatus
 from pytest_serve_chaos.errors import Inconclusive, WaitTimeout
 from pytest_serve_chaos.model import Component
+from pytest_serve_chaos.observe.listing import running
 from pytest_serve_chaos.observe.watcher import Watcher
 
 TOLD_WITHIN = 30.0
@@ -31,36 +33,48 @@ REACHED_WITHIN = 15.0
 # A request's line: "... <request id> -- CALL who OK 0.4ms", or "... -- GET / 200 3.1ms".
 _REQUEST = re.compile(r"(\S+) -- \S+ .* [\d.]+ms$")
 
+# The same in JSON (`logging_config: {encoding: JSON}`): {..., "message": "CALL who OK 0.4ms", "request_id": "..."}.
+_MESSAGE = re.compile(r"\S+ .* [\d.]+ms")
+
+_TURN_ON = "To have it checked, set enable_access_log: true and log_level: INFO in the app's logging_config."
+_DO_WITHOUT = "To do without the check, demand settled=False."
+
 
 @dataclass(frozen=True, slots=True)
 class HandleCheck:
-    """What came of it.
+    """The result of the check.
 
     Attributes:
         children: The deployments of which one replica was replaced.
-        deaf: The parents that did not reach the new replica.
+        stale: The parents that did not reach the new replica.
         problem: Why it could not be shown; empty if it could.
+        unknown: Why it is unknown of some children whether they are reached; empty if it is known of all.
+        not_called: The deployments that this traffic does not call; they were left alone.
     """
 
     children: tuple[str, ...] = ()
-    deaf: tuple[Component, ...] = ()
+    stale: tuple[Component, ...] = ()
     problem: str = ""
+    unknown: str = ""
+    not_called: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
-        """Whether every parent reached every new child, or there are none."""
-        return not self.deaf and not self.problem
+        """Whether every parent reached every new child, or there are none. What is unknown is not passed."""
+        return not self.stale and not self.problem and not self.unknown
 
     @property
     def text(self) -> str:
         """The result in words."""
-        if self.deaf:
+        if self.stale:
             return (
-                f"{len(self.deaf)} replicas hold a handle that does not hear the controller: after a replica of"
-                f" {', '.join(self.children)} was replaced, {', '.join(c.name for c in self.deaf)} did not reach the"
+                f"{len(self.stale)} replicas hold a handle that does not hear the controller: after a replica of"
+                f" {', '.join(self.children)} was replaced, {', '.join(c.name for c in self.stale)} did not reach the"
                 f" new one within {REACHED_WITHIN:g} s (ray#63784)"
             )
-        return self.problem or f"every parent reached the new replica of {', '.join(self.children)}"
+        reached = f"every parent reached the new replica of {', '.join(self.children)}" if self.children else ""
+        left = f"this traffic does not call {', '.join(self.not_called)}" if self.not_called else ""
+        return self.problem or self.unknown or "; ".join(part for part in (reached, left) if part)
 
 
 def children_of(watcher: Watcher) -> dict[str, tuple[str, ...]]:
@@ -92,54 +106,152 @@ def requests_logged(cluster: Cluster, replicas: Sequence[Component], since: floa
     if not isinstance(cluster, ShowsReplicaLogs):
         return set()
     lines = (line for replica in replicas for line in cluster.replica_log(replica, since=since))
-    return {found[1] for found in map(_REQUEST.search, lines) if found}
+    return {request for request in map(_request, lines) if request}
 
 
-def check_handles(cluster: Cluster, watcher: Watcher, since: float) -> HandleCheck:
+def _request(line: str) -> str:
+    """The id of the request that a line is about; "" where it is about none."""
+    begin = line.find('{"')  # the backend may have put the file's name before it
+    if begin < 0 or not line.endswith("}"):
+        found = _REQUEST.search(line)
+        return found[1] if found else ""
+    try:
+        record = json.loads(line[begin:])
+    except ValueError:
+        return ""
+    request, message = record.get("request_id"), record.get("message")
+    is_one = isinstance(request, str) and isinstance(message, str) and _MESSAGE.fullmatch(message)
+    return request if is_one else ""
+
+
+def check_handles(cluster: Cluster, watcher: Watcher, since: float, *, answering: frozenset[str]) -> HandleCheck:
     """Replaces one replica of each child, and looks whether every replica of its parents reaches the new one.
 
-    Traffic must be running. A child that no request reached since `since` (monotonic seconds) is left alone: whether
-    it is reached afterwards could not be told.
+    Traffic must be running. A child that no request reached since `since` (monotonic seconds), though its parents had
+    some, is left alone, since nothing could show whether it is reached afterwards. If the logs do not say who was
+    reached, the result is neither passed nor failed.
+
+    Args:
+        cluster: Where.
+        watcher: Watches it.
+        since: From when on the traffic's requests are looked at.
+        answering: The deployments (``app#Deployment``) that this traffic's answers name.
 
     Raises:
         Inconclusive: Serve did not say who holds handles.
     """
+    evidence = _Evidence(cluster, watcher, since, answering)
     checked: list[str] = []
-    for child, parents in sorted(children_of(watcher).items()):
-        victims = watcher.sample().of("replica", deployment=child)
-        called = [v for v in victims if requests_logged(cluster, [v], since)]
-        if not called:
-            continue
-        checked.append(child)
-        try:
-            new = _replace(cluster, watcher, called[0], len(victims))
-        except WaitTimeout as error:
-            return HandleCheck(tuple(checked), problem=f"a replica of {child} was not replaced: {error}")
-        deaf = _who_does_not_reach(cluster, watcher, new, parents)
-        if deaf:
-            return HandleCheck((child,), deaf)
-    return HandleCheck(tuple(checked))
+    unknown: list[str] = []
+    for child, parents in _parents_first(children_of(watcher)):
+        victim = evidence.called(child)
+        why = evidence.missing(child, parents)
+        if why:
+            unknown.append(why)
+        elif victim is None:
+            evidence.leave_out(child)
+        else:
+            silent = [parent for parent in parents if evidence.called(parent) is None]
+            evidence.leave_out(*silent)  # they would look stale
+            checked.append(child)
+            try:
+                new = _replace(cluster, watcher, victim)
+            except WaitTimeout as error:
+                return HandleCheck(tuple(checked), problem=f"a replica of {child} was not replaced: {error}")
+            stale = _who_does_not_reach(cluster, watcher, new, [p for p in parents if p not in silent])
+            if stale:
+                return HandleCheck((child,), stale)
+    fixes = [_TURN_ON] * isinstance(cluster, ShowsReplicaLogs) + [_DO_WITHOUT]
+    why = " ".join(["; ".join(unknown) + ".", *fixes])
+    return HandleCheck(tuple(checked), unknown=why if unknown else "", not_called=tuple(evidence.not_called))
 
 
-def _replace(cluster: Cluster, watcher: Watcher, victim: Component, count: int) -> Component:
-    had = {c.identity for c in watcher.sample().of("replica", deployment=victim.deployment)}
+@dataclass(slots=True)
+class _Evidence:
+    """What the logs of replicas say of who called whom.
+
+    Attributes:
+        cluster, watcher, since, answering: Those of `check_handles`.
+        not_called: The deployments of which it is known that this traffic does not call them.
+    """
+
+    cluster: Cluster
+    watcher: Watcher
+    since: float
+    answering: frozenset[str]
+    not_called: list[str] = field(default_factory=list)
+    _called: dict[str, Component | None] = field(default_factory=dict)
+
+    def called(self, deployment: str) -> Component | None:
+        """A replica of it that has logged a request; None if none has."""
+        if deployment not in self._called:  # to read a log of a pod takes its time
+            replicas = self.watcher.sample().of("replica", deployment=deployment)
+            with_requests = (r for r in replicas if requests_logged(self.cluster, [r], self.since))
+            self._called[deployment] = next(with_requests, None)
+        return self._called[deployment]
+
+    def leave_out(self, *deployments: str) -> None:
+        """This traffic does not call them."""
+        self.not_called += [name for name in deployments if name not in self.not_called]
+
+    def missing(self, child: str, parents: Sequence[str]) -> str:
+        """Why it would be unknown whether this child is reached, in words; "" if it is known, or nobody calls it."""
+        where = f"whether handles to {child} hear the controller is unknown"
+        if not isinstance(self.cluster, ShowsReplicaLogs):
+            return f"{where}: this backend cannot read the request log of its replicas"
+        silent = [parent for parent in parents if self.called(parent) is None]
+        if self.called(child) is not None:
+            # Its parents would look stale, whatever they do.
+            return f"{where}: the request log of {', '.join(silent)} is empty" if len(silent) == len(parents) else ""
+        if child in self.answering:
+            return f"{where}: it answers, but its request log is empty"
+        calls_nobody = len(silent) < len(parents) or all(parent in self.not_called for parent in parents)
+        if calls_nobody or not self._has_traffic({child, *parents}):
+            return ""
+        return f"{where}: its request log is empty, and that of {', '.join(parents)} as well"
+
+    def _has_traffic(self, deployments: set[str]) -> bool:
+        """Whether this traffic goes to one of their apps: the answers name it, or they name nobody."""
+        apps = {name.partition("#")[0] for name in deployments}
+        return not self.answering or any(name.partition("#")[0] in apps for name in self.answering)
+
+
+def _parents_first(children: Mapping[str, tuple[str, ...]]) -> list[tuple[str, tuple[str, ...]]]:
+    """The children with their parents, each after those of its parents that are children, too."""
+    left = dict(sorted(children.items()))
+    ordered: list[tuple[str, tuple[str, ...]]] = []
+    while left:
+        # In a circle nobody is first.
+        name = next((n for n, parents in left.items() if not any(p in left for p in parents)), next(iter(left)))
+        ordered.append((name, left.pop(name)))
+    return ordered
+
+
+def _replace(cluster: Cluster, watcher: Watcher, victim: Component) -> Component:
+    """Kills it and waits for its successor, which Serve must call RUNNING, as many others as it wants."""
+    deployment = victim.deployment or ""
+    before = watcher.sample().of("replica", deployment=deployment)
+    had = {c.identity for c in before}
     if isinstance(cluster, SignalsProcesses):
         cluster.signal_process(victim.identity, signal.SIGKILL)
     elif isinstance(cluster, KillsActors) and victim.actor_id:
         cluster.kill_actor(victim.actor_id, no_restart=True)
 
     def replaced() -> Component | NotYet:
-        watcher.observer.refresh()
-        replicas = watcher.sample().of("replica", deployment=victim.deployment)
+        report = watcher.observer.refresh()
+        there = watcher.sample()
+        replicas = there.of("replica", deployment=deployment)
         new = [c for c in replicas if c.identity not in had and c.replica]
-        status = watcher.report.serve
-        rows = status.replicas if status is not None else ()
-        running = sum(f"{r.app}#{r.deployment}" == victim.deployment and r.state == "RUNNING" for r in rows)
-        if not new or len(replicas) < count or running < count:
-            return NotYet(f"{len(replicas)} replicas, {len(new)} of them new, {running} RUNNING")
+        runs = running(there, report)[deployment]
+        # One that Serve scales may need fewer by now.
+        needed = (
+            len(before) if report.serve is None else min(len(before), report.serve.targets.get(deployment, len(before)))
+        )
+        if not new or len(replicas) < needed or runs < needed:
+            return NotYet(f"{len(replicas)} replicas, {len(new)} of them new, {runs} RUNNING")
         return new[0]
 
-    return clock.wait_until(f"a new replica of {victim.deployment}", replaced, timeout=REPLACED_WITHIN, interval=0.3)
+    return clock.wait_until(f"a new replica of {deployment}", replaced, timeout=REPLACED_WITHIN, interval=0.3)
 
 
 def _who_does_not_reach(

@@ -16,7 +16,6 @@ from pytest_serve_chaos.cluster.base import Cluster, NodeInfo
 from pytest_serve_chaos.cluster.capabilities import SeesProcesses
 from pytest_serve_chaos.cluster.rest import ActorRow, NodeRow, ServeStatus
 from pytest_serve_chaos.cluster.serve_config import CANARY
-from pytest_serve_chaos.errors import ObservationError
 from pytest_serve_chaos.model import Component, Identity, Role, Topology
 
 _CLASSES: tuple[tuple[str, Role], ...] = (
@@ -39,12 +38,16 @@ class Report:
         actors: Serve's actors that are not DEAD; None: the state API did not answer.
         nodes: Node id -> row; None: the state API did not answer.
         serve: None: Serve's REST did not answer.
+        seen: Who had been seen before Ray and Serve were asked, so that they can know of them.
+        error: Why one of them did not answer; None where both did.
     """
 
     at: float = 0.0
     actors: tuple[ActorRow, ...] | None = None
     nodes: Mapping[str, NodeRow] | None = None
     serve: ServeStatus | None = None
+    seen: frozenset[Identity] = frozenset()
+    error: Exception | None = None
 
 
 @dataclass(slots=True)
@@ -70,6 +73,7 @@ class Observer:
         self._lock = threading.Lock()
         self._memory = _Memory()
         self._report = Report()
+        self._seen: frozenset[Identity] = frozenset()
 
     @property
     def report(self) -> Report:
@@ -77,25 +81,29 @@ class Observer:
         return self._report
 
     def refresh(self) -> Report:
-        """Asks Ray and Serve; takes up to three request timeouts when they hang."""
-        at = clock.now()
-        dashboard = self._cluster.dashboard
-        try:
-            # The state API first: it answers at once also with a dead or frozen controller, where Serve's REST hangs.
-            nodes = {row.node_id: row for row in dashboard.nodes()}
-            actors = tuple(row for row in dashboard.actors() if _role(row) is not None)
-        except ObservationError:
-            report = Report(at)
-        else:
-            try:
-                report = Report(at, actors, nodes, dashboard.serve())
-            except ObservationError:
-                report = Report(at, actors, nodes)
+        """Asks Ray and Serve; takes up to three request timeouts when they hang.
+
+        Whatever goes wrong, the one that was asked did not answer: `Report.error` says why.
+        """
+        report = self._ask(clock.now())
         with self._lock:
             self._report = report
             if report.actors is not None:
                 self._memory.actors = report.actors
         return report
+
+    def _ask(self, at: float) -> Report:
+        with self._lock:
+            report = Report(at, seen=self._seen)
+        try:
+            dashboard = self._cluster.dashboard
+            # The state API first: it answers at once also with a dead or frozen controller, where Serve's REST hangs.
+            nodes = {row.node_id: row for row in dashboard.nodes()}
+            actors = tuple(row for row in dashboard.actors() if _role(row) is not None)
+            report = replace(report, actors=actors, nodes=nodes)
+            return replace(report, serve=dashboard.serve())
+        except Exception as error:  # an odd answer of theirs must not end the caller
+            return replace(report, error=error)
 
     def look(self) -> Topology:
         """Who is alive now: the backend's own view, with what is known from Ray and Serve."""
@@ -104,6 +112,7 @@ class Observer:
         with self._lock:
             report = self._report
             components = self._merge(own, nodes, report)
+            self._seen = frozenset(component.identity for component in components)
         sources = ["backend"]
         sources += ["actors"] if report.actors is not None else []
         sources += ["serve"] if report.serve is not None else []

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from pytest_serve_chaos.model import HEAD, Topology
+from pytest_serve_chaos.cluster.rest import ServeStatus
+from pytest_serve_chaos.model import HEAD, Json, Topology
+from pytest_serve_chaos.observe.listing import listed_as, not_listed, running
 from pytest_serve_chaos.observe.observer import Report
-
-_RUNNING = ("RUNNING",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,8 @@ class Shape:
         placement: ``app#Deployment`` -> replicas per node, most first; which worker has which number does not matter.
         proxies: Names of the nodes that have a proxy.
         redis: Whether there is a Redis.
+        autoscaled: ``app#Deployment`` -> its least and its most replicas, of those that Serve scales. Of these
+            `replicas` and `placement` are what they happened to be.
     """
 
     nodes: frozenset[str]
@@ -29,10 +31,16 @@ class Shape:
     placement: Mapping[str, tuple[int, ...]]
     proxies: frozenset[str]
     redis: bool
+    autoscaled: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
-def shape_of(topology: Topology) -> Shape:
-    """The shape of a topology."""
+def shape_of(topology: Topology, report: Report | None = None) -> Shape:
+    """The shape of a topology.
+
+    Args:
+        topology: Who is alive.
+        report: Says which deployments are autoscaled; None: that is not needed.
+    """
     replicas = topology.of("replica")
     names = {c.deployment or "" for c in replicas}
     placement = {
@@ -45,26 +53,38 @@ def shape_of(topology: Topology) -> Shape:
         placement=placement,
         proxies=frozenset(c.node for c in topology.of("proxy")),
         redis=bool(topology.of("redis")),
+        autoscaled=_autoscaled(report.serve) if report is not None and report.serve is not None else {},
     )
+
+
+def proxy_nodes(topology: Topology, wanted: Shape) -> frozenset[str]:
+    """The names of the nodes that must have a proxy: those with replicas, and the head if it had one.
+
+    Where only the head had one (`proxy_location: HeadOnly`), the others need none.
+    """
+    with_replicas = {c.node for c in topology.of("replica")}
+    on_workers = bool(wanted.proxies - {HEAD})
+    nodes = with_replicas if on_workers else with_replicas & wanted.proxies
+    return frozenset(nodes | ({HEAD} & wanted.proxies))
 
 
 def lacks(topology: Topology, report: Report, wanted: Shape) -> list[str]:
     """What of the redundancy of `wanted` is not there, in words; empty when all of it is.
 
     Who is alive is taken from processes or pods, and that they belong to the cluster from the GCS: a raylet that is up
-    but that the GCS calls DEAD is a zombie. Serve's RUNNING is asked for beside that, since a replica that is still
-    starting has a process too.
+    but that the GCS calls DEAD is a zombie. Serve must call them RUNNING in addition, since a replica that is still
+    starting has a process too. Of an autoscaled deployment there must be as many as Serve wants now, within its range.
     """
     now = shape_of(topology)
     missing = [_down(name, topology) for name in sorted(wanted.nodes - now.nodes)]
-    missing += [f"{name}: {now.replicas.get(name, 0)} of {n} replicas" for name, n in wanted.replicas.items()
+    needed = _needed(report.serve, wanted)
+    missing += [f"{name}: {now.replicas.get(name, 0)} of {n} replicas" for name, n in needed.items()
                 if now.replicas.get(name, 0) < n]  # fmt: skip
-    with_replicas = {c.node for c in topology.of("replica")} | ({HEAD} if HEAD in wanted.proxies else set())
-    missing += [f"no proxy on {name}" for name in sorted(with_replicas - now.proxies)]
+    missing += [f"no proxy on {name}" for name in sorted(proxy_nodes(topology, wanted) - now.proxies)]
     missing += [] if len(topology.of("controller")) == 1 else [f"{len(topology.of('controller'))} controllers"]
     missing += [] if len(topology.of("gcs")) <= 1 else ["two GCS"]
     missing += [] if now.redis or not wanted.redis else ["no Redis"]
-    return missing + _not_known_to_ray(report, wanted)
+    return missing + _not_known_to_ray(topology, report, wanted)
 
 
 def _down(name: str, topology: Topology) -> str:
@@ -73,21 +93,41 @@ def _down(name: str, topology: Topology) -> str:
 
 
 def imbalance(topology: Topology, wanted: Shape) -> list[str]:
-    """Where replicas are placed otherwise than in `wanted`: Serve does not rebalance after a node came back."""
+    """Where replicas are placed otherwise than in `wanted`: Serve does not rebalance after a node came back.
+
+    Where Serve places the replicas of an autoscaled deployment changes with their number, and is not compared.
+    """
     now = shape_of(topology)
     return [
         f"{name}: {'/'.join(map(str, now.placement.get(name, ())))} replicas per node instead of"
         f" {'/'.join(map(str, placement))}"
         for name, placement in wanted.placement.items()
-        if now.placement.get(name, ()) != placement
+        if now.placement.get(name, ()) != placement and name not in wanted.autoscaled
     ]
 
 
-def surplus(topology: Topology, report: Report, wanted: Shape) -> list[str]:
-    """What is there that should not be: leaks and zombies, by the guide's `ray summary actors`."""
+def concentrated(topology: Topology, wanted: Shape) -> list[str]:
+    """Which deployments were on several nodes and have all their replicas on one now, in words."""
     now = shape_of(topology)
-    found = [f"{name}: {n} replicas instead of {wanted.replicas.get(name, 0)}" for name, n in now.replicas.items()
-             if n > wanted.replicas.get(name, 0)]  # fmt: skip
+    found = []
+    for name, before in sorted(wanted.placement.items()):
+        count = now.replicas.get(name, 0)
+        if len(before) < 2 or len(now.placement.get(name, ())) != 1:
+            continue
+        (node,) = {c.node for c in topology.of("replica", deployment=name)}
+        all_of_them = f"all {count} replicas are" if count > 1 else "its only replica is"
+        loses = "all of them" if count > 1 else "it"
+        placed = "/".join(map(str, before))
+        found.append(f"{name}: {all_of_them} on {node}, before {placed}: losing that node now loses {loses}")
+    return found
+
+
+def surplus(topology: Topology, report: Report, wanted: Shape) -> list[str]:
+    """What is there that should not be: leaks and zombies, by the guide's `ray summary actors`.
+
+    An autoscaled deployment may have any number of replicas up to its most, but no replica that Serve does not list.
+    """
+    found = [text for name in shape_of(topology).replicas for text in _too_many(name, topology, report, wanted)]
     nodes = Counter(c.node for c in topology.of("proxy"))
     found += [f"{n} proxies on {name}" for name, n in nodes.items() if n > 1]
     if report.actors is not None:
@@ -102,16 +142,55 @@ def surplus(topology: Topology, report: Report, wanted: Shape) -> list[str]:
     return found
 
 
-def _not_known_to_ray(report: Report, wanted: Shape) -> list[str]:
+def _autoscaled(serve: ServeStatus) -> dict[str, tuple[int, int]]:
+    configs = {name: options.get("autoscaling_config") for name, options in serve.options.items()}
+    return {name: _range(config) for name, config in configs.items() if isinstance(config, dict)}
+
+
+def _range(config: Mapping[str, Json]) -> tuple[int, int]:
+    """Least and most replicas; what Serve does not say is 1, as by its default."""
+    least, most = (n if isinstance(n, int) else 1 for n in (config.get("min_replicas"), config.get("max_replicas")))
+    return least, max(least, most)
+
+
+def _needed(serve: ServeStatus | None, wanted: Shape) -> dict[str, int]:
+    """``app#Deployment`` -> how many replicas there must be now."""
+    targets = {} if serve is None else serve.targets
+    scaled = {
+        name: max(least, min(targets.get(name, least), most)) for name, (least, most) in wanted.autoscaled.items()
+    }
+    return {**wanted.replicas, **scaled}
+
+
+def _too_many(name: str, topology: Topology, report: Report, wanted: Shape) -> list[str]:
+    """What of a deployment's replicas should not be there, in words."""
+    living = topology.of("replica", deployment=name)
+    serve = report.serve
+    if name in wanted.autoscaled:
+        _, most = wanted.autoscaled[name]
+        staying = len(living) - len(listed_as(topology, report, name, "STOPPING"))
+        found = [f"{name}: {staying} replicas, and its max_replicas is {most}"] if staying > most else []
+        leaked = [c for c in not_listed(topology, report, name) if c.identity in report.seen] if serve else []
+        return found + [f"{c.name} (PID {c.pid}) is there, but Serve does not list it" for c in leaked]
+    allowed = wanted.replicas.get(name, 0)
+    # Where Serve does not say whether it scales the deployment, it wants those that it calls RUNNING.
+    may_scale = allowed > 0 and serve is not None and not serve.options.get(name)
+    wants_all = may_scale and not not_listed(topology, report, name, states=("RUNNING",))
+    return [] if len(living) <= allowed or wants_all else [f"{name}: {len(living)} replicas instead of {allowed}"]
+
+
+def _not_known_to_ray(topology: Topology, report: Report, wanted: Shape) -> list[str]:
     if report.nodes is None or report.actors is None:
         return ["the state API does not answer"]
     alive = [row for row in report.nodes.values() if row.state == "ALIVE"]
     missing = [] if len(alive) >= len(wanted.nodes) else [f"{len(alive)} of {len(wanted.nodes)} nodes ALIVE in the GCS"]
     if report.serve is None:
         return [*missing, "Serve's REST does not answer"]
-    running = Counter(f"{r.app}#{r.deployment}" for r in report.serve.replicas if r.state in _RUNNING)
+    there = running(topology, report)
     missing += [
-        f"{name}: {running[name]} of {n} replicas RUNNING" for name, n in wanted.replicas.items() if running[name] < n
+        f"{name}: {there[name]} of {n} replicas RUNNING"
+        for name, n in _needed(report.serve, wanted).items()
+        if there[name] < n
     ]
     healthy = sum(state == "HEALTHY" for state in report.serve.proxies.values())
     missing += [] if healthy >= 1 else ["no proxy is HEALTHY"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 
 from pytest_serve_chaos import clock
@@ -17,6 +18,8 @@ _ASK_EVERY = 1.0
 class Watcher:
     """Two threads: one looks at processes or pods, the other asks Ray and Serve, which may hang.
 
+    No error ends them. One of a kind that is not foreseen is written down once, as a note.
+
     Args:
         observer: What it looks through.
         history: Where it writes what it sees.
@@ -31,7 +34,11 @@ class Watcher:
         self._experiment = ""
         self._topology = observer.look()
         self._gone: dict[Identity, Component] = {}
+        self._newest = 0.0
+        self._newcomer = ""
         self._trouble = ""
+        self._silence = ""
+        self._noted: set[str] = set()
         self._threads = [
             threading.Thread(target=self._look, name="serve-chaos-look", daemon=True),
             threading.Thread(target=self._ask, name="serve-chaos-ask", daemon=True),
@@ -72,9 +79,21 @@ class Watcher:
             return frozenset(self._gone)
 
     @property
+    def newest(self) -> float:
+        """When a component was last seen to come, monotonic seconds: an older report says nothing of it. 0.0: never."""
+        with self._lock:
+            return self._newest
+
+    @property
+    def newcomer(self) -> str:
+        """Which component that was, in words; empty if none came."""
+        with self._lock:
+            return self._newcomer
+
+    @property
     def trouble(self) -> str:
-        """Why the last look failed; empty if it did not."""
-        return self._trouble
+        """Why the last look, or the last question to Ray and Serve, failed; empty if neither did."""
+        return "; ".join(text for text in (self._trouble, self._silence) if text)
 
     def sample(self) -> Topology:
         """Looks now."""
@@ -85,6 +104,9 @@ class Watcher:
                 experiment = self._experiment
                 lost, found = _changes(before, topology)
                 self._gone |= {component.identity: component for component in lost}
+                if found:
+                    # Not the time at which the look began: one of them may have come while it went on.
+                    self._newest, self._newcomer = clock.now(), f"{found[-1].name} ({_which(found[-1])})"
             for component in lost:
                 self._write("gone", component, topology.at, experiment)
             for component in found:
@@ -98,13 +120,12 @@ class Watcher:
             "identity": str(component.identity),
             "pid": component.pid,
             "actor_id": component.actor_id,
+            "deployment": component.deployment,
         }
         if component.role in ("head", "worker", "redis"):
             data["machine"] = component.machine
         verb = "is gone" if kind == "gone" else "is there"
-        # A pod has no PID, and its successor, which has the same name here, may be on another machine.
-        which = f"PID {component.pid}" if component.machine is None else f"on {component.machine}"
-        text = f"{component.name} {verb} ({which})"
+        text = f"{component.name} {verb} ({_which(component)})"
         self._history.add(kind, text, at=at, experiment=experiment, data=data)
 
     def _look(self) -> None:
@@ -112,14 +133,39 @@ class Watcher:
             try:
                 self.sample()
                 self._trouble = ""
-            except (ServeChaosError, OSError) as error:
-                self._trouble = str(error)
+            except Exception as error:  # a watch that ended would make every recovery look like none
+                self._trouble = self._explain(error)
 
     def _ask(self) -> None:
         while not self._stop.is_set():
             begun = clock.now()
-            self.observer.refresh()
+            try:
+                error = self.observer.refresh().error
+            except Exception as unforeseen:
+                error = unforeseen
+            self._silence = "" if error is None else self._explain(error)
             self._stop.wait(max(0.05, _ASK_EVERY - (clock.now() - begun)))
+
+    def _explain(self, error: Exception) -> str:
+        """The error in words. One of a kind that is not foreseen goes into the history, once for each text."""
+        if isinstance(error, (ServeChaosError, OSError)):
+            return str(error)
+        text = f"{type(error).__name__}: {error}"
+        with self._lock:
+            new = text not in self._noted
+            self._noted.add(text)
+            experiment = self._experiment
+        if new:
+            with contextlib.suppress(OSError):  # of a disk that is full
+                self._history.add(
+                    "note", f"the watch met an unforeseen error and goes on: {text}", experiment=experiment
+                )
+        return text
+
+
+def _which(component: Component) -> str:
+    """What tells it from others of its name: a pod has no PID, and its successor may be on another machine."""
+    return f"PID {component.pid}" if component.machine is None else f"on {component.machine}"
 
 
 def _changes(before: Topology, after: Topology) -> tuple[list[Component], list[Component]]:

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 
 from pytest_serve_chaos import __version__
+from pytest_serve_chaos.analysis.configuration import JSON_KEYS, ConfigWarning
 from pytest_serve_chaos.analysis.record import run_event, warnings_of
 from pytest_serve_chaos.analysis.result import Result
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.model import ROLES, Component, Evidence, Identity, Json, Outage, Role
+from pytest_serve_chaos.model import ROLES, Checked, Component, Evidence, Identity, Json, Outage, Role
 
-SCHEMA = 1
+SCHEMA = 2
 """Goes up when a field changes its meaning or goes away; new fields do not raise it."""
 
 
@@ -21,10 +22,11 @@ def summary_document(history: History, results: Iterable[Result]) -> dict[str, J
 
     Fields: ``schema``; ``program`` (name and version); ``run`` (what the run's own event says: cluster, rate, seed);
     ``warnings`` (what the check of the configuration said, for all clusters of the run); ``experiments``, each with
-    ``experiment``, ``fault``, ``verdict``, ``reasons``, ``warnings``, ``cluster``, ``expectations``, ``measurement``,
-    ``evidence``, ``victims``, ``identities`` (role -> kept, gone and new) and ``logs`` (the directory, from that of the
-    run; null where none were kept). Of head, workers and Redis in pods, ``identities`` also has the ``machine``, which
-    is the name of the Kubernetes node.
+    ``experiment``, ``fault``, ``verdict``, ``reasons``, ``checks`` (those that the test brought, and what they found),
+    ``tracebacks`` (of checks that raised an exception), ``remarks``, ``warnings``, ``cluster``, ``expectations``,
+    ``measurement``, ``evidence``, ``run_again``, ``victims``, ``identities`` (role -> kept, gone and new) and ``logs``
+    (the directory, from that of the run; null where none were kept). Of head, workers and Redis in pods,
+    ``identities`` also has the ``machine``, which is the name of the Kubernetes node.
     """
     run = run_event(history)
     logs = {event.experiment: event.data["directory"] for event in history.events if event.kind == "logs"}
@@ -32,7 +34,7 @@ def summary_document(history: History, results: Iterable[Result]) -> dict[str, J
         "schema": SCHEMA,
         "program": {"name": "pytest-serve-chaos", "version": __version__},
         "run": {} if run is None else {"text": run.text, **_object(run.data)},
-        "warnings": [to_json(warning) for warning in warnings_of(history)],
+        "warnings": [_warning(warning) for warning in warnings_of(history)],
         "experiments": [{**_experiment(result), "logs": logs.get(result.experiment)} for result in results],
     }
 
@@ -46,14 +48,26 @@ def _experiment(result: Result) -> dict[str, Json]:
         "fault": result.fault,
         "verdict": result.outcome,
         "reasons": list(result.reasons),
-        "warnings": [to_json(warning) for warning in result.warnings],
+        "checks": [_checked(checked) for checked in result.checks],
+        "tracebacks": list(result.verdict.tracebacks),
+        "remarks": list(result.remarks),
+        "warnings": [_warning(warning) for warning in result.warnings],
         "cluster": to_json(result.description),
         "expectations": to_json(result.expectations),
         "measurement": measurement,
         "evidence": [_evidence(evidence, asked or 0.0) for evidence in result.evidence],
+        "run_again": result.run_again,
         "victims": [str(victim) for victim in result.victims],
         "identities": {role: _identities(result, role) for role in ROLES if _seen(result, role)},
     }
+
+
+def _warning(warning: ConfigWarning) -> dict[str, Json]:
+    return {JSON_KEYS.get(name, name): value for name, value in _object(warning).items()}
+
+
+def _checked(checked: Checked) -> dict[str, Json]:
+    return {"check": checked.check, "missed": [*checked.missed], "unknown": [*checked.unknown]}
 
 
 def to_json(value: object) -> Json:
@@ -82,6 +96,7 @@ def _outage(outage: Outage, asked: float) -> dict[str, Json]:
         "start": round(outage.start - asked, 6),
         "end": None if outage.end is None else round(outage.end - asked, 6),
         "lost": outage.lost,
+        "late": outage.late,
         "sent": outage.sent,
     }
 

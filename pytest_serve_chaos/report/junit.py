@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from pytest_serve_chaos.analysis.result import Result
 
 PREFIX = "serve_chaos_"
@@ -17,6 +19,7 @@ def properties(result: Result) -> list[tuple[str, str]]:
         ("fault", result.fault),
         ("verdict", result.outcome),
         *(("reason", reason) for reason in result.reasons),
+        *(("remark", remark) for remark in result.remarks),
         *_figures(result),
     ]
     return [(PREFIX + name, value) for name, value in pairs if value]
@@ -24,18 +27,16 @@ def properties(result: Result) -> list[tuple[str, str]]:
 
 def _figures(result: Result) -> list[tuple[str, str]]:
     measurement = result.measurement
-    pairs = []
-    if measurement.sent:
+    pairs = [(name, str(getattr(measurement, name))) for name in _NUMBERS if getattr(measurement, name) is not None]
+    if measurement.availability is not None and measurement.interval is not None:
         low, high = measurement.interval
         pairs += [
-            ("sent", str(measurement.sent)),
-            ("lost", str(measurement.lost)),
-            ("in_flight", str(measurement.in_flight)),
-            ("lost_beyond_in_flight", str(measurement.lost_beyond_in_flight)),
             ("availability", f"{measurement.availability:.6f}"),
             ("availability_low", f"{low:.6f}"),
             ("availability_high", f"{high:.6f}"),
+            ("seconds", _seconds(measurement.seconds)),
             ("longest_outage", _seconds(measurement.longest_outage)),
+            ("slow_after", _seconds(measurement.slow_after)),
             ("traffic_back", _seconds(measurement.traffic_back)),
         ]
     if measurement.before is not None:
@@ -49,5 +50,8 @@ def _figures(result: Result) -> list[tuple[str, str]]:
     return pairs
 
 
+_NUMBERS = ("sent", "lost", "late", "in_flight", "lost_beyond_in_flight", "persistent_sent", "persistent_lost")
+
+
 def _seconds(value: float | None) -> str:
-    return "never" if value is None else f"{value:.3f}"
+    return "never" if value is None or math.isinf(value) else f"{value:.3f}"

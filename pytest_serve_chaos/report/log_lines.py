@@ -1,4 +1,4 @@
-"""Log lines for people: what was said again and again is shown once, with how often."""
+"""Log lines for people: repeated lines are shown once, with how often they occurred."""
 
 from __future__ import annotations
 

@@ -6,18 +6,27 @@ from collections.abc import Iterable
 
 from pytest_serve_chaos.analysis.configuration import ConfigWarning
 from pytest_serve_chaos.analysis.result import Result
-from pytest_serve_chaos.report.terminal import TITLES, VERDICTS, cells, cluster_words, explained
+from pytest_serve_chaos.report.terminal import TITLES, VERDICTS, cells, cluster_words, explained, what_is_late
 
 
-def summary(results: Iterable[Result], warnings: Iterable[ConfigWarning] = ()) -> str:
-    """A heading for each cluster, the table of its experiments, why they did not pass, and what was warned about."""
+def summary(results: Iterable[Result], warnings: Iterable[ConfigWarning] = (), *, missing: Iterable[str] = ()) -> str:
+    """A heading for each cluster, the table of its experiments, why they did not pass, and the warnings.
+
+    Args:
+        results: Those of all experiments.
+        warnings: What the check of the configuration said.
+        missing: What should be there and is not, a line each.
+    """
     all_results = list(results)
     lines = []
     for cluster in dict.fromkeys(_cluster(result) for result in all_results):
-        lines += [f"### {_escaped(cluster)}", "", *_table([r for r in all_results if _cluster(r) == cluster]), ""]
+        its_own = [result for result in all_results if _cluster(result) == cluster]
+        late = what_is_late(its_own)
+        lines += [f"### {_escaped(cluster)}", "", *_table(its_own), "", *([_escaped(late), ""] if late else [])]
     if not all_results:
         lines += ["No experiment was judged.", ""]
     lines += [f"- **{_escaped(r.experiment)}**: {_escaped(why)}" for r in all_results for why in explained(r)]
+    lines += [f"- {_escaped(line)}" for line in missing]
     lines += [f"- warning: {_escaped(warning.line)}" for warning in warnings]
     return "\n".join(lines).strip() + "\n"
 

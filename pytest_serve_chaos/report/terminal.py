@@ -3,38 +3,51 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_serve_chaos.analysis.configuration import ConfigWarning
 from pytest_serve_chaos.analysis.measure import measure_record
 from pytest_serve_chaos.analysis.record import Record, read_record
 from pytest_serve_chaos.analysis.result import Result
-from pytest_serve_chaos.analysis.words import counted, duration, latency, number, percent
+from pytest_serve_chaos.analysis.words import counted, duration, latency, limit, number, percent
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.model import ClusterDescription, Measurement
+from pytest_serve_chaos.model import ClusterDescription, Measurement, Outage, Outcome
 
 WIDTH = 120
 
 _SHORT_NAME = 20
 _ABSENT = "-"
 _NEVER = "never"
-VERDICTS = {"passed": "passed", "failed": "FAILED", "inconclusive": "INCONCLUSIVE"}
+VERDICTS: Mapping[Outcome, str] = {
+    "passed": "passed",
+    "failed": "FAILED",
+    "inconclusive": "INCONCLUSIVE",
+    "measured": "measured",
+    "unfinished": "unfinished",
+}
 _TIMELINE = (
     "phase",
+    "steady",
     "asked",
+    "hit",
     "evidence",
     "landed",
     "healed",
     "gone",
     "came",
     "redundancy_back",
+    "redundancy_missing",
     "proxy_deaf",
     "settled",
     "unsettled",
     "untold",
     "not_started",
+    "broken_off",
     "problem",
+    "doubt",
+    "remark",
+    "checked",
     "verdict",
     "note",
 )
@@ -54,7 +67,7 @@ class _Column:
 _COLUMNS = (
     _Column("experiment", ("", "experiment"), left=True),
     _Column("verdict", ("", "verdict"), left=True),
-    _Column("lost / sent", ("", "lost / sent")),
+    _Column("lost or late / sent", ("lost or", "late / sent")),
     _Column("in flight", ("in", "flight")),
     _Column("available", ("", "available")),
     _Column("outage", ("", "outage")),
@@ -84,9 +97,10 @@ def cluster_words(description: ClusterDescription) -> str:
 
 
 def summary_table(results: Iterable[Result], *, width: int = WIDTH) -> list[str]:
-    """The table of all experiments, with the reasons for each verdict under its row.
+    """The table of all experiments, with the reasons for each verdict under its row, and below what counts as late.
 
-    The titles are folded into two lines where the table would not fit into `width` columns otherwise.
+    The titles are folded into two lines where the table would not fit into `width` columns otherwise, and where that is
+    not enough each name has a line of its own.
     """
     all_results = list(results)
     if not all_results:
@@ -97,13 +111,34 @@ def summary_table(results: Iterable[Result], *, width: int = WIDTH) -> list[str]
     lines = columns.titles()
     for result, row in zip(all_results, figures, strict=True):
         lines += _row(result, row, columns, width)
+    lines += textwrap.wrap(what_is_late(all_results), width, subsequent_indent="  ")
     return [line.rstrip() for line in lines]
+
+
+def what_is_late(results: Iterable[Result]) -> str:
+    """After how long an answer is late, where something was measured: in most of the experiments, and in each other."""
+    by_limit: dict[str, list[str]] = {}
+    for result in results:
+        if result.measurement.sent and result.measurement.slow_after is not None:
+            by_limit.setdefault(latency(result.measurement.slow_after), []).append(result.experiment)
+    if not by_limit:
+        return ""
+    usual = max(by_limit, key=lambda after: len(by_limit[after]))
+    others = [f"; {after} in {', '.join(names)}" for after, names in by_limit.items() if after != usual]
+    return f"late: answered more than {usual} after the request was due{''.join(others)}"
 
 
 def warning_lines(warnings: Iterable[ConfigWarning], *, width: int = WIDTH) -> list[str]:
     """What the check of the configuration said, each wrapped to `width` columns."""
     return [
         line for w in warnings for line in textwrap.wrap(f"warning: {w.line}", width, subsequent_indent="  ")
+    ]  # fmt: skip
+
+
+def traceback_lines(results: Iterable[Result]) -> list[str]:
+    """The tracebacks of checks that raised an exception, each under the name of its experiment."""
+    return [
+        line for r in results for text in r.verdict.tracebacks for line in (f"{r.experiment}:", *text.splitlines())
     ]  # fmt: skip
 
 
@@ -130,9 +165,10 @@ def timeline_excerpt(history: History, experiment: str, *, most: int = 40) -> li
         tail = len(lines) - (most - head)
         lines[head:tail] = [f"{'':11}  ({number(tail - head, 'event')} left out)"]
     if measurement.errors:
-        lines.append(f"Errors in the window: {counted(measurement.errors)}")
+        seconds = limit(round(measurement.seconds or 0.0, 1))
+        lines.append(f"Errors in the {seconds} after the fault: {counted(measurement.errors)}")
     if measurement.kept_lost:
-        lines.append(f"On kept connections: {measurement.kept_lost} of {measurement.kept_sent} requests lost")
+        lines.append(f"On persistent connections: {measurement.kept_lost} of {measurement.kept_sent} requests lost")
     return [f"Seconds from the {'beginning' if record.asked is None else 'fault'}:", *lines]
 
 
@@ -141,10 +177,10 @@ def timeline_excerpt(history: History, experiment: str, *, most: int = 40) -> li
 
 def _row(result: Result, figures: list[str] | None, columns: _Layout, width: int) -> list[str]:
     lines = []
-    name = result.experiment
-    if len(name) > _SHORT_NAME:
-        lines.append(name)
-    start = [_shown_name(result), _verdict(result)]
+    name = _shown_name(result) if columns.names else ""
+    if not name:
+        lines.append(result.experiment)
+    start = [name, _verdict(result)]
     if figures is not None:
         lines.append(columns.line([*start, *figures]))
         for reason in explained(result):
@@ -153,15 +189,20 @@ def _row(result: Result, figures: list[str] | None, columns: _Layout, width: int
     first, *others = result.reasons or ("",)
     beginning = columns.line(start) + columns.gap
     lines += textwrap.wrap(first, width, initial_indent=beginning, subsequent_indent="  ") or [beginning]
-    for reason in others:
+    for reason in (*others, *_run_again(result)):
         lines += textwrap.wrap(reason, width, initial_indent="  ", subsequent_indent="  ")
     return lines
 
 
 def explained(result: Result) -> list[str]:
-    """Why it did not pass; of a failure also what had been said of it before."""
+    """Why it did not pass, and what its reader must know; of a failure also the warnings that foresaw it."""
     foreseen = result.warnings if result.outcome == "failed" else ()
-    return [*result.reasons, *(f"warned about before: {w.text}: {w.outage}" for w in foreseen)]
+    warned = (f"warned about before: {w.text}: {w.outage}" for w in foreseen)
+    return [*result.reasons, *warned, *(f"note: {remark}" for remark in result.remarks), *_run_again(result)]
+
+
+def _run_again(result: Result) -> list[str]:
+    return ["note: the test was run again, so this experiment does not count"] if result.run_again else []
 
 
 def _shown_name(result: Result) -> str:
@@ -175,20 +216,26 @@ def _verdict(result: Result) -> str:
 def cells(result: Result) -> list[str] | None:
     """The figures, in the order of `TITLES`; None where nothing was measured, and the reason stands in their place."""
     measurement = result.measurement
-    landed = any(event.kind == "landed" for event in result.events)
-    if result.outcome == "inconclusive" and not (landed and measurement.sent):
+    if result.outcome in ("inconclusive", "unfinished") and not (result.landed and measurement.sent):
         return None
-    sent, lost = measurement.sent, measurement.lost
+    sent, away = measurement.sent, (measurement.lost or 0) + (measurement.late or 0)
     return [
-        f"{lost} / {sent}" if sent else _ABSENT,
-        str(measurement.in_flight) if lost else _ABSENT,
-        percent(measurement.availability) if sent else _ABSENT,
+        f"{away} / {sent}" if sent else _ABSENT,
+        str(measurement.in_flight) if measurement.in_flight else _ABSENT,
+        _available(measurement),
         duration(measurement.longest_outage) if measurement.longest_outage else _ABSENT,
         _latencies(measurement),
         _traffic_back(measurement),
         _redundancy(result),
         _settled(result),
     ]
+
+
+def _available(measurement: Measurement) -> str:
+    """The share of good answers, and of which seconds."""
+    if measurement.availability is None or measurement.seconds is None:
+        return _ABSENT
+    return f"{percent(measurement.availability)} in {limit(round(measurement.seconds, 1))}"
 
 
 def _latencies(measurement: Measurement) -> str:
@@ -201,7 +248,7 @@ def _latencies(measurement: Measurement) -> str:
 
 
 def _traffic_back(measurement: Measurement) -> str:
-    if measurement.sent == 0 or measurement.traffic_back == 0:
+    if not measurement.sent or measurement.traffic_back == 0:
         return _ABSENT
     return _NEVER if measurement.traffic_back is None else duration(measurement.traffic_back)
 
@@ -223,11 +270,12 @@ def _settled(result: Result) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """How wide the columns are, what is between them and whether the titles are folded."""
+    """How wide the columns are, what is between them, whether the titles are folded, and names stand in the rows."""
 
     widths: tuple[int, ...]
     gap: str
     folded: bool
+    names: bool
 
     @property
     def width(self) -> int:
@@ -245,7 +293,11 @@ class _Layout:
         """The header."""
         if not self.folded:
             return [self.line([column.title for column in _COLUMNS])]
-        return [self.line([column.folded[i] for column in _COLUMNS]) for i in (0, 1)]
+        upper, lower = ([column.folded[i] for column in _COLUMNS] for i in (0, 1))
+        if self.names:
+            return [self.line(upper), self.line(lower)]
+        name, lower[0] = lower[0], ""
+        return [name + self.line(upper)[len(name) :], self.line(lower)]
 
 
 def _layout(starts: Sequence[Sequence[str]], figures: Sequence[Sequence[str]], width: int) -> _Layout:
@@ -253,10 +305,12 @@ def _layout(starts: Sequence[Sequence[str]], figures: Sequence[Sequence[str]], w
     cells = [[start[i] for start in starts] for i in range(2)]
     cells += [[row[i] for row in figures] for i in range(len(_COLUMNS) - 2)]
     layouts = []
-    for gap, folded in (("  ", False), ("  ", True), (" ", True)):
+    for gap, folded, names in (("  ", False, True), ("  ", True, True), (" ", True, True), (" ", True, False)):
         titles = [column.folded if folded else (column.title,) for column in _COLUMNS]
-        widths = tuple(max(map(len, (*title, *column))) for title, column in zip(titles, cells, strict=True))
-        layouts.append(_Layout(widths, gap, folded))
+        widths = [max(map(len, (*title, *column))) for title, column in zip(titles, cells, strict=True)]
+        if not names:
+            widths[0] = 1
+        layouts.append(_Layout(tuple(widths), gap, folded, names))
     return next((layout for layout in layouts if layout.width <= width), layouts[-1])
 
 
@@ -272,10 +326,18 @@ def _app_name(app: str) -> str:
 def _entries(record: Record, measurement: Measurement, kinds: tuple[str, ...]) -> list[tuple[float, str]]:
     entries = [(event.at, _entry(event.kind, event.text)) for event in record.events if event.kind in kinds]
     for outage in measurement.outages:
-        entries.append((outage.start, _entry("outage", f"{outage.lost} of {outage.sent} requests lost")))
+        entries.append((outage.start, _entry("outage", _away(outage))))
         if outage.end is not None:
             entries.append((outage.end, _entry("outage over", f"after {duration(outage.end - outage.start)}")))
     return sorted(entries, key=lambda entry: entry[0])
+
+
+def _away(outage: Outage) -> str:
+    """What became of the requests of an outage."""
+    if not outage.lost and not outage.late:  # each was answered just in time, and yet nobody had an answer for so long
+        return f"no answer to anybody; all {outage.sent} requests answered later"
+    late = f", {outage.late} answered too late" if outage.late else ""
+    return f"{outage.lost} of {outage.sent} requests lost{late}"
 
 
 def _entry(kind: str, text: str) -> str:

@@ -1,4 +1,4 @@
-"""What may be changed on a borrowed cluster: the pods of one RayService in one context, and nothing else."""
+"""What may be changed on an external cluster: the pods of one RayService in one context, and nothing else."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _READS = ("GET", "HEAD", "OPTIONS")
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Stands before every request to the API server of a borrowed cluster.
+    """Checks every request to the API server of an external cluster before it is sent.
 
     Attributes:
         context: The kubeconfig context that the user named.
@@ -54,25 +54,25 @@ class Guard:
         if pod and (method, pod["part"]) in _ON_PODS:
             if pod["namespace"] == self.namespace and self.owns(pod["name"]):
                 return
-            raise self._refusal(method, path, "it is no pod of that RayService")
+            raise self._refusal(method, path, "it is not a pod of that RayService")
         if node and method == "PATCH":
             if "node" not in self.allow:
-                raise self._refusal(method, path, "faults on nodes are not allowed", "--serve-chaos-allow node")
+                raise self._refusal(method, path, "faults on nodes are not allowed", "--serve-chaos-allow=node")
             if self.carries(node["name"]):
                 return
             raise self._refusal(method, path, "no pod of that RayService is on it")
         raise self._refusal(method, path, "nothing but pods may be changed")
 
-    def _refusal(self, method: str, path: str, why: str, *mend: str) -> SafetyError:
+    def _refusal(self, method: str, path: str, why: str, *fix: str) -> SafetyError:
         return SafetyError(
-            f"refused on the borrowed cluster: {method} {path}: {why}",
-            looked_at=[f"context {self.context}, RayService {self.namespace}/{self.ray_service}"],
-            mend=mend or ["use a cluster of your own: --serve-chaos-backend kind"],
+            f"refused on the external cluster: {method} {path}: {why}",
+            checked=[f"context {self.context}, RayService {self.namespace}/{self.ray_service}"],
+            fix=fix or ["use a cluster of your own: --serve-chaos-backend=kind"],
         )
 
 
 def check_context(context: str, server: str, allowed: str | None) -> None:
-    """Refuses a cluster that may be somebody's production, unless the user named it twice.
+    """Refuses a cluster that may be in production, unless the user has named it twice.
 
     Args:
         context: The kubeconfig context.
@@ -80,7 +80,7 @@ def check_context(context: str, server: str, allowed: str | None) -> None:
         allowed: What ``--serve-chaos-allow-context`` says.
 
     Raises:
-        SafetyError: It is no kind cluster on this machine, and was not allowed by its name.
+        SafetyError: It is not a kind cluster on this machine, and the user has not allowed it by its name.
     """
     if allowed == context:
         return
@@ -88,7 +88,7 @@ def check_context(context: str, server: str, allowed: str | None) -> None:
     if context.startswith("kind-") and (host in ("localhost", "::1") or host.startswith("127.")):
         return
     raise SafetyError(
-        f"the context {context} is no kind cluster on this machine, so it has to be named twice",
-        looked_at=[f"its API server: {server}", f"--serve-chaos-allow-context: {allowed}"],
-        mend=[f"if you mean it: --serve-chaos-allow-context {context}"],
+        f"the context {context} is not a kind cluster on this machine, so you have to name it twice",
+        checked=[f"its API server: {server}", f"--serve-chaos-allow-context: {allowed}"],
+        fix=[f"if you mean it: --serve-chaos-allow-context={context}"],
     )

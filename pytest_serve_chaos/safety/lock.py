@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
-import os
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
+from pytest_serve_chaos import locks
 from pytest_serve_chaos.errors import Locked
 
 
@@ -22,22 +19,18 @@ def cluster_lock(cluster: str) -> Iterator[None]:
 
     Raises:
         Locked: Another run has it.
+        SafetyError: There is no directory that only this user can write to.
     """
-    name = hashlib.sha256(cluster.encode()).hexdigest()[:16]
-    path = Path(tempfile.gettempdir()) / f"serve-chaos-{os.getuid()}-{name}.lock"
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    name = f"cluster-{hashlib.sha256(cluster.encode()).hexdigest()[:16]}.lock"
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = os.pread(handle, 100, 0).decode(errors="replace").strip() or "unknown"
-            raise Locked(
-                f"another run is using the cluster {cluster}",
-                looked_at=[f"{path}, held by PID {owner}"],
-                mend=["wait for it, or end it", "use a cluster of your own"],
-            ) from None
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, str(os.getpid()).encode(), 0)
+        lock = locks.acquire(name)
+    except Locked as held:
+        raise Locked(
+            f"another run is using the cluster {cluster}",
+            checked=held.checked,
+            fix=["wait for it, or end it", "or use a cluster of your own"],
+        ) from None
+    try:
         yield
     finally:
-        os.close(handle)
+        lock.release()

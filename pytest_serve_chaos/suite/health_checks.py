@@ -1,4 +1,4 @@
-"""When Serve replaces a replica whose health check fails: by the periods of its own deployment, whoever set them."""
+"""When Serve replaces a replica whose health check fails, by the periods of its own deployment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Defects of Ray that are known and open: strict expected failures, so that a mended Ray turns them red."""
+"""Defects of Ray that are known and open: strict expected failures, so that they fail as soon as Ray is fixed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def expected_failure(defect: Defect, ray_version: str) -> pytest.MarkDecorator:
 
     Args:
         defect: The defect.
-        ray_version: The cluster's. What is installed beside pytest may be another Ray, or none.
+        ray_version: The cluster's. pytest's own environment may have another Ray, or none.
     """
     present = defect.first <= minor_version(ray_version) <= defect.last
     return pytest.mark.xfail(present, reason=f"{defect.issue}: {defect.seen}", strict=True, raises=ExpectationFailed)

@@ -22,7 +22,7 @@ DEAD_PROXY: Room = {"availability": 0.8, "longest_outage": "12s"}
 
 DEAD_HEAD: Room = {"availability": 0.85, "longest_outage": "12s"}
 """The kubelet sees the end of a container within a second or two; requests on their way time out after 5 s. When the
-GCS is back, all nodes turn to it at once, and requests may hang once more (`docs/known-limitations.md`)."""
+GCS is back, all nodes turn to it at once, and requests may hang once more (`docs/ray-and-kubernetes.md`)."""
 
 DELETED_WORKER: Room = {"availability": 0.9, "longest_outage": "12s"}
 """Its endpoint goes some 2 s later at most; meanwhile the share of its proxy, a third of the requests, is lost. What
@@ -34,7 +34,7 @@ MOVED: dict[str, object] = {"traffic_back": "240s", "redundancy_back": "240s"}
 LOST_MACHINE: dict[str, object] = {"availability": 0.5, "longest_outage": "75s"} | MOVED
 """Nobody is left to tell: until the machine is called NotReady (node-monitor-grace-period, 50 s since Kubernetes 1.32),
 its share of the requests is lost. Some are lost once more when it is back: its pod is among the Service's endpoints
-before Ray runs in it again (`docs/known-limitations.md`), and traffic counts as back only after that."""
+before Ray runs in it again (`docs/ray-and-kubernetes.md`), and traffic counts as back only after that."""
 
 
 def behind_a_service(cluster: ServeCluster, room: Room) -> dict[str, object]:

@@ -43,7 +43,7 @@ AUTOSCALED: dict[str, Json] = {
 @pytest.mark.controller_failure
 def test_controller_lost(experiment: Experiment) -> None:
     """Traffic outlives the controller; Ray restarts the same actor, and replicas and proxies are kept."""
-    # An answer that is late is none that is lost: Serve on two busy cores may take some seconds.
+    # A late answer is not a lost one: Serve on two busy cores may take some seconds.
     result = experiment.sending(timeout=20.0).run(lost_beyond_in_flight=0)
     assert result.replaced("controller")
 
@@ -73,7 +73,7 @@ def test_nothing_is_mended_or_scaled_while_the_controller_is_away(
             controller.heal()
             serve_cluster.wait_replicas(deployment, 2, timeout="60s")
         victim.wait_redundancy_back(timeout="60s")
-        controller.wait_settled()
     requests.assert_available(0.98, longest_outage="2s")
+    controller.wait_settled()
     assert controller.kept("controller", "proxies")
     assert victim.replaced("replica@victims")

@@ -56,7 +56,14 @@ def test_parent_reaches_the_new_child(chaos: Chaos, traffic: MakeTraffic, serve_
             pids.add(f"{found[1].decode()}>{found[2].decode()}")
         return found is not None
 
-    with traffic(rate=20), traffic(rate=30, route="composed", check=names_a_child, wait=False):
+    composed = traffic(rate=30, route="composed", check=names_a_child, wait=False)
+    with traffic(rate=20), composed:
+        children = {c.replica for c in serve_cluster.of("replica", deployment="composed#Child")}
+        clock.wait_until(
+            "each child to answer",
+            lambda: children <= composed.answered_by() or NotYet(f"{sorted(composed.answered_by())} did"),
+            timeout=15.0,
+        )
         child = chaos.replica("composed#Child").kill()
         child.wait_redundancy_back(timeout="60s")
         new = {c.pid for c in serve_cluster.of("replica", deployment="composed#Child")}
@@ -65,7 +72,7 @@ def test_parent_reaches_the_new_child(chaos: Chaos, traffic: MakeTraffic, serve_
             lambda: all(f"{parent.pid}>{pid}" in pids for pid in new) or NotYet(f"it reached {sorted(pids)}"),
             timeout=15.0,
         )
-        child.wait_settled()
+    child.wait_settled()
     assert reached
     assert child.kept("replica@others")
     assert serve_cluster.topology().find(parent.identity) is not None

@@ -87,7 +87,7 @@ def test_spread_deployments_survive_their_fullest_node(
         assert two.answered_by(since=since)
         worker.heal()
         worker.wait_redundancy_back("90s")
-        worker.wait_settled()
+    worker.wait_settled()
 
 
 @pytest.mark.worker_failure
@@ -105,7 +105,7 @@ def test_replicas_run_again_on_the_survivor(chaos: Chaos, traffic: MakeTraffic, 
         assert worker.kept("replica@others")
         worker.heal()
         worker.wait_redundancy_back("90s")
-        worker.wait_settled()
         assert serve_cluster.imbalance(), "Serve rebalances now: say so in the docs"
     room = room_for(serve_cluster, DELETED_WORKER, {"availability": 0.98, "longest_outage": "5s"})
     requests.assert_available(**room)
+    worker.wait_settled()

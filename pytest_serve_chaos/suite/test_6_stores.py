@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def test_gcs_lost(experiment: Experiment, serve_cluster: ServeCluster) -> None:
     """`gcs_server` dies: `ray start --block` takes the head down with it, and the workers go on.
 
-    Some replicas do not, until the GCS is back (`docs/known-limitations.md`): that is what the demands leave room for.
+    Some replicas do not, until the GCS is back (`docs/ray-and-kubernetes.md`): that is what the demands leave room for.
     """
     room = room_for(serve_cluster, DEAD_HEAD, {"availability": 0.9, "longest_outage": "6s"})
     result = experiment.run(**room)
@@ -31,7 +31,7 @@ def test_redis_lost(experiment: Experiment) -> None:
 
     Nothing is promised of the outage; but what is back afterwards must work, the proxies included.
     """
-    # All nodes restart at once: on two cores the generator is some 0.2 s late, which is nothing beside the outage.
+    # All nodes restart at once: on two cores the generator is some 0.2 s late, which is nothing compared to the outage.
     result = experiment.sending(send_lag_limit=1.0).measure(settled=True, redundancy_back="240s")
     assert result.verdict.outcome != "inconclusive", result.verdict
     assert result.settled is not None, result.verdict

@@ -48,4 +48,4 @@ def check_rate(rate: float, *, name: str) -> None:
         SettingsError: It is not a number above zero.
     """
     if not (rate > 0 and math.isfinite(rate)):
-        raise SettingsError(f"{name}: {rate!r} is not a rate", mend=["give the requests per second, above 0"])
+        raise SettingsError(f"{name}: {rate!r} is not a rate", fix=["give the requests per second, above 0"])

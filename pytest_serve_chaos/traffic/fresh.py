@@ -6,10 +6,12 @@ import asyncio
 import math
 
 from pytest_serve_chaos import clock
+from pytest_serve_chaos.model import UNFINISHED
 from pytest_serve_chaos.traffic.arrivals import Arrivals
-from pytest_serve_chaos.traffic.client import FreshConnections, Outcome
-from pytest_serve_chaos.traffic.recorder import FRESH, UNFINISHED, Recorder
+from pytest_serve_chaos.traffic.recorder import FRESH, Recorder
+from pytest_serve_chaos.traffic.request import Outcome
 from pytest_serve_chaos.traffic.tasks import wait_or_cancel
+from pytest_serve_chaos.traffic.transports.base import Sender
 
 _BURST = 50
 """Most requests that are sent without looking at answers in between."""
@@ -19,14 +21,14 @@ class FreshStream:
     """Lives in an event loop; `behind` may be read from any thread.
 
     Args:
-        client: Sends one request.
+        sender: Sends one request.
         arrivals: When each is due.
         recorder: Gets all of them.
         limit: Most requests in flight; those that are due beyond it are recorded as not sent.
     """
 
-    def __init__(self, client: FreshConnections, arrivals: Arrivals, recorder: Recorder, *, limit: int) -> None:
-        self._client = client
+    def __init__(self, sender: Sender, arrivals: Arrivals, recorder: Recorder, *, limit: int) -> None:
+        self._sender = sender
         self._arrivals = arrivals
         self._recorder = recorder
         self._limit = limit
@@ -84,7 +86,7 @@ class FreshStream:
     async def _fly(self, index: int, due: float) -> None:
         flight = self._recorder.leave(index, FRESH, due)
         try:
-            outcome = await self._client.send()
+            outcome = await self._sender.send()
         except asyncio.CancelledError:
             outcome = Outcome(clock.now(), error=UNFINISHED)
         self._recorder.end(flight, outcome)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import resource
+import gc
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -14,42 +14,46 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.errors import ServeChaosError, SettingsError, WaitTimeout
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.traffic.arrivals import Arrivals, check_rate
-from pytest_serve_chaos.traffic.client import FreshConnections, KeptConnection, RequestSpec
 from pytest_serve_chaos.traffic.fresh import FreshStream
 from pytest_serve_chaos.traffic.kept import KeptLane, Lane, ProxyOf, connect_to_each
 from pytest_serve_chaos.traffic.recorder import SHARED_PATH, Recorder
+from pytest_serve_chaos.traffic.request import RequestSpec
+from pytest_serve_chaos.traffic.sockets import TO_END, in_flight_possible, sockets_for
 from pytest_serve_chaos.traffic.tasks import wait_or_cancel
+from pytest_serve_chaos.traffic.transports.base import PersistentSender, Transport
 
 _GRACE = 30.0
-"""Seconds beyond what the thread should take, before it is said to hang."""
-
-_TO_END = 1.0
-"""Seconds beyond its timeout in which a request has ended, if the generator is not hopelessly late."""
+"""Seconds beyond what the thread should take, before an error says that it hangs."""
 
 _TURN = 0.0005
 """Seconds that a thread may keep the interpreter while another waits for it. With Python's own 0.005, a test that
 computes makes requests wait that long several times each, and 50 a second are already too many."""
 
-_RESERVED_FILES = 256
-"""File descriptors that traffic leaves to the rest of the process: pipes, logs, the programs that heal the cluster."""
+_LEAST_LIMIT = 2000
+"""Requests that may be in flight whatever rate and timeout are, as long as there are sockets for them."""
 
 
 class Generator:
-    """Open-loop traffic: `rate` fresh connections a second, and kept connections beside them.
+    """Open-loop traffic: `rate` fresh connections a second, and persistent connections in addition.
 
     Every request that was due between start and stop is in the history once `stop` returns. While it runs, Python's
-    threads take shorter turns (`sys.setswitchinterval`), so that traffic is on time while a test computes.
+    threads take shorter turns (`sys.setswitchinterval`), so that traffic is on time while a test computes; objects that
+    were there before are not looked at by the garbage collector (`gc.freeze`), which would hold traffic up; and where a
+    total hang would take more sockets than the process may have, its soft limit on open files is raised.
 
     Args:
         spec: What to send, and which answer is good.
+        transport: How it is sent.
         rate: Requests per second on fresh connections.
-        history: Gets each request when it has ended.
-        kept: Kept connections to have, each to its own address or to the shared one.
-        kept_rate: Requests per second on each kept connection.
-        proxies: The names of proxies behind the shared address that shall have one kept connection each.
+        history: Gets each request when it has left, and what became of it.
+        source: The name of this traffic, which tells its requests from those of other traffic in the same history.
+        kept: The persistent connections, each to its own address or to the shared one.
+        kept_rate: Requests per second on each persistent connection.
+        proxies: The names of proxies behind the shared address that shall have one persistent connection each.
         proxy_of: Names the proxy at the other end of a connection from the client's address and port; called in a
             thread.
         in_flight_limit: Most requests in flight on fresh connections. Those due beyond it are recorded as not sent.
+            None: as many as there are when nothing is answered, 2000 at least; but no more than there are sockets for.
         open_timeout: Seconds for finding the `proxies`.
 
     Raises:
@@ -60,29 +64,34 @@ class Generator:
         self,
         spec: RequestSpec,
         *,
+        transport: Transport,
         rate: float,
         history: History,
+        source: str = "",
         kept: Sequence[KeptLane] = (),
         kept_rate: float = 5.0,
         proxies: Sequence[str] = (),
         proxy_of: ProxyOf | None = None,
-        in_flight_limit: int = 2000,
+        in_flight_limit: int | None = None,
         open_timeout: float = 10.0,
     ) -> None:
         check_rate(rate, name="rate")
         check_rate(kept_rate, name="kept_rate")
         if proxies and proxy_of is None:
-            raise SettingsError("proxies are given, but not proxy_of, which tells whose connection is whose")
+            raise SettingsError("proxies are given, but not proxy_of, which names the proxy of a connection")
         self.spec = spec
         self.rate = rate
         self.kept_rate = kept_rate
         self._kept = tuple(kept)
         self._proxies = tuple(proxies)
         self._proxy_of = proxy_of
-        self._limit = min(in_flight_limit, _sockets_to_spare())
+        needed = in_flight_possible(rate, spec.timeout).needed
+        self._limit = max(_LEAST_LIMIT, needed) if in_flight_limit is None else in_flight_limit
+        self._needed = min(needed, self._limit)
         self._open_timeout = open_timeout
-        self._client = FreshConnections(spec)
-        self._recorder = Recorder(history)
+        self._transport = transport
+        self._sender = transport.fresh(spec)
+        self._recorder = Recorder(history, source)
         self._lanes: tuple[Lane, ...] = ()
         self._fresh: FreshStream | None = None
         self._thread: threading.Thread | None = None
@@ -126,7 +135,7 @@ class Generator:
         if self._thread is None:
             return
         longest = max([self.spec.timeout, *(wish.spec.timeout for wish in self._kept if wish.spec is not None)])
-        self._drain = longest + _TO_END if drain is None else drain
+        self._drain = longest + TO_END if drain is None else drain
         self._end_thread(self._thread)
         self._raise_crash()
 
@@ -147,7 +156,7 @@ class Generator:
 
     @property
     def in_flight(self) -> int:
-        """Requests in flight now, on fresh and kept connections."""
+        """Requests in flight now, on fresh and persistent connections."""
         return self._recorder.in_flight
 
     @property
@@ -157,7 +166,7 @@ class Generator:
 
     @property
     def not_sent(self) -> int:
-        """Requests that this side did not send: beyond the limit in flight, or for want of sockets."""
+        """Requests that this side did not send: beyond the limit in flight, or for lack of sockets."""
         return self._recorder.not_sent
 
     @property
@@ -171,14 +180,15 @@ class Generator:
 
     @property
     def kept_paths(self) -> dict[str, str]:
-        """Where each kept connection leads now: stream -> name of the proxy, or ``proxies`` if it cannot be told."""
+        """Where each persistent connection leads now: stream -> name of the proxy, or ``proxies`` if unknown."""
         return {lane.stream: lane.path for lane in self._lanes}
 
     # -- in the thread --
 
     def _run(self) -> None:
         try:
-            with _short_turns():
+            with _short_turns(), _short_collections(), sockets_for(self._needed) as sockets:
+                self._limit = min(self._limit, sockets)
                 asyncio.run(self._main())
         except BaseException as error:
             self._crash = error
@@ -188,7 +198,7 @@ class Generator:
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopped = self._loop.create_future()
-        await self._client.prepare()
+        await self._sender.prepare()
         self._lanes = await self._make_lanes()
         start = clock.now()
         spread = 1 / (self.kept_rate * max(1, len(self._lanes)))
@@ -196,7 +206,7 @@ class Generator:
             self._loop.create_task(lane.run(Arrivals(start + number * spread, self.kept_rate), self._stopped))
             for number, lane in enumerate(self._lanes)
         }
-        self._fresh = FreshStream(self._client, Arrivals(start, self.rate), self._recorder, limit=self._limit)
+        self._fresh = FreshStream(self._sender, Arrivals(start, self.rate), self._recorder, limit=self._limit)
         self._ready.set()
         end = await self._stopped
         self._fresh.end(end)
@@ -204,18 +214,21 @@ class Generator:
         await wait_or_cancel(lanes, end + self._drain)
 
     async def _make_lanes(self) -> tuple[Lane, ...]:
-        found: dict[str, KeptConnection] = {}
+        found: dict[str, PersistentSender] = {}
         if self._proxy_of is not None:
-            found = await connect_to_each(self._proxies, self.spec, self._proxy_of, timeout=self._open_timeout)
+            found = await connect_to_each(
+                self._proxies, self.spec, self._transport, self._proxy_of, timeout=self._open_timeout
+            )
         to_proxies = [(KeptLane(name), found[name]) for name in self._proxies if name in found]
         wishes = [*to_proxies, *((wish, None) for wish in self._kept)]
         return tuple(self._lane(f"kept:{n}", wish, connection) for n, (wish, connection) in enumerate(wishes))
 
-    def _lane(self, stream: str, wish: KeptLane, connection: KeptConnection | None) -> Lane:
+    def _lane(self, stream: str, wish: KeptLane, connection: PersistentSender | None) -> Lane:
         shared = connection is not None or wish.path == SHARED_PATH
         return Lane(
             stream,
             wish.spec or self.spec,
+            self._transport,
             self._recorder,
             path=wish.path,
             connection=connection,
@@ -254,9 +267,17 @@ class Generator:
             raise ServeChaosError(f"traffic broke down: {type(crash).__name__}: {crash}") from crash
 
 
-def _sockets_to_spare() -> int:
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return sys.maxsize if soft == resource.RLIM_INFINITY else max(1, soft - _RESERVED_FILES)
+@contextlib.contextmanager
+def _short_collections() -> Iterator[None]:
+    # No thread runs during a collection. One of all objects of a pytest process takes 50 ms and more.
+    if gc.get_freeze_count():  # Somebody else does so, other traffic for example.
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 @contextlib.contextmanager

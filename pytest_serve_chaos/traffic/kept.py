@@ -1,4 +1,8 @@
-"""The second stream: connections that are kept, one for each proxy where that can be told, each on its own schedule."""
+"""The second stream: persistent connections, one to each known proxy, each on its own schedule.
+
+A persistent connection carries one request at a time, so its stream adapts to answers that take longer than its period:
+it skips what would be due while it waits. The main stream never does.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +15,12 @@ from typing import TypeAlias, TypeVar
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.errors import ServeChaosError
+from pytest_serve_chaos.model import UNFINISHED
 from pytest_serve_chaos.traffic.arrivals import Arrivals
-from pytest_serve_chaos.traffic.client import Address, KeptConnection, Outcome, RequestSpec
-from pytest_serve_chaos.traffic.recorder import SHARED_PATH, UNFINISHED, Recorder
+from pytest_serve_chaos.traffic.recorder import SHARED_PATH, Recorder
+from pytest_serve_chaos.traffic.request import Outcome, RequestSpec
 from pytest_serve_chaos.traffic.tasks import cancel_and_wait
+from pytest_serve_chaos.traffic.transports.base import Address, PersistentSender, Transport
 
 ProxyOf: TypeAlias = Callable[[Address], str | None]
 """Names the proxy at the other end of the connection that this side has from that address, or None if it cannot."""
@@ -23,9 +29,6 @@ SpecOf: TypeAlias = Callable[[], RequestSpec | None]
 """Says what leads to a proxy now; None while there is no such proxy."""
 
 T = TypeVar("T")
-
-_POOL_TIMEOUT = "PoolTimeout"
-"""httpx's word for a request whose time was over before its connection was free."""
 
 _TRIES_PER_PROXY = 64
 """With ten proxies, 640 connections miss one of them in less than one case of 10**28."""
@@ -45,7 +48,7 @@ _LOOK_AGAIN_AFTER = 0.3
 
 @dataclass(frozen=True, slots=True)
 class KeptLane:
-    """One kept connection that the user asks for.
+    """One persistent connection that the user asks for.
 
     Attributes:
         path: The name of the proxy that the spec's URL leads to; ``proxies`` for an address that several share.
@@ -60,14 +63,15 @@ class KeptLane:
 
 
 class Lane:
-    """One kept connection in use. It sends one request at a time; one that is due meanwhile waits.
+    """One persistent connection in use. It sends one request at a time, and nothing is due while it awaits an answer.
 
-    A request has the timeout of its spec from its scheduled time, waiting included, so that never more than
-    timeout x rate of them wait: one whose time is over before the connection is free is lost as ``PoolTimeout``.
+    After an answer the next request is the first of the schedule that is not in the past. So no request waits for the
+    one before it, and each has the whole timeout of its spec.
 
     Args:
         stream: ``kept:0``, ...
         spec: What to send.
+        transport: How it is sent.
         recorder: Gets all requests.
         path: The proxy that the connection leads to, or ``proxies``.
         connection: One that is open already; else the first request opens it.
@@ -75,28 +79,30 @@ class Lane:
         spec_of: Asked, in a thread, when a request was lost; where it leads elsewhere, the next request goes there.
 
     Attributes:
-        path: The proxy that the connection leads to now; ``proxies`` as long as it cannot be told.
+        path: The proxy that the connection leads to now; ``proxies`` as long as it is unknown.
     """
 
     def __init__(
         self,
         stream: str,
         spec: RequestSpec,
+        transport: Transport,
         recorder: Recorder,
         *,
         path: str = SHARED_PATH,
-        connection: KeptConnection | None = None,
+        connection: PersistentSender | None = None,
         proxy_of: ProxyOf | None = None,
         spec_of: SpecOf | None = None,
     ) -> None:
         self.stream = stream
         self.path = path
         self._spec = spec
+        self._transport = transport
         self._recorder = recorder
         self._proxy_of = proxy_of
-        self._connection = connection or KeptConnection(spec)
+        self._connection = connection or transport.persistent(spec)
         self._connection.on_open = self._opened
-        self._next = 0
+        self._sent = 0
         self._asking: set[asyncio.Task[None]] = set()
         self._spec_of = spec_of
         self._looking: asyncio.Task[None] | None = None
@@ -105,17 +111,14 @@ class Lane:
     async def run(self, arrivals: Arrivals, stopped: asyncio.Future[float]) -> None:
         """Sends what is due until `stopped`, whose result is the moment after which nothing is due; then closes."""
         try:
+            due = arrivals.due(0)
             while True:
-                due = arrivals.due(self._next)
                 if (wait := due - clock.now()) > 0:
                     await asyncio.wait({stopped}, timeout=wait)
                 if stopped.done() and due > stopped.result():
                     return
                 await self._send(due)
-        except asyncio.CancelledError:
-            end = stopped.result() if stopped.done() else clock.now()
-            for index in range(self._next, arrivals.due_by(end)):
-                self._recorder.never_sent(index, self.stream, arrivals.due(index), path=self.path)
+                due = arrivals.due(arrivals.due_by(clock.now()))
         finally:
             for task in (*self._asking, *([self._looking] if self._looking else [])):
                 task.cancel()
@@ -123,15 +126,10 @@ class Lane:
 
     async def _send(self, due: float) -> None:
         await self._turn()
-        index = self._next
-        self._next += 1
-        time_left = due + self._spec.timeout - clock.now()
-        if time_left <= 0:
-            self._recorder.never_sent(index, self.stream, due, error=_POOL_TIMEOUT, path=self.path)
-            return
-        flight = self._recorder.leave(index, self.stream, due)
+        flight = self._recorder.leave(self._sent, self.stream, due, self.path)
+        self._sent += 1
         try:
-            outcome = await self._connection.send(timeout=time_left)
+            outcome = await self._connection.send()
         except asyncio.CancelledError:
             self._recorder.end(flight, Outcome(clock.now(), error=UNFINISHED), self.path)
             raise
@@ -142,7 +140,7 @@ class Lane:
             self._looking = asyncio.get_running_loop().create_task(self._look(self._spec_of))
 
     async def _look(self, spec_of: SpecOf) -> None:
-        """Looks where the proxy is now, beside the requests: they go on to where it was meanwhile."""
+        """Looks where the proxy is now; meanwhile requests go on to where it was."""
         spec = await in_a_thread(spec_of)
         if spec is not None and (spec.url, spec.headers) != (self._spec.url, self._spec.headers):
             self._elsewhere = spec
@@ -152,7 +150,7 @@ class Lane:
         """Leaves for where the proxy was found to be, if it is not where it was."""
         spec, self._elsewhere = self._elsewhere, None
         if spec is not None:
-            before, self._spec, self._connection = self._connection, spec, KeptConnection(spec)
+            before, self._spec, self._connection = self._connection, spec, self._transport.persistent(spec)
             self._connection.on_open = self._opened
             await before.close()
 
@@ -181,28 +179,29 @@ async def in_a_thread(question: Callable[[], T | None]) -> T | None:
 
 
 async def connect_to_each(
-    proxies: Sequence[str], spec: RequestSpec, proxy_of: ProxyOf, *, timeout: float
-) -> dict[str, KeptConnection]:
+    proxies: Sequence[str], spec: RequestSpec, transport: Transport, proxy_of: ProxyOf, *, timeout: float
+) -> dict[str, PersistentSender]:
     """Opens connections to the shared address until each proxy has one, and closes those that are not needed.
 
-    Which proxy takes a connection is chance, so some are opened in vain. Each is tried with one request, which is not
+    Which proxy takes a connection is chance, so some are not needed. Each is tried with one request, which is not
     recorded; a connection whose request gets no good answer does not count.
 
     Args:
         proxies: The names of the proxies.
         spec: What to send.
+        transport: How it is sent.
         proxy_of: Tells which proxy took a connection.
         timeout: Seconds after which the search ends.
 
     Returns:
         The connection to each proxy that was reached.
     """
-    found: dict[str, KeptConnection] = {}
+    found: dict[str, PersistentSender] = {}
     tries = itertools.count()
 
     async def search() -> None:
         while len(found) < len(proxies) and next(tries) < _TRIES_PER_PROXY * len(proxies):
-            connection = KeptConnection(spec)
+            connection = transport.persistent(spec)
             try:
                 name = await _proxy_behind(connection, proxy_of)
                 if name is not None and name in proxies and name not in found:
@@ -220,7 +219,7 @@ async def connect_to_each(
     return found
 
 
-async def _proxy_behind(connection: KeptConnection, proxy_of: ProxyOf) -> str | None:
+async def _proxy_behind(connection: PersistentSender, proxy_of: ProxyOf) -> str | None:
     outcome = await connection.send()
     if outcome.error is not None or connection.local_address is None:
         await asyncio.sleep(_AFTER_FAILURE)

@@ -1,37 +1,28 @@
-"""Hands requests that have ended to the history, and counts what tells whether the generator kept up."""
+"""Tells the history of each request that leaves and what became of it, and counts whether the generator kept up."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import replace
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.model import Request
-from pytest_serve_chaos.traffic.client import NOT_SENT, Outcome
+from pytest_serve_chaos.model import UNFINISHED, Request
+from pytest_serve_chaos.traffic.request import NOT_SENT, Outcome
 
 FRESH = "fresh"
 """The stream of requests on connections of their own."""
 
 SHARED_PATH = "proxies"
-"""The path of requests to the address that all proxies share, when it cannot be told which one took them."""
-
-UNFINISHED = "Unfinished"
-"""The error of a request that was still in flight when the generator was told to wait no longer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Flight:
-    """A request on its way: its number, its stream, when it was due and when it was really sent."""
-
-    index: int
-    stream: str
-    scheduled: float
-    sent: float
+"""The path of requests to the address that all proxies share, if it is unknown which one took them."""
 
 
 class Recorder:
     """Used by the generator's thread alone; its numbers may be read from any.
+
+    Args:
+        history: Gets all requests.
+        source: The name of the traffic, which all its requests carry.
 
     Attributes:
         in_flight: Requests sent that have not ended.
@@ -40,58 +31,55 @@ class Recorder:
         problem: The first error that the history raised, if any.
     """
 
-    def __init__(self, history: History) -> None:
+    def __init__(self, history: History, source: str = "") -> None:
         self.in_flight = 0
         self.most_in_flight = 0
         self.not_sent = 0
         self.problem: Exception | None = None
         self._history = history
+        self._source = source
         self._lags: list[float] = []
 
-    def leave(self, index: int, stream: str, scheduled: float) -> Flight:
-        """Counts a request as in flight from now on."""
-        flight = Flight(index, stream, scheduled, clock.now())
+    def leave(self, index: int, stream: str, scheduled: float, path: str = SHARED_PATH) -> Request:
+        """Counts a request as in flight from now on, and returns it as it is while it is pending."""
+        now = clock.now()
+        flight = Request(index, stream, scheduled, now, now, error=UNFINISHED, path=path, source=self._source)
+        self._history.open_request(flight)
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         if stream == FRESH:
-            # A kept connection can be late because the answer before is; that is not the generator's lag.
-            self._lags.append(flight.sent - scheduled)
+            # The few on persistent connections must not make the stream that is judged look more punctual.
+            self._lags.append(now - scheduled)
         return flight
 
-    def end(self, flight: Flight, outcome: Outcome, path: str = SHARED_PATH) -> None:
+    def end(self, flight: Request, outcome: Outcome, path: str = SHARED_PATH) -> None:
         """Records what became of a request that had left."""
         self.in_flight -= 1
-        sent = None if outcome.error == NOT_SENT else flight.sent
-        self._add(flight.index, flight.stream, flight.scheduled, sent, outcome, path)
+        self._add(replace(flight, path=path, sent=None if outcome.error == NOT_SENT else flight.sent), outcome)
 
-    def never_sent(
-        self, index: int, stream: str, scheduled: float, *, error: str = NOT_SENT, path: str = SHARED_PATH
-    ) -> None:
+    def never_sent(self, index: int, stream: str, scheduled: float) -> None:
         """Records a request that never left."""
-        self._add(index, stream, scheduled, None, Outcome(clock.now(), error=error), path)
+        now = clock.now()
+        self._add(Request(index, stream, scheduled, None, now, source=self._source), Outcome(now, error=NOT_SENT))
 
     def send_lag(self, quantile: float) -> float:
         """That quantile (0 to 1) of the seconds by which requests on fresh connections were sent late; 0.0 for none."""
         lags = sorted(self._lags)
         return lags[max(0, math.ceil(quantile * len(lags)) - 1)] if lags else 0.0
 
-    def _add(self, index: int, stream: str, scheduled: float, sent: float | None, outcome: Outcome, path: str) -> None:
+    def _add(self, request: Request, outcome: Outcome) -> None:
         self.not_sent += outcome.error == NOT_SENT
-        request = Request(
-            index=index,
-            stream=stream,
-            scheduled=scheduled,
-            sent=sent,
+        ended = replace(
+            request,
             finished=outcome.finished,
             status=outcome.status,
             error=outcome.error,
             replica=outcome.replica,
             node=outcome.node,
             parent=outcome.parent,
-            path=path,
         )
         try:
-            self._history.add_request(request)
+            self._history.add_request(ended)
         except Exception as error:
             # One record that cannot be written must not end the traffic; the generator tells it when it stops.
             self.problem = self.problem or error

@@ -135,7 +135,7 @@ class Somebodys:
             check=False,
         )
         if ended.returncode != 0:
-            raise CommandFailed(f"kubectl failed: {ended.stderr.strip()[-600:]}", looked_at=[" ".join(command)[:300]])
+            raise CommandFailed(f"kubectl failed: {ended.stderr.strip()[-600:]}", checked=[" ".join(command)[:300]])
         return ended.stdout
 
     def apply(self, *documents: Manifest) -> None:

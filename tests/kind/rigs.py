@@ -9,8 +9,9 @@ from pathlib import Path
 
 from pytest_serve_chaos.cluster.base import ClusterSpec, Progress
 from pytest_serve_chaos.cluster.kind_rayservice import KindRayService
-from pytest_serve_chaos.experiment import Experiment, FaultChoice
+from pytest_serve_chaos.experiment import Experiment
 from pytest_serve_chaos.faults.rig import Rig
+from pytest_serve_chaos.faults.spec import FaultChoice
 from pytest_serve_chaos.load import Load
 from pytest_serve_chaos.run import Run
 

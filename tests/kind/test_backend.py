@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+import httpx
 import pytest
 
 from pytest_serve_chaos import clock
@@ -55,9 +55,9 @@ def cluster(directory: Path, settings: KindSettings) -> Iterator[KubeRayCluster]
 
 
 def test_traffic_reaches_a_replica_through_the_node_port(cluster: KubeRayCluster) -> None:
-    with urllib.request.urlopen(cluster.url, timeout=5.0) as answer:
-        assert answer.status == 200
-        assert int(answer.read()) > 0
+    answer = httpx.get(cluster.url, timeout=5.0, trust_env=False)
+    assert answer.status_code == 200
+    assert int(answer.text) > 0
 
 
 def test_replicas_are_on_the_workers_and_proxies_everywhere(cluster: KubeRayCluster) -> None:

@@ -24,8 +24,8 @@ from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.kind_cluster import start_kind_cluster
 from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.borrow import OwnPods
-from pytest_serve_chaos.cluster.kuberay.draining import cordon
+from pytest_serve_chaos.cluster.kuberay.drain import cordon
+from pytest_serve_chaos.cluster.kuberay.external_start import OwnPods
 from pytest_serve_chaos.errors import SafetyError
 from pytest_serve_chaos.manifests import Manifest
 from pytest_serve_chaos.model import Json
@@ -50,19 +50,21 @@ PASSES = {
 
 DEAF = "test_controller_killed_as_in_the_guide"
 
-_CONFIG = "the Serve config of a borrowed RayService is not ours to change"
+_CONFIG = "the plugin does not change the Serve config of an external RayService"
 SKIPPED = {
     "test_no_updates_while_the_head_is_away": "head cannot be kept down: KubeRay makes a new pod at once",
-    "test_storage_namespace": "this cluster has no Redis that is ours",
+    "test_storage_namespace": "this cluster has no Redis of its own",
     "test_head_lost_without_fault_tolerance": "the test wants gcs='none' and not 'redis'",
     "test_nothing_is_mended_or_scaled_while_the_controller_is_away": _CONFIG,
     "test_parent_reaches_the_new_child": _CONFIG,
     "test_node_lost": "how='kill' needs the machines under a cluster of your own",
-    "test_node_drained": "faults on nodes are not allowed: --serve-chaos-allow node",
+    "test_node_drained": "faults on nodes are not allowed: --serve-chaos-allow=node",
     "test_spread_deployments_survive_their_fullest_node": _CONFIG,
     "test_replicas_run_again_on_the_survivor": _CONFIG,
     "test_redis_lost": "Redis does not belong to the RayService",
-    "test_rayservice_upgraded": "the spec of a borrowed RayService is not ours to change, so it is not upgraded",
+    "test_rayservice_upgraded": (
+        "the plugin does not change the spec of an external RayService, so it cannot upgrade it"
+    ),
 }
 """What cannot, or must not, be done to it: test -> the reason."""
 
@@ -179,7 +181,7 @@ def test_nodes_are_left_alone_unless_they_are_allowed(theirs: Somebodys, tmp_pat
     (tmp_path / "test_it.py").write_text(BY_HAND)
     ran = theirs.run(tmp_path, "test_it.py")
     assert {name: case.outcome for name, case in ran.cases.items()} == {"test_drained_by_hand": "skipped"}
-    assert "--serve-chaos-allow node" in ran.cases["test_drained_by_hand"].message
+    assert "--serve-chaos-allow=node" in ran.cases["test_drained_by_hand"].message
     assert not list((tmp_path / ".serve-chaos").rglob("undo/*.json"))
 
 
@@ -209,7 +211,7 @@ def test_undo_leaves_a_node_to_whoever_has_cordoned_it_since(theirs: Somebodys, 
         spec = json.loads(theirs.kubectl("get", "node", cordoned, "-o", "json"))["spec"]
     finally:
         theirs.kubectl("uncordon", cordoned)
-    assert f"undo: the node {cordoned} stays cordoned: that is by kubectl" in said.stdout
+    assert f"undo: the node {cordoned} stays cordoned, now by kubectl" in said.stdout
     assert (said.returncode, spec.get("unschedulable")) == (0, True)
     assert not list((tmp_path / ".serve-chaos").rglob("undo/*.json"))
     theirs.wait_until_as(before)
@@ -282,7 +284,7 @@ def test_a_cluster_that_is_no_kind_cluster_has_to_be_named_twice(theirs: Somebod
     staging = theirs.seen_as(tmp_path, "staging")
     once = staging.run(tmp_path, *SUITE)
     assert (once.status, once.cases) == (pytest.ExitCode.USAGE_ERROR, {})
-    assert "the context staging is no kind cluster on this machine, so it has to be named twice" in once.text
+    assert "the context staging is not a kind cluster on this machine, so you have to name it twice" in once.text
     other = staging.run(tmp_path, "--serve-chaos-allow-context=production", *SUITE)
     assert other.status == pytest.ExitCode.USAGE_ERROR
     twice = staging.run(tmp_path, "--serve-chaos-allow-context=staging", *SUITE, "-k", "test_redis_lost")
@@ -310,7 +312,7 @@ def test_the_guard_lets_nothing_through_but_what_is_the_rayservices(theirs: Some
                 lambda: api.call("delete_node", head.node, what="a node"),
             ]
             for attempt in attempts:
-                with pytest.raises(SafetyError, match="refused on the borrowed cluster"):
+                with pytest.raises(SafetyError, match="refused on the external cluster"):
                     attempt()
             assert api.run(head.name, head.main.name, ["true"]).returncode == 0
     theirs.wait_until_as(before)

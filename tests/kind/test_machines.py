@@ -9,6 +9,8 @@ import pytest
 
 from pytest_serve_chaos.errors import ExpectationFailed
 from pytest_serve_chaos.experiment import Experiment
+from pytest_serve_chaos.handle import ServeCluster
+from pytest_serve_chaos.model import Identity
 from pytest_serve_chaos.suite.on_kubernetes import LOST_MACHINE, MOVED
 from tests.kind.needs import needs_kind
 
@@ -16,11 +18,20 @@ pytestmark = needs_kind
 
 
 @pytest.mark.node_failure(how="delete", for_="20s", which="worker-1")
-def test_a_deleted_node_that_is_back_before_its_pods_are_gone_is_inconclusive(experiment: Experiment) -> None:
+def test_a_deleted_node_that_is_back_before_its_pods_are_gone_is_inconclusive(
+    experiment: Experiment, serve_cluster: ServeCluster
+) -> None:
     """Its pods keep their addresses, and a machine that starts later must still find them: that of the next test."""
+    before = who(serve_cluster)
     result = experiment.measure()
     assert result.verdict.outcome == "inconclusive"
-    assert result.kept("worker", "replicas", "head")
+    assert who(serve_cluster) == before
+
+
+def who(serve_cluster: ServeCluster) -> set[Identity]:
+    """The head, the workers and the replicas that are there now."""
+    topology = serve_cluster.topology()
+    return {c.identity for role in ("head", "worker", "replica") for c in topology.of(role)}
 
 
 @pytest.mark.node_failure(how="stop", which="worker-2")

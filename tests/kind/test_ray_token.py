@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from pytest_serve_chaos import clock
@@ -14,9 +13,9 @@ from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import Progress
 from pytest_serve_chaos.cluster.kind_cluster import start_kind_cluster
 from pytest_serve_chaos.cluster.kind_rayservice import KindRayService
-from pytest_serve_chaos.cluster.kuberay.own_file import read_own_file
-from pytest_serve_chaos.cluster.kuberay.own_workload import OwnRayService
-from pytest_serve_chaos.experiment import FaultChoice
+from pytest_serve_chaos.cluster.kuberay.file_workload import OwnRayService
+from pytest_serve_chaos.cluster.kuberay.rayservice_file import read_own_file
+from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.faults.rig import Rig
 from tests.kind.needs import kind_settings, needs_kind
 from tests.kind.rigs import cluster_of, experiment, rig_on
@@ -45,12 +44,10 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 def test_without_its_token_ray_says_nothing(rig: Rig) -> None:
     def refused() -> bool | NotYet:
         try:
-            urllib.request.urlopen(f"{rig.cluster.dashboard.url}/api/v0/actors", timeout=5.0)
-        except urllib.error.HTTPError as error:
-            return error.code == 401
-        except OSError as error:
+            answer = httpx.get(f"{rig.cluster.dashboard.url}/api/v0/actors", timeout=5.0, trust_env=False)
+        except httpx.HTTPError as error:
             return NotYet(str(error))
-        return False
+        return answer.status_code == 401
 
     assert clock.wait_until("an answer", refused, timeout=30.0)
     actors = clock.wait_until("Ray to answer", clock.patient(rig.cluster.dashboard.actors), timeout=30.0)
@@ -58,7 +55,7 @@ def test_without_its_token_ray_says_nothing(rig: Rig) -> None:
 
 
 def test_an_actor_is_killed_and_the_aftershock_passed(rig: Rig) -> None:
-    lost = experiment(rig, "controller_lost", FaultChoice("controller_failure", {"how": "kill"}))
+    lost = experiment(rig, "controller_lost", BUILT_IN.choose("controller_failure", {"how": "kill"}))
     assert lost.run().replaced("controller")
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from pytest_serve_chaos import clock
@@ -13,9 +13,9 @@ from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import Progress
 from pytest_serve_chaos.cluster.kind_cluster import start_kind_cluster
 from pytest_serve_chaos.cluster.kind_rayservice import KindRayService
-from pytest_serve_chaos.cluster.kuberay.own_file import read_own_file
-from pytest_serve_chaos.cluster.kuberay.own_workload import OwnRayService
-from pytest_serve_chaos.experiment import FaultChoice
+from pytest_serve_chaos.cluster.kuberay.file_workload import OwnRayService
+from pytest_serve_chaos.cluster.kuberay.rayservice_file import read_own_file
+from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.faults.rig import Rig
 from tests.kind.needs import kind_settings, needs_kind
 from tests.kind.rigs import cluster_of, experiment, rig_on
@@ -44,9 +44,9 @@ def rig(tmp_path_factory: pytest.TempPathFactory, said: list[str]) -> Iterator[R
 
 
 def test_it_answers_through_the_node_port_with_the_code_from_beside_the_file(rig: Rig, said: list[str]) -> None:
-    with urllib.request.urlopen(rig.cluster.url, timeout=5.0) as answer:
-        assert answer.status == 200
-        assert int(answer.read()) > 0
+    answer = httpx.get(rig.cluster.url, timeout=5.0, trust_env=False)
+    assert answer.status_code == 200
+    assert int(answer.text) > 0
     assert any("sleepy_pid.py" in line for line in said)
     assert any("headGroupSpec.replicas is left out" in line for line in said)
 
@@ -66,7 +66,7 @@ def test_its_redis_is_asked_with_the_password_of_the_rayservice(rig: Rig) -> Non
 
 def test_losing_its_head_keeps_its_workers(rig: Rig) -> None:
     # Its replicas want no CPU and have no limit per node, so some may be on the head, and are lost with it.
-    lost = experiment(rig, "head_lost", FaultChoice("head_failure", {"how": "kill"}))
+    lost = experiment(rig, "head_lost", BUILT_IN.choose("head_failure", {"how": "kill"}))
     result = lost.run(availability=0.9, longest_outage="20s", lost_beyond_in_flight=None)
     assert result.replaced("head")
     assert result.kept("worker")

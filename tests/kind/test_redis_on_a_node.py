@@ -16,7 +16,7 @@ from pytest_serve_chaos.cluster.kind_rayservice import KindRayService
 from pytest_serve_chaos.cluster.kind_settings import KindSettings
 from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.errors import ObservationError
-from pytest_serve_chaos.experiment import FaultChoice
+from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.report.terminal import explained
 from tests.kind.commands import run
@@ -80,11 +80,12 @@ def test_it_is_warned_about_before_anything_is_broken(rig: Rig, said: list[str])
 
 def test_the_loss_of_that_node_is_an_outage_with_that_cause(rig: Rig) -> None:
     lost = experiment(
-        rig, "redis_lost_with_its_node", FaultChoice("node_failure", {"how": "kill", "which": "worker-1"})
+        rig, "redis_lost_with_its_node", BUILT_IN.choose("node_failure", {"how": "kill", "which": "worker-1"})
     )
     result = lost.sending(send_lag_limit=1.0).measure(redundancy_back="300s")
 
     assert result.outcome == "failed", result.verdict
+    assert result.longest_outage is not None
     assert result.longest_outage > 2.0
     assert result.replaced("head"), "it lost its Redis"
     assert "redis_on_ray_node" in [warning.code for warning in result.warnings]

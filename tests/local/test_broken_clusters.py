@@ -14,7 +14,7 @@ from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.handle import ServeCluster
 from pytest_serve_chaos.model import Json
 from pytest_serve_chaos.suite.test_3_replicas import COMPOSED
-from pytest_serve_chaos.traffic.client import Answer
+from pytest_serve_chaos.traffic.request import Answer
 
 SLEEPY = "sleepy_pid#SleepyPid"
 ON_THE_HEAD: dict[str, Json] = {"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}}
@@ -42,6 +42,7 @@ def test_the_only_replica_is_killed(experiment: Experiment, serve_cluster: Serve
     result = experiment.sending(timeout=1.0, send_lag_limit=0.5).measure(longest_outage="500ms", **BRIEFLY)
     assert result.outcome == "failed"
     assert "outage" in reasons(result)
+    assert result.longest_outage is not None
     assert result.longest_outage > 0.5
 
 
@@ -51,6 +52,7 @@ def test_all_replicas_are_on_the_head_and_it_is_killed(experiment: Experiment, s
     assert {c.node for c in serve_cluster.of("replica")} == {"head"}
     result = experiment.measure(**BRIEFLY)
     assert result.outcome == "failed"
+    assert result.longest_outage is not None
     assert result.longest_outage > 2.0
 
 
@@ -59,7 +61,7 @@ def test_proxies_are_deaf_after_the_controller_was_replaced(experiment: Experime
     result = experiment.measure(**BRIEFLY)
     assert result.outcome == "failed"
     assert "3 of 3 proxies do not hear" in reasons(result)
-    assert result.lost == 0, "traffic shows nothing of it: only the aftershock does"
+    assert result.lost == 0, "traffic shows nothing of it: only the post-recovery check does"
 
 
 @pytest.mark.replica_failure
@@ -86,7 +88,8 @@ def test_a_fault_that_hits_nothing_is_inconclusive(experiment: Experiment, serve
 @pytest.mark.replica_failure(deployment="composed#Child")
 def test_a_victim_that_served_nothing_is_inconclusive(experiment: Experiment, serve_cluster: ServeCluster) -> None:
     serve_cluster.deploy(COMPOSED)
-    result = experiment.measure(**BRIEFLY)
+    # Serve may start the new child on the node of the other one, which is a failure of its own.
+    result = experiment.measure(spread=False, **BRIEFLY)
     assert result.outcome == "inconclusive"
     assert "served" in reasons(result) or "answered nothing" in reasons(result)
 

@@ -1,4 +1,4 @@
-"""A composed app: the aftershock of its handles, which nothing else can see, and one that fails it."""
+"""A composed app: the post-recovery check of its handles, which nothing else can see, and one that fails it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The examples of the README, on a real cluster."""
+"""Examples such as those of the README and the how-to, on a real cluster."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def test_traffic_outlives_the_controller(chaos: Chaos, traffic: MakeTraffic) -> 
     with traffic() as requests, chaos.controller.kill() as injection:
         injection.wait_traffic_back(timeout="10s")
         injection.wait_redundancy_back(timeout="60s")
+        requests.assert_available(0.97, longest_outage="2s")
         injection.wait_settled()
-    requests.assert_available(0.97, longest_outage="2s")
     assert injection.replaced("controller")
     assert injection.kept("replicas", "proxies")
 
 
 @pytest.mark.head_failure
 def test_a_replica_dies_while_the_head_is_away(chaos: Chaos, traffic: MakeTraffic) -> None:
-    """Faults nest: what a cluster cannot mend while it is without its head, it mends afterwards."""
+    """Faults nest: what a cluster cannot repair while it is without its head, it repairs afterwards."""
     with traffic(), chaos.head.kill(hold=True) as head:
         replica = chaos.replica("SleepyPid", on="workers").kill()
         assert replica.still_missing_after("8s")
@@ -42,9 +42,9 @@ def test_a_replica_dies_while_the_head_is_away(chaos: Chaos, traffic: MakeTraffi
 @pytest.mark.serve_cluster(gcs="none")
 @pytest.mark.head_failure
 def test_what_an_outage_costs_without_fault_tolerance(experiment: Experiment) -> None:
-    # All nodes restart at once: on two cores the generator is some 0.4 s late, which is nothing beside the outage.
-    measured = experiment.sending(send_lag_limit=1.0).measure()
+    measured = experiment.measure()
     assert measured.outcome == "failed"
+    assert measured.longest_outage is not None
     assert measured.longest_outage > 2
     assert measured.traffic_back is not None
     assert measured.replaced("workers")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast
@@ -56,7 +57,7 @@ class Ran:
     @property
     def directory(self) -> Path:
         """Where its report is."""
-        (directory,) = sorted((self.path / ".serve-chaos").iterdir())
+        (directory,) = (path for path in (self.path / ".serve-chaos").iterdir() if path.is_dir())
         return directory
 
     @property
@@ -69,6 +70,12 @@ class Ran:
         assert self.result.parseoutcomes() == expected, self.text
 
 
+def junit_properties(ran: Ran) -> list[tuple[str | None, str | None]]:
+    """Those of the only test."""
+    (case,) = ElementTree.parse(ran.path / "junit.xml").getroot()[0].iter("testcase")
+    return [(p.get("name"), p.get("value")) for p in case.iter("property")]
+
+
 class RunChaos(Protocol):
     """Runs tests against a fake cluster, in this process."""
 
@@ -78,6 +85,7 @@ class RunChaos(Protocol):
         *args: str,
         behaviour: FakeBehaviour | None = None,
         cluster: type[FakeCluster] = FakeCluster,
+        backend: FakeBackend | None = None,
     ) -> Ran: ...
 
 
@@ -100,8 +108,9 @@ def run_chaos(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run
         *args: str,
         behaviour: FakeBehaviour | None = None,
         cluster: type[FakeCluster] = FakeCluster,
+        backend: FakeBackend | None = None,
     ) -> Ran:
-        backend = FakeBackend(behaviour or FakeBehaviour(), cluster)
+        backend = backend or FakeBackend(behaviour or FakeBehaviour(), cluster)
         pytester.makepyfile(source)
         result = pytester.runpytest_inprocess("--serve-chaos", *LOAD, *args, plugins=[backend])
         return Ran(result, backend, pytester.path)

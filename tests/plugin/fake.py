@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.configuration import Setup
@@ -63,6 +63,7 @@ class FakeDashboard(Dashboard):
                 replicas=(*(_replica_row(part) for part in world.of("replica")), *_canary_rows(world)),
                 proxies=healthy,
                 controller=controller,
+                options=world.options(),
             )
 
     def put_serve(self, config: Mapping[str, Json], *, timeout: float = 20.0) -> None:
@@ -101,15 +102,21 @@ class FakeLogs:
 
 
 class FakeCluster:
-    """Three nodes without Ray: implements `cluster.base.Cluster` and all its capabilities."""
+    """Three nodes without Ray: implements `cluster.base.Cluster` and all its capabilities.
+
+    Attributes:
+        kind_of_world: What lives in it.
+    """
+
+    kind_of_world: ClassVar[type[World]] = World
 
     def __init__(self, spec: ClusterSpec, behaviour: FakeBehaviour | None = None) -> None:
         self.spec = spec
         self.behaviour = behaviour or FakeBehaviour()
         self.closed = False
-        self.world = World(spec, self.behaviour)
+        self.world = self.kind_of_world(spec, self.behaviour)
         self._turns: defaultdict[str, Iterator[int]] = defaultdict(itertools.count)
-        self._server = FakeServer(Front(self._proxies, self._serve, self._retired))
+        self._server = FakeServer(Front(self._proxies, self._serve, self._retired, self._wait))
         self._dashboard = FakeDashboard(self.world)
 
     # -- cluster.base.Cluster -----------------------------------------------------------------------------------
@@ -193,6 +200,8 @@ class FakeCluster:
 
     def freeze_node(self, name: str) -> Sequence[Evidence]:
         """Stops all that is on it."""
+        if self.behaviour.harmless:
+            return ()
         count = self.world.freeze_node(name, frozen=True)
         return (Evidence(clock.now(), "victim", f"all {count} processes of {name} are stopped"),)
 
@@ -224,6 +233,8 @@ class FakeCluster:
     def kill_redis(self, *, how: Literal["kill", "stop"], hold: bool) -> Sequence[Evidence]:
         """Ends Redis, and with it the head: the GCS exits without its store."""
         self._check_redis()
+        if self.behaviour.harmless:
+            return ()
         with self.world.lock:
             self.world.held |= {REDIS} if hold else set()
             self.world.kill([Slot("redis", REDIS)])
@@ -241,6 +252,11 @@ class FakeCluster:
             if all(part.frozen for part in self.world.of("redis")):
                 raise ObservationError("Redis does not answer")
         return ("RAYfake@KV", "RAYfake@NODE")
+
+    def start_beside(self, namespace: str | None = None) -> FakeCluster:
+        """A head alone, which knows nothing of this cluster."""
+        del namespace
+        return HeadAlone(self.spec)
 
     def set_health_flag(self, replica: Component, mode: Literal["raise", "hang"]) -> None:
         """Its health check fails from now on."""
@@ -281,9 +297,15 @@ class FakeCluster:
         with self.world.lock:
             return any(part.pid == pid for part in self.world.retired)
 
+    def _wait(self, path: str) -> float:
+        """Seconds that a client waits for an answer."""
+        del path
+        return 0.0
+
     def _serve(self, pid: int, path: str) -> Reply:
         """Answers a request of a client, who suffers from an outage as nobody does who asks a proxy itself."""
         with self.world.lock:
+            self.world.load()
             if self.world.to_fail:
                 self.world.to_fail -= 1
                 return Reply(503, "unavailable")
@@ -312,6 +334,32 @@ class FakeCluster:
         return Reply(200, "nonsense" if self.world.wrong else str(part.pid), headers)
 
 
+class HeadWorld(World):
+    """A GCS and nothing else."""
+
+    def slots(self) -> list[Slot]:
+        """The node and its GCS."""
+        return [slot for slot in super().slots() if slot.role in ("head", "gcs")]
+
+
+class HeadAlone(FakeCluster):
+    """A head on which nothing is deployed."""
+
+    kind_of_world = HeadWorld
+
+    def __init__(self, spec: ClusterSpec) -> None:
+        super().__init__(replace(spec, gcs="none"))
+        self._dashboard = NothingDeployed(self.world)
+
+
+class NothingDeployed(FakeDashboard):
+    """What a head says on which Serve does not run."""
+
+    def serve(self) -> ServeStatus:
+        """There is nothing."""
+        return ServeStatus({}, {}, {}, {}, (), {}, None)
+
+
 @dataclass
 class FakeBackend:
     """A plugin for pytest that starts fake clusters, and keeps them to be looked at.
@@ -329,7 +377,7 @@ class FakeBackend:
     def pytest_serve_chaos_start_cluster(self, spec: ClusterSpec, directory: Path, progress: Progress) -> FakeCluster:
         """Starts one."""
         if self.behaviour.start_error:
-            raise ClusterStartError(self.behaviour.start_error, looked_at=[str(directory)])
+            raise ClusterStartError(self.behaviour.start_error, checked=[str(directory)])
         progress("a fake cluster is up")
         self.clusters.append(self.cluster(spec, self.behaviour))
         return self.clusters[-1]

@@ -7,8 +7,9 @@ from urllib.parse import urlsplit
 
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.capabilities import Endpoint
+from pytest_serve_chaos.cluster.kuberay.external_policy import Terms
 from pytest_serve_chaos.cluster.kuberay.rights import RUN, Right
-from pytest_serve_chaos.cluster.kuberay.terms import Terms
+from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.errors import Unsupported
 from pytest_serve_chaos.model import Component, Json
 from tests.plugin.fake import FakeBehaviour, FakeCluster
@@ -30,10 +31,16 @@ class BorrowedFake(FakeCluster):
         super().__init__(spec, behaviour)
         self._heard: dict[int, frozenset[str]] = {}
 
-    def why_not(self, kind: str, options: Mapping[str, str | float], asked_for: Collection[str]) -> str:
+    def why_not(self, touch: Touch, asked_for: Collection[str]) -> str:
         """As its owner, this user's rights and its shape have it."""
         terms = Terms(self.spec, self.lacking, (), lambda: self.targets or self.world.targets(), lambda: False)
-        return terms.why_not(kind, options, asked_for)
+        return terms.why_not(touch, asked_for)
+
+    def admit(self, touch: Touch, asked_for: Collection[str]) -> None:
+        """Refuses what `why_not` has a reason against."""
+        reason = self.why_not(touch, asked_for)
+        if reason:
+            raise Unsupported(reason)
 
     def apply_serve_config(self, config: Mapping[str, Json]) -> None:
         """Refuses."""

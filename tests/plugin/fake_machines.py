@@ -64,7 +64,8 @@ class FakeMachineCluster(FakeCluster):
     def drain_machine(self, name: str) -> Sequence[Evidence]:
         """Takes all that is on it down."""
         self.asked.append(f"drain {name}")
-        self.kill_node(name, how="stop", hold=True)
+        if not self.kill_node(name, how="stop", hold=True):
+            return ()
         return (Evidence(clock.now(), "victim", f"the pods of {name} have ended"),)
 
     def reopen_machine(self, name: str) -> None:

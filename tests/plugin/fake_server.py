@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,11 +38,13 @@ class Front:
         proxies: PID of each proxy that lives -> whether it is frozen.
         answer: What the proxy with that PID answers to a path.
         retired: Whether the proxy with that PID gets no more connections, and still answers on those that it has.
+        wait: How many seconds a client waits for the answer to a path; infinity: for ever.
     """
 
     proxies: Callable[[], dict[int, bool]]
     answer: Callable[[int, str], Reply]
     retired: Callable[[int], bool] = lambda pid: False
+    wait: Callable[[str], float] = lambda path: 0.0
 
 
 class FakeServer:
@@ -125,4 +128,13 @@ class Connection(asyncio.Protocol):
             self.transport.abort()
         while frozen is False and b"\r\n\r\n" in self._unread:
             head, _, self._unread = self._unread.partition(b"\r\n\r\n")
-            self.transport.write(front.answer(self.pid, head.split(b" ", 2)[1].decode()).data)
+            path = head.split(b" ", 2)[1].decode()
+            wait = front.wait(path)
+            if wait == 0:
+                self._answer(path)
+            elif not math.isinf(wait):
+                asyncio.get_running_loop().call_later(wait, self._answer, path)
+
+    def _answer(self, path: str) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(self._server.front.answer(self.pid, path).data)

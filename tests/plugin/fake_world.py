@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import cast
+from typing import Literal, cast
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.configuration import Setup
@@ -21,6 +21,7 @@ from pytest_serve_chaos.model import HEAD, Component, Identity, Json, Role
 REDIS = "redis"
 DEPLOYMENT = "SleepyPid"
 REPLICAS = 4
+MOST_REPLICAS = 6
 
 _TICK = 0.03
 
@@ -48,6 +49,8 @@ class FakeBehaviour:
         leaks: Whenever something dies, the GCS gains an actor that nothing stands behind.
         keeps_holes: Dead replicas are not replaced.
         blind_gcs: The GCS never notices that something died.
+        autoscales: Serve scales the app, from `REPLICAS` to `MOST_REPLICAS`, with the first request of a client or with
+            the first fault.
         setup: How it is set up.
     """
 
@@ -63,6 +66,7 @@ class FakeBehaviour:
     leaks: bool = False
     keeps_holes: bool = False
     blind_gcs: bool = False
+    autoscales: Literal["", "with traffic", "with a fault"] = ""
     setup: Setup = field(default_factory=Setup)
 
 
@@ -126,6 +130,7 @@ class World:
         self.to_fail = 0
         self.wrong = False
         self.forgetful = False
+        self.scaled_up = False
         self.log: list[tuple[float, str]] = []
         self.parts: dict[Slot, Part] = {}
         self.retired: list[Part] = []
@@ -159,7 +164,13 @@ class World:
     def targets(self) -> dict[str, int]:
         """``app#Deployment`` -> replicas wanted. The canary's have no parts here: see `canaries`."""
         apps = [app for app in serve_config.applications(self.config) if serve_config.CANARY not in str(app["name"])]
-        return {f"{app['name']}#{DEPLOYMENT}": _replicas(app) for app in apps}
+        more = MOST_REPLICAS - REPLICAS if self.scaled_up else 0
+        return {f"{app['name']}#{DEPLOYMENT}": _replicas(app) + more for app in apps}
+
+    def options(self) -> dict[str, dict[str, Json]]:
+        """``app#Deployment`` -> its options, as far as the controller tells them: the range of what it scales."""
+        scaling: dict[str, Json] = {"min_replicas": REPLICAS, "max_replicas": MOST_REPLICAS}
+        return {name: {"autoscaling_config": scaling} for name in self.targets()} if self.behaviour.autoscales else {}
 
     def canaries(self) -> dict[str, int]:
         """Canary app -> its replicas, which are there at once."""
@@ -259,6 +270,7 @@ class World:
         with self.lock:
             self.wrong = self.wrong or self.behaviour.garbles
             self.forgetful = self.forgetful or self.behaviour.forgets
+            self.scaled_up = self.scaled_up or self.behaviour.autoscales == "with a fault"
             for slot in slots:
                 part = self.parts.pop(slot)
                 self._failing.pop(slot, None)
@@ -268,6 +280,10 @@ class World:
                 self._controller_id = ""
                 for proxy in self.of("proxy") if self.behaviour.deafens else []:
                     proxy.deaf_to = frozenset(self.routes())
+
+    def load(self) -> None:
+        """A client sends a request, which an autoscaled app may be too small for."""
+        self.scaled_up = self.scaled_up or self.behaviour.autoscales == "with traffic"
 
     def kill_node(self, node: str) -> None:
         """Ends all that is on a node; without its head, a cluster without a store loses its workers too."""

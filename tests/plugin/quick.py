@@ -7,7 +7,7 @@ from types import ModuleType
 # pytester forgets what was imported inside a run: what traffic needs would be read from disk anew for each.
 import httpcore  # noqa: F401
 
-from pytest_serve_chaos import load, steady
+from pytest_serve_chaos import experiment, final_check, load, steady
 from pytest_serve_chaos.faults import injection
 from pytest_serve_chaos.observe import watcher
 from pytest_serve_chaos.traffic import generator  # noqa: F401
@@ -20,6 +20,9 @@ WAITS: tuple[tuple[ModuleType, str, float], ...] = (
     (injection, "_NO_CHANGE", 0.8),
     # A machine that is busy for a minute is no reason for another verdict.
     (load, "STEADY_WITHIN", 180.0),
+    (final_check, "_WHOLE_WITHIN", 5.0),
+    (experiment, "_PERSISTENT_UNTIL", 0.0),
+    (load, "_JUDGED_FOR", 0.0),
 )
 """Module, name and seconds."""
 

@@ -1,4 +1,4 @@
-"""On somebody else's cluster: what its owner forbids is skipped, its config stays, and the aftershock does without."""
+"""On somebody else's cluster: what its owner forbids is skipped, its config stays, and the final check does without."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from pytest_serve_chaos import load, steady
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.observe import replacing
+from pytest_serve_chaos.observe import external_check
 from tests.plugin.conftest import RunChaos
 from tests.plugin.fake import FakeBehaviour, FakeCluster
 from tests.plugin.fake_borrowed import BorrowedFake, HasOneReplica, LedElsewhere, NothingMayRun
@@ -22,7 +22,7 @@ ONE = """
 """
 
 
-def test_the_aftershock_replaces_replicas_when_nobody_counts_any_more(run_chaos: RunChaos) -> None:
+def test_the_post_recovery_check_replaces_replicas_when_nobody_counts_any_more(run_chaos: RunChaos) -> None:
     ran = run_chaos(ONE.format(fault="head_failure"), cluster=BorrowedFake)
 
     ran.outcomes(passed=1)
@@ -39,7 +39,7 @@ def test_the_aftershock_replaces_replicas_when_nobody_counts_any_more(run_chaos:
 
 
 def test_deaf_proxies_are_found_and_replaced(run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replacing, "HEARS_WITHIN", 0.5)
+    monkeypatch.setattr(external_check, "HEARS_WITHIN", 0.5)
     fault = 'controller_failure(replacement="new_actor")'
     ran = run_chaos(ONE.format(fault=fault), behaviour=FakeBehaviour(deafens=True), cluster=BorrowedFake)
 
@@ -52,7 +52,9 @@ def test_without_a_word_who_answered_nothing_is_claimed(run_chaos: RunChaos) -> 
     ran = run_chaos(ONE.format(fault="head_failure"), behaviour=FakeBehaviour(anonymous=True), cluster=BorrowedFake)
 
     ran.outcomes(inconclusive=1)
-    ran.result.stdout.fnmatch_lines(["*the aftershock cannot be judged: the answers do not name their replica*"])
+    ran.result.stdout.fnmatch_lines(
+        ["*the post-recovery check cannot be judged: the answers do not name their replica*"]
+    )
 
 
 def test_answers_of_another_clusters_replicas_are_no_steady_state(
@@ -81,9 +83,9 @@ def test_answers_of_another_clusters_replicas_are_no_steady_state(
         ("head_failure", NothingMayRun, [], "this user may not get pods/exec, create pods/exec (SelfSubject*"),
         ("proxy_failure", NothingMayRun, [], "this user may not get pods/exec, create pods/exec (SelfSubject*"),
         ("node_failure", BorrowedFake, [], "how='kill' needs the machines under a cluster of your own*"),
-        ('node_failure(how="drain")', BorrowedFake, [], "faults on nodes are not allowed: --serve-chaos-allow node"),
+        ('node_failure(how="drain")', BorrowedFake, [], "faults on nodes are not allowed: --serve-chaos-allow=node"),
         ("head_failure(hold=True)", BorrowedFake, [], "KubeRay makes a new pod at once, so none can be kept down"),
-        ("rayservice_upgrade", BorrowedFake, [], "the spec of a borrowed RayService is not ours to change*"),
+        ("rayservice_upgrade", BorrowedFake, [], "the plugin does not change the spec of an external RayService*"),
         ("redis_failure", BorrowedFake, [], "Redis does not belong to the RayService, so it is left alone"),
         ("health_check_failure", BorrowedFake, [], "the workers have no SERVE_CHAOS_FLAGS*"),
     ],
@@ -96,6 +98,81 @@ def test_what_must_not_be_broken_is_skipped_before_anything_is_sent(
     ran.outcomes(skipped=1)
     ran.result.stdout.fnmatch_lines([f"SKIPPED * {reason}".replace("[", "[[]")])
     assert not History.load(ran.directory / "history.jsonl").requests
+
+
+@pytest.mark.parametrize(
+    ("fault", "cluster", "options", "reason"),
+    [
+        ("chaos.head.kill()", BorrowedFake, ["--serve-chaos-gcs=none"], "the RayService has no GCS fault tolerance*"),
+        ("chaos.head.freeze()", BorrowedFake, ["--serve-chaos-gcs=none"], "the RayService has no GCS fault tolerance*"),
+        ("chaos.head.kill(hold=True)", BorrowedFake, [], "KubeRay makes a new pod at once*"),
+        ("chaos.gcs.stop()", BorrowedFake, ["--serve-chaos-gcs=none"], "the RayService has no GCS fault tolerance*"),
+        ("chaos.worker().stop()", BorrowedFake, ["--serve-chaos-workers=1"], "the RayService has 1 worker*"),
+        ("chaos.worker().kill()", HasOneReplica, [], "sleepy_pid#SleepyPid has one replica, so losing it leaves none"),
+        ("chaos.replica().kill()", HasOneReplica, [], "sleepy_pid#SleepyPid has one replica, so losing it leaves none"),
+        ("chaos.replica().freeze()", HasOneReplica, [], "sleepy_pid#SleepyPid has one replica*"),
+        ("chaos.replica().fail_health_check()", BorrowedFake, [], "the workers have no SERVE_CHAOS_FLAGS*"),
+        (
+            "chaos.controller.kill()",
+            NothingMayRun,
+            [],
+            "this user may not get pods/exec, create pods/exec (SelfSubject*",
+        ),
+        (
+            "chaos.proxy().freeze()",
+            NothingMayRun,
+            [],
+            "this user may not get pods/exec, create pods/exec (SelfSubject*",
+        ),
+        ("chaos.node().kill()", BorrowedFake, [], "*how='drain' works here*"),
+        ("chaos.node().freeze()", BorrowedFake, [], "*how='drain' works here*"),
+        ("chaos.redis.kill()", BorrowedFake, [], "Redis does not belong to the RayService, so it is left alone"),
+    ],
+)
+def test_what_must_not_be_broken_is_not_broken_by_hand_either(
+    run_chaos: RunChaos, fault: str, cluster: type[FakeCluster], options: list[str], reason: str
+) -> None:
+    source = f"""
+        def test_it(chaos, traffic):
+            with traffic():
+                {fault}
+            raise AssertionError("it was broken")
+    """
+    ran = run_chaos(source, "-rs", *options, cluster=cluster)
+
+    ran.outcomes(skipped=1)
+    ran.result.stdout.fnmatch_lines([f"SKIPPED * {reason}".replace("[", "[[]")])
+    events = History.load(ran.directory / "history.jsonl").events
+    assert not [e for e in events if e.kind in ("asked", "gone")]
+
+
+def test_a_marker_for_one_fault_does_not_admit_another_by_hand(run_chaos: RunChaos) -> None:
+    source = """
+        import pytest
+
+        @pytest.mark.proxy_failure
+        def test_it(chaos, traffic):
+            with traffic():
+                chaos.replica().kill()
+    """
+    ran = run_chaos(source, "-rs", cluster=HasOneReplica)
+
+    ran.outcomes(skipped=1)
+    ran.result.stdout.fnmatch_lines(["SKIPPED * sleepy_pid#SleepyPid has one replica, so losing it leaves none"])
+
+
+def test_by_hand_the_head_is_taken_without_fault_tolerance_where_the_test_asks_for_that(run_chaos: RunChaos) -> None:
+    source = """
+        import pytest
+
+        @pytest.mark.serve_cluster(gcs="none")
+        def test_it(chaos, traffic):
+            with traffic():
+                assert chaos.head.kill().landed
+    """
+    ran = run_chaos(source, cluster=BorrowedFake)
+
+    ran.outcomes(passed=1)
 
 
 def test_what_leaves_the_rest_standing_is_broken(run_chaos: RunChaos) -> None:

@@ -17,8 +17,8 @@ def test_chaos_and_traffic_work_by_hand(run_chaos: RunChaos) -> None:
             with traffic(rate=20) as requests, chaos.controller.kill(replacement="new_actor") as injection:
                 injection.wait_traffic_back(timeout="10s")
                 injection.wait_redundancy_back(timeout="60s")
+                requests.assert_available(0.5, longest_outage="1s")
                 injection.wait_settled()
-            requests.assert_available(0.5, longest_outage="1s")
             assert injection.replaced("controller") and injection.kept("replicas", "proxies")
         """
     )

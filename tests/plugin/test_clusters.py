@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import re
-import tempfile
 import threading
 from pathlib import Path
 
 import pytest
 
-from pytest_serve_chaos.cluster.base import ClusterSpec
+from pytest_serve_chaos.cluster.base import ClusterSpec, Progress
 from pytest_serve_chaos.errors import CommandFailed, ObservationError
 from pytest_serve_chaos.run import Run
 from pytest_serve_chaos.safety.lock import cluster_lock
 from tests.plugin.conftest import RunChaos
-from tests.plugin.fake import FakeBehaviour, FakeCluster
+from tests.plugin.fake import FakeBackend, FakeBehaviour, FakeCluster
 
 
 def test_each_cluster_is_built_once(run_chaos: RunChaos) -> None:
@@ -47,7 +46,7 @@ class CannotEnd(FakeCluster):
     def close(self) -> None:
         """Ends it all the same."""
         super().close()
-        raise CommandFailed("the node n-1 is still cordoned", mend=["kubectl uncordon n-1"])
+        raise CommandFailed("the node n-1 is still cordoned", fix=["kubectl uncordon n-1"])
 
 
 def test_a_run_whose_cluster_could_not_be_ended_is_not_green(run_chaos: RunChaos) -> None:
@@ -93,23 +92,54 @@ def test_a_spoilt_cluster_is_built_anew(run_chaos: RunChaos) -> None:
     )
 
     ran.outcomes(passed=2)
-    ran.result.stdout.fnmatch_lines(["serve-chaos: the cluster is built anew: redundancy is not back*"])
+    ran.result.stdout.fnmatch_lines(["serve-chaos: the plugin rebuilds the cluster: redundancy is not back*"])
     assert len(ran.backend.clusters) == 2
 
 
-def test_a_cluster_that_does_not_start_is_tried_again(run_chaos: RunChaos) -> None:
-    ran = run_chaos(
-        "def test_a(serve_cluster): pass\ndef test_b(serve_cluster): pass",
-        behaviour=FakeBehaviour(start_error="no"),
-    )
+class CountsStarts(FakeBackend):
+    """One whose clusters never start."""
 
-    ran.outcomes(errors=2)
+    starts = 0
+
+    def pytest_serve_chaos_start_cluster(self, spec: ClusterSpec, directory: Path, progress: Progress) -> FakeCluster:
+        """Counts the attempt."""
+        self.starts += 1
+        return super().pytest_serve_chaos_start_cluster(spec, directory, progress)
+
+
+TWO_CLUSTERS = """
+    import pytest
+
+    def test_a(serve_cluster): pass
+    def test_b(serve_cluster): pass
+
+    @pytest.mark.serve_cluster(gcs="none")
+    def test_other(serve_cluster): pass
+"""
+
+
+def test_a_cluster_that_does_not_start_is_tried_once(run_chaos: RunChaos) -> None:
+    backend = CountsStarts(FakeBehaviour(start_error="no room for worker-2"))
+    ran = run_chaos(TWO_CLUSTERS, "-rN", backend=backend)
+
+    ran.outcomes(errors=3)
+    assert backend.starts == 2, "once for each of the two clusters"
+    assert ran.text.count("no room for worker-2") == 2, "and each time with its reason"
+    why = "E *NotStartedAgain: the cluster that this test needs did not start for *::test_a, so it is not started*"
+    ran.result.stdout.fnmatch_lines(["*ERROR at setup of test_b*", why])
+
+
+def test_the_logs_of_a_cluster_that_does_not_start_are_named(run_chaos: RunChaos) -> None:
+    ran = run_chaos("def test_a(serve_cluster): pass", behaviour=FakeBehaviour(start_error="no"))
+
+    ran.outcomes(errors=1)
+    ran.result.stdout.fnmatch_lines(["*= serve chaos =*", f"logs: {ran.directory}"])
 
 
 def test_a_cluster_that_another_run_has_is_not_touched(
     run_chaos: RunChaos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     kept = ("--serve-chaos-backend=kind", "--serve-chaos-keep")
     with cluster_lock("kind/serve-chaos"):
         ran = run_chaos("def test_a(serve_cluster): pass", *kept)

@@ -9,6 +9,7 @@ from pytest_serve_chaos.errors import Inconclusive
 from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.load import Traffic
 from pytest_serve_chaos.model import Json
+from pytest_serve_chaos.observe import handles
 from tests.plugin.conftest import RunChaos
 
 
@@ -81,7 +82,7 @@ def test_measuring_raises_nothing(run_chaos: RunChaos) -> None:
         def test_what_an_outage_costs_without_fault_tolerance(experiment):
             measured = experiment.measure(availability=0.999, window="500ms")
             assert measured.outcome == "inconclusive"
-            measured = experiment.measure(availability=0.7, longest_outage="0s", window="700ms")
+            measured = experiment.measure(availability=0.7, longest_outage="130ms", window="700ms")
             assert measured.outcome == "failed"
             assert 0 < measured.longest_outage < 90
             assert measured.replaced("workers")
@@ -95,7 +96,7 @@ def test_measuring_raises_nothing(run_chaos: RunChaos) -> None:
     assert [e["experiment"] for e in experiments if isinstance(e, dict)] == [name, f"{name}-2"]
 
 
-def test_what_is_judged_is_answered_before_the_aftershock_kills_a_child(
+def test_what_is_judged_is_answered_before_the_post_recovery_check_kills_a_child(
     run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[str] = []
@@ -142,3 +143,63 @@ def test_a_serve_that_does_not_say_who_holds_handles_leaves_the_verdict_open(
     ran.outcomes(inconclusive=1)
     (result,) = cast("list[dict[str, Json]]", ran.summary["experiments"])
     assert result["reasons"] == ["it is not known whether handles hear the controller: no answer"]
+
+
+def test_handles_of_which_no_log_can_be_read_leave_the_verdict_open(
+    run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (experiment, handles):
+        monkeypatch.setattr(module, "children_of", lambda _: {"sleepy_pid#SleepyPid": ("sleepy_pid#Parent",)})
+    ran = run_chaos(
+        """
+        import pytest
+
+        @pytest.mark.replica_failure
+        def test_it(experiment):
+            experiment.run(availability=0.7, window="700ms")
+
+        @pytest.mark.replica_failure
+        def test_without_that_demand(experiment):
+            experiment.run(availability=0.7, window="700ms", settled=False)
+        """
+    )
+
+    ran.outcomes(inconclusive=1, passed=1)
+    ran.result.stdout.fnmatch_lines(["*this backend cannot read the request log of its replicas*settled=False*"])
+
+
+def test_a_fault_without_demands_breaks_nothing_until_the_test_says_what_it_expects(run_chaos: RunChaos) -> None:
+    ran = run_chaos(
+        """
+        import pytest
+
+        @pytest.mark.redis_failure
+        def test_it(experiment):
+            experiment.run()
+        """
+    )
+
+    assert ran.result.ret == pytest.ExitCode.TESTS_FAILED
+    ran.result.stdout.fnmatch_lines(
+        ["*nothing is demanded of the requests, so nothing can be passed: redis_failure has no such demand by default*"]
+    )
+    assert "inject:" not in ran.text
+
+
+def test_a_freeze_that_so_few_requests_cannot_show_is_inconclusive_before_anything_is_broken(
+    run_chaos: RunChaos,
+) -> None:
+    ran = run_chaos(
+        """
+        import pytest
+
+        @pytest.mark.replica_failure(how="freeze", for_="1s")
+        def test_it(experiment):
+            experiment.run(longest_outage="3s")
+        """
+    )
+
+    ran.result.stdout.fnmatch_lines(
+        ["*INCONCLUSIVE*16 requests in 1 s cannot show that one of 4 replicas stands*Freeze it*"]
+    )
+    assert "inject:" not in ran.text

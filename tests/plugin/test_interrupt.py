@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end the cluster, and what was seen until then is written."""
+"""Ctrl-C, SIGTERM and SIGHUP end the cluster, and what was seen until then is written."""
 
 from __future__ import annotations
 
@@ -46,8 +46,9 @@ def landed() -> bool | NotYet:
 
 
 def heed_interrupts() -> None:
-    """A shell's background jobs ignore SIGINT, and so do all that they start."""
+    """A shell's background jobs ignore SIGINT, those of `nohup` ignore SIGHUP, and so do all that they start."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +60,17 @@ class Interrupted:
     took: float
 
 
-def interrupted(pytester: pytest.Pytester, conftest: str, by: signal.Signals = signal.SIGINT) -> Interrupted:
-    """Runs `TEST`, and interrupts it once its fault has landed."""
+def interrupted(
+    pytester: pytest.Pytester,
+    conftest: str,
+    by: signal.Signals = signal.SIGINT,
+    *,
+    test: str = TEST,
+    again_at: Path | None = None,
+) -> Interrupted:
+    """Runs a test, and interrupts it once its fault has landed, and `again_at` the time at which there is that file."""
     pytester.makeconftest(quick.CONFTEST + conftest)
-    pytester.makepyfile(TEST)
+    pytester.makepyfile(test)
     command = [sys.executable, "-m", "pytest", "--serve-chaos", *LOAD]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=heed_interrupts
@@ -70,17 +78,92 @@ def interrupted(pytester: pytest.Pytester, conftest: str, by: signal.Signals = s
         clock.wait_until("the fault to land", landed, timeout=120)
         begun = clock.now()
         process.send_signal(by)
+        if again_at is not None:
+            clock.wait_until("the second signal", lambda: again_at.exists() or NotYet("no file"), timeout=60)
+            process.send_signal(by)
         output, _ = process.communicate(timeout=150)
     return Interrupted(process.returncode, output, clock.now() - begun)
 
 
 @pytest.mark.usefixtures("fake_is_importable")
-@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_ends_the_cluster_and_writes_the_summary(pytester: pytest.Pytester, by: signal.Signals) -> None:
     run = interrupted(pytester, CONFTEST, by)
     assert run.status == pytest.ExitCode.INTERRUPTED, run.output
     assert run.took < SHAPE_WITHIN / 2, "it waited for a cluster that ends"
     assert (pytester.path / "closed").exists()
     (summary,) = Path(".serve-chaos").glob("*/summary.json")
-    assert json.loads(summary.read_text())["schema"] == 1
+    assert json.loads(summary.read_text())["schema"] == 2
     assert str(summary.parent) in run.output
+
+
+BAD_TEARDOWN = """
+import pytest
+
+@pytest.fixture
+def mine():
+    yield
+    raise RuntimeError("a fixture of the user's fails in its teardown")
+
+@pytest.mark.replica_failure
+def test_it(mine, experiment):
+    experiment.run()
+"""
+
+SLOW_TO_CLOSE = """
+import time
+from pathlib import Path
+from tests.plugin.fake import FakeBehaviour, FakeCluster
+
+class Slow(FakeCluster):
+    def close(self):
+        Path("closing").touch()
+        time.sleep(2)
+        super().close()
+        Path("closed").touch()
+
+def pytest_serve_chaos_start_cluster(spec):
+    return Slow(spec, FakeBehaviour(keeps_holes=True))
+"""
+
+
+@pytest.mark.usefixtures("fake_is_importable")
+def test_a_fixture_that_fails_in_its_teardown_keeps_no_cluster_alive(pytester: pytest.Pytester) -> None:
+    run = interrupted(pytester, CONFTEST, test=BAD_TEARDOWN)
+    assert "a fixture of the user's fails in its teardown" in run.output
+    assert (pytester.path / "closed").exists()
+    assert [*Path(".serve-chaos").glob("*/summary.json")]
+
+
+@pytest.mark.usefixtures("fake_is_importable")
+def test_a_second_sigterm_does_not_stop_the_end_of_the_cluster(pytester: pytest.Pytester) -> None:
+    run = interrupted(pytester, SLOW_TO_CLOSE, signal.SIGTERM, again_at=pytester.path / "closing")
+    assert run.status == pytest.ExitCode.INTERRUPTED, run.output
+    assert (pytester.path / "closed").exists()
+    assert [*Path(".serve-chaos").glob("*/summary.json")]
+
+
+@pytest.mark.usefixtures("fake_is_importable")
+def test_a_run_whose_history_cannot_be_written_ends_in_order_and_is_not_green(pytester: pytest.Pytester) -> None:
+    full = """
+from pathlib import Path
+from pytest_serve_chaos import history
+from tests.plugin.fake import FakeCluster
+
+class Full(history.History):
+    def __init__(self, path=None):
+        super().__init__(None if path is None else Path("/dev/full"))
+
+def pytest_serve_chaos_start_cluster(spec):
+    return FakeCluster(spec)
+
+def pytest_configure(config):
+    from pytest_serve_chaos import run
+    run.History = Full
+"""
+    pytester.makeconftest(quick.CONFTEST + full)
+    pytester.makepyfile("def test_it(serve_cluster): pass")
+    result = pytester.runpytest_subprocess("--serve-chaos", *LOAD)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["ERROR: the history is not complete: /dev/full: * No space left on device"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -50,7 +49,7 @@ def test_a_cluster_that_is_spoilt_is_not(run_chaos: RunChaos, monkeypatch: pytes
 def test_the_cluster_that_is_kept_is_that_of_tests_which_ask_for_nothing(
     run_chaos: RunChaos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where the lock of a kept cluster is
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))  # where the lock of a kept cluster is
     ran = run_chaos(
         """
         import pytest

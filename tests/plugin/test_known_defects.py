@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from pytest_serve_chaos.model import ClusterDescription
-from pytest_serve_chaos.observe import aftershock
+from pytest_serve_chaos.observe import post_recovery
 from tests.plugin.conftest import RunChaos
 from tests.plugin.fake import FakeBehaviour, FakeCluster
 
@@ -46,7 +46,7 @@ def no_ray_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def soon_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aftershock, "HEARS_WITHIN", 0.5)
+    monkeypatch.setattr(post_recovery, "HEARS_WITHIN", 0.5)
 
 
 @pytest.mark.usefixtures("soon_found")

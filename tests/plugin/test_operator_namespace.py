@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from kubernetes.config import kube_config
 
-from pytest_serve_chaos import backends
+from pytest_serve_chaos.backends.kubernetes import KUBERNETES
 from pytest_serve_chaos.cluster.base import ClusterSpec, Progress
 from pytest_serve_chaos.settings import Settings
 from tests.plugin.fake import FakeCluster
@@ -33,7 +33,7 @@ class Borrowing:
     def pytest_serve_chaos_start_cluster(
         self, spec: ClusterSpec, settings: Settings, directory: Path, progress: Progress
     ) -> FakeCluster:
-        backends.start_cluster(spec, settings, directory, progress).close()
+        KUBERNETES.start(spec, settings, directory, progress).close()
         return FakeCluster(spec)
 
 

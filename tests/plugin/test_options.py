@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from pytest_serve_chaos.backends import registry
+from pytest_serve_chaos.backends.registry import Backends
+from pytest_serve_chaos.cluster.base import ClusterSpec
 from tests.plugin.conftest import Ran, RunChaos
+from tests.plugin.fake import FakeCluster
 
 TEST = "def test_it(serve_cluster): pass"
 
@@ -50,6 +56,68 @@ def test_a_wrong_marker_is_refused_before_anything_starts(
     ran = run_chaos(f"import pytest\n\n@pytest.mark.{marker}\ndef test_it({fixture}): pass", "-W", "ignore")
 
     refused(ran, message)
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[ClusterSpec]:
+    """The specs of clusters that our own backend was asked for; it gives fakes."""
+    specs: list[ClusterSpec] = []
+
+    def start(spec: ClusterSpec, *_: object) -> FakeCluster:
+        specs.append(spec)
+        return FakeCluster(spec)
+
+    faked = Backends(replace(backend, start=start) for backend in registry.BUILT_IN)
+    monkeypatch.setattr(registry, "BUILT_IN", faked)
+    return specs
+
+
+def test_an_app_that_does_not_exist_is_refused_before_a_cluster_starts(
+    pytester: pytest.Pytester, started: list[ClusterSpec]
+) -> None:
+    pytester.makepyfile(TEST)
+    result = pytester.runpytest_inprocess("--serve-chaos", "--serve-chaos-app=nosuch:app")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        [
+            "*--serve-chaos-app from the command line: the app 'nosuch:app' cannot be imported: *no module 'nosuch'",
+            "*directory *",
+            "*write module:app as for `serve run`*",
+        ]
+    )
+    assert started == []
+
+
+def test_an_app_of_a_marker_that_does_not_exist_is_refused_too(
+    pytester: pytest.Pytester, started: list[ClusterSpec]
+) -> None:
+    pytester.makepyfile(ranker="app = object()")
+    pytester.makepyfile(
+        """
+        import pytest
+
+        def test_right(serve_cluster): pass
+
+        @pytest.mark.serve_cluster(app="ranker:nosuch")
+        def test_wrong(serve_cluster): pass
+        """
+    )
+    result = pytester.runpytest_inprocess("--serve-chaos", "--serve-chaos-app=ranker:app")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*::test_wrong: the app 'ranker:nosuch' does not exist: the module ranker has no *"])
+    assert started == []
+    assert pytester.runpytest_inprocess("--serve-chaos", "--collect-only").ret == pytest.ExitCode.OK
+
+
+def test_an_app_that_exists_gets_its_cluster(pytester: pytest.Pytester, started: list[ClusterSpec]) -> None:
+    pytester.makepyfile(ranker="app = object()")
+    pytester.makepyfile(TEST)
+    result = pytester.runpytest_inprocess("--serve-chaos", "--serve-chaos-app=ranker:app")
+
+    result.assert_outcomes(passed=1)
+    assert [spec.app for spec in started] == ["ranker:app"]
 
 
 def test_an_experiment_has_one_fault(run_chaos: RunChaos) -> None:

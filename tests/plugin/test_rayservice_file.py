@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_serve_chaos import backends
+from pytest_serve_chaos.backends.kind import KIND as BACKEND
+from pytest_serve_chaos.backends.kind import own_rayservice
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.errors import SettingsError, Unsupported
 from pytest_serve_chaos.settings import COMMAND_LINE, Settings
@@ -66,13 +67,13 @@ def test_a_test_that_wants_another_cluster_is_skipped_before_anything_is_made(tm
     settings = Settings(backend="kind", rayservice_file=FILE, report_dir=tmp_path)
     wanted = ClusterSpec("none", 2, "guide", "sleepy_pid:app")
     with pytest.raises(Unsupported, match=r"wants gcs='none' and not 'redis', and the RayService of .* is as it is"):
-        backends.start_cluster(wanted, settings, tmp_path, print)
+        BACKEND.start(wanted, settings, tmp_path, print)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_images_count_only_where_they_were_asked_for() -> None:
     given = Settings(backend="kind", rayservice_file=FILE, ray_image="ray:1", sources={"ray_image": COMMAND_LINE})
-    own = backends.own_rayservice(given, FILE)
+    own = own_rayservice(given, FILE)
     assert (own.ray_image, own.redis_image) == ("ray:1", None)
     assert own.directories[0] == FILE.parent
 
@@ -80,4 +81,4 @@ def test_images_count_only_where_they_were_asked_for() -> None:
 def test_a_serve_config_is_not_taken_beside_the_file() -> None:
     given = Settings(backend="kind", rayservice_file=FILE, app="config.yaml", sources={"app": COMMAND_LINE})
     with pytest.raises(SettingsError, match="has its own"):
-        backends.as_it_is(given)
+        BACKEND.adapt(given)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from fnmatch import fnmatch
 
 import pytest
 
+from pytest_serve_chaos import load
+from pytest_serve_chaos.cli import main
 from pytest_serve_chaos.history import History
-from tests.plugin.conftest import CONFTEST, LOAD, RunChaos
+from tests.plugin.conftest import CONFTEST, LOAD, RunChaos, junit_properties
 from tests.plugin.fake import FakeBehaviour, FakeLogs
 
 REPLICA = """
@@ -41,18 +44,24 @@ def test_a_run_leaves_a_table_a_history_a_summary_and_junit_properties(run_chaos
         event.kind for event in history.of("replica")
     }
 
-    assert ran.summary["schema"] == 1
+    assert ran.summary["schema"] == 2
     run, experiments = ran.summary["run"], ran.summary["experiments"]
     assert isinstance(run, dict)
     assert (run["backend"], run["seed"]) == ("fake", 7)
     assert isinstance(experiments, list)
     assert [(e["experiment"], e["verdict"]) for e in experiments if isinstance(e, dict)] == [("replica", "passed")]
 
-    case = ElementTree.parse(ran.path / "junit.xml").getroot()[0].find("testcase")
-    assert case is not None
-    properties = {p.get("name"): p.get("value") for p in case.iter("property")}
+    properties = dict(junit_properties(ran))
     assert properties["serve_chaos_verdict"] == "passed"
     assert properties["serve_chaos_experiment"] == "replica"
+
+
+def test_where_no_experiment_ran_no_report_is_announced(run_chaos: RunChaos) -> None:
+    ran = run_chaos("def test_it(serve_cluster): pass")
+
+    ran.outcomes(passed=1)
+    assert "report:" not in ran.text
+    assert "= serve chaos =" not in ran.text
 
 
 def test_junit_says_inconclusive_too(run_chaos: RunChaos) -> None:
@@ -61,7 +70,7 @@ def test_junit_says_inconclusive_too(run_chaos: RunChaos) -> None:
     case = ElementTree.parse(ran.path / "junit.xml").getroot()[0].find("testcase")
     assert case is not None
     assert case.find("failure") is not None, "a reader that knows no third outcome must not see a pass"
-    properties = {p.get("name"): p.get("value") for p in case.iter("property")}
+    properties = dict(junit_properties(ran))
     assert properties["serve_chaos_verdict"] == "inconclusive"
     assert "answered nothing before the fault" in (properties["serve_chaos_reason"] or "")
 
@@ -103,7 +112,104 @@ def test_the_logs_of_a_failed_test_are_kept_and_named(run_chaos: RunChaos) -> No
         "replica[0.7]-2": None,
         "replica[1.0]": "logs/replica[1.0]",
         "replica[1.0]-2": "logs/replica[1.0]",
+        "by_hand": "logs/by_hand",
     }
+
+
+def test_what_is_broken_by_hand_and_not_judged_is_measured_in_every_report(run_chaos: RunChaos) -> None:
+    ran = run_chaos(
+        """
+        def test_by_hand(chaos, traffic):
+            with traffic(), chaos.replica().kill() as injection:
+                injection.wait_redundancy_back()
+        """,
+        "--junitxml=junit.xml",
+    )
+
+    ran.outcomes(passed=1)
+    ran.result.stdout.fnmatch_lines(["by_hand * measured * / *"])
+    experiments = ran.summary["experiments"]
+    assert isinstance(experiments, list)
+    assert [(e["experiment"], e["verdict"]) for e in experiments if isinstance(e, dict)] == [("by_hand", "measured")]
+    assert ("serve_chaos_verdict", "measured") in junit_properties(ran)
+
+
+def test_what_was_broken_before_an_experiment_is_measured_too(run_chaos: RunChaos) -> None:
+    ran = run_chaos(
+        """
+        import pytest
+
+        @pytest.mark.replica_failure
+        def test_replica(experiment, chaos, traffic):
+            with traffic(), chaos.replica().kill() as injection:
+                injection.wait_redundancy_back()
+            experiment.measure(availability=0.7, window="700ms")
+            with traffic(), chaos.replica().kill() as injection:
+                injection.wait_redundancy_back()
+        """
+    )
+
+    ran.outcomes(passed=1)
+    experiments = ran.summary["experiments"]
+    assert isinstance(experiments, list)
+    assert {e["experiment"]: e["verdict"] for e in experiments if isinstance(e, dict)} == {
+        "replica": "measured",
+        "replica-2": "passed",
+        "replica-2-by-hand": "measured",
+    }
+
+
+def test_an_experiment_that_an_error_ends_is_unfinished(
+    run_chaos: RunChaos, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran = run_chaos(
+        """
+        import pytest
+
+        @pytest.mark.worker_failure(which="worker-9")
+        def test_worker(experiment):
+            experiment.run(availability=0.7, window="700ms")
+        """,
+        "--junitxml=junit.xml",
+    )
+
+    ran.outcomes(errors=1)
+    row = "worker *unfinished * an error ended it before its verdict: there is no worker 'worker-9' to break"
+    ran.result.stdout.fnmatch_lines([row])
+    assert ("serve_chaos_verdict", "unfinished") in junit_properties(ran)
+    capsys.readouterr()
+    assert main(["analyse", str(ran.directory / "history.jsonl")]) == 1
+    assert "an error ended it before its verdict: there is no worker 'worker-9'" in capsys.readouterr().out
+
+
+def test_without_steady_state_a_test_by_hand_is_in_the_table(
+    run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load, "STEADY_WITHIN", 0.5)
+    monkeypatch.setattr(load, "steady_within", lambda *_, least: least)
+    ran = run_chaos("def test_by_hand(traffic):\n    with traffic(route='nowhere'):\n        pass")
+
+    ran.outcomes(inconclusive=1)
+    ran.result.stdout.fnmatch_lines(["by_hand * INCONCLUSIVE * no steady state: *"])
+
+
+@pytest.mark.parametrize(
+    ("test", "status", "shown"),
+    [
+        ("chaos.replica().kill()", 1, "by_hand * measured *"),
+        ("serve_cluster.of('replica')", 1, "no experiment in *"),
+    ],
+)
+def test_the_history_of_a_run_is_judged_again_as_it_was(
+    run_chaos: RunChaos, capsys: pytest.CaptureFixture[str], test: str, status: int, shown: str
+) -> None:
+    source = f"def test_by_hand(chaos, serve_cluster, traffic):\n    with traffic():\n        {test}"
+    ran = run_chaos(source)
+
+    ran.outcomes(passed=1)
+    capsys.readouterr()
+    assert main(["analyse", str(ran.directory / "history.jsonl")]) == status
+    assert fnmatch(capsys.readouterr().out, f"*{shown}*")
 
 
 def test_logs_that_cannot_be_kept_are_no_error(run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,10 +224,16 @@ def test_logs_that_cannot_be_kept_are_no_error(run_chaos: RunChaos, monkeypatch:
     assert not (ran.directory / "logs").exists()
 
 
+def test_what_a_run_writes_is_not_committed_by_accident(run_chaos: RunChaos) -> None:
+    ran = run_chaos("def test_it(serve_cluster): pass")
+
+    assert (ran.path / ".serve-chaos/.gitignore").read_text().splitlines()[-1] == "*"
+
+
 def test_a_directory_of_ones_own_gets_the_report(run_chaos: RunChaos) -> None:
     ran = run_chaos("def test_it(serve_cluster): pass", "--serve-chaos-report-dir=elsewhere")
 
-    (directory,) = (ran.path / "elsewhere").iterdir()
+    (directory,) = (path for path in (ran.path / "elsewhere").iterdir() if path.is_dir())
     assert {file.name for file in directory.iterdir()} >= {"history.jsonl", "summary.json"}
 
 

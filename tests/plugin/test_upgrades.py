@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_serve_chaos.cluster.kuberay.records import listed, mapped
-from pytest_serve_chaos.faults import upgrades
+from pytest_serve_chaos.faults import upgrade
 from tests.plugin.conftest import RunChaos
 from tests.plugin.fake_upgrades import (
     FakeRayService,
@@ -70,6 +70,7 @@ def test_without_kuberay_it_is_skipped_and_says_why(run_chaos: RunChaos) -> None
 
     ran.outcomes(skipped=1)
     ran.result.stdout.fnmatch_lines(["*the fake backend cannot upgrade a RayService, which takes KubeRay*"])
+    assert ran.summary["experiments"] == [], "nothing was tried, so it has no row"
 
 
 def test_a_rayservice_that_wants_no_second_cluster_is_left_as_it_is(run_chaos: RunChaos) -> None:
@@ -91,7 +92,7 @@ def test_an_upgrade_that_does_not_end_shows_nothing_and_costs_the_cluster(run_ch
 
 
 def test_new_pods_alone_are_no_upgrade(run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upgrades.RayServiceUpgraded, "sign_within", 0.3)
+    monkeypatch.setattr(upgrade.RayServiceUpgraded, "sign_within", 0.3)
     ran = run_chaos(UPGRADE, cluster=FakeRayServiceThatDidNotSwitch)
 
     ran.outcomes(inconclusive=1)

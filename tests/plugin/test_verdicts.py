@@ -9,12 +9,12 @@ from typing import Literal
 
 import pytest
 
-from pytest_serve_chaos import clock, experiment, load, steady
+from pytest_serve_chaos import clock, final_check, load, steady
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.faults import actors
 from pytest_serve_chaos.faults.rig import Rig
-from pytest_serve_chaos.model import Evidence
-from pytest_serve_chaos.observe import aftershock
+from pytest_serve_chaos.model import Evidence, Request
+from pytest_serve_chaos.observe import post_recovery
 from tests.plugin.conftest import Ran, RunChaos
 from tests.plugin.fake import FakeBehaviour, FakeCluster
 
@@ -71,7 +71,7 @@ def test_wrong_answers_fail(run_chaos: RunChaos) -> None:
 
 
 def test_deaf_proxies_fail(run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aftershock, "HEARS_WITHIN", 0.5)
+    monkeypatch.setattr(post_recovery, "HEARS_WITHIN", 0.5)
     ran = run_chaos(
         one('controller_failure(replacement="new_actor")', f"{SHORT}, kept=('replica', 'proxy')"),
         behaviour=FakeBehaviour(deafens=True),
@@ -84,7 +84,7 @@ def test_deaf_proxies_fail(run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch)
 def test_a_proxy_that_never_learns_of_a_second_replica_fails(
     run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(aftershock, "HEARS_WITHIN", 3.0)
+    monkeypatch.setattr(post_recovery, "HEARS_WITHIN", 3.0)
     ran = run_chaos(one("controller_failure"), behaviour=FakeBehaviour(outdated="worker-2"))
 
     failed_with(
@@ -95,7 +95,7 @@ def test_a_proxy_that_never_learns_of_a_second_replica_fails(
 
 
 def test_a_leaked_actor_fails(run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(experiment, "_FORGOTTEN_WITHIN", 0.3)
+    monkeypatch.setattr(final_check, "_FORGOTTEN_WITHIN", 0.3)
     ran = run_chaos(one("replica_failure"), behaviour=FakeBehaviour(leaks=True))
 
     failed_with(ran, "the GCS says that ServeReplica:sleepy_pid:SleepyPid 1eaf1eaf is ALIVE, but it is not there")
@@ -104,7 +104,7 @@ def test_a_leaked_actor_fails(run_chaos: RunChaos, monkeypatch: pytest.MonkeyPat
 def test_a_replica_to_which_nothing_is_sent_any_more_fails(
     run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(experiment, "_ANSWERS_WITHIN", 0.5)
+    monkeypatch.setattr(final_check, "idle_after", lambda replicas, rate: 0.5)
     ran = run_chaos(one("controller_failure"), behaviour=FakeBehaviour(forgets=True))
 
     failed_with(ran, "replica sleepy_pid#SleepyPid on * (PID *) answered nothing in the * since redundancy was back")
@@ -130,7 +130,7 @@ def test_what_should_have_been_kept_fails(run_chaos: RunChaos) -> None:
 def test_a_fault_that_does_nothing_is_inconclusive(run_chaos: RunChaos) -> None:
     ran = run_chaos(one("worker_failure"), behaviour=FakeBehaviour(harmless=True))
 
-    inconclusive_with(ran, "the fault did not land within *; signs of it: none")
+    inconclusive_with(ran, "the fault did not land; signs of it: none")
 
 
 def test_a_process_that_survives_its_signal_is_inconclusive(
@@ -140,6 +140,15 @@ def test_a_process_that_survives_its_signal_is_inconclusive(
     ran = run_chaos(one("controller_failure"), behaviour=FakeBehaviour(harmless=True))
 
     inconclusive_with(ran, "the fault did not land within *; signs of it: none")
+
+
+def test_a_process_that_a_freeze_does_not_stop_is_inconclusive(
+    run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actors, "_STOPS_WITHIN", 0.3)
+    ran = run_chaos(one('proxy_failure(how="freeze", for_="1s")'), behaviour=FakeBehaviour(harmless=True))
+
+    inconclusive_with(ran, "the fault did not land*; signs of it: none")
 
 
 def test_one_sign_is_not_enough(run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +168,7 @@ class SeenFromOutside(FakeCluster):
 def test_two_signs_from_one_side_are_not_enough(run_chaos: RunChaos) -> None:
     ran = run_chaos(one("worker_failure"), cluster=SeenFromOutside)
 
-    inconclusive_with(ran, "the fault did not land within *; signs of it: no process of worker-* is left")
+    inconclusive_with(ran, "the fault did not land; signs of it: no process of worker-* is left")
 
 
 def test_a_victim_that_answered_nothing_is_inconclusive(run_chaos: RunChaos) -> None:
@@ -183,16 +192,17 @@ def test_a_late_generator_is_inconclusive(run_chaos: RunChaos) -> None:
 
 
 def test_no_steady_state_breaks_nothing(run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch) -> None:
-    # One look, when there is an answer, and as if it had begun with that: what it says is certain.
+    # One look, when there is an answer: what it says is certain.
     monkeypatch.setattr(steady, "STABLE_FOR", 60.0)
+    wait_steady = steady.wait_steady
 
-    def one_look(rig: Rig, rate: float, *, kept: bool, timeout: float) -> None:
+    def one_look(rig: Rig, sent: steady.Sent, *, timeout: float) -> tuple[Request, ...]:
         answered = clock.wait_until(
             "an answer", lambda: rig.history.requests or NotYet("none"), timeout=timeout, interval=0.01
         )
         began = SimpleNamespace(now=lambda: answered[0].scheduled, wait_until=clock.wait_until)
         monkeypatch.setattr(steady, "clock", began)
-        steady.wait_steady(rig, rate, kept=kept, timeout=0.0)
+        return wait_steady(rig, sent, timeout=0.0)
 
     monkeypatch.setattr(load, "wait_steady", one_look)
     ran = run_chaos(
@@ -206,5 +216,6 @@ def test_no_steady_state_breaks_nothing(run_chaos: RunChaos, monkeypatch: pytest
     )
 
     inconclusive_with(ran, "no steady state: * requests lost in the last seconds, the last with HTTP 404*")
+    ran.result.stdout.fnmatch_lines(["serve-chaos: no steady state: send one such request yourself*"])
     (cluster,) = ran.backend.clusters
     assert cluster.world.log == [], "something was broken for nothing"

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import cast
 
+from pytest_serve_chaos.cluster.capabilities import IsBorrowed
 from pytest_serve_chaos.cluster.kuberay import rights
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.asking import Probe
-from pytest_serve_chaos.cluster.kuberay.borrowed import BorrowedRayService
-from pytest_serve_chaos.cluster.kuberay.found import FoundRayService
-from pytest_serve_chaos.cluster.kuberay.ledger import Record
+from pytest_serve_chaos.cluster.kuberay.existing_rayservice import FoundRayService
+from pytest_serve_chaos.cluster.kuberay.external_rayservice import BorrowedRayService
+from pytest_serve_chaos.cluster.kuberay.probe import Probe
+from pytest_serve_chaos.cluster.kuberay.undo_entries import Record
 from pytest_serve_chaos.cluster.rest import Dashboard, NodeRow, ServeStatus
 from pytest_serve_chaos.errors import ObservationError
+from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.model import ClusterDescription, Json
 from tests.unit.test_kuberay_pods import FakeApi
 
@@ -105,3 +107,8 @@ def borrowed(
         targets=targets or {"ranker#Ranker": 4},
         on_break=on_break,
     )
+
+
+def why_not(cluster: IsBorrowed, kind: str, options: Mapping[str, object], asked_for: Collection[str] = ()) -> str:
+    """Why a fault of this package cannot be injected into somebody else's cluster."""
+    return cluster.why_not(BUILT_IN.choose(kind, options).touch(), asked_for)

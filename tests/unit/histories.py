@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from pytest_serve_chaos.history import History, topology_to_json
+from pytest_serve_chaos.history import History
+from pytest_serve_chaos.json_records import topology_to_json
 from pytest_serve_chaos.model import Component, Event, Expectations, Identity, Json, Request, Role, Topology
 
 FAULT = 1000.0
@@ -98,6 +99,11 @@ class Story:
         self.events = [event for event in self.events if event.kind not in kinds]
         return self
 
+    def without_text(self, *texts: str) -> Story:
+        """Takes events with those texts away."""
+        self.events = [event for event in self.events if event.text not in texts]
+        return self
+
     def until(self, end: float) -> Story:
         """Ends the observation early: nothing that comes later is in the history."""
         self.events = [event for event in self.events if event.at <= FAULT + end]
@@ -132,9 +138,8 @@ class Story:
             history.add(e.kind, e.text, at=e.at + later, experiment=e.experiment, data=e.data)
         for r in self.requests:
             sent = None if r.sent is None else r.sent + later
-            history.add_request(
-                Request(r.index, r.stream, r.scheduled + later, sent, r.finished + later, r.status, r.error)
-            )
+            moved = replace(r, scheduled=r.scheduled + later, sent=sent, finished=r.finished + later)
+            history.add_request(moved)
 
 
 def head_failure(expectations: Expectations | None = None) -> Story:

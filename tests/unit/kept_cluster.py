@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, cast
 
 from pytest_serve_chaos.cluster.kind import KindNodes
-from pytest_serve_chaos.cluster.kind_keep import Kept
 from pytest_serve_chaos.cluster.kind_record import Record, Wishes, fingerprint_of_spec, from_text, to_text
+from pytest_serve_chaos.cluster.kind_reuse import Kept
 from pytest_serve_chaos.cluster.kuberay import names, render
 from pytest_serve_chaos.cluster.kuberay.api import ExecResult, KubeApi
 from pytest_serve_chaos.cluster.kuberay.records import Container, Pod

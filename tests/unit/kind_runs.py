@@ -9,11 +9,11 @@ from typing import Any, cast
 
 import pytest
 
-from pytest_serve_chaos.cluster import kind_cluster, kind_keep
+from pytest_serve_chaos.cluster import kind_cluster, kind_reuse
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.kind_cluster import start_kind_cluster
 from pytest_serve_chaos.cluster.kind_settings import KindSettings
-from pytest_serve_chaos.cluster.kuberay.own_workload import OwnRayService
+from pytest_serve_chaos.cluster.kuberay.file_workload import OwnRayService
 from pytest_serve_chaos.manifests import Manifest
 from pytest_serve_chaos.model import Json
 from tests.unit.kept_cluster import CONTROL_PLANE, WORKER, Api, FakeDashboard, Machines, pod, status
@@ -236,7 +236,7 @@ class Runs:
 def fake_runs(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
     """Runs whose machines, API and RayService are fakes."""
     machines = KindMachines()
-    for module in (kind_cluster, kind_keep):
+    for module in (kind_cluster, kind_reuse):
         monkeypatch.setattr(module, "KubeApi", lambda *_, **__: machines.api)
     monkeypatch.setattr(kind_cluster, "find_programs", lambda: None)
     monkeypatch.setattr(kind_cluster, "KindNodes", lambda *_: machines)

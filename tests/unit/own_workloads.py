@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from pytest_serve_chaos.cluster.kuberay import names
-from pytest_serve_chaos.cluster.kuberay.own_file import parse_own_file
-from pytest_serve_chaos.cluster.kuberay.own_workload import OwnRayService, own_workload
+from pytest_serve_chaos.cluster.kuberay.file_workload import OwnRayService, own_workload
+from pytest_serve_chaos.cluster.kuberay.rayservice_file import parse_own_file
 from pytest_serve_chaos.cluster.kuberay.workload import Workload
 
 DATA = Path(__file__).parents[1] / "kind" / "data"

@@ -11,8 +11,8 @@ import yaml
 
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.kuberay import names, render
-from pytest_serve_chaos.cluster.kuberay.beside import Beside, lone_head
 from pytest_serve_chaos.cluster.kuberay.records import inner
+from pytest_serve_chaos.cluster.kuberay.second_cluster import Beside, lone_head
 from pytest_serve_chaos.errors import ClusterStartError, CommandFailed
 from pytest_serve_chaos.manifests import Manifest, merge
 from pytest_serve_chaos.model import Json

@@ -9,13 +9,23 @@ import pytest
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.kuberay import rights
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.borrow import OwnPods
-from pytest_serve_chaos.cluster.kuberay.borrowed import path_in_serve
-from pytest_serve_chaos.cluster.kuberay.found import FoundRayService, differences, read_ray_service
+from pytest_serve_chaos.cluster.kuberay.existing_rayservice import FoundRayService, differences, read_ray_service
+from pytest_serve_chaos.cluster.kuberay.external_rayservice import path_in_serve
+from pytest_serve_chaos.cluster.kuberay.external_start import OwnPods
 from pytest_serve_chaos.cluster.serve_config import serve_port
-from pytest_serve_chaos.errors import ClusterStartError, Unsupported
+from pytest_serve_chaos.errors import ClusterStartError, SettingsError, Unsupported
+from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.model import Json
-from tests.unit.borrowed_services import CONFIG, Status, WithFlags, borrowed, cordoned_by, owned_pod, ray_service
+from tests.unit.borrowed_services import (
+    CONFIG,
+    Status,
+    WithFlags,
+    borrowed,
+    cordoned_by,
+    owned_pod,
+    ray_service,
+    why_not,
+)
 from tests.unit.test_kuberay_pods import pod
 
 # -- what it is --------------------------------------------------------------------------------------------------------
@@ -139,25 +149,25 @@ KILL: dict[str, str | float] = {"how": "kill"}
     ],
 )
 def test_what_the_owner_allows_can_be_broken(kind: str, options: dict[str, str | float]) -> None:
-    assert borrowed().why_not(kind, options, ()) == ""
+    assert why_not(borrowed(), kind, options, ()) == ""
 
 
 @pytest.mark.parametrize(
     ("kind", "options", "reason"),
     [
         ("redis_failure", KILL, "Redis does not belong"),
-        ("rayservice_upgrade", {"how": "upgrade"}, "spec of a borrowed RayService is not ours to change"),
+        ("rayservice_upgrade", {"how": "upgrade"}, "does not change the spec of an external RayService"),
         ("head_failure", {"how": "kill", "hold": True}, "none can be kept down"),
         ("node_failure", KILL, "how='drain' works here"),
-        ("node_failure", {"how": "drain"}, "--serve-chaos-allow node"),
+        ("node_failure", {"how": "drain"}, "--serve-chaos-allow=node"),
     ],
 )
 def test_what_is_not_the_rayservices_is_left_alone(kind: str, options: dict[str, str | float], reason: str) -> None:
-    assert reason in borrowed().why_not(kind, options, ())
+    assert reason in why_not(borrowed(), kind, options, ())
 
 
 def test_nodes_can_be_drained_where_that_is_allowed() -> None:
-    assert borrowed(allow=["node"]).why_not("node_failure", {"how": "drain"}, ()) == ""
+    assert why_not(borrowed(allow=["node"]), "node_failure", {"how": "drain"}, ()) == ""
 
 
 @pytest.mark.parametrize(
@@ -172,22 +182,22 @@ def test_nodes_can_be_drained_where_that_is_allowed() -> None:
 )
 def test_what_this_user_has_no_right_to_is_not_tried(lacking: rights.Right, kind: str, how: str) -> None:
     cluster = borrowed(lacking=[lacking], allow=["node"])
-    assert cluster.why_not(kind, {"how": how}, ()) == f"this user may not {lacking} (SelfSubjectAccessReview)"
+    assert why_not(cluster, kind, {"how": how}, ()) == f"this user may not {lacking} (SelfSubjectAccessReview)"
     assert cluster.sees_processes == (lacking not in rights.RUN)
 
 
 def test_without_fault_tolerance_the_head_is_only_taken_where_the_test_asks_for_that() -> None:
     weak = borrowed(gcs="none")
-    assert "no GCS fault tolerance" in weak.why_not("head_failure", KILL, ())
-    assert weak.why_not("head_failure", KILL, ("gcs",)) == ""
-    assert weak.why_not("replica_failure", KILL, ()) == ""
+    assert "no GCS fault tolerance" in why_not(weak, "head_failure", KILL, ())
+    assert why_not(weak, "head_failure", KILL, ("gcs",)) == ""
+    assert why_not(weak, "replica_failure", KILL, ()) == ""
 
 
 def test_what_would_leave_nothing_is_not_broken() -> None:
     one = borrowed(targets={"ranker#Ranker": 1, "ranker#Cache": 2})
-    assert one.why_not("replica_failure", KILL, ()) == "ranker#Ranker has one replica, so losing it leaves none"
-    assert one.why_not("replica_failure", {**KILL, "deployment": "Cache"}, ()) == ""
-    assert "1 worker" in borrowed(workers=1).why_not("worker_failure", KILL, ())
+    assert why_not(one, "replica_failure", KILL, ()) == "ranker#Ranker has one replica, so losing it leaves none"
+    assert why_not(one, "replica_failure", {**KILL, "deployment": "Cache"}, ()) == ""
+    assert "1 worker" in why_not(borrowed(workers=1), "worker_failure", KILL, ())
 
 
 @pytest.mark.parametrize("said", [None, {}], ids=["nothing", "no deployments"])
@@ -196,21 +206,21 @@ def test_the_only_replica_is_known_also_while_the_dashboard_does_not_tell(said: 
     status = cast("Status", one.dashboard)
     status.targets = said
     reason = "ranker#Ranker has one replica, so losing it leaves none"
-    assert one.why_not("replica_failure", KILL, ()) == reason
+    assert why_not(one, "replica_failure", KILL, ()) == reason
     status.targets = {"ranker#Ranker": 2}
-    assert one.why_not("replica_failure", KILL, ()) == ""
+    assert why_not(one, "replica_failure", KILL, ()) == ""
     status.targets = said
-    assert one.why_not("replica_failure", KILL, ()) == ""
+    assert why_not(one, "replica_failure", KILL, ()) == ""
 
 
 def test_handles_that_would_stay_deaf_are_not_made() -> None:
     composed = borrowed(targets={"ranker#Ranker": 2, "ranker#Cache": 2})
-    assert "deaf" in composed.why_not("controller_failure", {**KILL, "replacement": "new_actor"}, ())
-    assert composed.why_not("controller_failure", KILL, ()) == ""
+    assert "stale" in why_not(composed, "controller_failure", {**KILL, "replacement": "new_actor"}, ())
+    assert why_not(composed, "controller_failure", KILL, ()) == ""
 
 
 def test_its_config_is_not_changed() -> None:
-    with pytest.raises(Unsupported, match="not ours to change"):
+    with pytest.raises(Unsupported, match="does not change the Serve config of an external RayService"):
         borrowed().apply_serve_config({})
 
 
@@ -271,6 +281,49 @@ def test_a_node_that_carries_too_much_of_the_rayservice_is_not_drained(
 def test_the_heads_node_is_only_drained_without_fault_tolerance_where_the_test_asks_for_that() -> None:
     drain: dict[str, str | float] = {"how": "drain", "which": "head"}
     weak = borrowed(gcs="none", allow=["node"])
-    assert "losing the head restarts all of it" in weak.why_not("node_failure", drain, ())
-    assert weak.why_not("node_failure", drain, ("gcs",)) == ""
-    assert borrowed(allow=["node"]).why_not("node_failure", drain, ()) == ""
+    assert "losing the head restarts all of it" in why_not(weak, "node_failure", drain, ())
+    assert why_not(weak, "node_failure", drain, ("gcs",)) == ""
+    assert why_not(borrowed(allow=["node"]), "node_failure", drain, ()) == ""
+
+
+# -- by hand -----------------------------------------------------------------------------------------------------------
+
+
+def test_what_nobody_has_thought_of_is_refused() -> None:
+    with pytest.raises(SettingsError, match="there is no fault 'disk_failure'"):
+        why_not(borrowed(), "disk_failure", KILL)
+    with pytest.raises(SettingsError, match="Invalid how='melt'"):
+        why_not(borrowed(), "worker_failure", {"how": "melt"})
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("replica_failure", {**KILL, "deployment": "Nowhere"}),
+        ("controller_failure", {**KILL, "replacement": "new_actor"}),
+    ],
+)
+def test_what_would_be_left_must_be_known(kind: str, options: dict[str, str | float]) -> None:
+    cluster = borrowed()
+    cast("Status", cluster.dashboard).targets = None
+    if kind == "controller_failure":
+        cluster._last_targets = {}
+    assert "it is unknown what would be left" in why_not(cluster, kind, options, ())
+
+
+@pytest.mark.parametrize(("node", "gcs", "workers"), [("head", "none", 2), ("worker-1", "redis", 1)])
+def test_whoever_holds_the_cluster_itself_breaks_no_more_than_a_fault_may(node: str, gcs: str, workers: int) -> None:
+    api = WithFlags(pod("h", "head", "10.0.0.1"), pod("w", "worker", "10.0.0.2"))
+    cluster = borrowed(api=api, gcs=gcs, workers=workers)
+    with pytest.raises(Unsupported, match="losing"):
+        cluster.kill_node(node, how="stop", hold=False)
+    with pytest.raises(Unsupported, match="losing"):
+        cluster.freeze_node(node)
+    assert api.deleted == []
+
+
+def test_a_test_that_asks_for_no_fault_tolerance_may_take_the_head() -> None:
+    cluster = borrowed(gcs="none")
+    with pytest.raises(Unsupported, match="no GCS fault tolerance"):
+        cluster.admit(BUILT_IN.choose("head_failure", KILL).touch(), ())
+    cluster.admit(BUILT_IN.choose("head_failure", KILL).touch(), ("gcs",))

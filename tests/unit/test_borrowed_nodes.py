@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 
 import pytest
 from kubernetes.config import kube_config
 
-from pytest_serve_chaos import backends
+from pytest_serve_chaos.backends.registry import BUILT_IN
 from pytest_serve_chaos.cluster.base import Progress
-from pytest_serve_chaos.cluster.kuberay import borrowed as module
-from pytest_serve_chaos.cluster.kuberay.borrowed import BorrowedRayService
+from pytest_serve_chaos.cluster.kuberay import external_rayservice as module
+from pytest_serve_chaos.cluster.kuberay.external_rayservice import BorrowedRayService
 from pytest_serve_chaos.errors import CommandFailed, WaitTimeout
 from pytest_serve_chaos.model import Json
 from tests.unit.api_server import ApiServer
@@ -21,6 +19,7 @@ from tests.unit.test_borrowing import NODE, PODS, server
 from tests.unit.test_borrowing import borrowed as borrowed_from
 from tests.unit.test_borrowing import settings as settings_for
 from tests.unit.test_kuberay_pods import FakeApi, pod
+from tests.unit.test_safety import unlocked
 from tests.unit.test_undo_in_borrowed_pods import running
 
 __all__ = ["server"]  # the fixture
@@ -75,11 +74,9 @@ def test_it_is_tried_again_and_then_said_loudly(monkeypatch: pytest.MonkeyPatch)
     cluster = borrowed(api=api, allow=["node"])
     with pytest.raises(CommandFailed, match="disruption budget"):
         cluster.drain_machine("worker-1")
-    with pytest.raises(
-        WaitTimeout, match=r"the cordon of kind-worker to be taken away; last seen: .*: refused"
-    ) as late:
+    with pytest.raises(WaitTimeout, match=r"the cordon of kind-worker to be removed; last seen: .*: refused") as late:
         cluster.close()
-    assert "serve-chaos undo" in late.value.mend[0]
+    assert "serve-chaos undo" in late.value.fix[0]
     assert (api.refuses < 1_000_000 - 1, api.closed) == (True, True)
 
 
@@ -117,7 +114,7 @@ def test_a_drained_node_that_an_autoscaler_has_removed_needs_no_healing(
     cluster, entry = drained(server, tmp_path, monkeypatch, told.append)
     del server.objects[NODE]
     cluster.reopen_machine("head")
-    assert told[-1] == "kubernetes: the node node-1 is gone, so there is nothing to open"
+    assert told[-1] == "kubernetes: the node node-1 is gone, so there is nothing to uncordon"
     assert not entry.exists()
     server.asked.clear()
     cluster.close()
@@ -132,7 +129,7 @@ def test_a_drained_node_that_somebody_else_has_cordoned_since_is_left_to_them(
     server.objects[NODE] = cordoned_by("kubectl-cordon")
     cluster.reopen_machine("head")
     cluster.close()
-    assert told[-1].endswith("node-1 stays cordoned: that is by kubectl-cordon now")
+    assert told[-1].endswith("node-1 stays cordoned, now by kubectl-cordon")
     assert [asked.path for asked in server.asked if asked.method != "GET"] == []
     assert not entry.exists()
 
@@ -141,12 +138,11 @@ def test_a_drained_node_that_somebody_else_has_cordoned_since_is_left_to_them(
 def cordoned(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The journal's entry of a run that cordoned the node under the head, and was killed."""
     _, entry = drained(server, tmp_path, monkeypatch)
-    entry.write_text(json.dumps({**json.loads(entry.read_text()), "owner": [os.getpid(), 1]}))
-    return entry
+    return unlocked(entry)
 
 
 def test_what_a_killed_run_left_cordoned_is_opened(server: ApiServer, cordoned: Path, tmp_path: Path) -> None:
-    assert backends.undo(tmp_path / "reports", print) == []
+    assert BUILT_IN.undo(tmp_path / "reports", print) == []
     looked, opened = server.asked
     assert (looked.method, looked.path) == ("GET", NODE)
     assert (opened.method, opened.path, opened.body) == ("PATCH", NODE, {"spec": {"unschedulable": None}})
@@ -156,9 +152,9 @@ def test_what_a_killed_run_left_cordoned_is_opened(server: ApiServer, cordoned: 
 @pytest.mark.parametrize(
     ("node", "says"),
     [
-        (None, "the node node-1 is gone, so there is nothing to open"),
-        ({"spec": {}}, "the node node-1 is open already"),
-        (cordoned_by("kubectl"), "the node node-1 stays cordoned: that is by kubectl now"),
+        (None, "the node node-1 is gone, so there is nothing to uncordon"),
+        ({"spec": {}}, "the node node-1 is not cordoned any more"),
+        (cordoned_by("kubectl"), "the node node-1 stays cordoned, now by kubectl"),
     ],
     ids=["gone", "open", "somebody-elses"],
 )
@@ -169,7 +165,7 @@ def test_what_is_not_ours_to_open_any_more_is_left_and_said(
     if node is None:
         del server.objects[NODE]
     told: list[str] = []
-    assert backends.undo(tmp_path / "reports", told.append) == []
+    assert BUILT_IN.undo(tmp_path / "reports", told.append) == []
     assert told[-1] == f"undo: {says}"
     assert [asked.method for asked in server.asked] == ["GET"]
     assert not cordoned.exists()
@@ -177,7 +173,7 @@ def test_what_is_not_ours_to_open_any_more_is_left_and_said(
 
 def test_a_node_that_cannot_be_read_stays_in_the_journal(server: ApiServer, cordoned: Path, tmp_path: Path) -> None:
     server.hiccups = 1
-    (failure,) = backends.undo(tmp_path / "reports", print)
+    (failure,) = BUILT_IN.undo(tmp_path / "reports", print)
     assert "node node-1: status 500" in failure
     assert cordoned.exists()
 
@@ -187,6 +183,6 @@ def test_a_context_that_leads_elsewhere_now_is_not_opened(
 ) -> None:
     elsewhere = ApiServer("https://k8s.example.com").kubeconfig(tmp_path, context="kind-test")
     monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(elsewhere))
-    (failure,) = backends.undo(tmp_path / "reports", print)
-    assert "named twice" in failure
+    (failure,) = BUILT_IN.undo(tmp_path / "reports", print)
+    assert "name it twice" in failure
     assert (server.asked, cordoned.exists()) == ([], True)

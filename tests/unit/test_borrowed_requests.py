@@ -14,8 +14,8 @@ import pytest
 from pytest_serve_chaos.cluster.capabilities import Endpoint
 from pytest_serve_chaos.cluster.kuberay import rights
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.asking import Probe, ask
-from pytest_serve_chaos.cluster.kuberay.borrow import unkept_logs
+from pytest_serve_chaos.cluster.kuberay.external_start import unkept_logs
+from pytest_serve_chaos.cluster.kuberay.probe import Probe, ask
 from pytest_serve_chaos.cluster.kuberay.records import Pod
 from pytest_serve_chaos.errors import CommandFailed, ObservationError, SafetyError
 from pytest_serve_chaos.model import Json

@@ -8,19 +8,20 @@ from pathlib import Path
 import pytest
 from kubernetes.config import kube_config
 
-from pytest_serve_chaos import backends, clock
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.backends.kubernetes import KUBERNETES
 from pytest_serve_chaos.cluster.base import ClusterSpec, Progress
 from pytest_serve_chaos.cluster.kuberay import access
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.borrowed import BorrowedRayService
 from pytest_serve_chaos.cluster.kuberay.connection import KubeConnection
-from pytest_serve_chaos.cluster.kuberay.draining import cordon, uncordon
+from pytest_serve_chaos.cluster.kuberay.drain import cordon, uncordon
+from pytest_serve_chaos.cluster.kuberay.external_rayservice import BorrowedRayService
 from pytest_serve_chaos.cluster.kuberay.head_service import dashboard_behind
 from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, SafetyError, Unsupported
 from pytest_serve_chaos.model import Json
 from pytest_serve_chaos.settings import Settings
 from tests.unit.api_server import ApiServer, api_server
-from tests.unit.borrowed_services import owned_pod, ray_service
+from tests.unit.borrowed_services import owned_pod, ray_service, why_not
 
 PODS = "/api/v1/namespaces/ml/pods"
 NODE = "/api/v1/nodes/node-1"
@@ -60,9 +61,9 @@ def settings(
 
 
 def borrowed(given: Settings, directory: Path, progress: Progress = lambda _: None) -> BorrowedRayService:
-    found = backends.as_it_is(given)
+    found = KUBERNETES.adapt(given)
     spec = ClusterSpec(gcs=found.gcs, workers=found.workers, profile=found.profile, app=found.app)
-    cluster = backends.start_cluster(spec, given, directory, progress)
+    cluster = KUBERNETES.start(spec, given, directory, progress)
     assert isinstance(cluster, BorrowedRayService)
     return cluster
 
@@ -78,7 +79,7 @@ def test_it_is_taken_as_it_is_and_given_back_unchanged(
     assert cluster.spec == ClusterSpec(gcs="redis", workers=4, profile="guide", app="ranker:app")
     assert (cluster.description.ray_version, cluster.description.replicas) == ("2.60.0", 2)
     assert cluster.description.details["kubernetes version"] == "v1.34.2"
-    assert "pods/exec" in cluster.why_not("controller_failure", {"how": "kill"}, ())
+    assert "pods/exec" in why_not(cluster, "controller_failure", {"how": "kill"}, ())
     cluster.close()
     assert changes(server) == []
 
@@ -87,13 +88,13 @@ def test_a_cluster_that_has_to_be_named_twice_is_refused_before_it_is_asked_for_
     server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     once = settings(server, tmp_path, monkeypatch, context="staging")
-    with pytest.raises(SafetyError, match="named twice"):
-        backends.as_it_is(once)
-    with pytest.raises(SafetyError, match="named twice"):
-        backends.start_cluster(ClusterSpec(), once, tmp_path, print)
+    with pytest.raises(SafetyError, match="name it twice"):
+        KUBERNETES.adapt(once)
+    with pytest.raises(SafetyError, match="name it twice"):
+        KUBERNETES.start(ClusterSpec(), once, tmp_path, print)
     assert server.asked == []
     twice = settings(server, tmp_path, monkeypatch, context="staging", allow_context="staging")
-    assert backends.as_it_is(twice).app == "ranker:app"
+    assert KUBERNETES.adapt(twice).app == "ranker:app"
 
 
 @pytest.mark.parametrize(
@@ -135,7 +136,7 @@ def test_a_node_is_cordoned_and_opened_by_a_patch_of_that_field_alone(server: Ap
 @pytest.mark.parametrize(
     ("allow", "lacking", "says"),
     [
-        ((), "", "--serve-chaos-allow node"),
+        ((), "", "--serve-chaos-allow=node"),
         (("node",), "patch nodes", "may not patch nodes"),
     ],
 )
@@ -251,7 +252,7 @@ def test_no_serve_config_gets_past_the_guard(
     server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cluster = borrowed(settings(server, tmp_path, monkeypatch), tmp_path)
-    with pytest.raises(SafetyError, match=f"refused on the borrowed cluster: PUT {HEAD}/api/serve/applications/"):
+    with pytest.raises(SafetyError, match=f"refused on the external cluster: PUT {HEAD}/api/serve/applications/"):
         cluster.dashboard.put_serve({"applications": []})
     cluster.close()
     assert changes(server) == []
@@ -276,5 +277,5 @@ def test_how_many_replicas_there_are_is_known_from_the_start(
     server.objects[f"{HEAD}/api/serve/applications/"] = {"applications": {"ranker": app}}
     cluster = borrowed(settings(server, tmp_path, monkeypatch), tmp_path)
     del server.objects[f"{HEAD}/api/serve/applications/"]
-    assert "has one replica" in cluster.why_not("worker_failure", {"how": "stop"}, ())
+    assert "has one replica" in why_not(cluster, "worker_failure", {"how": "stop"}, ())
     cluster.close()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
 import logging
 import os
 import resource
@@ -12,14 +13,19 @@ from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
+import httpcore
+import httpx
 import pytest
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.errors import SettingsError
-from pytest_serve_chaos.traffic import client
-from pytest_serve_chaos.traffic.client import Answer, FreshConnections, KeptConnection, Outcome, RequestSpec
+from pytest_serve_chaos.traffic.request import Answer, Outcome, RequestSpec
+from pytest_serve_chaos.traffic.transports import http as client
+from pytest_serve_chaos.traffic.transports.http import FreshConnections, KeptConnection
 from tests.unit.http_servers import (
     Manners,
+    Reader,
+    Writer,
     answers,
     changing,
     deaf,
@@ -37,6 +43,86 @@ from tests.unit.http_servers import (
 
 def send(spec: RequestSpec) -> Outcome:
     return asyncio.run(FreshConnections(spec).send())
+
+
+async def _read_late(spec: RequestSpec) -> tuple[Outcome, float]:
+    """What became of a request whose answer is read after 0.7 s at the earliest, and how long that took."""
+    request = asyncio.create_task(FreshConnections(spec).send())
+    begun = clock.now()
+    await asyncio.sleep(0.1)
+    time.sleep(0.6)
+    outcome = await request
+    return outcome, outcome.finished - begun
+
+
+# -- when an answer has arrived --
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="this system does not tell when data came")
+def test_an_answer_counts_from_when_it_arrived_however_late_it_is_read() -> None:
+    with serving(answers(after=0.3)) as url:
+        _, seconds = asyncio.run(_read_late(RequestSpec(url)))
+    assert 0.3 <= seconds < 0.6  # it was read after 0.7 s
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="this system does not tell when data came")
+@pytest.mark.parametrize(("after", "error"), [(0.2, None), (0.6, "ReadTimeout")])
+def test_an_answer_is_lost_if_it_came_too_late_and_not_if_it_was_read_too_late(after: float, error: str | None) -> None:
+    with serving(answers(after=after)) as url:
+        outcome, _ = asyncio.run(_read_late(RequestSpec(url, timeout=0.4)))
+    assert outcome.error == error
+
+
+def test_what_is_due_has_its_turn_between_any_two_answers_that_came_at_once() -> None:
+    requests = 20
+    asked, told = itertools.count(1), threading.Event()
+    happened: list[str] = []
+
+    async def answers_all_at_once(reader: Reader, writer: Writer) -> None:
+        await request_line(reader)
+        if next(asked) == requests:
+            told.set()
+        while not told.is_set():
+            await asyncio.sleep(0.001)
+        writer.write(response())
+
+    def noted(answer: Answer) -> bool:
+        happened.append("answer")
+        return True
+
+    async def others() -> None:
+        while happened.count("answer") < requests:
+            happened.append("turn of others")
+            await asyncio.sleep(0)
+
+    async def send_all(spec: RequestSpec) -> list[Outcome]:
+        client = FreshConnections(spec)
+        sending = asyncio.gather(*(client.send() for _ in range(requests)))
+        while not told.is_set():
+            await asyncio.sleep(0.001)
+        time.sleep(0.2)  # until all answers have come
+        turns = asyncio.create_task(others())
+        outcomes = await sending
+        await turns
+        return outcomes
+
+    with serving(answers_all_at_once) as url:
+        outcomes = asyncio.run(send_all(RequestSpec(url, timeout=60.0, check=noted)))
+    assert [outcome.error for outcome in outcomes] == [None] * requests
+    assert ("answer", "answer") not in itertools.pairwise(happened)
+
+
+def test_an_answer_that_only_the_end_of_the_connection_ends_counts_from_that_end() -> None:
+    async def manners(reader: Reader, writer: Writer) -> None:
+        await request_line(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\nok")
+        await asyncio.sleep(0.3)
+
+    with serving(manners) as url:
+        before = clock.now()
+        outcome = send(RequestSpec(url))
+    assert outcome.error is None
+    assert outcome.finished - before >= 0.3
 
 
 # -- what an answer is worth --
@@ -105,7 +191,35 @@ def test_method_headers_and_body_arrive() -> None:
     assert {"x-mine: 1", "content-length: 4", "user-agent: me", "body"} <= set(lines)
 
 
+def test_a_host_may_have_a_name() -> None:
+    with serving(answers()) as url:
+        assert send(RequestSpec(url.replace("127.0.0.1", "localhost"))).error is None
+    assert send(RequestSpec(url.replace("127.0.0.1", "localhost"))).error == "ConnectError"
+
+
+@pytest.mark.parametrize("framed", [True, False])
+def test_an_answer_that_comes_in_many_parts_is_read_whole(framed: bool) -> None:
+    body = bytes(range(256)) * 4000
+
+    async def manners(reader: Reader, writer: Writer) -> None:
+        await request_line(reader)
+        head, _, content = response(body).partition(b"\r\n\r\n")
+        writer.write((head if framed else b"HTTP/1.1 200 OK") + b"\r\n\r\n" + content)
+        await writer.drain()
+
+    with serving(manners) as url:
+        assert send(RequestSpec(url, timeout=60.0, check=lambda answer: answer.body == body)).error is None
+
+
 # -- what goes wrong, in httpx's words --
+
+
+def test_errors_below_httpx_have_the_names_that_httpx_gives_them() -> None:
+    below = {name: getattr(httpcore, name) for name in httpcore.__all__}
+    errors = {name for name, value in below.items() if isinstance(value, type) and issubclass(value, Exception)}
+    assert {"ConnectError", "ConnectTimeout", "ReadError", "ReadTimeout", "RemoteProtocolError"} <= errors
+    # The last one is for a pool alone.
+    assert {name for name in errors if not hasattr(httpx, name)} <= {"ConnectionNotAvailable"}
 
 
 @pytest.mark.parametrize(
@@ -247,15 +361,15 @@ def test_a_kept_connection_survives_an_answer_that_is_an_error() -> None:
     [
         (resets, 60.0, "ReadError"),
         (says(b""), 60.0, "RemoteProtocolError"),
-        (stalls, 0.3, "ReadTimeout"),
-        (drips, 0.3, "ReadTimeout"),
+        (stalls, 1.0, "ReadTimeout"),
+        (drips, 1.0, "ReadTimeout"),
     ],
     ids=["reset", "closed", "stalled", "dripping"],
 )
 def test_a_request_is_lost_with_its_kept_connection_and_the_next_opens_another(
     manners: Manners, timeout: float, error: str
 ) -> None:
-    outcomes, connection = on_a_kept_connection(changing(manners, answers()), requests=3, first_timeout=timeout)
+    outcomes, connection = on_a_kept_connection(changing(manners, answers()), requests=3, timeout=timeout)
     assert [outcome.error for outcome in outcomes] == [error, None, None]
     assert connection.opened == 2
 
@@ -299,22 +413,22 @@ def test_whoever_asks_is_told_of_a_connection_before_its_request_ends() -> None:
 
 
 def on_a_kept_connection(
-    manners: Manners, *, requests: int, pause: Callable[[], object] = lambda: None, first_timeout: float = 60.0
+    manners: Manners, *, requests: int, pause: Callable[[], object] = lambda: None, timeout: float = 60.0
 ) -> tuple[list[Outcome], KeptConnection]:
     """Sends so many requests, and looks after each whether a broken connection is said to be gone."""
 
     async def run(spec: RequestSpec) -> tuple[list[Outcome], KeptConnection]:
         connection = KeptConnection(spec)
         outcomes = []
-        for number in range(requests):
-            outcomes.append(await connection.send(timeout=None if number else first_timeout))
+        for _ in range(requests):
+            outcomes.append(await connection.send())
             assert (connection.local_address is None) == (outcomes[-1].status is None)
             await asyncio.to_thread(pause)
         await connection.close()
         return outcomes, connection
 
     with serving(manners) as url:
-        return asyncio.run(run(RequestSpec(url, timeout=60)))
+        return asyncio.run(run(RequestSpec(url, timeout=timeout)))
 
 
 # -- settings --

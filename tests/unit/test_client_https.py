@@ -13,7 +13,8 @@ from collections.abc import Callable
 import anyio
 import pytest
 
-from pytest_serve_chaos.traffic.client import FreshConnections, KeptConnection, RequestSpec
+from pytest_serve_chaos.traffic.request import RequestSpec
+from pytest_serve_chaos.traffic.transports.http import FreshConnections, KeptConnection
 from tests.unit.http_servers import answers, never_shakes_hands, serving
 from tests.unit.test_client import send
 

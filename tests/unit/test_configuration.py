@@ -11,22 +11,24 @@ from pytest_serve_chaos.analysis.configuration import (
     GRACE_PERIOD,
     RAYSERVICE_FILE,
     STOP_HOOK,
+    Configuration,
     ConfigWarning,
     Deployment,
     Setup,
-    check,
     warning_from_json,
     warning_to_json,
 )
+from pytest_serve_chaos.analysis.configuration import check as check_for
 from pytest_serve_chaos.analysis.record import warned_about, warnings_of
-from pytest_serve_chaos.analysis.result import result_of
 from pytest_serve_chaos.cluster.kuberay.records import Pod, pod
 from pytest_serve_chaos.cluster.kuberay.setup import setup_of, started_again
 from pytest_serve_chaos.cluster.profiles import drain_timeout
+from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import ClusterDescription, Json, Topology
 from pytest_serve_chaos.observe.configuration import write_what_holds
 from pytest_serve_chaos.report.terminal import summary_table, warning_lines
+from pytest_serve_chaos.results import result_of
 from tests.unit.histories import cluster, component, node_failure
 
 KIND = ClusterDescription("kind", "2.60.0", 2, "redis", "app", "fast", 4, "http://127.0.0.1:1/")
@@ -38,6 +40,12 @@ SOUND = Setup(
     drain_limits={DRAIN_TIMEOUT: 30.0},
 )
 DEPLOYMENTS = {NAME: Deployment(4, limited=True, shutdown=20.0)}
+
+
+def check(
+    description: ClusterDescription, setup: Setup, topology: Topology, deployments: Mapping[str, Deployment]
+) -> tuple[ConfigWarning, ...]:
+    return check_for(Configuration(description, setup, topology, deployments), BUILT_IN)
 
 
 def codes(
@@ -98,7 +106,7 @@ def test_each_weakness_of_a_placement_is_said_by_itself(
 
 def test_a_worker_that_has_no_other_beside_it_has_all_replicas() -> None:
     (warning,) = check(KIND, SOUND, on("worker-1", "worker-1", without="worker-2"), {NAME: Deployment(2)})
-    assert (warning.code, warning.mend) == ("all_on_one_node", "`max_replicas_per_node`, and a second worker")
+    assert (warning.code, warning.fix) == ("all_on_one_node", "`max_replicas_per_node`, and a second worker")
 
 
 def test_replicas_on_ray_nodes_that_share_a_machine_are_lost_together() -> None:
@@ -107,7 +115,7 @@ def test_replicas_on_ray_nodes_that_share_a_machine_are_lost_together() -> None:
     assert warning.code == "all_on_one_machine"
     assert warning.line == (
         f"all replicas of {NAME} on node-2, the node of worker-1, worker-2: losing that node leaves none."
-        " Mend: an anti-affinity, or a topology spread constraint, for the pods of the workers."
+        " To fix this: an anti-affinity, or a topology spread constraint, for the pods of the workers."
     )
 
 
@@ -115,7 +123,7 @@ def test_a_warning_says_what_it_will_cost_and_what_mends_it() -> None:
     (warning,) = check(KIND, replace(SOUND, redis_machine="node-3", redis_persists=True), cluster(), DEPLOYMENTS)
     assert warning.line == (
         "Redis is on node-3, the node of worker-2: losing that node takes the GCS along."
-        " Mend: a nodeSelector or an anti-affinity for Redis' pod."
+        " To fix this: a nodeSelector or an anti-affinity for Redis' pod."
     )
     assert warning_from_json(warning_to_json(warning)) == warning
 
@@ -162,16 +170,16 @@ def test_each_warning_names_the_setting_that_mends_it(
 ) -> None:
     (warning,) = warnings
     assert warning.code == code
-    assert setting in warning.mend
+    assert setting in warning.fix
 
 
 def test_an_option_that_is_refused_beside_a_file_is_not_what_mends_it() -> None:
     (warning,) = check(OF_A_FILE, SOUND, cluster(), {})
-    assert "--serve-chaos-gcs" not in warning.mend
+    assert "--serve-chaos-gcs" not in warning.fix
 
 
 @pytest.mark.parametrize(
-    ("limits", "mend"),
+    ("limits", "fix"),
     [
         ({}, f"{DRAIN_TIMEOUT} over 20 s and what a replica takes to start"),
         (SHORT, f"{DRAIN_TIMEOUT} over 20 s and what a replica takes to start"),
@@ -182,12 +190,12 @@ def test_an_option_that_is_refused_beside_a_file_is_not_what_mends_it() -> None:
     ],
     ids=["unknown", "timeout", "grace period", "both", "hook", "hook and timeout"],
 )
-def test_what_makes_a_drain_longer_is_what_limits_it_and_nothing_else(limits: Mapping[str, float], mend: str) -> None:
+def test_what_makes_a_drain_longer_is_what_limits_it_and_nothing_else(limits: Mapping[str, float], fix: str) -> None:
     setup = replace(SOUND, drain_limits=limits or SHORT)
     (warning,) = check(KIND, setup, cluster(), DEPLOYMENTS)
-    assert warning.mend.startswith(mend)
-    others = {DRAIN_TIMEOUT, GRACE_PERIOD, STOP_HOOK} - {name for name in (DRAIN_TIMEOUT, *limits) if name in mend}
-    assert not [name for name in others if name in warning.mend]
+    assert warning.fix.startswith(fix)
+    others = {DRAIN_TIMEOUT, GRACE_PERIOD, STOP_HOOK} - {name for name in (DRAIN_TIMEOUT, *limits) if name in fix}
+    assert not [name for name in others if name in warning.fix]
 
 
 # -- in a history ------------------------------------------------------------------------------------------------------
@@ -199,8 +207,7 @@ def warned(*warnings: ConfigWarning) -> History:
     history.add("run", "a cluster", at=0.0)
     for warning in warnings:
         history.add("warning", warning.line, at=1.0, data=warning_to_json(warning))
-    story = node_failure()
-    story.event(-0.001, "asked", "SIGKILL to the head", fault="node_failure")
+    story = node_failure().without("asked").event(-0.001, "asked", "SIGKILL to the head", fault="node_failure")
     story.add_to(history)
     return history
 
@@ -252,8 +259,11 @@ def test_only_what_is_new_for_this_cluster_is_warned_about_and_only_what_is_new_
 
 
 def test_a_long_warning_is_wrapped() -> None:
-    lines = warning_lines([replace(REDIS, mend="a nodeSelector for the pod of Redis")], width=60)
-    assert lines == ["warning: Redis is on node-1: that is lost too. Mend: a", "  nodeSelector for the pod of Redis."]
+    lines = warning_lines([replace(REDIS, fix="a nodeSelector for the pod of Redis")], width=60)
+    assert lines == [
+        "warning: Redis is on node-1: that is lost too. To fix this:",
+        "  a nodeSelector for the pod of Redis.",
+    ]
 
 
 # -- what pods say -----------------------------------------------------------------------------------------------------
@@ -319,9 +329,9 @@ def test_a_fault_that_ends_a_container_which_was_started_again_takes_longer(
     (warning,) = (w for w in found if w.code == "restarted")
     assert warning.faults == faults
     assert warning.line == (
-        f"the container of {node} was started again in its pod in the last ten minutes: the kubelet puts its next start"
-        " off, by 10 s and each time by twice as long, up to 5 min. Mend: delete the pod before, or wait until ten"
-        " minutes have passed without a restart."
+        f"the container of {node} was started again in its pod in the last ten minutes: the kubelet delays its next"
+        " start, by 10 s and each time by twice as long, up to 5 min. To fix this: delete the pod before, or wait until"
+        " ten minutes have passed without a restart."
     )
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import pkgutil
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
@@ -11,23 +12,29 @@ from typing import NamedTuple, get_type_hints
 import pytest
 
 from pytest_serve_chaos.analysis import configuration
+from pytest_serve_chaos.analysis.demands import with_demands
 from pytest_serve_chaos.analysis.result import Result
-from pytest_serve_chaos.experiment import Experiment, with_demands
+from pytest_serve_chaos.backends.registry import BUILT_IN as BACKENDS
+from pytest_serve_chaos.experiment import Experiment
+from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.faults.chaos import Chaos
-from pytest_serve_chaos.faults.defaults import TABLE
 from pytest_serve_chaos.faults.injection import Injection
+from pytest_serve_chaos.faults.spec import FaultSpec
+from pytest_serve_chaos.faults.tables import JUDGED, TABLES, written
 from pytest_serve_chaos.handle import ServeCluster
 from pytest_serve_chaos.history import KINDS
 from pytest_serve_chaos.load import Traffic
-from pytest_serve_chaos.markers import CLUSTER_MARKER, FAULT_MARKERS, cluster_request, fault_request
+from pytest_serve_chaos.markers import CLUSTER_MARKER, cluster_request, fault_request
 from pytest_serve_chaos.model import Expectations, Measurement
-from pytest_serve_chaos.options import OPTIONS, settings_table
+from pytest_serve_chaos.options import OPTIONS
 from pytest_serve_chaos.report.junit import properties
 from pytest_serve_chaos.settings import Settings
 from tests.unit.histories import deaf_controller, head_failure, node_failure
 
 ROOT = Path(__file__).parents[2]
-PAGES = {path.name: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+TOP = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
+FILES = (*(ROOT / name for name in TOP), *sorted((ROOT / "docs").glob("*.md")))
+PAGES = {path.name: path.read_text() for path in FILES}
 README = PAGES["README.md"]
 REFERENCE = PAGES["reference.md"]
 
@@ -50,58 +57,55 @@ def words(names: tuple[str, ...]) -> str:
 # -- what is generated -------------------------------------------------------------------------------------------------
 
 
-def test_the_readme_has_the_settings_as_they_are() -> None:
-    assert between(README, "settings") == settings_table()
+def test_the_reference_has_the_settings_as_they_are() -> None:
+    assert between(REFERENCE, "settings") == BACKENDS.table()
 
 
-JUDGED = (
-    "availability",
-    "window",
-    "lost_beyond_in_flight",
-    "longest_outage",
-    "traffic_back",
-    "redundancy_back",
-    "replaced",
-    "kept",
-    "settled",
-)
+@pytest.mark.parametrize("page", PAGES)
+def test_the_tables_about_faults_are_as_they_are_made(page: str) -> None:
+    assert PAGES[page] == written(PAGES[page]), "run: python -m pytest_serve_chaos.faults.tables README.md docs/*.md"
 
 
-def default_row(fault: str, expected: Expectations) -> str:
-    return "| " + " | ".join([f"`{fault}`", *(cell(getattr(expected, name)) for name in JUDGED)]) + " |"
-
-
-def cell(value: object) -> str:
-    if value is None or value is False or value == ():
-        return "-"
-    if value is True:
-        return "yes"
-    return words(value) if isinstance(value, tuple) else f"{value:g}"
-
-
-def test_the_reference_has_the_default_expectations_as_they_are() -> None:
-    titles, _, *found = between(REFERENCE, "expectations").splitlines()
-    assert titles == f"| marker | {' | '.join(f'`{name}`' for name in JUDGED)} |"
-    assert found == [default_row(fault, expected) for fault, expected in TABLE.items()]
+def test_each_table_about_faults_is_on_a_page() -> None:
+    assert [name for name in TABLES if sum(f"<!-- {name} -->" in text for text in PAGES.values()) != 1] == []
 
 
 def test_nothing_beside_that_table_is_judged_by_default() -> None:
     bare = Expectations()
-    for expected in TABLE.values():
-        assert replace(expected, **{name: getattr(bare, name) for name in JUDGED}) == bare
+    for fault in BUILT_IN:
+        assert replace(fault.expectations, **{name: getattr(bare, name) for name in JUDGED}) == bare
 
 
 # -- what is written by hand -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fault", FAULT_MARKERS)
-def test_readme_and_reference_say_what_each_marker_takes(fault: str) -> None:
-    marker = FAULT_MARKERS[fault]
-    takes = [words(marker.how.choices), words(tuple(marker.options))]
-    (in_readme,) = rows(README, f"`{fault}`")
-    in_reference = rows(REFERENCE, f"`{fault}`")[0]
+@pytest.mark.parametrize("fault", BUILT_IN, ids=lambda fault: fault.name)
+def test_readme_and_reference_say_what_each_marker_takes(fault: FaultSpec[object]) -> None:
+    takes = [words(fault.verbs), words(tuple(option.name for option in fault.options))]
+    (in_readme,) = rows(README, f"`{fault.name}`")
+    in_reference = rows(REFERENCE, f"`{fault.name}`")[0]
     assert in_readme[-2:] == takes
     assert in_reference[1:] == takes
+
+
+def test_the_reference_has_the_faults_of_each_warning_that_is_the_same_for_all_nodes() -> None:
+    concerned = {
+        name: {fault.name for fault in BUILT_IN if not losses.isdisjoint(fault.loses)}
+        for name, losses in {
+            "no_fault_tolerance": {"head"},
+            "redis_forgets": {"redis"},
+            "redis_on_ray_node": {"Ray node"},
+            "replicas_on_head": {"head"},
+            "one_replica": {"replica"},
+            "all_on_one_node": {"worker"},
+            "no_limit_per_node": {"worker"},
+            "all_on_one_machine": {"machine"},
+            "no_drain": {"worker"},
+        }.items()
+    }
+    for code, faults in concerned.items():
+        (row,) = rows(REFERENCE, f"`{code}`")
+        assert set(re.findall(r"`(\w+)`", row[2])) == faults, code
 
 
 def first_column(page: str, title: str) -> list[str]:
@@ -143,7 +147,7 @@ def _is_member(value: object) -> bool:
 
 
 def test_the_reference_names_every_junit_property() -> None:
-    from pytest_serve_chaos.analysis.result import result_of
+    from pytest_serve_chaos.results import result_of
 
     stories = (head_failure(), node_failure(), deaf_controller())
     names = {name for s in stories for name, _ in properties(result_of(s.history(), s.experiment))}
@@ -154,12 +158,22 @@ def test_the_reference_names_every_junit_property() -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_every_option_that_is_named_exists(page: str) -> None:
     named = {option.rstrip("-") for option in re.findall(r"--serve-chaos[a-z-]*", PAGES[page])}
-    assert named <= {"--serve-chaos", *(row.flag for row in OPTIONS)}
+    added = re.findall(r'Option\(\s*"(\w+)"', PAGES[page])  # by the plugin that the page shows
+    flags = {row.flag for row in (*OPTIONS, *(OPTIONS[0]._replace(name=name) for name in added))}
+    assert named <= {"--serve-chaos", *flags}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_an_option_and_its_value_are_one_word(page: str) -> None:
+    taking_a_value = {row.flag for row in OPTIONS if row.kind.metavar}
+    commands = [line for line in PAGES[page].splitlines() if re.match(r"\s*(\$ pytest|- run: pytest|--serve)", line)]
+    written = [word for line in commands for word in line.split() if word in taking_a_value]
+    assert written == [], "pytest takes a path that is a word of its own for a test path"
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_link_leads_somewhere(page: str) -> None:
-    base = ROOT if page == "README.md" else ROOT / "docs"
+    base = ROOT if page in TOP else ROOT / "docs"
     for link in re.findall(r"\]\(([^)\s]+)\)", PAGES[page]):
         if link.startswith("https://"):
             continue
@@ -220,8 +234,8 @@ def test_the_markers_of_an_example_are_valid(example: Example) -> None:
     for function, keywords in calls(example):
         name = function.removeprefix("pytest.mark.")
         marker = pytest.Mark(name, (), dict(keywords), _ispytest=True)
-        if name in FAULT_MARKERS:
-            assert fault_request([marker]) is not None
+        if name in BUILT_IN:
+            assert fault_request([marker], BUILT_IN) is not None
         elif name == CLUSTER_MARKER:
             cluster_request([marker], Settings(seed=1))
 
@@ -244,6 +258,14 @@ def kind_of(target: str) -> type:
     kind = get_type_hints(member.fget if isinstance(member, property) else member)["return"]
     assert isinstance(kind, type)
     return kind
+
+
+def test_the_api_page_names_what_there_is() -> None:
+    named = re.findall(r"^\.\. auto\w+:: (\S+)$", PAGES["api.md"], re.MULTILINE)
+    names = [name for name in named if ".apps." not in name]  # these import Ray
+    assert len(names) > 20
+    for name in names:
+        assert pkgutil.resolve_name(name) is not None
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_serve_chaos.analysis.result import result_of
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Expectations, Json, Latency, Topology
 from pytest_serve_chaos.report.document import SCHEMA, summary_document, to_json
+from pytest_serve_chaos.results import result_of
 from tests.unit.histories import Story, component, head_failure, node_failure, not_started
 
 
@@ -48,8 +48,31 @@ def test_each_experiment_has_its_fault_figures_and_verdict() -> None:
 
 def test_times_count_from_the_fault() -> None:
     _, node = document(head_failure(), node_failure())["experiments"]
-    assert node["measurement"]["outages"] == [{"start": 0.0, "end": 23.96, "lost": 400, "sent": 1198}]
+    assert node["measurement"]["outages"] == [{"start": 0.0, "end": 23.96, "lost": 400, "late": 0, "sent": 1198}]
     assert node["evidence"][1] == {"at": 8.0, "side": "cluster", "text": "the GCS says DEAD"}
+
+
+def test_remarks_and_late_answers_are_there_for_programs() -> None:
+    (found,) = document(Story().slow(3.0, 8.0, takes=4.0).event(40.0, "remark", "4 replicas instead of 2/2"))[
+        "experiments"
+    ]
+    assert found["remarks"] == ["4 replicas instead of 2/2"]
+    assert (found["measurement"]["lost"], found["measurement"]["late"]) == (0, 250)
+    assert found["measurement"]["outages"][0]["late"] == 250
+
+
+def test_what_was_not_measured_is_null_and_not_zero() -> None:
+    (found,) = document(Story().without("landed"))["experiments"]
+    names = ("sent", "lost", "late", "in_flight", "availability", "longest_outage", "traffic_back", "kept_lost")
+    assert [found["measurement"][name] for name in names] == [None] * len(names)
+    assert found["measurement"]["scheduled"] == 3501
+
+
+def test_a_latency_without_end_is_null() -> None:
+    """JSON has no infinity: the p99 is that of a lost request."""
+    (found,) = document(node_failure())["experiments"]
+    assert found["measurement"]["during"]["p99"] is None
+    assert found["measurement"]["before"]["p99"] == pytest.approx(0.008)
 
 
 def test_an_open_outage_has_no_end() -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_serve_chaos.cluster.kuberay import draining
+from pytest_serve_chaos.cluster.kuberay import drain
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.draining import evict_all, reopen, uncordon
+from pytest_serve_chaos.cluster.kuberay.drain import evict_all, reopen, uncordon
 from pytest_serve_chaos.errors import CommandFailed, WaitTimeout
 from tests.unit.api_server import ApiServer, api_server
 from tests.unit.borrowed_services import cordoned_by
@@ -28,7 +28,7 @@ def server() -> Iterator[ApiServer]:
 
 @pytest.fixture
 def api(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubeApi]:
-    monkeypatch.setattr(draining, "_ASK_AGAIN_AFTER", 0.01)
+    monkeypatch.setattr(drain, "_ASK_AGAIN_AFTER", 0.01)
     api = KubeApi(server.kubeconfig(tmp_path), namespace="ml")
     yield api
     api.close()
@@ -102,7 +102,7 @@ def test_a_cordon_that_is_not_ours_alone_is_left(
     server: ApiServer, api: KubeApi, managers: list[str], whose: str
 ) -> None:
     server.objects[NODE] = cordoned_by(*managers)
-    assert reopen(api, "node-1").endswith(f"by {whose} now")
+    assert reopen(api, "node-1").endswith(f"stays cordoned, now by {whose}")
     assert [one.method for one in server.asked] == ["GET"]
 
 

@@ -16,8 +16,9 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.errors import ServeChaosError
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.traffic import kept
-from pytest_serve_chaos.traffic.client import RequestSpec
 from pytest_serve_chaos.traffic.generator import Generator
+from pytest_serve_chaos.traffic.request import RequestSpec
+from pytest_serve_chaos.traffic.transports.http import Http
 from tests.unit.http_servers import Manners, Reader, Writer, answers, serving, stalls
 from tests.unit.test_generator import assert_complete, stream
 
@@ -60,6 +61,7 @@ def test_each_proxy_gets_one_kept_connection_and_the_search_is_not_recorded() ->
     with sharing(a=answers(), b=answers(), c=answers()) as shared:
         with Generator(
             RequestSpec(shared.url),
+            transport=Http(),
             rate=1,
             history=history,
             kept_rate=20,
@@ -83,6 +85,7 @@ def test_a_proxy_that_hangs_gets_no_kept_connection_and_the_other_does(monkeypat
     with sharing(a=answers(), b=stalls) as shared:
         generator = Generator(
             RequestSpec(shared.url, timeout=0.3),
+            transport=Http(),
             rate=1,
             history=History(),
             proxies=("a", "b"),
@@ -96,7 +99,13 @@ def test_a_proxy_that_hangs_gets_no_kept_connection_and_the_other_does(monkeypat
 def test_where_nobody_can_tell_the_proxies_none_gets_a_kept_connection() -> None:
     with serving(answers()) as url:
         generator = Generator(
-            RequestSpec(url), rate=1, history=History(), proxies=("a",), proxy_of=lambda _: None, open_timeout=0.2
+            RequestSpec(url),
+            transport=Http(),
+            rate=1,
+            history=History(),
+            proxies=("a",),
+            proxy_of=lambda _: None,
+            open_timeout=0.2,
         )
         with generator:
             assert generator.kept_paths == {}
@@ -115,7 +124,13 @@ def test_a_kept_connection_goes_by_the_name_of_the_proxy_that_it_leads_to_now(
     with (
         sharing(a=answers(), b=answers()) as shared,
         Generator(
-            RequestSpec(shared.url), rate=1, history=history, kept_rate=50, proxies=("a",), proxy_of=proxy_of
+            RequestSpec(shared.url),
+            transport=Http(),
+            rate=1,
+            history=history,
+            kept_rate=50,
+            proxies=("a",),
+            proxy_of=proxy_of,
         ) as generator,
     ):
         assert generator.kept_paths == {"kept:0": "a"}
@@ -137,6 +152,8 @@ def test_an_error_in_naming_the_proxies_that_is_no_such_answer_is_told_at_the_st
         raise KeyError(address)
 
     with serving(answers()) as url:
-        generator = Generator(RequestSpec(url), rate=1, history=History(), proxies=("a",), proxy_of=broken)
+        generator = Generator(
+            RequestSpec(url), transport=Http(), rate=1, history=History(), proxies=("a",), proxy_of=broken
+        )
         with pytest.raises(ServeChaosError, match="traffic broke down: KeyError"):
             generator.start()

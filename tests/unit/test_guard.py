@@ -53,9 +53,9 @@ def test_looking_and_the_pods_of_the_rayservice_are_permitted(method: str, path:
     ],
 )
 def test_everything_else_is_refused(method: str, path: str) -> None:
-    with pytest.raises(SafetyError, match="refused on the borrowed cluster") as refusal:
+    with pytest.raises(SafetyError, match="refused on the external cluster") as refusal:
         guard().permit(method, path)
-    assert refusal.value.looked_at == ("context staging, RayService ml/ranker",)
+    assert refusal.value.checked == ("context staging, RayService ml/ranker",)
 
 
 def test_nodes_under_its_pods_may_be_cordoned_where_the_user_says_so() -> None:
@@ -66,7 +66,7 @@ def test_nodes_under_its_pods_may_be_cordoned_where_the_user_says_so() -> None:
         guard("node").permit("DELETE", "/api/v1/nodes/node-7")
     with pytest.raises(SafetyError) as refusal:
         guard().permit("PATCH", "/api/v1/nodes/node-7")
-    assert refusal.value.mend == ("--serve-chaos-allow node",)
+    assert refusal.value.fix == ("--serve-chaos-allow=node",)
 
 
 @pytest.mark.parametrize(
@@ -93,6 +93,6 @@ def test_a_kind_cluster_here_or_a_context_that_is_named_twice_may_be_used(
     ],
 )
 def test_any_other_context_is_refused(context: str, server: str, allowed: str | None) -> None:
-    with pytest.raises(SafetyError, match="has to be named twice") as refusal:
+    with pytest.raises(SafetyError, match="have to name it twice") as refusal:
         check_context(context, server, allowed)
-    assert refusal.value.mend == (f"if you mean it: --serve-chaos-allow-context {context}",)
+    assert refusal.value.fix == (f"if you mean it: --serve-chaos-allow-context={context}",)

@@ -1,8 +1,8 @@
-"""The aftershock of handles: a Serve that does not answer has not said that there are none."""
+"""The post-recovery check of handles: a Serve that does not answer has not said that there are none."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -13,13 +13,13 @@ from pytest_serve_chaos.cluster.rest import ReplicaRow, ServeStatus
 from pytest_serve_chaos.errors import Inconclusive
 from pytest_serve_chaos.model import Component, Identity, Topology
 from pytest_serve_chaos.observe import handles
-from pytest_serve_chaos.observe.handles import HandleCheck, check_handles, children_of
+from pytest_serve_chaos.observe.handles import HandleCheck, check_handles, children_of, requests_logged
 from pytest_serve_chaos.observe.observer import Report
 from pytest_serve_chaos.observe.watcher import Watcher
 
 NO_ANSWER = Report()
 NO_APPS = Report(serve=ServeStatus({}, {}, {}, {}, (), {}, None))
-RUNNING = (ReplicaRow("x", "app", "Child", "RUNNING", None, "w", 1),)
+RUNNING = (ReplicaRow("x", "app", "Child", "RUNNING", None, None, None),)
 SIMPLE = Report(serve=ServeStatus({"app": "RUNNING"}, {}, {}, {}, RUNNING, {}, "c"))
 COMPOSED = Report(
     serve=ServeStatus({"app": "RUNNING"}, {}, {}, {}, RUNNING, {}, "c", handles={"app#Parent": ("app#Child",)})
@@ -40,7 +40,7 @@ class Composed:
     """
 
     said: Sequence[Report]
-    deaf: bool = False
+    stale: bool = False
     killed: list[str] = field(default_factory=list)
 
     @property
@@ -68,14 +68,14 @@ class Composed:
         return 0.0
 
     def replica_log(self, replica: Component, *, since: float) -> tuple[str, ...]:
-        requests = ["r1"] if self.deaf and replica.deployment == "app#Parent" else ["r1", f"r{replica.pid}", "r3"]
+        requests = ["r1"] if self.stale and replica.deployment == "app#Parent" else ["r1", f"r{replica.pid}", "r3"]
         if replica.pid == 3:
             requests = ["r3"]
         return tuple(f"INFO replica {request} -- CALL who OK 0.4ms" for request in requests)
 
 
-def check(composed: Composed) -> HandleCheck:
-    return check_handles(cast("Cluster", composed), composed.watcher, since=0.0)
+def check(composed: Composed, answering: Sequence[str] = ("app#Parent",)) -> HandleCheck:
+    return check_handles(cast("Cluster", composed), composed.watcher, since=0.0, answering=frozenset(answering))
 
 
 @pytest.mark.parametrize("first", [NO_ANSWER, NO_APPS], ids=["no answer", "no applications"])
@@ -88,8 +88,8 @@ def test_who_holds_handles_is_asked_until_serve_says_it(first: Report) -> None:
 
 def test_a_parent_that_is_deaf_is_found_though_serve_was_late(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handles, "REACHED_WITHIN", 0.1)
-    result = check(Composed([NO_ANSWER, COMPOSED], deaf=True))
-    assert [c.name for c in result.deaf] == [replica("Parent", 1).name]
+    result = check(Composed([NO_ANSWER, COMPOSED], stale=True))
+    assert [c.name for c in result.stale] == [replica("Parent", 1).name]
 
 
 @pytest.mark.parametrize(
@@ -106,3 +106,137 @@ def test_a_serve_that_never_says_it_leaves_it_open(said: Report, why: str, monke
 def test_an_app_without_handles_has_no_children() -> None:
     assert children_of(Composed([SIMPLE]).watcher) == {}
     assert check(Composed([SIMPLE])).passed
+
+
+# -- what the logs do not say -----------------------------------------------------------------------------------
+
+
+def holds(**children: str) -> Report:
+    """Serve says that each of these parents holds a handle to that child."""
+    handles = {f"app#{parent}": (f"app#{child}",) for parent, child in children.items()}
+    return Report(serve=ServeStatus({"app": "RUNNING"}, {}, {}, {}, RUNNING, {}, "c", handles=handles))
+
+
+@dataclass
+class Logged(Composed):
+    """One whose deployments log what a test wants.
+
+    Attributes:
+        lines: Deployment -> what each of its replicas logs; a replica that came later logs the same.
+    """
+
+    lines: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def sample(self) -> Topology:
+        killed = len(self.killed)
+        names = ["Parent", "Other", "Child", "Grandchild"]
+        return Topology(0.0, tuple(replica(n, 10 * i + (killed if n == "Child" else 0)) for i, n in enumerate(names)))
+
+    def replica_log(self, replica: Component, *, since: float) -> tuple[str, ...]:
+        return tuple(self.lines.get(replica.deployment or "", ()))
+
+
+CALL = "INFO 2026-11-29 13:12:02,498 app_Child x7 0c5f-1 -- CALL who OK 0.4ms"
+GET = "INFO 2026-11-29 13:12:02,498 app_Parent x8 0c5f-1 -- GET / 200 3.1ms"
+NOT_A_REQUEST = "INFO 2026-11-29 13:12:02,498 app_Child x7 -- Replica is ready"
+FIX = (
+    "set enable_access_log: true and log_level: INFO in the app's logging_config."
+    " To do without the check, demand settled=False."
+)
+
+
+@pytest.mark.parametrize("answering", [["app#Parent"], []], ids=["answers name the app", "answers name nobody"])
+def test_where_neither_child_nor_parent_logs_a_request_it_is_unknown(answering: Sequence[str]) -> None:
+    composed = Logged([COMPOSED], lines={"app#Child": [NOT_A_REQUEST]})
+    result = check(composed, answering)
+    assert not result.passed
+    assert (result.stale, result.problem, composed.killed) == ((), "", [])
+    assert result.text == (
+        "whether handles to app#Child hear the controller is unknown: its request log is empty, and that of app#Parent"
+        f" as well. To have it checked, {FIX}"
+    )
+
+
+def test_a_child_that_answers_and_logs_nothing_is_unknown() -> None:
+    composed = Logged([COMPOSED], lines={"app#Parent": [GET]})
+    result = check(composed, ["app#Parent", "app#Child"])
+    assert result.unknown.startswith(
+        "whether handles to app#Child hear the controller is unknown: it answers, but its request log is empty"
+    )
+    assert composed.killed == []
+
+
+def test_parents_that_log_nothing_are_not_taken_for_deaf() -> None:
+    composed = Logged([COMPOSED], lines={"app#Child": [CALL]})
+    result = check(composed)
+    assert result.unknown.startswith(
+        "whether handles to app#Child hear the controller is unknown: the request log of app#Parent is empty"
+    )
+    assert composed.killed == []
+
+
+def test_a_cluster_that_cannot_show_logs_leaves_it_unknown() -> None:
+    class WithoutLogs:
+        """No log of any replica can be read."""
+
+    result = check_handles(cast("Cluster", WithoutLogs()), Composed([COMPOSED]).watcher, 0.0, answering=frozenset())
+    assert result.text == (
+        "whether handles to app#Child hear the controller is unknown: this backend cannot read the request log of its"
+        " replicas. To do without the check, demand settled=False."
+    )
+    assert not result.passed
+
+
+def test_a_child_that_its_parents_do_not_call_is_left_alone_and_named() -> None:
+    composed = Logged([COMPOSED], lines={"app#Parent": [GET]})
+    result = check(composed)
+    assert result.passed
+    assert (result.children, result.text) == ((), "this traffic does not call app#Child")
+    assert composed.killed == []
+
+
+def test_the_child_of_a_child_that_is_not_called_is_not_called_either() -> None:
+    composed = Logged([holds(Child="Grandchild", Parent="Child")], lines={"app#Parent": [GET]})
+    result = check(composed)
+    assert result.passed
+    assert result.not_called == ("app#Child", "app#Grandchild")
+
+
+def test_an_app_without_traffic_is_left_alone() -> None:
+    composed = Logged([COMPOSED])
+    result = check(composed, ["other#Front"])
+    assert (result.passed, result.not_called, composed.killed) == (True, ("app#Child",), [])
+
+
+def test_a_second_parent_without_requests_is_not_taken_for_deaf(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handles, "REACHED_WITHIN", 0.1)
+    composed = Logged([holds(Parent="Child", Other="Child")], lines={"app#Parent": [GET], "app#Child": [CALL]})
+    result = check(composed)
+    assert result.passed
+    assert result.text == "every parent reached the new replica of app#Child; this traffic does not call app#Other"
+
+
+# -- logs in JSON -----------------------------------------------------------------------------------------------
+
+# As Ray 2.60 writes it with `logging_config: {encoding: JSON}`, after the file's name as a backend puts it.
+JSON_CALL = (
+    "worker-1: replica_app_Child_x7k2p9q1.log: "
+    '{"asctime": "2026-11-29 13:12:02,498", "levelname": "INFO", "message": "CALL who OK 0.4ms", "filename":'
+    ' "replica.py", "lineno": 1499, "process": 7138, "route": "/", "request_id":'
+    ' "0c5f4a2e-7a57-4f27-9d57-3f6f3a0b2f0e", "application": "app", "deployment": "app_Child", "replica": "x7k2p9q1",'
+    ' "component_name": "replica", "timestamp_ns": 1795957922498195488}'
+)
+JSON_OTHER = JSON_CALL.replace("CALL who OK 0.4ms", "Replica is ready")
+
+
+def test_a_request_is_found_in_a_log_in_json() -> None:
+    logs = Logged([COMPOSED], lines={"app#Child": [JSON_CALL, JSON_OTHER, '{"message": "cut', '{"message": 3}']})
+    child = replica("Child", 1)
+    assert requests_logged(cast("Cluster", logs), [child], since=0.0) == {"0c5f4a2e-7a57-4f27-9d57-3f6f3a0b2f0e"}
+
+
+def test_the_handles_of_an_app_that_logs_json_are_checked() -> None:
+    composed = Logged([COMPOSED], lines={"app#Parent": [JSON_CALL], "app#Child": [JSON_CALL]})
+    result = check(composed)
+    assert (result.passed, result.children) == (True, ("app#Child",))
+    assert len(composed.killed) == 1

@@ -20,7 +20,7 @@ import pytest
 from pytest_serve_chaos.cluster.kuberay import in_pod
 from pytest_serve_chaos.cluster.kuberay.in_pod import watch_processes
 from pytest_serve_chaos.cluster.kuberay.process_watch import Row, parse
-from pytest_serve_chaos.cluster.titles import PATTERN, part_of
+from pytest_serve_chaos.cluster.process_titles import PATTERN, part_of
 
 
 def command(program: str, *arguments: str) -> list[str]:
@@ -278,3 +278,10 @@ def test_a_fork_that_is_still_like_its_parent_is_not_reported() -> None:
         finally:
             watch.kill()
             os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_the_moment_at_which_a_program_did_something_is_never_late() -> None:
+    elsewhere = {"began": 5000.0, "asked": 5002.5, "boot": "of another machine"}
+    assert in_pod.moment(f"a warning of Ray's\n{json.dumps(elsewhere)}\n", started=100.0) == 102.5
+    here = {**elsewhere, "boot": Path("/proc/sys/kernel/random/boot_id").read_text().strip()}
+    assert in_pod.moment(json.dumps(here), started=100.0) == 5002.5, "on this machine its clock is ours"

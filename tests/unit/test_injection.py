@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
 from pytest_serve_chaos import progress
-from pytest_serve_chaos.errors import CommandFailed, ExpectationFailed
+from pytest_serve_chaos.cluster.base import Cluster
+from pytest_serve_chaos.errors import CommandFailed, ExpectationFailed, Inconclusive, NotLanded
+from pytest_serve_chaos.faults import injection as injection_module
 from pytest_serve_chaos.faults.injection import Injection, Strike
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.model import Component, Evidence, Topology
+from pytest_serve_chaos.model import Component, Evidence, Identity, Topology
+from pytest_serve_chaos.observe.observer import Report
+from pytest_serve_chaos.observe.post_recovery import PostRecoveryCheck
+from pytest_serve_chaos.observe.shape import Shape
+from pytest_serve_chaos.observe.watcher import Watcher
+
+DEAF = Component("proxy", "head", Identity("process", ("boot", "7", "1")), pid=7)
 
 
 class Paused:
@@ -26,6 +34,7 @@ class Paused:
     """
 
     kind = "node_failure"
+    options: Mapping[str, str | float] = {"how": "freeze"}
     text = "everything on the machine under worker-1 is stopped"
     victims: tuple[Component, ...] = ()
     serves = False
@@ -53,8 +62,16 @@ class Paused:
 def rig(progress: Callable[[str], None] = lambda _: None) -> Rig:
     """One on which Serve has said nothing yet."""
     watcher = SimpleNamespace(sample=lambda: Topology(0.0, ()), report=SimpleNamespace(at=-1.0))
-    said = SimpleNamespace(watcher=watcher, experiment="it", history=History(), injections=[], progress=progress)
+    said = SimpleNamespace(
+        watcher=watcher, experiment="it", history=History(), injections=[], injected=0, progress=progress,
+        steady_since=0.0, begin_by_hand=lambda: None, admit=lambda kind, options: None,
+    )  # fmt: skip
     return cast("Rig", said)
+
+
+def unproved(fault: Paused, there: Rig | None = None, *, hold_for: float | None = None) -> Injection:
+    """An injection that goes on though nothing shows that it landed."""
+    return Injection(there or rig(), fault, hold_for=hold_for, must_land=False)
 
 
 def healed(injection: Injection) -> int:
@@ -63,7 +80,7 @@ def healed(injection: Injection) -> int:
 
 def test_what_could_not_be_healed_is_tried_again_and_then_left_alone() -> None:
     fault = Paused(fails=1)
-    injection = Injection(rig(), fault)
+    injection = unproved(fault)
     with pytest.raises(CommandFailed):
         injection.heal()
     assert healed(injection) == 0
@@ -74,7 +91,7 @@ def test_what_could_not_be_healed_is_tried_again_and_then_left_alone() -> None:
 
 def test_what_a_timer_could_not_heal_is_on_record_and_close_tries_again() -> None:
     fault = Paused(fails=1)
-    injection = Injection(rig(), fault, hold_for=0.0)
+    injection = unproved(fault, hold_for=0.0)
     timer = injection._timer
     assert fault.tried.wait(5.0)
     assert timer is not None
@@ -88,7 +105,7 @@ def test_what_a_timer_could_not_heal_is_on_record_and_close_tries_again() -> Non
 
 def test_two_threads_heal_once() -> None:
     fault = Paused(fails=0)
-    injection = Injection(rig(), fault)
+    injection = unproved(fault)
     threads = [threading.Thread(target=injection.close) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -100,7 +117,8 @@ def test_two_threads_heal_once() -> None:
 def test_somebody_who_waits_is_told_what_is_still_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "REPORT_EVERY", 0.0)
     said: list[str] = []
-    injection = Injection(rig(said.append), Paused(fails=0))
+    injection = unproved(Paused(fails=0), rig(said.append))
+    injection.landed_at = 0.0
 
     with pytest.raises(ExpectationFailed):
         injection.wait_redundancy_back(0.05)
@@ -108,3 +126,93 @@ def test_somebody_who_waits_is_told_what_is_still_missing(monkeypatch: pytest.Mo
     state, _, seen = said[-1].partition(" s after the fault: ")
     assert state.startswith("redundancy is not back ")
     assert seen == "Ray and Serve have said nothing since the fault"
+
+
+def test_a_report_that_is_older_than_the_newest_component_does_not_make_redundancy() -> None:
+    there = rig()
+    injection = unproved(Paused(fails=0), there)
+    there.watcher = cast(
+        "Watcher",
+        SimpleNamespace(
+            sample=there.watcher.sample,
+            report=Report(at=1.0),
+            newest=2.0,
+            newcomer="replica app#Pid on worker-1 (PID 7)",
+        ),
+    )
+    assert injection.missing() == ["Ray and Serve have said nothing since replica app#Pid on worker-1 (PID 7) came"]
+
+
+def test_a_fault_that_did_not_land_is_an_error_and_is_healed_all_the_same() -> None:
+    there, fault = rig(), Paused(fails=0)
+    with pytest.raises(NotLanded, match="the fault did not land, so this test shows nothing") as error:
+        Injection(there, fault)
+    assert "must_land=False" in str(error.value)
+    assert error.value.checked == ("no sign of it at all",)
+    (injection,) = there.injections
+    injection.close()
+    assert fault.tries == 1
+
+
+QUESTIONS: dict[str, Callable[[Injection], object]] = {
+    "traffic": Injection.wait_traffic_back,
+    "redundancy": Injection.wait_redundancy_back,
+    "settled": Injection.wait_settled,
+    "at rest": Injection.wait_at_rest,
+    "still missing": lambda injection: injection.still_missing_after(0.1),
+    "kept": lambda injection: injection.kept("replicas"),
+    "replaced": lambda injection: injection.replaced("replicas"),
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_nothing_is_said_about_a_fault_that_did_not_land(question: str) -> None:
+    injection = unproved(Paused(fails=0))
+    with pytest.raises(NotLanded, match="the fault did not land"):
+        QUESTIONS[question](injection)
+
+
+@pytest.mark.parametrize(
+    ("result", "pressure", "error"),
+    [
+        (PostRecoveryCheck(problem="no answer through the proxy on head"), "", ExpectationFailed),
+        (PostRecoveryCheck(problem="no answer through the proxy on head"), "processes waited", Inconclusive),
+        (
+            PostRecoveryCheck(stale=(DEAF,), problem="it answered with old routes"),
+            "processes waited",
+            ExpectationFailed,
+        ),
+    ],
+)
+def test_on_a_starved_machine_no_answer_in_time_shows_nothing(
+    result: PostRecoveryCheck, pressure: str, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(injection_module, "settle", lambda *_, **__: result)
+    monkeypatch.setattr(injection_module, "proxy_nodes", lambda *_: frozenset())
+    monkeypatch.setattr(injection_module, "starved", lambda backend: pressure)
+    there = rig()
+    there.cluster = cast("Cluster", SimpleNamespace(description=SimpleNamespace(backend="kind")))
+    there.shape, there.canaries = cast("Shape", None), iter(())
+    injection = unproved(Paused(fails=0), there)
+    injection.landed_at = 0.0
+    with pytest.raises(error):
+        injection.wait_settled()
+
+
+def test_a_timer_whose_heal_raises_anything_leaves_it_to_close() -> None:
+    class Odd(Paused):
+        def heal(self) -> None:
+            self.tries += 1
+            self.tried.set()
+            if self.tries <= self.fails:
+                raise ValueError("what a pod printed is no JSON")
+
+    fault = Odd(fails=1)
+    injection = unproved(fault, hold_for=0.0)
+    assert fault.tried.wait(5.0)
+    assert injection._timer is not None
+    injection._timer.join(5.0)
+    injection.close()
+    notes = [e.text for e in injection.rig.history.events if e.kind == "note"]
+    assert notes[-1] == "not healed yet: ValueError: what a pod printed is no JSON"
+    assert (fault.tries, healed(injection)) == (2, 1)

@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from pytest_serve_chaos import backends
+from pytest_serve_chaos.backends.kind import KIND
 from pytest_serve_chaos.cluster import kind_cluster, kind_installation
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.kind import KindNodes
@@ -48,8 +48,8 @@ def test_manifests_that_are_not_those_of_kuberay_are_refused_before_anything_is_
     runs.operator = text
     with pytest.raises(SettingsError, match=lacking) as caught:
         runs.start()
-    assert str(runs.directory / "operator.yaml") in caught.value.looked_at
-    assert caught.value.mend
+    assert str(runs.directory / "operator.yaml") in caught.value.checked
+    assert caught.value.fix
     assert runs.machines.taken() == []
 
 
@@ -60,11 +60,11 @@ def test_a_licence_before_the_first_object_is_no_object(runs: Runs) -> None:
 
 def test_what_cannot_be_rendered_is_said_with_where_it_is() -> None:
     def kustomize(source: str) -> str:
-        raise CommandFailed("kubectl failed", looked_at=["no such host"])
+        raise CommandFailed("kubectl failed", checked=["no such host"])
 
     with pytest.raises(ClusterStartError, match="manifests cannot be read: kubectl failed") as caught:
         read_manifests("github.com/ray-project/kuberay", kustomize)
-    assert caught.value.looked_at == ("github.com/ray-project/kuberay", "no such host")
+    assert caught.value.checked == ("github.com/ray-project/kuberay", "no such host")
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_manifests_of_the_users_own_bring_their_operator(
 
     monkeypatch.setattr(kind_cluster, "start_kind_cluster", start)
     settings = Settings(backend="kind", kuberay_manifests="mine.yaml", report_dir=tmp_path, **given)  # type: ignore[arg-type]
-    backends.start_cluster(SPEC, settings, tmp_path, print)
+    KIND.start(SPEC, settings, tmp_path, print)
     assert [(s.kuberay_manifests, s.operator_image) for s in seen] == [("mine.yaml", image)]
 
 

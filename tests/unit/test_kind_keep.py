@@ -9,11 +9,11 @@ from typing import cast
 import pytest
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.cluster import kind_keep
+from pytest_serve_chaos.cluster import kind_reuse
 from pytest_serve_chaos.cluster.kind import KindNodes
-from pytest_serve_chaos.cluster.kind_keep import Kept, is_finished, open_kept
-from pytest_serve_chaos.cluster.kind_mending import Mending
 from pytest_serve_chaos.cluster.kind_record import Record, to_text
+from pytest_serve_chaos.cluster.kind_repair import ClusterRepair
+from pytest_serve_chaos.cluster.kind_reuse import Kept, is_finished, open_kept
 from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.redis_store import RedisStore
@@ -52,7 +52,7 @@ def api() -> Api:
 
 @pytest.fixture
 def opened(machines: Machines, api: Api, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Kept]:
-    monkeypatch.setattr(kind_keep, "KubeApi", lambda *_, **__: api)
+    monkeypatch.setattr(kind_reuse, "KubeApi", lambda *_, **__: api)
     return lambda: open_kept(cast("KindNodes", machines), WISHES, lambda _: None)
 
 
@@ -75,7 +75,7 @@ def test_a_cluster_without_our_label_is_somebody_elses(
         opened()
     assert machines.done == []
     assert api.closed
-    assert caught.value.mend[-1] == f"or delete it: kind delete cluster --name {NAME}"
+    assert caught.value.fix[-1] == f"or delete it: kind delete cluster --name {NAME}"
 
 
 def test_a_control_plane_that_a_reboot_has_stopped_is_started_first_and_alone(
@@ -99,7 +99,7 @@ def test_a_stopped_control_plane_that_is_not_ours_stays_stopped(opened: Callable
 def test_an_api_server_that_comes_up_late_is_waited_for(
     opened: Callable[[], Kept], api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kind_keep, "_ANSWERS", 0.1)
+    monkeypatch.setattr(kind_reuse, "_ANSWERS", 0.1)
     api.refuses = "list_node"
     with pytest.raises(WaitTimeout, match="the API server to answer"):
         opened()
@@ -113,7 +113,7 @@ def test_a_cluster_is_finished_when_it_says_what_is_in_it(
     api: Api,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(kind_keep, "KubeApi", lambda *_, **__: api)
+    monkeypatch.setattr(kind_reuse, "KubeApi", lambda *_, **__: api)
     api.annotations = annotations
     assert is_finished(cast("KindNodes", machines)) == finished
     assert api.closed
@@ -147,7 +147,7 @@ def test_what_was_left_closed_is_opened_and_the_rest_adopted(machines: Machines,
         f"taint nodes {WORKER}2 {names.NO_HEAD}:NoSchedule-",
     ]
     assert said[0] == (
-        f"kind: mended {NAME}: {WORKER} was paused; {WORKER} was cordoned; {WORKER}2 had the taint {names.NO_HEAD}"
+        f"kind: repaired {NAME}: {WORKER} was paused; {WORKER} was cordoned; {WORKER}2 had the taint {names.NO_HEAD}"
     )
 
 
@@ -166,7 +166,7 @@ def test_a_node_that_was_deleted_registers_again(machines: Machines, api: Api) -
 
 
 def test_the_machines_are_waited_for(machines: Machines, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kind_keep, "_READY", 0.1)
+    monkeypatch.setattr(kind_reuse, "_READY", 0.1)
     machines.states[f"{WORKER}3"] = "paused"
     api.annotations = {names.KEPT: to_text(LEFT)}
     cluster = Kept(
@@ -219,14 +219,14 @@ def test_processes_and_flags_in_pods_are_mended(machines: Machines, api: Api) ->
     said: list[str] = []
     api.tidied = {"stopped": 2, "flags": 1}
     api.ray_pods = (pod("head"), pod("gone", running=False))
-    kept(machines, api, said.append).mend_pods()
+    kept(machines, api, said.append).repair_pods()
     assert api.ran == ["head"]
-    assert said == [f"kind: mended {NAME}: 2 processes of head were stopped; head had 1 health flags"]
+    assert said == [f"kind: repaired {NAME}: 2 processes of head were stopped; head had 1 health flags"]
 
 
 def test_another_serve_config_is_put_back(machines: Machines, api: Api) -> None:
     api.service = merge(RAY_SERVICE, {"spec": {"serveConfigV2": "applications: [{name: canary}]"}})
-    kept(machines, api).mend_pods()
+    kept(machines, api).repair_pods()
     assert api.service == RAY_SERVICE
 
 
@@ -234,7 +234,7 @@ def test_a_serve_config_that_is_only_written_otherwise_is_left(machines: Machine
     otherwise = "applications: [{import_path: 'm:app', name: app}]"
     api.service = merge(RAY_SERVICE, {"spec": {"serveConfigV2": otherwise}})
     said: list[str] = []
-    kept(machines, api, said.append).mend_pods()
+    kept(machines, api, said.append).repair_pods()
     assert said == []
 
 
@@ -249,10 +249,10 @@ def test_what_runs_where_it_ran_is_whole_at_once(machines: Machines, api: Api) -
 def test_after_something_was_mended_all_has_to_be_well_for_a_while(
     machines: Machines, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kind_keep, "_HOLDS", 0.7)
+    monkeypatch.setattr(kind_reuse, "_HOLDS", 0.7)
     api.tidied = {"stopped": 1, "flags": 0}
     cluster = kept(machines, api)
-    cluster.mend_pods()
+    cluster.repair_pods()
     dashboard = FakeDashboard(status(), status(states=("RUNNING", "STOPPING")), ObservationError("no head"), status())
     begun = clock.now()
     cluster.wait_until_whole(as_dashboard(dashboard))
@@ -260,7 +260,7 @@ def test_after_something_was_mended_all_has_to_be_well_for_a_while(
 
 
 def test_what_does_not_run_in_time_is_given_up(machines: Machines, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kind_keep, "WHOLE_WITHIN", 0.1)
+    monkeypatch.setattr(kind_reuse, "WHOLE_WITHIN", 0.1)
     api.ray_pods = (pod("head"), pod("worker", running=False))
     with pytest.raises(WaitTimeout, match="worker: Error"):
         kept(machines, api).wait_until_whole(as_dashboard(FakeDashboard()))
@@ -295,7 +295,7 @@ def test_where_nobody_can_write_that_all_is_well_the_next_run_does_not_rely_on_i
     api.refuses = "patch_namespace"
     cluster.vouch()
     assert api.record == replace(LEFT, sound=False)
-    assert said[0].startswith("kind: the next run will make the RayService anew")
+    assert said[0].startswith("kind: the next run will recreate the RayService")
 
 
 # -- taking it away --
@@ -334,8 +334,8 @@ def test_a_redis_that_another_run_has_left_without_pods_gets_them_before_the_ray
 
 def test_the_redis_that_is_wanted_gets_as_many_pods_as_are_wanted(machines: Machines, api: Api) -> None:
     api.redis, api.their_redis, api.redis_pods = None, 0, (pod("redis-0"), pod("redis-1"))
-    mending = Mending(cast("KindNodes", machines), cast("KubeApi", api))
-    mending.redis(RedisStore("StatefulSet", "theirs", replicas=2))
+    repair = ClusterRepair(cast("KindNodes", machines), cast("KubeApi", api))
+    repair.redis(RedisStore("StatefulSet", "theirs", replicas=2))
     assert api.scaled == {"theirs": 2}
 
 
@@ -356,7 +356,7 @@ def test_redis_is_waited_for_though_the_api_server_fails_once(
         return now
 
     monkeypatch.setattr(api, "deployment_available", available)
-    Mending(cast("KindNodes", machines), cast("KubeApi", api)).redis(None)
+    ClusterRepair(cast("KindNodes", machines), cast("KubeApi", api)).redis(None)
     assert said == []
 
 

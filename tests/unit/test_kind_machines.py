@@ -101,7 +101,7 @@ def test_the_machine_of_the_control_plane_is_never_a_target(
     strike: Callable[[KindRayService], object], service: KindRayService, api: Api, nodes: Nodes
 ) -> None:
     api.ray_pods = [replace(p, node="kind-control-plane") for p in api.ray_pods]
-    with pytest.raises(NoSuchTarget, match="kind-control-plane, which is no machine for faults"):
+    with pytest.raises(NoSuchTarget, match="kind-control-plane, which is not a machine for faults"):
         strike(service)
     for heal in (service.revive_machine, service.thaw_machine, service.register_machine, service.reopen_machine):
         heal("worker-1")

@@ -155,7 +155,7 @@ def test_a_kind_that_does_not_come_to_its_end_is_killed_while_it_makes_nodes(
     with pytest.raises(ClusterStartError, match="did not create the cluster test") as caught:
         nodes.create({"kind": "Cluster"})
     assert clock.now() - begun < 30
-    assert "it did not end in 2 s" in caught.value.looked_at[0]
+    assert "it did not end in 2 s" in caught.value.checked[0]
 
 
 def test_a_kind_that_does_not_come_to_its_end_is_killed_while_it_deletes_nodes(
@@ -168,7 +168,7 @@ def test_a_kind_that_does_not_come_to_its_end_is_killed_while_it_deletes_nodes(
     with pytest.raises(CommandFailed, match="kind did not end in 2 s") as caught:
         nodes.delete()
     assert clock.now() - begun < 30
-    assert caught.value.mend == ("kind delete cluster --name test",)
+    assert caught.value.fix == ("kind delete cluster --name test",)
 
 
 def test_nodes_are_deleted_by_name_and_what_kind_says_is_in_the_log(
@@ -274,7 +274,7 @@ def test_a_docker_that_does_not_answer_is_a_missing_dependency(tmp_path: Path, m
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
     with pytest.raises(MissingDependency, match="Docker does not answer") as caught:
         find_programs()
-    assert any("cannot connect" in line for line in caught.value.looked_at)
+    assert any("cannot connect" in line for line in caught.value.checked)
 
 
 THERE = 'case "$*" in *inspect*) echo sha256:abc;; *version*) echo linux/amd64;; esac'
@@ -307,4 +307,4 @@ def test_images_that_cannot_be_copied_are_said_with_both_reasons(
     with pytest.raises(CommandFailed, match=r"redis:7\.0 could not be copied onto the nodes") as caught:
         nodes.load(["redis:7.0"], ["test-worker"])
 
-    assert {"content digest", "unknown flag: --platform"} <= {*caught.value.looked_at}
+    assert {"content digest", "unknown flag: --platform"} <= {*caught.value.checked}

@@ -99,8 +99,8 @@ def test_the_redis_of_a_users_own_is_held_by_what_runs_it_and_asked_as_the_rayse
 
 
 def test_keys_of_a_redis_whose_password_is_not_known_cannot_be_listed(service: KindRayService, api: Api) -> None:
-    service.redis_store = RedisStore(untold="it comes from fieldRef")
-    with pytest.raises(Unsupported, match="cannot be told: it comes from fieldRef"):
+    service.redis_store = RedisStore(unknown="it comes from fieldRef")
+    with pytest.raises(Unsupported, match="password of Redis is unknown: it comes from fieldRef"):
         service.redis_keys()
     assert api.ran == []
 

@@ -22,7 +22,7 @@ from pytest_serve_chaos.cluster.kind_record import (
 )
 from pytest_serve_chaos.cluster.kuberay import render
 from pytest_serve_chaos.cluster.kuberay.records import Container, Pod
-from pytest_serve_chaos.cluster.kuberay.upgrading import change_for_upgrade
+from pytest_serve_chaos.cluster.kuberay.upgrade import change_for_upgrade
 from pytest_serve_chaos.cluster.rest import NodeRow, ReplicaRow, ServeStatus
 from pytest_serve_chaos.manifests import merge
 from pytest_serve_chaos.model import Json

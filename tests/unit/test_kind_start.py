@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
@@ -11,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_serve_chaos import backends
-from pytest_serve_chaos.cluster import kind_installation
+from pytest_serve_chaos.backends.kind import DELETE, DELETE_UNFINISHED, KIND
+from pytest_serve_chaos.cluster import kind_cluster, kind_installation
+from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.kind_cluster import delete_kind_cluster
 from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, ObservationError, SafetyError, WaitTimeout
 from pytest_serve_chaos.model import Json
@@ -88,7 +90,7 @@ def test_other_machines_are_another_cluster(runs: Runs) -> None:
 def test_another_number_of_workers_is_another_cluster(runs: Runs) -> None:
     runs.run()
     assert runs.run(replace(SPEC, workers=2)) == ["delete", "create", *ALL]
-    assert "it has 2 machines for Ray, and 3 are wanted; it is built anew" in "\n".join(runs.said)
+    assert "it has 2 machines for Ray, and 3 are wanted; the plugin rebuilds it" in "\n".join(runs.said)
 
 
 def test_a_ray_service_that_does_not_go_takes_the_machines_along(runs: Runs) -> None:
@@ -121,10 +123,10 @@ def test_machines_on_which_not_all_was_installed_are_kept(runs: Runs, moment: st
 def test_a_kept_cluster_that_cannot_be_used_is_left_with_the_way_to_delete_it(runs: Runs) -> None:
     runs.run()
     runs.machines.no_kubeconfig = True
-    with pytest.raises(ClusterStartError, match="cannot be used") as caught:
+    with pytest.raises(ClusterStartError, match="cannot be reused") as caught:
         runs.start()
     assert runs.machines.taken() == []
-    assert caught.value.mend[-1] == f"delete it: kind delete cluster --name {NAME}"
+    assert caught.value.fix[-1] == f"delete it: kind delete cluster --name {NAME}"
 
 
 def test_without_keep_a_cluster_that_is_there_is_let_alone(runs: Runs) -> None:
@@ -213,6 +215,30 @@ def test_only_an_unfinished_cluster_that_was_to_be_kept_is_undone(runs: Runs, tm
     assert runs.machines.taken() == ["delete"]
 
 
+@pytest.mark.parametrize("name", ["somebody-elses", "serve-chaos", "serve-chaos-12345", "serve-chaos-abcdef-x"])
+def test_a_cluster_of_another_name_is_not_deleted(runs: Runs, tmp_path: Path, name: str) -> None:
+    runs.run()
+    with pytest.raises(SafetyError, match="is not a name that this plugin gives"):
+        delete_kind_cluster(name, tmp_path)
+    assert runs.machines.taken() == []
+
+
+@pytest.mark.parametrize("unlike", ["ports", "labels"])
+def test_a_cluster_that_does_not_carry_our_marks_is_not_deleted(runs: Runs, tmp_path: Path, unlike: str) -> None:
+    runs.run()
+    runs.machines.ours, runs.machines.api.roles = unlike != "ports", unlike != "labels"
+    with pytest.raises(SafetyError, match="did not make"):
+        delete_kind_cluster("serve-chaos-abcdef", tmp_path)
+    assert runs.machines.taken() == []
+
+
+def test_a_cluster_of_ours_is_deleted_also_where_its_api_does_not_answer(runs: Runs, tmp_path: Path) -> None:
+    runs.run()
+    runs.machines.no_kubeconfig = True
+    delete_kind_cluster("serve-chaos-abcdef", tmp_path)
+    assert runs.machines.taken() == ["delete"]
+
+
 def test_a_run_stands_in_the_journal_while_it_makes_machines(
     runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,6 +254,60 @@ def test_a_run_stands_in_the_journal_while_it_makes_machines(
 
     monkeypatch.setattr(runs.machines, "create", create)
     monkeypatch.setattr(kind_installation, "read_manifests", lambda *_: OPERATOR)
-    backends.start_cluster(SPEC, settings, tmp_path, runs.said.append)
-    assert written == [[backends.DELETE_UNFINISHED_KIND]]
+    KIND.start(SPEC, settings, tmp_path, runs.said.append)
+    assert written == [[DELETE_UNFINISHED]]
     assert verbs() == []
+
+
+def test_the_tests_of_a_run_use_the_same_machines_which_go_when_it_ends(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A test that leaves its RayService dirty costs the next one a RayService, and not four machines."""
+    settings = Settings(backend="kind", keep=False, report_dir=tmp_path)
+    monkeypatch.setattr(kind_installation, "read_manifests", lambda *_: OPERATOR)
+
+    def nodes(name: str, *_: object) -> KindMachines:
+        runs.machines.name = name
+        return runs.machines
+
+    monkeypatch.setattr(kind_cluster, "KindNodes", nodes)
+
+    def start(spec: ClusterSpec = SPEC) -> None:
+        KIND.start(spec, settings, tmp_path / "run", runs.said.append).close()
+
+    def journal() -> list[str]:
+        return [json.loads(file.read_text())["verb"] for file in (tmp_path / "undo").iterdir()]
+
+    start()
+    assert runs.machines.taken() == ["create", *ALL]
+    start()
+    assert runs.machines.taken() == ["remove", *ABOVE]
+    start(replace(SPEC, gcs="none"))
+    assert "create" not in runs.machines.taken()
+    assert journal() == [DELETE], "until its end, for it may be killed"
+    KIND.end(settings, tmp_path / "run", runs.said.append)
+    assert runs.machines.taken() == ["delete"]
+    assert journal() == []
+    assert runs.said[-1].startswith("kind: deleted serve-chaos-")
+    assert not any(line.startswith("kind: kept") for line in runs.said)
+
+
+def test_the_end_of_a_run_that_made_no_machines_deletes_none(runs: Runs, tmp_path: Path) -> None:
+    KIND.end(Settings(backend="kind", report_dir=tmp_path), tmp_path / "run", runs.said.append)
+    assert runs.machines.taken() == []
+    assert runs.said == []
+
+
+def test_two_runs_have_machines_of_their_own(runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    named: list[str] = []
+
+    def nodes(name: str, *_: object) -> KindMachines:
+        named.append(name)
+        return runs.machines
+
+    monkeypatch.setattr(kind_cluster, "KindNodes", nodes)
+    monkeypatch.setattr(kind_installation, "read_manifests", lambda *_: OPERATOR)
+    for directory in ("one", "two", "one"):
+        KIND.start(SPEC, Settings(backend="kind", report_dir=tmp_path), tmp_path / directory, runs.said.append)
+    assert named[0] == named[2] != named[1]
+    assert all(re.fullmatch("serve-chaos-[0-9a-f]{6}", name) for name in named)

@@ -54,7 +54,7 @@ class FakeApi:
         return 200, "{}"
 
     def run(self, name: str, container: str, command: Sequence[str], *, timeout: float = 30.0) -> ExecResult:
-        return ExecResult(json.dumps({"asked": 5.0, "now": 5.5, "boot": "of another machine"}), "", 0)
+        return ExecResult(json.dumps({"began": 2.0, "asked": 5.0, "boot": "of another machine"}), "", 0)
 
     def log(self, name: str, **options: object) -> tuple[str, ...]:
         return self.logs
@@ -243,11 +243,13 @@ def test_an_actor_that_the_gcs_does_not_know_cannot_be_killed() -> None:
         cluster(three_pods(), FakeDashboard([], {}, {})).kill_actor("c9", no_restart=True)
 
 
-def test_a_kill_on_another_machine_is_dated_back_from_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pytest_serve_chaos.clock.now", lambda: 100.0)
+def test_a_kill_on_another_machine_is_dated_early_and_never_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program was started at 100 s, killed 3 s after it had begun, and its end was heard of at 110 s."""
+    times = iter([100.0])
+    monkeypatch.setattr("pytest_serve_chaos.clock.now", lambda: next(times, 110.0))
     controller = actor("c1", "ServeController", "SERVE_CONTROLLER_ACTOR", "n-h")
     killed = cluster(three_pods(), FakeDashboard([controller], {}, {})).kill_actor("c1", no_restart=True)
-    assert killed == 99.5
+    assert killed == 103.0
 
 
 def test_a_pod_that_cannot_be_scheduled_says_why() -> None:

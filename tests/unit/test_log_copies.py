@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from pytest_serve_chaos.cluster.base import Cluster
-from pytest_serve_chaos.cluster.kept_logs import LogsOfTest, name_of_file
 from pytest_serve_chaos.cluster.local.log_copies import LogCopies
+from pytest_serve_chaos.cluster.test_logs import LogsOfTest, name_of_file
 
 NODES = {"ray": "head", "w1": "worker-1"}
 SESSION = "session_2026-11-22_18-04-11_123456_789"

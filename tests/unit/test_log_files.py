@@ -104,7 +104,7 @@ def test_a_full_file_says_so_and_takes_no_more(tmp_path: Path) -> None:
     files.add("b.log", "another file\n")
     assert (tmp_path / "a.log").read_text().splitlines() == [
         "x" * 900,
-        "[serve-chaos: no more is kept of this file than 0.001 MB]",
+        "[serve-chaos: this file is cut off after 0.001 MB]",
     ]
     assert (tmp_path / "b.log").read_text() == "another file\n"
 

@@ -191,9 +191,9 @@ def test_a_document_of_comments_only_is_left_out() -> None:
 
 @pytest.mark.parametrize("text", ["<html>", "- kind: Service", "metadata: {name: x}", "kind: [", "'", "7"])
 def test_a_document_that_is_no_object_is_refused_in_words(text: str) -> None:
-    with pytest.raises(SettingsError, match="a document of KubeRay's manifests is no") as caught:
+    with pytest.raises(SettingsError, match="a document of KubeRay's manifests is not") as caught:
         render.operator_manifests(f"kind: Service\n---\n{text}\n", image=None, labels={})
-    assert caught.value.looked_at == (text,)
+    assert caught.value.checked == (text,)
 
 
 def test_the_operators_image_is_that_of_its_deployment() -> None:

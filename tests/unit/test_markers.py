@@ -7,14 +7,21 @@ import pytest
 
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.errors import SettingsError
-from pytest_serve_chaos.markers import FAULT_MARKERS, cluster_request, fault_request, fault_requests
+from pytest_serve_chaos.faults.catalogue import BUILT_IN
+from pytest_serve_chaos.faults.spec import FaultChoice
+from pytest_serve_chaos.markers import cluster_request, fault_requests
+from pytest_serve_chaos.markers import fault_request as fault_request_of
 from pytest_serve_chaos.settings import Settings
 
-FAULTS = tuple(FAULT_MARKERS)
+FAULTS = tuple(fault.name for fault in BUILT_IN)
 
 
 def mark(name: str, /, *args: object, **kwargs: Any) -> pytest.Mark:
     return pytest.Mark(name, args, kwargs, _ispytest=True)
+
+
+def fault_request(markers: list[pytest.Mark]) -> FaultChoice | None:
+    return fault_request_of(markers, BUILT_IN)
 
 
 # -- faults ------------------------------------------------------------------------------------------------------------
@@ -58,7 +65,7 @@ def test_the_closest_marker_of_a_fault_wins() -> None:
 def test_an_experiment_refuses_two_faults_that_a_test_by_hand_may_have() -> None:
     both = [mark("head_failure"), mark("replica_failure", deployment="SleepyPid", on="workers")]
 
-    assert [request.kind for request in fault_requests(both)] == ["head_failure", "replica_failure"]
+    assert [request.kind for request in fault_requests(both, BUILT_IN)] == ["head_failure", "replica_failure"]
     with pytest.raises(SettingsError, match="head_failure and replica_failure"):
         fault_request(both)
 

@@ -27,9 +27,9 @@ def made(**env: str) -> Workload:
     ("config", "said"),
     [
         ("{}", "it has no applications"),
-        ("applications: {a: b}", "applications is no list"),
+        ("applications: {a: b}", "applications is not a list"),
         ("applications: [ranker]", "app 1 is 'ranker', and no mapping"),
-        ("{http_options: [8000], applications: [{import_path: a.b}]}", "http_options is no mapping"),
+        ("{http_options: [8000], applications: [{import_path: a.b}]}", "http_options is not a mapping"),
         ("applications: [{name: a}]", "app 1 has no import_path"),
         ("applications: [{name: a, import_path: 'a:b'}, {name: b, import_path: 'a:b'}]", "the route_prefix /"),
     ],
@@ -40,7 +40,7 @@ def test_a_serve_config_that_cannot_be_deployed_is_refused_with_its_file(
     with pytest.raises(SettingsError, match=said) as caught:
         of_config(tmp_path, config)
     assert str(tmp_path / "serve.yaml") in caught.value.what
-    assert caught.value.mend
+    assert caught.value.fix
 
 
 def test_proxies_listen_where_our_services_look_for_them_whatever_the_config_says(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_variable_that_kuberay_refuses_minutes_later_is_refused_at_once(variab
     spec = ClusterSpec(gcs=gcs, env=((variable, "elsewhere"),))
     with pytest.raises(SettingsError, match=r"serve_cluster\(env=...\): the RayService serve-chaos") as caught:
         our_workload(spec, "ray:2.60.0", "redis:7.0", {})
-    assert caught.value.mend[0] == "leave the variable out of the marker's env"
+    assert caught.value.fix[0] == "leave the variable out of the marker's env"
 
 
 def test_other_variables_reach_the_pods() -> None:
@@ -96,4 +96,4 @@ def test_other_variables_reach_the_pods() -> None:
 def test_an_image_that_does_not_say_which_ray_it_is_is_said(image: str, lines: int) -> None:
     told = our_workload(ClusterSpec(), image, "redis:7.0", {}).told
     assert len(told) == lines
-    assert all(f"the tag of {image} does not say which Ray it is" in line and "mends that" in line for line in told)
+    assert all(f"the tag of {image} does not say which Ray it is" in line and "to fix this" in line for line in told)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_serve_chaos.cluster.base import ClusterSpec
-from pytest_serve_chaos.cluster.kuberay.own_file import parse_own_file, read_own_file
+from pytest_serve_chaos.cluster.kuberay.rayservice_file import parse_own_file, read_own_file
 from pytest_serve_chaos.cluster.kuberay.records import listed
 from pytest_serve_chaos.cluster.serve_config import applications
 from pytest_serve_chaos.errors import SettingsError
@@ -121,10 +121,10 @@ def test_dates_and_numbers_are_what_kubernetes_takes_them_for() -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("{", "is no YAML"),
-        ("just text", "document 1 of .* is no Kubernetes object"),
-        ("{apiVersion: v1, kind: Service}", "document 1 of .* is no Kubernetes object"),
-        ("{apiVersion: v1, kind: List, items: [7]}", "is no Kubernetes object"),
+        ("{", "is not YAML"),
+        ("just text", "document 1 of .* is not a Kubernetes object"),
+        ("{apiVersion: v1, kind: Service}", "document 1 of .* is not a Kubernetes object"),
+        ("{apiVersion: v1, kind: List, items: [7]}", "is not a Kubernetes object"),
         ("", "has 0 RayServices; one is needed"),
         (
             "{apiVersion: ray.io/v1, kind: RayService, metadata: {name: a}}\n---\n"
@@ -139,7 +139,7 @@ def test_dates_and_numbers_are_what_kubernetes_takes_them_for() -> None:
 def test_a_file_without_one_usable_rayservice_is_refused(content: str, said: str) -> None:
     with pytest.raises(SettingsError, match=said) as caught:
         parse_own_file(content, FILE)
-    assert caught.value.mend
+    assert caught.value.fix
 
 
 def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
@@ -178,8 +178,8 @@ REFUSED: dict[str, Change] = {
         lambda s: s["metadata"].update(annotations={"ray.io/external-storage-namespace": "x"})
     ),
     "Redis' user is named outside of its options": parameter("redis-username"),
-    "rayStartParams.num-cpus is no text": parameter("num-cpus", 2),
-    "the variable A is no text": variable("A", 1),
+    "rayStartParams.num-cpus is not text": parameter("num-cpus", 2),
+    "the variable A is not text": variable("A", 1),
     "there is no upgradeStrategy Blue": lambda s: s["spec"].update(upgradeStrategy={"type": "Blue"}),
     "needs the Gateway API": lambda s: s["spec"].update(upgradeStrategy={"type": "NewClusterWithIncrementalUpgrade"}),
     "it is suspended": lambda s: s["spec"].update(suspend=True),
@@ -194,7 +194,7 @@ REFUSED: dict[str, Change] = {
 def test_what_kuberay_or_kind_would_refuse_is_said_before_anything_is_made(said: str) -> None:
     with pytest.raises(SettingsError, match=said) as caught:
         parse_own_file(changed(REFUSED[said]), FILE)
-    assert caught.value.mend, "and how to mend it"
+    assert caught.value.fix, "and how to fix it"
 
 
 def test_all_that_is_wrong_is_said_at_once() -> None:
@@ -205,8 +205,9 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
     with pytest.raises(SettingsError) as caught:
         parse_own_file(changed(change), FILE)
     assert "num-cpus" in caught.value.what
-    assert caught.value.looked_at == ("it is suspended",)
-    assert len(caught.value.mend) == 2
+    assert caught.value.checked == ("it is suspended",)
+    (fix,) = caught.value.fix
+    assert fix.startswith("write the value of rayStartParams.num-cpus in quotes; "), "both have to be fixed"
 
 
 @pytest.mark.parametrize(
@@ -222,7 +223,7 @@ def test_what_is_wrong_with_a_secret_is_said_without_what_it_holds(content: str)
     with pytest.raises(SettingsError) as caught:
         parse_own_file(content, FILE)
     assert "20417" not in str(caught.value)
-    assert "its password is no text" in caught.value.what or "in line 1" in caught.value.what
+    assert "its password is not text" in caught.value.what or "in line 1" in caught.value.what
 
 
 @pytest.mark.parametrize("import_path", ["ranker:app", "ranker.app", "my-repository.serve.ranker:app", "a:b.c"])
@@ -234,9 +235,9 @@ def test_whatever_serve_can_import_is_an_app(import_path: str) -> None:
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ("applications: [", "is no YAML"),
+        ("applications: [", "is not YAML"),
         ("applications: []", "no app to test"),
-        ("applications: [7]", "no list of apps"),
+        ("applications: [7]", "not a list of apps"),
         ("applications: [{name: a}]", "app 1 has no import_path"),
         ("applications: [{import_path: ranker}]", "app 1 has no import_path"),
         (

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_serve_chaos.cluster.kuberay import names, render
-from pytest_serve_chaos.cluster.kuberay.own_file import parse_own_file
-from pytest_serve_chaos.cluster.kuberay.own_workload import OwnRayService, own_workload
+from pytest_serve_chaos.cluster.kuberay.file_workload import OwnRayService, own_workload
+from pytest_serve_chaos.cluster.kuberay.rayservice_file import parse_own_file
 from pytest_serve_chaos.cluster.kuberay.records import name_of
 from pytest_serve_chaos.cluster.kuberay.workload import Workload
 from pytest_serve_chaos.errors import SettingsError

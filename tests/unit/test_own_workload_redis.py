@@ -110,7 +110,7 @@ def test_a_password_that_cannot_be_told_leaves_redis_breakable() -> None:
     for reference, more in ((REFERENCE, [secret(data={})]), ({"valueFrom": {"fieldRef": {"fieldPath": "x"}}}, [])):
         store = adapted(by_options(reference, *more)).redis
         assert store is not None
-        assert store.untold
+        assert store.unknown
 
 
 def test_what_the_pods_would_wait_for_in_vain_is_refused() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from pytest_serve_chaos.cluster.kuberay import ray_token
 from pytest_serve_chaos.cluster.kuberay.api import ExecResult, KubeApi
-from pytest_serve_chaos.cluster.kuberay.found import read_ray_service
+from pytest_serve_chaos.cluster.kuberay.existing_rayservice import read_ray_service
 from pytest_serve_chaos.cluster.kuberay.head_service import dashboard_behind
 from pytest_serve_chaos.cluster.kuberay.ray_token import RayToken, wants_token
 from pytest_serve_chaos.errors import CommandFailed, ObservationError

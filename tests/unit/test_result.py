@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_serve_chaos.analysis.result import Result, result_of
-from pytest_serve_chaos.errors import SettingsError
+from pytest_serve_chaos.analysis.result import Result
+from pytest_serve_chaos.errors import Inconclusive, SettingsError
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.model import ClusterDescription
+from pytest_serve_chaos.model import NO_DEMANDS, ClusterDescription
+from pytest_serve_chaos.results import result_of
 from tests.unit.histories import Story, component, deaf_controller, head_failure, not_started
 
 
@@ -23,6 +24,7 @@ def test_a_result_reads_as_in_the_examples() -> None:
     assert found.replaced("head", "controller")
     assert not found.replaced("head", "replicas")
     assert not found.replaced()
+    assert found.longest_outage is not None
     assert found.longest_outage < 90
     assert (found.sent, found.lost, found.in_flight, found.lost_beyond_in_flight) == (1003, 3, 3, 0)
 
@@ -45,11 +47,47 @@ def test_a_result_says_why_not() -> None:
     assert found.was_kept("controller").reason == "1 of 1 controller not kept: controller (PID 200)"
 
 
+def test_nobody_was_replaced_or_kept_because_of_a_fault_that_did_not_land() -> None:
+    """On a cluster where a fault does nothing everybody is kept, and that shows nothing."""
+    for story in (not_started(), head_failure().without("landed")):
+        found = result(story)
+        with pytest.raises(Inconclusive, match="it is unknown who was replaced and who stayed: "):
+            found.replaced("head")
+        with pytest.raises(Inconclusive, match="it is unknown who was replaced and who stayed: "):
+            found.kept("replicas", on="workers")
+    assert result(not_started()).was_kept("head").reason == "it was not seen who was alive before the fault"
+
+
 def test_of_what_nobody_saw_nothing_holds() -> None:
-    found = result(not_started())
-    assert not found.replaced("head")
-    assert not found.kept("head")
-    assert found.was_kept("head").reason == "it was not seen who was alive before the fault"
+    unseen = head_failure()
+    unseen.events = [event for event in unseen.events if event.text != "after"]
+    assert not result(unseen).replaced("head")
+    assert not result(unseen).kept("replicas", on="workers")
+    assert result(unseen).was_kept("head").reason == "it was not seen who was alive after it"
+
+
+def test_figures_that_were_not_measured_are_none_and_no_limit_holds_of_them() -> None:
+    found = result(head_failure().without("landed"))
+    assert (found.sent, found.lost, found.late, found.in_flight, found.lost_beyond_in_flight) == (None,) * 5
+    assert (found.availability, found.longest_outage, found.traffic_back) == (None,) * 3
+    with pytest.raises(TypeError):
+        assert found.longest_outage < 90  # type: ignore[operator]
+
+
+def test_remarks_are_there_once_each_in_order() -> None:
+    story = head_failure().event(30.0, "remark", "one").event(31.0, "remark", "two").event(32.0, "remark", "one")
+    assert result(story).remarks == ("one", "two")
+
+
+def test_what_nobody_demanded_is_measured_and_has_not_passed() -> None:
+    found = result(head_failure(NO_DEMANDS))
+    assert (found.outcome, found.passed, found.lost) == ("measured", False, 3)
+
+
+def test_late_answers_are_a_figure_of_their_own() -> None:
+    found = result(Story().slow(3.0, 8.0, takes=4.0))
+    assert (found.lost, found.late) == (0, 250)
+    assert found.longest_outage == pytest.approx(5.0)
 
 
 def test_nothing_named_is_nothing_kept() -> None:

@@ -28,7 +28,7 @@ def test_an_app_is_given_up_with_the_reason_that_only_its_deployment_has(monkeyp
     monkeypatch.setattr(rest, "_GIVEN_UP_AFTER", 0.0)
     with pytest.raises(ClusterStartError) as caught:
         GivenUp().check(said(app, monkeypatch))
-    assert caught.value.looked_at == (
+    assert caught.value.checked == (
         "ranker: Failed to update the deployments ['Ranker'].; Ranker: RuntimeError: no model",
     )
 
@@ -43,3 +43,19 @@ def test_an_app_counts_as_given_up_only_when_it_stays_so(monkeypatch: pytest.Mon
         del times[0]
     with pytest.raises(ClusterStartError):
         given_up.check(failed)
+
+
+def test_a_long_traceback_is_cut_at_the_beginning_of_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = "\n".join(f'  File "/deep/{number}.py", line {number}, in call' for number in range(300))
+    status = said({"status": "DEPLOY_FAILED", "message": f"{frames}\nValueError: no model"}, monkeypatch)
+
+    first, second, *_, last = status.messages["ranker"].splitlines()
+    assert (first, last) == ("...", "ValueError: no model")
+    assert second.startswith("  File ")
+
+
+def test_a_traceback_of_a_usual_length_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = "\n".join(f'  File "/deep/{number}.py", line {number}, in call' for number in range(40))
+    message = f"Deploying app 'ranker' failed with exception:\nTraceback:\n{frames}\nValueError: no model"
+
+    assert said({"status": "DEPLOY_FAILED", "message": message}, monkeypatch).messages["ranker"] == message

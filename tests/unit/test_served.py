@@ -8,6 +8,7 @@ from typing import cast
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.base import Cluster
+from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Component, Identity, Request, Topology
@@ -50,7 +51,7 @@ def rig(*replicas: Component, logs: Logs | None = None) -> Rig:
     return Rig(
         cluster=cast("Cluster", logs or Logs()), observer=cast("Observer", None),
         watcher=cast("Watcher", Watched(replicas)), history=History(), random=Random(1),
-        progress=lambda _: None, first_shape=cast("Shape", None), serve_config={},
+        progress=lambda _: None, first_shape=cast("Shape", None), serve_config={}, faults=BUILT_IN,
     )  # fmt: skip
 
 

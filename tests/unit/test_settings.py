@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
@@ -10,11 +11,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from pytest_serve_chaos.backends.registry import BUILT_IN
 from pytest_serve_chaos.cluster.base import Gcs, Profile
 from pytest_serve_chaos.cluster.kind_settings import KindSettings
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.kinds import Choice
-from pytest_serve_chaos.options import OPTIONS, option, settings_table
+from pytest_serve_chaos.options import OPTIONS, option
 from pytest_serve_chaos.settings import Settings, resolve
 
 
@@ -193,7 +195,7 @@ def test_every_rate_up_to_400_is_taken_as_it_is(rate: float) -> None:
 @example("/" + 300 * "x")
 def test_any_text_is_either_a_valid_value_or_refused_as_a_setting(text: str) -> None:
     for row in OPTIONS:
-        if "local" in row.backends:
+        if "local" in BUILT_IN.users(row):
             with suppress(SettingsError):
                 from_environment(**{row.name.upper(): text})
 
@@ -221,7 +223,7 @@ def test_what_the_backend_does_not_use_is_not_even_checked_in_the_environment() 
 
 
 def test_what_the_backend_does_not_use_is_an_error_on_the_command_line() -> None:
-    # Else `--serve-chaos-context staging` without a backend would test a local cluster and look like staging.
+    # Else `--serve-chaos-context=staging` without a backend would test a local cluster and look like staging.
     with pytest.raises(SettingsError, match="--serve-chaos-context was given, and the local backend does not use it"):
         resolve(Given(options={"serve_chaos_context": "staging"}), {})
 
@@ -287,7 +289,7 @@ def test_the_operator_is_the_one_that_goes_with_its_manifests() -> None:
 
 
 def test_the_table_and_the_settings_have_the_same_names_in_the_same_order() -> None:
-    assert [row.name for row in OPTIONS] == [f.name for f in fields(Settings) if f.name != "sources"]
+    assert [row.name for row in OPTIONS] == [f.name for f in fields(Settings) if f.name not in ("others", "sources")]
 
 
 def test_settings_made_by_hand_have_the_defaults_of_the_table() -> None:
@@ -306,9 +308,9 @@ def choices(name: str) -> tuple[str, ...]:
 
 
 def test_the_markdown_table_has_a_row_for_each_setting() -> None:
-    _, rule, *rows = settings_table().splitlines()
+    _, rule, *rows = BUILT_IN.table().splitlines()
 
-    assert [row.split("`")[1].split()[0] for row in rows] == [row.flag for row in OPTIONS]
+    assert [re.split("[ =]", row.split("`")[1])[0] for row in rows] == [row.flag for row in OPTIONS]
     # A bar inside a cell would be read as the end of the cell.
     assert {row.replace("\\|", "").count("|") for row in rows} == {rule.count("|")}
 

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_serve_chaos.cluster.profiles import timing
 from pytest_serve_chaos.cluster.rest import ServeStatus
-from pytest_serve_chaos.faults.actors import HealthCheckFails
+from pytest_serve_chaos.faults.health_check import HealthCheckFails
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.model import Component, Identity, Json
 

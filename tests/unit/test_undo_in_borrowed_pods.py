@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
@@ -11,21 +10,22 @@ from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
 import pytest
 from kubernetes.config import kube_config
 
-from pytest_serve_chaos import backends
+from pytest_serve_chaos.backends.registry import BUILT_IN
 from pytest_serve_chaos.cluster.kuberay import in_pod
 from pytest_serve_chaos.cluster.kuberay.api import ExecResult
-from pytest_serve_chaos.cluster.kuberay.borrowed import BorrowedRayService
+from pytest_serve_chaos.cluster.kuberay.external_rayservice import BorrowedRayService
 from pytest_serve_chaos.cluster.kuberay.records import mapped
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, Unsupported
 from pytest_serve_chaos.model import Component, Identity, Json
 from pytest_serve_chaos.settings import Settings
-from tests.unit.api_server import ApiServer
+from tests.unit.api_server import ApiServer, api_server
 from tests.unit.borrowed_services import borrowed, owned_pod
 from tests.unit.test_borrowing import PODS, server
 from tests.unit.test_borrowing import borrowed as borrowed_from
 from tests.unit.test_borrowing import settings as settings_for
 from tests.unit.test_kind_programs import Channel
 from tests.unit.test_kuberay_pods import FakeApi, pod
+from tests.unit.test_safety import unlocked
 
 __all__ = ["server"]  # the fixture
 
@@ -161,8 +161,7 @@ def killed_while_frozen(given: Settings, directory: Path) -> Path:
     cluster.signal_process(Identity("process", ("u", "abc", "113", "7")), SIGSTOP)
     cluster.close()
     (entry,) = (given.report_dir / "undo").glob("*.json")
-    entry.write_text(json.dumps({**json.loads(entry.read_text()), "owner": [os.getpid(), 1]}))
-    return entry
+    return unlocked(entry)
 
 
 @pytest.mark.parametrize("changes", [{}, {"context": "staging", "allow_context": "staging"}], ids=["kind", "staging"])
@@ -175,7 +174,8 @@ def test_what_a_killed_run_left_frozen_goes_on(
 ) -> None:
     entry = killed_while_frozen(settings_for(server, tmp_path, monkeypatch, **changes), tmp_path)
     said: list[str] = []
-    assert backends.undo(tmp_path / "reports", said.append) == []
+    allowed = [changes[name] for name in changes if name == "allow_context"]
+    assert BUILT_IN.undo(tmp_path / "reports", said.append, allowed=allowed) == []
     context = changes.get("context", "kind-test")
     assert said == [f"undo: what a run that ended by force stopped, or flagged, in the pod head of context {context}"]
     assert ran[-1] == ("head", in_pod.source("tidy"))
@@ -188,7 +188,7 @@ def test_a_pod_that_is_gone_needs_nothing(
     entry = killed_while_frozen(settings_for(server, tmp_path, monkeypatch), tmp_path)
     server.objects[PODS] = {"items": [running("another")]}
     ran.clear()
-    assert backends.undo(tmp_path / "reports", print) == []
+    assert BUILT_IN.undo(tmp_path / "reports", print) == []
     assert (ran, entry.exists()) == ([], False)
 
 
@@ -198,8 +198,8 @@ def test_a_pod_that_is_not_the_rayservices_is_not_entered(
     entry = killed_while_frozen(settings_for(server, tmp_path, monkeypatch), tmp_path)
     server.objects[PODS] = {"items": [running("head", owner="another")]}
     ran.clear()
-    (failure,) = backends.undo(tmp_path / "reports", print)
-    assert "refused on the borrowed cluster: EXEC" in failure
+    (failure,) = BUILT_IN.undo(tmp_path / "reports", print)
+    assert "refused on the external cluster: EXEC" in failure
     assert (ran, entry.exists()) == ([], True)
 
 
@@ -210,6 +210,34 @@ def test_a_context_that_leads_elsewhere_now_is_not_followed(
     elsewhere = ApiServer("https://k8s.example.com").kubeconfig(tmp_path, context="kind-test")
     monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(elsewhere))
     ran.clear()
-    (failure,) = backends.undo(tmp_path / "reports", print)
-    assert "named twice" in failure
+    (failure,) = BUILT_IN.undo(tmp_path / "reports", print)
+    assert "name it twice" in failure
+    assert (ran, entry.exists()) == ([], True)
+
+
+def test_an_entry_cannot_say_itself_that_its_context_is_meant(
+    server: ApiServer, ran: list[tuple[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staging = {"context": "staging", "allow_context": "staging"}
+    entry = killed_while_frozen(settings_for(server, tmp_path, monkeypatch, **staging), tmp_path)
+    record = json.loads(entry.read_text())
+    entry.write_text(json.dumps({**record, "arguments": {**record["arguments"], "allow_context": "staging"}}))
+    ran.clear()
+    (failure,) = BUILT_IN.undo(tmp_path / "reports", print)
+    assert "serve-chaos undo --allow-context=staging" in failure
+    assert (ran, entry.exists()) == ([], True)
+
+
+def test_another_cluster_under_the_same_context_is_not_mended_in_its_place(
+    server: ApiServer, ran: list[tuple[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = killed_while_frozen(settings_for(server, tmp_path, monkeypatch), tmp_path)
+    with api_server() as another:
+        another.objects = {PODS: {"items": []}}
+        elsewhere = another.kubeconfig(tmp_path, context="kind-test")
+        monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(elsewhere))
+        ran.clear()
+        (failure,) = BUILT_IN.undo(tmp_path / "reports", print)
+        assert another.asked == []
+    assert f"leads to {another.address} now, and what is to be undone is on {server.address}" in failure
     assert (ran, entry.exists()) == ([], True)

@@ -11,16 +11,16 @@ import pytest
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.capabilities import UpgradesRayService
-from pytest_serve_chaos.cluster.kuberay import names, upgrading
+from pytest_serve_chaos.cluster.kuberay import names, upgrade
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.records import Pod, mapped, text
-from pytest_serve_chaos.cluster.kuberay.upgrading import UpgradableRayService, aim_dashboard
+from pytest_serve_chaos.cluster.kuberay.upgrade import UpgradableRayService, aim_dashboard
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.errors import CommandFailed, ObservationError, Unsupported, WaitTimeout
 from pytest_serve_chaos.manifests import merge
 from pytest_serve_chaos.model import ClusterDescription, Json
-from tests.unit.test_aftershock import Time
 from tests.unit.test_kuberay_pods import FakeDashboard, pod
+from tests.unit.test_post_recovery import Time
 
 DETAILS: Mapping[str, Json] = {"ray cluster": "old", "image": "ray:2.60.0"}
 DESCRIPTION = ClusterDescription("kind", "2.60.0", 1, "redis", "app", "fast", 1, "http://127.0.0.1:1/", details=DETAILS)
@@ -127,7 +127,7 @@ SWITCHED: Json = {"activeServiceStatus": {"rayClusterName": "new"}, "pendingServ
 
 @pytest.fixture
 def kuberay(monkeypatch: pytest.MonkeyPatch) -> KubeRay:
-    monkeypatch.setattr(upgrading, "_LOOK_EVERY", 0.01)
+    monkeypatch.setattr(upgrade, "_LOOK_EVERY", 0.01)
     monkeypatch.setattr(clock, "time", Time())
     return KubeRay()
 
@@ -253,18 +253,18 @@ def test_an_api_server_that_is_away_for_a_moment_is_waited_for(kuberay: KubeRay)
 def test_one_that_does_not_take_over_says_how_far_it_came(
     kuberay: KubeRay, monkeypatch: pytest.MonkeyPatch, done: int, seen: str
 ) -> None:
-    monkeypatch.setattr(upgrading, "_SWITCHED_WITHIN", 0.5)
+    monkeypatch.setattr(upgrade, "_SWITCHED_WITHIN", 0.5)
     kuberay.plan = kuberay.plan[:done]
     service = ray_service(kuberay)
     with pytest.raises(WaitTimeout) as caught:
         service.upgrade()
     assert caught.value.last_seen == seen
-    assert any("1.31" in line for line in caught.value.mend)
+    assert any("1.31" in line for line in caught.value.fix)
     assert pods_seen(service) == {"old-head", "old-worker"}
 
 
 def test_an_old_one_that_does_not_go_is_no_upgrade(kuberay: KubeRay, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upgrading, "_MARGIN", 0.1)
+    monkeypatch.setattr(upgrade, "_MARGIN", 0.1)
     kuberay.item = merge(kuberay.item, {"spec": {"rayClusterDeletionDelaySeconds": 0}})
     kuberay.plan = kuberay.plan[:-1]
     with pytest.raises(WaitTimeout, match="pods of RayCluster old to end; last seen: pod-old-head: Terminating"):

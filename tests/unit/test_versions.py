@@ -9,7 +9,6 @@ from typing import cast
 
 import pytest
 
-from pytest_serve_chaos.analysis.result import result_of
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.operator import SELECTOR
 from pytest_serve_chaos.cluster.kuberay.versions import versions
@@ -18,6 +17,7 @@ from pytest_serve_chaos.errors import ObservationError
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Json
 from pytest_serve_chaos.report.document import summary_document
+from pytest_serve_chaos.results import result_of
 from tests.unit.api_server import api_server
 from tests.unit.histories import node_failure
 from tests.unit.kind_runs import SPEC, fake_runs

@@ -12,8 +12,8 @@ from typing import cast
 import pytest
 
 from pytest_serve_chaos import progress
-from pytest_serve_chaos.cluster import kind_keep, rest
-from pytest_serve_chaos.cluster.kind_keep import wait_for_nodes
+from pytest_serve_chaos.cluster import kind_reuse, rest
+from pytest_serve_chaos.cluster.kind_reuse import wait_for_nodes
 from pytest_serve_chaos.cluster.kuberay import names, stack, waits
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.bring_up import BringUp, serving
@@ -109,7 +109,7 @@ class Start:
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """One of which all is there; it gives up at once where something is not."""
-    for module, name in ((stack, "_PULLED"), (stack, "_ESTABLISHED"), (kind_keep, "_READY")):
+    for module, name in ((stack, "_PULLED"), (stack, "_ESTABLISHED"), (kind_reuse, "_READY")):
         monkeypatch.setattr(module, name, 0.2)
     with api_server() as server:
         begun = Start(server, tmp_path)
@@ -147,7 +147,7 @@ def test_an_app_that_serve_has_given_up_is_not_waited_for(start: Start, monkeypa
     with pytest.raises(ClusterStartError, match="the app cannot be deployed") as caught:
         start.serve(cast("Dashboard", dashboard))
 
-    assert caught.value.looked_at == ("ranker: No module named 'ranker'",)
+    assert caught.value.checked == ("ranker: No module named 'ranker'",)
 
 
 def test_an_app_that_loses_a_replica_while_it_comes_up_is_waited_for(start: Start) -> None:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import cast
 
-from pytest_serve_chaos.history import History, topology_from_json, topology_to_json
+import pytest
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.cluster.base import Cluster
+from pytest_serve_chaos.cluster.rest import ActorRow, NodeRow, ServeStatus
+from pytest_serve_chaos.errors import ObservationError
+from pytest_serve_chaos.history import History
+from pytest_serve_chaos.json_records import topology_from_json, topology_to_json
 from pytest_serve_chaos.model import Component, Event, Identity, Json, Topology
-from pytest_serve_chaos.observe.observer import Observer
+from pytest_serve_chaos.observe import watcher as watcher_module
+from pytest_serve_chaos.observe.observer import Observer, Report
 from pytest_serve_chaos.observe.shape import shape_of
 from pytest_serve_chaos.observe.watcher import Watcher
 
@@ -53,3 +63,105 @@ def test_a_topology_from_before_there_were_machines_can_be_read() -> None:
     assert topology_from_json(0.0, written).components == (worker("a", "kind-worker"),)
     del component["machine"]
     assert topology_from_json(0.0, written).components == (worker("a", None),)
+
+
+class Odd:
+    """An observer whose looks or questions fail in ways that nobody foresaw, one after the other.
+
+    Attributes:
+        asked: How often Ray and Serve were asked.
+    """
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+        self.looks: list[Exception] = []
+        self.asked = 0
+        self.report = Report()
+
+    def look(self) -> Topology:
+        if self.looks:
+            raise self.looks.pop(0)
+        return Topology(0.0, ())
+
+    def refresh(self) -> Report:
+        self.asked += 1
+        return Report(error=self.errors.pop(0) if self.errors else None)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watcher_module, "_ASK_EVERY", 0.0)
+    monkeypatch.setattr(watcher_module, "_LOOK_EVERY", 0.01)
+
+
+def wait_for(what: Callable[[], bool]) -> None:
+    clock.wait_until("it", lambda: what() or NotYet("no"), timeout=10.0, interval=0.01)
+
+
+@pytest.mark.usefixtures("quick")
+def test_no_odd_answer_ends_the_questions_and_each_is_noted_once() -> None:
+    null = "'NoneType' object has no attribute 'get'"
+    odd = Odd(AttributeError(null), AttributeError(null), ValueError("many"), ObservationError("no head"))
+    watcher = Watcher(cast("Observer", odd), history := History())
+    watcher.start()
+    wait_for(lambda: odd.asked > 5)
+    watcher.stop()
+    assert [event.text for event in history.events] == [
+        f"the watch met an unforeseen error and goes on: AttributeError: {null}",
+        "the watch met an unforeseen error and goes on: ValueError: many",
+    ]
+    assert watcher.trouble == ""
+
+
+@pytest.mark.usefixtures("quick")
+def test_no_odd_process_table_ends_the_looks() -> None:
+    odd = Odd()
+    watcher = Watcher(cast("Observer", odd), history := History())
+    odd.looks = [IndexError("a line of /proc was cut"), ObservationError("no answer")]
+    watcher.start()
+    wait_for(lambda: not odd.looks)
+    wait_for(lambda: watcher.trouble == "")
+    watcher.stop()
+    assert [e.text for e in history.events] == [
+        "the watch met an unforeseen error and goes on: IndexError: a line of /proc was cut"
+    ]
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_trouble_says_why_ray_and_serve_are_silent() -> None:
+    odd = Odd(*[ObservationError("GET /api/v0/nodes: no head")] * 10_000)
+    watcher = Watcher(cast("Observer", odd), history := History())
+    watcher.start()
+    wait_for(lambda: watcher.trouble == "GET /api/v0/nodes: no head")
+    watcher.stop()
+    assert history.events == ()
+
+
+class Head:
+    """The dashboard of a cluster whose Serve gives an answer that the code was not written for."""
+
+    def nodes(self) -> tuple[NodeRow, ...]:
+        return (NodeRow("n1", "10.0.0.1", "ALIVE", True),)
+
+    def actors(self) -> tuple[ActorRow, ...]:
+        return ()
+
+    def serve(self) -> ServeStatus:
+        raise AttributeError("'NoneType' object has no attribute 'get'")
+
+
+def test_whatever_goes_wrong_with_serve_it_did_not_answer_and_the_state_api_did() -> None:
+    report = Observer(cast("Cluster", SimpleNamespace(dashboard=Head()))).refresh()
+    assert (report.serve, report.actors, list(report.nodes or ())) == (None, (), ["n1"])
+    assert isinstance(report.error, AttributeError)
+
+
+def test_a_watcher_knows_when_the_newest_component_came() -> None:
+    samples = iter([Topology(0.0, (worker("a", None, 1),)), Topology(1.0, ()), Topology(2.0, (worker("b", None, 2),))])
+    watcher = Watcher(cast("Observer", SimpleNamespace(look=lambda: next(samples))), History())
+    watcher.sample()
+    assert (watcher.newest, watcher.newcomer) == (0.0, ""), "one that was there at first, or went, has not come"
+    before = clock.now()
+    watcher.sample()
+    assert before <= watcher.newest <= clock.now()
+    assert watcher.newcomer == "worker-1 (PID 2)"

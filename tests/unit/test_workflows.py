@@ -1,7 +1,8 @@
-"""The workflows: every step is a target of the Makefile, every fault has a job, and no job may more than it needs."""
+"""The workflows: every step is a target of the Makefile, every fault has a job, and no job has rights to spare."""
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import cast
@@ -9,11 +10,14 @@ from typing import cast
 import pytest
 import yaml
 
-from pytest_serve_chaos.markers import FAULT_MARKERS
+from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.model import Json
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+# It runs in repositories of others, which have no Makefile of ours.
+FOR_OTHERS = ROOT / ".github" / "workflows" / "chaos.yml"
+RELEASE = ROOT / ".github" / "workflows" / "release.yml"
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 Job = dict[str, Json]
@@ -39,12 +43,16 @@ def matrix_of(job: Job) -> dict[str, list[str]]:
     return cast("dict[str, dict[str, list[str]]]", job["strategy"])["matrix"]
 
 
-@pytest.fixture(params=WORKFLOWS, ids=lambda path: path.stem)
+@pytest.fixture(params=[path for path in WORKFLOWS if path not in (FOR_OTHERS, RELEASE)], ids=lambda path: path.stem)
 def path(request: pytest.FixtureRequest) -> Path:
     return cast("Path", request.param)
 
 
 def test_every_step_is_a_target_of_the_makefile(path: Path) -> None:
+    assert_make(path)
+
+
+def assert_make(path: Path) -> None:
     commands = [step["run"] for step in steps_of(path) if "run" in step]
     assert commands
     for command in commands:
@@ -55,6 +63,7 @@ def test_every_step_is_a_target_of_the_makefile(path: Path) -> None:
         assert set(targets) <= TARGETS, command
 
 
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_actions_are_pinned_to_a_commit(path: Path) -> None:
     used = [step["uses"] for step in steps_of(path) if "uses" in step]
     assert used
@@ -82,14 +91,14 @@ def test_what_tests_of_the_backend_write_elsewhere_is_kept_too() -> None:
     steps = cast("list[dict[str, str]]", jobs_of(ROOT / ".github" / "workflows" / "kind.yml")["backend"]["steps"])
     (command,) = [step["run"] for step in steps if "test-kind" in step.get("run", "")]
     (upload,) = [cast("Job", step["with"]) for step in steps if "upload-artifact" in step.get("uses", "")]
-    written = re.findall(r"--(?:serve-chaos-report-dir|basetemp) ([\w-]+)", command)
+    written = re.findall(r"--(?:serve-chaos-report-dir=|basetemp )([\w-]+)", command)
     assert str(upload["path"]).split() == written
     assert len(written) == 2
 
 
 def test_on_kind_every_fault_has_a_job_with_two_versions_of_ray() -> None:
     matrix = matrix_of(jobs_of(ROOT / ".github" / "workflows" / "kind.yml")["chaos"])
-    assert set(matrix["fault"]) == set(FAULT_MARKERS)
+    assert set(matrix["fault"]) == {fault.name for fault in BUILT_IN}
     assert len(set(matrix["ray"])) == 2
 
 
@@ -103,3 +112,59 @@ def test_the_plugin_is_tested_on_every_python_that_it_names() -> None:
     matrix = matrix_of(jobs_of(ROOT / ".github" / "workflows" / "ci.yml")["unit"])
     named = re.findall(r"Python :: (3\.\d+)", (ROOT / "pyproject.toml").read_text())
     assert matrix["python"] == named
+
+
+def test_the_gate_waits_for_every_job_that_must_succeed() -> None:
+    jobs = jobs_of(ROOT / ".github" / "workflows" / "ci.yml")
+    may_fail = {name for name, job in jobs.items() if job.get("continue-on-error")}
+    assert may_fail == {"pytest-main"}
+    assert set(cast("list[str]", jobs["gate"]["needs"])) == set(jobs) - may_fail - {"gate"}
+    assert jobs["gate"]["if"] == "always()"
+
+
+# -- the release -------------------------------------------------------------------------------------------------------
+
+
+def test_every_step_of_a_release_is_a_target_of_the_makefile() -> None:
+    assert_make(RELEASE)
+
+
+def test_only_the_job_that_publishes_may_prove_who_it_is() -> None:
+    jobs = jobs_of(RELEASE)
+    assert workflow(RELEASE)["permissions"] == {}
+    publish = jobs.pop("publish")
+    assert publish["permissions"] == {"id-token": "write"}
+    assert publish["environment"] == "release"
+    assert set(cast("list[str]", publish["needs"])) == set(jobs)
+    assert all(job["permissions"] == {"contents": "read"} for job in jobs.values())
+    assert all(isinstance(job["timeout-minutes"], int) for job in (publish, *jobs.values()))
+
+
+# -- the workflow for other repositories -------------------------------------------------------------------------------
+
+
+def inputs_of(path: Path) -> dict[str, dict[str, str]]:
+    """What a reusable workflow takes."""
+    # YAML reads the key `on` as true.
+    triggers = yaml.safe_load(path.read_text())[True]
+    return cast("dict[str, dict[str, str]]", triggers["workflow_call"]["inputs"])
+
+
+def test_the_workflow_for_others_runs_known_faults_and_is_documented() -> None:
+    how_to = (ROOT / "docs" / "how-to.md").read_text()
+    inputs = inputs_of(FOR_OTHERS)
+    assert set(json.loads(inputs["faults"]["default"])) <= {fault.name for fault in BUILT_IN}
+    table = how_to.partition("| input | default |")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `([\w-]+)` \|", table, re.MULTILINE) == list(inputs)
+
+
+def test_no_input_becomes_part_of_a_script() -> None:
+    assert workflow(FOR_OTHERS)["permissions"] == {}
+    assert [step["run"] for step in steps_of(FOR_OTHERS) if "${{" in step.get("run", "")] == []
+
+
+def test_the_example_in_the_how_to_gives_inputs_that_exist() -> None:
+    how_to = (ROOT / "docs" / "how-to.md").read_text()
+    (example,) = (text for text in re.findall(r"```yaml\n(.*?)```", how_to, re.DOTALL) if "chaos.yml@" in text)
+    (caller,) = cast("dict[str, dict[str, Json]]", yaml.safe_load(example)["jobs"]).values()
+    assert set(cast("dict[str, Json]", caller["with"])) <= set(inputs_of(FOR_OTHERS))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import ssl
 import threading
 from collections.abc import Callable, Mapping
@@ -14,12 +15,12 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.errors import ClusterError
 
 _RENEWED_EVERY = 240.0
-"""Seconds; a token in a pod lives for 10 minutes at least, and is written anew after four fifths of its life."""
+"""Seconds; a token in a pod lives for at least 10 minutes, and is replaced after four fifths of its life."""
 
 Permit: TypeAlias = Callable[[str, str], None]
-"""Told of each request before it is sent: its method (``EXEC`` for a program in a pod) and its path at the API server.
+"""Called before each request with its method (``EXEC`` for a program in a pod) and its path at the API server.
 
-Raises `SafetyError` where it must not be sent.
+Raises `SafetyError` if the request must not be sent.
 """
 
 
@@ -29,7 +30,7 @@ class Access:
 
     Attributes:
         server: Its address.
-        headers: Gives what to send with a request; a token may be another one the next time.
+        headers: Returns what to send with a request; a token may be another one the next time.
         ssl_context: For ``https``.
     """
 
@@ -57,7 +58,7 @@ def access_of(configuration: Any) -> Access:
 class Renewal:
     """Keeps the token of a client of the Kubernetes API new; give it to the client as its hook for that.
 
-    The client itself renews only what a program gave it with an end in sight. A token in a file is written anew there
+    The client itself renews only what a program gave it with an end in sight. A token in a file is replaced
     from time to time, so the kubeconfig is loaded again now and then.
 
     Args:
@@ -81,6 +82,16 @@ class Renewal:
             if self._hook is not None:
                 self._hook(configuration)
                 configuration.refresh_api_key_hook = self  # which the client's own hook replaces by itself
+
+
+def without_redirects(connection: Any) -> None:
+    """Makes a client of the Kubernetes API give a redirect back as the answer.
+
+    Some versions of its HTTP library follow one with the user's client certificate, and on the same host with the
+    token.
+    """
+    pools = connection.rest_client.pool_manager
+    pools.urlopen = functools.partial(pools.urlopen, redirect=False)
 
 
 def guarded(connection: Any, permit: Permit) -> None:

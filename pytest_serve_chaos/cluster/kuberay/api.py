@@ -6,11 +6,12 @@ import json
 import ssl
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
 
 from pytest_serve_chaos.cluster.kuberay.access import Access, Permit
+from pytest_serve_chaos.cluster.kuberay.api_errors import body_of, reason
 from pytest_serve_chaos.cluster.kuberay.connection import TIMEOUT, KubeConnection
 from pytest_serve_chaos.cluster.kuberay.records import (
     Pod,
@@ -23,7 +24,6 @@ from pytest_serve_chaos.cluster.kuberay.records import (
     pod,
     text,
 )
-from pytest_serve_chaos.cluster.kuberay.refusals import body_of, reason
 from pytest_serve_chaos.cluster.kuberay.streaming import Answer, printed_lines
 from pytest_serve_chaos.errors import CommandFailed, ObservationError
 from pytest_serve_chaos.model import Json
@@ -35,7 +35,7 @@ _GROUP, _VERSION = "ray.io", "v1"
 class ExecResult:
     """What a program that ran in a pod gave."""
 
-    stdout: str
+    stdout: str = field(repr=False)
     stderr: str
     returncode: int
 
@@ -304,7 +304,7 @@ class KubeApi:
             stdout, stderr = channel.read_stdout(timeout=0) or "", channel.read_stderr(timeout=0) or ""
             returncode = int(channel.returncode or 0) if ended else -1
         if not ended:
-            raise CommandFailed(f"a program in pod {pod} did not end in {timeout:g} s", looked_at=[stderr[-600:]])
+            raise CommandFailed(f"a program in pod {pod} did not end in {timeout:g} s", checked=[stderr[-600:]])
         return ExecResult(stdout, stderr, returncode)
 
     def follow(

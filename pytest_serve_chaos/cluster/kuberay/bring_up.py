@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
+from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import Progress
 from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
+from pytest_serve_chaos.cluster.kuberay.probe import Probe
 from pytest_serve_chaos.cluster.kuberay.records import listed, mapped, ray_clusters_of, text
 from pytest_serve_chaos.cluster.kuberay.waits import newest_warnings, wait_for
 from pytest_serve_chaos.cluster.rest import Dashboard, GivenUp
 from pytest_serve_chaos.model import Json
+from pytest_serve_chaos.traffic.request import WRONG_ANSWER, Outcome
+from pytest_serve_chaos.traffic.transports.http import send_once
 
 T = TypeVar("T")
+
+_NOT_THERE = (502, 503, 504)
+"""What a proxy answers where it has nobody to ask."""
+_WARM_WITHIN = 3.0
+"""Seconds in which an app that answers may begin to answer well; it is not waited for longer."""
 
 
 class BringUp:
@@ -25,9 +32,10 @@ class BringUp:
     Args:
         api: The Kubernetes API, in the RayService's namespace.
         ray_service: The RayService's name.
-        progress: Told of each phase, and now and then what a long one waits for.
+        progress: Prints a line about each phase, and now and then what a long one waits for.
         complaints: What the operator complains about, a line each.
         timeout: Seconds for each phase.
+        probe: What the traffic will ask.
     """
 
     def __init__(
@@ -38,12 +46,14 @@ class BringUp:
         progress: Progress,
         complaints: Callable[[], Sequence[str]],
         timeout: float,
+        probe: Probe | None = None,
     ) -> None:
         self._api = api
         self._ray_service = ray_service
         self._progress = progress
         self._complaints = complaints
         self._timeout = timeout
+        self._probe = probe or Probe()
 
     def ray_cluster(self) -> str:
         """Waits for the RayCluster that KubeRay makes for the RayService, and returns its name."""
@@ -109,24 +119,50 @@ class BringUp:
         self._wait("the RayService to be Ready", probe)
 
     def traffic(self, url: str) -> None:
-        """Waits until the address for traffic answers, whatever it answers below 500."""
+        """Waits until the app answers the request that the traffic will send.
+
+        An answer that is not good also shows that requests reach the app. The start waits for a better one for a moment
+        only: tests may send other requests, and an app that is broken is better reported by them.
+        """
+        spec, answered = self._probe.to(url), Answered()
 
         def probe() -> bool | NotYet:
-            try:
-                with urllib.request.urlopen(url, timeout=5.0) as answer:
-                    return bool(answer.status) or NotYet("no status")
-            except urllib.error.HTTPError as error:
-                return error.code < 500 or NotYet(f"status {error.code}")
-            except OSError as error:
-                return NotYet(f"{type(error).__name__}: {error}")
+            outcome = send_once(spec)
+            return answered.look(outcome) or NotYet(answered.seen)
 
         self._wait(f"{url} to answer", probe)
+        if answered.seen:
+            asked = f"{spec.method} {url}"
+            self._progress(f"kuberay: the app is reached, but does not answer {asked} well: {answered.seen}")
 
     def _wait(self, what: str, probe: Callable[[], T | NotYet]) -> T:
         return wait_for(what, probe, timeout=self._timeout, progress=self._progress, why=self._why)
 
     def _why(self) -> Sequence[str]:
         return [*newest_warnings(self._api, self._api.namespace), *self._complaints()]
+
+
+class Answered:
+    """Whether requests reach an app, judged by one request after the other.
+
+    Attributes:
+        seen: What became of the last request; "" if it was answered well.
+    """
+
+    def __init__(self) -> None:
+        self.seen = ""
+        self._since: float | None = None
+
+    def look(self, outcome: Outcome) -> bool:
+        """Whether requests reach the app, given the outcome of one more."""
+        self.seen = outcome.error or ""
+        if outcome.status is None or outcome.status in _NOT_THERE:
+            self._since = None
+            return False
+        if outcome.status < 500 and outcome.error != WRONG_ANSWER:
+            return True
+        self._since = outcome.finished if self._since is None else self._since
+        return clock.now() - self._since >= _WARM_WITHIN
 
 
 def serving(item: Mapping[str, Json]) -> str:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pytest_serve_chaos.cluster.kuberay.access import Access, Permit, Renewal, access_of, guarded
-from pytest_serve_chaos.cluster.kuberay.refusals import reason
+from pytest_serve_chaos.cluster.kuberay.access import Access, Permit, Renewal, access_of, guarded, without_redirects
+from pytest_serve_chaos.cluster.kuberay.api_errors import reason
 from pytest_serve_chaos.cluster.kuberay.streaming import Channel
 from pytest_serve_chaos.errors import ClusterError, CommandFailed, MissingDependency, SafetyError
 
@@ -22,7 +22,7 @@ TIMEOUT = 10.0
 
 
 class Response(Protocol):
-    """What a request is answered with, where the client is told not to read it."""
+    """The answer to a request, if the client is not to read it."""
 
     status: int
     data: bytes
@@ -82,7 +82,7 @@ class KubeConnection:
         except SafetyError:
             raise
         except Exception as failure:
-            raise error(f"{what}: {reason(failure)}", looked_at=[f"namespace {self.namespace}"]) from failure
+            raise error(f"{what}: {reason(failure)}", checked=[f"namespace {self.namespace}"]) from failure
 
     @contextlib.contextmanager
     def exec(self, pod: str, container: str, command: Sequence[str], *, stdin: bool = False) -> Iterator[Channel]:
@@ -93,6 +93,7 @@ class KubeConnection:
         """
         from kubernetes.stream import stream
 
+        _connect_directly()
         if self._permit is not None:  # a websocket goes past the client's own way to send requests
             self._permit("EXEC", f"/api/v1/namespaces/{self.namespace}/pods/{pod}/exec")
         # `stream` swaps the client's `call_api` while it connects, so a shared client would send other threads'
@@ -129,6 +130,7 @@ class KubeConnection:
         settings = self._load()
         settings.refresh_api_key_hook = Renewal(settings, self._load)
         connection = self._client.ApiClient(settings)
+        without_redirects(connection)
         if self._permit is not None:
             guarded(connection, self._permit)
         return connection
@@ -139,8 +141,8 @@ class KubeConnection:
         # Without this a GET that times out is sent three times more, and takes four times as long as it may.
         settings.retries = False
         settings.safe_chars_for_path_param = "/:"
-        # What the API server passes on is asked past this client, by nobody who knows of proxies. Half of it each way
-        # would be a cluster that looks broken; so all of it goes directly.
+        # Requests that the API server passes on do not go through this client, and know no proxies. If only half of
+        # all requests used a proxy, the cluster could look broken; so all of them go directly.
         settings.no_proxy = "*"
         try:
             with self._load_lock:
@@ -154,10 +156,26 @@ class KubeConnection:
         except Exception as error:
             raise ClusterError(
                 f"the kubeconfig cannot be used: {error}",
-                looked_at=[str(self._kubeconfig or "KUBECONFIG or ~/.kube/config"), f"context {self._context}"],
-                mend=["see `kubectl config get-contexts`, and give one of those"],
+                checked=[str(self._kubeconfig or "KUBECONFIG or ~/.kube/config"), f"context {self._context}"],
+                fix=["see `kubectl config get-contexts`, and give one of those"],
             ) from error
         return settings
+
+
+def _connect_directly() -> None:
+    """Has the client's websockets follow no redirect: the handshake with the other host would show it the token."""
+    from kubernetes.stream import ws_client
+
+    found: Any = vars(ws_client)["WebSocket"]
+    if not getattr(found, "follows_no_redirect", False):
+
+        class Direct(found):  # type: ignore[misc]  # it has no types
+            follows_no_redirect = True
+
+            def connect(self, url: str, **options: Any) -> None:
+                super().connect(url, **{**options, "redirect_limit": 0})
+
+        vars(ws_client)["WebSocket"] = Direct
 
 
 def _client_module() -> ModuleType:
@@ -166,7 +184,7 @@ def _client_module() -> ModuleType:
     except ImportError as error:
         raise MissingDependency(
             "the Kubernetes client is not installed",
-            looked_at=["import kubernetes"],
-            mend=["pip install 'pytest-serve-chaos[kind]'"],
+            checked=["import kubernetes"],
+            fix=["pip install 'pytest-serve-chaos[kind]'"],
         ) from error
     return client

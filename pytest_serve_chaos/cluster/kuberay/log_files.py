@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.cluster.kept_logs import MOST_BYTES, name_of_file
+from pytest_serve_chaos.cluster.test_logs import MOST_BYTES, name_of_file
 
 _MOST_READ = 2_000_000
 """Bytes of a file, the last ones, that are looked at for lines."""
@@ -77,12 +77,12 @@ class LogFiles:
     def tell_clock(self, wall: float, east: float) -> None:
         """Says what the container's clock showed a moment ago, and by how much its local time is ahead of UTC."""
         ahead = clock.now() - wall
-        # The way here takes time, so of all that was told the least is the nearest.
+        # The way here takes time, so the smallest of all reported values is the most accurate.
         self._told = ahead if self._told is None else min(self._told, ahead)
         self._ahead, self._east = self._told, east
 
     def add(self, file: str, text: str) -> None:
-        """Appends what has just come, whole lines as a rule; what cannot be written is not kept."""
+        """Appends what has just come, usually whole lines; what cannot be written is lost."""
         data = text.encode("utf-8", "replace")
         with self._lock:
             known = self._files.get(file)
@@ -97,7 +97,7 @@ class LogFiles:
     def _append(self, file: _File, data: bytes) -> None:
         if file.size + len(data) > self._most:
             file.full = True
-            data = f"[serve-chaos: no more is kept of this file than {self._most / 1e6:g} MB]\n".encode()
+            data = f"[serve-chaos: this file is cut off after {self._most / 1e6:g} MB]\n".encode()
         file.path.parent.mkdir(parents=True, exist_ok=True)
         with file.path.open("ab") as opened:
             offset = opened.tell()

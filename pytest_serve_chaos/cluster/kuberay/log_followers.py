@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.cluster.kept_logs import name_of_file
 from pytest_serve_chaos.cluster.kuberay import in_pod
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.log_files import LogFiles
 from pytest_serve_chaos.cluster.kuberay.streaming import Answer
+from pytest_serve_chaos.cluster.test_logs import name_of_file
 from pytest_serve_chaos.errors import ServeChaosError
 
 CONTAINER_LOG = "container.log"
@@ -22,7 +22,7 @@ CONTAINER_LOG = "container.log"
 _LOGS = "/tmp/ray/session_latest/logs"
 _LOOK_EVERY = 0.5
 _PATIENCE = 20.0
-"""Seconds without a word, after which the program is started anew; it says something every 5."""
+"""Seconds of silence after which the program is restarted; it says something every 5."""
 _QUIET = 60.0
 """Seconds without output of a container, after which it is asked for again."""
 _CONTEXT = 100
@@ -62,7 +62,7 @@ class Source:
 
     @property
     def directory(self) -> str:
-        """The directory for its files: one of a pod, but for a first container that was started again."""
+        """The directory for its files: one per pod, except for a first container that was started again."""
         return name_of_file(f"{self.node}_{self.pod}" + (self._again if self.is_main else ""))
 
     @property
@@ -199,7 +199,7 @@ class FileFollower(Follower):
     Arguments: those of `Follower`.
 
     Attributes:
-        up_to_date: Whether all that is in the files is here, but for what was written within the last second.
+        up_to_date: Whether all that is in the files is here, except for what was written within the last second.
     """
 
     def __init__(self, api: KubeApi, source: Source, files: LogFiles, *, since: float, whole: bool) -> None:

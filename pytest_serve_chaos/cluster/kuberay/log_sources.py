@@ -21,13 +21,13 @@ _OPERATOR_EVERY = 15.0
 
 
 class OtherClusters:
-    """The RayClusters of a RayService beside the one that serves: one that is to, and those that have.
+    """The RayClusters of a RayService other than the one that serves: the next one, and earlier ones.
 
     Args:
         api: The Kubernetes API, in the RayService's namespace.
         ray_service: Its name.
-        serving: Gives the name of the RayCluster that serves.
-        pods_of: Gives the Ray pods of a RayCluster.
+        serving: Returns the name of the RayCluster that serves.
+        pods_of: Returns the Ray pods of a RayCluster.
     """
 
     def __init__(
@@ -72,10 +72,10 @@ class LogSources:
     Args:
         api: The Kubernetes API, in the RayService's namespace.
         operator_namespace: Where KubeRay's operator is; None: perhaps in that namespace.
-        ray_pods: Gives Ray's pods of the RayCluster that serves, with their names.
+        ray_pods: Returns Ray's pods of the RayCluster that serves, with their names.
         others: Its other RayClusters.
-        redis_pods: Gives Redis' pods.
-        live: Gives the first container of a pod if it runs, as far as is known; else None.
+        redis_pods: Returns Redis' pods.
+        live: Returns the first container of a pod if it runs, as far as is known; else None.
     """
 
     def __init__(

@@ -97,7 +97,7 @@ class LogStream:
     # -- reading ------------------------------------------------------------------------------------------------------
 
     def has_all(self, container_id: str, since: float) -> bool:
-        """Whether all lines of that container's files since then are here, but for those of the last second."""
+        """Whether all lines of that container's files since then are here, except for those of the last second."""
         with self._lock:
             container = self._containers.get(container_id)
         if container is None or since < self._begun:

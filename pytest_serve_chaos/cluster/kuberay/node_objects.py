@@ -1,6 +1,6 @@
 """The objects that stand for Kubernetes nodes; one that was deleted is registered again as it was.
 
-A node that its kubelet registers anew gets other addresses for its pods (`podCIDR`), while a pod that has outlived the
+A node that its kubelet registers again gets other addresses for its pods (`podCIDR`), while a pod that has outlived the
 deletion keeps the one it has. Where the network leads to pods by the `podCIDR` of their node, as kind's does, a machine
 that starts later has no way to that pod.
 """

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+from pytest_serve_chaos.cluster.http_client import download
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, ObservationError, SettingsError
 
@@ -43,14 +43,13 @@ def read_manifests(source: str, kustomize: Callable[[str], str]) -> str:
         if path.is_dir():
             return _read_directory(path, kustomize)
         if source.startswith(("http://", "https://")) and source.endswith((".yaml", ".yml")):
-            with urllib.request.urlopen(source, timeout=_DOWNLOAD_TIMEOUT) as answer:
-                return str(answer.read(), "utf-8")
+            return download(source, timeout=_DOWNLOAD_TIMEOUT)
         return kustomize(source)
     except (OSError, UnicodeDecodeError) as error:
-        raise ClusterStartError(f"KubeRay's manifests cannot be read: {error}", looked_at=[source]) from error
+        raise ClusterStartError(f"KubeRay's manifests cannot be read: {error}", checked=[source]) from error
     except CommandFailed as error:
         what = f"KubeRay's manifests cannot be read: {error.what}"
-        raise ClusterStartError(what, looked_at=[source, *error.looked_at], mend=error.mend) from error
+        raise ClusterStartError(what, checked=[source, *error.checked], fix=error.fix) from error
 
 
 def check_manifests(text: str, source: str) -> None:
@@ -67,10 +66,10 @@ def check_manifests(text: str, source: str) -> None:
     if lacking:
         raise SettingsError(
             f"the manifests of KubeRay's operator lack {' and '.join(lacking)}",
-            looked_at=[source, f"they begin: {text.strip()[:80]!r}"],
-            mend=[
-                "give --serve-chaos-kuberay-manifests all that `kubectl create -k` takes for it, definitions included",
-                "of a chart: `helm template --include-crds`",
+            checked=[source, f"they begin: {text.strip()[:80]!r}"],
+            fix=[
+                "give --serve-chaos-kuberay-manifests all that `kubectl create -k` takes, with its CRDs",
+                "or, for a chart, the output of `helm template --include-crds`",
             ],
         )
 
@@ -80,7 +79,7 @@ def _read_directory(path: Path, kustomize: Callable[[str], str]) -> str:
         return kustomize(str(path))
     files = sorted([*path.glob("*.yaml"), *path.glob("*.yml")])
     if not files:
-        raise ClusterStartError("KubeRay's manifests are not there", looked_at=[f"{path}: no YAML file in it"])
+        raise ClusterStartError("KubeRay's manifests are not there", checked=[f"{path}: no YAML file in it"])
     return "\n---\n".join(file.read_text(encoding="utf-8") for file in files)
 
 

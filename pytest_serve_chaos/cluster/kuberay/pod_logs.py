@@ -23,9 +23,9 @@ class PodLogs:
     Args:
         api: The Kubernetes API, in its namespace.
         access: Which logs may be read.
-        sources: Gives the containers whose logs are streamed.
-        ray_pods: Gives Ray's pods with their names, head first, of the RayCluster that serves.
-        live: Gives the container of a pod that runs, None if none does.
+        sources: Returns the containers whose logs are streamed.
+        ray_pods: Returns Ray's pods with their names, head first, of the RayCluster that serves.
+        live: Returns the container of a pod that runs, None if none does.
     """
 
     def __init__(

@@ -79,7 +79,7 @@ class PodWatch:
                     self._heard = clock.now()
             except ClusterError as error:
                 self._trouble = error.what
-                self._version = ""  # events may have been missed: begin anew
+                self._version = ""  # events may have been missed: begin again
                 self._stopped.wait(_AGAIN_AFTER)
 
     def _list(self) -> None:

@@ -1,4 +1,4 @@
-"""Which processes of Serve run in Ray's containers, told by a program in each of them, with a head or without."""
+"""Which processes of Serve run in Ray's containers, as a program in each of them reports, with a head or without."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pytest_serve_chaos.cluster.kuberay import in_pod
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.titles import PATTERN, part_of
+from pytest_serve_chaos.cluster.process_titles import PATTERN, part_of
 from pytest_serve_chaos.errors import ServeChaosError
 from pytest_serve_chaos.model import Role
 
@@ -17,7 +17,7 @@ _LOOK_EVERY = 0.25
 """Seconds between two looks of the program; that a process ended it sees at once."""
 
 _PATIENCE = 20.0
-"""Seconds without a word, after which the program is started anew; it says something every 5."""
+"""Seconds of silence after which the program is restarted; it says something every 5."""
 
 _AGAIN_AFTER = 0.5
 
@@ -50,7 +50,7 @@ class Place:
 
 
 class ProcessWatch:
-    """The processes in some containers, as they were last told. Safe to use from several threads.
+    """The processes in some containers, as last reported. Safe to use from several threads.
 
     Args:
         api: The Kubernetes API.
@@ -63,7 +63,7 @@ class ProcessWatch:
         self._closed = False
 
     def rows(self, containers: Mapping[str, Place]) -> dict[str, tuple[Row, ...]]:
-        """Container id -> its processes, for those containers that have told of them.
+        """Container id -> its processes, for those containers that have reported them.
 
         Args:
             containers: Id -> place of the containers that run now; the others are forgotten.
@@ -89,7 +89,7 @@ class ProcessWatch:
 
 
 class _Follower:
-    """One program in one container; it is started anew when it ends before its time."""
+    """One program in one container; it is restarted if it ends too early."""
 
     def __init__(self, api: KubeApi, place: Place) -> None:
         self.rows: tuple[Row, ...] | None = None

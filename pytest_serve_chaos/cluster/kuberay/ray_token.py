@@ -29,7 +29,7 @@ class RayToken:
 
     Args:
         api: The Kubernetes API, in its namespace; it must let programs run in Ray's pods.
-        ray_cluster: Gives the name of the RayCluster that is asked.
+        ray_cluster: Returns the name of the RayCluster that is asked.
     """
 
     def __init__(self, api: KubeApi, ray_cluster: Callable[[], str]) -> None:

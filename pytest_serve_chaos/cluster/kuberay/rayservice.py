@@ -138,7 +138,7 @@ class KubeRayCluster:
 
     @property
     def sees_processes(self) -> bool:
-        """Whether actors and the GCS are told from the processes in the pods; else the GCS has to say who is alive."""
+        """Whether the processes in the pods show actors and the GCS; else the GCS has to say who is alive."""
         return self._processes is not None
 
     def components(self) -> tuple[Component, ...]:
@@ -206,7 +206,7 @@ class KubeRayCluster:
         # The identity has the pod's UID where it came from pods; where it came from the GCS, the name has to do.
         own = [pod for pod in pods if pod.uid in proxy.identity.parts] or pods
         if not own:
-            raise ObservationError(f"{proxy.name}: its pod is gone", looked_at=[str(proxy.identity)])
+            raise ObservationError(f"{proxy.name}: its pod is gone", checked=[str(proxy.identity)])
         return own[-1]
 
     def stream_logs(self, directory: Path) -> KeptLogs:
@@ -263,7 +263,7 @@ class KubeRayCluster:
         if hold:
             raise Unsupported(
                 f"{name} cannot be kept down: KubeRay makes a new pod at once",
-                mend=["run it without hold", "take the backend `local` for what needs a node that stays down"],
+                fix=["run it without hold", "or use the backend `local`, where a node can stay down"],
             )
         pod = self._running_pod(name)
         watch = self._removal(name, pod)
@@ -277,7 +277,7 @@ class KubeRayCluster:
         """Does what `ray.kill` does, by a program in the head pod, since Ray's dashboard has no call for it.
 
         Returns:
-            When it was killed, monotonic seconds.
+            When it was killed, monotonic seconds; where that cannot be known exactly, a little earlier.
 
         Raises:
             NoSuchTarget: The GCS knows no such actor that is not DEAD.
@@ -286,10 +286,12 @@ class KubeRayCluster:
         """
         name = next((row.name for row in self._dashboard.actors() if row.actor_id == actor_id), "")
         if not name:
-            raise NoSuchTarget(f"there is no actor {actor_id} that has a name", looked_at=[self._dashboard.url])
+            raise NoSuchTarget(f"there is no actor {actor_id} that has a name", checked=[self._dashboard.url])
         restart = "no_restart" if no_restart else "restart"
         head = self._running_pod(HEAD)
-        return in_pod.moment(self._run_in_pod(head, "kill_actor", actor_id, name, names.SERVE_NAMESPACE, restart))
+        started = clock.now()
+        output = self._run_in_pod(head, "kill_actor", actor_id, name, names.SERVE_NAMESPACE, restart)
+        return in_pod.moment(output, started)
 
     # -- the end ----------------------------------------------------------------------------------------------
 
@@ -340,7 +342,7 @@ class KubeRayCluster:
         if not running:
             raise NoSuchTarget(
                 f"{name} is not running",
-                looked_at=[f"{n}: {pod.summary}" for n, pod in named] or ["no Ray pod at all"],
+                checked=[f"{n}: {pod.summary}" for n, pod in named] or ["no Ray pod at all"],
             )
         return running[-1]
 
@@ -365,7 +367,7 @@ class KubeRayCluster:
         if result.returncode != 0:
             raise CommandFailed(
                 f"{program} failed in pod {pod.name} with exit status {result.returncode}",
-                looked_at=[" ".join(arguments), result.stderr.strip()[-600:]],
+                checked=[" ".join(arguments), result.stderr.strip()[-600:]],
             )
         return result.stdout
 

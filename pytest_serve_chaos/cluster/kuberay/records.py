@@ -25,7 +25,7 @@ class Container:
         ready: Whether its readiness probe passes.
         restarts: How often it was started again.
         state: ``Running``, or why it is not (``CrashLoopBackOff``, ``Error``).
-        message: What Kubernetes says beside that of one that does not run; "" where it says nothing.
+        message: What else Kubernetes says about one that does not run; "" if nothing.
         ended: When the one before it in this pod ended, ISO 8601; "" where there was none.
     """
 
@@ -49,7 +49,7 @@ class Pod:
         deleting: Whether its deletion was asked for.
         message: Why it is pending, where the scheduler says so, or why it failed, where the kubelet does.
         grace: Seconds between SIGTERM and SIGKILL when it is deleted gracefully.
-        init_containers: Those that run before the others, or beside them from the start.
+        init_containers: Those that run before the others, or as sidecars from the start.
         owner: The kind of what controls it: ``DaemonSet``; "" where nothing does.
     """
 
@@ -95,7 +95,7 @@ class Pod:
         container = self.main
         if self.message or self.deleting or container is None or container.running:
             return self.message
-        # They run one after the other, and those beside the others from the start: the last that has begun is at it.
+        # They run one after the other, and sidecars from the start: the last that has begun is the current one.
         begun = [c for c in self.init_containers if c.state not in (*_NOT_BEGUN, "Completed")]
         if container.state in _NOT_BEGUN and begun:
             said = f": {begun[-1].message}" if begun[-1].message else ""
@@ -158,7 +158,7 @@ def _container_message(state: Mapping[str, Json]) -> str:
 
 
 def _shortened(message: str) -> str:
-    """A message of Kubernetes without what is said elsewhere or explains nothing, in one line that is not too long."""
+    """A message of Kubernetes in one line that is not too long, without repetitions and what explains nothing."""
     line = " ".join(message.split()).partition(" preemption: ")[0]
     line = re.sub(r" pod=\S+\(\S+\)$", "", line)
     return line if len(line) <= _LONGEST_MESSAGE else f"{line[:_LONGEST_MESSAGE]}..."
@@ -195,7 +195,7 @@ def mapped(value: Json) -> dict[str, Json]:
 
 
 def listed(value: Json) -> list[dict[str, Json]]:
-    """The objects of a list; none if the value is no list."""
+    """The objects of a list; none if the value is not a list."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 

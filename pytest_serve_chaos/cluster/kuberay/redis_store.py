@@ -21,9 +21,9 @@ class RedisStore:
         name: The name of that.
         replicas: How many pods it wants, unless they are kept away.
         port: Where Redis listens in its container.
-        user: Whom its client is; "" for the default user.
-        password: What its client says; None: what REDIS_PASSWORD in its own container says; "": nothing.
-        untold: Why the password is not known; "" where it is.
+        user: The user name for its client; "" for the default user.
+        password: The password for its client; None: that of REDIS_PASSWORD in its own container; "": no password.
+        unknown: Why the password is unknown; "" if it is known.
     """
 
     kind: Literal["Deployment", "StatefulSet"] = "Deployment"
@@ -32,7 +32,7 @@ class RedisStore:
     port: int = 6379
     user: str = ""
     password: str | None = field(default=None, repr=False)
-    untold: str = ""
+    unknown: str = ""
 
     def scale(self, api: KubeApi, replicas: int) -> None:
         """Changes how many pods are wanted.

@@ -18,9 +18,9 @@ _GONE_BY_FORCE = 30.0
 _GRACEFUL_MARGIN = 60.0
 _ASK_EVERY = 0.3
 _LOOK_EVERY = 0.05
-"""Seconds between two looks at what a watch was told, which costs the API server nothing."""
+"""Seconds between two looks at what a watch has received, which costs the API server nothing."""
 _GCS_PATIENCE = 5.0
-"""Seconds that a node's death may take to show in the GCS before we go on without that sign."""
+"""Seconds that a node's death may take to show in the GCS before the plugin continues without that sign."""
 
 
 class RemovalWatch:

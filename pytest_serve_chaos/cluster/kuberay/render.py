@@ -51,9 +51,9 @@ class RayServiceSettings:
     image: str
     workers: int
     gcs: str
-    serve_config: Mapping[str, Json]
-    head_env: Mapping[str, str] = field(default_factory=dict)
-    worker_env: Mapping[str, str] = field(default_factory=dict)
+    serve_config: Mapping[str, Json] = field(repr=False)
+    head_env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    worker_env: Mapping[str, str] = field(default_factory=dict, repr=False)
     termination_grace: float = 30.0
     code: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -138,11 +138,11 @@ def version_of(image: str) -> str | None:
 
 
 def without_version(image: str) -> str:
-    """What is to be said of an image of which nobody says which Ray it has."""
+    """The warning about an image whose version of Ray is unknown."""
     return (
         f"the tag of {image} does not say which Ray it is, so the RayService gets no rayVersion, and KubeRay its probes"
-        " for old ones, which need bash and wget in the image; --serve-chaos-ray-version mends that, or a tag that"
-        " begins with the version: ranker:2.60.0-mine"
+        " for old ones, which need bash and wget in the image; to fix this, give --serve-chaos-ray-version, or a"
+        " tag that begins with the version: ranker:2.60.0-mine"
     )
 
 
@@ -160,7 +160,7 @@ def code_config_map(code: Mapping[str, str], labels: Mapping[str, str]) -> Manif
     if size > _CODE_LIMIT:
         raise SettingsError(
             f"the app's code has {size} bytes; a ConfigMap holds {_CODE_LIMIT}",
-            mend=["put the code into the Ray image, or into a runtime_env's working_dir"],
+            fix=["put the code into the Ray image, or into a runtime_env's working_dir"],
         )
     return {
         "apiVersion": "v1",
@@ -209,7 +209,7 @@ def operator_manifests(text: str, *, image: str | None, labels: Mapping[str, str
         labels: Labels for all other objects.
 
     Raises:
-        SettingsError: A document is no Kubernetes object.
+        SettingsError: A document is not a Kubernetes object.
     """
     return "---\n".join(filter(None, (_operator_document(document, image, labels) for document in _documents(text))))
 
@@ -235,13 +235,13 @@ def _operator_document(document: str, image: str | None, labels: Mapping[str, st
         read = yaml.safe_load(document)
     except yaml.YAMLError as error:
         raise SettingsError(
-            f"a document of KubeRay's manifests is no YAML: {error}", looked_at=[document.strip()[:200]]
+            f"a document of KubeRay's manifests is not YAML: {error}", checked=[document.strip()[:200]]
         ) from error
     if read is None:  # a comment: the licence, before the first object
         return ""
     if not isinstance(read, dict) or "kind" not in read:
         raise SettingsError(
-            "a document of KubeRay's manifests is no Kubernetes object", looked_at=[document.strip()[:200]]
+            "a document of KubeRay's manifests is not a Kubernetes object", checked=[document.strip()[:200]]
         )
     (manifest,) = _labelled([read], labels)
     if manifest["kind"] == "Deployment":

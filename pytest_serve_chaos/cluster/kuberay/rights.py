@@ -1,4 +1,4 @@
-"""What this user may do on a borrowed cluster, as the API server itself says before anything is done."""
+"""What this user may do on an external cluster, as the API server itself says before the plugin does anything."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def setup_of(
     *,
     restarted: Sequence[str] = (),
 ) -> Setup:
-    """What can be told from pods alone.
+    """What pods alone show.
 
     Args:
         machines: Ray node (``head``) -> Kubernetes node.

@@ -49,7 +49,7 @@ class Stack:
         kubectl: Runs kubectl.
         api: The Kubernetes API, in our namespace.
         directory: Where the manifests that were applied are kept.
-        progress: Told of each phase.
+        progress: Prints a line about each phase.
         operator_namespace: Where the operator is, if it is installed.
 
     Attributes:
@@ -151,7 +151,7 @@ class Stack:
             self._progress(f"kuberay: deleted {name} in {clock.now() - start:.1f} s")
 
     def remove_left_overs(self) -> None:
-        """Deletes the RayService of an earlier run, what was beside it, its Redis and what else belonged to it.
+        """Deletes the RayService of an earlier run, its additional heads, its Redis and what else belonged to it.
 
         Raises:
             CommandFailed: They could not be deleted in time.
@@ -212,8 +212,8 @@ class Stack:
             try:
                 yield file.name
             except CommandFailed as error:
-                looked_at = [line.replace(file.name, str(self._file(name))) for line in error.looked_at]
-                raise CommandFailed(error.what, looked_at=looked_at, mend=error.mend) from error
+                checked = [line.replace(file.name, str(self._file(name))) for line in error.checked]
+                raise CommandFailed(error.what, checked=checked, fix=error.fix) from error
 
     def _wait_for_pods(
         self, what: str, selector: str, namespace: str, complaints: Callable[[], Sequence[str]] = lambda: ()
@@ -236,7 +236,7 @@ class Stack:
         try:
             wait_for("Ray's pods to be gone", probe, timeout=_REMOVED, progress=self._progress)
         except WaitTimeout as error:
-            raise CommandFailed("the RayService's pods did not go", looked_at=[str(error)]) from error
+            raise CommandFailed("the RayService's pods did not go", checked=[str(error)]) from error
 
 
 def _without_secrets(document: Manifest) -> Manifest:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.cluster.kuberay.refusals import reason
+from pytest_serve_chaos.cluster.kuberay.api_errors import reason
 from pytest_serve_chaos.errors import CommandFailed, ObservationError
 
 _TURN = 0.5
@@ -80,7 +80,7 @@ class Answer:
             raise ObservationError(f"{self._what}: {reason(error)}") from error
 
     def end(self) -> None:
-        """Ends it, whoever reads it now."""
+        """Ends it, even while another thread reads it."""
         with contextlib.suppress(Exception):  # it has ended, or this version of urllib3 cannot (2.3 can)
             self._response.shutdown()
 

@@ -36,9 +36,9 @@ def wait_for(
         what: The awaited state, as it reads after "waited for".
         probe: Returns the awaited value, or `NotYet` with what it saw instead.
         timeout: Seconds until `WaitTimeout`.
-        progress: Told at the end how long it took, and now and then what a long wait waits for.
-        why: What may keep it from coming, a line each; asked once the wait is a long one.
-        who: What `progress` is told begins with this.
+        progress: Prints at the end how long it took, and now and then what a long wait waits for.
+        why: What may keep it from coming, one line each; called once the wait is a long one.
+        who: How the lines for `progress` begin.
 
     Raises:
         WaitTimeout: The deadline passed; the message has the state last seen, and the reasons.

@@ -1,4 +1,4 @@
-"""What a run installs beside KubeRay's operator: a RayService and what it needs, of our own making or a file's."""
+"""What a run installs in addition to KubeRay's operator: a RayService and what it needs, its own or a file's."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from pytest_serve_chaos.cluster.base import ClusterSpec
-from pytest_serve_chaos.cluster.kuberay import own_rules, render
+from pytest_serve_chaos.cluster.kuberay import file_rules, render
 from pytest_serve_chaos.cluster.kuberay.records import mapped, name_of, text
 from pytest_serve_chaos.cluster.kuberay.redis_store import RedisStore
 from pytest_serve_chaos.cluster.local_code import code_of_config, search_path
@@ -29,14 +29,14 @@ class Workload:
         ray_images: The images of the pods on the nodes of Ray, that of the head first.
         redis_images: Those of Redis.
         redis: The Redis under the GCS; None where there is none that is ours to break.
-        told: What was made of what the user gave, a line each.
-        details: What reports say of it.
+        told: What was changed in what the user gave, one line each.
+        details: What reports say about it.
         serve_service: What KubeRay calls its Service for traffic.
     """
 
-    ray_service: Manifest
-    before: tuple[Manifest, ...]
-    serve_config: Mapping[str, Json]
+    ray_service: Manifest = field(repr=False)
+    before: tuple[Manifest, ...] = field(repr=False)
+    serve_config: Mapping[str, Json] = field(repr=False)
     code: Mapping[str, str]
     ray_images: tuple[str, ...]
     redis_images: tuple[str, ...]
@@ -67,7 +67,7 @@ def our_workload(
         SettingsError: The app cannot be used, or KubeRay or Serve would refuse what is made for it.
     """
     config, told = _at_our_address(serve_config(spec), spec.app)
-    own_rules.check_serve_config(config, spec.app)
+    file_rules.check_serve_config(config, spec.app)
     local = code_of_config(config, search_path())
     code = render.package_code() | {path: text for one in local.values() for path, text in one.modules.items()}
     periods, env = timing(spec.profile), dict(spec.env)
@@ -104,11 +104,11 @@ def our_workload(
 
 
 def _at_our_address(config: Mapping[str, Json], app: str) -> tuple[dict[str, Json], list[str]]:
-    """The config with its proxies where our Services look for them, and what is to be said of that."""
+    """The config with its proxies where our Services look for them, and a line about each change."""
     given = config.get("http_options")
     if not given:
         return dict(config), []
-    ours: dict[str, Json] = {"host": own_rules.ALL_ADDRESSES, "port": own_rules.SERVE_PORT}
+    ours: dict[str, Json] = {"host": file_rules.ALL_ADDRESSES, "port": file_rules.SERVE_PORT}
     there = mapped(given)
     replaced = [f"{key} {there[key]}" for key, value in ours.items() if there.get(key, value) != value]
     told = [f"{app}: {' and '.join(replaced)} of its http_options: replaced, as KubeRay's Services expect it"]
@@ -124,10 +124,10 @@ def _elsewhere(config: Mapping[str, Json], local: Collection[str]) -> list[str]:
 def _check(ray_service: Manifest) -> None:
     """What is wrong with a RayService of our own can only be an environment variable that a test has set."""
     try:
-        own_rules.check(ray_service, "serve_cluster(env=...)")
+        file_rules.check(ray_service, "serve_cluster(env=...)")
     except SettingsError as error:
-        mend = [
+        fix = [
             "leave the variable out of the marker's env",
             "or deploy a RayService of your own: --serve-chaos-rayservice-file",
         ]
-        raise SettingsError(error.what, looked_at=error.looked_at, mend=mend) from error
+        raise SettingsError(error.what, checked=error.checked, fix=fix) from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import os
 import socket
@@ -21,6 +20,7 @@ from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster import serve_config
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, NodeInfo
 from pytest_serve_chaos.cluster.capabilities import KeptLogs
+from pytest_serve_chaos.cluster.http_client import get_if
 from pytest_serve_chaos.cluster.local import connections, logs, processes
 from pytest_serve_chaos.cluster.local.commands import client_environment, temp_directory
 from pytest_serve_chaos.cluster.local.layout import Layout
@@ -105,7 +105,7 @@ class LocalCluster:
         self.link.command("config", config=dict(config))
 
     def nodes(self) -> tuple[NodeInfo, ...]:
-        """The nodes, as the supervisor told of them."""
+        """The nodes, as the supervisor reports them."""
         units = self.link.units()
         found = []
         for index in range(self.plan.workers + 1):
@@ -131,17 +131,17 @@ class LocalCluster:
         """Opens connections to the shared port until one is that proxy's, and asks there."""
         if proxy.pid is None or not processes.alive(proxy.identity):
             raise ObservationError(f"{proxy.name} is gone")
-        server = (self.layout.serve_host, self.layout.serve_port)
+        server, pid = (self.layout.serve_host, self.layout.serve_port), proxy.pid
+
+        def accepted_by_it(client: tuple[str, int]) -> bool:
+            return _accepted_by(server, client, {pid}) == pid
 
         def ask() -> tuple[int, str] | NotYet:
             try:
-                with socket.create_connection(server, timeout=timeout) as connection:
-                    owner = _accepted_by(server, connection.getsockname(), {proxy.pid or 0})
-                    if owner != proxy.pid:
-                        return NotYet("the connections went to other proxies")
-                    return _get(connection, server, path)
-            except (OSError, http.client.HTTPException) as error:
-                return NotYet(f"{type(error).__name__}: {error}")
+                answer = get_if(f"http://{server[0]}:{server[1]}{path}", accepted_by_it, timeout=timeout)
+            except OSError as error:
+                return NotYet(str(error))
+            return answer or NotYet("the connections went to other proxies")
 
         try:
             return clock.wait_until(f"{proxy.name} to answer {path}", ask, timeout=timeout, interval=0.01)
@@ -208,7 +208,7 @@ class LocalCluster:
             if os.getsid(pid) not in self.link.sessions():
                 raise NoSuchTarget(f"{identity} does not belong to this cluster")
         if not processes.send(identity, signal):
-            raise NoSuchTarget(f"{identity} is gone", looked_at=[f"/proc/{pid}/stat"])
+            raise NoSuchTarget(f"{identity} is gone", checked=[f"/proc/{pid}/stat"])
 
     def freeze_node(self, name: str) -> Sequence[Evidence]:
         """Stops every process of the node's session."""
@@ -217,18 +217,18 @@ class LocalCluster:
         assert isinstance(stopped, list)
         states = [str(p["state"]) for p in stopped if isinstance(p, dict)]
         if not states or any(state != "T" for state in states):
-            raise CommandFailed(f"{name} could not be frozen", looked_at=[f"states of its processes: {states}"])
+            raise CommandFailed(f"{name} could not be frozen", checked=[f"states of its processes: {states}"])
         return (Evidence(clock.now(), "victim", f"all {len(states)} processes of {name} are stopped (state T)"),)
 
     def thaw_node(self, name: str) -> None:
-        """Lets every process of the node go on."""
+        """Resumes every process of the node."""
         self.link.command("thaw", name=name)
 
     def kill_actor(self, actor_id: str, *, no_restart: bool) -> float:
         """Kills an actor of Serve with `ray.kill`; returns when (monotonic seconds)."""
         name = next((a.name for a in self._dashboard.actors() if a.actor_id == actor_id), None)
         if name is None:
-            raise NoSuchTarget(f"there is no actor {actor_id}", looked_at=["the state API's actors that are not DEAD"])
+            raise NoSuchTarget(f"there is no actor {actor_id}", checked=["the state API's actors that are not DEAD"])
         module = "pytest_serve_chaos.cluster.local.programs.kill_actor"
         log = Path(self.plan.directory) / "programs.log"
         with log.open("ab") as errors:
@@ -244,7 +244,7 @@ class LocalCluster:
             )
         if done.returncode != 0:
             raise CommandFailed(
-                f"ray.kill of {name} failed with status {done.returncode}", looked_at=[log.read_text()[-800:]]
+                f"ray.kill of {name} failed with status {done.returncode}", checked=[log.read_text()[-800:]]
             )
         return float(json.loads(done.stdout)["asked"])
 
@@ -286,8 +286,8 @@ class LocalCluster:
     def _check_redis(self) -> None:
         if not self.plan.has_redis:
             raise Unsupported(
-                "this cluster has no Redis, for its GCS fault tolerance is off",
-                mend=["ask for one with @pytest.mark.serve_cluster(gcs='redis')"],
+                "this cluster has no Redis, because its GCS fault tolerance is off",
+                fix=["ask for one with @pytest.mark.serve_cluster(gcs='redis')"],
             )
 
     def _end(self, name: str, how: str, hold: bool) -> Sequence[Evidence]:
@@ -329,7 +329,7 @@ def redis_keys(address: str, password: str) -> tuple[str, ...]:
 
 
 def _accepted_by(server: tuple[str, int], client: tuple[str, int], candidates: set[int]) -> int | None:
-    """Who accepted the connection; None if it is none of the candidates, or if nobody does in time."""
+    """The process that accepted the connection; None if no candidate did, or nobody did in time."""
 
     def look() -> int | NotYet:
         return connections.accepted(server, client) or NotYet("nobody")
@@ -339,11 +339,3 @@ def _accepted_by(server: tuple[str, int], client: tuple[str, int], candidates: s
     except WaitTimeout:
         return None
     return connections.holder(inode, candidates)
-
-
-def _get(connection: socket.socket, server: tuple[str, int], path: str) -> tuple[int, str]:
-    client = http.client.HTTPConnection(*server)
-    client.sock = connection
-    client.request("GET", path)
-    answer = client.getresponse()
-    return answer.status, answer.read().decode(errors="replace")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_serve_chaos.cluster.local import processes
@@ -22,8 +22,8 @@ class Command:
     """A program with its arguments and its whole environment."""
 
     name: str
-    arguments: tuple[str, ...]
-    environment: Mapping[str, str]
+    arguments: tuple[str, ...] = field(repr=False)
+    environment: Mapping[str, str] = field(repr=False)
     log: Path
     niceness: int = 0
 
@@ -121,19 +121,22 @@ def _ray_environment(plan: Plan) -> dict[str, str]:
         "RAY_AUTH_TOKEN": plan.secret,
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_TMPDIR": str(temp_directory(plan, HEAD_INDEX)),
-        "PYTHONPATH": _python_path(),
+        "PYTHONPATH": python_path(),
         "PYTHONUNBUFFERED": "1",
     }
 
 
+def inherited_environment() -> dict[str, str]:
+    """This process's environment, without what the user's own shell says about some other Ray cluster or run."""
+    return {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "SERVE_CHAOS_", "PYTEST_"))}
+
+
 def _base_environment(plan: Plan) -> dict[str, str]:
-    # What the user's own shell says about some other Ray cluster must not reach this one.
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "SERVE_CHAOS_", "PYTEST_"))}
     # What Ray's processes leave in the directory for temporary files goes with the run.
-    return {**inherited, processes.MARK: plan.run, "TMPDIR": str(Path(plan.directory) / "tmp")}
+    return {**inherited_environment(), processes.MARK: plan.run, "TMPDIR": str(Path(plan.directory) / "tmp")}
 
 
-def _python_path() -> str:
+def python_path() -> str:
     """The user's directory and whatever pytest put first, so that ``module:app`` is found as the tests find it."""
     package = str(Path(__file__).resolve().parents[3])
     given = os.environ.get("PYTHONPATH", "")

@@ -1,4 +1,4 @@
-"""Which process has accepted a TCP connection: how one proxy on a shared port is told from another."""
+"""Which process has accepted a TCP connection: this distinguishes the proxies on a shared port."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _INODE_AT = _HEADER.size + 4 + 48 + 16  # behind family and timers, the socket's
 def owner(server: tuple[str, int], client: tuple[str, int], candidates: Collection[int]) -> int | None:
     """The PID, among `candidates`, that has accepted the connection from `client` to `server`.
 
-    None if nobody has accepted it (yet), or if it is none of them.
+    None if nobody has accepted it (yet), or if another process has.
     """
     inode = accepted(server, client)
     return holder(inode, candidates) if inode else None

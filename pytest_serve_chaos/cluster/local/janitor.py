@@ -1,7 +1,8 @@
-"""Cleans up after a supervisor, however that ended: `python -m ...janitor RUN DIRECTORY`.
+"""Cleans up after a supervisor, however that ended: `python -m ...janitor RUN DIRECTORY LOCK`.
 
 Its standard input is a pipe that only the supervisor holds open. When that closes, it ends every process that carries
-the run's mark and removes the run's directory.
+the run's mark and removes the run's directory, and then the file of the lock on the ports, which it holds with the
+supervisor.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import signal
 import sys
 from pathlib import Path
 
+from pytest_serve_chaos import locks
 from pytest_serve_chaos.cluster.local import processes
 
 _ROUNDS = 3
-"""How often it begins anew where something was written while the directory was removed."""
+"""How often it begins again if something was written while it removed the directory."""
 
 
-def main(run: str, directory: str) -> None:
+def main(run: str, directory: str, lock: str) -> None:
     """Waits for the end of the supervisor and cleans up."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -27,7 +29,8 @@ def main(run: str, directory: str) -> None:
         processes.end_marked(run)
         shutil.rmtree(Path(directory), ignore_errors=True)
         if not Path(directory).exists():
-            return
+            break
+    locks.remove(Path(lock))
 
 
 if __name__ == "__main__":

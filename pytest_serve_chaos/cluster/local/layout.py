@@ -7,14 +7,12 @@ Ray 2.60); and a Ray cluster of somebody else uses 6379, 8265, 10001-19999 and p
 from __future__ import annotations
 
 import errno
-import fcntl
-import os
 import socket
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
-from pytest_serve_chaos.errors import ClusterStartError
+from pytest_serve_chaos import locks
+from pytest_serve_chaos.errors import ClusterStartError, Locked
+from pytest_serve_chaos.locks import FileLock
 
 FIRST_PORT = 20_000  # above Ray's default worker ports (10002-19999)
 END_PORT = 32_000  # below Linux' ephemeral ports (32768-60999)
@@ -99,10 +97,10 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A layout that is ours as long as the lock file stays open in some process."""
+    """A layout that is ours as long as the lock is held in some process."""
 
     layout: Layout
-    lock: int
+    lock: FileLock
 
 
 def claim(nodes: int) -> Claim:
@@ -110,27 +108,25 @@ def claim(nodes: int) -> Claim:
 
     Raises:
         ClusterStartError: There is none.
+        SafetyError: There is no directory that only this user can write to.
     """
-    directory = _lock_directory()
     taken: list[str] = []
     for slot in range(SLOTS):
-        lock = os.open(directory / f"slot-{slot}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
+            lock = locks.acquire(f"ports-{slot}.lock")
+        except Locked:
             taken.append(f"block {slot}: another run has it")
             continue
         layout = Layout(slot)
         busy = next((port for port in layout.all_ports(nodes) if not _is_free(port)), None)
         if busy is None:
             return Claim(layout, lock)
-        os.close(lock)
+        lock.release()
         taken.append(f"block {slot}: port {busy} is in use")
     raise ClusterStartError(
         f"no block of {BLOCK} ports between {FIRST_PORT} and {END_PORT} is free",
-        looked_at=taken,
-        mend=["end what listens on these ports (ss -ltnp shows it)"],
+        checked=taken,
+        fix=["end what listens on these ports (ss -ltnp shows it)"],
     )
 
 
@@ -141,23 +137,17 @@ def check_layout(nodes: int) -> str:
         ClusterStartError: It would not.
     """
     claimed = claim(nodes)
-    os.close(claimed.lock)
+    claimed.lock.release()
     address = claimed.layout.serve_host
     try:
         with socket.socket() as probe:
             probe.bind((address, 0))
     except OSError as error:
         raise ClusterStartError(
-            f"{address} cannot be bound: {error}", mend=["use a machine with all of 127.0.0.0/8, as Linux has it"]
+            f"{address} cannot be bound: {error}", fix=["use a machine with all of 127.0.0.0/8, as Linux has it"]
         ) from error
     first = claimed.layout.gcs_port
     return f"{claimed.layout.network}.0, ports {first} to {first + BLOCK - 1}"
-
-
-def _lock_directory() -> Path:
-    directory = Path(tempfile.gettempdir()) / f"serve-chaos-locks-{os.getuid()}"
-    directory.mkdir(mode=0o700, exist_ok=True)
-    return directory
 
 
 def _is_free(port: int) -> bool:

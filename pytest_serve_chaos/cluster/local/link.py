@@ -1,4 +1,4 @@
-"""The pytest process' end of the supervisor: commands with answers, and what it told about its units."""
+"""The pytest process' end of the supervisor: commands with answers, and what it reports about its units."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pytest_serve_chaos.model import Identity, Json
 
 @dataclass(frozen=True, slots=True)
 class UnitState:
-    """What the supervisor last told about Redis or a node.
+    """What the supervisor last reported about Redis or a node.
 
     Attributes:
         session: The id of its session, 0 while it is down.
@@ -39,7 +39,7 @@ class SupervisorLink:
     """Starts a supervisor and talks to it.
 
     Args:
-        plan: What it is told to run.
+        plan: What it runs.
         log: Where its own messages go.
         on_text: Called with lines for people.
     """
@@ -81,7 +81,7 @@ class SupervisorLink:
         return clock.wait_until("the supervisor to start", slot, timeout=timeout, interval=0.02)
 
     def units(self) -> dict[str, UnitState]:
-        """The last that was told about each unit."""
+        """The last reported state of each unit."""
         with self._lock:
             return dict(self._units)
 
@@ -120,8 +120,8 @@ class SupervisorLink:
         if self._process.poll() is not None and not self._reader.is_alive():
             raise ClusterError(
                 f"the supervisor of the local cluster ended with status {self._process.returncode}",
-                looked_at=[f"its log {self._log}: {_end_of(self._log)}"],
-                mend=["nothing of the cluster is left; run again"],
+                checked=[f"its log {self._log}: {_end_of(self._log)}"],
+                fix=["nothing of the cluster is left; run again"],
             )
 
     def close(self, timeout: float = 10.0) -> None:

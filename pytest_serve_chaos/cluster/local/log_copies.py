@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pytest_serve_chaos.cluster.kept_logs import MOST_BYTES, name_of_file
+from pytest_serve_chaos.cluster.test_logs import MOST_BYTES, name_of_file
 
 _LOG = re.compile(r".+\.(log|out|err)(\.\d+)?")
 _SESSION = "session_"
@@ -36,7 +36,7 @@ class LogCopies:
         self._had = {_inode(status): status.st_size for _, status in _logs(source)}
 
     def keep(self) -> None:
-        """Copies what was added to the logs since the beginning; what was copied before is written anew.
+        """Copies what was added to the logs since the beginning; overwrites earlier copies.
 
         Raises:
             OSError: It could not be written.

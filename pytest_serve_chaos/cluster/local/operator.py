@@ -72,4 +72,4 @@ class Operator(threading.Thread):
             self._tell(f"the Serve config was not taken: {error}")
         else:
             self._submitted = True
-            self._tell("the Serve config was submitted, for there was no controller")
+            self._tell("the Serve config was submitted, because there was no controller")

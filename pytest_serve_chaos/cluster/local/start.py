@@ -5,7 +5,8 @@ from __future__ import annotations
 import secrets
 import tempfile
 import uuid
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pytest_serve_chaos import clock
@@ -18,7 +19,7 @@ from pytest_serve_chaos.cluster.local.layout import Layout
 from pytest_serve_chaos.cluster.local.link import SupervisorLink
 from pytest_serve_chaos.cluster.local.plan import Plan
 from pytest_serve_chaos.cluster.profiles import timing
-from pytest_serve_chaos.cluster.rest import GivenUp
+from pytest_serve_chaos.cluster.rest import Dashboard, GivenUp
 from pytest_serve_chaos.errors import ClusterStartError, ObservationError, WaitTimeout
 from pytest_serve_chaos.model import ClusterDescription, Json
 
@@ -28,7 +29,7 @@ _APP_TIMEOUT = 180.0
 
 @dataclass(frozen=True, slots=True)
 class LocalSettings:
-    """What the local backend can be told beside the spec.
+    """The settings of the local backend in addition to the spec.
 
     Attributes:
         redis_server: Path of `redis-server`; None: it is looked for.
@@ -41,7 +42,7 @@ class LocalSettings:
     redis_server: Path | None = None
     logs: Path = Path(".serve-chaos")
     namespace: str | None = None
-    redis: tuple[str, str] | None = None
+    redis: tuple[str, str] | None = field(default=None, repr=False)
     restart_delay: float | None = None
 
 
@@ -147,13 +148,43 @@ def _wait_until_up(cluster: LocalCluster, progress: Progress) -> None:
             "the app to run", lambda: _app_runs(cluster, given_up), timeout=_APP_TIMEOUT, interval=0.3
         )
     except WaitTimeout as error:
-        raise ClusterStartError(
-            f"the local cluster did not come up: {error}",
-            looked_at=cluster.log_excerpt(begun, pattern=r"ERROR|Error|error", lines=15),
-            mend=["the last log lines above say why, as a rule", "two cores and 3 GiB of free memory are enough"],
+        raise did_not_come_up(
+            error,
+            _serve_says(cluster.dashboard),
+            lambda: cluster.log_excerpt(begun, pattern=r"ERROR|Error|error", lines=15),
         ) from error
     cluster.describe(replicas=replicas)
     done(f"app runs, {replicas} replicas")
+
+
+def did_not_come_up(error: WaitTimeout, said: Sequence[str], logged: Callable[[], Sequence[str]]) -> ClusterStartError:
+    """The error if a cluster did not come up in time.
+
+    Args:
+        error: What was waited for.
+        said: What Serve says of its apps.
+        logged: The last lines of Ray's logs, which are shown only where Serve has no traceback of an app.
+    """
+    what = f"the local cluster did not come up: {error}"
+    if any("Traceback" in line for line in said):
+        return ClusterStartError(what, checked=said, fix=["fix the app: Serve's traceback above says why"])
+    return ClusterStartError(
+        what,
+        checked=[*said, *logged()],
+        fix=[
+            "read the last log lines above, which usually say why, and fix that",
+            "or make room: a cluster needs two cores and 3 GiB of free memory",
+        ],
+    )
+
+
+def _serve_says(dashboard: Dashboard) -> list[str]:
+    """What Serve says of each app that it has something to say of; nothing where it does not answer."""
+    try:
+        messages = dashboard.serve().messages
+    except ObservationError:
+        return []
+    return [f"{app}: {message}" for app, message in messages.items() if message]
 
 
 def _unit_up(cluster: LocalCluster, name: str) -> bool | NotYet:

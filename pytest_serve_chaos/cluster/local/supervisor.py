@@ -31,6 +31,7 @@ from pytest_serve_chaos.cluster.local.processes import Process
 from pytest_serve_chaos.cluster.local.unit import Unit
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.errors import ServeChaosError
+from pytest_serve_chaos.locks import FileLock
 from pytest_serve_chaos.model import Json
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -181,7 +182,7 @@ class Supervisor:
     def _head_may_start(self) -> bool:
         if self.plan.redis_server is not None and not _listens(self.layout.serve_host, self.layout.redis_port):
             return False
-        # `ray start` refuses a second head beside the first one's note of its address.
+        # `ray start` refuses a second head while the file with the first one's address is there.
         (temp_directory(self.plan, HEAD_INDEX) / "ray_current_cluster").unlink(missing_ok=True)
         return True
 
@@ -200,15 +201,15 @@ def _listens(host: str, port: int) -> bool:
         return probe.connect_ex((host, port)) == 0
 
 
-def _start_janitor(plan: Plan, lock: int) -> int:
+def _start_janitor(plan: Plan, lock: FileLock) -> int:
     """Starts the process that cleans up after this one; returns the pipe whose end it waits for."""
     reading, writing = os.pipe()
     subprocess.Popen(
-        [sys.executable, "-m", janitor.__name__, plan.run, plan.directory],
+        [sys.executable, "-m", janitor.__name__, plan.run, plan.directory, str(lock.path)],
         stdin=reading,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        pass_fds=(lock,),  # the ports stay ours until all is clean
+        pass_fds=(lock.descriptor,),  # the ports stay ours until all is clean
         start_new_session=True,
         env={k: v for k, v in os.environ.items() if k != processes.MARK},
     )

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from pytest_serve_chaos.cluster.local import processes
 from pytest_serve_chaos.cluster.local.processes import Process
-from pytest_serve_chaos.cluster.titles import part_of
+from pytest_serve_chaos.cluster.process_titles import part_of
 from pytest_serve_chaos.model import HEAD, Component, Role
 
 

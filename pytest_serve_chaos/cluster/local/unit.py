@@ -107,7 +107,7 @@ class Unit:
         return self.members()
 
     def thaw(self) -> None:
-        """Lets all its processes go on."""
+        """Resumes all its processes."""
         self.frozen = False
         for process in self.members():
             processes.send(process.identity, signal.SIGCONT)

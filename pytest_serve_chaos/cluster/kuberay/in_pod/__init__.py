@@ -8,8 +8,6 @@ import zlib
 from importlib import resources
 from pathlib import Path
 
-from pytest_serve_chaos import clock
-
 GONE = 3
 """The exit status of `signal_process` where the process is gone."""
 
@@ -28,15 +26,19 @@ def packed(name: str) -> str:
     return f"import base64, zlib; exec(zlib.decompress(base64.b64decode({text!r})))"
 
 
-def moment(output: str) -> float:
-    """When a program in a pod did something, on our clock.
+def moment(output: str, started: float) -> float:
+    """When a program in a pod did something, on our clock; never later than it did.
 
-    Where the pod runs on this machine (its kernel has our boot id), the clock is ours. Elsewhere the moment is counted
-    back from the program's end, which makes it late by the way back.
+    Where the pod runs on this machine (its kernel has our boot id), the clock is ours. Elsewhere the program says how
+    long after its own beginning it did it, and it cannot have begun before it was started. Were the moment late, what
+    the fault cost at once would count as lost before it.
+
+    Args:
+        output: What it printed; the last line is JSON with ``began``, ``asked`` and ``boot``.
+        started: When we started it, monotonic seconds.
     """
-    ended = clock.now()
     said = json.loads(output.strip().splitlines()[-1])
     boot_id = Path("/proc/sys/kernel/random/boot_id")
     if boot_id.exists() and boot_id.read_text(encoding="ascii").strip() == said["boot"]:
         return float(said["asked"])
-    return ended - (float(said["now"]) - float(said["asked"]))
+    return started + float(said["asked"]) - float(said["began"])

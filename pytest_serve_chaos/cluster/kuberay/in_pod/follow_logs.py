@@ -2,8 +2,8 @@
 
 Of the files that are there, lines of the last `age` seconds are wanted, or all if it is negative; the offsets,
 ``inode:offset`` with commas between, say what was read before. A line is JSON: the time, how many seconds local time is
-ahead of UTC, and a list of [file, inode, offset behind it, text]; there is one every few seconds in any case. Whoever
-reads them says a word on standard input now and then: a container's runtime does not tell a program that nobody reads.
+ahead of UTC, and a list of [file, inode, offset behind it, text]; there is one every few seconds in any case. The
+reader writes a word to standard input now and then: a container's runtime does not tell a program that nobody reads.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Stops every process of this container, or lets them go on. Argument: ``stop`` or ``go``.
+"""Stops every process of this container, or resumes them. Argument: ``stop`` or ``go``.
 
 Left alone are PID 1, which cannot be stopped from inside, and what was started from outside: probes, and this program.
 Prints JSON: how many processes there are, and the PIDs of those that are not as they should be.

@@ -1,4 +1,4 @@
-"""Puts right what an earlier run may have left in this container: stopped processes go on, health flags go.
+"""Restores what an earlier run may have left in this container: it resumes processes, and removes health flags.
 
 Prints JSON: how many processes were stopped, and how many flags there were.
 """

@@ -1,7 +1,7 @@
 """Prints which processes of this container match, again whenever one of them comes, goes, is stopped or goes on.
 
 Arguments: an expression for command lines, seconds between two looks. A line is JSON: a list of [PID, start time in
-clock ticks, state, command line]; there is one every few seconds in any case. Whoever reads them says a word on
+clock ticks, state, command line]; there is one every few seconds in any case. The reader writes a word to
 standard input now and then: a container's runtime does not tell a program that nobody reads any more.
 """
 

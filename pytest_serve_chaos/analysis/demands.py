@@ -1,0 +1,106 @@
+"""What is demanded: the user's values put in place of a fault's defaults, and what requests cannot show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, replace
+
+from pytest_serve_chaos.analysis.identities import parse_selector
+from pytest_serve_chaos.analysis.statistics import requests_needed
+from pytest_serve_chaos.analysis.words import limit, limit_percent
+from pytest_serve_chaos.clock import seconds
+from pytest_serve_chaos.errors import SettingsError
+from pytest_serve_chaos.model import Expectations
+
+DURATIONS = ("window", "longest_outage", "slow_after", "traffic_back", "redundancy_back")
+SHARES = ("availability", "persistent_availability")
+
+_SPACINGS = 2
+"""An outage is measured to within the spacing of requests: one of less than two spacings may not show at all."""
+
+
+def with_demands(defaults: Expectations, demands: Mapping[str, object]) -> Expectations:
+    """The expectations with what the user demands otherwise.
+
+    Raises:
+        SettingsError: There is no such demand, or its value cannot be used.
+    """
+    valid = [field.name for field in fields(Expectations) if field.name != "send_lag_limit"]
+    unknown = sorted(set(demands) - set(valid))
+    if unknown:
+        raise SettingsError(f"there is no expectation {unknown[0]!r}", fix=[f"the expectations are {', '.join(valid)}"])
+    values: dict[str, object] = dict(demands)
+    for name in DURATIONS:
+        if values.get(name) is not None:
+            values[name] = _duration(name, values[name])
+    for name in ("replaced", "kept"):
+        if name in values:
+            chosen = values[name]
+            selectors = (chosen,) if isinstance(chosen, str) else tuple(chosen)  # type: ignore[arg-type]
+            for selector in selectors:
+                parse_selector(selector)
+            values[name] = selectors
+    for name in SHARES:
+        share = values.get(name)
+        if share is not None and not (isinstance(share, float | int) and 0 < share <= 1):
+            raise SettingsError(f"{name}={share!r} is not a share", fix=["give a number from 0 to 1: 0.999"])
+    return replace(defaults, **values)  # type: ignore[arg-type]
+
+
+def _duration(name: str, value: object) -> float:
+    found = seconds(value, name=name)  # type: ignore[arg-type]
+    if name == "window" and not found:
+        raise SettingsError("window=0 judges nothing", fix=["give the seconds from the fault on: window='20s'"])
+    return found
+
+
+def not_shown(expected: Expectations, *, rate: float, timeout: float) -> Iterator[str]:
+    """The demands that such traffic cannot show, each with the way out.
+
+    Args:
+        expected: What is demanded.
+        rate: Requests per second.
+        timeout: Seconds after which a request is lost.
+    """
+    share = expected.availability
+    if share is not None:
+        needed, sent = requests_needed(share, expected.confidence), int(expected.window * rate)
+        if sent < needed:
+            yield (
+                f"{sent} requests in a window of {limit(expected.window)} cannot show an availability of "
+                f"{limit_percent(share)}: that takes {needed} (3 / (1 - availability)). Give a window of "
+                f"{needed / rate:.0f} s or more, or a higher rate"
+            )
+    spacing = 1 / rate
+    for name in ("longest_outage", "traffic_back"):
+        allowed = getattr(expected, name)
+        if allowed is not None and allowed < _SPACINGS * spacing:
+            yield (
+                f"requests that are {limit(round(spacing, 3))} apart cannot show {name}={limit(allowed)}: allow "
+                f"{limit(round(_SPACINGS * spacing, 3))} or more, or send {_SPACINGS / allowed if allowed else 0:.3g} "
+                "requests a second or more"
+            )
+    slow = expected.slow_after
+    if slow is not None and slow >= timeout:
+        yield f"slow_after={limit(slow)} is never reached: a request is lost after {limit(timeout)}"
+    if slow is not None and expected.longest_outage is not None and slow > expected.longest_outage:
+        yield (
+            f"longest_outage={limit(expected.longest_outage)} cannot be shown where a request may wait "
+            f"{limit(slow)} (slow_after)"
+        )
+
+
+def shows(allowed: float, spacing: float) -> bool:
+    """Whether requests that far apart can show that an outage was no longer than that."""
+    return allowed >= _SPACINGS * spacing - 1e-9
+
+
+def can_show(expected: Expectations, rate: float) -> Expectations:
+    """The defaults of a fault with outages that requests at this rate can show: fewer requests see less."""
+    least = _SPACINGS / rate
+    longest, back = expected.longest_outage, expected.traffic_back
+    return replace(
+        expected,
+        longest_outage=None if longest is None else max(longest, least),
+        traffic_back=None if back is None else max(back, least),
+    )

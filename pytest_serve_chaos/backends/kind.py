@@ -1,0 +1,256 @@
+"""The backend `kind`: a Kubernetes cluster in Docker, with KubeRay."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.backends.base import Backend, Finding, Leftover
+from pytest_serve_chaos.errors import MissingDependency, SettingsError, Unsupported
+from pytest_serve_chaos.options import option, options
+
+if TYPE_CHECKING:
+    from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Progress
+    from pytest_serve_chaos.cluster.kuberay.file_workload import OwnRayService
+    from pytest_serve_chaos.settings import Settings
+
+DELETE = "delete_kind_cluster"
+"""The journal's verb for a kind cluster that a run made."""
+DELETE_UNFINISHED = "delete_unfinished_kind_cluster"
+"""The journal's verb for a kind cluster that is to stay once it is made."""
+
+_GIB = 1024**3
+_MEMORY = 3.0
+"""GiB; measured for four kind nodes with KubeRay, Redis, a head and two workers."""
+
+
+def own_rayservice(settings: Settings, path: Path) -> OwnRayService:
+    """The user's own RayService, from a file; what else is set must not say otherwise than the file.
+
+    Raises:
+        SettingsError: It does, or the file cannot be used.
+    """
+    from pytest_serve_chaos.cluster.kuberay.file_workload import OwnRayService
+    from pytest_serve_chaos.cluster.kuberay.rayservice_file import read_own_file
+    from pytest_serve_chaos.cluster.local_code import search_path
+
+    for name in ("workers", "gcs", "profile"):
+        if settings.on_command_line(name):
+            raise SettingsError(
+                f"{option(name).flag} was given, and the RayService of {path} says that itself",
+                fix=["leave it out", "or say it in the file"],
+            )
+    app = settings.app if settings.on_command_line("app") else None
+    if app is not None and app.endswith((".yaml", ".yml")):
+        raise SettingsError(
+            f"--serve-chaos-app={app} is a Serve config, and the RayService of {path} has its own",
+            fix=["write it into the file as serveConfigV2", "or give module:app, which replaces its first app"],
+        )
+    return OwnRayService(
+        file=read_own_file(path, app=app),
+        ray_image=None if settings.by_default("ray_image") and not settings.ray_version else settings.image_of_ray,
+        ray_version=settings.ray_version,
+        redis_image=None if settings.by_default("redis_image") else settings.redis_image,
+        directories=(path.absolute().parent, *search_path()),
+    )
+
+
+def _adapt(settings: Settings) -> Settings:
+    if settings.rayservice_file is None:
+        return settings
+    found = own_rayservice(settings, settings.rayservice_file).file.spec
+    return replace(settings, gcs=found.gcs, workers=found.workers, app=found.app, profile=found.profile)
+
+
+def _start(spec: ClusterSpec, settings: Settings, directory: Path, progress: Progress) -> Cluster:
+    own = _own_for(spec, settings)
+    from pytest_serve_chaos.backends.requests import probe_of
+    from pytest_serve_chaos.cluster.kind_cluster import start_kind_cluster
+    from pytest_serve_chaos.cluster.kind_settings import KindSettings
+
+    given = {
+        name: getattr(settings, name)
+        for name in ("node_image", "ray_version", "redis_image", "kuberay_manifests")
+        if getattr(settings, name) is not None
+    }
+    journal = settings.journal
+    entries: list[Path] = []
+
+    def on_create(name: str) -> None:
+        verb = DELETE_UNFINISHED if settings.keep else DELETE
+        entries.append(journal.write(verb, f"the kind cluster {name} of a run that ended by force", name=name))
+
+    def on_done(_: str) -> None:
+        while entries and settings.keep:  # machines that are not kept stay until `_end`
+            journal.done(entries.pop())
+
+    return start_kind_cluster(
+        spec,
+        KindSettings(
+            **given,
+            ray_image=settings.image_of_ray,
+            operator_image=settings.operator,
+            keep=True,
+            name=None if settings.keep else _name_of(directory),
+            probe=probe_of(settings),
+        ),
+        directory,
+        progress,
+        own=own,
+        on_create=on_create,
+        on_done=on_done,
+    )
+
+
+def _name_of(directory: Path) -> str:
+    """The name of the kind cluster that all tests of a run use, one after the other."""
+    return f"serve-chaos-{hashlib.sha256(bytes(directory.absolute())).hexdigest()[:6]}"
+
+
+def _end(settings: Settings, directory: Path, progress: Progress) -> None:
+    if settings.keep:
+        return
+    from pytest_serve_chaos.cluster.kind_cluster import delete_kind_cluster
+
+    journal, name, began = settings.journal, _name_of(directory), clock.now()
+    entries = journal.written(DELETE, name=name)
+    if entries:
+        delete_kind_cluster(name, directory)
+        progress(f"kind: deleted {name} in {clock.now() - began:.1f} s")
+    for entry in entries:
+        journal.done(entry)
+
+
+def _own_for(spec: ClusterSpec, settings: Settings) -> OwnRayService | None:
+    """The user's own RayService, if there is a file with one.
+
+    Raises:
+        Unsupported: The test wants another cluster.
+    """
+    if settings.rayservice_file is None:
+        return None
+    from pytest_serve_chaos.cluster.kuberay.existing_rayservice import differences
+
+    own = own_rayservice(settings, settings.rayservice_file)
+    others = differences(spec, own.file.spec)
+    if others:
+        raise Unsupported(f"the test wants {', '.join(others)}, and the RayService of {own.file.path} is as it is")
+    return own
+
+
+def _lock(settings: Settings) -> str | None:
+    from pytest_serve_chaos.cluster.kuberay import names
+
+    return f"kind/{names.KEPT_CLUSTER}" if settings.keep else None
+
+
+def _delete(left: Leftover, *, unfinished: bool = False) -> None:
+    from pytest_serve_chaos.cluster.kind_cluster import delete_kind_cluster
+
+    # New, and in the journal's own directory: nothing that lies in a checkout is written to, or through.
+    directory = Path(tempfile.mkdtemp(prefix="kind-", dir=left.directory))
+    delete_kind_cluster(left.arguments["name"], directory, unfinished=unfinished)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def _delete_unfinished(left: Leftover) -> None:
+    _delete(left, unfinished=True)
+
+
+def _check_app(spec: ClusterSpec, settings: Settings, progress: Progress) -> None:
+    if settings.rayservice_file is None:  # which has apps of its own
+        from pytest_serve_chaos.cluster.app_check import check_app
+
+        check_app(spec, progress, in_image=True)
+
+
+def _doctor(settings: Settings) -> Iterator[Finding]:
+    from pytest_serve_chaos.backends.probes import finding, package, program
+
+    docker = finding("docker", lambda: program("docker", "version", "--format", "{{.Server.Version}}"))
+    kind = finding("kind", lambda: program("kind", "version"))
+    yield docker
+    yield kind
+    yield finding("kubectl", lambda: program("kubectl", "version", "--client"))
+    yield finding("pytest-kind-ng", lambda: package("pytest-kind-ng", "kind"))
+    yield finding("kubernetes", lambda: package("kubernetes", "kind"))
+    yield finding("memory", _memory)
+    if docker.ok:
+        images = (settings.image_of_ray, settings.redis_image, settings.operator, settings.node_image)
+        yield from (Finding("image", _image(name)) for name in images if name is not None)
+    yield Finding("KubeRay", _manifests(settings.kuberay_manifests))
+    if docker.ok and kind.ok:
+        yield from (Finding("reused cluster", found) for found in _kept())
+
+
+def _memory() -> str:
+    from pytest_serve_chaos.cluster.local import preflight
+
+    available = preflight.available_memory() / _GIB
+    if available < _MEMORY:
+        raise MissingDependency(
+            f"{available:.1f} GiB free, about {_MEMORY:g} needed", fix=["end other programs", "or use fewer workers"]
+        )
+    return f"{available:.1f} GiB free, about {_MEMORY:g} needed"
+
+
+def _image(name: str) -> str:
+    from pytest_serve_chaos.backends.probes import run
+
+    try:
+        run(["docker", "image", "inspect", "--format", "{{.Id}}", name])
+    except (OSError, subprocess.SubprocessError):
+        return f"{name}: not in Docker's store, so the nodes will pull it"
+    return f"{name}: in Docker's store"
+
+
+def _manifests(source: str) -> str:
+    return source if Path(source).exists() else f"{source}: from the internet"
+
+
+def _kept() -> Sequence[str]:
+    """How to reuse, and how to delete, what a run with ``--serve-chaos-keep`` has left; empty if there is nothing."""
+    from pytest_serve_chaos.backends.probes import run
+    from pytest_serve_chaos.cluster.kuberay import names
+
+    name = names.KEPT_CLUSTER
+    try:
+        there = name in run(["kind", "get", "clusters"]).split()
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    use = "the next run with --serve-chaos-keep takes it over; to delete it: kind delete cluster --name"
+    return (f"{name} is there; {use} {name}",) if there else ()
+
+
+KIND = Backend(
+    name="kind",
+    description="Kubernetes in Docker with KubeRay, made for the run",
+    options=options(
+        "profile",
+        "app",
+        "workers",
+        "gcs",
+        "keep",
+        "node_image",
+        "ray_version",
+        "ray_image",
+        "redis_image",
+        "operator_image",
+        "kuberay_manifests",
+        "rayservice_file",
+    ),
+    start=_start,
+    doctor=_doctor,
+    adapt=_adapt,
+    check_app=_check_app,
+    lock=_lock,
+    end=_end,
+    undo={DELETE: _delete, DELETE_UNFINISHED: _delete_unfinished},
+)

@@ -1,0 +1,51 @@
+"""The backend `local`: Ray nodes as processes of this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_serve_chaos.backends.base import Backend, Finding
+from pytest_serve_chaos.options import options
+
+if TYPE_CHECKING:
+    from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Progress
+    from pytest_serve_chaos.settings import Settings
+
+
+def _start(spec: ClusterSpec, settings: Settings, directory: Path, progress: Progress) -> Cluster:
+    from pytest_serve_chaos.cluster.local.start import LocalSettings, start_local_cluster
+
+    return start_local_cluster(spec, LocalSettings(settings.redis_server, directory), progress)
+
+
+def _check_app(spec: ClusterSpec, settings: Settings, progress: Progress) -> None:
+    del settings
+    from pytest_serve_chaos.cluster.app_check import check_app
+
+    check_app(spec, progress)
+
+
+def _doctor(settings: Settings) -> Iterator[Finding]:
+    from pytest_serve_chaos.backends.probes import finding
+    from pytest_serve_chaos.cluster.local import layout, preflight
+
+    yield finding("Linux", preflight.check_platform)
+    yield finding("Ray Serve", preflight.check_ray)
+    if settings.gcs == "redis":
+        yield finding("redis-server", lambda: str(preflight.find_redis(settings.redis_server)))
+    else:
+        yield Finding("redis-server", "not needed without GCS fault tolerance")
+    yield finding("memory", lambda: preflight.check_memory(settings.workers))
+    yield finding("loopback, ports", lambda: layout.check_layout(settings.workers + 1))
+
+
+LOCAL = Backend(
+    name="local",
+    description="Ray nodes as processes of this machine",
+    options=options("profile", "app", "workers", "gcs", "redis_server"),
+    start=_start,
+    doctor=_doctor,
+    check_app=_check_app,
+)

@@ -1,0 +1,1 @@
+"""The demands on an experiment, a module each, and how a verdict is composed of them."""

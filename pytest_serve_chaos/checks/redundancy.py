@@ -1,0 +1,59 @@
+"""When all nodes, replicas and proxies were there again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pytest_serve_chaos.analysis import identities
+from pytest_serve_chaos.analysis.record import Record
+from pytest_serve_chaos.analysis.words import duration, limit
+from pytest_serve_chaos.checks.base import Check, Missed, Objection, Observation, Unknown
+from pytest_serve_chaos.model import Expectations
+
+
+@dataclass(frozen=True, slots=True)
+class RedundancyBack:
+    """Redundancy was back that many seconds after the fault at the latest."""
+
+    allowed: float
+    name: ClassVar[str] = "redundancy_back"
+    on_requests: ClassVar[bool] = False
+
+    def needs(self, seen: Observation) -> Iterator[str]:
+        """It needs nothing."""
+        yield from ()
+
+    def judge(self, seen: Observation) -> Iterator[Objection]:
+        """Missed if it came back later; unknown while it still had time."""
+        back = seen.measurement.redundancy_back
+        if back is None:
+            yield from self._not_back(seen)
+        elif back > self.allowed:
+            yield Missed(f"redundancy was back {duration(back)} after the fault. Allowed: {limit(self.allowed)}.")
+
+    def _not_back(self, seen: Observation) -> Iterator[Objection]:
+        observed, lacking = seen.measurement.observed, _lacking(seen.record)
+        allowed = f"Allowed: {limit(self.allowed)}."
+        if observed >= self.allowed:
+            yield Missed(f"redundancy never came back in {duration(observed)} of observation{lacking}. {allowed}")
+        elif not seen.record.redundancy_in_vain:
+            yield Unknown(
+                f"redundancy was not back{lacking} when the observation ended, {duration(observed)} after the fault. "
+                f"{allowed}"
+            )
+
+
+def _lacking(record: Record) -> str:
+    """The names of what was there before and is not yet again, for the end of a clause."""
+    if record.before is None or record.last_seen is None:
+        return ""
+    lacking = identities.missing(record.before, record.last_seen)
+    return f" (missing: {lacking})" if lacking else ""
+
+
+def demanded(expected: Expectations) -> Iterator[Check]:
+    """The check for `redundancy_back`, if it is demanded."""
+    if expected.redundancy_back is not None:
+        yield RedundancyBack(expected.redundancy_back)

@@ -1,0 +1,161 @@
+"""The verdict on one experiment, composed of what its checks say, with every reason in words and figures.
+
+First comes whether the rig can be believed: without a fault that landed the verdict is inconclusive, whatever else was
+seen, and so it is where the generator was late, unless an outage lasted far longer than that. Then a demand that was
+certainly not met makes it failed, whatever else is in doubt. Without one, a demand that could not be judged makes it
+inconclusive. Where nothing was demanded of the requests, it is measured. So "passed" means all was judged, and met.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from pytest_serve_chaos.analysis.identities import parse_selector
+from pytest_serve_chaos.analysis.measure import measure_record
+from pytest_serve_chaos.analysis.record import Record, read_record
+from pytest_serve_chaos.checks.base import Check, Missed, Objection, Observation, Unknown
+from pytest_serve_chaos.checks.favour import despite_lag, in_its_favour
+from pytest_serve_chaos.checks.landed import Landed
+from pytest_serve_chaos.checks.registry import checks_for, punctual
+from pytest_serve_chaos.checks.unsent import not_sent
+from pytest_serve_chaos.history import History
+from pytest_serve_chaos.model import Checked, Measurement, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A verdict, and what the test's own checks found for it."""
+
+    verdict: Verdict
+    own: tuple[Checked, ...] = ()
+
+
+def judge(history: History, experiment: str) -> Verdict:
+    """The verdict on an experiment of a history.
+
+    Raises:
+        HistoryError: The history has nothing of that experiment.
+        SettingsError: A selector in `replaced` or `kept` does not select anything of any cluster.
+    """
+    record = read_record(history, experiment)
+    return judge_record(record, measure_record(record)).verdict
+
+
+def judge_record(record: Record, measurement: Measurement, own: Sequence[Check] = ()) -> Judged:
+    """The verdict on an experiment whose record was read and measured.
+
+    Args:
+        record: What its history has of it.
+        measurement: The figures.
+        own: The checks that the test brings.
+    """
+    seen = Observation(record, measurement)
+    expected = record.expectations
+    landed, lateness = ask(Landed(), seen), ask(punctual(expected, own), seen)
+    if landed.unknown:
+        return Judged(_inconclusive(_unknown([landed, lateness]), [landed, lateness]))
+    _refuse_wrong_selectors(record)
+    checks = (*checks_for(expected), *own)
+    if lateness.unknown:
+        return Judged(_with_late_generator(checks, lateness, seen))
+    found = _ask_each(checks, seen)
+    if not any(one.missed for one in found):
+        return Judged(_without_failures(checks, found), found[len(checks) - len(own) :])
+    why, best = in_its_favour(record, measurement)
+    at_best = found if best is None else _ask_each(checks, best)
+    certain = tuple(replace(one, certain=other.missed) for one, other in zip(found, at_best, strict=True))
+    return Judged(_with_failures(found, at_best, why, measurement), certain[len(checks) - len(own) :])
+
+
+# -- which comes first: the only place that decides it -------------------------------------------------------------
+
+
+def _without_failures(checks: Sequence[Check], found: Sequence[Checked]) -> Verdict:
+    if any(one.unknown for one in found):
+        return _inconclusive(_unknown(found), found)
+    return Verdict("passed" if any(check.on_requests for check in checks) else "measured")
+
+
+def _with_late_generator(checks: Sequence[Check], lateness: Checked, seen: Observation) -> Verdict:
+    """Inconclusive, unless the requests in outages that the generator cannot have made are too many by themselves."""
+    sure = despite_lag(seen.record, seen.measurement)
+    if sure is not None:
+        measured = measure_record(sure)
+        _, best = in_its_favour(sure, measured)
+        on_requests = [check for check in checks if check.on_requests]
+        found = _ask_each(on_requests, best or Observation(sure, measured, at_best=True))
+        if missed := _missed(found):
+            late = [f"{reason}; it fails by what lasted far longer than that" for reason in lateness.unknown]
+            return Verdict("failed", (*missed, *late), _tracebacks(found))
+    return _inconclusive(lateness.unknown, [lateness])
+
+
+def _with_failures(found: Sequence[Checked], at_best: Sequence[Checked], why: str, measurement: Measurement) -> Verdict:
+    missed, certain = _missed(found), _missed(at_best)
+    if not certain:
+        only = f"a demand was missed only because {why}: {'; '.join(missed)}"
+        return _inconclusive((only, *_unknown(found)), [*found, *at_best])
+    if measurement.not_sent:
+        # Their number is in the figures of what was lost, so this prints those of the better case.
+        unsent = f"{not_sent(measurement)}; it fails even if all of these had been answered at once"
+        return Verdict("failed", (*certain, unsent), _tracebacks([*found, *at_best]))
+    return Verdict("failed", (*missed, *_unknown(found)), _tracebacks(found))
+
+
+def _inconclusive(reasons: tuple[str, ...], found: Iterable[Checked]) -> Verdict:
+    return Verdict("inconclusive", reasons, _tracebacks(found))
+
+
+# -- asking --------------------------------------------------------------------------------------------------------
+
+
+def ask(check: Check, seen: Observation) -> Checked:
+    """What a check finds. If it raises an exception, nothing is known of what it demands."""
+    try:
+        needs = tuple(_text(need) for need in check.needs(seen))
+        objections = () if needs else tuple(_objection(one) for one in check.judge(seen))
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}".splitlines()[0]
+        reason = f"the check {check.name} raised {what}, so it is unknown whether its demands are met"
+        text = "".join(traceback.format_exception(error))
+        return Checked(check.name, unknown=(reason,), traceback=text, on_requests=check.on_requests)
+    missed = tuple(one.reason for one in objections if isinstance(one, Missed))
+    unknown = tuple(one.reason for one in objections if isinstance(one, Unknown))
+    return Checked(check.name, missed=missed, certain=missed, unknown=(*needs, *unknown), on_requests=check.on_requests)
+
+
+def _ask_each(checks: Iterable[Check], seen: Observation) -> tuple[Checked, ...]:
+    return tuple(ask(check, seen) for check in checks)
+
+
+def _text(need: object) -> str:
+    if not isinstance(need, str):
+        raise TypeError(f"`needs` gave {need!r}, which is not a sentence")
+    return need
+
+
+def _objection(found: object) -> Objection:
+    if not isinstance(found, (Missed, Unknown)):
+        raise TypeError(f"`judge` gave {found!r}, which is neither Missed nor Unknown")
+    return found
+
+
+def _refuse_wrong_selectors(record: Record) -> None:
+    """A selector that selects nothing of any cluster is the user's error, and not that of a check."""
+    if record.before is not None and record.after is not None:
+        for selector in (*record.expectations.replaced, *record.expectations.kept):
+            parse_selector(selector)
+
+
+def _missed(found: Iterable[Checked]) -> tuple[str, ...]:
+    return tuple(reason for one in found for reason in one.missed)
+
+
+def _unknown(found: Iterable[Checked]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(reason for one in found for reason in one.unknown))
+
+
+def _tracebacks(found: Iterable[Checked]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(one.traceback for one in found if one.traceback))

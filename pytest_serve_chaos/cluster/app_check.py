@@ -1,0 +1,149 @@
+"""Checks before there is a cluster that the app's module is found and has the app, in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+
+from pytest_serve_chaos.cluster import serve_config
+from pytest_serve_chaos.cluster.base import ClusterSpec, Progress
+from pytest_serve_chaos.cluster.local.commands import inherited_environment, python_path
+from pytest_serve_chaos.cluster.local.programs import import_app
+from pytest_serve_chaos.cluster.local_code import code_of, module_of, search_path
+from pytest_serve_chaos.errors import SettingsError
+from pytest_serve_chaos.model import Json
+from pytest_serve_chaos.progress import still
+
+IMPORTED_WITHIN = 60.0
+"""Seconds that importing an app may take here; one that takes longer is left to the cluster."""
+
+_WITHOUT_A_CLUSTER = {"RAY_ENABLE_AUTO_CONNECT": "0", "RAY_ADDRESS": "127.0.0.1:1"}
+"""A module that calls Ray while it is imported must not start a Ray of its own."""
+
+
+def check_app(spec: ClusterSpec, progress: Progress, *, in_image: bool = False) -> None:
+    """Checks the apps of a spec, by importing them where the cluster would find them.
+
+    Args:
+        spec: The cluster that a test wants.
+        progress: Prints a line if an import takes long, or shows nothing.
+        in_image: Whether the pods have modules that this machine lacks. Then only an app that is missing from a module
+            of this machine is an error.
+
+    Raises:
+        SettingsError: A module or its app does not exist, or a module cannot be imported.
+    """
+    for app in serve_config.applications(serve_config.serve_config(spec)):
+        import_path = app.get("import_path")
+        if not isinstance(import_path, str) or _is_ours(import_path) or not _comes_from_here(app):
+            continue
+        if not in_image:
+            _check(import_path, _environment(spec, app), progress)
+        elif code_of(import_path, search_path()) is not None:
+            _check(import_path, _environment(spec, app), progress, only_attribute=True)
+
+
+def _check(
+    import_path: str, environment: Mapping[str, str], progress: Progress, *, only_attribute: bool = False
+) -> None:
+    answer = _import(import_path, environment, progress)
+    outcome = answer.get("outcome")
+    if outcome == "no_attribute":
+        raise _no_attribute(import_path, answer)
+    if only_attribute:
+        return
+    if outcome == "no_module":
+        raise _no_module(import_path, answer, environment)
+    if outcome == "raised" and answer.get("certain"):
+        raise _not_importable(import_path, answer)
+    if outcome != "found":
+        why = answer.get("error") or "it gave no answer"
+        progress(f"the app {import_path} could not be checked before the cluster starts: {why}")
+
+
+def _is_ours(import_path: str) -> bool:
+    """Whether it is an app of this package, whose module `serve_config` has looked for; importing Ray takes seconds."""
+    return import_path.startswith(serve_config.OWN_APPS) and import_path.endswith(":app")
+
+
+def _comes_from_here(app: Mapping[str, Json]) -> bool:
+    """Whether a runtime environment brings neither code nor packages, which only the cluster has."""
+    return set(_runtime_env(app)) <= {"env_vars"}
+
+
+def _runtime_env(app: Mapping[str, Json]) -> dict[str, Json]:
+    found = app.get("runtime_env")
+    return found if isinstance(found, dict) else {}
+
+
+def _environment(spec: ClusterSpec, app: Mapping[str, Json]) -> dict[str, str]:
+    variables = _runtime_env(app).get("env_vars")
+    given = {str(k): str(v) for k, v in variables.items()} if isinstance(variables, dict) else {}
+    path = {"PYTHONPATH": python_path()}
+    return {**inherited_environment(), **path, **dict(spec.env), **given, **_WITHOUT_A_CLUSTER}
+
+
+def _import(import_path: str, environment: Mapping[str, str], progress: Progress) -> dict[str, Json]:
+    """What `programs/import_app.py` says; only an error where it says nothing in time."""
+    process = subprocess.Popen(
+        [sys.executable, str(import_app.__file__), import_path],
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        with still(f"importing {import_path}", progress, who="app"):
+            said, _ = process.communicate(timeout=IMPORTED_WITHIN)
+        answer: dict[str, Json] = json.loads(said)
+        return answer
+    except subprocess.TimeoutExpired:
+        return {"error": f"importing it takes more than {IMPORTED_WITHIN:g} s"}
+    except ValueError:
+        return {"error": f"its import ended the process with status {process.returncode}"}
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # and what the app has started
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def _no_module(import_path: str, answer: Mapping[str, Json], environment: Mapping[str, str]) -> SettingsError:
+    places = [place for place in environment.get("PYTHONPATH", "").split(os.pathsep) if place]
+    return SettingsError(
+        f"the app {import_path!r} cannot be imported: there is no module {answer.get('missing')!r}",
+        checked=[*(f"the directory {place}" for place in places), f"the packages of {sys.executable}"],
+        fix=[
+            "write module:app as for `serve run`, and start pytest in the directory that has the module",
+            "or put that directory on PYTHONPATH",
+        ],
+    )
+
+
+def _no_attribute(import_path: str, answer: Mapping[str, Json]) -> SettingsError:
+    close = answer.get("close")
+    module = module_of(import_path)
+    return SettingsError(
+        f"the app {import_path!r} does not exist: the module {module} has no {import_path[len(module) + 1 :]!r}",
+        checked=[f"the module {module}, imported from {answer.get('file')}"],
+        fix=[
+            *(f"write {module}:{name}, which it has" for name in (close if isinstance(close, list) else [])),
+            "name the bound deployment, or the function that builds it",
+        ],
+    )
+
+
+def _not_importable(import_path: str, answer: Mapping[str, Json]) -> SettingsError:
+    module = module_of(import_path)
+    return SettingsError(
+        f"the app {import_path!r} cannot be imported: {answer.get('error')}",
+        checked=[f"the import of {module} with {sys.executable}:", *str(answer.get("traceback")).splitlines()],
+        fix=[f"fix the module, or install what it needs, until this works: python -c 'import {module}'"],
+    )

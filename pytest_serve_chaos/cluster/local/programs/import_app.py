@@ -1,0 +1,61 @@
+"""Imports an app as Serve does, in a process of its own: `import_app.py MODULE:APP`.
+
+It prints one line of JSON: `outcome` is ``found``, ``no_module``, ``no_attribute`` or ``raised``, and the rest says
+more. The app is only looked up; a builder function is not called.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import json
+import os
+import sys
+import traceback
+
+_MISTAKES = (ImportError, SyntaxError, NameError, AttributeError, TypeError, ValueError, ArithmeticError, LookupError)
+"""What a mistake in the app's code raises, with a cluster as without one. Others may come from its absence."""
+
+
+def look(import_path: str) -> dict[str, object]:
+    """What came of importing that path, as `ray.serve` takes it: ``ranker:app`` or ``ranker.app``."""
+    module_name, colon, attribute = import_path.partition(":")
+    if not colon:
+        module_name, _, attribute = import_path.rpartition(".")
+    try:
+        module = importlib.import_module(module_name)
+    except BaseException as error:  # modules may even exit
+        if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}."):
+            return {"outcome": "no_module", "missing": error.name}
+        return {
+            "outcome": "raised",
+            "certain": isinstance(error, _MISTAKES),
+            "error": "".join(traceback.format_exception_only(type(error), error)).strip(),
+            "traceback": _of_the_app(error),
+        }
+    if hasattr(module, attribute):
+        return {"outcome": "found"}
+    names = [name for name in vars(module) if not name.startswith("_")]
+    close = difflib.get_close_matches(attribute, names, n=3, cutoff=0.5)
+    return {"outcome": "no_attribute", "file": getattr(module, "__file__", None), "close": close}
+
+
+def _of_the_app(error: BaseException) -> str:
+    """The traceback without this program and Python's own import machinery."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if f.filename != __file__ and "importlib" not in f.filename]
+    return "".join([*traceback.format_list(own), *traceback.format_exception_only(type(error), error)]).strip()
+
+
+def main(import_path: str) -> None:
+    """Prints what came of it, and ends without waiting for threads of the app."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what the app prints is not an answer
+    del sys.path[0]  # the directory of this program, which Serve does not have either
+    answers.write(json.dumps(look(import_path)))
+    answers.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

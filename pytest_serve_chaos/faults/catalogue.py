@@ -1,0 +1,32 @@
+"""The faults of this package. To add one, write its module, and name it here."""
+
+from __future__ import annotations
+
+from pytest_serve_chaos.faults import (
+    controller,
+    gcs,
+    head,
+    health_check,
+    node,
+    proxy,
+    redis,
+    replica,
+    upgrade,
+    worker,
+)
+from pytest_serve_chaos.faults.registry import FaultRegistry
+
+BUILT_IN = FaultRegistry(
+    (
+        head.FAULT,
+        worker.FAULT,
+        node.FAULT,
+        controller.FAULT,
+        replica.FAULT,
+        proxy.FAULT,
+        gcs.FAULT,
+        redis.FAULT,
+        health_check.FAULT,
+        upgrade.FAULT,
+    )
+)

@@ -1,0 +1,137 @@
+"""The fault `controller_failure`: Serve's controller is killed or frozen."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.cluster.capabilities import KillsActors, SignalsProcesses
+from pytest_serve_chaos.cluster.policy import Touch
+from pytest_serve_chaos.errors import NotHealed, WaitTimeout
+from pytest_serve_chaos.faults.actors import ActorKilled, ActorTarget, choose_component
+from pytest_serve_chaos.faults.defaults import unless_frozen, with_profile
+from pytest_serve_chaos.faults.injection import Injection
+from pytest_serve_chaos.faults.rig import Rig
+from pytest_serve_chaos.faults.spec import FaultSpec, Need, freeze_for, keyword
+from pytest_serve_chaos.kinds import Choice
+from pytest_serve_chaos.model import Expectations
+from pytest_serve_chaos.observe.check_choice import settle
+from pytest_serve_chaos.observe.shape import proxy_nodes
+
+NAME = "controller_failure"
+Replacement = Literal["same_actor", "new_actor"]
+
+
+class ControllerKilled(ActorKilled):
+    """The controller is killed; with `no_restart` for good, and a new actor takes its place."""
+
+    @property
+    def options(self) -> Mapping[str, object]:
+        """The verb, and what takes the place of the controller."""
+        return {"how": "kill", "replacement": "new_actor" if self.no_restart else "same_actor"}
+
+    def heal(self) -> None:
+        """Ray restarts the controller; this replaces only the proxies that do not hear a new one."""
+        if self.no_restart:
+            _replace_stale(self.rig)
+
+
+@dataclass(frozen=True)
+class ControllerTarget(ActorTarget):
+    """The controller: ``chaos.controller``."""
+
+    def kill(self, *, replacement: Replacement = "same_actor", must_land: bool = True) -> Injection:
+        """Kills the controller.
+
+        Args:
+            replacement: ``same_actor``: SIGKILL, and the GCS restarts the actor under its id. ``new_actor``:
+                `ray.kill(no_restart=True)`, as in the guide, and KubeRay (or this plugin) submits the Serve
+                config again, which makes another one.
+            must_land: Whether it is an error if nothing shows that it died.
+
+        Raises:
+            NotLanded: Nothing shows that it died.
+        """
+        new = replacement == "new_actor"
+        fault = ControllerKilled(self.rig, self.kind, self.victim, "ray" if new else "signal", no_restart=new)
+        return Injection(self.rig, fault, must_land=must_land)
+
+
+def _replace_stale(rig: Rig) -> None:
+    """Replaces the stale proxies. A cluster whose handles may be stale too stays tainted."""
+    nodes = proxy_nodes(rig.watcher.sample(), rig.shape)
+    result = settle(rig.cluster, rig.watcher, rig.canaries, nodes=nodes)
+    if result.passed:
+        return
+    stale = result.stale
+    if result.unknown:  # any of them may be stale
+        stale = rig.watcher.sample().of("proxy")
+    if not isinstance(rig.cluster, SignalsProcesses):
+        raise NotHealed("proxies that do not hear their controller cannot be replaced here", checked=[result.text])
+    for proxy in stale:
+        rig.progress(f"replace {proxy.name}, which does not hear the new controller")
+        rig.cluster.signal_process(proxy.identity, signal.SIGKILL)
+
+    def replaced() -> bool | NotYet:
+        now = rig.watcher.sample().of("proxy")
+        old = [proxy.name for proxy in stale if any(c.identity == proxy.identity for c in now)]
+        missing = {c.node for c in stale} - {c.node for c in now}
+        return NotYet(f"still there: {old}; no proxy on {sorted(missing)}") if old or missing else True
+
+    try:
+        clock.wait_until("the stale proxies to be replaced", replaced, timeout=60.0)
+    except WaitTimeout as error:
+        raise NotHealed(f"the stale proxies could not be replaced: {error}") from error
+    deployments = [c.deployment or "" for c in rig.watcher.topology.of("replica")]
+    composed = len(set(deployments)) > len({name.partition("#")[0] for name in deployments})
+    if not composed and settle(rig.cluster, rig.watcher, rig.canaries, nodes=nodes).passed:
+        rig.tainted = ""
+
+
+# -- the fault ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ControllerKeywords:
+    """What its marker can say."""
+
+    replacement: Replacement = keyword(Choice("same_actor", "new_actor"), "same_actor", verbs=["kill"])
+    for_: float = freeze_for()
+
+
+def target(rig: Rig) -> ControllerTarget:
+    """The controller: ``chaos.controller``."""
+    return ControllerTarget(rig, NAME, choose_component(rig, "controller"))
+
+
+def _inject(rig: Rig, how: str, given: ControllerKeywords, must_land: bool) -> Injection:
+    if how == "freeze":
+        return target(rig).freeze(given.for_, must_land=must_land)
+    return target(rig).kill(replacement=given.replacement, must_land=must_land)
+
+
+def _touch(how: str, given: ControllerKeywords) -> Touch:
+    return Touch(actions=("run in pods",), new_controller=given.replacement == "new_actor")
+
+
+FAULT = FaultSpec(
+    name=NAME,
+    breaks="the Serve controller",
+    verbs=("kill", "freeze"),
+    keywords=ControllerKeywords,
+    inject=_inject,
+    expectations=Expectations(replaced=("controller",), kept=("head", "gcs", "replica", "proxy")),
+    adapt=unless_frozen(with_profile),
+    needs=(
+        Need((SignalsProcesses,), "send signals to processes", verbs=("freeze",)),
+        Need((SignalsProcesses,), "send signals to processes", verbs=("kill",), only={"replacement": "same_actor"}),
+        Need((KillsActors,), "kill actors", verbs=("kill",), only={"replacement": "new_actor"}),
+    ),
+    external=_touch,
+    target="chaos.controller",
+    effect="Serve's controller",
+)

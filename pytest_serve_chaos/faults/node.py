@@ -1,0 +1,329 @@
+"""The fault `node_failure`: the machine under a Ray node goes, and stays away until it is healed.
+
+Where a backend has no machines, it is the Ray node itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.clock import seconds
+from pytest_serve_chaos.cluster.base import ClusterSpec
+from pytest_serve_chaos.cluster.capabilities import (
+    DeletesMachines,
+    DrainsMachines,
+    FreezesMachines,
+    FreezesNodes,
+    KillsMachines,
+    KillsNodes,
+)
+from pytest_serve_chaos.cluster.policy import Touch
+from pytest_serve_chaos.faults import head, signs, worker
+from pytest_serve_chaos.faults.defaults import when_frozen, with_profile, without_head
+from pytest_serve_chaos.faults.injection import Injection, Strike, ended
+from pytest_serve_chaos.faults.nodes import NodeFrozen, NodeTarget, choose_worker
+from pytest_serve_chaos.faults.rig import Rig
+from pytest_serve_chaos.faults.spec import FREEZE_FOR, FaultSpec, Need, keyword
+from pytest_serve_chaos.kinds import Duration, Kind
+from pytest_serve_chaos.model import HEAD, Component, Evidence, Expectations
+
+NAME = "node_failure"
+
+_COLLECTED_WITHIN = 180.0
+"""Seconds for the pods of a deleted node to go. Kubernetes' pod GC leaves them alone for 40 s, then looks every 20 s
+(pkg/controller/podgc), and the containers follow."""
+
+_WORDS = {
+    "kill": "the power of the machine under {} goes",
+    "stop": "the machine under {} is shut down",
+    "delete": "the Kubernetes node under {} is deleted",
+    "drain": "the Kubernetes node under {} is drained",
+}
+
+
+@dataclass
+class MachineGone:
+    """What all losses of a machine have in common: it stays away until it is healed.
+
+    Attributes:
+        ids: The ids under which the GCS knows the Ray node on it.
+    """
+
+    rig: Rig
+    node: str
+    victims: tuple[Component, ...]
+    ids: frozenset[str]
+    kind: str = NAME
+    serves: bool = True
+    sick: tuple[Component, ...] = ()
+    hold: bool = True
+    # A machine that says nothing any more: the GCS asks five times (65 s with Ray's own periods).
+    sign_within: float = 90.0
+
+    def sign(self, struck: float) -> Evidence | None:
+        """The GCS says DEAD; while it is away, the traffic says so."""
+        return signs.node_is_dead(self.rig, self.node, self.ids) or signs.nobody_answers(self.rig, self.victims, struck)
+
+
+@dataclass
+class MachineDown(MachineGone):
+    """A machine is lost, or shut down.
+
+    Attributes:
+        how: ``kill`` or ``stop``.
+    """
+
+    how: Literal["kill", "stop"] = "kill"
+
+    @property
+    def options(self) -> Mapping[str, object]:
+        """How it is lost, and which machine it is."""
+        return {"how": self.how, "which": self.node}
+
+    @property
+    def text(self) -> str:
+        """A description of the fault, for people."""
+        return _WORDS[self.how].format(self.node)
+
+    def strike(self) -> Strike:
+        """Takes it away."""
+        cluster = self.rig.capability(KillsMachines, "take a machine away")  # type: ignore[type-abstract]
+        asked = clock.now()
+        evidence = cluster.kill_machine(self.node, how=self.how)
+        return _slow_strike(self.node, asked, evidence) if self.how == "stop" else Strike(asked, evidence)
+
+    def heal(self) -> None:
+        """Starts it again."""
+        self.rig.capability(KillsMachines, "start a machine").revive_machine(self.node)  # type: ignore[type-abstract]
+
+
+@dataclass
+class MachineDeleted(MachineGone):
+    """The Kubernetes node is deleted. It landed when its pods are gone, which takes a minute.
+
+    Attributes:
+        within: Seconds after which the node is registered again, whatever has become of its pods.
+    """
+
+    within: float | None = None
+
+    @property
+    def options(self) -> Mapping[str, object]:
+        """Which machine the fault hits."""
+        return {"how": "delete", "which": self.node}
+
+    @property
+    def text(self) -> str:
+        """A description of the fault, for people."""
+        for_ = "" if self.within is None else f" for {self.within:g} s"
+        return _WORDS["delete"].format(self.node) + for_
+
+    def strike(self) -> Strike:
+        """Deletes it and waits for the end of its pods; a node that has to come back before that has lost nothing."""
+        cluster = self.rig.capability(DeletesMachines, "delete a node")  # type: ignore[type-abstract]
+        asked = clock.now()
+        limit = _COLLECTED_WITHIN if self.within is None else min(self.within, _COLLECTED_WITHIN)
+        evidence = cluster.delete_machine(self.node, within=limit)
+        if not evidence:
+            self.rig.progress(f"the pods of {self.node} are there {limit:g} s after its Kubernetes node was deleted")
+            self.heal()
+        return Strike(asked, evidence, ended(evidence))
+
+    def heal(self) -> None:
+        """Makes it register again."""
+        cluster = self.rig.capability(DeletesMachines, "register a node")  # type: ignore[type-abstract]
+        cluster.register_machine(self.node)
+
+
+@dataclass
+class MachineDrained(MachineGone):
+    """The Kubernetes node is cordoned and its pods are evicted, as for maintenance."""
+
+    @property
+    def options(self) -> Mapping[str, object]:
+        """Which machine the fault hits."""
+        return {"how": "drain", "which": self.node}
+
+    @property
+    def text(self) -> str:
+        """A description of the fault, for people."""
+        return _WORDS["drain"].format(self.node)
+
+    def strike(self) -> Strike:
+        """Drains it, and waits until its pods have ended."""
+        cluster = self.rig.capability(DrainsMachines, "drain a node")  # type: ignore[type-abstract]
+        asked = clock.now()
+        return _slow_strike(self.node, asked, cluster.drain_machine(self.node))
+
+    def heal(self) -> None:
+        """Lets pods onto it again."""
+        self.rig.capability(DrainsMachines, "uncordon a node").reopen_machine(self.node)  # type: ignore[type-abstract]
+
+
+@dataclass
+class MachineFrozen(NodeFrozen):
+    """Everything on a machine is stopped for a while, what watches over its pods included."""
+
+    @property
+    def text(self) -> str:
+        """A description of the fault, for people."""
+        return f"everything on the machine under {self.node} is stopped"
+
+    def strike(self) -> Strike:
+        """Stops it."""
+        cluster = self.rig.capability(FreezesMachines, "freeze a machine")  # type: ignore[type-abstract]
+        asked = clock.now()
+        return Strike(asked, cluster.freeze_machine(self.node))
+
+    def heal(self) -> None:
+        """Resumes the stopped processes."""
+        self.rig.capability(FreezesMachines, "resume a machine").thaw_machine(self.node)  # type: ignore[type-abstract]
+
+
+@dataclass(frozen=True)
+class MachineTarget(NodeTarget):
+    """The machine under a Ray node: ``chaos.node(...)``. Arguments: those of `NodeTarget`."""
+
+    def kill(self, *, hold: bool = True, must_land: bool = True) -> Injection:
+        """Takes its power (kind: `docker kill`); on `local`, which has no machines, the Ray node is killed.
+
+        It stays away until it is healed.
+
+        Raises:
+            NotLanded: Nothing shows that it went down, and it must (`must_land`).
+        """
+        return self._lose("kill", must_land) or super().kill(hold=hold, must_land=must_land)
+
+    def stop(self, *, hold: bool = True, must_land: bool = True) -> Injection:
+        """Shuts it down (kind: `docker stop`); on `local`, which has no machines, the Ray node is stopped.
+
+        It stays away until it is healed.
+
+        Raises:
+            NotLanded: Nothing shows that it went down, and it must (`must_land`).
+        """
+        return self._lose("stop", must_land) or super().stop(hold=hold, must_land=must_land)
+
+    def freeze(self, for_: float | str = FREEZE_FOR, *, must_land: bool = True) -> Injection:
+        """Stops everything on it for so many seconds (kind: `docker pause`), or in the Ray node.
+
+        Raises:
+            NotLanded: Nothing shows that it stands still, and it must (`must_land`).
+        """
+        if not isinstance(self.rig.cluster, FreezesMachines):
+            return super().freeze(for_, must_land=must_land)
+        fault = MachineFrozen(self.rig, self.kind, self.node, self._victims())
+        return Injection(self.rig, fault, hold_for=seconds(for_, name="for_"), must_land=must_land)
+
+    def delete(self, *, for_: float | str | None = None, must_land: bool = True) -> Injection:
+        """Deletes the Kubernetes node.
+
+        Args:
+            for_: Seconds after which it registers again; None: when it is healed. Until its pods are gone, which takes
+                a minute, nothing has happened: if the node comes back before, the fault has not landed.
+            must_land: Whether that is an error.
+
+        Raises:
+            NotLanded: Its pods did not go.
+            Unsupported: There are no Kubernetes nodes, or they are not ours to delete.
+        """
+        self.rig.capability(DeletesMachines, "delete a Kubernetes node")  # type: ignore[type-abstract]
+        within = None if for_ is None else seconds(for_, name="for_")
+        fault = MachineDeleted(self.rig, self.node, self._victims(), self._ids(), within=within)
+        return Injection(self.rig, fault, hold_for=within, must_land=must_land)
+
+    def drain(self, *, must_land: bool = True) -> Injection:
+        """Cordons the Kubernetes node and evicts its pods, which end in their grace period, until it is healed.
+
+        Raises:
+            NotLanded: Its pods did not go, and they must (`must_land`).
+            Unsupported: There are no Kubernetes nodes, or they are not ours to drain.
+        """
+        self.rig.capability(DrainsMachines, "drain a Kubernetes node")  # type: ignore[type-abstract]
+        fault = MachineDrained(self.rig, self.node, self._victims(), self._ids())
+        return Injection(self.rig, fault, must_land=must_land)
+
+    def _lose(self, how: Literal["kill", "stop"], must_land: bool) -> Injection | None:
+        if not isinstance(self.rig.cluster, KillsMachines):
+            return None
+        fault = MachineDown(self.rig, self.node, self._victims(), self._ids(), how=how)
+        return Injection(self.rig, fault, must_land=must_land)
+
+    def _ids(self) -> frozenset[str]:
+        return signs.node_ids(self.rig, self.node)
+
+
+def _slow_strike(node: str, asked: float, evidence: Sequence[Evidence]) -> Strike:
+    """What is asked to go ends later: only what its end cuts was in flight on it."""
+    if not evidence:
+        return Strike(asked, evidence)
+    return Strike(asked, (Evidence(asked, "victim", f"{node} was asked to stop"), *evidence), ended(evidence))
+
+
+# -- the fault ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NodeKeywords:
+    """What its marker can say. Without `for_` a deleted node stays away, and a frozen one goes on after 20 s."""
+
+    which: str = keyword(
+        Kind("most_replicas, random, head or the name of a worker, as worker-1", "NODE"), "most_replicas"
+    )
+    for_: float | None = keyword(Duration(), None, verbs=["freeze", "delete"])
+
+    @property
+    def freeze_for(self) -> float:
+        """Seconds of a freeze."""
+        return FREEZE_FOR if self.for_ is None else self.for_
+
+
+def target(rig: Rig, which: str) -> MachineTarget:
+    """The machine under a worker, or under the ``head``: ``chaos.node(which)``."""
+    return MachineTarget(rig, NAME, HEAD if which == HEAD else choose_worker(rig, which), stays_down=True)
+
+
+def _inject(rig: Rig, how: str, given: NodeKeywords, must_land: bool) -> Injection:
+    node = target(rig, given.which)
+    if how == "freeze":
+        return node.freeze(given.freeze_for, must_land=must_land)
+    if how == "delete":
+        return node.delete(for_=given.for_, must_land=must_land)
+    return {"kill": node.kill, "stop": node.stop, "drain": node.drain}[how](must_land=must_land)
+
+
+def _adapt(expected: Expectations, cluster: ClusterSpec, how: str, given: NodeKeywords) -> Expectations:
+    """The machine under the head takes the head with it."""
+    if how == "freeze":
+        return when_frozen(cluster, given.freeze_for)
+    return without_head(head.EXPECTED, cluster) if given.which == HEAD else with_profile(expected, cluster)
+
+
+def _touch(how: str, given: NodeKeywords) -> Touch:
+    if how != "drain":
+        return Touch(refused=f"how={how!r} needs the machines under a cluster of your own; how='drain' works here")
+    return Touch(actions=("drain nodes",), loses=("head",) if given.which == HEAD else ())
+
+
+FAULT = FaultSpec(
+    name=NAME,
+    breaks="the machine under a worker, until it is healed",
+    verbs=("kill", "stop", "freeze", "delete", "drain"),
+    keywords=NodeKeywords,
+    inject=_inject,
+    expectations=worker.EXPECTED,
+    adapt=_adapt,
+    needs=(
+        Need((KillsMachines, KillsNodes), "take a node down", verbs=("kill", "stop")),
+        Need((FreezesMachines, FreezesNodes), "freeze a node", verbs=("freeze",)),
+        Need((DeletesMachines,), "delete a Kubernetes node", verbs=("delete",)),
+        Need((DrainsMachines,), "drain a Kubernetes node", verbs=("drain",)),
+    ),
+    external=_touch,
+    loses=("worker", "Ray node", "replica", "machine"),
+    target="chaos.node(which)",
+    effect="the machine under a Ray node; it stays away",
+)

@@ -1,0 +1,159 @@
+"""The fault `redis_failure`: the Redis under the GCS is killed, stopped or frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.clock import seconds
+from pytest_serve_chaos.cluster.capabilities import HasRedis, SignalsProcesses
+from pytest_serve_chaos.cluster.policy import Touch
+from pytest_serve_chaos.errors import NoSuchTarget, ObservationError
+from pytest_serve_chaos.faults import signs
+from pytest_serve_chaos.faults.actors import ActorFrozen
+from pytest_serve_chaos.faults.defaults import unless_frozen
+from pytest_serve_chaos.faults.injection import Injection, Strike
+from pytest_serve_chaos.faults.rig import Rig
+from pytest_serve_chaos.faults.spec import FREEZE_FOR, FaultSpec, Need, freeze_for, hold
+from pytest_serve_chaos.model import NO_DEMANDS, Component, Evidence
+
+NAME = "redis_failure"
+
+
+@dataclass
+class RedisDown:
+    """Redis is taken down; without its store the GCS exits."""
+
+    rig: Rig
+    how: Literal["kill", "stop"]
+    hold: bool
+    victims: tuple[Component, ...]
+    kind: str = NAME
+    serves: bool = False
+    sick: tuple[Component, ...] = ()
+    sign_within: float = 60.0
+
+    @property
+    def options(self) -> Mapping[str, object]:
+        """How it goes down, and whether it stays down."""
+        return {"how": self.how, "hold": self.hold}
+
+    @property
+    def text(self) -> str:
+        """A description of the fault, for people."""
+        return f"{'SIGKILL' if self.how == 'kill' else 'SIGTERM'} to Redis{', which stays down' if self.hold else ''}"
+
+    def strike(self) -> Strike:
+        """Takes it down."""
+        cluster = self.rig.capability(HasRedis, "break Redis")  # type: ignore[type-abstract]
+        asked = clock.now()
+        evidence: Sequence[Evidence] = cluster.kill_redis(how=self.how, hold=self.hold)
+        return Strike(asked, evidence)
+
+    def sign(self, struck: float) -> Evidence | None:
+        """The GCS does not answer, or the head has a new one: it exits without its store."""
+        now = self.rig.watcher.topology.of("gcs")
+        if now and all(c.identity not in {v.identity for v in self.victims} for c in now):
+            return Evidence(clock.now(), "cluster", "the head has a new GCS")
+        return signs.gcs_is_silent(self.rig)
+
+    def heal(self) -> None:
+        """Lets it come back."""
+        self.rig.capability(HasRedis, "bring Redis back").restore_redis()  # type: ignore[type-abstract]
+
+
+@dataclass
+class RedisFrozen(ActorFrozen):
+    """Redis is stopped for a while."""
+
+    def sign(self, struck: float) -> Evidence | None:
+        """It does not answer."""
+        try:
+            self.rig.capability(HasRedis, "ask Redis").redis_keys()  # type: ignore[type-abstract]
+        except ObservationError as error:
+            return Evidence(clock.now(), "cluster", str(error))
+        return None
+
+
+@dataclass(frozen=True)
+class RedisTarget:
+    """Redis: ``chaos.redis``."""
+
+    rig: Rig
+
+    def kill(self, *, hold: bool = False, must_land: bool = True) -> Injection:
+        """SIGKILL; with `hold` it stays down until it is healed.
+
+        Raises:
+            NotLanded: Nothing shows that it went down, and it must (`must_land`).
+        """
+        return self._down("kill", hold, must_land)
+
+    def stop(self, *, hold: bool = False, must_land: bool = True) -> Injection:
+        """SIGTERM; with `hold` it stays down until it is healed.
+
+        Raises:
+            NotLanded: Nothing shows that it went down, and it must (`must_land`).
+        """
+        return self._down("stop", hold, must_land)
+
+    def freeze(self, for_: float | str = FREEZE_FOR, *, must_land: bool = True) -> Injection:
+        """SIGSTOP for so many seconds.
+
+        Raises:
+            NotLanded: Nothing shows that it stands still, and it must (`must_land`).
+        """
+        topology = self.rig.watcher.sample()
+        if not topology.of("redis"):
+            raise NoSuchTarget("there is no Redis", fix=["ask for one with @pytest.mark.serve_cluster(gcs='redis')"])
+        hold_for = seconds(for_, name="for_")
+        fault = RedisFrozen(self.rig, NAME, topology.of("redis")[0], lasts=hold_for)
+        return Injection(self.rig, fault, hold_for=hold_for, must_land=must_land)
+
+    def _down(self, how: Literal["kill", "stop"], hold: bool, must_land: bool) -> Injection:
+        topology = self.rig.watcher.sample()
+        victims = (*topology.of("redis"), *topology.of("gcs"))
+        return Injection(self.rig, RedisDown(self.rig, how, hold, victims), must_land=must_land)
+
+
+# -- the fault ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RedisKeywords:
+    """What its marker can say."""
+
+    hold: bool = hold()
+    for_: float = freeze_for()
+
+
+def _inject(rig: Rig, how: str, given: RedisKeywords, must_land: bool) -> Injection:
+    redis = RedisTarget(rig)
+    if how == "freeze":
+        return redis.freeze(given.for_, must_land=must_land)
+    return (redis.kill if how == "kill" else redis.stop)(hold=given.hold, must_land=must_land)
+
+
+def _touch(how: str, given: RedisKeywords) -> Touch:
+    return Touch(refused="Redis does not belong to the RayService, so it is left alone")
+
+
+FAULT = FaultSpec(
+    name=NAME,
+    breaks="the Redis under the GCS",
+    verbs=("kill", "stop", "freeze"),
+    keywords=RedisKeywords,
+    inject=_inject,
+    expectations=NO_DEMANDS,
+    adapt=unless_frozen(lambda expected, _: expected),
+    needs=(
+        Need((HasRedis,), "break Redis"),
+        Need((SignalsProcesses,), "send signals to processes", verbs=("freeze",)),
+    ),
+    external=_touch,
+    loses=("redis",),
+    target="chaos.redis",
+    effect="the store of the GCS",
+)

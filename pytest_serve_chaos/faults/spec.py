@@ -1,0 +1,264 @@
+"""A fault as this package and plugins describe it: `FaultSpec` says all there is to know about one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from pytest_serve_chaos.analysis.configuration import Configuration, ConfigWarning, Loss
+from pytest_serve_chaos.cluster.policy import Touch
+from pytest_serve_chaos.errors import SettingsError
+from pytest_serve_chaos.faults.defaults import with_profile
+from pytest_serve_chaos.kinds import Bool, Choice, Duration, Kind
+
+if TYPE_CHECKING:
+    from pytest_serve_chaos.cluster.base import ClusterSpec
+    from pytest_serve_chaos.faults.injection import Injection
+    from pytest_serve_chaos.faults.rig import Rig
+    from pytest_serve_chaos.model import Expectations, Topology
+
+T = TypeVar("T")
+K_co = TypeVar("K_co", covariant=True)
+"""The dataclass of a fault's keywords. Only `FaultSpec.choose` makes one, so a fault never gets another fault's."""
+
+_KIND, _VERBS = "kind", "verbs"
+
+FREEZE_FOR = 20.0
+"""Seconds: beyond some 60 Ray declares a frozen node dead (65 s measured with Ray 2.60), and the freeze is a kill."""
+
+
+# -- keywords ---------------------------------------------------------------------------------------------------------
+
+
+def keyword(kind: Kind, default: T, *, verbs: Collection[str] = ()) -> T:
+    """A field of a fault's keywords, for the right-hand side in its dataclass.
+
+    Args:
+        kind: What a valid value is.
+        default: The value of a marker that does not say it.
+        verbs: The verbs that it goes with; none: all of them.
+    """
+    return field(default=default, metadata={_KIND: kind, _VERBS: tuple(verbs)})
+
+
+def freeze_for() -> float:
+    """The keyword `for_` of faults with the verb ``freeze``."""
+    return keyword(Duration(), FREEZE_FOR, verbs=["freeze"])
+
+
+def hold() -> bool:
+    """The keyword `hold` of faults whose victim can be kept down until it is healed."""
+    return keyword(Bool(), default=False, verbs=["kill", "stop"])
+
+
+@dataclass(frozen=True, slots=True)
+class Keyword:
+    """One keyword of a marker.
+
+    Attributes:
+        name: ``for_``.
+        kind: What a valid value is.
+        verbs: The verbs that it goes with.
+        default: The value of a marker that does not say it.
+    """
+
+    name: str
+    kind: Kind
+    verbs: tuple[str, ...]
+    default: object
+
+
+@dataclass(frozen=True)
+class NoKeywords:
+    """For a fault whose marker says nothing but `how`."""
+
+
+# -- needs ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A capability of the cluster without which a fault cannot be injected.
+
+    Attributes:
+        capabilities: Protocols, as in `cluster.capabilities`; one of them is enough.
+        action: What takes it, after "the backend cannot": ``freeze a node``.
+        verbs: The verbs that need it; none: all of them.
+        only: Keywords with the values for which it is needed; none: always.
+    """
+
+    capabilities: tuple[type, ...]
+    action: str
+    verbs: tuple[str, ...] = ()
+    only: Mapping[str, object] = field(default_factory=dict)
+
+    def applies(self, how: str, keywords: object) -> bool:
+        """Whether it is needed for that verb with these keywords."""
+        wanted = all(getattr(keywords, name) == value for name, value in self.only.items())
+        return wanted and (not self.verbs or how in self.verbs)
+
+
+# -- faults -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaultSpec(Generic[K_co]):
+    """One fault. The marker, its validation, the default expectations and the tables of the docs are made of this.
+
+    Attributes:
+        name: Of the fault and of its marker: ``head_failure``.
+        breaks: One line of documentation, after "the test breaks": ``the Serve controller``.
+        verbs: The values of `how`, the default first.
+        keywords: A dataclass with what else the marker can say; each field is a `keyword`.
+        inject: Applies it: the rig, the verb, the keywords, and whether a fault that does not land is an error.
+        expectations: What a test demands that says nothing else.
+        adapt: These, where they depend on the cluster, the verb or the keywords.
+        needs: The capabilities of the cluster that it takes.
+        external: What it does to an external cluster, by verb and keywords. None: it is refused there.
+        loses: What it always takes away, by which the check of the configuration warns and a policy decides.
+        warnings: What else it has to say about a configuration.
+        not_shown: Why traffic cannot show it: the topology, requests per second, the verb, the keywords.
+        target: The same fault by hand: ``chaos.head``.
+        effect: What breaks, for the README.
+    """
+
+    name: str
+    breaks: str
+    verbs: tuple[str, ...]
+    keywords: type[K_co]
+    inject: Callable[[Rig, str, K_co, bool], Injection]
+    expectations: Expectations
+    adapt: Callable[[Expectations, ClusterSpec, str, K_co], Expectations] | None = None
+    needs: tuple[Need, ...] = ()
+    external: Callable[[str, K_co], Touch] | None = None
+    loses: tuple[Loss, ...] = ()
+    warnings: Callable[[Configuration], Iterable[ConfigWarning]] | None = None
+    not_shown: Callable[[Topology, float, str, K_co], Iterator[str]] | None = None
+    target: str = ""
+    effect: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier():
+            raise SettingsError(f"{self.name!r} cannot be the name of a fault", fix=["take a Python identifier"])
+        if not self.verbs:
+            raise SettingsError(f"the fault {self.name} has no verb", fix=["give one, for example verbs=('kill',)"])
+        for one in fields(self.keywords) if is_dataclass(self.keywords) else ():
+            if one.name == "how" or _KIND not in one.metadata or one.default is MISSING:
+                raise SettingsError(
+                    f"{one.name} of {self.keywords.__name__} cannot be a keyword of the fault {self.name}",
+                    fix=["declare it as name: type = keyword(kind, default); `how` is there already"],
+                )
+        if not is_dataclass(self.keywords):
+            raise SettingsError(f"the keywords of the fault {self.name} are not a dataclass")
+
+    @property
+    def options(self) -> tuple[Keyword, ...]:
+        """The keywords of its marker, without `how`."""
+        return tuple(self._option(one) for one in fields(self.keywords))  # type: ignore[arg-type]
+
+    @property
+    def marker(self) -> str:
+        """Its marker, as `pytest --markers` shows it."""
+        names = ", ".join(("how", *(one.name for one in self.options)))
+        return f"{self.name}({names}): the test breaks {self.breaks} (how: {', '.join(self.verbs)})."
+
+    def choose(self, given: Mapping[str, object]) -> FaultChoice:
+        """The fault as a test wants it.
+
+        Args:
+            given: What the marker says; what is left out keeps its default.
+
+        Raises:
+            SettingsError: There is no such keyword, a value is not valid, or a keyword does not go with the verb.
+        """
+        verb = Keyword("how", Choice(*self.verbs), self.verbs, self.verbs[0])
+        known = {one.name: one for one in (verb, *self.options)}
+        for name in given:
+            if name not in known:
+                raise SettingsError(
+                    f"@pytest.mark.{self.name} has no keyword {name!r}",
+                    fix=[f"the keywords of {self.name} are {', '.join(known)}"],
+                )
+        said: dict[str, object] = {"how": self.verbs[0]}
+        said |= {name: self._value(known[name], value) for name, value in given.items()}
+        how = str(said["how"])
+        for one in known.values():
+            if one.name in said and how not in one.verbs:
+                raise SettingsError(
+                    f"{one.name} in @pytest.mark.{self.name} goes with how={' or '.join(map(repr, one.verbs))} only,"
+                    f" and how is {how!r}"
+                )
+        keywords = self.keywords(**{name: value for name, value in said.items() if name != "how"})
+        return FaultChoice(self, how, keywords, MappingProxyType(said))
+
+    def _option(self, one: Field[object]) -> Keyword:
+        verbs = tuple(verb for verb in self.verbs if not one.metadata[_VERBS] or verb in one.metadata[_VERBS])
+        return Keyword(one.name, one.metadata[_KIND], verbs, one.default)
+
+    def _value(self, one: Keyword, value: object) -> object:
+        try:
+            return one.kind.take(value, Path())
+        except ValueError as error:
+            raise SettingsError(
+                f"Invalid {one.name}={value!r} in @pytest.mark.{self.name}: it must be {one.kind.must}"
+            ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class FaultChoice:
+    """A fault as a test wants it: with a verb and keywords that are valid.
+
+    Attributes:
+        spec: The fault.
+        how: The verb.
+        keywords: The dataclass that the fault has for them.
+        options: What the marker says of them, and `how`; durations are seconds.
+    """
+
+    spec: FaultSpec[object]
+    how: str
+    keywords: object
+    options: Mapping[str, object]
+
+    @property
+    def kind(self) -> str:
+        """The marker's name: ``head_failure``."""
+        return self.spec.name
+
+    def inject(self, rig: Rig, *, must_land: bool = False) -> Injection:
+        """Applies it. Unless it must land, whether it did is for the verdict to say.
+
+        Raises:
+            Unsupported: The cluster cannot do it.
+            NotLanded: It must land, and did not.
+        """
+        for need in self.spec.needs:
+            if need.applies(self.how, self.keywords):
+                rig.require(need.capabilities, need.action)
+        return self.spec.inject(rig, self.how, self.keywords, must_land)
+
+    def expectations(self, cluster: ClusterSpec) -> Expectations:
+        """What is demanded by default on such a cluster."""
+        if self.spec.adapt is None:
+            return with_profile(self.spec.expectations, cluster)
+        return self.spec.adapt(self.spec.expectations, cluster, self.how, self.keywords)
+
+    def touch(self) -> Touch:
+        """What it does to an external cluster. A fault that does not say so is refused there."""
+        if self.spec.external is None:
+            return Touch(refused=f"{self.kind} does not say what it does to an external cluster, so it is refused")
+        touch = self.spec.external(self.how, self.keywords)
+        return replace(touch, loses=(*self.spec.loses, *touch.loses))
+
+    def not_shown(self, topology: Topology, rate: float) -> Iterator[str]:
+        """Why traffic cannot show it at all, each with the way out.
+
+        Args:
+            topology: Who is alive.
+            rate: Requests per second.
+        """
+        if self.spec.not_shown is not None:
+            yield from self.spec.not_shown(topology, rate, self.how, self.keywords)

@@ -1,0 +1,60 @@
+"""The fault `worker_failure`: a worker goes, with its proxy and replicas, until the platform starts it again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pytest_serve_chaos.cluster.policy import Touch, touch_pod
+from pytest_serve_chaos.faults.defaults import unless_frozen, with_profile
+from pytest_serve_chaos.faults.injection import Injection
+from pytest_serve_chaos.faults.nodes import NODE_NEEDS, NODE_VERBS, NodeTarget, break_node, choose_worker
+from pytest_serve_chaos.faults.rig import Rig
+from pytest_serve_chaos.faults.spec import FaultSpec, freeze_for, hold, keyword
+from pytest_serve_chaos.kinds import Kind
+from pytest_serve_chaos.model import Expectations
+
+NAME = "worker_failure"
+EXPECTED = Expectations(
+    availability=0.98,
+    longest_outage=5.0,
+    replaced=("worker@victims", "replica@victims"),
+    kept=("head", "gcs", "controller", "replica@others"),
+)
+
+
+@dataclass(frozen=True)
+class WorkerKeywords:
+    """What its marker can say."""
+
+    which: str = keyword(Kind("most_replicas, random or the name of a worker, as worker-1", "WORKER"), "most_replicas")
+    hold: bool = hold()
+    for_: float = freeze_for()
+
+
+def target(rig: Rig, which: str) -> NodeTarget:
+    """A worker: ``chaos.worker(which)``."""
+    return NodeTarget(rig, NAME, choose_worker(rig, which))
+
+
+def _inject(rig: Rig, how: str, given: WorkerKeywords, must_land: bool) -> Injection:
+    return break_node(target(rig, given.which), how, hold=given.hold, for_=given.for_, must_land=must_land)
+
+
+def _touch(how: str, given: WorkerKeywords) -> Touch:
+    return touch_pod(how, hold=given.hold)
+
+
+FAULT = FaultSpec(
+    name=NAME,
+    breaks="a worker, with its proxy and replicas",
+    verbs=NODE_VERBS,
+    keywords=WorkerKeywords,
+    inject=_inject,
+    expectations=EXPECTED,
+    adapt=unless_frozen(with_profile),
+    needs=NODE_NEEDS,
+    external=_touch,
+    loses=("worker", "Ray node", "replica"),
+    target="chaos.worker(which)",
+    effect="a worker with its proxy and replicas; it starts again",
+)

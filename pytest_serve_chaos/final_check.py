@@ -1,0 +1,174 @@
+"""What recovered means at the end: all is there, at its place, gets requests, and stays."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.analysis.outages import find_outages, length
+from pytest_serve_chaos.analysis.words import duration, number
+from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.errors import WaitTimeout
+from pytest_serve_chaos.faults.injection import Injection
+from pytest_serve_chaos.faults.rig import Rig
+from pytest_serve_chaos.model import Event, Expectations
+from pytest_serve_chaos.observe.shape import concentrated, imbalance, surplus
+from pytest_serve_chaos.steady import idle_replicas
+
+_FORGOTTEN_WITHIN = 5.0
+
+_ANSWERS_WITHIN = 15.0
+"""Seconds in which each replica must have answered: of 20 requests a second, each of 6 gets some 50 in it."""
+
+_LONGEST_LOOK = 120.0
+"""Seconds after which nobody waits any longer for an answer of each replica."""
+
+_WHOLE_WITHIN = 15.0
+"""Seconds at the end for a state API that is busy, and for Serve to say what is there now."""
+
+_AGAIN_AND_AGAIN = 2
+"""Deaths of what replaced a victim, since redundancy was back, from which on it does not count as there."""
+
+
+def look_for_leaks(rig: Rig) -> None:
+    """What is there in addition to the shape is a leak if it stays: what the GCS says of the dead may be late."""
+
+    def clean() -> bool | NotYet:
+        rig.observer.refresh()
+        found[:] = surplus(rig.watcher.sample(), rig.watcher.report, rig.shape)
+        return NotYet("; ".join(found)) if found else True
+
+    found: list[str] = []
+    try:
+        clock.wait_until("all that is dead to be forgotten", clean, timeout=_FORGOTTEN_WITHIN)
+    except WaitTimeout as error:
+        rig.tainted = error.last_seen
+        for problem in found:
+            _write(rig, "problem", problem)
+
+
+def look_for_losses(rig: Rig, since: float, expected: Expectations) -> None:
+    """An update of the config, or a scale-up of another app, may make answers late, but loses no requests.
+
+    Args:
+        rig: Where; its traffic must be running.
+        since: When the post-recovery check began, in monotonic seconds.
+        expected: Says how long an outage may be.
+    """
+    sent = [r for r in rig.history.requests_since(since, source=rig.source) if not r.kept]
+    lost = sum(request.lost for request in sent)
+    if not lost:
+        return
+    now = clock.now()
+    longest = max(length(outage, now) for outage in find_outages(sent))
+    text = f"{lost} of {number(len(sent), 'request')} lost during the post-recovery check"
+    if expected.longest_outage is not None and longest > expected.longest_outage:
+        _write(rig, "problem", f"{text}, an outage of {duration(longest)}")
+    else:
+        _write(rig, "remark", text)
+
+
+def look_for_idle_replicas(rig: Rig, rate: float) -> None:
+    """A replica that is there, and to which nothing is sent any more, is not redundancy, whatever Serve says.
+
+    Args:
+        rig: Where; its traffic must be running.
+        rate: Requests per second.
+    """
+    back = _events(rig, "redundancy_back")[-1].at
+    needed = idle_after(len(rig.watcher.topology.of("replica")), rate) + 2 * rig.slowness.usual
+
+    def answered() -> bool | NotYet:
+        idle = idle_replicas(rig, back)
+        return NotYet(idle) if idle else True
+
+    left = back + min(needed, _LONGEST_LOOK) - clock.now()
+    try:
+        clock.wait_until("each replica to answer again", answered, timeout=max(0.0, left), interval=0.3)
+    except WaitTimeout as error:
+        silent = f"{error.last_seen} answered nothing in the {clock.now() - back:.0f} s since redundancy was back"
+        if needed > _LONGEST_LOOK:
+            _write(rig, "remark", f"{silent}; with {rate:g} requests/s that may be chance")
+            return
+        rig.tainted = f"{error.last_seen}: nothing is sent to it any more"
+        _write(rig, "problem", silent)
+
+
+def idle_after(replicas: int, rate: float) -> float:
+    """Seconds without an answer after which a replica gets no requests any more, and it is not chance.
+
+    Of n requests that go to N replicas by chance, some replica gets none with a probability of N * exp(-n / N). That
+    is less than one in a thousand for N * (ln N + 7) requests; routers prefer some replicas, so it is twice that.
+    """
+    if replicas == 0:
+        return _ANSWERS_WITHIN
+    return max(_ANSWERS_WITHIN, 2 * replicas * (math.log(replicas) + 7) / rate)
+
+
+def look_at_the_end(injection: Injection, expected: Expectations) -> None:
+    """What was there again for a moment only, or in another place, is not a recovery."""
+    rig = injection.rig
+    _look_for_deaths(injection)
+
+    def whole() -> bool | NotYet:
+        missing = injection.missing()
+        return NotYet("; ".join(missing)) if missing else True
+
+    died = _gone_since_redundancy(injection)
+    try:
+        clock.wait_until("all to be there at the end", whole, timeout=_WHOLE_WITHIN, interval=0.3)
+    except WaitTimeout as error:
+        if all("answer" in reason or "said nothing" in reason for reason in error.last_seen.split("; ")):
+            _write(rig, "doubt", f"it is unknown what was there at the end: {error.last_seen}")
+            return
+        rig.tainted = error.last_seen
+        _write(rig, "problem", f"at the end of the experiment: {error.last_seen}")
+        _write(rig, "redundancy_missing", f"redundancy is not there at the end: {error.last_seen}")
+        return
+    if died:
+        _write(rig, "redundancy_back", f"redundancy is back once more: {died[-1].text} after it had been")
+    _look_at_the_placement(rig, expected)
+
+
+def _look_at_the_placement(rig: Rig, expected: Expectations) -> None:
+    now = rig.watcher.topology
+    together = concentrated(now, rig.shape)
+    for text in together:
+        if expected.spread:
+            _write(rig, "problem", f"{text}. Set max_replicas_per_node, or say spread=False")
+        else:
+            _write(rig, "remark", text)
+    for text in [] if together else imbalance(now, rig.shape):
+        costs = "Serve does not rebalance, so losing the node that has more of them costs more next time"
+        _write(rig, "remark", f"{text}: {costs}")
+
+
+def _look_for_deaths(injection: Injection) -> None:
+    """What replaced a victim and dies again and again is not redundancy, though at times all are there."""
+    came = {e.data.get("identity") for e in _events(injection.rig, "came") if e.at >= injection.asked}
+    again = Counter(
+        event.text.partition(" is gone")[0]
+        for event in _gone_since_redundancy(injection)
+        if event.data.get("identity") in came
+    )
+    for name, deaths in again.items():
+        if deaths >= _AGAIN_AND_AGAIN:
+            text = f"{name} died again and again: {deaths} times since redundancy was first back"
+            _write(injection.rig, "problem", text)
+
+
+def _gone_since_redundancy(injection: Injection) -> list[Event]:
+    """What went since redundancy was back, but for replicas that Serve scales down."""
+    rig = injection.rig
+    back = [event.at for event in _events(rig, "redundancy_back") if event.at >= injection.asked]
+    gone = [event for event in _events(rig, "gone") if back and event.at > back[0]]
+    return [event for event in gone if str(event.data.get("deployment")) not in rig.shape.autoscaled]
+
+
+def _events(rig: Rig, kind: str) -> list[Event]:
+    return [event for event in rig.history.of(rig.experiment) if event.kind == kind]
+
+
+def _write(rig: Rig, kind: str, text: str) -> None:
+    rig.history.add(kind, text, experiment=rig.experiment)

@@ -1,0 +1,145 @@
+"""The post-recovery check on an external cluster: one replica on each node is replaced, and each proxy must find it.
+
+Proxies prefer replicas of their own node, so a proxy is judged by the new replica there; one whose node has no replica
+by any new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.cluster.capabilities import IsBorrowed
+from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError, WaitTimeout
+from pytest_serve_chaos.model import Component, Topology
+from pytest_serve_chaos.observe.post_recovery import HEARS_WITHIN, NOBODY_TO_ASK, PostRecoveryCheck, must_have_proxy
+from pytest_serve_chaos.observe.watcher import Watcher
+
+_REPLACED_WITHIN = 180.0
+_NAMELESS = "the answers do not name their replica (`who_am_i`), and no access log does"
+
+
+@dataclass(frozen=True, slots=True)
+class _Expected:
+    """A node whose proxy must send requests to one of these new replicas, by their ids."""
+
+    node: str
+    replicas: frozenset[str]
+
+
+def replace_replicas(cluster: IsBorrowed, watcher: Watcher, *, nodes: frozenset[str]) -> PostRecoveryCheck:
+    """Replaces replicas one after the other, so that the app stays up, and asks each proxy alone.
+
+    Args:
+        cluster: The external cluster, whose config stays as it is.
+        watcher: Watches it.
+        nodes: The names of the nodes that must have a proxy (`shape.proxy_nodes`). One other than the head that loses
+            its last replica meanwhile needs none any more.
+    """
+    before = watcher.sample()
+    if not nodes or not before.of("proxy"):
+        return PostRecoveryCheck(problem=NOBODY_TO_ASK)
+    answering = frozenset().union(*(_who(cluster, proxy) for proxy in before.of("proxy")))
+    if not answering:
+        return PostRecoveryCheck(
+            asked=len(before.of("proxy")), unknown=f"the post-recovery check cannot be judged: {_NAMELESS}"
+        )
+    try:
+        for victim in _victims(before.of("replica"), answering):
+            _replace(cluster, watcher, victim)
+    except (CommandFailed, NoSuchTarget, ObservationError) as error:
+        return PostRecoveryCheck(unknown=f"the post-recovery check could not run: {error.what}")
+    except WaitTimeout as error:
+        return PostRecoveryCheck(problem=f"a replica that was killed was not replaced: {error}")
+    begun = clock.now()
+    expected = _expected(before, watcher.sample(), answering, nodes)
+    left = _who_does_not(cluster, watcher, [e for e in expected if e.replicas])
+    now = watcher.sample()
+    stale = [proxy for e in left for proxy in now.of("proxy", on=e.node)]
+    without = [e.node for e in expected if must_have_proxy(e.node, now) and not now.of("proxy", on=e.node)]
+    problem = "; ".join(f"no proxy on {node}" for node in without) if expected else NOBODY_TO_ASK
+    unjudged = [f"proxy on {e.node}" for e in expected if not e.replicas]
+    unknown = f"no new replica came to the node of {', '.join(unjudged)}, so it is unknown what it hears"
+    return PostRecoveryCheck(
+        stale=tuple(stale),
+        asked=len(expected),
+        problem=problem,
+        seconds=clock.now() - begun,
+        unknown=unknown if unjudged and not problem else "",
+        what="a new replica was",
+    )
+
+
+def _victims(replicas: Sequence[Component], answering: Collection[str]) -> list[Component]:
+    """One replica of each node, of those that answer themselves."""
+    own = [c for c in replicas if _id(c) in answering and c.actor_id is not None]
+    first = {c.node: c for c in reversed(own)}
+    return [first[node] for node in sorted(first)]
+
+
+def _replace(cluster: IsBorrowed, watcher: Watcher, victim: Component) -> None:
+    had = watcher.sample()
+    number = len(had.of("replica", deployment=victim.deployment))
+    cluster.kill_actor(victim.actor_id or "", no_restart=True)
+    killed = clock.now()
+
+    def replaced() -> bool | NotYet:
+        now, report = watcher.sample(), watcher.report
+        there = now.of("replica", deployment=victim.deployment)
+        if now.find(victim.identity) is not None or len(there) < number:
+            return NotYet(f"{len(there)} of {number} replicas of {victim.deployment}")
+        rows = report.serve.replicas if report.serve is not None and report.at > killed else ()
+        running = {row.replica_id.rpartition("#")[2] for row in rows if row.state == "RUNNING"}
+        missing = [c.name for c in there if _id(c) not in running]
+        return NotYet(f"not RUNNING: {', '.join(missing)}") if missing else True
+
+    clock.wait_until("a new replica", replaced, timeout=_REPLACED_WITHIN, interval=0.5)
+
+
+def _expected(before: Topology, now: Topology, answering: Collection[str], nodes: Collection[str]) -> list[_Expected]:
+    old = {_id(c) for c in before.of("replica")}
+    # Of those that answered before: where each node had one replica, none of these is left.
+    deployments = {c.deployment for c in before.of("replica") if _id(c) in answering}
+    replicas = [c for c in now.of("replica") if c.deployment in deployments]
+    new = [c for c in replicas if _id(c) not in old]
+    found = []
+    for node in sorted(node for node in nodes if must_have_proxy(node, now)):
+        local = [c for c in replicas if c.node == node]
+        candidates = [c for c in new if c.node == node] if local else new
+        found.append(_Expected(node, frozenset(_id(c) for c in candidates)))
+    return found
+
+
+def _who_does_not(cluster: IsBorrowed, watcher: Watcher, expected: Sequence[_Expected]) -> list[_Expected]:
+    """Asks all proxies in turn until each has sent a request to a new replica; returns those that do not."""
+    waiting = list(expected)
+
+    def ask() -> bool | NotYet:
+        now = watcher.sample()
+        needed = [e for e in waiting if must_have_proxy(e.node, now)]
+        waiting[:] = [e for e in needed if not _finds(cluster, now.of("proxy", on=e.node), e.replicas)]
+        return NotYet(f"{len(waiting)} proxies without it") if waiting else True
+
+    with contextlib.suppress(WaitTimeout):
+        clock.wait_until("each proxy to find a new replica", ask, timeout=HEARS_WITHIN, interval=0.5)
+    return waiting
+
+
+def _finds(cluster: IsBorrowed, proxies: Sequence[Component], replicas: frozenset[str]) -> bool:
+    """Whether there is a proxy, and each sends requests to these replicas."""
+    return bool(proxies) and all(replicas & _who(cluster, proxy) for proxy in proxies)
+
+
+def _who(cluster: IsBorrowed, proxy: Component) -> frozenset[str]:
+    try:
+        return cluster.who_answers(proxy)
+    except ObservationError:
+        return frozenset()
+
+
+def _id(replica: Component) -> str:
+    """The last part of Serve's replica id, which log files and answers have, too."""
+    return (replica.replica or "").rpartition("#")[2]

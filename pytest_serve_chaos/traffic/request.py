@@ -1,0 +1,98 @@
+"""What is sent, and what becomes of it: the same words for every transport."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from pytest_serve_chaos.errors import SettingsError
+
+REPLICA_HEADER = "x-serve-chaos-replica"
+"""The header of an answer that names the replica that gave it."""
+
+PARENT_HEADER = "x-serve-chaos-parent"
+"""The header of an answer that names the replica that asked it of another one."""
+
+NODE_HEADER = "x-serve-chaos-node"
+"""The header of an answer that names the Ray node (its id) that gave it."""
+
+WRONG_ANSWER = "WrongAnswer"
+"""The error of a request whose answer had a good status, and not what the check wanted."""
+
+NOT_SENT = "NotSent"
+"""The error of a request that never left: this side had no socket, or no place in flight, for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a check gets to see.
+
+    Attributes:
+        status: The HTTP status, 200 to 299: no other is checked.
+        headers: By name in lower case.
+        body: All of it.
+    """
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestSpec:
+    """What to send, and which answer is good.
+
+    Attributes:
+        url: Where to, ``http`` or ``https``. An IP address saves asking for the name on each new connection.
+        method: The HTTP method.
+        headers: Sent with each request.
+        body: Sent with each request.
+        timeout: Seconds for all of a request: connecting, sending it and reading the whole answer.
+        check: Says whether an answer is the right one. It runs where requests are timed, so it must be quick.
+        ssl_context: For ``https``; None trusts the authorities that the system trusts.
+
+    Raises:
+        SettingsError: The URL or the timeout cannot be used.
+    """
+
+    url: str
+    method: str = "GET"
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes | None = field(default=None, repr=False)
+    timeout: float = 5.0
+    check: Callable[[Answer], bool] | None = None
+    ssl_context: ssl.SSLContext | None = None
+
+    def __post_init__(self) -> None:
+        try:
+            url = urlsplit(self.url)
+            _ = url.port  # raises where it is not a number
+        except ValueError as error:
+            raise SettingsError(f"url: {self.url!r} is not a URL: {error}") from None
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise SettingsError(f"url: {self.url!r} has no host to send to", fix=["write it as http://host:port/route"])
+        if not self.timeout > 0:
+            raise SettingsError(f"timeout: {self.timeout!r} is not above 0", fix=["give seconds, 5.0 for example"])
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one request.
+
+    Attributes:
+        finished: When that was known, in monotonic seconds.
+        status: The HTTP status, where there was one.
+        error: None for a good answer; else httpx's class, ``HTTP 500``, ``WrongAnswer`` or ``NotSent``.
+        replica: The replica that answered, where the answer says so.
+        node: The Ray node that answered, where the answer says so.
+        parent: The replica that asked that replica, where the answer says so.
+    """
+
+    finished: float
+    status: int | None = None
+    error: str | None = None
+    replica: str | None = None
+    node: str | None = None
+    parent: str | None = None

@@ -1,0 +1,131 @@
+"""What is checked of an app before there is a cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.cluster import app_check
+from pytest_serve_chaos.cluster.app_check import check_app
+from pytest_serve_chaos.cluster.base import ClusterSpec
+from pytest_serve_chaos.errors import SettingsError
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current directory, with an app in it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ranker.py").write_text("print('hello')\napp = object()\ndef build(args): raise RuntimeError('called')")
+    return tmp_path
+
+
+def check(app: str, *, in_image: bool = False, env: tuple[tuple[str, str], ...] = ()) -> list[str]:
+    """The lines of progress."""
+    said: list[str] = []
+    check_app(ClusterSpec(app=app, env=env), said.append, in_image=in_image)
+    return said
+
+
+def refused(app: str, *, in_image: bool = False) -> str:
+    with pytest.raises(SettingsError) as caught:
+        check(app, in_image=in_image)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("app", ["ranker:app", "ranker:build"], ids=["app", "builder"])
+def test_an_app_that_exists_is_fine_and_a_builder_is_not_called(project: Path, app: str) -> None:
+    assert check(app) == []
+
+
+def test_a_module_that_does_not_exist_is_refused(project: Path) -> None:
+    text = refused("nosuch:app")
+    assert "the app 'nosuch:app' cannot be imported: there is no module 'nosuch'" in text
+    assert f"the directory {project}" in text
+    assert "put that directory on PYTHONPATH" in text
+
+
+def test_a_module_that_lacks_the_app_is_refused_with_what_it_has(project: Path) -> None:
+    text = refused("ranker:aap")
+    assert "the module ranker has no 'aap'" in text
+    assert f"imported from {project / 'ranker.py'}" in text
+    assert "write ranker:app, which it has" in text
+
+
+def test_what_a_module_needs_and_is_not_there_is_refused_with_the_line_that_needs_it(project: Path) -> None:
+    (project / "ranker.py").write_text("import a_package_that_there_is_not\napp = object()")
+    text = refused("ranker:app")
+    assert "ModuleNotFoundError: No module named 'a_package_that_there_is_not'" in text
+    assert "import a_package_that_there_is_not" in text
+    assert "import_app.py" not in text, "the way through this program helps nobody"
+
+
+@pytest.mark.parametrize(
+    ("source", "error"),
+    [
+        ("app = (", "SyntaxError"),
+        ("app = 1 / 0", "ZeroDivisionError: division by zero"),
+        ("app = bind()", "NameError: name 'bind' is not defined"),
+        ("import os\napp = os.environ['NO_SUCH_VARIABLE']", "KeyError: 'NO_SUCH_VARIABLE'"),
+    ],
+)
+def test_a_mistake_in_the_module_is_refused(project: Path, source: str, error: str) -> None:
+    (project / "ranker.py").write_text(source)
+    assert error in refused("ranker:app")
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        ("raise RuntimeError('no cluster')", "RuntimeError: no cluster"),
+        ("import os; os._exit(3)", "ended the process with status 3"),
+        ("raise SystemExit", "SystemExit"),
+    ],
+    ids=["raises", "ends", "exits"],
+)
+def test_what_may_be_otherwise_in_a_cluster_is_left_to_it(project: Path, source: str, why: str) -> None:
+    (project / "ranker.py").write_text(source)
+    (line,) = check("ranker:app")
+    assert "could not be checked before the cluster starts" in line
+    assert why in line
+
+
+def test_an_import_that_takes_long_is_not_waited_for(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "ranker.py").write_text("import subprocess\nsubprocess.run(['sleep', '600'])\napp = object()")
+    monkeypatch.setattr(app_check, "IMPORTED_WITHIN", 0.5)
+    begun = clock.now()
+    (line,) = check("ranker:app")
+    assert "importing it takes more than 0.5 s" in line
+    assert clock.now() - begun < 60
+
+
+def test_all_apps_of_a_config_file_are_checked(project: Path) -> None:
+    (project / "serve.yaml").write_text("applications: [{import_path: 'ranker:app'}, {import_path: 'other.front'}]")
+    assert "the app 'other.front' cannot be imported: there is no module 'other'" in refused("serve.yaml")
+
+
+def test_an_app_whose_runtime_environment_brings_code_is_not_looked_for_here(project: Path) -> None:
+    (project / "serve.yaml").write_text(
+        "applications: [{import_path: 'other:app', runtime_env: {working_dir: 'https://example.com/app.zip'}}]"
+    )
+    assert check("serve.yaml") == []
+
+
+def test_the_variables_of_the_spec_are_set(project: Path) -> None:
+    elsewhere = project / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "other.py").write_text("app = object()")
+    assert check("other:app", env=(("PYTHONPATH", str(elsewhere)),)) == []
+
+
+def test_an_app_that_may_be_in_the_image_is_no_error_on_kind(project: Path) -> None:
+    assert check("nosuch:app", in_image=True) == []
+    (project / "needy.py").write_text("import a_package_that_there_is_not\napp = object()")
+    assert check("needy:app", in_image=True) == []
+    assert "the module ranker has no 'aap'" in refused("ranker:aap", in_image=True)
+
+
+def test_our_own_apps_cost_no_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app_check, "_import", lambda *_: pytest.fail("nothing is imported"))
+    assert check("pytest_serve_chaos.apps.sleepy_pid:app") == []

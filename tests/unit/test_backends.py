@@ -1,0 +1,114 @@
+"""The registry of backends: what they can be called, and which options are whose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from pytest_serve_chaos.backends import Backend, Finding, Leftover, Option
+from pytest_serve_chaos.backends.registry import BUILT_IN
+from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Progress
+from pytest_serve_chaos.doctor import examine
+from pytest_serve_chaos.errors import MissingDependency, SettingsError
+from pytest_serve_chaos.kinds import Integer, Kind
+from pytest_serve_chaos.options import GENERAL, OPTIONS, option
+from pytest_serve_chaos.settings import Settings, resolve
+from tests.unit.test_safety import of_a_dead_run
+from tests.unit.test_settings import Given
+
+
+def start(spec: ClusterSpec, settings: Settings, directory: Path, progress: Progress) -> Cluster:
+    raise AssertionError("nobody starts it")
+
+
+def backend(name: str = "farm", **fields: object) -> Backend:
+    return Backend(name=name, description="machines", start=start, **fields)  # type: ignore[arg-type]
+
+
+def test_each_option_of_the_table_is_general_or_used_by_a_backend() -> None:
+    used = {row.name for one in BUILT_IN for row in one.options}
+    assert {row.name for row in OPTIONS} == used | {row.name for row in GENERAL}
+    assert not used & {row.name for row in GENERAL}
+
+
+def test_backends_of_others_come_after_ours() -> None:
+    rows = (Option("farm_host", Kind("a host"), None, "the host"), option("workers"))
+    both = BUILT_IN.and_those([backend(options=rows)])
+    assert both.names == ("local", "kind", "kubernetes", "farm")
+    assert both.options[-1].name == "farm_host"
+    assert both.users(option("workers")) == ("local", "kind", "farm")
+    assert both.users(option("rate")) == both.names
+    assert BUILT_IN.names == ("local", "kind", "kubernetes")
+
+
+@pytest.mark.parametrize(
+    ("added", "says"),
+    [
+        ([backend("kind")], "a backend cannot have the name 'kind'"),
+        ([backend(), backend()], "a backend cannot have the name 'farm'"),
+        ([backend("Farm of ours")], "a backend cannot have the name 'Farm of ours'"),
+        ([backend(options=(Option("workers", Integer(1), "1", "machines"),))], "adds the option --serve-chaos-workers"),
+        ([backend(undo={"tidy_pod": lambda left: None})], "adds the verb tidy_pod to the undo journal"),
+        (["farm"], r"returned \['farm'\], which is not a list of backends"),
+        (backend(), r"returned Backend\(.*, which is not a list of backends"),
+    ],
+)
+def test_what_cannot_be_added_is_refused(added: Sequence[Backend], says: str) -> None:
+    with pytest.raises(SettingsError, match=says):
+        BUILT_IN.and_those(added)
+
+
+def test_a_doctor_that_fails_is_a_finding() -> None:
+    def doctor(_: Settings) -> Iterator[Finding]:
+        yield Finding("client", "1.0")
+        raise MissingDependency("the farm does not answer", fix=["start it"])
+
+    both = BUILT_IN.and_those([backend(doctor=doctor)])
+    assert examine("farm", {}, {}, both)[2:] == (
+        Finding("client", "1.0"),
+        Finding("farm", "the farm does not answer", False, "start it"),
+    )
+
+
+def test_a_leftover_is_undone_by_the_backend_that_knows_its_verb(tmp_path: Path) -> None:
+    undone: list[Leftover] = []
+    both = BUILT_IN.and_those([backend(undo={"release": undone.append})])
+    of_a_dead_run(Settings(report_dir=tmp_path).journal, "release", host="a")
+    assert both.undo(tmp_path, print, allowed=["staging"]) == []
+    assert undone == [Leftover({"host": "a"}, tmp_path / "undo", print, ["staging"])]
+
+
+def test_only_local_and_kind_look_for_the_app_and_others_where_they_say_so(tmp_path: Path) -> None:
+    nowhere = ClusterSpec(app="no_such_module:app")
+    asked: list[ClusterSpec] = []
+
+    def check(spec: ClusterSpec, _: Settings, __: Progress) -> None:
+        asked.append(spec)
+
+    with pytest.raises(SettingsError, match="no module 'no_such_module'"):
+        BUILT_IN["local"].check_app(nowhere, Settings(), print)
+    BUILT_IN["kind"].check_app(nowhere, Settings(rayservice_file=tmp_path), print)
+    BUILT_IN["kubernetes"].check_app(nowhere, Settings(), print)
+    backend().check_app(nowhere, Settings(), print)
+    backend(check_app=check).check_app(nowhere, Settings(), print)
+    assert asked == [nowhere]
+
+
+def test_the_value_of_an_option_of_others_has_its_type() -> None:
+    rows = (
+        Option("farm_machines", Integer(1), "3", "machines"),
+        Option("farm_host", Kind("a host"), None, "the host"),
+    )
+    both = BUILT_IN.and_those([backend(options=rows)])
+    settings = resolve(Given(), {"SERVE_CHAOS_BACKEND": "farm", "SERVE_CHAOS_FARM_MACHINES": "5"}, both)
+    assert settings.value("farm_machines", int) == 5
+    assert settings.source("farm_machines") == "SERVE_CHAOS_FARM_MACHINES"
+    assert settings.others == {"farm_machines": 5, "farm_host": None}
+    with pytest.raises(SettingsError, match="the setting farm_host is not set, and the backend farm reads it as str"):
+        settings.value("farm_host", str)
+    with pytest.raises(SettingsError, match="the setting farm_size is not set"):
+        settings.value("farm_size", int)
+    with pytest.raises(SettingsError, match=r"the setting farm_machines is of type int, .* reads it as str"):
+        settings.value("farm_machines", str)

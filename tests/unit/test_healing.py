@@ -1,0 +1,137 @@
+"""Everything that was broken is healed, whatever one heal raises, and what was not healed is not forgotten."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from pytest_serve_chaos.cluster.base import Cluster
+from pytest_serve_chaos.errors import CommandFailed, NotHealed, ServeChaosError
+from pytest_serve_chaos.faults.catalogue import BUILT_IN
+from pytest_serve_chaos.faults.rig import Rig
+from pytest_serve_chaos.history import History
+from pytest_serve_chaos.observe.observer import Observer
+from pytest_serve_chaos.observe.shape import Shape
+from pytest_serve_chaos.observe.watcher import Watcher
+from pytest_serve_chaos.restore import restore
+from pytest_serve_chaos.run import Run
+
+
+class Broken:
+    """Something that is broken; the first tries to heal it raise."""
+
+    def __init__(self, *errors: BaseException) -> None:
+        self.errors = [*errors]
+        self.healed = False
+
+    def close(self) -> None:
+        if self.errors:
+            raise self.errors.pop(0)
+        self.healed = True
+
+
+def rig(*broken: Broken, told: list[str] | None = None) -> Rig:
+    there = Rig(
+        cast("Cluster", SimpleNamespace(close=lambda: None)),
+        cast("Observer", None),
+        cast("Watcher", SimpleNamespace(stop=lambda: None)),
+        History(),
+        random.Random(1),
+        ([] if told is None else told).append,
+        cast("Shape", None),
+        {},
+        faults=BUILT_IN,
+    )
+    there.injections.extend(broken)
+    return there
+
+
+ERRORS = [
+    CommandFailed("docker failed"),
+    OSError(28, "No space left on device"),
+    json.JSONDecodeError("Expecting value", "", 0),
+    RuntimeError("a bug"),
+    KeyboardInterrupt(),
+    SystemExit(1),
+    pytest.fail.Exception("a timeout"),  # what pytest-timeout raises is no Exception
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_whatever_one_heal_raises_the_others_are_healed_and_it_is_not_forgotten(error: BaseException) -> None:
+    first, second, third = Broken(), Broken(error), Broken()
+    told: list[str] = []
+    there = rig(first, second, third, told=told)
+    with pytest.raises(type(error) if not isinstance(error, Exception) else ServeChaosError):
+        there.heal_all()
+    assert (first.healed, second.healed, third.healed) == (True, False, True)
+    assert there.injections == [second]
+    assert len(told) == 1
+    there.heal_all()
+    assert second.healed
+    assert there.injections == []
+
+
+def test_all_that_could_not_be_healed_is_named() -> None:
+    with pytest.raises(NotHealed, match="2 faults could not be healed") as raised:
+        rig(Broken(OSError(28, "No space left")), Broken(), Broken(CommandFailed("docker failed"))).heal_all()
+    assert raised.value.checked == ("docker failed", "OSError: [Errno 28] No space left")
+
+
+def test_an_interrupt_counts_more_than_an_error() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        rig(Broken(KeyboardInterrupt()), Broken(CommandFailed("docker failed"))).heal_all()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("a bug")], ids=lambda error: type(error).__name__)
+def test_a_cluster_that_was_not_restored_is_not_used_again(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def heal_all() -> None:
+        raise error
+
+    there = rig()
+    monkeypatch.setattr(there, "heal_all", heal_all)
+    with pytest.raises(type(error)):
+        restore(there)
+    assert "it could not be restored" in there.tainted
+
+
+def test_what_an_interrupt_met_at_the_end_of_the_run_is_healed_all_the_same(tmp_path: Path) -> None:
+    broken = Broken(KeyboardInterrupt())
+    run = Run(tmp_path, lambda *_: cast("Cluster", None), seed=1, progress=lambda _: None)
+    run._rig = rig(broken)
+    with pytest.raises(KeyboardInterrupt):
+        run.close()
+    assert broken.healed
+
+
+@pytest.mark.parametrize("external", [True, False])
+def test_what_cannot_be_healed_at_the_end_is_reported_where_it_stays_broken(tmp_path: Path, external: bool) -> None:
+    broken = Broken(CommandFailed("no"), CommandFailed("still not"))
+    run = Run(tmp_path, lambda *_: cast("Cluster", None), seed=1, progress=lambda _: None)
+    run._rig = there = rig(broken)
+    closed: list[bool] = []
+    names = ("why_not", "admit", "who_answers", "kill_actor") if external else ()
+    methods = dict.fromkeys(names, lambda: None)
+    there.cluster = cast("Cluster", SimpleNamespace(close=lambda: closed.append(True), **methods))
+    with pytest.raises(CommandFailed):
+        there.heal_all()
+    run.close()
+    assert run.not_healed == (["still not"] if external else [])
+    assert closed == [True]
+    assert there.tainted == "still not"
+
+
+def test_a_full_disk_is_remembered_and_keeps_nobody_from_healing() -> None:
+    history = History(Path("/dev/full"))
+    history.add("note", "the first that is written")
+    history.add("healed", "it goes on in memory")
+    history.close()
+    assert [e.kind for e in history.events] == ["note", "healed"]
+    assert history.unwritten.startswith("/dev/full: ")

@@ -1,0 +1,209 @@
+"""What a file with a history may have in it, and what its reader says of all else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pytest_serve_chaos import __version__, history
+from pytest_serve_chaos.cli import main
+from pytest_serve_chaos.errors import HistoryError
+from pytest_serve_chaos.history import History
+from pytest_serve_chaos.model import Json
+from tests.unit.histories import head_failure
+
+Record = dict[str, Json]
+
+
+def changed(path: Path, kind: str, change: Callable[[Record], object]) -> int:
+    """Writes a history in which the first record of that kind was changed; the number of its line."""
+    head_failure().history(path)
+    lines = path.read_text().splitlines()
+    records: list[Record] = [json.loads(line) for line in lines]
+    index = next(i for i, r in enumerate(records) if kind in (r["type"], r.get("kind")))
+    change(records[index])
+    lines[index] = json.dumps(records[index])
+    path.write_text("\n".join(lines) + "\n")
+    return index + 1
+
+
+@pytest.mark.parametrize("kind", ["request", "asked", "expectations", "topology"])
+def test_what_a_newer_version_added_to_a_record_is_left_out(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "history.jsonl"
+    changed(path, kind, lambda record: record.update(protocol="h2"))
+    story = head_failure()
+    loaded = History.load(path)
+    assert (len(loaded.requests), len(loaded.events)) == (len(story.requests), len(story.events))
+
+
+def test_what_a_newer_version_added_to_a_component_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    changed(path, "topology", lambda record: first_component(record).update(zone="b"))
+    assert len(History.load(path).events) == len(head_failure().events)
+
+
+def test_a_kind_of_record_that_only_a_newer_version_knows_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    head_failure().history(path)
+    path.write_text(f'{path.read_text()}{{"type":"sample","at":1.0}}\n')
+    assert len(History.load(path).events) == len(head_failure().events)
+
+
+def first_component(record: Record) -> Record:
+    data = record["data"]
+    assert isinstance(data, dict)
+    components = data["components"]
+    assert isinstance(components, list)
+    component = components[0]
+    assert isinstance(component, dict)
+    return component
+
+
+def data(record: Record) -> Record:
+    found = record["data"]
+    assert isinstance(found, dict)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "message"),
+    [
+        ("request", lambda r: r.pop("type"), "it has no 'type'"),
+        ("request", lambda r: r.pop("scheduled"), "a request has no 'scheduled'"),
+        ("request", lambda r: r.update(sent="soon"), "'sent' of a request must be a number or null, not 'soon'"),
+        ("request", lambda r: r.update(finished=None), "'finished' of a request must be a number, not None"),
+        ("request", lambda r: r.update(finished=float("nan")), "'finished' of a request must be a number, not nan"),
+        ("request", lambda r: r.update(index=True), "'index' of a request must be a whole number, not True"),
+        (
+            "request",
+            lambda r: r.update(status="200"),
+            "'status' of a request must be a whole number or null, not '200'",
+        ),
+        ("request", lambda r: r.update(error=500), "'error' of a request must be text or null, not 500"),
+        ("asked", lambda r: r.pop("at"), "an event has no 'at'"),
+        ("asked", lambda r: r.update(data=[]), "'data' of an event must be an object, not []"),
+        ("asked", lambda r: data(r).update(injection=[1]), "'injection' of a fault must be a whole number, not [1]"),
+        ("expectations", lambda r: data(r).update(window="20s"), "'window' of the expectations must be a number"),
+        ("expectations", lambda r: data(r).update(kept="head"), "'kept' of the expectations must be a list of texts"),
+        ("expectations", lambda r: data(r).update(autoscaled=1), "'autoscaled' of the expectations must be a list of"),
+        ("expectations", lambda r: data(r).update(settled=1), "'settled' of the expectations must be true or false"),
+        ("landed", lambda r: data(r).update(victims="head"), "'victims' of a fault must be a list of texts"),
+        ("landed", lambda r: data(r).update(victims=["head"]), "not an identity: 'head'"),
+        ("landed", lambda r: data(r).update(served="many"), "'served' of a fault must be a whole number or null"),
+        ("topology", lambda r: data(r).pop("components"), "a topology has no 'components'"),
+        ("topology", lambda r: data(r).update(components=[1]), "'components' of a topology must be a list of objects"),
+        ("topology", lambda r: data(r).update(pending=[]), "'pending' of a topology must be an object"),
+        ("topology", lambda r: data(r).update(sources=0), "'sources' of a topology must be a list of texts"),
+        ("topology", lambda r: first_component(r).pop("role"), "a component has no 'role'"),
+        ("topology", lambda r: first_component(r).update(identity="1"), "not an identity: '1'"),
+    ],
+)
+def test_what_cannot_be_used_is_named_with_its_line(
+    tmp_path: Path, kind: str, change: Callable[[Record], object], message: str
+) -> None:
+    path = tmp_path / "history.jsonl"
+    line = changed(path, kind, change)
+    with pytest.raises(HistoryError) as raised:
+        History.load(path)
+    assert str(raised.value).startswith(f"{path}: line {line}: {message}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "record", "message"),
+    [
+        ("run", {"workers": "two"}, "'workers' of the run must be a whole number, not 'two'"),
+        ("warning", {"faults": "head_failure"}, "'faults' of a warning must be a list of texts"),
+        ("configuration", {"warnings": ["one"]}, "'warnings' of the configuration must be a list of objects"),
+        ("logs", {}, "'directory' of the logs must be text, not None"),
+        ("gone", {"identity": 7}, "'identity' of a component must be text, not 7"),
+    ],
+)
+def test_what_an_event_says_is_checked_as_far_as_it_is_used(
+    tmp_path: Path, kind: str, record: Record, message: str
+) -> None:
+    path = tmp_path / "history.jsonl"
+    written = History(path)
+    written.add(kind, "", data=record)
+    written.close()
+    with pytest.raises(HistoryError) as raised:
+        History.load(path)
+    assert str(raised.value).startswith(f"{path}: line 2: {message}")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [(b"[]\n", "line 2: it is not a JSON object: []"), (b"{\n", "line 2 is not JSON"), (b"\xff\n", "cannot be read")],
+)
+def test_a_line_that_is_not_a_record_is_an_error(tmp_path: Path, line: bytes, message: str) -> None:
+    path = tmp_path / "history.jsonl"
+    History(path).close()
+    path.write_bytes(path.read_bytes() + line)
+    with pytest.raises(HistoryError) as raised:
+        History.load(path)
+    assert message in str(raised.value)
+
+
+def test_the_last_line_of_a_run_that_was_killed_may_be_cut(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    head_failure().history(path)
+    path.write_bytes(path.read_bytes()[:-9])
+    assert len(History.load(path).requests) == len(head_failure().requests) - 1
+
+
+# -- formats -----------------------------------------------------------------------------------------------------------
+
+
+def of_format(path: Path, number: Json, **said: Json) -> Path:
+    path.write_text(json.dumps({"type": "history", "format": number, **said}) + "\n")
+    return path
+
+
+def test_the_first_line_says_which_version_wrote_a_history(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    History(path).close()
+    header = json.loads(path.read_text())
+    assert (header["format"], header["version"]) == (history.FORMAT, __version__)
+
+
+def test_of_each_format_it_is_known_which_versions_read_it() -> None:
+    assert sorted(history.READ_BY) == list(range(1, history.FORMAT + 1))
+    ended = [number for number, versions in history.READ_BY.items() if "<" in versions]
+    assert ended == list(range(1, history.FORMAT)), "only the newest is read by versions to come"
+
+
+@pytest.mark.parametrize("said", [{}, {"version": "0.1.4"}])
+def test_an_older_format_says_which_versions_can_read_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], said: Record
+) -> None:
+    monkeypatch.setattr(history, "FORMAT", 2)
+    monkeypatch.setattr(history, "READ_BY", {1: ">=0.1,<0.3", 2: ">=0.3"})
+    path = of_format(tmp_path / "history.jsonl", 1, **said)
+    assert main(["analyse", str(path)]) == 2
+    told = capsys.readouterr().err
+    assert f"{path} is a history of format 1, which an older version wrote" in told
+    assert "reads format 2" in told
+    assert "pip install 'pytest-serve-chaos>=0.1,<0.3'" in told
+    assert f"written by pytest-serve-chaos {said.get('version', 'of an unknown version')}" in told
+
+
+@pytest.mark.parametrize(
+    ("said", "way_out"),
+    [
+        ({"version": "7.1"}, "pip install 'pytest-serve-chaos>=7.1'"),
+        ({}, "read it with the version that wrote it"),
+    ],
+)
+def test_a_newer_format_says_so_too(tmp_path: Path, said: Record, way_out: str) -> None:
+    path = of_format(tmp_path / "history.jsonl", history.FORMAT + 6, **said)
+    with pytest.raises(HistoryError, match=f"format {history.FORMAT + 6}, which a newer version wrote") as raised:
+        History.load(path)
+    assert raised.value.fix[0].endswith(way_out)
+
+
+@pytest.mark.parametrize("number", [None, "1", [1]])
+def test_a_file_without_the_number_of_its_format_is_no_history(tmp_path: Path, number: Json) -> None:
+    with pytest.raises(HistoryError, match="is not a history of format 1"):
+        History.load(of_format(tmp_path / "history.jsonl", number))

@@ -1,0 +1,490 @@
+"""What an injection says of traffic, redundancy and rest, by what is known at the moment of the question."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.cluster.base import Cluster
+from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive
+from pytest_serve_chaos.faults import injection as module
+from pytest_serve_chaos.faults.injection import Injection, Strike, ended
+from pytest_serve_chaos.faults.rig import Rig
+from pytest_serve_chaos.history import History
+from pytest_serve_chaos.model import UNFINISHED, Component, Evidence, Identity, Request, Role, Slowness, Topology
+from pytest_serve_chaos.observe.handles import HandleCheck
+from pytest_serve_chaos.observe.post_recovery import PostRecoveryCheck
+
+ASKED = 100.0
+SLOW = 1.0
+RATE = 10
+
+
+def part(role: Role, node: str, number: int, deployment: str | None = None) -> Component:
+    return Component(role, node, Identity("process", (role, str(number))), pid=number, deployment=deployment)
+
+
+WORKER = part("worker", "worker-1", 1)
+REPLICA = part("replica", "worker-1", 2, "app#Ranker")
+
+
+@dataclass
+class Gone:
+    """A fault that landed: its victim, and the cluster, said so."""
+
+    victims: tuple[Component, ...] = (WORKER,)
+    sick: tuple[Component, ...] = ()
+    kind: str = "worker_failure"
+    options: Mapping[str, str | float] = field(default_factory=lambda: {"how": "kill"})
+    text: str = "SIGKILL to worker-1"
+    serves: bool = False
+    sign_within: float = 0.0
+
+    def strike(self) -> Strike:
+        return Strike(ASKED, (Evidence(ASKED + 0.1, "victim", "its processes are gone"),))
+
+    def sign(self, struck: float) -> Evidence:
+        assert struck == ASKED + 0.1
+        return Evidence(ASKED + 1.0, "cluster", "the GCS says DEAD")
+
+    def heal(self) -> None:
+        pass
+
+
+class Watched:
+    """A watcher that sees one topology after the other, and then always the last."""
+
+    def __init__(self, topologies: Iterable[Sequence[Component]] = ((WORKER, REPLICA),)) -> None:
+        self.topologies = [Topology(0.0, tuple(parts)) for parts in topologies]
+        self.report = SimpleNamespace(at=ASKED + 50.0)
+        self.newest = ASKED + 40.0
+        self.newcomer = "worker-1"
+
+    def sample(self) -> Topology:
+        return self.topologies.pop(0) if len(self.topologies) > 1 else self.topologies[0]
+
+
+def injected(fault: Gone | None = None, watcher: Watched | None = None) -> Injection:
+    rig = SimpleNamespace(
+        watcher=watcher or Watched(), experiment="it", history=History(), injections=[], injected=0,
+        progress=lambda _: None, steady_since=0.0, begin_by_hand=lambda: None, admit=lambda *_: None, source="",
+        slowness=Slowness(SLOW, 0.02, 0.05, 0.2), shape=None, tainted="",
+    )  # fmt: skip
+    injection = Injection(cast("Rig", rig), fault or Gone())
+    assert injection.landed
+    return injection
+
+
+def request(
+    at: float, takes: float = 0.02, *, error: str | None = None, stream: str = "fresh", source: str = ""
+) -> Request:
+    due = ASKED + at
+    return Request(round(at * 1000), stream, due, due, due + takes, 200, error, source=source)
+
+
+@pytest.fixture
+def traffic_back(monkeypatch: pytest.MonkeyPatch) -> TrafficBack:
+    return TrafficBack(monkeypatch)
+
+
+@dataclass
+class TrafficBack:
+    """Asks at a moment, in seconds from the fault, what is known of traffic."""
+
+    monkeypatch: pytest.MonkeyPatch
+
+    def __call__(self, now: float, requests: Iterable[Request], pending: Iterable[Request] = ()) -> float | str:
+        injection = injected()
+        self.monkeypatch.setattr(clock, "now", lambda: ASKED + now)
+        for one in sorted(requests, key=lambda request: request.finished):
+            injection.rig.history.add_request(one)
+        for one in pending:
+            injection.rig.history.open_request(one)
+        back = injection.traffic_back_now()
+        return back.seen if isinstance(back, NotYet) else back
+
+
+def good(begin: float, end: float) -> list[Request]:
+    return [request(begin + number / RATE) for number in range(round((end - begin) * RATE))]
+
+
+def lost(begin: float, end: float, takes: float = 0.02) -> list[Request]:
+    return [request(begin + number / RATE, takes, error="HTTP 503") for number in range(round((end - begin) * RATE))]
+
+
+# -- traffic
+
+
+def test_without_an_outage_traffic_is_back_at_once_when_a_good_second_has_shown_it(traffic_back: TrafficBack) -> None:
+    assert traffic_back(1.0, good(-5, 0.9)) == "good answers for 0.8 s only"
+    assert traffic_back(1.2, good(-5, 1.15)) == 0.0
+
+
+def test_traffic_is_back_at_the_end_of_the_last_outage(traffic_back: TrafficBack) -> None:
+    known = [*good(-5, 0.5), *lost(0.5, 3.0)]
+    assert traffic_back(3.0, known) == "requests are lost or late since 0.5 s after the fault"
+    assert traffic_back(3.6, [*known, *good(3.0, 3.6)]) == "good answers for 0.5 s only"
+    assert traffic_back(4.2, [*known, *good(3.0, 4.2)]) == pytest.approx(3.0)
+    again = [*known, *good(3.0, 4.5), *lost(4.5, 5.0), *good(5.0, 6.5)]
+    assert traffic_back(6.5, again) == pytest.approx(5.0)
+
+
+def test_what_ended_long_before_the_fault_says_nothing(traffic_back: TrafficBack) -> None:
+    assert traffic_back(2.0, [*lost(-30, -15), *good(-5, 2.0)]) == 0.0
+
+
+def test_of_other_traffic_and_of_persistent_connections_nothing_is_asked(traffic_back: TrafficBack) -> None:
+    others = [request(0.5, source="other"), request(0.5, stream="kept:0")]
+    assert traffic_back(2.0, others) == "no requests"
+    assert traffic_back(2.0, [*good(-5, 2.0), request(1.9, error="ReadError", stream="kept:0")]) == 0.0
+    assert traffic_back(2.0, [*good(-5, 2.0), request(1.9, error="ReadError", source="other")]) == 0.0
+
+
+def test_a_request_in_flight_hides_what_came_after_it_until_it_has_waited_too_long(traffic_back: TrafficBack) -> None:
+    waiting = request(0.5, error=UNFINISHED)
+    first = request(0.0, error=UNFINISHED)
+    assert traffic_back(0.9, good(-5, 0.0), [first]) == "requests are in flight since the fault"
+    known = [*good(-5, 0.5), *good(0.6, 3.0)]
+    assert traffic_back(1.4, known, [waiting]) == "good answers for 0.4 s only"
+    assert traffic_back(1.6, known, [waiting]) == pytest.approx(0.6), "it is away, and the others are back"
+    assert traffic_back(3.0, good(-5, 0.5), [waiting]) == "requests are lost or late since 0.5 s after the fault"
+
+
+def test_without_traffic_nothing_can_come_back() -> None:
+    with pytest.raises(Inconclusive, match="there is no traffic to come back"):
+        injected().wait_traffic_back(0.0)
+
+
+def test_traffic_that_is_not_back_in_time_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    injection = injected()
+    monkeypatch.setattr(injection, "traffic_back_now", lambda: NotYet("requests are lost"))
+    with pytest.raises(ExpectationFailed, match=r"traffic is not back: .*last seen: requests are lost"):
+        injection.wait_traffic_back(0.0)
+    monkeypatch.setattr(injection, "traffic_back_now", lambda: 2.5)
+    assert injection.wait_traffic_back() == 2.5
+
+
+# -- redundancy
+
+
+def test_redundancy_is_what_the_shape_lacks_and_the_sick_that_live_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    watcher = Watched()
+    monkeypatch.setattr(module, "lacks", lambda topology, *_: ["no proxy on head"] if topology.components else [])
+    sick = injected(Gone(sick=(REPLICA,)), watcher)
+    assert sick.missing() == [f"{REPLICA.name} (PID 2) is not replaced", "no proxy on head"]
+    watcher.topologies = [Topology(0.0, ())]
+    assert sick.missing() == []
+
+
+@pytest.mark.parametrize(
+    ("report", "newest", "missing"),
+    [
+        (ASKED - 1, 0.0, ["Ray and Serve have said nothing since the fault"]),
+        (ASKED, 0.0, []),
+        (ASKED + 2, ASKED + 3, ["Ray and Serve have said nothing since worker-1 came"]),
+        (ASKED + 3, ASKED + 3, []),
+    ],
+)
+def test_a_report_must_be_newer_than_the_fault_and_than_all_that_came(
+    monkeypatch: pytest.MonkeyPatch, report: float, newest: float, missing: list[str]
+) -> None:
+    watcher = Watched()
+    watcher.report.at, watcher.newest = report, newest
+    monkeypatch.setattr(module, "lacks", lambda *_: [])
+    assert injected(watcher=watcher).missing() == missing
+
+
+def test_redundancy_that_is_back_is_an_event_with_its_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    injection = injected()
+    monkeypatch.setattr(injection, "missing", list)
+    monkeypatch.setattr(clock, "now", lambda: ASKED + 7.5)
+    assert injection.wait_redundancy_back() == 7.5
+    assert injection.rig.history.events[-1].text == "redundancy is back 7.5 s after the fault"
+    monkeypatch.setattr(injection, "missing", lambda: ["no proxy on head", "2 of 3 nodes"])
+    with pytest.raises(ExpectationFailed, match="no proxy on head; 2 of 3 nodes"):
+        injection.wait_redundancy_back(0.0)
+    assert injection.rig.history.events[-1].kind == "redundancy_missing"
+
+
+# -- rest
+
+
+def test_rest_is_when_nothing_has_come_or_gone_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = iter([100.0, 100.0, 101.0, 103.0, 105.0, 106.9, 107.0])
+    now = [100.0]
+
+    def sample_at(seconds: float) -> None:
+        now[0] = next(moments, now[0])
+
+    injection = injected(watcher=Watched([(WORKER, REPLICA), (WORKER, REPLICA), (WORKER,), (WORKER,)]))
+    monkeypatch.setattr(clock, "now", lambda: now[0])
+    monkeypatch.setattr("time.sleep", sample_at)
+    assert injection.wait_at_rest(60.0) == pytest.approx(0.0)
+    assert now[0] >= 104.0
+
+
+def test_a_cluster_that_never_rests_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    injection = injected(watcher=Watched([(WORKER, REPLICA), (WORKER, REPLICA), (WORKER,)]))
+    with pytest.raises(ExpectationFailed, match=r"something changed \d"):
+        injection.wait_at_rest(0.0)
+
+
+# -- successors
+
+
+def test_a_successor_is_a_new_one_in_the_victims_place() -> None:
+    another = part("replica", "worker-2", 7, "app#Ranker")
+    elsewhere = part("worker", "worker-2", 8)
+    of_another_app = part("replica", "worker-1", 9, "app#Other")
+    for victim, came, missing in (
+        (REPLICA, another, False),
+        (REPLICA, of_another_app, True),
+        (WORKER, elsewhere, True),
+        (WORKER, part("worker", "worker-1", 10), False),
+    ):
+        watcher = Watched([(WORKER, REPLICA), (WORKER, REPLICA, came)])
+        assert injected(Gone(victims=(victim,)), watcher).still_missing_after("300ms") is missing
+
+
+def test_a_controller_has_its_successor_on_any_node() -> None:
+    before, after = part("controller", "head", 1), part("controller", "worker-1", 2)
+    assert not injected(Gone(victims=(before,)), Watched([(before,), (after,)])).still_missing_after("5s")
+
+
+def test_who_was_there_before_succeeds_nobody() -> None:
+    sibling = part("replica", "worker-1", 5, "app#Ranker")
+    watcher = Watched([(REPLICA, sibling), (sibling,)])
+    assert injected(Gone(victims=(REPLICA,)), watcher).still_missing_after("300ms")
+
+
+def test_of_nobody_there_is_no_successor() -> None:
+    with pytest.raises(Inconclusive, match="it is unknown what the fault hit"):
+        injected(Gone(victims=())).still_missing_after("1s")
+
+
+# -- the moment
+
+
+def test_a_victim_has_ended_with_its_last_own_sign() -> None:
+    signs = [Evidence(1.0, "victim", "stopped"), Evidence(3.0, "victim", "gone"), Evidence(9.0, "cluster", "DEAD")]
+    assert ended(signs) == 3.0
+    assert ended(signs[2:]) is None
+
+
+# -- the post-recovery checks
+
+PROXY = part("proxy", "head", 3)
+STARVED = "processes waited for a CPU in 80 % of the last minute"
+
+
+@dataclass
+class Checks:
+    """Runs the checks of an injection with results that a test gives, 30 s after the fault."""
+
+    monkeypatch: pytest.MonkeyPatch
+
+    def proxies(self, result: PostRecoveryCheck, *, pressure: str = "") -> Injection:
+        """An injection whose check of proxies comes to that."""
+        injection = injected()
+        injection.rig.cluster = cast("Cluster", SimpleNamespace(description=SimpleNamespace(backend="local")))
+        injection.rig.canaries = iter(())
+        self.monkeypatch.setattr(module, "proxy_nodes", lambda *_: frozenset({"head"}))
+        self.monkeypatch.setattr(module, "settle", lambda *_, **__: result)
+        self.monkeypatch.setattr(module, "starved", lambda backend: pressure if backend == "local" else "")
+        self.monkeypatch.setattr(clock, "now", lambda: ASKED + 30.0)
+        return injection
+
+    def handles(self, result: HandleCheck) -> tuple[Injection, list[frozenset[str]]]:
+        """An injection whose check of handles comes to that, and the deployments that it is asked about."""
+        asked: list[frozenset[str]] = []
+
+        def check(*_: object, answering: frozenset[str]) -> HandleCheck:
+            asked.append(answering)
+            return result
+
+        injection = injected()
+        injection.rig.cluster = cast("Cluster", SimpleNamespace())
+        self.monkeypatch.setattr(module, "check_handles", check)
+        self.monkeypatch.setattr(clock, "now", lambda: ASKED + 30.0)
+        return injection, asked
+
+
+@pytest.fixture
+def checks(monkeypatch: pytest.MonkeyPatch) -> Checks:
+    return Checks(monkeypatch)
+
+
+def last_events(injection: Injection, after: str = "landed") -> list[tuple[str, str]]:
+    """Kind and text of what was written since then."""
+    events = [(event.kind, event.text) for event in injection.rig.history.events]
+    return events[next(n for n, (kind, _) in enumerate(events) if kind == after) + 1 :]
+
+
+def test_a_check_that_is_passed_is_an_event_with_its_seconds(checks: Checks) -> None:
+    injection = checks.proxies(PostRecoveryCheck(asked=3, seconds=1.2))
+    assert injection.wait_settled() == 30.0
+    text = "a new route was served by all 3 proxies within 1.2 s"
+    assert last_events(injection) == [
+        ("checking", "the post-recovery check of proxies begins"),
+        ("checking", "the post-recovery check of proxies ends"),
+        ("settled", text),
+    ]
+    begins, ends = (event.data for event in injection.rig.history.events if event.kind == "checking")
+    assert (begins, ends) == ({"begins": True, "replaces": False}, {"begins": False})
+    assert not injection.rig.tainted
+
+
+def test_a_stale_proxy_fails_whatever_the_machine_did_and_taints_the_cluster(checks: Checks) -> None:
+    stale = PostRecoveryCheck(stale=(PROXY,), asked=3, problem="no proxy on worker-2", unknown="who knows")
+    injection = checks.proxies(stale, pressure=STARVED)
+    with pytest.raises(ExpectationFailed, match="1 of 3 proxies do not hear the controller"):
+        injection.wait_settled()
+    kinds = [kind for kind, _ in last_events(injection)]
+    assert kinds == ["checking", "checking", "proxy_deaf", "unsettled"]
+    assert injection.rig.tainted
+
+
+@pytest.mark.parametrize(
+    ("result", "pressure", "error", "kind", "tainted"),
+    [
+        (PostRecoveryCheck(unknown="no names"), "", Inconclusive, "note", False),
+        (PostRecoveryCheck(problem="no answer"), STARVED, Inconclusive, "untold", True),
+        (PostRecoveryCheck(problem="no answer"), "", ExpectationFailed, "unsettled", True),
+    ],
+    ids=["unknown", "starved", "problem"],
+)
+def test_what_a_check_of_proxies_that_is_not_passed_says(
+    checks: Checks, result: PostRecoveryCheck, pressure: str, error: type[Exception], kind: str, tainted: bool
+) -> None:
+    injection = checks.proxies(result, pressure=pressure)
+    with pytest.raises(error, match=result.text):
+        injection.wait_settled()
+    assert last_events(injection)[-1][0] == kind
+    assert bool(injection.rig.tainted) is tainted
+
+
+def test_the_check_of_handles_knows_who_answered_well(checks: Checks) -> None:
+    injection, asked = checks.handles(HandleCheck(children=("app#Child",)))
+    for replica, error in (("app#Parent#1", None), ("app#Wrong#1", "HTTP 500")):
+        injection.rig.history.add_request(replace(request(0.1, error=error), replica=replica))
+    assert injection.wait_children_reached() == 30.0
+    assert asked == [frozenset({"app#Parent"})]
+    assert last_events(injection)[-1] == ("settled", "every parent reached the new replica of app#Child")
+    begins = next(event for event in injection.rig.history.events if event.kind == "checking")
+    assert begins.data["replaces"] is True
+
+
+@pytest.mark.parametrize(
+    ("result", "kind", "error", "tainted"),
+    [
+        (HandleCheck(not_called=("app#Child",)), "note", None, False),
+        (HandleCheck(), "checking", None, False),
+        (HandleCheck(unknown="no log"), "checking", Inconclusive, False),
+        (
+            HandleCheck(children=("app#Child",), stale=(REPLICA,), unknown="no log"),
+            "unsettled",
+            ExpectationFailed,
+            True,
+        ),
+        (HandleCheck(problem="no successor", unknown="no log"), "unsettled", ExpectationFailed, True),
+    ],
+    ids=["not called", "no handles", "unknown", "stale", "problem"],
+)
+def test_what_a_check_of_handles_says(
+    checks: Checks, result: HandleCheck, kind: str, error: type[Exception] | None, tainted: bool
+) -> None:
+    injection, _ = checks.handles(result)
+    if error is None:
+        injection.wait_children_reached()
+    else:
+        with pytest.raises(error):
+            injection.wait_children_reached()
+    assert last_events(injection)[-1][0] == kind
+    assert bool(injection.rig.tainted) is tainted
+
+
+# -- injecting
+
+
+def test_a_hold_ends_that_long_after_the_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+
+    class Timer:
+        daemon = False
+
+        def __init__(self, seconds: float, _: object) -> None:
+            waits.append(seconds)
+
+        def start(self) -> None:
+            assert self.daemon, "it must not keep the process alive"
+
+    monkeypatch.setattr("threading.Timer", Timer)
+    for now in (ASKED + 4.0, ASKED + 60.0):
+        monkeypatch.setattr(clock, "now", lambda now=now: now)
+        there = injected().rig
+        Injection(there, Gone(), hold_for=20.0)
+    assert waits == [16.0, 0.0]
+
+
+def test_each_injection_of_a_rig_has_a_number_and_all_of_an_experiment_one_topology_before() -> None:
+    first = injected()
+    second = Injection(first.rig, Gone())
+    assert (first.number, second.number) == (1, 2)
+    asked = [event.data for event in first.rig.history.events if event.kind == "asked"]
+    assert [(data["fault"], data["injection"], data["must_land"]) for data in asked] == [
+        ("worker_failure", 1, True),
+        ("worker_failure", 2, True),
+    ]
+    assert [event.text for event in first.rig.history.events if event.kind == "topology"] == ["before"]
+
+
+def test_what_landed_is_told_by_the_first_and_the_last_sign() -> None:
+    class SlowlyGone(Gone):
+        def strike(self) -> Strike:
+            signs = [Evidence(ASKED + at, "victim", text) for at, text in ((0.1, "stopped"), (5.0, "gone"))]
+            return Strike(ASKED, signs, hit=ASKED + 5.0)
+
+    injection = injected(SlowlyGone())
+    (landed,) = (event for event in injection.rig.history.events if event.kind == "landed")
+    assert landed.text == "landed: stopped; the GCS says DEAD"
+    assert (landed.at, landed.data["victims"], landed.data["served"]) == (ASKED + 0.1, [str(WORKER.identity)], None)
+    (hit,) = (event for event in injection.rig.history.events if event.kind == "hit")
+    assert (hit.at, hit.text) == (ASKED + 5.0, "ended: SIGKILL to worker-1")
+    assert [e.data["side"] for e in injection.rig.history.events if e.kind == "evidence"] == [
+        "victim",
+        "victim",
+        "cluster",
+    ]
+
+
+def test_without_a_sign_of_the_victims_side_nothing_has_landed() -> None:
+    class Silent(Gone):
+        def strike(self) -> Strike:
+            return Strike(ASKED, (Evidence(ASKED + 0.1, "cluster", "the GCS says DEAD"),))
+
+    rig = injected().rig
+    injection = Injection(rig, Silent(), must_land=False)
+    assert not injection.landed
+    assert rig.history.events[-1].text == "the fault is not proved: there is no sign of it from the victim's side"
+
+
+def test_a_change_late_in_a_quiet_time_starts_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [ASKED]
+    monkeypatch.setattr(clock, "now", lambda: now[0])
+    monkeypatch.setattr("time.sleep", lambda _: now.__setitem__(0, now[0] + 3.0))
+    everyone, without = (WORKER, REPLICA), (WORKER,)
+    injection = injected(watcher=Watched([everyone, everyone, everyone, without, without, without]))
+    assert injection.wait_at_rest(60.0) == 3.0
+    assert now[0] == ASKED + 9.0
+
+
+def test_of_no_selector_nothing_is_compared() -> None:
+    for question in (injected().kept, injected().replaced):
+        with pytest.raises(Inconclusive, match="no selector"):
+            question()

@@ -1,0 +1,95 @@
+"""The post-recovery check on an external cluster: which proxies must find the new replicas, and which are missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import cast
+
+import pytest
+
+from pytest_serve_chaos.cluster.capabilities import IsBorrowed
+from pytest_serve_chaos.cluster.rest import ReplicaRow, ServeStatus
+from pytest_serve_chaos.model import Component, Identity, Topology
+from pytest_serve_chaos.observe import external_check
+from pytest_serve_chaos.observe.observer import Report
+from pytest_serve_chaos.observe.post_recovery import PostRecoveryCheck
+from pytest_serve_chaos.observe.watcher import Watcher
+
+PID = "app#Pid"
+ALL = frozenset({"head", "worker-1", "worker-2"})
+
+
+@dataclass
+class External:
+    """Somebody else's cluster, and its watcher: each worker has a replica, which is replaced as soon as it is killed.
+
+    Attributes:
+        proxies: The nodes that have one.
+        replicas: Node -> number of its replica.
+        loses: The node whose proxy goes with the first replica that is killed.
+        deaf: The node whose proxy knows the first replicas only.
+    """
+
+    proxies: list[str] = field(default_factory=lambda: sorted(ALL))
+    replicas: dict[str, int] = field(default_factory=lambda: {"worker-1": 1, "worker-2": 2})
+    loses: str = ""
+    stale: str = ""
+    kills: int = 0
+
+    def sample(self) -> Topology:
+        proxies = [Component("proxy", node, Identity("pod", (node,))) for node in self.proxies]
+        replicas = [
+            Component(
+                "replica", node, Identity("actor", (str(n),)), n, f"a{n}", PID, replica=f"{PID}#{n}",
+            )
+            for node, n in self.replicas.items()
+        ]  # fmt: skip
+        return Topology(0.0, (*proxies, *replicas))
+
+    @property
+    def report(self) -> Report:
+        rows = [ReplicaRow(str(n), "app", "Pid", "RUNNING", f"a{n}", None, n) for n in self.replicas.values()]
+        return Report(float("inf"), serve=ServeStatus({}, {}, {}, {}, tuple(rows), {}, None))
+
+    def kill_actor(self, actor_id: str, *, no_restart: bool) -> float:
+        self.kills += 1
+        self.replicas = {node: n + 10 if f"a{n}" == actor_id else n for node, n in self.replicas.items()}
+        self.proxies = [node for node in self.proxies if node != self.loses]
+        return 0.0
+
+    def who_answers(self, proxy: Component) -> frozenset[str]:
+        if proxy.node == self.stale:
+            return frozenset({"1", "2"})
+        return frozenset(str(n) for n in self.replicas.values())
+
+
+def check(external: External, nodes: frozenset[str] = ALL) -> PostRecoveryCheck:
+    return external_check.replace_replicas(cast("IsBorrowed", external), cast("Watcher", external), nodes=nodes)
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(external_check, "HEARS_WITHIN", 0.0)
+
+
+def test_proxies_that_find_the_new_replicas_pass() -> None:
+    external = External()
+    result = check(external)
+    assert (result.passed, result.asked, external.kills) == (True, 3, 2)
+
+
+def test_a_proxy_that_does_not_is_deaf() -> None:
+    assert [proxy.node for proxy in check(External(stale="worker-2")).stale] == ["worker-2"]
+
+
+@pytest.mark.parametrize("node", ["head", "worker-1"])
+def test_a_proxy_that_is_missing_at_the_end_is_a_problem(node: str) -> None:
+    result = check(External(loses=node))
+    assert (result.passed, result.stale, result.text) == (False, (), f"no proxy on {node}")
+
+
+def test_all_of_no_proxies_find_nothing() -> None:
+    nobody, nowhere = External(proxies=[]), External()
+    assert (check(nobody).passed, check(nobody).text) == (False, "there are no proxies to ask")
+    assert not check(nowhere, frozenset()).passed
+    assert (nobody.kills, nowhere.kills) == (0, 0), "nothing is broken where nothing can be shown"
