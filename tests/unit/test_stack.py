@@ -83,3 +83,17 @@ def test_what_secrets_hold_is_applied_and_not_kept(tmp_path: Path) -> None:
         kept = (tmp_path / f"{name}.yaml").read_text()
         assert all(word in kept for word in ("theirs", "also", "password: (not kept)", "token: (not kept)"))
     assert not any(file.exists() for file in kubectl.files)
+
+
+def test_what_is_left_over_is_gone_with_its_pods_before_the_next_is_applied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # In the background, which is kubectl's default, the pods of a deleted Deployment stay Ready while they terminate.
+    kubectl = Kubectl(condition("True"))
+    stack = Stack(kubectl, cast("KubeApi", None), tmp_path, print)
+    monkeypatch.setattr(stack, "_wait_until_no_ray_pods", lambda: None)
+    stack.remove_left_overs()
+
+    [stores] = [ran for ran in kubectl.ran if "deployment,statefulset" in ran]
+    assert "--cascade=foreground" in stores
+    assert "--wait" in stores

@@ -159,8 +159,11 @@ class Stack:
         options = ("--ignore-not-found", "--wait", "--timeout", f"{_REMOVED:g}s")
         known = self._kubectl("get", "crd", "rayservices.ray.io", "--ignore-not-found", "-o", "name").strip()
         of_ray = ("rayservice.ray.io", "raycluster.ray.io") if known else ()
-        for kind in (*of_ray, "deployment,statefulset"):
+        for kind in of_ray:
             self._kubectl("-n", names.NAMESPACE, "delete", kind, "--all", *options, timeout=_REMOVED + 10)
+        # Until their pods are gone: a Redis that is being deleted is still Ready, and would be taken for the new one.
+        stores = ("deployment,statefulset", "--all", "--cascade=foreground")
+        self._kubectl("-n", names.NAMESPACE, "delete", *stores, *options, timeout=_REMOVED + 10)
         self._wait_until_no_ray_pods()
         # A Service of another name would keep the node port that the next one needs.
         ours = ("-l", f"{names.MANAGED_BY}={names.PROJECT}")
