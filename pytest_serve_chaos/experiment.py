@@ -14,7 +14,7 @@ from pytest_serve_chaos.analysis.result import Result
 from pytest_serve_chaos.checks.base import Check
 from pytest_serve_chaos.checks.own import accepted, together
 from pytest_serve_chaos.clock import NotYet
-from pytest_serve_chaos.cluster.capabilities import IsBorrowed
+from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL
 from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, SettingsError, in_one_line
 from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.rig import Rig
@@ -254,7 +254,7 @@ class Experiment:
         """
         self._phase(POST_RECOVERY)
         traffic.wait_answered()  # what was sent before is judged; what is sent meanwhile is not
-        if isinstance(self.rig.cluster, IsBorrowed):
+        if self.rig.cluster.capability(IS_EXTERNAL) is not None:
             traffic.stop()  # there the check replaces replicas, and the requests of this test would be lost as well
         begun = clock.now()
         try:

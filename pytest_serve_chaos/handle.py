@@ -9,7 +9,7 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet, seconds
 from pytest_serve_chaos.cluster import serve_config
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec
-from pytest_serve_chaos.cluster.capabilities import HasRedis, SharesRedis, ShowsControllerLog
+from pytest_serve_chaos.cluster.capabilities import HAS_REDIS, SHARES_REDIS, SHOWS_CONTROLLER_LOG
 from pytest_serve_chaos.errors import WaitTimeout
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.model import ClusterDescription, Component, Json, Role, Topology
@@ -112,7 +112,7 @@ class ServeCluster:
         Raises:
             Unsupported: There is no Redis that can be looked into.
         """
-        backend = self._rig.capability(HasRedis, "look into Redis")  # type: ignore[type-abstract]
+        backend = self._rig.capability(HAS_REDIS, "look into Redis")
         return (backend.redis_namespace, *backend.redis_keys())
 
     def beside(self, namespace: str | None = None) -> Cluster:
@@ -124,7 +124,7 @@ class ServeCluster:
             Unsupported: The backend cannot start one.
             ClusterStartError: It did not come up.
         """
-        backend = self._rig.capability(SharesRedis, "start another cluster on the same Redis")  # type: ignore[type-abstract]
+        backend = self._rig.capability(SHARES_REDIS, "start another cluster on the same Redis")
         return backend.start_beside(namespace)
 
     def controller_log(self, pattern: str, *, since: float) -> tuple[str, ...]:
@@ -133,7 +133,7 @@ class ServeCluster:
         Raises:
             Unsupported: The backend cannot show it.
         """
-        backend = self._rig.capability(ShowsControllerLog, "show the controller's log")  # type: ignore[type-abstract]
+        backend = self._rig.capability(SHOWS_CONTROLLER_LOG, "show the controller's log")
         return backend.controller_log(pattern=pattern, since=since)
 
     def _wait_deployed(self, app: str, timeout: float) -> None:

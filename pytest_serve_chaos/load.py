@@ -20,7 +20,7 @@ from pytest_serve_chaos.analysis.statistics import requests_needed
 from pytest_serve_chaos.checks.base import Check
 from pytest_serve_chaos.checks.own import spec_of
 from pytest_serve_chaos.clock import NotYet
-from pytest_serve_chaos.cluster.capabilities import HasProxyEndpoints
+from pytest_serve_chaos.cluster.capabilities import HAS_PROXY_ENDPOINTS, HasProxyEndpoints
 from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, WaitTimeout
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.history import History
@@ -367,8 +367,9 @@ def _generator(rig: Rig, load: Load, source: str) -> Generator:
     if not load.kept_rate:
         return generator()
 
-    if isinstance(rig.cluster, HasProxyEndpoints):
-        lanes = [_lane(rig, rig.cluster, proxy, spec) for proxy in rig.watcher.sample().of("proxy")]
+    endpoints = rig.cluster.capability(HAS_PROXY_ENDPOINTS)
+    if endpoints is not None:
+        lanes = [_lane(rig, endpoints, proxy, spec) for proxy in rig.watcher.sample().of("proxy")]
         return generator(kept_rate=load.kept_rate, kept=lanes)
 
     def name_of(client: tuple[str, int]) -> str | None:
@@ -380,18 +381,18 @@ def _generator(rig: Rig, load: Load, source: str) -> Generator:
     return generator(kept_rate=load.kept_rate, proxies=proxies, proxy_of=name_of)
 
 
-def _lane(rig: Rig, cluster: HasProxyEndpoints, proxy: Component, spec: RequestSpec) -> KeptLane:
+def _lane(rig: Rig, endpoints: HasProxyEndpoints, proxy: Component, spec: RequestSpec) -> KeptLane:
     from pytest_serve_chaos.traffic.kept import KeptLane
 
     def spec_of() -> RequestSpec | None:
         """What leads to the proxy that goes by that name now: its pod may be another one."""
         there = [c for c in rig.watcher.topology.of("proxy") if c.name == proxy.name]
         # If there is also one that is about to go, the newer comes last.
-        return _way_to(cluster, there[-1], spec) if there else None
+        return _way_to(endpoints, there[-1], spec) if there else None
 
-    return KeptLane(proxy.name, _way_to(cluster, proxy, spec), spec_of)
+    return KeptLane(proxy.name, _way_to(endpoints, proxy, spec), spec_of)
 
 
-def _way_to(cluster: HasProxyEndpoints, proxy: Component, spec: RequestSpec) -> RequestSpec:
-    way = cluster.proxy_endpoint(proxy)
+def _way_to(endpoints: HasProxyEndpoints, proxy: Component, spec: RequestSpec) -> RequestSpec:
+    way = endpoints.proxy_endpoint(proxy)
     return replace(spec, url=way.url, headers={**spec.headers, **way.headers}, ssl_context=way.ssl_context)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
-from pytest_serve_chaos.cluster.capabilities import RemembersConnections
+from pytest_serve_chaos.cluster.capabilities import REMEMBERS_CONNECTIONS
 from pytest_serve_chaos.errors import ServeChaosError, WaitTimeout, in_one_line
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.observe.shape import imbalance, lacks, surplus
@@ -45,8 +45,9 @@ def _put_back(rig: Rig) -> None:
     if rig.tainted:  # it will be rebuilt anyway
         return
     clock.wait_until("the cluster to have its first shape again", lambda: _restored(rig), timeout=SHAPE_WITHIN)
-    if isinstance(rig.cluster, RemembersConnections):
-        rig.cluster.forget_connections()
+    network = rig.cluster.capability(REMEMBERS_CONNECTIONS)
+    if network is not None:
+        network.forget_connections()
     rig.tainted = "; ".join(imbalance(rig.watcher.topology, rig.shape))
 
 

@@ -14,7 +14,7 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.configuration import ConfigWarning
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Progress
-from pytest_serve_chaos.cluster.capabilities import IsBorrowed, OutlivesRuns
+from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL, OUTLIVES_RUNS
 from pytest_serve_chaos.errors import NotStartedAgain, ServeChaosError, Unsupported
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.faults.registry import FaultRegistry
@@ -110,7 +110,7 @@ class Run:
         self._refuse_to_start_again(spec)
         if self._rig is not None and (self._rig.cluster.spec != spec or self._rig.tainted):
             if self._rig.tainted:
-                verb = "reconnects to" if isinstance(self._rig.cluster, IsBorrowed) else "rebuilds"
+                verb = "reconnects to" if self._rig.cluster.capability(IS_EXTERNAL) is not None else "rebuilds"
                 self.progress(f"the plugin {verb} the cluster: {self._rig.tainted}")
             self.close_cluster()
         if self._rig is None:
@@ -144,8 +144,9 @@ class Run:
             ends.callback(rig.cluster.close)
             ends.callback(rig.watcher.stop)
             self._heal_for_good(rig)
-            if rig.sound and isinstance(rig.cluster, OutlivesRuns):
-                rig.cluster.vouch()
+            reused = rig.cluster.capability(OUTLIVES_RUNS)
+            if rig.sound and reused is not None:
+                reused.vouch()
 
     def _heal_for_good(self, rig: Rig) -> None:
         """Heals what is still broken; afterwards only the undo journal knows of it."""
@@ -156,7 +157,7 @@ class Run:
             raise
         except ServeChaosError as error:
             rig.tainted = rig.tainted or error.what
-            if isinstance(rig.cluster, IsBorrowed):  # any other goes now, or is not taken over as it is
+            if rig.cluster.capability(IS_EXTERNAL) is not None:  # any other goes now, or is not taken over as it is
                 self.not_healed.append(error.what)
 
     def close(self) -> None:

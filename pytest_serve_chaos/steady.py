@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.percentiles import latency
 from pytest_serve_chaos.clock import NotYet
-from pytest_serve_chaos.cluster.capabilities import IsBorrowed
+from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL
 from pytest_serve_chaos.errors import WaitTimeout
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.model import UNFINISHED, Request, Topology
@@ -166,7 +166,7 @@ def _recent(seen: Sequence[Request], sent: Sent, begun: float) -> list[Request]:
 
 def _trouble(seen: Sequence[Request], recent: Sequence[Request], rig: Rig, sent: Sent) -> _Trouble | None:
     topology = rig.watcher.topology
-    if isinstance(rig.cluster, IsBorrowed) and _from_elsewhere(recent, topology):
+    if rig.cluster.capability(IS_EXTERNAL) is not None and _from_elsewhere(recent, topology):
         return _Trouble(
             "answers come from replicas that are not of this cluster: see --serve-chaos-url",
             "give the address at which the app of this RayService answers",

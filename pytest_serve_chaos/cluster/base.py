@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, TypeVar
 
 from pytest_serve_chaos.model import ClusterDescription, Component, Identity, Json
 
 if TYPE_CHECKING:
+    from pytest_serve_chaos.cluster.capabilities import Capability
     from pytest_serve_chaos.cluster.rest import Dashboard
+
+T = TypeVar("T")
 
 Progress: TypeAlias = Callable[[str], None]
 """Prints one line of progress for people."""
@@ -109,6 +112,10 @@ class Cluster(Protocol):
         Raises:
             ObservationError: It gave no answer in `timeout` seconds.
         """
+        ...
+
+    def capability(self, wanted: Capability[T]) -> T | None:
+        """The object that has a capability of this cluster, for example ``KILLS_NODES``; None if it cannot do that."""
         ...
 
     def log_excerpt(self, since: float, *, pattern: str | None = None, lines: int = 40) -> tuple[str, ...]:

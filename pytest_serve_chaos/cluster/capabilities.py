@@ -1,4 +1,8 @@
-"""What only some clusters can do: a small protocol for each capability. A fault asks for those that it needs."""
+"""What only some clusters can do. A fault asks the cluster for the capabilities that it needs, by their keys.
+
+Each capability is a small protocol, and a key of the same name in capitals: ``cluster.capability(KILLS_NODES)`` returns
+an object that implements `KillsNodes`, or None. A plugin makes more of them in the same way.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,72 @@ import ssl
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Generic, Literal, Protocol, TypeVar, cast
 
 from pytest_serve_chaos.analysis.configuration import Setup
 from pytest_serve_chaos.cluster.base import Cluster
 from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.model import Component, Evidence, Identity
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)  # with slots, `Capability[X]("X")` is a TypeError: typing sets an attribute
+class Capability(Generic[T]):
+    """The key of one capability; `T` is the protocol of the object that has it.
+
+    Attributes:
+        name: The name of the protocol.
+    """
+
+    name: str
+
+    def by(self, part: T) -> Offer:
+        """Says which object has the capability, for `Capabilities`."""
+        return Offer(self, part)
+
+    def of(self, cluster: Cluster) -> T | None:
+        """The object of that cluster that has the capability; None if none has."""
+        return cluster.capability(self)
+
+
+class AnyCapability(Protocol):
+    """The key of whichever capability."""
+
+    @property
+    def name(self) -> str:
+        """The name of its protocol."""
+        ...
+
+    def of(self, cluster: Cluster) -> object | None:
+        """The object of that cluster that has the capability; None if none has."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One capability of a cluster, and the object that has it. Made by `Capability.by`."""
+
+    key: AnyCapability
+    part: object
+
+
+class Capabilities:
+    """What one cluster can do.
+
+    Args:
+        offers: ``KILLS_NODES.by(nodes)``, one for each capability; of two for the same one the later counts.
+    """
+
+    def __init__(self, *offers: Offer) -> None:
+        self._parts = {offer.key: offer.part for offer in offers}
+
+    def get(self, wanted: Capability[T]) -> T | None:
+        """The object that has the capability; None if none has."""
+        return cast("T | None", self._parts.get(wanted))
+
+
+# -- the protocols ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +93,6 @@ class Endpoint:
     ssl_context: ssl.SSLContext | None = None
 
 
-@runtime_checkable
 class OutlivesRuns(Protocol):
     """May stay when it is closed, for a later run to take over."""
 
@@ -38,7 +101,6 @@ class OutlivesRuns(Protocol):
         ...
 
 
-@runtime_checkable
 class RemembersConnections(Protocol):
     """Its network may lead a new connection to where an earlier one was lost."""
 
@@ -47,7 +109,6 @@ class RemembersConnections(Protocol):
         ...
 
 
-@runtime_checkable
 class SeesProcesses(Protocol):
     """Can tell by itself which processes of Serve live, where the GCS is not to be asked for it."""
 
@@ -57,7 +118,6 @@ class SeesProcesses(Protocol):
         ...
 
 
-@runtime_checkable
 class HasProxyEndpoints(Protocol):
     """Has an address of its own for each proxy, where the shared one cannot tell them apart."""
 
@@ -70,7 +130,6 @@ class HasProxyEndpoints(Protocol):
         ...
 
 
-@runtime_checkable
 class KnowsItsSetup(Protocol):
     """Knows how it is set up where that decides what a fault costs."""
 
@@ -79,8 +138,7 @@ class KnowsItsSetup(Protocol):
         ...
 
 
-@runtime_checkable
-class IsBorrowed(Protocol):
+class IsExternal(Protocol):
     """Is an external cluster: not all of it may be broken, and its Serve config must stay as it is."""
 
     def why_not(self, touch: Touch, asked_for: Collection[str]) -> str:
@@ -113,7 +171,6 @@ class IsBorrowed(Protocol):
         ...
 
 
-@runtime_checkable
 class KillsNodes(Protocol):
     """Can take a Ray node (all its processes, or its pod) down, and bring it back."""
 
@@ -132,7 +189,6 @@ class KillsNodes(Protocol):
         ...
 
 
-@runtime_checkable
 class SignalsProcesses(Protocol):
     """Can send a signal to one process, by identity."""
 
@@ -145,7 +201,6 @@ class SignalsProcesses(Protocol):
         ...
 
 
-@runtime_checkable
 class FreezesNodes(Protocol):
     """Can stop all processes of a node, and resume them."""
 
@@ -158,7 +213,6 @@ class FreezesNodes(Protocol):
         ...
 
 
-@runtime_checkable
 class KillsMachines(Protocol):
     """Can take away the machine under a Ray node, which is more than its pod: nobody is left to tell Kubernetes."""
 
@@ -171,7 +225,6 @@ class KillsMachines(Protocol):
         ...
 
 
-@runtime_checkable
 class FreezesMachines(Protocol):
     """Can stop everything on the machine under a Ray node, and resume it."""
 
@@ -184,7 +237,6 @@ class FreezesMachines(Protocol):
         ...
 
 
-@runtime_checkable
 class DeletesMachines(Protocol):
     """Can delete the Kubernetes node under a Ray node, and make it register again."""
 
@@ -201,7 +253,6 @@ class DeletesMachines(Protocol):
         ...
 
 
-@runtime_checkable
 class DrainsMachines(Protocol):
     """Can drain the Kubernetes node under a Ray node, as for maintenance."""
 
@@ -214,7 +265,6 @@ class DrainsMachines(Protocol):
         ...
 
 
-@runtime_checkable
 class KillsActors(Protocol):
     """Can do what `ray.kill` does."""
 
@@ -227,7 +277,6 @@ class KillsActors(Protocol):
         ...
 
 
-@runtime_checkable
 class HasRedis(Protocol):
     """Has a Redis under the GCS that is ours to break."""
 
@@ -249,7 +298,6 @@ class HasRedis(Protocol):
         ...
 
 
-@runtime_checkable
 class SharesRedis(Protocol):
     """Can start a second Ray cluster whose GCS keeps its state in the same Redis."""
 
@@ -265,7 +313,6 @@ class SharesRedis(Protocol):
         ...
 
 
-@runtime_checkable
 class UpgradesRayService(Protocol):
     """Can have KubeRay replace the whole cluster by a new one, as a change of a RayService's spec does."""
 
@@ -287,7 +334,6 @@ class UpgradesRayService(Protocol):
         ...
 
 
-@runtime_checkable
 class SetsHealthFlags(Protocol):
     """Can make the health check of one replica fail, where the app reads our flag."""
 
@@ -316,7 +362,6 @@ class KeptLogs(Protocol):
         ...
 
 
-@runtime_checkable
 class StreamsLogs(Protocol):
     """Can keep what is logged from now on, also by what is lost meanwhile."""
 
@@ -325,7 +370,6 @@ class StreamsLogs(Protocol):
         ...
 
 
-@runtime_checkable
 class ShowsControllerLog(Protocol):
     """Can read the Serve controller's log."""
 
@@ -334,10 +378,34 @@ class ShowsControllerLog(Protocol):
         ...
 
 
-@runtime_checkable
 class ShowsReplicaLogs(Protocol):
     """Can read the log of one replica, which has a line for each request unless the app turned that off."""
 
     def replica_log(self, replica: Component, *, since: float) -> tuple[str, ...]:
         """Lines of that replica's log after `since` (monotonic seconds)."""
         ...
+
+
+# -- the keys: what `Cluster.capability` is asked with ----------------------------------------------------------------
+
+OUTLIVES_RUNS = Capability[OutlivesRuns]("OutlivesRuns")
+REMEMBERS_CONNECTIONS = Capability[RemembersConnections]("RemembersConnections")
+SEES_PROCESSES = Capability[SeesProcesses]("SeesProcesses")
+HAS_PROXY_ENDPOINTS = Capability[HasProxyEndpoints]("HasProxyEndpoints")
+KNOWS_ITS_SETUP = Capability[KnowsItsSetup]("KnowsItsSetup")
+IS_EXTERNAL = Capability[IsExternal]("IsExternal")
+KILLS_NODES = Capability[KillsNodes]("KillsNodes")
+SIGNALS_PROCESSES = Capability[SignalsProcesses]("SignalsProcesses")
+FREEZES_NODES = Capability[FreezesNodes]("FreezesNodes")
+KILLS_MACHINES = Capability[KillsMachines]("KillsMachines")
+FREEZES_MACHINES = Capability[FreezesMachines]("FreezesMachines")
+DELETES_MACHINES = Capability[DeletesMachines]("DeletesMachines")
+DRAINS_MACHINES = Capability[DrainsMachines]("DrainsMachines")
+KILLS_ACTORS = Capability[KillsActors]("KillsActors")
+HAS_REDIS = Capability[HasRedis]("HasRedis")
+SHARES_REDIS = Capability[SharesRedis]("SharesRedis")
+UPGRADES_RAY_SERVICE = Capability[UpgradesRayService]("UpgradesRayService")
+SETS_HEALTH_FLAGS = Capability[SetsHealthFlags]("SetsHealthFlags")
+STREAMS_LOGS = Capability[StreamsLogs]("StreamsLogs")
+SHOWS_CONTROLLER_LOG = Capability[ShowsControllerLog]("ShowsControllerLog")
+SHOWS_REPLICA_LOGS = Capability[ShowsReplicaLogs]("ShowsReplicaLogs")

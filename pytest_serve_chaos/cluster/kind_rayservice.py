@@ -9,6 +9,16 @@ from typing import Literal
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec
+from pytest_serve_chaos.cluster.capabilities import (
+    DELETES_MACHINES,
+    DRAINS_MACHINES,
+    FREEZES_MACHINES,
+    KILLS_MACHINES,
+    OUTLIVES_RUNS,
+    REMEMBERS_CONNECTIONS,
+    SHARES_REDIS,
+    Offer,
+)
 from pytest_serve_chaos.cluster.kind import KindNodes
 from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
@@ -90,6 +100,19 @@ class KindRayService(UpgradableRayService):
         self._held: set[str] = set()
         self._dead: frozenset[str] = frozenset()
         self._stopped: frozenset[str] = frozenset()
+
+    def offers(self) -> tuple[Offer, ...]:
+        """What it can do."""
+        return (
+            *super().offers(),
+            DELETES_MACHINES.by(self),
+            DRAINS_MACHINES.by(self),
+            FREEZES_MACHINES.by(self),
+            KILLS_MACHINES.by(self),
+            OUTLIVES_RUNS.by(self),
+            REMEMBERS_CONNECTIONS.by(self),
+            SHARES_REDIS.by(self),
+        )
 
     # -- another one --------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from pytest_serve_chaos.cluster.base import Cluster
-from pytest_serve_chaos.cluster.capabilities import StreamsLogs
+from pytest_serve_chaos.cluster.capabilities import STREAMS_LOGS
 
 MOST_BYTES = 20_000_000
 """Of one file."""
@@ -29,7 +29,8 @@ class LogsOfTest:
     def __init__(self, cluster: Cluster, run_directory: Path, test: str) -> None:
         self._within = run_directory
         self._directory = _unused(run_directory / DIRECTORY, name_of_file(test))
-        self._kept = cluster.stream_logs(self._directory) if isinstance(cluster, StreamsLogs) else None
+        logs = cluster.capability(STREAMS_LOGS)
+        self._kept = None if logs is None else logs.stream_logs(self._directory)
 
     @property
     def directory(self) -> Path | None:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet, seconds
-from pytest_serve_chaos.cluster.capabilities import KillsActors, SignalsProcesses
+from pytest_serve_chaos.cluster.capabilities import KILLS_ACTORS, SIGNALS_PROCESSES
 from pytest_serve_chaos.errors import NoSuchTarget, WaitTimeout
 from pytest_serve_chaos.faults import signs
 from pytest_serve_chaos.faults.injection import Injection, Strike
@@ -66,7 +66,7 @@ class ActorKilled(_OnOneActor):
     def strike(self) -> Strike:
         """Kills it and waits until its process is gone."""
         if self.by == "signal":
-            cluster = self.rig.capability(SignalsProcesses, "send signals to processes")  # type: ignore[type-abstract]
+            cluster = self.rig.capability(SIGNALS_PROCESSES, "send signals to processes")
             asked = clock.now()
             cluster.signal_process(self.victim.identity, signal.SIGKILL)
         else:
@@ -74,7 +74,7 @@ class ActorKilled(_OnOneActor):
                 raise NoSuchTarget(
                     f"the actor id of {self.victim.name} is unknown, because the state API did not answer"
                 )
-            killer = self.rig.capability(KillsActors, "kill actors")  # type: ignore[type-abstract]
+            killer = self.rig.capability(KILLS_ACTORS, "kill actors")
             asked = killer.kill_actor(self.victim.actor_id, no_restart=self.no_restart)
         return Strike(asked, self._wait_gone())
 
@@ -157,7 +157,7 @@ class ActorFrozen(_OnOneActor):
             self.rig.progress(f"{self.victim.name} was replaced while it was frozen")
 
     def _signal(self, number: int) -> None:
-        cluster = self.rig.capability(SignalsProcesses, "send signals to processes")  # type: ignore[type-abstract]
+        cluster = self.rig.capability(SIGNALS_PROCESSES, "send signals to processes")
         cluster.signal_process(self.victim.identity, number)
 
 
@@ -212,9 +212,9 @@ def by() -> By:
 
 ON = Kind("head, workers or the name of a node, as worker-1", "NODE")
 SERVING_NEEDS = (
-    Need((SignalsProcesses,), "send signals to processes", verbs=("freeze",)),
-    Need((SignalsProcesses,), "send signals to processes", verbs=("kill",), only={"by": "signal"}),
-    Need((KillsActors,), "kill actors", verbs=("kill",), only={"by": "ray"}),
+    Need((SIGNALS_PROCESSES,), "send signals to processes", verbs=("freeze",)),
+    Need((SIGNALS_PROCESSES,), "send signals to processes", verbs=("kill",), only={"by": "signal"}),
+    Need((KILLS_ACTORS,), "kill actors", verbs=("kill",), only={"by": "ray"}),
 )
 
 

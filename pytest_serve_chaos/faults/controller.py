@@ -9,7 +9,7 @@ from typing import Literal
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
-from pytest_serve_chaos.cluster.capabilities import KillsActors, SignalsProcesses
+from pytest_serve_chaos.cluster.capabilities import KILLS_ACTORS, SIGNALS_PROCESSES
 from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.errors import NotHealed, WaitTimeout
 from pytest_serve_chaos.faults.actors import ActorKilled, ActorTarget, choose_component
@@ -70,11 +70,12 @@ def _replace_stale(rig: Rig) -> None:
     stale = result.stale
     if result.unknown:  # any of them may be stale
         stale = rig.watcher.sample().of("proxy")
-    if not isinstance(rig.cluster, SignalsProcesses):
+    processes = rig.cluster.capability(SIGNALS_PROCESSES)
+    if processes is None:
         raise NotHealed("proxies that do not hear their controller cannot be replaced here", checked=[result.text])
     for proxy in stale:
         rig.progress(f"replace {proxy.name}, which does not hear the new controller")
-        rig.cluster.signal_process(proxy.identity, signal.SIGKILL)
+        processes.signal_process(proxy.identity, signal.SIGKILL)
 
     def replaced() -> bool | NotYet:
         now = rig.watcher.sample().of("proxy")
@@ -127,9 +128,9 @@ FAULT = FaultSpec(
     expectations=Expectations(replaced=("controller",), kept=("head", "gcs", "replica", "proxy")),
     adapt=unless_frozen(with_profile),
     needs=(
-        Need((SignalsProcesses,), "send signals to processes", verbs=("freeze",)),
-        Need((SignalsProcesses,), "send signals to processes", verbs=("kill",), only={"replacement": "same_actor"}),
-        Need((KillsActors,), "kill actors", verbs=("kill",), only={"replacement": "new_actor"}),
+        Need((SIGNALS_PROCESSES,), "send signals to processes", verbs=("freeze",)),
+        Need((SIGNALS_PROCESSES,), "send signals to processes", verbs=("kill",), only={"replacement": "same_actor"}),
+        Need((KILLS_ACTORS,), "kill actors", verbs=("kill",), only={"replacement": "new_actor"}),
     ),
     external=_touch,
     target="chaos.controller",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet, seconds
-from pytest_serve_chaos.cluster.capabilities import SignalsProcesses
+from pytest_serve_chaos.cluster.capabilities import SIGNALS_PROCESSES
 from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.errors import WaitTimeout
 from pytest_serve_chaos.faults import head, signs
@@ -56,7 +56,7 @@ class GcsKilled:
 
     def strike(self) -> Strike:
         """Sends the signal and waits until the process is gone."""
-        cluster = self.rig.capability(SignalsProcesses, "send signals to processes")  # type: ignore[type-abstract]
+        cluster = self.rig.capability(SIGNALS_PROCESSES, "send signals to processes")
         asked, stops = clock.now(), self.number == signal.SIGTERM
         cluster.signal_process(self.victim.identity, self.number)
 
@@ -161,7 +161,7 @@ FAULT = FaultSpec(
     inject=_inject,
     expectations=head.EXPECTED,
     adapt=unless_frozen(without_head),
-    needs=(Need((SignalsProcesses,), "send signals to processes"),),
+    needs=(Need((SIGNALS_PROCESSES,), "send signals to processes"),),
     external=_touch,
     loses=("head", "head container"),
     target="chaos.gcs",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.cluster.capabilities import SetsHealthFlags, ShowsControllerLog
+from pytest_serve_chaos.cluster.capabilities import SETS_HEALTH_FLAGS, SHOWS_CONTROLLER_LOG
 from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.cluster.rest import seconds_of
 from pytest_serve_chaos.faults.actors import ON, choose_component, deployment_of
@@ -66,14 +66,14 @@ class HealthCheckFails:
 
     def strike(self) -> Strike:
         """Sets the flag."""
-        cluster = self.rig.capability(SetsHealthFlags, "make a health check fail")  # type: ignore[type-abstract]
+        cluster = self.rig.capability(SETS_HEALTH_FLAGS, "make a health check fail")
         asked = clock.now()
         cluster.set_health_flag(self.victim, self.mode)
         return Strike(asked, (Evidence(clock.now(), "victim", f"its check_health {self.mode}s from now on"),))
 
     def sign(self, struck: float) -> Evidence | None:
         """The controller's log says that the check of this replica failed."""
-        cluster = self.rig.capability(ShowsControllerLog, "show the controller's log")  # type: ignore[type-abstract]
+        cluster = self.rig.capability(SHOWS_CONTROLLER_LOG, "show the controller's log")
         name = (self.victim.replica or "").rpartition("#")[2]
         pattern = rf"(?i)(health.?check.*{name}|{name}.*health.?check)"
         lines = cluster.controller_log(pattern=pattern, since=struck) if name else ()
@@ -81,7 +81,7 @@ class HealthCheckFails:
 
     def heal(self) -> None:
         """Removes the flag."""
-        self.rig.capability(SetsHealthFlags, "repair a health check").clear_health_flag(self.victim)  # type: ignore[type-abstract]
+        self.rig.capability(SETS_HEALTH_FLAGS, "repair a health check").clear_health_flag(self.victim)
 
 
 def fail_health_check(rig: Rig, victim: Component, mode: Mode, *, must_land: bool) -> Injection:
@@ -120,8 +120,8 @@ FAULT = FaultSpec(
         replaced=("replica@victims",), kept=("head", "gcs", "controller", "proxy", "replica@others")
     ),
     needs=(
-        Need((SetsHealthFlags,), "make a health check fail"),
-        Need((ShowsControllerLog,), "show the controller's log"),
+        Need((SETS_HEALTH_FLAGS,), "make a health check fail"),
+        Need((SHOWS_CONTROLLER_LOG,), "show the controller's log"),
     ),
     external=_touch,
     loses=("replica",),

@@ -14,7 +14,7 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.identities import kept, nobody, replaced
 from pytest_serve_chaos.analysis.outages import find_outages
 from pytest_serve_chaos.clock import NotYet, seconds
-from pytest_serve_chaos.cluster.capabilities import IsBorrowed
+from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL
 from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, NotLanded, WaitTimeout, in_one_line
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.model import UNFINISHED, Component, Evidence, Identity, Json, Topology
@@ -286,7 +286,7 @@ class Injection:
         """
         self._require_landing("the post-recovery check")
         nodes = proxy_nodes(self.rig.watcher.sample(), self.rig.shape)
-        with self._checking("proxies", replaces=isinstance(self.rig.cluster, IsBorrowed)):
+        with self._checking("proxies", replaces=self.rig.cluster.capability(IS_EXTERNAL) is not None):
             result = settle(self.rig.cluster, self.rig.watcher, self.rig.canaries, nodes=nodes)
         for proxy in result.stale:
             self._write("proxy_deaf", f"{proxy.name} does not hear the controller", {"proxy": proxy.name})

@@ -13,12 +13,12 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import seconds
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.capabilities import (
-    DeletesMachines,
-    DrainsMachines,
-    FreezesMachines,
-    FreezesNodes,
-    KillsMachines,
-    KillsNodes,
+    DELETES_MACHINES,
+    DRAINS_MACHINES,
+    FREEZES_MACHINES,
+    FREEZES_NODES,
+    KILLS_MACHINES,
+    KILLS_NODES,
 )
 from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.faults import head, signs, worker
@@ -90,14 +90,14 @@ class MachineDown(MachineGone):
 
     def strike(self) -> Strike:
         """Takes it away."""
-        cluster = self.rig.capability(KillsMachines, "take a machine away")  # type: ignore[type-abstract]
+        cluster = self.rig.capability(KILLS_MACHINES, "take a machine away")
         asked = clock.now()
         evidence = cluster.kill_machine(self.node, how=self.how)
         return _slow_strike(self.node, asked, evidence) if self.how == "stop" else Strike(asked, evidence)
 
     def heal(self) -> None:
         """Starts it again."""
-        self.rig.capability(KillsMachines, "start a machine").revive_machine(self.node)  # type: ignore[type-abstract]
+        self.rig.capability(KILLS_MACHINES, "start a machine").revive_machine(self.node)
 
 
 @dataclass
@@ -123,7 +123,7 @@ class MachineDeleted(MachineGone):
 
     def strike(self) -> Strike:
         """Deletes it and waits for the end of its pods; a node that has to come back before that has lost nothing."""
-        cluster = self.rig.capability(DeletesMachines, "delete a node")  # type: ignore[type-abstract]
+        cluster = self.rig.capability(DELETES_MACHINES, "delete a node")
         asked = clock.now()
         limit = _COLLECTED_WITHIN if self.within is None else min(self.within, _COLLECTED_WITHIN)
         evidence = cluster.delete_machine(self.node, within=limit)
@@ -134,7 +134,7 @@ class MachineDeleted(MachineGone):
 
     def heal(self) -> None:
         """Makes it register again."""
-        cluster = self.rig.capability(DeletesMachines, "register a node")  # type: ignore[type-abstract]
+        cluster = self.rig.capability(DELETES_MACHINES, "register a node")
         cluster.register_machine(self.node)
 
 
@@ -154,13 +154,13 @@ class MachineDrained(MachineGone):
 
     def strike(self) -> Strike:
         """Drains it, and waits until its pods have ended."""
-        cluster = self.rig.capability(DrainsMachines, "drain a node")  # type: ignore[type-abstract]
+        cluster = self.rig.capability(DRAINS_MACHINES, "drain a node")
         asked = clock.now()
         return _slow_strike(self.node, asked, cluster.drain_machine(self.node))
 
     def heal(self) -> None:
         """Lets pods onto it again."""
-        self.rig.capability(DrainsMachines, "uncordon a node").reopen_machine(self.node)  # type: ignore[type-abstract]
+        self.rig.capability(DRAINS_MACHINES, "uncordon a node").reopen_machine(self.node)
 
 
 @dataclass
@@ -174,13 +174,13 @@ class MachineFrozen(NodeFrozen):
 
     def strike(self) -> Strike:
         """Stops it."""
-        cluster = self.rig.capability(FreezesMachines, "freeze a machine")  # type: ignore[type-abstract]
+        cluster = self.rig.capability(FREEZES_MACHINES, "freeze a machine")
         asked = clock.now()
         return Strike(asked, cluster.freeze_machine(self.node))
 
     def heal(self) -> None:
         """Resumes the stopped processes."""
-        self.rig.capability(FreezesMachines, "resume a machine").thaw_machine(self.node)  # type: ignore[type-abstract]
+        self.rig.capability(FREEZES_MACHINES, "resume a machine").thaw_machine(self.node)
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ class MachineTarget(NodeTarget):
         Raises:
             NotLanded: Nothing shows that it stands still, and it must (`must_land`).
         """
-        if not isinstance(self.rig.cluster, FreezesMachines):
+        if self.rig.cluster.capability(FREEZES_MACHINES) is None:
             return super().freeze(for_, must_land=must_land)
         fault = MachineFrozen(self.rig, self.kind, self.node, self._victims())
         return Injection(self.rig, fault, hold_for=seconds(for_, name="for_"), must_land=must_land)
@@ -230,7 +230,7 @@ class MachineTarget(NodeTarget):
             NotLanded: Its pods did not go.
             Unsupported: There are no Kubernetes nodes, or they are not ours to delete.
         """
-        self.rig.capability(DeletesMachines, "delete a Kubernetes node")  # type: ignore[type-abstract]
+        self.rig.capability(DELETES_MACHINES, "delete a Kubernetes node")
         within = None if for_ is None else seconds(for_, name="for_")
         fault = MachineDeleted(self.rig, self.node, self._victims(), self._ids(), within=within)
         return Injection(self.rig, fault, hold_for=within, must_land=must_land)
@@ -242,12 +242,12 @@ class MachineTarget(NodeTarget):
             NotLanded: Its pods did not go, and they must (`must_land`).
             Unsupported: There are no Kubernetes nodes, or they are not ours to drain.
         """
-        self.rig.capability(DrainsMachines, "drain a Kubernetes node")  # type: ignore[type-abstract]
+        self.rig.capability(DRAINS_MACHINES, "drain a Kubernetes node")
         fault = MachineDrained(self.rig, self.node, self._victims(), self._ids())
         return Injection(self.rig, fault, must_land=must_land)
 
     def _lose(self, how: Literal["kill", "stop"], must_land: bool) -> Injection | None:
-        if not isinstance(self.rig.cluster, KillsMachines):
+        if self.rig.cluster.capability(KILLS_MACHINES) is None:
             return None
         fault = MachineDown(self.rig, self.node, self._victims(), self._ids(), how=how)
         return Injection(self.rig, fault, must_land=must_land)
@@ -317,10 +317,10 @@ FAULT = FaultSpec(
     expectations=worker.EXPECTED,
     adapt=_adapt,
     needs=(
-        Need((KillsMachines, KillsNodes), "take a node down", verbs=("kill", "stop")),
-        Need((FreezesMachines, FreezesNodes), "freeze a node", verbs=("freeze",)),
-        Need((DeletesMachines,), "delete a Kubernetes node", verbs=("delete",)),
-        Need((DrainsMachines,), "drain a Kubernetes node", verbs=("drain",)),
+        Need((KILLS_MACHINES, KILLS_NODES), "take a node down", verbs=("kill", "stop")),
+        Need((FREEZES_MACHINES, FREEZES_NODES), "freeze a node", verbs=("freeze",)),
+        Need((DELETES_MACHINES,), "delete a Kubernetes node", verbs=("delete",)),
+        Need((DRAINS_MACHINES,), "drain a Kubernetes node", verbs=("drain",)),
     ),
     external=_touch,
     loses=("worker", "Ray node", "replica", "machine"),

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import seconds
-from pytest_serve_chaos.cluster.capabilities import FreezesNodes, KillsNodes
+from pytest_serve_chaos.cluster.capabilities import FREEZES_NODES, KILLS_NODES
 from pytest_serve_chaos.faults import signs
 from pytest_serve_chaos.faults.injection import Injection, Strike, ended
 from pytest_serve_chaos.faults.rig import Rig
@@ -17,8 +17,8 @@ from pytest_serve_chaos.model import Component, Evidence
 
 NODE_VERBS = ("kill", "stop", "freeze")
 NODE_NEEDS = (
-    Need((KillsNodes,), "take a node down", verbs=("kill", "stop")),
-    Need((FreezesNodes,), "freeze a node", verbs=("freeze",)),
+    Need((KILLS_NODES,), "take a node down", verbs=("kill", "stop")),
+    Need((FREEZES_NODES,), "freeze a node", verbs=("freeze",)),
 )
 
 _SIGNALS = {"kill": "SIGKILL", "stop": "SIGTERM, then SIGKILL after the grace period,"}
@@ -56,7 +56,7 @@ class NodeDown:
 
     def strike(self) -> Strike:
         """Takes it down and waits until nothing is left of it."""
-        cluster = self.rig.capability(KillsNodes, "take a node down")  # type: ignore[type-abstract]
+        cluster = self.rig.capability(KILLS_NODES, "take a node down")
         asked = clock.now()
         evidence: Sequence[Evidence] = cluster.kill_node(self.node, how=self.how, hold=self.hold)
         if self.how == "stop" and evidence:
@@ -70,7 +70,7 @@ class NodeDown:
 
     def heal(self) -> None:
         """Lets it come back."""
-        self.rig.capability(KillsNodes, "bring a node back").restore_node(self.node)  # type: ignore[type-abstract]
+        self.rig.capability(KILLS_NODES, "bring a node back").restore_node(self.node)
 
 
 @dataclass
@@ -97,7 +97,7 @@ class NodeFrozen:
 
     def strike(self) -> Strike:
         """Stops it."""
-        cluster = self.rig.capability(FreezesNodes, "freeze a node")  # type: ignore[type-abstract]
+        cluster = self.rig.capability(FREEZES_NODES, "freeze a node")
         asked = clock.now()
         return Strike(asked, cluster.freeze_node(self.node))
 
@@ -110,7 +110,7 @@ class NodeFrozen:
 
     def heal(self) -> None:
         """Resumes the stopped processes."""
-        self.rig.capability(FreezesNodes, "resume a node").thaw_node(self.node)  # type: ignore[type-abstract]
+        self.rig.capability(FREEZES_NODES, "resume a node").thaw_node(self.node)
 
 
 def _options(kind: str, how: str, node: str, *, hold: bool = False) -> Mapping[str, object]:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import seconds
-from pytest_serve_chaos.cluster.capabilities import HasRedis, SignalsProcesses
+from pytest_serve_chaos.cluster.capabilities import HAS_REDIS, SIGNALS_PROCESSES
 from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.errors import NoSuchTarget, ObservationError
 from pytest_serve_chaos.faults import signs
@@ -47,7 +47,7 @@ class RedisDown:
 
     def strike(self) -> Strike:
         """Takes it down."""
-        cluster = self.rig.capability(HasRedis, "break Redis")  # type: ignore[type-abstract]
+        cluster = self.rig.capability(HAS_REDIS, "break Redis")
         asked = clock.now()
         evidence: Sequence[Evidence] = cluster.kill_redis(how=self.how, hold=self.hold)
         return Strike(asked, evidence)
@@ -61,7 +61,7 @@ class RedisDown:
 
     def heal(self) -> None:
         """Lets it come back."""
-        self.rig.capability(HasRedis, "bring Redis back").restore_redis()  # type: ignore[type-abstract]
+        self.rig.capability(HAS_REDIS, "bring Redis back").restore_redis()
 
 
 @dataclass
@@ -71,7 +71,7 @@ class RedisFrozen(ActorFrozen):
     def sign(self, struck: float) -> Evidence | None:
         """It does not answer."""
         try:
-            self.rig.capability(HasRedis, "ask Redis").redis_keys()  # type: ignore[type-abstract]
+            self.rig.capability(HAS_REDIS, "ask Redis").redis_keys()
         except ObservationError as error:
             return Evidence(clock.now(), "cluster", str(error))
         return None
@@ -149,8 +149,8 @@ FAULT = FaultSpec(
     expectations=NO_DEMANDS,
     adapt=unless_frozen(lambda expected, _: expected),
     needs=(
-        Need((HasRedis,), "break Redis"),
-        Need((SignalsProcesses,), "send signals to processes", verbs=("freeze",)),
+        Need((HAS_REDIS,), "break Redis"),
+        Need((SIGNALS_PROCESSES,), "send signals to processes", verbs=("freeze",)),
     ),
     external=_touch,
     loses=("redis",),

@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 from pytest_serve_chaos.analysis.configuration import ConfigWarning
 from pytest_serve_chaos.cluster.base import Cluster, Progress
-from pytest_serve_chaos.cluster.capabilities import HasProxyEndpoints, IsBorrowed
+from pytest_serve_chaos.cluster.capabilities import HAS_PROXY_ENDPOINTS, IS_EXTERNAL, AnyCapability, Capability
 from pytest_serve_chaos.cluster.profiles import Timing, timing
 from pytest_serve_chaos.errors import NoSuchTarget, NotHealed, ServeChaosError, Unsupported, in_one_line
 from pytest_serve_chaos.faults.registry import FaultRegistry
@@ -101,8 +101,9 @@ class Rig:
             SettingsError: There is no such fault, or its marker cannot say that.
             Unsupported: The cluster is external, and it cannot or must not be broken in that way.
         """
-        if isinstance(self.cluster, IsBorrowed):
-            self.cluster.admit(self.faults.choose(kind, options).touch(), self.asked_for)
+        external = self.cluster.capability(IS_EXTERNAL)
+        if external is not None:
+            external.admit(self.faults.choose(kind, options).touch(), self.asked_for)
 
     def new_source(self) -> str:
         """A name for the requests of one traffic, which no other has in this run."""
@@ -148,29 +149,30 @@ class Rig:
         if failed:
             raise _as_one(failed)
 
-    def capability(self, protocol: type[T], verb: str) -> T:
-        """The cluster as one that has the capability.
+    def capability(self, wanted: Capability[T], verb: str) -> T:
+        """The object of the cluster that has the capability.
 
         Raises:
-            Unsupported: It has not.
+            Unsupported: None has.
         """
-        if isinstance(self.cluster, protocol):
-            return self.cluster
-        raise self._cannot(verb, (protocol,))
+        found = self.cluster.capability(wanted)
+        if found is None:
+            raise self._cannot(verb, (wanted,))
+        return found
 
-    def require(self, protocols: tuple[type, ...], verb: str) -> None:
+    def require(self, capabilities: tuple[AnyCapability, ...], verb: str) -> None:
         """Makes sure that the cluster has one of the capabilities.
 
         Raises:
             Unsupported: It has none.
         """
-        if not isinstance(self.cluster, protocols):
-            raise self._cannot(verb, protocols)
+        if all(one.of(self.cluster) is None for one in capabilities):
+            raise self._cannot(verb, capabilities)
 
-    def _cannot(self, verb: str, protocols: tuple[type, ...]) -> Unsupported:
+    def _cannot(self, verb: str, capabilities: tuple[AnyCapability, ...]) -> Unsupported:
         return Unsupported(
             f"the {self.cluster.description.backend} backend cannot {verb}",
-            checked=[f"{type(self.cluster).__name__} has no {' or '.join(one.__name__ for one in protocols)}"],
+            checked=[f"{type(self.cluster).__name__} has no {' or '.join(one.name for one in capabilities)}"],
         )
 
     def choose(self, candidates: Sequence[Component], what: str, topology: Topology) -> Component:
@@ -214,7 +216,7 @@ class Rig:
         shared address they show where that leads to.
         """
         good = [r for r in self.history.requests_since(since) if not r.lost]
-        if not isinstance(self.cluster, HasProxyEndpoints):
+        if self.cluster.capability(HAS_PROXY_ENDPOINTS) is None:
             return False
         names = {c.replica for c in victims if c.role == "replica"}
         proxies = {c.name for c in victims if c.role == "proxy"}

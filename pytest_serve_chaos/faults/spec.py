@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pytest_serve_chaos.analysis.configuration import Configuration, ConfigWarning, Loss
+from pytest_serve_chaos.cluster.capabilities import AnyCapability
 from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.faults.defaults import with_profile
@@ -84,13 +85,13 @@ class Need:
     """A capability of the cluster without which a fault cannot be injected.
 
     Attributes:
-        capabilities: Protocols, as in `cluster.capabilities`; one of them is enough.
+        capabilities: Keys, as in `cluster.capabilities`; one of them is enough.
         action: What takes it, after "the backend cannot": ``freeze a node``.
         verbs: The verbs that need it; none: all of them.
         only: Keywords with the values for which it is needed; none: always.
     """
 
-    capabilities: tuple[type, ...]
+    capabilities: tuple[AnyCapability, ...]
     action: str
     verbs: tuple[str, ...] = ()
     only: Mapping[str, object] = field(default_factory=dict)

@@ -64,7 +64,7 @@ def capabilities(faults: FaultRegistry) -> str:
     for fault in faults:
         for need in fault.needs:
             for capability in need.capabilities:
-                users = found.setdefault(capability.__name__, {})
+                users = found.setdefault(capability.name, {})
                 users.setdefault(fault.name, []).extend(_uses(fault, need))
     rows = ((f"`{name}`", "; ".join(_user(*user) for user in users.items())) for name, users in found.items())
     return _table(("protocol", "needed by"), rows)

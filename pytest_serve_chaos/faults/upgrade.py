@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.cluster.capabilities import UpgradesRayService
+from pytest_serve_chaos.cluster.capabilities import UPGRADES_RAY_SERVICE
 from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.errors import NotHealed, ObservationError, Unsupported, WaitTimeout
 from pytest_serve_chaos.faults.defaults import ALL
@@ -53,7 +53,7 @@ class RayServiceUpgraded:
 
     def strike(self) -> Strike:
         """Upgrades it, and waits until the old cluster is gone; without a sign where that did not come to pass."""
-        cluster = self.rig.capability(UpgradesRayService, _VERB)  # type: ignore[type-abstract]
+        cluster = self.rig.capability(UPGRADES_RAY_SERVICE, _VERB)
         self.before = cluster.serving()
         self._unfinished = "it was begun and is not over"
         asked = clock.now()
@@ -74,7 +74,7 @@ class RayServiceUpgraded:
     def sign(self, struck: float) -> Evidence | None:
         """KubeRay sends the traffic to another cluster."""
         try:
-            now = self.rig.capability(UpgradesRayService, _VERB).serving()  # type: ignore[type-abstract]
+            now = self.rig.capability(UPGRADES_RAY_SERVICE, _VERB).serving()
         except ObservationError:
             return None
         if now in ("", self.before):
@@ -105,7 +105,7 @@ class RayServiceTarget:
             NotLanded: The upgrade did not come to its end, and it must (`must_land`).
             Unsupported: There is no KubeRay, or the RayService is external.
         """
-        self.rig.capability(UpgradesRayService, _VERB)  # type: ignore[type-abstract]
+        self.rig.capability(UPGRADES_RAY_SERVICE, _VERB)
         topology = self.rig.watcher.sample()
         victims = tuple(c for c in topology.components if c.role != "redis")
         return Injection(self.rig, RayServiceUpgraded(self.rig, victims), must_land=must_land)
@@ -132,7 +132,7 @@ FAULT = FaultSpec(
     expectations=Expectations(
         window=120.0, lost_beyond_in_flight=0, traffic_back=240.0, redundancy_back=240.0, replaced=ALL
     ),
-    needs=(Need((UpgradesRayService,), _VERB),),
+    needs=(Need((UPGRADES_RAY_SERVICE,), _VERB),),
     external=_touch,
     target="chaos.rayservice",
     effect="nothing: KubeRay replaces the RayCluster (`kind` only)",

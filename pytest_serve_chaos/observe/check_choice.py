@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_serve_chaos.cluster.base import Cluster
-from pytest_serve_chaos.cluster.capabilities import IsBorrowed
+from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL
 from pytest_serve_chaos.observe.external_check import replace_replicas
 from pytest_serve_chaos.observe.post_recovery import PostRecoveryCheck, check_proxies
 from pytest_serve_chaos.observe.watcher import Watcher
@@ -15,6 +15,7 @@ def settle(
     cluster: Cluster, watcher: Watcher, numbers: Iterator[int] | None = None, *, nodes: frozenset[str]
 ) -> PostRecoveryCheck:
     """Shows whether each proxy still hears its controller; arguments: those of `check_proxies`."""
-    if isinstance(cluster, IsBorrowed):
-        return replace_replicas(cluster, watcher, nodes=nodes)
+    external = cluster.capability(IS_EXTERNAL)
+    if external is not None:
+        return replace_replicas(external, watcher, nodes=nodes)
     return check_proxies(cluster, watcher, numbers, nodes=nodes)

@@ -15,7 +15,7 @@ from pytest_serve_chaos.analysis.configuration import (
 )
 from pytest_serve_chaos.analysis.record import warned_about
 from pytest_serve_chaos.cluster.base import Cluster, Progress
-from pytest_serve_chaos.cluster.capabilities import KnowsItsSetup
+from pytest_serve_chaos.cluster.capabilities import KNOWS_ITS_SETUP
 from pytest_serve_chaos.cluster.rest import ServeStatus, seconds_of
 from pytest_serve_chaos.errors import ObservationError
 from pytest_serve_chaos.history import History
@@ -49,7 +49,8 @@ def setup_now(cluster: Cluster) -> Setup | None:
 
 
 def _setup(cluster: Cluster) -> Setup:
-    return cluster.setup() if isinstance(cluster, KnowsItsSetup) else Setup()
+    known = cluster.capability(KNOWS_ITS_SETUP)
+    return Setup() if known is None else known.setup()
 
 
 def warnings_about(

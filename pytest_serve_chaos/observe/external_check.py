@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
-from pytest_serve_chaos.cluster.capabilities import IsBorrowed
+from pytest_serve_chaos.cluster.capabilities import IsExternal
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError, WaitTimeout
 from pytest_serve_chaos.model import Component, Topology
 from pytest_serve_chaos.observe.post_recovery import HEARS_WITHIN, NOBODY_TO_ASK, PostRecoveryCheck, must_have_proxy
@@ -30,7 +30,7 @@ class _Expected:
     replicas: frozenset[str]
 
 
-def replace_replicas(cluster: IsBorrowed, watcher: Watcher, *, nodes: frozenset[str]) -> PostRecoveryCheck:
+def replace_replicas(cluster: IsExternal, watcher: Watcher, *, nodes: frozenset[str]) -> PostRecoveryCheck:
     """Replaces replicas one after the other, so that the app stays up, and asks each proxy alone.
 
     Args:
@@ -80,7 +80,7 @@ def _victims(replicas: Sequence[Component], answering: Collection[str]) -> list[
     return [first[node] for node in sorted(first)]
 
 
-def _replace(cluster: IsBorrowed, watcher: Watcher, victim: Component) -> None:
+def _replace(cluster: IsExternal, watcher: Watcher, victim: Component) -> None:
     had = watcher.sample()
     number = len(had.of("replica", deployment=victim.deployment))
     cluster.kill_actor(victim.actor_id or "", no_restart=True)
@@ -113,7 +113,7 @@ def _expected(before: Topology, now: Topology, answering: Collection[str], nodes
     return found
 
 
-def _who_does_not(cluster: IsBorrowed, watcher: Watcher, expected: Sequence[_Expected]) -> list[_Expected]:
+def _who_does_not(cluster: IsExternal, watcher: Watcher, expected: Sequence[_Expected]) -> list[_Expected]:
     """Asks all proxies in turn until each has sent a request to a new replica; returns those that do not."""
     waiting = list(expected)
 
@@ -128,12 +128,12 @@ def _who_does_not(cluster: IsBorrowed, watcher: Watcher, expected: Sequence[_Exp
     return waiting
 
 
-def _finds(cluster: IsBorrowed, proxies: Sequence[Component], replicas: frozenset[str]) -> bool:
+def _finds(cluster: IsExternal, proxies: Sequence[Component], replicas: frozenset[str]) -> bool:
     """Whether there is a proxy, and each sends requests to these replicas."""
     return bool(proxies) and all(replicas & _who(cluster, proxy) for proxy in proxies)
 
 
-def _who(cluster: IsBorrowed, proxy: Component) -> frozenset[str]:
+def _who(cluster: IsExternal, proxy: Component) -> frozenset[str]:
     try:
         return cluster.who_answers(proxy)
     except ObservationError:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import Cluster
-from pytest_serve_chaos.cluster.capabilities import KillsActors, ShowsReplicaLogs, SignalsProcesses
+from pytest_serve_chaos.cluster.capabilities import KILLS_ACTORS, SHOWS_REPLICA_LOGS, SIGNALS_PROCESSES
 from pytest_serve_chaos.cluster.rest import ServeStatus
 from pytest_serve_chaos.errors import Inconclusive, WaitTimeout
 from pytest_serve_chaos.model import Component
@@ -103,9 +103,10 @@ def children_of(watcher: Watcher) -> dict[str, tuple[str, ...]]:
 
 def requests_logged(cluster: Cluster, replicas: Sequence[Component], since: float) -> set[str]:
     """The ids of the requests that these replicas have logged since then (monotonic seconds)."""
-    if not isinstance(cluster, ShowsReplicaLogs):
+    logs = cluster.capability(SHOWS_REPLICA_LOGS)
+    if logs is None:
         return set()
-    lines = (line for replica in replicas for line in cluster.replica_log(replica, since=since))
+    lines = (line for replica in replicas for line in logs.replica_log(replica, since=since))
     return {request for request in map(_request, lines) if request}
 
 
@@ -161,7 +162,7 @@ def check_handles(cluster: Cluster, watcher: Watcher, since: float, *, answering
             stale = _who_does_not_reach(cluster, watcher, new, [p for p in parents if p not in silent])
             if stale:
                 return HandleCheck((child,), stale)
-    fixes = [_TURN_ON] * isinstance(cluster, ShowsReplicaLogs) + [_DO_WITHOUT]
+    fixes = [_TURN_ON] * (cluster.capability(SHOWS_REPLICA_LOGS) is not None) + [_DO_WITHOUT]
     why = " ".join(["; ".join(unknown) + ".", *fixes])
     return HandleCheck(tuple(checked), unknown=why if unknown else "", not_called=tuple(evidence.not_called))
 
@@ -197,7 +198,7 @@ class _Evidence:
     def missing(self, child: str, parents: Sequence[str]) -> str:
         """Why it would be unknown whether this child is reached, in words; "" if it is known, or nobody calls it."""
         where = f"whether handles to {child} hear the controller is unknown"
-        if not isinstance(self.cluster, ShowsReplicaLogs):
+        if self.cluster.capability(SHOWS_REPLICA_LOGS) is None:
             return f"{where}: this backend cannot read the request log of its replicas"
         silent = [parent for parent in parents if self.called(parent) is None]
         if self.called(child) is not None:
@@ -232,10 +233,11 @@ def _replace(cluster: Cluster, watcher: Watcher, victim: Component) -> Component
     deployment = victim.deployment or ""
     before = watcher.sample().of("replica", deployment=deployment)
     had = {c.identity for c in before}
-    if isinstance(cluster, SignalsProcesses):
-        cluster.signal_process(victim.identity, signal.SIGKILL)
-    elif isinstance(cluster, KillsActors) and victim.actor_id:
-        cluster.kill_actor(victim.actor_id, no_restart=True)
+    processes, actors = cluster.capability(SIGNALS_PROCESSES), cluster.capability(KILLS_ACTORS)
+    if processes is not None:
+        processes.signal_process(victim.identity, signal.SIGKILL)
+    elif actors is not None and victim.actor_id:
+        actors.kill_actor(victim.actor_id, no_restart=True)
 
     def replaced() -> Component | NotYet:
         report = watcher.observer.refresh()

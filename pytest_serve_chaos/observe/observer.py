@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.base import Cluster, NodeInfo
-from pytest_serve_chaos.cluster.capabilities import SeesProcesses
+from pytest_serve_chaos.cluster.capabilities import SEES_PROCESSES
 from pytest_serve_chaos.cluster.rest import ActorRow, NodeRow, ServeStatus
 from pytest_serve_chaos.cluster.serve_config import CANARY
 from pytest_serve_chaos.model import Component, Identity, Role, Topology
@@ -132,7 +132,8 @@ class Observer:
             self._memory.addresses |= {node.node_id: node.address for node in report.nodes.values()}
         names = {node.address: node.name for node in nodes if node.address}
         by_place = {(c.node, c.pid): c for c in components if c.role in ("controller", "proxy", "replica")}
-        ask_the_gcs = not by_place and not (isinstance(self._cluster, SeesProcesses) and self._cluster.sees_processes)
+        seen = self._cluster.capability(SEES_PROCESSES)
+        ask_the_gcs = not by_place and not (seen is not None and seen.sees_processes)
         alive = {c.node for c in components if c.role in ("head", "worker")}
         for row in self._memory.actors:
             node = names.get(self._memory.addresses.get(row.node_id, ""), "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypedDict
 
-from pytest_serve_chaos.cluster.capabilities import HasProxyEndpoints, KillsMachines
+from pytest_serve_chaos.cluster.capabilities import HAS_PROXY_ENDPOINTS, KILLS_MACHINES
 
 if TYPE_CHECKING:
     from pytest_serve_chaos.handle import ServeCluster
@@ -39,7 +39,7 @@ before Ray runs in it again (`docs/ray-and-kubernetes.md`), and traffic counts a
 
 def behind_a_service(cluster: ServeCluster, room: Room) -> dict[str, object]:
     """That room where proxies stand behind a Service; none elsewhere, which keeps the fault's own demands."""
-    return {**room} if isinstance(cluster.backend, HasProxyEndpoints) else {}
+    return {**room} if cluster.backend.capability(HAS_PROXY_ENDPOINTS) is not None else {}
 
 
 def room_for(cluster: ServeCluster, behind: Room, elsewhere: Room) -> Room:
@@ -49,4 +49,4 @@ def room_for(cluster: ServeCluster, behind: Room, elsewhere: Room) -> Room:
 
 def on_machines(cluster: ServeCluster, demands: dict[str, object]) -> dict[str, object]:
     """Those demands where there are machines under the nodes that can be lost; none elsewhere."""
-    return demands if isinstance(cluster.backend, KillsMachines) else {}
+    return demands if cluster.backend.capability(KILLS_MACHINES) is not None else {}

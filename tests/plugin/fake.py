@@ -9,18 +9,35 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeVar
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.configuration import Setup
 from pytest_serve_chaos.cluster import serve_config
 from pytest_serve_chaos.cluster.base import ClusterSpec, NodeInfo, Progress
-from pytest_serve_chaos.cluster.capabilities import KeptLogs
+from pytest_serve_chaos.cluster.capabilities import (
+    FREEZES_NODES,
+    HAS_REDIS,
+    KILLS_ACTORS,
+    KILLS_NODES,
+    KNOWS_ITS_SETUP,
+    SETS_HEALTH_FLAGS,
+    SHARES_REDIS,
+    SHOWS_CONTROLLER_LOG,
+    SIGNALS_PROCESSES,
+    STREAMS_LOGS,
+    Capabilities,
+    Capability,
+    KeptLogs,
+    Offer,
+)
 from pytest_serve_chaos.cluster.rest import ActorRow, Dashboard, NodeRow, ReplicaRow, ServeStatus
 from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, NoSuchTarget, ObservationError, Unsupported
 from pytest_serve_chaos.model import HEAD, ClusterDescription, Component, Evidence, Identity, Json
 from tests.plugin.fake_server import FakeServer, Front, Reply
 from tests.plugin.fake_world import DEPLOYMENT, REDIS, REPLICAS, FakeBehaviour, Part, Slot, World
+
+T = TypeVar("T")
 
 __all__ = ["FakeBackend", "FakeBehaviour", "FakeCluster"]
 
@@ -182,6 +199,25 @@ class FakeCluster:
         """Ends the server."""
         self._server.close()
         self.closed = True
+
+    def capability(self, wanted: Capability[T]) -> T | None:
+        """What can do that."""
+        return Capabilities(*self.offers()).get(wanted)
+
+    def offers(self) -> tuple[Offer, ...]:
+        """What it can do."""
+        return (
+            FREEZES_NODES.by(self),
+            HAS_REDIS.by(self),
+            KILLS_ACTORS.by(self),
+            KILLS_NODES.by(self),
+            KNOWS_ITS_SETUP.by(self),
+            SETS_HEALTH_FLAGS.by(self),
+            SHARES_REDIS.by(self),
+            SHOWS_CONTROLLER_LOG.by(self),
+            SIGNALS_PROCESSES.by(self),
+            STREAMS_LOGS.by(self),
+        )
 
     # -- capabilities -------------------------------------------------------------------------------------------
 

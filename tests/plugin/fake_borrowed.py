@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
 from pytest_serve_chaos.cluster.base import ClusterSpec
-from pytest_serve_chaos.cluster.capabilities import Endpoint
+from pytest_serve_chaos.cluster.capabilities import HAS_PROXY_ENDPOINTS, IS_EXTERNAL, Endpoint, Offer
 from pytest_serve_chaos.cluster.kuberay.external_policy import Terms
 from pytest_serve_chaos.cluster.kuberay.rights import RUN, Right
 from pytest_serve_chaos.cluster.policy import Touch
@@ -17,7 +17,7 @@ from tests.plugin.fake_server import FakeServer, Front
 
 
 class BorrowedFake(FakeCluster):
-    """Implements `cluster.capabilities.IsBorrowed`, on the terms of the backend `kubernetes`.
+    """Implements `cluster.capabilities.IsExternal`, on the terms of the backend `kubernetes`.
 
     Attributes:
         lacking: The rights that this user has not.
@@ -30,6 +30,13 @@ class BorrowedFake(FakeCluster):
     def __init__(self, spec: ClusterSpec, behaviour: FakeBehaviour | None = None) -> None:
         super().__init__(spec, behaviour)
         self._heard: dict[int, frozenset[str]] = {}
+
+    def offers(self) -> tuple[Offer, ...]:
+        """What it can do."""
+        return (
+            *super().offers(),
+            IS_EXTERNAL.by(self),
+        )
 
     def why_not(self, touch: Touch, asked_for: Collection[str]) -> str:
         """As its owner, this user's rights and its shape have it."""
@@ -81,6 +88,13 @@ class LedElsewhere(BorrowedFake):
         for part in self._other.world.of("replica"):
             part.replica_id = f"other-{part.replica_id}"
         self._alone: list[FakeServer] = []
+
+    def offers(self) -> tuple[Offer, ...]:
+        """What it can do."""
+        return (
+            *super().offers(),
+            HAS_PROXY_ENDPOINTS.by(self),
+        )
 
     @property
     def url(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pytest_serve_chaos.cluster import serve_config
 from pytest_serve_chaos.cluster.base import ClusterSpec
-from pytest_serve_chaos.cluster.capabilities import Endpoint
+from pytest_serve_chaos.cluster.capabilities import HAS_PROXY_ENDPOINTS, Endpoint, Offer
 from pytest_serve_chaos.errors import ObservationError
 from pytest_serve_chaos.model import Component, Identity
 from tests.plugin.fake import FakeBehaviour, FakeCluster
@@ -19,6 +19,13 @@ class FakeWithEndpoints(FakeCluster):
     def __init__(self, spec: ClusterSpec, behaviour: FakeBehaviour | None = None) -> None:
         super().__init__(spec, behaviour)
         self._ways = FakeServer(Front(lambda: {0: False}, self._pass_on))
+
+    def offers(self) -> tuple[Offer, ...]:
+        """What it can do."""
+        return (
+            *super().offers(),
+            HAS_PROXY_ENDPOINTS.by(self),
+        )
 
     def proxy_of(self, client: tuple[str, int]) -> Identity | None:
         """Nobody knows where a connection through a Service ends."""

@@ -8,6 +8,14 @@ from typing import Literal
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.base import ClusterSpec
+from pytest_serve_chaos.cluster.capabilities import (
+    DELETES_MACHINES,
+    DRAINS_MACHINES,
+    FREEZES_MACHINES,
+    KILLS_MACHINES,
+    REMEMBERS_CONNECTIONS,
+    Offer,
+)
 from pytest_serve_chaos.model import Evidence
 from tests.plugin.fake import FakeBehaviour, FakeCluster
 
@@ -27,6 +35,17 @@ class FakeMachineCluster(FakeCluster):
         super().__init__(spec, behaviour)
         self.asked: list[str] = []
         self.forgot = 0
+
+    def offers(self) -> tuple[Offer, ...]:
+        """What it can do."""
+        return (
+            *super().offers(),
+            DELETES_MACHINES.by(self),
+            DRAINS_MACHINES.by(self),
+            FREEZES_MACHINES.by(self),
+            KILLS_MACHINES.by(self),
+            REMEMBERS_CONNECTIONS.by(self),
+        )
 
     def kill_machine(self, name: str, *, how: Literal["kill", "stop"]) -> Sequence[Evidence]:
         """Takes all that is on it down."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pytest_serve_chaos import clock
+from pytest_serve_chaos.cluster.capabilities import UPGRADES_RAY_SERVICE, Offer
 from pytest_serve_chaos.errors import Unsupported, WaitTimeout
 from pytest_serve_chaos.model import Evidence
 from tests.plugin.fake import FakeCluster
@@ -14,6 +15,13 @@ class FakeRayService(FakeCluster):
     """Implements `UpgradesRayService`."""
 
     upgrades = 0
+
+    def offers(self) -> tuple[Offer, ...]:
+        """What it can do."""
+        return (
+            *super().offers(),
+            UPGRADES_RAY_SERVICE.by(self),
+        )
 
     def serving(self) -> str:
         """The cluster of the last upgrade."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pytest_serve_chaos.cluster.base import ClusterSpec
-from pytest_serve_chaos.cluster.capabilities import HasProxyEndpoints
+from pytest_serve_chaos.cluster.capabilities import HAS_PROXY_ENDPOINTS
 from tests.plugin.conftest import RunChaos
 from tests.plugin.fake_endpoints import FakeWithEndpoints
 
 
 def test_the_fake_has_them() -> None:
     cluster = FakeWithEndpoints(ClusterSpec())
-    assert isinstance(cluster, HasProxyEndpoints)
+    assert cluster.capability(HAS_PROXY_ENDPOINTS) is not None
     cluster.close()
 
 

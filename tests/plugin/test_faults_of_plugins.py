@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from pytest_serve_chaos.cluster.capabilities import SIGNALS_PROCESSES, Offer
 from pytest_serve_chaos.history import History
 from tests.plugin.conftest import ROOT, Ran, RunChaos
 from tests.plugin.fake import FakeBehaviour, FakeCluster
@@ -97,7 +98,8 @@ def test_what_its_marker_cannot_say_is_a_usage_error(run_chaos: RunChaos, given:
 
 def test_a_cluster_that_lacks_what_it_needs_skips_it(run_chaos: RunChaos) -> None:
     class SendsNoSignals(FakeCluster):
-        signal_process = None  # type: ignore[assignment]
+        def offers(self) -> tuple[Offer, ...]:
+            return tuple(offer for offer in super().offers() if offer.key is not SIGNALS_PROCESSES)
 
     ran = run_chaos(QUICK, "-rs", cluster=SendsNoSignals)
 

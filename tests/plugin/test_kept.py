@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pytest_serve_chaos import restore
+from pytest_serve_chaos.cluster.capabilities import OUTLIVES_RUNS, Offer
 from tests.plugin.conftest import RunChaos
 from tests.plugin.fake import FakeBehaviour, FakeCluster
 from tests.plugin.test_interrupt import interrupted
@@ -16,6 +17,13 @@ class Stays(FakeCluster):
     """Says in its log whether somebody vouched for it before it was closed."""
 
     vouched = False
+
+    def offers(self) -> tuple[Offer, ...]:
+        """What it can do."""
+        return (
+            *super().offers(),
+            OUTLIVES_RUNS.by(self),
+        )
 
     def vouch(self) -> None:
         """Somebody did."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import cast
 
-from pytest_serve_chaos.cluster.capabilities import IsBorrowed
+from pytest_serve_chaos.cluster.capabilities import IsExternal
 from pytest_serve_chaos.cluster.kuberay import rights
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.existing_rayservice import FoundRayService
@@ -109,6 +109,6 @@ def borrowed(
     )
 
 
-def why_not(cluster: IsBorrowed, kind: str, options: Mapping[str, object], asked_for: Collection[str] = ()) -> str:
+def why_not(cluster: IsExternal, kind: str, options: Mapping[str, object], asked_for: Collection[str] = ()) -> str:
     """Why a fault of this package cannot be injected into somebody else's cluster."""
     return cluster.why_not(BUILT_IN.choose(kind, options).touch(), asked_for)

@@ -9,6 +9,7 @@ from typing import cast
 import pytest
 
 from pytest_serve_chaos.cluster.base import Cluster
+from pytest_serve_chaos.cluster.capabilities import KILLS_ACTORS, SHOWS_REPLICA_LOGS
 from pytest_serve_chaos.cluster.rest import ReplicaRow, ServeStatus
 from pytest_serve_chaos.errors import Inconclusive
 from pytest_serve_chaos.model import Component, Identity, Topology
@@ -16,6 +17,7 @@ from pytest_serve_chaos.observe import handles
 from pytest_serve_chaos.observe.handles import HandleCheck, check_handles, children_of, requests_logged
 from pytest_serve_chaos.observe.observer import Report
 from pytest_serve_chaos.observe.watcher import Watcher
+from tests.unit.doubles import cluster_with
 
 NO_ANSWER = Report()
 NO_APPS = Report(serve=ServeStatus({}, {}, {}, {}, (), {}, None))
@@ -74,8 +76,12 @@ class Composed:
         return tuple(f"INFO replica {request} -- CALL who OK 0.4ms" for request in requests)
 
 
+def cluster_of(composed: Composed) -> Cluster:
+    return cluster_with(KILLS_ACTORS.by(composed), SHOWS_REPLICA_LOGS.by(composed))
+
+
 def check(composed: Composed, answering: Sequence[str] = ("app#Parent",)) -> HandleCheck:
-    return check_handles(cast("Cluster", composed), composed.watcher, since=0.0, answering=frozenset(answering))
+    return check_handles(cluster_of(composed), composed.watcher, since=0.0, answering=frozenset(answering))
 
 
 @pytest.mark.parametrize("first", [NO_ANSWER, NO_APPS], ids=["no answer", "no applications"])
@@ -176,10 +182,7 @@ def test_parents_that_log_nothing_are_not_taken_for_deaf() -> None:
 
 
 def test_a_cluster_that_cannot_show_logs_leaves_it_unknown() -> None:
-    class WithoutLogs:
-        """No log of any replica can be read."""
-
-    result = check_handles(cast("Cluster", WithoutLogs()), Composed([COMPOSED]).watcher, 0.0, answering=frozenset())
+    result = check_handles(cluster_with(), Composed([COMPOSED]).watcher, 0.0, answering=frozenset())
     assert result.text == (
         "whether handles to app#Child hear the controller is unknown: this backend cannot read the request log of its"
         " replicas. To do without the check, demand settled=False."
@@ -232,7 +235,7 @@ JSON_OTHER = JSON_CALL.replace("CALL who OK 0.4ms", "Replica is ready")
 def test_a_request_is_found_in_a_log_in_json() -> None:
     logs = Logged([COMPOSED], lines={"app#Child": [JSON_CALL, JSON_OTHER, '{"message": "cut', '{"message": 3}']})
     child = replica("Child", 1)
-    assert requests_logged(cast("Cluster", logs), [child], since=0.0) == {"0c5f4a2e-7a57-4f27-9d57-3f6f3a0b2f0e"}
+    assert requests_logged(cluster_of(logs), [child], since=0.0) == {"0c5f4a2e-7a57-4f27-9d57-3f6f3a0b2f0e"}
 
 
 def test_the_handles_of_an_app_that_logs_json_are_checked() -> None:

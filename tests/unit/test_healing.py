@@ -11,6 +11,7 @@ from typing import cast
 import pytest
 
 from pytest_serve_chaos.cluster.base import Cluster
+from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL, IsExternal
 from pytest_serve_chaos.errors import CommandFailed, NotHealed, ServeChaosError
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.faults.rig import Rig
@@ -20,6 +21,7 @@ from pytest_serve_chaos.observe.shape import Shape
 from pytest_serve_chaos.observe.watcher import Watcher
 from pytest_serve_chaos.restore import restore
 from pytest_serve_chaos.run import Run
+from tests.unit.doubles import cluster_with
 
 
 class Broken:
@@ -37,7 +39,7 @@ class Broken:
 
 def rig(*broken: Broken, told: list[str] | None = None) -> Rig:
     there = Rig(
-        cast("Cluster", SimpleNamespace(close=lambda: None)),
+        cluster_with(close=lambda: None),
         cast("Observer", None),
         cast("Watcher", SimpleNamespace(stop=lambda: None)),
         History(),
@@ -117,9 +119,8 @@ def test_what_cannot_be_healed_at_the_end_is_reported_where_it_stays_broken(tmp_
     run = Run(tmp_path, lambda *_: cast("Cluster", None), seed=1, progress=lambda _: None)
     run._rig = there = rig(broken)
     closed: list[bool] = []
-    names = ("why_not", "admit", "who_answers", "kill_actor") if external else ()
-    methods = dict.fromkeys(names, lambda: None)
-    there.cluster = cast("Cluster", SimpleNamespace(close=lambda: closed.append(True), **methods))
+    offers = [IS_EXTERNAL.by(cast("IsExternal", object()))] if external else []
+    there.cluster = cluster_with(*offers, close=lambda: closed.append(True))
     with pytest.raises(CommandFailed):
         there.heal_all()
     run.close()

@@ -10,7 +10,6 @@ from typing import cast
 import pytest
 
 from pytest_serve_chaos import progress
-from pytest_serve_chaos.cluster.base import Cluster
 from pytest_serve_chaos.errors import CommandFailed, ExpectationFailed, Inconclusive, NotLanded
 from pytest_serve_chaos.faults import injection as injection_module
 from pytest_serve_chaos.faults.injection import Injection, Strike
@@ -21,6 +20,7 @@ from pytest_serve_chaos.observe.observer import Report
 from pytest_serve_chaos.observe.post_recovery import PostRecoveryCheck
 from pytest_serve_chaos.observe.shape import Shape
 from pytest_serve_chaos.observe.watcher import Watcher
+from tests.unit.doubles import cluster_with
 
 DEAF = Component("proxy", "head", Identity("process", ("boot", "7", "1")), pid=7)
 
@@ -191,7 +191,7 @@ def test_on_a_starved_machine_no_answer_in_time_shows_nothing(
     monkeypatch.setattr(injection_module, "proxy_nodes", lambda *_: frozenset())
     monkeypatch.setattr(injection_module, "starved", lambda backend: pressure)
     there = rig()
-    there.cluster = cast("Cluster", SimpleNamespace(description=SimpleNamespace(backend="kind")))
+    there.cluster = cluster_with(description=SimpleNamespace(backend="kind"))
     there.shape, there.canaries = cast("Shape", None), iter(())
     injection = unproved(Paused(fails=0), there)
     injection.landed_at = 0.0

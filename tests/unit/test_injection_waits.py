@@ -11,7 +11,6 @@ import pytest
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
-from pytest_serve_chaos.cluster.base import Cluster
 from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive
 from pytest_serve_chaos.faults import injection as module
 from pytest_serve_chaos.faults.injection import Injection, Strike, ended
@@ -20,6 +19,7 @@ from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import UNFINISHED, Component, Evidence, Identity, Request, Role, Slowness, Topology
 from pytest_serve_chaos.observe.handles import HandleCheck
 from pytest_serve_chaos.observe.post_recovery import PostRecoveryCheck
+from tests.unit.doubles import cluster_with
 
 ASKED = 100.0
 SLOW = 1.0
@@ -292,7 +292,7 @@ class Checks:
     def proxies(self, result: PostRecoveryCheck, *, pressure: str = "") -> Injection:
         """An injection whose check of proxies comes to that."""
         injection = injected()
-        injection.rig.cluster = cast("Cluster", SimpleNamespace(description=SimpleNamespace(backend="local")))
+        injection.rig.cluster = cluster_with(description=SimpleNamespace(backend="local"))
         injection.rig.canaries = iter(())
         self.monkeypatch.setattr(module, "proxy_nodes", lambda *_: frozenset({"head"}))
         self.monkeypatch.setattr(module, "settle", lambda *_, **__: result)
@@ -309,7 +309,7 @@ class Checks:
             return result
 
         injection = injected()
-        injection.rig.cluster = cast("Cluster", SimpleNamespace())
+        injection.rig.cluster = cluster_with()
         self.monkeypatch.setattr(module, "check_handles", check)
         self.monkeypatch.setattr(clock, "now", lambda: ASKED + 30.0)
         return injection, asked

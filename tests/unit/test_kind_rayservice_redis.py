@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_serve_chaos.cluster.base import ClusterSpec
-from pytest_serve_chaos.cluster.capabilities import SharesRedis
+from pytest_serve_chaos.cluster.capabilities import SHARES_REDIS
 from pytest_serve_chaos.cluster.kind_rayservice import KindRayService
 from pytest_serve_chaos.cluster.kuberay.api import ExecResult
 from pytest_serve_chaos.cluster.kuberay.redis_store import RedisStore
@@ -36,7 +36,7 @@ def service(api: Api, closed: list[str], monkeypatch: pytest.MonkeyPatch) -> Kin
 def test_what_is_started_beside_it_is_a_head_alone_and_goes_before_it(
     service: KindRayService, closed: list[str]
 ) -> None:
-    assert isinstance(service, SharesRedis)
+    assert service.capability(SHARES_REDIS) is not None
     other = service.start_beside()
     assert other.spec == ClusterSpec(workers=0)
     service.start_beside("somebody's")

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pytest_serve_chaos.cluster.base import Cluster
+from pytest_serve_chaos.cluster.capabilities import STREAMS_LOGS
 from pytest_serve_chaos.cluster.local.log_copies import LogCopies
 from pytest_serve_chaos.cluster.test_logs import LogsOfTest, name_of_file
+from tests.unit.doubles import cluster_with
 
 NODES = {"ray": "head", "w1": "worker-1"}
 SESSION = "session_2026-11-22_18-04-11_123456_789"
@@ -111,9 +112,8 @@ class Streaming:
         self.closed += 1
 
 
-def logs_of_test(cluster: object, directory: Path, test: str) -> LogsOfTest:
-    typed: Cluster = cluster  # type: ignore[assignment]
-    return LogsOfTest(typed, directory, test)
+def logs_of_test(cluster: Streaming, directory: Path, test: str) -> LogsOfTest:
+    return LogsOfTest(cluster_with(STREAMS_LOGS.by(cluster)), directory, test)
 
 
 def test_a_test_has_a_directory_once_there_is_something_in_it(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_names_that_differ_in_nothing_that_a_file_can_have_get_directories_of_th
 
 
 def test_a_cluster_that_keeps_no_logs_has_none(tmp_path: Path) -> None:
-    logs = logs_of_test(object(), tmp_path, "head")
+    logs = LogsOfTest(cluster_with(), tmp_path, "head")
     logs.keep()
     logs.close()
     assert logs.directory is None

@@ -11,7 +11,7 @@ import pytest
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.base import ClusterSpec
-from pytest_serve_chaos.cluster.capabilities import KeptLogs, ShowsReplicaLogs, StreamsLogs
+from pytest_serve_chaos.cluster.capabilities import SHOWS_REPLICA_LOGS, STREAMS_LOGS, KeptLogs
 from pytest_serve_chaos.cluster.kuberay import log_sources
 from pytest_serve_chaos.cluster.kuberay.api import ExecResult, KubeApi
 from pytest_serve_chaos.cluster.kuberay.log_stream import LogAccess
@@ -105,8 +105,8 @@ def streaming(cluster: KubeRayCluster, tmp_path: Path) -> Iterator[KeptLogs]:
 
 
 def test_a_rayservice_has_the_capabilities(cluster: KubeRayCluster) -> None:
-    assert isinstance(cluster, StreamsLogs)
-    assert isinstance(cluster, ShowsReplicaLogs)
+    assert cluster.capability(STREAMS_LOGS) is not None
+    assert cluster.capability(SHOWS_REPLICA_LOGS) is not None
 
 
 def test_without_a_stream_they_are_read_in_the_pods(cluster: KubeRayCluster, api: Api) -> None:

@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from pytest_serve_chaos.cluster.capabilities import IsBorrowed
+from pytest_serve_chaos.cluster.capabilities import IsExternal
 from pytest_serve_chaos.cluster.rest import ReplicaRow, ServeStatus
 from pytest_serve_chaos.model import Component, Identity, Topology
 from pytest_serve_chaos.observe import external_check
@@ -64,7 +64,7 @@ class External:
 
 
 def check(external: External, nodes: frozenset[str] = ALL) -> PostRecoveryCheck:
-    return external_check.replace_replicas(cast("IsBorrowed", external), cast("Watcher", external), nodes=nodes)
+    return external_check.replace_replicas(cast("IsExternal", external), cast("Watcher", external), nodes=nodes)
 
 
 @pytest.fixture(autouse=True)

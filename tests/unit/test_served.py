@@ -7,7 +7,7 @@ from random import Random
 from typing import cast
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.cluster.base import Cluster
+from pytest_serve_chaos.cluster.capabilities import SHOWS_REPLICA_LOGS
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.history import History
@@ -16,6 +16,7 @@ from pytest_serve_chaos.observe.observer import Observer
 from pytest_serve_chaos.observe.shape import Shape
 from pytest_serve_chaos.observe.watcher import Watcher
 from pytest_serve_chaos.steady import idle_replicas
+from tests.unit.doubles import cluster_with
 
 PARENT, CHILD = "composed#Parent", "composed#Child"
 
@@ -49,7 +50,7 @@ class Logs:
 
 def rig(*replicas: Component, logs: Logs | None = None) -> Rig:
     return Rig(
-        cluster=cast("Cluster", logs or Logs()), observer=cast("Observer", None),
+        cluster=cluster_with(SHOWS_REPLICA_LOGS.by(logs or Logs())), observer=cast("Observer", None),
         watcher=cast("Watcher", Watched(replicas)), history=History(), random=Random(1),
         progress=lambda _: None, first_shape=cast("Shape", None), serve_config={}, faults=BUILT_IN,
     )  # fmt: skip

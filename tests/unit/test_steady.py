@@ -12,6 +12,7 @@ import pytest
 
 from pytest_serve_chaos import clock, steady
 from pytest_serve_chaos.cluster.base import Cluster
+from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL, IsExternal
 from pytest_serve_chaos.errors import WaitTimeout
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.faults.rig import Rig
@@ -21,6 +22,7 @@ from pytest_serve_chaos.observe.observer import Observer
 from pytest_serve_chaos.observe.shape import Shape
 from pytest_serve_chaos.observe.watcher import Watcher
 from pytest_serve_chaos.steady import Sent, steady_within, wait_steady
+from tests.unit.doubles import cluster_with
 
 RATE = 10.0
 SENT = Sent("", RATE, timeout=5.0, kept=True)
@@ -57,7 +59,7 @@ class Ask(Protocol):
         pending: Sequence[Request] = (),
         sent: Sent = SENT,
         parts: Sequence[Component] = (*PROXIES, *REPLICAS),
-        cluster: object = None,
+        cluster: Cluster | None = None,
         lacking: Sequence[str] = (),
         too_many: Sequence[str] = (),
     ) -> tuple[Request, ...]: ...
@@ -73,7 +75,7 @@ def ask(monkeypatch: pytest.MonkeyPatch) -> Ask:
         pending: Sequence[Request] = (),
         sent: Sent = SENT,
         parts: Sequence[Component] = (*PROXIES, *REPLICAS),
-        cluster: object = None,
+        cluster: Cluster | None = None,
         lacking: Sequence[str] = (),
         too_many: Sequence[str] = (),
     ) -> tuple[Request, ...]:
@@ -83,7 +85,7 @@ def ask(monkeypatch: pytest.MonkeyPatch) -> Ask:
         monkeypatch.setattr(steady, "lacks", lambda *_: [*lacking])
         monkeypatch.setattr(steady, "surplus", lambda *_: [*too_many])
         rig = Rig(
-            cluster=cast("Cluster", cluster), observer=cast("Observer", None),
+            cluster=cluster or cluster_with(), observer=cast("Observer", None),
             watcher=cast("Watcher", Watched(Topology(NOW, tuple(parts)))), history=history, random=Random(1),
             progress=lambda _: None, first_shape=cast("Shape", None), serve_config={}, faults=BUILT_IN,
         )  # fmt: skip
@@ -297,22 +299,19 @@ def test_of_a_deployment_that_no_answer_names_nothing_is_expected(ask: Ask) -> N
 # -- somebody else's cluster
 
 
-def test_answers_of_another_cluster(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Borrowed:
-        pass
-
-    monkeypatch.setattr(steady, "IsBorrowed", Borrowed)
+def test_answers_of_another_cluster(ask: Ask) -> None:
+    external = cluster_with(IS_EXTERNAL.by(cast("IsExternal", object())))
     elsewhere = [
         request(n / 10, replica="app#Ranker#9") if not r.kept else r for n, r in enumerate(sound()) if n < 60 or r.kept
     ]
     elsewhere.append(request(5.0, stream="kept:0", path=PROXIES[0].name))
-    seen, advice = trouble(ask, elsewhere, cluster=Borrowed())
+    seen, advice = trouble(ask, elsewhere, cluster=external)
     assert seen == "answers come from replicas that are not of this cluster: see --serve-chaos-url"
     assert advice == "give the address at which the app of this RayService answers"
-    assert ask(sound(), cluster=Borrowed())
+    assert ask(sound(), cluster=external)
     mixed = [*sound(), request(5.0, replica="app#Ranker#9")]
-    assert ask(mixed, cluster=Borrowed()), "a replica that is replaced has given some of them"
+    assert ask(mixed, cluster=external), "a replica that is replaced has given some of them"
     nameless = [request(n / 10, replica=None) for n in range(60)]
-    assert ask([*nameless, *(r for r in sound() if r.kept)], cluster=Borrowed(), parts=PROXIES)
+    assert ask([*nameless, *(r for r in sound() if r.kept)], cluster=external, parts=PROXIES)
     seen, _ = trouble(ask, elsewhere, cluster=None)
     assert seen == f"1 replicas have not answered: {REPLICAS[1].name}", "the persistent connections reached the other"

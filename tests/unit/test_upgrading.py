@@ -10,7 +10,7 @@ import pytest
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.base import ClusterSpec
-from pytest_serve_chaos.cluster.capabilities import UpgradesRayService
+from pytest_serve_chaos.cluster.capabilities import UPGRADES_RAY_SERVICE
 from pytest_serve_chaos.cluster.kuberay import names, upgrade
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.records import Pod, mapped, text
@@ -156,7 +156,7 @@ def pods_seen(service: UpgradableRayService) -> set[str]:
 
 def test_it_is_over_when_the_new_one_serves_and_the_pods_of_the_old_one_have_ended(kuberay: KubeRay) -> None:
     service = ray_service(kuberay)
-    assert isinstance(service, UpgradesRayService)
+    assert service.capability(UPGRADES_RAY_SERVICE) is not None
     assert service.serving() == "old"
     (sign,) = service.upgrade()
     assert "old" not in kuberay.there

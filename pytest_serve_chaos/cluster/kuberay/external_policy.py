@@ -40,7 +40,7 @@ class Terms:
     has_flags: Callable[[], bool]
 
     def why_not(self, touch: Touch, asked_for: Collection[str]) -> str:
-        """Why a fault cannot, or must not, be injected; "" if it can. Arguments: see `capabilities.IsBorrowed`."""
+        """Why a fault cannot, or must not, be injected; "" if it can. Arguments: see `capabilities.IsExternal`."""
         return self.forbidden(touch) or self._no_sense(touch, asked_for)
 
     def forbidden(self, touch: Touch) -> str:

@@ -14,7 +14,7 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.configuration import Loss
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import Progress
-from pytest_serve_chaos.cluster.capabilities import Endpoint
+from pytest_serve_chaos.cluster.capabilities import DRAINS_MACHINES, IS_EXTERNAL, Endpoint, Offer
 from pytest_serve_chaos.cluster.kuberay import names, rights
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.drain import EVICTED_WITHIN, cordon, evict_all, reopen
@@ -105,6 +105,14 @@ class BorrowedRayService(BreakableRayService):
         self._progress = progress
         self._asked_for: Collection[str] = ()
         self._drained = TakenMachines()
+
+    def offers(self) -> tuple[Offer, ...]:
+        """What it can do."""
+        return (
+            *super().offers(),
+            DRAINS_MACHINES.by(self),
+            IS_EXTERNAL.by(self),
+        )
 
     # -- what may be done -------------------------------------------------------------------------------------
 

@@ -8,6 +8,13 @@ from collections.abc import Sequence
 from typing import Literal
 
 from pytest_serve_chaos import clock
+from pytest_serve_chaos.cluster.capabilities import (
+    FREEZES_NODES,
+    HAS_REDIS,
+    SETS_HEALTH_FLAGS,
+    SIGNALS_PROCESSES,
+    Offer,
+)
 from pytest_serve_chaos.cluster.kuberay import in_pod, names
 from pytest_serve_chaos.cluster.kuberay.rayservice import KubeRayCluster
 from pytest_serve_chaos.cluster.kuberay.records import Pod, listed, mapped, text
@@ -32,6 +39,16 @@ class BreakableRayService(KubeRayCluster):
     redis_namespace = ""
     redis_store = RedisStore()
     _redis_is_held = False
+
+    def offers(self) -> tuple[Offer, ...]:
+        """What it can do."""
+        return (
+            *super().offers(),
+            FREEZES_NODES.by(self),
+            HAS_REDIS.by(self),
+            SETS_HEALTH_FLAGS.by(self),
+            SIGNALS_PROCESSES.by(self),
+        )
 
     def read_storage_namespace(self) -> None:
         """Reads from the head's pod under which namespace KubeRay has the GCS keep its keys.

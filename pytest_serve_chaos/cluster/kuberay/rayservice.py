@@ -5,12 +5,26 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.configuration import Setup
 from pytest_serve_chaos.cluster.base import ClusterSpec, NodeInfo
-from pytest_serve_chaos.cluster.capabilities import Endpoint, KeptLogs
+from pytest_serve_chaos.cluster.capabilities import (
+    HAS_PROXY_ENDPOINTS,
+    KILLS_ACTORS,
+    KILLS_NODES,
+    KNOWS_ITS_SETUP,
+    SEES_PROCESSES,
+    SHOWS_CONTROLLER_LOG,
+    SHOWS_REPLICA_LOGS,
+    STREAMS_LOGS,
+    Capabilities,
+    Capability,
+    Endpoint,
+    KeptLogs,
+    Offer,
+)
 from pytest_serve_chaos.cluster.kuberay import in_pod, names, pod_logs
 from pytest_serve_chaos.cluster.kuberay.api import ExecResult, KubeApi
 from pytest_serve_chaos.cluster.kuberay.log_sources import LogSources, OtherClusters
@@ -27,6 +41,8 @@ from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.cluster.serve_config import first_route, serve_port
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError, Unsupported
 from pytest_serve_chaos.model import HEAD, ClusterDescription, Component, Evidence, Identity, Json, Role
+
+T = TypeVar("T")
 
 ContainerProbe: TypeAlias = Callable[[str, str], "str | None"]
 """Says how a container ended (``exited with 137``), given its Kubernetes node and id; None while it runs."""
@@ -120,6 +136,23 @@ class KubeRayCluster:
         """
         self._api.patch_ray_service(self._ray_service, {"spec": {"serveConfigV2": serve_config_text(config)}})
         self._serve_config = dict(config)
+
+    def capability(self, wanted: Capability[T]) -> T | None:
+        """The object that has a capability of this cluster; None if it cannot do that."""
+        return Capabilities(*self.offers()).get(wanted)
+
+    def offers(self) -> tuple[Offer, ...]:
+        """What it can do."""
+        return (
+            HAS_PROXY_ENDPOINTS.by(self),
+            KILLS_ACTORS.by(self),
+            KILLS_NODES.by(self),
+            KNOWS_ITS_SETUP.by(self),
+            SEES_PROCESSES.by(self),
+            SHOWS_CONTROLLER_LOG.by(self),
+            SHOWS_REPLICA_LOGS.by(self),
+            STREAMS_LOGS.by(self),
+        )
 
     # -- looking ----------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.cluster.capabilities import UPGRADES_RAY_SERVICE, Offer
 from pytest_serve_chaos.cluster.kuberay import names
 from pytest_serve_chaos.cluster.kuberay.api import KubeApi
 from pytest_serve_chaos.cluster.kuberay.pod_faults import BreakableRayService
@@ -32,6 +33,13 @@ class UpgradableRayService(BreakableRayService):
     What is seen of it (pods, processes, the dashboard) is always the RayCluster to which KubeRay sends traffic: until
     an upgrade switches the first one, from then on the second.
     """
+
+    def offers(self) -> tuple[Offer, ...]:
+        """What it can do."""
+        return (
+            *super().offers(),
+            UPGRADES_RAY_SERVICE.by(self),
+        )
 
     def serving(self) -> str:
         """The RayCluster to which KubeRay sends traffic, as the RayService's status has it; "" if to none.

@@ -12,14 +12,29 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.configuration import DRAIN_TIMEOUT, Setup
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster import serve_config
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, NodeInfo
-from pytest_serve_chaos.cluster.capabilities import KeptLogs
+from pytest_serve_chaos.cluster.capabilities import (
+    FREEZES_NODES,
+    HAS_REDIS,
+    KILLS_ACTORS,
+    KILLS_NODES,
+    KNOWS_ITS_SETUP,
+    SETS_HEALTH_FLAGS,
+    SHARES_REDIS,
+    SHOWS_CONTROLLER_LOG,
+    SHOWS_REPLICA_LOGS,
+    SIGNALS_PROCESSES,
+    STREAMS_LOGS,
+    Capabilities,
+    Capability,
+    KeptLogs,
+)
 from pytest_serve_chaos.cluster.http_client import get_if
 from pytest_serve_chaos.cluster.local import connections, logs, processes
 from pytest_serve_chaos.cluster.local.commands import client_environment, temp_directory
@@ -32,6 +47,8 @@ from pytest_serve_chaos.cluster.profiles import drain_timeout
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError, Unsupported, WaitTimeout
 from pytest_serve_chaos.model import ClusterDescription, Component, Evidence, Identity, Json
+
+T = TypeVar("T")
 
 REDIS = "redis"
 _ACCEPTED_WITHIN = 0.25
@@ -69,6 +86,19 @@ class LocalCluster:
         self._proxies: frozenset[int] = frozenset()
         self._table = Table()
         self._lock = threading.Lock()
+        self._capabilities = Capabilities(
+            FREEZES_NODES.by(self),
+            HAS_REDIS.by(self),
+            KILLS_ACTORS.by(self),
+            KILLS_NODES.by(self),
+            KNOWS_ITS_SETUP.by(self),
+            SETS_HEALTH_FLAGS.by(self),
+            SHARES_REDIS.by(self),
+            SHOWS_CONTROLLER_LOG.by(self),
+            SHOWS_REPLICA_LOGS.by(self),
+            SIGNALS_PROCESSES.by(self),
+            STREAMS_LOGS.by(self),
+        )
         self._dashboard = Dashboard(
             f"http://{layout.address(HEAD_INDEX)}:{layout.dashboard_port}", {"Authorization": f"Bearer {plan.secret}"}
         )
@@ -147,6 +177,10 @@ class LocalCluster:
             return clock.wait_until(f"{proxy.name} to answer {path}", ask, timeout=timeout, interval=0.01)
         except WaitTimeout as error:
             raise ObservationError(str(error)) from error
+
+    def capability(self, wanted: Capability[T]) -> T | None:
+        """The object that has a capability of this cluster; None if it cannot do that."""
+        return self._capabilities.get(wanted)
 
     def log_excerpt(self, since: float, *, pattern: str | None = None, lines: int = 40) -> tuple[str, ...]:
         """The last log lines of Ray and Serve, of all nodes."""
