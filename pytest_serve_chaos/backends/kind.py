@@ -18,7 +18,7 @@ from pytest_serve_chaos.options import option, options
 
 if TYPE_CHECKING:
     from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Progress
-    from pytest_serve_chaos.cluster.kuberay.file_workload import OwnRayService
+    from pytest_serve_chaos.cluster.kubernetes.install.file_workload import OwnRayService
     from pytest_serve_chaos.settings import Settings
 
 DELETE = "delete_kind_cluster"
@@ -37,8 +37,8 @@ def own_rayservice(settings: Settings, path: Path) -> OwnRayService:
     Raises:
         SettingsError: It does, or the file cannot be used.
     """
-    from pytest_serve_chaos.cluster.kuberay.file_workload import OwnRayService
-    from pytest_serve_chaos.cluster.kuberay.rayservice_file import read_own_file
+    from pytest_serve_chaos.cluster.kubernetes.install.file_workload import OwnRayService
+    from pytest_serve_chaos.cluster.kubernetes.install.rayservice_file import read_own_file
     from pytest_serve_chaos.cluster.local_code import search_path
 
     for name in ("workers", "gcs", "profile"):
@@ -72,8 +72,8 @@ def _adapt(settings: Settings) -> Settings:
 def _start(spec: ClusterSpec, settings: Settings, directory: Path, progress: Progress) -> Cluster:
     own = _own_for(spec, settings)
     from pytest_serve_chaos.backends.requests import probe_of
-    from pytest_serve_chaos.cluster.kind_cluster import start_kind_cluster
-    from pytest_serve_chaos.cluster.kind_settings import KindSettings
+    from pytest_serve_chaos.cluster.kubernetes.kind.settings import KindSettings
+    from pytest_serve_chaos.cluster.kubernetes.kind.start import start_kind_cluster
 
     given = {
         name: getattr(settings, name)
@@ -117,7 +117,7 @@ def _name_of(directory: Path) -> str:
 def _end(settings: Settings, directory: Path, progress: Progress) -> None:
     if settings.keep:
         return
-    from pytest_serve_chaos.cluster.kind_cluster import delete_kind_cluster
+    from pytest_serve_chaos.cluster.kubernetes.kind.start import delete_kind_cluster
 
     journal, name, began = settings.journal, _name_of(directory), clock.now()
     entries = journal.written(DELETE, name=name)
@@ -136,7 +136,7 @@ def _own_for(spec: ClusterSpec, settings: Settings) -> OwnRayService | None:
     """
     if settings.rayservice_file is None:
         return None
-    from pytest_serve_chaos.cluster.kuberay.existing_rayservice import differences
+    from pytest_serve_chaos.cluster.kubernetes.rayservice.existing import differences
 
     own = own_rayservice(settings, settings.rayservice_file)
     others = differences(spec, own.file.spec)
@@ -146,13 +146,13 @@ def _own_for(spec: ClusterSpec, settings: Settings) -> OwnRayService | None:
 
 
 def _lock(settings: Settings) -> str | None:
-    from pytest_serve_chaos.cluster.kuberay import names
+    from pytest_serve_chaos.cluster.kubernetes import names
 
     return f"kind/{names.KEPT_CLUSTER}" if settings.keep else None
 
 
 def _delete(left: Leftover, *, unfinished: bool = False) -> None:
-    from pytest_serve_chaos.cluster.kind_cluster import delete_kind_cluster
+    from pytest_serve_chaos.cluster.kubernetes.kind.start import delete_kind_cluster
 
     # New, and in the journal's own directory: nothing that lies in a checkout is written to, or through.
     directory = Path(tempfile.mkdtemp(prefix="kind-", dir=left.directory))
@@ -218,7 +218,7 @@ def _manifests(source: str) -> str:
 def _kept() -> Sequence[str]:
     """How to reuse, and how to delete, what a run with ``--serve-chaos-keep`` has left; empty if there is nothing."""
     from pytest_serve_chaos.backends.probes import run
-    from pytest_serve_chaos.cluster.kuberay import names
+    from pytest_serve_chaos.cluster.kubernetes import names
 
     name = names.KEPT_CLUSTER
     try:

@@ -14,8 +14,8 @@ from pytest_serve_chaos.options import options
 
 if TYPE_CHECKING:
     from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Progress
-    from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-    from pytest_serve_chaos.cluster.kuberay.external_start import ExternalCluster
+    from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
+    from pytest_serve_chaos.cluster.kubernetes.external.start import ExternalCluster
     from pytest_serve_chaos.safety.guard import Guard
     from pytest_serve_chaos.settings import Settings
 
@@ -32,7 +32,7 @@ def _adapt(settings: Settings) -> Settings:
         SafetyError: The cluster has to be named twice.
         ServeChaosError: It cannot be read.
     """
-    from pytest_serve_chaos.cluster.kuberay.existing_rayservice import read_ray_service
+    from pytest_serve_chaos.cluster.kubernetes.rayservice.existing import read_ray_service
 
     external = _loan(settings)
     with closing(_reader(external, settings.allow_context)) as reader:
@@ -42,7 +42,7 @@ def _adapt(settings: Settings) -> Settings:
 
 def _loan(settings: Settings) -> ExternalCluster:
     from pytest_serve_chaos.backends.requests import probe_of
-    from pytest_serve_chaos.cluster.kuberay.external_start import ExternalCluster
+    from pytest_serve_chaos.cluster.kubernetes.external.start import ExternalCluster
 
     namespace, _, name = str(settings.rayservice).partition("/")
     return ExternalCluster(
@@ -62,7 +62,7 @@ def _reader(external: ExternalCluster, allow_context: str | None) -> KubeApi:
     Raises:
         SafetyError: That cluster was not named twice.
     """
-    from pytest_serve_chaos.cluster.kuberay.api import KubeApi
+    from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
     from pytest_serve_chaos.safety.guard import check_context
 
     reader = KubeApi(None, context=external.context, namespace=external.namespace)
@@ -75,7 +75,7 @@ def _reader(external: ExternalCluster, allow_context: str | None) -> KubeApi:
 
 
 def _guard(external: ExternalCluster, reader: KubeApi) -> Guard:
-    from pytest_serve_chaos.cluster.kuberay.external_start import OwnPods
+    from pytest_serve_chaos.cluster.kubernetes.external.start import OwnPods
     from pytest_serve_chaos.safety.guard import Guard
 
     own = OwnPods(reader, external.name)
@@ -84,7 +84,7 @@ def _guard(external: ExternalCluster, reader: KubeApi) -> Guard:
 
 def _start(spec: ClusterSpec, settings: Settings, directory: Path, progress: Progress) -> Cluster:
     del directory
-    from pytest_serve_chaos.cluster.kuberay.external_start import borrow
+    from pytest_serve_chaos.cluster.kubernetes.external.start import borrow
 
     external, journal = _loan(settings), settings.journal
     reader = _reader(external, settings.allow_context)
@@ -123,8 +123,8 @@ def _lock(settings: Settings) -> str:
 
 
 def _uncordon(left: Leftover) -> None:
-    from pytest_serve_chaos.cluster.kuberay.drain import reopen
-    from pytest_serve_chaos.cluster.kuberay.external_start import ExternalCluster
+    from pytest_serve_chaos.cluster.kubernetes.client.drain import reopen
+    from pytest_serve_chaos.cluster.kubernetes.external.start import ExternalCluster
 
     external = ExternalCluster(left.arguments["context"], namespace="default", name="", url="")
     with closing(_reader_again(external, left)) as api:
@@ -157,9 +157,9 @@ def _reader_again(external: ExternalCluster, left: Leftover) -> KubeApi:
 
 def _tidy_pod(left: Leftover) -> None:
     """Restores a pod under the guard of the run that broke it: that context, and pods of that RayService."""
-    from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-    from pytest_serve_chaos.cluster.kuberay.external_start import ExternalCluster
-    from pytest_serve_chaos.cluster.kuberay.pod_repair import tidy_by_name
+    from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
+    from pytest_serve_chaos.cluster.kubernetes.external.start import ExternalCluster
+    from pytest_serve_chaos.cluster.kubernetes.rayservice.pod_repair import tidy_by_name
 
     given = left.arguments
     external = ExternalCluster(given["context"], given["namespace"], given["rayservice"], url="")
@@ -180,7 +180,7 @@ def _doctor(settings: Settings) -> Iterator[Finding]:
 
 
 def _server(context: str, rayservice: str) -> str:
-    from pytest_serve_chaos.cluster.kuberay.api import KubeApi
+    from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 
     namespace, _, name = rayservice.partition("/")
     with closing(KubeApi(None, context=context, namespace=namespace)) as api:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
+from pytest_serve_chaos import manifests
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.profiles import Timing, timing
 from pytest_serve_chaos.errors import SettingsError
@@ -165,3 +166,11 @@ def _wrong_type(config: object) -> str:
     if not isinstance(config.get("http_options") or {}, dict):
         return "http_options is not a mapping"
     return ""
+
+
+def serve_config_text(config: Mapping[str, Json]) -> str:
+    """A Serve config as `serveConfigV2` wants it.
+
+    It is made of plain data, so it is always valid YAML: KubeRay reports a broken one only in the operator's log.
+    """
+    return manifests.dump((dict(config),))

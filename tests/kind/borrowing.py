@@ -16,7 +16,7 @@ from typing import cast
 import pytest_serve_chaos
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
-from pytest_serve_chaos.cluster.kuberay import in_pod
+from pytest_serve_chaos.cluster.kubernetes import in_pod
 from pytest_serve_chaos.errors import CommandFailed
 from pytest_serve_chaos.manifests import Manifest, dump
 from pytest_serve_chaos.model import Json

@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeAlias
 
-from pytest_serve_chaos.cluster.kuberay.records import listed, mapped, text
+from pytest_serve_chaos.cluster.kubernetes.client.records import listed, mapped, text
 from pytest_serve_chaos.model import Json
 
 Dump: TypeAlias = "dict[str, list[str]]"

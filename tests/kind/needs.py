@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_serve_chaos.cluster.kind_programs import find_programs
-from pytest_serve_chaos.cluster.kind_settings import KindSettings
-from pytest_serve_chaos.cluster.kuberay import names
+from pytest_serve_chaos.cluster.kubernetes import names
+from pytest_serve_chaos.cluster.kubernetes.kind.programs import find_programs
+from pytest_serve_chaos.cluster.kubernetes.kind.settings import KindSettings
 from pytest_serve_chaos.errors import MissingDependency
 
 

@@ -14,10 +14,10 @@ import pytest
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import ClusterSpec
-from pytest_serve_chaos.cluster.kind_cluster import start_kind_cluster
-from pytest_serve_chaos.cluster.kind_rayservice import KindRayService
-from pytest_serve_chaos.cluster.kind_settings import KindSettings
-from pytest_serve_chaos.cluster.kuberay.rayservice import KubeRayCluster
+from pytest_serve_chaos.cluster.kubernetes.kind.rayservice import KindRayService
+from pytest_serve_chaos.cluster.kubernetes.kind.settings import KindSettings
+from pytest_serve_chaos.cluster.kubernetes.kind.start import start_kind_cluster
+from pytest_serve_chaos.cluster.kubernetes.rayservice.rayservice import KubeRayCluster
 from pytest_serve_chaos.cluster.serve_config import canary, with_app
 from pytest_serve_chaos.errors import NoSuchTarget, ObservationError, SafetyError
 from pytest_serve_chaos.model import Component, Role, Topology

@@ -21,11 +21,11 @@ import pytest
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import ClusterSpec
-from pytest_serve_chaos.cluster.kind_cluster import start_kind_cluster
-from pytest_serve_chaos.cluster.kuberay import names
-from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.drain import cordon
-from pytest_serve_chaos.cluster.kuberay.external_start import OwnPods
+from pytest_serve_chaos.cluster.kubernetes import names
+from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
+from pytest_serve_chaos.cluster.kubernetes.client.drain import cordon
+from pytest_serve_chaos.cluster.kubernetes.external.start import OwnPods
+from pytest_serve_chaos.cluster.kubernetes.kind.start import start_kind_cluster
 from pytest_serve_chaos.errors import SafetyError
 from pytest_serve_chaos.manifests import Manifest
 from pytest_serve_chaos.model import Json

@@ -12,10 +12,10 @@ import pytest
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import ClusterSpec
-from pytest_serve_chaos.cluster.kind_cluster import start_kind_cluster
-from pytest_serve_chaos.cluster.kind_rayservice import KindRayService
-from pytest_serve_chaos.cluster.kind_settings import KindSettings
-from pytest_serve_chaos.cluster.kuberay import names
+from pytest_serve_chaos.cluster.kubernetes import names
+from pytest_serve_chaos.cluster.kubernetes.kind.rayservice import KindRayService
+from pytest_serve_chaos.cluster.kubernetes.kind.settings import KindSettings
+from pytest_serve_chaos.cluster.kubernetes.kind.start import start_kind_cluster
 from pytest_serve_chaos.cluster.serve_config import canary, with_app
 from tests.kind.commands import run
 from tests.kind.needs import SHARED, kind_settings, needs_kind

@@ -9,8 +9,8 @@ import pytest
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
-from pytest_serve_chaos.cluster.kuberay import names
-from pytest_serve_chaos.cluster.kuberay.rayservice import KubeRayCluster
+from pytest_serve_chaos.cluster.kubernetes import names
+from pytest_serve_chaos.cluster.kubernetes.rayservice.rayservice import KubeRayCluster
 from pytest_serve_chaos.experiment import Experiment
 from pytest_serve_chaos.handle import ServeCluster
 from tests.kind.commands import run

@@ -11,10 +11,10 @@ import pytest
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import Progress
-from pytest_serve_chaos.cluster.kind_cluster import start_kind_cluster
-from pytest_serve_chaos.cluster.kind_rayservice import KindRayService
-from pytest_serve_chaos.cluster.kuberay.file_workload import OwnRayService
-from pytest_serve_chaos.cluster.kuberay.rayservice_file import read_own_file
+from pytest_serve_chaos.cluster.kubernetes.install.file_workload import OwnRayService
+from pytest_serve_chaos.cluster.kubernetes.install.rayservice_file import read_own_file
+from pytest_serve_chaos.cluster.kubernetes.kind.rayservice import KindRayService
+from pytest_serve_chaos.cluster.kubernetes.kind.start import start_kind_cluster
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.faults.rig import Rig
 from tests.kind.needs import kind_settings, needs_kind

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.capabilities import HAS_PROXY_ENDPOINTS, IS_EXTERNAL, Endpoint, Offer
-from pytest_serve_chaos.cluster.kuberay.external_policy import Terms
-from pytest_serve_chaos.cluster.kuberay.rights import RUN, Right
+from pytest_serve_chaos.cluster.kubernetes.external.policy import Terms
+from pytest_serve_chaos.cluster.kubernetes.external.rights import RUN, Right
 from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.errors import Unsupported
 from pytest_serve_chaos.model import Component, Json

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_serve_chaos.cluster.kuberay.records import listed, mapped
+from pytest_serve_chaos.cluster.kubernetes.client.records import listed, mapped
 from pytest_serve_chaos.faults import upgrade
 from tests.plugin.conftest import RunChaos
 from tests.plugin.fake_upgrades import (

@@ -6,12 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import cast
 
 from pytest_serve_chaos.cluster.capabilities import IsExternal
-from pytest_serve_chaos.cluster.kuberay import rights
-from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.existing_rayservice import FoundRayService
-from pytest_serve_chaos.cluster.kuberay.external_rayservice import BorrowedRayService
-from pytest_serve_chaos.cluster.kuberay.probe import Probe
-from pytest_serve_chaos.cluster.kuberay.undo_entries import Record
+from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
+from pytest_serve_chaos.cluster.kubernetes.external import rights
+from pytest_serve_chaos.cluster.kubernetes.external.rayservice import BorrowedRayService
+from pytest_serve_chaos.cluster.kubernetes.external.undo_entries import Record
+from pytest_serve_chaos.cluster.kubernetes.rayservice.existing import FoundRayService
+from pytest_serve_chaos.cluster.kubernetes.rayservice.probe import Probe
 from pytest_serve_chaos.cluster.rest import Dashboard, NodeRow, ServeStatus
 from pytest_serve_chaos.errors import ObservationError
 from pytest_serve_chaos.faults.catalogue import BUILT_IN

@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, cast
 
-from pytest_serve_chaos.cluster.kind import KindNodes
-from pytest_serve_chaos.cluster.kind_record import Record, Wishes, fingerprint_of_spec, from_text, to_text
-from pytest_serve_chaos.cluster.kind_reuse import Kept
-from pytest_serve_chaos.cluster.kuberay import names, render
-from pytest_serve_chaos.cluster.kuberay.api import ExecResult, KubeApi
-from pytest_serve_chaos.cluster.kuberay.records import Container, Pod
-from pytest_serve_chaos.cluster.kuberay.redis_store import RedisStore
+from pytest_serve_chaos.cluster.kubernetes import names
+from pytest_serve_chaos.cluster.kubernetes.client.api import ExecResult, KubeApi
+from pytest_serve_chaos.cluster.kubernetes.client.records import Container, Pod
+from pytest_serve_chaos.cluster.kubernetes.install import render
+from pytest_serve_chaos.cluster.kubernetes.kind.nodes import KindNodes
+from pytest_serve_chaos.cluster.kubernetes.kind.record import Record, Wishes, fingerprint_of_spec, from_text, to_text
+from pytest_serve_chaos.cluster.kubernetes.kind.reuse import Kept
+from pytest_serve_chaos.cluster.kubernetes.rayservice.redis_store import RedisStore
 from pytest_serve_chaos.cluster.rest import Dashboard, NodeRow, ReplicaRow, ServeStatus
 from pytest_serve_chaos.errors import CommandFailed, ObservationError
 from pytest_serve_chaos.manifests import Manifest, merge

@@ -9,11 +9,12 @@ from typing import Any, cast
 
 import pytest
 
-from pytest_serve_chaos.cluster import kind_cluster, kind_reuse
 from pytest_serve_chaos.cluster.base import ClusterSpec
-from pytest_serve_chaos.cluster.kind_cluster import start_kind_cluster
-from pytest_serve_chaos.cluster.kind_settings import KindSettings
-from pytest_serve_chaos.cluster.kuberay.file_workload import OwnRayService
+from pytest_serve_chaos.cluster.kubernetes.install.file_workload import OwnRayService
+from pytest_serve_chaos.cluster.kubernetes.kind import reuse as kind_reuse
+from pytest_serve_chaos.cluster.kubernetes.kind import start as kind_cluster
+from pytest_serve_chaos.cluster.kubernetes.kind.settings import KindSettings
+from pytest_serve_chaos.cluster.kubernetes.kind.start import start_kind_cluster
 from pytest_serve_chaos.manifests import Manifest
 from pytest_serve_chaos.model import Json
 from tests.unit.kept_cluster import CONTROL_PLANE, WORKER, Api, FakeDashboard, Machines, pod, status

@@ -9,14 +9,14 @@ from typing import cast
 import pytest
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.cluster import kind_rayservice
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec
-from pytest_serve_chaos.cluster.kind import KindNodes
-from pytest_serve_chaos.cluster.kind_rayservice import KindRayService
-from pytest_serve_chaos.cluster.kuberay import names
-from pytest_serve_chaos.cluster.kuberay.api import ExecResult, KubeApi
-from pytest_serve_chaos.cluster.kuberay.process_watch import Place, Row
-from pytest_serve_chaos.cluster.kuberay.records import Pod
+from pytest_serve_chaos.cluster.kubernetes import names
+from pytest_serve_chaos.cluster.kubernetes.client.api import ExecResult, KubeApi
+from pytest_serve_chaos.cluster.kubernetes.client.records import Pod
+from pytest_serve_chaos.cluster.kubernetes.kind import rayservice as kind_rayservice
+from pytest_serve_chaos.cluster.kubernetes.kind.nodes import KindNodes
+from pytest_serve_chaos.cluster.kubernetes.kind.rayservice import KindRayService
+from pytest_serve_chaos.cluster.kubernetes.rayservice.process_watch import Place, Row
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.model import ClusterDescription, Json
 from tests.unit.test_kuberay_pods import FakeApi, FakeDashboard, pod

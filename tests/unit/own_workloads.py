@@ -9,10 +9,10 @@ from typing import Any
 
 import yaml
 
-from pytest_serve_chaos.cluster.kuberay import names
-from pytest_serve_chaos.cluster.kuberay.file_workload import OwnRayService, own_workload
-from pytest_serve_chaos.cluster.kuberay.rayservice_file import parse_own_file
-from pytest_serve_chaos.cluster.kuberay.workload import Workload
+from pytest_serve_chaos.cluster.kubernetes import names
+from pytest_serve_chaos.cluster.kubernetes.install.file_workload import OwnRayService, own_workload
+from pytest_serve_chaos.cluster.kubernetes.install.rayservice_file import parse_own_file
+from pytest_serve_chaos.cluster.kubernetes.install.workload import Workload
 
 DATA = Path(__file__).parents[1] / "kind" / "data"
 FILE = DATA / "k8s_config.yaml"

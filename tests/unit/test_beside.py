@@ -10,9 +10,10 @@ import pytest
 import yaml
 
 from pytest_serve_chaos.cluster.base import ClusterSpec
-from pytest_serve_chaos.cluster.kuberay import names, render
-from pytest_serve_chaos.cluster.kuberay.records import inner
-from pytest_serve_chaos.cluster.kuberay.second_cluster import Beside, lone_head
+from pytest_serve_chaos.cluster.kubernetes import names
+from pytest_serve_chaos.cluster.kubernetes.client.records import inner
+from pytest_serve_chaos.cluster.kubernetes.install import render
+from pytest_serve_chaos.cluster.kubernetes.kind.second_cluster import Beside, lone_head
 from pytest_serve_chaos.errors import ClusterStartError, CommandFailed
 from pytest_serve_chaos.manifests import Manifest, merge
 from pytest_serve_chaos.model import Json

@@ -7,11 +7,11 @@ from typing import cast
 import pytest
 
 from pytest_serve_chaos.cluster.base import ClusterSpec
-from pytest_serve_chaos.cluster.kuberay import rights
-from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.existing_rayservice import FoundRayService, differences, read_ray_service
-from pytest_serve_chaos.cluster.kuberay.external_rayservice import path_in_serve
-from pytest_serve_chaos.cluster.kuberay.external_start import OwnPods
+from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
+from pytest_serve_chaos.cluster.kubernetes.external import rights
+from pytest_serve_chaos.cluster.kubernetes.external.rayservice import path_in_serve
+from pytest_serve_chaos.cluster.kubernetes.external.start import OwnPods
+from pytest_serve_chaos.cluster.kubernetes.rayservice.existing import FoundRayService, differences, read_ray_service
 from pytest_serve_chaos.cluster.serve_config import serve_port
 from pytest_serve_chaos.errors import ClusterStartError, SettingsError, Unsupported
 from pytest_serve_chaos.faults.catalogue import BUILT_IN

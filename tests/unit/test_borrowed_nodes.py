@@ -9,8 +9,8 @@ from kubernetes.config import kube_config
 
 from pytest_serve_chaos.backends.registry import BUILT_IN
 from pytest_serve_chaos.cluster.base import Progress
-from pytest_serve_chaos.cluster.kuberay import external_rayservice as module
-from pytest_serve_chaos.cluster.kuberay.external_rayservice import BorrowedRayService
+from pytest_serve_chaos.cluster.kubernetes.external import rayservice as module
+from pytest_serve_chaos.cluster.kubernetes.external.rayservice import BorrowedRayService
 from pytest_serve_chaos.errors import CommandFailed, WaitTimeout
 from pytest_serve_chaos.model import Json
 from tests.unit.api_server import ApiServer

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_serve_chaos.cluster.kuberay.operator import SELECTOR
-from pytest_serve_chaos.cluster.kuberay.records import mapped
+from pytest_serve_chaos.cluster.kubernetes.client.records import mapped
+from pytest_serve_chaos.cluster.kubernetes.logs.operator import SELECTOR
 from pytest_serve_chaos.model import Json
 from tests.unit.api_server import ApiServer
 from tests.unit.test_borrowing import PODS, borrowed, changes, server, settings

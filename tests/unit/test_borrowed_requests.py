@@ -12,11 +12,11 @@ from typing import cast
 import pytest
 
 from pytest_serve_chaos.cluster.capabilities import Endpoint
-from pytest_serve_chaos.cluster.kuberay import rights
-from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.external_start import unkept_logs
-from pytest_serve_chaos.cluster.kuberay.probe import Probe, ask
-from pytest_serve_chaos.cluster.kuberay.records import Pod
+from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
+from pytest_serve_chaos.cluster.kubernetes.client.records import Pod
+from pytest_serve_chaos.cluster.kubernetes.external import rights
+from pytest_serve_chaos.cluster.kubernetes.external.start import unkept_logs
+from pytest_serve_chaos.cluster.kubernetes.rayservice.probe import Probe, ask
 from pytest_serve_chaos.errors import CommandFailed, ObservationError, SafetyError
 from pytest_serve_chaos.model import Json
 from tests.unit.borrowed_services import WithFlags, borrowed, ray_service

@@ -11,12 +11,12 @@ from kubernetes.config import kube_config
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.backends.kubernetes import KUBERNETES
 from pytest_serve_chaos.cluster.base import ClusterSpec, Progress
-from pytest_serve_chaos.cluster.kuberay import access
-from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.connection import KubeConnection
-from pytest_serve_chaos.cluster.kuberay.drain import cordon, uncordon
-from pytest_serve_chaos.cluster.kuberay.external_rayservice import BorrowedRayService
-from pytest_serve_chaos.cluster.kuberay.head_service import dashboard_behind
+from pytest_serve_chaos.cluster.kubernetes.client import access
+from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
+from pytest_serve_chaos.cluster.kubernetes.client.connection import KubeConnection
+from pytest_serve_chaos.cluster.kubernetes.client.drain import cordon, uncordon
+from pytest_serve_chaos.cluster.kubernetes.external.rayservice import BorrowedRayService
+from pytest_serve_chaos.cluster.kubernetes.rayservice.head_service import dashboard_behind
 from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, SafetyError, Unsupported
 from pytest_serve_chaos.model import Json
 from pytest_serve_chaos.settings import Settings

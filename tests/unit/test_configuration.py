@@ -20,8 +20,8 @@ from pytest_serve_chaos.analysis.configuration import (
 )
 from pytest_serve_chaos.analysis.configuration import check as check_for
 from pytest_serve_chaos.analysis.record import warned_about, warnings_of
-from pytest_serve_chaos.cluster.kuberay.records import Pod, pod
-from pytest_serve_chaos.cluster.kuberay.setup import setup_of, started_again
+from pytest_serve_chaos.cluster.kubernetes.client.records import Pod, pod
+from pytest_serve_chaos.cluster.kubernetes.rayservice.setup import setup_of, started_again
 from pytest_serve_chaos.cluster.profiles import drain_timeout
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.history import History

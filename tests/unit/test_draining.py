@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_serve_chaos.cluster.kuberay import drain
-from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.drain import evict_all, reopen, uncordon
+from pytest_serve_chaos.cluster.kubernetes.client import drain
+from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
+from pytest_serve_chaos.cluster.kubernetes.client.drain import evict_all, reopen, uncordon
 from pytest_serve_chaos.errors import CommandFailed, WaitTimeout
 from tests.unit.api_server import ApiServer, api_server
 from tests.unit.borrowed_services import cordoned_by

@@ -10,7 +10,7 @@ import pytest
 
 from pytest_serve_chaos.analysis.configuration import Configuration, ConfigWarning, Setup, check
 from pytest_serve_chaos.cluster.base import ClusterSpec
-from pytest_serve_chaos.cluster.kuberay.external_policy import Terms
+from pytest_serve_chaos.cluster.kubernetes.external.policy import Terms
 from pytest_serve_chaos.cluster.policy import Action, Touch
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.faults.catalogue import BUILT_IN

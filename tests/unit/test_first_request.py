@@ -11,13 +11,13 @@ from typing import cast
 import pytest
 
 from pytest_serve_chaos.backends.kind import KIND
-from pytest_serve_chaos.cluster import kind_cluster
 from pytest_serve_chaos.cluster.base import ClusterSpec
-from pytest_serve_chaos.cluster.kind_settings import KindSettings
-from pytest_serve_chaos.cluster.kuberay import bring_up
-from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.bring_up import BringUp
-from pytest_serve_chaos.cluster.kuberay.probe import Probe
+from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
+from pytest_serve_chaos.cluster.kubernetes.kind import start as kind_cluster
+from pytest_serve_chaos.cluster.kubernetes.kind.settings import KindSettings
+from pytest_serve_chaos.cluster.kubernetes.rayservice import bring_up
+from pytest_serve_chaos.cluster.kubernetes.rayservice.bring_up import BringUp
+from pytest_serve_chaos.cluster.kubernetes.rayservice.probe import Probe
 from pytest_serve_chaos.errors import WaitTimeout
 from pytest_serve_chaos.settings import Settings
 from pytest_serve_chaos.traffic.request import Answer

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_serve_chaos.cluster.kuberay import in_pod
-from pytest_serve_chaos.cluster.kuberay.in_pod import follow_logs
+from pytest_serve_chaos.cluster.kubernetes import in_pod
+from pytest_serve_chaos.cluster.kubernetes.in_pod import follow_logs
 
 
 class Program:

@@ -15,7 +15,7 @@ from typing import cast
 import pytest
 
 from pytest_serve_chaos.cluster.http_client import download, get_if
-from pytest_serve_chaos.cluster.kuberay.operator import read_manifests
+from pytest_serve_chaos.cluster.kubernetes.logs.operator import read_manifests
 from pytest_serve_chaos.cluster.local import processes
 from pytest_serve_chaos.cluster.local.cluster import LocalCluster
 from pytest_serve_chaos.errors import ClusterStartError, ObservationError

@@ -17,9 +17,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from pytest_serve_chaos.cluster.kuberay import in_pod
-from pytest_serve_chaos.cluster.kuberay.in_pod import watch_processes
-from pytest_serve_chaos.cluster.kuberay.process_watch import Row, parse
+from pytest_serve_chaos.cluster.kubernetes import in_pod
+from pytest_serve_chaos.cluster.kubernetes.in_pod import watch_processes
+from pytest_serve_chaos.cluster.kubernetes.rayservice.process_watch import Row, parse
 from pytest_serve_chaos.cluster.process_titles import PATTERN, part_of
 
 

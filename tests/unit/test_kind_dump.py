@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 
-from pytest_serve_chaos.cluster.kuberay.records import mapped
+from pytest_serve_chaos.cluster.kubernetes.client.records import mapped
 from pytest_serve_chaos.manifests import Manifest, merge
 from pytest_serve_chaos.model import Json
 from tests.kind.dump import differences, normalised, take

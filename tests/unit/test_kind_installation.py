@@ -9,13 +9,14 @@ from typing import cast
 import pytest
 
 from pytest_serve_chaos.backends.kind import KIND
-from pytest_serve_chaos.cluster import kind_cluster, kind_installation
 from pytest_serve_chaos.cluster.base import ClusterSpec
-from pytest_serve_chaos.cluster.kind import KindNodes
-from pytest_serve_chaos.cluster.kind_installation import KindInstallation
-from pytest_serve_chaos.cluster.kind_settings import KindSettings
-from pytest_serve_chaos.cluster.kuberay.operator import read_manifests
-from pytest_serve_chaos.cluster.kuberay.workload import our_workload
+from pytest_serve_chaos.cluster.kubernetes.install.workload import our_workload
+from pytest_serve_chaos.cluster.kubernetes.kind import installation as kind_installation
+from pytest_serve_chaos.cluster.kubernetes.kind import start as kind_cluster
+from pytest_serve_chaos.cluster.kubernetes.kind.installation import KindInstallation
+from pytest_serve_chaos.cluster.kubernetes.kind.nodes import KindNodes
+from pytest_serve_chaos.cluster.kubernetes.kind.settings import KindSettings
+from pytest_serve_chaos.cluster.kubernetes.logs.operator import read_manifests
 from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, SettingsError
 from pytest_serve_chaos.settings import Settings
 from tests.unit.kept_cluster import CONTROL_PLANE

@@ -9,15 +9,15 @@ from typing import cast
 import pytest
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.cluster import kind_reuse
-from pytest_serve_chaos.cluster.kind import KindNodes
-from pytest_serve_chaos.cluster.kind_record import Record, to_text
-from pytest_serve_chaos.cluster.kind_repair import ClusterRepair
-from pytest_serve_chaos.cluster.kind_reuse import Kept, is_finished, open_kept
-from pytest_serve_chaos.cluster.kuberay import names
-from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.redis_store import RedisStore
-from pytest_serve_chaos.cluster.kuberay.stack import Stack
+from pytest_serve_chaos.cluster.kubernetes import names
+from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
+from pytest_serve_chaos.cluster.kubernetes.install.stack import Stack
+from pytest_serve_chaos.cluster.kubernetes.kind import reuse as kind_reuse
+from pytest_serve_chaos.cluster.kubernetes.kind.nodes import KindNodes
+from pytest_serve_chaos.cluster.kubernetes.kind.record import Record, to_text
+from pytest_serve_chaos.cluster.kubernetes.kind.repair import ClusterRepair
+from pytest_serve_chaos.cluster.kubernetes.kind.reuse import Kept, is_finished, open_kept
+from pytest_serve_chaos.cluster.kubernetes.rayservice.redis_store import RedisStore
 from pytest_serve_chaos.errors import ClusterError, CommandFailed, ObservationError, SafetyError, WaitTimeout
 from pytest_serve_chaos.manifests import merge
 from pytest_serve_chaos.model import Json

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_serve_chaos.cluster.kind_rayservice import KindRayService
+from pytest_serve_chaos.cluster.kubernetes.kind.rayservice import KindRayService
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget
 from tests.unit.kind_services import Api, Nodes, fake_api, fake_service
 from tests.unit.test_kuberay_pods import FakeDashboard, pod

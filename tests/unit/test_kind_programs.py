@@ -7,13 +7,13 @@ from types import SimpleNamespace
 import pytest
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.cluster import kind
 from pytest_serve_chaos.cluster.base import ClusterSpec
-from pytest_serve_chaos.cluster.kind import KindNodes
-from pytest_serve_chaos.cluster.kind_cluster import start_kind_cluster
-from pytest_serve_chaos.cluster.kind_programs import Programs, find_programs
-from pytest_serve_chaos.cluster.kind_settings import KindSettings
-from pytest_serve_chaos.cluster.kuberay.api import KubeApi
+from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
+from pytest_serve_chaos.cluster.kubernetes.kind import nodes as kind
+from pytest_serve_chaos.cluster.kubernetes.kind.nodes import KindNodes
+from pytest_serve_chaos.cluster.kubernetes.kind.programs import Programs, find_programs
+from pytest_serve_chaos.cluster.kubernetes.kind.settings import KindSettings
+from pytest_serve_chaos.cluster.kubernetes.kind.start import start_kind_cluster
 from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, MissingDependency
 
 KUBECONFIG = """

@@ -6,10 +6,10 @@ import signal
 
 import pytest
 
-from pytest_serve_chaos.cluster.kind_rayservice import KindRayService
-from pytest_serve_chaos.cluster.kuberay import in_pod, names
-from pytest_serve_chaos.cluster.kuberay.api import ExecResult
-from pytest_serve_chaos.cluster.kuberay.process_watch import Row
+from pytest_serve_chaos.cluster.kubernetes import in_pod, names
+from pytest_serve_chaos.cluster.kubernetes.client.api import ExecResult
+from pytest_serve_chaos.cluster.kubernetes.kind.rayservice import KindRayService
+from pytest_serve_chaos.cluster.kubernetes.rayservice.process_watch import Row
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, Unsupported
 from pytest_serve_chaos.model import Component, Identity
 from pytest_serve_chaos.observe.observer import Observer

@@ -9,9 +9,9 @@ import pytest
 
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.capabilities import SHARES_REDIS
-from pytest_serve_chaos.cluster.kind_rayservice import KindRayService
-from pytest_serve_chaos.cluster.kuberay.api import ExecResult
-from pytest_serve_chaos.cluster.kuberay.redis_store import RedisStore
+from pytest_serve_chaos.cluster.kubernetes.client.api import ExecResult
+from pytest_serve_chaos.cluster.kubernetes.kind.rayservice import KindRayService
+from pytest_serve_chaos.cluster.kubernetes.rayservice.redis_store import RedisStore
 from pytest_serve_chaos.errors import CommandFailed, ObservationError, Unsupported
 from tests.unit.kind_services import Api, Neighbour, Nodes, fake_api, fake_service
 from tests.unit.test_kuberay_pods import FakeDashboard

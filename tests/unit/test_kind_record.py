@@ -7,7 +7,9 @@ from typing import cast
 
 import pytest
 
-from pytest_serve_chaos.cluster.kind_record import (
+from pytest_serve_chaos.cluster.kubernetes.client.records import Container, Pod
+from pytest_serve_chaos.cluster.kubernetes.install import render
+from pytest_serve_chaos.cluster.kubernetes.kind.record import (
     Record,
     Step,
     Wishes,
@@ -20,9 +22,7 @@ from pytest_serve_chaos.cluster.kind_record import (
     plan,
     to_text,
 )
-from pytest_serve_chaos.cluster.kuberay import render
-from pytest_serve_chaos.cluster.kuberay.records import Container, Pod
-from pytest_serve_chaos.cluster.kuberay.upgrade import change_for_upgrade
+from pytest_serve_chaos.cluster.kubernetes.rayservice.upgrade import change_for_upgrade
 from pytest_serve_chaos.cluster.rest import NodeRow, ReplicaRow, ServeStatus
 from pytest_serve_chaos.manifests import merge
 from pytest_serve_chaos.model import Json

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from pytest_serve_chaos.backends.kind import DELETE, DELETE_UNFINISHED, KIND
-from pytest_serve_chaos.cluster import kind_cluster, kind_installation
 from pytest_serve_chaos.cluster.base import ClusterSpec
-from pytest_serve_chaos.cluster.kind_cluster import delete_kind_cluster
+from pytest_serve_chaos.cluster.kubernetes.kind import installation as kind_installation
+from pytest_serve_chaos.cluster.kubernetes.kind import start as kind_cluster
+from pytest_serve_chaos.cluster.kubernetes.kind.start import delete_kind_cluster
 from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, ObservationError, SafetyError, WaitTimeout
 from pytest_serve_chaos.model import Json
 from pytest_serve_chaos.settings import Settings

@@ -11,11 +11,12 @@ import pytest
 
 from pytest_serve_chaos.analysis.configuration import Setup
 from pytest_serve_chaos.cluster.base import ClusterSpec
-from pytest_serve_chaos.cluster.kuberay import names, records
-from pytest_serve_chaos.cluster.kuberay.api import ExecResult, KubeApi
-from pytest_serve_chaos.cluster.kuberay.operator import operator_errors, read_manifests
-from pytest_serve_chaos.cluster.kuberay.rayservice import KubeRayCluster
-from pytest_serve_chaos.cluster.kuberay.records import Container, Pod
+from pytest_serve_chaos.cluster.kubernetes import names
+from pytest_serve_chaos.cluster.kubernetes.client import records
+from pytest_serve_chaos.cluster.kubernetes.client.api import ExecResult, KubeApi
+from pytest_serve_chaos.cluster.kubernetes.client.records import Container, Pod
+from pytest_serve_chaos.cluster.kubernetes.logs.operator import operator_errors, read_manifests
+from pytest_serve_chaos.cluster.kubernetes.rayservice.rayservice import KubeRayCluster
 from pytest_serve_chaos.cluster.rest import ActorRow, Dashboard, NodeRow, ServeStatus
 from pytest_serve_chaos.errors import ClusterStartError, NoSuchTarget, ObservationError, Unsupported
 from pytest_serve_chaos.model import ClusterDescription, Component, Identity, Json

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_serve_chaos.cluster.base import ClusterSpec
-from pytest_serve_chaos.cluster.kuberay.workload import our_workload
+from pytest_serve_chaos.cluster.kubernetes.install.workload import our_workload
 from pytest_serve_chaos.cluster.local_code import code_of, code_of_config, search_path
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.model import Json

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.cluster.kuberay.log_files import LogFiles
+from pytest_serve_chaos.cluster.kubernetes.logs.files import LogFiles
 
 
 def local(at: float, *, east: int = 0) -> str:

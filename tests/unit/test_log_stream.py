@@ -14,10 +14,11 @@ from typing import cast
 import pytest
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.cluster.kuberay import log_followers, log_stream
-from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.log_followers import Source
-from pytest_serve_chaos.cluster.kuberay.log_stream import LogAccess, LogStream
+from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
+from pytest_serve_chaos.cluster.kubernetes.logs import followers as log_followers
+from pytest_serve_chaos.cluster.kubernetes.logs import stream as log_stream
+from pytest_serve_chaos.cluster.kubernetes.logs.followers import Source
+from pytest_serve_chaos.cluster.kubernetes.logs.stream import LogAccess, LogStream
 from pytest_serve_chaos.errors import CommandFailed, ObservationError
 
 HEAD = Source("head", "pod-h", "ray-head", "id-h", has_files=True)

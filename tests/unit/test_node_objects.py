@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import cast
 
-from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.node_objects import register, registration
+from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
+from pytest_serve_chaos.cluster.kubernetes.client.node_objects import register, registration
 from pytest_serve_chaos.model import Json
 
 NODE: dict[str, Json] = {

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from pytest_serve_chaos.cluster.base import ClusterSpec, Gcs
-from pytest_serve_chaos.cluster.kuberay.records import inner, mapped, text
-from pytest_serve_chaos.cluster.kuberay.workload import Workload, our_workload
+from pytest_serve_chaos.cluster.kubernetes.client.records import inner, mapped, text
+from pytest_serve_chaos.cluster.kubernetes.install.workload import Workload, our_workload
 from pytest_serve_chaos.errors import SettingsError
 
 

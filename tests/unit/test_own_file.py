@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_serve_chaos.cluster.base import ClusterSpec
-from pytest_serve_chaos.cluster.kuberay.rayservice_file import parse_own_file, read_own_file
-from pytest_serve_chaos.cluster.kuberay.records import listed
+from pytest_serve_chaos.cluster.kubernetes.client.records import listed
+from pytest_serve_chaos.cluster.kubernetes.install.rayservice_file import parse_own_file, read_own_file
 from pytest_serve_chaos.cluster.serve_config import applications
 from pytest_serve_chaos.errors import SettingsError
 

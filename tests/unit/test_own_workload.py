@@ -11,11 +11,12 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_serve_chaos.cluster.kuberay import names, render
-from pytest_serve_chaos.cluster.kuberay.file_workload import OwnRayService, own_workload
-from pytest_serve_chaos.cluster.kuberay.rayservice_file import parse_own_file
-from pytest_serve_chaos.cluster.kuberay.records import name_of
-from pytest_serve_chaos.cluster.kuberay.workload import Workload
+from pytest_serve_chaos.cluster.kubernetes import names
+from pytest_serve_chaos.cluster.kubernetes.client.records import name_of
+from pytest_serve_chaos.cluster.kubernetes.install import render
+from pytest_serve_chaos.cluster.kubernetes.install.file_workload import OwnRayService, own_workload
+from pytest_serve_chaos.cluster.kubernetes.install.rayservice_file import parse_own_file
+from pytest_serve_chaos.cluster.kubernetes.install.workload import Workload
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.model import Json
 from tests.unit.own_workloads import (

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from pytest_serve_chaos.cluster.kuberay import names, render
-from pytest_serve_chaos.cluster.kuberay.redis_store import RedisStore
-from pytest_serve_chaos.cluster.kuberay.workload import Workload
+from pytest_serve_chaos.cluster.kubernetes import names
+from pytest_serve_chaos.cluster.kubernetes.install import render
+from pytest_serve_chaos.cluster.kubernetes.install.workload import Workload
+from pytest_serve_chaos.cluster.kubernetes.rayservice.redis_store import RedisStore
 from pytest_serve_chaos.errors import SettingsError
 from tests.unit.own_workloads import DOCUMENTS, Change, adapted, cluster, env, pods, ray, said
 

@@ -12,12 +12,12 @@ import pytest
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.capabilities import SHOWS_REPLICA_LOGS, STREAMS_LOGS, KeptLogs
-from pytest_serve_chaos.cluster.kuberay import log_sources
-from pytest_serve_chaos.cluster.kuberay.api import ExecResult, KubeApi
-from pytest_serve_chaos.cluster.kuberay.log_stream import LogAccess
-from pytest_serve_chaos.cluster.kuberay.operator import SELECTOR
-from pytest_serve_chaos.cluster.kuberay.rayservice import KubeRayCluster
-from pytest_serve_chaos.cluster.kuberay.records import Pod
+from pytest_serve_chaos.cluster.kubernetes.client.api import ExecResult, KubeApi
+from pytest_serve_chaos.cluster.kubernetes.client.records import Pod
+from pytest_serve_chaos.cluster.kubernetes.logs import sources as log_sources
+from pytest_serve_chaos.cluster.kubernetes.logs.operator import SELECTOR
+from pytest_serve_chaos.cluster.kubernetes.logs.stream import LogAccess
+from pytest_serve_chaos.cluster.kubernetes.rayservice.rayservice import KubeRayCluster
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.errors import CommandFailed, ObservationError
 from pytest_serve_chaos.model import Component, Identity, Json

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_serve_chaos.cluster.kuberay.names import RAY_NODE_TYPE
-from pytest_serve_chaos.cluster.kuberay.pod_names import PodNames, assign_names, expected_names
-from pytest_serve_chaos.cluster.kuberay.records import Pod
+from pytest_serve_chaos.cluster.kubernetes.client.records import Pod
+from pytest_serve_chaos.cluster.kubernetes.names import RAY_NODE_TYPE
+from pytest_serve_chaos.cluster.kubernetes.rayservice.pod_names import PodNames, assign_names, expected_names
 
 
 def ray_pod(uid: str, *, role: str = "worker", deleting: bool = False) -> Pod:

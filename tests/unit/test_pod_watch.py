@@ -7,9 +7,9 @@ from typing import cast
 
 import pytest
 
-from pytest_serve_chaos.cluster.kuberay import pod_watch
-from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.pod_watch import PodWatch
+from pytest_serve_chaos.cluster.kubernetes.client import pod_watch
+from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
+from pytest_serve_chaos.cluster.kubernetes.client.pod_watch import PodWatch
 from pytest_serve_chaos.errors import ObservationError
 from pytest_serve_chaos.model import Json
 

@@ -8,9 +8,9 @@ from typing import cast
 
 import pytest
 
-from pytest_serve_chaos.cluster.kuberay import process_watch
-from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.process_watch import Place, ProcessWatch, Row
+from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
+from pytest_serve_chaos.cluster.kubernetes.rayservice import process_watch
+from pytest_serve_chaos.cluster.kubernetes.rayservice.process_watch import Place, ProcessWatch, Row
 from pytest_serve_chaos.errors import CommandFailed, ObservationError, SafetyError, ServeChaosError
 
 REPLICA = [113, 5000, "R", "ray::ServeReplica:app:Pid"]

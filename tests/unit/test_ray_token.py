@@ -9,11 +9,11 @@ from typing import cast
 import httpx
 import pytest
 
-from pytest_serve_chaos.cluster.kuberay import ray_token
-from pytest_serve_chaos.cluster.kuberay.api import ExecResult, KubeApi
-from pytest_serve_chaos.cluster.kuberay.existing_rayservice import read_ray_service
-from pytest_serve_chaos.cluster.kuberay.head_service import dashboard_behind
-from pytest_serve_chaos.cluster.kuberay.ray_token import RayToken, wants_token
+from pytest_serve_chaos.cluster.kubernetes.client.api import ExecResult, KubeApi
+from pytest_serve_chaos.cluster.kubernetes.rayservice import ray_token
+from pytest_serve_chaos.cluster.kubernetes.rayservice.existing import read_ray_service
+from pytest_serve_chaos.cluster.kubernetes.rayservice.head_service import dashboard_behind
+from pytest_serve_chaos.cluster.kubernetes.rayservice.ray_token import RayToken, wants_token
 from pytest_serve_chaos.errors import CommandFailed, ObservationError
 from tests.unit.api_server import api_server
 from tests.unit.borrowed_services import ray_service

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from pytest_serve_chaos.cluster.capabilities import Endpoint
-from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.probe import Probe, ask
+from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
+from pytest_serve_chaos.cluster.kubernetes.rayservice.probe import Probe, ask
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.errors import ServeChaosError
 from pytest_serve_chaos.traffic.request import RequestSpec

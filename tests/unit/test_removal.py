@@ -7,11 +7,12 @@ from typing import cast
 import pytest
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.cluster.kuberay import names, removal
-from pytest_serve_chaos.cluster.kuberay.api import ExecResult, KubeApi
-from pytest_serve_chaos.cluster.kuberay.pod_watch import PodWatch
-from pytest_serve_chaos.cluster.kuberay.records import Pod
-from pytest_serve_chaos.cluster.kuberay.removal import RemovalWatch
+from pytest_serve_chaos.cluster.kubernetes import names
+from pytest_serve_chaos.cluster.kubernetes.client.api import ExecResult, KubeApi
+from pytest_serve_chaos.cluster.kubernetes.client.pod_watch import PodWatch
+from pytest_serve_chaos.cluster.kubernetes.client.records import Pod
+from pytest_serve_chaos.cluster.kubernetes.rayservice import removal
+from pytest_serve_chaos.cluster.kubernetes.rayservice.removal import RemovalWatch
 from pytest_serve_chaos.cluster.rest import Dashboard, NodeRow
 from pytest_serve_chaos.errors import ObservationError, WaitTimeout
 from tests.unit.test_kuberay_pods import FakeDashboard, pod

@@ -15,8 +15,8 @@ import pytest
 import pytest_serve_chaos
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.capabilities import Endpoint
-from pytest_serve_chaos.cluster.kuberay.external_start import ExternalCluster
-from pytest_serve_chaos.cluster.kuberay.probe import Probe
+from pytest_serve_chaos.cluster.kubernetes.external.start import ExternalCluster
+from pytest_serve_chaos.cluster.kubernetes.rayservice.probe import Probe
 from pytest_serve_chaos.load import Load
 from pytest_serve_chaos.traffic.kept import KeptLane
 from pytest_serve_chaos.traffic.request import RequestSpec

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pytest_serve_chaos.backends.registry import BUILT_IN
 from pytest_serve_chaos.cluster.base import Gcs, Profile
-from pytest_serve_chaos.cluster.kind_settings import KindSettings
+from pytest_serve_chaos.cluster.kubernetes.kind.settings import KindSettings
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.kinds import Choice
 from pytest_serve_chaos.options import OPTIONS, option

@@ -8,9 +8,9 @@ from typing import cast
 
 import pytest
 
-from pytest_serve_chaos.cluster.kuberay import stack
-from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.stack import Stack
+from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
+from pytest_serve_chaos.cluster.kubernetes.install import stack
+from pytest_serve_chaos.cluster.kubernetes.install.stack import Stack
 from pytest_serve_chaos.errors import WaitTimeout
 from pytest_serve_chaos.model import Json
 

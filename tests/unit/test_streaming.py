@@ -9,9 +9,9 @@ from typing import cast
 
 import pytest
 
-from pytest_serve_chaos.cluster.kuberay import streaming
-from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.streaming import Answer, printed_lines
+from pytest_serve_chaos.cluster.kubernetes.client import streaming
+from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
+from pytest_serve_chaos.cluster.kubernetes.client.streaming import Answer, printed_lines
 from pytest_serve_chaos.errors import CommandFailed, ObservationError
 from tests.unit.http_servers import Manners, Reader, Writer, request_line, response, says, serving
 from tests.unit.test_kind_programs import KUBECONFIG

@@ -11,10 +11,10 @@ import pytest
 from kubernetes.config import kube_config
 
 from pytest_serve_chaos.backends.registry import BUILT_IN
-from pytest_serve_chaos.cluster.kuberay import in_pod
-from pytest_serve_chaos.cluster.kuberay.api import ExecResult
-from pytest_serve_chaos.cluster.kuberay.external_rayservice import BorrowedRayService
-from pytest_serve_chaos.cluster.kuberay.records import mapped
+from pytest_serve_chaos.cluster.kubernetes import in_pod
+from pytest_serve_chaos.cluster.kubernetes.client.api import ExecResult
+from pytest_serve_chaos.cluster.kubernetes.client.records import mapped
+from pytest_serve_chaos.cluster.kubernetes.external.rayservice import BorrowedRayService
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, Unsupported
 from pytest_serve_chaos.model import Component, Identity, Json
 from pytest_serve_chaos.settings import Settings

@@ -11,10 +11,11 @@ import pytest
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.capabilities import UPGRADES_RAY_SERVICE
-from pytest_serve_chaos.cluster.kuberay import names, upgrade
-from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.records import Pod, mapped, text
-from pytest_serve_chaos.cluster.kuberay.upgrade import UpgradableRayService, aim_dashboard
+from pytest_serve_chaos.cluster.kubernetes import names
+from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
+from pytest_serve_chaos.cluster.kubernetes.client.records import Pod, mapped, text
+from pytest_serve_chaos.cluster.kubernetes.rayservice import upgrade
+from pytest_serve_chaos.cluster.kubernetes.rayservice.upgrade import UpgradableRayService, aim_dashboard
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.errors import CommandFailed, ObservationError, Unsupported, WaitTimeout
 from pytest_serve_chaos.manifests import merge

@@ -9,9 +9,9 @@ from typing import cast
 
 import pytest
 
-from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.operator import SELECTOR
-from pytest_serve_chaos.cluster.kuberay.versions import versions
+from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
+from pytest_serve_chaos.cluster.kubernetes.logs.operator import SELECTOR
+from pytest_serve_chaos.cluster.kubernetes.rayservice.versions import versions
 from pytest_serve_chaos.cluster.local.preflight import redis_version
 from pytest_serve_chaos.errors import ObservationError
 from pytest_serve_chaos.history import History

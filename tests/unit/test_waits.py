@@ -12,12 +12,15 @@ from typing import cast
 import pytest
 
 from pytest_serve_chaos import progress
-from pytest_serve_chaos.cluster import kind_reuse, rest
-from pytest_serve_chaos.cluster.kind_reuse import wait_for_nodes
-from pytest_serve_chaos.cluster.kuberay import names, stack, waits
-from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.bring_up import BringUp, serving
-from pytest_serve_chaos.cluster.kuberay.stack import Stack
+from pytest_serve_chaos.cluster import rest
+from pytest_serve_chaos.cluster.kubernetes import names
+from pytest_serve_chaos.cluster.kubernetes.client import waits
+from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
+from pytest_serve_chaos.cluster.kubernetes.install import stack
+from pytest_serve_chaos.cluster.kubernetes.install.stack import Stack
+from pytest_serve_chaos.cluster.kubernetes.kind import reuse as kind_reuse
+from pytest_serve_chaos.cluster.kubernetes.kind.reuse import wait_for_nodes
+from pytest_serve_chaos.cluster.kubernetes.rayservice.bring_up import BringUp, serving
 from pytest_serve_chaos.cluster.rest import Dashboard, ServeStatus
 from pytest_serve_chaos.errors import ClusterStartError, WaitTimeout
 from pytest_serve_chaos.model import Json

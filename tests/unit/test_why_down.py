@@ -7,10 +7,11 @@ from typing import cast
 import pytest
 
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec
-from pytest_serve_chaos.cluster.kuberay import names, records
-from pytest_serve_chaos.cluster.kuberay.api import KubeApi
-from pytest_serve_chaos.cluster.kuberay.rayservice import KubeRayCluster
-from pytest_serve_chaos.cluster.kuberay.records import Container, Pod
+from pytest_serve_chaos.cluster.kubernetes import names
+from pytest_serve_chaos.cluster.kubernetes.client import records
+from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
+from pytest_serve_chaos.cluster.kubernetes.client.records import Container, Pod
+from pytest_serve_chaos.cluster.kubernetes.rayservice.rayservice import KubeRayCluster
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.model import Json
 from pytest_serve_chaos.observe.observer import Observer, Report

@@ -1,0 +1,1 @@
+"""The client: what is read, changed and run through the Kubernetes API."""

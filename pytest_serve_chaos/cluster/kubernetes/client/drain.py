@@ -1,0 +1,118 @@
+"""What a drain of a Kubernetes node is made of, as `kubectl drain` does it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.cluster.kubernetes import names
+from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
+from pytest_serve_chaos.cluster.kubernetes.client.errors import status_of
+from pytest_serve_chaos.cluster.kubernetes.client.records import Pod, inner, listed, mapped, text
+from pytest_serve_chaos.errors import CommandFailed
+from pytest_serve_chaos.model import Json
+
+EVICTED_WITHIN = 180.0
+"""Seconds for PodDisruptionBudgets to allow the evictions: a budget may wait for a new worker to be ready."""
+_NOT_NOW = 429
+"""What the API server answers where a PodDisruptionBudget allows no eviction at this moment."""
+_NOT_THERE = 404
+_ASK_AGAIN_AFTER = 1.0
+
+
+def cordon(api: KubeApi, machine: str) -> None:
+    """Lets no more pods onto a Kubernetes node, under our name, so that `reopen` knows whose cordon it is.
+
+    Raises:
+        CommandFailed: It was refused.
+    """
+    body: Json = {"spec": {"unschedulable": True}}
+    api.call("patch_node", machine, body, what=f"cordoning of {machine}", field_manager=names.PROJECT)
+
+
+def uncordon(api: KubeApi, machine: str) -> None:
+    """Lets pods onto a Kubernetes node again; one that is gone, as an autoscaler removes what is empty, needs nothing.
+
+    Raises:
+        CommandFailed: It was refused.
+    """
+    body: Json = {"spec": {"unschedulable": None}}  # which leaves no trace of it
+    try:
+        api.call("patch_node", machine, body, what=f"uncordoning of {machine}", field_manager=names.PROJECT)
+    except CommandFailed as error:
+        if status_of(error) != _NOT_THERE:
+            raise
+
+
+def reopen(api: KubeApi, machine: str) -> str:
+    """Uncordons a Kubernetes node if this plugin has cordoned it; leaves the cordon of anybody else.
+
+    The node itself says whose it is: a field in its `managedFields` belongs to the last client that set it, and to
+    nobody once it was removed.
+
+    Returns:
+        Why the cordon stays; "" if the node was uncordoned.
+
+    Raises:
+        CommandFailed: It was refused.
+    """
+    try:
+        node = api.call("read_node", machine, what=f"node {machine}")
+    except CommandFailed as error:
+        if status_of(error) != _NOT_THERE:
+            raise
+        return f"the node {machine} is gone, so there is nothing to uncordon"
+    if not mapped(node.get("spec")).get("unschedulable"):
+        return f"the node {machine} is not cordoned any more"
+    owners = _who_cordoned(node)
+    if owners != {names.PROJECT}:
+        whose = " and ".join(sorted(owners - {names.PROJECT})) or "somebody without a name"
+        return f"the node {machine} stays cordoned, now by {whose}"
+    uncordon(api, machine)
+    return ""
+
+
+def _who_cordoned(node: Mapping[str, Json]) -> set[str]:
+    entries = listed(mapped(node.get("metadata")).get("managedFields"))
+    return {text(entry, "manager") for entry in entries if "f:unschedulable" in inner(entry, "fieldsV1", "f:spec")}
+
+
+def evict(api: KubeApi, pod: Pod) -> None:
+    """Asks for a pod's graceful end, which a PodDisruptionBudget can refuse.
+
+    Raises:
+        CommandFailed: It was refused.
+    """
+    body: Json = {"metadata": {"name": pod.name, "namespace": api.namespace}}
+    api.call("create_namespaced_pod_eviction", pod.name, api.namespace, body, what=f"eviction of pod {pod.name}")
+
+
+def evict_all(api: KubeApi, pods: Iterable[Pod], *, within: float) -> None:
+    """Evicts pods; what a PodDisruptionBudget refuses is asked for again: the end of one may allow that of the next.
+
+    Args:
+        api: The Kubernetes API.
+        pods: The pods, all of which are asked for in each round.
+        within: Seconds for all of them to be allowed.
+
+    Raises:
+        CommandFailed: One was refused for another reason.
+        WaitTimeout: One was refused until then; the message has the last refusals.
+    """
+    left = list(pods)
+
+    def probe() -> bool | NotYet:
+        refused: list[tuple[Pod, str]] = []
+        for pod in left:
+            try:
+                evict(api, pod)
+            except CommandFailed as error:
+                if status_of(error) == _NOT_NOW:
+                    refused.append((pod, error.what))
+                elif status_of(error) != _NOT_THERE:  # then it has gone by itself
+                    raise
+        left[:] = [pod for pod, _ in refused]
+        return NotYet("; ".join(what for _, what in refused)) if refused else True
+
+    clock.wait_until("the pods to be evicted", probe, timeout=within, interval=_ASK_AGAIN_AFTER)

@@ -1,0 +1,1 @@
+"""RayServices that exist: the policy of their owners, and what is recorded to be undone."""

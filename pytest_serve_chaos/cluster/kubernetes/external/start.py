@@ -1,0 +1,258 @@
+"""Connects to an external RayService: reads it, asks what this user may do, and changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.cluster.base import ClusterSpec, Progress
+from pytest_serve_chaos.cluster.kubernetes import names
+from pytest_serve_chaos.cluster.kubernetes.client.access import Permit
+from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
+from pytest_serve_chaos.cluster.kubernetes.client.records import listed, mapped, text
+from pytest_serve_chaos.cluster.kubernetes.external import rights
+from pytest_serve_chaos.cluster.kubernetes.external.rayservice import BorrowedRayService
+from pytest_serve_chaos.cluster.kubernetes.external.undo_entries import Record
+from pytest_serve_chaos.cluster.kubernetes.logs.operator import SELECTOR
+from pytest_serve_chaos.cluster.kubernetes.rayservice.existing import FoundRayService, differences, read_ray_service
+from pytest_serve_chaos.cluster.kubernetes.rayservice.head_service import dashboard_behind
+from pytest_serve_chaos.cluster.kubernetes.rayservice.probe import Probe
+from pytest_serve_chaos.cluster.kubernetes.rayservice.ray_token import RayToken
+from pytest_serve_chaos.cluster.kubernetes.rayservice.versions import versions
+from pytest_serve_chaos.cluster.rest import Dashboard, ServeStatus
+from pytest_serve_chaos.errors import ClusterStartError, ObservationError, Unsupported, WaitTimeout
+from pytest_serve_chaos.model import ClusterDescription, Json
+
+_SERVES_WITHIN = 60.0
+_OPERATORS_LOG = "the log of KubeRay's operator"
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalCluster:
+    """An external cluster, and what the plugin may do to it.
+
+    Attributes:
+        context: The kubeconfig context.
+        namespace: The RayService's namespace.
+        name: Its name.
+        url: Where its app answers.
+        allow: What may be broken in addition to its pods: ``node``.
+        probe: The request that traffic sends to it.
+        operator_namespace: Where KubeRay's operator is, for its log; None: perhaps in that namespace.
+    """
+
+    context: str
+    namespace: str
+    name: str
+    url: str
+    allow: Collection[str] = ()
+    probe: Probe = field(default_factory=Probe)
+    operator_namespace: str | None = None
+
+
+class OwnPods:
+    """The pods of one RayService, and the nodes that they are on. Safe to use from several threads.
+
+    A pod that once was there stays known: KubeRay does not reuse its name, so a caller that has it means that pod.
+
+    Args:
+        api: The Kubernetes API, in the RayService's namespace; it is only read.
+        name: The RayService.
+    """
+
+    def __init__(self, api: KubeApi, name: str) -> None:
+        self._api = api
+        self._name = name
+        self._pods: frozenset[str] = frozenset()
+        self._nodes: frozenset[str] = frozenset()
+
+    def owns(self, name: str) -> bool:
+        """Whether that pod is, or was, the RayService's."""
+        if name not in self._pods:
+            self._look()
+        return name in self._pods
+
+    def carries(self, node: str) -> bool:
+        """Whether a pod of the RayService is, or was, on that node."""
+        if node not in self._nodes:
+            self._look()
+        return node in self._nodes
+
+    def _look(self) -> None:
+        found = read_ray_service(self._api.ray_service(self._name))
+        for cluster in {found.ray_cluster, found.pending} - {""}:
+            for item in self._api.raw_pods(f"{names.RAY_CLUSTER}={cluster}"):
+                metadata = mapped(item.get("metadata"))
+                owners = [(text(o, "kind"), text(o, "name")) for o in listed(metadata.get("ownerReferences"))]
+                # A label can be given by anybody; the owner is written by KubeRay.
+                if ("RayCluster", cluster) in owners:
+                    self._pods |= {text(metadata, "name")}
+                    self._nodes |= {text(mapped(item.get("spec")), "nodeName")} - {""}
+
+
+def borrow(
+    external: ExternalCluster,
+    wanted: ClusterSpec,
+    permit: Permit,
+    progress: Progress,
+    *,
+    on_break: Record,
+    on_cordon: Callable[[str], None],
+    on_uncordon: Callable[[str], None],
+    on_close: Callable[[], None],
+) -> BorrowedRayService:
+    """Connects to the RayService, to test it.
+
+    Args:
+        external: The external cluster.
+        wanted: The cluster that a test wants.
+        permit: The guard, asked before each request.
+        progress: Prints a line about each phase.
+        on_break: Called with a pod's name before something in it is stopped or flagged; returns what to call when it
+            is as before.
+        on_cordon: Called with a node's name before it is cordoned.
+        on_uncordon: Called with that name when there is nothing to undo any more.
+        on_close: Called when the test is over, or could not begin.
+
+    Raises:
+        Unsupported: The test wants another cluster than it is.
+        ClusterStartError: It does not serve, or this user may not look at it.
+    """
+    api = KubeApi(None, context=external.context, namespace=external.namespace, permit=permit)
+    try:
+        sight = rights.look(external.probe.method)
+        lacking = rights.missing(api, (*sight, *rights.BREAK, *rights.operator_log(external.operator_namespace)))
+        _check_sight(external, [right for right in sight if right in lacking])
+        found = read_ray_service(api.ray_service(external.name))
+        _check(found, wanted)
+        _check_token(found, lacking)
+        token = RayToken(api, lambda: found.ray_cluster) if found.wants_token else None
+        dashboard = dashboard_behind(api, found.head_service, permit, token)
+        status = _wait_until_it_serves(found, dashboard)
+        progress(f"kubernetes: test RayService {external.namespace}/{external.name} of context {external.context}")
+        readable = not set(rights.operator_log(external.operator_namespace)) & set(lacking)
+        operator = external.operator_namespace if readable else None
+        for note in (*unkept_logs(lacking, external.operator_namespace), *_no_operator(api, operator)):
+            progress(f"kubernetes: {note}")
+        runs_on = versions(api, operator_namespace=operator)
+        return BorrowedRayService(
+            found,
+            api=api,
+            dashboard=dashboard,
+            description=_description(external, found, dashboard.ray_version(), sum(status.targets.values()), runs_on),
+            probe=external.probe,
+            lacking=lacking,
+            allow=external.allow,
+            targets=status.targets,
+            on_break=on_break,
+            on_cordon=on_cordon,
+            on_uncordon=on_uncordon,
+            on_close=on_close,
+            progress=progress,
+            operator_namespace=operator,
+        )
+    except BaseException:
+        api.close()
+        on_close()
+        raise
+
+
+def _check_sight(external: ExternalCluster, lacking: Collection[rights.Right]) -> None:
+    if lacking:
+        raise ClusterStartError(
+            f"this user may not {', '.join(map(str, lacking))} in namespace {external.namespace}, but must",
+            checked=["a SelfSubjectAccessReview for each right"],
+            fix=["bind the role of docs/how-to.md, 'Test an external cluster', to this user"],
+        )
+
+
+def _check_token(found: FoundRayService, lacking: Collection[rights.Right]) -> None:
+    wanting = ", ".join(str(right) for right in rights.RUN if right in lacking)
+    if found.wants_token and wanting:
+        raise ClusterStartError(
+            f"RayService {found.name} has authOptions, and this user may not {wanting}, so Ray does not answer",
+            checked=["spec.rayClusterConfig.authOptions, and a SelfSubjectAccessReview for each right"],
+            fix=["bind a role with these rights: Ray's token is read in a pod, where KubeRay has put it"],
+        )
+
+
+def unkept_logs(lacking: Collection[rights.Right], operator_namespace: str | None = None) -> list[str]:
+    """Which logs will be lost with their pods, and why."""
+    wanted = {
+        "what containers write to their output": [rights.LOGS],
+        "Ray's and Serve's log files": rights.RUN,
+        _OPERATORS_LOG: rights.operator_log(operator_namespace),
+    }
+    return [
+        f"{logs} will not be kept: this user may not {', '.join(str(right) for right in needed if right in lacking)}"
+        for logs, needed in wanted.items()
+        if set(needed) & set(lacking)
+    ]
+
+
+def _no_operator(api: KubeApi, namespace: str | None) -> list[str]:
+    """The same, where KubeRay's operator is not where the user says."""
+    if namespace is None:
+        return []
+    try:
+        found = api.pods(SELECTOR, namespace=namespace)
+    except ObservationError:
+        return []  # it will be looked for again while a test runs
+    if found:
+        return []
+    return [f"{_OPERATORS_LOG} will not be kept: no pod in namespace {namespace} has the label {SELECTOR}"]
+
+
+def _check(found: FoundRayService, wanted: ClusterSpec) -> None:
+    if not found.ray_cluster or found.pending:
+        raise ClusterStartError(
+            f"RayService {found.name} is being upgraded to {found.pending}" if found.ray_cluster
+            else f"RayService {found.name} serves nothing yet",
+            checked=["status.activeServiceStatus and status.pendingServiceStatus"],
+            fix=["wait until it is done"],
+        )  # fmt: skip
+    others = differences(wanted, found.spec)
+    if others:
+        raise Unsupported(f"the test wants {', '.join(others)}, and the plugin does not change RayService {found.name}")
+
+
+def _wait_until_it_serves(found: FoundRayService, dashboard: Dashboard) -> ServeStatus:
+    def probe() -> ServeStatus | NotYet:
+        try:
+            status = dashboard.serve()
+        except ObservationError as error:
+            return NotYet(str(error))
+        apps = {app: state for app, state in status.apps.items() if state != "RUNNING"}
+        return NotYet(f"apps {dict(status.apps)}") if apps or not status.apps else status
+
+    try:
+        return clock.wait_until("its apps to be RUNNING", probe, timeout=_SERVES_WITHIN, interval=1.0)
+    except WaitTimeout as error:
+        raise ClusterStartError(
+            f"RayService {found.name} is not healthy, so no fault is injected: {error}",
+            checked=[dashboard.url],
+            fix=["see `kubectl describe rayservice`"],
+        ) from error
+
+
+def _description(
+    external: ExternalCluster, found: FoundRayService, ray_version: str, replicas: int, runs_on: Mapping[str, Json]
+) -> ClusterDescription:
+    return ClusterDescription(
+        backend="kubernetes",
+        ray_version=ray_version,
+        workers=found.workers,
+        gcs=found.gcs,
+        app=found.app,
+        profile=found.spec.profile,
+        replicas=replicas,
+        url=external.url,
+        details={
+            "context": external.context,
+            "rayservice": f"{external.namespace}/{external.name}",
+            "ray cluster": found.ray_cluster,
+            **runs_on,
+        },
+    )

@@ -1,0 +1,200 @@
+"""What KubeRay and this plugin refuse of a RayService, found before it is applied.
+
+KubeRay says some of it in a condition of the RayService, minutes after everything was made, and some of it only in its
+log. Its own rules are in ray-operator/controllers/ray/utils/validation.go (1.6.2).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TypeAlias
+
+from pytest_serve_chaos.cluster.kubernetes import names
+from pytest_serve_chaos.cluster.kubernetes.client.records import inner, listed, mapped, name_of, text
+from pytest_serve_chaos.cluster.serve_config import applications
+from pytest_serve_chaos.errors import SettingsError
+from pytest_serve_chaos.model import Json
+
+_LONGEST_NAME = 47
+SERVE_PORT = 8000
+"""To which our Services lead."""
+ALL_ADDRESSES = "0.0.0.0"
+"""The host of proxies that can be reached from outside of their pods."""
+_ONLY_INSIDE = re.compile(r"localhost|127\..*|::1")
+_NAME = r"[a-z]([-a-z0-9]*[a-z0-9])?"
+_UPGRADES = ("None", "NewCluster", "NewClusterWithIncrementalUpgrade")
+
+_Problem: TypeAlias = tuple[str, str]
+"""What is wrong, and how to fix it."""
+
+
+def check(ray_service: Mapping[str, Json], source: str) -> None:
+    """Checks a RayService.
+
+    Args:
+        ray_service: The object.
+        source: Where it comes from, for the message.
+
+    Raises:
+        SettingsError: KubeRay or Kubernetes would refuse it. The message has every reason, and how to fix each.
+    """
+    cluster = inner(ray_service, "spec", "rayClusterConfig")
+    problems = [*_name(ray_service), *_pods(cluster)]
+    if not problems:  # the others look into the containers
+        annotations = inner(ray_service, "metadata", "annotations")
+        problems += [*_fault_tolerance(cluster, annotations), *_texts(cluster), *_beyond_us(ray_service, cluster)]
+    _refuse(f"{source}: the RayService {name_of(ray_service)} cannot run", problems)
+
+
+def check_serve_config(config: Mapping[str, Json], source: str) -> None:
+    """Checks a Serve config: of what is wrong with it KubeRay reports nothing but in its log.
+
+    Args:
+        config: What is in `serveConfigV2`.
+        source: Where it comes from, for the message.
+
+    Raises:
+        SettingsError: Serve would refuse it.
+    """
+    _refuse(f"{source}: the Serve config cannot be deployed", [*_apps(config)])
+
+
+def _refuse(what: str, problems: Sequence[_Problem]) -> None:
+    if problems:
+        first, *others = problems
+        raise SettingsError(
+            f"{what}: {first[0]}", checked=[o[0] for o in others], fix=["; ".join(fix for _, fix in problems)]
+        )
+
+
+def groups(cluster: Mapping[str, Json]) -> dict[str, dict[str, Json]]:
+    """The head group and the groups of workers, by the names under which messages know them."""
+    workers = {f"workerGroupSpecs {text(g, 'groupName')}": g for g in listed(cluster.get("workerGroupSpecs"))}
+    return {"headGroupSpec": mapped(cluster.get("headGroupSpec")), **workers}
+
+
+def ray_container(group: Mapping[str, Json]) -> dict[str, Json]:
+    """The container that KubeRay takes for Ray's: the first."""
+    return next(iter(listed(inner(group, "template", "spec").get("containers"))), {})
+
+
+def _name(ray_service: Mapping[str, Json]) -> Iterator[_Problem]:
+    name = name_of(ray_service)
+    if len(name) > _LONGEST_NAME or not re.fullmatch(_NAME, name):
+        yield (
+            f"its name must be a lower-case DNS label of at most {_LONGEST_NAME} characters that begins with a letter",
+            "give it another name",
+        )
+
+
+def _pods(cluster: Mapping[str, Json]) -> Iterator[_Problem]:
+    for where, group in groups(cluster).items():
+        if not ray_container(group):
+            yield f"{where} has no container", f"give {where}.template.spec.containers a Ray container"
+    twice = [n for n, count in Counter(text(g, "groupName") for g in listed(cluster.get("workerGroupSpecs"))).items()
+             if count > 1]  # fmt: skip
+    if twice:
+        yield f"two groups of workers are called {twice[0]}", "give each group a name of its own"
+    for where, group in groups(cluster).items():
+        least, most = group.get("minReplicas"), group.get("maxReplicas")
+        if isinstance(least, int) and isinstance(most, int) and least > most:
+            yield f"{where} has minReplicas {least} and maxReplicas {most}", "set minReplicas to at most maxReplicas"
+
+
+def _fault_tolerance(cluster: Mapping[str, Json], annotations: Mapping[str, Json]) -> Iterator[_Problem]:
+    head = mapped(cluster.get("headGroupSpec"))
+    env = {text(variable, "name") for variable in listed(ray_container(head).get("env"))}
+    parameters = mapped(head.get("rayStartParams"))
+    options = "gcsFaultToleranceOptions"
+    if parameters.get("redis-username") or "REDIS_USERNAME" in env:
+        yield "Redis' user is named outside of its options", f"name it in {options}.redisUsername"
+    if cluster.get(options) is None:
+        yield from _by_annotation(str(annotations.get(names.FT_ENABLED, "")), env)
+        return
+    if annotations.get(names.FT_ENABLED):
+        yield (
+            f"the annotation {names.FT_ENABLED} and {options} exclude each other",
+            f"remove the annotation {names.FT_ENABLED}",
+        )
+    if parameters.get("redis-password") or "REDIS_PASSWORD" in env:
+        yield (
+            f"with {options}, the password must not be in rayStartParams or REDIS_PASSWORD",
+            f"give it in {options}.redisPassword",
+        )
+    if "RAY_REDIS_ADDRESS" in env:
+        yield f"with {options}, the address must not be in RAY_REDIS_ADDRESS", f"give it in {options}.redisAddress"
+    if annotations.get(names.STORAGE_NAMESPACE):
+        yield (
+            f"with {options}, the namespace must not be in the annotation {names.STORAGE_NAMESPACE}",
+            f"give it in {options}.externalStorageNamespace",
+        )
+
+
+def _by_annotation(enabled: str, env: Collection[str]) -> Iterator[_Problem]:
+    if enabled.lower() == "true":
+        if "RAY_REDIS_ADDRESS" not in env:
+            yield (
+                f"the annotation {names.FT_ENABLED} wants fault tolerance, and no Redis is named",
+                "set RAY_REDIS_ADDRESS in the head's container, or take gcsFaultToleranceOptions in its place",
+            )
+    elif "RAY_REDIS_ADDRESS" in env:
+        yield (
+            "RAY_REDIS_ADDRESS is set, and GCS fault tolerance is not on",
+            f'set gcsFaultToleranceOptions, or the annotation {names.FT_ENABLED}: "true"',
+        )
+
+
+def _texts(cluster: Mapping[str, Json]) -> Iterator[_Problem]:
+    for where, group in groups(cluster).items():
+        pairs = [("rayStartParams." + key, value) for key, value in mapped(group.get("rayStartParams")).items()]
+        variables = listed(ray_container(group).get("env"))
+        pairs += [("the variable " + text(v, "name"), v.get("value", "")) for v in variables]
+        for name, value in pairs:
+            if not isinstance(value, str):
+                yield f"{where}: {name} is not text", f"write the value of {name} in quotes"
+
+
+def _beyond_us(ray_service: Mapping[str, Json], cluster: Mapping[str, Json]) -> Iterator[_Problem]:
+    upgrade = text(inner(ray_service, "spec", "upgradeStrategy"), "type")
+    if upgrade == _UPGRADES[-1]:
+        yield f"upgradeStrategy {upgrade} needs the Gateway API, which kind lacks", "take None or NewCluster here"
+    elif upgrade and upgrade not in _UPGRADES:
+        yield f"there is no upgradeStrategy {upgrade}", f"take one of {', '.join(_UPGRADES[:-1])}"
+    if inner(cluster, "headGroupSpec", "headService", "metadata").get("name"):
+        yield "headService must have no name", "remove headGroupSpec.headService.metadata.name"
+    if cluster.get("suspend") or mapped(ray_service.get("spec")).get("suspend"):
+        yield "it is suspended", "remove suspend"
+    if inner(cluster, "authOptions").get("enableK8sTokenAuth"):
+        yield "KubeRay refuses authOptions.enableK8sTokenAuth for a RayService", "remove it"
+    ports = [text(port, "name") for port in listed(ray_container(mapped(cluster.get("headGroupSpec"))).get("ports"))]
+    if ports and not any(name.startswith("serve") for name in ports):
+        yield (
+            "headGroupSpec names ports, and none is `serve`",
+            "name it: containerPort 8000, name serve",
+        )
+    for where, group in groups(cluster).items():
+        for port in listed(ray_container(group).get("ports")):
+            if text(port, "name") == "serve" and port.get("containerPort") != SERVE_PORT:
+                yield f"{where}: Serve's port is {text(port, 'containerPort')}", f"take {SERVE_PORT} here"
+
+
+def _apps(config: Mapping[str, Json]) -> Iterator[_Problem]:
+    apps = applications(config)
+    if not isinstance(config.get("applications"), list) or not all(isinstance(app, dict) for app in apps):
+        yield "applications is not a list of apps", "write it as `serve build` does"
+        return
+    for number, app in enumerate(apps, 1):
+        if not re.fullmatch(r"[^\s:]+[.:][^\s:]+", text(app, "import_path")):
+            yield f"app {number} has no import_path", "give it import_path: module:app"
+    for key, otherwise in (("name", "default"), ("route_prefix", "/")):
+        counts = Counter(str(app.get(key, otherwise)) for app in apps if app.get(key, otherwise) is not None)
+        twice = [value for value, count in counts.items() if count > 1]
+        if twice:
+            yield f"two apps have the {key} {twice[0]}", f"give each app a {key} of its own"
+    http = inner(config, "http_options")
+    if http.get("port", SERVE_PORT) != SERVE_PORT:
+        yield "http_options.port is not 8000", f"take {SERVE_PORT} here, which KubeRay's Services expect"
+    if _ONLY_INSIDE.fullmatch(text(http, "host")):
+        yield f"http_options.host is {text(http, 'host')}, where no Service reaches it", f"take {ALL_ADDRESSES} here"

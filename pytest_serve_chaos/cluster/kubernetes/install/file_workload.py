@@ -1,0 +1,246 @@
+"""Makes of a RayService file what is applied on kind, and says in words what was changed and why."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pytest_serve_chaos.analysis.configuration import RAYSERVICE_FILE
+from pytest_serve_chaos.cluster.kubernetes import names
+from pytest_serve_chaos.cluster.kubernetes.client.records import inner, listed, mapped, name_of, text
+from pytest_serve_chaos.cluster.kubernetes.install import render
+from pytest_serve_chaos.cluster.kubernetes.install.file_pods import (
+    ImageEnvironment,
+    PodChanges,
+    Say,
+    ray_pod,
+    redis_pod,
+)
+from pytest_serve_chaos.cluster.kubernetes.install.file_redis import OwnRedis, find_redis
+from pytest_serve_chaos.cluster.kubernetes.install.file_rules import ray_container
+from pytest_serve_chaos.cluster.kubernetes.install.rayservice_file import OwnFile
+from pytest_serve_chaos.cluster.kubernetes.install.workload import Workload
+from pytest_serve_chaos.cluster.kubernetes.rayservice.ray_token import wants_token
+from pytest_serve_chaos.cluster.local_code import code_of_config
+from pytest_serve_chaos.cluster.serve_config import OWN_APPS, applications, serve_config_text
+from pytest_serve_chaos.errors import SettingsError
+from pytest_serve_chaos.manifests import Manifest, merge
+from pytest_serve_chaos.model import Json, minor_version
+
+_VERSION = "ray.io/v1"
+_FIRST_WITH_TOKENS = (2, 52)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnRayService:
+    """A RayService of the user's own that is to be installed.
+
+    Attributes:
+        file: Where it is described.
+        ray_image: The image for all Ray containers; None: those of the file.
+        redis_image: The image of Redis, likewise.
+        directories: Where the code of its apps is looked for.
+        ray_version: Which Ray that image has; None: that of its tag.
+    """
+
+    file: OwnFile
+    ray_image: str | None = None
+    redis_image: str | None = None
+    directories: tuple[Path, ...] = ()
+    ray_version: str | None = None
+
+
+def own_workload(own: OwnRayService, labels: Mapping[str, str], environment: ImageEnvironment) -> Workload:
+    """What is applied of it.
+
+    Args:
+        own: The RayService and the other objects of its file.
+        labels: Labels for all that is made.
+        environment: The environment that an image sets, None where Docker does not have that image.
+
+    Raises:
+        SettingsError: Its Redis is not in the file, or the code of its app cannot travel.
+    """
+    told = list(own.file.notes)
+    redis = find_redis(own.file)
+    config, local = _serve_config(own, told.append)
+    code = {**render.package_code(), **local}
+    changes = PodChanges(labels, code, own.ray_image, environment)
+    service = _ray_service(own, config, changes, told.append)
+    service = _with_redis_address(service, redis, told.append)
+    service = _in_our_namespace(service, labels, told.append)
+    before = tuple(
+        _in_our_namespace(item, labels, told.append) for item in _before(own, redis, environment, told.append)
+    )
+    changed = list(dict.fromkeys(told))
+    return Workload(
+        ray_service=service,
+        before=before,
+        serve_config=config,
+        code=code,
+        ray_images=_images([*(inner(g, "template", "spec") for g in _groups(service)), *_pods_of(before, "")]),
+        redis_images=_images(_pods_of(before, "redis")),
+        redis=redis.store,
+        told=tuple(f"{own.file.path.name}: {line}" for line in changed),
+        details={RAYSERVICE_FILE: str(own.file.path), "changed": [*changed]},
+        serve_service=name_of(inner(service, "spec", "serveService")) or f"{name_of(service)}-serve-svc",
+    )
+
+
+# -- the RayService ----------------------------------------------------------------------------------------------------
+
+
+def _ray_service(own: OwnRayService, config: Mapping[str, Json], changes: PodChanges, say: Say) -> Manifest:
+    item = own.file.ray_service
+    if item["apiVersion"] != _VERSION:
+        say(f"the RayService is applied as {_VERSION}, not {item['apiVersion']}")
+    spec = {**mapped(item.get("spec")), "serveConfigV2": serve_config_text(config)}
+    spec["serveService"] = _serve_service(mapped(spec.get("serveService")), say)
+    cluster = mapped(spec.get("rayClusterConfig"))
+    if cluster.get("enableInTreeAutoscaling"):
+        say("there is a node for each worker that the file wants now: the autoscaler finds none for more")
+    say("each Ray pod gets a node of its own, PYTHONPATH, and what else the plugin's code needs")
+    head = _head(cluster, changes, say)
+    workers: list[Json] = [
+        _group(group, "worker", changes, say, f"group {text(group, 'groupName')}")
+        for group in listed(cluster.get("workerGroupSpecs"))
+    ]
+    changed = {**cluster, "headGroupSpec": head, "workerGroupSpecs": workers}
+    if changes.image:
+        version = own.ray_version or render.version_of(changes.image)
+        if version is None:
+            say(render.without_version(changes.image))
+        changed = merge(changed, {"rayVersion": version})
+    _check_token(changed)
+    return {**item, "apiVersion": _VERSION, "spec": {**spec, "rayClusterConfig": changed}}
+
+
+def _check_token(cluster: Mapping[str, Json]) -> None:
+    """What KubeRay would refuse after minutes, and only in its log."""
+    version = text(cluster, "rayVersion")
+    known = re.match(r"\d+\.\d+\.", version) is not None
+    if wants_token(cluster) and not (known and minor_version(version) >= _FIRST_WITH_TOKENS):
+        raise SettingsError(
+            f"KubeRay takes authOptions with a rayVersion from 2.52.0 on only, and it is {version or 'not set'}",
+            fix=["set rayClusterConfig.rayVersion", "or --serve-chaos-ray-version, for another Ray"],
+        )
+
+
+def _serve_service(given: Manifest, say: Say) -> Manifest:
+    """What KubeRay makes of its Service for traffic: it leaves it the node port only if it is to have one."""
+    if given.get("spec"):
+        say("serveService.spec is left out: traffic comes through a node port")
+    metadata = {key: value for key, value in mapped(given.get("metadata")).items() if key != "namespace"}
+    return {**({"metadata": metadata} if metadata else {}), "spec": {"type": "NodePort"}}
+
+
+def _head(cluster: Mapping[str, Json], changes: PodChanges, say: Say) -> Manifest:
+    head = mapped(cluster.get("headGroupSpec"))
+    if "replicas" in head:
+        say(f"headGroupSpec.replicas is left out: {_VERSION} does not know it, and there is one head")
+    return _group({key: value for key, value in head.items() if key != "replicas"}, "head", changes, say, "the head")
+
+
+def _group(
+    group: Mapping[str, Json], role: Literal["head", "worker"], changes: PodChanges, say: Say, where: str
+) -> Manifest:
+    return {**group, "template": ray_pod(mapped(group.get("template")), role, changes, say, where)}
+
+
+def _groups(service: Manifest) -> list[dict[str, Json]]:
+    cluster = inner(service, "spec", "rayClusterConfig")
+    return [mapped(cluster.get("headGroupSpec")), *listed(cluster.get("workerGroupSpecs"))]
+
+
+def _with_redis_address(service: Manifest, redis: OwnRedis, say: Say) -> Manifest:
+    """The address without the name of a namespace in which nothing is any more."""
+    old, new = redis.address, redis.bare_address
+    if old == new:
+        return service
+    say(f"Redis is called {new} and not {old}: its Service is in the namespace {names.NAMESPACE}")
+    cluster = inner(service, "spec", "rayClusterConfig")
+    if cluster.get("gcsFaultToleranceOptions") is not None:
+        address = text(inner(cluster, "gcsFaultToleranceOptions"), "redisAddress").replace(old, new)
+        return merge(service, {"spec": {"rayClusterConfig": {"gcsFaultToleranceOptions": {"redisAddress": address}}}})
+    head = mapped(cluster.get("headGroupSpec"))
+    _, *others = listed(inner(head, "template", "spec").get("containers"))
+    ray = ray_container(head)
+    variables: list[Json] = [
+        merge(v, {"value": text(v, "value").replace(old, new)}) if text(v, "name") == "RAY_REDIS_ADDRESS" else v
+        for v in listed(ray.get("env"))
+    ]
+    containers: list[Json] = [merge(ray, {"env": variables}), *others]
+    pod: Manifest = {"headGroupSpec": {"template": {"spec": {"containers": containers}}}}
+    return merge(service, {"spec": {"rayClusterConfig": pod}})
+
+
+# -- its app -----------------------------------------------------------------------------------------------------------
+
+
+def _serve_config(own: OwnRayService, say: Say) -> tuple[dict[str, Json], dict[str, str]]:
+    """The Serve config, and the code of those of its apps that are on this machine."""
+    config = own.file.found.serve_config
+    local = code_of_config(config, own.directories)
+    apps: list[Json] = []
+    for app in applications(config):
+        import_path = text(app, "import_path")
+        if import_path in local:
+            say(f"app {import_path}: its code travels to the pods: {local[import_path]}")
+        if import_path in local or import_path.startswith(OWN_APPS):
+            app = _with_local_code(app, say)
+        apps.append(app)
+    code = {path: source for one in local.values() for path, source in one.modules.items()}
+    return {**config, "applications": apps}, code
+
+
+def _with_local_code(app: Mapping[str, Json], say: Say) -> dict[str, Json]:
+    given = mapped(app.get("runtime_env"))
+    if given.get("working_dir"):
+        say(f"app {text(app, 'import_path')}: runtime_env.working_dir {given['working_dir']} is left out")
+    runtime = merge(given, {"working_dir": None})
+    path = text(mapped(runtime.get("env_vars")), "PYTHONPATH")
+    if path:
+        runtime = merge(runtime, {"env_vars": {"PYTHONPATH": render.python_path(path)}})
+    return {**{k: v for k, v in app.items() if k != "runtime_env"}, **({"runtime_env": runtime} if runtime else {})}
+
+
+# -- all else ----------------------------------------------------------------------------------------------------------
+
+
+def _before(own: OwnRayService, redis: OwnRedis, environment: ImageEnvironment, say: Say) -> Iterator[Manifest]:
+    if redis.address and redis.store is None:
+        say(f"Redis at {redis.address} is run by no Deployment or StatefulSet of the file, and is left alone")
+    for item in own.file.others:
+        if item is redis.workload:
+            where = f"{item['kind']} {name_of(item)}"
+            pod = redis_pod(inner(item, "spec", "template"), own.redis_image, environment, say, where)
+            yield {**item, "spec": {**mapped(item.get("spec")), "template": pod}}
+            continue
+        if _pods_of([item], ""):
+            say(f"the pods of {item['kind']} {name_of(item)} are on the nodes of Ray, and are lost with them")
+        yield item
+
+
+def _in_our_namespace(item: Manifest, labels: Mapping[str, str], say: Say) -> Manifest:
+    given = text(mapped(item.get("metadata")), "namespace")
+    if given and given != names.NAMESPACE:
+        say(f"{item['kind']} {name_of(item)} is in the namespace {names.NAMESPACE} and not in {given}")
+    return merge(item, {"metadata": {"namespace": names.NAMESPACE, "labels": dict(labels)}})
+
+
+def _pods_of(items: Iterable[Mapping[str, Json]], part: str) -> list[dict[str, Json]]:
+    """The specs of the pods that objects make, themselves or of their templates, if they are that part of the run."""
+    found: list[dict[str, Json]] = []
+    for item in items:
+        job = inner(item, "spec", "jobTemplate")
+        templates = [item] if item.get("kind") == "Pod" else [inner(i, "spec", "template") for i in (item, job)]
+        found += [mapped(t.get("spec")) for t in templates if text(inner(t, "metadata", "labels"), names.PART) == part]
+    return [pod for pod in found if pod.get("containers")]
+
+
+def _images(pods: Iterable[Mapping[str, Json]]) -> tuple[str, ...]:
+    containers = [c for pod in pods for key in ("initContainers", "containers") for c in listed(pod.get(key))]
+    return tuple(dict.fromkeys(text(container, "image") for container in containers if container.get("image")))

@@ -1,0 +1,250 @@
+"""What is installed on a cluster of our own: KubeRay's operator, Redis and the RayService; taken away in order."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from pytest_serve_chaos import clock, manifests
+from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.cluster.base import Progress
+from pytest_serve_chaos.cluster.kubernetes import names
+from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
+from pytest_serve_chaos.cluster.kubernetes.client.records import listed, mapped, text
+from pytest_serve_chaos.cluster.kubernetes.client.waits import newest_warnings, wait_for
+from pytest_serve_chaos.cluster.kubernetes.logs.operator import SELECTOR, operator_errors
+from pytest_serve_chaos.errors import CommandFailed, WaitTimeout
+from pytest_serve_chaos.manifests import Manifest
+from pytest_serve_chaos.model import Json
+
+REDIS_SELECTOR = f"{names.PART}=redis"
+
+_APPLY = ("--server-side", "--force-conflicts", f"--field-manager={names.PROJECT}")
+_CRD = "crd/rayservices.ray.io"
+_LEFT_OVERS = "service,configmap,secret,job,pod"
+_ESTABLISHED = 60.0
+"""Seconds for the API server to serve KubeRay's kinds."""
+_REMOVED = 90.0
+_PULLED = 600.0
+"""Seconds for pods whose images may have to be pulled first."""
+
+
+class Kubectl(Protocol):
+    """Runs kubectl against the cluster and returns what it printed; raises `CommandFailed`."""
+
+    def __call__(self, *arguments: str, timeout: float = 60.0) -> str:
+        """Runs it with those arguments, for `timeout` seconds at most."""
+        ...
+
+
+class Stack:
+    """KubeRay, Redis and a RayService on one cluster.
+
+    Args:
+        kubectl: Runs kubectl.
+        api: The Kubernetes API, in our namespace.
+        directory: Where the manifests that were applied are kept.
+        progress: Prints a line about each phase.
+        operator_namespace: Where the operator is, if it is installed.
+
+    Attributes:
+        operator_namespace: Where the operator is.
+    """
+
+    def __init__(
+        self,
+        kubectl: Kubectl,
+        api: KubeApi,
+        directory: Path,
+        progress: Progress,
+        operator_namespace: str = "default",
+    ) -> None:
+        self.operator_namespace = operator_namespace
+        self._kubectl = kubectl
+        self._api = api
+        self._directory = directory
+        self._progress = progress
+        self._applied: list[str] = []
+
+    def install_operator(self, text: str) -> None:
+        """Applies KubeRay's manifests. Server-side, for its resource definitions do not fit into an annotation.
+
+        Args:
+            text: The manifests; the operator's Deployment says in which namespace it is.
+        """
+        deployment = text[text.find("\nkind: Deployment") :]
+        found = re.search(r"^  namespace: (\S+)", deployment, re.MULTILINE)
+        self.operator_namespace = found[1] if found else "default"
+        file = self._file("kuberay-operator")
+        file.write_text(text, encoding="utf-8")
+        self._apply(file.stem, str(file), namespace=self.operator_namespace)
+
+    def wait_for_operator(self) -> None:
+        """Waits until the operator runs.
+
+        Raises:
+            WaitTimeout: It does not.
+        """
+        self._wait_for_pods("the KubeRay operator to run", SELECTOR, self.operator_namespace, self.complaints)
+
+    def check(self, documents: Sequence[Manifest]) -> None:
+        """Lets the API server look at objects that were not made here, and changes nothing.
+
+        Raises:
+            CommandFailed: It would not take them.
+            WaitTimeout: It does not serve KubeRay's kinds.
+        """
+
+        def established() -> bool | NotYet:
+            # Not `kubectl wait`, nor a jsonpath: both fail where the conditions are null, as they are at first.
+            status = mapped(json.loads(self._kubectl("get", _CRD, "-o", "json")).get("status"))
+            said = {text(c, "type"): text(c, "status") for c in listed(status.get("conditions"))}
+            return said.get("Established") == "True" or NotYet(f"the conditions of {_CRD}: {said or 'none yet'}")
+
+        what = "the API server to serve KubeRay's kinds"
+        wait_for(what, established, timeout=_ESTABLISHED, progress=self._progress)
+        with self._kept("checked", documents) as file:
+            self._kubectl("-n", names.NAMESPACE, "apply", *_APPLY, "--dry-run=server", "-f", file)
+
+    def install_redis(self, documents: Sequence[Manifest]) -> None:
+        """Applies Redis, and what else must be there before the RayService."""
+        self.install("redis", documents)
+
+    def wait_for_redis(self) -> None:
+        """Waits until Redis is ready.
+
+        Raises:
+            WaitTimeout: It is not.
+        """
+        self._wait_for_pods("Redis to be ready", REDIS_SELECTOR, names.NAMESPACE)
+
+    def install(self, name: str, documents: Sequence[Manifest]) -> None:
+        """Applies other objects: the namespace, Services, code, the RayService."""
+        with self._kept(name, documents) as file:
+            self._apply(name, file, namespace=names.NAMESPACE)
+
+    def complaints(self) -> Sequence[str]:
+        """What the operator complains about."""
+        return operator_errors(self._api, self.operator_namespace)
+
+    def remove(self) -> None:
+        """Deletes the RayService, waits until its pods are gone, then deletes Redis.
+
+        In this order because KubeRay cleans Redis up when the RayCluster goes, and waits for that.
+
+        Raises:
+            CommandFailed: Something could not be deleted in time.
+        """
+        for name in reversed([name for name in self._applied if name in ("redis", "rayservice")]):
+            start = clock.now()
+            file = str(self._file(name))
+            options = ("--ignore-not-found", "--wait", "--timeout", f"{_REMOVED:g}s")
+            self._kubectl("-n", names.NAMESPACE, "delete", "-f", file, *options, timeout=_REMOVED + 10)
+            if name == "rayservice":
+                self._wait_until_no_ray_pods()
+            self._applied.remove(name)
+            self._progress(f"kuberay: deleted {name} in {clock.now() - start:.1f} s")
+
+    def remove_left_overs(self) -> None:
+        """Deletes the RayService of an earlier run, its additional heads, its Redis and what else belonged to it.
+
+        Raises:
+            CommandFailed: They could not be deleted in time.
+        """
+        options = ("--ignore-not-found", "--wait", "--timeout", f"{_REMOVED:g}s")
+        known = self._kubectl("get", "crd", "rayservices.ray.io", "--ignore-not-found", "-o", "name").strip()
+        of_ray = ("rayservice.ray.io", "raycluster.ray.io") if known else ()
+        for kind in of_ray:
+            self._kubectl("-n", names.NAMESPACE, "delete", kind, "--all", *options, timeout=_REMOVED + 10)
+        # Until their pods are gone: a Redis that is being deleted is still Ready, and would be taken for the new one.
+        stores = ("deployment,statefulset", "--all", "--cascade=foreground")
+        self._kubectl("-n", names.NAMESPACE, "delete", *stores, *options, timeout=_REMOVED + 10)
+        self._wait_until_no_ray_pods()
+        # A Service of another name would keep the node port that the next one needs.
+        ours = ("-l", f"{names.MANAGED_BY}={names.PROJECT}")
+        self._kubectl("-n", names.NAMESPACE, "delete", _LEFT_OVERS, *ours, *options, timeout=_REMOVED + 10)
+
+    def remove_operator(self) -> None:
+        """Deletes the operator. Applied over it, another image under the same name would change nothing.
+
+        Raises:
+            CommandFailed: It could not be deleted in time.
+        """
+        options = ("--ignore-not-found", "--wait", "--timeout", f"{_REMOVED:g}s")
+        command = ("-n", self.operator_namespace, "delete", "deployment,pod", "-l", SELECTOR)
+        self._kubectl(*command, *options, timeout=_REMOVED + 10)
+
+    def describe(self) -> None:
+        """Writes what can be learned of a cluster that went wrong into the directory."""
+        for file, arguments in (
+            ("pods.txt", ("get", "all", "-A", "-o", "wide")),
+            ("events.txt", ("get", "events", "-A", "--sort-by=.lastTimestamp")),
+            ("rayservices.yaml", ("get", "rayservices,rayclusters", "-A", "-o", "yaml")),
+            ("describe-pods.txt", ("-n", names.NAMESPACE, "describe", "pods")),
+            ("operator.log", ("-n", self.operator_namespace, "logs", "-l", SELECTOR, "--tail=2000")),
+            ("ray-pods.log", ("-n", names.NAMESPACE, "logs", "-l", f"{names.PART}=ray", "--tail=500", "--prefix")),
+        ):
+            try:
+                said = self._kubectl(*arguments, timeout=20.0)
+            except CommandFailed as error:
+                said = str(error)
+            (self._directory / file).write_text(said, encoding="utf-8")
+
+    def _apply(self, name: str, file: str, *, namespace: str) -> None:
+        self._applied.append(name)
+        self._kubectl("-n", namespace, "apply", *_APPLY, "-f", file)
+
+    def _file(self, name: str) -> Path:
+        """Where what was applied under that name is kept."""
+        return self._directory / f"{name}.yaml"
+
+    @contextlib.contextmanager
+    def _kept(self, name: str, documents: Sequence[Manifest]) -> Iterator[str]:
+        """The path of a file with these objects. What is kept of it, for reports, is without what Secrets hold."""
+        whole = manifests.dump(tuple(documents))
+        without = manifests.dump(tuple(_without_secrets(document) for document in documents))
+        self._file(name).write_text(without, encoding="utf-8")
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:  # only we can read it
+            file.write(whole)
+            file.flush()
+            try:
+                yield file.name
+            except CommandFailed as error:
+                checked = [line.replace(file.name, str(self._file(name))) for line in error.checked]
+                raise CommandFailed(error.what, checked=checked, fix=error.fix) from error
+
+    def _wait_for_pods(
+        self, what: str, selector: str, namespace: str, complaints: Callable[[], Sequence[str]] = lambda: ()
+    ) -> None:
+        def probe() -> bool | NotYet:
+            pods = self._api.pods(selector, namespace=namespace)
+            ready = any(pod.is_ready for pod in pods)
+            return ready or NotYet("; ".join(pod.summary for pod in pods) or "no pods")
+
+        def why() -> Sequence[str]:
+            return [*newest_warnings(self._api, namespace), *complaints()]
+
+        wait_for(what, probe, timeout=_PULLED, progress=self._progress, why=why)
+
+    def _wait_until_no_ray_pods(self) -> None:
+        def probe() -> bool | NotYet:
+            pods = self._api.pods(f"{names.PART}=ray")
+            return not pods or NotYet("; ".join(pod.summary for pod in pods))
+
+        try:
+            wait_for("Ray's pods to be gone", probe, timeout=_REMOVED, progress=self._progress)
+        except WaitTimeout as error:
+            raise CommandFailed("the RayService's pods did not go", checked=[str(error)]) from error
+
+
+def _without_secrets(document: Manifest) -> Manifest:
+    """A Secret with the names of what it holds alone; all else as it is."""
+    if document.get("kind") != "Secret":
+        return document
+    held: Json = {name: "(not kept)" for key in ("data", "stringData") for name in mapped(document.get(key))}
+    return {**{key: value for key, value in document.items() if key != "data"}, "stringData": held}

@@ -1,0 +1,1 @@
+"""Clusters that the plugin creates with kind."""

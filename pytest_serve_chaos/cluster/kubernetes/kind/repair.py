@@ -1,0 +1,159 @@
+"""Repairs what a run has left broken in a kind cluster: machines, Kubernetes nodes, pods and Redis."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import yaml
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.cluster.kubernetes import names
+from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
+from pytest_serve_chaos.cluster.kubernetes.client.node_objects import node_items
+from pytest_serve_chaos.cluster.kubernetes.client.records import inner, listed, mapped, name_of, text
+from pytest_serve_chaos.cluster.kubernetes.install.stack import REDIS_SELECTOR
+from pytest_serve_chaos.cluster.kubernetes.kind.nodes import KindNodes
+from pytest_serve_chaos.cluster.kubernetes.rayservice.pod_repair import tidy
+from pytest_serve_chaos.cluster.kubernetes.rayservice.redis_store import RedisStore
+from pytest_serve_chaos.errors import ClusterError, WaitTimeout
+from pytest_serve_chaos.model import Json
+
+RAY_PODS = f"{names.RAY_CLUSTER},{names.RAY_NODES}"
+"""Selects those of every RayCluster: one that an upgrade has replaced, or that a test added to ours, must be gone."""
+
+_LISTS: Mapping[Literal["Deployment", "StatefulSet"], str] = {
+    "Deployment": "list_namespaced_deployment",
+    "StatefulSet": "list_namespaced_stateful_set",
+}
+_REDIS_BACK = 60.0
+"""Seconds for Redis to be available again."""
+
+
+class ClusterRepair:
+    """Repairs a kind cluster, and remembers what it has repaired.
+
+    Args:
+        nodes: The cluster's nodes.
+        api: Its Kubernetes API, in our namespace.
+        lost: What was found broken already, and ended what ran there.
+
+    Attributes:
+        lost: What was broken, and ended what ran there.
+        repaired: What was broken, and is as it was.
+    """
+
+    def __init__(self, nodes: KindNodes, api: KubeApi, lost: Sequence[str] = ()) -> None:
+        self.lost = [*lost]
+        self.repaired: list[str] = []
+        self._nodes = nodes
+        self._api = api
+
+    def machines(self, machines: Mapping[str, str]) -> None:
+        """Resumes paused and stopped machines, registers deleted Nodes, and removes cordons and taints.
+
+        Args:
+            machines: The machines, each with Docker's word for its state.
+
+        Raises:
+            ClusterError: Something cannot be repaired.
+        """
+        self._wake(machines)
+        items = {name_of(item): mapped(item.get("spec")) for item in node_items(self._api)}
+        for name in machines:
+            if name not in items:
+                self._nodes.restart_kubelet(name)
+                self.lost.append(f"{name} was deleted from Kubernetes")
+        for name, spec in items.items():
+            self._open(name, spec)
+        self._nodes.forget_connections()
+
+    def pods(self) -> list[str]:
+        """Resumes stopped processes of Ray's pods, and removes health flags.
+
+        Returns:
+            What was repaired.
+
+        Raises:
+            ClusterError: Something cannot be repaired, or not be inspected.
+        """
+        repaired = [what for pod in self._api.pods(RAY_PODS) if pod.runs for what in tidy(self._api, pod)]
+        self.repaired += repaired
+        return repaired
+
+    def serve_config(self, ray_service: str, config: str) -> list[str]:
+        """Restores the Serve config of a RayService.
+
+        Returns:
+            What was repaired.
+
+        Raises:
+            ClusterError: Kubernetes refused it, or it cannot be read.
+        """
+        spec = mapped(self._api.ray_service(ray_service).get("spec"))
+        if yaml.safe_load(text(spec, "serveConfigV2")) != yaml.safe_load(config):
+            self._api.patch_ray_service(ray_service, {"spec": {"serveConfigV2": config}})
+            repaired = ["the Serve config was another"]
+            self.repaired += repaired
+            return repaired
+        return []
+
+    def redis(self, wanted: RedisStore | None) -> None:
+        """Makes the Redis that is there answer, as far as that is possible.
+
+        Args:
+            wanted: The Redis that this run wants; an earlier run may have left another one.
+        """
+        with contextlib.suppress(ClusterError, WaitTimeout):
+            stores = _installed(self._api, wanted)
+            for store, replicas in stores.items():
+                if replicas == 0:
+                    store.scale(self._api, store.replicas)
+
+            def available() -> bool | NotYet:
+                return all(store.is_available(self._api) for store in stores) or NotYet("not available")
+
+            clock.wait_until("Redis", clock.patient(available), timeout=_REDIS_BACK, interval=0.5)
+        with contextlib.suppress(ClusterError):
+            # It may be stopped whole, from its machine, which its probe does not notice.
+            for pod in self._api.pods(REDIS_SELECTOR):
+                if pod.main is not None and pod.main.running:
+                    self._nodes.signal_container(pod.node, pod.main.id, signal.SIGCONT)
+
+    def _wake(self, machines: Mapping[str, str]) -> None:
+        for name, state in machines.items():
+            if state == "paused":
+                self._nodes.unpause_machine(name)
+                self.repaired.append(f"{name} was paused")
+            elif state != "running":
+                self._nodes.start_machine(name)
+                self.lost.append(f"{name} was {state}")
+
+    def _open(self, node: str, spec: Mapping[str, Json]) -> None:
+        if spec.get("unschedulable"):
+            self._nodes.kubectl("uncordon", node)
+            self.repaired.append(f"{node} was cordoned")
+        keys = {text(taint, "key") for taint in listed(spec.get("taints"))}
+        for key in sorted(keys & {names.NO_HEAD, names.NO_WORKER}):
+            self._nodes.kubectl("taint", "nodes", node, f"{key}:NoSchedule-")
+            self.repaired.append(f"{node} had the taint {key}")
+
+
+def _installed(api: KubeApi, wanted: RedisStore | None) -> dict[RedisStore, Json]:
+    """Each Redis in our namespace, and how many pods it wants now: none, where a fault has kept them away.
+
+    How many it wanted before is on record nowhere: as many as `wanted` if it is that one, else one will do.
+    """
+    found: dict[RedisStore, Json] = {}
+    for kind, method in _LISTS.items():
+        for item in listed(api.call(method, api.namespace, what=f"each {kind}").get("items")):
+            if text(inner(item, "spec", "template", "metadata", "labels"), names.PART) != "redis":
+                continue
+            store = RedisStore(kind, name_of(item))
+            if wanted is not None and (wanted.kind, wanted.name) == (store.kind, store.name):
+                store = wanted
+            found[store] = inner(item, "spec").get("replicas")
+    return found

@@ -1,0 +1,1 @@
+"""What the pods and KubeRay's operator log."""

@@ -1,0 +1,141 @@
+"""What a RayService that exists is: read from its object, so that tests can be held against it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import cast
+
+import yaml
+
+from pytest_serve_chaos.cluster.base import ClusterSpec, Gcs
+from pytest_serve_chaos.cluster.kubernetes import names
+from pytest_serve_chaos.cluster.kubernetes.client.records import listed, mapped, name_of, text
+from pytest_serve_chaos.cluster.kubernetes.rayservice.ray_token import wants_token
+from pytest_serve_chaos.cluster.serve_config import applications
+from pytest_serve_chaos.errors import ClusterStartError
+from pytest_serve_chaos.model import Json
+
+_REDIS_ADDRESS = "RAY_REDIS_ADDRESS"
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRayService:
+    """A RayService.
+
+    Attributes:
+        name: Its name.
+        gcs: ``redis`` where it has GCS fault tolerance, whatever the store, else ``none``.
+        workers: Number of its Ray workers.
+        serve_config: What is in its `serveConfigV2`.
+        redis: Where its Redis is, ``host:port``; "" where it has none.
+        ray_cluster: The RayCluster that serves; "" where none does yet.
+        pending: The RayCluster that is to take over; "" where there is none.
+        head_service: The Service of the head of the one that serves.
+        wants_token: Whether Ray answers only those who have its token.
+    """
+
+    name: str
+    gcs: Gcs
+    workers: int
+    serve_config: dict[str, Json] = field(repr=False)
+    redis: str = field(default="", repr=False)
+    ray_cluster: str = ""
+    pending: str = ""
+    head_service: str = ""
+    wants_token: bool = False
+
+    @property
+    def app(self) -> str:
+        """Its first app, as it is imported."""
+        return text(applications(self.serve_config)[0], "import_path")
+
+    @property
+    def spec(self) -> ClusterSpec:
+        """The cluster that a test would have to want. Its periods are not ours, so Ray's own are expected."""
+        return ClusterSpec(gcs=self.gcs, workers=self.workers, profile="guide", app=self.app)
+
+
+def read_ray_service(item: Mapping[str, Json]) -> FoundRayService:
+    """Reads a RayService.
+
+    Args:
+        item: The object: that of the API server, or one in a file.
+
+    Raises:
+        ClusterStartError: Its `serveConfigV2` has no app.
+    """
+    spec, status = mapped(item.get("spec")), mapped(item.get("status"))
+    cluster = mapped(spec.get("rayClusterConfig"))
+    active, pending = (mapped(status.get(f"{which}ServiceStatus")) for which in ("active", "pending"))
+    of_cluster = mapped(active.get("rayClusterStatus"))
+    name, ray_cluster = name_of(item), text(active, "rayClusterName")
+    # With an autoscaler there may be more workers than the spec says.
+    workers = of_cluster.get("desiredWorkerReplicas")
+    return FoundRayService(
+        name=name,
+        gcs="redis" if _has_fault_tolerance(item) else "none",
+        workers=workers if isinstance(workers, int) and workers else _workers(cluster),
+        serve_config=_serve_config(name, text(spec, "serveConfigV2")),
+        redis=_redis_address(cluster),
+        ray_cluster=ray_cluster,
+        pending=text(pending, "rayClusterName"),
+        head_service=text(mapped(of_cluster.get("head")), "serviceName") or f"{ray_cluster}-head-svc",
+        wants_token=wants_token(cluster),
+    )
+
+
+def differences(wanted: ClusterSpec, found: ClusterSpec) -> list[str]:
+    """What a test wants otherwise than it is, in words."""
+    pairs: dict[str, tuple[object, object]] = {
+        "gcs": (wanted.gcs, found.gcs),
+        "workers": (wanted.workers, found.workers),
+        "app": (wanted.app, found.app),
+        "profile": (wanted.profile, found.profile),
+        "app_args": (dict(wanted.app_args), {}),
+        "env": (dict(wanted.env), {}),
+    }
+    return [f"{name}={w!r} and not {f!r}" for name, (w, f) in pairs.items() if w != f]
+
+
+def _has_fault_tolerance(item: Mapping[str, Json]) -> bool:
+    options = mapped(mapped(item.get("spec")).get("rayClusterConfig")).get("gcsFaultToleranceOptions")
+    annotations = mapped(mapped(item.get("metadata")).get("annotations"))
+    return options is not None or str(annotations.get(names.FT_ENABLED)).lower() == "true"
+
+
+def _workers(cluster: Mapping[str, Json]) -> int:
+    total = 0
+    for group in listed(cluster.get("workerGroupSpecs")):
+        replicas = group.get("replicas", group.get("minReplicas"))
+        hosts = group.get("numOfHosts") or 1
+        if isinstance(replicas, int) and isinstance(hosts, int):  # what is not a number is refused elsewhere
+            total += replicas * hosts
+    return total
+
+
+def _redis_address(cluster: Mapping[str, Json]) -> str:
+    options = text(mapped(cluster.get("gcsFaultToleranceOptions")), "redisAddress")
+    head = mapped(mapped(mapped(cluster.get("headGroupSpec")).get("template")).get("spec"))
+    given = [
+        text(variable, "value")
+        for container in listed(head.get("containers"))
+        for variable in listed(container.get("env"))
+        if text(variable, "name") == _REDIS_ADDRESS
+    ]
+    return next((a for a in (options, *given) if a), "").rpartition("//")[2]
+
+
+def _serve_config(name: str, config: str) -> dict[str, Json]:
+    try:
+        found = yaml.safe_load(config)
+    except yaml.YAMLError as error:
+        raise ClusterStartError(
+            f"the serveConfigV2 of RayService {name} is not YAML: {error}",
+            fix=["correct the YAML; KubeRay reports the error only in the operator's log"],
+        ) from error
+    if not isinstance(found, dict) or not applications(found):
+        raise ClusterStartError(
+            f"RayService {name} has no app to test", checked=["spec.serveConfigV2"], fix=["give it applications"]
+        )
+    return cast("dict[str, Json]", found)

@@ -1,0 +1,108 @@
+"""What pods say of how a cluster is set up: where Redis is, whether it persists, how workers drain, what restarted."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+from pytest_serve_chaos.analysis.configuration import DRAIN_TIMEOUT, GRACE_PERIOD, STOP_HOOK, Setup
+from pytest_serve_chaos.cluster.kubernetes.client.records import Pod, listed, mapped, text
+from pytest_serve_chaos.cluster.profiles import drain_timeout
+from pytest_serve_chaos.model import Json
+
+_DURABLE = ("persistentVolumeClaim", "hostPath", "nfs", "csi", "iscsi")
+"""The kinds of volume whose content outlives a pod."""
+
+BACK_OFF_FORGOTTEN = 600.0
+"""Seconds without an end after which the kubelet starts a container at once again.
+
+https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#container-restarts
+"""
+
+
+def setup_of(
+    machines: Mapping[str, str],
+    workers: Sequence[Mapping[str, Json]],
+    redis: Sequence[Mapping[str, Json]],
+    ray_version: str,
+    *,
+    restarted: Sequence[str] = (),
+) -> Setup:
+    """What pods alone show.
+
+    Args:
+        machines: Ray node (``head``) -> Kubernetes node.
+        workers: The worker pods, as plain data.
+        redis: Redis' pods, likewise; none where it is not known, or not in this cluster.
+        ray_version: ``2.60.0``.
+        restarted: What `started_again` gave.
+    """
+    limits: dict[str, float] = {}
+    for pod in workers:
+        for what, seconds in _drain_limits(pod, ray_version).items():
+            limits[what] = min(seconds, limits.get(what, seconds))
+    return Setup(
+        redis_persists=any(_persists(pod) for pod in redis) if redis else None,
+        redis_machine=text(mapped(redis[0].get("spec")), "nodeName") or None if len(redis) == 1 else None,
+        machines=machines,
+        drain_limits=limits,
+        restarted=tuple(restarted),
+    )
+
+
+def started_again(pods: Sequence[tuple[str, Pod]], now: datetime) -> tuple[str, ...]:
+    """The Ray nodes whose container was started again so recently that the kubelet puts its next start off.
+
+    Args:
+        pods: Ray's pods with their names.
+        now: The time of day here; where the clock of their machine is ahead of it, their last end is in the future.
+    """
+    since = now - timedelta(seconds=BACK_OFF_FORGOTTEN)
+    return tuple(name for name, pod in pods if not pod.deleting and (e := _last_end(pod)) is not None and e > since)
+
+
+def _last_end(pod: Pod) -> datetime | None:
+    """When its first container ended for the last time before it was, or is to be, started again."""
+    try:
+        return datetime.fromisoformat(pod.main.ended.replace("Z", "+00:00")) if pod.main is not None else None
+    except ValueError:
+        return None
+
+
+def _persists(pod: Mapping[str, Json]) -> bool:
+    spec = mapped(pod.get("spec"))
+    durable = {text(v, "name") for v in listed(spec.get("volumes")) if any(kind in v for kind in _DURABLE)}
+    for container in listed(spec.get("containers")):
+        mounted = {text(mount, "name") for mount in listed(container.get("volumeMounts"))}
+        if mounted & durable and not _saves_nothing(container):
+            return True
+    return False
+
+
+def _saves_nothing(container: Mapping[str, Json]) -> bool:
+    """Whether its arguments switch off both of the ways in which Redis writes to disk."""
+    words = [str(word) for key in ("command", "args") for word in _words(container.get(key))]
+    given = dict(itertools.pairwise(words))
+    return given.get("--save") in ("", '""') and given.get("--appendonly") == "no"
+
+
+def _drain_limits(pod: Mapping[str, Json], ray_version: str) -> dict[str, float]:
+    """What ends the drain of a worker, and after how many seconds; nothing where that is not known of this Ray."""
+    spec = mapped(pod.get("spec"))
+    container = next(iter(listed(spec.get("containers"))), {})
+    hook = mapped(mapped(mapped(container.get("lifecycle")).get("preStop")).get("exec"))
+    limits: dict[str, float] = {}
+    if "ray stop" in " ".join(str(word) for word in _words(hook.get("command"))):
+        limits[STOP_HOOK] = 0.0  # it ends Ray before SIGTERM is sent, and the drain begins with that
+    env = {text(variable, "name"): text(variable, "value") for variable in listed(container.get("env"))}
+    drain = drain_timeout(env, ray_version)
+    if drain is None:
+        return limits
+    limits[DRAIN_TIMEOUT] = drain
+    grace = text(spec, "terminationGracePeriodSeconds")
+    return {**limits, GRACE_PERIOD: float(grace)} if grace else limits
+
+
+def _words(value: Json) -> list[Json]:
+    return value if isinstance(value, list) else []
