@@ -85,6 +85,7 @@ def _guard(external: ExternalCluster, reader: KubeApi) -> Guard:
 def _start(spec: ClusterSpec, settings: Settings, directory: Path, progress: Progress) -> Cluster:
     del directory
     from pytest_serve_chaos.cluster.kubernetes.external.start import borrow
+    from pytest_serve_chaos.cluster.kubernetes.external.undo_entries import UndoRecords
 
     external, journal = _loan(settings), settings.journal
     reader = _reader(external, settings.allow_context)
@@ -111,9 +112,7 @@ def _start(spec: ClusterSpec, settings: Settings, directory: Path, progress: Pro
         spec,
         guard.permit,
         progress,
-        on_break=on_break,
-        on_cordon=on_cordon,
-        on_uncordon=on_uncordon,
+        records=UndoRecords(on_break, on_cordon, on_uncordon),
         on_close=reader.close,
     )
 

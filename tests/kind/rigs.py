@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pytest_serve_chaos.cluster.base import ClusterSpec, Progress
-from pytest_serve_chaos.cluster.kubernetes.kind.rayservice import KindRayService
+from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
 from pytest_serve_chaos.experiment import Experiment
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultChoice
@@ -20,7 +20,7 @@ RATE = float(os.environ.get("SERVE_CHAOS_RATE", "20"))
 
 @contextmanager
 def rig_on(
-    spec: ClusterSpec, directory: Path, said: list[str], start: Callable[[Path, Progress], KindRayService]
+    spec: ClusterSpec, directory: Path, said: list[str], start: Callable[[Path, Progress], RayServiceCluster]
 ) -> Iterator[Rig]:
     """A rig on the cluster that `start` makes, until the end; all that is said goes to `said`, too."""
 
@@ -35,9 +35,9 @@ def rig_on(
         run.close()
 
 
-def cluster_of(rig: Rig) -> KindRayService:
+def cluster_of(rig: Rig) -> RayServiceCluster:
     """The cluster, as what it is on kind."""
-    assert isinstance(rig.cluster, KindRayService)
+    assert isinstance(rig.cluster, RayServiceCluster)
     return rig.cluster
 
 

@@ -14,14 +14,15 @@ import pytest
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import ClusterSpec
-from pytest_serve_chaos.cluster.kubernetes.kind.rayservice import KindRayService
+from pytest_serve_chaos.cluster.capabilities import HAS_REDIS, KILLS_ACTORS, KILLS_NODES, SHARES_REDIS
 from pytest_serve_chaos.cluster.kubernetes.kind.settings import KindSettings
 from pytest_serve_chaos.cluster.kubernetes.kind.start import start_kind_cluster
-from pytest_serve_chaos.cluster.kubernetes.rayservice.rayservice import KubeRayCluster
+from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
 from pytest_serve_chaos.cluster.serve_config import canary, with_app
 from pytest_serve_chaos.errors import NoSuchTarget, ObservationError, SafetyError
 from pytest_serve_chaos.model import Component, Role, Topology
 from pytest_serve_chaos.observe.observer import Observer
+from tests.capabilities import part
 from tests.kind.commands import run
 from tests.kind.needs import kind_settings, needs_kind
 
@@ -32,7 +33,7 @@ BACK = 180.0
 T = TypeVar("T")
 
 
-def observe(cluster: KubeRayCluster) -> Topology:
+def observe(cluster: RayServiceCluster) -> Topology:
     return Observer(cluster).see()
 
 
@@ -47,20 +48,20 @@ def settings() -> KindSettings:
 
 
 @pytest.fixture(scope="module")
-def cluster(directory: Path, settings: KindSettings) -> Iterator[KubeRayCluster]:
+def cluster(directory: Path, settings: KindSettings) -> Iterator[RayServiceCluster]:
     cluster = start_kind_cluster(ClusterSpec(), settings, directory, print)
     yield cluster
     cluster.close()
     assert (settings.name in run("kind", "get", "clusters").split()) == settings.keep
 
 
-def test_traffic_reaches_a_replica_through_the_node_port(cluster: KubeRayCluster) -> None:
+def test_traffic_reaches_a_replica_through_the_node_port(cluster: RayServiceCluster) -> None:
     answer = httpx.get(cluster.url, timeout=5.0, trust_env=False)
     assert answer.status_code == 200
     assert int(answer.text) > 0
 
 
-def test_replicas_are_on_the_workers_and_proxies_everywhere(cluster: KubeRayCluster) -> None:
+def test_replicas_are_on_the_workers_and_proxies_everywhere(cluster: RayServiceCluster) -> None:
     seen = clock.wait_until("all processes to be seen", lambda: _with_all_of_it(cluster), timeout=30.0, interval=0.5)
     assert sorted(c.node for c in seen.of("replica")) == ["worker-1"] * 3 + ["worker-2"] * 3
     assert sorted(c.node for c in seen.of("proxy")) == ["head", "worker-1", "worker-2"]
@@ -68,7 +69,7 @@ def test_replicas_are_on_the_workers_and_proxies_everywhere(cluster: KubeRayClus
     assert len(seen.of("redis")) == len(seen.of("gcs")) == 1
 
 
-def _with_all_of_it(cluster: KubeRayCluster) -> Topology | NotYet:
+def _with_all_of_it(cluster: RayServiceCluster) -> Topology | NotYet:
     """Each container says what runs in it a moment after it is first asked."""
     seen = observe(cluster)
     wanted: dict[Role, int] = {"replica": 6, "proxy": 3, "controller": 1, "gcs": 1, "redis": 1}
@@ -76,14 +77,16 @@ def _with_all_of_it(cluster: KubeRayCluster) -> Topology | NotYet:
     return seen if there == wanted else NotYet(str(there))
 
 
-def test_a_cluster_of_that_name_is_not_touched(cluster: KubeRayCluster, settings: KindSettings, tmp_path: Path) -> None:
+def test_a_cluster_of_that_name_is_not_touched(
+    cluster: RayServiceCluster, settings: KindSettings, tmp_path: Path
+) -> None:
     taken = replace(settings, keep=False)
     with pytest.raises(SafetyError, match="already"):
         start_kind_cluster(ClusterSpec(), taken, tmp_path, print)
     assert all(node.alive for node in cluster.nodes())
 
 
-def test_every_proxy_can_be_asked_by_itself(cluster: KubeRayCluster) -> None:
+def test_every_proxy_can_be_asked_by_itself(cluster: RayServiceCluster) -> None:
     before = cluster.serve_config
     cluster.apply_serve_config(with_app(before, canary(1)))
     for proxy in observe(cluster).of("proxy"):
@@ -91,10 +94,10 @@ def test_every_proxy_can_be_asked_by_itself(cluster: KubeRayCluster) -> None:
     cluster.apply_serve_config(before)
 
 
-def test_a_head_beside_it_has_keys_of_its_own_which_go_with_it(cluster: KubeRayCluster) -> None:
-    assert isinstance(cluster, KindRayService)
+def test_a_head_beside_it_has_keys_of_its_own_which_go_with_it(cluster: RayServiceCluster) -> None:
+    assert isinstance(cluster, RayServiceCluster)
     before = _strange_keys(cluster)  # KubeRay's clean-up after a RayCluster is best effort
-    with closing(cluster.start_beside("beside")) as other:
+    with closing(part(cluster, SHARES_REDIS).start_beside("beside")) as other:
         assert _answer(lambda: len(other.dashboard.nodes())) == 1
         assert not _answer(lambda: {*other.dashboard.serve().apps})
         keys = [key for key in _strange_keys(cluster) if key not in before]
@@ -109,15 +112,19 @@ def _answer(ask: Callable[[], T]) -> T:
     return clock.wait_until("the dashboard to answer", clock.patient(ask), timeout=30.0)
 
 
-def _strange_keys(cluster: KindRayService) -> list[str]:
-    return [key for key in cluster.redis_keys() if not key.startswith(f"RAY{cluster.redis_namespace}@")]
+def _strange_keys(cluster: RayServiceCluster) -> list[str]:
+    return [
+        key
+        for key in part(cluster, HAS_REDIS).redis_keys()
+        if not key.startswith(f"RAY{part(cluster, HAS_REDIS).redis_namespace}@")
+    ]
 
 
-def test_the_controller_comes_back_as_the_same_actor(cluster: KubeRayCluster) -> None:
+def test_the_controller_comes_back_as_the_same_actor(cluster: RayServiceCluster) -> None:
     before = clock.wait_until("the GCS to say which actor it is", lambda: _controller(cluster), timeout=30.0)
     assert before.actor_id is not None
     asked = clock.now()
-    killed = cluster.kill_actor(before.actor_id, no_restart=False)
+    killed = part(cluster, KILLS_ACTORS).kill_actor(before.actor_id, no_restart=False)
     assert asked <= killed <= clock.now()
 
     def probe() -> str | NotYet:
@@ -129,14 +136,14 @@ def test_the_controller_comes_back_as_the_same_actor(cluster: KubeRayCluster) ->
     assert clock.wait_until("a new controller", probe, timeout=BACK) == before.actor_id
 
 
-def _controller(cluster: KubeRayCluster) -> Component | NotYet:
+def _controller(cluster: RayServiceCluster) -> Component | NotYet:
     known = [c for c in observe(cluster).of("controller") if c.actor_id is not None]
     return known[0] if known else NotYet("no controller of which the actor is known")
 
 
-def test_the_workers_keep_their_replicas_while_the_head_is_replaced(cluster: KubeRayCluster) -> None:
+def test_the_workers_keep_their_replicas_while_the_head_is_replaced(cluster: RayServiceCluster) -> None:
     before = observe(cluster)
-    signs = cluster.kill_node("head", how="kill", hold=False)
+    signs = part(cluster, KILLS_NODES).kill_node("head", how="kill", hold=False)
     assert {sign.side for sign in signs} == {"cluster", "victim"}
     without = observe(cluster)
     assert without.of("controller") == ()
@@ -153,13 +160,13 @@ def test_the_workers_keep_their_replicas_while_the_head_is_replaced(cluster: Kub
     assert after.find(before.of("proxy", on="worker-1")[0].identity) is not None
 
 
-def test_a_gracefully_deleted_worker_is_reported_by_its_kubelet(cluster: KubeRayCluster) -> None:
+def test_a_gracefully_deleted_worker_is_reported_by_its_kubelet(cluster: RayServiceCluster) -> None:
     before = {node.name: node for node in cluster.nodes()}
-    signs = cluster.kill_node("worker-2", how="stop", hold=True)
+    signs = part(cluster, KILLS_NODES).kill_node("worker-2", how="stop", hold=True)
     assert any("kubelet" in sign.text for sign in signs)
     with pytest.raises(NoSuchTarget):
-        cluster.kill_node("worker-2", how="kill", hold=False)
-    cluster.restore_node("worker-2")
+        part(cluster, KILLS_NODES).kill_node("worker-2", how="kill", hold=False)
+    part(cluster, KILLS_NODES).restore_node("worker-2")
 
     def probe() -> bool | NotYet:
         node = next(node for node in cluster.nodes() if node.name == "worker-2")
@@ -168,7 +175,7 @@ def test_a_gracefully_deleted_worker_is_reported_by_its_kubelet(cluster: KubeRay
     clock.wait_until("a new worker-2", probe, timeout=BACK, interval=1.0)
 
 
-def _wait_for_route(cluster: KubeRayCluster, node: str, route: str) -> None:
+def _wait_for_route(cluster: RayServiceCluster, node: str, route: str) -> None:
     def probe() -> bool | NotYet:
         try:
             proxy = next(c for c in observe(cluster).of("proxy") if c.node == node)

@@ -12,11 +12,13 @@ import pytest
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import ClusterSpec
+from pytest_serve_chaos.cluster.capabilities import FREEZES_NODES, OUTLIVES_RUNS
 from pytest_serve_chaos.cluster.kubernetes import names
-from pytest_serve_chaos.cluster.kubernetes.kind.rayservice import KindRayService
 from pytest_serve_chaos.cluster.kubernetes.kind.settings import KindSettings
 from pytest_serve_chaos.cluster.kubernetes.kind.start import start_kind_cluster
+from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
 from pytest_serve_chaos.cluster.serve_config import canary, with_app
+from tests.capabilities import part
 from tests.kind.commands import run
 from tests.kind.needs import SHARED, kind_settings, needs_kind
 
@@ -40,7 +42,7 @@ class Kept:
     took: float = 0.0
     said: list[str] = field(default_factory=list)
 
-    def start(self, spec: ClusterSpec | None = None) -> KindRayService:
+    def start(self, spec: ClusterSpec | None = None) -> RayServiceCluster:
         """Starts it, and sends it a request."""
         self.said = []
         begun = clock.now()
@@ -74,9 +76,9 @@ class Kept:
         form = "jsonpath={.items[0].spec.nodeName}"
         return self.kubectl("-n", names.NAMESPACE, "get", "pods", "-l", f"{names.RAY_NODE_TYPE}=worker", "-o", form)
 
-    def end(self, cluster: KindRayService) -> None:
+    def end(self, cluster: RayServiceCluster) -> None:
         """Ends a run that left it as it was."""
-        cluster.vouch()
+        part(cluster, OUTLIVES_RUNS).vouch()
         cluster.close()
 
 
@@ -107,7 +109,7 @@ def test_what_was_left_broken_is_mended_first_and_kept(kept: Kept) -> None:
     kept.kubectl("cordon", machine)
     kept.kubectl("taint", "nodes", machine, f"{names.NO_WORKER}=held:NoSchedule")
     # As short as can be: beyond some 9 s Serve replaces what does not answer its health checks.
-    cluster.freeze_node("worker-1")
+    part(cluster, FREEZES_NODES).freeze_node("worker-1")
     kept.end(cluster)
     run("docker", "pause", machine)
 
@@ -139,7 +141,7 @@ def test_another_serve_config_is_put_back(kept: Kept) -> None:
     kept.end(cluster)
 
 
-def _runs_canary(cluster: KindRayService) -> bool | NotYet:
+def _runs_canary(cluster: RayServiceCluster) -> bool | NotYet:
     apps = cluster.dashboard.serve().apps
     return apps.get("serve_chaos_canary_1") == "RUNNING" or NotYet(str(apps))
 

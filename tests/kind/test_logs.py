@@ -10,7 +10,7 @@ import pytest
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.kubernetes import names
-from pytest_serve_chaos.cluster.kubernetes.rayservice.rayservice import KubeRayCluster
+from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
 from pytest_serve_chaos.experiment import Experiment
 from pytest_serve_chaos.handle import ServeCluster
 from tests.kind.commands import run
@@ -57,7 +57,7 @@ def let_every_pod_log(cluster: ServeCluster, logs: Path) -> None:
 @pytest.mark.worker_failure(which="worker-1")
 def test_a_pod_that_is_gone_leaves_its_logs(experiment: Experiment, serve_cluster: ServeCluster) -> None:
     cluster, logs = serve_cluster.backend, logs_of(experiment)
-    assert isinstance(cluster, KubeRayCluster)
+    assert isinstance(cluster, RayServiceCluster)
     begun = clock.now()
     let_every_pod_log(serve_cluster, logs)
 

@@ -11,12 +11,14 @@ import pytest
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import Progress
+from pytest_serve_chaos.cluster.capabilities import UPGRADES_RAY_SERVICE
 from pytest_serve_chaos.cluster.kubernetes.install.file_workload import OwnRayService
 from pytest_serve_chaos.cluster.kubernetes.install.rayservice_file import read_own_file
-from pytest_serve_chaos.cluster.kubernetes.kind.rayservice import KindRayService
 from pytest_serve_chaos.cluster.kubernetes.kind.start import start_kind_cluster
+from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.faults.rig import Rig
+from tests.capabilities import part
 from tests.kind.needs import kind_settings, needs_kind
 from tests.kind.rigs import cluster_of, experiment, rig_on
 
@@ -34,7 +36,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     settings, file = kind_settings(), read_own_file(path)
     own = OwnRayService(file, settings.ray_image, settings.redis_image, (DATA,))
 
-    def start(directory: Path, progress: Progress) -> KindRayService:
+    def start(directory: Path, progress: Progress) -> RayServiceCluster:
         return start_kind_cluster(file.spec, settings, directory, progress, own=own)
 
     with rig_on(file.spec, directory, [], start) as rig:
@@ -60,8 +62,9 @@ def test_an_actor_is_killed_and_the_aftershock_passed(rig: Rig) -> None:
 
 
 def test_the_next_ray_cluster_has_another_token(rig: Rig) -> None:
-    before = cluster_of(rig).serving()
-    cluster_of(rig).upgrade()
-    assert cluster_of(rig).serving() != before
+    upgrades = part(cluster_of(rig), UPGRADES_RAY_SERVICE)
+    before = upgrades.serving()
+    upgrades.upgrade()
+    assert upgrades.serving() != before
     nodes = clock.wait_until("Ray to answer", clock.patient(rig.cluster.dashboard.nodes), timeout=30.0)
     assert [node for node in nodes if node.state == "ALIVE"]

@@ -11,12 +11,14 @@ import pytest
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import Progress
+from pytest_serve_chaos.cluster.capabilities import HAS_REDIS, KNOWS_ITS_SETUP
 from pytest_serve_chaos.cluster.kubernetes.install.file_workload import OwnRayService
 from pytest_serve_chaos.cluster.kubernetes.install.rayservice_file import read_own_file
-from pytest_serve_chaos.cluster.kubernetes.kind.rayservice import KindRayService
 from pytest_serve_chaos.cluster.kubernetes.kind.start import start_kind_cluster
+from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.faults.rig import Rig
+from tests.capabilities import part
 from tests.kind.needs import kind_settings, needs_kind
 from tests.kind.rigs import cluster_of, experiment, rig_on
 
@@ -36,7 +38,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory, said: list[str]) -> Iterator[R
     file = read_own_file(DATA / "k8s_config.yaml")
     own = OwnRayService(file, settings.ray_image, settings.redis_image, (DATA,))
 
-    def start(directory: Path, progress: Progress) -> KindRayService:
+    def start(directory: Path, progress: Progress) -> RayServiceCluster:
         return start_kind_cluster(file.spec, settings, directory, progress, own=own)
 
     with rig_on(file.spec, tmp_path_factory.mktemp("rayservice-file"), said, start) as rig:
@@ -52,7 +54,7 @@ def test_it_answers_through_the_node_port_with_the_code_from_beside_the_file(rig
 
 
 def test_every_ray_pod_is_alone_on_a_node_and_redis_is_on_none_of_theirs(rig: Rig) -> None:
-    setup = cluster_of(rig).setup()
+    setup = part(cluster_of(rig), KNOWS_ITS_SETUP).setup()
     assert len(set(setup.machines.values())) == 3
     assert setup.redis_machine is not None
     assert setup.redis_machine not in setup.machines.values()
@@ -60,8 +62,8 @@ def test_every_ray_pod_is_alone_on_a_node_and_redis_is_on_none_of_theirs(rig: Ri
 
 def test_its_redis_is_asked_with_the_password_of_the_rayservice(rig: Rig) -> None:
     cluster = cluster_of(rig)
-    assert cluster.redis_namespace
-    assert any(cluster.redis_namespace in key for key in cluster.redis_keys())
+    assert part(cluster, HAS_REDIS).redis_namespace
+    assert any(part(cluster, HAS_REDIS).redis_namespace in key for key in part(cluster, HAS_REDIS).redis_keys())
 
 
 def test_losing_its_head_keeps_its_workers(rig: Rig) -> None:
@@ -75,10 +77,10 @@ def test_losing_its_head_keeps_its_workers(rig: Rig) -> None:
 
 def test_its_redis_can_be_held_away_and_comes_back(rig: Rig) -> None:
     cluster = cluster_of(rig)
-    signs = cluster.kill_redis(how="kill", hold=True)
+    signs = part(cluster, HAS_REDIS).kill_redis(how="kill", hold=True)
     assert {sign.side for sign in signs} == {"cluster", "victim"}
     assert not [c for c in cluster.components() if c.role == "redis"]
-    cluster.restore_redis()
+    part(cluster, HAS_REDIS).restore_redis()
 
     def back() -> bool | NotYet:
         return any(c.role == "redis" for c in cluster.components()) or NotYet("no Redis")

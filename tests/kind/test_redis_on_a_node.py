@@ -11,14 +11,16 @@ import pytest
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import ClusterSpec, Progress
+from pytest_serve_chaos.cluster.capabilities import KNOWS_ITS_SETUP
 from pytest_serve_chaos.cluster.kubernetes import names
-from pytest_serve_chaos.cluster.kubernetes.kind.rayservice import KindRayService
 from pytest_serve_chaos.cluster.kubernetes.kind.settings import KindSettings
 from pytest_serve_chaos.cluster.kubernetes.kind.start import start_kind_cluster
+from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
 from pytest_serve_chaos.errors import ObservationError
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.report.terminal import explained
+from tests.capabilities import part
 from tests.kind.commands import run
 from tests.kind.needs import kind_settings, needs_kind
 from tests.kind.rigs import cluster_of, experiment, rig_on
@@ -35,7 +37,7 @@ def said() -> list[str]:
 def rig(tmp_path_factory: pytest.TempPathFactory, said: list[str]) -> Iterator[Rig]:
     settings = kind_settings()
 
-    def start(directory: Path, progress: Progress) -> KindRayService:
+    def start(directory: Path, progress: Progress) -> RayServiceCluster:
         cluster = start_kind_cluster(ClusterSpec(), settings, directory, progress)
         try:
             move_redis(cluster, settings, directory / "kubeconfig")
@@ -48,9 +50,9 @@ def rig(tmp_path_factory: pytest.TempPathFactory, said: list[str]) -> Iterator[R
         yield rig
 
 
-def move_redis(cluster: KindRayService, settings: KindSettings, kubeconfig: Path) -> None:
+def move_redis(cluster: RayServiceCluster, settings: KindSettings, kubeconfig: Path) -> None:
     """Puts Redis on the machine of worker-1; it forgets all it had, so head and workers restart."""
-    machine = cluster.setup().machines["worker-1"]
+    machine = part(cluster, KNOWS_ITS_SETUP).setup().machines["worker-1"]
     before = {c.identity for c in cluster.components() if c.role == "gcs"}
     run("kind", "load", "docker-image", settings.redis_image, "--name", str(settings.name), "--nodes", machine)
     there = {"nodeSelector": {"pytest-serve-chaos/role": None, "kubernetes.io/hostname": machine}}
@@ -73,7 +75,7 @@ def move_redis(cluster: KindRayService, settings: KindSettings, kubeconfig: Path
 
 
 def test_it_is_warned_about_before_anything_is_broken(rig: Rig, said: list[str]) -> None:
-    setup = cluster_of(rig).setup()
+    setup = part(cluster_of(rig), KNOWS_ITS_SETUP).setup()
     assert setup.redis_machine == setup.machines["worker-1"]
     assert any(f"warning: Redis is on {setup.redis_machine}, the node of worker-1" in line for line in said)
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.capabilities import HAS_PROXY_ENDPOINTS, IS_EXTERNAL, Endpoint, Offer
-from pytest_serve_chaos.cluster.kubernetes.external.policy import Terms
+from pytest_serve_chaos.cluster.kubernetes.external.policy import Grants, Terms
 from pytest_serve_chaos.cluster.kubernetes.external.rights import RUN, Right
 from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.errors import Unsupported
@@ -40,7 +40,7 @@ class BorrowedFake(FakeCluster):
 
     def why_not(self, touch: Touch, asked_for: Collection[str]) -> str:
         """As its owner, this user's rights and its shape have it."""
-        terms = Terms(self.spec, self.lacking, (), lambda: self.targets or self.world.targets(), lambda: False)
+        terms = Terms(self.spec, Grants(self.lacking), lambda: self.targets or self.world.targets(), lambda: False)
         return terms.why_not(touch, asked_for)
 
     def admit(self, touch: Touch, asked_for: Collection[str]) -> None:

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import cast
 
-from pytest_serve_chaos.cluster.capabilities import IsExternal
+from pytest_serve_chaos.cluster.base import Cluster
+from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.external import rights
-from pytest_serve_chaos.cluster.kubernetes.external.rayservice import BorrowedRayService
-from pytest_serve_chaos.cluster.kubernetes.external.undo_entries import Record
+from pytest_serve_chaos.cluster.kubernetes.external.policy import Grants
+from pytest_serve_chaos.cluster.kubernetes.external.rayservice import Connected, external_rayservice
+from pytest_serve_chaos.cluster.kubernetes.external.undo_entries import Record, UndoRecords
+from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
 from pytest_serve_chaos.cluster.kubernetes.rayservice.existing import FoundRayService
 from pytest_serve_chaos.cluster.kubernetes.rayservice.probe import Probe
 from pytest_serve_chaos.cluster.rest import Dashboard, NodeRow, ServeStatus
 from pytest_serve_chaos.errors import ObservationError
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.model import ClusterDescription, Json
+from tests.capabilities import part
 from tests.unit.test_kuberay_pods import FakeApi
 
 CONFIG: dict[str, Json] = {"applications": [{"name": "ranker", "route_prefix": "/rank", "import_path": "ranker:app"}]}
@@ -94,21 +98,20 @@ def borrowed(
     targets: Mapping[str, int] | None = None,
     api: FakeApi | None = None,
     on_break: Record = lambda _: lambda: None,
-) -> BorrowedRayService:
+) -> RayServiceCluster:
     found = FoundRayService("ranker", gcs, workers, CONFIG)  # type: ignore[arg-type]
-    return BorrowedRayService(
+    targets = {"ranker#Ranker": 4} if targets is None else targets
+    to = Connected(
         found,
-        api=cast("KubeApi", api or WithFlags()),
-        dashboard=cast("Dashboard", Status(targets or {"ranker#Ranker": 4})),
-        description=ClusterDescription("kubernetes", "2.60.0", workers, gcs, "ranker:app", "guide", 4, "http://x/rank"),
-        probe=Probe(),
-        lacking=[*lacking, rights.WATCH],
-        allow=allow,
-        targets=targets or {"ranker#Ranker": 4},
-        on_break=on_break,
+        cast("KubeApi", api or WithFlags()),
+        cast("Dashboard", Status(targets)),
+        ClusterDescription("kubernetes", "2.60.0", workers, gcs, "ranker:app", "guide", 4, "http://x/rank"),
+        Probe(),
+        targets,
     )
+    return external_rayservice(to, Grants([*lacking, rights.WATCH], allow), UndoRecords(on_break))
 
 
-def why_not(cluster: IsExternal, kind: str, options: Mapping[str, object], asked_for: Collection[str] = ()) -> str:
+def why_not(cluster: Cluster, kind: str, options: Mapping[str, object], asked_for: Collection[str] = ()) -> str:
     """Why a fault of this package cannot be injected into somebody else's cluster."""
-    return cluster.why_not(BUILT_IN.choose(kind, options).touch(), asked_for)
+    return part(cluster, IS_EXTERNAL).why_not(BUILT_IN.choose(kind, options).touch(), asked_for)

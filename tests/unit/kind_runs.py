@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
@@ -13,6 +13,7 @@ from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.kubernetes.install.file_workload import OwnRayService
 from pytest_serve_chaos.cluster.kubernetes.kind import reuse as kind_reuse
 from pytest_serve_chaos.cluster.kubernetes.kind import start as kind_cluster
+from pytest_serve_chaos.cluster.kubernetes.kind.rayservice import BroughtUp
 from pytest_serve_chaos.cluster.kubernetes.kind.settings import KindSettings
 from pytest_serve_chaos.cluster.kubernetes.kind.start import start_kind_cluster
 from pytest_serve_chaos.manifests import Manifest
@@ -184,13 +185,17 @@ class FakeBringUp:
 class FakeService:
     """The cluster that a start gives."""
 
-    def __init__(self, *_: object, **options: Any) -> None:
-        self.vouch: Callable[[], None] | None = options["on_vouch"]
-        self.close: Callable[[], None] = options["on_close"]
-        self.options = options
-
-    def read_storage_namespace(self) -> None:
-        pass
+    def __init__(
+        self,
+        of: BroughtUp,
+        *_: object,
+        on_close: Callable[[], None],
+        on_vouch: Callable[[], None] | None = None,
+        **__: object,
+    ) -> None:
+        self.vouch = on_vouch
+        self.close = on_close
+        self.of = of
 
 
 @dataclass
@@ -250,5 +255,6 @@ def fake_runs(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
     monkeypatch.setattr(kind_cluster, "BringUp", bring_up)
     said = replace(status(), apps={"sleepy_pid": "RUNNING"})
     monkeypatch.setattr(kind_cluster, "Dashboard", lambda *_: FakeDashboard(said))
-    monkeypatch.setattr(kind_cluster, "KindRayService", FakeService)
+    monkeypatch.setattr(kind_cluster, "kind_sight", lambda *_: None)
+    monkeypatch.setattr(kind_cluster, "kind_rayservice", FakeService)
     return Runs(machines, directory)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Mapping, Sequence
-from typing import cast
-
-import pytest
+from signal import SIGSTOP
+from typing import Literal, cast
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.api import ExecResult, KubeApi
+from pytest_serve_chaos.cluster.kubernetes.client.pod_watch import PodWatch
 from pytest_serve_chaos.cluster.kubernetes.client.records import Pod
-from pytest_serve_chaos.cluster.kubernetes.kind import rayservice as kind_rayservice
-from pytest_serve_chaos.cluster.kubernetes.kind.nodes import KindNodes
-from pytest_serve_chaos.cluster.kubernetes.kind.rayservice import KindRayService
-from pytest_serve_chaos.cluster.kubernetes.rayservice.process_watch import Place, Row
+from pytest_serve_chaos.cluster.kubernetes.kind.rayservice import BroughtUp, kind_rayservice
+from pytest_serve_chaos.cluster.kubernetes.logs.stream import LogAccess
+from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
+from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayServiceRef
+from pytest_serve_chaos.cluster.kubernetes.rayservice.process_watch import Place, ProcessWatch, Row
+from pytest_serve_chaos.cluster.kubernetes.rayservice.redis_store import RedisStore
+from pytest_serve_chaos.cluster.kubernetes.rayservice.view import Sight
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.model import ClusterDescription, Json
 from tests.unit.test_kuberay_pods import FakeApi, FakeDashboard, pod
@@ -57,6 +59,8 @@ class Api(FakeApi):
 class Nodes:
     """The machines of a kind cluster."""
 
+    witness = "Docker"
+
     def __init__(self) -> None:
         self.asked: list[str] = []
 
@@ -72,7 +76,7 @@ class Nodes:
     def let_back(self, taint: str) -> None:
         self.asked.append(f"-{taint}")
 
-    def end_machine(self, node: str, how: str) -> str:
+    def end_machine(self, node: str, how: Literal["kill", "stop"]) -> str:
         self.asked.append(f"{how} {node}")
         return "exited (137)"
 
@@ -92,9 +96,9 @@ class Nodes:
     def forget_connections(self) -> None:
         self.asked.append("forget")
 
-    def signal_container(self, node: str, container_id: str, number: int) -> bool:
-        self.asked.append(f"{number} {container_id} {node}")
-        return number == signal.SIGSTOP
+    def signal_container(self, node: str, container_id: str, signal: int) -> bool:
+        self.asked.append(f"{int(signal)} {container_id} {node}")
+        return signal == SIGSTOP
 
 
 class Pods:
@@ -116,7 +120,7 @@ class Pods:
 class Watch:
     """Processes in containers, as a test has them."""
 
-    def __init__(self, api: KubeApi) -> None:
+    def __init__(self) -> None:
         self.told: dict[str, tuple[Row, ...]] = {}
 
     def rows(self, containers: Mapping[str, Place]) -> dict[str, tuple[Row, ...]]:
@@ -137,24 +141,38 @@ def fake_api() -> Api:
 
 
 def fake_service(
-    api: Api, nodes: Nodes, dashboard: FakeDashboard, closed: list[str], monkeypatch: pytest.MonkeyPatch
-) -> KindRayService:
+    api: Api,
+    nodes: Nodes,
+    dashboard: FakeDashboard,
+    closed: list[str],
+    *,
+    watch: Watch | None = None,
+    redis: RedisStore | None = None,
+    has_redis: bool = True,
+) -> RayServiceCluster:
     """A RayService on them; `closed` gets what was closed, in order."""
-    monkeypatch.setattr(kind_rayservice, "ProcessWatch", Watch)
-    monkeypatch.setattr(kind_rayservice, "PodWatch", Pods)
-    return KindRayService(
-        ClusterSpec(),
-        cast("KindNodes", nodes),
-        api=cast("KubeApi", api),
-        ray_cluster="serve-chaos-abcde",
-        dashboard=cast("Dashboard", dashboard),
-        serve_config={},
-        description=DESCRIPTION,
-        redis_selector=f"{names.PART}=redis",
-        operator_namespace="operator",
-        start_beside=lambda spec, namespace: cast("Cluster", Neighbour(spec, namespace, closed)),
+    kube_api = cast("KubeApi", api)
+    selector = f"{names.PART}=redis" if has_redis else None
+    of = BroughtUp(
+        RayServiceRef(ClusterSpec(), names.RAY_SERVICE, "serve-chaos-abcde", selector),
+        kube_api,
+        cast("Dashboard", dashboard),
+        {},
+        DESCRIPTION,
+        redis,
+        "operator",
+    )
+    pods, processes = cast("PodWatch", Pods(kube_api)), cast("ProcessWatch", watch or Watch())
+    service = kind_rayservice(
+        of,
+        Sight(pods, processes, LogAccess(operator_namespace="operator"), nodes.container_end),
+        nodes,
+        nodes,
+        start_second=lambda spec, namespace: cast("Cluster", Neighbour(spec, namespace, closed)),
         on_close=lambda: closed.append("the RayService"),
     )
+    api.calls.clear()
+    return service
 
 
 class Neighbour:
@@ -169,8 +187,7 @@ class Neighbour:
         self._closed.append(f"beside it: {self.namespace}")
 
 
-def tell(service: KindRayService, **told: tuple[Row, ...]) -> None:
-    watch = cast("Watch", service._processes)
+def tell(watch: Watch, **told: tuple[Row, ...]) -> None:
     watch.told = {f"container-{uid}": rows for uid, rows in told.items()}
 
 

@@ -7,15 +7,23 @@ from typing import cast
 import pytest
 
 from pytest_serve_chaos.cluster.base import ClusterSpec
+from pytest_serve_chaos.cluster.capabilities import (
+    DRAINS_MACHINES,
+    FREEZES_NODES,
+    IS_EXTERNAL,
+    KILLS_NODES,
+    SEES_PROCESSES,
+)
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.external import rights
-from pytest_serve_chaos.cluster.kubernetes.external.rayservice import path_in_serve
+from pytest_serve_chaos.cluster.kubernetes.external.proxies import path_in_serve
 from pytest_serve_chaos.cluster.kubernetes.external.start import OwnPods
 from pytest_serve_chaos.cluster.kubernetes.rayservice.existing import FoundRayService, differences, read_ray_service
 from pytest_serve_chaos.cluster.serve_config import serve_port
 from pytest_serve_chaos.errors import ClusterStartError, SettingsError, Unsupported
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.model import Json
+from tests.capabilities import part
 from tests.unit.borrowed_services import (
     CONFIG,
     Status,
@@ -183,7 +191,7 @@ def test_nodes_can_be_drained_where_that_is_allowed() -> None:
 def test_what_this_user_has_no_right_to_is_not_tried(lacking: rights.Right, kind: str, how: str) -> None:
     cluster = borrowed(lacking=[lacking], allow=["node"])
     assert why_not(cluster, kind, {"how": how}, ()) == f"this user may not {lacking} (SelfSubjectAccessReview)"
-    assert cluster.sees_processes == (lacking not in rights.RUN)
+    assert part(cluster, SEES_PROCESSES).sees_processes == (lacking not in rights.RUN)
 
 
 def test_without_fault_tolerance_the_head_is_only_taken_where_the_test_asks_for_that() -> None:
@@ -252,11 +260,11 @@ class Nodes(WithFlags):
 def test_each_node_that_was_drained_under_the_same_name_is_opened_again() -> None:
     api = Nodes()
     cluster = borrowed(allow=["node"], api=api)
-    cluster.drain_machine("worker-1")
-    cluster.drain_machine("worker-1")
-    cluster.reopen_machine("worker-1")
-    cluster.reopen_machine("worker-1")
-    cluster.reopen_machine("worker-1")
+    part(cluster, DRAINS_MACHINES).drain_machine("worker-1")
+    part(cluster, DRAINS_MACHINES).drain_machine("worker-1")
+    part(cluster, DRAINS_MACHINES).reopen_machine("worker-1")
+    part(cluster, DRAINS_MACHINES).reopen_machine("worker-1")
+    part(cluster, DRAINS_MACHINES).reopen_machine("worker-1")
     assert api.cordoned == [("node-1", True), ("node-2", True), ("node-2", None), ("node-1", None)]
 
 
@@ -274,7 +282,7 @@ def test_a_node_that_carries_too_much_of_the_rayservice_is_not_drained(
     api.ray_pods = [replace(pod(f"p{n}", role, f"10.0.0.{n}"), node="node-1") for n, role in enumerate(roles)]
     cluster = borrowed(gcs=gcs, allow=["node"], api=api)
     with pytest.raises(Unsupported, match=reason):
-        cluster.drain_machine("worker-1")
+        part(cluster, DRAINS_MACHINES).drain_machine("worker-1")
     assert api.cordoned == []
 
 
@@ -304,10 +312,8 @@ def test_what_nobody_has_thought_of_is_refused() -> None:
     ],
 )
 def test_what_would_be_left_must_be_known(kind: str, options: dict[str, str | float]) -> None:
-    cluster = borrowed()
+    cluster = borrowed(targets={} if kind == "controller_failure" else None)
     cast("Status", cluster.dashboard).targets = None
-    if kind == "controller_failure":
-        cluster._last_targets = {}
     assert "it is unknown what would be left" in why_not(cluster, kind, options, ())
 
 
@@ -316,14 +322,14 @@ def test_whoever_holds_the_cluster_itself_breaks_no_more_than_a_fault_may(node: 
     api = WithFlags(pod("h", "head", "10.0.0.1"), pod("w", "worker", "10.0.0.2"))
     cluster = borrowed(api=api, gcs=gcs, workers=workers)
     with pytest.raises(Unsupported, match="losing"):
-        cluster.kill_node(node, how="stop", hold=False)
+        part(cluster, KILLS_NODES).kill_node(node, how="stop", hold=False)
     with pytest.raises(Unsupported, match="losing"):
-        cluster.freeze_node(node)
+        part(cluster, FREEZES_NODES).freeze_node(node)
     assert api.deleted == []
 
 
 def test_a_test_that_asks_for_no_fault_tolerance_may_take_the_head() -> None:
     cluster = borrowed(gcs="none")
     with pytest.raises(Unsupported, match="no GCS fault tolerance"):
-        cluster.admit(BUILT_IN.choose("head_failure", KILL).touch(), ())
-    cluster.admit(BUILT_IN.choose("head_failure", KILL).touch(), ("gcs",))
+        part(cluster, IS_EXTERNAL).admit(BUILT_IN.choose("head_failure", KILL).touch(), ())
+    part(cluster, IS_EXTERNAL).admit(BUILT_IN.choose("head_failure", KILL).touch(), ("gcs",))

@@ -9,10 +9,12 @@ from kubernetes.config import kube_config
 
 from pytest_serve_chaos.backends.registry import BUILT_IN
 from pytest_serve_chaos.cluster.base import Progress
-from pytest_serve_chaos.cluster.kubernetes.external import rayservice as module
-from pytest_serve_chaos.cluster.kubernetes.external.rayservice import BorrowedRayService
+from pytest_serve_chaos.cluster.capabilities import DRAINS_MACHINES
+from pytest_serve_chaos.cluster.kubernetes.external import drains as module
+from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
 from pytest_serve_chaos.errors import CommandFailed, WaitTimeout
 from pytest_serve_chaos.model import Json
+from tests.capabilities import part
 from tests.unit.api_server import ApiServer
 from tests.unit.borrowed_services import borrowed, cordoned_by
 from tests.unit.test_borrowing import NODE, PODS, server
@@ -60,9 +62,9 @@ def test_a_node_that_could_not_be_opened_when_it_was_healed_is_opened_at_the_end
     api = Nodes(refuses=1)
     cluster = borrowed(api=api, allow=["node"])
     with pytest.raises(CommandFailed, match="disruption budget"):
-        cluster.drain_machine("worker-1")
+        part(cluster, DRAINS_MACHINES).drain_machine("worker-1")
     with pytest.raises(CommandFailed, match="refused"):
-        cluster.reopen_machine("worker-1")
+        part(cluster, DRAINS_MACHINES).reopen_machine("worker-1")
     assert api.cordoned
     cluster.close()
     assert (api.cordoned, api.closed) == (False, True)
@@ -73,7 +75,7 @@ def test_it_is_tried_again_and_then_said_loudly(monkeypatch: pytest.MonkeyPatch)
     api = Nodes(refuses=1_000_000)
     cluster = borrowed(api=api, allow=["node"])
     with pytest.raises(CommandFailed, match="disruption budget"):
-        cluster.drain_machine("worker-1")
+        part(cluster, DRAINS_MACHINES).drain_machine("worker-1")
     with pytest.raises(WaitTimeout, match=r"the cordon of kind-worker to be removed; last seen: .*: refused") as late:
         cluster.close()
     assert "serve-chaos undo" in late.value.fix[0]
@@ -84,8 +86,8 @@ def test_what_was_healed_is_left_alone_at_the_end() -> None:
     api = Nodes(refuses=0)
     cluster = borrowed(api=api, allow=["node"])
     with pytest.raises(CommandFailed, match="disruption budget"):
-        cluster.drain_machine("worker-1")
-    cluster.reopen_machine("worker-1")
+        part(cluster, DRAINS_MACHINES).drain_machine("worker-1")
+    part(cluster, DRAINS_MACHINES).reopen_machine("worker-1")
     api.cordoned = True  # by somebody else
     cluster.close()
     assert api.cordoned
@@ -93,14 +95,14 @@ def test_what_was_healed_is_left_alone_at_the_end() -> None:
 
 def drained(
     server: ApiServer, directory: Path, monkeypatch: pytest.MonkeyPatch, progress: Progress = print
-) -> tuple[BorrowedRayService, Path]:
+) -> tuple[RayServiceCluster, Path]:
     """A cluster whose drain of the node under the head was refused once the node was cordoned; the journal's entry."""
     server.objects[PODS] = {"items": [running("head")]}
     server.refusals[f"{PODS}/head/eviction"] = [403]
     given = settings_for(server, directory, monkeypatch, allow=("node",))
     cluster = borrowed_from(given, directory, progress)
     with pytest.raises(CommandFailed, match="eviction of pod head"):
-        cluster.drain_machine("head")
+        part(cluster, DRAINS_MACHINES).drain_machine("head")
     (entry,) = (given.report_dir / "undo").glob("*.json")
     server.objects[NODE] = cordoned_by("pytest-serve-chaos")
     server.asked.clear()
@@ -113,7 +115,7 @@ def test_a_drained_node_that_an_autoscaler_has_removed_needs_no_healing(
     told: list[str] = []
     cluster, entry = drained(server, tmp_path, monkeypatch, told.append)
     del server.objects[NODE]
-    cluster.reopen_machine("head")
+    part(cluster, DRAINS_MACHINES).reopen_machine("head")
     assert told[-1] == "kubernetes: the node node-1 is gone, so there is nothing to uncordon"
     assert not entry.exists()
     server.asked.clear()
@@ -127,7 +129,7 @@ def test_a_drained_node_that_somebody_else_has_cordoned_since_is_left_to_them(
     told: list[str] = []
     cluster, entry = drained(server, tmp_path, monkeypatch, told.append)
     server.objects[NODE] = cordoned_by("kubectl-cordon")
-    cluster.reopen_machine("head")
+    part(cluster, DRAINS_MACHINES).reopen_machine("head")
     cluster.close()
     assert told[-1].endswith("node-1 stays cordoned, now by kubectl-cordon")
     assert [asked.path for asked in server.asked if asked.method != "GET"] == []

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from pytest_serve_chaos.cluster.capabilities import STREAMS_LOGS
 from pytest_serve_chaos.cluster.kubernetes.client.records import mapped
 from pytest_serve_chaos.cluster.kubernetes.logs.operator import SELECTOR
 from pytest_serve_chaos.model import Json
+from tests.capabilities import part
 from tests.unit.api_server import ApiServer
 from tests.unit.test_borrowing import PODS, borrowed, changes, server, settings
 from tests.unit.test_log_stream import wait_for
@@ -45,7 +47,7 @@ def test_it_is_kept_where_the_user_says_where_it_is_and_nothing_is_changed_there
     told: list[str] = []
     given = settings(server, tmp_path, monkeypatch, operator_namespace=NAMESPACE)
     cluster = borrowed(given, tmp_path, told.append)
-    stream = cluster.stream_logs(tmp_path / "logs")
+    stream = part(cluster, STREAMS_LOGS).stream_logs(tmp_path / "logs")
     file = tmp_path / "logs" / "operator_kuberay-operator-1" / "container.log"
     wait_for(lambda: file.exists() and "reconciled" in file.read_text())
     stream.close()
@@ -65,7 +67,7 @@ def test_without_the_right_to_it_that_is_said_and_nothing_is_asked_there(
     told: list[str] = []
     given = settings(server, tmp_path, monkeypatch, operator_namespace=NAMESPACE)
     cluster = borrowed(given, tmp_path, told.append)
-    cluster.stream_logs(tmp_path / "logs").close()
+    part(cluster, STREAMS_LOGS).stream_logs(tmp_path / "logs").close()
     cluster.close()
     lost = [line for line in told if line.startswith(LOST)]
     assert lost == [f"{LOST}this user may not {right} in namespace {NAMESPACE}"]
@@ -84,6 +86,6 @@ def test_unless_it_is_said_no_other_namespace_is_looked_at(
     server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cluster = borrowed(settings(server, tmp_path, monkeypatch), tmp_path)
-    cluster.stream_logs(tmp_path / "logs").close()
+    part(cluster, STREAMS_LOGS).stream_logs(tmp_path / "logs").close()
     cluster.close()
     assert asked_there(server) == set()

@@ -11,7 +11,7 @@ from typing import cast
 
 import pytest
 
-from pytest_serve_chaos.cluster.capabilities import Endpoint
+from pytest_serve_chaos.cluster.capabilities import STREAMS_LOGS, Endpoint
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.client.records import Pod
 from pytest_serve_chaos.cluster.kubernetes.external import rights
@@ -19,6 +19,7 @@ from pytest_serve_chaos.cluster.kubernetes.external.start import unkept_logs
 from pytest_serve_chaos.cluster.kubernetes.rayservice.probe import Probe, ask
 from pytest_serve_chaos.errors import CommandFailed, ObservationError, SafetyError
 from pytest_serve_chaos.model import Json
+from tests.capabilities import part
 from tests.unit.borrowed_services import WithFlags, borrowed, ray_service
 from tests.unit.test_kind_programs import KUBECONFIG
 from tests.unit.test_kuberay_pods import pod
@@ -177,6 +178,6 @@ def test_only_the_logs_that_this_user_may_read_are_streamed(
             raise CommandFailed("no")
 
     api = Api()
-    stream = borrowed(lacking=lacking, api=api).stream_logs(tmp_path)
+    stream = part(borrowed(lacking=lacking, api=api), STREAMS_LOGS).stream_logs(tmp_path)
     stream.close()
     assert (min(api.opened, 1), min(api.programs, 1)) == (output, files)

@@ -11,15 +11,17 @@ from kubernetes.config import kube_config
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.backends.kubernetes import KUBERNETES
 from pytest_serve_chaos.cluster.base import ClusterSpec, Progress
+from pytest_serve_chaos.cluster.capabilities import DRAINS_MACHINES
 from pytest_serve_chaos.cluster.kubernetes.client import access
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.client.connection import KubeConnection
 from pytest_serve_chaos.cluster.kubernetes.client.drain import cordon, uncordon
-from pytest_serve_chaos.cluster.kubernetes.external.rayservice import BorrowedRayService
+from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
 from pytest_serve_chaos.cluster.kubernetes.rayservice.head_service import dashboard_behind
 from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, SafetyError, Unsupported
 from pytest_serve_chaos.model import Json
 from pytest_serve_chaos.settings import Settings
+from tests.capabilities import part
 from tests.unit.api_server import ApiServer, api_server
 from tests.unit.borrowed_services import owned_pod, ray_service, why_not
 
@@ -60,11 +62,11 @@ def settings(
     )
 
 
-def borrowed(given: Settings, directory: Path, progress: Progress = lambda _: None) -> BorrowedRayService:
+def borrowed(given: Settings, directory: Path, progress: Progress = lambda _: None) -> RayServiceCluster:
     found = KUBERNETES.adapt(given)
     spec = ClusterSpec(gcs=found.gcs, workers=found.workers, profile=found.profile, app=found.app)
     cluster = KUBERNETES.start(spec, given, directory, progress)
-    assert isinstance(cluster, BorrowedRayService)
+    assert isinstance(cluster, RayServiceCluster)
     return cluster
 
 
@@ -152,8 +154,8 @@ def test_a_drain_that_must_not_be_leaves_nothing_to_undo(
     given = settings(server, tmp_path, monkeypatch, allow=allow)
     cluster = borrowed(given, tmp_path)
     with pytest.raises(Unsupported, match=says):
-        cluster.drain_machine("worker-1")
-    cluster.reopen_machine("worker-1")
+        part(cluster, DRAINS_MACHINES).drain_machine("worker-1")
+    part(cluster, DRAINS_MACHINES).reopen_machine("worker-1")
     cluster.close()
     assert changes(server) == []
     assert not list(given.report_dir.rglob("*.json"))

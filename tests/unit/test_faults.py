@@ -10,7 +10,7 @@ import pytest
 
 from pytest_serve_chaos.analysis.configuration import Configuration, ConfigWarning, Setup, check
 from pytest_serve_chaos.cluster.base import ClusterSpec
-from pytest_serve_chaos.cluster.kubernetes.external.policy import Terms
+from pytest_serve_chaos.cluster.kubernetes.external.policy import Grants, Terms
 from pytest_serve_chaos.cluster.policy import Action, Touch
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
@@ -22,7 +22,7 @@ from pytest_serve_chaos.kinds import Integer
 from pytest_serve_chaos.model import ClusterDescription, Expectations
 from tests.unit.histories import cluster
 
-ANYTHING_GOES = Terms(ClusterSpec(), (), ("node",), lambda: {"app#App": 2}, lambda: True)
+ANYTHING_GOES = Terms(ClusterSpec(), Grants(allow=("node",)), lambda: {"app#App": 2}, lambda: True)
 
 
 def inject(rig: Rig, how: str, given: object, must_land: bool) -> Injection:
@@ -117,7 +117,7 @@ def test_each_fault_of_ours_says_what_it_does_to_an_external_cluster() -> None:
 
 
 def test_what_a_fault_always_takes_away_counts_whatever_it_says_of_one_choice() -> None:
-    only = Terms(ClusterSpec(), (), (), lambda: {"app#App": 1}, lambda: True)
+    only = Terms(ClusterSpec(), Grants(), lambda: {"app#App": 1}, lambda: True)
     spec = fault(loses=("replica",), external=lambda how, given: Touch(actions=("run in pods",)))
     assert only.why_not(spec.choose({}).touch(), ()) == "app#App has one replica, so losing it leaves none"
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Literal
 
 import pytest
 
@@ -193,7 +194,7 @@ def test_connections_that_nobody_answered_are_dropped_where_they_come_in(
 
 @pytest.mark.parametrize(("how", "command"), [("kill", "kill"), ("stop", "stop --time 30")])
 def test_a_machine_has_ended_when_docker_says_so(
-    how: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    how: Literal["kill", "stop"], command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "run").mkdir()
     nodes = nodes_with_scripts(tmp_path, monkeypatch, docker='[ "$1" != inspect ] || echo "exited (137)"')

@@ -6,14 +6,24 @@ import signal
 
 import pytest
 
+from pytest_serve_chaos.cluster.capabilities import (
+    DELETES_MACHINES,
+    DRAINS_MACHINES,
+    FREEZES_NODES,
+    KILLS_MACHINES,
+    KILLS_NODES,
+    SETS_HEALTH_FLAGS,
+    SIGNALS_PROCESSES,
+)
 from pytest_serve_chaos.cluster.kubernetes import in_pod, names
 from pytest_serve_chaos.cluster.kubernetes.client.api import ExecResult
-from pytest_serve_chaos.cluster.kubernetes.kind.rayservice import KindRayService
+from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
 from pytest_serve_chaos.cluster.kubernetes.rayservice.process_watch import Row
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, Unsupported
 from pytest_serve_chaos.model import Component, Identity
 from pytest_serve_chaos.observe.observer import Observer
-from tests.unit.kind_services import REPLICA, Api, Nodes, fake_api, fake_service, tell
+from tests.capabilities import part
+from tests.unit.kind_services import REPLICA, Api, Nodes, Watch, fake_api, fake_service, tell
 from tests.unit.test_kuberay_pods import FakeDashboard, actor
 
 
@@ -33,15 +43,20 @@ def dashboard() -> FakeDashboard:
 
 
 @pytest.fixture
-def service(api: Api, nodes: Nodes, dashboard: FakeDashboard, monkeypatch: pytest.MonkeyPatch) -> KindRayService:
-    return fake_service(api, nodes, dashboard, [], monkeypatch)
+def watch() -> Watch:
+    return Watch()
+
+
+@pytest.fixture
+def service(api: Api, nodes: Nodes, dashboard: FakeDashboard, watch: Watch) -> RayServiceCluster:
+    return fake_service(api, nodes, dashboard, [], watch=watch)
 
 
 # -- who is alive --
 
 
-def test_an_actor_is_alive_because_its_process_is(service: KindRayService) -> None:
-    tell(service, h=(Row(50, 6000, "gcs", None, frozen=False),), a=(REPLICA,))
+def test_an_actor_is_alive_because_its_process_is(service: RayServiceCluster, watch: Watch) -> None:
+    tell(watch, h=(Row(50, 6000, "gcs", None, frozen=False),), a=(REPLICA,))
     seen = service.components()
     (replica,) = [c for c in seen if c.role == "replica"]
     assert (replica.node, replica.pid, replica.deployment) == ("worker-1", 113, "app#Pid")
@@ -49,7 +64,9 @@ def test_an_actor_is_alive_because_its_process_is(service: KindRayService) -> No
     assert [c.pid for c in seen if c.role == "gcs"] == [50]
 
 
-def test_the_gcs_adds_ids_and_is_not_asked_who_is_alive(service: KindRayService, dashboard: FakeDashboard) -> None:
+def test_the_gcs_adds_ids_and_is_not_asked_who_is_alive(
+    service: RayServiceCluster, dashboard: FakeDashboard, watch: Watch
+) -> None:
     dashboard._actors = [
         actor("r1", "ServeReplica:app:Pid", "SERVE_REPLICA::app#Pid#x7", "n-a"),
         actor("r2", "ServeReplica:app:Pid", "SERVE_REPLICA::app#Pid#x8", "n-b"),
@@ -58,19 +75,19 @@ def test_the_gcs_adds_ids_and_is_not_asked_who_is_alive(service: KindRayService,
     dashboard._nodes = {"n-a": "10.0.0.2", "n-b": "10.0.0.3"}
     observer = Observer(service)
     assert observer.see().of("replica") == ()
-    tell(service, a=(REPLICA,))
+    tell(watch, a=(REPLICA,))
     (replica,) = observer.see().of("replica")
     assert (replica.actor_id, replica.replica) == ("r1", "app#Pid#x7")
 
 
 def test_the_containers_of_a_lost_machine_are_dead_whatever_kubernetes_says(
-    service: KindRayService, nodes: Nodes
+    service: RayServiceCluster, nodes: Nodes
 ) -> None:
-    (sign,) = service.kill_machine("worker-1", how="kill")
+    (sign,) = part(service, KILLS_MACHINES).kill_machine("worker-1", how="kill")
     assert sign.side == "victim"
     assert not any(c.role in ("head", "worker") for c in service.components()), "all pods are on that machine here"
-    service.revive_machine("worker-1")
-    service.revive_machine("worker-1")
+    part(service, KILLS_MACHINES).revive_machine("worker-1")
+    part(service, KILLS_MACHINES).revive_machine("worker-1")
     assert nodes.asked == ["kill kind-worker", "start kind-worker"]
     assert not any(c.role == "worker" for c in service.components()), "until its containers are new ones"
 
@@ -78,62 +95,68 @@ def test_the_containers_of_a_lost_machine_are_dead_whatever_kubernetes_says(
 # -- signals --
 
 
-def test_a_signal_goes_to_the_container_of_the_process(service: KindRayService, api: Api) -> None:
-    service.signal_process(Identity("process", ("a", "container-a", "113", "7000")), signal.SIGKILL)
+def test_a_signal_goes_to_the_container_of_the_process(service: RayServiceCluster, api: Api) -> None:
+    part(service, SIGNALS_PROCESSES).signal_process(
+        Identity("process", ("a", "container-a", "113", "7000")), signal.SIGKILL
+    )
     assert api.ran == [("pod-a", ("113", "7000", "9"))]
 
 
 @pytest.mark.parametrize(
     ("container", "status"), [("container-a", in_pod.GONE), ("another", 0)], ids=["process-gone", "container-gone"]
 )
-def test_a_process_that_is_gone_is_no_target(service: KindRayService, api: Api, container: str, status: int) -> None:
+def test_a_process_that_is_gone_is_no_target(service: RayServiceCluster, api: Api, container: str, status: int) -> None:
     api.result = ExecResult("", "", status)
     with pytest.raises(NoSuchTarget, match="is gone"):
-        service.signal_process(Identity("process", ("a", container, "113", "7000")), signal.SIGKILL)
+        part(service, SIGNALS_PROCESSES).signal_process(
+            Identity("process", ("a", container, "113", "7000")), signal.SIGKILL
+        )
 
 
-def test_the_first_process_of_a_container_is_signalled_from_its_machine(service: KindRayService, nodes: Nodes) -> None:
+def test_the_first_process_of_a_container_is_signalled_from_its_machine(
+    service: RayServiceCluster, nodes: Nodes
+) -> None:
     (redis,) = [c for c in service.components() if c.role == "redis"]
-    service.signal_process(redis.identity, signal.SIGSTOP)
+    part(service, SIGNALS_PROCESSES).signal_process(redis.identity, signal.SIGSTOP)
     assert nodes.asked == [f"{int(signal.SIGSTOP)} container-r kind-worker"]
     assert [c.state for c in service.components() if c.role == "redis"] == ["frozen"]
-    service.signal_process(redis.identity, signal.SIGCONT)
+    part(service, SIGNALS_PROCESSES).signal_process(redis.identity, signal.SIGCONT)
     assert [c.state for c in service.components() if c.role == "redis"] == ["Ready"]
 
 
-def test_a_node_that_is_not_wholly_frozen_is_an_error(service: KindRayService, api: Api) -> None:
+def test_a_node_that_is_not_wholly_frozen_is_an_error(service: RayServiceCluster, api: Api) -> None:
     api.result = ExecResult('{"processes": 9, "left": [113]}', "", 0)
     with pytest.raises(CommandFailed, match="could not be frozen"):
-        service.freeze_node("worker-1")
+        part(service, FREEZES_NODES).freeze_node("worker-1")
 
 
-def test_a_node_that_is_not_wholly_let_go_on_is_an_error(service: KindRayService, api: Api) -> None:
+def test_a_node_that_is_not_wholly_let_go_on_is_an_error(service: RayServiceCluster, api: Api) -> None:
     api.result = ExecResult('{"processes": 9, "left": [113]}', "", 0)
     with pytest.raises(CommandFailed, match="still frozen") as raised:
-        service.thaw_node("worker-1")
+        part(service, FREEZES_NODES).thaw_node("worker-1")
     assert "113" in str(raised.value)
     api.result = ExecResult('{"processes": 9, "left": []}', "", 0)
-    service.thaw_node("worker-1")
+    part(service, FREEZES_NODES).thaw_node("worker-1")
     api.ray_pods.clear()
-    service.thaw_node("worker-1")
+    part(service, FREEZES_NODES).thaw_node("worker-1")
     assert api.ran == [("pod-a", ("go",))] * 2, "a pod that is gone took all that was stopped along"
 
 
-def test_a_health_flag_is_set_by_the_replicas_pid(service: KindRayService, api: Api) -> None:
+def test_a_health_flag_is_set_by_the_replicas_pid(service: RayServiceCluster, api: Api) -> None:
     replica = Component("replica", "worker-1", Identity("process", ("a", "container-a", "113", "7000")), 113)
-    service.set_health_flag(replica, "hang")
-    service.clear_health_flag(replica)
+    part(service, SETS_HEALTH_FLAGS).set_health_flag(replica, "hang")
+    part(service, SETS_HEALTH_FLAGS).clear_health_flag(replica)
     assert api.ran == [("pod-a", ("113", "hang")), ("pod-a", ("113", ""))]
     api.result = ExecResult("", "", in_pod.NO_DIRECTORY)
     with pytest.raises(Unsupported, match="no directory for health flags"):
-        service.set_health_flag(replica, "raise")
+        part(service, SETS_HEALTH_FLAGS).set_health_flag(replica, "raise")
 
 
 # -- what stays away --
 
 
 def test_a_held_node_is_kept_away_before_its_pod_goes_and_let_back_when_it_may(
-    service: KindRayService, api: Api, nodes: Nodes
+    service: RayServiceCluster, api: Api, nodes: Nodes
 ) -> None:
     delete = api.delete_pod
 
@@ -142,43 +165,43 @@ def test_a_held_node_is_kept_away_before_its_pod_goes_and_let_back_when_it_may(
         delete(name, uid, grace=grace)
 
     api.delete_pod = delete_pod  # type: ignore[method-assign]
-    service.kill_node("worker-1", how="kill", hold=True)
-    service.kill_node("worker-2", how="kill", hold=True)
-    service.kill_node("head", how="kill", hold=True)
-    service.restore_node("worker-1")
-    service.restore_node("head")
-    service.restore_node("worker-2")
-    service.restore_node("worker-2")
+    part(service, KILLS_NODES).kill_node("worker-1", how="kill", hold=True)
+    part(service, KILLS_NODES).kill_node("worker-2", how="kill", hold=True)
+    part(service, KILLS_NODES).kill_node("head", how="kill", hold=True)
+    part(service, KILLS_NODES).restore_node("worker-1")
+    part(service, KILLS_NODES).restore_node("head")
+    part(service, KILLS_NODES).restore_node("worker-2")
+    part(service, KILLS_NODES).restore_node("worker-2")
     assert nodes.asked == [
         f"+{names.NO_WORKER}", "delete pod-a", f"+{names.NO_WORKER}", "delete pod-b", f"+{names.NO_HEAD}",
         "delete pod-h", f"-{names.NO_HEAD}", f"-{names.NO_WORKER}",
     ]  # fmt: skip
 
 
-def test_a_node_that_nobody_held_is_let_alone(service: KindRayService, nodes: Nodes) -> None:
-    service.restore_node("head")
-    service.revive_machine("head")
-    service.register_machine("head")
-    service.reopen_machine("head")
+def test_a_node_that_nobody_held_is_let_alone(service: RayServiceCluster, nodes: Nodes) -> None:
+    part(service, KILLS_NODES).restore_node("head")
+    part(service, KILLS_MACHINES).revive_machine("head")
+    part(service, DELETES_MACHINES).register_machine("head")
+    part(service, DRAINS_MACHINES).reopen_machine("head")
     assert nodes.asked == []
 
 
 def test_a_deleted_node_has_lost_its_pods_only_when_they_are_gone(
-    service: KindRayService, api: Api, nodes: Nodes
+    service: RayServiceCluster, api: Api, nodes: Nodes
 ) -> None:
-    assert service.delete_machine("worker-1", within=0.1) == ()
+    assert part(service, DELETES_MACHINES).delete_machine("worker-1", within=0.1) == ()
     assert ("delete_node", "kind-worker") in api.calls
-    service.register_machine("worker-1")
+    part(service, DELETES_MACHINES).register_machine("worker-1")
     assert "create_node" in [method for method, *_ in api.calls]
     assert nodes.asked == ["kubelet kind-worker"]
 
     api.on_call = lambda: api.ray_pods.clear() if api.calls[-1][0] == "delete_node" else None
-    signs = service.delete_machine("worker-1", within=5.0)
+    signs = part(service, DELETES_MACHINES).delete_machine("worker-1", within=5.0)
     assert {sign.side for sign in signs} == {"cluster", "victim"}
 
 
 def test_a_drained_node_is_cordoned_its_pods_are_evicted_and_it_is_opened_again(
-    service: KindRayService, api: Api
+    service: RayServiceCluster, api: Api
 ) -> None:
     evicted: list[object] = []
 
@@ -190,8 +213,8 @@ def test_a_drained_node_is_cordoned_its_pods_are_evicted_and_it_is_opened_again(
                 api.redis = ()
 
     api.on_call = evict
-    signs = service.drain_machine("worker-1")
-    service.reopen_machine("worker-1")
+    signs = part(service, DRAINS_MACHINES).drain_machine("worker-1")
+    part(service, DRAINS_MACHINES).reopen_machine("worker-1")
     assert evicted == ["pod-h", "pod-a", "pod-b", "pod-r"], "Redis is on that machine, too"
     cordons = [call[2] for call in api.calls if call[0] == "patch_node"]
     assert cordons == [{"spec": {"unschedulable": True}}, {"spec": {"unschedulable": None}}]

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from pytest_serve_chaos.cluster.base import ClusterSpec
-from pytest_serve_chaos.cluster.capabilities import SHARES_REDIS
+from pytest_serve_chaos.cluster.capabilities import HAS_REDIS, SHARES_REDIS
 from pytest_serve_chaos.cluster.kubernetes.client.api import ExecResult
-from pytest_serve_chaos.cluster.kubernetes.kind.rayservice import KindRayService
+from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
 from pytest_serve_chaos.cluster.kubernetes.rayservice.redis_store import RedisStore
 from pytest_serve_chaos.errors import CommandFailed, ObservationError, Unsupported
+from tests.capabilities import part
 from tests.unit.kind_services import Api, Neighbour, Nodes, fake_api, fake_service
 from tests.unit.test_kuberay_pods import FakeDashboard
 
@@ -29,79 +30,81 @@ def closed() -> list[str]:
 
 
 @pytest.fixture
-def service(api: Api, closed: list[str], monkeypatch: pytest.MonkeyPatch) -> KindRayService:
-    return fake_service(api, Nodes(), FakeDashboard(None, {}, {}), closed, monkeypatch)
+def service(api: Api, closed: list[str]) -> RayServiceCluster:
+    return fake_service(api, Nodes(), FakeDashboard(None, {}, {}), closed)
 
 
 def test_what_is_started_beside_it_is_a_head_alone_and_goes_before_it(
-    service: KindRayService, closed: list[str]
+    service: RayServiceCluster, closed: list[str]
 ) -> None:
     assert service.capability(SHARES_REDIS) is not None
-    other = service.start_beside()
+    other = part(service, SHARES_REDIS).start_beside()
     assert other.spec == ClusterSpec(workers=0)
-    service.start_beside("somebody's")
+    part(service, SHARES_REDIS).start_beside("somebody's")
     service.close()
     assert closed == ["beside it: somebody's", "beside it: None", "the RayService"]
 
 
 def test_what_is_beside_it_and_cannot_be_closed_keeps_nothing_else_from_its_end(
-    service: KindRayService, closed: list[str], monkeypatch: pytest.MonkeyPatch
+    service: RayServiceCluster, closed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def close(self: Neighbour) -> None:
         raise CommandFailed("it did not go")
 
     monkeypatch.setattr(Neighbour, "close", close)
-    service.start_beside()
+    part(service, SHARES_REDIS).start_beside()
     with pytest.raises(CommandFailed, match="did not go"):
         service.close()
     assert closed == ["the RayService"]
 
 
-def test_without_redis_there_is_nothing_to_share(service: KindRayService) -> None:
-    service._redis_selector = None
+def test_without_redis_there_is_nothing_to_share(api: Api) -> None:
+    service = fake_service(api, Nodes(), FakeDashboard(None, {}, {}), [], has_redis=False)
     with pytest.raises(Unsupported, match="no Redis"):
-        service.start_beside()
+        part(service, SHARES_REDIS).start_beside()
 
 
-def test_redis_is_held_by_its_deployment(service: KindRayService, api: Api) -> None:
+def test_redis_is_held_by_its_deployment(service: RayServiceCluster, api: Api) -> None:
     api.on_call = lambda: setattr(api, "redis", ())
-    service.kill_redis(how="kill", hold=True)
-    service.restore_redis()
-    service.restore_redis()
+    part(service, HAS_REDIS).kill_redis(how="kill", hold=True)
+    part(service, HAS_REDIS).restore_redis()
+    part(service, HAS_REDIS).restore_redis()
     scales = [call[3] for call in api.calls if call[0] == "patch_namespaced_deployment_scale"]
     assert scales == [{"spec": {"replicas": 0}}, {"spec": {"replicas": 1}}]
 
 
-def test_the_keys_of_redis_are_asked_in_its_own_pod(service: KindRayService, api: Api) -> None:
+def test_the_keys_of_redis_are_asked_in_its_own_pod(service: RayServiceCluster, api: Api) -> None:
     api.result = ExecResult("RAYx@KV\nRAYx@NODE\n", "", 0)
-    assert service.redis_keys() == ("RAYx@KV", "RAYx@NODE")
+    assert part(service, HAS_REDIS).redis_keys() == ("RAYx@KV", "RAYx@NODE")
     api.result = ExecResult("NOAUTH Authentication required.\n", "", 0)
     with pytest.raises(ObservationError, match="NOAUTH"):
-        service.redis_keys()
+        part(service, HAS_REDIS).redis_keys()
     api.redis = ()
     with pytest.raises(ObservationError, match="not running"):
-        service.redis_keys()
+        part(service, HAS_REDIS).redis_keys()
 
 
 def test_the_redis_of_a_users_own_is_held_by_what_runs_it_and_asked_as_the_rayservice_does(
-    service: KindRayService, api: Api
+    api: Api,
 ) -> None:
-    service.redis_store = RedisStore("StatefulSet", "store", 3, 6400, "ray", "open sesame")
+    store = RedisStore("StatefulSet", "store", 3, 6400, "ray", "open sesame")
+    service = fake_service(api, Nodes(), FakeDashboard(None, {}, {}), [], redis=store)
     api.on_call = lambda: setattr(api, "redis", ())
-    service.kill_redis(how="kill", hold=True)
-    service.restore_redis()
+    part(service, HAS_REDIS).kill_redis(how="kill", hold=True)
+    part(service, HAS_REDIS).restore_redis()
     scales = [call for call in api.calls if call[0] == "patch_namespaced_stateful_set_scale"]
     assert [(call[1], call[3]) for call in scales] == [
         ("store", {"spec": {"replicas": 0}}),
         ("store", {"spec": {"replicas": 3}}),
     ]
-    assert service.redis_store.list_keys[-8:] == ("redis-cli", "-p", "6400", "--user", "ray", "--raw", "KEYS", "*")
+    assert store.list_keys[-8:] == ("redis-cli", "-p", "6400", "--user", "ray", "--raw", "KEYS", "*")
 
 
-def test_keys_of_a_redis_whose_password_is_not_known_cannot_be_listed(service: KindRayService, api: Api) -> None:
-    service.redis_store = RedisStore(unknown="it comes from fieldRef")
+def test_keys_of_a_redis_whose_password_is_not_known_cannot_be_listed(api: Api) -> None:
+    store = RedisStore(unknown="it comes from fieldRef")
+    service = fake_service(api, Nodes(), FakeDashboard(None, {}, {}), [], redis=store)
     with pytest.raises(Unsupported, match="password of Redis is unknown: it comes from fieldRef"):
-        service.redis_keys()
+        part(service, HAS_REDIS).redis_keys()
     assert api.ran == []
 
 

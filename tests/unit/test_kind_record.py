@@ -22,7 +22,7 @@ from pytest_serve_chaos.cluster.kubernetes.kind.record import (
     plan,
     to_text,
 )
-from pytest_serve_chaos.cluster.kubernetes.rayservice.upgrade import change_for_upgrade
+from pytest_serve_chaos.cluster.kubernetes.rayservice.upgrades import change_for_upgrade
 from pytest_serve_chaos.cluster.rest import NodeRow, ReplicaRow, ServeStatus
 from pytest_serve_chaos.manifests import merge
 from pytest_serve_chaos.model import Json

@@ -47,9 +47,10 @@ def test_a_rayservice_of_the_users_own_is_checked_and_then_installed_with_all_th
     assert [name_of(item) for item in machines.documents["redis"]] == ["redis-settings", "store", "store-of-the-gcs"]
     assert name_of(machines.documents["services"][0]) == "rayservice-of-the-guide-serve-svc"
     assert machines.followed == ["rayservice-of-the-guide"]
-    assert cluster.options["ray_service"] == "rayservice-of-the-guide"
-    assert cluster.options["redis_store"].name == "store-of-the-gcs"
-    assert cluster.options["description"].details["rayservice file"].endswith("k8s_config.yaml")
+    assert cluster.of.ref.ray_service == "rayservice-of-the-guide"
+    assert cluster.of.redis is not None
+    assert cluster.of.redis.name == "store-of-the-gcs"
+    assert str(cluster.of.description.details["rayservice file"]).endswith("k8s_config.yaml")
 
 
 def test_a_kept_rayservice_of_the_users_own_is_taken_over_until_its_file_is_another(runs: Runs, tmp_path: Path) -> None:

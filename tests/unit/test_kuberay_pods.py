@@ -10,19 +10,20 @@ from typing import cast
 import pytest
 
 from pytest_serve_chaos.analysis.configuration import Setup
-from pytest_serve_chaos.cluster.base import ClusterSpec
+from pytest_serve_chaos.cluster.capabilities import KILLS_ACTORS, KILLS_NODES, KNOWS_ITS_SETUP
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client import records
 from pytest_serve_chaos.cluster.kubernetes.client.api import ExecResult, KubeApi
 from pytest_serve_chaos.cluster.kubernetes.client.records import Container, Pod
 from pytest_serve_chaos.cluster.kubernetes.logs.operator import operator_errors, read_manifests
-from pytest_serve_chaos.cluster.kubernetes.rayservice.rayservice import KubeRayCluster
-from pytest_serve_chaos.cluster.rest import ActorRow, Dashboard, NodeRow, ServeStatus
+from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
+from pytest_serve_chaos.cluster.kubernetes.rayservice.view import Sight
+from pytest_serve_chaos.cluster.rest import ActorRow, NodeRow, ServeStatus
 from pytest_serve_chaos.errors import ClusterStartError, NoSuchTarget, ObservationError, Unsupported
-from pytest_serve_chaos.model import ClusterDescription, Component, Identity, Json
+from pytest_serve_chaos.model import Component, Identity, Json
 from pytest_serve_chaos.observe.observer import Observer
-
-DESCRIPTION = ClusterDescription("kind", "2.60.0", 2, "redis", "app", "fast", 1, "http://127.0.0.1:1/")
+from tests.capabilities import part
+from tests.unit.rayservices import cluster_on, view_of
 
 
 def pod(uid: str, role: str, ip: str, *, running: bool = True, restarts: int = 0, deleting: bool = False) -> Pod:
@@ -92,18 +93,9 @@ def actor(actor_id: str, class_name: str, name: str, node_id: str, state: str = 
     return ActorRow(actor_id, class_name, name, state, node_id, 113)
 
 
-def cluster(api: FakeApi, dashboard: FakeDashboard | None = None) -> KubeRayCluster:
-    return KubeRayCluster(
-        ClusterSpec(),
-        api=cast("KubeApi", api),
-        ray_service="serve-chaos",
-        ray_cluster="serve-chaos-abcde",
-        dashboard=cast("Dashboard", dashboard or FakeDashboard(None, {}, {})),
-        serve_config={},
-        description=DESCRIPTION,
-        redis_selector="redis",
-        container_probe=lambda node, container: "stopped",
-    )
+def cluster(api: FakeApi, dashboard: FakeDashboard | None = None) -> RayServiceCluster:
+    sight = Sight(container_probe=lambda node, container: "stopped")
+    return cluster_on(view_of(api, dashboard or FakeDashboard(None, {}, {}), sight=sight))
 
 
 def three_pods() -> FakeApi:
@@ -122,16 +114,11 @@ def test_a_node_is_a_pod_and_its_gcs_goes_with_its_container() -> None:
 
 def test_an_error_while_the_watches_end_does_not_keep_the_rest_from_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[str] = []
-    service = KubeRayCluster(
-        ClusterSpec(),
-        api=cast("KubeApi", SimpleNamespace(close=lambda: ended.append("api"))),
-        ray_service="serve-chaos",
-        ray_cluster="serve-chaos-abcde",
-        dashboard=cast("Dashboard", SimpleNamespace(close=lambda: ended.append("dashboard"))),
-        serve_config={},
-        description=DESCRIPTION,
-        redis_selector="redis",
-        container_probe=None,
+    service = cluster_on(
+        view_of(
+            SimpleNamespace(close=lambda: ended.append("api")),
+            SimpleNamespace(close=lambda: ended.append("dashboard")),
+        ),
         on_close=lambda: ended.append("all that was made"),
     )
 
@@ -210,20 +197,20 @@ def test_without_a_head_only_pods_are_seen_and_the_topology_says_so() -> None:
 @pytest.mark.parametrize(("how", "grace"), [("kill", 0), ("stop", None)])
 def test_a_pod_is_deleted_by_force_or_gracefully_with_signs_from_both_sides(how: str, grace: int | None) -> None:
     api = three_pods()
-    signs = cluster(api).kill_node("worker-1", how=how, hold=False)  # type: ignore[arg-type]
+    signs = part(cluster(api), KILLS_NODES).kill_node("worker-1", how=how, hold=False)  # type: ignore[arg-type]
     assert api.deleted == [("pod-a", grace)]
     assert {sign.side for sign in signs} == {"cluster", "victim"}
 
 
 def test_a_node_that_is_not_there_cannot_be_killed() -> None:
     with pytest.raises(NoSuchTarget, match="worker-2 is not running"):
-        cluster(FakeApi(pod("h", "head", "10.0.0.1"))).kill_node("worker-2", how="kill", hold=False)
+        part(cluster(FakeApi(pod("h", "head", "10.0.0.1"))), KILLS_NODES).kill_node("worker-2", how="kill", hold=False)
 
 
 def test_a_pod_cannot_be_held_down() -> None:
     api = three_pods()
     with pytest.raises(Unsupported, match="KubeRay makes a new pod"):
-        cluster(api).kill_node("head", how="kill", hold=True)
+        part(cluster(api), KILLS_NODES).kill_node("head", how="kill", hold=True)
     assert api.deleted == []
 
 
@@ -241,7 +228,7 @@ def test_a_proxy_is_asked_in_the_pod_that_its_identity_names() -> None:
 
 def test_an_actor_that_the_gcs_does_not_know_cannot_be_killed() -> None:
     with pytest.raises(NoSuchTarget, match="no actor c9"):
-        cluster(three_pods(), FakeDashboard([], {}, {})).kill_actor("c9", no_restart=True)
+        part(cluster(three_pods(), FakeDashboard([], {}, {})), KILLS_ACTORS).kill_actor("c9", no_restart=True)
 
 
 def test_a_kill_on_another_machine_is_dated_early_and_never_late(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,7 +236,9 @@ def test_a_kill_on_another_machine_is_dated_early_and_never_late(monkeypatch: py
     times = iter([100.0])
     monkeypatch.setattr("pytest_serve_chaos.clock.now", lambda: next(times, 110.0))
     controller = actor("c1", "ServeController", "SERVE_CONTROLLER_ACTOR", "n-h")
-    killed = cluster(three_pods(), FakeDashboard([controller], {}, {})).kill_actor("c1", no_restart=True)
+    killed = part(cluster(three_pods(), FakeDashboard([controller], {}, {})), KILLS_ACTORS).kill_actor(
+        "c1", no_restart=True
+    )
     assert killed == 103.0
 
 
@@ -288,7 +277,7 @@ def test_an_api_server_that_does_not_answer_tells_nothing_of_the_setup(monkeypat
         raise ObservationError("pods: timed out")
 
     monkeypatch.setattr(api, "pods", no_answer)
-    assert service.setup() == Setup()
+    assert part(service, KNOWS_ITS_SETUP).setup() == Setup()
 
 
 def test_init_containers_are_told_from_the_others() -> None:

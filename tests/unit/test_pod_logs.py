@@ -5,24 +5,25 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import cast
 
 import pytest
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.base import ClusterSpec
-from pytest_serve_chaos.cluster.capabilities import SHOWS_REPLICA_LOGS, STREAMS_LOGS, KeptLogs
-from pytest_serve_chaos.cluster.kubernetes.client.api import ExecResult, KubeApi
+from pytest_serve_chaos.cluster.capabilities import SHOWS_CONTROLLER_LOG, SHOWS_REPLICA_LOGS, STREAMS_LOGS, KeptLogs
+from pytest_serve_chaos.cluster.kubernetes.client.api import ExecResult
 from pytest_serve_chaos.cluster.kubernetes.client.records import Pod
 from pytest_serve_chaos.cluster.kubernetes.logs import sources as log_sources
 from pytest_serve_chaos.cluster.kubernetes.logs.operator import SELECTOR
 from pytest_serve_chaos.cluster.kubernetes.logs.stream import LogAccess
-from pytest_serve_chaos.cluster.kubernetes.rayservice.rayservice import KubeRayCluster
-from pytest_serve_chaos.cluster.rest import Dashboard
+from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
+from pytest_serve_chaos.cluster.kubernetes.rayservice.view import RayServiceView, Sight
 from pytest_serve_chaos.errors import CommandFailed, ObservationError
 from pytest_serve_chaos.model import Component, Identity, Json
+from tests.capabilities import part
 from tests.unit import test_log_stream
-from tests.unit.test_kuberay_pods import DESCRIPTION, FakeApi, FakeDashboard, pod
+from tests.unit.rayservices import cluster_on, view_of
+from tests.unit.test_kuberay_pods import FakeApi, FakeDashboard, pod
 from tests.unit.test_log_stream import Output, output_of, program_of, quick, wait_for
 
 __all__ = ["quick"]
@@ -83,60 +84,61 @@ def api() -> Api:
 
 
 @pytest.fixture
-def cluster(api: Api) -> KubeRayCluster:
-    return KubeRayCluster(
-        ClusterSpec(workers=1),
-        api=cast("KubeApi", api),
-        ray_service="serve-chaos",
-        ray_cluster="serve-chaos-abcde",
-        dashboard=cast("Dashboard", FakeDashboard(None, {}, {})),
-        serve_config={},
-        description=DESCRIPTION,
-        redis_selector="redis",
-        logs=LogAccess(operator_namespace="ray-system"),
-    )
+def view(api: Api) -> RayServiceView:
+    sight = Sight(logs=LogAccess(operator_namespace="ray-system"))
+    return view_of(api, FakeDashboard(None, {}, {}), spec=ClusterSpec(workers=1), sight=sight)
 
 
 @pytest.fixture
-def streaming(cluster: KubeRayCluster, tmp_path: Path) -> Iterator[KeptLogs]:
-    stream = cluster.stream_logs(tmp_path)
+def cluster(view: RayServiceView) -> RayServiceCluster:
+    return cluster_on(view)
+
+
+@pytest.fixture
+def streaming(cluster: RayServiceCluster, tmp_path: Path) -> Iterator[KeptLogs]:
+    stream = part(cluster, STREAMS_LOGS).stream_logs(tmp_path)
     yield stream
     stream.close()
 
 
-def test_a_rayservice_has_the_capabilities(cluster: KubeRayCluster) -> None:
+def test_a_rayservice_has_the_capabilities(cluster: RayServiceCluster) -> None:
     assert cluster.capability(STREAMS_LOGS) is not None
     assert cluster.capability(SHOWS_REPLICA_LOGS) is not None
 
 
-def test_without_a_stream_they_are_read_in_the_pods(cluster: KubeRayCluster, api: Api) -> None:
+def test_without_a_stream_they_are_read_in_the_pods(cluster: RayServiceCluster, api: Api) -> None:
     everything = "*.log,*.out,*.err,serve/*.log"
     assert cluster.log_excerpt(clock.now(), pattern="ERROR", lines=9) == (
         f"head: file.log: read {everything} for 'ERROR', 9 lines",
         f"worker-1: file.log: read {everything} for 'ERROR', 9 lines",
     )
-    assert cluster.controller_log(pattern="x", since=0.0) == (
+    assert part(cluster, SHOWS_CONTROLLER_LOG).controller_log(pattern="x", since=0.0) == (
         "head: file.log: read serve/controller_* for 'x', 1000 lines",
     )
-    assert cluster.replica_log(REPLICA, since=0.0) == (
+    assert part(cluster, SHOWS_REPLICA_LOGS).replica_log(REPLICA, since=0.0) == (
         "worker-1: file.log: read serve/replica_*_x7.log for '', 2000 lines",
     )
     api.broken.add("pod-h")
-    assert cluster.controller_log(pattern="x", since=0.0) == ()
+    assert part(cluster, SHOWS_CONTROLLER_LOG).controller_log(pattern="x", since=0.0) == ()
 
 
 @pytest.mark.usefixtures("streaming")
-def test_what_is_streamed_is_not_asked_for(cluster: KubeRayCluster, api: Api) -> None:
+def test_what_is_streamed_is_not_asked_for(cluster: RayServiceCluster, api: Api) -> None:
     since = clock.now()
     program_of(api.streams, "pod-h").say(("serve/controller_7.log", 1, 9, "INFO a\nWARNING b\n"))
-    wait_for(lambda: cluster.controller_log(pattern="WARN", since=since) == ("head: controller_7.log: WARNING b",))
+    wait_for(
+        lambda: (
+            part(cluster, SHOWS_CONTROLLER_LOG).controller_log(pattern="WARN", since=since)
+            == ("head: controller_7.log: WARNING b",)
+        )
+    )
     excerpt = cluster.log_excerpt(since, pattern="WARN")
     assert [line for line in excerpt if line.startswith("head")] == ["head: controller_7.log: WARNING b"]
     assert [line for line in excerpt if line.startswith("worker-1")], "it has said nothing yet, so it was asked"
 
 
 @pytest.mark.usefixtures("streaming")
-def test_lines_of_a_pod_that_is_gone_are_found(cluster: KubeRayCluster, api: Api) -> None:
+def test_lines_of_a_pod_that_is_gone_are_found(cluster: RayServiceCluster, api: Api) -> None:
     since = clock.now()
     program, output = program_of(api.streams, "pod-a"), output_of(api.streams, "pod-a")
     program.say(("serve/replica_app_Pid_x7.log", 1, 9, "GET / 200 3ms\n"), ("raylet.out", 2, 9, "ERROR out\n"))
@@ -144,7 +146,12 @@ def test_lines_of_a_pod_that_is_gone_are_found(cluster: KubeRayCluster, api: Api
     api.ray_pods.pop()
     program.end()
     output.end()
-    wait_for(lambda: cluster.replica_log(REPLICA, since=since) == ("worker-1: replica_app_Pid_x7.log: GET / 200 3ms",))
+    wait_for(
+        lambda: (
+            part(cluster, SHOWS_REPLICA_LOGS).replica_log(REPLICA, since=since)
+            == ("worker-1: replica_app_Pid_x7.log: GET / 200 3ms",)
+        )
+    )
 
     def of_the_worker() -> list[str]:
         return [line for line in cluster.log_excerpt(since, pattern="ERROR") if line.startswith("worker-1")]
@@ -158,22 +165,29 @@ def test_lines_of_a_pod_that_is_gone_are_found(cluster: KubeRayCluster, api: Api
     assert len(of_the_worker()) == 2
 
 
-def test_without_a_stream_an_api_server_that_is_silent_is_an_error(cluster: KubeRayCluster, api: Api) -> None:
+def test_without_a_stream_an_api_server_that_is_silent_is_an_error(cluster: RayServiceCluster, api: Api) -> None:
     api.is_silent = True
     with pytest.raises(ObservationError):
         cluster.log_excerpt(0.0)
 
 
 @pytest.mark.usefixtures("streaming")
-def test_a_program_that_does_not_run_any_more_is_stood_in_for(cluster: KubeRayCluster, api: Api) -> None:
+def test_a_program_that_does_not_run_any_more_is_stood_in_for(cluster: RayServiceCluster, api: Api) -> None:
     since = clock.now()
     program = program_of(api.streams, "pod-h")
     program.say(("serve/controller_7.log", 1, 9, "streamed\n"))
-    wait_for(lambda: cluster.controller_log(pattern="", since=since) == ("head: controller_7.log: streamed",))
+    wait_for(
+        lambda: (
+            part(cluster, SHOWS_CONTROLLER_LOG).controller_log(pattern="", since=since)
+            == ("head: controller_7.log: streamed",)
+        )
+    )
     program.end()
-    wait_for(lambda: "file.log" in "".join(cluster.controller_log(pattern="", since=since)))
+    wait_for(lambda: "file.log" in "".join(part(cluster, SHOWS_CONTROLLER_LOG).controller_log(pattern="", since=since)))
     api.broken.add("pod-h")
-    assert cluster.controller_log(pattern="", since=since) == ("head: controller_7.log: streamed",)
+    assert part(cluster, SHOWS_CONTROLLER_LOG).controller_log(pattern="", since=since) == (
+        "head: controller_7.log: streamed",
+    )
 
 
 @pytest.mark.usefixtures("streaming")
@@ -187,7 +201,7 @@ def test_redis_and_the_operator_are_streamed_too(api: Api, tmp_path: Path) -> No
 
 @pytest.mark.usefixtures("streaming")
 def test_a_cluster_that_is_to_serve_is_streamed_and_so_are_the_last_words_of_the_one_before(
-    cluster: KubeRayCluster, api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    view: RayServiceView, cluster: RayServiceCluster, api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log_sources, "_CLUSTERS_EVERY", 0.0)
     since = clock.now()
@@ -196,7 +210,7 @@ def test_a_cluster_that_is_to_serve_is_streamed_and_so_are_the_last_words_of_the
         program_of(api.streams, name).say((file, 1, 9, f"{text}\n"))
 
     def of_the_controller() -> set[str]:
-        return set(cluster.controller_log(pattern="", since=since))
+        return set(part(cluster, SHOWS_CONTROLLER_LOG).controller_log(pattern="", since=since))
 
     def everything() -> tuple[str, ...]:
         return cluster.log_excerpt(since, pattern="ERROR", lines=1000)
@@ -209,7 +223,7 @@ def test_a_cluster_that_is_to_serve_is_streamed_and_so_are_the_last_words_of_the
     program_of(api.streams, "pod-m")
     assert (tmp_path / f"head_of_{NEXT}_pod-n" / "serve" / "controller_9.log").exists()
 
-    api.active, api.pending, cluster._ray_cluster = NEXT, "", NEXT  # as an upgrade does
+    api.active, api.pending, view.pods.ray_cluster = NEXT, "", NEXT  # as an upgrade does
     switched = "head: controller_9.log: ERROR of the next"
     wait_for(lambda: of_the_controller() == {"head: controller_7.log: old", switched})
     says("pod-h", "serve/controller_7.log", "last words")
@@ -222,17 +236,17 @@ def test_a_cluster_that_is_to_serve_is_streamed_and_so_are_the_last_words_of_the
     assert len(api.programs["pod-n"]) == len(api.programs["pod-h"]) == 1
 
 
-def test_the_end_of_the_cluster_ends_the_stream(cluster: KubeRayCluster, api: Api, tmp_path: Path) -> None:
-    cluster.stream_logs(tmp_path)
+def test_the_end_of_the_cluster_ends_the_stream(cluster: RayServiceCluster, api: Api, tmp_path: Path) -> None:
+    part(cluster, STREAMS_LOGS).stream_logs(tmp_path)
     program_of(api.streams, "pod-a")
     cluster.stop_watching()
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("serve-chaos-logs")]
 
 
-def test_another_stream_ends_the_one_before(cluster: KubeRayCluster, api: Api, tmp_path: Path) -> None:
-    cluster.stream_logs(tmp_path / "one")
+def test_another_stream_ends_the_one_before(cluster: RayServiceCluster, api: Api, tmp_path: Path) -> None:
+    part(cluster, STREAMS_LOGS).stream_logs(tmp_path / "one")
     program_of(api.streams, "pod-a")
-    cluster.stream_logs(tmp_path / "two")
+    part(cluster, STREAMS_LOGS).stream_logs(tmp_path / "two")
     program_of(api.streams, "pod-a", 1).say(("raylet.out", 1, 9, "text\n"))
     wait_for(lambda: (tmp_path / "two" / "worker-1_pod-a" / "raylet.out").exists())
     assert not (tmp_path / "one").exists()

@@ -11,13 +11,15 @@ import pytest
 from kubernetes.config import kube_config
 
 from pytest_serve_chaos.backends.registry import BUILT_IN
+from pytest_serve_chaos.cluster.capabilities import FREEZES_NODES, SETS_HEALTH_FLAGS, SIGNALS_PROCESSES
 from pytest_serve_chaos.cluster.kubernetes import in_pod
 from pytest_serve_chaos.cluster.kubernetes.client.api import ExecResult
 from pytest_serve_chaos.cluster.kubernetes.client.records import mapped
-from pytest_serve_chaos.cluster.kubernetes.external.rayservice import BorrowedRayService
+from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, Unsupported
 from pytest_serve_chaos.model import Component, Identity, Json
 from pytest_serve_chaos.settings import Settings
+from tests.capabilities import part
 from tests.unit.api_server import ApiServer, api_server
 from tests.unit.borrowed_services import borrowed, owned_pod
 from tests.unit.test_borrowing import PODS, server
@@ -54,15 +56,15 @@ class Programs(FakeApi):
         return ExecResult(json.dumps({"left": [], "processes": 3}), "no", self.returncode)
 
 
-BREAK: dict[str, Callable[[BorrowedRayService], object]] = {
-    "signal": lambda cluster: cluster.signal_process(CONTROLLER, SIGSTOP),
-    "freeze": lambda cluster: cluster.freeze_node("worker-1"),
-    "flag": lambda cluster: cluster.set_health_flag(REPLICA, "hang"),
+BREAK: dict[str, Callable[[RayServiceCluster], object]] = {
+    "signal": lambda cluster: part(cluster, SIGNALS_PROCESSES).signal_process(CONTROLLER, SIGSTOP),
+    "freeze": lambda cluster: part(cluster, FREEZES_NODES).freeze_node("worker-1"),
+    "flag": lambda cluster: part(cluster, SETS_HEALTH_FLAGS).set_health_flag(REPLICA, "hang"),
 }
-HEAL: dict[str, Callable[[BorrowedRayService], object]] = {
-    "signal": lambda cluster: cluster.signal_process(CONTROLLER, SIGCONT),
-    "freeze": lambda cluster: cluster.thaw_node("worker-1"),
-    "flag": lambda cluster: cluster.clear_health_flag(REPLICA),
+HEAL: dict[str, Callable[[RayServiceCluster], object]] = {
+    "signal": lambda cluster: part(cluster, SIGNALS_PROCESSES).signal_process(CONTROLLER, SIGCONT),
+    "freeze": lambda cluster: part(cluster, FREEZES_NODES).thaw_node("worker-1"),
+    "flag": lambda cluster: part(cluster, SETS_HEALTH_FLAGS).clear_health_flag(REPLICA),
 }
 
 
@@ -117,7 +119,7 @@ def test_a_pod_without_flags_needs_no_mending() -> None:
 @pytest.mark.parametrize("signal", [SIGKILL, SIGTERM])
 def test_a_process_that_is_killed_is_not_put_on_record(signal: int) -> None:
     api = Programs()
-    borrowed(api=api, on_break=api.record).signal_process(CONTROLLER, signal)
+    part(borrowed(api=api, on_break=api.record), SIGNALS_PROCESSES).signal_process(CONTROLLER, signal)
     assert api.on_record == [[]]
 
 
@@ -158,7 +160,7 @@ def running(name: str, owner: str = "ranker-abcde") -> dict[str, Json]:
 def killed_while_frozen(given: Settings, directory: Path) -> Path:
     """The journal's entry of a run that froze a process in the head's pod, and was killed."""
     cluster = borrowed_from(given, directory)
-    cluster.signal_process(Identity("process", ("u", "abc", "113", "7")), SIGSTOP)
+    part(cluster, SIGNALS_PROCESSES).signal_process(Identity("process", ("u", "abc", "113", "7")), SIGSTOP)
     cluster.close()
     (entry,) = (given.report_dir / "undo").glob("*.json")
     return unlocked(entry)

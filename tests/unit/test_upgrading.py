@@ -10,16 +10,19 @@ import pytest
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.base import ClusterSpec
-from pytest_serve_chaos.cluster.capabilities import UPGRADES_RAY_SERVICE
+from pytest_serve_chaos.cluster.capabilities import HAS_REDIS, UPGRADES_RAY_SERVICE
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.client.records import Pod, mapped, text
-from pytest_serve_chaos.cluster.kubernetes.rayservice import upgrade
-from pytest_serve_chaos.cluster.kubernetes.rayservice.upgrade import UpgradableRayService, aim_dashboard
-from pytest_serve_chaos.cluster.rest import Dashboard
+from pytest_serve_chaos.cluster.kubernetes.rayservice import upgrades
+from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
+from pytest_serve_chaos.cluster.kubernetes.rayservice.redis import PodRedis
+from pytest_serve_chaos.cluster.kubernetes.rayservice.upgrades import Upgrades, aim_dashboard
 from pytest_serve_chaos.errors import CommandFailed, ObservationError, Unsupported, WaitTimeout
 from pytest_serve_chaos.manifests import merge
 from pytest_serve_chaos.model import ClusterDescription, Json
+from tests.capabilities import part
+from tests.unit.rayservices import cluster_on, view_of
 from tests.unit.test_kuberay_pods import FakeDashboard, pod
 from tests.unit.test_post_recovery import Time
 
@@ -128,21 +131,22 @@ SWITCHED: Json = {"activeServiceStatus": {"rayClusterName": "new"}, "pendingServ
 
 @pytest.fixture
 def kuberay(monkeypatch: pytest.MonkeyPatch) -> KubeRay:
-    monkeypatch.setattr(upgrade, "_LOOK_EVERY", 0.01)
+    monkeypatch.setattr(upgrades, "_LOOK_EVERY", 0.01)
     monkeypatch.setattr(clock, "time", Time())
     return KubeRay()
 
 
-def ray_service(kuberay: KubeRay, *, spec: ClusterSpec | None = None, redis: bool = True) -> UpgradableRayService:
-    return UpgradableRayService(
-        spec or ClusterSpec(workers=1),
-        api=cast("KubeApi", kuberay),
-        ray_service="serve-chaos",
+def ray_service(kuberay: KubeRay, *, spec: ClusterSpec | None = None, redis: bool = True) -> RayServiceCluster:
+    view = view_of(
+        kuberay,
+        FakeDashboard(None, {}, {}),
+        spec=spec or ClusterSpec(workers=1),
         ray_cluster="old",
-        dashboard=cast("Dashboard", FakeDashboard(None, {}, {})),
-        serve_config={},
-        description=DESCRIPTION,
         redis_selector=f"{names.PART}=redis" if redis else None,
+    )
+    store = PodRedis(view)
+    return cluster_on(
+        view, HAS_REDIS.by(store), UPGRADES_RAY_SERVICE.by(Upgrades(view, store)), description=DESCRIPTION
     )
 
 
@@ -151,17 +155,17 @@ def annotation(patch: Mapping[str, Json]) -> str:
     return text(mapped(mapped(mapped(head["template"])["metadata"])["annotations"]), names.UPGRADE)
 
 
-def pods_seen(service: UpgradableRayService) -> set[str]:
+def pods_seen(service: RayServiceCluster) -> set[str]:
     return {c.identity.parts[0] for c in service.components() if c.role in ("head", "worker")}
 
 
 def test_it_is_over_when_the_new_one_serves_and_the_pods_of_the_old_one_have_ended(kuberay: KubeRay) -> None:
     service = ray_service(kuberay)
     assert service.capability(UPGRADES_RAY_SERVICE) is not None
-    assert service.serving() == "old"
-    (sign,) = service.upgrade()
+    assert part(service, UPGRADES_RAY_SERVICE).serving() == "old"
+    (sign,) = part(service, UPGRADES_RAY_SERVICE).upgrade()
     assert "old" not in kuberay.there
-    assert service.serving() == "new"
+    assert part(service, UPGRADES_RAY_SERVICE).serving() == "new"
     assert (sign.side, sign.text) == ("victim", "the kubelets reported the 2 pods of RayCluster old ended")
 
 
@@ -169,7 +173,7 @@ def test_the_old_one_is_seen_until_the_switch_and_then_the_new_one(kuberay: Kube
     service = ray_service(kuberay)
     seen: list[set[str]] = []
     kuberay.on_look = lambda: seen.append(pods_seen(service))
-    service.upgrade()
+    part(service, UPGRADES_RAY_SERVICE).upgrade()
     assert len(seen) > 3
     assert all(pods == {"old-head", "old-worker"} for pods in seen)
     assert pods_seen(service) == {"new-head", "new-worker"}
@@ -178,10 +182,12 @@ def test_the_old_one_is_seen_until_the_switch_and_then_the_new_one(kuberay: Kube
 
 def test_the_dashboard_the_store_and_the_report_follow(kuberay: KubeRay) -> None:
     service = ray_service(kuberay)
-    service.read_storage_namespace()
-    assert service.redis_namespace == "uid-of-old-head"
-    service.upgrade()
-    assert service.redis_namespace == "uid-of-new-head"
+    store = part(service, HAS_REDIS)
+    assert isinstance(store, PodRedis)
+    store.read_namespace()
+    assert part(service, HAS_REDIS).redis_namespace == "uid-of-old-head"
+    part(service, UPGRADES_RAY_SERVICE).upgrade()
+    assert part(service, HAS_REDIS).redis_namespace == "uid-of-new-head"
     assert service.description.details == {"ray cluster": "new", "image": "ray:2.60.0"}
     (aimed,) = [call for call in kuberay.calls if call[0] == "patch_namespaced_service"]
     selector: Json = {"spec": {"selector": {names.RAY_CLUSTER: "new"}}}
@@ -189,15 +195,15 @@ def test_the_dashboard_the_store_and_the_report_follow(kuberay: KubeRay) -> None
 
 
 def test_without_fault_tolerance_no_namespace_is_looked_for(kuberay: KubeRay) -> None:
-    ray_service(kuberay, redis=False).upgrade()
+    part(ray_service(kuberay, redis=False), UPGRADES_RAY_SERVICE).upgrade()
     assert [call[0] for call in kuberay.calls] == ["patch_namespaced_service"]
 
 
 def test_each_upgrade_changes_the_heads_pod_and_nothing_else_of_the_cluster(kuberay: KubeRay) -> None:
-    ray_service(kuberay).upgrade()
+    part(ray_service(kuberay), UPGRADES_RAY_SERVICE).upgrade()
     kuberay.say(activeServiceStatus={"rayClusterName": "old"})
     kuberay.there["old"] = pods_of("old")
-    ray_service(kuberay).upgrade()
+    part(ray_service(kuberay), UPGRADES_RAY_SERVICE).upgrade()
     assert [annotation(patch) for patch in kuberay.patches] == ["1", "2"]
     assert all(
         list(mapped(mapped(patch["spec"])["rayClusterConfig"])) == ["headGroupSpec"] for patch in kuberay.patches
@@ -212,7 +218,8 @@ def test_how_long_the_old_one_stays_is_what_the_rayservice_says_or_else_the_prof
 ) -> None:
     if said is not None:
         kuberay.item = merge(kuberay.item, {"spec": {"rayClusterDeletionDelaySeconds": said}})
-    ray_service(kuberay, spec=ClusterSpec(workers=1, profile=profile)).upgrade()  # type: ignore[arg-type]
+    spec = ClusterSpec(workers=1, profile=profile)  # type: ignore[arg-type]
+    part(ray_service(kuberay, spec=spec), UPGRADES_RAY_SERVICE).upgrade()
     assert mapped(kuberay.patches[0]["spec"]).get("rayClusterDeletionDelaySeconds") == asked_for
 
 
@@ -220,26 +227,26 @@ def test_how_long_the_old_one_stays_is_what_the_rayservice_says_or_else_the_prof
 def test_a_rayservice_that_wants_another_strategy_is_not_changed(kuberay: KubeRay, strategy: str) -> None:
     kuberay.item = merge(kuberay.item, {"spec": {"upgradeStrategy": {"type": strategy}}})
     with pytest.raises(Unsupported, match=f"upgradeStrategy is {strategy}"):
-        ray_service(kuberay).upgrade()
+        part(ray_service(kuberay), UPGRADES_RAY_SERVICE).upgrade()
     assert kuberay.patches == []
 
 
 def test_where_nothing_is_said_kuberay_makes_a_new_cluster(kuberay: KubeRay) -> None:
     kuberay.item = merge(kuberay.item, {"spec": {"upgradeStrategy": None}})
-    ray_service(kuberay).upgrade()
+    part(ray_service(kuberay), UPGRADES_RAY_SERVICE).upgrade()
     assert len(kuberay.patches) == 1
 
 
 def test_one_upgrade_at_a_time(kuberay: KubeRay) -> None:
     kuberay.prepare()
     with pytest.raises(CommandFailed, match="under way already, to RayCluster new"):
-        ray_service(kuberay).upgrade()
+        part(ray_service(kuberay), UPGRADES_RAY_SERVICE).upgrade()
     assert kuberay.patches == []
 
 
 def test_an_api_server_that_is_away_for_a_moment_is_waited_for(kuberay: KubeRay) -> None:
     kuberay.plan = (kuberay.prepare, kuberay.fail, kuberay.run, kuberay.switch, kuberay.fail, kuberay.delete)
-    assert ray_service(kuberay).upgrade()
+    assert part(ray_service(kuberay), UPGRADES_RAY_SERVICE).upgrade()
 
 
 @pytest.mark.parametrize(
@@ -254,22 +261,22 @@ def test_an_api_server_that_is_away_for_a_moment_is_waited_for(kuberay: KubeRay)
 def test_one_that_does_not_take_over_says_how_far_it_came(
     kuberay: KubeRay, monkeypatch: pytest.MonkeyPatch, done: int, seen: str
 ) -> None:
-    monkeypatch.setattr(upgrade, "_SWITCHED_WITHIN", 0.5)
+    monkeypatch.setattr(upgrades, "_SWITCHED_WITHIN", 0.5)
     kuberay.plan = kuberay.plan[:done]
     service = ray_service(kuberay)
     with pytest.raises(WaitTimeout) as caught:
-        service.upgrade()
+        part(service, UPGRADES_RAY_SERVICE).upgrade()
     assert caught.value.last_seen == seen
     assert any("1.31" in line for line in caught.value.fix)
     assert pods_seen(service) == {"old-head", "old-worker"}
 
 
 def test_an_old_one_that_does_not_go_is_no_upgrade(kuberay: KubeRay, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upgrade, "_MARGIN", 0.1)
+    monkeypatch.setattr(upgrades, "_MARGIN", 0.1)
     kuberay.item = merge(kuberay.item, {"spec": {"rayClusterDeletionDelaySeconds": 0}})
     kuberay.plan = kuberay.plan[:-1]
     with pytest.raises(WaitTimeout, match="pods of RayCluster old to end; last seen: pod-old-head: Terminating"):
-        ray_service(kuberay).upgrade()
+        part(ray_service(kuberay), UPGRADES_RAY_SERVICE).upgrade()
 
 
 def test_the_dashboard_is_aimed_at_one_head(kuberay: KubeRay) -> None:

@@ -74,11 +74,11 @@ def test_a_kind_cluster_has_all_of_them_and_without_redis_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = fake_runs(tmp_path, monkeypatch)
-    details = runs.start().options["description"].details
+    details = runs.start().of.description.details
     assert details["kubernetes version"] == "v1.34.2"
     assert details["operator image"] == "operator-in-kuberay:v1.6.2"
     assert details["redis image"] == "redis:7.0"
-    assert "redis image" not in runs.start(replace(SPEC, gcs="none")).options["description"].details
+    assert "redis image" not in runs.start(replace(SPEC, gcs="none")).of.description.details
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_a_program_for_redis_that_cannot_be_run_has_none(tmp_path: Path) -> None
 
 
 def test_the_summary_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    description = fake_runs(tmp_path, monkeypatch).start().options["description"]
+    description = fake_runs(tmp_path, monkeypatch).start().of.description
     history, story = History(), node_failure()
     history.add("run", "a cluster", at=0.0, data=asdict(description))
     story.add_to(history)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import pytest
 
-from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client import records
-from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
-from pytest_serve_chaos.cluster.kubernetes.client.records import Container, Pod
-from pytest_serve_chaos.cluster.kubernetes.rayservice.rayservice import KubeRayCluster
-from pytest_serve_chaos.cluster.rest import Dashboard
+from pytest_serve_chaos.cluster.kubernetes.client.records import Pod
+from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
 from pytest_serve_chaos.model import Json
 from pytest_serve_chaos.observe.observer import Observer, Report
 from pytest_serve_chaos.observe.shape import Shape, lacks
-from tests.unit.test_kuberay_pods import DESCRIPTION, FakeApi, FakeDashboard, cluster, pod
+from tests.unit.rayservices import cluster_on, view_of
+from tests.unit.test_kuberay_pods import FakeApi, FakeDashboard, cluster, pod
 
 BACK_OFF = "back-off 1m20s restarting failed container=ray-head pod=serve-chaos-abcde-head-x7k2p_serve-chaos(0b9c1f62)"
 CRASHES: dict[str, Json] = {"reason": "CrashLoopBackOff"}
@@ -42,10 +38,10 @@ def head(state: Json = None, *, deleting: bool = False, node: str = "", **status
     )
 
 
-def said_of(service: KubeRayCluster, name: str = "head") -> str:
+def said_of(service: RayServiceCluster, name: str = "head") -> str:
     """What is said to be missing of a cluster that needs nothing but this node."""
     wanted = Shape(frozenset({name}), {}, {}, frozenset(), redis=False)
-    return lacks(Observer(cast("Cluster", service)).look(), Report(), wanted)[0]
+    return lacks(Observer(service).look(), Report(), wanted)[0]
 
 
 @pytest.mark.parametrize(
@@ -103,21 +99,9 @@ def test_a_node_whose_pod_is_not_made_yet_has_none() -> None:
 
 
 def test_a_node_whose_machine_is_lost_is_down_whatever_kubernetes_says() -> None:
-    class Lost(KubeRayCluster):
-        def _live(self, pod: Pod) -> Container | None:
-            return None
-
-    service = Lost(
-        ClusterSpec(),
-        api=cast("KubeApi", FakeApi(pod("h", "head", "10.0.0.1"))),
-        ray_service="serve-chaos",
-        ray_cluster="serve-chaos-abcde",
-        dashboard=cast("Dashboard", FakeDashboard(None, {}, {})),
-        serve_config={},
-        description=DESCRIPTION,
-        redis_selector=None,
-        container_probe=None,
-    )
+    view = view_of(FakeApi(pod("h", "head", "10.0.0.1")), FakeDashboard(None, {}, {}), redis_selector=None)
+    view.pods.lose(["container-h"])
+    service = cluster_on(view)
     assert said_of(service) == "node head is down: lost, though Kubernetes calls it Running on kind-worker"
 
 

@@ -23,20 +23,31 @@ _NEEDED: Mapping[Action, tuple[rights.Right, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Grants:
+    """What an owner, and the rights of this user, allow.
+
+    Attributes:
+        lacking: The rights that this user does not have.
+        allow: What may be broken in addition to pods: ``node``.
+    """
+
+    lacking: Collection[rights.Right] = ()
+    allow: Collection[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Terms:
     """The policy of an external cluster.
 
     Attributes:
         spec: What the RayService is.
-        lacking: The rights that this user does not have.
-        allow: What may be broken in addition to pods: ``node``.
+        grants: What its owner, and the rights of this user, allow.
         targets: Returns ``app#Deployment`` -> wanted replicas, as far as Serve says.
         has_flags: Returns whether its workers have the directory for health flags.
     """
 
     spec: ClusterSpec
-    lacking: Collection[rights.Right]
-    allow: Collection[str]
+    grants: Grants
     targets: Callable[[], Mapping[str, int]]
     has_flags: Callable[[], bool]
 
@@ -51,13 +62,13 @@ class Terms:
     def _not_allowed(self, touch: Touch) -> str:
         if not touch.actions or any(action not in _NEEDED for action in touch.actions):
             return "it is unknown what this fault does to the RayService, so it is refused"
-        if "drain nodes" in touch.actions and "node" not in self.allow:
+        if "drain nodes" in touch.actions and "node" not in self.grants.allow:
             return "faults on nodes are not allowed: --serve-chaos-allow=node"
         return ""
 
     def _no_right(self, touch: Touch) -> str:
         needed = [right for action in touch.actions for right in _NEEDED[action]]
-        lacking = [str(right) for right in needed if right in self.lacking]
+        lacking = [str(right) for right in needed if right in self.grants.lacking]
         return f"this user may not {', '.join(lacking)} (SelfSubjectAccessReview)" if lacking else ""
 
     def _no_sense(self, touch: Touch, asked_for: Collection[str]) -> str:

@@ -13,9 +13,11 @@ from pytest_serve_chaos.cluster.kubernetes.client.access import Permit
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.client.records import listed, mapped, text
 from pytest_serve_chaos.cluster.kubernetes.external import rights
-from pytest_serve_chaos.cluster.kubernetes.external.rayservice import BorrowedRayService
-from pytest_serve_chaos.cluster.kubernetes.external.undo_entries import Record
+from pytest_serve_chaos.cluster.kubernetes.external.policy import Grants
+from pytest_serve_chaos.cluster.kubernetes.external.rayservice import Connected, external_rayservice
+from pytest_serve_chaos.cluster.kubernetes.external.undo_entries import UndoRecords
 from pytest_serve_chaos.cluster.kubernetes.logs.operator import SELECTOR
+from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
 from pytest_serve_chaos.cluster.kubernetes.rayservice.existing import FoundRayService, differences, read_ray_service
 from pytest_serve_chaos.cluster.kubernetes.rayservice.head_service import dashboard_behind
 from pytest_serve_chaos.cluster.kubernetes.rayservice.probe import Probe
@@ -98,11 +100,9 @@ def borrow(
     permit: Permit,
     progress: Progress,
     *,
-    on_break: Record,
-    on_cordon: Callable[[str], None],
-    on_uncordon: Callable[[str], None],
+    records: UndoRecords,
     on_close: Callable[[], None],
-) -> BorrowedRayService:
+) -> RayServiceCluster:
     """Connects to the RayService, to test it.
 
     Args:
@@ -110,10 +110,7 @@ def borrow(
         wanted: The cluster that a test wants.
         permit: The guard, asked before each request.
         progress: Prints a line about each phase.
-        on_break: Called with a pod's name before something in it is stopped or flagged; returns what to call when it
-            is as before.
-        on_cordon: Called with a node's name before it is cordoned.
-        on_uncordon: Called with that name when there is nothing to undo any more.
+        records: Where changes are on record until they are undone.
         on_close: Called when the test is over, or could not begin.
 
     Raises:
@@ -137,21 +134,13 @@ def borrow(
         for note in (*unkept_logs(lacking, external.operator_namespace), *_no_operator(api, operator)):
             progress(f"kubernetes: {note}")
         runs_on = versions(api, operator_namespace=operator)
-        return BorrowedRayService(
-            found,
-            api=api,
-            dashboard=dashboard,
-            description=_description(external, found, dashboard.ray_version(), sum(status.targets.values()), runs_on),
-            probe=external.probe,
-            lacking=lacking,
-            allow=external.allow,
-            targets=status.targets,
-            on_break=on_break,
-            on_cordon=on_cordon,
-            on_uncordon=on_uncordon,
+        description = _description(external, found, dashboard.ray_version(), sum(status.targets.values()), runs_on)
+        return external_rayservice(
+            Connected(found, api, dashboard, description, external.probe, status.targets, operator),
+            Grants(frozenset(lacking), external.allow),
+            records,
             on_close=on_close,
             progress=progress,
-            operator_namespace=operator,
         )
     except BaseException:
         api.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeAlias
 
 Record: TypeAlias = Callable[[str], Callable[[], None]]
@@ -30,3 +31,18 @@ class Ledger:
         done = self._open.pop(what, None)
         if done is not None:
             done()
+
+
+@dataclass(frozen=True, slots=True)
+class UndoRecords:
+    """Where changes of an external cluster are on record until they are undone.
+
+    Attributes:
+        broken: Called with a pod's name before something in it is stopped or flagged; returns what takes it off.
+        cordoned: Called with a node's name before it is cordoned.
+        uncordoned: Called with that name when there is nothing to undo any more.
+    """
+
+    broken: Record = lambda _: lambda: None
+    cordoned: Callable[[str], None] = lambda _: None
+    uncordoned: Callable[[str], None] = lambda _: None

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pytest_serve_chaos import clock, manifests
 from pytest_serve_chaos.clock import NotYet
@@ -76,6 +76,11 @@ class KindNodes:
     def control_plane(self) -> str:
         """The node for all that no fault touches."""
         return f"{self.name}-control-plane"
+
+    @property
+    def witness(self) -> str:
+        """Who says in what state a machine is."""
+        return "Docker"
 
     def kind_version(self) -> str:
         """What kind says of itself; it decides which node image is kind's own."""
@@ -248,7 +253,7 @@ class KindNodes:
             if taint in found:
                 self.kubectl("taint", "nodes", node, f"{taint}:NoSchedule-")
 
-    def end_machine(self, node: str, how: str) -> str:
+    def end_machine(self, node: str, how: Literal["kill", "stop"]) -> str:
         """Ends the container that a node is, at once (``kill``) or as a shutdown (``stop``); returns its state then.
 
         Raises:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,9 +14,13 @@ from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.client.records import inner
 from pytest_serve_chaos.cluster.kubernetes.install.stack import Kubectl
 from pytest_serve_chaos.cluster.kubernetes.rayservice.bring_up import BringUp
+from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import Ends, RayServiceCluster
 from pytest_serve_chaos.cluster.kubernetes.rayservice.head_service import dashboard_behind
+from pytest_serve_chaos.cluster.kubernetes.rayservice.parts import pod_parts
+from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayServiceRef
 from pytest_serve_chaos.cluster.kubernetes.rayservice.ray_token import RayToken, wants_token
-from pytest_serve_chaos.cluster.kubernetes.rayservice.rayservice import KubeRayCluster
+from pytest_serve_chaos.cluster.kubernetes.rayservice.serve_config import RunningConfig
+from pytest_serve_chaos.cluster.kubernetes.rayservice.view import RayServiceView, Sight
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.errors import ClusterError, ClusterStartError, CommandFailed, WaitTimeout
 from pytest_serve_chaos.manifests import Manifest, merge
@@ -65,19 +69,6 @@ def lone_head(ray_service: Manifest, name: str, namespace: str | None) -> Manife
     }
 
 
-class LoneHead(KubeRayCluster):
-    """A head on which nothing is deployed, and which no traffic reaches. Arguments: those of `KubeRayCluster`."""
-
-    def apply_serve_config(self, config: Mapping[str, Json]) -> None:
-        """Hands it to Serve itself: no RayService stands behind this head.
-
-        Raises:
-            CommandFailed: It was refused.
-        """
-        self._dashboard.put_serve(config)
-        self._serve_config = dict(config)
-
-
 @dataclass(frozen=True, slots=True)
 class Beside:
     """Starts additional heads next to a RayService.
@@ -100,7 +91,7 @@ class Beside:
     complaints: Callable[[], Sequence[str]]
     timeout: float
 
-    def start(self, spec: ClusterSpec, namespace: str | None) -> LoneHead:
+    def start(self, spec: ClusterSpec, namespace: str | None) -> RayServiceCluster:
         """Starts one and waits until it answers; closing it deletes it, and waits until Redis is rid of its keys.
 
         Args:
@@ -139,7 +130,7 @@ class Beside:
         up.pods(name, 1)
         up.head(name, dashboard)
 
-    def _head(self, name: str, spec: ClusterSpec, api: KubeApi, dashboard: Dashboard) -> LoneHead:
+    def _head(self, name: str, spec: ClusterSpec, api: KubeApi, dashboard: Dashboard) -> RayServiceCluster:
         description = ClusterDescription(
             backend="kind",
             ray_version=dashboard.ray_version(),
@@ -151,16 +142,10 @@ class Beside:
             url="",
             details={"ray cluster": name},
         )
-        return LoneHead(
-            spec,
-            api=api,
-            ray_service=name,
-            ray_cluster=name,
-            dashboard=dashboard,
-            serve_config={},
-            description=description,
-            on_close=lambda: self._delete(name),
-        )
+        view = RayServiceView(api, dashboard, RayServiceRef(spec, name, name), Sight())
+        config = RunningConfig({}, dashboard.put_serve)  # no RayService stands behind this head
+        parts = pod_parts(view, config, description.ray_version)
+        return RayServiceCluster(view, config, description, parts, Ends(last=lambda: self._delete(name)))
 
     def _delete(self, name: str) -> None:
         begun = clock.now()

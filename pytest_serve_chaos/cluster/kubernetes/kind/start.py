@@ -20,7 +20,7 @@ from pytest_serve_chaos.cluster.kubernetes.install.workload import Workload, our
 from pytest_serve_chaos.cluster.kubernetes.kind.installation import KindInstallation
 from pytest_serve_chaos.cluster.kubernetes.kind.nodes import KindNodes, free_ports
 from pytest_serve_chaos.cluster.kubernetes.kind.programs import find_programs
-from pytest_serve_chaos.cluster.kubernetes.kind.rayservice import KindRayService
+from pytest_serve_chaos.cluster.kubernetes.kind.rayservice import BroughtUp, kind_rayservice, kind_sight
 from pytest_serve_chaos.cluster.kubernetes.kind.record import Plan, Step
 from pytest_serve_chaos.cluster.kubernetes.kind.reuse import (
     WHOLE_WITHIN,
@@ -33,8 +33,10 @@ from pytest_serve_chaos.cluster.kubernetes.kind.reuse import (
 from pytest_serve_chaos.cluster.kubernetes.kind.second_cluster import Beside
 from pytest_serve_chaos.cluster.kubernetes.kind.settings import KindSettings
 from pytest_serve_chaos.cluster.kubernetes.rayservice.bring_up import BringUp, serving
+from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
+from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayServiceRef
 from pytest_serve_chaos.cluster.kubernetes.rayservice.ray_token import RayToken, wants_token
-from pytest_serve_chaos.cluster.kubernetes.rayservice.upgrade import aim_dashboard
+from pytest_serve_chaos.cluster.kubernetes.rayservice.upgrades import aim_dashboard
 from pytest_serve_chaos.cluster.kubernetes.rayservice.versions import versions
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.cluster.serve_config import first_route
@@ -58,7 +60,7 @@ def start_kind_cluster(
     own: OwnRayService | None = None,
     on_create: Callable[[str], None] | None = None,
     on_done: Callable[[str], None] | None = None,
-) -> KindRayService:
+) -> RayServiceCluster:
     """Makes kind nodes, installs KubeRay, Redis and the RayService, and waits until it serves.
 
     With `keep` it takes over what an earlier run left, as far as that is what is wanted.
@@ -169,7 +171,7 @@ class _Start:
         self.on_create: Callable[[str], None] = lambda _: None
         self.on_done: Callable[[str], None] = lambda _: None
 
-    def run(self) -> KindRayService:
+    def run(self) -> RayServiceCluster:
         begun = clock.now()
         plan = self._look() if self._nodes.exists() else Plan("create")
         try:
@@ -224,7 +226,7 @@ class _Start:
             self._progress(f"kind: {name} is there, but {plan.reason}; {_REBUILDS[plan.step]}")
         return plan
 
-    def _adopt(self, kept: Kept) -> KindRayService | None:
+    def _adopt(self, kept: Kept) -> RayServiceCluster | None:
         """Takes over all that is there; None where it turns out not to be as it was left."""
         kept.begin()
         served: _Served | None = None
@@ -241,7 +243,7 @@ class _Start:
 
     # -- a new one ----------------------------------------------------------------------------------------------
 
-    def _bring_up(self, step: Step) -> KindRayService:
+    def _bring_up(self, step: Step) -> RayServiceCluster:
         stale = self._kept
         if stale is not None and (step == "create" or not stale.clear(self._stack_on(stale.api))):
             stale.api.close()
@@ -318,31 +320,26 @@ class _Start:
         name, spec = self._workload.name, inner(self._workload.ray_service, "spec", "rayClusterConfig")
         return RayToken(api, lambda: serving(api.ray_service(name))).headers if wants_token(spec) else None
 
-    def _cluster(self, api: KubeApi, served: _Served) -> KindRayService:
+    def _cluster(self, api: KubeApi, served: _Served) -> RayServiceCluster:
         work = self._workload
-        cluster = KindRayService(
-            self._spec,
+        up = BroughtUp(
+            RayServiceRef(self._spec, work.name, served.ray_cluster, self._redis_selector),
+            api,
+            served.dashboard,
+            work.serve_config,
+            self._description(api, served),
+            work.redis,
+            served.operator_namespace,
+        )
+        return kind_rayservice(
+            up,
+            kind_sight(up, self._nodes),
             self._nodes,
-            api=api,
-            ray_cluster=served.ray_cluster,
-            dashboard=served.dashboard,
-            serve_config=work.serve_config,
-            description=self._description(api, served),
-            redis_selector=self._redis_selector,
-            operator_namespace=served.operator_namespace,
-            start_beside=self._beside().start,
+            self._nodes,
+            start_second=self._beside().start,
             on_close=self._close,
             on_vouch=None if self._kept is None else self._kept.vouch,
-            ray_service=work.name,
-            redis_store=work.redis,
         )
-        try:
-            if self._spec.gcs == "redis":
-                cluster.read_storage_namespace()
-        except BaseException:
-            cluster.stop_watching()
-            raise
-        return cluster
 
     def _beside(self) -> Beside:
         return Beside(

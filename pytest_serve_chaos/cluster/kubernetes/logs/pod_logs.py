@@ -12,13 +12,14 @@ from pytest_serve_chaos.cluster.kubernetes.client.records import Container, Pod
 from pytest_serve_chaos.cluster.kubernetes.logs.followers import Source
 from pytest_serve_chaos.cluster.kubernetes.logs.stream import LogAccess, LogStream
 from pytest_serve_chaos.errors import CommandFailed, ObservationError
+from pytest_serve_chaos.model import HEAD, Component
 
 ALL = ("*.log", "*.out", "*.err", "serve/*.log")
 """Of Ray's and Serve's files, and the container's output where it was streamed."""
 
 
 class PodLogs:
-    """What the pods of one RayService log.
+    """What the pods of one RayService log. Has the capabilities that read and stream logs.
 
     Args:
         api: The Kubernetes API, in its namespace.
@@ -44,8 +45,8 @@ class PodLogs:
         self._sources = sources
         self._stream: LogStream | None = None
 
-    def stream(self, directory: Path) -> LogStream:
-        """From now on all logs go into files there; an earlier stream ends."""
+    def stream_logs(self, directory: Path) -> LogStream:
+        """From now on all logs go into files there, since deleted pods take theirs along; an earlier stream ends."""
         self.close()
         self._stream = LogStream(self._api, self._access, self._sources, directory)
         return self._stream
@@ -54,6 +55,20 @@ class PodLogs:
         """Ends the stream, if there is one."""
         if self._stream is not None:
             self._stream.close()
+
+    def excerpt(self, since: float, *, pattern: str | None = None, lines: int = 40) -> tuple[str, ...]:
+        """The last lines of Ray's and Serve's logs; of pods that are gone, where logs were streamed."""
+        return tuple(self.read(ALL, since=since, lines=lines, expression=pattern or "")[-lines:])
+
+    def controller_log(self, *, pattern: str, since: float) -> tuple[str, ...]:
+        """Lines of the controller's log after `since` (monotonic seconds) that match `pattern`."""
+        return tuple(self.read(["serve/controller_*"], since=since, lines=1000, expression=pattern, node=HEAD))
+
+    def replica_log(self, replica: Component, *, since: float) -> tuple[str, ...]:
+        """Lines of that replica's log after `since` (monotonic seconds)."""
+        replica_id = (replica.replica or "").rpartition("#")[2]
+        files = [f"serve/replica_*_{replica_id}.log"] if replica_id else []
+        return tuple(self.read(files, since=since, lines=2000, node=replica.node) if files else ())
 
     def read(
         self, patterns: Sequence[str], *, since: float, lines: int, expression: str = "", node: str | None = None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
@@ -21,6 +23,39 @@ _LOOK_EVERY = 0.05
 """Seconds between two looks at what a watch has received, which costs the API server nothing."""
 _GCS_PATIENCE = 5.0
 """Seconds that a node's death may take to show in the GCS before the plugin continues without that sign."""
+
+
+ContainerProbe: TypeAlias = Callable[[str, str], "str | None"]
+"""Says how a container ended (``exited with 137``), given its Kubernetes node and id; None while it runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Removals:
+    """Watches pods go that are about to be deleted.
+
+    Attributes:
+        api: The Kubernetes API.
+        dashboard: The head's dashboard.
+        pods: The watch of the pods of its namespace; None asks the API server again and again.
+        container_probe: Looks at containers on their node, where that can be done.
+    """
+
+    api: KubeApi
+    dashboard: Dashboard
+    pods: PodWatch | None
+    container_probe: ContainerProbe | None
+
+    def of(self, name: str, pod: Pod, port: int = names.AGENT_PORT) -> RemovalWatch:
+        """Watches that pod of a node go. Made before its end is asked for."""
+        return RemovalWatch(
+            self.api,
+            name,
+            pod,
+            container_probe=self.container_probe,
+            dashboard=self.dashboard,
+            port=port,
+            pods=self.pods,
+        )
 
 
 class RemovalWatch:
@@ -42,7 +77,7 @@ class RemovalWatch:
         name: str,
         pod: Pod,
         *,
-        container_probe: Callable[[str, str], str | None] | None,
+        container_probe: ContainerProbe | None,
         dashboard: Dashboard,
         port: int = names.AGENT_PORT,
         pods: PodWatch | None = None,

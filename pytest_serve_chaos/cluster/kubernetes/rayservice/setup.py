@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
+from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.configuration import DRAIN_TIMEOUT, GRACE_PERIOD, STOP_HOOK, Setup
+from pytest_serve_chaos.cluster.kubernetes import names
+from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.client.records import Pod, listed, mapped, text
+from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayPods
 from pytest_serve_chaos.cluster.profiles import drain_timeout
+from pytest_serve_chaos.errors import ObservationError
 from pytest_serve_chaos.model import Json
 
 _DURABLE = ("persistentVolumeClaim", "hostPath", "nfs", "csi", "iscsi")
@@ -19,6 +24,38 @@ BACK_OFF_FORGOTTEN = 600.0
 
 https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#container-restarts
 """
+
+
+class PodSetup:
+    """How a RayService is set up. Has the capability `KnowsItsSetup`.
+
+    Args:
+        api: The Kubernetes API.
+        pods: The pods.
+        ray_version: ``2.60.0``.
+        redis: Returns Redis' pods as plain data, where they are known.
+    """
+
+    def __init__(
+        self, api: KubeApi, pods: RayPods, ray_version: str, redis: Callable[[], Sequence[Mapping[str, Json]]]
+    ) -> None:
+        self._api = api
+        self._pods = pods
+        self._ray_version = ray_version
+        self._redis = redis
+
+    def setup(self) -> Setup:
+        """What the pods say of it."""
+        try:
+            named = self._pods.named()
+            selector = f"{names.RAY_CLUSTER}={self._pods.ray_cluster},{names.RAY_NODE_TYPE}=worker"
+            workers = self._api.raw_pods(selector)
+            redis = self._redis()
+        except ObservationError:
+            return Setup()
+        machines = {name: pod.node for name, pod in named if pod.node}
+        restarted = started_again(named, clock.wall_time())
+        return setup_of(machines, workers, redis, self._ray_version, restarted=restarted)
 
 
 def setup_of(

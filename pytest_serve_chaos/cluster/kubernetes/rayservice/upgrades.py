@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
-from pytest_serve_chaos.cluster.capabilities import UPGRADES_RAY_SERVICE, Offer
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.client.records import mapped, ray_clusters_of, text
-from pytest_serve_chaos.cluster.kubernetes.rayservice.pod_faults import BreakableRayService
+from pytest_serve_chaos.cluster.kubernetes.rayservice.redis import PodRedis
+from pytest_serve_chaos.cluster.kubernetes.rayservice.view import RayServiceView
 from pytest_serve_chaos.cluster.profiles import timing
 from pytest_serve_chaos.errors import CommandFailed, Unsupported
 from pytest_serve_chaos.model import Evidence, Json
@@ -27,19 +26,22 @@ _DELAY = "rayClusterDeletionDelaySeconds"
 _NEW_CLUSTER = "NewCluster"
 
 
-class UpgradableRayService(BreakableRayService):
-    """A RayService whose RayCluster's spec is ours to change. Arguments: those of `KubeRayCluster`.
+class Upgrades:
+    """Upgrades a RayService whose RayCluster's spec is ours to change. Has the capability `UpgradesRayService`.
 
     What is seen of it (pods, processes, the dashboard) is always the RayCluster to which KubeRay sends traffic: until
     an upgrade switches the first one, from then on the second.
+
+    Args:
+        view: The RayService.
+        redis: Its Redis, where the GCS of each RayCluster has keys of its own.
     """
 
-    def offers(self) -> tuple[Offer, ...]:
-        """What it can do."""
-        return (
-            *super().offers(),
-            UPGRADES_RAY_SERVICE.by(self),
-        )
+    def __init__(self, view: RayServiceView, redis: PodRedis) -> None:
+        self._api = view.api
+        self._pods = view.pods
+        self._ref = view.ref
+        self._redis = redis
 
     def serving(self) -> str:
         """The RayCluster to which KubeRay sends traffic, as the RayService's status has it; "" if to none.
@@ -47,7 +49,7 @@ class UpgradableRayService(BreakableRayService):
         Raises:
             ObservationError: The API server gave no usable answer.
         """
-        active, _ = ray_clusters_of(self._api.ray_service(self._ray_service))
+        active, _ = ray_clusters_of(self._api.ray_service(self._ref.ray_service))
         return active
 
     def upgrade(self) -> Sequence[Evidence]:
@@ -65,12 +67,13 @@ class UpgradableRayService(BreakableRayService):
             ObservationError: The API server gave no usable answer.
             WaitTimeout: The second RayCluster did not take over, or the first did not go.
         """
-        item = self._api.ray_service(self._ray_service)
+        item = self._api.ray_service(self._ref.ray_service)
         spec = mapped(item.get("spec"))
         self._check(spec, mapped(item.get("status")))
-        old, old_pods = self._ray_cluster, self._ray_pods()
-        patch = change_for_upgrade(spec, timing(self.spec.profile).deletion_delay)
-        self._api.patch_ray_service(self._ray_service, {"spec": patch})
+        old = self._pods.ray_cluster
+        old_pods = self._pods.of(old)
+        patch = change_for_upgrade(spec, timing(self._ref.spec.profile).deletion_delay)
+        self._api.patch_ray_service(self._ref.ray_service, {"spec": patch})
         self._follow(self._wait_for_switch(old))
         delay = float(text(spec, _DELAY) or text(patch, _DELAY))
         grace = max((pod.grace for pod in old_pods), default=0.0)
@@ -101,7 +104,7 @@ class UpgradableRayService(BreakableRayService):
             clock.patient(switched),
             timeout=_SWITCHED_WITHIN,
             interval=_LOOK_EVERY,
-            checked=[f"status of RayService {self._ray_service}"],
+            checked=[f"status of RayService {self._ref.ray_service}"],
             fix=["two RayClusters at once take room: on nodes with one Ray pod each, Kubernetes 1.31 or newer"],
         )
 
@@ -110,28 +113,26 @@ class UpgradableRayService(BreakableRayService):
         if not name:
             return "KubeRay has not made a second RayCluster"
         apps = mapped(pending.get("applicationStatuses"))
-        seen = [pod.summary for pod in self._pods_of(name)] or [f"{name} has no pods"]
+        seen = [pod.summary for pod in self._pods.of(name)] or [f"{name} has no pods"]
         return "; ".join([*seen, *(f"app {app} {text(mapped(said), 'status')}" for app, said in apps.items())])
 
     def _follow(self, ray_cluster: str) -> None:
         """From now on that RayCluster is the one that is looked at."""
-        self._ray_cluster = ray_cluster
-        details = {**self._description.details, "ray cluster": ray_cluster}
-        self._description = replace(self._description, details=details)
+        self._pods.ray_cluster = ray_cluster
         aim_dashboard(self._api, ray_cluster)
-        if self._redis_selector is not None:
-            self.read_storage_namespace()
+        if self._ref.redis_selector is not None:
+            self._redis.read_namespace()
 
     def _wait_until_gone(self, ray_cluster: str, within: float) -> None:
         def gone() -> bool | NotYet:
-            left = self._pods_of(ray_cluster)
+            left = self._pods.of(ray_cluster)
             return not left or NotYet("; ".join(pod.summary for pod in left))
 
         what = f"the pods of RayCluster {ray_cluster} to end"
         clock.wait_until(what, clock.patient(gone), timeout=within, interval=_LOOK_EVERY)
 
     def _status(self) -> Mapping[str, Json]:
-        return mapped(self._api.ray_service(self._ray_service).get("status"))
+        return mapped(self._api.ray_service(self._ref.ray_service).get("status"))
 
 
 def aim_dashboard(api: KubeApi, ray_cluster: str) -> None:

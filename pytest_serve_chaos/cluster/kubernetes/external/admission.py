@@ -1,0 +1,97 @@
+"""What may be broken of an external RayService; asked again for each fault."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from pytest_serve_chaos.analysis.configuration import Loss
+from pytest_serve_chaos.cluster.base import ClusterSpec
+from pytest_serve_chaos.cluster.kubernetes import names
+from pytest_serve_chaos.cluster.kubernetes.client.records import listed, mapped, text
+from pytest_serve_chaos.cluster.kubernetes.external.policy import DRAIN, Grants, Terms
+from pytest_serve_chaos.cluster.kubernetes.rayservice.view import RayServiceView
+from pytest_serve_chaos.cluster.policy import Touch, touch_pod
+from pytest_serve_chaos.errors import ObservationError, Unsupported
+from pytest_serve_chaos.model import HEAD, Json
+
+
+class Admission:
+    """Lets faults pass, or refuses them.
+
+    Args:
+        view: The RayService.
+        spec: What it is.
+        grants: What its owner and this user's rights allow.
+        targets: ``app#Deployment`` -> wanted replicas, as Serve said at the beginning.
+    """
+
+    def __init__(self, view: RayServiceView, spec: ClusterSpec, grants: Grants, targets: Mapping[str, int]) -> None:
+        self._view = view
+        self._last_targets = targets
+        self._terms = Terms(spec, grants, self._targets, self._has_flags)
+        self._asked_for: Collection[str] = ()
+
+    def why_not(self, touch: Touch, asked_for: Collection[str]) -> str:
+        """Why a fault cannot, or must not, be injected into this cluster; "" if it can."""
+        return self._terms.why_not(touch, asked_for)
+
+    def admit(self, touch: Touch, asked_for: Collection[str]) -> None:
+        """Lets a fault pass, or refuses it.
+
+        Raises:
+            Unsupported: It cannot, or must not, be injected into this cluster.
+        """
+        self._asked_for = asked_for
+        _refuse(self.why_not(touch, asked_for))
+
+    def admit_loss(self, node: str, how: str, *, hold: bool = False) -> None:
+        """The same for a Ray node: a caller that has the cluster itself can do no more than a fault.
+
+        Raises:
+            Unsupported: It must not be done to this cluster.
+        """
+        # As Serve said last: an injection has asked it just now, and to ask again would take from its timing.
+        policy = replace(self._terms, targets=lambda: self._last_targets)
+        loses: tuple[Loss, ...] = ("head", "Ray node") if node == HEAD else ("worker", "Ray node", "replica")
+        _refuse(policy.why_not(touch_pod(how, hold=hold, loses=loses), self._asked_for))
+
+    def admit_drain(self) -> None:
+        """The same for draining any node.
+
+        Raises:
+            Unsupported: The user did not allow it, or has no right to it.
+        """
+        _refuse(self._terms.forbidden(DRAIN))
+
+    def admit_company(self, target: str, on_machine: Collection[str]) -> None:
+        """The same for what goes along with a Ray node when its machine is drained.
+
+        Raises:
+            Unsupported: Too much of the RayService is on that machine.
+        """
+        _refuse(self._terms.taken_along(target, on_machine))
+
+    def _targets(self) -> Mapping[str, int]:
+        """Those of now; where Serve does not say, or says that it has none, those that it said last.
+
+        Without an answer nobody could tell the only replica from one of many, and it would be broken.
+        """
+        with contextlib.suppress(ObservationError):
+            self._last_targets = self._view.dashboard.serve().targets or self._last_targets
+        return self._last_targets
+
+    def _has_flags(self) -> bool:
+        selector = f"{names.RAY_CLUSTER}={self._view.pods.ray_cluster},{names.RAY_NODE_TYPE}=worker"
+        return any(_reads_flags(pod) for pod in self._view.api.raw_pods(selector))
+
+
+def _refuse(reason: str) -> None:
+    if reason:
+        raise Unsupported(reason)
+
+
+def _reads_flags(pod: Mapping[str, Json]) -> bool:
+    containers = listed(mapped(pod.get("spec")).get("containers"))
+    return any(text(v, "name") == names.FLAGS_VARIABLE for c in containers for v in listed(c.get("env")))

@@ -1,0 +1,98 @@
+"""The machines under a cluster's pods, as faults need them: what a way of making clusters has to provide."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+
+class Taints(Protocol):
+    """Makes machines refuse pods."""
+
+    def keep_away(self, taint: str) -> None:
+        """No machine for Ray takes a new pod any more that does not tolerate that taint.
+
+        Raises:
+            CommandFailed: It was refused.
+        """
+        ...
+
+    def let_back(self, taint: str) -> None:
+        """Removes the taint from all machines that have it.
+
+        Raises:
+            CommandFailed: It was refused.
+        """
+        ...
+
+
+class Machines(Protocol):
+    """The machines of one cluster, each by the name of its Kubernetes node.
+
+    `kind` implements it with the Docker containers that are its nodes; another way of making clusters (k3d, virtual
+    machines) implements it once, and all faults on machines work there.
+    """
+
+    @property
+    def witness(self) -> str:
+        """Who says in what state a machine is: ``Docker``."""
+        ...
+
+    def ray_nodes(self) -> tuple[str, ...]:
+        """The machines for Ray's pods: only these are broken."""
+        ...
+
+    def end_machine(self, node: str, how: Literal["kill", "stop"]) -> str:
+        """Ends a machine, at once (``kill``) or as a shutdown (``stop``); returns its state then, in words.
+
+        Raises:
+            CommandFailed: It still runs.
+        """
+        ...
+
+    def start_machine(self, node: str) -> None:
+        """Starts a machine that was ended; it registers by itself.
+
+        Raises:
+            CommandFailed: It did not start.
+        """
+        ...
+
+    def pause_machine(self, node: str) -> str:
+        """Stops everything on a machine; returns its state then, in words.
+
+        Raises:
+            CommandFailed: It was not paused.
+        """
+        ...
+
+    def unpause_machine(self, node: str) -> None:
+        """Resumes a machine; does nothing for one that is not paused.
+
+        Raises:
+            CommandFailed: It was refused.
+        """
+        ...
+
+    def restart_kubelet(self, node: str) -> None:
+        """Starts a machine's kubelet again: only then does a node register whose object was deleted.
+
+        Raises:
+            CommandFailed: It was refused.
+        """
+        ...
+
+    def container_end(self, node: str, container_id: str) -> str | None:
+        """How a container on a machine ended; None while it runs, and where that cannot be found out."""
+        ...
+
+    def signal_container(self, node: str, container_id: str, signal: int) -> bool:
+        """Sends a signal to the first process of a container; returns whether that is stopped afterwards.
+
+        Raises:
+            CommandFailed: There is no such container, or it was refused.
+        """
+        ...
+
+    def forget_connections(self) -> None:
+        """Drops the connections into the cluster that no pod has answered."""
+        ...

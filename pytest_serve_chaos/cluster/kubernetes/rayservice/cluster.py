@@ -1,0 +1,149 @@
+"""A Serve cluster that is a RayService on Kubernetes: its nodes are pods."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from pytest_serve_chaos.cluster.base import NodeInfo
+from pytest_serve_chaos.cluster.capabilities import Capabilities, Capability, Offer
+from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
+from pytest_serve_chaos.cluster.kubernetes.rayservice.proxies import PodProxies
+from pytest_serve_chaos.cluster.kubernetes.rayservice.serve_config import RunningConfig
+from pytest_serve_chaos.cluster.kubernetes.rayservice.view import RayServiceView
+from pytest_serve_chaos.cluster.rest import Dashboard
+from pytest_serve_chaos.model import ClusterDescription, Component, Identity, Json
+
+T = TypeVar("T")
+
+_RAY_CLUSTER = "ray cluster"
+"""The detail of a description that is the name of the RayCluster."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """What is called when a cluster is closed; whatever goes wrong in one keeps no other from it.
+
+    Attributes:
+        first: What is called in this order, before the watches end.
+        last: What ends all that was made for it; None where nothing was.
+    """
+
+    first: tuple[Callable[[], None], ...] = ()
+    last: Callable[[], None] | None = None
+
+
+class RayServiceCluster:
+    """A RayService and the pods under it; implements `cluster.base.Cluster`.
+
+    Args:
+        view: What its parts work with.
+        config: The Serve config that it runs.
+        description: What it is, for reports; has the address for traffic.
+        offers: What it can do, and which part does it.
+        ends: What is called when it is closed.
+    """
+
+    def __init__(
+        self,
+        view: RayServiceView,
+        config: RunningConfig,
+        description: ClusterDescription,
+        offers: Iterable[Offer],
+        ends: Ends | None = None,
+    ) -> None:
+        self.spec = view.ref.spec
+        self._view = view
+        self._config = config
+        self._description = description
+        self._proxies = PodProxies(view.api, view.pods, config)
+        self._capabilities = Capabilities(*offers)
+        self._ends = ends or Ends()
+
+    @property
+    def description(self) -> ClusterDescription:
+        """What is under test, for every report; with the RayCluster that serves now."""
+        details, serving = self._description.details, self._view.pods.ray_cluster
+        if details.get(_RAY_CLUSTER, serving) == serving:
+            return self._description
+        return replace(self._description, details={**details, _RAY_CLUSTER: serving})
+
+    @property
+    def url(self) -> str:
+        """Where traffic goes: the Service's address, with the app's route."""
+        return self._description.url
+
+    @property
+    def api(self) -> KubeApi:
+        """The Kubernetes API, in the RayService's namespace."""
+        return self._view.api
+
+    @property
+    def dashboard(self) -> Dashboard:
+        """Ray's state API and Serve's REST on the head."""
+        return self._view.dashboard
+
+    @property
+    def serve_config(self) -> dict[str, Json]:
+        """The Serve config that the RayService has."""
+        return self._config.now
+
+    def apply_serve_config(self, config: Mapping[str, Json]) -> None:
+        """Makes that config the one that the cluster should run.
+
+        Raises:
+            CommandFailed: It was refused.
+            Unsupported: The config is somebody else's.
+        """
+        self._config.change(config)
+
+    def nodes(self) -> tuple[NodeInfo, ...]:
+        """The nodes that should be there, head first, as their pods show them."""
+        return self._view.topology.nodes()
+
+    def components(self) -> tuple[Component, ...]:
+        """Head, workers, GCS, Redis and, by their processes, Serve's actors.
+
+        Raises:
+            ObservationError: The API server gave no usable answer.
+        """
+        return self._view.topology.components()
+
+    def proxy_of(self, client: tuple[str, int]) -> Identity | None:
+        """None: on the way through a Service, nobody outside of the node knows where a connection ends."""
+        del client
+        return None
+
+    def ask_proxy(self, proxy: Component, path: str, *, timeout: float) -> tuple[int, str]:
+        """Sends GET `path` to that proxy's pod, through the API server; returns status and body.
+
+        Raises:
+            ObservationError: Its pod is gone, or it gave no answer in `timeout` seconds.
+        """
+        return self._proxies.ask(proxy, path, timeout=timeout)
+
+    def capability(self, wanted: Capability[T]) -> T | None:
+        """The part that has a capability; None if none has."""
+        return self._capabilities.get(wanted)
+
+    def log_excerpt(self, since: float, *, pattern: str | None = None, lines: int = 40) -> tuple[str, ...]:
+        """The last lines of Ray's and Serve's logs; of pods that are gone, where logs were streamed."""
+        return self._view.logs.excerpt(since, pattern=pattern, lines=lines)
+
+    def close(self) -> None:
+        """Ends everything that was made for this cluster. May be called twice."""
+        last, self._ends = self._ends.last, replace(self._ends, last=None)
+        with contextlib.ExitStack() as ends:  # last first, and all of it, whatever goes wrong
+            ends.callback(self._view.api.close)
+            ends.callback(self._view.dashboard.close)
+            if last is not None:
+                ends.callback(last)
+            ends.callback(self.stop_watching)  # before the pods go, which would be taken for a loss
+            for first in reversed(self._ends.first):
+                ends.callback(first)
+
+    def stop_watching(self) -> None:
+        """Ends the watches of pods, processes and logs; what is made for the cluster stays."""
+        self._view.close()

@@ -1,0 +1,65 @@
+"""The parts that RayService clusters are made of, by what may be done to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from pytest_serve_chaos.cluster.capabilities import (
+    FREEZES_NODES,
+    HAS_PROXY_ENDPOINTS,
+    KILLS_ACTORS,
+    KILLS_NODES,
+    KNOWS_ITS_SETUP,
+    SEES_PROCESSES,
+    SETS_HEALTH_FLAGS,
+    SHOWS_CONTROLLER_LOG,
+    SHOWS_REPLICA_LOGS,
+    SIGNALS_PROCESSES,
+    STREAMS_LOGS,
+    Offer,
+)
+from pytest_serve_chaos.cluster.kubernetes.rayservice.health_flags import HealthFlags
+from pytest_serve_chaos.cluster.kubernetes.rayservice.node_faults import NodeFreezes, PodDeletions
+from pytest_serve_chaos.cluster.kubernetes.rayservice.process_faults import ActorKills, ProcessSignals
+from pytest_serve_chaos.cluster.kubernetes.rayservice.proxies import PodProxies
+from pytest_serve_chaos.cluster.kubernetes.rayservice.serve_config import RunningConfig
+from pytest_serve_chaos.cluster.kubernetes.rayservice.setup import PodSetup
+from pytest_serve_chaos.cluster.kubernetes.rayservice.view import RayServiceView
+from pytest_serve_chaos.model import Json
+
+
+def pod_parts(
+    view: RayServiceView,
+    config: RunningConfig,
+    ray_version: str,
+    redis: Callable[[], Sequence[Mapping[str, Json]]] | None = None,
+) -> tuple[Offer, ...]:
+    """What can be done to every RayService.
+
+    Args:
+        view: The RayService.
+        config: Its Serve config.
+        ray_version: ``2.60.0``.
+        redis: Returns Redis' pods as plain data; by default those of the RayService's reference.
+    """
+    api, pods = view.api, view.pods
+    return (
+        HAS_PROXY_ENDPOINTS.by(PodProxies(api, pods, config)),
+        KILLS_ACTORS.by(ActorKills(api, pods, view.dashboard)),
+        KILLS_NODES.by(PodDeletions(api, pods, view.removals)),
+        KNOWS_ITS_SETUP.by(PodSetup(api, pods, ray_version, redis or view.redis_items)),
+        SEES_PROCESSES.by(view.topology),
+        SHOWS_CONTROLLER_LOG.by(view.logs),
+        SHOWS_REPLICA_LOGS.by(view.logs),
+        STREAMS_LOGS.by(view.logs),
+    )
+
+
+def program_parts(view: RayServiceView) -> tuple[Offer, ...]:
+    """What can be done to a RayService in whose pods programs may be run."""
+    api, pods = view.api, view.pods
+    return (
+        FREEZES_NODES.by(NodeFreezes(api, pods)),
+        SETS_HEALTH_FLAGS.by(HealthFlags(api, pods)),
+        SIGNALS_PROCESSES.by(ProcessSignals(api, pods)),
+    )

@@ -1,0 +1,93 @@
+"""Faults of single processes: signals, and what `ray.kill` does to actors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.cluster.kubernetes import in_pod, names
+from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
+from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayPods
+from pytest_serve_chaos.cluster.kubernetes.rayservice.programs import output_of, run_program
+from pytest_serve_chaos.cluster.rest import Dashboard
+from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, Unsupported
+from pytest_serve_chaos.model import HEAD, Identity
+
+
+def _not_from_inside(identity: Identity, signal: int) -> None:
+    del signal
+    raise Unsupported(
+        f"{identity} is the first process of its container, which takes no signal from inside",
+        fix=["take a backend with access to the nodes: kind"],
+    )
+
+
+class ProcessSignals:
+    """Sends signals to processes in pods. Has the capability `SignalsProcesses`.
+
+    Args:
+        api: The Kubernetes API.
+        pods: The pods.
+        to_container: Sends one to the first process of a container; by default that is refused.
+    """
+
+    def __init__(
+        self, api: KubeApi, pods: RayPods, to_container: Callable[[Identity, int], None] = _not_from_inside
+    ) -> None:
+        self._api = api
+        self._pods = pods
+        self._to_container = to_container
+
+    def signal_process(self, identity: Identity, signal: int) -> None:
+        """Sends the signal to that very process, by a program in its container that checks PID and start time.
+
+        Raises:
+            NoSuchTarget: The process is gone, or its PID belongs to another one now.
+            Unsupported: It is the first process of a container, which cannot be signalled from inside.
+            CommandFailed: The program could not be run.
+        """
+        if identity.kind == "container":
+            self._to_container(identity, signal)
+            return
+        pod = self._pods.with_process(identity)
+        pid, started = identity.parts[2:4]
+        result = run_program(self._api, pod, "signal_process", pid, started, str(int(signal)))
+        if result.returncode == in_pod.GONE:
+            raise NoSuchTarget(f"{identity} is gone", checked=[f"/proc/{pid}/stat in pod {pod.name}"])
+        if result.returncode != 0:
+            raise CommandFailed(f"{identity} could not be signalled", checked=[result.stderr.strip()[-600:]])
+
+
+class ActorKills:
+    """Does what `ray.kill` does, by a program in the head pod. Has the capability `KillsActors`.
+
+    Args:
+        api: The Kubernetes API.
+        pods: The pods.
+        dashboard: The dashboard of the head.
+    """
+
+    def __init__(self, api: KubeApi, pods: RayPods, dashboard: Dashboard) -> None:
+        self._api = api
+        self._pods = pods
+        self._dashboard = dashboard
+
+    def kill_actor(self, actor_id: str, *, no_restart: bool) -> float:
+        """Kills an actor; Ray's dashboard has no call for it.
+
+        Returns:
+            When it was killed, monotonic seconds; where that cannot be known exactly, a little earlier.
+
+        Raises:
+            NoSuchTarget: The GCS knows no such actor that is not DEAD.
+            CommandFailed: It could not be killed.
+            ObservationError: There is no head to ask.
+        """
+        name = next((row.name for row in self._dashboard.actors() if row.actor_id == actor_id), "")
+        if not name:
+            raise NoSuchTarget(f"there is no actor {actor_id} that has a name", checked=[self._dashboard.url])
+        restart = "no_restart" if no_restart else "restart"
+        head = self._pods.running(HEAD)
+        started = clock.now()
+        output = output_of(self._api, head, "kill_actor", actor_id, name, names.SERVE_NAMESPACE, restart)
+        return in_pod.moment(output, started)

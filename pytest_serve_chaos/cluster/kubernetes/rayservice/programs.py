@@ -1,0 +1,33 @@
+"""Runs the programs of `in_pod` in a pod's Ray container."""
+
+from __future__ import annotations
+
+from pytest_serve_chaos.cluster.kubernetes import in_pod
+from pytest_serve_chaos.cluster.kubernetes.client.api import ExecResult, KubeApi
+from pytest_serve_chaos.cluster.kubernetes.client.records import Pod
+from pytest_serve_chaos.errors import CommandFailed
+
+
+def run_program(api: KubeApi, pod: Pod, program: str, *arguments: str) -> ExecResult:
+    """Runs a program in a pod and waits for it.
+
+    Raises:
+        CommandFailed: It could not be started, or did not end in time.
+    """
+    container = pod.main.name if pod.main else ""
+    return api.run(pod.name, container, ["python", "-c", in_pod.source(program), *arguments])
+
+
+def output_of(api: KubeApi, pod: Pod, program: str, *arguments: str) -> str:
+    """What a program printed.
+
+    Raises:
+        CommandFailed: It could not be run, or failed.
+    """
+    result = run_program(api, pod, program, *arguments)
+    if result.returncode != 0:
+        raise CommandFailed(
+            f"{program} failed in pod {pod.name} with exit status {result.returncode}",
+            checked=[" ".join(arguments), result.stderr.strip()[-600:]],
+        )
+    return result.stdout

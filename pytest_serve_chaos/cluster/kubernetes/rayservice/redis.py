@@ -1,0 +1,114 @@
+"""The Redis under the GCS of a RayService."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pytest_serve_chaos.cluster.kubernetes.client.records import listed, mapped, text
+from pytest_serve_chaos.cluster.kubernetes.rayservice.redis_store import RedisStore
+from pytest_serve_chaos.cluster.kubernetes.rayservice.view import RayServiceView
+from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError, Unsupported
+from pytest_serve_chaos.model import HEAD, Evidence
+
+_NAMESPACE_VARIABLE = "RAY_external_storage_namespace"
+"""What KubeRay sets in the head's container: the RayCluster's UID unless the user says otherwise."""
+
+_PATIENCE = 5.0
+
+
+class PodRedis:
+    """A Redis in pods, where it is ours to break. Has the capability `HasRedis`.
+
+    Args:
+        view: The RayService.
+        store: What runs it.
+
+    Attributes:
+        redis_namespace: The namespace of the GCS's keys; see `read_namespace`.
+    """
+
+    def __init__(self, view: RayServiceView, store: RedisStore | None = None) -> None:
+        self.redis_namespace = ""
+        self._api = view.api
+        self._pods = view.pods
+        self._removals = view.removals
+        self._selector = view.ref.redis_selector
+        self._store = store or RedisStore()
+        self._is_held = False
+
+    def check(self) -> None:
+        """Makes sure that there is one.
+
+        Raises:
+            Unsupported: There is none.
+        """
+        if self._selector is None:
+            raise Unsupported(
+                "this cluster has no Redis of its own, or its GCS fault tolerance is off",
+                fix=["ask for one with @pytest.mark.serve_cluster(gcs='redis')"],
+            )
+
+    def read_namespace(self) -> None:
+        """Reads from the head's pod under which namespace KubeRay has the GCS keep its keys.
+
+        Raises:
+            NoSuchTarget: There is no head to look at.
+            CommandFailed: The API server gave no usable answer.
+        """
+        pod = self._pods.running(HEAD)
+        item = self._api.call("read_namespaced_pod", pod.name, self._api.namespace, what=f"pod {pod.name}")
+        variables = [v for c in listed(mapped(item.get("spec")).get("containers")) for v in listed(c.get("env"))]
+        values = [text(v, "value") for v in variables if text(v, "name") == _NAMESPACE_VARIABLE]
+        self.redis_namespace = values[0] if values else ""
+
+    def redis_keys(self) -> tuple[str, ...]:
+        """All keys in Redis, by its own client in its own pod.
+
+        Raises:
+            Unsupported: The cluster has no Redis, or its password is not known.
+            ObservationError: It gave no usable answer.
+        """
+        self.check()
+        store = self._store
+        if store.unknown:
+            raise Unsupported(f"the password of Redis is unknown: {store.unknown}")
+        try:
+            pod = self._pods.running_redis()
+            container = pod.main.name if pod.main else ""
+            result = self._api.run(pod.name, container, store.list_keys, timeout=_PATIENCE)
+        except (CommandFailed, NoSuchTarget) as error:
+            raise ObservationError(f"Redis did not answer: {error}") from error
+        lines = result.stdout.splitlines()
+        if result.returncode != 0 or (lines and lines[0].startswith(("ERR", "NOAUTH", "(error)"))):
+            raise ObservationError(f"Redis did not answer: {(result.stdout + result.stderr).strip()[:300]}")
+        return tuple(line for line in lines if line)
+
+    def kill_redis(self, *, how: Literal["kill", "stop"], hold: bool) -> Sequence[Evidence]:
+        """Deletes Redis' pod and waits until nothing of it is left; with `hold` what runs it wants none meanwhile.
+
+        Raises:
+            Unsupported: The cluster has no Redis.
+            NoSuchTarget: It is not running.
+            CommandFailed: The deletion was refused.
+            WaitTimeout: It was not gone in time.
+        """
+        self.check()
+        pod = self._pods.running_redis()
+        watch = self._removals.of("redis", pod, port=6379)
+        if hold:
+            self._is_held = True
+            self._store.scale(self._api, 0)
+        try:
+            self._api.delete_pod(pod.name, pod.uid, grace=0 if how == "kill" else None)
+        except CommandFailed:
+            # What runs it may have been quicker.
+            if any(p.uid == pod.uid for p in self._api.pods(self._selector or "")):
+                raise
+        return watch.evidence(by_force=how == "kill")
+
+    def restore_redis(self) -> None:
+        """Ends a hold: its pod is wanted again."""
+        if self._is_held:
+            self._store.scale(self._api, self._store.replicas)
+            self._is_held = False
