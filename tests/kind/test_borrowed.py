@@ -309,7 +309,7 @@ def test_the_guard_lets_nothing_through_but_what_is_the_rayservices(theirs: Some
                 lambda: api.run(stranger.name, container, ["true"]),
                 lambda: api.patch_ray_service(theirs.name, {"spec": {"serveConfigV2": ""}}),
                 lambda: cordon(api, head.node),
-                lambda: api.call("delete_node", head.node, what="a node"),
+                lambda: api.nodes.delete(head.node),
             ]
             for attempt in attempts:
                 with pytest.raises(SafetyError, match="refused on the external cluster"):

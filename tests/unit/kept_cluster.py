@@ -19,6 +19,7 @@ from pytest_serve_chaos.cluster.rest import Dashboard, NodeRow, ReplicaRow, Serv
 from pytest_serve_chaos.errors import CommandFailed, ObservationError
 from pytest_serve_chaos.manifests import Manifest, merge
 from pytest_serve_chaos.model import Json
+from tests.unit.kube_calls import KubeCalls
 
 NAME = "serve-chaos"
 CONTROL_PLANE = f"{NAME}-control-plane"
@@ -110,7 +111,7 @@ def _holder(name: str, replicas: int, part: str) -> Json:
 
 
 @dataclass
-class Api:
+class Api(KubeCalls):
     """What the API server has.
 
     Attributes:
@@ -183,7 +184,7 @@ class Api:
         role = "services" if name == CONTROL_PLANE else "ray"
         return {"metadata": {"name": name, "labels": {names.ROLE: role} if self.roles else {}}, "spec": spec}
 
-    def nodes(self) -> dict[str, bool]:
+    def ready_nodes(self) -> dict[str, bool]:
         return dict.fromkeys([CONTROL_PLANE, WORKER, f"{WORKER}2"], True)
 
     def ray_service(self, name: str) -> Manifest:
@@ -194,7 +195,7 @@ class Api:
     def patch_ray_service(self, name: str, patch: Manifest) -> None:
         self.service = merge(self.ray_service(name), patch)
 
-    def deployment_available(self, name: str, *, namespace: str | None = None) -> bool:
+    def deployment_available(self, name: str) -> bool:
         if self.redis is None:
             raise ObservationError(f"Deployment {name}: not found")
         return self.redis

@@ -43,11 +43,11 @@ class Nodes(FakeApi):
         self.cordoned = False
         self.closed = False
 
-    def call(self, method: str, name: str, *arguments: object, what: str, **options: object) -> dict[str, Json]:
+    def call(self, method: str, *arguments: object, what: str, **options: object) -> dict[str, Json]:
         if method == "create_namespaced_pod_eviction":
             raise CommandFailed("disruption budget")
         if method == "patch_node":
-            wanted = arguments[0] == {"spec": {"unschedulable": True}}
+            wanted = arguments[1] == {"spec": {"unschedulable": True}}
             if not wanted and self.refuses:
                 self.refuses -= 1
                 raise CommandFailed(f"{what}: refused")

@@ -21,6 +21,7 @@ from pytest_serve_chaos.errors import CommandFailed, ObservationError, SafetyErr
 from pytest_serve_chaos.model import Json
 from tests.capabilities import part
 from tests.unit.borrowed_services import WithFlags, borrowed, ray_service
+from tests.unit.kube_calls import KubeCalls
 from tests.unit.test_kind_programs import KUBECONFIG
 from tests.unit.test_kuberay_pods import pod
 
@@ -39,7 +40,7 @@ def test_the_guard_stands_before_every_request(tmp_path: Path) -> None:
     for change in (
         lambda: api.delete_pod("a", "uid", grace=0),
         lambda: api.patch_ray_service("ranker", {}),
-        lambda: api.call("patch_node", "n", {}, what="n"),
+        lambda: api.nodes.patch("n", {}, what="n"),
         lambda: api.run("a", "c", ["true"]),
         lambda: api.pods(),
     ):
@@ -108,7 +109,7 @@ def test_nobody_there_is_no_answer() -> None:
 # -- rights ------------------------------------------------------------------------------------------------------------
 
 
-class Reviews:
+class Reviews(KubeCalls):
     """An API server that allows some rights."""
 
     namespace = "ml"
@@ -117,10 +118,11 @@ class Reviews:
         self.allowed = allowed
         self.asked: list[Json] = []
 
-    def call(self, method: str, body: dict[str, Json], *, what: str) -> dict[str, Json]:
+    def call(self, method: str, *arguments: object, what: str, **options: object) -> dict[str, Json]:
         if method != "create_self_subject_access_review":
             raise CommandFailed(what)
-        spec = cast("dict[str, dict[str, str]]", body["spec"])["resourceAttributes"]
+        (body,) = cast("tuple[dict[str, dict[str, dict[str, str]]]]", arguments)
+        spec = body["spec"]["resourceAttributes"]
         self.asked.append(cast("Json", spec))
         return {"status": {"allowed": f"{spec['verb']} {spec['resource']}/{spec['subresource']}" in self.allowed}}
 
@@ -168,6 +170,10 @@ def test_only_the_logs_that_this_user_may_read_are_streamed(
 
         def ray_service(self, name: str) -> dict[str, Json]:
             return ray_service()
+
+        @property
+        def pod_logs(self) -> Api:
+            return self
 
         def open(self, *arguments: object, **options: object) -> None:
             self.opened += 1

@@ -23,17 +23,18 @@ from pytest_serve_chaos.settings import Settings
 from pytest_serve_chaos.traffic.request import Answer
 from tests.unit.http_servers import Reader, Writer, answers, refusing, response, serving
 from tests.unit.kind_runs import SPEC, Runs, fake_runs
+from tests.unit.kube_calls import KubeCalls
 
 ERROR = "500 Internal Server Error"
 
 
-class NoWarnings:
+class NoWarnings(KubeCalls):
     """The API of a namespace in which nothing happened."""
 
     namespace = "serve-chaos"
 
-    def warnings(self, **_: object) -> list[str]:
-        return []
+    def warnings(self, *, namespace: str | None = None, limit: int = 6) -> tuple[str, ...]:
+        return ()
 
 
 @dataclass

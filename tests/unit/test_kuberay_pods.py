@@ -23,6 +23,7 @@ from pytest_serve_chaos.errors import ClusterStartError, NoSuchTarget, Observati
 from pytest_serve_chaos.model import Component, Identity, Json
 from pytest_serve_chaos.observe.observer import Observer
 from tests.capabilities import part
+from tests.unit.kube_calls import KubeCalls
 from tests.unit.rayservices import cluster_on, view_of
 
 
@@ -34,7 +35,7 @@ def pod(uid: str, role: str, ip: str, *, running: bool = True, restarts: int = 0
     return Pod(f"pod-{uid}", uid, "kind-worker", ip, "Running", uid, deleting, labels, (container,))
 
 
-class FakeApi:
+class FakeApi(KubeCalls):
     """Pods that are there, and a log of what was asked of them."""
 
     def __init__(self, *pods: Pod, redis: Sequence[Pod] = ()) -> None:
@@ -58,7 +59,11 @@ class FakeApi:
     def run(self, name: str, container: str, command: Sequence[str], *, timeout: float = 30.0) -> ExecResult:
         return ExecResult(json.dumps({"began": 2.0, "asked": 5.0, "boot": "of another machine"}), "", 0)
 
-    def log(self, name: str, **options: object) -> tuple[str, ...]:
+    @property
+    def pod_logs(self) -> FakeApi:
+        return self
+
+    def tail(self, name: str, **options: object) -> tuple[str, ...]:
         return self.logs
 
 

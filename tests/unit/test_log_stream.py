@@ -75,9 +75,11 @@ class FakeApi:
         self.written: dict[str, tuple[str, ...]] = {}
         self.refused: set[str] = set()
 
-    def open(self, method: str, pod: str, namespace: str, *, what: str, wait: float, **options: object) -> Output:
-        assert method == "read_namespaced_pod_log"
-        assert options["timestamps"]
+    @property
+    def pod_logs(self) -> FakeApi:
+        return self
+
+    def open(self, pod: str, namespace: str, *, wait: float, **options: object) -> Output:
         self.asked.append((namespace, pod, options.get("since_seconds")))
         if not options["follow"]:
             self.once.append((pod, str(options["container"]), bool(options["previous"])))

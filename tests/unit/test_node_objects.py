@@ -7,6 +7,7 @@ from typing import cast
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.client.node_objects import register, registration
 from pytest_serve_chaos.model import Json
+from tests.unit.kube_calls import KubeCalls
 
 NODE: dict[str, Json] = {
     "metadata": {"name": "kind-worker", "uid": "1", "labels": {"role": "ray"}, "annotations": {"cri": "socket"}},
@@ -15,19 +16,19 @@ NODE: dict[str, Json] = {
 }
 
 
-class Api:
+class Api(KubeCalls):
     """Nodes that can be read and made."""
 
     def __init__(self, *nodes: dict[str, Json]) -> None:
-        self.nodes = list(nodes)
+        self.there = list(nodes)
 
-    def call(self, method: str, *arguments: object, what: str) -> dict[str, Json]:
+    def call(self, method: str, *arguments: object, what: str, **options: object) -> dict[str, Json]:
         if method == "list_node":
-            return {"items": [*self.nodes]}
+            return {"items": [*self.there]}
         if method == "read_node":
-            return self.nodes[0]
+            return self.there[0]
         assert method == "create_node"
-        self.nodes.append(cast("dict[str, Json]", arguments[0]))
+        self.there.append(cast("dict[str, Json]", arguments[0]))
         return {}
 
 
@@ -41,7 +42,7 @@ def test_a_node_that_is_registered_again_has_the_addresses_of_its_pods_and_its_l
 
     register(kube(after), registration(kube(before), "kind-worker"))
 
-    (made,) = after.nodes
+    (made,) = after.there
     assert made["metadata"] == {"name": "kind-worker", "labels": {"role": "ray"}, "annotations": {"cri": "socket"}}
     assert made["spec"] == {"podCIDR": "10.244.2.0/24", "podCIDRs": ["10.244.2.0/24"], "providerID": "kind://1"}
 
@@ -51,4 +52,4 @@ def test_a_node_that_has_registered_by_itself_stays_as_it_is() -> None:
 
     register(kube(api), registration(kube(api), "kind-worker"))
 
-    assert api.nodes == [NODE]
+    assert api.there == [NODE]

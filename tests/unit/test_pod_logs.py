@@ -68,9 +68,8 @@ class Api(FakeApi):
         globs, expression, _, lines = command[3:]
         return ExecResult(f"file.log: read {globs} for {expression!r}, {lines} lines\n", "", 0)
 
-    def open(self, method: str, *arguments: str, what: str, wait: float, **options: object) -> Output:
-        pod_name, namespace = arguments
-        return self.streams.open(method, pod_name, namespace, what=what, wait=wait, **options)
+    def open(self, pod_name: str, namespace: str, *, wait: float, **options: object) -> Output:
+        return self.streams.open(pod_name, namespace, wait=wait, **options)
 
     def follow(
         self, name: str, container: str, command: Sequence[str], *, until: threading.Event, patience: float

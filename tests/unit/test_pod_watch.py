@@ -38,7 +38,7 @@ class FakeApi:
         self.versions: list[str] = []
         self.gate = threading.Event()
 
-    def call(self, method: str, *arguments: object, what: str) -> dict[str, Json]:
+    def pod_list(self) -> dict[str, Json]:
         if not self.lists:
             raise ObservationError("refused again")
         items: list[Json] = [*self.lists.pop(0)]

@@ -47,8 +47,7 @@ def api_at(url: str, directory: Path) -> KubeApi:
 
 
 def follow(api: KubeApi, wait: float = 30.0) -> Answer:
-    options = {"follow": True, "timestamps": True, "since_seconds": 7, "container": "ray-head"}
-    return api.open("read_namespaced_pod_log", "pod-h", "ml", what="the log of pod-h", wait=wait, **options)
+    return api.pod_logs.open("pod-h", "ml", container="ray-head", wait=wait, follow=True, since_seconds=7)
 
 
 def test_lines_of_a_log_come_when_they_are_written_and_whole(tmp_path: Path) -> None:
@@ -59,7 +58,7 @@ def test_lines_of_a_log_come_when_they_are_written_and_whole(tmp_path: Path) -> 
         batches = answer.batches()
         assert [next(batches), next(batches)] == [[b"one"], [b"two"]]
         answer.end()
-        with pytest.raises(ObservationError, match="the log of pod-h"):
+        with pytest.raises(ObservationError, match="the log of pod pod-h"):
             next(batches)
         api.close()
     path, _, query = asked[0].split()[1].partition("?")

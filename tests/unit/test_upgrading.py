@@ -22,6 +22,7 @@ from pytest_serve_chaos.errors import CommandFailed, ObservationError, Unsupport
 from pytest_serve_chaos.manifests import merge
 from pytest_serve_chaos.model import ClusterDescription, Json
 from tests.capabilities import part
+from tests.unit.kube_calls import KubeCalls
 from tests.unit.rayservices import cluster_on, view_of
 from tests.unit.test_kuberay_pods import FakeDashboard, pod
 from tests.unit.test_post_recovery import Time
@@ -36,7 +37,7 @@ def pods_of(ray_cluster: str, *, running: bool = True) -> list[Pod]:
     return [replace(head, grace=0.0), replace(worker, grace=0.0)]
 
 
-class KubeRay:
+class KubeRay(KubeCalls):
     """The API server with KubeRay behind it: from a change of the RayService on it does one step a look.
 
     Attributes:

@@ -21,10 +21,11 @@ from pytest_serve_chaos.results import result_of
 from tests.unit.api_server import api_server
 from tests.unit.histories import node_failure
 from tests.unit.kind_runs import SPEC, fake_runs
+from tests.unit.kube_calls import KubeCalls
 
 
 @dataclass
-class Seen:
+class Seen(KubeCalls):
     """An API server that has one image for the pods of each namespace and selector, and shows no others."""
 
     images: Mapping[tuple[str | None, str], str] = field(default_factory=dict)
@@ -65,7 +66,7 @@ def test_the_version_of_kubernetes_is_asked_where_every_user_may_ask(tmp_path: P
     with api_server() as server:
         server.objects = {"/version/": {"major": "1", "minor": "34", "gitVersion": "v1.34.2"}}
         api = KubeApi(server.kubeconfig(tmp_path), namespace="ml")
-        assert api.version() == "v1.34.2"
+        assert api.objects.version() == "v1.34.2"
         api.close()
     assert [(asked.method, asked.path) for asked in server.asked] == [("GET", "/version/")]
 

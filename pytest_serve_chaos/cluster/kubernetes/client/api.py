@@ -8,23 +8,17 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, cast
 
 from pytest_serve_chaos.cluster.kubernetes.client.access import Access, Permit
 from pytest_serve_chaos.cluster.kubernetes.client.connection import TIMEOUT, KubeConnection
 from pytest_serve_chaos.cluster.kubernetes.client.errors import body_of, reason
+from pytest_serve_chaos.cluster.kubernetes.client.objects import KubeLogs, KubeNodes, KubeObjects, KubeWorkloads
 from pytest_serve_chaos.cluster.kubernetes.client.records import (
     Pod,
-    event_line,
-    event_time,
     listed,
-    mapped,
-    name_of,
-    node_is_ready,
     pod,
-    text,
 )
-from pytest_serve_chaos.cluster.kubernetes.client.streaming import Answer, printed_lines
+from pytest_serve_chaos.cluster.kubernetes.client.streaming import printed_lines
 from pytest_serve_chaos.errors import CommandFailed, ObservationError
 from pytest_serve_chaos.model import Json
 
@@ -52,12 +46,22 @@ class KubeApi:
     Raises:
         MissingDependency: The Kubernetes client is not installed.
         ClusterError: The kubeconfig or the context in it cannot be used.
+
+    Attributes:
+        nodes: The nodes of the cluster.
+        workloads: The namespace's Deployments and StatefulSets.
+        objects: Services, namespaces, events and the rest.
+        pod_logs: What containers write to their output.
     """
 
     def __init__(
         self, kubeconfig: Path | None, *, context: str | None = None, namespace: str, permit: Permit | None = None
     ) -> None:
-        self._connection = KubeConnection(kubeconfig, context=context, namespace=namespace, permit=permit)
+        self._connection = connection = KubeConnection(kubeconfig, context=context, namespace=namespace, permit=permit)
+        self.nodes = KubeNodes(connection)
+        self.workloads = KubeWorkloads(connection)
+        self.objects = KubeObjects(connection)
+        self.pod_logs = KubeLogs(connection)
 
     @property
     def namespace(self) -> str:
@@ -85,46 +89,32 @@ class KubeApi:
         Raises:
             ObservationError: The API server gave no usable answer.
         """
-        answer = self._read("list_namespaced_pod", namespace or self.namespace, label_selector=selector, what="pods")
+        answer = self._connection.read(
+            self._connection.core.list_namespaced_pod,
+            namespace or self.namespace,
+            what="pods",
+            error=ObservationError,
+            label_selector=selector,
+        )
         return tuple(listed(answer.get("items")))
 
-    def nodes(self) -> dict[str, bool]:
-        """Kubernetes nodes: name -> whether it is Ready.
+    def pod_list(self) -> dict[str, Json]:
+        """All pods of the namespace as plain data, with the version of the list, for `watch_pods`.
 
         Raises:
-            ObservationError: The API server gave no usable answer.
+            CommandFailed: The API server gave no usable answer.
         """
-        answer = self._read("list_node", what="nodes")
-        return {name_of(item): node_is_ready(item) for item in listed(answer.get("items"))}
+        list_all = self._connection.core.list_namespaced_pod
+        return self._connection.read(list_all, self.namespace, what="pods", error=CommandFailed)
 
-    def version(self) -> str:
-        """Kubernetes' version, which every user may read: ``v1.34.2``.
+    def raw_pod(self, name: str) -> dict[str, Json]:
+        """A pod as plain data.
 
         Raises:
-            ObservationError: The API server gave no usable answer.
+            CommandFailed: The API server gave no usable answer.
         """
-        return text(self._read("get_code", what="Kubernetes' version"), "gitVersion")
-
-    def deployment_available(self, name: str) -> bool:
-        """Whether all pods of a Deployment are there, ready and of its newest kind.
-
-        Raises:
-            ObservationError: The API server gave no usable answer.
-        """
-        answer = self._read("read_namespaced_deployment", name, self.namespace, what=f"Deployment {name}")
-        status, wanted = mapped(answer.get("status")), mapped(answer.get("spec")).get("replicas")
-        newest = status.get("observedGeneration") == mapped(answer.get("metadata")).get("generation")
-        return newest and status.get("updatedReplicas") == status.get("availableReplicas") == wanted
-
-    def pod_template(self, kind: Literal["Deployment", "StatefulSet"], name: str) -> dict[str, Json]:
-        """What the pods of a Deployment or StatefulSet are made from, as plain data.
-
-        Raises:
-            ObservationError: The API server gave no usable answer.
-        """
-        method = f"read_namespaced_{'deployment' if kind == 'Deployment' else 'stateful_set'}"
-        answer = self._read(method, name, self.namespace, what=f"{kind} {name}")
-        return dict(mapped(mapped(answer.get("spec")).get("template")))
+        read = self._connection.core.read_namespaced_pod
+        return self._connection.read(read, name, self.namespace, what=f"pod {name}", error=CommandFailed)
 
     def ray_service(self, name: str) -> dict[str, Json]:
         """A RayService as plain data.
@@ -132,42 +122,16 @@ class KubeApi:
         Raises:
             ObservationError: The API server gave no usable answer.
         """
-        return self._read(
-            "get_namespaced_custom_object",
+        return self._connection.read(
+            self._connection.custom.get_namespaced_custom_object,
             _GROUP,
             _VERSION,
             self.namespace,
             "rayservices",
             name,
             what=f"RayService {name}",
-        )
-
-    def warnings(self, *, namespace: str | None = None, limit: int = 6) -> tuple[str, ...]:
-        """The newest events of type Warning in the namespace, a line each.
-
-        Raises:
-            ObservationError: The API server gave no usable answer.
-        """
-        where, selector = namespace or self.namespace, "type=Warning"
-        answer = self._read("list_namespaced_event", where, field_selector=selector, what="events")
-        events = sorted(listed(answer.get("items")), key=event_time)
-        return tuple(event_line(event) for event in events[-limit:])
-
-    def log(self, pod: str, *, namespace: str, tail: int) -> tuple[str, ...]:
-        """The last lines, `tail` at the most, of the log of a pod that has one container only.
-
-        Raises:
-            ObservationError: There is no such pod or log.
-        """
-        log = self._connection.send(
-            "read_namespaced_pod_log",
-            pod,
-            namespace,
-            what=f"the log of pod {pod}",
             error=ObservationError,
-            tail_lines=tail,
         )
-        return tuple(log.decode("utf-8", "replace").splitlines())
 
     def proxy_get(self, pod: str, port: int, path: str, *, timeout: float) -> tuple[int, str]:
         """Sends GET to one port of one pod, through the API server; returns status and body.
@@ -176,7 +140,7 @@ class KubeApi:
             ObservationError: The API server did not reach the pod, or there was no answer in `timeout` seconds.
         """
         try:
-            response = self._connection.method("connect_get_namespaced_pod_proxy_with_path")(
+            response = self._connection.core.connect_get_namespaced_pod_proxy_with_path(
                 f"{pod}:{port}",
                 self.namespace,
                 path.lstrip("/"),
@@ -217,13 +181,23 @@ class KubeApi:
         if grace is not None:
             options["gracePeriodSeconds"] = grace
         self._connection.send(
-            "delete_namespaced_pod",
+            self._connection.core.delete_namespaced_pod,
             name,
             self.namespace,
             body=options,
             what=f"deletion of pod {name}",
             error=CommandFailed,
         )
+
+    def evict_pod(self, name: str) -> None:
+        """Asks for a pod's graceful end, which a PodDisruptionBudget can refuse.
+
+        Raises:
+            CommandFailed: It was refused.
+        """
+        body: Json = {"metadata": {"name": name, "namespace": self.namespace}}
+        evict = self._connection.core.create_namespaced_pod_eviction
+        self._connection.read(evict, name, self.namespace, body, what=f"eviction of pod {name}", error=CommandFailed)
 
     def patch_ray_service(self, name: str, patch: Mapping[str, Json]) -> None:
         """Applies a merge patch to a RayService.
@@ -232,7 +206,7 @@ class KubeApi:
             CommandFailed: It was refused.
         """
         self._connection.send(
-            "patch_namespaced_custom_object",
+            self._connection.custom.patch_namespaced_custom_object,
             _GROUP,
             _VERSION,
             self.namespace,
@@ -244,40 +218,6 @@ class KubeApi:
             error=CommandFailed,
         )
 
-    def call(self, method: str, *arguments: object, what: str, **options: object) -> dict[str, Json]:
-        """Calls a method of the Kubernetes client, of its CoreV1Api, AppsV1Api or AuthorizationV1Api, by its name.
-
-        Args:
-            method: ``patch_node``, for example.
-            *arguments: For the method.
-            what: What it does, for the error.
-            **options: For the method.
-
-        Raises:
-            CommandFailed: It was refused.
-        """
-        answer = self._connection.send(method, *arguments, what=what, error=CommandFailed, **options)
-        return cast("dict[str, Json]", json.loads(answer))
-
-    def open(self, method: str, *arguments: object, what: str, wait: float, **options: object) -> Answer:
-        """Calls such a method for an answer that goes on: a watch, or a log that is followed.
-
-        Args:
-            method: ``list_namespaced_pod``, for example.
-            *arguments: For the method.
-            what: What it is, for the error.
-            wait: Seconds between two pieces of it, after which it is given up.
-            **options: For the method.
-
-        Raises:
-            ObservationError: The API server gave no usable answer.
-        """
-        options |= {"_preload_content": False, "_request_timeout": (TIMEOUT, wait)}
-        try:
-            return Answer(self._connection.method(method)(*arguments, **options), what)
-        except Exception as error:
-            raise ObservationError(f"{what}: {reason(error)}") from error
-
     def watch_pods(self, version: str, *, seconds: int) -> Iterator[dict[str, Json]]:
         """The changes of this namespace's pods since a version of them, as they come, for some seconds.
 
@@ -285,7 +225,8 @@ class KubeApi:
             ObservationError: The API server gave no usable answer.
         """
         what, options = "the watch of pods", {"watch": True, "resource_version": version, "timeout_seconds": seconds}
-        answer = self.open("list_namespaced_pod", self.namespace, what=what, wait=seconds + TIMEOUT, **options)
+        list_all = self._connection.core.list_namespaced_pod
+        answer = self._connection.open(list_all, self.namespace, what=what, wait=seconds + TIMEOUT, **options)
         try:
             for lines in answer.batches():
                 yield from (json.loads(line) for line in lines if line.strip())
@@ -324,7 +265,3 @@ class KubeApi:
         """
         with self._connection.exec(pod, container, command, stdin=True) as channel:
             yield from printed_lines(channel, pod, until, patience)
-
-    def _read(self, method: str, *arguments: object, what: str, **options: object) -> dict[str, Json]:
-        answer = self._connection.send(method, *arguments, what=what, error=ObservationError, **options)
-        return cast("dict[str, Json]", json.loads(answer))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from pytest_serve_chaos.cluster.kubernetes.client.access import (
     Access,
@@ -18,8 +19,9 @@ from pytest_serve_chaos.cluster.kubernetes.client.access import (
     without_redirects,
 )
 from pytest_serve_chaos.cluster.kubernetes.client.errors import reason
-from pytest_serve_chaos.cluster.kubernetes.client.streaming import Channel
-from pytest_serve_chaos.errors import ClusterError, CommandFailed, MissingDependency, SafetyError
+from pytest_serve_chaos.cluster.kubernetes.client.streaming import Answer, Channel
+from pytest_serve_chaos.errors import ClusterError, CommandFailed, MissingDependency, ObservationError, SafetyError
+from pytest_serve_chaos.model import Json
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -35,6 +37,10 @@ class Response(Protocol):
     data: bytes
 
 
+Method: TypeAlias = Callable[..., Response]
+"""A method of one of the client's APIs."""
+
+
 class KubeConnection:
     """One way to an API server. Safe to use from several threads.
 
@@ -47,6 +53,10 @@ class KubeConnection:
     Raises:
         MissingDependency: The Kubernetes client is not installed.
         ClusterError: The kubeconfig or the context in it cannot be used.
+
+    Attributes:
+        core, apps, custom, authorization, version: The client's APIs, which come without types. Their methods are given
+            to `send`, `read` and `open`.
     """
 
     def __init__(self, kubeconfig: Path | None, *, context: str | None, namespace: str, permit: Permit | None) -> None:
@@ -57,8 +67,11 @@ class KubeConnection:
         self._load_lock = threading.Lock()
         self._client = _client_module()
         self._connection = self._connect()
-        groups = ("CoreV1Api", "AppsV1Api", "CustomObjectsApi", "AuthorizationV1Api", "VersionApi")
-        self._groups = [getattr(self._client, group)(self._connection) for group in groups]
+        self.core: Any = self._client.CoreV1Api(self._connection)
+        self.apps: Any = self._client.AppsV1Api(self._connection)
+        self.custom: Any = self._client.CustomObjectsApi(self._connection)
+        self.authorization: Any = self._client.AuthorizationV1Api(self._connection)
+        self.version: Any = self._client.VersionApi(self._connection)
 
     def close(self) -> None:
         """Closes it."""
@@ -68,28 +81,50 @@ class KubeConnection:
         """How to reach the API server, for requests that it passes on."""
         return access_of(self._connection.configuration)
 
-    def method(self, name: str) -> Callable[..., Response]:
-        """A method of one of the client's APIs that are used here (CoreV1Api, VersionApi, ...), by its name."""
-        found: Callable[..., Response] = next(m for group in self._groups if (m := getattr(group, name, None)))
-        return found
-
-    def send(self, method: str, *arguments: object, what: str, error: type[ClusterError], **options: object) -> bytes:
-        """Calls such a method and waits for all of the answer.
+    def send(
+        self, method: Method, *arguments: object, what: str, error: type[ClusterError], **options: object
+    ) -> bytes:
+        """Calls a method and waits for all of the answer.
 
         Args:
-            method: ``patch_node``, for example.
+            method: ``connection.core.patch_node``, for example.
             *arguments: For the method.
             what: What it does, for the error.
             error: Raised where there is no usable answer.
             **options: For the method.
         """
-        call = self.method(method)
         try:
-            return bytes(call(*arguments, _preload_content=False, _request_timeout=TIMEOUT, **options).data)
+            return bytes(method(*arguments, _preload_content=False, _request_timeout=TIMEOUT, **options).data)
         except SafetyError:
             raise
         except Exception as failure:
             raise error(f"{what}: {reason(failure)}", checked=[f"namespace {self.namespace}"]) from failure
+
+    def read(
+        self, method: Method, *arguments: object, what: str, error: type[ClusterError], **options: object
+    ) -> dict[str, Json]:
+        """The same for an answer that is an object, as plain data. Arguments: those of `send`."""
+        answer: dict[str, Json] = json.loads(self.send(method, *arguments, what=what, error=error, **options))
+        return answer
+
+    def open(self, method: Method, *arguments: object, what: str, wait: float, **options: object) -> Answer:
+        """Calls a method for an answer that goes on: a watch, or a log that is followed.
+
+        Args:
+            method: ``connection.core.list_namespaced_pod``, for example.
+            *arguments: For the method.
+            what: What it is, for the error.
+            wait: Seconds between two pieces of it, after which it is given up.
+            **options: For the method.
+
+        Raises:
+            ObservationError: The API server gave no usable answer.
+        """
+        options |= {"_preload_content": False, "_request_timeout": (TIMEOUT, wait)}
+        try:
+            return Answer(method(*arguments, **options), what)
+        except Exception as failure:
+            raise ObservationError(f"{what}: {reason(failure)}") from failure
 
     @contextlib.contextmanager
     def exec(self, pod: str, container: str, command: Sequence[str], *, stdin: bool = False) -> Iterator[Channel]:

@@ -27,8 +27,8 @@ def cordon(api: KubeApi, machine: str) -> None:
     Raises:
         CommandFailed: It was refused.
     """
-    body: Json = {"spec": {"unschedulable": True}}
-    api.call("patch_node", machine, body, what=f"cordoning of {machine}", field_manager=names.PROJECT)
+    body: dict[str, Json] = {"spec": {"unschedulable": True}}
+    api.nodes.patch(machine, body, what=f"cordoning of {machine}")
 
 
 def uncordon(api: KubeApi, machine: str) -> None:
@@ -37,9 +37,9 @@ def uncordon(api: KubeApi, machine: str) -> None:
     Raises:
         CommandFailed: It was refused.
     """
-    body: Json = {"spec": {"unschedulable": None}}  # which leaves no trace of it
+    body: dict[str, Json] = {"spec": {"unschedulable": None}}  # which leaves no trace of it
     try:
-        api.call("patch_node", machine, body, what=f"uncordoning of {machine}", field_manager=names.PROJECT)
+        api.nodes.patch(machine, body, what=f"uncordoning of {machine}")
     except CommandFailed as error:
         if status_of(error) != _NOT_THERE:
             raise
@@ -58,7 +58,7 @@ def reopen(api: KubeApi, machine: str) -> str:
         CommandFailed: It was refused.
     """
     try:
-        node = api.call("read_node", machine, what=f"node {machine}")
+        node = api.nodes.read(machine)
     except CommandFailed as error:
         if status_of(error) != _NOT_THERE:
             raise
@@ -76,16 +76,6 @@ def reopen(api: KubeApi, machine: str) -> str:
 def _who_cordoned(node: Mapping[str, Json]) -> set[str]:
     entries = listed(mapped(node.get("metadata")).get("managedFields"))
     return {text(entry, "manager") for entry in entries if "f:unschedulable" in inner(entry, "fieldsV1", "f:spec")}
-
-
-def evict(api: KubeApi, pod: Pod) -> None:
-    """Asks for a pod's graceful end, which a PodDisruptionBudget can refuse.
-
-    Raises:
-        CommandFailed: It was refused.
-    """
-    body: Json = {"metadata": {"name": pod.name, "namespace": api.namespace}}
-    api.call("create_namespaced_pod_eviction", pod.name, api.namespace, body, what=f"eviction of pod {pod.name}")
 
 
 def evict_all(api: KubeApi, pods: Iterable[Pod], *, within: float) -> None:
@@ -106,7 +96,7 @@ def evict_all(api: KubeApi, pods: Iterable[Pod], *, within: float) -> None:
         refused: list[tuple[Pod, str]] = []
         for pod in left:
             try:
-                evict(api, pod)
+                api.evict_pod(pod.name)
             except CommandFailed as error:
                 if status_of(error) == _NOT_NOW:
                     refused.append((pod, error.what))

@@ -10,19 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
-from pytest_serve_chaos.cluster.kubernetes.client.records import listed, mapped, name_of
+from pytest_serve_chaos.cluster.kubernetes.client.records import mapped, name_of
 from pytest_serve_chaos.model import Json
 
 _KEPT_SPEC = ("podCIDR", "podCIDRs", "providerID")
-
-
-def node_items(api: KubeApi) -> list[dict[str, Json]]:
-    """The Kubernetes nodes as plain data.
-
-    Raises:
-        CommandFailed: The API server gave no usable answer.
-    """
-    return listed(api.call("list_node", what="nodes").get("items"))
 
 
 def registration(api: KubeApi, machine: str) -> dict[str, Json]:
@@ -31,7 +22,7 @@ def registration(api: KubeApi, machine: str) -> dict[str, Json]:
     Raises:
         CommandFailed: The API server gave no usable answer.
     """
-    there = api.call("read_node", machine, what=f"node {machine}")
+    there = api.nodes.read(machine)
     known, spec = mapped(there.get("metadata")), mapped(there.get("spec"))
     return {
         "apiVersion": "v1",
@@ -55,6 +46,5 @@ def register(api: KubeApi, node: Mapping[str, Json]) -> None:
     Raises:
         CommandFailed: It was refused.
     """
-    name = name_of(node)
-    if name not in map(name_of, node_items(api)):
-        api.call("create_node", node, what=f"registration of node {name}")
+    if name_of(node) not in map(name_of, api.nodes.items()):
+        api.nodes.create(node)

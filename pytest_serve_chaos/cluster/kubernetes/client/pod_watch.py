@@ -83,7 +83,7 @@ class PodWatch:
                 self._stopped.wait(_AGAIN_AFTER)
 
     def _list(self) -> None:
-        answer = self._api.call("list_namespaced_pod", self._api.namespace, what="pods")
+        answer = self._api.pod_list()
         found = [pod(item) for item in listed(answer.get("items"))]
         with self._lock:
             self._heard = clock.now()

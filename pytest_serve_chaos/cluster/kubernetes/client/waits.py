@@ -68,6 +68,6 @@ def wait_for(
 def newest_warnings(api: KubeApi, *namespaces: str) -> list[str]:
     """The newest events of type Warning in these namespaces, a line each; where they cannot be read, why."""
     try:
-        return [line for namespace in namespaces for line in api.warnings(namespace=namespace, limit=3)]
+        return [line for namespace in namespaces for line in api.objects.warnings(namespace=namespace, limit=3)]
     except ObservationError as error:
         return [error.what]

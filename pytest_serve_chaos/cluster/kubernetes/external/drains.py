@@ -52,7 +52,7 @@ class ExternalDrains:
         # Before anything is on record: what was never cordoned must not be uncordoned by a later run.
         self._admission.admit_drain()
         machine = self._pods.running(name).node
-        item = self._api.call("read_node", machine, what=f"node {machine}")
+        item = self._api.nodes.read(machine)
         if mapped(item.get("spec")).get("unschedulable"):
             raise NoSuchTarget(f"{machine} is cordoned already, so the plugin does not drain it")
         pods = [(n, pod) for n, pod, _ in self._pods.live_named() if pod.node == machine]

@@ -172,7 +172,7 @@ def _redis_items(api: KubeApi, address: str) -> Sequence[Mapping[str, Json]]:
     if not service:
         return ()
     try:
-        item = api.call("read_namespaced_service", service, namespace, what=f"Service {service}")
+        item = api.objects.service(service, namespace)
         selector = mapped(mapped(item.get("spec")).get("selector"))
         wanted = ",".join(f"{key}={value}" for key, value in selector.items())
         return api.raw_pods(wanted, namespace=namespace) if wanted else ()

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
-from pytest_serve_chaos.cluster.kubernetes.client.records import mapped
 from pytest_serve_chaos.model import Json
 
 
@@ -83,6 +82,4 @@ def _may(api: KubeApi, right: Right) -> bool:
     asked: dict[str, Json] = {"verb": right.verb, "resource": resource, "subresource": part, "group": right.group}
     if not right.everywhere:
         asked["namespace"] = right.namespace or api.namespace
-    body: Json = {"spec": {"resourceAttributes": asked}}
-    answer = api.call("create_self_subject_access_review", body, what=f"whether this user may {right}")
-    return mapped(answer.get("status")).get("allowed") is True
+    return api.objects.review_access(asked, what=f"whether this user may {right}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import yaml
 
@@ -13,7 +12,7 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
-from pytest_serve_chaos.cluster.kubernetes.client.node_objects import node_items
+from pytest_serve_chaos.cluster.kubernetes.client.objects import WorkloadKind
 from pytest_serve_chaos.cluster.kubernetes.client.records import inner, listed, mapped, name_of, text
 from pytest_serve_chaos.cluster.kubernetes.install.stack import REDIS_SELECTOR
 from pytest_serve_chaos.cluster.kubernetes.kind.nodes import KindNodes
@@ -25,10 +24,7 @@ from pytest_serve_chaos.model import Json
 RAY_PODS = f"{names.RAY_CLUSTER},{names.RAY_NODES}"
 """Selects those of every RayCluster: one that an upgrade has replaced, or that a test added to ours, must be gone."""
 
-_LISTS: Mapping[Literal["Deployment", "StatefulSet"], str] = {
-    "Deployment": "list_namespaced_deployment",
-    "StatefulSet": "list_namespaced_stateful_set",
-}
+_KINDS: tuple[WorkloadKind, ...] = ("Deployment", "StatefulSet")
 _REDIS_BACK = 60.0
 """Seconds for Redis to be available again."""
 
@@ -62,7 +58,7 @@ class ClusterRepair:
             ClusterError: Something cannot be repaired.
         """
         self._wake(machines)
-        items = {name_of(item): mapped(item.get("spec")) for item in node_items(self._api)}
+        items = {name_of(item): mapped(item.get("spec")) for item in self._api.nodes.items()}
         for name in machines:
             if name not in items:
                 self._nodes.restart_kubelet(name)
@@ -148,8 +144,8 @@ def _installed(api: KubeApi, wanted: RedisStore | None) -> dict[RedisStore, Json
     How many it wanted before is on record nowhere: as many as `wanted` if it is that one, else one will do.
     """
     found: dict[RedisStore, Json] = {}
-    for kind, method in _LISTS.items():
-        for item in listed(api.call(method, api.namespace, what=f"each {kind}").get("items")):
+    for kind in _KINDS:
+        for item in api.workloads.items(kind):
             if text(inner(item, "spec", "template", "metadata", "labels"), names.PART) != "redis":
                 continue
             store = RedisStore(kind, name_of(item))

@@ -11,8 +11,7 @@ from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import Progress
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
-from pytest_serve_chaos.cluster.kubernetes.client.node_objects import node_items
-from pytest_serve_chaos.cluster.kubernetes.client.records import listed, mapped, name_of, text
+from pytest_serve_chaos.cluster.kubernetes.client.records import mapped, name_of, text
 from pytest_serve_chaos.cluster.kubernetes.client.waits import newest_warnings, wait_for
 from pytest_serve_chaos.cluster.kubernetes.install.stack import Stack
 from pytest_serve_chaos.cluster.kubernetes.kind.nodes import KindNodes
@@ -92,8 +91,9 @@ class Kept:
         Raises:
             CommandFailed: It was refused.
         """
-        patch: Json = {"metadata": {"annotations": {names.KEPT: to_text(record)}}}
-        self.api.call("patch_namespace", names.NAMESPACE, patch, what="the record of what is in the cluster")
+        patch: dict[str, Json] = {"metadata": {"annotations": {names.KEPT: to_text(record)}}}
+        what = "the record of what is in the cluster"
+        self.api.objects.patch_namespace(names.NAMESPACE, patch, what=what)
         self.record = record
 
     def note_machines(self) -> None:
@@ -118,7 +118,7 @@ class Kept:
 
     def _spec(self) -> str:
         redis = self._wishes.redis
-        of_redis = {} if redis is None else self.api.pod_template(redis.kind, redis.name)
+        of_redis = {} if redis is None else self.api.workloads.pod_template(redis.kind, redis.name)
         return fingerprint_of_spec(self.api.ray_service(name_of(self._wishes.ray_service)), of_redis)
 
     def begin(self, **changes: str) -> None:
@@ -275,7 +275,7 @@ def open_kept(nodes: KindNodes, wishes: Wishes, progress: Progress) -> Kept:
     nodes.export_kubeconfig()
     api = KubeApi(nodes.kubeconfig, namespace=names.NAMESPACE)
     clock.wait_until("the API server to answer", lambda: _answers(api), timeout=_ANSWERS, interval=0.5)
-    if "services" not in _roles(node_items(api)):
+    if "services" not in _roles(api.nodes.items()):
         api.close()
         raise _not_ours(nodes.name, f"its nodes have no label {names.ROLE}")
     return Kept(nodes, api, wishes, progress, read_record(api), lost)
@@ -294,7 +294,7 @@ def check_ours(nodes: KindNodes) -> None:
     try:
         nodes.export_kubeconfig()
         with contextlib.closing(KubeApi(nodes.kubeconfig, namespace=names.NAMESPACE)) as api:
-            items = node_items(api)
+            items = api.nodes.items()
     except ClusterError:
         return  # the API does not answer, or not yet; the ports are ours
     if items and "services" not in _roles(items):
@@ -324,8 +324,7 @@ def read_record(api: KubeApi) -> Record | None:
     Raises:
         CommandFailed: The API server gave no usable answer.
     """
-    field = f"metadata.name={names.NAMESPACE}"
-    items = listed(api.call("list_namespace", what="the namespace", field_selector=field).get("items"))
+    items = api.objects.namespaces(names.NAMESPACE)
     annotations = [mapped(mapped(item.get("metadata")).get("annotations")) for item in items]
     return next((from_text(text(found, names.KEPT)) for found in annotations), None)
 
@@ -338,7 +337,7 @@ def wait_for_nodes(api: KubeApi, progress: Progress, wanted: Collection[str] = (
     """
 
     def probe() -> bool | NotYet:
-        ready = api.nodes()
+        ready = api.nodes.ready()
         late = [node for node, ok in ready.items() if not ok] + [node for node in wanted if node not in ready]
         return NotYet(", ".join(f"{node} not Ready" for node in late) or "no nodes") if late or not ready else True
 
@@ -350,7 +349,7 @@ def wait_for_nodes(api: KubeApi, progress: Progress, wanted: Collection[str] = (
 
 def _answers(api: KubeApi) -> bool | NotYet:
     try:
-        return bool(node_items(api)) or NotYet("no nodes")
+        return bool(api.nodes.items()) or NotYet("no nodes")
     except CommandFailed as error:
         return NotYet(error.what)
 

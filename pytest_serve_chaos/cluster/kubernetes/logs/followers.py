@@ -168,16 +168,13 @@ class OutputFollower(Follower):
         source, known = self._source, self._last
         age = int(clock.now() - self._since) + 1
         wanted = {"since_seconds": age} if known or self._whole else {"tail_lines": _CONTEXT}
-        self._answer = self._api.open(
-            "read_namespaced_pod_log",
+        self._answer = self._api.pod_logs.open(
             source.pod,
             source.namespace or self._api.namespace,
-            what=f"the log of pod {source.pod}",
-            wait=_QUIET,
             container=source.container,
+            wait=_QUIET,
             follow=not self._once,
             previous=self._previous,
-            timestamps=True,
             **wanted,
         )
         if self._stopped.is_set():

@@ -89,7 +89,7 @@ def operator_errors(api: KubeApi, namespace: str) -> Sequence[str]:
         lines = [
             line
             for pod in api.pods(SELECTOR, namespace=namespace)
-            for line in api.log(pod.name, namespace=namespace, tail=300)
+            for line in api.pod_logs.tail(pod.name, namespace=namespace, lines=300)
         ]
     except ObservationError as error:
         return [str(error)]

@@ -123,7 +123,7 @@ class NodeDeletions:
         self._registrations[machine] = registration(self._api, machine)
         watches = [self._removals.of(n, pod) for n, pod, _ in self._pods.live_named() if pod.node == machine]
         begun = clock.now()
-        self._api.call("delete_node", machine, what=f"deletion of node {machine}")
+        self._api.nodes.delete(machine)
         signs: list[Evidence] = []
         try:
             for watch in watches:

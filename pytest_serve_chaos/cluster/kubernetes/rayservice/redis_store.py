@@ -9,7 +9,6 @@ from pytest_serve_chaos.cluster.kubernetes import names
 
 if TYPE_CHECKING:
     from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
-    from pytest_serve_chaos.model import Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +39,7 @@ class RedisStore:
         Raises:
             CommandFailed: It was refused.
         """
-        method = f"patch_namespaced_{'deployment' if self.kind == 'Deployment' else 'stateful_set'}_scale"
-        scale: Json = {"spec": {"replicas": replicas}}
-        api.call(method, self.name, api.namespace, scale, what=f"scaling of the {self.kind} {self.name}")
+        api.workloads.scale(self.kind, self.name, replicas)
 
     def is_available(self, api: KubeApi) -> bool:
         """Whether all of its pods are there and ready.
@@ -51,7 +48,7 @@ class RedisStore:
             ObservationError: The API server gave no usable answer.
         """
         if self.kind == "Deployment":
-            return api.deployment_available(self.name)
+            return api.workloads.is_available(self.name)
         pods = api.pods(f"{names.PART}=redis")
         return len([pod for pod in pods if pod.is_ready]) >= self.replicas
 

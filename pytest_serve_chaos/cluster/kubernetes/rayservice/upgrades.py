@@ -144,9 +144,7 @@ def aim_dashboard(api: KubeApi, ray_cluster: str) -> None:
     Raises:
         CommandFailed: It was refused.
     """
-    patch: Json = {"spec": {"selector": {names.RAY_CLUSTER: ray_cluster}}}
-    what = f"a change of Service {names.DASHBOARD_SERVICE}"
-    api.call("patch_namespaced_service", names.DASHBOARD_SERVICE, api.namespace, patch, what=what)
+    api.objects.patch_service(names.DASHBOARD_SERVICE, {"spec": {"selector": {names.RAY_CLUSTER: ray_cluster}}})
 
 
 def change_for_upgrade(spec: Mapping[str, Json], delay: float) -> dict[str, Json]:

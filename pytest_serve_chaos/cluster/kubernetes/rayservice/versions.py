@@ -27,7 +27,7 @@ def versions(api: KubeApi, *, operator_namespace: str | None = None, redis: str 
 
 def _kubernetes(api: KubeApi) -> str:
     try:
-        return api.version()
+        return api.objects.version()
     except ObservationError:
         return ""
 

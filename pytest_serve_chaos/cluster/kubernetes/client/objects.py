@@ -1,0 +1,319 @@
+"""Objects of a Kubernetes cluster other than the pods of one namespace: nodes, workloads, Services, logs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, TypeAlias
+
+from pytest_serve_chaos.cluster.kubernetes import names
+from pytest_serve_chaos.cluster.kubernetes.client.connection import KubeConnection
+from pytest_serve_chaos.cluster.kubernetes.client.records import (
+    event_line,
+    event_time,
+    listed,
+    mapped,
+    name_of,
+    node_is_ready,
+    text,
+)
+from pytest_serve_chaos.cluster.kubernetes.client.streaming import Answer
+from pytest_serve_chaos.errors import CommandFailed, ObservationError
+from pytest_serve_chaos.model import Json
+
+WorkloadKind: TypeAlias = Literal["Deployment", "StatefulSet"]
+"""What keeps pods there."""
+
+
+class KubeNodes:
+    """The Kubernetes nodes of a cluster.
+
+    Args:
+        connection: The connection.
+    """
+
+    def __init__(self, connection: KubeConnection) -> None:
+        self._connection = connection
+
+    def ready(self) -> dict[str, bool]:
+        """The name of each node, and whether it is Ready.
+
+        Raises:
+            ObservationError: The API server gave no usable answer.
+        """
+        answer = self._connection.read(self._connection.core.list_node, what="nodes", error=ObservationError)
+        return {name_of(item): node_is_ready(item) for item in listed(answer.get("items"))}
+
+    def items(self) -> list[dict[str, Json]]:
+        """The nodes as plain data.
+
+        Raises:
+            CommandFailed: The API server gave no usable answer.
+        """
+        answer = self._connection.read(self._connection.core.list_node, what="nodes", error=CommandFailed)
+        return listed(answer.get("items"))
+
+    def read(self, name: str) -> dict[str, Json]:
+        """A node as plain data.
+
+        Raises:
+            CommandFailed: The API server gave no usable answer.
+        """
+        read = self._connection.core.read_node
+        return self._connection.read(read, name, what=f"node {name}", error=CommandFailed)
+
+    def patch(self, name: str, patch: Mapping[str, Json], *, what: str) -> None:
+        """Changes a node under the name of this plugin, which `managedFields` then has.
+
+        Args:
+            name: The node.
+            patch: The merge patch.
+            what: What it does, for the error.
+
+        Raises:
+            CommandFailed: It was refused.
+        """
+        core = self._connection.core
+        self._connection.read(
+            core.patch_node, name, dict(patch), what=what, error=CommandFailed, field_manager=names.PROJECT
+        )
+
+    def delete(self, name: str) -> None:
+        """Deletes a node's object.
+
+        Raises:
+            CommandFailed: It was refused.
+        """
+        delete = self._connection.core.delete_node
+        self._connection.read(delete, name, what=f"deletion of node {name}", error=CommandFailed)
+
+    def create(self, node: Mapping[str, Json]) -> None:
+        """Registers a node.
+
+        Raises:
+            CommandFailed: It was refused.
+        """
+        what = f"registration of node {name_of(node)}"
+        self._connection.read(self._connection.core.create_node, node, what=what, error=CommandFailed)
+
+
+class KubeWorkloads:
+    """The Deployments and StatefulSets of a namespace.
+
+    Args:
+        connection: The connection.
+    """
+
+    def __init__(self, connection: KubeConnection) -> None:
+        self._connection = connection
+
+    def is_available(self, deployment: str) -> bool:
+        """Whether all pods of a Deployment are there, ready and of its newest kind.
+
+        Raises:
+            ObservationError: The API server gave no usable answer.
+        """
+        answer = self._read("Deployment", deployment)
+        status, wanted = mapped(answer.get("status")), mapped(answer.get("spec")).get("replicas")
+        newest = status.get("observedGeneration") == mapped(answer.get("metadata")).get("generation")
+        return newest and status.get("updatedReplicas") == status.get("availableReplicas") == wanted
+
+    def pod_template(self, kind: WorkloadKind, name: str) -> dict[str, Json]:
+        """What its pods are made from, as plain data.
+
+        Raises:
+            ObservationError: The API server gave no usable answer.
+        """
+        return dict(mapped(mapped(self._read(kind, name).get("spec")).get("template")))
+
+    def items(self, kind: WorkloadKind) -> list[dict[str, Json]]:
+        """All of one kind, as plain data.
+
+        Raises:
+            CommandFailed: The API server gave no usable answer.
+        """
+        apps = self._connection.apps
+        list_all = apps.list_namespaced_deployment if kind == "Deployment" else apps.list_namespaced_stateful_set
+        namespace = self._connection.namespace
+        return listed(self._connection.read(list_all, namespace, what=f"each {kind}", error=CommandFailed).get("items"))
+
+    def scale(self, kind: WorkloadKind, name: str, replicas: int) -> None:
+        """Changes how many pods are wanted.
+
+        Raises:
+            CommandFailed: It was refused.
+        """
+        apps, scale = self._connection.apps, {"spec": {"replicas": replicas}}
+        patch = (
+            apps.patch_namespaced_deployment_scale if kind == "Deployment" else apps.patch_namespaced_stateful_set_scale
+        )
+        what = f"scaling of the {kind} {name}"
+        self._connection.read(patch, name, self._connection.namespace, scale, what=what, error=CommandFailed)
+
+    def _read(self, kind: WorkloadKind, name: str) -> dict[str, Json]:
+        apps = self._connection.apps
+        read = apps.read_namespaced_deployment if kind == "Deployment" else apps.read_namespaced_stateful_set
+        namespace = self._connection.namespace
+        return self._connection.read(read, name, namespace, what=f"{kind} {name}", error=ObservationError)
+
+
+class KubeObjects:
+    """Services, namespaces, events and the rest.
+
+    Args:
+        connection: The connection.
+    """
+
+    def __init__(self, connection: KubeConnection) -> None:
+        self._connection = connection
+
+    def version(self) -> str:
+        """Kubernetes' version, which every user may read: ``v1.34.2``.
+
+        Raises:
+            ObservationError: The API server gave no usable answer.
+        """
+        get_code = self._connection.version.get_code
+        answer = self._connection.read(get_code, what="Kubernetes' version", error=ObservationError)
+        return text(answer, "gitVersion")
+
+    def warnings(self, *, namespace: str | None = None, limit: int = 6) -> tuple[str, ...]:
+        """The newest events of type Warning in a namespace, a line each.
+
+        Raises:
+            ObservationError: The API server gave no usable answer.
+        """
+        answer = self._connection.read(
+            self._connection.core.list_namespaced_event,
+            namespace or self._connection.namespace,
+            what="events",
+            error=ObservationError,
+            field_selector="type=Warning",
+        )
+        events = sorted(listed(answer.get("items")), key=event_time)
+        return tuple(event_line(event) for event in events[-limit:])
+
+    def service(self, name: str, namespace: str) -> dict[str, Json]:
+        """A Service as plain data.
+
+        Raises:
+            CommandFailed: The API server gave no usable answer.
+        """
+        read = self._connection.core.read_namespaced_service
+        return self._connection.read(read, name, namespace, what=f"Service {name}", error=CommandFailed)
+
+    def patch_service(self, name: str, patch: Mapping[str, Json]) -> None:
+        """Changes a Service of this namespace by a merge patch.
+
+        Raises:
+            CommandFailed: It was refused.
+        """
+        change, namespace = self._connection.core.patch_namespaced_service, self._connection.namespace
+        what = f"a change of Service {name}"
+        self._connection.read(change, name, namespace, dict(patch), what=what, error=CommandFailed)
+
+    def namespaces(self, name: str) -> list[dict[str, Json]]:
+        """The namespace of that name as plain data; none where there is none.
+
+        Raises:
+            CommandFailed: The API server gave no usable answer.
+        """
+        answer = self._connection.read(
+            self._connection.core.list_namespace,
+            what="the namespace",
+            error=CommandFailed,
+            field_selector=f"metadata.name={name}",
+        )
+        return listed(answer.get("items"))
+
+    def patch_namespace(self, name: str, patch: Mapping[str, Json], *, what: str) -> None:
+        """Changes a namespace by a merge patch.
+
+        Args:
+            name: The namespace.
+            patch: The merge patch.
+            what: What it does, for the error.
+
+        Raises:
+            CommandFailed: It was refused.
+        """
+        self._connection.read(self._connection.core.patch_namespace, name, dict(patch), what=what, error=CommandFailed)
+
+    def review_access(self, attributes: Mapping[str, Json], *, what: str) -> bool:
+        """Whether this user may do something, by a SelfSubjectAccessReview.
+
+        Args:
+            attributes: Its ``resourceAttributes``.
+            what: What it is about, for the error.
+
+        Raises:
+            CommandFailed: The API server gave no usable answer.
+        """
+        body: Json = {"spec": {"resourceAttributes": dict(attributes)}}
+        review = self._connection.authorization.create_self_subject_access_review
+        answer = self._connection.read(review, body, what=what, error=CommandFailed)
+        return mapped(answer.get("status")).get("allowed") is True
+
+
+class KubeLogs:
+    """What containers write to their output.
+
+    Args:
+        connection: The connection.
+    """
+
+    def __init__(self, connection: KubeConnection) -> None:
+        self._connection = connection
+
+    def tail(self, pod: str, *, namespace: str, lines: int) -> tuple[str, ...]:
+        """The last lines, `lines` at the most, of a pod that has one container only.
+
+        Raises:
+            ObservationError: There is no such pod or log.
+        """
+        log = self._connection.send(
+            self._connection.core.read_namespaced_pod_log,
+            pod,
+            namespace,
+            what=f"the log of pod {pod}",
+            error=ObservationError,
+            tail_lines=lines,
+        )
+        return tuple(log.decode("utf-8", "replace").splitlines())
+
+    def open(
+        self,
+        pod: str,
+        namespace: str,
+        *,
+        container: str,
+        wait: float,
+        follow: bool,
+        previous: bool = False,
+        **span: int,
+    ) -> Answer:
+        """What a container writes, with the time of each line, for as long as it goes on.
+
+        Args:
+            pod: The pod.
+            namespace: Its namespace.
+            container: The container.
+            wait: Seconds between two pieces, after which it is given up.
+            follow: Whether what comes is wanted, too.
+            previous: Whether it is that of the container before.
+            **span: ``since_seconds`` or ``tail_lines``: how much of what was written.
+
+        Raises:
+            ObservationError: The API server gave no usable answer.
+        """
+        return self._connection.open(
+            self._connection.core.read_namespaced_pod_log,
+            pod,
+            namespace,
+            what=f"the log of pod {pod}",
+            wait=wait,
+            container=container,
+            follow=follow,
+            timestamps=True,
+            **span,
+            **({"previous": True} if previous else {}),
+        )
