@@ -69,6 +69,18 @@ class Machines:
     no_kubeconfig: bool = False
     forgot: bool = False
 
+    @property
+    def docker(self) -> Machines:
+        return self
+
+    @property
+    def images(self) -> Machines:
+        return self
+
+    @property
+    def taints(self) -> Machines:
+        return self
+
     def machines(self) -> dict[str, str]:
         return dict(self.states)
 

@@ -13,9 +13,9 @@ from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.kubernetes.install.file_workload import OwnRayService
 from pytest_serve_chaos.cluster.kubernetes.kind import reuse as kind_reuse
 from pytest_serve_chaos.cluster.kubernetes.kind import start as kind_cluster
-from pytest_serve_chaos.cluster.kubernetes.kind.rayservice import BroughtUp
 from pytest_serve_chaos.cluster.kubernetes.kind.settings import KindSettings
 from pytest_serve_chaos.cluster.kubernetes.kind.start import start_kind_cluster
+from pytest_serve_chaos.cluster.kubernetes.rayservice.owned import BroughtUp
 from pytest_serve_chaos.manifests import Manifest
 from pytest_serve_chaos.model import Json
 from tests.unit.kept_cluster import CONTROL_PLANE, WORKER, Api, FakeDashboard, Machines, pod, status
@@ -91,10 +91,10 @@ class KindMachines(Machines):
     def kind_version(self) -> str:
         return "kind v0.30.0"
 
-    def image_id(self, image: str) -> str:
+    def id_of(self, image: str) -> str:
         return self.ids.get(image, "1f")
 
-    def image_environment(self, image: str) -> dict[str, str] | None:
+    def environment_of(self, image: str) -> dict[str, str] | None:
         return {}
 
     def load(self, images: Sequence[str], nodes: Sequence[str]) -> tuple[str, ...]:
@@ -255,6 +255,6 @@ def fake_runs(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
     monkeypatch.setattr(kind_cluster, "BringUp", bring_up)
     said = replace(status(), apps={"sleepy_pid": "RUNNING"})
     monkeypatch.setattr(kind_cluster, "Dashboard", lambda *_: FakeDashboard(said))
-    monkeypatch.setattr(kind_cluster, "kind_sight", lambda *_: None)
-    monkeypatch.setattr(kind_cluster, "kind_rayservice", FakeService)
+    monkeypatch.setattr(kind_cluster, "sight_from_machines", lambda *_: None)
+    monkeypatch.setattr(kind_cluster, "owned_rayservice", FakeService)
     return Runs(machines, directory)

@@ -12,9 +12,9 @@ from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.api import ExecResult, KubeApi
 from pytest_serve_chaos.cluster.kubernetes.client.pod_watch import PodWatch
 from pytest_serve_chaos.cluster.kubernetes.client.records import Pod
-from pytest_serve_chaos.cluster.kubernetes.kind.rayservice import BroughtUp, kind_rayservice
 from pytest_serve_chaos.cluster.kubernetes.logs.stream import LogAccess
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
+from pytest_serve_chaos.cluster.kubernetes.rayservice.owned import BroughtUp, owned_rayservice
 from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayServiceRef
 from pytest_serve_chaos.cluster.kubernetes.rayservice.process_watch import Place, ProcessWatch, Row
 from pytest_serve_chaos.cluster.kubernetes.rayservice.redis_store import RedisStore
@@ -163,7 +163,7 @@ def fake_service(
         "operator",
     )
     pods, processes = cast("PodWatch", Pods(kube_api)), cast("ProcessWatch", watch or Watch())
-    service = kind_rayservice(
+    service = owned_rayservice(
         of,
         Sight(pods, processes, LogAccess(operator_namespace="operator"), nodes.container_end),
         nodes,

@@ -51,9 +51,6 @@ class KubeCalls:
 
     # -- of the API itself --
 
-    def raw_pod(self, name: str) -> dict[str, Json]:
-        return self.call("read_namespaced_pod", name, self.namespace, what=f"pod {name}")
-
     def evict_pod(self, name: str) -> None:
         body: Json = {"metadata": {"name": name, "namespace": self.namespace}}
         self.call("create_namespaced_pod_eviction", name, self.namespace, body, what=f"eviction of pod {name}")
@@ -112,6 +109,9 @@ class _Objects:
 
     def warnings(self, *, namespace: str | None = None, limit: int = 6) -> tuple[str, ...]:
         return self.calls.warnings(namespace=namespace, limit=limit)
+
+    def pod(self, name: str) -> dict[str, Json]:
+        return self.calls.call("read_namespaced_pod", name, self.calls.namespace, what=f"pod {name}")
 
     def service(self, name: str, namespace: str) -> dict[str, Json]:
         return self.calls.call("read_namespaced_service", name, namespace, what=f"Service {name}")

@@ -128,7 +128,7 @@ def test_a_program_that_is_followed_hears_that_somebody_is_there(
 def test_a_container_has_ended_only_where_its_runtime_says_so(
     answer: str, end: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert nodes_with_docker(answer, tmp_path, monkeypatch).container_end("node", "abc") == end
+    assert nodes_with_docker(answer, tmp_path, monkeypatch).docker.container_end("node", "abc") == end
 
 
 def nodes_with_scripts(directory: Path, monkeypatch: pytest.MonkeyPatch, **answers: str) -> KindNodes:
@@ -188,7 +188,7 @@ def test_connections_that_nobody_answered_are_dropped_where_they_come_in(
 ) -> None:
     (tmp_path / "run").mkdir()
     nodes = nodes_with_scripts(tmp_path, monkeypatch, docker=f"exit {status}")
-    nodes.forget_connections()
+    nodes.docker.forget_connections()
     assert asked(tmp_path) == ["docker exec test-control-plane conntrack --delete --proto tcp --state SYN_SENT"]
 
 
@@ -198,7 +198,7 @@ def test_a_machine_has_ended_when_docker_says_so(
 ) -> None:
     (tmp_path / "run").mkdir()
     nodes = nodes_with_scripts(tmp_path, monkeypatch, docker='[ "$1" != inspect ] || echo "exited (137)"')
-    assert nodes.end_machine("test-worker", how) == "exited (137)"
+    assert nodes.docker.end_machine("test-worker", how) == "exited (137)"
     assert asked(tmp_path)[0] == f"docker {command} test-worker"
 
 
@@ -211,10 +211,10 @@ case "$*" in
 esac
 """
     nodes = nodes_with_scripts(tmp_path, monkeypatch, docker=docker)
-    assert nodes.signal_container("test-worker", "abc", 19)
+    assert nodes.docker.signal_container("test-worker", "abc", 19)
     assert "docker exec test-worker kill -19 712" in asked(tmp_path)
     with pytest.raises(CommandFailed, match="does not run on test-worker"):
-        nodes.signal_container("test-worker", "def", 19)
+        nodes.docker.signal_container("test-worker", "def", 19)
 
 
 def test_docker_says_in_which_state_the_machines_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,8 +249,8 @@ def test_docker_says_which_node_ports_a_stopped_control_plane_publishes(
 def test_an_image_that_docker_has_not_has_no_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "run").mkdir()
     nodes = nodes_with_scripts(tmp_path, monkeypatch, docker='[ "$5" = redis:7.0 ] && echo sha256:1f')
-    assert nodes.image_id("redis:7.0") == "1f"
-    assert nodes.image_id("redis:8.0") == ""
+    assert nodes.images.id_of("redis:7.0") == "1f"
+    assert nodes.images.id_of("redis:8.0") == ""
 
 
 def test_no_directory_for_downloads_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,7 +288,7 @@ def test_an_image_of_many_platforms_of_which_docker_has_one_is_copied_by_way_of_
     refuses = 'case "$*" in *docker-image*) echo "ctr: content digest sha256:d: not found" >&2; exit 1;; esac'
     nodes = nodes_with_scripts(tmp_path, monkeypatch, docker=THERE, kind=refuses)
 
-    assert nodes.load(["redis:7.0"], ["test-worker"]) == ()
+    assert nodes.images.load(["redis:7.0"], ["test-worker"]) == ()
 
     saved, loaded = asked(tmp_path)[-2:]
     archive = loaded.rpartition(" ")[2]
@@ -306,6 +306,6 @@ def test_images_that_cannot_be_copied_are_said_with_both_reasons(
     nodes = nodes_with_scripts(tmp_path, monkeypatch, docker=docker, kind="echo 'content digest' >&2; exit 1")
 
     with pytest.raises(CommandFailed, match=r"redis:7\.0 could not be copied onto the nodes") as caught:
-        nodes.load(["redis:7.0"], ["test-worker"])
+        nodes.images.load(["redis:7.0"], ["test-worker"])
 
     assert {"content digest", "unknown flag: --platform"} <= {*caught.value.checked}

@@ -38,13 +38,17 @@ class FakeApi:
         self.versions: list[str] = []
         self.gate = threading.Event()
 
-    def pod_list(self) -> dict[str, Json]:
+    @property
+    def pod_changes(self) -> FakeApi:
+        return self
+
+    def all(self) -> dict[str, Json]:
         if not self.lists:
             raise ObservationError("refused again")
         items: list[Json] = [*self.lists.pop(0)]
         return {"items": items, "metadata": {"resourceVersion": "100"}}
 
-    def watch_pods(self, version: str, *, seconds: int) -> Iterator[dict[str, Json]]:
+    def since(self, version: str, *, seconds: int) -> Iterator[dict[str, Json]]:
         self.versions.append(version)
         if not self.watches:
             self.gate.wait(0.02)

@@ -101,7 +101,7 @@ def test_a_watch_that_says_nonsense_is_an_error_like_others(tmp_path: Path) -> N
     with serving(goes_on(b"no JSON\n")) as url:
         api = api_at(url, tmp_path)
         with pytest.raises(ObservationError, match="the watch of pods"):
-            next(api.watch_pods("1", seconds=2))
+            next(api.pod_changes.since("1", seconds=2))
         api.close()
 
 

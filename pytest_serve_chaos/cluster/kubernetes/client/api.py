@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import ssl
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,9 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_serve_chaos.cluster.kubernetes.client.access import Access, Permit
-from pytest_serve_chaos.cluster.kubernetes.client.connection import TIMEOUT, KubeConnection
+from pytest_serve_chaos.cluster.kubernetes.client.connection import KubeConnection
 from pytest_serve_chaos.cluster.kubernetes.client.errors import body_of, reason
-from pytest_serve_chaos.cluster.kubernetes.client.objects import KubeLogs, KubeNodes, KubeObjects, KubeWorkloads
+from pytest_serve_chaos.cluster.kubernetes.client.objects import (
+    KubeLogs,
+    KubeNodes,
+    KubeObjects,
+    KubePodChanges,
+    KubeWorkloads,
+)
 from pytest_serve_chaos.cluster.kubernetes.client.records import (
     Pod,
     listed,
@@ -52,6 +57,7 @@ class KubeApi:
         workloads: The namespace's Deployments and StatefulSets.
         objects: Services, namespaces, events and the rest.
         pod_logs: What containers write to their output.
+        pod_changes: How the pods of the namespace change.
     """
 
     def __init__(
@@ -62,6 +68,7 @@ class KubeApi:
         self.workloads = KubeWorkloads(connection)
         self.objects = KubeObjects(connection)
         self.pod_logs = KubeLogs(connection)
+        self.pod_changes = KubePodChanges(connection)
 
     @property
     def namespace(self) -> str:
@@ -97,24 +104,6 @@ class KubeApi:
             label_selector=selector,
         )
         return tuple(listed(answer.get("items")))
-
-    def pod_list(self) -> dict[str, Json]:
-        """All pods of the namespace as plain data, with the version of the list, for `watch_pods`.
-
-        Raises:
-            CommandFailed: The API server gave no usable answer.
-        """
-        list_all = self._connection.core.list_namespaced_pod
-        return self._connection.read(list_all, self.namespace, what="pods", error=CommandFailed)
-
-    def raw_pod(self, name: str) -> dict[str, Json]:
-        """A pod as plain data.
-
-        Raises:
-            CommandFailed: The API server gave no usable answer.
-        """
-        read = self._connection.core.read_namespaced_pod
-        return self._connection.read(read, name, self.namespace, what=f"pod {name}", error=CommandFailed)
 
     def ray_service(self, name: str) -> dict[str, Json]:
         """A RayService as plain data.
@@ -217,21 +206,6 @@ class KubeApi:
             what=f"a change of RayService {name}",
             error=CommandFailed,
         )
-
-    def watch_pods(self, version: str, *, seconds: int) -> Iterator[dict[str, Json]]:
-        """The changes of this namespace's pods since a version of them, as they come, for some seconds.
-
-        Raises:
-            ObservationError: The API server gave no usable answer.
-        """
-        what, options = "the watch of pods", {"watch": True, "resource_version": version, "timeout_seconds": seconds}
-        list_all = self._connection.core.list_namespaced_pod
-        answer = self._connection.open(list_all, self.namespace, what=what, wait=seconds + TIMEOUT, **options)
-        try:
-            for lines in answer.batches():
-                yield from (json.loads(line) for line in lines if line.strip())
-        except ValueError as error:
-            raise ObservationError(f"{what}: {reason(error)}") from error
 
     def run(self, pod: str, container: str, command: Sequence[str], *, timeout: float = 30.0) -> ExecResult:
         """Runs a program in a container and waits for it.

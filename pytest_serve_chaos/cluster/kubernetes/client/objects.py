@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from typing import Literal, TypeAlias
 
 from pytest_serve_chaos.cluster.kubernetes import names
-from pytest_serve_chaos.cluster.kubernetes.client.connection import KubeConnection
+from pytest_serve_chaos.cluster.kubernetes.client.connection import TIMEOUT, KubeConnection
+from pytest_serve_chaos.cluster.kubernetes.client.errors import reason
 from pytest_serve_chaos.cluster.kubernetes.client.records import (
     event_line,
     event_time,
@@ -192,6 +194,15 @@ class KubeObjects:
         events = sorted(listed(answer.get("items")), key=event_time)
         return tuple(event_line(event) for event in events[-limit:])
 
+    def pod(self, name: str) -> dict[str, Json]:
+        """A pod as plain data.
+
+        Raises:
+            CommandFailed: The API server gave no usable answer.
+        """
+        read = self._connection.core.read_namespaced_pod
+        return self._connection.read(read, name, self._connection.namespace, what=f"pod {name}", error=CommandFailed)
+
     def service(self, name: str, namespace: str) -> dict[str, Json]:
         """A Service as plain data.
 
@@ -317,3 +328,40 @@ class KubeLogs:
             **span,
             **({"previous": True} if previous else {}),
         )
+
+
+class KubePodChanges:
+    """The pods of a namespace, and how they change.
+
+    Args:
+        connection: The connection.
+    """
+
+    def __init__(self, connection: KubeConnection) -> None:
+        self._connection = connection
+
+    def all(self) -> dict[str, Json]:
+        """All pods of the namespace as plain data, with the version of the list, for `since`.
+
+        Raises:
+            CommandFailed: The API server gave no usable answer.
+        """
+        list_all = self._connection.core.list_namespaced_pod
+        return self._connection.read(list_all, self._connection.namespace, what="pods", error=CommandFailed)
+
+    def since(self, version: str, *, seconds: int) -> Iterator[dict[str, Json]]:
+        """The changes of this namespace's pods since a version of them, as they come, for some seconds.
+
+        Raises:
+            ObservationError: The API server gave no usable answer.
+        """
+        what, options = "the watch of pods", {"watch": True, "resource_version": version, "timeout_seconds": seconds}
+        list_all = self._connection.core.list_namespaced_pod
+        answer = self._connection.open(
+            list_all, self._connection.namespace, what=what, wait=seconds + TIMEOUT, **options
+        )
+        try:
+            for lines in answer.batches():
+                yield from (json.loads(line) for line in lines if line.strip())
+        except ValueError as error:
+            raise ObservationError(f"{what}: {reason(error)}") from error

@@ -73,7 +73,7 @@ class PodWatch:
             try:
                 if not self._version:
                     self._list()
-                for event in self._api.watch_pods(self._version, seconds=_TURN):
+                for event in self._api.pod_changes.since(self._version, seconds=_TURN):
                     self._take(event)
                 with self._lock:
                     self._heard = clock.now()
@@ -83,7 +83,7 @@ class PodWatch:
                 self._stopped.wait(_AGAIN_AFTER)
 
     def _list(self) -> None:
-        answer = self._api.pod_list()
+        answer = self._api.pod_changes.all()
         found = [pod(item) for item in listed(answer.get("items"))]
         with self._lock:
             self._heard = clock.now()

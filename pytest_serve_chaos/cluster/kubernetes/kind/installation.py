@@ -70,10 +70,10 @@ class KindInstallation:
             operator, operator_image = self._operator_manifests, self._operator_image
         images = [i for i in (operator_image, *work.redis_images, *work.ray_images) if i is not None]
         image = settings.node_image
-        which = f"{image} ({nodes.image_id(image)})" if image else f"the image of {nodes.kind_version()}"
+        which = f"{image} ({nodes.images.id_of(image)})" if image else f"the image of {nodes.kind_version()}"
         record = Record(
             machines=f"of {which}",
-            base=fingerprint([operator, *(f"{image} {nodes.image_id(image)}" for image in images)]),
+            base=fingerprint([operator, *(f"{image} {nodes.images.id_of(image)}" for image in images)]),
             service=fingerprint(manifests.dump(documents) for documents in self._documents.values()),
         )
         return Wishes(record, work.ray_service, work.redis, number=self._number)
@@ -91,11 +91,11 @@ class KindInstallation:
         if "redis" in documents:
             stack.install_redis(documents["redis"])
         if base:
-            self._load(work.ray_images, self._nodes.ray_nodes())
+            self._load(work.ray_images, self._nodes.docker.ray_nodes())
         stack.wait_for_operator()
         if work.redis is not None:
             stack.wait_for_redis()
-        self._nodes.limit_processors()
+        self._nodes.docker.limit_processors()
         stack.install("services", documents["services"])
         stack.install("rayservice", documents["rayservice"])
 
@@ -127,7 +127,7 @@ class KindInstallation:
             return
         self._progress(f"kind: loading {', '.join(wanted)} onto {where}")
         with still(f"loading {', '.join(wanted)}", self._progress, who="kind"):
-            absent = self._nodes.load(wanted, nodes)
+            absent = self._nodes.images.load(wanted, nodes)
         there = [image for image in wanted if image not in absent]
         if there:  # not "loaded": kind leaves out the nodes that have them
             self._progress(f"kind: {', '.join(there)} on {where} after {clock.now() - began:.1f} s")

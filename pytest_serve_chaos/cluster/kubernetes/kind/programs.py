@@ -6,7 +6,10 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal, Protocol
 
+from pytest_serve_chaos.cluster import commands
 from pytest_serve_chaos.errors import MissingDependency
 
 
@@ -17,6 +20,30 @@ class Programs:
     docker: str
     kind: str
     kubectl: str
+
+
+class Run(Protocol):
+    """Runs one of the programs and returns what it printed; raises `CommandFailed`."""
+
+    def __call__(self, program: Literal["docker", "kind", "kubectl"], *arguments: str, timeout: float = 60.0) -> str:
+        """Runs it with those arguments, for `timeout` seconds at most."""
+        ...
+
+
+def run_program(
+    programs: Programs,
+    log: Path,
+    program: Literal["docker", "kind", "kubectl"],
+    *arguments: str,
+    timeout: float = 60.0,
+) -> str:
+    """Runs one of the programs and returns what it printed; what it says of errors goes into the log, too.
+
+    Raises:
+        CommandFailed: It failed, or took too long.
+    """
+    paths = {"docker": programs.docker, "kind": programs.kind, "kubectl": programs.kubectl}
+    return commands.run([paths[program], *arguments], log=log, timeout=timeout)
 
 
 def find_programs() -> Programs:

@@ -61,11 +61,11 @@ class ClusterRepair:
         items = {name_of(item): mapped(item.get("spec")) for item in self._api.nodes.items()}
         for name in machines:
             if name not in items:
-                self._nodes.restart_kubelet(name)
+                self._nodes.docker.restart_kubelet(name)
                 self.lost.append(f"{name} was deleted from Kubernetes")
         for name, spec in items.items():
             self._open(name, spec)
-        self._nodes.forget_connections()
+        self._nodes.docker.forget_connections()
 
     def pods(self) -> list[str]:
         """Resumes stopped processes of Ray's pods, and removes health flags.
@@ -117,15 +117,15 @@ class ClusterRepair:
             # It may be stopped whole, from its machine, which its probe does not notice.
             for pod in self._api.pods(REDIS_SELECTOR):
                 if pod.main is not None and pod.main.running:
-                    self._nodes.signal_container(pod.node, pod.main.id, signal.SIGCONT)
+                    self._nodes.docker.signal_container(pod.node, pod.main.id, signal.SIGCONT)
 
     def _wake(self, machines: Mapping[str, str]) -> None:
         for name, state in machines.items():
             if state == "paused":
-                self._nodes.unpause_machine(name)
+                self._nodes.docker.unpause_machine(name)
                 self.repaired.append(f"{name} was paused")
             elif state != "running":
-                self._nodes.start_machine(name)
+                self._nodes.docker.start_machine(name)
                 self.lost.append(f"{name} was {state}")
 
     def _open(self, node: str, spec: Mapping[str, Json]) -> None:

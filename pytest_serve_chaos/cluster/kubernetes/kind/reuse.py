@@ -269,9 +269,9 @@ def open_kept(nodes: KindNodes, wishes: Wishes, progress: Progress) -> Kept:
     # Only the control plane, for only the API can tell whose the rest is.
     lost = [] if state == "running" else [f"{nodes.control_plane} was {state}"]
     if state == "paused":
-        nodes.unpause_machine(nodes.control_plane)
+        nodes.docker.unpause_machine(nodes.control_plane)
     elif state != "running":
-        nodes.start_machine(nodes.control_plane)
+        nodes.docker.start_machine(nodes.control_plane)
     nodes.export_kubeconfig()
     api = KubeApi(nodes.kubeconfig, namespace=names.NAMESPACE)
     clock.wait_until("the API server to answer", lambda: _answers(api), timeout=_ANSWERS, interval=0.5)

@@ -20,7 +20,6 @@ from pytest_serve_chaos.cluster.kubernetes.install.workload import Workload, our
 from pytest_serve_chaos.cluster.kubernetes.kind.installation import KindInstallation
 from pytest_serve_chaos.cluster.kubernetes.kind.nodes import KindNodes, free_ports
 from pytest_serve_chaos.cluster.kubernetes.kind.programs import find_programs
-from pytest_serve_chaos.cluster.kubernetes.kind.rayservice import BroughtUp, kind_rayservice, kind_sight
 from pytest_serve_chaos.cluster.kubernetes.kind.record import Plan, Step
 from pytest_serve_chaos.cluster.kubernetes.kind.reuse import (
     WHOLE_WITHIN,
@@ -34,6 +33,7 @@ from pytest_serve_chaos.cluster.kubernetes.kind.second_cluster import Beside
 from pytest_serve_chaos.cluster.kubernetes.kind.settings import KindSettings
 from pytest_serve_chaos.cluster.kubernetes.rayservice.bring_up import BringUp, serving
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
+from pytest_serve_chaos.cluster.kubernetes.rayservice.owned import BroughtUp, owned_rayservice, sight_from_machines
 from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayServiceRef
 from pytest_serve_chaos.cluster.kubernetes.rayservice.ray_token import RayToken, wants_token
 from pytest_serve_chaos.cluster.kubernetes.rayservice.upgrades import aim_dashboard
@@ -87,7 +87,7 @@ def start_kind_cluster(
     nodes = KindNodes(name, settings.node_image, directory, programs)
     labels = {names.MANAGED_BY: names.PROJECT, names.RUN: name}
     if own is not None:
-        workload = own_workload(own, labels, nodes.image_environment)
+        workload = own_workload(own, labels, nodes.images.environment_of)
     else:
         workload = our_workload(
             spec, settings.ray_image, settings.redis_image, labels, ray_version=settings.ray_version
@@ -331,11 +331,11 @@ class _Start:
             work.redis,
             served.operator_namespace,
         )
-        return kind_rayservice(
+        return owned_rayservice(
             up,
-            kind_sight(up, self._nodes),
-            self._nodes,
-            self._nodes,
+            sight_from_machines(up, self._nodes.docker),
+            self._nodes.docker,
+            self._nodes.taints,
             start_second=self._beside().start,
             on_close=self._close,
             on_vouch=None if self._kept is None else self._kept.vouch,

@@ -57,7 +57,7 @@ class PodRedis:
             CommandFailed: The API server gave no usable answer.
         """
         pod = self._pods.running(HEAD)
-        item = self._api.raw_pod(pod.name)
+        item = self._api.objects.pod(pod.name)
         variables = [v for c in listed(mapped(item.get("spec")).get("containers")) for v in listed(c.get("env"))]
         values = [text(v, "value") for v in variables if text(v, "name") == _NAMESPACE_VARIABLE]
         self.redis_namespace = values[0] if values else ""

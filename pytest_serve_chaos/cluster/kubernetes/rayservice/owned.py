@@ -1,4 +1,4 @@
-"""A RayService on kind nodes: with the machines at hand, its pods can be kept away and the machines be lost."""
+"""A RayService of our own: with the machines at hand, its pods can be kept away and the machines be lost."""
 
 from __future__ import annotations
 
@@ -72,13 +72,13 @@ class BroughtUp:
     operator_namespace: str
 
 
-def kind_sight(of: BroughtUp, machines: Machines) -> Sight:
+def sight_from_machines(of: BroughtUp, machines: Machines) -> Sight:
     """How it is looked at: by watches, and from its machines."""
     logs = LogAccess(operator_namespace=of.operator_namespace)
     return Sight(PodWatch(of.api), ProcessWatch(of.api), logs, machines.container_end)
 
 
-def kind_rayservice(
+def owned_rayservice(
     of: BroughtUp,
     sight: Sight,
     machines: Machines,
