@@ -18,11 +18,7 @@ from pytest_serve_chaos.cluster.kubernetes.client.objects import (
     KubePodChanges,
     KubeWorkloads,
 )
-from pytest_serve_chaos.cluster.kubernetes.client.records import (
-    Pod,
-    listed,
-    pod,
-)
+from pytest_serve_chaos.cluster.kubernetes.client.records import Pod, listed, pod
 from pytest_serve_chaos.cluster.kubernetes.client.streaming import printed_lines
 from pytest_serve_chaos.errors import CommandFailed, ObservationError
 from pytest_serve_chaos.model import Json

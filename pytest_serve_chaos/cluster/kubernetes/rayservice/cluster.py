@@ -9,7 +9,6 @@ from typing import TypeVar
 
 from pytest_serve_chaos.cluster.base import NodeInfo
 from pytest_serve_chaos.cluster.capabilities import Capabilities, Capability, Offer
-from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.rayservice.proxies import PodProxies
 from pytest_serve_chaos.cluster.kubernetes.rayservice.serve_config import RunningConfig
 from pytest_serve_chaos.cluster.kubernetes.rayservice.view import RayServiceView
@@ -74,11 +73,6 @@ class RayServiceCluster:
     def url(self) -> str:
         """Where traffic goes: the Service's address, with the app's route."""
         return self._description.url
-
-    @property
-    def api(self) -> KubeApi:
-        """The Kubernetes API, in the RayService's namespace."""
-        return self._view.api
 
     @property
     def dashboard(self) -> Dashboard:
