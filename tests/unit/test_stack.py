@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -85,14 +86,11 @@ def test_what_secrets_hold_is_applied_and_not_kept(tmp_path: Path) -> None:
     assert not any(file.exists() for file in kubectl.files)
 
 
-def test_what_is_left_over_is_gone_with_its_pods_before_the_next_is_applied(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_left_over_is_gone_with_its_pods_before_the_next_is_applied(tmp_path: Path) -> None:
     # In the background, which is kubectl's default, the pods of a deleted Deployment stay Ready while they terminate.
     kubectl = Kubectl(condition("True"))
-    stack = Stack(kubectl, cast("KubeApi", None), tmp_path, print)
-    monkeypatch.setattr(stack, "_wait_until_no_ray_pods", lambda: None)
-    stack.remove_left_overs()
+    api = cast("KubeApi", SimpleNamespace(pods=lambda selector: ()))
+    Stack(kubectl, api, tmp_path, print).remove_left_overs()
 
     [stores] = [ran for ran in kubectl.ran if "deployment,statefulset" in ran]
     assert "--cascade=foreground" in stores

@@ -90,7 +90,9 @@ class Stack:
         Raises:
             WaitTimeout: It does not.
         """
-        self._wait_for_pods("the KubeRay operator to run", SELECTOR, self.operator_namespace, self.complaints)
+        _wait_for_pods(
+            self._api, self._progress, "the KubeRay operator to run", SELECTOR, self.operator_namespace, self.complaints
+        )
 
     def check(self, documents: Sequence[Manifest]) -> None:
         """Lets the API server look at objects that were not made here, and changes nothing.
@@ -121,7 +123,7 @@ class Stack:
         Raises:
             WaitTimeout: It is not.
         """
-        self._wait_for_pods("Redis to be ready", REDIS_SELECTOR, names.NAMESPACE)
+        _wait_for_pods(self._api, self._progress, "Redis to be ready", REDIS_SELECTOR, names.NAMESPACE)
 
     def install(self, name: str, documents: Sequence[Manifest]) -> None:
         """Applies other objects: the namespace, Services, code, the RayService."""
@@ -146,7 +148,7 @@ class Stack:
             options = ("--ignore-not-found", "--wait", "--timeout", f"{_REMOVED:g}s")
             self._kubectl("-n", names.NAMESPACE, "delete", "-f", file, *options, timeout=_REMOVED + 10)
             if name == "rayservice":
-                self._wait_until_no_ray_pods()
+                _wait_until_no_ray_pods(self._api, self._progress)
             self._applied.remove(name)
             self._progress(f"kuberay: deleted {name} in {clock.now() - start:.1f} s")
 
@@ -164,7 +166,7 @@ class Stack:
         # Until their pods are gone: a Redis that is being deleted is still Ready, and would be taken for the new one.
         stores = ("deployment,statefulset", "--all", "--cascade=foreground")
         self._kubectl("-n", names.NAMESPACE, "delete", *stores, *options, timeout=_REMOVED + 10)
-        self._wait_until_no_ray_pods()
+        _wait_until_no_ray_pods(self._api, self._progress)
         # A Service of another name would keep the node port that the next one needs.
         ours = ("-l", f"{names.MANAGED_BY}={names.PROJECT}")
         self._kubectl("-n", names.NAMESPACE, "delete", _LEFT_OVERS, *ours, *options, timeout=_REMOVED + 10)
@@ -218,28 +220,35 @@ class Stack:
                 checked = [line.replace(file.name, str(self._file(name))) for line in error.checked]
                 raise CommandFailed(error.what, checked=checked, fix=error.fix) from error
 
-    def _wait_for_pods(
-        self, what: str, selector: str, namespace: str, complaints: Callable[[], Sequence[str]] = lambda: ()
-    ) -> None:
-        def probe() -> bool | NotYet:
-            pods = self._api.pods(selector, namespace=namespace)
-            ready = any(pod.is_ready for pod in pods)
-            return ready or NotYet("; ".join(pod.summary for pod in pods) or "no pods")
 
-        def why() -> Sequence[str]:
-            return [*newest_warnings(self._api, namespace), *complaints()]
+def _wait_for_pods(
+    api: KubeApi,
+    progress: Progress,
+    what: str,
+    selector: str,
+    namespace: str,
+    complaints: Callable[[], Sequence[str]] = lambda: (),
+) -> None:
+    def probe() -> bool | NotYet:
+        pods = api.pods(selector, namespace=namespace)
+        ready = any(pod.is_ready for pod in pods)
+        return ready or NotYet("; ".join(pod.summary for pod in pods) or "no pods")
 
-        wait_for(what, probe, timeout=_PULLED, progress=self._progress, why=why)
+    def why() -> Sequence[str]:
+        return [*newest_warnings(api, namespace), *complaints()]
 
-    def _wait_until_no_ray_pods(self) -> None:
-        def probe() -> bool | NotYet:
-            pods = self._api.pods(f"{names.PART}=ray")
-            return not pods or NotYet("; ".join(pod.summary for pod in pods))
+    wait_for(what, probe, timeout=_PULLED, progress=progress, why=why)
 
-        try:
-            wait_for("Ray's pods to be gone", probe, timeout=_REMOVED, progress=self._progress)
-        except WaitTimeout as error:
-            raise CommandFailed("the RayService's pods did not go", checked=[str(error)]) from error
+
+def _wait_until_no_ray_pods(api: KubeApi, progress: Progress) -> None:
+    def probe() -> bool | NotYet:
+        pods = api.pods(f"{names.PART}=ray")
+        return not pods or NotYet("; ".join(pod.summary for pod in pods))
+
+    try:
+        wait_for("Ray's pods to be gone", probe, timeout=_REMOVED, progress=progress)
+    except WaitTimeout as error:
+        raise CommandFailed("the RayService's pods did not go", checked=[str(error)]) from error
 
 
 def _without_secrets(document: Manifest) -> Manifest:

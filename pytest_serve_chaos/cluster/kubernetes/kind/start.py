@@ -291,7 +291,7 @@ class _Start:
     def _wait_until_it_serves(self, api: KubeApi, stack: Stack, timeout: float) -> _Served:
         host = "http://127.0.0.1"
         port = self._nodes.host_port(names.DASHBOARD_NODE_PORT)
-        dashboard = Dashboard(f"{host}:{port}", self._token(api))
+        dashboard = Dashboard(f"{host}:{port}", _token(api, self._workload))
         url = f"{host}:{self._nodes.host_port(names.TRAFFIC_NODE_PORT)}{first_route(self._workload.serve_config)}"
         name = self._workload.name
         up = BringUp(
@@ -314,11 +314,6 @@ class _Start:
             dashboard.close()
             raise
         return _Served(ray_cluster, dashboard, url, stack.operator_namespace)
-
-    def _token(self, api: KubeApi) -> Callable[[], Mapping[str, str]] | None:
-        """What to show Ray, where it wants a token."""
-        name, spec = self._workload.name, inner(self._workload.ray_service, "spec", "rayClusterConfig")
-        return RayToken(api, lambda: serving(api.ray_service(name))).headers if wants_token(spec) else None
 
     def _cluster(self, api: KubeApi, served: _Served) -> RayServiceCluster:
         work = self._workload
@@ -398,3 +393,9 @@ def _check_ray(wanted: str | None, found: str) -> None:
             checked=["/api/version of the dashboard"],
             fix=[f"--serve-chaos-ray-version={found}", f"or give an image that has Ray {wanted}"],
         )
+
+
+def _token(api: KubeApi, workload: Workload) -> Callable[[], Mapping[str, str]] | None:
+    """What to show Ray, where it wants a token."""
+    name, spec = workload.name, inner(workload.ray_service, "spec", "rayClusterConfig")
+    return RayToken(api, lambda: serving(api.ray_service(name))).headers if wants_token(spec) else None
