@@ -413,7 +413,7 @@ class Truth:
         Of n steady requests of which none waited, three in n may wait (the rule of three).
         """
         begins, ends = self._surely(effect, 0.0)
-        met = math.ceil((ends - begins) / self.world.spacing)
+        met = math.ceil(max(0.0, ends - begins) / self.world.spacing)
         waiting = met // effect.every
         choices = math.lgamma(met + 1) - math.lgamma(waiting + 1) - math.lgamma(met - waiting + 1)
         chance = choices + waiting * math.log(3 / len(self.steady))
