@@ -13,7 +13,7 @@ from pytest_serve_chaos.analysis.outages import find_outages, is_exposed, is_lat
 from pytest_serve_chaos.analysis.percentiles import latency, percentile
 from pytest_serve_chaos.analysis.record import AFTER_RECOVERY, Record, on_time, read_record
 from pytest_serve_chaos.analysis.recovery import traffic_back
-from pytest_serve_chaos.analysis.statistics import availability_interval, lower_bound
+from pytest_serve_chaos.analysis.statistics import availability_interval, chance_of_more, lower_bound
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Latency, Measurement, Outage, Request, Slowness
 
@@ -29,8 +29,11 @@ _AROUND = 1.0
 _MOST_WAITS = 0.1
 """The share of requests up to which it may be usual that they wait too long, however few were sent before the fault."""
 
-_SURE = 0.9
-"""The confidence of a two-sided interval: a share that is beyond one of its ends is so with 95 %."""
+_PARTS = (1, 2, 4, 8)
+"""A stretch of time in which waits may be too many is this part of the time that makes two outages one."""
+
+_UNLIKELY = 0.05
+"""What chance makes less often than this is not its doing."""
 
 
 def measure(history: History, experiment: str) -> Measurement:
@@ -131,9 +134,14 @@ def usual_waits(record: Record) -> UsualWaits:
     most = min(_MOST_WAITS, 1 - lower_bound(before, len(steady)))
 
     def is_usual(request: Request) -> bool:
-        first, last = bisect_left(due, request.scheduled - around), bisect_right(due, request.scheduled + around)
-        _, share_of_good = availability_interval(away[last] - away[first], last - first, _SURE)
-        return 1 - share_of_good <= most
+        """Whether no stretch around it, long or short, has more of them than chance makes of what is usual."""
+        for part in _PARTS:
+            near = around / part
+            first, last = bisect_left(due, request.scheduled - near), bisect_right(due, request.scheduled + near)
+            # There are more of the short stretches, so that each must be less likely.
+            if chance_of_more(away[last] - away[first], last - first, most) < _UNLIKELY / part**2:
+                return False
+        return True
 
     late = (r for r in record.fresh if is_exposed(r, asked) and is_late(r, slowness))
     found = frozenset(request for request in late if is_usual(request))

@@ -42,6 +42,17 @@ def lower_bound(lost: int, sent: int, confidence: float = 0.95) -> float:
     return 1 - _most_loss(lost, sent, 1 - confidence)
 
 
+def chance_of_more(lost: int, sent: int, rate: float) -> float:
+    """The probability that as many are lost as were, or more, where each is lost with probability `rate`.
+
+    Args:
+        lost: How many were lost.
+        sent: Of how many.
+        rate: The share of losses that is usual, above 0 and below 1.
+    """
+    return 1.0 if lost == 0 else 1 - _at_most(lost - 1, sent, rate)
+
+
 def requests_needed(availability: float, confidence: float | None = None) -> int:
     """The least number of requests on which a demand can be judged.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Collection
 from dataclasses import replace
 
 from pytest_serve_chaos.analysis.measure import (
@@ -26,12 +26,13 @@ _BEYOND_ITS_LAG = 10
 
 def in_its_favour(record: Record, measurement: Measurement) -> tuple[str, Observation | None]:
     """What may not be the app's fault, as a clause, and how the experiment went at best; "" and None for nothing."""
-    found = tuple(_doubtful(record, measurement))
+    texts: list[str] = []
     at_best = record
-    for _, in_favour in found:
-        at_best = in_favour(at_best)
-    why = " and ".join(text for text, _ in found)
-    return why, Observation(at_best, measure_record(at_best), at_best=True) if found else None
+    # One after the other: what one of them explains must not make what is left look worse.
+    for explain in (_unsent, _slowed, _usual):
+        text, at_best = explain(at_best, measurement)
+        texts += [text] if text else []
+    return " and ".join(texts), Observation(at_best, measure_record(at_best), at_best=True) if texts else None
 
 
 def despite_lag(record: Record, measurement: Measurement) -> Record | None:
@@ -67,24 +68,35 @@ def despite_lag(record: Record, measurement: Measurement) -> Record | None:
     return replace(record, requests=requests) if sure else None
 
 
-def _doubtful(record: Record, measurement: Measurement) -> Iterator[tuple[str, Callable[[Record], Record]]]:
-    if measurement.not_sent:
-        yield not_sent(measurement), with_unsent_as_good  # what was not sent was not lost either
-    usual = usual_waits(record)
-    if usual.requests:
-        waited = f"{number(len(usual.requests), 'request')} waited longer than {latency(measurement.slow_after or 0.0)}"
-        text = (
-            f"{waited} now and then, as others may have before the fault ({usual.before} of {usual.steady} did; say "
-            "slow_after, and a longest_outage that is no shorter)"
-        )
-        yield text, lambda at_best: with_waits_as_good(at_best, usual.requests)
+def _unsent(record: Record, measurement: Measurement) -> tuple[str, Record]:
+    """What was not sent was not lost either."""
+    return (not_sent(measurement), with_unsent_as_good(record)) if measurement.not_sent else ("", record)
+
+
+def _slowed(record: Record, measurement: Measurement) -> tuple[str, Record]:
     slowed = _slowed_by_our_own_check(record)
-    if slowed:
-        waited = f"{number(len(slowed), 'request')} waited longer than {latency(measurement.slow_after or 0.0)}"
-        if any(request.lost for request in slowed):
-            waited += ", or were lost,"
-        text = f"{waited} while the post-recovery check started replicas (call wait_settled after assert_available)"
-        yield text, lambda at_best: with_waits_as_good(at_best, slowed)
+    if not slowed:
+        return "", record
+    waited = _waited(slowed, measurement)
+    if any(request.lost for request in slowed):
+        waited += ", or were lost,"
+    text = f"{waited} while the post-recovery check started replicas (call wait_settled after assert_available)"
+    return text, with_waits_as_good(record, slowed)
+
+
+def _usual(record: Record, measurement: Measurement) -> tuple[str, Record]:
+    usual = usual_waits(record)
+    if not usual.requests:
+        return "", record
+    text = (
+        f"{_waited(usual.requests, measurement)} now and then, as others may have before the fault "
+        f"({usual.before} of {usual.steady} did; say slow_after, and a longest_outage that is no shorter)"
+    )
+    return text, with_waits_as_good(record, usual.requests)
+
+
+def _waited(requests: Collection[Request], measurement: Measurement) -> str:
+    return f"{number(len(requests), 'request')} waited longer than {latency(measurement.slow_after or 0.0)}"
 
 
 def _slowed_by_our_own_check(record: Record) -> frozenset[Request]:

@@ -40,6 +40,8 @@ _SHARE = 0.05
 _UNSENT = Fraction(1, 1000)
 _AFTER_REDUNDANCY = 5.0
 _PUNCTUAL = 0.1
+_CHANCE = 0.001
+"""How many times in an experiment what is no chance comes about by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -402,7 +404,20 @@ class Truth:
         if self.world.app.longest > self.limit:
             return True
         waits = [effect for effect in self.world.effects if not effect.loses]
-        return bool(waits) and (max(effect.every for effect in waits) > 4 or len(self.steady) < _ENOUGH)
+        too_few = len(self.steady) < _ENOUGH or max((effect.every for effect in waits), default=0) > 4
+        return bool(waits) and (too_few or any(map(self._may_be_chance, waits)))
+
+    def _may_be_chance(self, effect: Effect) -> bool:
+        """Whether as many may wait as close together of an app that nothing happened to.
+
+        Of n steady requests of which none waited, three in n may wait (the rule of three).
+        """
+        begins, ends = self._surely(effect, 0.0)
+        met = math.ceil(max(0.0, ends - begins) / self.world.spacing)
+        waiting = met // effect.every
+        choices = math.lgamma(met + 1) - math.lgamma(waiting + 1) - math.lgamma(met - waiting + 1)
+        chance = choices + waiting * math.log(3 / len(self.steady))
+        return math.log(len(self.asked)) + chance > math.log(_CHANCE)
 
     def _ends_of_outages(self) -> list[float]:
         """When the last outage ended, at the earliest and at the latest, where it is certain and after the window."""

@@ -412,3 +412,28 @@ def test_what_waits_far_more_often_than_before_fails_where_some_waited_before_to
     found = result(story)
     assert found.outcome == "failed"
     assert any(reason.startswith("the longest outage lasted 30.") for reason in found.reasons)
+
+
+def test_a_few_that_wait_close_together_are_no_chance() -> None:
+    # Five of ten within 0.2 s: among the hundred of the two seconds around them they would not be seen.
+    story = Story(expectations=only(longest_outage=0.1)).slow(0.02, 0.22, 0.009)
+    for i, r in enumerate(story.requests):
+        if 0.02 <= r.scheduled - FAULT < 0.22 and i % 2 == 0:
+            story.requests[i] = request(r.scheduled, takes=0.1)
+    found = result(story)
+    assert found.outcome == "failed"
+    assert any("the longest outage lasted 0.2" in reason for reason in found.reasons)
+
+
+def test_who_waits_as_usual_beside_what_was_not_sent_is_no_failure() -> None:
+    # The requests that were not sent would have been answered at once: they do not make usual waits more frequent.
+    story = Story(expectations=only(traffic_back=5.0, window=14.0), rate=0.5)
+    for i, r in enumerate(story.requests):
+        at = r.scheduled - FAULT
+        if at in (2.0, 4.0):
+            story.requests[i] = replace(request(r.scheduled, "NotSent", takes=0.0), sent=None)
+        elif at == 8.0:
+            story.requests[i] = request(r.scheduled, takes=3.0)
+    found = result(story)
+    assert found.outcome == "inconclusive"
+    assert "did not send 2 of 36 requests and 1 request waited longer" in found.reasons[0]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_serve_chaos.analysis.statistics import availability_interval, lower_bound, requests_needed
+from pytest_serve_chaos.analysis.statistics import availability_interval, chance_of_more, lower_bound, requests_needed
 from pytest_serve_chaos.errors import SettingsError
 
 counts = st.integers(1, 400).flatmap(lambda sent: st.tuples(st.integers(0, sent), st.just(sent)))
@@ -62,6 +62,14 @@ def test_good_and_lost_are_mirror_images(count: tuple[int, int]) -> None:
     lost, sent = count
     low, high = availability_interval(lost, sent)
     assert availability_interval(sent - lost, sent) == pytest.approx((1 - high, 1 - low))
+
+
+@settings(deadline=None)
+@given(counts)
+def test_at_the_loss_of_a_bound_as_many_losses_or_more_have_the_probability_of_its_tail(count: tuple[int, int]) -> None:
+    lost, sent = count
+    _, high = availability_interval(lost, sent, 0.9)
+    assert chance_of_more(lost, sent, 1 - high) == pytest.approx(0.05 if lost else 1.0, abs=1e-9)
 
 
 def test_all_lost_and_nothing_sent() -> None:
