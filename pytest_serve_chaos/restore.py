@@ -6,6 +6,7 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.capabilities import RemembersConnections
 from pytest_serve_chaos.errors import ServeChaosError, WaitTimeout, in_one_line
+from pytest_serve_chaos.events import Restored
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.observe.shape import imbalance, lacks, surplus
 
@@ -33,7 +34,7 @@ def restore(rig: Rig) -> str:
         rig.tainted = f"it could not be restored: {in_one_line(error)}"
         raise
     text = f"not as before: {rig.tainted}" if rig.tainted else "as before"
-    rig.history.add("restored", text, experiment=rig.experiment, data={"seconds": clock.now() - begun})
+    rig.log.add(Restored(text, seconds=clock.now() - begun))
     return lacking
 
 

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import random
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.analysis.configuration import ConfigWarning
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Progress
 from pytest_serve_chaos.cluster.capabilities import IsBorrowed, OutlivesRuns
 from pytest_serve_chaos.errors import NotStartedAgain, ServeChaosError, Unsupported
+from pytest_serve_chaos.events import ClusterReady
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.faults.registry import FaultRegistry
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.model import HEAD, Json, Topology
+from pytest_serve_chaos.model import HEAD, ConfigWarning, Topology
 from pytest_serve_chaos.observe.configuration import check_configuration, write_warnings
 from pytest_serve_chaos.observe.observer import Observer
 from pytest_serve_chaos.observe.shape import shape_of
@@ -180,11 +179,13 @@ class Run:
             watcher.start()
             undo.callback(watcher.stop)
             self.started.append((spec, clock.now() - begun))
-            description: dict[str, Json] = json.loads(json.dumps(asdict(cluster.description)))
             self.history.add(
-                "run",
-                f"a cluster for {spec.app}",
-                data={**description, "seed": self.seed, "start_seconds": clock.now() - begun},
+                ClusterReady(
+                    f"a cluster for {spec.app}",
+                    description=cluster.description,
+                    seed=self.seed,
+                    start_seconds=clock.now() - begun,
+                )
             )
             warnings = check_configuration(cluster, topology, self._faults)
             write_warnings(self.history, warnings, self._warned, self.progress)

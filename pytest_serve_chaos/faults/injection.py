@@ -16,8 +16,26 @@ from pytest_serve_chaos.analysis.outages import find_outages
 from pytest_serve_chaos.clock import NotYet, seconds
 from pytest_serve_chaos.cluster.capabilities import IsBorrowed
 from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, NotLanded, WaitTimeout, in_one_line
+from pytest_serve_chaos.events import (
+    EvidenceSeen,
+    FaultAsked,
+    FaultHealed,
+    FaultLanded,
+    Moment,
+    Note,
+    NotSettled,
+    PostRecoveryChecking,
+    ProxyStale,
+    RedundancyBack,
+    RedundancyMissing,
+    Remark,
+    Settled,
+    SettlingUnknown,
+    TopologySeen,
+    VictimEnded,
+)
 from pytest_serve_chaos.faults.rig import Rig
-from pytest_serve_chaos.model import UNFINISHED, Component, Evidence, Identity, Json, Topology
+from pytest_serve_chaos.model import UNFINISHED, Component, Evidence, Identity, Topology
 from pytest_serve_chaos.observe.check_choice import settle
 from pytest_serve_chaos.observe.handles import check_handles
 from pytest_serve_chaos.observe.pressure import starved
@@ -126,7 +144,7 @@ class Injection:
         rig.admit(fault.kind, fault.options)  # before anything else, so that nobody gets past it
         rig.begin_by_hand()
         self.before = rig.watcher.sample()
-        self.experiment = rig.experiment
+        self._log = rig.log
         self.evidence: tuple[Evidence, ...] = ()
         self.landed_at: float | None = None
         self.asked = 0.0
@@ -157,14 +175,14 @@ class Injection:
                 return
             self.fault.heal()
             self._healed = True
-            self._write("healed", f"healed: {self.fault.text}")
+            self._log.add(FaultHealed(f"healed: {self.fault.text}"))
 
     def _heal_when_due(self) -> None:
         """In a thread of its own, where nobody would hear of an error: `close` tries again, and raises it."""
         try:
             self.heal()
         except Exception as error:
-            self._write("note", f"not healed yet: {in_one_line(error)}")
+            self._log.add(Note(f"not healed yet: {in_one_line(error)}"))
 
     def __enter__(self) -> Injection:
         return self
@@ -264,9 +282,9 @@ class Injection:
         try:
             took = clock.wait_until("redundancy to be back", back, timeout=seconds(timeout), interval=0.2, on_wait=tell)
         except WaitTimeout as error:
-            self._write("redundancy_missing", f"redundancy is not back: {error.what}")
+            self._log.add(RedundancyMissing(f"redundancy is not back: {error.what}"))
             raise ExpectationFailed(f"redundancy is not back: {error}") from error
-        self._write("redundancy_back", f"redundancy is back {took:.1f} s after the fault")
+        self._log.add(RedundancyBack(f"redundancy is back {took:.1f} s after the fault"))
         return took
 
     def wait_settled(self) -> float:
@@ -289,22 +307,22 @@ class Injection:
         with self._checking("proxies", replaces=isinstance(self.rig.cluster, IsBorrowed)):
             result = settle(self.rig.cluster, self.rig.watcher, self.rig.canaries, nodes=nodes)
         for proxy in result.stale:
-            self._write("proxy_deaf", f"{proxy.name} does not hear the controller", {"proxy": proxy.name})
+            self._log.add(ProxyStale(f"{proxy.name} does not hear the controller", proxy=proxy.name))
         if result.unknown and not result.stale:
-            self._write("note", result.text)
+            self._log.add(Note(result.text))
             raise Inconclusive(result.text)
         pressure = starved(self.rig.cluster.description.backend) if result.problem and not result.stale else ""
         # A proxy that does not answer in time may have got no CPU; one that answers with old routes is stale.
         if pressure:
             self.rig.tainted = result.text
             text = f"{result.text}; {pressure}, so the cause may be lack of CPU and not the cluster"
-            self._write("untold", text)
+            self._log.add(SettlingUnknown(text))
             raise Inconclusive(text, fix=["leave the machine alone, or give it more processors"])
         if not result.passed:
             self.rig.tainted = result.text
-            self._write("unsettled", result.text)
+            self._log.add(NotSettled(result.text))
             raise ExpectationFailed(result.text)
-        self._write("settled", result.text)
+        self._log.add(Settled(result.text))
         return clock.now() - self.asked
 
     def wait_children_reached(self) -> float:
@@ -327,10 +345,10 @@ class Injection:
             raise Inconclusive(result.text)
         if not result.passed:
             self.rig.tainted = result.text
-            self._write("unsettled", result.text)
+            self._log.add(NotSettled(result.text))
             raise ExpectationFailed(result.text)
         if result.text:
-            self._write("settled" if result.children else "note", result.text)
+            self._log.add(Settled(result.text) if result.children else Note(result.text))
         return clock.now() - self.asked
 
     def wait_at_rest(self, timeout: float | str = 60.0) -> float:
@@ -444,16 +462,20 @@ class Injection:
         with still("at it", self.rig.progress, who="inject"):
             strike = self.fault.strike()
         self.asked = strike.asked
-        if not any(e.kind == "topology" for e in self.rig.history.of(self.experiment)):
-            self.rig.history.add_topology(self.before, "before", experiment=self.experiment)
-        asked: dict[str, Json] = {"fault": self.fault.kind, "injection": self.number, "must_land": self._must_land}
-        self._write("asked", self.fault.text, asked, at=strike.asked)
+        if not self._log.has(TopologySeen):
+            self._log.add(TopologySeen.of(self.before, Moment.BEFORE))
+        self._log.add(
+            FaultAsked(
+                self.fault.text, at=strike.asked, fault=self.fault.kind, injection=self.number,
+                must_land=self._must_land,
+            )
+        )  # fmt: skip
         for sign in strike.evidence:
             self._add(sign)
         if strike.hit is not None:
-            self._write("hit", f"ended: {self.fault.text}", at=strike.hit)
+            self._log.add(VictimEnded(f"ended: {self.fault.text}", at=strike.hit))
         if not any(sign.side == "victim" for sign in strike.evidence):
-            self._write("note", "the fault is not proved: there is no sign of it from the victim's side")
+            self._log.add(Note("the fault is not proved: there is no sign of it from the victim's side"))
             return
         struck = min(sign.at for sign in strike.evidence)
 
@@ -467,29 +489,29 @@ class Injection:
                 )
             )
         except WaitTimeout as error:
-            self._write("note", f"the fault is not proved: {error}")
+            self._log.add(Note(f"the fault is not proved: {error}"))
             return
         self.landed_at = struck
-        hit: list[Json] = [str(c.identity) for c in victims]
         text = f"landed: {self.evidence[0].text}; {self.evidence[-1].text}"
-        landed: dict[str, Json] = {"victims": hit, "served": served, "injection": self.number}
-        self._write("landed", text, landed, at=struck)
+        hit = tuple(c.identity for c in victims)
+        self._log.add(FaultLanded(text, at=struck, victims=hit, served=served, injection=self.number))
         if probed:
             who = ", ".join(c.name for c in victims if c.role in ("proxy", "replica"))
-            self._write("remark", f"only probes on persistent connections are known to have reached {who}")
+            self._log.add(Remark(f"only probes on persistent connections are known to have reached {who}"))
 
     @contextlib.contextmanager
     def _checking(self, what: str, *, replaces: bool) -> Iterator[None]:
         """Writes when a post-recovery check ran: what it costs other requests is not the fault's doing."""
-        self._write("checking", f"the post-recovery check of {what} begins", {"begins": True, "replaces": replaces})
+        begins = f"the post-recovery check of {what} begins"
+        self._log.add(PostRecoveryChecking(begins, begins=True, replaces=replaces))
         try:
             yield
         finally:
-            self._write("checking", f"the post-recovery check of {what} ends", {"begins": False})
+            self._log.add(PostRecoveryChecking(f"the post-recovery check of {what} ends", begins=False))
 
     def _add(self, sign: Evidence) -> None:
         self.evidence = (*self.evidence, sign)
-        self._write("evidence", sign.text, {"side": sign.side}, at=sign.at)
+        self._log.add(EvidenceSeen(sign.text, at=sign.at, side=sign.side))
 
     def _tell(self, state: str) -> Callable[[float, str], None]:
         """Says now and then what the state is, for people who wait."""
@@ -498,9 +520,6 @@ class Injection:
             self.rig.progress(f"{state} {clock.now() - self.asked:.0f} s after the fault: {seen}")
 
         return now_and_then(say)
-
-    def _write(self, kind: str, text: str, data: dict[str, Json] | None = None, at: float | None = None) -> None:
-        self.rig.history.add(kind, text, at=at, experiment=self.experiment, data=data)
 
 
 def _place(component: Component) -> tuple[str, str]:

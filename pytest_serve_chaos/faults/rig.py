@@ -8,14 +8,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from pytest_serve_chaos.analysis.configuration import ConfigWarning
 from pytest_serve_chaos.cluster.base import Cluster, Progress
 from pytest_serve_chaos.cluster.capabilities import HasProxyEndpoints, IsBorrowed
 from pytest_serve_chaos.cluster.profiles import Timing, timing
 from pytest_serve_chaos.errors import NoSuchTarget, NotHealed, ServeChaosError, Unsupported, in_one_line
 from pytest_serve_chaos.faults.registry import FaultRegistry
-from pytest_serve_chaos.history import History
-from pytest_serve_chaos.model import Component, Json, Slowness, Topology
+from pytest_serve_chaos.history import ExperimentLog, History
+from pytest_serve_chaos.model import Component, ConfigWarning, Json, Slowness, Topology
 from pytest_serve_chaos.observe.handles import requests_logged
 from pytest_serve_chaos.observe.observer import Observer
 from pytest_serve_chaos.observe.shape import Shape
@@ -83,6 +82,11 @@ class Rig:
 
     def __post_init__(self) -> None:
         self.shape = self.first_shape
+
+    @property
+    def log(self) -> ExperimentLog:
+        """Where the events of what runs now are written."""
+        return ExperimentLog(self.history, self.experiment)
 
     def begin_by_hand(self) -> None:
         """What a test does by hand after an experiment is not part of that: its events get a name of their own."""

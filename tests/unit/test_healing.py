@@ -12,6 +12,7 @@ import pytest
 
 from pytest_serve_chaos.cluster.base import Cluster
 from pytest_serve_chaos.errors import CommandFailed, NotHealed, ServeChaosError
+from pytest_serve_chaos.events import FaultHealed, Note
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.history import History
@@ -130,8 +131,8 @@ def test_what_cannot_be_healed_at_the_end_is_reported_where_it_stays_broken(tmp_
 
 def test_a_full_disk_is_remembered_and_keeps_nobody_from_healing() -> None:
     history = History(Path("/dev/full"))
-    history.add("note", "the first that is written")
-    history.add("healed", "it goes on in memory")
+    history.add(Note("the first that is written"))
+    history.add(FaultHealed("it goes on in memory"))
     history.close()
     assert [e.kind for e in history.events] == ["note", "healed"]
     assert history.unwritten.startswith("/dev/full: ")

@@ -15,7 +15,7 @@ from pytest_serve_chaos.errors import CommandFailed, ExpectationFailed, Inconclu
 from pytest_serve_chaos.faults import injection as injection_module
 from pytest_serve_chaos.faults.injection import Injection, Strike
 from pytest_serve_chaos.faults.rig import Rig
-from pytest_serve_chaos.history import History
+from pytest_serve_chaos.history import ExperimentLog, History
 from pytest_serve_chaos.model import Component, Evidence, Identity, Topology
 from pytest_serve_chaos.observe.observer import Report
 from pytest_serve_chaos.observe.post_recovery import PostRecoveryCheck
@@ -62,9 +62,10 @@ class Paused:
 def rig(progress: Callable[[str], None] = lambda _: None) -> Rig:
     """One on which Serve has said nothing yet."""
     watcher = SimpleNamespace(sample=lambda: Topology(0.0, ()), report=SimpleNamespace(at=-1.0))
+    history = History()
     said = SimpleNamespace(
-        watcher=watcher, experiment="it", history=History(), injections=[], injected=0, progress=progress,
-        steady_since=0.0, begin_by_hand=lambda: None, admit=lambda kind, options: None,
+        watcher=watcher, history=history, log=ExperimentLog(history, "it"), injections=[], injected=0,
+        progress=progress, steady_since=0.0, begin_by_hand=lambda: None, admit=lambda kind, options: None,
     )  # fmt: skip
     return cast("Rig", said)
 

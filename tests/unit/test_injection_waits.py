@@ -13,10 +13,11 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import Cluster
 from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive
+from pytest_serve_chaos.events import EvidenceSeen, FaultAsked, FaultLanded, PostRecoveryChecking, of_kind
 from pytest_serve_chaos.faults import injection as module
 from pytest_serve_chaos.faults.injection import Injection, Strike, ended
 from pytest_serve_chaos.faults.rig import Rig
-from pytest_serve_chaos.history import History
+from pytest_serve_chaos.history import ExperimentLog, History
 from pytest_serve_chaos.model import UNFINISHED, Component, Evidence, Identity, Request, Role, Slowness, Topology
 from pytest_serve_chaos.observe.handles import HandleCheck
 from pytest_serve_chaos.observe.post_recovery import PostRecoveryCheck
@@ -71,8 +72,9 @@ class Watched:
 
 
 def injected(fault: Gone | None = None, watcher: Watched | None = None) -> Injection:
+    history = History()
     rig = SimpleNamespace(
-        watcher=watcher or Watched(), experiment="it", history=History(), injections=[], injected=0,
+        watcher=watcher or Watched(), history=history, log=ExperimentLog(history, "it"), injections=[], injected=0,
         progress=lambda _: None, steady_since=0.0, begin_by_hand=lambda: None, admit=lambda *_: None, source="",
         slowness=Slowness(SLOW, 0.02, 0.05, 0.2), shape=None, tainted="",
     )  # fmt: skip
@@ -335,8 +337,8 @@ def test_a_check_that_is_passed_is_an_event_with_its_seconds(checks: Checks) -> 
         ("checking", "the post-recovery check of proxies ends"),
         ("settled", text),
     ]
-    begins, ends = (event.data for event in injection.rig.history.events if event.kind == "checking")
-    assert (begins, ends) == ({"begins": True, "replaces": False}, {"begins": False})
+    begins, ends = of_kind(PostRecoveryChecking, injection.rig.history.events)
+    assert (begins.begins, begins.replaces, ends.begins) == (True, False, False)
     assert not injection.rig.tainted
 
 
@@ -376,8 +378,8 @@ def test_the_check_of_handles_knows_who_answered_well(checks: Checks) -> None:
     assert injection.wait_children_reached() == 30.0
     assert asked == [frozenset({"app#Parent"})]
     assert last_events(injection)[-1] == ("settled", "every parent reached the new replica of app#Child")
-    begins = next(event for event in injection.rig.history.events if event.kind == "checking")
-    assert begins.data["replaces"] is True
+    begins = of_kind(PostRecoveryChecking, injection.rig.history.events)[0]
+    assert begins.replaces is True
 
 
 @pytest.mark.parametrize(
@@ -436,8 +438,8 @@ def test_each_injection_of_a_rig_has_a_number_and_all_of_an_experiment_one_topol
     first = injected()
     second = Injection(first.rig, Gone())
     assert (first.number, second.number) == (1, 2)
-    asked = [event.data for event in first.rig.history.events if event.kind == "asked"]
-    assert [(data["fault"], data["injection"], data["must_land"]) for data in asked] == [
+    asked = of_kind(FaultAsked, first.rig.history.events)
+    assert [(event.fault, event.injection, event.must_land) for event in asked] == [
         ("worker_failure", 1, True),
         ("worker_failure", 2, True),
     ]
@@ -451,12 +453,12 @@ def test_what_landed_is_told_by_the_first_and_the_last_sign() -> None:
             return Strike(ASKED, signs, hit=ASKED + 5.0)
 
     injection = injected(SlowlyGone())
-    (landed,) = (event for event in injection.rig.history.events if event.kind == "landed")
+    (landed,) = of_kind(FaultLanded, injection.rig.history.events)
     assert landed.text == "landed: stopped; the GCS says DEAD"
-    assert (landed.at, landed.data["victims"], landed.data["served"]) == (ASKED + 0.1, [str(WORKER.identity)], None)
+    assert (landed.at, landed.victims, landed.served) == (ASKED + 0.1, (WORKER.identity,), None)
     (hit,) = (event for event in injection.rig.history.events if event.kind == "hit")
     assert (hit.at, hit.text) == (ASKED + 5.0, "ended: SIGKILL to worker-1")
-    assert [e.data["side"] for e in injection.rig.history.events if e.kind == "evidence"] == [
+    assert [e.side for e in of_kind(EvidenceSeen, injection.rig.history.events)] == [
         "victim",
         "victim",
         "cluster",

@@ -11,7 +11,6 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.analysis.configuration import Loss
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import Progress
 from pytest_serve_chaos.cluster.capabilities import Endpoint
@@ -32,7 +31,7 @@ from pytest_serve_chaos.cluster.policy import Touch, touch_pod
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.cluster.serve_config import applications, first_route, serve_port
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError, Unsupported, WaitTimeout
-from pytest_serve_chaos.model import HEAD, ClusterDescription, Component, Evidence, Identity, Json
+from pytest_serve_chaos.model import HEAD, ClusterDescription, Component, Evidence, Identity, Json, Loss
 
 _REQUESTS = 24
 """To one proxy, to learn which replicas it knows: of three replicas one is missed once in 17 000 times."""
