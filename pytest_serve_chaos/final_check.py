@@ -22,7 +22,6 @@ from pytest_serve_chaos.events import (
 from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.model import Expectations
-from pytest_serve_chaos.observe.shape import concentrated, imbalance, surplus
 from pytest_serve_chaos.steady import idle_replicas
 
 _FORGOTTEN_WITHIN = 5.0
@@ -45,7 +44,7 @@ def look_for_leaks(rig: Rig) -> None:
 
     def clean() -> bool | NotYet:
         rig.observer.refresh()
-        found[:] = surplus(rig.watcher.sample(), rig.watcher.report, rig.shape)
+        found[:] = rig.health.surplus()
         return NotYet("; ".join(found)) if found else True
 
     found: list[str] = []
@@ -142,13 +141,13 @@ def look_at_the_end(injection: Injection, expected: Expectations) -> None:
 
 def _look_at_the_placement(rig: Rig, expected: Expectations) -> None:
     now = rig.watcher.topology
-    together = concentrated(now, rig.shape)
+    together = rig.health.concentrated(now)
     for text in together:
         if expected.spread:
             rig.log.add(Problem(f"{text}. Set max_replicas_per_node, or say spread=False"))
         else:
             rig.log.add(Remark(text))
-    for text in [] if together else imbalance(now, rig.shape):
+    for text in [] if together else rig.health.imbalance(now):
         costs = "Serve does not rebalance, so losing the node that has more of them costs more next time"
         rig.log.add(Remark(f"{text}: {costs}"))
 
@@ -169,4 +168,4 @@ def _gone_since_redundancy(injection: Injection) -> list[ComponentGone]:
     rig = injection.rig
     back = rig.log.of(RedundancyBack, since=injection.asked)
     gone = [event for event in rig.log.of(ComponentGone) if back and event.at > back[0].at]
-    return [event for event in gone if event.component.deployment not in rig.shape.autoscaled]
+    return [event for event in gone if event.component.deployment not in rig.health.shape.autoscaled]

@@ -332,7 +332,7 @@ def write_expectations(
         at=clock.now() if at is None else at,
         expectations=expectations,
         source=source,
-        autoscaled=tuple(sorted(rig.shape.autoscaled)),
+        autoscaled=tuple(sorted(rig.health.shape.autoscaled)),
         checks=tuple(spec_of(check) for check in checks),
     )
     rig.log.add(demanded)

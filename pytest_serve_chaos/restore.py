@@ -8,7 +8,6 @@ from pytest_serve_chaos.cluster.capabilities import RemembersConnections
 from pytest_serve_chaos.errors import ServeChaosError, WaitTimeout, in_one_line
 from pytest_serve_chaos.events import Restored
 from pytest_serve_chaos.faults.rig import Rig
-from pytest_serve_chaos.observe.shape import imbalance, lacks, surplus
 
 SHAPE_WITHIN = 90.0
 
@@ -40,7 +39,7 @@ def restore(rig: Rig) -> str:
 
 def _put_back(rig: Rig) -> None:
     rig.heal_all()
-    rig.shape = rig.first_shape
+    rig.health.expect(rig.health.first_shape)
     if rig.cluster.serve_config != rig.serve_config:
         rig.cluster.apply_serve_config(rig.serve_config)
     if rig.tainted:  # it will be rebuilt anyway
@@ -48,10 +47,9 @@ def _put_back(rig: Rig) -> None:
     clock.wait_until("the cluster to have its first shape again", lambda: _restored(rig), timeout=SHAPE_WITHIN)
     if isinstance(rig.cluster, RemembersConnections):
         rig.cluster.forget_connections()
-    rig.tainted = "; ".join(imbalance(rig.watcher.topology, rig.shape))
+    rig.tainted = "; ".join(rig.health.imbalance(rig.watcher.topology))
 
 
 def _restored(rig: Rig) -> bool | NotYet:
-    topology = rig.watcher.sample()
-    wrong = lacks(topology, rig.watcher.report, rig.shape) + surplus(topology, rig.watcher.report, rig.shape)
+    wrong = rig.health.wrong()
     return NotYet("; ".join(wrong)) if wrong else True

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Progress
 from pytest_serve_chaos.cluster.capabilities import IsBorrowed, OutlivesRuns
 from pytest_serve_chaos.errors import NotStartedAgain, ServeChaosError, Unsupported
@@ -19,8 +18,9 @@ from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.faults.registry import FaultRegistry
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.model import HEAD, ConfigWarning, Topology
+from pytest_serve_chaos.model import ConfigWarning
 from pytest_serve_chaos.observe.configuration import check_configuration, write_warnings
+from pytest_serve_chaos.observe.health import whole_at_first
 from pytest_serve_chaos.observe.observer import Observer
 from pytest_serve_chaos.observe.shape import shape_of
 from pytest_serve_chaos.observe.watcher import Watcher
@@ -39,18 +39,6 @@ class FailedStart:
 
     spec: ClusterSpec
     test: str
-
-
-def _whole(observer: Observer) -> Topology | NotYet:
-    topology = observer.see()
-    if observer.report.serve is None:  # which says what is autoscaled
-        return NotYet(f"Serve's REST does not answer: {observer.report.error}")
-    have = {c.node for c in topology.of("proxy")}
-    missing = ({c.node for c in topology.of("replica")} | {HEAD}) - have
-    if missing or not topology.of("replica"):
-        return NotYet(f"no proxy on {', '.join(sorted(missing)) or 'any node'}")
-    pending = ", ".join(f"{n} of {name}" for name, n in topology.pending.items())
-    return NotYet(f"replicas are missing: {pending}") if pending else topology
 
 
 class Run:
@@ -172,7 +160,10 @@ class Run:
             undo.callback(cluster.close)
             observer = Observer(cluster)
             topology = clock.wait_until(
-                "every part of the cluster to be seen", lambda: _whole(observer), timeout=_WHOLE_WITHIN, interval=0.5
+                "every part of the cluster to be seen",
+                lambda: whole_at_first(observer),
+                timeout=_WHOLE_WITHIN,
+                interval=0.5,
             )
             shape = shape_of(topology, observer.report)
             watcher = Watcher(observer, self.history)

@@ -13,7 +13,6 @@ from pytest_serve_chaos.cluster.capabilities import IsBorrowed
 from pytest_serve_chaos.errors import WaitTimeout
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.model import UNFINISHED, Request, Topology
-from pytest_serve_chaos.observe.shape import lacks, surplus
 
 STABLE_FOR = 3.0
 """Seconds in which all must be well."""
@@ -109,11 +108,10 @@ def wait_steady(rig: Rig, sent: Sent, *, timeout: float) -> tuple[Request, ...]:
     advice = [""]
 
     def steady() -> tuple[Request, ...] | NotYet:
-        missing = lacks(rig.watcher.sample(), rig.watcher.report, rig.shape)
-        missing += surplus(rig.watcher.topology, rig.watcher.report, rig.shape)
-        if missing:
+        wrong = rig.health.wrong()
+        if wrong:
             advice[0] = "nothing was broken: see why the cluster is not whole before any fault (Serve's and Ray's logs)"
-            return NotYet("; ".join(missing))
+            return NotYet("; ".join(wrong))
         seen = [r for r in rig.history.requests_since(begun, with_pending=True) if r.source == sent.source]
         recent = _recent(seen, sent, begun)
         trouble = _trouble(seen, recent, rig, sent)

@@ -20,7 +20,6 @@ from pytest_serve_chaos.faults.spec import FaultSpec, Need, freeze_for, keyword
 from pytest_serve_chaos.kinds import Choice
 from pytest_serve_chaos.model import Expectations
 from pytest_serve_chaos.observe.check_choice import settle
-from pytest_serve_chaos.observe.shape import proxy_nodes
 
 NAME = "controller_failure"
 Replacement = Literal["same_actor", "new_actor"]
@@ -63,7 +62,7 @@ class ControllerTarget(ActorTarget):
 
 def _replace_stale(rig: Rig) -> None:
     """Replaces the stale proxies. A cluster whose handles may be stale too stays tainted."""
-    nodes = proxy_nodes(rig.watcher.sample(), rig.shape)
+    nodes = rig.health.proxy_nodes()
     result = settle(rig.cluster, rig.watcher, rig.canaries, nodes=nodes)
     if result.passed:
         return

@@ -39,7 +39,6 @@ from pytest_serve_chaos.model import UNFINISHED, Component, Evidence, Identity, 
 from pytest_serve_chaos.observe.check_choice import settle
 from pytest_serve_chaos.observe.handles import check_handles
 from pytest_serve_chaos.observe.pressure import starved
-from pytest_serve_chaos.observe.shape import lacks, proxy_nodes
 from pytest_serve_chaos.progress import now_and_then, still
 
 _QUIET = 1.0
@@ -303,7 +302,7 @@ class Injection:
             Inconclusive: Nobody can know, or the fault did not land.
         """
         self._require_landing("the post-recovery check")
-        nodes = proxy_nodes(self.rig.watcher.sample(), self.rig.shape)
+        nodes = self.rig.health.proxy_nodes()
         with self._checking("proxies", replaces=isinstance(self.rig.cluster, IsBorrowed)):
             result = settle(self.rig.cluster, self.rig.watcher, self.rig.canaries, nodes=nodes)
         for proxy in result.stale:
@@ -402,13 +401,7 @@ class Injection:
 
     def missing(self) -> list[str]:
         """What of the steady state's redundancy is not there now, in words."""
-        topology, report = self.rig.watcher.sample(), self.rig.watcher.report
-        if report.at < self.asked:
-            return ["Ray and Serve have said nothing since the fault"]
-        if report.at < self.rig.watcher.newest:
-            return [f"Ray and Serve have said nothing since {self.rig.watcher.newcomer} came"]
-        sick = [f"{c.name} (PID {c.pid}) is not replaced" for c in self.fault.sick if topology.find(c.identity)]
-        return sick + lacks(topology, report, self.rig.shape)
+        return self.rig.health.missing(since=self.asked, sick=self.fault.sick)
 
     # -- who changed --------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from pytest_serve_chaos.faults.registry import FaultRegistry
 from pytest_serve_chaos.history import ExperimentLog, History
 from pytest_serve_chaos.model import Component, ConfigWarning, Json, Slowness, Topology
 from pytest_serve_chaos.observe.handles import requests_logged
+from pytest_serve_chaos.observe.health import Health
 from pytest_serve_chaos.observe.observer import Observer
 from pytest_serve_chaos.observe.shape import Shape
 from pytest_serve_chaos.observe.watcher import Watcher
@@ -40,7 +41,7 @@ class Rig:
         experiment: The name under which events are written now: that of the test, or of one of its experiments.
         by_hand: The name for what a test breaks by hand after an experiment; "" as long as there was none.
         first_shape: The shape with which the cluster began.
-        shape: The steady state's shape, which a recovery must reach again; a test that deploys more changes it.
+        health: Decides whether the cluster is whole.
         serve_config: The Serve config of the steady state.
         faults: All faults that the run knows.
         steady_since: From when on answers count as given before the fault, monotonic seconds.
@@ -66,7 +67,7 @@ class Rig:
     test: str = ""
     experiment: str = ""
     by_hand: str = ""
-    shape: Shape = field(init=False)
+    health: Health = field(init=False)
     steady_since: float = 0.0
     slowness: Slowness = field(default_factory=Slowness)
     source: str = ""
@@ -81,7 +82,7 @@ class Rig:
     sources: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def __post_init__(self) -> None:
-        self.shape = self.first_shape
+        self.health = Health(self.watcher, self.first_shape)
 
     @property
     def log(self) -> ExperimentLog:

@@ -17,6 +17,8 @@ from pytest_serve_chaos.faults.injection import Injection, Strike
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.history import ExperimentLog, History
 from pytest_serve_chaos.model import Component, Evidence, Identity, Topology
+from pytest_serve_chaos.observe import health
+from pytest_serve_chaos.observe.health import Health
 from pytest_serve_chaos.observe.observer import Report
 from pytest_serve_chaos.observe.post_recovery import PostRecoveryCheck
 from pytest_serve_chaos.observe.shape import Shape
@@ -59,13 +61,13 @@ class Paused:
             raise CommandFailed("docker failed with exit status 1")
 
 
-def rig(progress: Callable[[str], None] = lambda _: None) -> Rig:
-    """One on which Serve has said nothing yet."""
-    watcher = SimpleNamespace(sample=lambda: Topology(0.0, ()), report=SimpleNamespace(at=-1.0))
-    history = History()
+def rig(progress: Callable[[str], None] = lambda _: None, **sees: object) -> Rig:
+    """One on which Serve has said nothing yet, unless its watcher sees something else."""
+    watcher = SimpleNamespace(**{"sample": lambda: Topology(0.0, ()), "report": Report(at=-1.0), **sees})
+    history, health_now = History(), Health(cast("Watcher", watcher), cast("Shape", None))
     said = SimpleNamespace(
-        watcher=watcher, history=history, log=ExperimentLog(history, "it"), injections=[], injected=0,
-        progress=progress, steady_since=0.0, begin_by_hand=lambda: None, admit=lambda kind, options: None,
+        watcher=watcher, health=health_now, history=history, log=ExperimentLog(history, "it"), injections=[],
+        injected=0, progress=progress, steady_since=0.0, begin_by_hand=lambda: None, admit=lambda kind, options: None,
     )  # fmt: skip
     return cast("Rig", said)
 
@@ -130,17 +132,8 @@ def test_somebody_who_waits_is_told_what_is_still_missing(monkeypatch: pytest.Mo
 
 
 def test_a_report_that_is_older_than_the_newest_component_does_not_make_redundancy() -> None:
-    there = rig()
+    there = rig(report=Report(at=1.0), newest=2.0, newcomer="replica app#Pid on worker-1 (PID 7)")
     injection = unproved(Paused(fails=0), there)
-    there.watcher = cast(
-        "Watcher",
-        SimpleNamespace(
-            sample=there.watcher.sample,
-            report=Report(at=1.0),
-            newest=2.0,
-            newcomer="replica app#Pid on worker-1 (PID 7)",
-        ),
-    )
     assert injection.missing() == ["Ray and Serve have said nothing since replica app#Pid on worker-1 (PID 7) came"]
 
 
@@ -189,11 +182,11 @@ def test_on_a_starved_machine_no_answer_in_time_shows_nothing(
     result: PostRecoveryCheck, pressure: str, error: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(injection_module, "settle", lambda *_, **__: result)
-    monkeypatch.setattr(injection_module, "proxy_nodes", lambda *_: frozenset())
+    monkeypatch.setattr(health, "proxy_nodes", lambda *_: frozenset())
     monkeypatch.setattr(injection_module, "starved", lambda backend: pressure)
     there = rig()
     there.cluster = cast("Cluster", SimpleNamespace(description=SimpleNamespace(backend="kind")))
-    there.shape, there.canaries = cast("Shape", None), iter(())
+    there.canaries = iter(())
     injection = unproved(Paused(fails=0), there)
     injection.landed_at = 0.0
     with pytest.raises(error):

@@ -19,8 +19,12 @@ from pytest_serve_chaos.faults.injection import Injection, Strike, ended
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.history import ExperimentLog, History
 from pytest_serve_chaos.model import UNFINISHED, Component, Evidence, Identity, Request, Role, Slowness, Topology
+from pytest_serve_chaos.observe import health
 from pytest_serve_chaos.observe.handles import HandleCheck
+from pytest_serve_chaos.observe.health import Health
 from pytest_serve_chaos.observe.post_recovery import PostRecoveryCheck
+from pytest_serve_chaos.observe.shape import Shape
+from pytest_serve_chaos.observe.watcher import Watcher
 
 ASKED = 100.0
 SLOW = 1.0
@@ -72,11 +76,12 @@ class Watched:
 
 
 def injected(fault: Gone | None = None, watcher: Watched | None = None) -> Injection:
-    history = History()
+    history, watching = History(), watcher or Watched()
+    sees = Health(cast("Watcher", watching), cast("Shape", None))
     rig = SimpleNamespace(
-        watcher=watcher or Watched(), history=history, log=ExperimentLog(history, "it"), injections=[], injected=0,
+        watcher=watching, health=sees, history=history, log=ExperimentLog(history, "it"), injections=[], injected=0,
         progress=lambda _: None, steady_since=0.0, begin_by_hand=lambda: None, admit=lambda *_: None, source="",
-        slowness=Slowness(SLOW, 0.02, 0.05, 0.2), shape=None, tainted="",
+        slowness=Slowness(SLOW, 0.02, 0.05, 0.2), tainted="",
     )  # fmt: skip
     injection = Injection(cast("Rig", rig), fault or Gone())
     assert injection.landed
@@ -177,7 +182,7 @@ def test_traffic_that_is_not_back_in_time_fails(monkeypatch: pytest.MonkeyPatch)
 
 def test_redundancy_is_what_the_shape_lacks_and_the_sick_that_live_on(monkeypatch: pytest.MonkeyPatch) -> None:
     watcher = Watched()
-    monkeypatch.setattr(module, "lacks", lambda topology, *_: ["no proxy on head"] if topology.components else [])
+    monkeypatch.setattr(health, "lacks", lambda topology, *_: ["no proxy on head"] if topology.components else [])
     sick = injected(Gone(sick=(REPLICA,)), watcher)
     assert sick.missing() == [f"{REPLICA.name} (PID 2) is not replaced", "no proxy on head"]
     watcher.topologies = [Topology(0.0, ())]
@@ -198,7 +203,7 @@ def test_a_report_must_be_newer_than_the_fault_and_than_all_that_came(
 ) -> None:
     watcher = Watched()
     watcher.report.at, watcher.newest = report, newest
-    monkeypatch.setattr(module, "lacks", lambda *_: [])
+    monkeypatch.setattr(health, "lacks", lambda *_: [])
     assert injected(watcher=watcher).missing() == missing
 
 
@@ -296,7 +301,7 @@ class Checks:
         injection = injected()
         injection.rig.cluster = cast("Cluster", SimpleNamespace(description=SimpleNamespace(backend="local")))
         injection.rig.canaries = iter(())
-        self.monkeypatch.setattr(module, "proxy_nodes", lambda *_: frozenset({"head"}))
+        self.monkeypatch.setattr(health, "proxy_nodes", lambda *_: frozenset({"head"}))
         self.monkeypatch.setattr(module, "settle", lambda *_, **__: result)
         self.monkeypatch.setattr(module, "starved", lambda backend: pressure if backend == "local" else "")
         self.monkeypatch.setattr(clock, "now", lambda: ASKED + 30.0)

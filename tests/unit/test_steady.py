@@ -17,6 +17,7 @@ from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import UNFINISHED, Component, Identity, Request, Role, Topology
+from pytest_serve_chaos.observe import health
 from pytest_serve_chaos.observe.observer import Observer
 from pytest_serve_chaos.observe.shape import Shape
 from pytest_serve_chaos.observe.watcher import Watcher
@@ -80,8 +81,8 @@ def ask(monkeypatch: pytest.MonkeyPatch) -> Ask:
         times = itertools.chain([BEGUN], itertools.repeat(NOW))
         history = History()
         monkeypatch.setattr(clock, "now", lambda: next(times))
-        monkeypatch.setattr(steady, "lacks", lambda *_: [*lacking])
-        monkeypatch.setattr(steady, "surplus", lambda *_: [*too_many])
+        monkeypatch.setattr(health, "lacks", lambda *_: [*lacking])
+        monkeypatch.setattr(health, "surplus", lambda *_: [*too_many])
         rig = Rig(
             cluster=cast("Cluster", cluster), observer=cast("Observer", None),
             watcher=cast("Watcher", Watched(Topology(NOW, tuple(parts)))), history=history, random=Random(1),
