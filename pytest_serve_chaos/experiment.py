@@ -144,17 +144,16 @@ class Experiment:
     def _measure(self, demands: Mapping[str, object], checks: tuple[Check, ...]) -> Result:
         demanded = self._expectations(demands)
         expected = self.load.applied_to(demanded)
-        name = self.rig.experiment = self._unused_name(self.rig.test)
-        self.rig.by_hand = ""
-        self.rig.watcher.belongs_to(name)
+        name = self._unused_name(self.rig.current.test)
+        self.rig.current.begin(name)
         self._given, self._checks = frozenset(demands), checks
-        write_expectations(self.rig, expected, checks=checks)
+        write_expectations(self.rig.log, expected, autoscaled=self.rig.health.shape.autoscaled, checks=checks)
         try:
             if self._can_be_judged(demanded):
                 self._experiment(expected)
         finally:
             self._phase(Phase.DONE)
-            self.rig.by_hand = self._unused_name(f"{name}-by-hand")
+            self.rig.current.end(by_hand=self._unused_name(f"{name}-by-hand"))
         not_restored = restore(self.rig)
         if not_restored and self.rig.log.has(RedundancyBack):
             self.rig.log.add(Problem(f"the first shape could not be restored: {not_restored}"))
@@ -210,8 +209,8 @@ class Experiment:
                 self.rig.progress(f"no steady state: {advice}")
             return
         try:
-            record = read_record(self.rig.history, self.rig.experiment)
-            self.rig.slowness = slowness_of(record.steady_requests, expected)
+            record = read_record(self.rig.history, self.rig.current.experiment)
+            self.rig.traffic.slowness = slowness_of(record.steady_requests, expected)
             before = self.rig.watcher.sample()
             self.rig.log.add(TopologySeen.of(before, Moment.BEFORE))
             self._phase(Phase.INJECT)
@@ -246,7 +245,8 @@ class Experiment:
                 self.rig.log.add(Remark(f"whether {selector} is {name} is not judged: {why}"))
             adapted = _with_selectors(adapted, name, tuple(s for s in selectors if s not in nobodies))
         if adapted != expected:
-            write_expectations(self.rig, adapted, checks=self._checks)
+            shape = self.rig.health.shape
+            write_expectations(self.rig.log, adapted, autoscaled=shape.autoscaled, checks=self._checks)
 
     def _watch(self, injection: Injection, expected: Expectations) -> bool:
         """Waits until traffic and redundancy are back; whether redundancy is."""
@@ -307,7 +307,7 @@ class Experiment:
             text = in_one_line(error)
             self.rig.progress(text)
             self.rig.log.add(Note(f"not healed: {text}"))
-            self.rig.tainted = text
+            self.rig.soundness.taint(text)
 
     def _traffic_back(self, injection: Injection, deadline: float) -> None:
         back = injection.wait_traffic_back(max(1.0, deadline - clock.now()))
@@ -323,7 +323,7 @@ class Experiment:
         except ExpectationFailed as error:
             self.rig.progress(error.what)
             self.rig.log.add(Note(error.what))
-            self.rig.tainted = error.what
+            self.rig.soundness.taint(error.what)
             return False
         self.rig.progress(f"redundancy is back {took:.1f} s after the fault")
         return True

@@ -51,7 +51,7 @@ def look_for_leaks(rig: Rig) -> None:
     try:
         clock.wait_until("all that is dead to be forgotten", clean, timeout=_FORGOTTEN_WITHIN)
     except WaitTimeout as error:
-        rig.tainted = error.last_seen
+        rig.soundness.taint(error.last_seen)
         for problem in found:
             rig.log.add(Problem(problem))
 
@@ -64,7 +64,7 @@ def look_for_losses(rig: Rig, since: float, expected: Expectations) -> None:
         since: When the post-recovery check began, in monotonic seconds.
         expected: Says how long an outage may be.
     """
-    sent = [r for r in rig.history.requests_since(since, source=rig.source) if not r.kept]
+    sent = [r for r in rig.history.requests_since(since, source=rig.traffic.source) if not r.kept]
     lost = sum(request.lost for request in sent)
     if not lost:
         return
@@ -85,7 +85,7 @@ def look_for_idle_replicas(rig: Rig, rate: float) -> None:
         rate: Requests per second.
     """
     back = rig.log.of(RedundancyBack)[-1].at
-    needed = idle_after(len(rig.watcher.topology.of("replica")), rate) + 2 * rig.slowness.usual
+    needed = idle_after(len(rig.watcher.topology.of("replica")), rate) + 2 * rig.traffic.slowness.usual
 
     def answered() -> bool | NotYet:
         idle = idle_replicas(rig, back)
@@ -99,7 +99,7 @@ def look_for_idle_replicas(rig: Rig, rate: float) -> None:
         if needed > _LONGEST_LOOK:
             rig.log.add(Remark(f"{silent}; with {rate:g} requests/s that may be chance"))
             return
-        rig.tainted = f"{error.last_seen}: nothing is sent to it any more"
+        rig.soundness.taint(f"{error.last_seen}: nothing is sent to it any more")
         rig.log.add(Problem(silent))
 
 
@@ -130,7 +130,7 @@ def look_at_the_end(injection: Injection, expected: Expectations) -> None:
         if all("answer" in reason or "said nothing" in reason for reason in error.last_seen.split("; ")):
             rig.log.add(Doubt(f"it is unknown what was there at the end: {error.last_seen}"))
             return
-        rig.tainted = error.last_seen
+        rig.soundness.taint(error.last_seen)
         rig.log.add(Problem(f"at the end of the experiment: {error.last_seen}"))
         rig.log.add(RedundancyMissing(f"redundancy is not there at the end: {error.last_seen}"))
         return

@@ -115,7 +115,7 @@ class Traffic:
     ) -> None:
         self.rig = rig
         self.load = load
-        self.source = rig.new_source() if source is None else source
+        self.source = rig.traffic.new_source() if source is None else source
         self._wait = wait
         self._on_result = on_result
         self._generator: Generator | None = None
@@ -132,8 +132,8 @@ class Traffic:
         self._generator = _generator(self.rig, self.load, self.source)
         self._begun = clock.now()
         if self.source:
-            self.rig.begin_by_hand()
-        self.rig.begin_traffic(self.source)
+            self.rig.current.begin_by_hand()
+        self.rig.traffic.begin(self.source)
         self.rig.log.add(TrafficBegan("traffic begins", source=self.source, rate=self.load.rate))
         if not self._wait:
             self._generator.start()
@@ -146,12 +146,12 @@ class Traffic:
             self.stop(drain=0.0)  # nothing is judged, so nobody waits for requests that hang
             self.rig.log.add(NotStarted(f"no steady state: {error.last_seen}"))
             if has(FaultAsked, self.rig.history.events):
-                self.rig.tainted = f"an earlier fault left it without steady state: {error.last_seen}"
+                self.rig.soundness.taint(f"an earlier fault left it without steady state: {error.last_seen}")
             raise Inconclusive(f"no steady state before the fault: {error.last_seen}", fix=error.fix) from error
         self.rig.log.add(SteadyConfirmed("steady since then", at=min(r.scheduled for r in steady)))
         self._slowness = slowness_of(steady, self.load.applied_to(Expectations()))
-        if self.rig.source == self.source:
-            self.rig.slowness = self._slowness
+        if self.rig.traffic.source == self.source:
+            self.rig.traffic.slowness = self._slowness
         if setup is not None:
             self._warn(setup)
 
@@ -165,8 +165,8 @@ class Traffic:
         """Checks the configuration again: a test may have added an app, and a pod may have moved."""
         rig = self.rig
         watcher = rig.watcher
-        found = warnings_about(rig.cluster.description, setup, watcher.topology, watcher.report.serve, rig.faults)
-        write_what_holds(rig.log, found, rig.warned, rig.progress)
+        found = warnings_about(rig.cluster.description, setup, watcher.topology, watcher.report.serve, rig.run.faults)
+        write_what_holds(rig.log, found, rig.run.warned, rig.progress)
 
     def wait_answered(self) -> None:
         """Waits until each request of before has ended, for as long as one may take at most, while others are sent."""
@@ -190,7 +190,7 @@ class Traffic:
         """
         generator, self._generator = self._generator, None
         if generator is not None:
-            self.rig.end_traffic(self.source)
+            self.rig.traffic.end(self.source)
             generator.stop(drain)
 
     @property
@@ -268,8 +268,9 @@ class Traffic:
         if window is None:
             demanded = replace(demanded, window=self._window(demanded, until))
         demanded = self.load.applied_to(demanded)
-        write_expectations(self.rig, demanded, source=self.source, at=until)
-        result = result_of(self.rig.history, self.rig.experiment)
+        autoscaled = self.rig.health.shape.autoscaled
+        write_expectations(self.rig.log, demanded, autoscaled=autoscaled, source=self.source, at=until)
+        result = result_of(self.rig.history, self.rig.current.experiment)
         self.rig.log.add(Judged(result.outcome))
         self._on_result(result)
         raise_unless_passed(result)
@@ -319,9 +320,10 @@ def seconds_needed(expected: Expectations, rate: float) -> float:
 
 
 def write_expectations(
-    rig: Rig,
+    log: ExperimentLog,
     expectations: Expectations,
     *,
+    autoscaled: Iterable[str],
     source: str = "",
     at: float | None = None,
     checks: Sequence[Check] = (),
@@ -332,10 +334,10 @@ def write_expectations(
         at=clock.now() if at is None else at,
         expectations=expectations,
         source=source,
-        autoscaled=tuple(sorted(rig.health.shape.autoscaled)),
+        autoscaled=tuple(sorted(autoscaled)),
         checks=tuple(spec_of(check) for check in checks),
     )
-    rig.log.add(demanded)
+    log.add(demanded)
 
 
 def write_checked(log: ExperimentLog, checks: Iterable[Checked]) -> None:

@@ -15,7 +15,7 @@ SHAPE_WITHIN = 90.0
 def restore(rig: Rig) -> str:
     """Heals all that was injected, puts the Serve config back and waits for the first shape.
 
-    Sets `rig.tainted` where the cluster is not as it was.
+    Taints the cluster where it is not as it was.
 
     Returns:
         What the cluster lacked until the end of its first shape; "" if it has it, or if something else went wrong.
@@ -25,14 +25,15 @@ def restore(rig: Rig) -> str:
     try:
         _put_back(rig)
     except WaitTimeout as error:
-        rig.tainted = error.what
+        rig.soundness.taint(error.what)
         lacking = error.what
     except ServeChaosError as error:
-        rig.tainted = error.what
+        rig.soundness.taint(error.what)
     except BaseException as error:
-        rig.tainted = f"it could not be restored: {in_one_line(error)}"
+        rig.soundness.taint(f"it could not be restored: {in_one_line(error)}")
         raise
-    text = f"not as before: {rig.tainted}" if rig.tainted else "as before"
+    tainted = rig.soundness.tainted
+    text = f"not as before: {tainted}" if tainted else "as before"
     rig.log.add(Restored(text, seconds=clock.now() - begun))
     return lacking
 
@@ -42,12 +43,14 @@ def _put_back(rig: Rig) -> None:
     rig.health.expect(rig.health.first_shape)
     if rig.cluster.serve_config != rig.serve_config:
         rig.cluster.apply_serve_config(rig.serve_config)
-    if rig.tainted:  # it will be rebuilt anyway
+    if rig.soundness.tainted:  # it will be rebuilt anyway
         return
     clock.wait_until("the cluster to have its first shape again", lambda: _restored(rig), timeout=SHAPE_WITHIN)
     if isinstance(rig.cluster, RemembersConnections):
         rig.cluster.forget_connections()
-    rig.tainted = "; ".join(rig.health.imbalance(rig.watcher.topology))
+    uneven = rig.health.imbalance(rig.watcher.topology)
+    if uneven:
+        rig.soundness.taint("; ".join(uneven))
 
 
 def _restored(rig: Rig) -> bool | NotYet:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,12 +14,13 @@ from pytest_serve_chaos.cluster.capabilities import IsBorrowed, OutlivesRuns
 from pytest_serve_chaos.errors import NotStartedAgain, ServeChaosError, Unsupported
 from pytest_serve_chaos.events import ClusterReady
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
+from pytest_serve_chaos.faults.current import Current
+from pytest_serve_chaos.faults.live_traffic import LiveTraffic
 from pytest_serve_chaos.faults.registry import FaultRegistry
-from pytest_serve_chaos.faults.rig import Rig
+from pytest_serve_chaos.faults.rig import OfTheRun, Rig
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.model import ConfigWarning
 from pytest_serve_chaos.observe.configuration import check_configuration, write_warnings
-from pytest_serve_chaos.observe.health import whole_at_first
+from pytest_serve_chaos.observe.health import Health, whole_at_first
 from pytest_serve_chaos.observe.observer import Observer
 from pytest_serve_chaos.observe.shape import shape_of
 from pytest_serve_chaos.observe.watcher import Watcher
@@ -67,14 +67,10 @@ class Run:
         self.directory = directory
         self.seed = seed
         self.history = History(directory / "history.jsonl")
-        self.random = random.Random(seed)
         self.progress = progress
+        self._of_the_run = OfTheRun(random.Random(seed), progress, faults)
         self._start_cluster = start_cluster
-        self._faults = faults
-        self._canaries = itertools.count(1)
-        self._sources = itertools.count(1)
         self._rig: Rig | None = None
-        self._warned: set[ConfigWarning] = set()
         self.started: list[tuple[ClusterSpec, float]] = []
         self.not_healed: list[str] = []
         self.failed_starts: list[FailedStart] = []
@@ -95,10 +91,10 @@ class Run:
             NotStartedAgain: That cluster failed to start before.
         """
         self._refuse_to_start_again(spec)
-        if self._rig is not None and (self._rig.cluster.spec != spec or self._rig.tainted):
-            if self._rig.tainted:
+        if self._rig is not None and (self._rig.cluster.spec != spec or self._rig.soundness.tainted):
+            if self._rig.soundness.tainted:
                 verb = "reconnects to" if isinstance(self._rig.cluster, IsBorrowed) else "rebuilds"
-                self.progress(f"the plugin {verb} the cluster: {self._rig.tainted}")
+                self.progress(f"the plugin {verb} the cluster: {self._rig.soundness.tainted}")
             self.close_cluster()
         if self._rig is None:
             self._rig = self._start_once(spec, test)
@@ -131,7 +127,7 @@ class Run:
             ends.callback(rig.cluster.close)
             ends.callback(rig.watcher.stop)
             self._heal_for_good(rig)
-            if rig.sound and isinstance(rig.cluster, OutlivesRuns):
+            if rig.soundness.is_sound and isinstance(rig.cluster, OutlivesRuns):
                 rig.cluster.vouch()
 
     def _heal_for_good(self, rig: Rig) -> None:
@@ -142,7 +138,8 @@ class Run:
             rig.heal_all()
             raise
         except ServeChaosError as error:
-            rig.tainted = rig.tainted or error.what
+            if not rig.soundness.tainted:
+                rig.soundness.taint(error.what)
             if isinstance(rig.cluster, IsBorrowed):  # any other goes now, or is not taken over as it is
                 self.not_healed.append(error.what)
 
@@ -178,11 +175,16 @@ class Run:
                     start_seconds=clock.now() - begun,
                 )
             )
-            warnings = check_configuration(cluster, topology, self._faults)
-            write_warnings(self.history, warnings, self._warned, self.progress)
+            warnings = check_configuration(cluster, topology, self._of_the_run.faults)
+            write_warnings(self.history, warnings, self._of_the_run.warned, self.progress)
             rig = Rig(
-                cluster, observer, watcher, self.history, self.random, self.progress, shape,
-                cluster.serve_config, self._faults, warned=self._warned, canaries=self._canaries, sources=self._sources,
-            )  # fmt: skip
+                cluster=cluster,
+                run=self._of_the_run,
+                watcher=watcher,
+                health=Health(watcher, shape),
+                current=Current(self.history, watcher),
+                traffic=LiveTraffic(cluster, self.history, self._of_the_run.sources),
+                serve_config=cluster.serve_config,
+            )
             undo.pop_all()
         return rig

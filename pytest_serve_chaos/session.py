@@ -189,26 +189,22 @@ class ChaosSession:
         item.user_properties[:] = self._without_ours(item.user_properties)
         rig = self.run.rig_for(self.spec_of(item), test=item.nodeid)
         self._say_header(rig)
-        rig.test = rig.experiment = self._name(item)
-        rig.by_hand = ""
-        rig.asked_for = cluster_keywords(item.iter_markers())
-        for fault in fault_requests(item.iter_markers(), rig.faults):
+        rig.current.begin_test(self._name(item), cluster_keywords(item.iter_markers()))
+        for fault in fault_requests(item.iter_markers(), rig.run.faults):
             rig.admit(fault.kind, fault.options)  # so that a test whose fault is refused is skipped before it begins
-        rig.lent = True
-        rig.watcher.belongs_to(rig.experiment)
+        rig.soundness.lend()
         self._test = running = _Running(item.nodeid, frozenset(rig.history.experiments()), len(self.results))
-        self._logs = logs = LogsOfTest(rig.cluster, self.run.directory, rig.test)
+        self._logs = logs = LogsOfTest(rig.cluster, self.run.directory, rig.current.test)
         try:
             yield rig
         finally:
             try:
                 if not self._interrupted:  # nobody waits for a cluster that ends now
                     names = running.names(rig.history)
-                    if names and rig.experiment not in names:  # nothing was broken by hand after the last of them
-                        rig.experiment = names[-1]
-                        rig.watcher.belongs_to(rig.experiment)
+                    if names and rig.current.experiment not in names:
+                        rig.current.begin(names[-1])  # nothing was broken by hand after the last of them
                     restore(rig)
-                    rig.lent = False
+                    rig.soundness.take_back()
                     for name in running.names(rig.history):
                         if not has(Judged, rig.history.of(name)):
                             self._keep_unjudged(item, rig, name)
@@ -217,7 +213,7 @@ class ChaosSession:
                 raise
             finally:
                 logs.close()
-            self._record_logs(logs, {rig.test, *running.names(rig.history)})
+            self._record_logs(logs, {rig.current.test, *running.names(rig.history)})
 
     def _keep_unjudged(self, item: pytest.Item, rig: Rig, name: str) -> None:
         """Puts into the table what the test broke and did not judge."""
@@ -230,9 +226,8 @@ class ChaosSession:
                 log.add(BrokenOff(f"an error ended it before its verdict: {self._ended_by}"))
             self.keeper(item)(unfinished(rig.history, name))
             return
-        rig.experiment = name
         source = next((event.source for event in log.of(TrafficBegan)), "")
-        write_expectations(rig, NO_DEMANDS, source=source)
+        write_expectations(log, NO_DEMANDS, autoscaled=rig.health.shape.autoscaled, source=source)
         result = result_of(rig.history, name)
         log.add(Judged(result.outcome))
         self.keeper(item)(result)
@@ -450,7 +445,7 @@ class ChaosSession:
             return []
         # After a measurement the rig has another name for what follows, under which nothing may have happened.
         names = self._test.names(rig.history)
-        shown = names[-1] if names else rig.experiment
+        shown = names[-1] if names else rig.current.experiment
         events = rig.history.of(shown)
         if not events:
             return []

@@ -90,8 +90,8 @@ def wait_steady(rig: Rig, sent: Sent, *, timeout: float) -> tuple[Request, ...]:
     """Waits until all has been well for some seconds, and traffic has reached every proxy and every replica.
 
     Of a deployment that the answers do not name (the child of another) no replica needs to be reached. The user's URL
-    leads to an external cluster, so there the answers must not come from elsewhere. Sets `rig.steady_since` to the
-    moment from which answers count as given before the fault.
+    leads to an external cluster, so there the answers must not come from elsewhere. Sets the moment from which answers
+    count as given before the fault (`LiveTraffic.steady_since`).
 
     Args:
         rig: Where; its traffic must be running.
@@ -120,7 +120,7 @@ def wait_steady(rig: Rig, sent: Sent, *, timeout: float) -> tuple[Request, ...]:
             return NotYet(trouble.text)
         return tuple(r for r in recent if not r.kept)
 
-    rig.steady_since = begun
+    rig.traffic.steady_since = begun
     try:
         return clock.wait_until("steady state", steady, timeout=timeout, interval=0.2)
     except WaitTimeout as error:
@@ -143,7 +143,7 @@ def idle_replicas(rig: Rig, since: float) -> str:
         rig: Where; its traffic must be running.
         since: Monotonic seconds.
     """
-    requests = [r for r in rig.history.requests_since(rig.steady_since) if r.source == rig.source]
+    requests = [r for r in rig.history.requests_since(rig.traffic.steady_since) if r.source == rig.traffic.source]
     answering = _answering(requests)
     answered = {name for r in requests if r.scheduled >= since for name in r.replicas}
     replicas = rig.watcher.sample().of("replica")

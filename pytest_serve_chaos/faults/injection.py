@@ -141,7 +141,7 @@ class Injection:
         self.fault = fault
         self.hold_for = hold_for
         rig.admit(fault.kind, fault.options)  # before anything else, so that nobody gets past it
-        rig.begin_by_hand()
+        rig.current.begin_by_hand()
         self.before = rig.watcher.sample()
         self._log = rig.log
         self.evidence: tuple[Evidence, ...] = ()
@@ -151,9 +151,7 @@ class Injection:
         self._healing = threading.Lock()
         self._timer: threading.Timer | None = None
         self._must_land = must_land
-        rig.injections.append(self)  # before anything is broken, so that it is healed whatever happens
-        rig.injected += 1
-        self.number = rig.injected
+        self.number = rig.injections.add(self)
         self._inject()
         if hold_for is not None:
             self._timer = threading.Timer(max(0.0, self.asked + hold_for - clock.now()), self._heal_when_due)
@@ -245,9 +243,9 @@ class Injection:
         A request in flight counts as away once it has waited too long. Until then nothing is known of it, nor of what
         came after it: what a silent node swallowed says nothing until then.
         """
-        rig, slowness = self.rig, self.rig.slowness
+        rig, slowness = self.rig, self.rig.traffic.slowness
         seen = rig.history.requests_since(self.asked - _BEFORE, with_pending=True)
-        fresh = [r for r in seen if not r.kept and r.source == rig.source]
+        fresh = [r for r in seen if not r.kept and r.source == rig.traffic.source]
         unknown = [r.scheduled for r in fresh if r.error == UNFINISHED and r.latency <= slowness.after]
         known = min(unknown, default=math.inf)
         requests = [r for r in fresh if r.scheduled < known]
@@ -304,7 +302,7 @@ class Injection:
         self._require_landing("the post-recovery check")
         nodes = self.rig.health.proxy_nodes()
         with self._checking("proxies", replaces=isinstance(self.rig.cluster, IsBorrowed)):
-            result = settle(self.rig.cluster, self.rig.watcher, self.rig.canaries, nodes=nodes)
+            result = settle(self.rig.cluster, self.rig.watcher, self.rig.run.canaries, nodes=nodes)
         for proxy in result.stale:
             self._log.add(ProxyStale(f"{proxy.name} does not hear the controller", proxy=proxy.name))
         if result.unknown and not result.stale:
@@ -313,12 +311,12 @@ class Injection:
         pressure = starved(self.rig.cluster.description.backend) if result.problem and not result.stale else ""
         # A proxy that does not answer in time may have got no CPU; one that answers with old routes is stale.
         if pressure:
-            self.rig.tainted = result.text
+            self.rig.soundness.taint(result.text)
             text = f"{result.text}; {pressure}, so the cause may be lack of CPU and not the cluster"
             self._log.add(SettlingUnknown(text))
             raise Inconclusive(text, fix=["leave the machine alone, or give it more processors"])
         if not result.passed:
-            self.rig.tainted = result.text
+            self.rig.soundness.taint(result.text)
             self._log.add(NotSettled(result.text))
             raise ExpectationFailed(result.text)
         self._log.add(Settled(result.text))
@@ -336,14 +334,16 @@ class Injection:
             ExpectationFailed: A parent did not.
             Inconclusive: Serve does not say whether any replica holds one, or the logs do not say who reached whom.
         """
-        good = [r for r in self.rig.history.requests_since(self.rig.steady_since) if not r.lost]
+        good = [r for r in self.rig.history.requests_since(self.rig.traffic.steady_since) if not r.lost]
         answering = frozenset(name.rpartition("#")[0] for r in good for name in r.replicas)
         with self._checking("handles", replaces=True):
-            result = check_handles(self.rig.cluster, self.rig.watcher, self.rig.steady_since, answering=answering)
+            result = check_handles(
+                self.rig.cluster, self.rig.watcher, self.rig.traffic.steady_since, answering=answering
+            )
         if result.unknown and not result.stale and not result.problem:
             raise Inconclusive(result.text)
         if not result.passed:
-            self.rig.tainted = result.text
+            self.rig.soundness.taint(result.text)
             self._log.add(NotSettled(result.text))
             raise ExpectationFailed(result.text)
         if result.text:
@@ -448,9 +448,9 @@ class Injection:
     # -- injecting ----------------------------------------------------------------------------------------------
 
     def _inject(self) -> None:
-        victims, since = self.fault.victims, self.rig.steady_since
-        served = self.rig.answers_of(victims, since=since) if self.fault.serves else None
-        probed = self.fault.serves and self.rig.only_probed(victims, since=since)
+        victims, since = self.fault.victims, self.rig.traffic.steady_since
+        served = self.rig.traffic.answers_of(victims, since=since) if self.fault.serves else None
+        probed = self.fault.serves and self.rig.traffic.only_probed(victims, since=since)
         self.rig.progress(f"inject: {self.fault.text}")
         with still("at it", self.rig.progress, who="inject"):
             strike = self.fault.strike()

@@ -5,24 +5,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
-from typing import cast
 
 import pytest
 
 from pytest_serve_chaos import progress
-from pytest_serve_chaos.cluster.base import Cluster
 from pytest_serve_chaos.errors import CommandFailed, ExpectationFailed, Inconclusive, NotLanded
 from pytest_serve_chaos.faults import injection as injection_module
 from pytest_serve_chaos.faults.injection import Injection, Strike
 from pytest_serve_chaos.faults.rig import Rig
-from pytest_serve_chaos.history import ExperimentLog, History
 from pytest_serve_chaos.model import Component, Evidence, Identity, Topology
 from pytest_serve_chaos.observe import health
-from pytest_serve_chaos.observe.health import Health
 from pytest_serve_chaos.observe.observer import Report
 from pytest_serve_chaos.observe.post_recovery import PostRecoveryCheck
-from pytest_serve_chaos.observe.shape import Shape
-from pytest_serve_chaos.observe.watcher import Watcher
+from tests.unit.rigs import rig_around
 
 DEAF = Component("proxy", "head", Identity("process", ("boot", "7", "1")), pid=7)
 
@@ -61,15 +56,10 @@ class Paused:
             raise CommandFailed("docker failed with exit status 1")
 
 
-def rig(progress: Callable[[str], None] = lambda _: None, **sees: object) -> Rig:
+def rig(progress: Callable[[str], None] = lambda _: None, *, cluster: object = None, **sees: object) -> Rig:
     """One on which Serve has said nothing yet, unless its watcher sees something else."""
     watcher = SimpleNamespace(**{"sample": lambda: Topology(0.0, ()), "report": Report(at=-1.0), **sees})
-    history, health_now = History(), Health(cast("Watcher", watcher), cast("Shape", None))
-    said = SimpleNamespace(
-        watcher=watcher, health=health_now, history=history, log=ExperimentLog(history, "it"), injections=[],
-        injected=0, progress=progress, steady_since=0.0, begin_by_hand=lambda: None, admit=lambda kind, options: None,
-    )  # fmt: skip
-    return cast("Rig", said)
+    return rig_around(cluster, watcher, progress=progress)
 
 
 def unproved(fault: Paused, there: Rig | None = None, *, hold_for: float | None = None) -> Injection:
@@ -143,7 +133,7 @@ def test_a_fault_that_did_not_land_is_an_error_and_is_healed_all_the_same() -> N
         Injection(there, fault)
     assert "must_land=False" in str(error.value)
     assert error.value.checked == ("no sign of it at all",)
-    (injection,) = there.injections
+    (injection,) = there.injections.open
     injection.close()
     assert fault.tries == 1
 
@@ -184,9 +174,7 @@ def test_on_a_starved_machine_no_answer_in_time_shows_nothing(
     monkeypatch.setattr(injection_module, "settle", lambda *_, **__: result)
     monkeypatch.setattr(health, "proxy_nodes", lambda *_: frozenset())
     monkeypatch.setattr(injection_module, "starved", lambda backend: pressure)
-    there = rig()
-    there.cluster = cast("Cluster", SimpleNamespace(description=SimpleNamespace(backend="kind")))
-    there.canaries = iter(())
+    there = rig(cluster=SimpleNamespace(description=SimpleNamespace(backend="kind")))
     injection = unproved(Paused(fails=0), there)
     injection.landed_at = 0.0
     with pytest.raises(error):

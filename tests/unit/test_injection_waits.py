@@ -5,26 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
-from typing import cast
 
 import pytest
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
-from pytest_serve_chaos.cluster.base import Cluster
 from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive
 from pytest_serve_chaos.events import EvidenceSeen, FaultAsked, FaultLanded, PostRecoveryChecking, of_kind
 from pytest_serve_chaos.faults import injection as module
 from pytest_serve_chaos.faults.injection import Injection, Strike, ended
-from pytest_serve_chaos.faults.rig import Rig
-from pytest_serve_chaos.history import ExperimentLog, History
 from pytest_serve_chaos.model import UNFINISHED, Component, Evidence, Identity, Request, Role, Slowness, Topology
 from pytest_serve_chaos.observe import health
 from pytest_serve_chaos.observe.handles import HandleCheck
-from pytest_serve_chaos.observe.health import Health
 from pytest_serve_chaos.observe.post_recovery import PostRecoveryCheck
-from pytest_serve_chaos.observe.shape import Shape
-from pytest_serve_chaos.observe.watcher import Watcher
+from tests.unit.rigs import rig_around
 
 ASKED = 100.0
 SLOW = 1.0
@@ -75,15 +69,11 @@ class Watched:
         return self.topologies.pop(0) if len(self.topologies) > 1 else self.topologies[0]
 
 
-def injected(fault: Gone | None = None, watcher: Watched | None = None) -> Injection:
-    history, watching = History(), watcher or Watched()
-    sees = Health(cast("Watcher", watching), cast("Shape", None))
-    rig = SimpleNamespace(
-        watcher=watching, health=sees, history=history, log=ExperimentLog(history, "it"), injections=[], injected=0,
-        progress=lambda _: None, steady_since=0.0, begin_by_hand=lambda: None, admit=lambda *_: None, source="",
-        slowness=Slowness(SLOW, 0.02, 0.05, 0.2), tainted="",
-    )  # fmt: skip
-    injection = Injection(cast("Rig", rig), fault or Gone())
+def injected(fault: Gone | None = None, watcher: Watched | None = None, cluster: object = None) -> Injection:
+    rig = rig_around(cluster, watcher or Watched())
+    rig.current.experiment = "it"
+    rig.traffic.slowness = Slowness(SLOW, 0.02, 0.05, 0.2)
+    injection = Injection(rig, fault or Gone())
     assert injection.landed
     return injection
 
@@ -298,9 +288,7 @@ class Checks:
 
     def proxies(self, result: PostRecoveryCheck, *, pressure: str = "") -> Injection:
         """An injection whose check of proxies comes to that."""
-        injection = injected()
-        injection.rig.cluster = cast("Cluster", SimpleNamespace(description=SimpleNamespace(backend="local")))
-        injection.rig.canaries = iter(())
+        injection = injected(cluster=SimpleNamespace(description=SimpleNamespace(backend="local")))
         self.monkeypatch.setattr(health, "proxy_nodes", lambda *_: frozenset({"head"}))
         self.monkeypatch.setattr(module, "settle", lambda *_, **__: result)
         self.monkeypatch.setattr(module, "starved", lambda backend: pressure if backend == "local" else "")
@@ -315,8 +303,7 @@ class Checks:
             asked.append(answering)
             return result
 
-        injection = injected()
-        injection.rig.cluster = cast("Cluster", SimpleNamespace())
+        injection = injected(cluster=SimpleNamespace())
         self.monkeypatch.setattr(module, "check_handles", check)
         self.monkeypatch.setattr(clock, "now", lambda: ASKED + 30.0)
         return injection, asked
@@ -344,7 +331,7 @@ def test_a_check_that_is_passed_is_an_event_with_its_seconds(checks: Checks) -> 
     ]
     begins, ends = of_kind(PostRecoveryChecking, injection.rig.history.events)
     assert (begins.begins, begins.replaces, ends.begins) == (True, False, False)
-    assert not injection.rig.tainted
+    assert not injection.rig.soundness.tainted
 
 
 def test_a_stale_proxy_fails_whatever_the_machine_did_and_taints_the_cluster(checks: Checks) -> None:
@@ -354,7 +341,7 @@ def test_a_stale_proxy_fails_whatever_the_machine_did_and_taints_the_cluster(che
         injection.wait_settled()
     kinds = [kind for kind, _ in last_events(injection)]
     assert kinds == ["checking", "checking", "proxy_deaf", "unsettled"]
-    assert injection.rig.tainted
+    assert injection.rig.soundness.tainted
 
 
 @pytest.mark.parametrize(
@@ -373,7 +360,7 @@ def test_what_a_check_of_proxies_that_is_not_passed_says(
     with pytest.raises(error, match=result.text):
         injection.wait_settled()
     assert last_events(injection)[-1][0] == kind
-    assert bool(injection.rig.tainted) is tainted
+    assert bool(injection.rig.soundness.tainted) is tainted
 
 
 def test_the_check_of_handles_knows_who_answered_well(checks: Checks) -> None:
@@ -413,7 +400,7 @@ def test_what_a_check_of_handles_says(
         with pytest.raises(error):
             injection.wait_children_reached()
     assert last_events(injection)[-1][0] == kind
-    assert bool(injection.rig.tainted) is tainted
+    assert bool(injection.rig.soundness.tainted) is tainted
 
 
 # -- injecting
