@@ -182,7 +182,7 @@ else:
         from importlib import import_module
 
         if name in ("events", "hookspecs"):
-            return import_module(f"{__name__}.hookspecs")
+            return import_module(f"{__name__}.{name}")
         for module, names in _HOMES.items():
             if name in names.split():
                 return getattr(import_module(f"{__name__}.{module}"), name)
