@@ -4,12 +4,7 @@ from __future__ import annotations
 
 
 class Soundness:
-    """What is known against a cluster. This is the only place where that is written.
-
-    Attributes:
-        tainted: Why the cluster must be rebuilt before the next experiment, the latest reason; "" if there is none.
-        lent: Whether a test has the cluster; then it is not known to be as it was at first.
-    """
+    """What is known against a cluster. This is the only place where that is written."""
 
     def __init__(self) -> None:
         self._tainted = ""
