@@ -146,8 +146,9 @@ class Experiment:
         expected = self.load.applied_to(demanded)
         name = self._unused_name(self.rig.current.test)
         self.rig.current.begin(name)
+        log = self.rig.log
         self._given, self._checks = frozenset(demands), checks
-        write_expectations(self.rig.log, expected, autoscaled=self.rig.health.shape.autoscaled, checks=checks)
+        write_expectations(log, expected, autoscaled=self.rig.health.shape.autoscaled, checks=checks)
         try:
             if self._can_be_judged(demanded):
                 self._experiment(expected)
@@ -155,11 +156,11 @@ class Experiment:
             self._phase(Phase.DONE)
             self.rig.current.end(by_hand=self._unused_name(f"{name}-by-hand"))
         not_restored = restore(self.rig)
-        if not_restored and self.rig.log.has(RedundancyBack):
-            self.rig.log.add(Problem(f"the first shape could not be restored: {not_restored}"))
+        if not_restored and log.has(RedundancyBack):
+            log.add(Problem(f"the first shape could not be restored: {not_restored}"))
         result = result_of(self.rig.history, name, checks=checks)
-        write_checked(self.rig.log, result.checks)
-        self.rig.log.add(Judged(result.outcome))
+        write_checked(log, result.checks)
+        log.add(Judged(result.outcome))
         self._on_result(result)
         return result
 
