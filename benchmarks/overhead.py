@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 from pytest_serve_chaos import clock
+from pytest_serve_chaos.events import ClusterReady, Restored
 from pytest_serve_chaos.history import History
 
 _GAP = 1.0
@@ -37,10 +38,10 @@ def needed_seconds(history: History) -> float:
     """Seconds in which a cluster started, traffic ran or the first shape was awaited."""
     spans = []
     for event in history.events:
-        if event.kind == "run":
-            spans.append((event.at - float(str(event.data["start_seconds"])), event.at))
-        if event.kind == "restored":
-            spans.append((event.at - float(str(event.data["seconds"])), event.at))
+        if isinstance(event, ClusterReady):
+            spans.append((event.at - (event.start_seconds or 0.0), event.at))
+        if isinstance(event, Restored):
+            spans.append((event.at - (event.seconds or 0.0), event.at))
     spans += _traffic(sorted(request.scheduled for request in history.requests))
     return _length(sorted(spans))
 

@@ -75,6 +75,7 @@ __all__ = [
     "Unsupported",
     "Verdict",
     "WaitTimeout",
+    "events",
     "hookspecs",
     "keyword",
     "percentile",
@@ -91,6 +92,7 @@ _HOMES = {
     "checks.base": "Check Missed Observation Unknown",
     "cluster.base": "Cluster ClusterSpec",
     "cluster.policy": "Touch",
+    "events": "Event",
     "errors": "ClusterError ClusterStartError CommandFailed ExpectationFailed FaultError HistoryError Inconclusive "
     "Judgement Locked MissingDependency NoSuchTarget NotHealed NotLanded NotStartedAgain ObservationError SafetyError "
     "ServeChaosError SettingsError Unsupported WaitTimeout",
@@ -103,7 +105,7 @@ _HOMES = {
     "handle": "ServeCluster",
     "history": "History",
     "load": "Traffic",
-    "model": "Checked ClusterDescription Component Event Evidence Expectations Identity Latency Measurement Outage "
+    "model": "Checked ClusterDescription Component Evidence Expectations Identity Latency Measurement Outage "
     "Request Topology Verdict",
     "report": "Outcomes Reporter",
     "report.terminal": "summary_table timeline_excerpt",
@@ -115,7 +117,7 @@ _HOMES = {
 """The module of each public name."""
 
 if TYPE_CHECKING:
-    from pytest_serve_chaos import hookspecs
+    from pytest_serve_chaos import events, hookspecs
     from pytest_serve_chaos.analysis.percentiles import percentile
     from pytest_serve_chaos.analysis.result import Result
     from pytest_serve_chaos.backends import Backend, Finding, Leftover, Option
@@ -144,6 +146,7 @@ if TYPE_CHECKING:
         Unsupported,
         WaitTimeout,
     )
+    from pytest_serve_chaos.events import Event
     from pytest_serve_chaos.experiment import Experiment
     from pytest_serve_chaos.faults.chaos import Chaos
     from pytest_serve_chaos.faults.injection import Injection, Strike
@@ -157,7 +160,6 @@ if TYPE_CHECKING:
         Checked,
         ClusterDescription,
         Component,
-        Event,
         Evidence,
         Expectations,
         Identity,
@@ -179,8 +181,8 @@ else:
     def __getattr__(name):
         from importlib import import_module
 
-        if name == "hookspecs":
-            return import_module(f"{__name__}.hookspecs")
+        if name in ("events", "hookspecs"):
+            return import_module(f"{__name__}.{name}")
         for module, names in _HOMES.items():
             if name in names.split():
                 return getattr(import_module(f"{__name__}.{module}"), name)

@@ -9,13 +9,30 @@ from typing import Any
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.demands import can_show, not_shown, with_demands
 from pytest_serve_chaos.analysis.identities import nobody
-from pytest_serve_chaos.analysis.record import AFTER_RECOVERY, POST_RECOVERY, read_record, slowness_of
+from pytest_serve_chaos.analysis.record import AFTER_RECOVERY, read_record, slowness_of
 from pytest_serve_chaos.analysis.result import Result
 from pytest_serve_chaos.checks.base import Check
 from pytest_serve_chaos.checks.own import accepted, together
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL
 from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, SettingsError, in_one_line
+from pytest_serve_chaos.events import (
+    Demanded,
+    FaultAsked,
+    FaultHealed,
+    Judged,
+    Moment,
+    Note,
+    NotStarted,
+    Phase,
+    PhaseBegan,
+    Problem,
+    RedundancyBack,
+    Remark,
+    Settled,
+    SettlingUnknown,
+    TopologySeen,
+)
 from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultChoice
@@ -127,23 +144,23 @@ class Experiment:
     def _measure(self, demands: Mapping[str, object], checks: tuple[Check, ...]) -> Result:
         demanded = self._expectations(demands)
         expected = self.load.applied_to(demanded)
-        name = self.rig.experiment = self._unused_name(self.rig.test)
-        self.rig.by_hand = ""
-        self.rig.watcher.belongs_to(name)
+        name = self._unused_name(self.rig.current.test)
+        self.rig.current.begin(name)
+        log = self.rig.log
         self._given, self._checks = frozenset(demands), checks
-        write_expectations(self.rig, expected, checks=checks)
+        write_expectations(log, expected, autoscaled=self.rig.health.shape.autoscaled, checks=checks)
         try:
             if self._can_be_judged(demanded):
                 self._experiment(expected)
         finally:
-            self._phase("done")
-            self.rig.by_hand = self._unused_name(f"{name}-by-hand")
+            self._phase(Phase.DONE)
+            self.rig.current.end(by_hand=self._unused_name(f"{name}-by-hand"))
         not_restored = restore(self.rig)
-        if not_restored and any(event.kind == "redundancy_back" for event in self.rig.history.of(name)):
-            self._write("problem", f"the first shape could not be restored: {not_restored}")
+        if not_restored and log.has(RedundancyBack):
+            log.add(Problem(f"the first shape could not be restored: {not_restored}"))
         result = result_of(self.rig.history, name, checks=checks)
-        write_checked(self.rig.history, name, result.checks)
-        self.rig.history.add("verdict", result.verdict.outcome, experiment=name)
+        write_checked(log, result.checks)
+        log.add(Judged(result.outcome))
         self._on_result(result)
         return result
 
@@ -159,7 +176,7 @@ class Experiment:
 
     def _unused_name(self, name: str) -> str:
         """The second experiment of a test has a name of its own, so that their events are not taken for one's."""
-        used = {e.experiment for e in self.rig.history.events if e.kind in ("expectations", "asked")}
+        used = {e.experiment for e in self.rig.history.events if isinstance(e, (Demanded, FaultAsked))}
         return next(n for n in (name, *(f"{name}-{i}" for i in range(2, 10_000))) if n not in used)
 
     def _can_be_judged(self, expected: Expectations) -> bool:
@@ -167,7 +184,7 @@ class Experiment:
         rate, timeout = self.load.rate, self.load.timeout
         of_this_fault = self.fault.not_shown(self.rig.watcher.topology, rate)
         for reason in (*not_shown(expected, rate=rate, timeout=timeout), *of_this_fault):
-            self.rig.history.add("not_started", reason, experiment=self.rig.experiment)
+            self.rig.log.add(NotStarted(reason))
             return False
         room = in_flight_possible(rate, timeout)
         if room.needed > room.possible:
@@ -193,22 +210,22 @@ class Experiment:
                 self.rig.progress(f"no steady state: {advice}")
             return
         try:
-            record = read_record(self.rig.history, self.rig.experiment)
-            self.rig.slowness = slowness_of(record.steady_requests, expected)
+            record = read_record(self.rig.history, self.rig.current.experiment)
+            self.rig.traffic.slowness = slowness_of(record.steady_requests, expected)
             before = self.rig.watcher.sample()
-            self.rig.history.add_topology(before, "before", experiment=self.rig.experiment)
-            self._phase("inject")
+            self.rig.log.add(TopologySeen.of(before, Moment.BEFORE))
+            self._phase(Phase.INJECT)
             injection = self.fault.inject(self.rig)
             try:
                 self._adapt(expected, before, injection)
-                self._phase("watch")
+                self._phase(Phase.WATCH)
                 back = injection.landed and self._watch(injection, expected)
                 self._wait_window(injection, expected)
                 if back:
                     look_for_idle_replicas(self.rig, self.load.rate)
                     look_at_the_end(injection, expected)
                 # Before healing: what healing replaces, and what that costs, is not the cluster's doing.
-                self.rig.history.add_topology(self.rig.watcher.sample(), "after", experiment=self.rig.experiment)
+                self.rig.log.add(TopologySeen.of(self.rig.watcher.sample(), Moment.AFTER))
                 if back:
                     self._settle(injection, traffic, expected)
             finally:
@@ -226,10 +243,11 @@ class Experiment:
                 continue
             nobodies = {s: why for s in selectors if (why := nobody(before, s, victims=victims))}
             for selector, why in nobodies.items():
-                self._write("remark", f"whether {selector} is {name} is not judged: {why}")
+                self.rig.log.add(Remark(f"whether {selector} is {name} is not judged: {why}"))
             adapted = _with_selectors(adapted, name, tuple(s for s in selectors if s not in nobodies))
         if adapted != expected:
-            write_expectations(self.rig, adapted, checks=self._checks)
+            shape = self.rig.health.shape
+            write_expectations(self.rig.log, adapted, autoscaled=shape.autoscaled, checks=self._checks)
 
     def _watch(self, injection: Injection, expected: Expectations) -> bool:
         """Waits until traffic and redundancy are back; whether redundancy is."""
@@ -252,7 +270,7 @@ class Experiment:
 
         The replicas that they start or end, and what that costs, are not the fault's doing.
         """
-        self._phase(POST_RECOVERY)
+        self._phase(Phase.POST_RECOVERY)
         traffic.wait_answered()  # what was sent before is judged; what is sent meanwhile is not
         if self.rig.cluster.capability(IS_EXTERNAL) is not None:
             traffic.stop()  # there the check replaces replicas, and the requests of this test would be lost as well
@@ -269,19 +287,18 @@ class Experiment:
 
     def _settle_handles(self, injection: Injection) -> None:
         """Kills a replica, so it comes last; it needs traffic to see whom the others reach."""
-        settled = self.rig.history.of(self.rig.experiment)
-        if not any(e.kind == "settled" for e in settled):
+        if not self.rig.log.has(Settled):
             return
         try:
             if not children_of(self.rig.watcher):
                 return
-            self._phase("handles")
+            self._phase(Phase.HANDLES)
             injection.wait_children_reached()
         except ExpectationFailed as error:
             self.rig.progress(error.what)
         except Inconclusive as error:
             self.rig.progress(error.what)
-            self.rig.history.add("untold", error.what, experiment=self.rig.experiment)
+            self.rig.log.add(SettlingUnknown(error.what))
 
     def _heal(self, injection: Injection) -> None:
         """Heals; what cannot be healed is not the verdict's business, but the next test needs another cluster."""
@@ -290,8 +307,8 @@ class Experiment:
         except Exception as error:  # `restore` tries again
             text = in_one_line(error)
             self.rig.progress(text)
-            self.rig.history.add("note", f"not healed: {text}", experiment=self.rig.experiment)
-            self.rig.tainted = text
+            self.rig.log.add(Note(f"not healed: {text}"))
+            self.rig.soundness.taint(text)
 
     def _traffic_back(self, injection: Injection, deadline: float) -> None:
         back = injection.wait_traffic_back(max(1.0, deadline - clock.now()))
@@ -306,8 +323,8 @@ class Experiment:
             took = injection.wait_redundancy_back(max(1.0, deadline - clock.now()))
         except ExpectationFailed as error:
             self.rig.progress(error.what)
-            self.rig.history.add("note", error.what, experiment=self.rig.experiment)
-            self.rig.tainted = error.what
+            self.rig.log.add(Note(error.what))
+            self.rig.soundness.taint(error.what)
             return False
         self.rig.progress(f"redundancy is back {took:.1f} s after the fault")
         return True
@@ -317,14 +334,11 @@ class Experiment:
             step()
         except ExpectationFailed as error:
             self.rig.progress(error.what)
-            self.rig.history.add("note", error.what, experiment=self.rig.experiment)
+            self.rig.log.add(Note(error.what))
 
     def _wait_thawed(self, injection: Injection, deadline: float) -> None:
         def thawed() -> bool | NotYet:
-            healed = any(
-                e.kind == "healed" and e.at >= injection.asked for e in self.rig.history.of(self.rig.experiment)
-            )
-            return True if healed else NotYet("still frozen")
+            return True if self.rig.log.of(FaultHealed, since=injection.asked) else NotYet("still frozen")
 
         clock.wait_until("the freeze to end", thawed, timeout=max(1.0, deadline - clock.now()))
 
@@ -337,8 +351,7 @@ class Experiment:
             return
         end = injection.asked + expected.window
         if self.load.kept_rate and expected.on_persistent_connections is not None:
-            back = [e.at for e in self.rig.history.of(self.rig.experiment) if e.kind == "redundancy_back"]
-            end = max([end, *(at + _PERSISTENT_UNTIL for at in back)])
+            end = max([end, *(back.at + _PERSISTENT_UNTIL for back in self.rig.log.of(RedundancyBack))])
         # Two requests more, so that traffic does not seem to end before its time.
         latest = max(end, injection.asked + (expected.traffic_back or 0.0) + 2 / self.load.rate)
 
@@ -352,11 +365,8 @@ class Experiment:
 
         clock.wait_until("the window to be full", full, timeout=max(0.0, latest - clock.now()) + 10.0, interval=0.25)
 
-    def _phase(self, name: str) -> None:
-        self._write("phase", name)
-
-    def _write(self, kind: str, text: str) -> None:
-        self.rig.history.add(kind, text, experiment=self.rig.experiment)
+    def _phase(self, phase: Phase) -> None:
+        self.rig.log.add(PhaseBegan.of(phase))
 
 
 def _with_selectors(expected: Expectations, name: str, selectors: tuple[str, ...]) -> Expectations:

@@ -10,10 +10,18 @@ from pytest_serve_chaos.analysis.outages import find_outages, length
 from pytest_serve_chaos.analysis.words import duration, number
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.errors import WaitTimeout
+from pytest_serve_chaos.events import (
+    ComponentCame,
+    ComponentGone,
+    Doubt,
+    Problem,
+    RedundancyBack,
+    RedundancyMissing,
+    Remark,
+)
 from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.rig import Rig
-from pytest_serve_chaos.model import Event, Expectations
-from pytest_serve_chaos.observe.shape import concentrated, imbalance, surplus
+from pytest_serve_chaos.model import Expectations
 from pytest_serve_chaos.steady import idle_replicas
 
 _FORGOTTEN_WITHIN = 5.0
@@ -36,16 +44,16 @@ def look_for_leaks(rig: Rig) -> None:
 
     def clean() -> bool | NotYet:
         rig.observer.refresh()
-        found[:] = surplus(rig.watcher.sample(), rig.watcher.report, rig.shape)
+        found[:] = rig.health.surplus()
         return NotYet("; ".join(found)) if found else True
 
     found: list[str] = []
     try:
         clock.wait_until("all that is dead to be forgotten", clean, timeout=_FORGOTTEN_WITHIN)
     except WaitTimeout as error:
-        rig.tainted = error.last_seen
+        rig.soundness.taint(error.last_seen)
         for problem in found:
-            _write(rig, "problem", problem)
+            rig.log.add(Problem(problem))
 
 
 def look_for_losses(rig: Rig, since: float, expected: Expectations) -> None:
@@ -56,7 +64,7 @@ def look_for_losses(rig: Rig, since: float, expected: Expectations) -> None:
         since: When the post-recovery check began, in monotonic seconds.
         expected: Says how long an outage may be.
     """
-    sent = [r for r in rig.history.requests_since(since, source=rig.source) if not r.kept]
+    sent = [r for r in rig.history.requests_since(since, source=rig.traffic.source) if not r.kept]
     lost = sum(request.lost for request in sent)
     if not lost:
         return
@@ -64,9 +72,9 @@ def look_for_losses(rig: Rig, since: float, expected: Expectations) -> None:
     longest = max(length(outage, now) for outage in find_outages(sent))
     text = f"{lost} of {number(len(sent), 'request')} lost during the post-recovery check"
     if expected.longest_outage is not None and longest > expected.longest_outage:
-        _write(rig, "problem", f"{text}, an outage of {duration(longest)}")
+        rig.log.add(Problem(f"{text}, an outage of {duration(longest)}"))
     else:
-        _write(rig, "remark", text)
+        rig.log.add(Remark(text))
 
 
 def look_for_idle_replicas(rig: Rig, rate: float) -> None:
@@ -76,8 +84,8 @@ def look_for_idle_replicas(rig: Rig, rate: float) -> None:
         rig: Where; its traffic must be running.
         rate: Requests per second.
     """
-    back = _events(rig, "redundancy_back")[-1].at
-    needed = idle_after(len(rig.watcher.topology.of("replica")), rate) + 2 * rig.slowness.usual
+    back = rig.log.of(RedundancyBack)[-1].at
+    needed = idle_after(len(rig.watcher.topology.of("replica")), rate) + 2 * rig.traffic.slowness.usual
 
     def answered() -> bool | NotYet:
         idle = idle_replicas(rig, back)
@@ -89,10 +97,10 @@ def look_for_idle_replicas(rig: Rig, rate: float) -> None:
     except WaitTimeout as error:
         silent = f"{error.last_seen} answered nothing in the {clock.now() - back:.0f} s since redundancy was back"
         if needed > _LONGEST_LOOK:
-            _write(rig, "remark", f"{silent}; with {rate:g} requests/s that may be chance")
+            rig.log.add(Remark(f"{silent}; with {rate:g} requests/s that may be chance"))
             return
-        rig.tainted = f"{error.last_seen}: nothing is sent to it any more"
-        _write(rig, "problem", silent)
+        rig.soundness.taint(f"{error.last_seen}: nothing is sent to it any more")
+        rig.log.add(Problem(silent))
 
 
 def idle_after(replicas: int, rate: float) -> float:
@@ -120,55 +128,44 @@ def look_at_the_end(injection: Injection, expected: Expectations) -> None:
         clock.wait_until("all to be there at the end", whole, timeout=_WHOLE_WITHIN, interval=0.3)
     except WaitTimeout as error:
         if all("answer" in reason or "said nothing" in reason for reason in error.last_seen.split("; ")):
-            _write(rig, "doubt", f"it is unknown what was there at the end: {error.last_seen}")
+            rig.log.add(Doubt(f"it is unknown what was there at the end: {error.last_seen}"))
             return
-        rig.tainted = error.last_seen
-        _write(rig, "problem", f"at the end of the experiment: {error.last_seen}")
-        _write(rig, "redundancy_missing", f"redundancy is not there at the end: {error.last_seen}")
+        rig.soundness.taint(error.last_seen)
+        rig.log.add(Problem(f"at the end of the experiment: {error.last_seen}"))
+        rig.log.add(RedundancyMissing(f"redundancy is not there at the end: {error.last_seen}"))
         return
     if died:
-        _write(rig, "redundancy_back", f"redundancy is back once more: {died[-1].text} after it had been")
+        rig.log.add(RedundancyBack(f"redundancy is back once more: {died[-1].text} after it had been"))
     _look_at_the_placement(rig, expected)
 
 
 def _look_at_the_placement(rig: Rig, expected: Expectations) -> None:
     now = rig.watcher.topology
-    together = concentrated(now, rig.shape)
+    together = rig.health.concentrated(now)
     for text in together:
         if expected.spread:
-            _write(rig, "problem", f"{text}. Set max_replicas_per_node, or say spread=False")
+            rig.log.add(Problem(f"{text}. Set max_replicas_per_node, or say spread=False"))
         else:
-            _write(rig, "remark", text)
-    for text in [] if together else imbalance(now, rig.shape):
+            rig.log.add(Remark(text))
+    for text in [] if together else rig.health.imbalance(now):
         costs = "Serve does not rebalance, so losing the node that has more of them costs more next time"
-        _write(rig, "remark", f"{text}: {costs}")
+        rig.log.add(Remark(f"{text}: {costs}"))
 
 
 def _look_for_deaths(injection: Injection) -> None:
     """What replaced a victim and dies again and again is not redundancy, though at times all are there."""
-    came = {e.data.get("identity") for e in _events(injection.rig, "came") if e.at >= injection.asked}
-    again = Counter(
-        event.text.partition(" is gone")[0]
-        for event in _gone_since_redundancy(injection)
-        if event.data.get("identity") in came
-    )
+    came = {e.component.identity for e in injection.rig.log.of(ComponentCame, since=injection.asked)}
+    gone = (e.component for e in _gone_since_redundancy(injection))
+    again = Counter(component.name for component in gone if component.identity in came)
     for name, deaths in again.items():
         if deaths >= _AGAIN_AND_AGAIN:
             text = f"{name} died again and again: {deaths} times since redundancy was first back"
-            _write(injection.rig, "problem", text)
+            injection.rig.log.add(Problem(text))
 
 
-def _gone_since_redundancy(injection: Injection) -> list[Event]:
+def _gone_since_redundancy(injection: Injection) -> list[ComponentGone]:
     """What went since redundancy was back, but for replicas that Serve scales down."""
     rig = injection.rig
-    back = [event.at for event in _events(rig, "redundancy_back") if event.at >= injection.asked]
-    gone = [event for event in _events(rig, "gone") if back and event.at > back[0]]
-    return [event for event in gone if str(event.data.get("deployment")) not in rig.shape.autoscaled]
-
-
-def _events(rig: Rig, kind: str) -> list[Event]:
-    return [event for event in rig.history.of(rig.experiment) if event.kind == kind]
-
-
-def _write(rig: Rig, kind: str, text: str) -> None:
-    rig.history.add(kind, text, experiment=rig.experiment)
+    back = rig.log.of(RedundancyBack, since=injection.asked)
+    gone = [event for event in rig.log.of(ComponentGone) if back and event.at > back[0].at]
+    return [event for event in gone if event.component.deployment not in rig.health.shape.autoscaled]

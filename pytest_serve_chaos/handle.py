@@ -14,7 +14,7 @@ from pytest_serve_chaos.errors import WaitTimeout
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.model import ClusterDescription, Component, Json, Role, Topology
 from pytest_serve_chaos.observe.observer import Report
-from pytest_serve_chaos.observe.shape import imbalance, lacks, shape_of
+from pytest_serve_chaos.observe.shape import shape_of
 
 
 class ServeCluster:
@@ -53,11 +53,11 @@ class ServeCluster:
 
     def imbalance(self) -> list[str]:
         """Where replicas are placed otherwise than when the test began, in words."""
-        return imbalance(self.topology(), self._rig.shape)
+        return self._rig.health.imbalance(self.topology())
 
     def missing(self) -> list[str]:
         """What is missing of the redundancy with which the test began, in words."""
-        return lacks(self.topology(), self._rig.watcher.report, self._rig.shape)
+        return self._rig.health.missing()
 
     def update(self, deployment: str, *, timeout: float | str = "90s", **options: Json) -> None:
         """Changes options of a deployment (``app#Deployment``), as an edit of the Serve config does, and waits for it.
@@ -138,7 +138,8 @@ class ServeCluster:
 
     def _wait_deployed(self, app: str, timeout: float) -> None:
         report = clock.wait_until(f"the app {app} to run", lambda: self._runs(app), timeout=timeout)
-        self._rig.shape = replace(shape_of(self._rig.watcher.sample(), report), nodes=self._rig.shape.nodes)
+        health = self._rig.health
+        health.expect(replace(shape_of(self._rig.watcher.sample(), report), nodes=health.shape.nodes))
 
     def _running(self, deployment: str) -> int:
         report = self._rig.observer.refresh()

@@ -6,16 +6,19 @@ import json
 import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from pytest_serve_chaos import __version__, clock
 from pytest_serve_chaos.errors import HistoryError
-from pytest_serve_chaos.json_records import event_from_json, request_from_json, topology_to_json
+from pytest_serve_chaos.events import Event, has, of_kind
+from pytest_serve_chaos.json_records import event_from_json, event_to_json, request_from_json, request_to_json
 from pytest_serve_chaos.line_file import LineFile
-from pytest_serve_chaos.model import UNFINISHED, Event, Json, Request, Topology
+from pytest_serve_chaos.model import UNFINISHED, Json, Request
+
+E = TypeVar("E", bound=Event)
 
 FORMAT = 1
 READ_BY: Mapping[int, str] = MappingProxyType({1: ">=0.1"})
@@ -23,43 +26,6 @@ READ_BY: Mapping[int, str] = MappingProxyType({1: ">=0.1"})
 
 _Flight: TypeAlias = tuple[str, str, int, float]
 """What tells a request in flight from every other: its source, its stream, its index and when it was scheduled."""
-
-KINDS = (
-    "run",  # what the run is: backend, cluster, app, profile, seed
-    "warning",  # something in the cluster's configuration that will turn a fault into an outage
-    "configuration",  # all of these that hold when an experiment is about to break something
-    "phase",  # an experiment enters a phase
-    "expectations",  # what will be judged
-    "topology",  # who is alive: `data` is a whole topology
-    "traffic",  # traffic of a test by hand began: `data` names its source
-    "steady",  # steady state is confirmed since then
-    "asked",  # a fault was asked for
-    "hit",  # a victim that ends slowly ended: what was in flight on it until then is lost with it
-    "evidence",  # one sign that it landed
-    "landed",  # it landed: enough evidence
-    "healed",  # what it broke was put back
-    "gone",  # a component is no longer there
-    "came",  # a component is there that was not
-    "redundancy_back",  # the shape is that of the steady state again
-    "redundancy_missing",  # it did not come back in time
-    "proxy_deaf",  # a proxy does not hear its controller
-    "checking",  # a post-recovery check that the test asked for begins, or ends: `data` says which
-    "settled",  # the post-recovery check was passed
-    "unsettled",  # it was not
-    "untold",  # Serve does not say whether replicas hold handles
-    "not_started",  # nothing was broken, and why
-    "skipped",  # the backend, or this cluster, cannot do what the test wants
-    "broken_off",  # an error ended the experiment before its verdict
-    "run_again",  # a plugin ran its test again, so the later experiment counts
-    "problem",  # a leak, a zombie, a second controller
-    "doubt",  # something that had to be seen could not be
-    "remark",  # something that the reader of the verdict must know
-    "checked",  # what a check that the test brought has found
-    "verdict",
-    "restored",  # the cluster has its first shape again, or is given up
-    "logs",  # where the logs of the experiment's test are
-    "note",
-)
 
 
 class History:
@@ -154,32 +120,17 @@ class History:
             self._in_flight.pop(_flight(request), None)
             self._append(request)
             times = ("scheduled", "sent", "finished")
-            self._write(lambda: {"type": "request", **self._relative(asdict(request), *times)})
+            self._write(lambda: {"type": "request", **self._relative(request_to_json(request), *times)})
 
-    def add(
-        self,
-        kind: str,
-        text: str,
-        *,
-        at: float | None = None,
-        experiment: str = "",
-        data: Mapping[str, Json] | None = None,
-    ) -> Event:
-        """Appends an event, now unless `at` says when."""
-        if kind not in KINDS:
-            raise ValueError(f"{kind!r} is not a kind of event; those are {', '.join(KINDS)}")
-        event = Event(clock.now() if at is None else at, kind, text, experiment, dict(data or {}))
+    def add(self, event: E) -> E:
+        """Appends an event."""
         with self._lock:
             self._events.append(event)
-            # Serialized here: the caller gets the error for data that is not JSON, and may change the data afterwards.
-            line = _line({"type": "event", **self._relative(asdict(event), "at")})
+            # Serialized here: the caller gets the error for what cannot be JSON.
+            line = _line({"type": "event", **self._relative(event_to_json(event), "at")})
             if self._file is not None:
                 self._file.add(lambda: line, at_once=True)
         return event
-
-    def add_topology(self, topology: Topology, text: str, *, experiment: str = "") -> Event:
-        """Appends who is alive."""
-        return self.add("topology", text, at=topology.at, experiment=experiment, data=topology_to_json(topology))
 
     def of(self, experiment: str) -> tuple[Event, ...]:
         """The events of one experiment."""
@@ -212,7 +163,7 @@ class History:
         if self._file is not None:
             self._file.add(lambda: _line(record()))
 
-    def _relative(self, record: dict[str, object], *times: str) -> dict[str, object]:
+    def _relative(self, record: dict[str, Json], *times: str) -> dict[str, Json]:
         for name in times:
             value = record[name]
             if isinstance(value, float):
@@ -252,6 +203,31 @@ class History:
             self._append(request_from_json(record))
         elif record["type"] == "event":
             self._events.append(event_from_json(record))
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentLog:
+    """The events of one experiment: writes them into a history, and finds them there.
+
+    Attributes:
+        history: Where they are.
+        experiment: The name of the experiment.
+    """
+
+    history: History
+    experiment: str
+
+    def add(self, event: E) -> E:
+        """Appends an event, as one of this experiment."""
+        return self.history.add(replace(event, experiment=self.experiment))
+
+    def of(self, kind: type[E], *, since: float = -math.inf) -> tuple[E, ...]:
+        """The events of that kind at or after a moment, in the order in which they were added."""
+        return tuple(event for event in of_kind(kind, self.history.of(self.experiment)) if event.at >= since)
+
+    def has(self, *kinds: type[Event]) -> bool:
+        """Whether it has an event of one of those kinds."""
+        return has(kinds, self.history.of(self.experiment))
 
 
 def _line(record: Mapping[str, object]) -> str:

@@ -1,19 +1,43 @@
 """The records of a history as plain JSON data, and back, with clear errors.
 
-A field that a newer version added is left out. One that is missing, or has a value of another type, is an error.
+A field that a newer version added is left out. One that is missing, or has a value of another type, is an error. What a
+field may have follows from its annotation.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
-from typing import cast
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from typing import TypeAlias, TypeVar
 
+from pytest_serve_chaos.events import (
+    EVENTS,
+    CheckDone,
+    ClusterReady,
+    ComponentCame,
+    ComponentGone,
+    ConfigurationSeen,
+    Demanded,
+    Event,
+    FaultAsked,
+    FaultLanded,
+    LogsKept,
+    Moment,
+    OtherEvent,
+    Phase,
+    PhaseBegan,
+    ProxyStale,
+    TopologySeen,
+    Warned,
+    Word,
+)
 from pytest_serve_chaos.model import (
+    Checked,
+    CheckSpec,
     ClusterDescription,
     Component,
-    Event,
+    ConfigWarning,
     Expectations,
     Identity,
     Json,
@@ -21,76 +45,126 @@ from pytest_serve_chaos.model import (
     Topology,
 )
 
+T = TypeVar("T")
+W = TypeVar("W", bound=Word)
 
-def request_from_json(data: Mapping[str, object]) -> Request:
-    """The request that `dataclasses.asdict` wrote.
-
-    Raises:
-        ValueError: A field is missing or has a value of another type.
-    """
-    return Request(**_checked("a request", _REQUEST, data))  # type: ignore[arg-type]
-
-
-def event_from_json(data: Mapping[str, object]) -> Event:
-    """The event that `dataclasses.asdict` wrote, whose own data is checked as far as it is used.
-
-    Raises:
-        ValueError: A field is missing or has a value of another type.
-    """
-    event = Event(**_checked("an event", _EVENT, data))  # type: ignore[arg-type]
-    check = _DATA.get(event.kind)
-    if check is not None:
-        check(event.data)
-    return event
-
-
-def topology_to_json(topology: Topology) -> dict[str, Json]:
-    """A topology as plain data."""
-    components: list[Json] = []
-    for component in topology.components:
-        record: dict[str, Json] = {**asdict(component), "identity": str(component.identity)}
-        components.append(record)
-    return {
-        "components": components,
-        "sources": list(topology.sources),
-        "pending": dict(topology.pending),
-    }
-
-
-def topology_from_json(at: float, data: Mapping[str, Json]) -> Topology:
-    """The topology of which `topology_to_json` made `data`.
-
-    Raises:
-        ValueError: A field is missing or has a value of another type.
-    """
-    if "components" not in data:
-        raise ValueError("a topology has no 'components'")
-    components = []
-    for record in _objects("a topology", "components", data["components"]):
-        found = _checked("a component", _COMPONENT, record)
-        components.append(Component(**{**found, "identity": Identity.parse(str(found["identity"]))}))  # type: ignore[arg-type]
-    pending = data.get("pending", {})
-    if not isinstance(pending, Mapping) or not all(_is_int(number) for number in pending.values()):
-        raise _wrong("a topology", "pending", pending, "an object of whole numbers")
-    return Topology(
-        at,
-        tuple(components),
-        tuple(_texts("a topology", "sources", data.get("sources", []))),
-        cast("dict[str, int]", dict(pending)),
-    )
-
+Data: TypeAlias = Mapping[str, object]
+"""A JSON object as it was read."""
 
 # -- types of fields ---------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class _Field:
-    """A field of a record: what its value must be, in words and as a check."""
+class _Type:
+    """What the value of a field is in JSON.
 
-    name: str
-    required: bool
+    Attributes:
+        words: What it must be, in words.
+        fits: Whether a value is that.
+        read: The value of the field, where that differs from the one in JSON; never called with null.
+        always: Classes all of whose values fit: a quick look, for what is read in the hundreds of thousands.
+    """
+
     words: str
     fits: Callable[[object], bool]
+    read: Callable[[object], object] | None = None
+    always: frozenset[type] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """A field of a record: its name, its key in JSON, and whether a record without it is an error."""
+
+    name: str
+    key: str
+    required: bool
+    type: _Type
+
+
+class _Reader:
+    """Reads the fields of one dataclass.
+
+    Args:
+        record: The class.
+        what: Its records in words, for errors: "a request".
+        leave_out: Fields that are not in a history.
+        keys: Keys that differ from the names of the fields.
+        optional: Whether no field has to be there.
+        absent: Fields that are left out where they are None.
+    """
+
+    def __init__(
+        self,
+        record: type,
+        what: str,
+        *,
+        leave_out: Iterable[str] = (),
+        keys: Mapping[str, str] | None = None,
+        optional: bool = False,
+        absent: Collection[str] = (),
+    ) -> None:
+        self.what = what
+        self._absent = frozenset(absent)
+        self.fields: tuple[_Field, ...] = tuple(
+            _Field(
+                one.name,
+                (keys or {}).get(one.name, one.name),
+                not optional and one.default is MISSING and one.default_factory is MISSING,
+                _type_of(str(one.type).removesuffix(" | None") if one.name in self._absent else str(one.type)),
+            )
+            for one in fields(record)
+            if one.name not in leave_out
+        )
+        self._flat = [(f.key, f.name, f.type.always, f.type.fits, f.type.read, f) for f in self.fields]
+
+    def read(self, data: Data) -> dict[str, object]:
+        """The known fields of a record.
+
+        Raises:
+            ValueError: A field is missing or has a value of another type.
+        """
+        found: dict[str, object] = {}
+        missing = ""
+        for key, name, always, fits, read, one in self._flat:
+            value = data.get(key, MISSING)
+            if value is MISSING:
+                missing = missing or (key if one.required else "")
+                continue
+            if type(value) not in always and not fits(value):
+                raise _wrong(self.what, key, value, one.type.words)
+            found[name] = value if read is None or value is None else read(value)
+        if missing:
+            raise ValueError(f"{self.what} has no {missing!r}")
+        return found
+
+    def write(self, record: object) -> dict[str, Json]:
+        """The fields as plain JSON data."""
+        values = ((one, getattr(record, one.name)) for one in self.fields)
+        return {one.key: _plain(value) for one, value in values if value is not None or one.name not in self._absent}
+
+
+def _plain(value: object) -> Json:
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Identity):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    reader = _NESTED.get(type(value))
+    if reader is None:
+        raise TypeError(f"{value!r} has no place in a history")
+    return reader.write(value)
+
+
+def _wrong(what: str, name: str, value: object, words: str) -> ValueError:
+    return ValueError(f"{name!r} of {what} must be {words}, not {repr(value)[:60]}")
+
+
+def _build(make: Callable[..., T], found: Mapping[str, object]) -> T:
+    """The record of fields that were checked."""
+    return make(**found)
 
 
 def _is_int(value: object) -> bool:
@@ -105,137 +179,252 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
-def _is_texts(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+def _list_of(fits: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, list) and all(fits(one) for one in value)
 
 
-def _type_of(annotation: str) -> tuple[str, Callable[[object], bool]]:
-    """What a field with that annotation may have, in words and as a check."""
+def _each(read: Callable[[Data], object]) -> Callable[[object], object]:
+    return lambda value: tuple(read(one) for one in _listed(value) if isinstance(one, dict))
+
+
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def _is_object(value: object) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_object_of_ints(value: object) -> bool:
+    return isinstance(value, dict) and all(_is_int(number) for number in value.values())
+
+
+def _identity(value: object) -> Identity:
+    return Identity.parse(str(value))
+
+
+_INTS = frozenset({int})
+_TEXTS = frozenset({str})
+
+_TYPES: Mapping[str, _Type] = {
+    "int": _Type("a whole number", _is_int, always=_INTS),
+    "float": _Type("a number", _is_number, always=_INTS),
+    "bool": _Type("true or false", lambda value: isinstance(value, bool)),
+    "str": _Type("text", _is_text, always=_TEXTS),
+    "Role": _Type("text", _is_text),  # that of a newer version is no error
+    "Literal['victim', 'cluster']": _Type("victim or cluster", lambda value: value in ("victim", "cluster")),
+    "Identity": _Type("text", _is_text, _identity),
+    "tuple[str, ...]": _Type("a list of texts", _list_of(_is_text), lambda value: tuple(_listed(value))),
+    "tuple[Identity, ...]": _Type("a list of texts", _list_of(_is_text), lambda v: tuple(map(_identity, _listed(v)))),
+    "Mapping[str, Json]": _Type("an object", _is_object),
+    "Mapping[str, int]": _Type("an object of whole numbers", _is_object_of_ints),
+    "tuple[Component, ...]": _Type("a list of objects", _list_of(_is_object), _each(lambda data: _component(data))),
+    "tuple[CheckSpec, ...]": _Type("a list of objects", _list_of(_is_object), _each(lambda data: _spec(data))),
+    "tuple[ConfigWarning, ...]": _Type("a list of objects", _list_of(_is_object), _each(lambda data: _warning(data))),
+}
+"""Annotation -> what the value is in JSON."""
+
+
+def _type_of(annotation: str) -> _Type:
     if annotation.endswith(" | None"):
-        words, fits = _type_of(annotation.removesuffix(" | None"))
-        return f"{words} or null", lambda value: value is None or fits(value)
-    if annotation == "int":
-        return "a whole number", _is_int
-    if annotation == "float":
-        return "a number", _is_number
-    if annotation == "bool":
-        return "true or false", lambda value: isinstance(value, bool)
-    if annotation in ("str", "Role", "Identity"):  # an identity is text in a file
-        return "text", _is_text
-    if annotation == "tuple[str, ...]":
-        return "a list of texts", _is_texts
-    if annotation == "Mapping[str, Json]":
-        return "an object", lambda value: isinstance(value, dict)
-    raise TypeError(f"a history has no word for the type {annotation}")
-
-
-def _fields(record: type, *, optional: bool = False) -> tuple[_Field, ...]:
-    found = []
-    for field in fields(record):
-        required = not optional and field.default is MISSING and field.default_factory is MISSING
-        found.append(_Field(field.name, required, *_type_of(str(field.type))))
-    return tuple(found)
-
-
-_REQUEST = _fields(Request)
-_EVENT = _fields(Event)
-_COMPONENT = _fields(Component)
-_EXPECTATIONS = _fields(Expectations, optional=True)
-_DESCRIPTION = _fields(ClusterDescription, optional=True)
-
-
-def _checked(what: str, known: Sequence[_Field], data: Mapping[str, object]) -> dict[str, object]:
-    """The known fields of a record."""
-    found = {}
-    for field in known:
-        if field.name in data:
-            value = data[field.name]
-            if not field.fits(value):
-                raise _wrong(what, field.name, value, field.words)
-            found[field.name] = value
-        elif field.required:
-            raise ValueError(f"{what} has no {field.name!r}")
+        inner = _type_of(annotation.removesuffix(" | None"))
+        always = inner.always | {type(None)}
+        return _Type(f"{inner.words} or null", lambda value: value is None or inner.fits(value), inner.read, always)
+    found = _TYPES.get(annotation.replace('"', "'"))
+    if found is None:
+        raise TypeError(f"a history has no word for the type {annotation}")
     return found
 
 
-def _wrong(what: str, name: str, value: object, words: str) -> ValueError:
-    return ValueError(f"{name!r} of {what} must be {words}, not {repr(value)[:60]}")
+# -- records -----------------------------------------------------------------------------------------------------------
+
+WARNING_KEYS: Mapping[str, str] = {"fix": "mend"}
+"""The keys of a warning's fields in histories and reports, where they differ from the names of the fields."""
+
+_REQUEST = _Reader(Request, "a request")
+_COMPONENT = _Reader(Component, "a component")
+_TOPOLOGY = _Reader(Topology, "a topology", leave_out=("at", "down"))
+_EXPECTATIONS = _Reader(Expectations, "the expectations", optional=True)
+_DESCRIPTION = _Reader(ClusterDescription, "the run", optional=True)
+_WARNING = _Reader(ConfigWarning, "a warning", leave_out=("losses",), keys=WARNING_KEYS, optional=True)
+_CHECKED = _Reader(Checked, "a check", optional=True)
+_SPEC = _Reader(CheckSpec, "a check", optional=True)
+_NESTED = {Component: _COMPONENT, ConfigWarning: _WARNING, CheckSpec: _SPEC}
+
+_NAMES_OF_A_REQUEST = tuple(one.name for one in _REQUEST.fields)
+
+_NO_WARNING = {"code": "", "text": "", "outage": "", "fix": ""}
 
 
-# -- the data of events ------------------------------------------------------------------------------------------------
+def request_to_json(request: Request) -> dict[str, Json]:
+    """A request as plain data."""
+    # None of its values needs a change, and there are hundreds of thousands of them.
+    return {name: getattr(request, name) for name in _NAMES_OF_A_REQUEST}
 
 
-def _texts(what: str, name: str, value: object) -> list[str]:
-    if not _is_texts(value):
-        raise _wrong(what, name, value, "a list of texts")
-    return cast("list[str]", value)
+def request_from_json(data: Data) -> Request:
+    """The request that `request_to_json` wrote.
+
+    Raises:
+        ValueError: A field is missing or has a value of another type.
+    """
+    return _build(Request, _REQUEST.read(data))
 
 
-def _objects(what: str, name: str, value: object) -> list[dict[str, Json]]:
-    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
-        raise _wrong(what, name, value, "a list of objects")
-    return value
+def _component(data: Data) -> Component:
+    return _build(Component, _COMPONENT.read(data))
 
 
-def _check_expectations(data: Mapping[str, Json]) -> None:
-    _checked("the expectations", _EXPECTATIONS, data)
-    _texts("the expectations", "autoscaled", data.get("autoscaled") or [])
+def _warning(data: Data) -> ConfigWarning:
+    return _build(ConfigWarning, _NO_WARNING | _WARNING.read(data))
 
 
-def _check_description(data: Mapping[str, Json]) -> None:
-    _checked("the run", _DESCRIPTION, data)
+def _spec(data: Data) -> CheckSpec:
+    return _build(CheckSpec, {"name": "", "code": ""} | _SPEC.read(data))
 
 
-def _check_topology(data: Mapping[str, Json]) -> None:
-    topology_from_json(0.0, data)
+# -- events ------------------------------------------------------------------------------------------------------------
+
+_BY_NAME: Mapping[str, type[Event]] = {one.name: one for one in EVENTS}
+"""What a kind of event is called in a history -> its class."""
 
 
-def _check_injection(data: Mapping[str, Json]) -> None:
-    number = data.get("injection", 0)
-    if not _is_int(number):
-        raise _wrong("a fault", "injection", number, "a whole number")
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """An event as it stands in a history."""
+
+    at: float
+    kind: str
+    text: str
+    experiment: str = ""
+    data: Mapping[str, Json] = field(default_factory=dict)
 
 
-def _check_landed(data: Mapping[str, Json]) -> None:
-    _check_injection(data)
-    for text in _texts("a fault", "victims", data.get("victims") or []):
-        Identity.parse(text)
-    served = data.get("served")
-    if served is not None and not _is_int(served):
-        raise _wrong("a fault", "served", served, "a whole number or null")
+_LINE = _Reader(_Line, "an event")
 
-
-def _check_identity(data: Mapping[str, Json]) -> None:
-    if "identity" in data:
-        identity = data["identity"]
-        if not isinstance(identity, str):
-            raise _wrong("a component", "identity", identity, "text")
-        Identity.parse(identity)
-
-
-def _check_warning(data: Mapping[str, Json]) -> None:
-    _texts("a warning", "faults", data.get("faults") or [])
-
-
-def _check_configuration(data: Mapping[str, Json]) -> None:
-    for warning in _objects("the configuration", "warnings", data.get("warnings") or []):
-        _check_warning(warning)
-
-
-def _check_logs(data: Mapping[str, Json]) -> None:
-    if not isinstance(data.get("directory"), str):
-        raise _wrong("the logs", "directory", data.get("directory"), "text")
-
-
-_DATA: Mapping[str, Callable[[Mapping[str, Json]], None]] = {
-    "run": _check_description,
-    "warning": _check_warning,
-    "configuration": _check_configuration,
-    "expectations": _check_expectations,
-    "topology": _check_topology,
-    "asked": _check_injection,
-    "landed": _check_landed,
-    "gone": _check_identity,
-    "came": _check_identity,
-    "logs": _check_logs,
+_WHAT: Mapping[type[Event], str] = {
+    ClusterReady: "the run",
+    ConfigurationSeen: "the configuration",
+    Demanded: "the expectations",
+    FaultAsked: "a fault",
+    FaultLanded: "a fault",
+    LogsKept: "the logs",
 }
+"""What errors call what belongs to an event, where that is not simply an event."""
+
+_FLAT = ("description", "warning", "expectations", "unknown", "topology", "component", "found")
+"""Fields whose own fields stand in the data themselves, or that are not there at all."""
+
+_IN_THE_TEXT = ("phase", "moment")
+"""Fields that are in the text of a line, and not in its data."""
+
+_ABSENT = ("injection", "rate", "seed", "seconds", "start_seconds")
+"""Fields that are not in the data where they are None."""
+
+_OWN: Mapping[type[Event], _Reader] = {
+    kind: _Reader(
+        kind,
+        _WHAT.get(kind, "an event"),
+        leave_out=("text", "at", "experiment", *_FLAT, *_IN_THE_TEXT),
+        absent=_ABSENT,
+    )
+    for kind in EVENTS
+}
+"""Of each kind of event, the fields that are in its data."""
+
+_OF_A_CHANGE = ("role", "node", "identity", "pid", "actor_id", "deployment")
+"""What is written of a component that came or went; the machine too, where it may be on one."""
+
+
+def event_to_json(event: Event) -> dict[str, Json]:
+    """An event as plain data.
+
+    Raises:
+        TypeError: What belongs to it cannot be in JSON.
+    """
+    data = _data_of(event)
+    return {"at": event.at, "kind": event.kind, "text": event.text, "experiment": event.experiment, "data": data}
+
+
+def _data_of(event: Event) -> dict[str, Json]:
+    match event:
+        case OtherEvent():
+            return dict(event.data)
+        case ClusterReady():
+            description = {} if event.description is None else _DESCRIPTION.write(event.description)
+            return {**description, **_OWN[ClusterReady].write(event)}
+        case Warned():
+            return _WARNING.write(event.warning)
+        case Demanded():
+            return {**_OWN[Demanded].write(event), **_EXPECTATIONS.write(event.expectations)}
+        case TopologySeen():
+            return _TOPOLOGY.write(event.topology)
+        case ComponentGone() | ComponentCame():
+            found = _COMPONENT.write(event.component)
+            kept = _OF_A_CHANGE if found["role"] not in ("head", "worker", "redis") else (*_OF_A_CHANGE, "machine")
+            return {key: found[key] for key in kept}
+        case CheckDone():
+            return _CHECKED.write(event.found)
+    return _OWN[type(event)].write(event)
+
+
+def event_from_json(data: Data) -> Event:
+    """The event that `event_to_json` wrote.
+
+    Raises:
+        ValueError: A field is missing or has a value of another type.
+    """
+    line = _build(_Line, _LINE.read(data))
+    kind = _BY_NAME.get(line.kind)
+    header: dict[str, object] = {"text": line.text, "at": line.at, "experiment": line.experiment}
+    if kind is None:
+        return OtherEvent(line.text, at=line.at, experiment=line.experiment, called=line.kind, data=line.data)
+    special = _SPECIAL.get(kind)
+    found = special(line) if special is not None else _OWN[kind].read(line.data)
+    return _build(kind, header | found)
+
+
+def _cluster_ready(line: _Line) -> dict[str, object]:
+    found = _DESCRIPTION.read(line.data)
+    needed = {one.name for one in fields(ClusterDescription) if one.default_factory is MISSING}
+    description = _build(ClusterDescription, found) if needed <= found.keys() else None
+    return {"description": description, **_OWN[ClusterReady].read(line.data)}
+
+
+def _demanded(line: _Line) -> dict[str, object]:
+    """What is demanded; of what a newer version added, the names of the demands."""
+    own = _OWN[Demanded]
+    known = {one.key for one in (*own.fields, *_EXPECTATIONS.fields)}
+    unknown = tuple(name for name, value in line.data.items() if name not in known and _demands(value))
+    expectations = _build(Expectations, _EXPECTATIONS.read(line.data))
+    return {"expectations": expectations, "unknown": unknown, **own.read(line.data)}
+
+
+def _demands(value: object) -> bool:
+    """Whether an expectation with that value demands something. A number does, zero as well."""
+    return value is not None and value is not False and value not in ("", [])
+
+
+def _topology_seen(line: _Line) -> dict[str, object]:
+    topology = _build(Topology, {"at": line.at, **_TOPOLOGY.read(line.data)})
+    return {"topology": topology, "moment": _word(Moment, line.text)}
+
+
+def _word(words: type[W], text: str) -> W | None:
+    """The word of a closed list that a text is; None if it is not on the list."""
+    return words(text) if text in list(words) else None
+
+
+_SPECIAL: Mapping[type[Event], Callable[[_Line], dict[str, object]]] = {
+    ClusterReady: _cluster_ready,
+    Warned: lambda line: {"warning": _warning(line.data)},
+    PhaseBegan: lambda line: {"phase": _word(Phase, line.text)},
+    Demanded: _demanded,
+    TopologySeen: _topology_seen,
+    ComponentGone: lambda line: {"component": _component(line.data)},
+    ComponentCame: lambda line: {"component": _component(line.data)},
+    ProxyStale: lambda line: _OWN[ProxyStale].read({"proxy": line.text, **line.data}),
+    LogsKept: lambda line: _OWN[LogsKept].read({"directory": None, **line.data}),
+    CheckDone: lambda line: {"found": _build(Checked, {"check": "", **_CHECKED.read(line.data)})},
+}
+"""How the fields of an event are read where they are not all in its data."""

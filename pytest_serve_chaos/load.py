@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.configuration import Setup
 from pytest_serve_chaos.analysis.demands import with_demands
 from pytest_serve_chaos.analysis.outages import find_outages
-from pytest_serve_chaos.analysis.record import check_spec_to_json, checked_to_json, slowness_of
+from pytest_serve_chaos.analysis.record import slowness_of
 from pytest_serve_chaos.analysis.result import Result
 from pytest_serve_chaos.analysis.statistics import requests_needed
 from pytest_serve_chaos.checks.base import Check
@@ -22,9 +22,21 @@ from pytest_serve_chaos.checks.own import spec_of
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.capabilities import HAS_PROXY_ENDPOINTS, HasProxyEndpoints
 from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, WaitTimeout
+from pytest_serve_chaos.events import (
+    CheckDone,
+    Demanded,
+    FaultAsked,
+    Judged,
+    NotStarted,
+    Phase,
+    PhaseBegan,
+    SteadyConfirmed,
+    TrafficBegan,
+    has,
+)
 from pytest_serve_chaos.faults.rig import Rig
-from pytest_serve_chaos.history import History
-from pytest_serve_chaos.model import UNFINISHED, Checked, Component, Expectations, Json, Request, Slowness
+from pytest_serve_chaos.history import ExperimentLog
+from pytest_serve_chaos.model import UNFINISHED, Checked, Component, Expectations, Request, Slowness
 from pytest_serve_chaos.observe.configuration import setup_now, warnings_about, write_what_holds
 from pytest_serve_chaos.results import result_of
 from pytest_serve_chaos.steady import Sent, steady_within, wait_steady
@@ -103,7 +115,7 @@ class Traffic:
     ) -> None:
         self.rig = rig
         self.load = load
-        self.source = rig.new_source() if source is None else source
+        self.source = rig.traffic.new_source() if source is None else source
         self._wait = wait
         self._on_result = on_result
         self._generator: Generator | None = None
@@ -120,29 +132,26 @@ class Traffic:
         self._generator = _generator(self.rig, self.load, self.source)
         self._begun = clock.now()
         if self.source:
-            self.rig.begin_by_hand()
-        self.rig.begin_traffic(self.source)
-        data: dict[str, Json] = {"source": self.source, "rate": self.load.rate}
-        self.rig.history.add("traffic", "traffic begins", experiment=self.rig.experiment, data=data)
+            self.rig.current.begin_by_hand()
+        self.rig.traffic.begin(self.source)
+        self.rig.log.add(TrafficBegan("traffic begins", source=self.source, rate=self.load.rate))
         if not self._wait:
             self._generator.start()
             return
-        self.rig.history.add("phase", "steady", experiment=self.rig.experiment)
+        self.rig.log.add(PhaseBegan.of(Phase.STEADY))
         self._generator.start()
         try:
             steady = self._wait_steady()
         except WaitTimeout as error:
             self.stop(drain=0.0)  # nothing is judged, so nobody waits for requests that hang
-            self.rig.history.add("not_started", f"no steady state: {error.last_seen}", experiment=self.rig.experiment)
-            if any(event.kind == "asked" for event in self.rig.history.events):
-                self.rig.tainted = f"an earlier fault left it without steady state: {error.last_seen}"
+            self.rig.log.add(NotStarted(f"no steady state: {error.last_seen}"))
+            if has(FaultAsked, self.rig.history.events):
+                self.rig.soundness.taint(f"an earlier fault left it without steady state: {error.last_seen}")
             raise Inconclusive(f"no steady state before the fault: {error.last_seen}", fix=error.fix) from error
-        self.rig.history.add(
-            "steady", "steady since then", at=min(r.scheduled for r in steady), experiment=self.rig.experiment
-        )
+        self.rig.log.add(SteadyConfirmed("steady since then", at=min(r.scheduled for r in steady)))
         self._slowness = slowness_of(steady, self.load.applied_to(Expectations()))
-        if self.rig.source == self.source:
-            self.rig.slowness = self._slowness
+        if self.rig.traffic.source == self.source:
+            self.rig.traffic.slowness = self._slowness
         if setup is not None:
             self._warn(setup)
 
@@ -156,8 +165,8 @@ class Traffic:
         """Checks the configuration again: a test may have added an app, and a pod may have moved."""
         rig = self.rig
         watcher = rig.watcher
-        found = warnings_about(rig.cluster.description, setup, watcher.topology, watcher.report.serve, rig.faults)
-        write_what_holds(rig.history, rig.experiment, found, rig.warned, rig.progress)
+        found = warnings_about(rig.cluster.description, setup, watcher.topology, watcher.report.serve, rig.run.faults)
+        write_what_holds(rig.log, found, rig.run.warned, rig.progress)
 
     def wait_answered(self) -> None:
         """Waits until each request of before has ended, for as long as one may take at most, while others are sent."""
@@ -181,7 +190,7 @@ class Traffic:
         """
         generator, self._generator = self._generator, None
         if generator is not None:
-            self.rig.end_traffic(self.source)
+            self.rig.traffic.end(self.source)
             generator.stop(drain)
 
     @property
@@ -259,9 +268,10 @@ class Traffic:
         if window is None:
             demanded = replace(demanded, window=self._window(demanded, until))
         demanded = self.load.applied_to(demanded)
-        write_expectations(self.rig, demanded, source=self.source, at=until)
-        result = result_of(self.rig.history, self.rig.experiment)
-        self.rig.history.add("verdict", result.outcome, experiment=self.rig.experiment)
+        autoscaled = self.rig.health.shape.autoscaled
+        write_expectations(self.rig.log, demanded, autoscaled=autoscaled, source=self.source, at=until)
+        result = result_of(self.rig.history, self.rig.current.experiment)
+        self.rig.log.add(Judged(result.outcome))
         self._on_result(result)
         raise_unless_passed(result)
         return result
@@ -283,8 +293,7 @@ class Traffic:
 
     def _asked(self) -> float | None:
         """When the first fault was asked for since this traffic began; None if none was."""
-        events = self.rig.history.of(self.rig.experiment)
-        return next((e.at for e in events if e.kind == "asked" and e.at >= self._begun), None)
+        return next((e.at for e in self.rig.log.of(FaultAsked, since=self._begun)), None)
 
     def _window(self, demanded: Expectations, until: float) -> float:
         """As an experiment has it, but no longer than the traffic lasted: a test that idles on dilutes nothing."""
@@ -311,27 +320,31 @@ def seconds_needed(expected: Expectations, rate: float) -> float:
 
 
 def write_expectations(
-    rig: Rig,
+    log: ExperimentLog,
     expectations: Expectations,
     *,
+    autoscaled: Iterable[str],
     source: str = "",
     at: float | None = None,
     checks: Sequence[Check] = (),
 ) -> None:
     """Writes to the history what will be judged, and by which traffic: of one by hand, by its requests until then."""
-    data: dict[str, Json] = {"source": source, "autoscaled": [*sorted(rig.shape.autoscaled)]}
-    if checks:
-        data["checks"] = [check_spec_to_json(spec_of(check)) for check in checks]
-    for name, value in asdict(expectations).items():
-        data[name] = list(value) if isinstance(value, tuple) else value
-    rig.history.add("expectations", "what is demanded", at=at, experiment=rig.experiment, data=data)
+    demanded = Demanded(
+        "what is demanded",
+        at=clock.now() if at is None else at,
+        expectations=expectations,
+        source=source,
+        autoscaled=tuple(sorted(autoscaled)),
+        checks=tuple(spec_of(check) for check in checks),
+    )
+    log.add(demanded)
 
 
-def write_checked(history: History, experiment: str, checks: Iterable[Checked]) -> None:
+def write_checked(log: ExperimentLog, checks: Iterable[Checked]) -> None:
     """Writes to the history what the checks have found that the test brought."""
     for checked in checks:
         text = "; ".join((*checked.missed, *checked.unknown)) or "met"
-        history.add("checked", f"{checked.check}: {text}", experiment=experiment, data=checked_to_json(checked))
+        log.add(CheckDone(f"{checked.check}: {text}", found=checked))
 
 
 def raise_unless_passed(result: Result) -> None:

@@ -185,25 +185,6 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """Something that happened at a moment of the run.
-
-    Attributes:
-        at: Monotonic seconds.
-        kind: A word from `history.KINDS`.
-        text: One line for people.
-        experiment: The experiment that it belongs to, or "".
-        data: Whatever else belongs to it, JSON only.
-    """
-
-    at: float
-    kind: str
-    text: str
-    experiment: str = ""
-    data: Mapping[str, Json] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class Evidence:
     """One independent sign that a fault landed.
 
@@ -499,6 +480,39 @@ class ClusterDescription:
     replicas: int
     url: str
     details: Mapping[str, Json] = field(default_factory=dict)
+
+
+Loss: TypeAlias = Literal["head", "head container", "worker", "Ray node", "machine", "replica", "redis"]
+"""What a fault can take away: the head's processes (its container, if the pod stays), a worker, the pod or session of a
+Ray node, the machine under it, a replica, the store of the GCS."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigWarning:
+    """One thing in the configuration that will turn a fault into an outage.
+
+    Attributes:
+        code: Its name for programs: ``no_fault_tolerance``.
+        text: What is so.
+        outage: What it will turn into an outage.
+        fix: The setting that fixes it; "" if no setting does.
+        faults: The markers of the faults that it concerns.
+        node: The node that it concerns; "" for any.
+        losses: What must be lost for it; `check` finds the faults by that.
+    """
+
+    code: str
+    text: str
+    outage: str
+    fix: str
+    faults: tuple[str, ...] = ()
+    node: str = ""
+    losses: tuple[Loss, ...] = field(default=(), compare=False)
+
+    @property
+    def line(self) -> str:
+        """All of it in one line."""
+        return f"{self.text}: {self.outage}." + (f" To fix this: {self.fix}." if self.fix else "")
 
 
 def minor_version(ray_version: str) -> tuple[int, int]:

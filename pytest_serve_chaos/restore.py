@@ -6,8 +6,8 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.capabilities import REMEMBERS_CONNECTIONS
 from pytest_serve_chaos.errors import ServeChaosError, WaitTimeout, in_one_line
+from pytest_serve_chaos.events import Restored
 from pytest_serve_chaos.faults.rig import Rig
-from pytest_serve_chaos.observe.shape import imbalance, lacks, surplus
 
 SHAPE_WITHIN = 90.0
 
@@ -15,7 +15,7 @@ SHAPE_WITHIN = 90.0
 def restore(rig: Rig) -> str:
     """Heals all that was injected, puts the Serve config back and waits for the first shape.
 
-    Sets `rig.tainted` where the cluster is not as it was.
+    Taints the cluster where it is not as it was.
 
     Returns:
         What the cluster lacked until the end of its first shape; "" if it has it, or if something else went wrong.
@@ -25,33 +25,35 @@ def restore(rig: Rig) -> str:
     try:
         _put_back(rig)
     except WaitTimeout as error:
-        rig.tainted = error.what
+        rig.soundness.taint(error.what)
         lacking = error.what
     except ServeChaosError as error:
-        rig.tainted = error.what
+        rig.soundness.taint(error.what)
     except BaseException as error:
-        rig.tainted = f"it could not be restored: {in_one_line(error)}"
+        rig.soundness.taint(f"it could not be restored: {in_one_line(error)}")
         raise
-    text = f"not as before: {rig.tainted}" if rig.tainted else "as before"
-    rig.history.add("restored", text, experiment=rig.experiment, data={"seconds": clock.now() - begun})
+    tainted = rig.soundness.tainted
+    text = f"not as before: {tainted}" if tainted else "as before"
+    rig.log.add(Restored(text, seconds=clock.now() - begun))
     return lacking
 
 
 def _put_back(rig: Rig) -> None:
     rig.heal_all()
-    rig.shape = rig.first_shape
+    rig.health.expect(rig.health.first_shape)
     if rig.cluster.serve_config != rig.serve_config:
         rig.cluster.apply_serve_config(rig.serve_config)
-    if rig.tainted:  # it will be rebuilt anyway
+    if rig.soundness.tainted:  # it will be rebuilt anyway
         return
     clock.wait_until("the cluster to have its first shape again", lambda: _restored(rig), timeout=SHAPE_WITHIN)
     network = rig.cluster.capability(REMEMBERS_CONNECTIONS)
     if network is not None:
         network.forget_connections()
-    rig.tainted = "; ".join(imbalance(rig.watcher.topology, rig.shape))
+    uneven = rig.health.imbalance(rig.watcher.topology)
+    if uneven:
+        rig.soundness.taint("; ".join(uneven))
 
 
 def _restored(rig: Rig) -> bool | NotYet:
-    topology = rig.watcher.sample()
-    wrong = lacks(topology, rig.watcher.report, rig.shape) + surplus(topology, rig.watcher.report, rig.shape)
+    wrong = rig.health.wrong()
     return NotYet("; ".join(wrong)) if wrong else True

@@ -5,15 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from pytest_serve_chaos.analysis.configuration import ConfigWarning
 from pytest_serve_chaos.analysis.measure import measure_record
-from pytest_serve_chaos.analysis.record import Record, description_of, read_record, run_event, warnings_of
+from pytest_serve_chaos.analysis.record import Record, read_record, run_event, warnings_of
 from pytest_serve_chaos.analysis.result import Result
 from pytest_serve_chaos.checks.base import Check
 from pytest_serve_chaos.checks.own import MakesCheck, from_history, was_judged_then
 from pytest_serve_chaos.checks.verdict import judge_record
+from pytest_serve_chaos.events import (
+    BrokenOff,
+    Demanded,
+    Event,
+    FaultAsked,
+    Judged,
+    NotStarted,
+    Phase,
+    PhaseBegan,
+    Restored,
+    Skipped,
+    TrafficBegan,
+    has,
+    of_kind,
+)
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.model import NO_DEMANDS, Event, Measurement, Verdict
+from pytest_serve_chaos.model import NO_DEMANDS, ConfigWarning, Measurement, Verdict
 
 _NOT_JUDGED = "nothing was demanded of the requests, so nothing was judged"
 
@@ -37,11 +51,12 @@ def result_of(
     record = read_record(history, experiment)
     measurement = measure_record(record)
     own = from_history(record, checks, known)
+    ready = run_event(history, experiment)
     judged = judge_record(record, measurement, own)
     return Result(
         experiment=experiment,
         fault=record.fault,
-        description=description_of(run_event(history, experiment)),
+        description=None if ready is None else ready.description,
         expectations=record.expectations,
         measurement=measurement,
         verdict=judged.verdict,
@@ -74,13 +89,13 @@ def results_of(history: History, *, known: Sequence[MakesCheck] = ()) -> tuple[R
 
 def is_experiment(events: Iterable[Event]) -> bool:
     """Whether these events are of an experiment, and not of a test that only looked at the cluster."""
-    kinds = {event.kind for event in events}
-    if "skipped" in kinds:
+    events = tuple(events)
+    if has(Skipped, events):
         return False
-    if kinds & {"expectations", "asked", "not_started", "verdict"}:
+    if has((Demanded, FaultAsked, NotStarted, Judged), events):
         return True
     # Traffic alone is not one once its test is over; in a run that was killed it was about to become one.
-    return bool(kinds & {"phase", "traffic"}) and "restored" not in kinds
+    return has((PhaseBegan, TrafficBegan), events) and not has(Restored, events)
 
 
 def unfinished(history: History, experiment: str) -> Result:
@@ -91,7 +106,7 @@ def unfinished(history: History, experiment: str) -> Result:
         SettingsError: A selector in its expectations cannot be used.
     """
     so_far = result_of(history, experiment)
-    broken = any(event.kind == "asked" for event in so_far.events)
+    broken = has(FaultAsked, so_far.events)
     seen = tuple(f"so far: {reason}" for reason in so_far.reasons) if broken else ()
     verdict = Verdict("unfinished", (_why_unfinished(so_far.events), *seen))
     return replace(so_far, measurement=_of_what_was_seen(so_far.measurement), verdict=verdict)
@@ -103,18 +118,19 @@ def _of_what_was_seen(measurement: Measurement) -> Measurement:
     return measurement if seconds is None or seconds <= seen else replace(measurement, seconds=seen)
 
 
-def _why_unfinished(events: Iterable[Event]) -> str:
-    texts = {event.kind: event.text for event in events if event.text != "done"}
-    if "restored" in texts:  # the run went on
-        return texts.get("broken_off", "an error ended it before its verdict")
-    return "the run ended before its verdict" + (f", in the phase {texts['phase']}" if "phase" in texts else "")
+def _why_unfinished(events: tuple[Event, ...]) -> str:
+    if has(Restored, events):  # the run went on
+        why = [event.text for event in of_kind(BrokenOff, events)]
+        return why[-1] if why else "an error ended it before its verdict"
+    phases = [event.text for event in of_kind(PhaseBegan, events) if event.phase is not Phase.DONE]
+    return "the run ended before its verdict" + (f", in the phase {phases[-1]}" if phases else "")
 
 
 def _result(history: History, experiment: str, known: Sequence[MakesCheck]) -> Result:
-    kinds = {event.kind for event in history.of(experiment)}
-    if not kinds & {"verdict", "not_started"}:
+    events = history.of(experiment)
+    if not has((Judged, NotStarted), events):
         # A test that breaks something by hand demands nothing before it judges.
-        by_hand = "restored" in kinds and "expectations" not in kinds
+        by_hand = has(Restored, events) and not has(Demanded, events)
         return _measured(result_of(history, experiment)) if by_hand else unfinished(history, experiment)
     result = result_of(history, experiment, known=known)
     return replace(result, verdict=Verdict("measured", (_NOT_JUDGED,))) if result.outcome == "measured" else result

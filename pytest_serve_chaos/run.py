@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
-import json
 import random
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.analysis.configuration import ConfigWarning
-from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Progress
 from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL, OUTLIVES_RUNS
 from pytest_serve_chaos.errors import NotStartedAgain, ServeChaosError, Unsupported
+from pytest_serve_chaos.events import ClusterReady
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
+from pytest_serve_chaos.faults.current import Current
+from pytest_serve_chaos.faults.live_traffic import LiveTraffic
 from pytest_serve_chaos.faults.registry import FaultRegistry
-from pytest_serve_chaos.faults.rig import Rig
+from pytest_serve_chaos.faults.rig import OfTheRun, Rig
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.model import HEAD, Json, Topology
 from pytest_serve_chaos.observe.configuration import check_configuration, write_warnings
+from pytest_serve_chaos.observe.health import Health, whole_at_first
 from pytest_serve_chaos.observe.observer import Observer
 from pytest_serve_chaos.observe.shape import shape_of
 from pytest_serve_chaos.observe.watcher import Watcher
@@ -40,18 +39,6 @@ class FailedStart:
 
     spec: ClusterSpec
     test: str
-
-
-def _whole(observer: Observer) -> Topology | NotYet:
-    topology = observer.see()
-    if observer.report.serve is None:  # which says what is autoscaled
-        return NotYet(f"Serve's REST does not answer: {observer.report.error}")
-    have = {c.node for c in topology.of("proxy")}
-    missing = ({c.node for c in topology.of("replica")} | {HEAD}) - have
-    if missing or not topology.of("replica"):
-        return NotYet(f"no proxy on {', '.join(sorted(missing)) or 'any node'}")
-    pending = ", ".join(f"{n} of {name}" for name, n in topology.pending.items())
-    return NotYet(f"replicas are missing: {pending}") if pending else topology
 
 
 class Run:
@@ -80,14 +67,10 @@ class Run:
         self.directory = directory
         self.seed = seed
         self.history = History(directory / "history.jsonl")
-        self.random = random.Random(seed)
         self.progress = progress
+        self._of_the_run = OfTheRun(random.Random(seed), progress, faults)
         self._start_cluster = start_cluster
-        self._faults = faults
-        self._canaries = itertools.count(1)
-        self._sources = itertools.count(1)
         self._rig: Rig | None = None
-        self._warned: set[ConfigWarning] = set()
         self.started: list[tuple[ClusterSpec, float]] = []
         self.not_healed: list[str] = []
         self.failed_starts: list[FailedStart] = []
@@ -108,10 +91,10 @@ class Run:
             NotStartedAgain: That cluster failed to start before.
         """
         self._refuse_to_start_again(spec)
-        if self._rig is not None and (self._rig.cluster.spec != spec or self._rig.tainted):
-            if self._rig.tainted:
+        if self._rig is not None and (self._rig.cluster.spec != spec or self._rig.soundness.tainted):
+            if self._rig.soundness.tainted:
                 verb = "reconnects to" if self._rig.cluster.capability(IS_EXTERNAL) is not None else "rebuilds"
-                self.progress(f"the plugin {verb} the cluster: {self._rig.tainted}")
+                self.progress(f"the plugin {verb} the cluster: {self._rig.soundness.tainted}")
             self.close_cluster()
         if self._rig is None:
             self._rig = self._start_once(spec, test)
@@ -145,7 +128,7 @@ class Run:
             ends.callback(rig.watcher.stop)
             self._heal_for_good(rig)
             reused = rig.cluster.capability(OUTLIVES_RUNS)
-            if rig.sound and reused is not None:
+            if rig.soundness.is_sound and reused is not None:
                 reused.vouch()
 
     def _heal_for_good(self, rig: Rig) -> None:
@@ -156,7 +139,8 @@ class Run:
             rig.heal_all()
             raise
         except ServeChaosError as error:
-            rig.tainted = rig.tainted or error.what
+            if not rig.soundness.tainted:
+                rig.soundness.taint(error.what)
             if rig.cluster.capability(IS_EXTERNAL) is not None:  # any other goes now, or is not taken over as it is
                 self.not_healed.append(error.what)
 
@@ -174,24 +158,34 @@ class Run:
             undo.callback(cluster.close)
             observer = Observer(cluster)
             topology = clock.wait_until(
-                "every part of the cluster to be seen", lambda: _whole(observer), timeout=_WHOLE_WITHIN, interval=0.5
+                "every part of the cluster to be seen",
+                lambda: whole_at_first(observer),
+                timeout=_WHOLE_WITHIN,
+                interval=0.5,
             )
             shape = shape_of(topology, observer.report)
             watcher = Watcher(observer, self.history)
             watcher.start()
             undo.callback(watcher.stop)
             self.started.append((spec, clock.now() - begun))
-            description: dict[str, Json] = json.loads(json.dumps(asdict(cluster.description)))
             self.history.add(
-                "run",
-                f"a cluster for {spec.app}",
-                data={**description, "seed": self.seed, "start_seconds": clock.now() - begun},
+                ClusterReady(
+                    f"a cluster for {spec.app}",
+                    description=cluster.description,
+                    seed=self.seed,
+                    start_seconds=clock.now() - begun,
+                )
             )
-            warnings = check_configuration(cluster, topology, self._faults)
-            write_warnings(self.history, warnings, self._warned, self.progress)
+            warnings = check_configuration(cluster, topology, self._of_the_run.faults)
+            write_warnings(self.history, warnings, self._of_the_run.warned, self.progress)
             rig = Rig(
-                cluster, observer, watcher, self.history, self.random, self.progress, shape,
-                cluster.serve_config, self._faults, warned=self._warned, canaries=self._canaries, sources=self._sources,
-            )  # fmt: skip
+                cluster=cluster,
+                run=self._of_the_run,
+                watcher=watcher,
+                health=Health(watcher, shape),
+                current=Current(self.history, watcher),
+                traffic=LiveTraffic(cluster, self.history, self._of_the_run.sources),
+                serve_config=cluster.serve_config,
+            )
             undo.pop_all()
         return rig

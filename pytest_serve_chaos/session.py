@@ -21,12 +21,23 @@ from pytest_serve_chaos.checks.base import Check
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Progress
 from pytest_serve_chaos.cluster.test_logs import LogsOfTest
 from pytest_serve_chaos.errors import Inconclusive, Judgement, ServeChaosError, SettingsError, Unsupported, in_one_line
+from pytest_serve_chaos.events import (
+    BrokenOff,
+    Demanded,
+    FaultAsked,
+    Judged,
+    LogsKept,
+    RunAgain,
+    Skipped,
+    TrafficBegan,
+    has,
+)
 from pytest_serve_chaos.experiment import Experiment
 from pytest_serve_chaos.faults.registry import FaultRegistry
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultChoice
 from pytest_serve_chaos.fixtures import wants_cluster
-from pytest_serve_chaos.history import History
+from pytest_serve_chaos.history import ExperimentLog, History
 from pytest_serve_chaos.kinds import Flag
 from pytest_serve_chaos.load import Load, raise_unless_passed, write_expectations
 from pytest_serve_chaos.markers import cluster_keywords, cluster_request, fault_request, fault_requests
@@ -178,60 +189,53 @@ class ChaosSession:
         item.user_properties[:] = self._without_ours(item.user_properties)
         rig = self.run.rig_for(self.spec_of(item), test=item.nodeid)
         self._say_header(rig)
-        rig.test = rig.experiment = self._name(item)
-        rig.by_hand = ""
-        rig.asked_for = cluster_keywords(item.iter_markers())
-        for fault in fault_requests(item.iter_markers(), rig.faults):
+        rig.current.begin_test(self._name(item), cluster_keywords(item.iter_markers()))
+        for fault in fault_requests(item.iter_markers(), rig.run.faults):
             rig.admit(fault.kind, fault.options)  # so that a test whose fault is refused is skipped before it begins
-        rig.lent = True
-        rig.watcher.belongs_to(rig.experiment)
+        rig.soundness.lend()
         self._test = running = _Running(item.nodeid, frozenset(rig.history.experiments()), len(self.results))
-        self._logs = logs = LogsOfTest(rig.cluster, self.run.directory, rig.test)
+        self._logs = logs = LogsOfTest(rig.cluster, self.run.directory, rig.current.test)
         try:
             yield rig
         finally:
             try:
                 if not self._interrupted:  # nobody waits for a cluster that ends now
                     names = running.names(rig.history)
-                    if names and rig.experiment not in names:  # nothing was broken by hand after the last of them
-                        rig.experiment = names[-1]
-                        rig.watcher.belongs_to(rig.experiment)
+                    if names and rig.current.experiment not in names:
+                        rig.current.begin(names[-1])  # nothing was broken by hand after the last of them
                     restore(rig)
-                    rig.lent = False
+                    rig.soundness.take_back()
                     for name in running.names(rig.history):
-                        if not any(e.kind == "verdict" for e in rig.history.of(name)):
+                        if not has(Judged, rig.history.of(name)):
                             self._keep_unjudged(item, rig, name)
             except Exception as error:
                 self._broken_rig = error
                 raise
             finally:
                 logs.close()
-            self._record_logs(logs, {rig.test, *running.names(rig.history)})
+            self._record_logs(logs, {rig.current.test, *running.names(rig.history)})
 
     def _keep_unjudged(self, item: pytest.Item, rig: Rig, name: str) -> None:
         """Puts into the table what the test broke and did not judge."""
-        events = rig.history.of(name)
-        if self._skipped and not any(e.kind == "asked" for e in events):
-            rig.history.add("skipped", self._skipped, experiment=name)
+        log = ExperimentLog(rig.history, name)
+        if self._skipped and not log.has(FaultAsked):
+            log.add(Skipped(self._skipped))
             return
-        if any(e.kind == "expectations" for e in events):  # an error kept it from its verdict
+        if log.has(Demanded):  # an error kept it from its verdict
             if self._ended_by:
-                rig.history.add(
-                    "broken_off", f"an error ended it before its verdict: {self._ended_by}", experiment=name
-                )
+                log.add(BrokenOff(f"an error ended it before its verdict: {self._ended_by}"))
             self.keeper(item)(unfinished(rig.history, name))
             return
-        rig.experiment = name
-        source = next((str(e.data.get("source", "")) for e in events if e.kind == "traffic"), "")
-        write_expectations(rig, NO_DEMANDS, source=source)
+        source = next((event.source for event in log.of(TrafficBegan)), "")
+        write_expectations(log, NO_DEMANDS, autoscaled=rig.health.shape.autoscaled, source=source)
         result = result_of(rig.history, name)
-        rig.history.add("verdict", result.outcome, experiment=name)
+        log.add(Judged(result.outcome))
         self.keeper(item)(result)
 
     def _record_logs(self, logs: LogsOfTest, experiments: set[str]) -> None:
         if logs.directory is not None and not self._interrupted:
             for name in sorted(experiments):
-                self.run.history.add("logs", logs.place, experiment=name, data={"directory": logs.place})
+                self.run.history.add(LogsKept(logs.place, experiment=name, directory=logs.place))
 
     def experiment(self, item: pytest.Item, rig: Rig) -> Experiment:
         """The experiment of a marked test."""
@@ -441,7 +445,7 @@ class ChaosSession:
             return []
         # After a measurement the rig has another name for what follows, under which nothing may have happened.
         names = self._test.names(rig.history)
-        shown = names[-1] if names else rig.experiment
+        shown = names[-1] if names else rig.current.experiment
         events = rig.history.of(shown)
         if not events:
             return []
@@ -476,7 +480,7 @@ class ChaosSession:
             return
         for number, result in enumerate(self.results[self._test.results_before :], self._test.results_before):
             if not result.run_again:
-                event = self._run.history.add("run_again", "its test is run again", experiment=result.experiment)
+                event = self._run.history.add(RunAgain("its test is run again", experiment=result.experiment))
                 self.results[number] = replace(result, events=(*result.events, event))
 
     def _given_options(self) -> list[str]:

@@ -13,7 +13,6 @@ from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL
 from pytest_serve_chaos.errors import WaitTimeout
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.model import UNFINISHED, Request, Topology
-from pytest_serve_chaos.observe.shape import lacks, surplus
 
 STABLE_FOR = 3.0
 """Seconds in which all must be well."""
@@ -91,8 +90,8 @@ def wait_steady(rig: Rig, sent: Sent, *, timeout: float) -> tuple[Request, ...]:
     """Waits until all has been well for some seconds, and traffic has reached every proxy and every replica.
 
     Of a deployment that the answers do not name (the child of another) no replica needs to be reached. The user's URL
-    leads to an external cluster, so there the answers must not come from elsewhere. Sets `rig.steady_since` to the
-    moment from which answers count as given before the fault.
+    leads to an external cluster, so there the answers must not come from elsewhere. Sets the moment from which answers
+    count as given before the fault (`LiveTraffic.steady_since`).
 
     Args:
         rig: Where; its traffic must be running.
@@ -109,11 +108,10 @@ def wait_steady(rig: Rig, sent: Sent, *, timeout: float) -> tuple[Request, ...]:
     advice = [""]
 
     def steady() -> tuple[Request, ...] | NotYet:
-        missing = lacks(rig.watcher.sample(), rig.watcher.report, rig.shape)
-        missing += surplus(rig.watcher.topology, rig.watcher.report, rig.shape)
-        if missing:
+        wrong = rig.health.wrong()
+        if wrong:
             advice[0] = "nothing was broken: see why the cluster is not whole before any fault (Serve's and Ray's logs)"
-            return NotYet("; ".join(missing))
+            return NotYet("; ".join(wrong))
         seen = [r for r in rig.history.requests_since(begun, with_pending=True) if r.source == sent.source]
         recent = _recent(seen, sent, begun)
         trouble = _trouble(seen, recent, rig, sent)
@@ -122,7 +120,7 @@ def wait_steady(rig: Rig, sent: Sent, *, timeout: float) -> tuple[Request, ...]:
             return NotYet(trouble.text)
         return tuple(r for r in recent if not r.kept)
 
-    rig.steady_since = begun
+    rig.traffic.steady_since = begun
     try:
         return clock.wait_until("steady state", steady, timeout=timeout, interval=0.2)
     except WaitTimeout as error:
@@ -145,7 +143,7 @@ def idle_replicas(rig: Rig, since: float) -> str:
         rig: Where; its traffic must be running.
         since: Monotonic seconds.
     """
-    requests = [r for r in rig.history.requests_since(rig.steady_since) if r.source == rig.source]
+    requests = [r for r in rig.history.requests_since(rig.traffic.steady_since) if r.source == rig.traffic.source]
     answering = _answering(requests)
     answered = {name for r in requests if r.scheduled >= since for name in r.replicas}
     replicas = rig.watcher.sample().of("replica")

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Literal, Protocol, cast
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from pytest_serve_chaos.analysis.words import limit, listing, number
-from pytest_serve_chaos.model import HEAD, ClusterDescription, Json, Topology
-
-Loss = Literal["head", "head container", "worker", "Ray node", "machine", "replica", "redis"]
-"""What a fault can take away: the head's processes (its container, if the pod stays), a worker, the pod or session of a
-Ray node, the machine under it, a replica, the store of the GCS."""
+from pytest_serve_chaos.model import HEAD, ClusterDescription, ConfigWarning, Loss, Topology
 
 RAYSERVICE_FILE = "rayservice file"
 """What the details of a description call the file that the RayService comes from, where it comes from one."""
@@ -20,9 +16,6 @@ RAYSERVICE_FILE = "rayservice file"
 DRAIN_TIMEOUT = "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"
 GRACE_PERIOD = "`terminationGracePeriodSeconds` of the workers"
 STOP_HOOK = "`ray stop` in the `preStop` hook of the workers"
-
-JSON_KEYS: Mapping[str, str] = {"fix": "mend"}
-"""The keys of a warning's fields in histories and reports, where they differ from the names of the fields."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,34 +56,6 @@ class Deployment:
     replicas: int
     limited: bool = True
     shutdown: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class ConfigWarning:
-    """One thing in the configuration that will turn a fault into an outage.
-
-    Attributes:
-        code: Its name for programs: ``no_fault_tolerance``.
-        text: What is so.
-        outage: What it will turn into an outage.
-        fix: The setting that fixes it; "" if no setting does. In JSON its key is `mend`.
-        faults: The markers of the faults that it concerns.
-        node: The node that it concerns; "" for any.
-        losses: What must be lost for it; `check` finds the faults by that.
-    """
-
-    code: str
-    text: str
-    outage: str
-    fix: str
-    faults: tuple[str, ...] = ()
-    node: str = ""
-    losses: tuple[Loss, ...] = field(default=(), compare=False)
-
-    @property
-    def line(self) -> str:
-        """All of it in one line."""
-        return f"{self.text}: {self.outage}." + (f" To fix this: {self.fix}." if self.fix else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,21 +128,6 @@ def _common(configuration: Configuration) -> tuple[ConfigWarning, ...]:
         *_drain(setup, deployments),
         *_restarted(description, setup),
     )
-
-
-def warning_to_json(warning: ConfigWarning) -> dict[str, Json]:
-    """A warning as plain data."""
-    data = {**asdict(warning), "faults": list(warning.faults)}
-    del data["losses"]
-    return {JSON_KEYS.get(name, name): value for name, value in data.items()}
-
-
-def warning_from_json(data: Mapping[str, Json]) -> ConfigWarning:
-    """The warning of which `warning_to_json` made `data`."""
-    names = ("code", "text", "outage", "fix", "node")
-    code, text, outage, fix, node = (str(data.get(JSON_KEYS.get(name, name), "")) for name in names)
-    faults = tuple(str(fault) for fault in cast("list[Json]", data.get("faults") or []))
-    return ConfigWarning(code, text, outage, fix, faults, node)
 
 
 def _fault_tolerance(description: ClusterDescription) -> Iterator[ConfigWarning]:

@@ -14,6 +14,7 @@ from pytest_serve_chaos.analysis.percentiles import latency, percentile
 from pytest_serve_chaos.analysis.record import AFTER_RECOVERY, Record, on_time, read_record
 from pytest_serve_chaos.analysis.recovery import traffic_back
 from pytest_serve_chaos.analysis.statistics import availability_interval, chance_of_more, lower_bound
+from pytest_serve_chaos.events import FaultHealed, NotSettled, RedundancyBack, RedundancyMissing, Settled
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Latency, Measurement, Outage, Request, Slowness
 
@@ -67,8 +68,8 @@ def measure_record(record: Record) -> Measurement:
     recovery = replace(
         generator,
         redundancy_back=_redundancy_back(record),
-        settled=None if _last_says_no(record) else record.after_fault("settled"),
-        healed=record.after_fault("healed"),
+        settled=None if _last_says_no(record) else record.after_fault(Settled),
+        healed=record.after_fault(FaultHealed),
     )
     return _with_requests(record, record.asked, fresh, slowness, recovery) if record.landed else recovery
 
@@ -304,13 +305,13 @@ def _most_in_flight(requests: Iterable[Request]) -> int:
 
 def _redundancy_back(record: Record) -> float | None:
     """When redundancy was back for good: what died again afterwards, and was replaced again, moves it."""
-    back, missing = record.of("redundancy_back"), record.of("redundancy_missing")
+    back, missing = record.of(RedundancyBack), record.of(RedundancyMissing)
     if missing and (not back or missing[-1].at > back[-1].at):
         return None
-    return record.after_fault("redundancy_back", last=True)
+    return record.after_fault(RedundancyBack, last=True)
 
 
 def _last_says_no(record: Record) -> bool:
     """Whether the last word on the post-recovery check is that it was not passed."""
-    words = [event.kind for event in record.events if event.kind in ("settled", "unsettled")]
-    return bool(words) and words[-1] == "unsettled"
+    words = [event for event in record.events if isinstance(event, (Settled, NotSettled))]
+    return bool(words) and isinstance(words[-1], NotSettled)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pytest_serve_chaos.analysis import identities
-from pytest_serve_chaos.analysis.configuration import ConfigWarning
 from pytest_serve_chaos.errors import Inconclusive
+from pytest_serve_chaos.events import Event, FaultLanded, NotSettled, RedundancyMissing, RunAgain, has
 from pytest_serve_chaos.model import (
     Checked,
     ClusterDescription,
-    Event,
+    ConfigWarning,
     Evidence,
     Expectations,
     Identity,
@@ -119,7 +119,7 @@ class Result:
     @property
     def landed(self) -> bool:
         """Whether a fault landed."""
-        return any(event.kind == "landed" for event in self.events)
+        return has(FaultLanded, self.events)
 
     @property
     def outcome(self) -> Outcome:
@@ -192,18 +192,18 @@ class Result:
         if self.redundancy_back is not None or not self.landed:
             return False
         allowed = self.expectations.redundancy_back
-        in_vain = any(event.kind == "redundancy_missing" for event in self.events)
+        in_vain = has(RedundancyMissing, self.events)
         return in_vain or (allowed is not None and self.measurement.observed >= allowed)
 
     @property
     def run_again(self) -> bool:
         """Whether a plugin ran its test again, so that the later experiment counts, and not this one."""
-        return any(event.kind == "run_again" for event in self.events)
+        return has(RunAgain, self.events)
 
     @property
     def never_settled(self) -> bool:
         """Whether the post-recovery check ran and did not pass."""
-        return self.settled is None and any(event.kind == "unsettled" for event in self.events)
+        return self.settled is None and has(NotSettled, self.events)
 
 
 def _unseen(before: Topology | None) -> identities.Finding:

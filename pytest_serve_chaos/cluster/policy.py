@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from pytest_serve_chaos.analysis.configuration import Loss
+from pytest_serve_chaos.model import Loss
 
 Action = Literal["delete pods", "run in pods", "drain nodes"]
 """What can be done to an external cluster: all of it takes a right that its owner has given."""

@@ -180,7 +180,7 @@ def choose_component(rig: Rig, role: Role, *, on: str | None = None, deployment:
             f"there is no {what}",
             checked=[f"{c.name} (PID {c.pid})" for c in topology.of(role)] or [f"no {role}"],
         )
-    return rig.choose(rig.serving(candidates), what, topology)
+    return rig.choose(rig.traffic.serving(candidates), what, topology)
 
 
 @dataclass(frozen=True)

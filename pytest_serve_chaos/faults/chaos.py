@@ -83,4 +83,4 @@ class Chaos:
             SettingsError: There is no such fault, or it does not take these keywords.
             Unsupported: The cluster cannot do it.
         """
-        return self._rig.faults.choose(name, keywords).inject(self._rig, must_land=must_land)
+        return self._rig.run.faults.choose(name, keywords).inject(self._rig, must_land=must_land)

@@ -20,7 +20,6 @@ from pytest_serve_chaos.faults.spec import FaultSpec, Need, freeze_for, keyword
 from pytest_serve_chaos.kinds import Choice
 from pytest_serve_chaos.model import Expectations
 from pytest_serve_chaos.observe.check_choice import settle
-from pytest_serve_chaos.observe.shape import proxy_nodes
 
 NAME = "controller_failure"
 Replacement = Literal["same_actor", "new_actor"]
@@ -63,8 +62,8 @@ class ControllerTarget(ActorTarget):
 
 def _replace_stale(rig: Rig) -> None:
     """Replaces the stale proxies. A cluster whose handles may be stale too stays tainted."""
-    nodes = proxy_nodes(rig.watcher.sample(), rig.shape)
-    result = settle(rig.cluster, rig.watcher, rig.canaries, nodes=nodes)
+    nodes = rig.health.proxy_nodes()
+    result = settle(rig.cluster, rig.watcher, rig.run.canaries, nodes=nodes)
     if result.passed:
         return
     stale = result.stale
@@ -89,8 +88,8 @@ def _replace_stale(rig: Rig) -> None:
         raise NotHealed(f"the stale proxies could not be replaced: {error}") from error
     deployments = [c.deployment or "" for c in rig.watcher.topology.of("replica")]
     composed = len(set(deployments)) > len({name.partition("#")[0] for name in deployments})
-    if not composed and settle(rig.cluster, rig.watcher, rig.canaries, nodes=nodes).passed:
-        rig.tainted = ""
+    if not composed and settle(rig.cluster, rig.watcher, rig.run.canaries, nodes=nodes).passed:
+        rig.soundness.clear()
 
 
 # -- the fault ---------------------------------------------------------------------------------------------------

@@ -16,12 +16,29 @@ from pytest_serve_chaos.analysis.outages import find_outages
 from pytest_serve_chaos.clock import NotYet, seconds
 from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL
 from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, NotLanded, WaitTimeout, in_one_line
+from pytest_serve_chaos.events import (
+    EvidenceSeen,
+    FaultAsked,
+    FaultHealed,
+    FaultLanded,
+    Moment,
+    Note,
+    NotSettled,
+    PostRecoveryChecking,
+    ProxyStale,
+    RedundancyBack,
+    RedundancyMissing,
+    Remark,
+    Settled,
+    SettlingUnknown,
+    TopologySeen,
+    VictimEnded,
+)
 from pytest_serve_chaos.faults.rig import Rig
-from pytest_serve_chaos.model import UNFINISHED, Component, Evidence, Identity, Json, Topology
+from pytest_serve_chaos.model import UNFINISHED, Component, Evidence, Identity, Topology
 from pytest_serve_chaos.observe.check_choice import settle
 from pytest_serve_chaos.observe.handles import check_handles
 from pytest_serve_chaos.observe.pressure import starved
-from pytest_serve_chaos.observe.shape import lacks, proxy_nodes
 from pytest_serve_chaos.progress import now_and_then, still
 
 _QUIET = 1.0
@@ -124,9 +141,9 @@ class Injection:
         self.fault = fault
         self.hold_for = hold_for
         rig.admit(fault.kind, fault.options)  # before anything else, so that nobody gets past it
-        rig.begin_by_hand()
+        rig.current.begin_by_hand()
         self.before = rig.watcher.sample()
-        self.experiment = rig.experiment
+        self._log = rig.log
         self.evidence: tuple[Evidence, ...] = ()
         self.landed_at: float | None = None
         self.asked = 0.0
@@ -134,9 +151,7 @@ class Injection:
         self._healing = threading.Lock()
         self._timer: threading.Timer | None = None
         self._must_land = must_land
-        rig.injections.append(self)  # before anything is broken, so that it is healed whatever happens
-        rig.injected += 1
-        self.number = rig.injected
+        self.number = rig.injections.add(self)
         self._inject()
         if hold_for is not None:
             self._timer = threading.Timer(max(0.0, self.asked + hold_for - clock.now()), self._heal_when_due)
@@ -157,14 +172,14 @@ class Injection:
                 return
             self.fault.heal()
             self._healed = True
-            self._write("healed", f"healed: {self.fault.text}")
+            self._log.add(FaultHealed(f"healed: {self.fault.text}"))
 
     def _heal_when_due(self) -> None:
         """In a thread of its own, where nobody would hear of an error: `close` tries again, and raises it."""
         try:
             self.heal()
         except Exception as error:
-            self._write("note", f"not healed yet: {in_one_line(error)}")
+            self._log.add(Note(f"not healed yet: {in_one_line(error)}"))
 
     def __enter__(self) -> Injection:
         return self
@@ -228,9 +243,9 @@ class Injection:
         A request in flight counts as away once it has waited too long. Until then nothing is known of it, nor of what
         came after it: what a silent node swallowed says nothing until then.
         """
-        rig, slowness = self.rig, self.rig.slowness
+        rig, slowness = self.rig, self.rig.traffic.slowness
         seen = rig.history.requests_since(self.asked - _BEFORE, with_pending=True)
-        fresh = [r for r in seen if not r.kept and r.source == rig.source]
+        fresh = [r for r in seen if not r.kept and r.source == rig.traffic.source]
         unknown = [r.scheduled for r in fresh if r.error == UNFINISHED and r.latency <= slowness.after]
         known = min(unknown, default=math.inf)
         requests = [r for r in fresh if r.scheduled < known]
@@ -264,9 +279,9 @@ class Injection:
         try:
             took = clock.wait_until("redundancy to be back", back, timeout=seconds(timeout), interval=0.2, on_wait=tell)
         except WaitTimeout as error:
-            self._write("redundancy_missing", f"redundancy is not back: {error.what}")
+            self._log.add(RedundancyMissing(f"redundancy is not back: {error.what}"))
             raise ExpectationFailed(f"redundancy is not back: {error}") from error
-        self._write("redundancy_back", f"redundancy is back {took:.1f} s after the fault")
+        self._log.add(RedundancyBack(f"redundancy is back {took:.1f} s after the fault"))
         return took
 
     def wait_settled(self) -> float:
@@ -285,26 +300,26 @@ class Injection:
             Inconclusive: Nobody can know, or the fault did not land.
         """
         self._require_landing("the post-recovery check")
-        nodes = proxy_nodes(self.rig.watcher.sample(), self.rig.shape)
+        nodes = self.rig.health.proxy_nodes()
         with self._checking("proxies", replaces=self.rig.cluster.capability(IS_EXTERNAL) is not None):
-            result = settle(self.rig.cluster, self.rig.watcher, self.rig.canaries, nodes=nodes)
+            result = settle(self.rig.cluster, self.rig.watcher, self.rig.run.canaries, nodes=nodes)
         for proxy in result.stale:
-            self._write("proxy_deaf", f"{proxy.name} does not hear the controller", {"proxy": proxy.name})
+            self._log.add(ProxyStale(f"{proxy.name} does not hear the controller", proxy=proxy.name))
         if result.unknown and not result.stale:
-            self._write("note", result.text)
+            self._log.add(Note(result.text))
             raise Inconclusive(result.text)
         pressure = starved(self.rig.cluster.description.backend) if result.problem and not result.stale else ""
         # A proxy that does not answer in time may have got no CPU; one that answers with old routes is stale.
         if pressure:
-            self.rig.tainted = result.text
+            self.rig.soundness.taint(result.text)
             text = f"{result.text}; {pressure}, so the cause may be lack of CPU and not the cluster"
-            self._write("untold", text)
+            self._log.add(SettlingUnknown(text))
             raise Inconclusive(text, fix=["leave the machine alone, or give it more processors"])
         if not result.passed:
-            self.rig.tainted = result.text
-            self._write("unsettled", result.text)
+            self.rig.soundness.taint(result.text)
+            self._log.add(NotSettled(result.text))
             raise ExpectationFailed(result.text)
-        self._write("settled", result.text)
+        self._log.add(Settled(result.text))
         return clock.now() - self.asked
 
     def wait_children_reached(self) -> float:
@@ -319,18 +334,20 @@ class Injection:
             ExpectationFailed: A parent did not.
             Inconclusive: Serve does not say whether any replica holds one, or the logs do not say who reached whom.
         """
-        good = [r for r in self.rig.history.requests_since(self.rig.steady_since) if not r.lost]
+        good = [r for r in self.rig.history.requests_since(self.rig.traffic.steady_since) if not r.lost]
         answering = frozenset(name.rpartition("#")[0] for r in good for name in r.replicas)
         with self._checking("handles", replaces=True):
-            result = check_handles(self.rig.cluster, self.rig.watcher, self.rig.steady_since, answering=answering)
+            result = check_handles(
+                self.rig.cluster, self.rig.watcher, self.rig.traffic.steady_since, answering=answering
+            )
         if result.unknown and not result.stale and not result.problem:
             raise Inconclusive(result.text)
         if not result.passed:
-            self.rig.tainted = result.text
-            self._write("unsettled", result.text)
+            self.rig.soundness.taint(result.text)
+            self._log.add(NotSettled(result.text))
             raise ExpectationFailed(result.text)
         if result.text:
-            self._write("settled" if result.children else "note", result.text)
+            self._log.add(Settled(result.text) if result.children else Note(result.text))
         return clock.now() - self.asked
 
     def wait_at_rest(self, timeout: float | str = 60.0) -> float:
@@ -384,13 +401,7 @@ class Injection:
 
     def missing(self) -> list[str]:
         """What of the steady state's redundancy is not there now, in words."""
-        topology, report = self.rig.watcher.sample(), self.rig.watcher.report
-        if report.at < self.asked:
-            return ["Ray and Serve have said nothing since the fault"]
-        if report.at < self.rig.watcher.newest:
-            return [f"Ray and Serve have said nothing since {self.rig.watcher.newcomer} came"]
-        sick = [f"{c.name} (PID {c.pid}) is not replaced" for c in self.fault.sick if topology.find(c.identity)]
-        return sick + lacks(topology, report, self.rig.shape)
+        return self.rig.health.missing(since=self.asked, sick=self.fault.sick)
 
     # -- who changed --------------------------------------------------------------------------------------------
 
@@ -437,23 +448,27 @@ class Injection:
     # -- injecting ----------------------------------------------------------------------------------------------
 
     def _inject(self) -> None:
-        victims, since = self.fault.victims, self.rig.steady_since
-        served = self.rig.answers_of(victims, since=since) if self.fault.serves else None
-        probed = self.fault.serves and self.rig.only_probed(victims, since=since)
+        victims, since = self.fault.victims, self.rig.traffic.steady_since
+        served = self.rig.traffic.answers_of(victims, since=since) if self.fault.serves else None
+        probed = self.fault.serves and self.rig.traffic.only_probed(victims, since=since)
         self.rig.progress(f"inject: {self.fault.text}")
         with still("at it", self.rig.progress, who="inject"):
             strike = self.fault.strike()
         self.asked = strike.asked
-        if not any(e.kind == "topology" for e in self.rig.history.of(self.experiment)):
-            self.rig.history.add_topology(self.before, "before", experiment=self.experiment)
-        asked: dict[str, Json] = {"fault": self.fault.kind, "injection": self.number, "must_land": self._must_land}
-        self._write("asked", self.fault.text, asked, at=strike.asked)
+        if not self._log.has(TopologySeen):
+            self._log.add(TopologySeen.of(self.before, Moment.BEFORE))
+        self._log.add(
+            FaultAsked(
+                self.fault.text, at=strike.asked, fault=self.fault.kind, injection=self.number,
+                must_land=self._must_land,
+            )
+        )  # fmt: skip
         for sign in strike.evidence:
             self._add(sign)
         if strike.hit is not None:
-            self._write("hit", f"ended: {self.fault.text}", at=strike.hit)
+            self._log.add(VictimEnded(f"ended: {self.fault.text}", at=strike.hit))
         if not any(sign.side == "victim" for sign in strike.evidence):
-            self._write("note", "the fault is not proved: there is no sign of it from the victim's side")
+            self._log.add(Note("the fault is not proved: there is no sign of it from the victim's side"))
             return
         struck = min(sign.at for sign in strike.evidence)
 
@@ -467,29 +482,29 @@ class Injection:
                 )
             )
         except WaitTimeout as error:
-            self._write("note", f"the fault is not proved: {error}")
+            self._log.add(Note(f"the fault is not proved: {error}"))
             return
         self.landed_at = struck
-        hit: list[Json] = [str(c.identity) for c in victims]
         text = f"landed: {self.evidence[0].text}; {self.evidence[-1].text}"
-        landed: dict[str, Json] = {"victims": hit, "served": served, "injection": self.number}
-        self._write("landed", text, landed, at=struck)
+        hit = tuple(c.identity for c in victims)
+        self._log.add(FaultLanded(text, at=struck, victims=hit, served=served, injection=self.number))
         if probed:
             who = ", ".join(c.name for c in victims if c.role in ("proxy", "replica"))
-            self._write("remark", f"only probes on persistent connections are known to have reached {who}")
+            self._log.add(Remark(f"only probes on persistent connections are known to have reached {who}"))
 
     @contextlib.contextmanager
     def _checking(self, what: str, *, replaces: bool) -> Iterator[None]:
         """Writes when a post-recovery check ran: what it costs other requests is not the fault's doing."""
-        self._write("checking", f"the post-recovery check of {what} begins", {"begins": True, "replaces": replaces})
+        begins = f"the post-recovery check of {what} begins"
+        self._log.add(PostRecoveryChecking(begins, begins=True, replaces=replaces))
         try:
             yield
         finally:
-            self._write("checking", f"the post-recovery check of {what} ends", {"begins": False})
+            self._log.add(PostRecoveryChecking(f"the post-recovery check of {what} ends", begins=False))
 
     def _add(self, sign: Evidence) -> None:
         self.evidence = (*self.evidence, sign)
-        self._write("evidence", sign.text, {"side": sign.side}, at=sign.at)
+        self._log.add(EvidenceSeen(sign.text, at=sign.at, side=sign.side))
 
     def _tell(self, state: str) -> Callable[[float, str], None]:
         """Says now and then what the state is, for people who wait."""
@@ -498,9 +513,6 @@ class Injection:
             self.rig.progress(f"{state} {clock.now() - self.asked:.0f} s after the fault: {seen}")
 
         return now_and_then(say)
-
-    def _write(self, kind: str, text: str, data: dict[str, Json] | None = None, at: float | None = None) -> None:
-        self.rig.history.add(kind, text, at=at, experiment=self.experiment, data=data)
 
 
 def _place(component: Component) -> tuple[str, str]:

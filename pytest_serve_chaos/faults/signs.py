@@ -73,13 +73,13 @@ def nobody_answers(rig: Rig, victims: Collection[Component], struck: float) -> E
     since = struck + 0.2  # what was on its way is let in
     if now - since < _SILENCE:
         return None
-    before = [r for r in rig.history.requests_since(rig.steady_since) if r.scheduled < struck]
-    answered = min(len(before), rig.answers_of(victims, since=rig.steady_since))
+    before = [r for r in rig.history.requests_since(rig.traffic.steady_since) if r.scheduled < struck]
+    answered = min(len(before), rig.traffic.answers_of(victims, since=rig.traffic.steady_since))
     late = rig.history.requests_since(since, with_pending=True)
-    if not answered or rig.answers_of(victims, since=since):
+    if not answered or rig.traffic.answers_of(victims, since=since):
         return None
     names = ", ".join(sorted({c.name for c in victims if c.role in ("replica", "proxy")}))
-    hanging = [r for r in late if r.error == UNFINISHED and r.latency > max(_SILENCE, 3 * rig.slowness.usual)]
+    hanging = [r for r in late if r.error == UNFINISHED and r.latency > max(_SILENCE, 3 * rig.traffic.slowness.usual)]
     if hanging:
         waits = max(r.latency for r in hanging)
         return Evidence(

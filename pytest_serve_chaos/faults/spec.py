@@ -8,12 +8,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from pytest_serve_chaos.analysis.configuration import Configuration, ConfigWarning, Loss
+from pytest_serve_chaos.analysis.configuration import Configuration
 from pytest_serve_chaos.cluster.capabilities import AnyCapability
 from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.faults.defaults import with_profile
 from pytest_serve_chaos.kinds import Bool, Choice, Duration, Kind
+from pytest_serve_chaos.model import ConfigWarning, Loss
 
 if TYPE_CHECKING:
     from pytest_serve_chaos.cluster.base import ClusterSpec

@@ -13,6 +13,7 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.capabilities import UPGRADES_RAY_SERVICE
 from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.errors import NotHealed, ObservationError, Unsupported, WaitTimeout
+from pytest_serve_chaos.events import Note
 from pytest_serve_chaos.faults.defaults import ALL
 from pytest_serve_chaos.faults.injection import Injection, Strike
 from pytest_serve_chaos.faults.rig import Rig
@@ -65,7 +66,7 @@ class RayServiceUpgraded:
         except WaitTimeout as error:
             self._unfinished = str(error)
             self.rig.progress(error.what)
-            self.rig.history.add("note", error.what, experiment=self.rig.experiment)
+            self.rig.log.add(Note(error.what))
             return Strike(asked, ())
         self._unfinished = ""
         # It is asked for and graceful, so no request counts as in flight on what goes.

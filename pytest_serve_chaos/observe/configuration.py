@@ -7,19 +7,18 @@ from collections.abc import Iterable, Mapping
 from pytest_serve_chaos.analysis.configuration import (
     Concerned,
     Configuration,
-    ConfigWarning,
     Deployment,
     Setup,
     check,
-    warning_to_json,
 )
 from pytest_serve_chaos.analysis.record import warned_about
 from pytest_serve_chaos.cluster.base import Cluster, Progress
 from pytest_serve_chaos.cluster.capabilities import KNOWS_ITS_SETUP
 from pytest_serve_chaos.cluster.rest import ServeStatus, seconds_of
 from pytest_serve_chaos.errors import ObservationError
-from pytest_serve_chaos.history import History
-from pytest_serve_chaos.model import ClusterDescription, Json, Topology
+from pytest_serve_chaos.events import ConfigurationSeen, Warned
+from pytest_serve_chaos.history import ExperimentLog, History
+from pytest_serve_chaos.model import ClusterDescription, ConfigWarning, Json, Topology
 
 
 def check_configuration(cluster: Cluster, topology: Topology, faults: Iterable[Concerned]) -> tuple[ConfigWarning, ...]:
@@ -80,24 +79,20 @@ def write_warnings(
 ) -> None:
     """Writes the warnings into the history, and prints those that this run has not printed for any cluster."""
     for warning in warnings:
-        history.add("warning", warning.line, data=warning_to_json(warning))
+        history.add(Warned(warning.line, warning=warning))
         if warning not in said:
             said.add(warning)
             progress(f"warning: {warning.line}")
 
 
 def write_what_holds(
-    history: History,
-    experiment: str,
-    warnings: tuple[ConfigWarning, ...],
-    said: set[ConfigWarning],
-    progress: Progress,
+    log: ExperimentLog, warnings: tuple[ConfigWarning, ...], said: set[ConfigWarning], progress: Progress
 ) -> None:
     """Writes down what holds just before a fault, and warns about what is new since this cluster was looked at."""
-    known = warned_about(history, experiment)
-    write_warnings(history, tuple(w for w in warnings if w not in known), said, progress)
+    known = warned_about(log.history, log.experiment)
+    write_warnings(log.history, tuple(w for w in warnings if w not in known), said, progress)
     codes = ", ".join(dict.fromkeys(w.code for w in warnings)) or "nothing to warn about"
-    history.add("configuration", codes, experiment=experiment, data={"warnings": [*map(warning_to_json, warnings)]})
+    log.add(ConfigurationSeen(codes, warnings=warnings))
 
 
 def _deployment(replicas: int, options: Mapping[str, Json]) -> Deployment:

@@ -7,8 +7,9 @@ import threading
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.errors import ServeChaosError
+from pytest_serve_chaos.events import ComponentCame, ComponentGone, Note
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.model import Component, Identity, Json, Topology
+from pytest_serve_chaos.model import Component, Identity, Topology
 from pytest_serve_chaos.observe.observer import Observer, Report
 
 _LOOK_EVERY = 0.2
@@ -108,25 +109,12 @@ class Watcher:
                     # Not the time at which the look began: one of them may have come while it went on.
                     self._newest, self._newcomer = clock.now(), f"{found[-1].name} ({_which(found[-1])})"
             for component in lost:
-                self._write("gone", component, topology.at, experiment)
+                text = f"{component.name} is gone ({_which(component)})"
+                self._history.add(ComponentGone(text, at=topology.at, experiment=experiment, component=component))
             for component in found:
-                self._write("came", component, topology.at, experiment)
+                text = f"{component.name} is there ({_which(component)})"
+                self._history.add(ComponentCame(text, at=topology.at, experiment=experiment, component=component))
         return topology
-
-    def _write(self, kind: str, component: Component, at: float, experiment: str) -> None:
-        data: dict[str, Json] = {
-            "role": component.role,
-            "node": component.node,
-            "identity": str(component.identity),
-            "pid": component.pid,
-            "actor_id": component.actor_id,
-            "deployment": component.deployment,
-        }
-        if component.role in ("head", "worker", "redis"):
-            data["machine"] = component.machine
-        verb = "is gone" if kind == "gone" else "is there"
-        text = f"{component.name} {verb} ({_which(component)})"
-        self._history.add(kind, text, at=at, experiment=experiment, data=data)
 
     def _look(self) -> None:
         while not self._stop.wait(_LOOK_EVERY):
@@ -157,9 +145,8 @@ class Watcher:
             experiment = self._experiment
         if new:
             with contextlib.suppress(OSError):  # of a disk that is full
-                self._history.add(
-                    "note", f"the watch met an unforeseen error and goes on: {text}", experiment=experiment
-                )
+                note = f"the watch met an unforeseen error and goes on: {text}"
+                self._history.add(Note(note, experiment=experiment))
         return text
 
 

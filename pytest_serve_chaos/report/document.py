@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 
 from pytest_serve_chaos import __version__
-from pytest_serve_chaos.analysis.configuration import JSON_KEYS, ConfigWarning
 from pytest_serve_chaos.analysis.record import run_event, warnings_of
 from pytest_serve_chaos.analysis.result import Result
+from pytest_serve_chaos.events import ClusterReady, FaultAsked, LogsKept, of_kind
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.model import ROLES, Checked, Component, Evidence, Identity, Json, Outage, Role
+from pytest_serve_chaos.json_records import WARNING_KEYS
+from pytest_serve_chaos.model import ROLES, Checked, Component, ConfigWarning, Evidence, Identity, Json, Outage, Role
 
 SCHEMA = 2
 """Goes up when a field changes its meaning or goes away; new fields do not raise it."""
@@ -20,27 +21,33 @@ SCHEMA = 2
 def summary_document(history: History, results: Iterable[Result]) -> dict[str, Json]:
     """The run and all its experiments as plain JSON data. All times are seconds, those of outages from the fault.
 
-    Fields: ``schema``; ``program`` (name and version); ``run`` (what the run's own event says: cluster, rate, seed);
-    ``warnings`` (what the check of the configuration said, for all clusters of the run); ``experiments``, each with
-    ``experiment``, ``fault``, ``verdict``, ``reasons``, ``checks`` (those that the test brought, and what they found),
-    ``tracebacks`` (of checks that raised an exception), ``remarks``, ``warnings``, ``cluster``, ``expectations``,
-    ``measurement``, ``evidence``, ``run_again``, ``victims``, ``identities`` (role -> kept, gone and new) and ``logs``
-    (the directory, from that of the run; null where none were kept). Of head, workers and Redis in pods,
-    ``identities`` also has the ``machine``, which is the name of the Kubernetes node.
+    Fields: ``schema``; ``program`` (name and version); ``run`` (the last cluster, how long it took to start, the
+    seed); ``warnings`` (what the check of the configuration said, for all clusters of the run); ``experiments``, each
+    with ``experiment``, ``fault``, ``verdict``, ``reasons``, ``checks`` (those that the test brought, and what they
+    found), ``tracebacks`` (of checks that raised an exception), ``remarks``, ``warnings``, ``cluster``,
+    ``expectations``, ``measurement``, ``evidence``, ``run_again``, ``victims``, ``identities`` (role -> kept, gone and
+    new) and ``logs`` (the directory, from that of the run; null where none were kept). Of head, workers and Redis in
+    pods, ``identities`` also has the ``machine``, which is the name of the Kubernetes node.
     """
     run = run_event(history)
-    logs = {event.experiment: event.data["directory"] for event in history.events if event.kind == "logs"}
+    logs = {event.experiment: event.directory for event in of_kind(LogsKept, history.events)}
     return {
         "schema": SCHEMA,
         "program": {"name": "pytest-serve-chaos", "version": __version__},
-        "run": {} if run is None else {"text": run.text, **_object(run.data)},
+        "run": {} if run is None else _run(run),
         "warnings": [_warning(warning) for warning in warnings_of(history)],
         "experiments": [{**_experiment(result), "logs": logs.get(result.experiment)} for result in results],
     }
 
 
+def _run(run: ClusterReady) -> dict[str, Json]:
+    description = {} if run.description is None else _object(run.description)
+    measured = {"seed": run.seed, "start_seconds": run.start_seconds}
+    return {"text": run.text, **description, **{name: value for name, value in measured.items() if value is not None}}
+
+
 def _experiment(result: Result) -> dict[str, Json]:
-    asked = next((event.at for event in result.events if event.kind == "asked"), None)
+    asked = next((event.at for event in of_kind(FaultAsked, result.events)), None)
     measurement = _object(result.measurement)
     measurement["outages"] = [_outage(outage, asked or 0.0) for outage in result.measurement.outages]
     return {
@@ -63,7 +70,7 @@ def _experiment(result: Result) -> dict[str, Json]:
 
 
 def _warning(warning: ConfigWarning) -> dict[str, Json]:
-    return {JSON_KEYS.get(name, name): value for name, value in _object(warning).items()}
+    return {WARNING_KEYS.get(name, name): value for name, value in _object(warning).items()}
 
 
 def _checked(checked: Checked) -> dict[str, Json]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pytest_serve_chaos.analysis.configuration import ConfigWarning
 from pytest_serve_chaos.analysis.result import Result
+from pytest_serve_chaos.model import ConfigWarning
 from pytest_serve_chaos.report.terminal import TITLES, VERDICTS, cells, cluster_words, explained, what_is_late
 
 

@@ -6,13 +6,30 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pytest_serve_chaos.analysis.configuration import ConfigWarning
 from pytest_serve_chaos.analysis.measure import measure_record
 from pytest_serve_chaos.analysis.record import Record, read_record
 from pytest_serve_chaos.analysis.result import Result
 from pytest_serve_chaos.analysis.words import counted, duration, latency, limit, number, percent
+from pytest_serve_chaos.events import (
+    ClusterReady,
+    ComponentCame,
+    ComponentGone,
+    ConfigurationSeen,
+    Demanded,
+    Event,
+    LogsKept,
+    Note,
+    OtherEvent,
+    PostRecoveryChecking,
+    Restored,
+    RunAgain,
+    Skipped,
+    TopologySeen,
+    TrafficBegan,
+    Warned,
+)
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.model import ClusterDescription, Measurement, Outage, Outcome
+from pytest_serve_chaos.model import ClusterDescription, ConfigWarning, Measurement, Outage, Outcome
 
 WIDTH = 120
 
@@ -26,32 +43,23 @@ VERDICTS: Mapping[Outcome, str] = {
     "measured": "measured",
     "unfinished": "unfinished",
 }
-_TIMELINE = (
-    "phase",
-    "steady",
-    "asked",
-    "hit",
-    "evidence",
-    "landed",
-    "healed",
-    "gone",
-    "came",
-    "redundancy_back",
-    "redundancy_missing",
-    "proxy_deaf",
-    "settled",
-    "unsettled",
-    "untold",
-    "not_started",
-    "broken_off",
-    "problem",
-    "doubt",
-    "remark",
-    "checked",
-    "verdict",
-    "note",
+_NOT_SHOWN = (
+    ClusterReady,
+    Warned,
+    ConfigurationSeen,
+    Demanded,
+    TopologySeen,
+    TrafficBegan,
+    PostRecoveryChecking,
+    Skipped,
+    RunAgain,
+    Restored,
+    LogsKept,
+    OtherEvent,
 )
-_DETAIL = ("gone", "came", "note")
+"""What a timeline leaves out: what is shown elsewhere, or is no news."""
+
+_DETAIL = (ComponentGone, ComponentCame, Note)
 """What is left out first where there is too much."""
 
 
@@ -156,9 +164,9 @@ def timeline_excerpt(history: History, experiment: str, *, most: int = 40) -> li
     record = read_record(history, experiment)
     measurement = measure_record(record)
     origin = record.begin if record.asked is None else record.asked
-    entries = _entries(record, measurement, _TIMELINE)
+    entries = _entries(record, measurement, without=_NOT_SHOWN)
     if len(entries) > most:
-        entries = _entries(record, measurement, tuple(kind for kind in _TIMELINE if kind not in _DETAIL))
+        entries = _entries(record, measurement, without=(*_NOT_SHOWN, *_DETAIL))
     lines = [f"{at - origin:+9.2f} s  {text}" for at, text in entries]
     if len(lines) > most:
         head = most // 2
@@ -323,8 +331,8 @@ def _app_name(app: str) -> str:
     return module.rpartition(".")[2] if colon and variable == "app" else app
 
 
-def _entries(record: Record, measurement: Measurement, kinds: tuple[str, ...]) -> list[tuple[float, str]]:
-    entries = [(event.at, _entry(event.kind, event.text)) for event in record.events if event.kind in kinds]
+def _entries(record: Record, measurement: Measurement, *, without: tuple[type[Event], ...]) -> list[tuple[float, str]]:
+    entries = [(event.at, _entry(event.kind, event.text)) for event in record.events if not isinstance(event, without)]
     for outage in measurement.outages:
         entries.append((outage.start, _entry("outage", _away(outage))))
         if outage.end is not None:

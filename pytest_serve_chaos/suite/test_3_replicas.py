@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_serve_chaos import clock
+from pytest_serve_chaos import clock, events
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.suite.health_checks import options_by_deployment, replaced_within
 
@@ -91,13 +91,13 @@ def test_health_check_fails(experiment: Experiment, serve_cluster: ServeCluster,
     A replica is unhealthy after 3 failures in a row; see `replaced_within`.
     """
     options = options_by_deployment(serve_cluster)
-    deployments = {str(replica.identity): replica.deployment or "" for replica in serve_cluster.of("replica")}
+    deployments = {replica.identity: replica.deployment or "" for replica in serve_cluster.of("replica")}
     result = experiment.run()
     assert result.replaced("replica", on="victims")
     assert result.kept("replica", on="others")
-    asked = next(e.at for e in result.events if e.kind == "asked")
-    gone = next(e for e in result.events if e.kind == "gone" and e.data["role"] == "replica")
-    own = options.get(deployments.get(str(gone.data["identity"]), ""), {})
+    asked = next(e.at for e in result.events if isinstance(e, events.FaultAsked))
+    gone = next(e for e in result.events if isinstance(e, events.ComponentGone) and e.component.role == "replica")
+    own = options.get(deployments.get(gone.component.identity, ""), {})
     assert gone.at - asked < replaced_within(own, mode, experiment.rig.timing)
     if mode == "raise":
         assert serve_cluster.controller_log("because a test asked for it", since=asked)

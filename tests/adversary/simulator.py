@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Protocol
 
+from pytest_serve_chaos.events import FaultLanded, Moment, TopologySeen
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.json_records import topology_to_json
 from pytest_serve_chaos.model import Json, Request
 from tests.adversary.worlds import App, World
-from tests.unit.histories import FAULT, cluster, component
+from tests.unit.histories import FAULT, cluster, component, written
 
 EXPERIMENT = "worker_failure"
 _PROXIES = ("head", "worker-1", "worker-2")
@@ -181,7 +181,11 @@ def _neighbours(world: World) -> Iterator[Asked]:
 
 def _write_events(history: History, world: World) -> None:
     def write(at: float, kind: str, text: str, /, **data: Json) -> None:
-        history.add(kind, text, at=FAULT + at, experiment=EXPERIMENT, data=data)
+        history.add(written(kind, text, at=FAULT + at, experiment=EXPERIMENT, data=data))
+
+    def write_topology(at: float, moment: Moment) -> None:
+        seen = TopologySeen.of(cluster(), moment)
+        history.add(replace(seen, at=FAULT + at, experiment=EXPERIMENT))
 
     begin, end = -world.steady - world.warm_up, world.after
     source = _source(world)
@@ -194,7 +198,7 @@ def _write_events(history: History, world: World) -> None:
     if not world.by_hand:
         write(begin, "expectations", "what is demanded", source=source, **demands)
     write(-world.steady, "steady", "steady since then")
-    write(-0.02, "topology", "before", **topology_to_json(cluster()))
+    write_topology(-0.02, Moment.BEFORE)
     for number, fault in enumerate(world.faults):
         _write_fault(write, number, fault.asked, world)
     if not world.by_hand:
@@ -204,7 +208,7 @@ def _write_events(history: History, world: World) -> None:
     write(back, "redundancy_back", "all is there again")
     write(back, "settled", "a new route was served by all 3 proxies")
     end = max(end, back)
-    write(end, "topology", "after", **topology_to_json(cluster()))
+    write_topology(end, Moment.AFTER)
     if world.by_hand:
         # A test judges its traffic when that has ended, and what was in flight with it.
         write(end + world.timeout + _LONGEST_DELAY, "expectations", "what is demanded", source=source, **demands)
@@ -236,8 +240,10 @@ def _write_an_earlier_experiment(history: History, world: World) -> None:
     """All of its requests are lost from its fault on; the experiment that follows has nothing to do with it."""
     fault = FAULT - 500.0
     for at, kind, text in ((-5.0, "phase", "steady"), (0.0, "asked", "an earlier fault"), (60.0, "phase", "done")):
-        history.add(kind, text, at=fault + at, experiment="earlier", data={"injection": 0} if kind == "asked" else {})
-    history.add("landed", "it is down", at=fault + 0.1, experiment="earlier", data={"injection": 0, "served": 9})
+        data: dict[str, Json] = {"injection": 0} if kind == "asked" else {}
+        history.add(written(kind, text, at=fault + at, experiment="earlier", data=data))
+    landed = FaultLanded("it is down", at=fault + 0.1, experiment="earlier", injection=0, served=9)
+    history.add(landed)
     for index in range(130):
         due = fault + index / 2 - 5.0
         history.add_request(Request(index, "fresh", due, due, due + world.timeout, None, "ReadTimeout"))

@@ -43,6 +43,5 @@ def cluster_of(rig: Rig) -> RayServiceCluster:
 
 def experiment(rig: Rig, name: str, fault: FaultChoice) -> Experiment:
     """An experiment of that name."""
-    rig.experiment = name
-    rig.watcher.belongs_to(name)
+    rig.current.begin(name)
     return Experiment(rig, Load(rate=RATE), fault)

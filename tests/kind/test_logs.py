@@ -32,7 +32,7 @@ def logs_of(experiment: Experiment) -> Path:
     """Where the logs of this test are."""
     path = experiment.rig.history.path
     assert path is not None
-    return path.parent / "logs" / experiment.rig.experiment
+    return path.parent / "logs" / experiment.rig.current.experiment
 
 
 def let_every_pod_log(cluster: ServeCluster, logs: Path) -> None:

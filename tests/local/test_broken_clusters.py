@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from pytest_serve_chaos.analysis.result import Result
+from pytest_serve_chaos.events import FaultLanded
 from pytest_serve_chaos.experiment import Experiment
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.handle import ServeCluster
@@ -113,7 +114,7 @@ def starved(_serve_chaos_rig: Rig) -> Iterator[None]:
     rig = _serve_chaos_rig
 
     def injected() -> bool:
-        return any(e.kind == "landed" for e in rig.history.of(rig.experiment))
+        return rig.log.has(FaultLanded)
 
     def burn() -> None:
         while not stop.wait(0.05) and not injected():

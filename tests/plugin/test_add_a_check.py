@@ -11,6 +11,7 @@ from fnmatch import fnmatch
 import pytest
 
 from pytest_serve_chaos.cli import main
+from pytest_serve_chaos.events import CheckDone, of_kind
 from pytest_serve_chaos.history import History
 from tests.plugin.conftest import ROOT, Ran, RunChaos, junit_properties
 
@@ -79,8 +80,8 @@ def test_its_reason_is_in_the_table_the_summary_junit_and_the_history(run_chaos:
     reasons = [value for name, value in junit_properties(ran) if name == "serve_chaos_reason"]
     assert reasons == found["reasons"]
     history = History.load(ran.directory / "history.jsonl")
-    (checked,) = [event for event in history.events if event.kind == "checked"]
-    assert checked.data["missed"] == reasons
+    (checked,) = of_kind(CheckDone, history.events)
+    assert [*checked.found.missed] == reasons
 
 
 def test_what_it_needs_is_inconclusive(run_chaos: RunChaos) -> None:

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from pytest_serve_chaos import load, steady
-from pytest_serve_chaos.history import History
+from pytest_serve_chaos.events import ComponentGone, Moment, Settled, TopologySeen
+from pytest_serve_chaos.history import ExperimentLog, History
 from pytest_serve_chaos.observe import external_check
 from tests.plugin.conftest import RunChaos
 from tests.plugin.fake import FakeBehaviour, FakeCluster
@@ -28,13 +29,13 @@ def test_the_post_recovery_check_replaces_replicas_when_nobody_counts_any_more(r
     ran.outcomes(passed=1)
     (cluster,) = ran.backend.clusters
     assert "canary" not in json.dumps(cluster.serve_config)
-    events = History.load(ran.directory / "history.jsonl").of("it")
-    after = next(e.at for e in events if e.kind == "topology" and e.text == "after")
-    (settled,) = [e for e in events if e.kind == "settled"]
+    log = ExperimentLog(History.load(ran.directory / "history.jsonl"), "it")
+    after = next(e.at for e in log.of(TopologySeen) if e.moment is Moment.AFTER)
+    (settled,) = log.of(Settled)
     assert settled.text.startswith("a new replica was served by all 3 proxies")
     assert settled.at > after
-    replaced = [e for e in events if e.kind == "gone" and e.data["role"] == "replica"]
-    assert [e.data["node"] for e in replaced] == ["worker-1", "worker-2"]
+    replaced = [e for e in log.of(ComponentGone) if e.component.role == "replica"]
+    assert [e.component.node for e in replaced] == ["worker-1", "worker-2"]
     assert all(e.at > after for e in replaced)
 
 

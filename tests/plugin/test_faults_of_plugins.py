@@ -7,6 +7,7 @@ import re
 import pytest
 
 from pytest_serve_chaos.cluster.capabilities import SIGNALS_PROCESSES, Offer
+from pytest_serve_chaos.events import Demanded, of_kind
 from pytest_serve_chaos.history import History
 from tests.plugin.conftest import ROOT, Ran, RunChaos
 from tests.plugin.fake import FakeBehaviour, FakeCluster
@@ -53,8 +54,9 @@ def test_it_passes_when_it_has_landed_and_is_healed(run_chaos: RunChaos) -> None
     mine, the_clusters = events(ran, "evidence")
     assert mine == "2 processes are stopped (state T)"
     assert "answered by" in the_clusters
-    (demands,) = [e.data for e in History.load(ran.directory / "history.jsonl").events if e.kind == "expectations"]
-    assert (demands["longest_outage"], demands["kept"]) == (20.0, ["head", "gcs", "controller", "replica"])
+    (demanded,) = of_kind(Demanded, History.load(ran.directory / "history.jsonl").events)
+    demands = demanded.expectations
+    assert (demands.longest_outage, demands.kept) == (20.0, ("head", "gcs", "controller", "replica"))
     (cluster,) = ran.backend.clusters
     assert not any(part.frozen for part in cluster.world.parts.values())
 

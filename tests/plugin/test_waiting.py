@@ -111,7 +111,6 @@ def test_a_worker_without_replicas_shows_nothing(run_chaos: RunChaos, monkeypatc
 def test_a_victim_is_chosen_among_those_that_serve(run_chaos: RunChaos) -> None:
     ran = run_chaos(
         """
-        import random
         import pytest
 
         @pytest.mark.replica_failure
@@ -121,7 +120,7 @@ def test_a_victim_is_chosen_among_those_that_serve(run_chaos: RunChaos) -> None:
 
             def chosen():
                 for seed in range(1, 7):
-                    rig.random = random.Random(seed)
+                    rig.random.seed(seed)
                     yield chaos.replica().victim.deployment
 
             assert set(chosen()) == {"sleepy_pid#SleepyPid", "second#SleepyPid"}

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pytest_serve_chaos.events import (
+    Demanded,
+    Event,
+    FaultLanded,
+    Moment,
+    Phase,
+    PhaseBegan,
+    TopologySeen,
+)
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.json_records import topology_to_json
-from pytest_serve_chaos.model import Component, Event, Expectations, Identity, Json, Request, Role, Topology
+from pytest_serve_chaos.json_records import event_from_json
+from pytest_serve_chaos.model import Component, Expectations, Identity, Json, Request, Role, Topology
 
 FAULT = 1000.0
 """The moment of the fault on the clock of these histories."""
 
 HEAD_PARTS = ("head", "gcs", "controller", "proxy@head")
 """What a cluster gets anew when it loses its head."""
+
+
+def written(kind: str, text: str, *, at: float, data: Mapping[str, Json], experiment: str = "") -> Event:
+    """The event that stands so in the file of a history."""
+    return event_from_json({"at": at, "kind": kind, "text": text, "experiment": experiment, "data": dict(data)})
 
 
 def request(at: float, error: str | None = None, *, takes: float = 0.008, lag: float = 0.0) -> Request:
@@ -72,27 +86,32 @@ class Story:
     requests: list[Request] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.event(self.begin, "phase", "steady")
-        self.event(self.begin, "expectations", "what is demanded", **_json(asdict(self.expectations)))
-        self.event(-0.01, "phase", "inject")
+        self.add(self.begin, PhaseBegan.of(Phase.STEADY))
+        self.add(self.begin, Demanded("what is demanded", expectations=self.expectations))
+        self.add(-0.01, PhaseBegan.of(Phase.INJECT))
         self.event(0.0, "asked", "SIGKILL to the head")
         self.event(0.02, "evidence", "14 processes are gone", side="victim")
         self.event(8.0, "evidence", "the GCS says DEAD", side="cluster")
-        self.event(8.0, "landed", "the head is down", victims=[str(component("head", "head").identity)], served=100)
-        self.event(8.0, "phase", "watch")
+        victims = (component("head", "head").identity,)
+        self.add(8.0, FaultLanded("the head is down", victims=victims, served=100))
+        self.add(8.0, PhaseBegan.of(Phase.WATCH))
         self.event(19.8, "redundancy_back", "6 nodes, replicas and proxies")
         self.event(19.8, "phase", "settle")
         self.event(21.0, "settled", "3 of 3 proxies hear the controller")
-        self.event(60.0, "phase", "done")
-        for text, at, topology in (("before", -0.1, self.before), ("after", 59.0, self.after)):
+        self.add(60.0, PhaseBegan.of(Phase.DONE))
+        for moment, at, topology in ((Moment.BEFORE, -0.1, self.before), (Moment.AFTER, 59.0, self.after)):
             if topology is not None:
-                self.event(at, "topology", text, **topology_to_json(topology))
+                self.add(at, TopologySeen.of(topology, moment))
         first, last = round(self.begin * self.rate), round(self.traffic_until * self.rate)
         self.requests = [request(FAULT + i / self.rate, lag=self.lag) for i in range(first, last + 1)]
 
-    def event(self, at: float, kind: str, text: str, **data: Json) -> Story:
-        self.events.append(Event(FAULT + at, kind, text, self.experiment, data))
+    def add(self, at: float, event: Event) -> Story:
+        self.events.append(replace(event, at=FAULT + at, experiment=self.experiment))
         return self
+
+    def event(self, at: float, kind: str, text: str, **data: Json) -> Story:
+        """Adds an event as it stands in a file."""
+        return self.add(at, written(kind, text, at=at, data=data))
 
     def without(self, *kinds: str) -> Story:
         """Takes events away."""
@@ -135,7 +154,7 @@ class Story:
     def add_to(self, history: History, *, later: float = 0.0) -> None:
         """Adds it to a history, moved by `later` seconds."""
         for e in self.events:
-            history.add(e.kind, e.text, at=e.at + later, experiment=e.experiment, data=e.data)
+            history.add(replace(e, at=e.at + later))
         for r in self.requests:
             sent = None if r.sent is None else r.sent + later
             moved = replace(r, scheduled=r.scheduled + later, sent=sent, finished=r.finished + later)
@@ -173,7 +192,3 @@ def not_started() -> Story:
     """The steady state never came, so nothing was broken."""
     story = Story("worker_failure").without("asked", "evidence", "landed", "redundancy_back", "settled", "topology")
     return story.event(5.0, "not_started", "the pod held no replica and answered nothing before the fault")
-
-
-def _json(data: dict[str, Json]) -> dict[str, Json]:
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in data.items()}

@@ -10,7 +10,7 @@ from typing import ClassVar
 import pytest
 
 from pytest_serve_chaos.analysis.measure import measure_record
-from pytest_serve_chaos.analysis.record import check_spec_to_json, checked_to_json, read_record
+from pytest_serve_chaos.analysis.record import read_record
 from pytest_serve_chaos.analysis.result import Result
 from pytest_serve_chaos.checks.availability import Availability
 from pytest_serve_chaos.checks.base import Check, Missed, Objection, Observation, Unknown
@@ -18,8 +18,9 @@ from pytest_serve_chaos.checks.own import accepted, load_class, spec_of, togethe
 from pytest_serve_chaos.checks.registry import checks_for
 from pytest_serve_chaos.checks.verdict import judge, judge_record
 from pytest_serve_chaos.errors import SettingsError
+from pytest_serve_chaos.events import CheckDone, Demanded
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.model import NO_DEMANDS, Checked, CheckSpec, Expectations, Json, Verdict
+from pytest_serve_chaos.model import NO_DEMANDS, Checked, CheckSpec, Expectations, Verdict
 from pytest_serve_chaos.results import result_of, results_of
 from tests.unit.histories import Story, head_failure, idle_worker, node_failure, request
 from tests.unit.test_verdict import only
@@ -233,15 +234,12 @@ def test_each_demand_has_a_check_of_this_package() -> None:
 
 def written(story: Story, *checks: Check, path: Path | None = None, judged: bool = True) -> History:
     """A history as an experiment with these checks leaves it."""
-    specs: list[Json] = [check_spec_to_json(spec_of(check)) for check in checks]
-    story.events = [
-        replace(event, data={**event.data, "checks": specs}) if event.kind == "expectations" else event
-        for event in story.events
-    ]
+    specs = tuple(spec_of(check) for check in checks)
+    story.events = [replace(event, checks=specs) if isinstance(event, Demanded) else event for event in story.events]
     if judged:
         record = read_record(story.history(), story.experiment)
         for found in judge_record(record, measure_record(record), checks).own:
-            story.event(60.0, "checked", found.check, **checked_to_json(found))
+            story.add(60.0, CheckDone(found.check, found=found))
         story.event(60.0, "verdict", "whatever")
     history = story.history(path)
     return history if path is None else History.load(path)

@@ -12,20 +12,19 @@ from pytest_serve_chaos.analysis.configuration import (
     RAYSERVICE_FILE,
     STOP_HOOK,
     Configuration,
-    ConfigWarning,
     Deployment,
     Setup,
-    warning_from_json,
-    warning_to_json,
 )
 from pytest_serve_chaos.analysis.configuration import check as check_for
 from pytest_serve_chaos.analysis.record import warned_about, warnings_of
 from pytest_serve_chaos.cluster.kubernetes.client.records import Pod, pod
 from pytest_serve_chaos.cluster.kubernetes.rayservice.setup import setup_of, started_again
 from pytest_serve_chaos.cluster.profiles import drain_timeout
+from pytest_serve_chaos.events import ClusterReady, ConfigurationSeen, Warned
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
-from pytest_serve_chaos.history import History
-from pytest_serve_chaos.model import ClusterDescription, Json, Topology
+from pytest_serve_chaos.history import ExperimentLog, History
+from pytest_serve_chaos.json_records import event_from_json, event_to_json
+from pytest_serve_chaos.model import ClusterDescription, ConfigWarning, Json, Topology
 from pytest_serve_chaos.observe.configuration import write_what_holds
 from pytest_serve_chaos.report.terminal import summary_table, warning_lines
 from pytest_serve_chaos.results import result_of
@@ -125,7 +124,8 @@ def test_a_warning_says_what_it_will_cost_and_what_mends_it() -> None:
         "Redis is on node-3, the node of worker-2: losing that node takes the GCS along."
         " To fix this: a nodeSelector or an anti-affinity for Redis' pod."
     )
-    assert warning_from_json(warning_to_json(warning)) == warning
+    written = Warned("", warning=warning)
+    assert event_from_json(event_to_json(written)) == written
 
 
 def test_what_cannot_be_mended_on_local_says_so_by_leaving_it_out() -> None:
@@ -204,9 +204,9 @@ def test_what_makes_a_drain_longer_is_what_limits_it_and_nothing_else(limits: Ma
 def warned(*warnings: ConfigWarning) -> History:
     """A failed experiment whose victim is on the head, and its cluster was warned about."""
     history = History()
-    history.add("run", "a cluster", at=0.0)
+    history.add(ClusterReady("a cluster", at=0.0))
     for warning in warnings:
-        history.add("warning", warning.line, at=1.0, data=warning_to_json(warning))
+        history.add(Warned(warning.line, at=1.0, warning=warning))
     story = node_failure().without("asked").event(-0.001, "asked", "SIGKILL to the head", fault="node_failure")
     story.add_to(history)
     return history
@@ -231,18 +231,17 @@ def test_a_warning_about_something_else_explains_nothing(other: ConfigWarning) -
 
 def test_the_warnings_of_an_earlier_cluster_are_not_those_of_the_next() -> None:
     history = warned(REDIS)
-    history.add("run", "another cluster", at=5.0)
+    history.add(ClusterReady("another cluster", at=5.0))
     assert result_of(history, node_failure().experiment).warnings == ()
 
 
 def test_what_holds_just_before_the_fault_is_what_counts() -> None:
     history, experiment = warned(REDIS), node_failure().experiment
     mended_by = replace(REDIS, text="Redis is on node-2")
-    held: list[Json] = [warning_to_json(mended_by)]
-    history.add("configuration", "what holds", at=5.0, experiment=experiment, data={"warnings": held})
+    history.add(ConfigurationSeen("what holds", at=5.0, experiment=experiment, warnings=(mended_by,)))
     assert result_of(history, experiment).warnings == (mended_by,)
     assert warned_about(history, experiment) == (REDIS,)
-    history.add("configuration", "nothing", at=5.1, experiment=experiment, data={"warnings": []})
+    history.add(ConfigurationSeen("nothing", at=5.1, experiment=experiment))
     assert result_of(history, experiment).warnings == ()
 
 
@@ -250,7 +249,7 @@ def test_only_what_is_new_for_this_cluster_is_warned_about_and_only_what_is_new_
     history, experiment = warned(REDIS), node_failure().experiment
     said_of_another, new = replace(REDIS, node="worker-1"), replace(REDIS, node="worker-2")
     said, lines = {REDIS, said_of_another}, list[str]()
-    write_what_holds(history, experiment, (REDIS, said_of_another, new), said, lines.append)
+    write_what_holds(ExperimentLog(history, experiment), (REDIS, said_of_another, new), said, lines.append)
     assert warned_about(history, experiment) == (REDIS, said_of_another, new)
     assert len([e for e in history.events if e.kind == "warning"]) == 3
     assert lines == [f"warning: {new.line}"]

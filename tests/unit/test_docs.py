@@ -15,6 +15,7 @@ from pytest_serve_chaos.analysis import configuration
 from pytest_serve_chaos.analysis.demands import with_demands
 from pytest_serve_chaos.analysis.result import Result
 from pytest_serve_chaos.backends.registry import BUILT_IN as BACKENDS
+from pytest_serve_chaos.events import EVENTS
 from pytest_serve_chaos.experiment import Experiment
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.faults.chaos import Chaos
@@ -22,7 +23,6 @@ from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.spec import FaultSpec
 from pytest_serve_chaos.faults.tables import JUDGED, TABLES, written
 from pytest_serve_chaos.handle import ServeCluster
-from pytest_serve_chaos.history import KINDS
 from pytest_serve_chaos.load import Traffic
 from pytest_serve_chaos.markers import CLUSTER_MARKER, cluster_request, fault_request
 from pytest_serve_chaos.model import Expectations, Measurement
@@ -132,7 +132,7 @@ def test_the_reference_has_every_code_of_the_check_of_the_configuration() -> Non
 
 
 def test_the_reference_has_every_kind_of_event() -> None:
-    assert first_column(REFERENCE, "kind") == list(KINDS)
+    assert first_column(REFERENCE, "kind") == [event.name for event in EVENTS]
 
 
 @pytest.mark.parametrize("given", [Chaos, Experiment, Injection, Traffic, ServeCluster, Result])

@@ -13,7 +13,7 @@ from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Expectations, Json, Latency, Topology
 from pytest_serve_chaos.report.document import SCHEMA, summary_document, to_json
 from pytest_serve_chaos.results import result_of
-from tests.unit.histories import Story, component, head_failure, node_failure, not_started
+from tests.unit.histories import Story, component, head_failure, node_failure, not_started, written
 
 
 def document(*stories: Story) -> Any:
@@ -21,7 +21,7 @@ def document(*stories: Story) -> Any:
     history = History()
     run: dict[str, Json] = {"backend": "local", "ray_version": "2.60.0", "workers": 2, "gcs": "redis"}
     run |= {"app": "ranker:app", "profile": "fast", "replicas": 4, "url": "http://127.0.0.1:8000/"}
-    history.add("run", "local backend", at=0.0, data={**run, "rate": 50.0, "seed": 61407})
+    history.add(written("run", "local backend", at=0.0, data={**run, "rate": 50.0, "seed": 61407}))
     for number, story in enumerate(stories):
         story.add_to(history, later=100.0 * number)
     found = summary_document(history, [result_of(history, story.experiment) for story in stories])

@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from pytest_serve_chaos.analysis.configuration import Configuration, ConfigWarning, Setup, check
+from pytest_serve_chaos.analysis.configuration import Configuration, Setup, check
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.kubernetes.external.policy import Grants, Terms
 from pytest_serve_chaos.cluster.policy import Action, Touch
@@ -19,7 +19,7 @@ from pytest_serve_chaos.faults.registry import FaultRegistry
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultSpec, NoKeywords, keyword
 from pytest_serve_chaos.kinds import Integer
-from pytest_serve_chaos.model import ClusterDescription, Expectations
+from pytest_serve_chaos.model import ClusterDescription, ConfigWarning, Expectations
 from tests.unit.histories import cluster
 
 ANYTHING_GOES = Terms(ClusterSpec(), Grants(allow=("node",)), lambda: {"app#App": 2}, lambda: True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -13,15 +12,13 @@ import pytest
 from pytest_serve_chaos.cluster.base import Cluster
 from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL, IsExternal
 from pytest_serve_chaos.errors import CommandFailed, NotHealed, ServeChaosError
-from pytest_serve_chaos.faults.catalogue import BUILT_IN
+from pytest_serve_chaos.events import FaultHealed, Note
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.observe.observer import Observer
-from pytest_serve_chaos.observe.shape import Shape
-from pytest_serve_chaos.observe.watcher import Watcher
 from pytest_serve_chaos.restore import restore
 from pytest_serve_chaos.run import Run
 from tests.unit.doubles import cluster_with
+from tests.unit.rigs import rig_around
 
 
 class Broken:
@@ -37,19 +34,14 @@ class Broken:
         self.healed = True
 
 
-def rig(*broken: Broken, told: list[str] | None = None) -> Rig:
-    there = Rig(
-        cluster_with(close=lambda: None),
-        cast("Observer", None),
-        cast("Watcher", SimpleNamespace(stop=lambda: None)),
-        History(),
-        random.Random(1),
-        ([] if told is None else told).append,
-        cast("Shape", None),
-        {},
-        faults=BUILT_IN,
+def rig(*broken: Broken, cluster: Cluster | None = None, told: list[str] | None = None) -> Rig:
+    there = rig_around(
+        cluster or cluster_with(close=lambda: None),
+        SimpleNamespace(stop=lambda: None),
+        progress=([] if told is None else told).append,
     )
-    there.injections.extend(broken)
+    for one in broken:
+        there.injections.add(one)
     return there
 
 
@@ -72,11 +64,11 @@ def test_whatever_one_heal_raises_the_others_are_healed_and_it_is_not_forgotten(
     with pytest.raises(type(error) if not isinstance(error, Exception) else ServeChaosError):
         there.heal_all()
     assert (first.healed, second.healed, third.healed) == (True, False, True)
-    assert there.injections == [second]
+    assert there.injections.open == [second]
     assert len(told) == 1
     there.heal_all()
     assert second.healed
-    assert there.injections == []
+    assert there.injections.open == []
 
 
 def test_all_that_could_not_be_healed_is_named() -> None:
@@ -94,14 +86,14 @@ def test_an_interrupt_counts_more_than_an_error() -> None:
 def test_a_cluster_that_was_not_restored_is_not_used_again(
     error: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def heal_all() -> None:
+    def heal_all(_: object) -> None:
         raise error
 
     there = rig()
-    monkeypatch.setattr(there, "heal_all", heal_all)
+    monkeypatch.setattr(there.injections, "heal_all", heal_all)
     with pytest.raises(type(error)):
         restore(there)
-    assert "it could not be restored" in there.tainted
+    assert "it could not be restored" in there.soundness.tainted
 
 
 def test_what_an_interrupt_met_at_the_end_of_the_run_is_healed_all_the_same(tmp_path: Path) -> None:
@@ -117,22 +109,21 @@ def test_what_an_interrupt_met_at_the_end_of_the_run_is_healed_all_the_same(tmp_
 def test_what_cannot_be_healed_at_the_end_is_reported_where_it_stays_broken(tmp_path: Path, external: bool) -> None:
     broken = Broken(CommandFailed("no"), CommandFailed("still not"))
     run = Run(tmp_path, lambda *_: cast("Cluster", None), seed=1, progress=lambda _: None)
-    run._rig = there = rig(broken)
     closed: list[bool] = []
     offers = [IS_EXTERNAL.by(cast("IsExternal", object()))] if external else []
-    there.cluster = cluster_with(*offers, close=lambda: closed.append(True))
+    run._rig = there = rig(broken, cluster=cluster_with(*offers, close=lambda: closed.append(True)))
     with pytest.raises(CommandFailed):
         there.heal_all()
     run.close()
     assert run.not_healed == (["still not"] if external else [])
     assert closed == [True]
-    assert there.tainted == "still not"
+    assert there.soundness.tainted == "still not"
 
 
 def test_a_full_disk_is_remembered_and_keeps_nobody_from_healing() -> None:
     history = History(Path("/dev/full"))
-    history.add("note", "the first that is written")
-    history.add("healed", "it goes on in memory")
+    history.add(Note("the first that is written"))
+    history.add(FaultHealed("it goes on in memory"))
     history.close()
     assert [e.kind for e in history.events] == ["note", "healed"]
     assert history.unwritten.startswith("/dev/full: ")

@@ -125,9 +125,9 @@ def test_what_an_event_says_is_checked_as_far_as_it_is_used(
     tmp_path: Path, kind: str, record: Record, message: str
 ) -> None:
     path = tmp_path / "history.jsonl"
-    written = History(path)
-    written.add(kind, "", data=record)
-    written.close()
+    History(path).close()
+    event = {"type": "event", "at": 0.0, "kind": kind, "text": "", "data": record}
+    path.write_text(f"{path.read_text()}{json.dumps(event)}\n")
     with pytest.raises(HistoryError) as raised:
         History.load(path)
     assert str(raised.value).startswith(f"{path}: line 2: {message}")

@@ -5,22 +5,21 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
-from typing import cast
 
 import pytest
 
 from pytest_serve_chaos import progress
+from pytest_serve_chaos.cluster.base import Cluster
 from pytest_serve_chaos.errors import CommandFailed, ExpectationFailed, Inconclusive, NotLanded
 from pytest_serve_chaos.faults import injection as injection_module
 from pytest_serve_chaos.faults.injection import Injection, Strike
 from pytest_serve_chaos.faults.rig import Rig
-from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Component, Evidence, Identity, Topology
+from pytest_serve_chaos.observe import health
 from pytest_serve_chaos.observe.observer import Report
 from pytest_serve_chaos.observe.post_recovery import PostRecoveryCheck
-from pytest_serve_chaos.observe.shape import Shape
-from pytest_serve_chaos.observe.watcher import Watcher
 from tests.unit.doubles import cluster_with
+from tests.unit.rigs import rig_around
 
 DEAF = Component("proxy", "head", Identity("process", ("boot", "7", "1")), pid=7)
 
@@ -59,14 +58,10 @@ class Paused:
             raise CommandFailed("docker failed with exit status 1")
 
 
-def rig(progress: Callable[[str], None] = lambda _: None) -> Rig:
-    """One on which Serve has said nothing yet."""
-    watcher = SimpleNamespace(sample=lambda: Topology(0.0, ()), report=SimpleNamespace(at=-1.0))
-    said = SimpleNamespace(
-        watcher=watcher, experiment="it", history=History(), injections=[], injected=0, progress=progress,
-        steady_since=0.0, begin_by_hand=lambda: None, admit=lambda kind, options: None,
-    )  # fmt: skip
-    return cast("Rig", said)
+def rig(progress: Callable[[str], None] = lambda _: None, *, cluster: Cluster | None = None, **sees: object) -> Rig:
+    """One on which Serve has said nothing yet, unless its watcher sees something else."""
+    watcher = SimpleNamespace(**{"sample": lambda: Topology(0.0, ()), "report": Report(at=-1.0), **sees})
+    return rig_around(cluster, watcher, progress=progress)
 
 
 def unproved(fault: Paused, there: Rig | None = None, *, hold_for: float | None = None) -> Injection:
@@ -129,17 +124,8 @@ def test_somebody_who_waits_is_told_what_is_still_missing(monkeypatch: pytest.Mo
 
 
 def test_a_report_that_is_older_than_the_newest_component_does_not_make_redundancy() -> None:
-    there = rig()
+    there = rig(report=Report(at=1.0), newest=2.0, newcomer="replica app#Pid on worker-1 (PID 7)")
     injection = unproved(Paused(fails=0), there)
-    there.watcher = cast(
-        "Watcher",
-        SimpleNamespace(
-            sample=there.watcher.sample,
-            report=Report(at=1.0),
-            newest=2.0,
-            newcomer="replica app#Pid on worker-1 (PID 7)",
-        ),
-    )
     assert injection.missing() == ["Ray and Serve have said nothing since replica app#Pid on worker-1 (PID 7) came"]
 
 
@@ -149,7 +135,7 @@ def test_a_fault_that_did_not_land_is_an_error_and_is_healed_all_the_same() -> N
         Injection(there, fault)
     assert "must_land=False" in str(error.value)
     assert error.value.checked == ("no sign of it at all",)
-    (injection,) = there.injections
+    (injection,) = there.injections.open
     injection.close()
     assert fault.tries == 1
 
@@ -188,11 +174,9 @@ def test_on_a_starved_machine_no_answer_in_time_shows_nothing(
     result: PostRecoveryCheck, pressure: str, error: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(injection_module, "settle", lambda *_, **__: result)
-    monkeypatch.setattr(injection_module, "proxy_nodes", lambda *_: frozenset())
+    monkeypatch.setattr(health, "proxy_nodes", lambda *_: frozenset())
     monkeypatch.setattr(injection_module, "starved", lambda backend: pressure)
-    there = rig()
-    there.cluster = cluster_with(description=SimpleNamespace(backend="kind"))
-    there.shape, there.canaries = cast("Shape", None), iter(())
+    there = rig(cluster=cluster_with(description=SimpleNamespace(backend="kind")))
     injection = unproved(Paused(fails=0), there)
     injection.landed_at = 0.0
     with pytest.raises(error):

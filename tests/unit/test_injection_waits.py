@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
-from typing import cast
 
 import pytest
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.cluster.base import Cluster
 from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive
+from pytest_serve_chaos.events import EvidenceSeen, FaultAsked, FaultLanded, PostRecoveryChecking, of_kind
 from pytest_serve_chaos.faults import injection as module
 from pytest_serve_chaos.faults.injection import Injection, Strike, ended
-from pytest_serve_chaos.faults.rig import Rig
-from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import UNFINISHED, Component, Evidence, Identity, Request, Role, Slowness, Topology
+from pytest_serve_chaos.observe import health
 from pytest_serve_chaos.observe.handles import HandleCheck
 from pytest_serve_chaos.observe.post_recovery import PostRecoveryCheck
 from tests.unit.doubles import cluster_with
+from tests.unit.rigs import rig_around
 
 ASKED = 100.0
 SLOW = 1.0
@@ -70,13 +71,11 @@ class Watched:
         return self.topologies.pop(0) if len(self.topologies) > 1 else self.topologies[0]
 
 
-def injected(fault: Gone | None = None, watcher: Watched | None = None) -> Injection:
-    rig = SimpleNamespace(
-        watcher=watcher or Watched(), experiment="it", history=History(), injections=[], injected=0,
-        progress=lambda _: None, steady_since=0.0, begin_by_hand=lambda: None, admit=lambda *_: None, source="",
-        slowness=Slowness(SLOW, 0.02, 0.05, 0.2), shape=None, tainted="",
-    )  # fmt: skip
-    injection = Injection(cast("Rig", rig), fault or Gone())
+def injected(fault: Gone | None = None, watcher: Watched | None = None, cluster: Cluster | None = None) -> Injection:
+    rig = rig_around(cluster, watcher or Watched())
+    rig.current.experiment = "it"
+    rig.traffic.slowness = Slowness(SLOW, 0.02, 0.05, 0.2)
+    injection = Injection(rig, fault or Gone())
     assert injection.landed
     return injection
 
@@ -175,7 +174,7 @@ def test_traffic_that_is_not_back_in_time_fails(monkeypatch: pytest.MonkeyPatch)
 
 def test_redundancy_is_what_the_shape_lacks_and_the_sick_that_live_on(monkeypatch: pytest.MonkeyPatch) -> None:
     watcher = Watched()
-    monkeypatch.setattr(module, "lacks", lambda topology, *_: ["no proxy on head"] if topology.components else [])
+    monkeypatch.setattr(health, "lacks", lambda topology, *_: ["no proxy on head"] if topology.components else [])
     sick = injected(Gone(sick=(REPLICA,)), watcher)
     assert sick.missing() == [f"{REPLICA.name} (PID 2) is not replaced", "no proxy on head"]
     watcher.topologies = [Topology(0.0, ())]
@@ -196,7 +195,7 @@ def test_a_report_must_be_newer_than_the_fault_and_than_all_that_came(
 ) -> None:
     watcher = Watched()
     watcher.report.at, watcher.newest = report, newest
-    monkeypatch.setattr(module, "lacks", lambda *_: [])
+    monkeypatch.setattr(health, "lacks", lambda *_: [])
     assert injected(watcher=watcher).missing() == missing
 
 
@@ -291,10 +290,8 @@ class Checks:
 
     def proxies(self, result: PostRecoveryCheck, *, pressure: str = "") -> Injection:
         """An injection whose check of proxies comes to that."""
-        injection = injected()
-        injection.rig.cluster = cluster_with(description=SimpleNamespace(backend="local"))
-        injection.rig.canaries = iter(())
-        self.monkeypatch.setattr(module, "proxy_nodes", lambda *_: frozenset({"head"}))
+        injection = injected(cluster=cluster_with(description=SimpleNamespace(backend="local")))
+        self.monkeypatch.setattr(health, "proxy_nodes", lambda *_: frozenset({"head"}))
         self.monkeypatch.setattr(module, "settle", lambda *_, **__: result)
         self.monkeypatch.setattr(module, "starved", lambda backend: pressure if backend == "local" else "")
         self.monkeypatch.setattr(clock, "now", lambda: ASKED + 30.0)
@@ -309,7 +306,6 @@ class Checks:
             return result
 
         injection = injected()
-        injection.rig.cluster = cluster_with()
         self.monkeypatch.setattr(module, "check_handles", check)
         self.monkeypatch.setattr(clock, "now", lambda: ASKED + 30.0)
         return injection, asked
@@ -335,9 +331,9 @@ def test_a_check_that_is_passed_is_an_event_with_its_seconds(checks: Checks) -> 
         ("checking", "the post-recovery check of proxies ends"),
         ("settled", text),
     ]
-    begins, ends = (event.data for event in injection.rig.history.events if event.kind == "checking")
-    assert (begins, ends) == ({"begins": True, "replaces": False}, {"begins": False})
-    assert not injection.rig.tainted
+    begins, ends = of_kind(PostRecoveryChecking, injection.rig.history.events)
+    assert (begins.begins, begins.replaces, ends.begins) == (True, False, False)
+    assert not injection.rig.soundness.tainted
 
 
 def test_a_stale_proxy_fails_whatever_the_machine_did_and_taints_the_cluster(checks: Checks) -> None:
@@ -347,7 +343,7 @@ def test_a_stale_proxy_fails_whatever_the_machine_did_and_taints_the_cluster(che
         injection.wait_settled()
     kinds = [kind for kind, _ in last_events(injection)]
     assert kinds == ["checking", "checking", "proxy_deaf", "unsettled"]
-    assert injection.rig.tainted
+    assert injection.rig.soundness.tainted
 
 
 @pytest.mark.parametrize(
@@ -366,7 +362,7 @@ def test_what_a_check_of_proxies_that_is_not_passed_says(
     with pytest.raises(error, match=result.text):
         injection.wait_settled()
     assert last_events(injection)[-1][0] == kind
-    assert bool(injection.rig.tainted) is tainted
+    assert bool(injection.rig.soundness.tainted) is tainted
 
 
 def test_the_check_of_handles_knows_who_answered_well(checks: Checks) -> None:
@@ -376,8 +372,8 @@ def test_the_check_of_handles_knows_who_answered_well(checks: Checks) -> None:
     assert injection.wait_children_reached() == 30.0
     assert asked == [frozenset({"app#Parent"})]
     assert last_events(injection)[-1] == ("settled", "every parent reached the new replica of app#Child")
-    begins = next(event for event in injection.rig.history.events if event.kind == "checking")
-    assert begins.data["replaces"] is True
+    begins = of_kind(PostRecoveryChecking, injection.rig.history.events)[0]
+    assert begins.replaces is True
 
 
 @pytest.mark.parametrize(
@@ -406,7 +402,7 @@ def test_what_a_check_of_handles_says(
         with pytest.raises(error):
             injection.wait_children_reached()
     assert last_events(injection)[-1][0] == kind
-    assert bool(injection.rig.tainted) is tainted
+    assert bool(injection.rig.soundness.tainted) is tainted
 
 
 # -- injecting
@@ -436,8 +432,8 @@ def test_each_injection_of_a_rig_has_a_number_and_all_of_an_experiment_one_topol
     first = injected()
     second = Injection(first.rig, Gone())
     assert (first.number, second.number) == (1, 2)
-    asked = [event.data for event in first.rig.history.events if event.kind == "asked"]
-    assert [(data["fault"], data["injection"], data["must_land"]) for data in asked] == [
+    asked = of_kind(FaultAsked, first.rig.history.events)
+    assert [(event.fault, event.injection, event.must_land) for event in asked] == [
         ("worker_failure", 1, True),
         ("worker_failure", 2, True),
     ]
@@ -451,12 +447,12 @@ def test_what_landed_is_told_by_the_first_and_the_last_sign() -> None:
             return Strike(ASKED, signs, hit=ASKED + 5.0)
 
     injection = injected(SlowlyGone())
-    (landed,) = (event for event in injection.rig.history.events if event.kind == "landed")
+    (landed,) = of_kind(FaultLanded, injection.rig.history.events)
     assert landed.text == "landed: stopped; the GCS says DEAD"
-    assert (landed.at, landed.data["victims"], landed.data["served"]) == (ASKED + 0.1, [str(WORKER.identity)], None)
+    assert (landed.at, landed.victims, landed.served) == (ASKED + 0.1, (WORKER.identity,), None)
     (hit,) = (event for event in injection.rig.history.events if event.kind == "hit")
     assert (hit.at, hit.text) == (ASKED + 5.0, "ended: SIGKILL to worker-1")
-    assert [e.data["side"] for e in injection.rig.history.events if e.kind == "evidence"] == [
+    assert [e.side for e in of_kind(EvidenceSeen, injection.rig.history.events)] == [
         "victim",
         "victim",
         "cluster",

@@ -2,9 +2,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pytest_serve_chaos.analysis.configuration import ConfigWarning
 from pytest_serve_chaos.analysis.result import Result
-from pytest_serve_chaos.model import NO_DEMANDS, ClusterDescription
+from pytest_serve_chaos.model import NO_DEMANDS, ClusterDescription, ConfigWarning
 from pytest_serve_chaos.report.markdown import summary
 from pytest_serve_chaos.results import result_of
 from tests.unit.histories import Story, head_failure, node_failure, not_started

@@ -4,10 +4,11 @@ import pytest
 
 from pytest_serve_chaos.analysis.result import Result
 from pytest_serve_chaos.errors import Inconclusive, SettingsError
+from pytest_serve_chaos.events import ComponentCame, ComponentGone
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import NO_DEMANDS, ClusterDescription
 from pytest_serve_chaos.results import result_of
-from tests.unit.histories import Story, component, deaf_controller, head_failure, not_started
+from tests.unit.histories import Story, component, deaf_controller, head_failure, not_started, written
 
 
 def result(story: Story) -> Result:
@@ -101,15 +102,14 @@ def test_an_unknown_role_is_an_error_and_not_false(story: type[Story]) -> None:
 
 
 def test_what_went_and_came_again_is_not_gone() -> None:
-    identity = str(component("replica", "worker-1").identity)
-    story = head_failure().event(1.0, "gone", "a replica", identity=identity)
+    replica = component("replica", "worker-1")
+    story = head_failure().add(1.0, ComponentGone("a replica", component=replica))
     assert not result(story).kept("replicas@worker-1")
-    assert result(story.event(2.0, "came", "a replica", identity=identity)).kept("replicas@worker-1")
+    assert result(story.add(2.0, ComponentCame("a replica", component=replica))).kept("replicas@worker-1")
 
 
 def test_what_goes_when_the_cluster_is_put_right_again_was_kept() -> None:
-    identity = str(component("proxy", "worker-1").identity)
-    story = head_failure().event(61.0, "gone", "a deaf proxy", identity=identity)
+    story = head_failure().add(61.0, ComponentGone("a deaf proxy", component=component("proxy", "worker-1")))
     assert result(story).kept("proxies", on="workers")
 
 
@@ -117,7 +117,7 @@ def test_the_cluster_is_the_one_described_last_before_the_experiment() -> None:
     history = History()
     for at, app in ((0.0, "first:app"), (500.0, "second:app"), (5000.0, "third:app")):
         cluster = ClusterDescription("local", "2.60.0", 2, "redis", app, "fast", 4, "http://127.0.0.1:8000/")
-        history.add("run", app, at=at, data={**_plain(cluster), "rate": 50.0, "seed": 1})
+        history.add(written("run", app, at=at, data={**_plain(cluster), "rate": 50.0, "seed": 1}))
     head_failure().add_to(history)
     found = result_of(history, "head_failure").description
     assert found is not None
@@ -126,7 +126,7 @@ def test_the_cluster_is_the_one_described_last_before_the_experiment() -> None:
 
 def test_without_its_description_the_cluster_is_unknown() -> None:
     history = History()
-    history.add("run", "something", at=0.0, data={"seed": 1})
+    history.add(written("run", "something", at=0.0, data={"seed": 1}))
     head_failure().add_to(history)
     assert result_of(history, "head_failure").description is None
 

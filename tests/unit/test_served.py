@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from random import Random
-from typing import cast
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.capabilities import SHOWS_REPLICA_LOGS
-from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.faults.rig import Rig
-from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Component, Identity, Request, Topology
-from pytest_serve_chaos.observe.observer import Observer
-from pytest_serve_chaos.observe.shape import Shape
-from pytest_serve_chaos.observe.watcher import Watcher
 from pytest_serve_chaos.steady import idle_replicas
 from tests.unit.doubles import cluster_with
+from tests.unit.rigs import rig_around
 
 PARENT, CHILD = "composed#Parent", "composed#Child"
 
@@ -49,11 +43,7 @@ class Logs:
 
 
 def rig(*replicas: Component, logs: Logs | None = None) -> Rig:
-    return Rig(
-        cluster=cluster_with(SHOWS_REPLICA_LOGS.by(logs or Logs())), observer=cast("Observer", None),
-        watcher=cast("Watcher", Watched(replicas)), history=History(), random=Random(1),
-        progress=lambda _: None, first_shape=cast("Shape", None), serve_config={}, faults=BUILT_IN,
-    )  # fmt: skip
+    return rig_around(cluster_with(SHOWS_REPLICA_LOGS.by(logs or Logs())), Watched(replicas))
 
 
 def answered(rig: Rig, replica: str | None, parent: str | None = None, error: str | None = None) -> None:
@@ -66,9 +56,9 @@ def test_an_answer_counts_for_the_child_that_gave_it_and_for_the_parent_that_ask
     r = rig(parent, child)
     answered(r, child.replica, parent.replica)
 
-    assert r.answers_of([parent], since=0.0) == 1
-    assert r.answers_of([child], since=0.0) == 1
-    assert r.answers_of([replica(PARENT, 2)], since=0.0) == 0
+    assert r.traffic.answers_of([parent], since=0.0) == 1
+    assert r.traffic.answers_of([child], since=0.0) == 1
+    assert r.traffic.answers_of([replica(PARENT, 2)], since=0.0) == 0
 
 
 def test_where_no_answer_names_a_replica_its_log_says_whether_it_served() -> None:
@@ -77,8 +67,8 @@ def test_where_no_answer_names_a_replica_its_log_says_whether_it_served() -> Non
     r = rig(child, idle, logs=Logs({f"{CHILD}#1": (line, "INFO no request"), f"{CHILD}#2": ("INFO no request",)}))
     answered(r, f"{PARENT}#1")
 
-    assert r.answers_of([child], since=0.0) == 1
-    assert r.answers_of([idle], since=0.0) == 0
+    assert r.traffic.answers_of([child], since=0.0) == 1
+    assert r.traffic.answers_of([idle], since=0.0) == 0
 
 
 def test_a_parent_that_asks_nobody_any_more_is_idle_though_its_children_answer() -> None:

@@ -5,24 +5,20 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from random import Random
 from typing import Any, Protocol, cast
 
 import pytest
 
-from pytest_serve_chaos import clock, steady
+from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.base import Cluster
 from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL, IsExternal
 from pytest_serve_chaos.errors import WaitTimeout
-from pytest_serve_chaos.faults.catalogue import BUILT_IN
-from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import UNFINISHED, Component, Identity, Request, Role, Topology
-from pytest_serve_chaos.observe.observer import Observer
-from pytest_serve_chaos.observe.shape import Shape
-from pytest_serve_chaos.observe.watcher import Watcher
+from pytest_serve_chaos.observe import health
 from pytest_serve_chaos.steady import Sent, steady_within, wait_steady
 from tests.unit.doubles import cluster_with
+from tests.unit.rigs import rig_around
 
 RATE = 10.0
 SENT = Sent("", RATE, timeout=5.0, kept=True)
@@ -82,19 +78,15 @@ def ask(monkeypatch: pytest.MonkeyPatch) -> Ask:
         times = itertools.chain([BEGUN], itertools.repeat(NOW))
         history = History()
         monkeypatch.setattr(clock, "now", lambda: next(times))
-        monkeypatch.setattr(steady, "lacks", lambda *_: [*lacking])
-        monkeypatch.setattr(steady, "surplus", lambda *_: [*too_many])
-        rig = Rig(
-            cluster=cluster or cluster_with(), observer=cast("Observer", None),
-            watcher=cast("Watcher", Watched(Topology(NOW, tuple(parts)))), history=history, random=Random(1),
-            progress=lambda _: None, first_shape=cast("Shape", None), serve_config={}, faults=BUILT_IN,
-        )  # fmt: skip
+        monkeypatch.setattr(health, "lacks", lambda *_: [*lacking])
+        monkeypatch.setattr(health, "surplus", lambda *_: [*too_many])
+        rig = rig_around(cluster, Watched(Topology(NOW, tuple(parts))), history=history)
         for request in sorted(requests, key=lambda request: request.finished):
             history.add_request(request)
         for request in pending:
             history.open_request(request)
         found = wait_steady(rig, sent, timeout=0.0)
-        assert rig.steady_since == BEGUN
+        assert rig.traffic.steady_since == BEGUN
         return found
 
     return asked

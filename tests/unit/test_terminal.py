@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_serve_chaos.analysis.result import Result
+from pytest_serve_chaos.events import ComponentGone
 from pytest_serve_chaos.model import (
     NO_DEMANDS,
     ClusterDescription,
@@ -19,7 +20,16 @@ from pytest_serve_chaos.model import (
 )
 from pytest_serve_chaos.report.terminal import cells, header_line, summary_table, timeline_excerpt, what_is_late
 from pytest_serve_chaos.results import result_of
-from tests.unit.histories import FAULT, Story, deaf_controller, head_failure, node_failure, not_started, request
+from tests.unit.histories import (
+    FAULT,
+    Story,
+    component,
+    deaf_controller,
+    head_failure,
+    node_failure,
+    not_started,
+    request,
+)
 
 CLUSTER = ClusterDescription(
     backend="local",
@@ -240,8 +250,12 @@ def test_any_table_fits_into_120_columns(shown: list[Result]) -> None:
         assert any(one.experiment in line for line in lines)
 
 
+def gone(text: str) -> ComponentGone:
+    return ComponentGone(text, component=component("replica", "worker-2"))
+
+
 def test_a_timeline_tells_what_happened_in_seconds_from_the_fault() -> None:
-    story = node_failure().event(12.5, "gone", "replica default#SleepyPid on worker-2")
+    story = node_failure().add(12.5, gone("replica default#SleepyPid on worker-2"))
     lines = timeline_excerpt(story.history(), "node_failure")
     assert lines == [
         "Seconds from the fault:",
@@ -297,7 +311,7 @@ def test_a_timeline_without_a_fault_counts_from_the_beginning() -> None:
 def test_a_crowded_timeline_leaves_out_single_components_first() -> None:
     story = head_failure()
     for i in range(100):
-        story.event(1 + i / 10, "gone", f"component {i}")
+        story.add(1 + i / 10, gone(f"component {i}"))
     lines = timeline_excerpt(story.history(), "head_failure")
     assert not any("component" in line for line in lines)
     assert any("landed" in line for line in lines)

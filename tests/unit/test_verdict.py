@@ -9,8 +9,8 @@ import pytest
 
 from pytest_serve_chaos.checks.verdict import judge
 from pytest_serve_chaos.errors import SettingsError
+from pytest_serve_chaos.events import TopologySeen
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.json_records import topology_to_json
 from pytest_serve_chaos.model import NO_DEMANDS, Expectations, Verdict
 from tests.unit.histories import (
     FAULT,
@@ -359,7 +359,7 @@ def test_traffic_that_still_had_time_to_come_back() -> None:
 
 def test_redundancy_that_still_had_time_to_come_back() -> None:
     story = Story(expectations=only(redundancy_back=120.0), after=None).without("redundancy_back")
-    story.event(40.0, "topology", "sample", **topology_to_json(cluster(without=("replica@worker-2",))))
+    story.add(40.0, TopologySeen("sample", topology=cluster(without=("replica@worker-2",)), moment=None))
     assert_inconclusive(
         story,
         "redundancy was not back (missing: 2 x replica default#SleepyPid on worker-2) when the observation ended, "

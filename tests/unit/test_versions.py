@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -14,6 +14,7 @@ from pytest_serve_chaos.cluster.kubernetes.logs.operator import SELECTOR
 from pytest_serve_chaos.cluster.kubernetes.rayservice.versions import versions
 from pytest_serve_chaos.cluster.local.preflight import redis_version
 from pytest_serve_chaos.errors import ObservationError
+from pytest_serve_chaos.events import ClusterReady
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Json
 from pytest_serve_chaos.report.document import summary_document
@@ -104,7 +105,7 @@ def test_a_program_for_redis_that_cannot_be_run_has_none(tmp_path: Path) -> None
 def test_the_summary_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     description = fake_runs(tmp_path, monkeypatch).start().of.description
     history, story = History(), node_failure()
-    history.add("run", "a cluster", at=0.0, data=asdict(description))
+    history.add(ClusterReady("a cluster", at=0.0, description=description))
     story.add_to(history)
     document = summary_document(history, [result_of(history, story.experiment)])
     (experiment,) = cast("list[dict[str, dict[str, dict[str, Json]]]]", document["experiments"])

@@ -13,9 +13,10 @@ from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import Cluster
 from pytest_serve_chaos.cluster.rest import ActorRow, NodeRow, ServeStatus
 from pytest_serve_chaos.errors import ObservationError
+from pytest_serve_chaos.events import ComponentCame, ComponentGone, Event, Moment, TopologySeen
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.json_records import topology_from_json, topology_to_json
-from pytest_serve_chaos.model import Component, Event, Identity, Json, Topology
+from pytest_serve_chaos.json_records import event_from_json, event_to_json
+from pytest_serve_chaos.model import Component, Identity, Json, Topology
 from pytest_serve_chaos.observe import watcher as watcher_module
 from pytest_serve_chaos.observe.observer import Observer, Report
 from pytest_serve_chaos.observe.shape import shape_of
@@ -26,29 +27,36 @@ def worker(uid: str, machine: str | None, pid: int | None = None) -> Component:
     return Component("worker", "worker-1", Identity("container", (uid, "c", "0")), pid, machine=machine)
 
 
-def changes(before: Component, after: Component) -> list[Event]:
+def data_of(event: Event) -> dict[str, Json]:
+    """What belongs to an event in the file."""
+    data = event_to_json(event)["data"]
+    assert isinstance(data, dict)
+    return data
+
+
+def changes(before: Component, after: Component) -> list[ComponentGone | ComponentCame]:
     """What is written when one sample has the first, and the next one the second."""
     samples = iter([Topology(0.0, (before,)), Topology(1.0, (after,))])
     watcher = Watcher(cast("Observer", SimpleNamespace(look=lambda: next(samples))), history := History())
     watcher.sample()
-    return list(history.events)
+    return [event for event in history.events if isinstance(event, (ComponentGone, ComponentCame))]
 
 
 def test_a_worker_that_is_replaced_is_said_to_be_on_another_machine() -> None:
     went, came = changes(worker("a", "kind-worker"), worker("b", "kind-worker3"))
-    assert (went.text, went.data["machine"]) == ("worker-1 is gone (on kind-worker)", "kind-worker")
-    assert (came.text, came.data["machine"]) == ("worker-1 is there (on kind-worker3)", "kind-worker3")
+    assert (went.text, went.component.machine) == ("worker-1 is gone (on kind-worker)", "kind-worker")
+    assert (came.text, came.component.machine) == ("worker-1 is there (on kind-worker3)", "kind-worker3")
 
 
 def test_a_process_has_its_pid_and_no_machine() -> None:
     _, came = changes(worker("a", None, 113), worker("b", None, 114))
-    assert (came.text, came.data["machine"]) == ("worker-1 is there (PID 114)", None)
+    assert (came.text, came.component.machine) == ("worker-1 is there (PID 114)", None)
 
 
 def test_what_has_no_machine_of_its_own_says_nothing_of_one() -> None:
     replica = Component("replica", "worker-1", Identity("process", ("boot", "7", "1")), 7, deployment="app#Pid")
     _, came = changes(worker("a", "kind-worker"), replica)
-    assert "machine" not in came.data
+    assert "machine" not in data_of(came)
 
 
 def test_a_machine_is_neither_identity_nor_shape() -> None:
@@ -58,11 +66,12 @@ def test_a_machine_is_neither_identity_nor_shape() -> None:
 
 
 def test_a_topology_from_before_there_were_machines_can_be_read() -> None:
-    written = topology_to_json(Topology(0.0, (worker("a", "kind-worker"),)))
-    (component,) = cast("list[dict[str, Json]]", written["components"])
-    assert topology_from_json(0.0, written).components == (worker("a", "kind-worker"),)
+    topology = Topology(0.0, (worker("a", "kind-worker"),))
+    written = event_to_json(TopologySeen.of(topology, Moment.BEFORE))
+    assert event_from_json(written) == TopologySeen.of(topology, Moment.BEFORE)
+    (component,) = cast("list[dict[str, Json]]", cast("dict[str, Json]", written["data"])["components"])
     del component["machine"]
-    assert topology_from_json(0.0, written).components == (worker("a", None),)
+    assert event_from_json(written) == TopologySeen.of(Topology(0.0, (worker("a", None),)), Moment.BEFORE)
 
 
 class Odd:

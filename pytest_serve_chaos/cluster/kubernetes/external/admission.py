@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from pytest_serve_chaos.analysis.configuration import Loss
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.records import listed, mapped, text
@@ -14,7 +13,7 @@ from pytest_serve_chaos.cluster.kubernetes.external.policy import DRAIN, Grants,
 from pytest_serve_chaos.cluster.kubernetes.rayservice.view import RayServiceView
 from pytest_serve_chaos.cluster.policy import Touch, touch_pod
 from pytest_serve_chaos.errors import ObservationError, Unsupported
-from pytest_serve_chaos.model import HEAD, Json
+from pytest_serve_chaos.model import HEAD, Json, Loss
 
 
 class Admission:

@@ -1,0 +1,506 @@
+"""What happens in a run: one class for each kind of event.
+
+Decisions are made by the class and its fields. `text` is one line for people, and nothing depends on it.
+How an event stands in a file is the business of `json_records`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import ClassVar, Literal, TypeVar
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.model import (
+    Checked,
+    CheckSpec,
+    ClusterDescription,
+    Component,
+    ConfigWarning,
+    Evidence,
+    Expectations,
+    Identity,
+    Json,
+    Topology,
+)
+
+
+class Word(str, Enum):
+    """A word of a closed list, as `enum.StrEnum` of Python 3.11 is."""
+
+    __str__ = str.__str__
+
+
+class Phase(Word):
+    """The phases of an experiment, in their order."""
+
+    STEADY = "steady"
+    INJECT = "inject"
+    WATCH = "watch"
+    POST_RECOVERY = "post-recovery"
+    HANDLES = "handles"
+    DONE = "done"
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether its requests are judged: the post-recovery checks start and end replicas, and then all is over."""
+        return self not in (Phase.POST_RECOVERY, Phase.HANDLES, Phase.DONE)
+
+
+class Moment(Word):
+    """When it was seen who is alive: in steady state, or when all was over."""
+
+    BEFORE = "before"
+    AFTER = "after"
+
+
+def _now() -> float:
+    return clock.now()
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened at a moment of the run.
+
+    Attributes:
+        text: One line for people.
+        at: Monotonic seconds.
+        experiment: The experiment that it belongs to, or "".
+    """
+
+    name: ClassVar[str] = ""
+    """What its kind is called in a history, and in a timeline."""
+
+    text: str
+    at: float = field(default_factory=_now, kw_only=True)
+    experiment: str = field(default="", kw_only=True)
+
+    @property
+    def kind(self) -> str:
+        """What its kind is called in a history, for people and programs outside of this package."""
+        return self.name
+
+
+# -- the cluster and its configuration ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterReady(Event):
+    """A cluster was created, or connected to.
+
+    Attributes:
+        description: None where the history does not say all of it.
+        seed: Of all choices of the run.
+        start_seconds: How long it took.
+    """
+
+    name: ClassVar[str] = "run"
+    description: ClusterDescription | None = None
+    seed: int | None = None
+    start_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warned(Event):
+    """Something in the cluster's configuration will turn a fault into an outage."""
+
+    name: ClassVar[str] = "warning"
+    warning: ConfigWarning
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigurationSeen(Event):
+    """All warnings that hold when an experiment is about to break something."""
+
+    name: ClassVar[str] = "configuration"
+    warnings: tuple[ConfigWarning, ...] = ()
+
+
+# -- an experiment, up to the fault ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseBegan(Event):
+    """An experiment enters a phase.
+
+    Attributes:
+        phase: None: one that only another version knows; the text names it.
+    """
+
+    name: ClassVar[str] = "phase"
+    phase: Phase | None
+
+    @classmethod
+    def of(cls, phase: Phase) -> PhaseBegan:
+        """That this phase begins now."""
+        return cls(phase.value, phase=phase)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demanded(Event):
+    """What will be judged. The last one of an experiment counts.
+
+    Attributes:
+        expectations: The demands.
+        source: Whose requests are judged.
+        autoscaled: The deployments that Serve's autoscaler scales.
+        checks: Those that the test brings.
+        unknown: The names of demands that a newer version wrote and this one does not know.
+    """
+
+    name: ClassVar[str] = "expectations"
+    expectations: Expectations
+    source: str = ""
+    autoscaled: tuple[str, ...] = ()
+    checks: tuple[CheckSpec, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopologySeen(Event):
+    """Who is alive.
+
+    Attributes:
+        topology: Who.
+        moment: None: at another one.
+    """
+
+    name: ClassVar[str] = "topology"
+    topology: Topology
+    moment: Moment | None
+
+    @classmethod
+    def of(cls, topology: Topology, moment: Moment) -> TopologySeen:
+        """That this was seen, at that moment of an experiment."""
+        return cls(moment.value, at=topology.at, topology=topology, moment=moment)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrafficBegan(Event):
+    """Traffic begins.
+
+    Attributes:
+        source: The name of this traffic.
+        rate: Requests per second.
+    """
+
+    name: ClassVar[str] = "traffic"
+    source: str = ""
+    rate: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SteadyConfirmed(Event):
+    """Steady state is confirmed; the time is that since when it held."""
+
+    name: ClassVar[str] = "steady"
+
+
+# -- the fault ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultAsked(Event):
+    """A fault was asked for.
+
+    Attributes:
+        fault: The name of its marker.
+        injection: Its number in the run; None in a history of an older version.
+        must_land: Whether it is an error if it does not land.
+    """
+
+    name: ClassVar[str] = "asked"
+    fault: str = ""
+    injection: int | None = None
+    must_land: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class VictimEnded(Event):
+    """A victim that ends slowly ended: what was in flight on it until then is lost with it."""
+
+    name: ClassVar[str] = "hit"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvidenceSeen(Event):
+    """One sign that a fault landed."""
+
+    name: ClassVar[str] = "evidence"
+    side: Literal["victim", "cluster"] = "cluster"
+
+    @property
+    def evidence(self) -> Evidence:
+        """The sign."""
+        return Evidence(self.at, self.side, self.text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultLanded(Event):
+    """There is enough evidence that a fault landed; the time is that of the victim's own sign.
+
+    Attributes:
+        victims: What it was aimed at.
+        served: Good answers that the victims gave before; None where they answer nothing themselves.
+        injection: Its number in the run; None in a history of an older version.
+    """
+
+    name: ClassVar[str] = "landed"
+    victims: tuple[Identity, ...] = ()
+    served: int | None = None
+    injection: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FaultHealed(Event):
+    """What a fault broke was put back."""
+
+    name: ClassVar[str] = "healed"
+
+
+# -- what became of the cluster ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComponentGone(Event):
+    """A component is no longer there."""
+
+    name: ClassVar[str] = "gone"
+    component: Component
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComponentCame(Event):
+    """A component is there that was not."""
+
+    name: ClassVar[str] = "came"
+    component: Component
+
+
+@dataclass(frozen=True, slots=True)
+class RedundancyBack(Event):
+    """The shape is that of the steady state again."""
+
+    name: ClassVar[str] = "redundancy_back"
+
+
+@dataclass(frozen=True, slots=True)
+class RedundancyMissing(Event):
+    """The shape did not come back in time, or does not hold at the end."""
+
+    name: ClassVar[str] = "redundancy_missing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyStale(Event):
+    """A proxy no longer receives the controller's updates.
+
+    Attributes:
+        proxy: Its name.
+    """
+
+    name: ClassVar[str] = "proxy_deaf"
+    proxy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostRecoveryChecking(Event):
+    """A post-recovery check that the test asked for begins, or ends.
+
+    Attributes:
+        begins: Whether it begins.
+        replaces: Whether it replaces replicas that serve.
+    """
+
+    name: ClassVar[str] = "checking"
+    begins: bool = False
+    replaces: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Settled(Event):
+    """A post-recovery check passed."""
+
+    name: ClassVar[str] = "settled"
+
+
+@dataclass(frozen=True, slots=True)
+class NotSettled(Event):
+    """A post-recovery check failed."""
+
+    name: ClassVar[str] = "unsettled"
+
+
+@dataclass(frozen=True, slots=True)
+class SettlingUnknown(Event):
+    """It is unknown whether a post-recovery check would pass."""
+
+    name: ClassVar[str] = "untold"
+
+
+# -- how it ended ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class NotStarted(Event):
+    """Nothing was broken, and why."""
+
+    name: ClassVar[str] = "not_started"
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped(Event):
+    """The backend, or this cluster, cannot do what the test wants."""
+
+    name: ClassVar[str] = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenOff(Event):
+    """An error ended the experiment before its verdict."""
+
+    name: ClassVar[str] = "broken_off"
+
+
+@dataclass(frozen=True, slots=True)
+class RunAgain(Event):
+    """A plugin ran its test again, so that the later experiment counts."""
+
+    name: ClassVar[str] = "run_again"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem(Event):
+    """Something is wrong with the cluster that no figure shows: a leak, a zombie, a second controller."""
+
+    name: ClassVar[str] = "problem"
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt(Event):
+    """Something that had to be seen could not be."""
+
+    name: ClassVar[str] = "doubt"
+
+
+@dataclass(frozen=True, slots=True)
+class Remark(Event):
+    """Something that the reader of the verdict must know."""
+
+    name: ClassVar[str] = "remark"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckDone(Event):
+    """A check that the test brought was judged."""
+
+    name: ClassVar[str] = "checked"
+    found: Checked
+
+
+@dataclass(frozen=True, slots=True)
+class Judged(Event):
+    """The verdict; the text is its outcome."""
+
+    name: ClassVar[str] = "verdict"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored(Event):
+    """The cluster has its first shape again, or is given up.
+
+    Attributes:
+        seconds: How long it took.
+    """
+
+    name: ClassVar[str] = "restored"
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogsKept(Event):
+    """The test is over, and its logs are there.
+
+    Attributes:
+        directory: Relative to that of the run.
+    """
+
+    name: ClassVar[str] = "logs"
+    directory: str
+
+
+@dataclass(frozen=True, slots=True)
+class Note(Event):
+    """Anything else that helps to read the record."""
+
+    name: ClassVar[str] = "note"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherEvent(Event):
+    """An event of a kind that only another version knows.
+
+    Attributes:
+        called: What its kind is called.
+        data: What belongs to it.
+    """
+
+    called: str
+    data: Mapping[str, Json]
+
+    @property
+    def kind(self) -> str:
+        """What its kind is called."""
+        return self.called
+
+
+EVENTS: tuple[type[Event], ...] = (
+    ClusterReady,
+    Warned,
+    ConfigurationSeen,
+    PhaseBegan,
+    Demanded,
+    TopologySeen,
+    TrafficBegan,
+    SteadyConfirmed,
+    FaultAsked,
+    VictimEnded,
+    EvidenceSeen,
+    FaultLanded,
+    FaultHealed,
+    ComponentGone,
+    ComponentCame,
+    RedundancyBack,
+    RedundancyMissing,
+    ProxyStale,
+    PostRecoveryChecking,
+    Settled,
+    NotSettled,
+    SettlingUnknown,
+    NotStarted,
+    Skipped,
+    BrokenOff,
+    RunAgain,
+    Problem,
+    Doubt,
+    Remark,
+    CheckDone,
+    Judged,
+    Restored,
+    LogsKept,
+    Note,
+)
+"""All kinds of events that this version writes, in the order in which the reference describes them."""
+
+E = TypeVar("E", bound=Event)
+
+
+def of_kind(kind: type[E], events: Iterable[Event]) -> tuple[E, ...]:
+    """Those of the events that are of that kind, in their order."""
+    return tuple(event for event in events if isinstance(event, kind))
+
+
+def has(kinds: type[Event] | tuple[type[Event], ...], events: Iterable[Event]) -> bool:
+    """Whether one of the events is of that kind, or of one of those kinds."""
+    return any(isinstance(event, kinds) for event in events)

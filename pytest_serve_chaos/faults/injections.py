@@ -1,0 +1,74 @@
+"""All faults that were injected into a cluster, until they are healed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from pytest_serve_chaos.errors import NotHealed, ServeChaosError, in_one_line
+
+
+class Healable(Protocol):
+    """Something that was broken and can be put back."""
+
+    def close(self) -> None:
+        """Puts it back; the second call does nothing."""
+        ...
+
+
+class Injections:
+    """What was injected and is not known to be healed.
+
+    Attributes:
+        open: These, in the order in which they were injected.
+    """
+
+    def __init__(self) -> None:
+        self.open: list[Healable] = []
+        self._injected = 0
+
+    def add(self, injection: Healable) -> int:
+        """Notes a fault, before anything is broken, so that it is healed whatever happens; returns its number."""
+        self.open.append(injection)
+        self._injected += 1
+        return self._injected
+
+    def heal_all(self, progress: Callable[[str], None]) -> None:
+        """Heals all of them, the last first. What could not be healed stays open, for another try.
+
+        Args:
+            progress: Prints a line for people.
+
+        Raises:
+            ServeChaosError: Something could not be healed, for whatever reason; the rest was.
+            KeyboardInterrupt: That, or the like, came in the middle; what it did not meet was healed.
+        """
+        failed: list[BaseException] = []
+        for injection in reversed(tuple(self.open)):
+            try:
+                injection.close()
+            except BaseException as error:  # whatever it is, the others are still broken
+                failed.append(error)
+                progress(f"not healed: {in_one_line(error)}")
+            else:
+                self.open.remove(injection)
+        if failed:
+            raise _as_one(failed)
+
+
+def _as_one(failed: Sequence[BaseException]) -> BaseException:
+    """What to raise for several heals that failed: whatever ends the run, else an error that names them all."""
+    for error in failed:
+        if not isinstance(error, Exception):
+            return error
+    first = failed[0]
+    if len(failed) == 1 and isinstance(first, ServeChaosError):
+        return first
+    texts = [in_one_line(error) for error in failed]
+    summary = NotHealed(
+        f"a fault could not be healed: {texts[0]}" if len(texts) == 1
+        else f"{len(texts)} faults could not be healed: {texts[0]}; ...",
+        checked=texts,
+    )  # fmt: skip
+    summary.__cause__ = first
+    return summary

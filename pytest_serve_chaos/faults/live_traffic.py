@@ -1,0 +1,83 @@
+"""What is known of the traffic on a cluster while it runs: when it was steady, what is slow, and who answers."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterator, Sequence
+
+from pytest_serve_chaos.cluster.base import Cluster
+from pytest_serve_chaos.cluster.capabilities import HAS_PROXY_ENDPOINTS
+from pytest_serve_chaos.history import History
+from pytest_serve_chaos.model import Component, Slowness
+from pytest_serve_chaos.observe.handles import requests_logged
+
+
+class LiveTraffic:
+    """The traffic of the test that has the cluster. What is judged live is the first of all that runs at a time.
+
+    Args:
+        cluster: Where it goes.
+        history: Where its requests are.
+        numbers: Of the traffic of a run; each is taken once.
+
+    Attributes:
+        steady_since: From when on answers count as given before the fault, monotonic seconds.
+        slowness: How long requests take in steady state, and what is too long.
+        source: Whose requests are judged live: the experiment's own, or those of the first traffic of a test by hand.
+    """
+
+    def __init__(self, cluster: Cluster, history: History, numbers: Iterator[int] | None = None) -> None:
+        self.steady_since = 0.0
+        self.slowness = Slowness()
+        self.source = ""
+        self._cluster = cluster
+        self._history = history
+        self._numbers = itertools.count(1) if numbers is None else numbers
+        self._running: list[str] = []
+
+    def new_source(self) -> str:
+        """A name for the requests of one traffic, which no other has in this run."""
+        return f"traffic-{next(self._numbers)}"
+
+    def begin(self, source: str) -> None:
+        """Notes that traffic begins."""
+        if not self._running:
+            self.source = source
+            self.slowness = Slowness()
+        self._running.append(source)
+
+    def end(self, source: str) -> None:
+        """Notes that traffic ends."""
+        self._running = [one for one in self._running if one != source]
+
+    def serving(self, candidates: Sequence[Component]) -> list[Component]:
+        """Those of the candidates that answers of the traffic name; all of them where no answer names any."""
+        good = [r for r in self._history.requests_since(self.steady_since) if not r.lost] if self._running else []
+        named = {name for r in good for name in (*r.replicas, r.path)}
+        return [c for c in candidates if (c.replica if c.role == "replica" else c.name) in named] or list(candidates)
+
+    def answers_of(self, victims: Collection[Component], *, since: float) -> int:
+        """How many good answers requests scheduled since then got from these replicas and proxies.
+
+        Where no answer names the replicas (children of a composed app), their logs say how many requests they had.
+        """
+        replicas = [c for c in victims if c.role == "replica" and c.replica]
+        proxies = {c.name for c in victims if c.role == "proxy"}
+        names = {c.replica for c in replicas}
+        good = [r for r in self._history.requests_since(since) if not r.lost]
+        answered = sum(r.path in proxies or not names.isdisjoint(r.replicas) for r in good)
+        return answered or len(requests_logged(self._cluster, replicas, since))
+
+    def only_probed(self, victims: Collection[Component], *, since: float) -> bool:
+        """Whether none of the requests that are judged is known to have gone through these, but probes have.
+
+        Where each proxy has an address of its own, persistent connections go to it, wherever the user's URL leads. On a
+        shared address they show where that leads to.
+        """
+        good = [r for r in self._history.requests_since(since) if not r.lost]
+        if self._cluster.capability(HAS_PROXY_ENDPOINTS) is None:
+            return False
+        names = {c.replica for c in victims if c.role == "replica"}
+        proxies = {c.name for c in victims if c.role == "proxy"}
+        judged = any(not r.kept and not names.isdisjoint(r.replicas) for r in good)
+        return not judged and any(r.kept and (r.path in proxies or not names.isdisjoint(r.replicas)) for r in good)

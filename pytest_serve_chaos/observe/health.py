@@ -1,0 +1,86 @@
+"""Whether a cluster is whole: the one place that decides it, for a start, a steady state, a recovery and a restore."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.model import HEAD, Component, Topology
+from pytest_serve_chaos.observe.observer import Observer
+from pytest_serve_chaos.observe.shape import Shape, concentrated, imbalance, lacks, proxy_nodes, surplus
+from pytest_serve_chaos.observe.watcher import Watcher
+
+
+class Health:
+    """Compares a cluster with the shape that it should have. All answers are in words, and empty where all is well.
+
+    A cluster is whole when nothing of its redundancy is missing and nothing is there that should not be.
+
+    Args:
+        watcher: Sees who is alive, and what Ray and Serve said last.
+        shape: The shape with which the cluster began.
+
+    Attributes:
+        first_shape: The shape with which the cluster began.
+        shape: The shape that it should have: that of the steady state, which a test that deploys more changes.
+    """
+
+    def __init__(self, watcher: Watcher, shape: Shape) -> None:
+        self._watcher = watcher
+        self.first_shape = shape
+        self.shape = shape
+
+    def expect(self, shape: Shape) -> None:
+        """From now on the cluster should have that shape."""
+        self.shape = shape
+
+    def missing(self, *, since: float = -math.inf, sick: Iterable[Component] = ()) -> list[str]:
+        """What of the redundancy is not there now.
+
+        Args:
+            since: Nothing is known of redundancy before Ray and Serve have said something after that moment, and after
+                the newest component came; without it the last that they said counts, however old it is.
+            sick: Components that must have been replaced.
+        """
+        topology, report = self._watcher.sample(), self._watcher.report
+        if report.at < since:
+            return ["Ray and Serve have said nothing since the fault"]
+        if since > -math.inf and report.at < self._watcher.newest:
+            return [f"Ray and Serve have said nothing since {self._watcher.newcomer} came"]
+        there = [f"{c.name} (PID {c.pid}) is not replaced" for c in sick if topology.find(c.identity)]
+        return there + lacks(topology, report, self.shape)
+
+    def surplus(self) -> list[str]:
+        """What is there now that should not be: leaks and zombies."""
+        return surplus(self._watcher.sample(), self._watcher.report, self.shape)
+
+    def wrong(self) -> list[str]:
+        """What is missing, and what is there that should not be. The cluster is whole if there is none of either."""
+        topology, report = self._watcher.sample(), self._watcher.report
+        return lacks(topology, report, self.shape) + surplus(topology, report, self.shape)
+
+    def imbalance(self, topology: Topology) -> list[str]:
+        """Where replicas are placed otherwise than they should be."""
+        return imbalance(topology, self.shape)
+
+    def concentrated(self, topology: Topology) -> list[str]:
+        """Which deployments should be on several nodes, and have all their replicas on one."""
+        return concentrated(topology, self.shape)
+
+    def proxy_nodes(self) -> frozenset[str]:
+        """The names of the nodes that must have a proxy now."""
+        return proxy_nodes(self._watcher.sample(), self.shape)
+
+
+def whole_at_first(observer: Observer) -> Topology | NotYet:
+    """Who is alive in a cluster that has just started, once it is whole. Its shape is taken from that."""
+    topology = observer.see()
+    if observer.report.serve is None:  # which says what is autoscaled
+        return NotYet(f"Serve's REST does not answer: {observer.report.error}")
+    have = {c.node for c in topology.of("proxy")}
+    missing = ({c.node for c in topology.of("replica")} | {HEAD}) - have
+    if missing or not topology.of("replica"):
+        return NotYet(f"no proxy on {', '.join(sorted(missing)) or 'any node'}")
+    pending = ", ".join(f"{n} of {name}" for name, n in topology.pending.items())
+    return NotYet(f"replicas are missing: {pending}") if pending else topology

@@ -1,0 +1,46 @@
+"""Rigs for tests: real ones, around whatever stands for the cluster and for who watches it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import cast
+
+from pytest_serve_chaos.cluster.base import Cluster
+from pytest_serve_chaos.faults.catalogue import BUILT_IN
+from pytest_serve_chaos.faults.current import Current
+from pytest_serve_chaos.faults.live_traffic import LiveTraffic
+from pytest_serve_chaos.faults.rig import OfTheRun, Rig
+from pytest_serve_chaos.history import History
+from pytest_serve_chaos.observe.health import Health
+from pytest_serve_chaos.observe.shape import Shape
+from pytest_serve_chaos.observe.watcher import Watcher
+from tests.unit.doubles import cluster_with
+
+
+def rig_around(
+    cluster: Cluster | None = None,
+    watcher: object = None,
+    *,
+    history: History | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Rig:
+    """A rig.
+
+    Args:
+        cluster: What stands for the cluster, as far as the test asks it; None: one without capabilities.
+        watcher: What stands for the watcher, likewise.
+        history: None: a new one, in memory.
+        progress: Gets the lines for people.
+    """
+    history = history or History()
+    there, sees = cluster or cluster_with(), cast("Watcher", watcher)
+    return Rig(
+        cluster=there,
+        run=OfTheRun(random.Random(1), progress, BUILT_IN),
+        watcher=sees,
+        health=Health(sees, cast("Shape", None)),
+        current=Current(history, sees),
+        traffic=LiveTraffic(there, history),
+        serve_config={},
+    )
