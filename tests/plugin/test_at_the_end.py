@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -178,6 +179,6 @@ def test_a_replica_that_by_chance_got_no_request_yet_is_pointed_out(
     ran = run_chaos(one("controller_failure"), behaviour=FakeBehaviour(forgets=True))
 
     ran.outcomes(passed=1)
-    ran.result.stdout.fnmatch_lines(
-        ["*note: replica sleepy_pid#SleepyPid on * answered nothing in the *", "*may be chance"]
-    )
+    # On a busy machine more than one of them got none, and the note takes more than one line.
+    text = " ".join(ran.text.split())
+    assert re.search(r"note: replica sleepy_pid#SleepyPid on .* answered nothing in the .* may be chance", text), text
