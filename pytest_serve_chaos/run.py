@@ -15,6 +15,7 @@ from pytest_serve_chaos.analysis.configuration import ConfigWarning
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Progress
 from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL, OUTLIVES_RUNS
+from pytest_serve_chaos.cluster.waits import waits_of
 from pytest_serve_chaos.errors import NotStartedAgain, ServeChaosError, Unsupported
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.faults.registry import FaultRegistry
@@ -177,7 +178,7 @@ class Run:
                 "every part of the cluster to be seen", lambda: _whole(observer), timeout=_WHOLE_WITHIN, interval=0.5
             )
             shape = shape_of(topology, observer.report)
-            watcher = Watcher(observer, self.history)
+            watcher = Watcher(observer, self.history, ask_every=waits_of(cluster).ask_every)
             watcher.start()
             undo.callback(watcher.stop)
             self.started.append((spec, clock.now() - begun))

@@ -12,6 +12,7 @@ from pytest_serve_chaos.analysis.configuration import ConfigWarning
 from pytest_serve_chaos.cluster.base import Cluster, Progress
 from pytest_serve_chaos.cluster.capabilities import HAS_PROXY_ENDPOINTS, IS_EXTERNAL, AnyCapability, Capability
 from pytest_serve_chaos.cluster.profiles import Timing, timing
+from pytest_serve_chaos.cluster.waits import Waits, waits_of
 from pytest_serve_chaos.errors import NoSuchTarget, NotHealed, ServeChaosError, Unsupported, in_one_line
 from pytest_serve_chaos.faults.registry import FaultRegistry
 from pytest_serve_chaos.history import History
@@ -129,6 +130,15 @@ class Rig:
     def timing(self) -> Timing:
         """The periods of the cluster's profile."""
         return timing(self.cluster.spec.profile)
+
+    @property
+    def waits(self) -> Waits:
+        """How long the plugin waits for the cluster."""
+        return waits_of(self.cluster)
+
+    def sign_within(self, seconds: float) -> float:
+        """Seconds to wait for a sign of a fault: those given, or fewer where the cluster is known to be quick."""
+        return min(seconds, self.waits.signs_within)
 
     def heal_all(self) -> None:
         """Heals all that was injected, the last first. What could not be healed stays on the list, for another try.

@@ -13,7 +13,6 @@ import pytest
 from pytest_serve_chaos.cli import main
 from pytest_serve_chaos.safety.journal import Journal
 from tests.plugin.conftest import LOAD, ROOT
-from tests.plugin.quick import WAITS
 from tests.plugin.test_off import HEAVY
 from tests.unit.test_safety import of_a_dead_run
 
@@ -24,7 +23,7 @@ CLUSTER = """
 from dataclasses import replace
 from pathlib import Path
 
-from tests.plugin.fake import FakeBehaviour, FakeCluster
+from pytest_serve_chaos.testing import FakeBehaviour, FakeCluster
 
 
 class FarmCluster(FakeCluster):
@@ -79,8 +78,6 @@ def left_behind(directory: Path) -> list[Path]:
 
 
 def test_an_experiment_passes_on_it(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module, name, seconds in WAITS:
-        monkeypatch.setattr(module, name, seconds)
     pytester.makepyfile(EXPERIMENT)
 
     ran = pytester.runpytest_inprocess(

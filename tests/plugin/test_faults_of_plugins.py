@@ -8,9 +8,9 @@ import pytest
 
 from pytest_serve_chaos.cluster.capabilities import SIGNALS_PROCESSES, Offer
 from pytest_serve_chaos.history import History
+from pytest_serve_chaos.testing import FakeBehaviour, FakeCluster
 from tests.plugin.conftest import ROOT, Ran, RunChaos
-from tests.plugin.fake import FakeBehaviour, FakeCluster
-from tests.plugin.fake_borrowed import BorrowedFake, HasOneReplica
+from tests.plugin.external_fakes import ExternalFake, HasOneReplica
 
 PAGE = ROOT / "docs" / "add-a-fault.md"
 FILES: dict[str, str] = dict(re.findall(r"(?ms)^```python\n# (\w+\.py)\n(.*?)^```$", PAGE.read_text()))
@@ -108,7 +108,7 @@ def test_a_cluster_that_lacks_what_it_needs_skips_it(run_chaos: RunChaos) -> Non
 
 
 def test_on_an_external_cluster_the_policy_decides_by_what_it_says(run_chaos: RunChaos) -> None:
-    run_chaos(QUICK, cluster=BorrowedFake).outcomes(passed=1)
+    run_chaos(QUICK, cluster=ExternalFake).outcomes(passed=1)
 
 
 def test_on_an_external_cluster_it_does_not_take_the_only_replica(run_chaos: RunChaos) -> None:
@@ -120,7 +120,7 @@ def test_on_an_external_cluster_it_does_not_take_the_only_replica(run_chaos: Run
 
 def test_a_fault_that_says_nothing_is_not_injected_there(run_chaos: RunChaos, pytester: pytest.Pytester) -> None:
     rewrite(pytester, "    external=touch,\n", "")
-    ran = run_chaos(QUICK, "-rs", cluster=BorrowedFake)
+    ran = run_chaos(QUICK, "-rs", cluster=ExternalFake)
 
     ran.outcomes(skipped=1)
     ran.result.stdout.fnmatch_lines(["SKIPPED*replicas_pause does not say what it does to an external cluster*"])

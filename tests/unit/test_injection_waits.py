@@ -11,6 +11,7 @@ import pytest
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.cluster.waits import Waits
 from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive
 from pytest_serve_chaos.faults import injection as module
 from pytest_serve_chaos.faults.injection import Injection, Strike, ended
@@ -74,7 +75,8 @@ def injected(fault: Gone | None = None, watcher: Watched | None = None) -> Injec
     rig = SimpleNamespace(
         watcher=watcher or Watched(), experiment="it", history=History(), injections=[], injected=0,
         progress=lambda _: None, steady_since=0.0, begin_by_hand=lambda: None, admit=lambda *_: None, source="",
-        slowness=Slowness(SLOW, 0.02, 0.05, 0.2), shape=None, tainted="",
+        slowness=Slowness(SLOW, 0.02, 0.05, 0.2), shape=None, tainted="", waits=Waits(),
+        sign_within=lambda given: given,
     )  # fmt: skip
     injection = Injection(cast("Rig", rig), fault or Gone())
     assert injection.landed
