@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pytest_serve_chaos.cluster.waits import HAS_OWN_WAITS, Waits
 from pytest_serve_chaos.testing.backend import FAKE, FakeBackend
+from pytest_serve_chaos.testing.backend_conformance import BackendConformance
 from pytest_serve_chaos.testing.behaviour import QUICK, FakeBehaviour
 from pytest_serve_chaos.testing.capabilities import (
     FakeHealthChecks,
@@ -13,6 +14,8 @@ from pytest_serve_chaos.testing.capabilities import (
     FakeRedis,
 )
 from pytest_serve_chaos.testing.cluster import FakeCluster
+from pytest_serve_chaos.testing.experiments import FAKE_LOAD, fake_experiment, fake_rig
+from pytest_serve_chaos.testing.fault_conformance import FaultConformance
 from pytest_serve_chaos.testing.gcs import Part
 from pytest_serve_chaos.testing.kubernetes import FakeKubernetesCluster, FakeMachines, FakeUpgrades
 from pytest_serve_chaos.testing.plan import Slot
@@ -21,8 +24,10 @@ from pytest_serve_chaos.testing.world import World
 
 __all__ = [
     "FAKE",
+    "FAKE_LOAD",
     "HAS_OWN_WAITS",
     "QUICK",
+    "BackendConformance",
     "FakeBackend",
     "FakeBehaviour",
     "FakeCluster",
@@ -35,10 +40,13 @@ __all__ = [
     "FakeRedis",
     "FakeServer",
     "FakeUpgrades",
+    "FaultConformance",
     "Handler",
     "Part",
     "Reply",
     "Slot",
     "Waits",
     "World",
+    "fake_experiment",
+    "fake_rig",
 ]

@@ -12,6 +12,7 @@ from pytest_serve_chaos.options import options
 from pytest_serve_chaos.settings import Settings
 from pytest_serve_chaos.testing.behaviour import FakeBehaviour
 from pytest_serve_chaos.testing.cluster import FakeCluster
+from pytest_serve_chaos.testing.kubernetes import FakeKubernetesCluster
 
 
 @dataclass
@@ -49,7 +50,7 @@ class FakeBackend:
 
 def _start(spec: ClusterSpec, settings: Settings, directory: Path, progress: Progress) -> Cluster:
     del settings
-    return FakeBackend().pytest_serve_chaos_start_cluster(spec, directory, progress)
+    return FakeBackend(cluster=FakeKubernetesCluster).pytest_serve_chaos_start_cluster(spec, directory, progress)
 
 
 FAKE = Backend(

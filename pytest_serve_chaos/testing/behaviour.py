@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pytest_serve_chaos.analysis.configuration import Setup
+from pytest_serve_chaos.cluster.capabilities import AnyCapability
 from pytest_serve_chaos.cluster.waits import Waits
 
 QUICK = Waits(
@@ -44,6 +45,7 @@ class FakeBehaviour:
         blind_gcs: The GCS never notices that something died.
         autoscales: Serve scales the app up with the first request of a client, or with the first fault.
         setup: How it is set up, for the check of the configuration.
+        lacks: Capabilities that it does not have, by their keys: ``(KILLS_NODES,)``.
         waits: How long the plugin waits for it.
     """
 
@@ -63,4 +65,5 @@ class FakeBehaviour:
     blind_gcs: bool = False
     autoscales: Literal["", "with traffic", "with a fault"] = ""
     setup: Setup = field(default_factory=Setup)
+    lacks: tuple[AnyCapability, ...] = ()
     waits: Waits = QUICK

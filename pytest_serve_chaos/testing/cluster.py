@@ -22,6 +22,7 @@ from pytest_serve_chaos.cluster.capabilities import (
     SHOWS_CONTROLLER_LOG,
     SIGNALS_PROCESSES,
     STREAMS_LOGS,
+    AnyCapability,
     Capabilities,
     Capability,
     Offer,
@@ -59,6 +60,7 @@ class FakeCluster:
     Attributes:
         world_class: The class of what lives in it.
         world: What lives in it.
+        hidden: Capabilities that it does not have, although it offers them.
         closed: Whether it was closed.
     """
 
@@ -68,6 +70,7 @@ class FakeCluster:
         self.spec = spec
         self.behaviour = behaviour or FakeBehaviour()
         self.closed = False
+        self.hidden: set[AnyCapability] = set(self.behaviour.lacks)
         self.world = self.world_class(spec, self.behaviour)
         self._turns: defaultdict[str, Iterator[int]] = defaultdict(itertools.count)
         self._server = FakeServer(Handler(self.proxies, self.serve, self._retired, self.wait))
@@ -141,7 +144,7 @@ class FakeCluster:
 
     def capability(self, wanted: Capability[T]) -> T | None:
         """The object that has a capability."""
-        return Capabilities(*self.offers()).get(wanted)
+        return Capabilities(*(offer for offer in self.offers() if offer.key not in self.hidden)).get(wanted)
 
     def offers(self) -> tuple[Offer, ...]:
         """Its capabilities; of two for the same one the later counts."""
