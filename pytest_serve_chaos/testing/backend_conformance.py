@@ -34,7 +34,7 @@ from pytest_serve_chaos.cluster.capabilities import (
 )
 from pytest_serve_chaos.cluster.http_client import get_if
 from pytest_serve_chaos.doctor import examine
-from pytest_serve_chaos.errors import NoSuchTarget, ServeChaosError, WaitTimeout
+from pytest_serve_chaos.errors import NoSuchTarget, ServeChaosError, WaitTimeout, in_one_line
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.model import HEAD, Component, Evidence, Identity
 from pytest_serve_chaos.observe.check_choice import settle
@@ -372,8 +372,8 @@ class BackendConformance:
         if self._state.session is None and not self._state.failed:
             try:
                 self._state.session = BackendSession(self._choice)
-            except ServeChaosError as error:
-                self._state.failed = f"the cluster did not start: {error}"
+            except Exception as error:  # whatever it is, the other tests are skipped
+                self._state.failed = f"the cluster did not start: {in_one_line(error)}"
 
     def _session(self) -> BackendSession:
         """The cluster, which is whole."""

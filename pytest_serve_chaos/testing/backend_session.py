@@ -98,7 +98,7 @@ class BackendSession:
     def __init__(self, choice: Choice) -> None:
         self._ends = ExitStack()
         with ExitStack() as undo:  # last first, where the start fails
-            report_dir = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="serve-chaos-conformance-")))
+            report_dir = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="conformance-")))
             given = choice.settings(report_dir)
             backend = choice.backend
             undo.enter_context(backend.locked(given))

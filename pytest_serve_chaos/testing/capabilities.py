@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.analysis.configuration import Setup
 from pytest_serve_chaos.cluster.base import Cluster
 from pytest_serve_chaos.cluster.capabilities import KeptLogs
 from pytest_serve_chaos.cluster.waits import Waits
@@ -190,11 +189,11 @@ class FakeLogs:
 
 @dataclass(frozen=True)
 class FakeRecords:
-    """Implements `StreamsLogs`, `KnowsItsSetup` and `HasOwnWaits`: what the cluster says about itself.
+    """Implements `StreamsLogs` and `HasOwnWaits`: what the cluster says about itself.
 
     Attributes:
         world: What lives in the cluster.
-        behaviour: Has its setup and its waits.
+        behaviour: Has its waits.
     """
 
     world: World
@@ -203,10 +202,6 @@ class FakeRecords:
     def stream_logs(self, directory: Path) -> KeptLogs:
         """Begins to collect what is logged, for a test that fails."""
         return FakeLogs(self.world, clock.now(), directory)
-
-    def setup(self) -> Setup:
-        """As the behaviour has it."""
-        return self.behaviour.setup
 
     @property
     def waits(self) -> Waits:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import ClassVar, TypeVar
 
+from pytest_serve_chaos.analysis.configuration import Setup
 from pytest_serve_chaos.cluster import serve_config
 from pytest_serve_chaos.cluster.base import ClusterSpec, NodeInfo
 from pytest_serve_chaos.cluster.capabilities import (
@@ -142,6 +143,10 @@ class FakeCluster:
         self._server.close()
         self.closed = True
 
+    def setup(self) -> Setup:
+        """How it is set up: as the behaviour says."""
+        return self.behaviour.setup
+
     def capability(self, wanted: Capability[T]) -> T | None:
         """The object that has a capability."""
         return Capabilities(*(offer for offer in self.offers() if offer.key not in self.hidden)).get(wanted)
@@ -157,7 +162,7 @@ class FakeCluster:
             HAS_REDIS.by(redis),
             KILLS_ACTORS.by(processes),
             KILLS_NODES.by(nodes),
-            KNOWS_ITS_SETUP.by(records),
+            KNOWS_ITS_SETUP.by(self),
             SETS_HEALTH_FLAGS.by(checks),
             SHARES_REDIS.by(redis),
             SHOWS_CONTROLLER_LOG.by(checks),

@@ -49,7 +49,7 @@ def fake_rig(
     def start(wanted: ClusterSpec, *_: object) -> FakeCluster:
         return cluster(wanted, behaviour)
 
-    with tempfile.TemporaryDirectory(prefix="serve-chaos-fake-") as directory:
+    with tempfile.TemporaryDirectory(prefix="fake-cluster-") as directory:
         run = Run(Path(directory), start, seed=1, progress=print, faults=_registry(faults))
         try:
             rig = run.rig_for(spec or ClusterSpec())

@@ -19,6 +19,8 @@ from tests.unit.test_safety import of_a_dead_run
 PAGE = (ROOT / "docs" / "add-a-backend.md").read_text()
 (FARM,) = re.findall(r"^```python\n(# farm\.py\n.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
+(CONFORMANCE,) = re.findall(r"^```python\n(# test_farm\.py\n.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+
 CLUSTER = """
 from dataclasses import replace
 from pathlib import Path
@@ -71,6 +73,15 @@ def farm(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Iterator
     yield
     for name in ("farm", "farm_cluster"):
         sys.modules.pop(name, None)
+
+
+def test_it_conforms(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_farm=CONFORMANCE)
+
+    ran = pytester.runpytest_inprocess("-p", "farm", "-rs")
+
+    ran.assert_outcomes(passed=25, skipped=5)
+    ran.stdout.fnmatch_lines(["SKIPPED*the cluster has no KillsMachines"])
 
 
 def left_behind(directory: Path) -> list[Path]:

@@ -41,7 +41,17 @@ def events(ran: Ran, kind: str) -> list[str]:
 
 
 def test_the_page_has_all_of_it() -> None:
-    assert list(FILES) == ["replicas_pause.py", "conftest.py", "test_pauses.py"]
+    assert list(FILES) == [
+        "replicas_pause.py", "conftest.py", "test_pauses.py", "test_conformance.py", "test_replicas_pause.py",
+    ]  # fmt: skip
+
+
+def test_it_conforms(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(pytester.path)
+    for name in ("test_conformance.py", "test_replicas_pause.py"):
+        (pytester.path / name).write_text(FILES[name])
+
+    pytester.runpytest_inprocess().assert_outcomes(passed=14)
 
 
 def test_it_passes_when_it_has_landed_and_is_healed(run_chaos: RunChaos) -> None:
