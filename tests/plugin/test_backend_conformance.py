@@ -21,6 +21,7 @@ MODULE = """
 from dataclasses import replace
 
 from pytest_serve_chaos import Backend, ClusterStartError, Finding, ObservationError, Option
+from pytest_serve_chaos.analysis.configuration import Setup
 from pytest_serve_chaos.cluster.capabilities import *
 from pytest_serve_chaos.kinds import Integer, Kind
 from pytest_serve_chaos.model import Evidence, Identity
@@ -161,8 +162,13 @@ class Nothing:
     def proxy_endpoint(self, proxy):
         return Endpoint("http://127.0.0.1:1/")
 
+    calls = []
+
     def setup(self):
-        raise ObservationError("the farm does not say")
+        self.calls.append("setup")
+        if len(self.calls) > 1:  # the first is part of the start
+            raise ObservationError("the farm does not say")
+        return Setup()
 
     def stream_logs(self, directory):
         raise OSError("no space left on device")
