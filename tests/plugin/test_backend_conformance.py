@@ -7,6 +7,7 @@ from textwrap import indent
 import pytest
 
 from pytest_serve_chaos.testing import BackendConformance
+from tests.plugin.conftest import LOAD
 from tests.plugin.test_fault_conformance import red
 
 
@@ -280,3 +281,23 @@ def release(leftover):
     parts = {"functions": functions, "fields": 'undo={"release": release}'}
     found = run(pytester, monkeypatch, TEST.format(options={}), "-k", "killed_run or closed", **parts)
     assert found == {KILLED}
+
+
+# -- the backend `fake` ------------------------------------------------------------------------------------------------
+
+
+def test_a_run_on_the_backend_needs_no_ray(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.worker_failure
+        def test_it(experiment):
+            assert experiment.measure(window="700ms", availability=0.5).outcome != "inconclusive"
+        """
+    )
+    plugin = ("-p", "pytest_serve_chaos.testing.plugin", "--serve-chaos-backend=fake")
+    ran = pytester.runpytest_inprocess("--serve-chaos", *LOAD, *plugin)
+
+    ran.assert_outcomes(passed=1)
+    ran.stdout.fnmatch_lines(["serve-chaos: fake backend, *"])

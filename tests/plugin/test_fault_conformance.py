@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import ClassVar
 
 import pytest
 
@@ -17,8 +15,6 @@ from tests.plugin.conftest import ROOT
 
 
 class BuiltIn(FaultConformance):
-    keywords: ClassVar[Mapping[str, object]] = {"for_": "3s"}
-
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Whole experiments take long, and the verbs of a fault differ before them: one verb has them."""
         if metafunc.function in (
@@ -33,7 +29,9 @@ class BuiltIn(FaultConformance):
 def _conformance(fault: FaultSpec[object]) -> type[FaultConformance]:
     machines = fault.name in ("node_failure", "rayservice_upgrade")
     cluster = FakeKubernetesCluster if machines else FakeCluster
-    return type(f"Test_{fault.name}", (BuiltIn,), {"fault": fault, "cluster": cluster, "__module__": __name__})
+    keywords = {option.name: "3s" for option in fault.options if option.name == "for_"}
+    members = {"fault": fault, "cluster": cluster, "keywords": keywords, "__module__": __name__}
+    return type(f"Test_{fault.name}", (BuiltIn,), members)
 
 
 globals().update({f"Test_{fault.name}": _conformance(fault) for fault in BUILT_IN})
