@@ -39,7 +39,7 @@ from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.model import HEAD, Component, Evidence, Identity
 from pytest_serve_chaos.observe.check_choice import settle
 from pytest_serve_chaos.observe.shape import proxy_nodes
-from pytest_serve_chaos.testing.backend_session import BackendSession, Choice, answers, entries_of, killed_run
+from pytest_serve_chaos.testing.backend_session import BackendChoice, BackendSession, answers, entries_of, killed_run
 
 T = TypeVar("T")
 
@@ -358,8 +358,8 @@ class BackendConformance:
     # -- how ----------------------------------------------------------------------------------------------------
 
     @property
-    def _choice(self) -> Choice:
-        return Choice(self.plugin, self.backend, self.options)
+    def _choice(self) -> BackendChoice:
+        return BackendChoice(self.plugin, self.backend, self.options)
 
     @classmethod
     def _end(cls) -> None:

@@ -40,7 +40,7 @@ def test_the_run_is_killed(serve_cluster):
 
 
 @dataclass(frozen=True)
-class Choice:
+class BackendChoice:
     """A backend as the command line would choose it.
 
     Attributes:
@@ -95,7 +95,7 @@ class BackendSession:
         settings: The settings with which it was started.
     """
 
-    def __init__(self, choice: Choice) -> None:
+    def __init__(self, choice: BackendChoice) -> None:
         self._ends = ExitStack()
         with ExitStack() as undo:  # last first, where the start fails
             report_dir = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="conformance-")))
@@ -153,7 +153,7 @@ def answers(url: str, *, timeout: float = 2.0) -> bool:
         return False
 
 
-def killed_run(choice: Choice, directory: Path) -> str:
+def killed_run(choice: BackendChoice, directory: Path) -> str:
     """Runs pytest in a process of its own, which is killed as soon as it has a cluster.
 
     Args:

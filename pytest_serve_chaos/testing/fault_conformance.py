@@ -71,8 +71,8 @@ class FaultConformance:
         fault: The fault.
         keywords: What its marker says, each keyword with the verbs that it goes with. A fault that ends by itself
             should end after a few seconds.
-        cluster: A class of fake clusters on which the fault works. For faults that need a capability of their own it
-            is a subclass of `FakeCluster` that offers it.
+        cluster: A class of fake clusters on which the fault works. For a fault that needs a capability of its own it is
+            a subclass of `FakeCluster` that offers it, and that calls `World.strike` when something is broken.
         spec: Which cluster the fault needs.
         load: The traffic.
         heals_within: Seconds in which the cluster must be whole again after the fault was healed.
