@@ -7,7 +7,7 @@ import itertools
 import math
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 Address = tuple[str, int]
 
@@ -25,8 +25,8 @@ class Reply:
     """
 
     status: int
-    body: str
-    headers: tuple[tuple[str, str], ...] = ()
+    body: str = field(repr=False)
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     @property
     def data(self) -> bytes:
