@@ -32,7 +32,7 @@ def examine(
     backend = backends[name]
     used = {row.name for row in backend.options}
     values = {"backend": name, **{setting: value for setting, value in given.items() if setting in used}}
-    settings = resolve(_Given(values), environ, backends, partial=True)
+    settings = resolve(CommandLine(values), environ, backends, partial=True)
     return (
         finding("Python", _python),
         finding("open files", lambda: _open_files(settings.rate, settings.request_timeout)),
@@ -55,8 +55,12 @@ def _lacking(backend: Backend, settings: Settings) -> Iterator[Finding]:
             yield Finding(row.flag, f"not given: {row.help}", False, usage)
 
 
-class _Given:
-    """Settings from a command line that is not pytest's."""
+class CommandLine:
+    """Settings from a command line that is not pytest's, as `settings.resolve` takes them.
+
+    Args:
+        values: By the names of the settings.
+    """
 
     def __init__(self, values: Mapping[str, str]) -> None:
         self._values = {f"serve_chaos_{name}": value for name, value in values.items()}
@@ -64,9 +68,11 @@ class _Given:
         self.inipath: Path | None = None
 
     def getoption(self, name: str, /) -> object:
+        """The value that was given; None if none was."""
         return self._values.get(name)
 
     def getini(self, name: str, /) -> object:
+        """None: there is no configuration file."""
         del name
         return None
 

@@ -9,7 +9,7 @@ from typing import Any
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.demands import can_show, not_shown, with_demands
 from pytest_serve_chaos.analysis.identities import nobody
-from pytest_serve_chaos.analysis.record import AFTER_RECOVERY, read_record, slowness_of
+from pytest_serve_chaos.analysis.record import read_record, slowness_of
 from pytest_serve_chaos.analysis.result import Result
 from pytest_serve_chaos.checks.base import Check
 from pytest_serve_chaos.checks.own import accepted, together
@@ -50,9 +50,6 @@ from pytest_serve_chaos.observe.handles import children_of
 from pytest_serve_chaos.restore import restore
 from pytest_serve_chaos.results import result_of
 from pytest_serve_chaos.traffic.sockets import in_flight_possible, open_files_for
-
-_PERSISTENT_UNTIL = AFTER_RECOVERY + 5.0
-"""Seconds after redundancy is back until which requests are sent: ten on each persistent connection that is judged."""
 
 
 class Experiment:
@@ -351,7 +348,8 @@ class Experiment:
             return
         end = injection.asked + expected.window
         if self.load.kept_rate and expected.on_persistent_connections is not None:
-            end = max([end, *(back.at + _PERSISTENT_UNTIL for back in self.rig.log.of(RedundancyBack))])
+            back = [one.at for one in self.rig.log.of(RedundancyBack)]
+            end = max([end, *(at + self.rig.waits.persistent_until for at in back)])
         # Two requests more, so that traffic does not seem to end before its time.
         latest = max(end, injection.asked + (expected.traffic_back or 0.0) + 2 / self.load.rate)
 

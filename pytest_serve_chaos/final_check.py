@@ -32,9 +32,6 @@ _ANSWERS_WITHIN = 15.0
 _LONGEST_LOOK = 120.0
 """Seconds after which nobody waits any longer for an answer of each replica."""
 
-_WHOLE_WITHIN = 15.0
-"""Seconds at the end for a state API that is busy, and for Serve to say what is there now."""
-
 _AGAIN_AND_AGAIN = 2
 """Deaths of what replaced a victim, since redundancy was back, from which on it does not count as there."""
 
@@ -125,7 +122,7 @@ def look_at_the_end(injection: Injection, expected: Expectations) -> None:
 
     died = _gone_since_redundancy(injection)
     try:
-        clock.wait_until("all to be there at the end", whole, timeout=_WHOLE_WITHIN, interval=0.3)
+        clock.wait_until("all to be there at the end", whole, timeout=rig.waits.whole_within, interval=0.3)
     except WaitTimeout as error:
         if all("answer" in reason or "said nothing" in reason for reason in error.last_seen.split("; ")):
             rig.log.add(Doubt(f"it is unknown what was there at the end: {error.last_seen}"))

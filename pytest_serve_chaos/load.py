@@ -47,12 +47,6 @@ if TYPE_CHECKING:
     from pytest_serve_chaos.traffic.request import Answer, RequestSpec
     from pytest_serve_chaos.traffic.transports.base import Transport
 
-STEADY_WITHIN = 60.0
-"""Seconds for the rest of the cluster to be well, beyond what answers and replicas take."""
-
-_JUDGED_FOR = 20.0
-"""Seconds after the fault over which traffic by hand is judged while it runs, unless the test says otherwise."""
-
 _TO_END = 1.0
 """Seconds beyond its timeout in which a request has ended."""
 
@@ -156,10 +150,10 @@ class Traffic:
             self._warn(setup)
 
     def _wait_steady(self) -> tuple[Request, ...]:
-        load = self.load
-        sent = Sent(self.source, load.rate, load.timeout, kept=load.kept_rate > 0)
+        load, waits = self.load, self.rig.waits
+        sent = Sent(self.source, load.rate, load.timeout, kept=load.kept_rate > 0, waits=waits)
         replicas = len(self.rig.watcher.topology.of("replica"))
-        return wait_steady(self.rig, sent, timeout=steady_within(sent, replicas, least=STEADY_WITHIN))
+        return wait_steady(self.rig, sent, timeout=steady_within(sent, replicas, least=waits.steady_within))
 
     def _warn(self, setup: Setup) -> None:
         """Checks the configuration again: a test may have added an app, and a pod may have moved."""
@@ -304,7 +298,7 @@ class Traffic:
         return wanted if lasted >= wanted else max(0.1, math.ceil(10 * lasted) / 10)
 
     def _usual_window(self, demanded: Expectations) -> float:
-        return max(min(demanded.window, _JUDGED_FOR), seconds_needed(demanded, self.load.rate))
+        return max(min(demanded.window, self.rig.waits.judged_for), seconds_needed(demanded, self.load.rate))
 
 
 def window_for(expected: Expectations, rate: float) -> float:

@@ -11,6 +11,7 @@ from pathlib import Path
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Progress
 from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL, OUTLIVES_RUNS
+from pytest_serve_chaos.cluster.waits import waits_of
 from pytest_serve_chaos.errors import NotStartedAgain, ServeChaosError, Unsupported
 from pytest_serve_chaos.events import ClusterReady
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
@@ -164,7 +165,7 @@ class Run:
                 interval=0.5,
             )
             shape = shape_of(topology, observer.report)
-            watcher = Watcher(observer, self.history)
+            watcher = Watcher(observer, self.history, ask_every=waits_of(cluster).ask_every)
             watcher.start()
             undo.callback(watcher.stop)
             self.started.append((spec, clock.now() - begun))

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.percentiles import latency
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL
+from pytest_serve_chaos.cluster.waits import Waits
 from pytest_serve_chaos.errors import WaitTimeout
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.model import UNFINISHED, Request, Topology
-
-STABLE_FOR = 3.0
-"""Seconds in which all must be well."""
-
-_LATEST = 1.0
-"""Seconds whose latency is compared with that of the seconds before them."""
 
 _LEAST_ANSWERS = 3
 """Answers without which nothing is steady, however few requests are sent."""
@@ -44,23 +39,25 @@ class Sent:
         rate: Requests per second on fresh connections.
         timeout: Seconds until a request is lost.
         kept: Whether there are persistent connections, which alone tell the proxies apart.
+        waits: How long all must be well.
     """
 
     source: str
     rate: float
     timeout: float
     kept: bool
+    waits: Waits = field(default_factory=Waits)
 
     @property
     def span(self) -> float:
         """Seconds over which answers are looked at: with few requests it takes longer to have some."""
         spacing = 1 / self.rate
-        return max(STABLE_FOR, _LEAST_ANSWERS * spacing) + max(_LATEST, spacing)
+        return max(self.waits.stable_for, _LEAST_ANSWERS * spacing) + max(self.waits.latest, spacing)
 
     @property
     def answers(self) -> int:
         """How many good answers there must be in that span."""
-        return max(_LEAST_ANSWERS, math.floor(self.rate * STABLE_FOR))
+        return max(_LEAST_ANSWERS, math.floor(self.rate * self.waits.stable_for))
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,8 +202,8 @@ def _unstable(recent: Sequence[Request], sent: Sent) -> _Trouble | None:
     """A latency that rises: the app warms up, or cannot keep up."""
     fresh = [r for r in recent if not r.kept]
     newest = max(r.finished for r in fresh)
-    earlier = [r for r in fresh if r.finished < newest - _LATEST]
-    latest = [r for r in fresh if r.finished >= newest - _LATEST]
+    earlier = [r for r in fresh if r.finished < newest - sent.waits.latest]
+    latest = [r for r in fresh if r.finished >= newest - sent.waits.latest]
     if min(len(earlier), len(latest)) < _FEW:
         return None
     before, now = latency(earlier), latency(latest)

@@ -92,8 +92,9 @@ class ActorKilled(_OnOneActor):
                 return NotYet(f"{self.victim.identity} is there")
             return Evidence(clock.now(), "victim", f"the process of {self.victim.name} (PID {self.victim.pid}) is gone")
 
+        within = self.rig.sign_within(_GONE_WITHIN)
         try:
-            return (clock.wait_until("the process to be gone", gone, timeout=_GONE_WITHIN, interval=0.02),)
+            return (clock.wait_until("the process to be gone", gone, timeout=within, interval=0.02),)
         except WaitTimeout:
             return ()
 
@@ -134,10 +135,9 @@ class ActorFrozen(_OnOneActor):
                 return NotYet(f"its state is {seen.state if seen else 'gone'}")
             return Evidence(clock.now(), "victim", f"the process of {self.victim.name} is stopped (state T)")
 
+        within = self.rig.sign_within(_STOPS_WITHIN)
         try:
-            return Strike(
-                asked, (clock.wait_until("the process to stop", stopped, timeout=_STOPS_WITHIN, interval=0.02),)
-            )
+            return Strike(asked, (clock.wait_until("the process to stop", stopped, timeout=within, interval=0.02),))
         except WaitTimeout:
             return Strike(asked, ())
 

@@ -70,7 +70,7 @@ class GcsKilled:
         # What is killed went just now; what stops is a minute about it, in which looking often takes from the traffic.
         within, interval = (_STOPS_WITHIN, 0.2) if stops else (_DIES_WITHIN, 0.02)
         try:
-            sign = clock.wait_until("gcs_server to go", gone, timeout=within, interval=interval)
+            sign = clock.wait_until("gcs_server to go", gone, timeout=self.rig.sign_within(within), interval=interval)
         except WaitTimeout:
             return Strike(asked, ())
         # From SIGTERM on it serves nobody: that is when it was struck, though it stays for a minute.

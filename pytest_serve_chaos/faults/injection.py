@@ -41,14 +41,8 @@ from pytest_serve_chaos.observe.handles import check_handles
 from pytest_serve_chaos.observe.pressure import starved
 from pytest_serve_chaos.progress import now_and_then, still
 
-_QUIET = 1.0
-"""Seconds of good answers only, until traffic counts as back; the same as the gap that ends an outage."""
-
 _BEFORE = 10.0
 """Seconds before the fault from which requests are looked at: the first after it may still be in flight."""
-
-_NO_CHANGE = 4.0
-"""Seconds without any change of the topology, after which nothing more is on its way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +251,9 @@ class Injection:
         if end is None:
             return NotYet(f"requests are lost or late since {outages[-1].start - self.asked:.1f} s after the fault")
         quiet_for = max(since) - end
-        return end - self.asked if quiet_for >= _QUIET else NotYet(f"good answers for {max(0.0, quiet_for):.1f} s only")
+        if quiet_for < rig.waits.quiet:
+            return NotYet(f"good answers for {max(0.0, quiet_for):.1f} s only")
+        return end - self.asked
 
     def wait_redundancy_back(self, timeout: float | str = 120.0) -> float:
         """Waits until all nodes, replicas and proxies of the steady state are there again.
@@ -370,7 +366,9 @@ class Injection:
             if now != last:
                 changed, last = clock.now(), now
             still = clock.now() - changed
-            return changed - self.asked if still >= _NO_CHANGE else NotYet(f"something changed {still:.1f} s ago")
+            if still < self.rig.waits.no_change:
+                return NotYet(f"something changed {still:.1f} s ago")
+            return changed - self.asked
 
         tell = self._tell("not at rest")
         try:
@@ -476,11 +474,8 @@ class Injection:
             return self.fault.sign(struck) or NotYet("no sign yet")
 
         try:
-            self._add(
-                clock.wait_until(
-                    "a sign of the fault in the cluster", look, timeout=self.fault.sign_within, interval=0.1
-                )
-            )
+            within = self.rig.sign_within(self.fault.sign_within)
+            self._add(clock.wait_until("a sign of the fault in the cluster", look, timeout=within, interval=0.1))
         except WaitTimeout as error:
             self._log.add(Note(f"the fault is not proved: {error}"))
             return

@@ -11,6 +11,7 @@ from typing import TypeVar
 from pytest_serve_chaos.cluster.base import Cluster, Progress
 from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL, AnyCapability, Capability
 from pytest_serve_chaos.cluster.profiles import Timing, timing
+from pytest_serve_chaos.cluster.waits import Waits, waits_of
 from pytest_serve_chaos.errors import NoSuchTarget, Unsupported
 from pytest_serve_chaos.faults.current import Current
 from pytest_serve_chaos.faults.injections import Injections
@@ -118,6 +119,15 @@ class Rig:
         external = self.cluster.capability(IS_EXTERNAL)
         if external is not None:
             external.admit(self.run.faults.choose(kind, options).touch(), self.current.asked_for)
+
+    @property
+    def waits(self) -> Waits:
+        """How long the plugin waits for the cluster."""
+        return waits_of(self.cluster)
+
+    def sign_within(self, seconds: float) -> float:
+        """Seconds to wait for a sign of a fault: those given, or fewer where the cluster is known to be quick."""
+        return min(seconds, self.waits.signs_within)
 
     def heal_all(self) -> None:
         """Heals all that was injected; see `Injections.heal_all`."""

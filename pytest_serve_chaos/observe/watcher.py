@@ -13,7 +13,6 @@ from pytest_serve_chaos.model import Component, Identity, Topology
 from pytest_serve_chaos.observe.observer import Observer, Report
 
 _LOOK_EVERY = 0.2
-_ASK_EVERY = 1.0
 
 
 class Watcher:
@@ -24,11 +23,13 @@ class Watcher:
     Args:
         observer: What it looks through.
         history: Where it writes what it sees.
+        ask_every: The period of questions to Ray and Serve, in seconds.
     """
 
-    def __init__(self, observer: Observer, history: History) -> None:
+    def __init__(self, observer: Observer, history: History, *, ask_every: float = 1.0) -> None:
         self.observer = observer
         self._history = history
+        self._ask_every = ask_every
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._one_look = threading.Lock()
@@ -132,7 +133,7 @@ class Watcher:
             except Exception as unforeseen:
                 error = unforeseen
             self._silence = "" if error is None else self._explain(error)
-            self._stop.wait(max(0.05, _ASK_EVERY - (clock.now() - begun)))
+            self._stop.wait(max(0.05, self._ask_every - (clock.now() - begun)))
 
     def _explain(self, error: Exception) -> str:
         """The error in words. One of a kind that is not foreseen goes into the history, once for each text."""

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.base import ClusterSpec
+from pytest_serve_chaos.testing import QUICK, FakeBehaviour, FakeCluster, Reply, Slot
 from tests.adversary.worlds import Readable
-from tests.plugin.fake import FakeBehaviour, FakeCluster
-from tests.plugin.fake_server import Reply
-from tests.plugin.fake_world import Slot
 from tests.plugin.test_at_the_end import CrashLoop, LosesProxies
 
 Victim: TypeAlias = Literal["head", "worker", "controller", "replica"]
@@ -72,7 +70,10 @@ class Broken(Readable):
     @property
     def behaviour(self) -> FakeBehaviour:
         """What fakes can do by themselves."""
-        return FakeBehaviour(harmless=self.harmless, keeps_holes=self.aftermath == "replicas stay away")
+        waits = replace(QUICK, signs_within=0.5 if self.harmless else QUICK.signs_within)
+        if self.aftermath != "all is back":  # nobody waits for long for what does not come
+            waits = replace(waits, whole_within=1.0)
+        return FakeBehaviour(harmless=self.harmless, keeps_holes=self.aftermath == "replicas stay away", waits=waits)
 
     @property
     def cluster(self) -> type[FakeCluster]:
@@ -83,7 +84,7 @@ class Broken(Readable):
             broken = plan
 
         class Cluster(_Cluster):
-            kind_of_world = World
+            world_class = World
 
         return Cluster
 
@@ -147,13 +148,13 @@ class _Cluster(FakeCluster):
         assert isinstance(self.world, _World)
         return self.world
 
-    def _wait(self, path: str) -> float:
+    def wait(self, path: str) -> float:
         return self._plan.left if self._plan.broken.stalls and not path.startswith("/-/") else 0.0
 
-    def _serve(self, pid: int, path: str) -> Reply:
+    def serve(self, pid: int, path: str) -> Reply:
         if self._plan.left and not self._plan.broken.stalls:
             return Reply(503, "unavailable")
-        return super()._serve(pid, path)
+        return super().serve(pid, path)
 
 
 def drawn(number: int, seed: int) -> Iterator[Broken]:

@@ -6,8 +6,7 @@ import os
 
 import pytest
 
-from pytest_serve_chaos import final_check, restore
-from pytest_serve_chaos.faults import actors
+from pytest_serve_chaos import restore
 from tests.adversary.fakes import Broken, drawn
 from tests.adversary.many import ASKED, SEED
 from tests.plugin.conftest import RunChaos, no_other_plugins, run_chaos
@@ -24,9 +23,7 @@ def _drawn() -> list[Broken]:
 
 @pytest.mark.parametrize("broken", _drawn(), ids=repr)
 def test_the_verdict_is_true(run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch, broken: Broken) -> None:
-    monkeypatch.setattr(actors, "_GONE_WITHIN", 0.5)
     if broken.aftermath != "all is back":  # nobody waits for long for what does not come
-        monkeypatch.setattr(final_check, "_WHOLE_WITHIN", 1.0)
         monkeypatch.setattr(restore, "SHAPE_WITHIN", 1.0)
     ran = run_chaos(broken.source, behaviour=broken.behaviour, cluster=broken.cluster)
 

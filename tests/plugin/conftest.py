@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ElementTree
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, cast
 
+# pytester forgets what was imported inside a run: what traffic needs would be read from disk again for each.
+import httpcore  # noqa: F401
 import pytest
 
 from pytest_serve_chaos.model import Json
-from tests.plugin.fake import FakeBackend, FakeBehaviour, FakeCluster
-from tests.plugin.quick import WAITS
+from pytest_serve_chaos.testing import QUICK, FakeBackend, FakeBehaviour, FakeCluster
+from pytest_serve_chaos.traffic import generator  # noqa: F401
+
+SOON_GIVEN_UP = FakeBehaviour(waits=replace(QUICK, signs_within=0.3))
+"""Nobody waits for long for a sign of a fault."""
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,7 +33,7 @@ LOAD = (
 )
 
 CONFTEST = """
-from tests.plugin.fake import FakeBehaviour, FakeCluster
+from pytest_serve_chaos.testing import FakeBehaviour, FakeCluster
 
 def pytest_serve_chaos_start_cluster(spec):
     return FakeCluster(spec, FakeBehaviour({}))
@@ -100,8 +105,6 @@ def no_other_plugins(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch)
 def run_chaos(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> RunChaos:
     """Runs a test file with ``--serve-chaos`` against a fake cluster, which is quicker than a real one."""
     monkeypatch.setenv("COLUMNS", "200")
-    for module, name, seconds in WAITS:
-        monkeypatch.setattr(module, name, seconds)
 
     def run(
         source: str,

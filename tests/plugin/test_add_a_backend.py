@@ -13,18 +13,19 @@ import pytest
 from pytest_serve_chaos.cli import main
 from pytest_serve_chaos.safety.journal import Journal
 from tests.plugin.conftest import LOAD, ROOT
-from tests.plugin.quick import WAITS
 from tests.plugin.test_off import HEAVY
 from tests.unit.test_safety import of_a_dead_run
 
 PAGE = (ROOT / "docs" / "add-a-backend.md").read_text()
 (FARM,) = re.findall(r"^```python\n(# farm\.py\n.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
+(CONFORMANCE,) = re.findall(r"^```python\n(# test_farm\.py\n.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+
 CLUSTER = """
 from dataclasses import replace
 from pathlib import Path
 
-from tests.plugin.fake import FakeBehaviour, FakeCluster
+from pytest_serve_chaos.testing import FakeBehaviour, FakeCluster
 
 
 class FarmCluster(FakeCluster):
@@ -74,13 +75,20 @@ def farm(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Iterator
         sys.modules.pop(name, None)
 
 
+def test_it_conforms(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_farm=CONFORMANCE)
+
+    ran = pytester.runpytest_inprocess("-p", "farm", "-rs")
+
+    ran.assert_outcomes(passed=25, skipped=5)
+    ran.stdout.fnmatch_lines(["SKIPPED*the cluster has no KillsMachines"])
+
+
 def left_behind(directory: Path) -> list[Path]:
     return list(directory.glob(".serve-chaos/undo/*"))
 
 
 def test_an_experiment_passes_on_it(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module, name, seconds in WAITS:
-        monkeypatch.setattr(module, name, seconds)
     pytester.makepyfile(EXPERIMENT)
 
     ran = pytester.runpytest_inprocess(

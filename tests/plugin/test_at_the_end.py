@@ -10,11 +10,11 @@ import pytest
 
 from pytest_serve_chaos import clock, final_check, restore
 from pytest_serve_chaos.cluster.base import ClusterSpec
+from pytest_serve_chaos.cluster.capabilities import KILLS_NODES, Offer
 from pytest_serve_chaos.model import HEAD, Json
 from pytest_serve_chaos.observe import post_recovery
+from pytest_serve_chaos.testing import FakeBehaviour, FakeCluster, FakeNodes, Slot, World
 from tests.plugin.conftest import RunChaos
-from tests.plugin.fake import FakeBehaviour, FakeCluster
-from tests.plugin.fake_world import Slot, World
 from tests.plugin.test_verdicts import SHORT, failed_with, one
 
 DIES_AFTER = 0.8
@@ -45,7 +45,7 @@ class CrashLoop(World):
 
 
 class CrashLooping(FakeCluster):
-    kind_of_world = CrashLoop
+    world_class = CrashLoop
 
 
 def test_a_successor_that_dies_again_and_again_is_no_recovery(run_chaos: RunChaos) -> None:
@@ -72,14 +72,14 @@ class Lopsided(World):
         found = super().slots()
         if not self.left:
             return found
-        survivor = next(node for node in self.node_names if node not in (HEAD, self.left))
+        survivor = next(node for node in self.plan.node_names if node not in (HEAD, self.left))
         away = [s for s in found if s.role in ("replica", "proxy") and s.node == self.left]
         moved = [Slot("replica", survivor, s.deployment, 100 + s.number) for s in away if s.role == "replica"]
         return [s for s in found if s not in away] + moved
 
 
 class LopsidedCluster(FakeCluster):
-    kind_of_world = Lopsided
+    world_class = Lopsided
 
 
 def test_all_replicas_on_one_node_are_no_recovery_unless_that_is_allowed(run_chaos: RunChaos) -> None:
@@ -124,14 +124,14 @@ class LosesProxies(World):
 class UpdateKillsProxies(FakeCluster):
     """The first update of the Serve config costs some proxies their lives, and they never come back."""
 
-    kind_of_world = LosesProxies
+    world_class = LosesProxies
     victims: ClassVar[tuple[str, ...]] = ("worker-1",)
 
     def apply_serve_config(self, config: Mapping[str, Json]) -> None:
         """Takes it, and loses them."""
         super().apply_serve_config(config)
         assert isinstance(self.world, LosesProxies)
-        if self.world.canaries() and not self.world.lost:
+        if self.world.plan.canaries() and not self.world.lost:
             self.world.lose(*self.victims)
 
 
@@ -153,16 +153,21 @@ def test_a_proxy_that_dies_of_the_check_for_good_fails(
     failed_with(ran, f"*the post-recovery check was not passed: *no proxy on {missing}*")
 
 
-class HealingCosts(FakeCluster):
+class CostlyNodes(FakeNodes):
     """Who brings a node back loses the proxy of another one for good."""
-
-    kind_of_world = LosesProxies
 
     def restore_node(self, name: str) -> None:
         """Brings it back, at that price."""
         super().restore_node(name)
         assert isinstance(self.world, LosesProxies)
         self.world.lose("worker-2")
+
+
+class HealingCosts(FakeCluster):
+    world_class = LosesProxies
+
+    def offers(self) -> tuple[Offer, ...]:
+        return (*super().offers(), KILLS_NODES.by(CostlyNodes(self.world)))
 
 
 def test_a_first_shape_that_cannot_be_restored_fails(run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch) -> None:

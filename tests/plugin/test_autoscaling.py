@@ -6,9 +6,10 @@ from typing import Literal
 
 import pytest
 
+from pytest_serve_chaos.testing import FakeBehaviour
 from tests.plugin.conftest import RunChaos
-from tests.plugin.fake import FakeBehaviour
-from tests.plugin.fake_world import MOST_REPLICAS
+
+MOST_REPLICAS = 6  # of a fake that is autoscaled
 
 
 @pytest.mark.parametrize("when", ["with traffic", "with a fault"])

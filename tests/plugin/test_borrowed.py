@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from pytest_serve_chaos import load, steady
 from pytest_serve_chaos.events import ComponentGone, Moment, Settled, TopologySeen
 from pytest_serve_chaos.history import ExperimentLog, History
 from pytest_serve_chaos.observe import external_check
+from pytest_serve_chaos.testing import QUICK, FakeBehaviour, FakeCluster
 from tests.plugin.conftest import RunChaos
-from tests.plugin.fake import FakeBehaviour, FakeCluster
-from tests.plugin.fake_borrowed import BorrowedFake, HasOneReplica, LedElsewhere, NothingMayRun
+from tests.plugin.external_fakes import ExternalFake, HasOneReplica, LedElsewhere, NothingMayRun
 
 ONE = """
     import pytest
@@ -24,7 +24,7 @@ ONE = """
 
 
 def test_the_post_recovery_check_replaces_replicas_when_nobody_counts_any_more(run_chaos: RunChaos) -> None:
-    ran = run_chaos(ONE.format(fault="head_failure"), cluster=BorrowedFake)
+    ran = run_chaos(ONE.format(fault="head_failure"), cluster=ExternalFake)
 
     ran.outcomes(passed=1)
     (cluster,) = ran.backend.clusters
@@ -42,7 +42,7 @@ def test_the_post_recovery_check_replaces_replicas_when_nobody_counts_any_more(r
 def test_deaf_proxies_are_found_and_replaced(run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(external_check, "HEARS_WITHIN", 0.5)
     fault = 'controller_failure(replacement="new_actor")'
-    ran = run_chaos(ONE.format(fault=fault), behaviour=FakeBehaviour(deafens=True), cluster=BorrowedFake)
+    ran = run_chaos(ONE.format(fault=fault), behaviour=FakeBehaviour(stale_proxies=True), cluster=ExternalFake)
 
     ran.outcomes(failed=1)
     ran.result.stdout.fnmatch_lines(["*3 of 3 proxies do not hear the controller: a new replica was not served by*"])
@@ -50,7 +50,7 @@ def test_deaf_proxies_are_found_and_replaced(run_chaos: RunChaos, monkeypatch: p
 
 
 def test_without_a_word_who_answered_nothing_is_claimed(run_chaos: RunChaos) -> None:
-    ran = run_chaos(ONE.format(fault="head_failure"), behaviour=FakeBehaviour(anonymous=True), cluster=BorrowedFake)
+    ran = run_chaos(ONE.format(fault="head_failure"), behaviour=FakeBehaviour(anonymous=True), cluster=ExternalFake)
 
     ran.outcomes(inconclusive=1)
     ran.result.stdout.fnmatch_lines(
@@ -58,14 +58,12 @@ def test_without_a_word_who_answered_nothing_is_claimed(run_chaos: RunChaos) -> 
     )
 
 
-def test_answers_of_another_clusters_replicas_are_no_steady_state(
-    run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(load, "STEADY_WITHIN", 15.0)
-    monkeypatch.setattr(steady, "STABLE_FOR", 10.0)  # a busy machine may have no answer in the last second
+def test_answers_of_another_clusters_replicas_are_no_steady_state(run_chaos: RunChaos) -> None:
+    # A busy machine may have no answer in the last second.
+    patient = FakeBehaviour(waits=replace(QUICK, steady_within=15.0, stable_for=10.0))
     slowly = ("--serve-chaos-rate=3", "--serve-chaos-kept-rate=1")  # so that a busy machine answers, too
     source = ONE.format(fault="replica_failure").replace("700ms", "10s")
-    ran = run_chaos(source, *slowly, cluster=LedElsewhere)
+    ran = run_chaos(source, *slowly, behaviour=patient, cluster=LedElsewhere)
 
     ran.outcomes(inconclusive=1)
     ran.result.stdout.fnmatch_lines(["*answers come from replicas that are not of this cluster: see --serve-chaos-url"])
@@ -76,19 +74,19 @@ def test_answers_of_another_clusters_replicas_are_no_steady_state(
 @pytest.mark.parametrize(
     ("fault", "cluster", "options", "reason"),
     [
-        ("head_failure", BorrowedFake, ["--serve-chaos-gcs=none"], "the RayService has no GCS fault tolerance*"),
-        ("gcs_failure", BorrowedFake, ["--serve-chaos-gcs=none"], "the RayService has no GCS fault tolerance*"),
+        ("head_failure", ExternalFake, ["--serve-chaos-gcs=none"], "the RayService has no GCS fault tolerance*"),
+        ("gcs_failure", ExternalFake, ["--serve-chaos-gcs=none"], "the RayService has no GCS fault tolerance*"),
         ("replica_failure", HasOneReplica, [], "sleepy_pid#SleepyPid has one replica, so losing it leaves none"),
         ("worker_failure", HasOneReplica, [], "sleepy_pid#SleepyPid has one replica, so losing it leaves none"),
-        ("worker_failure", BorrowedFake, ["--serve-chaos-workers=1"], "the RayService has 1 worker*"),
+        ("worker_failure", ExternalFake, ["--serve-chaos-workers=1"], "the RayService has 1 worker*"),
         ("head_failure", NothingMayRun, [], "this user may not get pods/exec, create pods/exec (SelfSubject*"),
         ("proxy_failure", NothingMayRun, [], "this user may not get pods/exec, create pods/exec (SelfSubject*"),
-        ("node_failure", BorrowedFake, [], "how='kill' needs the machines under a cluster of your own*"),
-        ('node_failure(how="drain")', BorrowedFake, [], "faults on nodes are not allowed: --serve-chaos-allow=node"),
-        ("head_failure(hold=True)", BorrowedFake, [], "KubeRay makes a new pod at once, so none can be kept down"),
-        ("rayservice_upgrade", BorrowedFake, [], "the plugin does not change the spec of an external RayService*"),
-        ("redis_failure", BorrowedFake, [], "Redis does not belong to the RayService, so it is left alone"),
-        ("health_check_failure", BorrowedFake, [], "the workers have no SERVE_CHAOS_FLAGS*"),
+        ("node_failure", ExternalFake, [], "how='kill' needs the machines under a cluster of your own*"),
+        ('node_failure(how="drain")', ExternalFake, [], "faults on nodes are not allowed: --serve-chaos-allow=node"),
+        ("head_failure(hold=True)", ExternalFake, [], "KubeRay makes a new pod at once, so none can be kept down"),
+        ("rayservice_upgrade", ExternalFake, [], "the plugin does not change the spec of an external RayService*"),
+        ("redis_failure", ExternalFake, [], "Redis does not belong to the RayService, so it is left alone"),
+        ("health_check_failure", ExternalFake, [], "the workers have no SERVE_CHAOS_FLAGS*"),
     ],
 )
 def test_what_must_not_be_broken_is_skipped_before_anything_is_sent(
@@ -104,15 +102,15 @@ def test_what_must_not_be_broken_is_skipped_before_anything_is_sent(
 @pytest.mark.parametrize(
     ("fault", "cluster", "options", "reason"),
     [
-        ("chaos.head.kill()", BorrowedFake, ["--serve-chaos-gcs=none"], "the RayService has no GCS fault tolerance*"),
-        ("chaos.head.freeze()", BorrowedFake, ["--serve-chaos-gcs=none"], "the RayService has no GCS fault tolerance*"),
-        ("chaos.head.kill(hold=True)", BorrowedFake, [], "KubeRay makes a new pod at once*"),
-        ("chaos.gcs.stop()", BorrowedFake, ["--serve-chaos-gcs=none"], "the RayService has no GCS fault tolerance*"),
-        ("chaos.worker().stop()", BorrowedFake, ["--serve-chaos-workers=1"], "the RayService has 1 worker*"),
+        ("chaos.head.kill()", ExternalFake, ["--serve-chaos-gcs=none"], "the RayService has no GCS fault tolerance*"),
+        ("chaos.head.freeze()", ExternalFake, ["--serve-chaos-gcs=none"], "the RayService has no GCS fault tolerance*"),
+        ("chaos.head.kill(hold=True)", ExternalFake, [], "KubeRay makes a new pod at once*"),
+        ("chaos.gcs.stop()", ExternalFake, ["--serve-chaos-gcs=none"], "the RayService has no GCS fault tolerance*"),
+        ("chaos.worker().stop()", ExternalFake, ["--serve-chaos-workers=1"], "the RayService has 1 worker*"),
         ("chaos.worker().kill()", HasOneReplica, [], "sleepy_pid#SleepyPid has one replica, so losing it leaves none"),
         ("chaos.replica().kill()", HasOneReplica, [], "sleepy_pid#SleepyPid has one replica, so losing it leaves none"),
         ("chaos.replica().freeze()", HasOneReplica, [], "sleepy_pid#SleepyPid has one replica*"),
-        ("chaos.replica().fail_health_check()", BorrowedFake, [], "the workers have no SERVE_CHAOS_FLAGS*"),
+        ("chaos.replica().fail_health_check()", ExternalFake, [], "the workers have no SERVE_CHAOS_FLAGS*"),
         (
             "chaos.controller.kill()",
             NothingMayRun,
@@ -125,9 +123,9 @@ def test_what_must_not_be_broken_is_skipped_before_anything_is_sent(
             [],
             "this user may not get pods/exec, create pods/exec (SelfSubject*",
         ),
-        ("chaos.node().kill()", BorrowedFake, [], "*how='drain' works here*"),
-        ("chaos.node().freeze()", BorrowedFake, [], "*how='drain' works here*"),
-        ("chaos.redis.kill()", BorrowedFake, [], "Redis does not belong to the RayService, so it is left alone"),
+        ("chaos.node().kill()", ExternalFake, [], "*how='drain' works here*"),
+        ("chaos.node().freeze()", ExternalFake, [], "*how='drain' works here*"),
+        ("chaos.redis.kill()", ExternalFake, [], "Redis does not belong to the RayService, so it is left alone"),
     ],
 )
 def test_what_must_not_be_broken_is_not_broken_by_hand_either(
@@ -171,7 +169,7 @@ def test_by_hand_the_head_is_taken_without_fault_tolerance_where_the_test_asks_f
             with traffic():
                 assert chaos.head.kill().landed
     """
-    ran = run_chaos(source, cluster=BorrowedFake)
+    ran = run_chaos(source, cluster=ExternalFake)
 
     ran.outcomes(passed=1)
 
@@ -191,7 +189,7 @@ def test_a_fault_without_fault_tolerance_is_measured_where_the_test_asks_for_tha
         def test_it(experiment):
             assert experiment.measure(availability=0.7, window="700ms").evidence
     """
-    ran = run_chaos(source, cluster=BorrowedFake)
+    ran = run_chaos(source, cluster=ExternalFake)
 
     ran.outcomes(passed=1)
 
@@ -200,7 +198,7 @@ def test_a_test_that_changes_the_config_is_skipped(run_chaos: RunChaos) -> None:
     ran = run_chaos(
         'def test_it(serve_cluster): serve_cluster.update("sleepy_pid#SleepyPid", num_replicas=1)',
         "-rs",
-        cluster=BorrowedFake,
+        cluster=ExternalFake,
     )
 
     ran.outcomes(skipped=1)

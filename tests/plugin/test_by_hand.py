@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-import pytest
+from dataclasses import replace
 
-from pytest_serve_chaos.observe import watcher
+from pytest_serve_chaos.testing import QUICK, FakeBehaviour
 from tests.plugin.conftest import RunChaos
-from tests.plugin.fake import FakeBehaviour
 
 
 def test_chaos_and_traffic_work_by_hand(run_chaos: RunChaos) -> None:
@@ -46,9 +45,8 @@ def test_faults_nest(run_chaos: RunChaos) -> None:
 
 
 def test_what_ray_said_before_the_fault_does_not_count_as_recovery(
-    run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch
+    run_chaos: RunChaos,
 ) -> None:
-    monkeypatch.setattr(watcher, "_ASK_EVERY", 1.0)
     ran = run_chaos(
         """
         def test_it(chaos):
@@ -56,7 +54,7 @@ def test_what_ray_said_before_the_fault_does_not_count_as_recovery(
             injection.wait_redundancy_back()
             assert injection.rig.watcher.report.at > injection.asked
         """,
-        behaviour=FakeBehaviour(back_after=0.0),
+        behaviour=FakeBehaviour(back_after=0.0, waits=replace(QUICK, ask_every=1.0)),
     )
 
     ran.outcomes(passed=1)

@@ -12,8 +12,8 @@ from pytest_serve_chaos.cluster.base import ClusterSpec, Progress
 from pytest_serve_chaos.errors import CommandFailed, ObservationError
 from pytest_serve_chaos.run import Run
 from pytest_serve_chaos.safety.lock import cluster_lock
+from pytest_serve_chaos.testing import FakeBackend, FakeBehaviour, FakeCluster
 from tests.plugin.conftest import RunChaos
-from tests.plugin.fake import FakeBackend, FakeBehaviour, FakeCluster
 
 
 def test_each_cluster_is_built_once(run_chaos: RunChaos) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pytest_serve_chaos.analysis.configuration import Setup
 from pytest_serve_chaos.model import Json
+from pytest_serve_chaos.testing import FakeBehaviour
 from tests.plugin.conftest import RunChaos
-from tests.plugin.fake import FakeBehaviour
 
 TWO_TESTS = """
     import pytest

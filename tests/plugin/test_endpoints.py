@@ -5,7 +5,7 @@ from __future__ import annotations
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.capabilities import HAS_PROXY_ENDPOINTS
 from tests.plugin.conftest import RunChaos
-from tests.plugin.fake_endpoints import FakeWithEndpoints
+from tests.plugin.endpoint_fakes import FakeWithEndpoints
 
 
 def test_the_fake_has_them() -> None:

@@ -9,9 +9,9 @@ import pytest
 from pytest_serve_chaos.cluster.capabilities import SIGNALS_PROCESSES, Offer
 from pytest_serve_chaos.events import Demanded, of_kind
 from pytest_serve_chaos.history import History
+from pytest_serve_chaos.testing import FakeBehaviour, FakeCluster
 from tests.plugin.conftest import ROOT, Ran, RunChaos
-from tests.plugin.fake import FakeBehaviour, FakeCluster
-from tests.plugin.fake_borrowed import BorrowedFake, HasOneReplica
+from tests.plugin.external_fakes import ExternalFake, HasOneReplica
 
 PAGE = ROOT / "docs" / "add-a-fault.md"
 FILES: dict[str, str] = dict(re.findall(r"(?ms)^```python\n# (\w+\.py)\n(.*?)^```$", PAGE.read_text()))
@@ -42,7 +42,17 @@ def events(ran: Ran, kind: str) -> list[str]:
 
 
 def test_the_page_has_all_of_it() -> None:
-    assert list(FILES) == ["replicas_pause.py", "conftest.py", "test_pauses.py"]
+    assert list(FILES) == [
+        "replicas_pause.py", "conftest.py", "test_pauses.py", "test_conformance.py", "test_replicas_pause.py",
+    ]  # fmt: skip
+
+
+def test_it_conforms(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(pytester.path)
+    for name in ("test_conformance.py", "test_replicas_pause.py"):
+        (pytester.path / name).write_text(FILES[name])
+
+    pytester.runpytest_inprocess().assert_outcomes(passed=13)
 
 
 def test_it_passes_when_it_has_landed_and_is_healed(run_chaos: RunChaos) -> None:
@@ -110,7 +120,7 @@ def test_a_cluster_that_lacks_what_it_needs_skips_it(run_chaos: RunChaos) -> Non
 
 
 def test_on_an_external_cluster_the_policy_decides_by_what_it_says(run_chaos: RunChaos) -> None:
-    run_chaos(QUICK, cluster=BorrowedFake).outcomes(passed=1)
+    run_chaos(QUICK, cluster=ExternalFake).outcomes(passed=1)
 
 
 def test_on_an_external_cluster_it_does_not_take_the_only_replica(run_chaos: RunChaos) -> None:
@@ -122,7 +132,7 @@ def test_on_an_external_cluster_it_does_not_take_the_only_replica(run_chaos: Run
 
 def test_a_fault_that_says_nothing_is_not_injected_there(run_chaos: RunChaos, pytester: pytest.Pytester) -> None:
     rewrite(pytester, "    external=touch,\n", "")
-    ran = run_chaos(QUICK, "-rs", cluster=BorrowedFake)
+    ran = run_chaos(QUICK, "-rs", cluster=ExternalFake)
 
     ran.outcomes(skipped=1)
     ran.result.stdout.fnmatch_lines(["SKIPPED*replicas_pause does not say what it does to an external cluster*"])

@@ -14,12 +14,11 @@ import pytest
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.restore import SHAPE_WITHIN
-from tests.plugin import quick
 from tests.plugin.conftest import LOAD
 
 CONFTEST = """
 from pathlib import Path
-from tests.plugin.fake import FakeBehaviour, FakeCluster
+from pytest_serve_chaos.testing import FakeBehaviour, FakeCluster
 
 class Noted(FakeCluster):
     def close(self):
@@ -69,7 +68,7 @@ def interrupted(
     again_at: Path | None = None,
 ) -> Interrupted:
     """Runs a test, and interrupts it once its fault has landed, and `again_at` the time at which there is that file."""
-    pytester.makeconftest(quick.CONFTEST + conftest)
+    pytester.makeconftest(conftest)
     pytester.makepyfile(test)
     command = [sys.executable, "-m", "pytest", "--serve-chaos", *LOAD]
     with subprocess.Popen(
@@ -113,7 +112,7 @@ def test_it(mine, experiment):
 SLOW_TO_CLOSE = """
 import time
 from pathlib import Path
-from tests.plugin.fake import FakeBehaviour, FakeCluster
+from pytest_serve_chaos.testing import FakeBehaviour, FakeCluster
 
 class Slow(FakeCluster):
     def close(self):
@@ -148,7 +147,7 @@ def test_a_run_whose_history_cannot_be_written_ends_in_order_and_is_not_green(py
     full = """
 from pathlib import Path
 from pytest_serve_chaos import history
-from tests.plugin.fake import FakeCluster
+from pytest_serve_chaos.testing import FakeCluster
 
 class Full(history.History):
     def __init__(self, path=None):
@@ -161,7 +160,7 @@ def pytest_configure(config):
     from pytest_serve_chaos import run
     run.History = Full
 """
-    pytester.makeconftest(quick.CONFTEST + full)
+    pytester.makeconftest(full)
     pytester.makepyfile("def test_it(serve_cluster): pass")
     result = pytester.runpytest_subprocess("--serve-chaos", *LOAD)
     assert result.ret == pytest.ExitCode.TESTS_FAILED

@@ -7,12 +7,10 @@ from dataclasses import replace
 import pytest
 
 from pytest_serve_chaos import load
-from pytest_serve_chaos.cluster.base import ClusterSpec
-from pytest_serve_chaos.faults import actors
+from pytest_serve_chaos.cluster.capabilities import SIGNALS_PROCESSES, Offer
 from pytest_serve_chaos.model import Identity
-from tests.plugin.conftest import RunChaos
-from tests.plugin.fake import FakeBehaviour, FakeCluster
-from tests.plugin.fake_server import Reply
+from pytest_serve_chaos.testing import FakeCluster, FakeProcesses, Reply
+from tests.plugin.conftest import SOON_GIVEN_UP, RunChaos
 
 
 def test_what_is_broken_after_an_experiment_is_judged_on_its_own_traffic(run_chaos: RunChaos) -> None:
@@ -61,26 +59,20 @@ def test_requests_that_hang_are_counted_while_traffic_still_runs(run_chaos: RunC
     ran.result.stdout.fnmatch_lines(["*requests lost in the * ReadTimeout*"])
 
 
-class OnlyTheFirst(FakeCluster):
+class FirstSignal(FakeProcesses):
     """The first signal does its work; no later one does anything."""
-
-    def __init__(self, spec: ClusterSpec, behaviour: FakeBehaviour | None = None) -> None:
-        super().__init__(spec, behaviour)
-        self.signals = 0
 
     def signal_process(self, identity: Identity, signal: int) -> None:
         """Does it once."""
-        self.signals += 1
-        if self.signals == 1:
+        if self.world.struck is None:
             super().signal_process(identity, signal)
 
 
-@pytest.fixture
-def soon_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(actors, "_GONE_WITHIN", 0.3)
+class OnlyTheFirst(FakeCluster):
+    def offers(self) -> tuple[Offer, ...]:
+        return (*super().offers(), SIGNALS_PROCESSES.by(FirstSignal(self.world)))
 
 
-@pytest.mark.usefixtures("soon_given_up")
 def test_each_fault_must_land(run_chaos: RunChaos) -> None:
     ran = run_chaos(
         """
@@ -92,6 +84,7 @@ def test_each_fault_must_land(run_chaos: RunChaos) -> None:
                 chaos.replica().kill()
             requests.assert_available(0.5)
         """,
+        behaviour=SOON_GIVEN_UP,
         cluster=OnlyTheFirst,
     )
 
@@ -99,7 +92,6 @@ def test_each_fault_must_land(run_chaos: RunChaos) -> None:
     ran.result.stdout.fnmatch_lines(["*NotLanded: the fault did not land*SIGKILL to the replica *"])
 
 
-@pytest.mark.usefixtures("soon_given_up")
 def test_a_fault_that_need_not_land_shows_nothing_itself(run_chaos: RunChaos) -> None:
     ran = run_chaos(
         """
@@ -124,6 +116,7 @@ def test_a_fault_that_need_not_land_shows_nothing_itself(run_chaos: RunChaos) ->
                 time.sleep(0.7)
             requests.assert_available(0.5)
         """,
+        behaviour=SOON_GIVEN_UP,
         cluster=OnlyTheFirst,
     )
 
@@ -134,10 +127,10 @@ def test_a_fault_that_need_not_land_shows_nothing_itself(run_chaos: RunChaos) ->
 class SecondAppFalls(FakeCluster):
     """From the first fault on, an app at /second answers nothing."""
 
-    def _answer(self, pid: int, path: str) -> Reply:
+    def answer(self, pid: int, path: str) -> Reply:
         if path == "/second" and self.world.log:
             return Reply(503, "gone")
-        return super()._answer(pid, path)
+        return super().answer(pid, path)
 
 
 def test_each_traffic_is_judged_by_itself(run_chaos: RunChaos) -> None:

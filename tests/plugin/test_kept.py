@@ -8,8 +8,8 @@ import pytest
 
 from pytest_serve_chaos import restore
 from pytest_serve_chaos.cluster.capabilities import OUTLIVES_RUNS, Offer
+from pytest_serve_chaos.testing import FakeBehaviour, FakeCluster
 from tests.plugin.conftest import RunChaos
-from tests.plugin.fake import FakeBehaviour, FakeCluster
 from tests.plugin.test_interrupt import interrupted
 
 
@@ -75,7 +75,7 @@ def test_the_cluster_that_is_kept_is_that_of_tests_which_ask_for_nothing(
 
 CONFTEST = """
 from pathlib import Path
-from tests.plugin.fake import FakeBehaviour
+from pytest_serve_chaos.testing import FakeBehaviour
 from tests.plugin.test_kept import Stays
 
 class Noted(Stays):

@@ -9,8 +9,8 @@ import pytest
 
 from pytest_serve_chaos.model import ClusterDescription
 from pytest_serve_chaos.observe import post_recovery
+from pytest_serve_chaos.testing import FakeBehaviour, FakeCluster
 from tests.plugin.conftest import RunChaos
-from tests.plugin.fake import FakeBehaviour, FakeCluster
 
 GUIDE = """
     import pytest
@@ -51,12 +51,12 @@ def soon_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("soon_found")
 def test_a_defect_of_the_clusters_ray_is_expected(run_chaos: RunChaos) -> None:
-    run_chaos(GUIDE, behaviour=FakeBehaviour(deafens=True)).outcomes(xfailed=1)
+    run_chaos(GUIDE, behaviour=FakeBehaviour(stale_proxies=True)).outcomes(xfailed=1)
 
 
 @pytest.mark.usefixtures("soon_found")
 def test_a_defect_that_its_ray_should_not_have_is_a_failure(run_chaos: RunChaos) -> None:
-    run_chaos(GUIDE, behaviour=FakeBehaviour(deafens=True), cluster=NextRay).outcomes(failed=1)
+    run_chaos(GUIDE, behaviour=FakeBehaviour(stale_proxies=True), cluster=NextRay).outcomes(failed=1)
 
 
 def test_a_defect_that_is_not_seen_any_more_is_a_failure_until_the_suite_knows(run_chaos: RunChaos) -> None:

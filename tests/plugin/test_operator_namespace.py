@@ -10,7 +10,7 @@ from kubernetes.config import kube_config
 from pytest_serve_chaos.backends.kubernetes import KUBERNETES
 from pytest_serve_chaos.cluster.base import ClusterSpec, Progress
 from pytest_serve_chaos.settings import Settings
-from tests.plugin.fake import FakeCluster
+from pytest_serve_chaos.testing import FakeCluster
 from tests.unit.api_server import ApiServer
 from tests.unit.test_borrowing import server
 

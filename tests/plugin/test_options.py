@@ -9,8 +9,8 @@ import pytest
 from pytest_serve_chaos.backends import registry
 from pytest_serve_chaos.backends.registry import Backends
 from pytest_serve_chaos.cluster.base import ClusterSpec
+from pytest_serve_chaos.testing import FakeCluster
 from tests.plugin.conftest import Ran, RunChaos
-from tests.plugin.fake import FakeCluster
 
 TEST = "def test_it(serve_cluster): pass"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from fnmatch import fnmatch
 
 import pytest
@@ -10,8 +11,8 @@ import pytest
 from pytest_serve_chaos import load
 from pytest_serve_chaos.cli import main
 from pytest_serve_chaos.history import History
+from pytest_serve_chaos.testing import QUICK, FakeBehaviour, FakeLogs
 from tests.plugin.conftest import CONFTEST, LOAD, RunChaos, junit_properties
-from tests.plugin.fake import FakeBehaviour, FakeLogs
 
 REPLICA = """
     import pytest
@@ -185,9 +186,9 @@ def test_an_experiment_that_an_error_ends_is_unfinished(
 def test_without_steady_state_a_test_by_hand_is_in_the_table(
     run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(load, "STEADY_WITHIN", 0.5)
+    soon = FakeBehaviour(waits=replace(QUICK, steady_within=0.5))
     monkeypatch.setattr(load, "steady_within", lambda *_, least: least)
-    ran = run_chaos("def test_by_hand(traffic):\n    with traffic(route='nowhere'):\n        pass")
+    ran = run_chaos("def test_by_hand(traffic):\n    with traffic(route='nowhere'):\n        pass", behaviour=soon)
 
     ran.outcomes(inconclusive=1)
     ran.result.stdout.fnmatch_lines(["by_hand * INCONCLUSIVE * no steady state: *"])

@@ -10,8 +10,8 @@ import pytest
 from pytest_serve_chaos.backends import Backend, Option
 from pytest_serve_chaos.backends.local import LOCAL
 from pytest_serve_chaos.kinds import File, anything
+from pytest_serve_chaos.testing import FakeBackend
 from tests.plugin.conftest import LOAD
-from tests.plugin.fake import FakeBackend
 
 TEST = "def test_it(serve_cluster): pass"
 CONFIG = "applications: [{name: sleepy_pid, route_prefix: /, import_path: 'ranker:app'}]"

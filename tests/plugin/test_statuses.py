@@ -12,9 +12,8 @@ from pytest_serve_chaos import session
 from pytest_serve_chaos.cli import main
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.faults.rig import Rig
-from tests.plugin import fake_world
+from pytest_serve_chaos.testing import FakeBackend, FakeBehaviour, FakeCluster
 from tests.plugin.conftest import Ran, RunChaos, junit_properties
-from tests.plugin.fake import FakeBackend, FakeBehaviour, FakeCluster
 
 HEAD = """
     import pytest
@@ -281,8 +280,7 @@ def test_a_figure_of_somebody_else_is_compared_as_ever(run_chaos: RunChaos) -> N
     ran.outcomes(passed=1, failed=1)
 
 
-def test_an_outage_that_was_foreseen_must_have_been_seen(run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fake_world, "REPLICAS", 1)
+def test_an_outage_that_was_foreseen_must_have_been_seen(run_chaos: RunChaos) -> None:
     ran = run_chaos(
         """
         import pytest
@@ -293,7 +291,7 @@ def test_an_outage_that_was_foreseen_must_have_been_seen(run_chaos: RunChaos, mo
             assert result.warnings
             assert result.passed or (result.outcome == "failed" and result.warnings), result.reasons
         """,
-        behaviour=FakeBehaviour(harmless=True),
+        behaviour=FakeBehaviour(harmless=True, replicas=1),
     )
 
     ran.outcomes(failed=1)

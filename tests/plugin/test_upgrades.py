@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
 from pytest_serve_chaos.cluster.kubernetes.client.records import listed, mapped
-from pytest_serve_chaos.faults import upgrade
-from tests.plugin.conftest import RunChaos
-from tests.plugin.fake_upgrades import (
-    FakeRayService,
+from pytest_serve_chaos.testing import FakeKubernetesCluster
+from tests.plugin.conftest import SOON_GIVEN_UP, RunChaos
+from tests.plugin.upgrade_fakes import (
     FakeRayServiceThatDidNotSwitch,
     FakeRayServiceThatStays,
     FakeRayServiceWithoutRoom,
@@ -36,7 +33,7 @@ TWO = """
 
 
 def test_all_is_replaced_and_no_request_is_lost(run_chaos: RunChaos) -> None:
-    ran = run_chaos(UPGRADE, cluster=FakeRayService)
+    ran = run_chaos(UPGRADE, cluster=FakeKubernetesCluster)
 
     ran.outcomes(passed=1)
     (experiment,) = listed(ran.summary["experiments"])
@@ -56,13 +53,13 @@ def test_what_is_upgraded_stays_so_and_is_used_again(run_chaos: RunChaos) -> Non
         def test_another(serve_cluster):
             assert not serve_cluster.missing()
         """,
-        cluster=FakeRayService,
+        cluster=FakeKubernetesCluster,
     )
 
     ran.outcomes(passed=2)
     (cluster,) = ran.backend.clusters
-    assert isinstance(cluster, FakeRayService)
-    assert cluster.upgrades == 1
+    assert isinstance(cluster, FakeKubernetesCluster)
+    assert cluster.upgrades.done == 1
 
 
 def test_without_kuberay_it_is_skipped_and_says_why(run_chaos: RunChaos) -> None:
@@ -91,9 +88,8 @@ def test_an_upgrade_that_does_not_end_shows_nothing_and_costs_the_cluster(run_ch
     assert len(ran.backend.clusters) == 2, "a half-done upgrade is nothing to test on"
 
 
-def test_new_pods_alone_are_no_upgrade(run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upgrade.RayServiceUpgraded, "sign_within", 0.3)
-    ran = run_chaos(UPGRADE, cluster=FakeRayServiceThatDidNotSwitch)
+def test_new_pods_alone_are_no_upgrade(run_chaos: RunChaos) -> None:
+    ran = run_chaos(UPGRADE, behaviour=SOON_GIVEN_UP, cluster=FakeRayServiceThatDidNotSwitch)
 
     ran.outcomes(inconclusive=1)
     ran.result.stdout.fnmatch_lines(["*the fault did not land*the old pods have ended*"])

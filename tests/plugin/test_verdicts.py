@@ -11,12 +11,12 @@ import pytest
 
 from pytest_serve_chaos import clock, final_check, load, steady
 from pytest_serve_chaos.clock import NotYet
-from pytest_serve_chaos.faults import actors
+from pytest_serve_chaos.cluster.capabilities import KILLS_NODES, Offer
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.model import Evidence, Request
 from pytest_serve_chaos.observe import post_recovery
-from tests.plugin.conftest import Ran, RunChaos
-from tests.plugin.fake import FakeBehaviour, FakeCluster
+from pytest_serve_chaos.testing import FakeBehaviour, FakeCluster, FakeNodes
+from tests.plugin.conftest import SOON_GIVEN_UP, Ran, RunChaos
 
 SHORT = 'availability=0.7, window="700ms"'
 
@@ -74,7 +74,7 @@ def test_deaf_proxies_fail(run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(post_recovery, "HEARS_WITHIN", 0.5)
     ran = run_chaos(
         one('controller_failure(replacement="new_actor")', f"{SHORT}, kept=('replica', 'proxy')"),
-        behaviour=FakeBehaviour(deafens=True),
+        behaviour=FakeBehaviour(stale_proxies=True),
     )
 
     failed_with(ran, "3 proxies do not hear their controller (proxy on head, proxy on worker-1, proxy on worker-2)*")
@@ -133,36 +133,34 @@ def test_a_fault_that_does_nothing_is_inconclusive(run_chaos: RunChaos) -> None:
     inconclusive_with(ran, "the fault did not land; signs of it: none")
 
 
-def test_a_process_that_survives_its_signal_is_inconclusive(
-    run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(actors, "_GONE_WITHIN", 0.3)
+def test_a_process_that_survives_its_signal_is_inconclusive(run_chaos: RunChaos) -> None:
     ran = run_chaos(one("controller_failure"), behaviour=FakeBehaviour(harmless=True))
 
     inconclusive_with(ran, "the fault did not land within *; signs of it: none")
 
 
-def test_a_process_that_a_freeze_does_not_stop_is_inconclusive(
-    run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(actors, "_STOPS_WITHIN", 0.3)
+def test_a_process_that_a_freeze_does_not_stop_is_inconclusive(run_chaos: RunChaos) -> None:
     ran = run_chaos(one('proxy_failure(how="freeze", for_="1s")'), behaviour=FakeBehaviour(harmless=True))
 
     inconclusive_with(ran, "the fault did not land*; signs of it: none")
 
 
-def test_one_sign_is_not_enough(run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(actors.ActorKilled, "sign_within", property(lambda self: 0.5, lambda self, value: None))
-    ran = run_chaos(one("controller_failure"), behaviour=FakeBehaviour(blind_gcs=True))
+def test_one_sign_is_not_enough(run_chaos: RunChaos) -> None:
+    ran = run_chaos(one("controller_failure"), behaviour=replace(SOON_GIVEN_UP, blind_gcs=True))
 
     inconclusive_with(ran, "the fault did not land within *; signs of it: the process of controller (PID *) is gone")
 
 
-class SeenFromOutside(FakeCluster):
+class NodesSeenFromOutside(FakeNodes):
     """Nobody can look at what becomes of a node itself."""
 
     def kill_node(self, name: str, *, how: Literal["kill", "stop"], hold: bool) -> Sequence[Evidence]:
         return [replace(sign, side="cluster") for sign in super().kill_node(name, how=how, hold=hold)]
+
+
+class SeenFromOutside(FakeCluster):
+    def offers(self) -> tuple[Offer, ...]:
+        return (*super().offers(), KILLS_NODES.by(NodesSeenFromOutside(self.world)))
 
 
 def test_two_signs_from_one_side_are_not_enough(run_chaos: RunChaos) -> None:
@@ -193,7 +191,6 @@ def test_a_late_generator_is_inconclusive(run_chaos: RunChaos) -> None:
 
 def test_no_steady_state_breaks_nothing(run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch) -> None:
     # One look, when there is an answer: what it says is certain.
-    monkeypatch.setattr(steady, "STABLE_FOR", 60.0)
     wait_steady = steady.wait_steady
 
     def one_look(rig: Rig, sent: steady.Sent, *, timeout: float) -> tuple[Request, ...]:

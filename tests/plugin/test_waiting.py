@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
-from typing import Literal, cast
+from typing import cast
 
 import pytest
 
 from pytest_serve_chaos import clock, load
 from pytest_serve_chaos.cluster.base import ClusterSpec
-from pytest_serve_chaos.model import HEAD, Evidence, Json
-from tests.plugin import fake_world
+from pytest_serve_chaos.model import HEAD, Json
+from pytest_serve_chaos.testing import FakeBehaviour, FakeCluster, Handler
 from tests.plugin.conftest import RunChaos
-from tests.plugin.fake import FakeBehaviour, FakeCluster
-from tests.plugin.fake_endpoints import FakeWithEndpoints
-from tests.plugin.fake_server import Front
+from tests.plugin.endpoint_fakes import FakeWithEndpoints
 from tests.plugin.test_verdicts import SHORT, failed_with, inconclusive_with, one
 
 # -- steady state ----------------------------------------------------------------------------------------------------
@@ -25,7 +22,7 @@ from tests.plugin.test_verdicts import SHORT, failed_with, inconclusive_with, on
 class Slow(FakeCluster):
     """Each client waits for 1.2 s."""
 
-    def _wait(self, path: str) -> float:
+    def wait(self, path: str) -> float:
         return 0.0 if path.startswith("/-/") else 1.2
 
 
@@ -40,7 +37,7 @@ class SomeHang(FakeCluster):
         super().__init__(spec, behaviour)
         self._count = itertools.count()
 
-    def _wait(self, path: str) -> float:
+    def wait(self, path: str) -> float:
         return math.inf if next(self._count) % 6 == 5 else 0.0
 
 
@@ -84,8 +81,7 @@ def test_one_request_in_two_seconds_is_enough_for_a_steady_state(run_chaos: RunC
 # -- small clusters, and those with more than is asked ----------------------------------------------------------------
 
 
-def test_a_single_replica_may_be_away_if_that_is_allowed(run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fake_world, "REPLICAS", 1)
+def test_a_single_replica_may_be_away_if_that_is_allowed(run_chaos: RunChaos) -> None:
     ran = run_chaos(
         """
         import pytest
@@ -95,15 +91,16 @@ def test_a_single_replica_may_be_away_if_that_is_allowed(run_chaos: RunChaos, mo
             result = experiment.run(availability=0.3, longest_outage="30s", window="1s")
             assert result.lost
             assert any(remark.startswith("whether replica@others is kept is not judged") for remark in result.remarks)
-        """
+        """,
+        behaviour=FakeBehaviour(replicas=1),
     )
 
     ran.outcomes(passed=1)
 
 
-def test_a_worker_without_replicas_shows_nothing(run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fake_world, "REPLICAS", 1)
-    ran = run_chaos(one('worker_failure(which="worker-2")'), "--serve-chaos-kept-rate=0")
+def test_a_worker_without_replicas_shows_nothing(run_chaos: RunChaos) -> None:
+    one_replica = FakeBehaviour(replicas=1)
+    ran = run_chaos(one('worker_failure(which="worker-2")'), "--serve-chaos-kept-rate=0", behaviour=one_replica)
 
     inconclusive_with(ran, "answered nothing before the fault, so nothing was tested")
 
@@ -138,17 +135,8 @@ def test_a_victim_is_chosen_among_those_that_serve(run_chaos: RunChaos) -> None:
 class Stalls(FakeCluster):
     """When the head is lost nobody gets an answer for 1.5 s; then all who wait get theirs at once."""
 
-    def __init__(self, spec: ClusterSpec, behaviour: FakeBehaviour | None = None) -> None:
-        super().__init__(spec, behaviour)
-        self._until = 0.0
-
-    def kill_node(self, name: str, *, how: Literal["kill", "stop"], hold: bool) -> Sequence[Evidence]:
-        """And the others wait."""
-        self._until = clock.now() + 1.5
-        return super().kill_node(name, how=how, hold=hold)
-
-    def _wait(self, path: str) -> float:
-        return max(0.0, self._until - clock.now())
+    def wait(self, path: str) -> float:
+        return 0.0 if self.world.struck is None else max(0.0, self.world.struck + 1.5 - clock.now())
 
 
 def test_a_stall_that_is_answered_in_the_end_is_an_outage(run_chaos: RunChaos) -> None:
@@ -180,13 +168,13 @@ class OnlyTheHeadIsAsked(FakeWithEndpoints):
 
     def __init__(self, spec: ClusterSpec, behaviour: FakeBehaviour | None = None) -> None:
         super().__init__(spec, behaviour)
-        front = self._server.front
-        self._server.front = Front(self._proxy_of_the_head, front.answer, front.retired)
+        handler = self._server.handler
+        self._server.handler = Handler(self._proxy_of_the_head, handler.answer, handler.retired)
 
     def _proxy_of_the_head(self) -> dict[int, bool]:
         with self.world.lock:
             heads = {part.pid for part in self.world.of("proxy", HEAD)}
-        return {pid: frozen for pid, frozen in self._proxies().items() if pid in heads}
+        return {pid: frozen for pid, frozen in self.proxies().items() if pid in heads}
 
 
 def test_a_victim_that_only_probes_reached_is_pointed_out(run_chaos: RunChaos) -> None:

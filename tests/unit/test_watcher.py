@@ -99,7 +99,6 @@ class Odd:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watcher_module, "_ASK_EVERY", 0.0)
     monkeypatch.setattr(watcher_module, "_LOOK_EVERY", 0.01)
 
 
@@ -111,7 +110,7 @@ def wait_for(what: Callable[[], bool]) -> None:
 def test_no_odd_answer_ends_the_questions_and_each_is_noted_once() -> None:
     null = "'NoneType' object has no attribute 'get'"
     odd = Odd(AttributeError(null), AttributeError(null), ValueError("many"), ObservationError("no head"))
-    watcher = Watcher(cast("Observer", odd), history := History())
+    watcher = Watcher(cast("Observer", odd), history := History(), ask_every=0.0)
     watcher.start()
     wait_for(lambda: odd.asked > 5)
     watcher.stop()
@@ -125,7 +124,7 @@ def test_no_odd_answer_ends_the_questions_and_each_is_noted_once() -> None:
 @pytest.mark.usefixtures("quick")
 def test_no_odd_process_table_ends_the_looks() -> None:
     odd = Odd()
-    watcher = Watcher(cast("Observer", odd), history := History())
+    watcher = Watcher(cast("Observer", odd), history := History(), ask_every=0.0)
     odd.looks = [IndexError("a line of /proc was cut"), ObservationError("no answer")]
     watcher.start()
     wait_for(lambda: not odd.looks)
@@ -139,7 +138,7 @@ def test_no_odd_process_table_ends_the_looks() -> None:
 @pytest.mark.usefixtures("quick")
 def test_the_trouble_says_why_ray_and_serve_are_silent() -> None:
     odd = Odd(*[ObservationError("GET /api/v0/nodes: no head")] * 10_000)
-    watcher = Watcher(cast("Observer", odd), history := History())
+    watcher = Watcher(cast("Observer", odd), history := History(), ask_every=0.0)
     watcher.start()
     wait_for(lambda: watcher.trouble == "GET /api/v0/nodes: no head")
     watcher.stop()

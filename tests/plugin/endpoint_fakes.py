@@ -7,8 +7,7 @@ from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.capabilities import HAS_PROXY_ENDPOINTS, Endpoint, Offer
 from pytest_serve_chaos.errors import ObservationError
 from pytest_serve_chaos.model import Component, Identity
-from tests.plugin.fake import FakeBehaviour, FakeCluster
-from tests.plugin.fake_server import FakeServer, Front, Reply
+from pytest_serve_chaos.testing import FakeBehaviour, FakeCluster, FakeServer, Handler, Reply
 
 _PODS = "/pods/"
 
@@ -18,7 +17,7 @@ class FakeWithEndpoints(FakeCluster):
 
     def __init__(self, spec: ClusterSpec, behaviour: FakeBehaviour | None = None) -> None:
         super().__init__(spec, behaviour)
-        self._ways = FakeServer(Front(lambda: {0: False}, self._pass_on))
+        self._ways = FakeServer(Handler(lambda: {0: False}, self._pass_on))
 
     def offers(self) -> tuple[Offer, ...]:
         """What it can do."""
@@ -38,7 +37,7 @@ class FakeWithEndpoints(FakeCluster):
             part = self.world.by_identity(proxy.identity)
         if part is None:
             raise ObservationError(f"{proxy.name}: its pod is gone")
-        route = serve_config.first_route(self.world.config)
+        route = serve_config.first_route(self.world.plan.config)
         return Endpoint(f"http://127.0.0.1:{self._ways.port}{_PODS}{part.pid}{route}")
 
     def close(self) -> None:
@@ -49,7 +48,7 @@ class FakeWithEndpoints(FakeCluster):
     def _pass_on(self, nobody: int, path: str) -> Reply:
         del nobody
         pod, _, route = path.removeprefix(_PODS).partition("/")
-        frozen = self._proxies().get(int(pod))
+        frozen = self.proxies().get(int(pod))
         if frozen is None:
             return Reply(404, f"pods {pod} not found")
-        return Reply(504, "timeout") if frozen else self._answer(int(pod), f"/{route}")
+        return Reply(504, "timeout") if frozen else self.answer(int(pod), f"/{route}")

@@ -12,11 +12,10 @@ from pytest_serve_chaos.cluster.kubernetes.external.rights import RUN, Right
 from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.errors import Unsupported
 from pytest_serve_chaos.model import Component, Json
-from tests.plugin.fake import FakeBehaviour, FakeCluster
-from tests.plugin.fake_server import FakeServer, Front
+from pytest_serve_chaos.testing import FakeBehaviour, FakeCluster, FakeProcesses, FakeServer, Handler
 
 
-class BorrowedFake(FakeCluster):
+class ExternalFake(FakeCluster):
     """Implements `cluster.capabilities.IsExternal`, on the terms of the backend `kubernetes`.
 
     Attributes:
@@ -40,7 +39,7 @@ class BorrowedFake(FakeCluster):
 
     def why_not(self, touch: Touch, asked_for: Collection[str]) -> str:
         """As its owner, this user's rights and its shape have it."""
-        terms = Terms(self.spec, Grants(self.lacking), lambda: self.targets or self.world.targets(), lambda: False)
+        terms = Terms(self.spec, Grants(self.lacking), lambda: self.targets or self.world.plan.targets(), lambda: False)
         return terms.why_not(touch, asked_for)
 
     def admit(self, touch: Touch, asked_for: Collection[str]) -> None:
@@ -48,6 +47,10 @@ class BorrowedFake(FakeCluster):
         reason = self.why_not(touch, asked_for)
         if reason:
             raise Unsupported(reason)
+
+    def kill_actor(self, actor_id: str, *, no_restart: bool) -> float:
+        """As every fake cluster does."""
+        return FakeProcesses(self.world).kill_actor(actor_id, no_restart=no_restart)
 
     def apply_serve_config(self, config: Mapping[str, Json]) -> None:
         """Refuses."""
@@ -62,24 +65,24 @@ class BorrowedFake(FakeCluster):
                 return frozenset()
             replicas = self.world.of("replica")
             local = [p.replica_id for p in replicas if p.slot.node == proxy.node]
-            if part.deaf_to is None or part.pid not in self._heard:
+            if part.stale_routes is None or part.pid not in self._heard:
                 self._heard[part.pid] = frozenset(local or [p.replica_id for p in replicas])
             return self._heard[part.pid]
 
 
-class NothingMayRun(BorrowedFake):
+class NothingMayRun(ExternalFake):
     """One in whose pods this user may run nothing."""
 
     lacking = RUN
 
 
-class HasOneReplica(BorrowedFake):
+class HasOneReplica(ExternalFake):
     """One whose only deployment wants a single replica."""
 
     targets: Mapping[str, int] = {"sleepy_pid#SleepyPid": 1}
 
 
-class LedElsewhere(BorrowedFake):
+class LedElsewhere(ExternalFake):
     """One whose URL leads to another cluster, as one of production does; each of its own proxies can be asked alone."""
 
     def __init__(self, spec: ClusterSpec, behaviour: FakeBehaviour | None = None) -> None:
@@ -105,9 +108,9 @@ class LedElsewhere(BorrowedFake):
         """An address at which that proxy alone answers."""
 
         def alone() -> dict[int, bool]:
-            return {pid: frozen for pid, frozen in self._proxies().items() if pid == proxy.pid}
+            return {pid: frozen for pid, frozen in self.proxies().items() if pid == proxy.pid}
 
-        self._alone.append(FakeServer(Front(alone, self._answer)))
+        self._alone.append(FakeServer(Handler(alone, self.answer)))
         return Endpoint(f"http://127.0.0.1:{self._alone[-1].port}{urlsplit(self.url).path}")
 
     def close(self) -> None:

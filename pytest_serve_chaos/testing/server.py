@@ -1,4 +1,4 @@
-"""The HTTP side of the fake: one address, behind which each connection belongs to one of the proxies."""
+"""The HTTP server of a fake cluster: one address, behind which each connection belongs to one of the proxies."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import itertools
 import math
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 Address = tuple[str, int]
 
@@ -16,11 +16,17 @@ _LOOK_EVERY = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer to a request."""
+    """An answer to a request.
+
+    Attributes:
+        status: The HTTP status.
+        body: The text.
+        headers: Names and values.
+    """
 
     status: int
-    body: str
-    headers: tuple[tuple[str, str], ...] = ()
+    body: str = field(repr=False)
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     @property
     def data(self) -> bytes:
@@ -31,8 +37,8 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Front:
-    """What the server asks of those behind it.
+class Handler:
+    """What the server asks of the proxies behind it.
 
     Attributes:
         proxies: PID of each proxy that lives -> whether it is frozen.
@@ -48,10 +54,18 @@ class Front:
 
 
 class FakeServer:
-    """Serves on a port of 127.0.0.1 from a thread of its own."""
+    """Serves on a port of 127.0.0.1 from a thread of its own.
 
-    def __init__(self, front: Front) -> None:
-        self.front = front
+    Args:
+        handler: What it asks of the proxies.
+
+    Attributes:
+        port: Where it listens.
+        connections: The open ones, by the client's address.
+    """
+
+    def __init__(self, handler: Handler) -> None:
+        self.handler = handler
         self.turn = itertools.count()
         self.connections: dict[Address, Connection] = {}
         self.port = 0
@@ -104,7 +118,7 @@ class Connection(asyncio.Protocol):
         """Gives it to the proxy whose turn it is."""
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
-        proxies = list(self._server.front.proxies())
+        proxies = list(self._server.handler.proxies())
         if not proxies:
             transport.abort()
             return
@@ -122,14 +136,14 @@ class Connection(asyncio.Protocol):
 
     def go_on(self) -> None:
         """Answers what can be answered now."""
-        front = self._server.front
-        frozen = False if front.retired(self.pid) else front.proxies().get(self.pid)
+        handler = self._server.handler
+        frozen = False if handler.retired(self.pid) else handler.proxies().get(self.pid)
         if frozen is None:
             self.transport.abort()
         while frozen is False and b"\r\n\r\n" in self._unread:
             head, _, self._unread = self._unread.partition(b"\r\n\r\n")
             path = head.split(b" ", 2)[1].decode()
-            wait = front.wait(path)
+            wait = handler.wait(path)
             if wait == 0:
                 self._answer(path)
             elif not math.isinf(wait):
@@ -137,4 +151,4 @@ class Connection(asyncio.Protocol):
 
     def _answer(self, path: str) -> None:
         if not self.transport.is_closing():
-            self.transport.write(self._server.front.answer(self.pid, path).data)
+            self.transport.write(self._server.handler.answer(self.pid, path).data)

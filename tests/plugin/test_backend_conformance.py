@@ -1,0 +1,303 @@
+"""The backend of fake clusters passes the tests that a backend of a third party must pass, and these can fail."""
+
+from __future__ import annotations
+
+from textwrap import indent
+
+import pytest
+
+from pytest_serve_chaos.testing import BackendConformance
+from tests.plugin.conftest import LOAD
+from tests.plugin.test_fault_conformance import red
+
+
+class TestFake(BackendConformance):
+    plugin = "pytest_serve_chaos.testing.plugin"
+    backend = "fake"
+
+
+# -- backends that do not conform --------------------------------------------------------------------------------------
+
+MODULE = """
+from dataclasses import replace
+
+from pytest_serve_chaos import Backend, ClusterStartError, Finding, ObservationError, Option
+from pytest_serve_chaos.analysis.configuration import Setup
+from pytest_serve_chaos.cluster.capabilities import *
+from pytest_serve_chaos.kinds import Integer, Kind
+from pytest_serve_chaos.model import Evidence, Identity
+from pytest_serve_chaos.testing import *
+
+SIGN = (Evidence(0.0, "victim", "it is done"),)
+
+
+def start(spec, settings, directory, progress):
+    return Broken(spec)
+
+
+class Broken(FakeKubernetesCluster):
+    @property
+    def description(self):
+        return replace(super().description, backend="broken")
+
+{members}
+
+{functions}
+
+def pytest_serve_chaos_backends():
+    return [Backend(name="broken", description="it does not conform", start=start, {fields})]
+"""
+
+TEST = """
+from pytest_serve_chaos.testing import BackendConformance
+
+class TestBroken(BackendConformance):
+    plugin = "broken"
+    backend = "broken"
+    options = {options}
+    within = 3.0
+"""
+
+KILLED = "test_what_a_killed_run_left_is_undone"
+
+FIELDS: dict[str, tuple[str, dict[str, str], set[str]]] = {
+    "an option has no help": (
+        'options=(Option("broken_n", Integer(3), "4", ""),)', {}, {"test_its_options_have_valid_defaults"},
+    ),
+    "the doctor misses something": (
+        'doctor=lambda _: [Finding("farm", "it is closed", False, "open it")]', {},
+        {"test_the_doctor_finds_what_it_needs"},
+    ),
+    "the doctor needs the settings": (
+        'options=(Option("broken_host", Kind("a host"), None, "the host"),),'
+        ' doctor=lambda settings: [Finding("host", settings.others["broken_host"].upper())]',
+        {"broken_host": "farm"},
+        {"test_the_doctor_works_without_settings"},
+    ),
+}  # fmt: skip
+
+CLUSTERS: dict[str, tuple[str, str, set[str]]] = {
+    "it says of itself what is not so": (
+        """
+@property
+def description(self):
+    return super().description
+
+def answer(self, pid, path):
+    return Reply(500, "no") if path == "/" else super().answer(pid, path)
+
+def nodes(self):
+    return super().nodes()[::-1]
+
+def proxy_of(self, client):
+    return Identity("process", ("nobody",))
+""",
+        "",
+        {
+            "test_it_describes_the_cluster",
+            "test_the_app_answers",
+            "test_its_nodes_are_listed_head_first",
+            "test_a_connection_leads_to_a_proxy",
+        },
+    ),
+    "it does not look well": (
+        """
+looks = 0
+
+def __init__(self, spec, behaviour=None):
+    super().__init__(spec, behaviour)
+    self._dashboard = OddDashboard(self.world)
+
+def components(self):
+    self.looks += 1
+    fresh = Identity("process", ("gcs", str(self.looks)))
+    return tuple(replace(c, identity=fresh) if c.role == "gcs" else c for c in super().components())
+""",
+        """
+from pytest_serve_chaos.testing.dashboard import FakeDashboard
+
+class OddDashboard(FakeDashboard):
+    def actors(self, **given):
+        return tuple(row for row in super().actors(**given) if row.class_name != "ServeController")
+
+    def nodes(self):
+        odd = replace(super().nodes()[0], node_id="odd", address="10.9.9.9", is_head=False)
+        return (*super().nodes(), odd)
+""",
+        {
+            "test_each_component_has_its_own_identity",
+            "test_the_dashboard_answers",
+            "test_replicas_and_proxies_are_found",
+        },
+    ),
+    "proxies do not answer, and no update reaches them": (
+        """
+def ask_proxy(self, proxy, path, *, timeout):
+    return 404, "no such path"
+
+def apply_serve_config(self, config):
+    pass
+""",
+        "",
+        {"test_each_proxy_answers_alone", "test_an_update_of_the_config_reaches_each_proxy",
+         "test_a_frozen_node_goes_on", "test_a_frozen_machine_goes_on"},
+    ),
+    "its capabilities do nothing": (
+        """
+def offers(self):
+    nothing = Nothing()
+    keys = [
+        KILLS_NODES, FREEZES_NODES, KILLS_MACHINES, DELETES_MACHINES, DRAINS_MACHINES, FREEZES_MACHINES,
+        SIGNALS_PROCESSES, KILLS_ACTORS, SETS_HEALTH_FLAGS, HAS_REDIS, STREAMS_LOGS, KNOWS_ITS_SETUP,
+        HAS_PROXY_ENDPOINTS,
+    ]
+    return (*super().offers(), *(key.by(nothing) for key in keys))
+""",
+        """
+class Nothing:
+    redis_namespace = "nothing"
+
+    def redis_keys(self):
+        return ("nothing",)
+
+    def proxy_endpoint(self, proxy):
+        return Endpoint("http://127.0.0.1:1/")
+
+    calls = []
+
+    def setup(self):
+        self.calls.append("setup")
+        if len(self.calls) > 1:  # the first is part of the start
+            raise ObservationError("the farm does not say")
+        return Setup()
+
+    def stream_logs(self, directory):
+        raise OSError("no space left on device")
+
+    def __getattr__(self, name):
+        return lambda *_, **__: SIGN
+""",
+        {
+            "test_it_knows_its_setup",
+            "test_it_collects_logs",
+            "test_each_proxy_has_an_address",
+            "test_a_killed_node_stays_away_until_it_may_come_back",
+            "test_a_stopped_node_comes_back",
+            "test_a_frozen_node_goes_on",
+            "test_a_lost_machine_comes_back",
+            "test_a_deleted_machine_comes_back",
+            "test_a_drained_machine_comes_back",
+            "test_a_frozen_machine_goes_on",
+            "test_a_killed_process_is_replaced",
+            "test_a_stopped_process_goes_on",
+            "test_a_killed_actor_is_replaced",
+            "test_a_replica_whose_check_fails_is_replaced",
+            "test_redis_stays_away_until_it_may_come_back",
+        },
+    ),
+    "what is taken away does not stay away, or never comes back": (
+        """
+def offers(self):
+    return (*super().offers(), KILLS_NODES.by(Unsteady(self.world)))
+""",
+        """
+class Unsteady(FakeNodes):
+    def kill_node(self, name, *, how, hold):
+        return super().kill_node(name, how=how, hold=not hold)
+""",
+        {"test_a_killed_node_stays_away_until_it_may_come_back", "test_a_stopped_node_comes_back"},
+    ),
+    "it does not end": (
+        """
+def close(self):
+    pass
+""",
+        "",
+        {"test_a_closed_cluster_leaves_nothing"},
+    ),
+}  # fmt: skip
+
+
+def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, test: str, *args: str, **parts: str) -> set[str]:
+    """Runs the tests on a backend that is made of these parts; returns the names of those that failed."""
+    monkeypatch.syspath_prepend(pytester.path)
+    source = MODULE.format(**{"members": "", "functions": "", "fields": "", **parts})
+    pytester.makepyfile(broken=source, test_conformance=test)
+    return red(pytester.runpytest_inprocess("-rfE", *args))
+
+
+@pytest.mark.parametrize("defect", FIELDS)
+def test_a_defect_of_a_backend_makes_its_own_test_red(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, defect: str
+) -> None:
+    fields, options, expected = FIELDS[defect]
+    only = ("-k", "options or doctor or starts or describes")
+    assert run(pytester, monkeypatch, TEST.format(options=options), *only, fields=fields) == expected
+
+
+@pytest.mark.parametrize("defect", CLUSTERS)
+def test_each_defect_of_a_cluster_makes_its_own_test_red(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, defect: str
+) -> None:
+    members, functions, expected = CLUSTERS[defect]
+    parts = {"members": indent(members, "    "), "functions": functions}
+    found = run(pytester, monkeypatch, TEST.format(options={}), "-k", "not killed_run", **parts)
+    assert found == expected
+
+
+def test_a_cluster_that_does_not_start_is_tried_once(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    functions = """
+def start(spec, settings, directory, progress):
+    with open("tried", "a") as file:
+        file.write("x")
+    raise ClusterStartError("the farm is closed")
+"""
+    found = run(pytester, monkeypatch, TEST.format(options={}), "-k", "not killed_run", functions=functions)
+    assert found == {"test_it_starts_a_cluster"}
+    assert (pytester.path / "tried").read_text() == "x"
+
+
+def test_what_cannot_be_undone_after_a_killed_run_is_found(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    functions = """
+def start(spec, settings, directory, progress):
+    cluster, entry = Broken(spec), settings.journal.write("release", "machines of the farm")
+    end = cluster.close
+
+    def close():
+        end()
+        settings.journal.done(entry)
+
+    cluster.close = close
+    return cluster
+
+
+def release(leftover):
+    raise OSError("the farm is closed")
+"""
+    parts = {"functions": functions, "fields": 'undo={"release": release}'}
+    found = run(pytester, monkeypatch, TEST.format(options={}), "-k", "killed_run or closed", **parts)
+    assert found == {KILLED}
+
+
+# -- the backend `fake` ------------------------------------------------------------------------------------------------
+
+
+def test_a_run_on_the_backend_needs_no_ray(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.worker_failure
+        def test_it(experiment):
+            assert experiment.measure(window="700ms", availability=0.5).outcome != "inconclusive"
+        """
+    )
+    plugin = ("-p", "pytest_serve_chaos.testing.plugin", "--serve-chaos-backend=fake")
+    ran = pytester.runpytest_inprocess("--serve-chaos", *LOAD, *plugin)
+
+    ran.assert_outcomes(passed=1)
+    ran.stdout.fnmatch_lines(["serve-chaos: fake backend, *"])
