@@ -329,7 +329,7 @@ class Experiment:
     def _say(self, step: Callable[[], None]) -> None:
         try:
             step()
-        except ExpectationFailed as error:
+        except (ExpectationFailed, Inconclusive) as error:
             self.rig.progress(error.what)
             self.rig.log.add(Note(error.what))
 

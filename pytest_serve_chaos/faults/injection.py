@@ -245,7 +245,8 @@ class Injection:
         requests = [r for r in fresh if r.scheduled < known]
         since = [r.scheduled for r in requests if r.scheduled >= self.asked]
         if not since:
-            return NotYet("requests are in flight since the fault" if fresh else "no requests")
+            in_flight = any(r.error == UNFINISHED for r in fresh)
+            return NotYet("requests are in flight since the fault" if in_flight else "no requests")
         outages = find_outages(requests, asked=self.asked, slowness=slowness)
         end = outages[-1].end if outages else self.asked
         if end is None:
@@ -385,17 +386,20 @@ class Injection:
             Inconclusive: The fault did not land, or what it hit never goes away (as where it is frozen).
         """
         self._require_landing("the absence of a successor")
-        end = clock.now() + seconds(duration)
         had = {c.identity for c in self.before.components}
         wanted = {_place(victim) for victim in self.fault.victims}
         if not wanted:
             raise Inconclusive("it is unknown what the fault hit, so nothing can be missing")
-        while clock.now() < end:
+
+        def successor() -> bool | NotYet:
             came = [c for c in self.rig.watcher.sample().components if c.identity not in had]
-            if any(_place(c) in wanted for c in came):
-                return False
-            threading.Event().wait(0.2)
-        return True
+            return any(_place(c) in wanted for c in came) or NotYet("no successor")
+
+        try:
+            clock.wait_until("a successor", successor, timeout=seconds(duration))  # looks at the end as well
+        except WaitTimeout:
+            return True
+        return False
 
     def missing(self) -> list[str]:
         """What of the steady state's redundancy is not there now, in words."""

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 
 import pytest
 
-from pytest_serve_chaos import clock
+from pytest_serve_chaos import clock, progress
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import Cluster
-from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive
-from pytest_serve_chaos.events import EvidenceSeen, FaultAsked, FaultLanded, PostRecoveryChecking, of_kind
+from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, NotLanded
+from pytest_serve_chaos.events import (
+    Event,
+    EvidenceSeen,
+    FaultAsked,
+    FaultLanded,
+    Phase,
+    PhaseBegan,
+    PostRecoveryChecking,
+    Remark,
+    TrafficBegan,
+    of_kind,
+)
 from pytest_serve_chaos.faults import injection as module
 from pytest_serve_chaos.faults.injection import Injection, Strike, ended
 from pytest_serve_chaos.model import UNFINISHED, Component, Evidence, Identity, Request, Role, Slowness, Topology
@@ -50,7 +61,7 @@ class Gone:
     def strike(self) -> Strike:
         return Strike(ASKED, (Evidence(ASKED + 0.1, "victim", "its processes are gone"),))
 
-    def sign(self, struck: float) -> Evidence:
+    def sign(self, struck: float) -> Evidence | None:
         assert struck == ASKED + 0.1
         return Evidence(ASKED + 1.0, "cluster", "the GCS says DEAD")
 
@@ -66,13 +77,19 @@ class Watched:
         self.report = SimpleNamespace(at=ASKED + 50.0)
         self.newest = ASKED + 40.0
         self.newcomer = "worker-1"
+        self.gone: frozenset[Identity] = frozenset()
 
     def sample(self) -> Topology:
         return self.topologies.pop(0) if len(self.topologies) > 1 else self.topologies[0]
 
 
-def injected(fault: Gone | None = None, watcher: Watched | None = None, cluster: Cluster | None = None) -> Injection:
-    rig = rig_around(cluster, watcher or Watched())
+def injected(
+    fault: Gone | None = None,
+    watcher: Watched | None = None,
+    cluster: Cluster | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Injection:
+    rig = rig_around(cluster, watcher or Watched(), progress=progress)
     rig.current.experiment = "it"
     rig.traffic.slowness = Slowness(SLOW, 0.02, 0.05, 0.2)
     injection = Injection(rig, fault or Gone())
@@ -88,6 +105,20 @@ def request(
 
 
 @pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The moment, which only sleep moves on."""
+    moment = [ASKED]
+
+    def sleep(seconds: float) -> None:
+        assert seconds >= 0.0
+        moment[0] += seconds
+
+    monkeypatch.setattr(clock, "now", lambda: moment[0])
+    monkeypatch.setattr("time.sleep", sleep)
+    return moment
+
+
+@pytest.fixture
 def traffic_back(monkeypatch: pytest.MonkeyPatch) -> TrafficBack:
     return TrafficBack(monkeypatch)
 
@@ -98,8 +129,11 @@ class TrafficBack:
 
     monkeypatch: pytest.MonkeyPatch
 
-    def __call__(self, now: float, requests: Iterable[Request], pending: Iterable[Request] = ()) -> float | str:
+    def __call__(
+        self, now: float, requests: Iterable[Request], pending: Iterable[Request] = (), *, source: str = ""
+    ) -> float | str:
         injection = injected()
+        injection.rig.traffic.source = source
         self.monkeypatch.setattr(clock, "now", lambda: ASKED + now)
         for one in sorted(requests, key=lambda request: request.finished):
             injection.rig.history.add_request(one)
@@ -123,6 +157,8 @@ def lost(begin: float, end: float, takes: float = 0.02) -> list[Request]:
 def test_without_an_outage_traffic_is_back_at_once_when_a_good_second_has_shown_it(traffic_back: TrafficBack) -> None:
     assert traffic_back(1.0, good(-5, 0.9)) == "good answers for 0.8 s only"
     assert traffic_back(1.2, good(-5, 1.15)) == 0.0
+    assert traffic_back(0.1, [*good(-5, 0.0), request(0.0)]) == "good answers for 0.0 s only"
+    assert traffic_back(1.1, [*good(-5, 1.0), request(1.0)]) == 0.0
 
 
 def test_traffic_is_back_at_the_end_of_the_last_outage(traffic_back: TrafficBack) -> None:
@@ -130,8 +166,10 @@ def test_traffic_is_back_at_the_end_of_the_last_outage(traffic_back: TrafficBack
     assert traffic_back(3.0, known) == "requests are lost or late since 0.5 s after the fault"
     assert traffic_back(3.6, [*known, *good(3.0, 3.6)]) == "good answers for 0.5 s only"
     assert traffic_back(4.2, [*known, *good(3.0, 4.2)]) == pytest.approx(3.0)
-    again = [*known, *good(3.0, 4.5), *lost(4.5, 5.0), *good(5.0, 6.5)]
-    assert traffic_back(6.5, again) == pytest.approx(5.0)
+    again = [*known, *good(3.0, 4.5), *lost(4.5, 5.0)]
+    assert traffic_back(5.0, again) == "requests are lost or late since 4.5 s after the fault"
+    assert traffic_back(6.5, [*again, *good(5.0, 6.5)]) == pytest.approx(5.0)
+    assert traffic_back(3.5, [*known, request(3.0, takes=0.5)]) == "good answers for 0.0 s only"
 
 
 def test_what_ended_long_before_the_fault_says_nothing(traffic_back: TrafficBack) -> None:
@@ -145,25 +183,48 @@ def test_of_other_traffic_and_of_persistent_connections_nothing_is_asked(traffic
     assert traffic_back(2.0, [*good(-5, 2.0), request(1.9, error="ReadError", source="other")]) == 0.0
 
 
+def test_of_all_traffic_by_hand_the_first_alone_is_asked_about(traffic_back: TrafficBack) -> None:
+    def of(number: int, requests: Iterable[Request]) -> list[Request]:
+        return [replace(one, source=f"traffic-{number}") for one in requests]
+
+    others = [*lost(0.5, 2.0), *of(1, lost(0.5, 2.0)), *of(3, lost(0.5, 2.0))]
+    assert traffic_back(2.0, others, source="traffic-2") == "no requests"
+    assert traffic_back(2.0, [*others, *of(2, good(-5, 2.0))], source="traffic-2") == 0.0
+
+
+def test_traffic_that_ended_before_the_fault_is_none(traffic_back: TrafficBack) -> None:
+    assert traffic_back(2.0, good(-5, -1)) == "no requests"
+    hangs = request(-0.5, error=UNFINISHED)
+    assert traffic_back(3.0, good(-5, -1), [hangs]) == "requests are in flight since the fault"
+
+
 def test_a_request_in_flight_hides_what_came_after_it_until_it_has_waited_too_long(traffic_back: TrafficBack) -> None:
     waiting = request(0.5, error=UNFINISHED)
     first = request(0.0, error=UNFINISHED)
     assert traffic_back(0.9, good(-5, 0.0), [first]) == "requests are in flight since the fault"
     known = [*good(-5, 0.5), *good(0.6, 3.0)]
     assert traffic_back(1.4, known, [waiting]) == "good answers for 0.4 s only"
+    assert traffic_back(1.5, known, [waiting]) == "good answers for 0.4 s only", "as long as it may wait"
     assert traffic_back(1.6, known, [waiting]) == pytest.approx(0.6), "it is away, and the others are back"
     assert traffic_back(3.0, good(-5, 0.5), [waiting]) == "requests are lost or late since 0.5 s after the fault"
 
 
 def test_without_traffic_nothing_can_come_back() -> None:
-    with pytest.raises(Inconclusive, match="there is no traffic to come back"):
-        injected().wait_traffic_back(0.0)
-
-
-def test_traffic_that_is_not_back_in_time_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     injection = injected()
-    monkeypatch.setattr(injection, "traffic_back_now", lambda: NotYet("requests are lost"))
-    with pytest.raises(ExpectationFailed, match=r"traffic is not back: .*last seen: requests are lost"):
+    for earlier in ([], good(-5, -1)):
+        for one in earlier:
+            injection.rig.history.add_request(one)
+        with pytest.raises(Inconclusive, match="there is no traffic to come back"):
+            injection.wait_traffic_back(0.0)
+
+
+@pytest.mark.parametrize(
+    "seen", ["good answers for 0.4 s only", "requests are in flight since the fault", "requests are lost or late"]
+)
+def test_traffic_that_is_not_back_in_time_fails(seen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    injection = injected()
+    monkeypatch.setattr(injection, "traffic_back_now", lambda: NotYet(seen))
+    with pytest.raises(ExpectationFailed, match=rf"traffic is not back: .*last seen: {seen}"):
         injection.wait_traffic_back(0.0)
     monkeypatch.setattr(injection, "traffic_back_now", lambda: 2.5)
     assert injection.wait_traffic_back() == 2.5
@@ -211,6 +272,52 @@ def test_redundancy_that_is_back_is_an_event_with_its_seconds(monkeypatch: pytes
     assert injection.rig.history.events[-1].kind == "redundancy_missing"
 
 
+def test_somebody_who_waits_is_told_how_long_ago_the_fault_was(
+    monkeypatch: pytest.MonkeyPatch, now: list[float]
+) -> None:
+    monkeypatch.setattr(progress, "REPORT_EVERY", 0.0)
+    said: list[str] = []
+    injection = injected(progress=said.append)
+    monkeypatch.setattr(injection, "missing", lambda: ["no proxy on head"])
+    now[0] = ASKED + 7.0
+    with pytest.raises(ExpectationFailed):
+        injection.wait_redundancy_back("1s")
+    waited = [line for line in said if not line.startswith("inject: ")]
+    assert waited[0] == "redundancy is not back 7 s after the fault: no proxy on head"
+
+
+# -- how long a wait is
+
+WAITS: dict[str, Callable[[Injection], float]] = {
+    "traffic": Injection.wait_traffic_back,
+    "redundancy": Injection.wait_redundancy_back,
+    "rest": Injection.wait_at_rest,
+}
+
+
+@pytest.mark.parametrize(("wait", "lasts"), [("traffic", 30), ("redundancy", 120), ("rest", 60)])
+def test_a_wait_lasts_as_long_as_the_reference_says(
+    wait: str, lasts: int, monkeypatch: pytest.MonkeyPatch, now: list[float]
+) -> None:
+    injection = injected()
+    monkeypatch.setattr(injection, "traffic_back_now", lambda: NotYet("requests are lost"))
+    monkeypatch.setattr(injection, "missing", lambda: ["no proxy on head"])
+    restless = (Topology(0.0, (part("worker", "worker-1", number),)) for number in range(1000))
+    monkeypatch.setattr(injection.rig.watcher, "sample", lambda: next(restless))
+    with pytest.raises(ExpectationFailed, match=f"waited {lasts} s for"):
+        WAITS[wait](injection)
+    assert now == [ASKED + lasts]
+
+
+@pytest.mark.parametrize("wait", ["traffic", "redundancy"])
+def test_what_is_back_is_seen_within_a_second(wait: str, monkeypatch: pytest.MonkeyPatch, now: list[float]) -> None:
+    injection = injected()
+    monkeypatch.setattr(injection, "traffic_back_now", lambda: 0.0 if now[0] > ASKED else NotYet("requests are lost"))
+    monkeypatch.setattr(injection, "missing", lambda: [] if now[0] > ASKED else ["no proxy on head"])
+    WAITS[wait](injection)
+    assert ASKED < now[0] < ASKED + 1.0
+
+
 # -- rest
 
 
@@ -237,6 +344,7 @@ def test_a_cluster_that_never_rests_fails(monkeypatch: pytest.MonkeyPatch) -> No
 # -- successors
 
 
+@pytest.mark.usefixtures("now")
 def test_a_successor_is_a_new_one_in_the_victims_place() -> None:
     another = part("replica", "worker-2", 7, "app#Ranker")
     elsewhere = part("worker", "worker-2", 8)
@@ -246,20 +354,34 @@ def test_a_successor_is_a_new_one_in_the_victims_place() -> None:
         (REPLICA, of_another_app, True),
         (WORKER, elsewhere, True),
         (WORKER, part("worker", "worker-1", 10), False),
+        (PROXY, part("proxy", "worker-1", 11), True),
+        (PROXY, part("proxy", "head", 12), False),
     ):
         watcher = Watched([(WORKER, REPLICA), (WORKER, REPLICA, came)])
-        assert injected(Gone(victims=(victim,)), watcher).still_missing_after("300ms") is missing
+        assert injected(Gone(victims=(victim,)), watcher).still_missing_after("1s") is missing
+
+
+def test_a_successor_is_looked_for_until_the_end(monkeypatch: pytest.MonkeyPatch, now: list[float]) -> None:
+    successor = part("replica", "worker-1", 7, "app#Ranker")
+    injection = injected(Gone(victims=(REPLICA,)))
+    came = ASKED + 0.5
+    monkeypatch.setattr(injection.rig.watcher, "sample", lambda: Topology(0.0, (successor,) if now[0] >= came else ()))
+    assert injection.still_missing_after("250ms")
+    now[0] = ASKED
+    assert not injection.still_missing_after("500ms")
+    assert now == [came]
 
 
 def test_a_controller_has_its_successor_on_any_node() -> None:
     before, after = part("controller", "head", 1), part("controller", "worker-1", 2)
-    assert not injected(Gone(victims=(before,)), Watched([(before,), (after,)])).still_missing_after("5s")
+    assert not injected(Gone(victims=(before,)), Watched([(before,), (after,)])).still_missing_after("300ms")
 
 
+@pytest.mark.usefixtures("now")
 def test_who_was_there_before_succeeds_nobody() -> None:
     sibling = part("replica", "worker-1", 5, "app#Ranker")
     watcher = Watched([(REPLICA, sibling), (sibling,)])
-    assert injected(Gone(victims=(REPLICA,)), watcher).still_missing_after("300ms")
+    assert injected(Gone(victims=(REPLICA,)), watcher).still_missing_after("1s")
 
 
 def test_of_nobody_there_is_no_successor() -> None:
@@ -440,6 +562,15 @@ def test_each_injection_of_a_rig_has_a_number_and_all_of_an_experiment_one_topol
     assert [event.text for event in first.rig.history.events if event.kind == "topology"] == ["before"]
 
 
+@pytest.mark.parametrize("event", [PhaseBegan.of(Phase.INJECT), TrafficBegan("traffic begins")])
+def test_nothing_else_that_was_written_stands_for_the_topology_before(event: Event) -> None:
+    rig = injected().rig
+    rig.current.experiment = "another"
+    rig.log.add(event)
+    Injection(rig, Gone())
+    assert [event.text for event in rig.history.of("another") if event.kind == "topology"] == ["before"]
+
+
 def test_what_landed_is_told_by_the_first_and_the_last_sign() -> None:
     class SlowlyGone(Gone):
         def strike(self) -> Strike:
@@ -470,14 +601,93 @@ def test_without_a_sign_of_the_victims_side_nothing_has_landed() -> None:
     assert rig.history.events[-1].text == "the fault is not proved: there is no sign of it from the victim's side"
 
 
-def test_a_change_late_in_a_quiet_time_starts_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_sign_in_the_cluster_nothing_has_landed() -> None:
+    class Unseen(Gone):
+        def sign(self, _: float) -> None:
+            return None
+
+    rig = injected().rig
+    with pytest.raises(NotLanded) as error:
+        Injection(rig, Unseen())
+    assert error.value.checked == ("its processes are gone",)
+    injection = Injection(rig, Unseen(), must_land=False)
+    assert (injection.landed, len(injection.evidence)) == (False, 1)
+    assert rig.history.events[-1].text == (
+        "the fault is not proved: waited 0 s for a sign of the fault in the cluster; last seen: no sign yet"
+    )
+
+
+def test_the_clusters_sign_is_awaited_and_seen_soon(now: list[float]) -> None:
+    class SeenLate(Gone):
+        def sign(self, struck: float) -> Evidence | None:
+            return super().sign(struck) if now[0] > ASKED else None
+
+    assert injected(SeenLate(sign_within=5.0)).landed_at == ASKED + 0.1
+    assert ASKED < now[0] < ASKED + 1.0
+
+
+def test_how_many_answered_before_is_on_record_and_whether_those_were_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = injected().rig
+    monkeypatch.setattr(rig.traffic, "answers_of", lambda victims, *, since: len(victims) + 40)
+    for probed, remarks in (
+        (False, []),
+        (True, ["only probes on persistent connections are known to have reached proxy on head"]),
+    ):
+        monkeypatch.setattr(rig.traffic, "only_probed", lambda *_, since, probed=probed: probed)
+        Injection(rig, Gone(victims=(WORKER, PROXY), serves=True))
+        assert of_kind(FaultLanded, rig.history.events)[-1].served == 42
+        assert [event.text for event in of_kind(Remark, rig.history.events)] == remarks
+
+
+@pytest.mark.parametrize(
+    "after", [(WORKER,), (WORKER, REPLICA, PROXY), (WORKER, PROXY)], ids=["gone", "come", "gone and come"]
+)
+def test_a_change_late_in_a_quiet_time_starts_it_again(
+    after: tuple[Component, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = [ASKED]
     monkeypatch.setattr(clock, "now", lambda: now[0])
     monkeypatch.setattr("time.sleep", lambda _: now.__setitem__(0, now[0] + 3.0))
-    everyone, without = (WORKER, REPLICA), (WORKER,)
-    injection = injected(watcher=Watched([everyone, everyone, everyone, without, without, without]))
+    everyone = (WORKER, REPLICA)
+    injection = injected(watcher=Watched([everyone, everyone, everyone, after, after, after]))
     assert injection.wait_at_rest(60.0) == 3.0
     assert now[0] == ASKED + 9.0
+
+
+def test_four_seconds_without_a_change_are_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [ASKED]
+    monkeypatch.setattr(clock, "now", lambda: now[0])
+    monkeypatch.setattr("time.sleep", lambda _: now.__setitem__(0, now[0] + 2.0))
+    assert injected().wait_at_rest(60.0) == 0.0
+    assert now[0] == ASKED + 4.0
+
+
+# -- who changed
+
+
+def test_who_was_kept_and_who_replaced_is_asked_of_each_selector_and_place() -> None:
+    sibling, successor = part("replica", "worker-2", 3, "app#Ranker"), part("replica", "worker-1", 4, "app#Ranker")
+    watcher = Watched([(WORKER, REPLICA, sibling)])
+    injection = injected(Gone(victims=(REPLICA,)), watcher)
+    watcher.topologies = [Topology(0.0, (WORKER, successor, sibling))]
+    assert injection.replaced("replicas", on="worker-1")
+    assert injection.replaced("replicas", on="victims")
+    assert not injection.replaced("replicas")
+    assert not injection.replaced("replica@worker-1", "replica@worker-2")
+    assert injection.kept("replicas", on="worker-2")
+    assert injection.kept("workers", "replica@others")
+    assert not injection.kept("replicas")
+    assert not injection.kept("workers", "replicas")
+    watcher.gone = frozenset({sibling.identity})
+    assert not injection.kept("replicas", on="worker-2")
+
+
+def test_of_nobody_nothing_is_compared() -> None:
+    for question in (injected().kept, injected().replaced):
+        with pytest.raises(Inconclusive, match=r"there was no proxy before the fault; .*nothing to compare"):
+            question("workers", "proxies")
+        with pytest.raises(Inconclusive, match=r"there was no replica@head before the fault"):
+            question("replicas", on="head")
 
 
 def test_of_no_selector_nothing_is_compared() -> None:
