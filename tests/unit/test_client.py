@@ -76,6 +76,7 @@ def test_an_answer_is_lost_if_it_came_too_late_and_not_if_it_was_read_too_late(a
 def test_what_is_due_has_its_turn_between_any_two_answers_that_came_at_once() -> None:
     requests = 20
     asked, told = itertools.count(1), threading.Event()
+    written, all_came = itertools.count(1), threading.Event()
     happened: list[str] = []
 
     async def answers_all_at_once(reader: Reader, writer: Writer) -> None:
@@ -85,6 +86,8 @@ def test_what_is_due_has_its_turn_between_any_two_answers_that_came_at_once() ->
         while not told.is_set():
             await asyncio.sleep(0.001)
         writer.write(response())
+        if next(written) == requests:
+            all_came.set()
 
     def noted(answer: Answer) -> bool:
         happened.append("answer")
@@ -100,7 +103,7 @@ def test_what_is_due_has_its_turn_between_any_two_answers_that_came_at_once() ->
         sending = asyncio.gather(*(client.send() for _ in range(requests)))
         while not told.is_set():
             await asyncio.sleep(0.001)
-        time.sleep(0.2)  # until all answers have come
+        assert all_came.wait(60.0)  # the client's loop stands still meanwhile
         turns = asyncio.create_task(others())
         outcomes = await sending
         await turns
