@@ -75,15 +75,16 @@ def test_an_answer_is_lost_if_it_came_too_late_and_not_if_it_was_read_too_late(a
 
 def test_what_is_due_has_its_turn_between_any_two_answers_that_came_at_once() -> None:
     requests = 20
-    asked, told = itertools.count(1), threading.Event()
+    asked, all_asked = itertools.count(1), threading.Event()
+    may_answer = threading.Event()
     written, all_came = itertools.count(1), threading.Event()
     happened: list[str] = []
 
     async def answers_all_at_once(reader: Reader, writer: Writer) -> None:
         await request_line(reader)
         if next(asked) == requests:
-            told.set()
-        while not told.is_set():
+            all_asked.set()
+        while not may_answer.is_set():
             await asyncio.sleep(0.001)
         writer.write(response())
         if next(written) == requests:
@@ -101,8 +102,9 @@ def test_what_is_due_has_its_turn_between_any_two_answers_that_came_at_once() ->
     async def send_all(spec: RequestSpec) -> list[Outcome]:
         client = FreshConnections(spec)
         sending = asyncio.gather(*(client.send() for _ in range(requests)))
-        while not told.is_set():
+        while not all_asked.is_set():
             await asyncio.sleep(0.001)
+        may_answer.set()
         assert all_came.wait(60.0)  # the client's loop stands still meanwhile
         turns = asyncio.create_task(others())
         outcomes = await sending
