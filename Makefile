@@ -3,9 +3,9 @@
 PYTHON ?= $(or $(shell for p in python3.11 python3; do $$p -c "" 2>/dev/null && echo $$p && break; done),python3)
 # What `make demo` runs of the suite.
 DEMO ?= -k "(head_lost and not without) or controller_lost or replica_lost or proxy_lost or worker_lost or node_lost"
-# Requests per second: what two cores can carry beside a Ray that recovers. On four or more, give RATE=50.
+# Requests per second: what two cores can carry alongside a Ray that recovers. On four or more, give RATE=50.
 RATE ?= 20
-# What is installed beside the package: make test-unit EXTRAS=kind,dev does without Ray.
+# What is installed alongside the package: make test-unit EXTRAS=kind,dev does without Ray.
 EXTRAS ?= all,dev
 # For make suite: the marker of one fault, the backend, and where reports go. RAY, where it is given, is another version
 # of Ray: of the package for local, of the image for kind.

@@ -84,7 +84,7 @@ class Experiment:
         """The same experiment with other traffic.
 
         Args:
-            **changes: Those of `Load`: ``rate``, ``kept_rate``, ``timeout`` (seconds), ``method``, ``headers``,
+            **changes: Those of `Load`: ``rate``, ``persistent_rate``, ``timeout`` (seconds), ``method``, ``headers``,
                 ``body``, ``url``, ``check``, ``send_lag_limit`` (seconds).
 
         Raises:
@@ -347,7 +347,7 @@ class Experiment:
         if not injection.landed:
             return
         end = injection.asked + expected.window
-        if self.load.kept_rate and expected.on_persistent_connections is not None:
+        if self.load.persistent_rate and expected.on_persistent_connections is not None:
             back = [one.at for one in self.rig.log.of(RedundancyBack)]
             end = max([end, *(at + self.rig.waits.persistent_until for at in back)])
         # Two requests more, so that traffic does not seem to end before its time.

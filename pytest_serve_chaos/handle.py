@@ -115,7 +115,7 @@ class ServeCluster:
         backend = self._rig.capability(HAS_REDIS, "look into Redis")
         return (backend.redis_namespace, *backend.redis_keys())
 
-    def beside(self, namespace: str | None = None) -> Cluster:
+    def alongside(self, namespace: str | None = None) -> Cluster:
         """Another, empty cluster on the same Redis, a head alone, under a namespace of its own unless one is given.
 
         The caller closes it (``contextlib.closing``).
@@ -125,7 +125,7 @@ class ServeCluster:
             ClusterStartError: It did not come up.
         """
         backend = self._rig.capability(SHARES_REDIS, "start another cluster on the same Redis")
-        return backend.start_beside(namespace)
+        return backend.start_alongside(namespace)
 
     def controller_log(self, pattern: str, *, since: float) -> tuple[str, ...]:
         """Lines of the Serve controller's log after `since` (monotonic seconds) that match `pattern`.

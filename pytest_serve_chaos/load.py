@@ -56,10 +56,10 @@ _BY_HAND = Expectations(traffic_back=None, redundancy_back=None, settled=False, 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What to send. `rate` and `kept_rate` in requests per second, `timeout` in seconds.
+    """What to send. `rate` and `persistent_rate` in requests per second, `timeout` in seconds.
 
     Attributes:
-        kept_rate: On the persistent connection to each proxy; 0: there are no persistent connections.
+        persistent_rate: On the persistent connection to each proxy; 0: there are no persistent connections.
         url: None: the cluster's own.
         slow_after: An answer later than this counts as away, unless the test says otherwise, in seconds.
         check: Whether an answer is right; a wrong one is lost.
@@ -67,7 +67,7 @@ class Load:
     """
 
     rate: float = 50.0
-    kept_rate: float = 2.0
+    persistent_rate: float = 2.0
     timeout: float = 5.0
     method: str = "GET"
     headers: Mapping[str, str] | None = field(default=None, repr=False)
@@ -151,7 +151,7 @@ class Traffic:
 
     def _wait_steady(self) -> tuple[Request, ...]:
         load, waits = self.load, self.rig.waits
-        sent = Sent(self.source, load.rate, load.timeout, kept=load.kept_rate > 0, waits=waits)
+        sent = Sent(self.source, load.rate, load.timeout, kept=load.persistent_rate > 0, waits=waits)
         replicas = len(self.rig.watcher.topology.of("replica"))
         return wait_steady(self.rig, sent, timeout=steady_within(sent, replicas, least=waits.steady_within))
 
@@ -371,13 +371,13 @@ def _generator(rig: Rig, load: Load, source: str) -> Generator:
     )
     transport = load.transport or Http()
     generator = partial(Generator, spec, transport=transport, rate=load.rate, history=rig.history, source=source)
-    if not load.kept_rate:
+    if not load.persistent_rate:
         return generator()
 
     endpoints = rig.cluster.capability(HAS_PROXY_ENDPOINTS)
     if endpoints is not None:
         lanes = [_lane(rig, endpoints, proxy, spec) for proxy in rig.watcher.sample().of("proxy")]
-        return generator(kept_rate=load.kept_rate, kept=lanes)
+        return generator(persistent_rate=load.persistent_rate, kept=lanes)
 
     def name_of(client: tuple[str, int]) -> str | None:
         identity = rig.cluster.proxy_of(client)
@@ -385,7 +385,7 @@ def _generator(rig: Rig, load: Load, source: str) -> Generator:
         return None if component is None else component.name
 
     proxies = tuple(c.name for c in rig.watcher.sample().of("proxy"))
-    return generator(kept_rate=load.kept_rate, proxies=proxies, proxy_of=name_of)
+    return generator(persistent_rate=load.persistent_rate, proxies=proxies, proxy_of=name_of)
 
 
 def _lane(rig: Rig, endpoints: HasProxyEndpoints, proxy: Component, spec: RequestSpec) -> KeptLane:

@@ -18,7 +18,7 @@ SETTINGS: dict[Literal["string", "int", "float", "bool", "linelist"], str] = {
     "context rayservice url allow_context operator_namespace node_image ray_version ray_image redis_image "
     "operator_image kuberay_manifests rayservice_file",
     "int": "workers seed",
-    "float": "rate kept_rate",
+    "float": "rate persistent_rate",
     "linelist": "headers allow",
     "bool": "keep",
 }

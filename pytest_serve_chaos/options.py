@@ -108,7 +108,9 @@ OPTIONS = (
     Option("gcs", Choice("redis", "none"), "redis", "where the GCS keeps its state (fault tolerance)"),
     # One process sends up to 400 requests a second on time over fresh connections; beyond it falls behind.
     Option("rate", Rate(400), "50", "requests per second, each on a connection of its own"),
-    Option("kept_rate", Rate(400, zero=True), "2", "requests per second to each proxy on a connection that is kept"),
+    Option(
+        "persistent_rate", Rate(400, zero=True), "2", "requests per second to each proxy on a persistent connection"
+    ),
     Option("request_timeout", Duration(), "5s", "a request without an answer for so long is lost"),
     Option("method", _METHOD, "GET", "HTTP method of the requests"),
     Option("headers", Headers(), None, "an HTTP header of the requests; may be repeated", "none", secret=True),
@@ -154,7 +156,7 @@ def options(*names: str) -> tuple[Option, ...]:
 GENERAL = options(
     "backend",
     "rate",
-    "kept_rate",
+    "persistent_rate",
     "request_timeout",
     "method",
     "headers",

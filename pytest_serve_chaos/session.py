@@ -140,7 +140,7 @@ class ChaosSession:
         s = self.settings
         return Load(
             rate=s.rate,
-            kept_rate=s.kept_rate,
+            persistent_rate=s.persistent_rate,
             timeout=s.request_timeout,
             method=s.method,
             headers=dict(s.headers),

@@ -72,7 +72,7 @@ class Settings:
     workers: int = field(default=_default("workers"))
     gcs: Gcs = field(default=_default("gcs"))
     rate: float = field(default=_default("rate"))
-    kept_rate: float = field(default=_default("kept_rate"))
+    persistent_rate: float = field(default=_default("persistent_rate"))
     request_timeout: float = field(default=_default("request_timeout"))
     method: str = field(default=_default("method"))
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)

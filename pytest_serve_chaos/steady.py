@@ -234,7 +234,7 @@ def _unreached(seen: Sequence[Request], topology: Topology, sent: Sent) -> _Trou
         return _Trouble(
             f"traffic has not reached {', '.join(sorted(proxies))}",
             "see whether each proxy can be reached from here; without persistent connections "
-            "(--serve-chaos-kept-rate=0) the plugin does not check that",
+            "(--serve-chaos-persistent-rate=0) the plugin does not check that",
         )
     answered = {name for r in good for name in r.replicas}
     answering = _answering(good)

@@ -84,7 +84,7 @@ def _guard(external: ExternalCluster, reader: KubeApi) -> Guard:
 
 def _start(spec: ClusterSpec, settings: Settings, directory: Path, progress: Progress) -> Cluster:
     del directory
-    from pytest_serve_chaos.cluster.kubernetes.external.start import borrow
+    from pytest_serve_chaos.cluster.kubernetes.external.start import connect
     from pytest_serve_chaos.cluster.kubernetes.external.undo_entries import UndoRecords
 
     external, journal = _loan(settings), settings.journal
@@ -107,7 +107,7 @@ def _start(spec: ClusterSpec, settings: Settings, directory: Path, progress: Pro
         journal.done(entries[node])  # should that fail, the next try finds it again
         del entries[node]
 
-    return borrow(
+    return connect(
         external,
         spec,
         guard.permit,

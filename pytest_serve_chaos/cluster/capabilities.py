@@ -301,7 +301,7 @@ class HasRedis(Protocol):
 class SharesRedis(Protocol):
     """Can start a second Ray cluster whose GCS keeps its state in the same Redis."""
 
-    def start_beside(self, namespace: str | None = None) -> Cluster:
+    def start_alongside(self, namespace: str | None = None) -> Cluster:
         """Starts a head alone, on which nothing is deployed. The caller closes it.
 
         Args:

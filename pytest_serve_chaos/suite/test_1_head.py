@@ -59,7 +59,7 @@ def test_storage_namespace(chaos: Chaos, serve_cluster: ServeCluster) -> None:
     assert now == namespace
     assert keys
     assert not [key for key in keys if not key.startswith(f"RAY{namespace}@")]
-    with contextlib.closing(serve_cluster.beside()) as another:
+    with contextlib.closing(serve_cluster.alongside()) as another:
         assert len(another.dashboard.nodes()) == 1
         assert not another.dashboard.actors()
         assert not another.dashboard.serve().apps

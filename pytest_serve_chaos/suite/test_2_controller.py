@@ -58,7 +58,7 @@ def test_controller_killed_as_in_the_guide(
 
 
 @pytest.mark.controller_failure(how="freeze")
-def test_nothing_is_mended_or_scaled_while_the_controller_is_away(
+def test_nothing_is_replaced_or_scaled_while_the_controller_is_away(
     chaos: Chaos, traffic: MakeTraffic, serve_cluster: ServeCluster
 ) -> None:
     """While the controller is away a dead replica is not replaced and load does not scale; afterwards both happen."""

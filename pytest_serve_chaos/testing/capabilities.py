@@ -131,7 +131,7 @@ class FakeRedis:
                 raise ObservationError("Redis does not answer")
         return ("RAYfake@KV", "RAYfake@NODE")
 
-    def start_beside(self, namespace: str | None = None) -> Cluster:
+    def start_alongside(self, namespace: str | None = None) -> Cluster:
         """Starts a head alone, which knows nothing of this cluster."""
         del namespace
         return self.start_head()

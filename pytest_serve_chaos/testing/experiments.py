@@ -22,7 +22,7 @@ FAKE_LOAD = Load(
     # Client, proxies and replicas are threads of one process. On a busy machine more requests than it can answer are
     # never in steady state; fewer could not show in a second the availability that most tests demand.
     rate=16.0,
-    kept_rate=2.0,
+    persistent_rate=2.0,
     # The machine may be busy with other things, and stand still for seconds.
     timeout=5.0,
     send_lag_limit=30.0,

@@ -48,7 +48,7 @@ class Generator:
         history: Gets each request when it has left, and what became of it.
         source: The name of this traffic, which tells its requests from those of other traffic in the same history.
         kept: The persistent connections, each to its own address or to the shared one.
-        kept_rate: Requests per second on each persistent connection.
+        persistent_rate: Requests per second on each persistent connection.
         proxies: The names of proxies behind the shared address that shall have one persistent connection each.
         proxy_of: Names the proxy at the other end of a connection from the client's address and port; called in a
             thread.
@@ -69,19 +69,19 @@ class Generator:
         history: History,
         source: str = "",
         kept: Sequence[KeptLane] = (),
-        kept_rate: float = 5.0,
+        persistent_rate: float = 5.0,
         proxies: Sequence[str] = (),
         proxy_of: ProxyOf | None = None,
         in_flight_limit: int | None = None,
         open_timeout: float = 10.0,
     ) -> None:
         check_rate(rate, name="rate")
-        check_rate(kept_rate, name="kept_rate")
+        check_rate(persistent_rate, name="persistent_rate")
         if proxies and proxy_of is None:
             raise SettingsError("proxies are given, but not proxy_of, which names the proxy of a connection")
         self.spec = spec
         self.rate = rate
-        self.kept_rate = kept_rate
+        self.persistent_rate = persistent_rate
         self._kept = tuple(kept)
         self._proxies = tuple(proxies)
         self._proxy_of = proxy_of
@@ -201,9 +201,9 @@ class Generator:
         await self._sender.prepare()
         self._lanes = await self._make_lanes()
         start = clock.now()
-        spread = 1 / (self.kept_rate * max(1, len(self._lanes)))
+        spread = 1 / (self.persistent_rate * max(1, len(self._lanes)))
         lanes = {
-            self._loop.create_task(lane.run(Arrivals(start + number * spread, self.kept_rate), self._stopped))
+            self._loop.create_task(lane.run(Arrivals(start + number * spread, self.persistent_rate), self._stopped))
             for number, lane in enumerate(self._lanes)
         }
         self._fresh = FreshStream(self._sender, Arrivals(start, self.rate), self._recorder, limit=self._limit)

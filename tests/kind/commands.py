@@ -1,4 +1,4 @@
-"""Runs programs beside the plugin, as somebody at a terminal would."""
+"""Runs programs alongside the plugin, as somebody at a terminal would."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class Given:
     """A cluster with a RayService that is there already, so that no kind cluster has to be made for these tests.
 
     Attributes:
-        kubeconfig: Its current context is borrowed.
+        kubeconfig: Its current context leads to the external cluster.
         rayservice: ``namespace/name``.
         url: Where the app answers.
     """

@@ -94,15 +94,15 @@ def test_every_proxy_can_be_asked_by_itself(cluster: RayServiceCluster) -> None:
     cluster.apply_serve_config(before)
 
 
-def test_a_head_beside_it_has_keys_of_its_own_which_go_with_it(cluster: RayServiceCluster) -> None:
+def test_a_head_alongside_it_has_keys_of_its_own_which_go_with_it(cluster: RayServiceCluster) -> None:
     assert isinstance(cluster, RayServiceCluster)
     before = _strange_keys(cluster)  # KubeRay's clean-up after a RayCluster is best effort
-    with closing(part(cluster, SHARES_REDIS).start_beside("beside")) as other:
+    with closing(part(cluster, SHARES_REDIS).start_alongside("alongside")) as other:
         assert _answer(lambda: len(other.dashboard.nodes())) == 1
         assert not _answer(lambda: {*other.dashboard.serve().apps})
         keys = [key for key in _strange_keys(cluster) if key not in before]
     assert keys
-    assert all(key.startswith("RAYbeside@") for key in keys)
+    assert all(key.startswith("RAYalongside@") for key in keys)
     assert not {*_strange_keys(cluster)} & {*keys}
     assert all(node.alive for node in cluster.nodes())
 

@@ -45,7 +45,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory, said: list[str]) -> Iterator[R
         yield rig
 
 
-def test_it_answers_through_the_node_port_with_the_code_from_beside_the_file(rig: Rig, said: list[str]) -> None:
+def test_it_answers_through_the_node_port_with_the_code_from_alongside_the_file(rig: Rig, said: list[str]) -> None:
     answer = httpx.get(rig.cluster.url, timeout=5.0, trust_env=False)
     assert answer.status_code == 200
     assert int(answer.text) > 0

@@ -1,4 +1,4 @@
-"""The verbs beside `kill`, with traffic, on a real kind cluster; those for a worker's machine: `test_machines`."""
+"""The verbs other than `kill`, with traffic, on a real kind cluster; those for a worker's machine: `test_machines`."""
 
 from __future__ import annotations
 

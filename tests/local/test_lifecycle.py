@@ -179,7 +179,7 @@ def test_a_run_under_the_same_namespace_inherits_what_another_one_must_not(tmp_p
     """The counterpart of the suite's `test_storage_namespace`: what it looks at does show inherited state."""
     with closing(start_local_cluster(SMALL, LocalSettings(logs=tmp_path), print)) as cluster:
         cluster.kill_node("head", how="kill", hold=True)
-        with closing(cluster.start_beside(cluster.redis_namespace)) as heir:
+        with closing(cluster.start_alongside(cluster.redis_namespace)) as heir:
 
             def inherited() -> bool | NotYet:
                 classes = [actor.class_name for actor in heir.dashboard.actors()]

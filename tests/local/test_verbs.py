@@ -1,4 +1,4 @@
-"""The verbs beside `kill`: what is frozen for a while is kept, and what is asked to stop goes."""
+"""The verbs other than `kill`: what is frozen for a while is kept, and what is asked to stop goes."""
 
 from __future__ import annotations
 

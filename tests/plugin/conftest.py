@@ -25,7 +25,7 @@ LOAD = (
     # Client, proxies and replicas are threads of one process here. On a busy machine more requests than it can answer
     # are never in steady state; fewer could not show in 700 ms the availability that most tests demand.
     "--serve-chaos-rate=16",
-    "--serve-chaos-kept-rate=2",
+    "--serve-chaos-persistent-rate=2",
     # The machine may be busy with other things, and stand still for seconds. What is frozen here goes on after one, so
     # nobody waits for the timeout; tests of late traffic set its limit themselves.
     "--serve-chaos-request-timeout=5s",

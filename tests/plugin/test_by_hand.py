@@ -172,7 +172,7 @@ def test_without_kept_connections_there_is_still_a_steady_state(run_chaos: RunCh
                 pass
             assert not [r for r in requests.requests if r.kept]
         """,
-        "--serve-chaos-kept-rate=0",
+        "--serve-chaos-persistent-rate=0",
     )
 
     ran.outcomes(passed=1)

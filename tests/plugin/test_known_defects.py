@@ -1,4 +1,4 @@
-"""The suite expects what the cluster's Ray is known to do wrong, whatever Ray is installed beside pytest."""
+"""The suite expects what the cluster's Ray is known to do wrong, whatever Ray is installed alongside pytest."""
 
 from __future__ import annotations
 

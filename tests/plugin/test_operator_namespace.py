@@ -12,7 +12,7 @@ from pytest_serve_chaos.cluster.base import ClusterSpec, Progress
 from pytest_serve_chaos.settings import Settings
 from pytest_serve_chaos.testing import FakeCluster
 from tests.unit.api_server import ApiServer
-from tests.unit.test_borrowing import server
+from tests.unit.test_external_start import server
 
 __all__ = ["server"]  # the fixture
 
@@ -27,8 +27,8 @@ GIVEN = (
 )
 
 
-class Borrowing:
-    """A plugin that borrows the cluster that is asked for, gives it back, and goes on with a fake, which has pods."""
+class Connecting:
+    """A plugin that connects to the cluster that is asked for, leaves it, and goes on with a fake, which has pods."""
 
     def pytest_serve_chaos_start_cluster(
         self, spec: ClusterSpec, settings: Settings, directory: Path, progress: Progress
@@ -38,7 +38,7 @@ class Borrowing:
 
 
 def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
-    return pytester.runpytest_inprocess(*GIVEN, *arguments, plugins=[Borrowing()])
+    return pytester.runpytest_inprocess(*GIVEN, *arguments, plugins=[Connecting()])
 
 
 @pytest.fixture(autouse=True)

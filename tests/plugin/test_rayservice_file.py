@@ -78,7 +78,7 @@ def test_images_count_only_where_they_were_asked_for() -> None:
     assert own.directories[0] == FILE.parent
 
 
-def test_a_serve_config_is_not_taken_beside_the_file() -> None:
+def test_a_serve_config_is_not_taken_alongside_the_file() -> None:
     given = Settings(backend="kind", rayservice_file=FILE, app="config.yaml", sources={"app": COMMAND_LINE})
     with pytest.raises(SettingsError, match="has its own"):
         BACKEND.adapt(given)

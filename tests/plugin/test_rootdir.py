@@ -19,7 +19,7 @@ CONFIG = "applications: [{name: sleepy_pid, route_prefix: /, import_path: 'ranke
 
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current directory: a project with a configuration, beside a directory with a Serve config."""
+    """The current directory: a project with a configuration, alongside a directory with a Serve config."""
     (pytester.path / "deploy").mkdir()
     (pytester.path / "deploy" / "serve.yaml").write_text(CONFIG)
     directory = pytester.path / "project"

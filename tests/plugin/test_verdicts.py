@@ -208,7 +208,7 @@ def test_no_steady_state_breaks_nothing(run_chaos: RunChaos, monkeypatch: pytest
 
         @pytest.mark.head_failure
         def test_it(experiment, serve_cluster):
-            experiment.sending(url=f"{serve_cluster.url}nowhere", kept_rate=0).run()
+            experiment.sending(url=f"{serve_cluster.url}nowhere", persistent_rate=0).run()
         """
     )
 

@@ -100,7 +100,7 @@ def test_a_single_replica_may_be_away_if_that_is_allowed(run_chaos: RunChaos) ->
 
 def test_a_worker_without_replicas_shows_nothing(run_chaos: RunChaos) -> None:
     one_replica = FakeBehaviour(replicas=1)
-    ran = run_chaos(one('worker_failure(which="worker-2")'), "--serve-chaos-kept-rate=0", behaviour=one_replica)
+    ran = run_chaos(one('worker_failure(which="worker-2")'), "--serve-chaos-persistent-rate=0", behaviour=one_replica)
 
     inconclusive_with(ran, "answered nothing before the fault, so nothing was tested")
 

@@ -18,7 +18,7 @@ from pytest_serve_chaos.cluster.kubernetes.kind.start import start_kind_cluster
 from pytest_serve_chaos.cluster.kubernetes.rayservice.owned import BroughtUp
 from pytest_serve_chaos.manifests import Manifest
 from pytest_serve_chaos.model import Json
-from tests.unit.kept_cluster import CONTROL_PLANE, WORKER, Api, FakeDashboard, Machines, pod, status
+from tests.unit.reused_cluster import CONTROL_PLANE, WORKER, Api, FakeDashboard, Machines, pod, status
 
 SPEC = ClusterSpec(workers=1)
 ABOVE = ["check", "install redis", "install services", "install rayservice"]

@@ -184,7 +184,7 @@ class Neighbour:
         self._closed = closed
 
     def close(self) -> None:
-        self._closed.append(f"beside it: {self.namespace}")
+        self._closed.append(f"alongside it: {self.namespace}")
 
 
 def tell(watch: Watch, **told: tuple[Row, ...]) -> None:

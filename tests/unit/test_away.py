@@ -425,7 +425,7 @@ def test_a_few_that_wait_close_together_are_no_chance() -> None:
     assert any("the longest outage lasted 0.2" in reason for reason in found.reasons)
 
 
-def test_who_waits_as_usual_beside_what_was_not_sent_is_no_failure() -> None:
+def test_who_waits_as_usual_alongside_what_was_not_sent_is_no_failure() -> None:
     # The requests that were not sent would have been answered at once: they do not make usual waits more frequent.
     story = Story(expectations=only(traffic_back=5.0, window=14.0), rate=0.5)
     for i, r in enumerate(story.requests):

@@ -410,7 +410,7 @@ def test_a_cluster_that_was_kept_is_named_with_the_way_to_delete_it(empty_path: 
     assert "reused cluster" not in by_name(examine("kind", {}, {}))
 
 
-def test_a_borrowed_cluster_has_to_be_named() -> None:
+def test_an_external_cluster_has_to_be_named() -> None:
     found = by_name(examine("kubernetes", {}, {}))
     assert found["--serve-chaos-context"].fix == "--context NAME"
     assert not found["--serve-chaos-rayservice"].ok

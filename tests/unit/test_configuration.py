@@ -103,7 +103,7 @@ def test_each_weakness_of_a_placement_is_said_by_itself(
     assert codes(topology=on(*nodes), deployments={NAME: deployment}) == [code]
 
 
-def test_a_worker_that_has_no_other_beside_it_has_all_replicas() -> None:
+def test_a_worker_that_has_no_other_alongside_it_has_all_replicas() -> None:
     (warning,) = check(KIND, SOUND, on("worker-1", "worker-1", without="worker-2"), {NAME: Deployment(2)})
     assert (warning.code, warning.fix) == ("all_on_one_node", "`max_replicas_per_node`, and a second worker")
 
@@ -173,7 +173,7 @@ def test_each_warning_names_the_setting_that_mends_it(
     assert setting in warning.fix
 
 
-def test_an_option_that_is_refused_beside_a_file_is_not_what_mends_it() -> None:
+def test_an_option_that_is_refused_alongside_a_file_is_not_what_mends_it() -> None:
     (warning,) = check(OF_A_FILE, SOUND, cluster(), {})
     assert "--serve-chaos-gcs" not in warning.fix
 

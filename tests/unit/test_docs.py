@@ -70,7 +70,7 @@ def test_each_table_about_faults_is_on_a_page() -> None:
     assert [name for name in TABLES if sum(f"<!-- {name} -->" in text for text in PAGES.values()) != 1] == []
 
 
-def test_nothing_beside_that_table_is_judged_by_default() -> None:
+def test_nothing_alongside_that_table_is_judged_by_default() -> None:
     bare = Expectations()
     for fault in BUILT_IN:
         assert replace(fault.expectations, **{name: getattr(bare, name) for name in JUDGED}) == bare

@@ -115,7 +115,7 @@ def test_what_takes_longer_than_the_drain_is_recorded_as_unfinished() -> None:
     history = History()
     with serving(stalls) as url:
         spec = RequestSpec(url, timeout=60)
-        generator = Generator(spec, transport=Http(), rate=100, history=history, kept=[KeptLane()], kept_rate=20)
+        generator = Generator(spec, transport=Http(), rate=100, history=history, kept=[KeptLane()], persistent_rate=20)
         generator.start()
         clock.wait_until("a crowd", lambda: generator.in_flight >= 20 or NotYet(""), timeout=60, interval=0.01)
         generator.stop(drain=0.1)
@@ -237,12 +237,12 @@ def test_requests_beyond_the_limit_in_flight_are_recorded_as_not_sent() -> None:
 # -- kept connections --
 
 
-def test_each_kept_connection_has_its_own_schedule_beside_the_main_stream() -> None:
+def test_each_kept_connection_has_its_own_schedule_alongside_the_main_stream() -> None:
     history = History()
     with serving(answers()) as url:
         lanes = [KeptLane(), KeptLane("proxy on worker-1", RequestSpec(url + "?direct"))]
         with Generator(
-            RequestSpec(url), transport=Http(), rate=50, history=history, kept=lanes, kept_rate=20
+            RequestSpec(url), transport=Http(), rate=50, history=history, kept=lanes, persistent_rate=20
         ) as generator:
             time.sleep(0.3)
             assert generator.kept_paths == {"kept:0": "proxies", "kept:1": "proxy on worker-1"}
@@ -258,7 +258,7 @@ def test_a_persistent_connection_adapts_to_answers_that_take_longer_than_its_per
     history = History()
     with serving(answers(after=0.25)) as url:
         spec = RequestSpec(url, timeout=60)
-        with Generator(spec, transport=Http(), rate=1, history=history, kept=[KeptLane()], kept_rate=10):
+        with Generator(spec, transport=Http(), rate=1, history=history, kept=[KeptLane()], persistent_rate=10):
             time.sleep(1.2)
     requests = stream(history, "kept:0")
     assert_complete(requests)
@@ -276,7 +276,7 @@ def test_each_request_on_a_persistent_connection_has_its_whole_timeout() -> None
     history = History()
     with serving(stalls) as url:
         spec = RequestSpec(url, timeout=0.4)
-        with Generator(spec, transport=Http(), rate=1, history=history, kept=[KeptLane()], kept_rate=10):
+        with Generator(spec, transport=Http(), rate=1, history=history, kept=[KeptLane()], persistent_rate=10):
             time.sleep(1.2)
     requests = stream(history, "kept:0")
     assert_complete(requests)
@@ -290,7 +290,7 @@ def test_a_request_on_a_persistent_connection_that_was_sent_before_the_stop_is_r
     history = History()
     with serving(answers(after=0.3)) as url:
         spec = RequestSpec(url, timeout=60)
-        with Generator(spec, transport=Http(), rate=1, history=history, kept=[KeptLane()], kept_rate=10):
+        with Generator(spec, transport=Http(), rate=1, history=history, kept=[KeptLane()], persistent_rate=10):
             clock.wait_until("a request", lambda: any(r.kept for r in history.pending()) or NotYet(""), timeout=10)
             asked = clock.now()
     assert stream(history, "kept:0")[-1].scheduled <= asked
@@ -308,7 +308,7 @@ def test_a_request_that_is_lost_makes_none_behind_it_late() -> None:
     history = History()
     with serving(answers()) as url, serving(changing(holds, answers())) as holding_once:
         lane = KeptLane(spec=RequestSpec(holding_once, timeout=60))
-        with Generator(RequestSpec(url), transport=Http(), rate=1, history=history, kept=[lane], kept_rate=10):
+        with Generator(RequestSpec(url), transport=Http(), rate=1, history=history, kept=[lane], persistent_rate=10):
             time.sleep(0.3)
             over.set()
             clock.wait_until("another", lambda: len(stream(history, "kept:0")) > 1 or NotYet(""), timeout=60)
@@ -323,8 +323,8 @@ def test_a_request_that_is_lost_makes_none_behind_it_late() -> None:
 
 
 def test_a_rate_of_nothing_is_refused() -> None:
-    with pytest.raises(SettingsError, match="kept_rate"):
-        Generator(RequestSpec("http://127.0.0.1/"), transport=Http(), rate=1, kept_rate=0, history=History())
+    with pytest.raises(SettingsError, match="persistent_rate"):
+        Generator(RequestSpec("http://127.0.0.1/"), transport=Http(), rate=1, persistent_rate=0, history=History())
 
 
 def test_proxies_without_somebody_who_can_name_them_are_refused() -> None:

@@ -64,7 +64,7 @@ def test_each_proxy_gets_one_kept_connection_and_the_search_is_not_recorded() ->
             transport=Http(),
             rate=1,
             history=history,
-            kept_rate=20,
+            persistent_rate=20,
             proxies=("a", "b", "c"),
             proxy_of=shared.taken_by.get,
         ) as generator:
@@ -128,7 +128,7 @@ def test_a_kept_connection_goes_by_the_name_of_the_proxy_that_it_leads_to_now(
             transport=Http(),
             rate=1,
             history=history,
-            kept_rate=50,
+            persistent_rate=50,
             proxies=("a",),
             proxy_of=proxy_of,
         ) as generator,

@@ -21,7 +21,7 @@ from pytest_serve_chaos.cluster.kubernetes.rayservice.redis_store import RedisSt
 from pytest_serve_chaos.errors import ClusterError, CommandFailed, ObservationError, SafetyError, WaitTimeout
 from pytest_serve_chaos.manifests import merge
 from pytest_serve_chaos.model import Json
-from tests.unit.kept_cluster import (
+from tests.unit.reused_cluster import (
     CONTROL_PLANE,
     LEFT,
     NAME,

@@ -24,7 +24,7 @@ def nodes() -> Nodes:
 
 @pytest.fixture
 def api() -> Api:
-    """Each Ray pod has a machine of its own, Redis is beside the head's."""
+    """Each Ray pod has a machine of its own, Redis is alongside the head's."""
     found = fake_api()
     found.ray_pods = [replace(p, node=MACHINES[p.uid]) for p in found.ray_pods]
     found.redis = tuple(replace(p, node="kind-control-plane") for p in found.redis)
@@ -132,9 +132,9 @@ def test_redis_on_a_machine_that_is_lost_is_dead_at_once(service: RayServiceClus
 def test_a_drain_takes_all_of_our_pods_on_that_machine_but_those_that_would_come_back(
     service: RayServiceCluster, api: Api
 ) -> None:
-    beside = replace(pod("x", "none", "10.0.0.8"), node="kind-worker", labels={})
-    agent = replace(beside, uid="d", name="agent", owner="DaemonSet")
-    api.ray_pods += [beside, agent]
+    alongside = replace(pod("x", "none", "10.0.0.8"), node="kind-worker", labels={})
+    agent = replace(alongside, uid="d", name="agent", owner="DaemonSet")
+    api.ray_pods += [alongside, agent]
     api.redis = tuple(replace(p, node="kind-worker") for p in api.redis)
     evicted: list[object] = []
 

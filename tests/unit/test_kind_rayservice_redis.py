@@ -1,4 +1,4 @@
-"""The Redis of a RayService on kind nodes: what is started beside it, held, and asked for its keys."""
+"""The Redis of a RayService on kind nodes: what is started alongside it, held, and asked for its keys."""
 
 from __future__ import annotations
 
@@ -34,25 +34,25 @@ def service(api: Api, closed: list[str]) -> RayServiceCluster:
     return fake_service(api, Nodes(), FakeDashboard(None, {}, {}), closed)
 
 
-def test_what_is_started_beside_it_is_a_head_alone_and_goes_before_it(
+def test_what_is_started_alongside_it_is_a_head_alone_and_goes_before_it(
     service: RayServiceCluster, closed: list[str]
 ) -> None:
     assert service.capability(SHARES_REDIS) is not None
-    other = part(service, SHARES_REDIS).start_beside()
+    other = part(service, SHARES_REDIS).start_alongside()
     assert other.spec == ClusterSpec(workers=0)
-    part(service, SHARES_REDIS).start_beside("somebody's")
+    part(service, SHARES_REDIS).start_alongside("somebody's")
     service.close()
-    assert closed == ["beside it: somebody's", "beside it: None", "the RayService"]
+    assert closed == ["alongside it: somebody's", "alongside it: None", "the RayService"]
 
 
-def test_what_is_beside_it_and_cannot_be_closed_keeps_nothing_else_from_its_end(
+def test_what_is_alongside_it_and_cannot_be_closed_keeps_nothing_else_from_its_end(
     service: RayServiceCluster, closed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def close(self: Neighbour) -> None:
         raise CommandFailed("it did not go")
 
     monkeypatch.setattr(Neighbour, "close", close)
-    part(service, SHARES_REDIS).start_beside()
+    part(service, SHARES_REDIS).start_alongside()
     with pytest.raises(CommandFailed, match="did not go"):
         service.close()
     assert closed == ["the RayService"]
@@ -61,7 +61,7 @@ def test_what_is_beside_it_and_cannot_be_closed_keeps_nothing_else_from_its_end(
 def test_without_redis_there_is_nothing_to_share(api: Api) -> None:
     service = fake_service(api, Nodes(), FakeDashboard(None, {}, {}), [], has_redis=False)
     with pytest.raises(Unsupported, match="no Redis"):
-        part(service, SHARES_REDIS).start_beside()
+        part(service, SHARES_REDIS).start_alongside()
 
 
 def test_redis_is_held_by_its_deployment(service: RayServiceCluster, api: Api) -> None:

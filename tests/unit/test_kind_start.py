@@ -20,8 +20,8 @@ from pytest_serve_chaos.cluster.kubernetes.kind.start import delete_kind_cluster
 from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, ObservationError, SafetyError, WaitTimeout
 from pytest_serve_chaos.model import Json
 from pytest_serve_chaos.settings import Settings
-from tests.unit.kept_cluster import NAME
 from tests.unit.kind_runs import ABOVE, ALL, OPERATOR, OVER, SPEC, KindMachines, Runs, fake_runs
+from tests.unit.reused_cluster import NAME
 
 
 @pytest.fixture

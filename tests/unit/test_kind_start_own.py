@@ -12,8 +12,8 @@ from pytest_serve_chaos.cluster.kubernetes.client.records import name_of
 from pytest_serve_chaos.cluster.kubernetes.install.file_workload import OwnRayService
 from pytest_serve_chaos.cluster.kubernetes.install.rayservice_file import read_own_file
 from pytest_serve_chaos.errors import SettingsError
-from tests.unit.kept_cluster import CONTROL_PLANE, WORKER
 from tests.unit.kind_runs import ABOVE, ALL, Runs, fake_runs
+from tests.unit.reused_cluster import CONTROL_PLANE, WORKER
 
 
 @pytest.fixture

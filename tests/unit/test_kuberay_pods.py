@@ -221,11 +221,11 @@ def test_a_pod_cannot_be_held_down() -> None:
 
 def test_a_proxy_is_asked_in_the_pod_that_its_identity_names() -> None:
     api = FakeApi(pod("old", "worker", "10.0.0.2", deleting=True), pod("b", "worker", "10.0.0.3"))
-    borrowed = cluster(api)
-    borrowed.nodes()
+    external = cluster(api)
+    external.nodes()
     api.ray_pods.append(pod("new", "worker", "10.0.0.4"))
     for uid in ("old", "new"):
-        borrowed.ask_proxy(
+        external.ask_proxy(
             Component("proxy", "worker-1", Identity("actor", ("p", "113", uid))), "/-/routes", timeout=1.0
         )
     assert [name for name, _ in api.asked] == ["pod-old", "pod-new"]

@@ -40,7 +40,7 @@ def lane_to(url: str, spec_of: SpecOf) -> Iterator[Callable[[], list[Request]]]:
     history = History()
     with serving(answers()) as shared:
         lane = KeptLane(NAME, to(url), spec_of)
-        with Generator(to(shared), transport=Http(), rate=1, history=history, kept=[lane], kept_rate=50):
+        with Generator(to(shared), transport=Http(), rate=1, history=history, kept=[lane], persistent_rate=50):
             yield lambda: [r for r in history.requests if r.kept]
 
 

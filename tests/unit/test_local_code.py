@@ -29,13 +29,13 @@ def travels(root: Path, import_path: str) -> list[str]:
     return [] if found is None else sorted(found.modules)
 
 
-def test_a_module_travels_alone_from_beside_other_files(tmp_path: Path) -> None:
+def test_a_module_travels_alone_from_alongside_other_files(tmp_path: Path) -> None:
     project(tmp_path, ranker="app = 1", other="x = 1", tests__test_ranker="")
     assert travels(tmp_path, "ranker:app") == ["ranker.py"]
     assert travels(tmp_path, "ranker.app") == ["ranker.py"], "as Serve takes it, too"
 
 
-def test_what_a_module_imports_from_beside_it_comes_along(tmp_path: Path) -> None:
+def test_what_a_module_imports_from_alongside_it_comes_along(tmp_path: Path) -> None:
     project(
         tmp_path,
         ranker="import json\nimport features.text\nfrom helpers import scale\napp = 1",

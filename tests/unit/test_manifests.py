@@ -162,7 +162,7 @@ def test_every_pod_of_a_ray_cluster_is_alone_on_its_node_and_keeps_off_the_servi
         labels = cast("dict[str, str]", at(service, *pod[:-1], "metadata", "labels"))
         assert at(rule, "topologyKey") == "kubernetes.io/hostname"
         assert selected.items() <= labels.items()
-        assert at(rule, "matchLabelKeys") == [names.RAY_CLUSTER], "beside it there is room for another RayCluster"
+        assert at(rule, "matchLabelKeys") == [names.RAY_CLUSTER], "alongside it there is room for another RayCluster"
         assert at(service, *pod, "nodeSelector") == {names.ROLE: "ray"}
 
 

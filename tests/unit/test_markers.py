@@ -125,7 +125,7 @@ def test_the_order_in_which_variables_and_arguments_are_written_makes_no_other_c
     assert cluster_request([one], Settings()).env == (("A", "1"), ("B", "2"))
 
 
-def test_a_config_file_is_looked_for_beside_the_test(tmp_path: Path) -> None:
+def test_a_config_file_is_looked_for_alongside_the_test(tmp_path: Path) -> None:
     (tmp_path / "serve.yaml").write_text("applications: []\n")
 
     spec = cluster_request([mark("serve_cluster", app="serve.yaml")], Settings(), directory=tmp_path)

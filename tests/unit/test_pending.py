@@ -103,7 +103,7 @@ def test_traffic_shows_what_hangs_before_its_time_is_over() -> None:
     lane = KeptLane("proxy on head")
     with serving(stalls) as url:
         generator = Generator(
-            RequestSpec(url, timeout=60), transport=Http(), rate=50, history=history, kept=[lane], kept_rate=10
+            RequestSpec(url, timeout=60), transport=Http(), rate=50, history=history, kept=[lane], persistent_rate=10
         )
         with generator:
             clock.wait_until("a crowd", lambda: len(history.pending()) > 5 or NotYet(""), timeout=10, interval=0.01)

@@ -47,7 +47,7 @@ def test_a_replacement_takes_the_name_of_a_pod_that_is_still_terminating() -> No
     assert after == {"a": "worker-1", "b": "worker-2", "c": "worker-1"}
 
 
-def test_a_new_head_is_the_head_also_beside_the_old_one() -> None:
+def test_a_new_head_is_the_head_also_alongside_the_old_one() -> None:
     pods = [ray_pod("old", role="head", deleting=True), ray_pod("new", role="head")]
     assert set(assign_names({}, pods, 2).values()) == {"head"}
 

@@ -85,7 +85,7 @@ class Proxies:
             raise ObservationError("timed out")
         two = _wanted(self._known(self.learns.get(proxy.node, 0.0))) > 1
         if self._first.acquire(blocking=not two):
-            if two:  # it is busy until the request beside this one has come
+            if two:  # it is busy until the request alongside this one has come
                 self._other_came.wait(5.0)
                 self._other_came.clear()
             self._first.release()

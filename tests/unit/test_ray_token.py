@@ -16,7 +16,7 @@ from pytest_serve_chaos.cluster.kubernetes.rayservice.head_service import dashbo
 from pytest_serve_chaos.cluster.kubernetes.rayservice.ray_token import RayToken, wants_token
 from pytest_serve_chaos.errors import CommandFailed, ObservationError
 from tests.unit.api_server import api_server
-from tests.unit.borrowed_services import ray_service
+from tests.unit.external_services import ray_service
 from tests.unit.test_kuberay_pods import FakeApi, pod
 
 
@@ -76,7 +76,7 @@ def test_where_there_is_none_the_pods_are_said() -> None:
         token(api, "a").headers()
 
 
-def test_it_travels_beside_what_the_api_server_wants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_travels_alongside_what_the_api_server_wants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[httpx.Headers] = []
 
     def transport(request: httpx.Request) -> httpx.Response:

@@ -36,7 +36,7 @@ class Given:
         return self.ini.get(name)
 
 
-BORROWED = {
+EXTERNAL = {
     "SERVE_CHAOS_BACKEND": "kubernetes",
     "SERVE_CHAOS_CONTEXT": "staging",
     "SERVE_CHAOS_RAYSERVICE": "ml/ranker",
@@ -74,9 +74,9 @@ def test_each_value_knows_where_it_came_from() -> None:
 
 
 def test_zero_and_off_are_values_and_not_nothing() -> None:
-    settings = resolve(Given(ini={"serve_chaos_kept_rate": 0.0, "serve_chaos_seed": 0}), {})
+    settings = resolve(Given(ini={"serve_chaos_persistent_rate": 0.0, "serve_chaos_seed": 0}), {})
 
-    assert settings.kept_rate == 0
+    assert settings.persistent_rate == 0
     assert settings.seed == 0
 
 
@@ -118,7 +118,7 @@ def test_a_seed_that_nobody_gave_differs_from_run_to_run() -> None:
         ("rate", "0", "more than 0"),
         ("rate", "401", "at most 400"),
         ("rate", "nan", "a number of requests per second"),
-        ("kept_rate", "-1", "0 or more"),
+        ("persistent_rate", "-1", "0 or more"),
         ("request_timeout", "soon", "a duration of more than 0"),
         ("request_timeout", "0s", "a duration of more than 0"),
         ("method", "FETCH", "one of GET, HEAD, POST"),
@@ -205,17 +205,17 @@ def test_any_text_is_either_a_valid_value_or_refused_as_a_setting(text: str) -> 
 
 def test_the_kubernetes_backend_needs_to_be_pointed_at_something() -> None:
     for missing in ("CONTEXT", "RAYSERVICE", "URL"):
-        environ = {name: value for name, value in BORROWED.items() if name != f"SERVE_CHAOS_{missing}"}
+        environ = {name: value for name, value in EXTERNAL.items() if name != f"SERVE_CHAOS_{missing}"}
         with pytest.raises(SettingsError, match=f"needs --serve-chaos-{missing.lower()}"):
             resolve(Given(), environ)
-    settings = resolve(Given(), BORROWED)
+    settings = resolve(Given(), EXTERNAL)
     assert (settings.context, settings.rayservice) == ("staging", "ml/ranker")
 
 
-def test_only_nodes_can_be_allowed_on_a_borrowed_cluster() -> None:
-    assert resolve(Given(), {**BORROWED, "SERVE_CHAOS_ALLOW": "node"}).allow == ("node",)
+def test_only_nodes_can_be_allowed_on_an_external_cluster() -> None:
+    assert resolve(Given(), {**EXTERNAL, "SERVE_CHAOS_ALLOW": "node"}).allow == ("node",)
     with pytest.raises(SettingsError, match="Invalid --serve-chaos-allow 'everything'"):
-        resolve(Given(), {**BORROWED, "SERVE_CHAOS_ALLOW": "everything"})
+        resolve(Given(), {**EXTERNAL, "SERVE_CHAOS_ALLOW": "everything"})
 
 
 def test_what_the_backend_does_not_use_is_not_even_checked_in_the_environment() -> None:

@@ -263,7 +263,7 @@ def test_a_proxy_that_was_not_reached(ask: Ask) -> None:
     requests = [r for r in sound() if r.path != PROXIES[1].name]
     seen, advice = trouble(ask, requests)
     assert seen == f"traffic has not reached {PROXIES[1].name}"
-    assert "--serve-chaos-kept-rate=0" in advice
+    assert "--serve-chaos-persistent-rate=0" in advice
     assert ask(requests, sent=Sent("", RATE, 5.0, kept=False)), "without persistent connections nobody looks"
 
 

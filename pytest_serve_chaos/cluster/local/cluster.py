@@ -64,7 +64,7 @@ class LocalCluster:
         layout: Its addresses and ports.
         link: The way to the supervisor.
         description: For every report.
-        start_beside: Starts a second cluster on the Redis of this one, under a namespace.
+        start_alongside: Starts a second cluster on the Redis of this one, under a namespace.
     """
 
     def __init__(
@@ -74,14 +74,14 @@ class LocalCluster:
         layout: Layout,
         link: SupervisorLink,
         description: ClusterDescription,
-        start_beside: Callable[[LocalCluster, str], Cluster],
+        start_alongside: Callable[[LocalCluster, str], Cluster],
     ) -> None:
         self.spec = spec
         self.plan = plan
         self.layout = layout
         self.link = link
         self._description = description
-        self._start_beside = start_beside
+        self._start_alongside = start_alongside
         self._config = dict(plan.serve_config)
         self._proxies: frozenset[int] = frozenset()
         self._table = Table()
@@ -230,10 +230,10 @@ class LocalCluster:
         """``host:port`` of Redis."""
         return self.plan.redis_address or f"{self.layout.serve_host}:{self.layout.redis_port}"
 
-    def start_beside(self, namespace: str | None = None) -> Cluster:
+    def start_alongside(self, namespace: str | None = None) -> Cluster:
         """Starts a head alone on the same Redis; under a namespace of its own unless one is given."""
         self._check_redis()
-        return self._start_beside(self, namespace or f"{self.plan.namespace}-beside")
+        return self._start_alongside(self, namespace or f"{self.plan.namespace}-alongside")
 
     def signal_process(self, identity: Identity, signal: int) -> None:
         """Sends the signal to that very process of this cluster."""

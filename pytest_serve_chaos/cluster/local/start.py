@@ -59,7 +59,7 @@ def start_local_cluster(spec: ClusterSpec, settings: LocalSettings, progress: Pr
     return _start(spec, plan, settings.logs / "supervisor.log", progress)
 
 
-def start_beside(cluster: LocalCluster, namespace: str) -> LocalCluster:
+def start_alongside(cluster: LocalCluster, namespace: str) -> LocalCluster:
     """Starts a head alone, on which nothing is deployed, whose GCS keeps its state in the Redis of another cluster.
 
     Raises:
@@ -69,7 +69,7 @@ def start_beside(cluster: LocalCluster, namespace: str) -> LocalCluster:
     spec = replace(cluster.spec, workers=0)
     settings = LocalSettings(namespace=namespace, redis=(cluster.redis_address, theirs.redis_password))
     plan = _plan(spec, settings, {}, None)
-    log = Path(theirs.directory) / "supervisor-beside.log"
+    log = Path(theirs.directory) / "supervisor-alongside.log"
     return _start(spec, plan, log, lambda text: None)
 
 
@@ -77,7 +77,7 @@ def _start(spec: ClusterSpec, plan: Plan, log: Path, progress: Progress) -> Loca
     link = SupervisorLink(plan, log, progress)
     try:
         layout = Layout(link.wait_for_slot(20.0))
-        cluster = LocalCluster(spec, plan, layout, link, _description(spec, plan, layout), start_beside)
+        cluster = LocalCluster(spec, plan, layout, link, _description(spec, plan, layout), start_alongside)
         _wait_until_up(cluster, progress)
     except BaseException:
         link.close()

@@ -94,7 +94,7 @@ class OwnPods:
                     self._nodes |= {text(mapped(item.get("spec")), "nodeName")} - {""}
 
 
-def borrow(
+def connect(
     external: ExternalCluster,
     wanted: ClusterSpec,
     permit: Permit,

@@ -70,7 +70,7 @@ def lone_head(ray_service: Manifest, name: str, namespace: str | None) -> Manife
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class SecondClusters:
     """Starts additional heads next to a RayService.
 
     Attributes:
@@ -101,7 +101,7 @@ class Beside:
         Raises:
             ClusterStartError: It did not come up; nothing is left of it.
         """
-        name = f"{names.RAY_SERVICE}-beside-{secrets.token_hex(3)}"
+        name = f"{names.RAY_SERVICE}-alongside-{secrets.token_hex(3)}"
         api = KubeApi(self.kubeconfig, namespace=names.NAMESPACE)
         wanted = wants_token(inner(self.ray_service, "spec", "rayClusterConfig"))
         token = RayToken(api, lambda: name) if wanted else None

@@ -29,7 +29,7 @@ from pytest_serve_chaos.cluster.kubernetes.kind.reuse import (
     open_kept,
     wait_for_nodes,
 )
-from pytest_serve_chaos.cluster.kubernetes.kind.second_cluster import Beside
+from pytest_serve_chaos.cluster.kubernetes.kind.second_cluster import SecondClusters
 from pytest_serve_chaos.cluster.kubernetes.kind.settings import KindSettings
 from pytest_serve_chaos.cluster.kubernetes.rayservice.bring_up import BringUp, serving
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
@@ -331,13 +331,13 @@ class _Start:
             sight_from_machines(up, self._nodes.docker),
             self._nodes.docker,
             self._nodes.taints,
-            start_second=self._beside().start,
+            start_second=self._second_clusters().start,
             on_close=self._close,
             on_vouch=None if self._kept is None else self._kept.vouch,
         )
 
-    def _beside(self) -> Beside:
-        return Beside(
+    def _second_clusters(self) -> SecondClusters:
+        return SecondClusters(
             self._workload.ray_service,
             kubectl=self._nodes.kubectl,
             kubeconfig=self._nodes.kubeconfig,

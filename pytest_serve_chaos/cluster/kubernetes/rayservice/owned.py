@@ -149,7 +149,7 @@ class SharedRedis:
         self._start = start
         self._started: list[Cluster] = []
 
-    def start_beside(self, namespace: str | None = None) -> Cluster:
+    def start_alongside(self, namespace: str | None = None) -> Cluster:
         """Starts a head alone on the same Redis, as a RayCluster of its own; when it is closed, its keys go, too.
 
         Args:

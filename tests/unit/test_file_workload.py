@@ -19,7 +19,7 @@ from pytest_serve_chaos.cluster.kubernetes.install.rayservice_file import parse_
 from pytest_serve_chaos.cluster.kubernetes.install.workload import Workload
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.model import Json
-from tests.unit.own_workloads import (
+from tests.unit.file_workloads import (
     DATA,
     DOCUMENTS,
     FILE,

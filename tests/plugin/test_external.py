@@ -61,7 +61,7 @@ def test_without_a_word_who_answered_nothing_is_claimed(run_chaos: RunChaos) -> 
 def test_answers_of_another_clusters_replicas_are_no_steady_state(run_chaos: RunChaos) -> None:
     # A busy machine may have no answer in the last second.
     patient = FakeBehaviour(waits=replace(QUICK, steady_within=15.0, stable_for=10.0))
-    slowly = ("--serve-chaos-rate=3", "--serve-chaos-kept-rate=1")  # so that a busy machine answers, too
+    slowly = ("--serve-chaos-rate=3", "--serve-chaos-persistent-rate=1")  # so that a busy machine answers, too
     source = ONE.format(fault="replica_failure").replace("700ms", "10s")
     ran = run_chaos(source, *slowly, behaviour=patient, cluster=LedElsewhere)
 

@@ -16,13 +16,13 @@ from pytest_serve_chaos.errors import CommandFailed, WaitTimeout
 from pytest_serve_chaos.model import Json
 from tests.capabilities import part
 from tests.unit.api_server import ApiServer
-from tests.unit.borrowed_services import borrowed, cordoned_by
-from tests.unit.test_borrowing import NODE, PODS, server
-from tests.unit.test_borrowing import borrowed as borrowed_from
-from tests.unit.test_borrowing import settings as settings_for
+from tests.unit.external_services import cordoned_by, external
+from tests.unit.test_external_start import NODE, PODS, server
+from tests.unit.test_external_start import external as connected
+from tests.unit.test_external_start import settings as settings_for
 from tests.unit.test_kuberay_pods import FakeApi, pod
 from tests.unit.test_safety import unlocked
-from tests.unit.test_undo_in_borrowed_pods import running
+from tests.unit.test_undo_in_external_pods import running
 
 __all__ = ["server"]  # the fixture
 
@@ -60,7 +60,7 @@ class Nodes(FakeApi):
 
 def test_a_node_that_could_not_be_opened_when_it_was_healed_is_opened_at_the_end() -> None:
     api = Nodes(refuses=1)
-    cluster = borrowed(api=api, allow=["node"])
+    cluster = external(api=api, allow=["node"])
     with pytest.raises(CommandFailed, match="disruption budget"):
         part(cluster, DRAINS_MACHINES).drain_machine("worker-1")
     with pytest.raises(CommandFailed, match="refused"):
@@ -73,7 +73,7 @@ def test_a_node_that_could_not_be_opened_when_it_was_healed_is_opened_at_the_end
 def test_it_is_tried_again_and_then_said_loudly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_OPENED_WITHIN", 0.05)
     api = Nodes(refuses=1_000_000)
-    cluster = borrowed(api=api, allow=["node"])
+    cluster = external(api=api, allow=["node"])
     with pytest.raises(CommandFailed, match="disruption budget"):
         part(cluster, DRAINS_MACHINES).drain_machine("worker-1")
     with pytest.raises(WaitTimeout, match=r"the cordon of kind-worker to be removed; last seen: .*: refused") as late:
@@ -84,7 +84,7 @@ def test_it_is_tried_again_and_then_said_loudly(monkeypatch: pytest.MonkeyPatch)
 
 def test_what_was_healed_is_left_alone_at_the_end() -> None:
     api = Nodes(refuses=0)
-    cluster = borrowed(api=api, allow=["node"])
+    cluster = external(api=api, allow=["node"])
     with pytest.raises(CommandFailed, match="disruption budget"):
         part(cluster, DRAINS_MACHINES).drain_machine("worker-1")
     part(cluster, DRAINS_MACHINES).reopen_machine("worker-1")
@@ -100,7 +100,7 @@ def drained(
     server.objects[PODS] = {"items": [running("head")]}
     server.refusals[f"{PODS}/head/eviction"] = [403]
     given = settings_for(server, directory, monkeypatch, allow=("node",))
-    cluster = borrowed_from(given, directory, progress)
+    cluster = connected(given, directory, progress)
     with pytest.raises(CommandFailed, match="eviction of pod head"):
         part(cluster, DRAINS_MACHINES).drain_machine("head")
     (entry,) = (given.report_dir / "undo").glob("*.json")

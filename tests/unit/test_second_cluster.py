@@ -13,7 +13,7 @@ from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.records import inner
 from pytest_serve_chaos.cluster.kubernetes.install import render
-from pytest_serve_chaos.cluster.kubernetes.kind.second_cluster import Beside, lone_head
+from pytest_serve_chaos.cluster.kubernetes.kind.second_cluster import SecondClusters, lone_head
 from pytest_serve_chaos.errors import ClusterStartError, CommandFailed
 from pytest_serve_chaos.manifests import Manifest, merge
 from pytest_serve_chaos.model import Json
@@ -132,14 +132,14 @@ def server() -> Iterator[ApiServer]:
         yield api
 
 
-def beside(kubectl: Kubectl, directory: Path, said: list[str], *, timeout: float = 30.0) -> Beside:
+def alongside(kubectl: Kubectl, directory: Path, said: list[str], *, timeout: float = 30.0) -> SecondClusters:
     kubeconfig = kubectl.server.kubeconfig(directory)
-    return Beside(RAY_SERVICE, kubectl, kubeconfig, directory, said.append, lambda: (), timeout)
+    return SecondClusters(RAY_SERVICE, kubectl, kubeconfig, directory, said.append, lambda: (), timeout)
 
 
 def test_it_is_there_when_it_answers_and_gone_when_it_is_closed(server: ApiServer, tmp_path: Path) -> None:
     kubectl, said = Kubectl(server), []  # type: Kubectl, list[str]
-    head = beside(kubectl, tmp_path, said).start(ClusterSpec(workers=0), "theirs")
+    head = alongside(kubectl, tmp_path, said).start(ClusterSpec(workers=0), "theirs")
     (made,) = kubectl.made
     name = str(cast("dict[str, Json]", made["metadata"])["name"])
     assert head.description.details == {"ray cluster": name}
@@ -164,7 +164,7 @@ def test_one_whose_gcs_knows_the_nodes_of_others_only_is_not_up_and_is_taken_awa
 ) -> None:
     kubectl = Kubectl(server, alive="10.0.0.1")
     with pytest.raises(ClusterStartError, match=r"did not come up: .* the GCS has \['10.0.0.1'\] as ALIVE nodes"):
-        beside(kubectl, tmp_path, [], timeout=0.5).start(ClusterSpec(workers=0), "theirs")
+        alongside(kubectl, tmp_path, [], timeout=0.5).start(ClusterSpec(workers=0), "theirs")
     assert kubectl.verbs == ["apply", "delete"]
 
 
@@ -176,14 +176,14 @@ def test_a_manifest_that_is_refused_is_an_error_of_the_start(server: ApiServer, 
 
     kubectl, said = Refusing(server), []  # type: Refusing, list[str]
     with pytest.raises(ClusterStartError, match="did not come up: the API server said no"):
-        beside(kubectl, tmp_path, said).start(ClusterSpec(workers=0), None)
+        alongside(kubectl, tmp_path, said).start(ClusterSpec(workers=0), None)
     assert kubectl.verbs == ["apply", "delete"]
     assert said == ["kuberay: the API server said no"]
 
 
 def test_an_app_is_handed_to_serve_itself(server: ApiServer, tmp_path: Path) -> None:
     kubectl = Kubectl(server)
-    head = beside(kubectl, tmp_path, []).start(ClusterSpec(workers=0), None)
+    head = alongside(kubectl, tmp_path, []).start(ClusterSpec(workers=0), None)
     head.apply_serve_config({"applications": [{"name": "a"}]})
     put = [asked for asked in server.asked if asked.method == "PUT"]
     assert [asked.body for asked in put] == [{"applications": [{"name": "a"}]}]

@@ -92,7 +92,7 @@ class Ran:
 
 @dataclass(frozen=True)
 class Somebodys:
-    """A RayService that is there, and the user who borrows it.
+    """A RayService that is there, and the user who tests it.
 
     Attributes:
         kubeconfig: The user's.
@@ -146,10 +146,10 @@ class Somebodys:
         """The same for a user who has it under another name of a context, or is another user."""
         config = json.loads(self.kubectl("config", "view", "--raw", "--flatten", "-o", "json"))
         if user is not None:
-            config["users"] = [{"name": "borrower", "user": user}]
-            config["contexts"][0]["context"]["user"] = "borrower"
+            config["users"] = [{"name": "guest", "user": user}]
+            config["contexts"][0]["context"]["user"] = "guest"
         config["contexts"][0]["name"] = config["current-context"] = context
-        file = directory / "borrower.kubeconfig"
+        file = directory / "guest.kubeconfig"
         file.write_text(json.dumps(config))  # which is YAML, too
         file.chmod(0o600)
         return replace(self, kubeconfig=file, context=context)

@@ -21,10 +21,10 @@ from pytest_serve_chaos.model import Component, Identity, Json
 from pytest_serve_chaos.settings import Settings
 from tests.capabilities import part
 from tests.unit.api_server import ApiServer, api_server
-from tests.unit.borrowed_services import borrowed, owned_pod
-from tests.unit.test_borrowing import PODS, server
-from tests.unit.test_borrowing import borrowed as borrowed_from
-from tests.unit.test_borrowing import settings as settings_for
+from tests.unit.external_services import external, owned_pod
+from tests.unit.test_external_start import PODS, server
+from tests.unit.test_external_start import external as connected
+from tests.unit.test_external_start import settings as settings_for
 from tests.unit.test_kind_programs import Channel
 from tests.unit.test_kuberay_pods import FakeApi, pod
 from tests.unit.test_safety import unlocked
@@ -71,7 +71,7 @@ HEAL: dict[str, Callable[[RayServiceCluster], object]] = {
 @pytest.mark.parametrize("how", BREAK)
 def test_a_pod_is_on_record_before_it_is_touched_and_until_it_is_healed(how: str) -> None:
     api = Programs()
-    cluster = borrowed(api=api, on_break=api.record)
+    cluster = external(api=api, on_break=api.record)
     BREAK[how](cluster)
     BREAK[how](cluster)
     assert api.open == ["pod-w"]
@@ -82,7 +82,7 @@ def test_a_pod_is_on_record_before_it_is_touched_and_until_it_is_healed(how: str
 @pytest.mark.parametrize("how", ["signal", "flag"])
 def test_what_could_not_be_healed_stays_on_record(how: str) -> None:
     api = Programs()
-    cluster = borrowed(api=api, on_break=api.record)
+    cluster = external(api=api, on_break=api.record)
     BREAK[how](cluster)
     api.returncode = 1
     with pytest.raises(CommandFailed):
@@ -92,7 +92,7 @@ def test_what_could_not_be_healed_stays_on_record(how: str) -> None:
 
 def test_two_faults_in_one_pod_are_healed_one_by_one() -> None:
     api = Programs()
-    cluster = borrowed(api=api, on_break=api.record)
+    cluster = external(api=api, on_break=api.record)
     BREAK["signal"](cluster)
     BREAK["flag"](cluster)
     HEAL["signal"](cluster)
@@ -101,7 +101,7 @@ def test_two_faults_in_one_pod_are_healed_one_by_one() -> None:
 
 def test_a_process_that_is_gone_needs_no_mending() -> None:
     api = Programs()
-    cluster = borrowed(api=api, on_break=api.record)
+    cluster = external(api=api, on_break=api.record)
     BREAK["signal"](cluster)
     api.returncode = in_pod.GONE
     with pytest.raises(NoSuchTarget):
@@ -112,14 +112,14 @@ def test_a_process_that_is_gone_needs_no_mending() -> None:
 def test_a_pod_without_flags_needs_no_mending() -> None:
     api = Programs(in_pod.NO_DIRECTORY)
     with pytest.raises(Unsupported):
-        BREAK["flag"](borrowed(api=api, on_break=api.record))
+        BREAK["flag"](external(api=api, on_break=api.record))
     assert api.open == []
 
 
 @pytest.mark.parametrize("signal", [SIGKILL, SIGTERM])
 def test_a_process_that_is_killed_is_not_put_on_record(signal: int) -> None:
     api = Programs()
-    part(borrowed(api=api, on_break=api.record), SIGNALS_PROCESSES).signal_process(CONTROLLER, signal)
+    part(external(api=api, on_break=api.record), SIGNALS_PROCESSES).signal_process(CONTROLLER, signal)
     assert api.on_record == [[]]
 
 
@@ -159,7 +159,7 @@ def running(name: str, owner: str = "ranker-abcde") -> dict[str, Json]:
 
 def killed_while_frozen(given: Settings, directory: Path) -> Path:
     """The journal's entry of a run that froze a process in the head's pod, and was killed."""
-    cluster = borrowed_from(given, directory)
+    cluster = connected(given, directory)
     part(cluster, SIGNALS_PROCESSES).signal_process(Identity("process", ("u", "abc", "113", "7")), SIGSTOP)
     cluster.close()
     (entry,) = (given.report_dir / "undo").glob("*.json")

@@ -24,12 +24,12 @@ from pytest_serve_chaos.errors import ClusterStartError, SettingsError, Unsuppor
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.model import Json
 from tests.capabilities import part
-from tests.unit.borrowed_services import (
+from tests.unit.external_services import (
     CONFIG,
     Status,
     WithFlags,
-    borrowed,
     cordoned_by,
+    external,
     owned_pod,
     ray_service,
     why_not,
@@ -157,7 +157,7 @@ KILL: dict[str, str | float] = {"how": "kill"}
     ],
 )
 def test_what_the_owner_allows_can_be_broken(kind: str, options: dict[str, str | float]) -> None:
-    assert why_not(borrowed(), kind, options, ()) == ""
+    assert why_not(external(), kind, options, ()) == ""
 
 
 @pytest.mark.parametrize(
@@ -171,11 +171,11 @@ def test_what_the_owner_allows_can_be_broken(kind: str, options: dict[str, str |
     ],
 )
 def test_what_is_not_the_rayservices_is_left_alone(kind: str, options: dict[str, str | float], reason: str) -> None:
-    assert reason in why_not(borrowed(), kind, options, ())
+    assert reason in why_not(external(), kind, options, ())
 
 
 def test_nodes_can_be_drained_where_that_is_allowed() -> None:
-    assert why_not(borrowed(allow=["node"]), "node_failure", {"how": "drain"}, ()) == ""
+    assert why_not(external(allow=["node"]), "node_failure", {"how": "drain"}, ()) == ""
 
 
 @pytest.mark.parametrize(
@@ -189,28 +189,28 @@ def test_nodes_can_be_drained_where_that_is_allowed() -> None:
     ],
 )
 def test_what_this_user_has_no_right_to_is_not_tried(lacking: rights.Right, kind: str, how: str) -> None:
-    cluster = borrowed(lacking=[lacking], allow=["node"])
+    cluster = external(lacking=[lacking], allow=["node"])
     assert why_not(cluster, kind, {"how": how}, ()) == f"this user may not {lacking} (SelfSubjectAccessReview)"
     assert part(cluster, SEES_PROCESSES).sees_processes == (lacking not in rights.RUN)
 
 
 def test_without_fault_tolerance_the_head_is_only_taken_where_the_test_asks_for_that() -> None:
-    weak = borrowed(gcs="none")
+    weak = external(gcs="none")
     assert "no GCS fault tolerance" in why_not(weak, "head_failure", KILL, ())
     assert why_not(weak, "head_failure", KILL, ("gcs",)) == ""
     assert why_not(weak, "replica_failure", KILL, ()) == ""
 
 
 def test_what_would_leave_nothing_is_not_broken() -> None:
-    one = borrowed(targets={"ranker#Ranker": 1, "ranker#Cache": 2})
+    one = external(targets={"ranker#Ranker": 1, "ranker#Cache": 2})
     assert why_not(one, "replica_failure", KILL, ()) == "ranker#Ranker has one replica, so losing it leaves none"
     assert why_not(one, "replica_failure", {**KILL, "deployment": "Cache"}, ()) == ""
-    assert "1 worker" in why_not(borrowed(workers=1), "worker_failure", KILL, ())
+    assert "1 worker" in why_not(external(workers=1), "worker_failure", KILL, ())
 
 
 @pytest.mark.parametrize("said", [None, {}], ids=["nothing", "no deployments"])
 def test_the_only_replica_is_known_also_while_the_dashboard_does_not_tell(said: dict[str, int] | None) -> None:
-    one = borrowed(targets={"ranker#Ranker": 1})
+    one = external(targets={"ranker#Ranker": 1})
     status = cast("Status", one.dashboard)
     status.targets = said
     reason = "ranker#Ranker has one replica, so losing it leaves none"
@@ -222,14 +222,14 @@ def test_the_only_replica_is_known_also_while_the_dashboard_does_not_tell(said: 
 
 
 def test_handles_that_would_stay_deaf_are_not_made() -> None:
-    composed = borrowed(targets={"ranker#Ranker": 2, "ranker#Cache": 2})
+    composed = external(targets={"ranker#Ranker": 2, "ranker#Cache": 2})
     assert "stale" in why_not(composed, "controller_failure", {**KILL, "replacement": "new_actor"}, ())
     assert why_not(composed, "controller_failure", KILL, ()) == ""
 
 
 def test_its_config_is_not_changed() -> None:
     with pytest.raises(Unsupported, match="does not change the Serve config of an external RayService"):
-        borrowed().apply_serve_config({})
+        external().apply_serve_config({})
 
 
 # -- nodes -------------------------------------------------------------------------------------------------------------
@@ -259,7 +259,7 @@ class Nodes(WithFlags):
 
 def test_each_node_that_was_drained_under_the_same_name_is_opened_again() -> None:
     api = Nodes()
-    cluster = borrowed(allow=["node"], api=api)
+    cluster = external(allow=["node"], api=api)
     part(cluster, DRAINS_MACHINES).drain_machine("worker-1")
     part(cluster, DRAINS_MACHINES).drain_machine("worker-1")
     part(cluster, DRAINS_MACHINES).reopen_machine("worker-1")
@@ -280,7 +280,7 @@ def test_a_node_that_carries_too_much_of_the_rayservice_is_not_drained(
 ) -> None:
     api = Nodes()
     api.ray_pods = [replace(pod(f"p{n}", role, f"10.0.0.{n}"), node="node-1") for n, role in enumerate(roles)]
-    cluster = borrowed(gcs=gcs, allow=["node"], api=api)
+    cluster = external(gcs=gcs, allow=["node"], api=api)
     with pytest.raises(Unsupported, match=reason):
         part(cluster, DRAINS_MACHINES).drain_machine("worker-1")
     assert api.cordoned == []
@@ -288,10 +288,10 @@ def test_a_node_that_carries_too_much_of_the_rayservice_is_not_drained(
 
 def test_the_heads_node_is_only_drained_without_fault_tolerance_where_the_test_asks_for_that() -> None:
     drain: dict[str, str | float] = {"how": "drain", "which": "head"}
-    weak = borrowed(gcs="none", allow=["node"])
+    weak = external(gcs="none", allow=["node"])
     assert "losing the head restarts all of it" in why_not(weak, "node_failure", drain, ())
     assert why_not(weak, "node_failure", drain, ("gcs",)) == ""
-    assert why_not(borrowed(allow=["node"]), "node_failure", drain, ()) == ""
+    assert why_not(external(allow=["node"]), "node_failure", drain, ()) == ""
 
 
 # -- by hand -----------------------------------------------------------------------------------------------------------
@@ -299,9 +299,9 @@ def test_the_heads_node_is_only_drained_without_fault_tolerance_where_the_test_a
 
 def test_what_nobody_has_thought_of_is_refused() -> None:
     with pytest.raises(SettingsError, match="there is no fault 'disk_failure'"):
-        why_not(borrowed(), "disk_failure", KILL)
+        why_not(external(), "disk_failure", KILL)
     with pytest.raises(SettingsError, match="Invalid how='melt'"):
-        why_not(borrowed(), "worker_failure", {"how": "melt"})
+        why_not(external(), "worker_failure", {"how": "melt"})
 
 
 @pytest.mark.parametrize(
@@ -312,7 +312,7 @@ def test_what_nobody_has_thought_of_is_refused() -> None:
     ],
 )
 def test_what_would_be_left_must_be_known(kind: str, options: dict[str, str | float]) -> None:
-    cluster = borrowed(targets={} if kind == "controller_failure" else None)
+    cluster = external(targets={} if kind == "controller_failure" else None)
     cast("Status", cluster.dashboard).targets = None
     assert "it is unknown what would be left" in why_not(cluster, kind, options, ())
 
@@ -320,7 +320,7 @@ def test_what_would_be_left_must_be_known(kind: str, options: dict[str, str | fl
 @pytest.mark.parametrize(("node", "gcs", "workers"), [("head", "none", 2), ("worker-1", "redis", 1)])
 def test_whoever_holds_the_cluster_itself_breaks_no_more_than_a_fault_may(node: str, gcs: str, workers: int) -> None:
     api = WithFlags(pod("h", "head", "10.0.0.1"), pod("w", "worker", "10.0.0.2"))
-    cluster = borrowed(api=api, gcs=gcs, workers=workers)
+    cluster = external(api=api, gcs=gcs, workers=workers)
     with pytest.raises(Unsupported, match="losing"):
         part(cluster, KILLS_NODES).kill_node(node, how="stop", hold=False)
     with pytest.raises(Unsupported, match="losing"):
@@ -329,7 +329,7 @@ def test_whoever_holds_the_cluster_itself_breaks_no_more_than_a_fault_may(node: 
 
 
 def test_a_test_that_asks_for_no_fault_tolerance_may_take_the_head() -> None:
-    cluster = borrowed(gcs="none")
+    cluster = external(gcs="none")
     with pytest.raises(Unsupported, match="no GCS fault tolerance"):
         part(cluster, IS_EXTERNAL).admit(BUILT_IN.choose("head_failure", KILL).touch(), ())
     part(cluster, IS_EXTERNAL).admit(BUILT_IN.choose("head_failure", KILL).touch(), ("gcs",))

@@ -12,7 +12,7 @@ from pytest_serve_chaos.cluster.kubernetes.install import render
 from pytest_serve_chaos.cluster.kubernetes.install.workload import Workload
 from pytest_serve_chaos.cluster.kubernetes.rayservice.redis_store import RedisStore
 from pytest_serve_chaos.errors import SettingsError
-from tests.unit.own_workloads import DOCUMENTS, Change, adapted, cluster, env, pods, ray, said
+from tests.unit.file_workloads import DOCUMENTS, Change, adapted, cluster, env, pods, ray, said
 
 
 def redis(of: Workload | list[dict[str, Any]]) -> Any:

@@ -76,7 +76,7 @@ def test_the_cluster_that_is_kept_is_that_of_tests_which_ask_for_nothing(
 CONFTEST = """
 from pathlib import Path
 from pytest_serve_chaos.testing import FakeBehaviour
-from tests.plugin.test_kept import Stays
+from tests.plugin.test_reuse import Stays
 
 class Noted(Stays):
     def close(self):

@@ -1,6 +1,6 @@
-"""Somebody's RayService on a real cluster: borrowed, broken as far as that may be, and given back as it was.
+"""Somebody's RayService on a real cluster: broken as far as its policy allows, and left as it was.
 
-Each test runs pytest in a process of its own, as the user of a borrowed cluster does, and compares all objects of the
+Each test runs pytest in a process of its own, as the user of an external cluster does, and compares all objects of the
 cluster before and after. Where SERVE_CHAOS_TEST_KUBECONFIG and SERVE_CHAOS_TEST_URL name a kind cluster, that is taken;
 else it is that of the backend `kind`.
 """
@@ -30,7 +30,7 @@ from pytest_serve_chaos.errors import SafetyError
 from pytest_serve_chaos.manifests import Manifest
 from pytest_serve_chaos.model import Json
 from pytest_serve_chaos.safety.guard import Guard
-from tests.kind.borrowing import PACKAGE, Somebodys
+from tests.kind.external_rayservice import PACKAGE, Somebodys
 from tests.kind.needs import given_cluster, kind_settings, needs_kind
 
 pytestmark = needs_kind
@@ -46,7 +46,7 @@ PASSES = {
     "test_worker_lost": "test_5_workers",
     "test_gcs_lost": "test_6_stores",
 }
-"""What the guide says that holds on a borrowed cluster: test -> its module."""
+"""What the guide says that holds on an external cluster: test -> its module."""
 
 DEAF = "test_controller_killed_as_in_the_guide"
 
@@ -55,7 +55,7 @@ SKIPPED = {
     "test_no_updates_while_the_head_is_away": "head cannot be kept down: KubeRay makes a new pod at once",
     "test_storage_namespace": "this cluster has no Redis of its own",
     "test_head_lost_without_fault_tolerance": "the test wants gcs='none' and not 'redis'",
-    "test_nothing_is_mended_or_scaled_while_the_controller_is_away": _CONFIG,
+    "test_nothing_is_replaced_or_scaled_while_the_controller_is_away": _CONFIG,
     "test_parent_reaches_the_new_child": _CONFIG,
     "test_node_lost": "how='kill' needs the machines under a cluster of your own",
     "test_node_drained": "faults on nodes are not allowed: --serve-chaos-allow=node",
@@ -112,8 +112,8 @@ def test_drain(experiment):
 
 @pytest.fixture(scope="module")
 def theirs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Somebodys]:
-    """The RayService that is borrowed; its owner, who looks on, may do all."""
-    directory = tmp_path_factory.mktemp("borrowed")
+    """The external RayService; its owner, who looks on, may do all."""
+    directory = tmp_path_factory.mktemp("external")
     given = given_cluster()
     if given is not None:
         yield _somebodys(given.kubeconfig, given.rayservice, given.url, directory)
@@ -143,7 +143,7 @@ def _wait_until_nothing_is_left(somebodys: Somebodys) -> None:
 
 
 @pytest.mark.parametrize("test", PASSES)
-def test_the_guide_holds_on_a_borrowed_cluster(theirs: Somebodys, test: str, tmp_path: Path) -> None:
+def test_the_guide_holds_on_an_external_cluster(theirs: Somebodys, test: str, tmp_path: Path) -> None:
     ran = theirs.run(tmp_path, "--pyargs", f"pytest_serve_chaos.suite.{PASSES[test]}::{test}")
     assert {case.outcome for case in ran.cases.values()} == {"passed"}
     assert {name.partition("[")[0] for name in ran.cases} == {test}
@@ -331,7 +331,7 @@ LOOK: list[Json] = [
 @pytest.fixture
 def user(theirs: Somebodys, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Somebodys]:
     """Somebody who has the rules of the test's parameter, and no other rights."""
-    name = "serve-chaos-borrower"
+    name = "serve-chaos-guest"
     metadata: Json = {"name": name, "namespace": theirs.namespace}
     rbac = "rbac.authorization.k8s.io"
     account: Manifest = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}

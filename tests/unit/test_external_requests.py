@@ -20,7 +20,7 @@ from pytest_serve_chaos.cluster.kubernetes.rayservice.probe import Probe, ask
 from pytest_serve_chaos.errors import CommandFailed, ObservationError, SafetyError
 from pytest_serve_chaos.model import Json
 from tests.capabilities import part
-from tests.unit.borrowed_services import WithFlags, borrowed, ray_service
+from tests.unit.external_services import WithFlags, external, ray_service
 from tests.unit.kube_calls import KubeCalls
 from tests.unit.test_kind_programs import KUBECONFIG
 from tests.unit.test_kuberay_pods import pod
@@ -184,6 +184,6 @@ def test_only_the_logs_that_this_user_may_read_are_streamed(
             raise CommandFailed("no")
 
     api = Api()
-    stream = part(borrowed(lacking=lacking, api=api), STREAMS_LOGS).stream_logs(tmp_path)
+    stream = part(external(lacking=lacking, api=api), STREAMS_LOGS).stream_logs(tmp_path)
     stream.close()
     assert (min(api.opened, 1), min(api.programs, 1)) == (output, files)

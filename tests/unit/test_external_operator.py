@@ -1,4 +1,4 @@
-"""The log of KubeRay's operator, which may be in another namespace than the RayService that is borrowed."""
+"""The log of KubeRay's operator, which may be in another namespace than the external RayService."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pytest_serve_chaos.cluster.kubernetes.logs.operator import SELECTOR
 from pytest_serve_chaos.model import Json
 from tests.capabilities import part
 from tests.unit.api_server import ApiServer
-from tests.unit.test_borrowing import PODS, borrowed, changes, server, settings
+from tests.unit.test_external_start import PODS, changes, external, server, settings
 from tests.unit.test_log_stream import wait_for
-from tests.unit.test_undo_in_borrowed_pods import running
+from tests.unit.test_undo_in_external_pods import running
 
 __all__ = ["server"]  # the fixture
 
@@ -46,7 +46,7 @@ def test_it_is_kept_where_the_user_says_where_it_is_and_nothing_is_changed_there
 ) -> None:
     told: list[str] = []
     given = settings(server, tmp_path, monkeypatch, operator_namespace=NAMESPACE)
-    cluster = borrowed(given, tmp_path, told.append)
+    cluster = external(given, tmp_path, told.append)
     stream = part(cluster, STREAMS_LOGS).stream_logs(tmp_path / "logs")
     file = tmp_path / "logs" / "operator_kuberay-operator-1" / "container.log"
     wait_for(lambda: file.exists() and "reconciled" in file.read_text())
@@ -66,7 +66,7 @@ def test_without_the_right_to_it_that_is_said_and_nothing_is_asked_there(
     server.lacking.add(f"{right} in {NAMESPACE}")
     told: list[str] = []
     given = settings(server, tmp_path, monkeypatch, operator_namespace=NAMESPACE)
-    cluster = borrowed(given, tmp_path, told.append)
+    cluster = external(given, tmp_path, told.append)
     part(cluster, STREAMS_LOGS).stream_logs(tmp_path / "logs").close()
     cluster.close()
     lost = [line for line in told if line.startswith(LOST)]
@@ -77,7 +77,7 @@ def test_without_the_right_to_it_that_is_said_and_nothing_is_asked_there(
 def test_where_it_is_not_that_is_said(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server.objects[THERE] = {"items": []}
     told: list[str] = []
-    borrowed(settings(server, tmp_path, monkeypatch, operator_namespace=NAMESPACE), tmp_path, told.append).close()
+    external(settings(server, tmp_path, monkeypatch, operator_namespace=NAMESPACE), tmp_path, told.append).close()
     assert told[-1] == f"{LOST}no pod in namespace {NAMESPACE} has the label {SELECTOR}"
 
 
@@ -85,7 +85,7 @@ def test_where_it_is_not_that_is_said(server: ApiServer, tmp_path: Path, monkeyp
 def test_unless_it_is_said_no_other_namespace_is_looked_at(
     server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cluster = borrowed(settings(server, tmp_path, monkeypatch), tmp_path)
+    cluster = external(settings(server, tmp_path, monkeypatch), tmp_path)
     part(cluster, STREAMS_LOGS).stream_logs(tmp_path / "logs").close()
     cluster.close()
     assert asked_there(server) == set()

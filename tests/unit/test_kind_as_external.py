@@ -1,4 +1,4 @@
-"""What the tests on a borrowed cluster stand on, as far as it can be tested without one."""
+"""What the tests on an external cluster stand on, as far as it can be tested without one."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import sys
 from importlib import resources
 from pathlib import Path
 
-from tests.kind.borrowing import _LEFT, _STOPPED, Case, _cases, _experiments, _titles
-from tests.kind.test_borrowed import DEAF, PASSES, SKIPPED
+from tests.kind.external_rayservice import _LEFT, _STOPPED, Case, _cases, _experiments, _titles
+from tests.kind.test_external import DEAF, PASSES, SKIPPED
 
 JUNIT = """
 <testsuites><testsuite>
@@ -25,7 +25,7 @@ JUNIT = """
 """
 
 
-def test_every_test_of_the_guide_has_its_place_on_a_borrowed_cluster() -> None:
+def test_every_test_of_the_guide_has_its_place_on_an_external_cluster() -> None:
     suite = resources.files("pytest_serve_chaos.suite")
     found = {
         node.name: file.name.removesuffix(".py")

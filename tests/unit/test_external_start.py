@@ -1,4 +1,4 @@
-"""From the settings to a borrowed cluster, past an API server that speaks HTTP: what is asked, and what is refused."""
+"""From the settings to an external cluster, past an API server that speaks HTTP: what is asked, and what is refused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pytest_serve_chaos.model import Json
 from pytest_serve_chaos.settings import Settings
 from tests.capabilities import part
 from tests.unit.api_server import ApiServer, api_server
-from tests.unit.borrowed_services import owned_pod, ray_service, why_not
+from tests.unit.external_services import owned_pod, ray_service, why_not
 
 PODS = "/api/v1/namespaces/ml/pods"
 NODE = "/api/v1/nodes/node-1"
@@ -62,7 +62,7 @@ def settings(
     )
 
 
-def borrowed(given: Settings, directory: Path, progress: Progress = lambda _: None) -> RayServiceCluster:
+def external(given: Settings, directory: Path, progress: Progress = lambda _: None) -> RayServiceCluster:
     found = KUBERNETES.adapt(given)
     spec = ClusterSpec(gcs=found.gcs, workers=found.workers, profile=found.profile, app=found.app)
     cluster = KUBERNETES.start(spec, given, directory, progress)
@@ -77,7 +77,7 @@ def changes(server: ApiServer) -> list[str]:
 def test_it_is_taken_as_it_is_and_given_back_unchanged(
     server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cluster = borrowed(settings(server, tmp_path, monkeypatch), tmp_path)
+    cluster = external(settings(server, tmp_path, monkeypatch), tmp_path)
     assert cluster.spec == ClusterSpec(gcs="redis", workers=4, profile="guide", app="ranker:app")
     assert (cluster.description.ray_version, cluster.description.replicas) == ("2.60.0", 2)
     assert cluster.description.details["kubernetes version"] == "v1.34.2"
@@ -112,14 +112,14 @@ def test_without_the_right_to_look_it_says_which(
 ) -> None:
     server.lacking.add(lacking)
     with pytest.raises(ClusterStartError, match=says):
-        borrowed(settings(server, tmp_path, monkeypatch, method=method), tmp_path)
+        external(settings(server, tmp_path, monkeypatch, method=method), tmp_path)
 
 
 def test_what_is_sent_by_another_method_needs_no_right_to_that_one(
     server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.lacking.add("create pods/proxy")
-    borrowed(settings(server, tmp_path, monkeypatch), tmp_path).close()
+    external(settings(server, tmp_path, monkeypatch), tmp_path).close()
 
 
 def test_a_node_is_cordoned_and_opened_by_a_patch_of_that_field_alone(server: ApiServer, tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_a_drain_that_must_not_be_leaves_nothing_to_undo(
 ) -> None:
     server.lacking.add(lacking)
     given = settings(server, tmp_path, monkeypatch, allow=allow)
-    cluster = borrowed(given, tmp_path)
+    cluster = external(given, tmp_path)
     with pytest.raises(Unsupported, match=says):
         part(cluster, DRAINS_MACHINES).drain_machine("worker-1")
     part(cluster, DRAINS_MACHINES).reopen_machine("worker-1")
@@ -176,7 +176,7 @@ def test_a_ray_that_wants_its_token_is_not_asked_by_who_may_not_read_it_in_a_pod
 ) -> None:
     server.objects["/apis/ray.io/v1/namespaces/ml/rayservices/ranker"] = ray_service(authOptions={"mode": "token"})
     with pytest.raises(ClusterStartError, match="has authOptions, and this user may not get pods/exec"):
-        borrowed(settings(server, tmp_path, monkeypatch), tmp_path)
+        external(settings(server, tmp_path, monkeypatch), tmp_path)
     assert not [asked for asked in server.asked if HEAD in asked.path]
 
 
@@ -253,7 +253,7 @@ def test_the_dashboard_of_a_head_is_asked_through_the_api_server(server: ApiServ
 def test_no_serve_config_gets_past_the_guard(
     server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cluster = borrowed(settings(server, tmp_path, monkeypatch), tmp_path)
+    cluster = external(settings(server, tmp_path, monkeypatch), tmp_path)
     with pytest.raises(SafetyError, match=f"refused on the external cluster: PUT {HEAD}/api/serve/applications/"):
         cluster.dashboard.put_serve({"applications": []})
     cluster.close()
@@ -277,7 +277,7 @@ def test_how_many_replicas_there_are_is_known_from_the_start(
 ) -> None:
     app: Json = {"status": "RUNNING", "deployments": {"Ranker": {"target_num_replicas": 1}}}
     server.objects[f"{HEAD}/api/serve/applications/"] = {"applications": {"ranker": app}}
-    cluster = borrowed(settings(server, tmp_path, monkeypatch), tmp_path)
+    cluster = external(settings(server, tmp_path, monkeypatch), tmp_path)
     del server.objects[f"{HEAD}/api/serve/applications/"]
     assert "has one replica" in why_not(cluster, "worker_failure", {"how": "stop"}, ())
     cluster.close()

@@ -89,7 +89,7 @@ class WithFlags(FakeApi):
         return ({"spec": {"containers": [{"env": [{"name": "SERVE_CHAOS_FLAGS", "value": "/tmp/f"}]}]}},)
 
 
-def borrowed(
+def external(
     *,
     gcs: str = "redis",
     workers: int = 2,
