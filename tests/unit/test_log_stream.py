@@ -204,7 +204,7 @@ def test_a_container_that_comes_is_followed_from_its_start_and_one_that_was_ther
     assert 1 <= cast("int", of_the_worker) <= 20
     again = Source("worker-1", "pod-a", "ray-worker", "id-a2", restarts=1, has_files=True)
     there[:] = [HEAD, again]
-    wait_for(lambda: stream._containers["id-a"].gone_at is not None if "id-a" in stream._containers else True)
+    wait_for(lambda: "id-a" in stream._containers and stream._containers["id-a"].gone_at is not None)
     program_of(api, "pod-a").end()
     program_of(api, "pod-a", 1).say(("raylet.out", 8, 4, "second life\n"))
     wait_for(lambda: text_of(tmp_path / "logs" / "worker-1_pod-a_restart-1" / "raylet.out") == "second life\n")
@@ -270,7 +270,7 @@ def test_the_last_lines_of_a_container_that_is_gone_are_taken_and_can_be_found(
     program, output = program_of(api, "pod-a"), output_of(api, "pod-a")
     program.say(("serve/replica_app_Pid_x.log", 7, 3, "ERROR one\nINFO two\n"))
     there.remove(WORKER)
-    wait_for(lambda: stream._containers["id-a"].gone_at is not None if "id-a" in stream._containers else True)
+    wait_for(lambda: "id-a" in stream._containers and stream._containers["id-a"].gone_at is not None)
     program.say(("serve/replica_app_Pid_x.log", 7, 9, "ERROR last words\n"))
     output.say(stamped(1, "ERROR killed"))
     program.end()
