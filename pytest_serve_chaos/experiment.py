@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, cast
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.demands import can_show, not_shown, with_demands
@@ -56,11 +56,11 @@ class Experiment:
     """The value of the fixture `experiment`: one fault, and the demands of the test.
 
     Args:
-        rig: Where.
-        load: What is sent.
-        fault: What is broken.
-        on_result: Called with each result, whatever it says.
-        checks: By which each of its runs is judged in addition to the demands, and to checks of its own.
+        rig: The cluster under test, and what is recorded about it.
+        load: The requests that are sent.
+        fault: The fault that is injected.
+        on_result: Called with each result, whatever the verdict is.
+        checks: Checks that judge each run in addition to the demands, and to the checks of that run.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Experiment:
         self._given: frozenset[str] = frozenset()
         self._checks: tuple[Check, ...] = ()
 
-    def sending(self, **changes: Any) -> Experiment:
+    def sending(self, **changes: object) -> Experiment:
         """The same experiment with other traffic.
 
         Args:
@@ -94,7 +94,7 @@ class Experiment:
         unknown = sorted(set(changes) - set(valid))
         if unknown:
             raise SettingsError(f"traffic has no {unknown[0]!r}", fix=[f"it has {', '.join(valid)}"])
-        load = replace(self.load, **changes)
+        load = replace(self.load, **cast("dict[str, Any]", changes))
         return Experiment(self.rig, load, self.fault, on_result=self._on_result, checks=self._always)
 
     def run(self, *, checks: Iterable[Check] | object = (), **demands: object) -> Result:

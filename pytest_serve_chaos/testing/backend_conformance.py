@@ -44,6 +44,8 @@ T = TypeVar("T")
 
 _STILL_THERE_AFTER = 5.0
 _STAYS_AWAY_FOR = 1.0
+_ENDS_BY_ITSELF = 15.0
+"""Seconds in which what notices that its run was killed must have ended."""
 _DELETED_WITHIN = 300.0
 
 
@@ -139,7 +141,7 @@ class BackendConformance:
         description = cluster.description
         assert description.backend == self.backend
         assert description.workers == cluster.spec.workers
-        assert description.url == cluster.url
+        assert cluster.url.startswith(description.url), "requests go to somewhere else than the description says"
 
     def test_the_app_answers(self, cluster: Cluster) -> None:
         """A GET request to the cluster's URL is answered by the app."""
@@ -345,7 +347,7 @@ class BackendConformance:
         assert not failed, "\n".join(failed)
         assert not entries_of(settings), f"the undo journal has entries: {entries_of(settings)}"
         if not self.stays:
-            self._gone(url)
+            self._gone(url, within=_ENDS_BY_ITSELF)  # what ends by itself may not have ended yet
 
     # -- what a subclass may extend -----------------------------------------------------------------------------
 
@@ -446,9 +448,17 @@ class BackendConformance:
         after = {one.identity for one in rig.watcher.sample().components if one.node == node}
         assert before <= after, f"these did not survive a short freeze: {before - after}"
 
-    def _gone(self, url: str) -> None:
+    def _gone(self, url: str, *, within: float = 0.0) -> None:
+        """Fails unless the cluster does not answer any more, and has left nothing after that many seconds."""
         self._wait(f"{url} to answer no more", lambda: not answers(url))
-        assert not self.leftovers(), "; ".join(self.leftovers())
+
+        def nothing_left() -> bool | NotYet:
+            return NotYet("; ".join(left)) if (left := self.leftovers()) else True
+
+        try:
+            clock.wait_until("nothing to be left", nothing_left, timeout=within)
+        except WaitTimeout as error:
+            pytest.fail(error.last_seen)
 
 
 def _after(seconds: float) -> Callable[[], bool | NotYet]:

@@ -116,6 +116,9 @@ def test_a_defect_of_a_fault_makes_its_own_test_red(
         assert old in module, old
         module = module.replace(old, new)
     monkeypatch.syspath_prepend(pytester.path)
-    pytester.makepyfile(replicas_pause=module, test_conformance=FILES["test_conformance.py"])
+    conformance = FILES["test_conformance.py"].replace(
+        "    fault = FAULT\n", "    fault = FAULT\n    heals_within = 8.0\n"
+    )
+    pytester.makepyfile(replicas_pause=module, test_conformance=conformance)
 
     assert red(pytester.runpytest_inprocess("-rfE")) == expected
