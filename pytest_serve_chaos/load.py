@@ -91,8 +91,8 @@ class Traffic:
     figures of another.
 
     Args:
-        rig: Where.
-        load: What is sent.
+        rig: The cluster under test, and what is recorded about it.
+        load: The requests that are sent.
         wait: Whether to wait for steady state.
         source: The name under which its requests are recorded; None gives it one of its own.
         on_result: Called with each result that `assert_available` comes to, whatever it says.

@@ -92,7 +92,7 @@ def wait_steady(rig: Rig, sent: Sent, *, timeout: float) -> tuple[Request, ...]:
 
     Args:
         rig: Where; its traffic must be running.
-        sent: What is sent.
+        sent: The requests that are sent.
         timeout: Seconds.
 
     Returns:

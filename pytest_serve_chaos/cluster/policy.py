@@ -17,7 +17,7 @@ class Touch:
 
     Attributes:
         refused: Why it is never done to an external cluster; "" where the cluster's policy decides.
-        actions: What it does.
+        actions: What the fault does, in words that the policy knows.
         loses: What it takes away; of a fault, what it takes away in addition to `FaultSpec.loses`.
         deployment: The deployment whose replicas it takes; "" for any.
         new_controller: Whether the controller comes back as a new actor, which replicas' handles may not hear.

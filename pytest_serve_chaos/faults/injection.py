@@ -120,7 +120,7 @@ class Injection:
     """A fault that was injected. As a context manager it heals on leaving.
 
     Args:
-        rig: Where.
+        rig: The cluster under test, and what is recorded about it.
         fault: What.
         hold_for: Seconds after which it is healed by itself; None: when somebody heals it.
         must_land: Whether a fault that did not land is an error.

@@ -124,7 +124,7 @@ class NodeTarget:
     """A node that can be broken: ``chaos.head``, ``chaos.worker(...)``, ``chaos.node(...)``.
 
     Args:
-        rig: Where.
+        rig: The cluster under test, and what is recorded about it.
         kind: The marker's name.
         node: The node's name.
         stays_down: Whether it comes back only when it is healed, as a lost machine does.

@@ -26,7 +26,7 @@ def node_is_dead(rig: Rig, node: str, before: Collection[str]) -> Evidence | Non
     """The GCS calls the node DEAD; for the head: there is no GCS to ask, or it knows another head.
 
     Args:
-        rig: Where.
+        rig: The cluster under test, and what is recorded about it.
         node: Its name.
         before: The ids that the node had, by the GCS, before the fault.
     """

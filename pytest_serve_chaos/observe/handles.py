@@ -133,7 +133,7 @@ def check_handles(cluster: Cluster, watcher: Watcher, since: float, *, answering
     reached, the result is neither passed nor failed.
 
     Args:
-        cluster: Where.
+        cluster: The cluster that is asked.
         watcher: Watches it.
         since: From when on the traffic's requests are looked at.
         answering: The deployments (``app#Deployment``) that this traffic's answers name.

@@ -140,7 +140,7 @@ class _Canary:
     """One canary and the proxies that should hear of it.
 
     Attributes:
-        cluster, watcher: Where.
+        cluster, watcher: The cluster, and who watches it.
         config: The Serve config without it.
         number: The canary's.
         nodes: Those whose proxies must hear.

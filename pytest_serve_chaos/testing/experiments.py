@@ -82,7 +82,7 @@ def fake_experiment(
         behaviour: What is wrong with the cluster; by default nothing.
         cluster: Its class.
         spec: Which cluster it is.
-        load: What is sent.
+        load: The requests that are sent.
 
     Raises:
         SettingsError: The fault does not take these keywords.
