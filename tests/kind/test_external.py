@@ -52,7 +52,7 @@ DEAF = "test_controller_killed_as_in_the_guide"
 
 _CONFIG = "the plugin does not change the Serve config of an external RayService"
 SKIPPED = {
-    "test_no_updates_while_the_head_is_away": "head cannot be kept down: KubeRay makes a new pod at once",
+    "test_no_updates_while_the_head_is_away": "KubeRay makes a new pod at once, so none can be kept down",
     "test_storage_namespace": "this cluster has no Redis of its own",
     "test_head_lost_without_fault_tolerance": "the test wants gcs='none' and not 'redis'",
     "test_nothing_is_replaced_or_scaled_while_the_controller_is_away": _CONFIG,
