@@ -30,6 +30,12 @@ _GIB = 1024**3
 _MEMORY = 3.0
 """GiB; measured for four kind nodes with KubeRay, Redis, a head and two workers."""
 
+INOTIFY_INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
+_INOTIFY_OF_A_NODE = 32
+"""Seen: with 128 instances a cluster of four nodes runs, and a second one does not."""
+_NODES = 4
+"""Nodes of a cluster with two workers: the control plane, and one for each Ray pod."""
+
 
 def own_rayservice(settings: Settings, path: Path) -> OwnRayService:
     """The user's own RayService, from a file; what else is set must not say otherwise than the file.
@@ -183,6 +189,7 @@ def _doctor(settings: Settings) -> Iterator[Finding]:
     yield finding("kubernetes", lambda: package("kubernetes", "kind"))
     yield finding("memory", _memory)
     if docker.ok:
+        yield finding("inotify instances", _inotify_instances)
         images = (settings.image_of_ray, settings.redis_image, settings.operator, settings.node_image)
         yield from (Finding("image", _image(name)) for name in images if name is not None)
     yield Finding("KubeRay", _manifests(settings.kuberay_manifests))
@@ -199,6 +206,30 @@ def _memory() -> str:
             f"{available:.1f} GiB free, about {_MEMORY:g} needed", fix=["end other programs", "or use fewer workers"]
         )
     return f"{available:.1f} GiB free, about {_MEMORY:g} needed"
+
+
+def _inotify_instances() -> str:
+    """Whether the kernel has enough of them for the nodes of a run alongside those of other kind clusters.
+
+    Without them kube-proxy ends with "too many open files", and no node becomes Ready
+    (https://kind.sigs.k8s.io/docs/user/known-issues/#pod-errors-due-to-too-many-open-files).
+    """
+    from pytest_serve_chaos.backends.probes import run
+    from pytest_serve_chaos.cluster.kubernetes import names
+
+    label = "io.x-k8s.kind.cluster"
+    try:
+        listed = run(["docker", "ps", "--filter", f"label={label}", "--format", f'{{{{.Label "{label}"}}}}']).split()
+    except (OSError, subprocess.SubprocessError):
+        listed = []
+    others = sum(cluster != names.KEPT_CLUSTER for cluster in listed)
+    there, needed = int(INOTIFY_INSTANCES.read_text()), _INOTIFY_OF_A_NODE * (_NODES + others)
+    known = f"{there}, and {needed} needed for {_NODES} nodes" + (
+        f" alongside {others} of other clusters" if others else ""
+    )
+    if there < needed:
+        raise MissingDependency(known, fix=["sudo sysctl fs.inotify.max_user_instances=512"])
+    return known
 
 
 def _image(name: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_serve_chaos.backends import Backend, Finding, Leftover, Option
+from pytest_serve_chaos.backends import Backend, Finding, Leftover, Option, kind, probes
 from pytest_serve_chaos.backends.registry import BUILT_IN
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Progress
 from pytest_serve_chaos.doctor import examine
@@ -112,3 +112,21 @@ def test_the_value_of_an_option_of_others_has_its_type() -> None:
         settings.value("farm_size", int)
     with pytest.raises(SettingsError, match=r"the setting farm_machines is of type int, .* reads it as str"):
         settings.value("farm_machines", str)
+
+
+@pytest.mark.parametrize(
+    ("limit", "others", "ok"),
+    [(128, [], True), (128, ["serve-chaos"] * 4, True), (128, ["theirs"] * 4, False), (512, ["theirs"] * 4, True)],
+    ids=["alone", "a cluster that is reused", "with another cluster", "with another cluster and more of them"],
+)
+def test_the_doctor_of_kind_counts_inotify_instances(
+    limit: int, others: list[str], ok: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "max_user_instances").write_text(f"{limit}\n")
+    monkeypatch.setattr(kind, "INOTIFY_INSTANCES", tmp_path / "max_user_instances")
+    monkeypatch.setattr(probes, "run", lambda command: "\n".join(others))
+    monkeypatch.setattr(probes, "program", lambda *_: "there")
+
+    (found,) = (one for one in BUILT_IN["kind"].doctor(Settings()) if one.what == "inotify instances")
+    assert found.ok == ok, found
+    assert ok or found.fix == "sudo sysctl fs.inotify.max_user_instances=512"
