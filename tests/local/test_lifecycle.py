@@ -18,9 +18,11 @@ import pytest
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import ClusterSpec
+from pytest_serve_chaos.cluster.capabilities import HAS_REDIS, KILLS_NODES, SHARES_REDIS
 from pytest_serve_chaos.cluster.local import processes
 from pytest_serve_chaos.cluster.local.cluster import LocalCluster
 from pytest_serve_chaos.cluster.local.start import LocalSettings, start_local_cluster
+from tests.capabilities import part
 
 MOMENTS = int(os.environ.get("SERVE_CHAOS_TEST_MOMENTS", "1"))
 """Random moments for each victim; a release tries ten."""
@@ -178,8 +180,9 @@ def members(process: subprocess.Popen[bytes]) -> set[tuple[int, str]]:
 def test_a_run_under_the_same_namespace_inherits_what_another_one_must_not(tmp_path: Path) -> None:
     """The counterpart of the suite's `test_storage_namespace`: what it looks at does show inherited state."""
     with closing(start_local_cluster(SMALL, LocalSettings(logs=tmp_path), print)) as cluster:
-        cluster.kill_node("head", how="kill", hold=True)
-        with closing(cluster.start_alongside(cluster.redis_namespace)) as heir:
+        part(cluster, KILLS_NODES).kill_node("head", how="kill", hold=True)
+        namespace = part(cluster, HAS_REDIS).redis_namespace
+        with closing(part(cluster, SHARES_REDIS).start_alongside(namespace)) as heir:
 
             def inherited() -> bool | NotYet:
                 classes = [actor.class_name for actor in heir.dashboard.actors()]

@@ -9,15 +9,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import pytest
 
 from pytest_serve_chaos.cluster.http_client import download, get_if
 from pytest_serve_chaos.cluster.kubernetes.logs.operator import read_manifests
 from pytest_serve_chaos.cluster.local import processes
-from pytest_serve_chaos.cluster.local.cluster import LocalCluster
+from pytest_serve_chaos.cluster.local.proxies import PortProxies
 from pytest_serve_chaos.errors import ClusterStartError, ObservationError
 from pytest_serve_chaos.model import Component, Identity
 from tests.unit.http_servers import answers, refusing, response, serving
@@ -54,11 +52,8 @@ def port_of(url: str) -> int:
     return int(url.rpartition(":")[2].partition("/")[0])
 
 
-def cluster_on(port: int) -> LocalCluster:
-    """A local cluster whose proxies share that port."""
-    cluster = object.__new__(LocalCluster)
-    cluster.layout = cast("object", SimpleNamespace(serve_host="127.0.0.1", serve_port=port))  # type: ignore[assignment]
-    return cluster
+def proxies_on(port: int) -> PortProxies:
+    return PortProxies(("127.0.0.1", port), frozenset)
 
 
 def proxy_with(pid: int) -> Component:
@@ -72,21 +67,21 @@ def proxy_with(pid: int) -> Component:
 
 def test_one_proxy_of_two_on_a_port_is_asked() -> None:
     with serving(answers(response(b"mine"))) as url, another_on(port_of(url)) as other:
-        cluster = cluster_on(port_of(url))
+        proxies = proxies_on(port_of(url))
         for _ in range(10):
-            assert cluster.ask_proxy(proxy_with(os.getpid()), "/x", timeout=10.0) == (200, "mine")
-            assert cluster.ask_proxy(proxy_with(other), "/x", timeout=10.0) == (200, "other")
+            assert proxies.ask(proxy_with(os.getpid()), "/x", timeout=10.0) == (200, "mine")
+            assert proxies.ask(proxy_with(other), "/x", timeout=10.0) == (200, "other")
 
 
 def test_a_proxy_that_refuses_connections_is_not_observed() -> None:
     with refusing() as url, pytest.raises(ObservationError, match="to answer /x; last seen: ConnectError"):
-        cluster_on(port_of(url)).ask_proxy(proxy_with(os.getpid()), "/x", timeout=0.1)
+        proxies_on(port_of(url)).ask(proxy_with(os.getpid()), "/x", timeout=0.1)
 
 
 def test_a_proxy_that_is_gone_is_not_asked() -> None:
     gone = Component("proxy", "head", Identity("process", ("boot", "1", "1")), 1)
     with pytest.raises(ObservationError, match="is gone"):
-        cluster_on(1).ask_proxy(gone, "/x", timeout=0.1)
+        proxies_on(1).ask(gone, "/x", timeout=0.1)
 
 
 def test_on_a_connection_that_does_not_suit_nothing_is_sent() -> None:

@@ -7,6 +7,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from pytest_serve_chaos import clock
@@ -17,7 +18,10 @@ from pytest_serve_chaos.cluster.local import preflight
 from pytest_serve_chaos.cluster.local.cluster import LocalCluster
 from pytest_serve_chaos.cluster.local.layout import Layout
 from pytest_serve_chaos.cluster.local.link import SupervisorLink
+from pytest_serve_chaos.cluster.local.parts import local_parts
 from pytest_serve_chaos.cluster.local.plan import Plan
+from pytest_serve_chaos.cluster.local.redis import LocalRedis
+from pytest_serve_chaos.cluster.local.view import LocalView
 from pytest_serve_chaos.cluster.profiles import timing
 from pytest_serve_chaos.cluster.rest import Dashboard, GivenUp
 from pytest_serve_chaos.errors import ClusterStartError, ObservationError, WaitTimeout
@@ -59,30 +63,35 @@ def start_local_cluster(spec: ClusterSpec, settings: LocalSettings, progress: Pr
     return _start(spec, plan, settings.logs / "supervisor.log", progress)
 
 
-def start_alongside(cluster: LocalCluster, namespace: str) -> LocalCluster:
+def start_alongside(spec: ClusterSpec, directory: Path, redis: LocalRedis, namespace: str) -> LocalCluster:
     """Starts a head alone, on which nothing is deployed, whose GCS keeps its state in the Redis of another cluster.
+
+    Args:
+        spec: What the other cluster is.
+        directory: The directory of its run, for the log of the second supervisor.
+        redis: Its Redis.
+        namespace: Under which the GCS keeps its keys.
 
     Raises:
         ClusterStartError: It did not come up; nothing is left of it.
     """
-    theirs = cluster.plan
-    spec = replace(cluster.spec, workers=0)
-    settings = LocalSettings(namespace=namespace, redis=(cluster.redis_address, theirs.redis_password))
-    plan = _plan(spec, settings, {}, None)
-    log = Path(theirs.directory) / "supervisor-alongside.log"
-    return _start(spec, plan, log, lambda text: None)
+    alone = replace(spec, workers=0)
+    settings = LocalSettings(namespace=namespace, redis=(redis.address, redis.password))
+    plan = _plan(alone, settings, {}, None)
+    return _start(alone, plan, directory / "supervisor-alongside.log", lambda text: None)
 
 
 def _start(spec: ClusterSpec, plan: Plan, log: Path, progress: Progress) -> LocalCluster:
     link = SupervisorLink(plan, log, progress)
     try:
-        layout = Layout(link.wait_for_slot(20.0))
-        cluster = LocalCluster(spec, plan, layout, link, _description(spec, plan, layout), start_alongside)
-        _wait_until_up(cluster, progress)
+        view = LocalView(plan, Layout(link.wait_for_slot(20.0)), link)
+        description = _description(spec, plan, view.layout)
+        offers = local_parts(view, description.ray_version, partial(start_alongside, spec, Path(plan.directory)))
+        replicas = _wait_until_up(view, progress)
+        return LocalCluster(spec, view, replace(description, replicas=replicas), offers)
     except BaseException:
         link.close()
         raise
-    return cluster
 
 
 def _plan(spec: ClusterSpec, settings: LocalSettings, config: dict[str, Json], redis: Path | None) -> Plan:
@@ -126,35 +135,36 @@ def _redis_version(plan: Plan) -> dict[str, Json]:
     return {"redis version": version} if version else {}
 
 
-def _wait_until_up(cluster: LocalCluster, progress: Progress) -> None:
+def _wait_until_up(view: LocalView, progress: Progress) -> int:
+    """Waits for nodes and app; returns how many replicas there are, 0 where nothing is deployed."""
     begun = clock.now()
 
     def done(what: str) -> None:
         progress(f"{clock.now() - begun:5.1f} s  {what}")
 
-    phases = [(f"{node.name} up", node.name) for node in cluster.nodes()]
-    if cluster.plan.redis_server is not None:
+    phases = [(f"{node.name} up", node.name) for node in view.topology.nodes()]
+    if view.plan.redis_server is not None:
         phases.insert(0, ("Redis up", "redis"))
     try:
         for text, name in phases:
-            clock.wait_until(text, lambda name=name: _unit_up(cluster, name), timeout=_NODES_TIMEOUT, interval=0.05)  # type: ignore[misc]
+            clock.wait_until(text, lambda name=name: _unit_up(view, name), timeout=_NODES_TIMEOUT, interval=0.05)  # type: ignore[misc]
             done(f"{name} started")
-        clock.wait_until("all nodes to join", lambda: _joined(cluster), timeout=_NODES_TIMEOUT, interval=0.3)
-        done(f"{cluster.plan.workers + 1} nodes joined")
-        if not cluster.plan.serve_config:
-            return
+        clock.wait_until("all nodes to join", lambda: _joined(view), timeout=_NODES_TIMEOUT, interval=0.3)
+        done(f"{view.plan.workers + 1} nodes joined")
+        if not view.plan.serve_config:
+            return 0
         given_up = GivenUp()
         replicas = clock.wait_until(
-            "the app to run", lambda: _app_runs(cluster, given_up), timeout=_APP_TIMEOUT, interval=0.3
+            "the app to run", lambda: _app_runs(view, given_up), timeout=_APP_TIMEOUT, interval=0.3
         )
     except WaitTimeout as error:
         raise did_not_come_up(
             error,
-            _serve_says(cluster.dashboard),
-            lambda: cluster.log_excerpt(begun, pattern=r"ERROR|Error|error", lines=15),
+            _serve_says(view.dashboard),
+            lambda: view.logs.excerpt(begun, pattern=r"ERROR|Error|error", lines=15),
         ) from error
-    cluster.describe(replicas=replicas)
     done(f"app runs, {replicas} replicas")
+    return replicas
 
 
 def did_not_come_up(error: WaitTimeout, said: Sequence[str], logged: Callable[[], Sequence[str]]) -> ClusterStartError:
@@ -187,30 +197,30 @@ def _serve_says(dashboard: Dashboard) -> list[str]:
     return [f"{app}: {message}" for app, message in messages.items() if message]
 
 
-def _unit_up(cluster: LocalCluster, name: str) -> bool | NotYet:
-    cluster.link.check_alive()
-    unit = cluster.link.units().get(name)
+def _unit_up(view: LocalView, name: str) -> bool | NotYet:
+    view.link.check_alive()
+    unit = view.link.units().get(name)
     if unit is None or unit.state != "up":
         return NotYet(f"{name} is {unit.state if unit else 'not started'}")
     return True
 
 
-def _joined(cluster: LocalCluster) -> bool | NotYet:
-    cluster.link.check_alive()
+def _joined(view: LocalView) -> bool | NotYet:
+    view.link.check_alive()
     try:
-        alive = {node.address for node in cluster.dashboard.nodes() if node.state == "ALIVE"}
+        alive = {node.address for node in view.dashboard.nodes() if node.state == "ALIVE"}
     except ObservationError as error:
         return NotYet(str(error))
     # By address: under a namespace that another run has used, the GCS remembers nodes of that run, too.
-    missing = [node.name for node in cluster.nodes() if node.address not in alive]
+    missing = [node.name for node in view.topology.nodes() if node.address not in alive]
     return NotYet(f"{', '.join(missing)} not ALIVE") if missing else True
 
 
-def _app_runs(cluster: LocalCluster, given_up: GivenUp) -> int | NotYet:
+def _app_runs(view: LocalView, given_up: GivenUp) -> int | NotYet:
     """The number of replicas, once all that the config wants are there and each node with replicas has a proxy."""
-    cluster.link.check_alive()
+    view.link.check_alive()
     try:
-        status = cluster.dashboard.serve()
+        status = view.dashboard.serve()
     except ObservationError as error:
         return NotYet(str(error))
     given_up.check(status)

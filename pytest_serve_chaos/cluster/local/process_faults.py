@@ -1,0 +1,91 @@
+"""Faults of single processes: signals, and what `ray.kill` does to actors."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from pytest_serve_chaos.cluster.local import processes
+from pytest_serve_chaos.cluster.local.commands import client_environment
+from pytest_serve_chaos.cluster.local.layout import Layout
+from pytest_serve_chaos.cluster.local.link import SupervisorLink
+from pytest_serve_chaos.cluster.local.plan import Plan
+from pytest_serve_chaos.cluster.rest import Dashboard
+from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget
+from pytest_serve_chaos.model import Identity
+
+
+class ProcessSignals:
+    """Sends signals to processes of the cluster. Has the capability `SignalsProcesses`.
+
+    Args:
+        link: Knows the cluster's sessions.
+    """
+
+    def __init__(self, link: SupervisorLink) -> None:
+        self._link = link
+
+    def signal_process(self, identity: Identity, signal: int) -> None:
+        """Sends the signal to that very process of this cluster.
+
+        Raises:
+            NoSuchTarget: The process is gone, its PID belongs to another one now, or it is not of this cluster.
+        """
+        pid = int(identity.parts[1])
+        with contextlib.suppress(ProcessLookupError):
+            if os.getsid(pid) not in self._link.sessions():
+                raise NoSuchTarget(f"{identity} does not belong to this cluster")
+        if not processes.send(identity, signal):
+            raise NoSuchTarget(f"{identity} is gone", checked=[f"/proc/{pid}/stat"])
+
+
+class ActorKills:
+    """Does what `ray.kill` does, by a program of its own. Has the capability `KillsActors`.
+
+    Args:
+        plan: What the supervisor runs.
+        layout: Its addresses and ports.
+        dashboard: The dashboard of the head.
+    """
+
+    def __init__(self, plan: Plan, layout: Layout, dashboard: Dashboard) -> None:
+        self._plan = plan
+        self._layout = layout
+        self._dashboard = dashboard
+
+    def kill_actor(self, actor_id: str, *, no_restart: bool) -> float:
+        """Kills an actor of Serve.
+
+        Returns:
+            When it was killed, monotonic seconds.
+
+        Raises:
+            NoSuchTarget: The GCS knows no such actor that is not DEAD.
+            CommandFailed: It could not be killed.
+            ObservationError: There is no head to ask.
+        """
+        name = next((a.name for a in self._dashboard.actors() if a.actor_id == actor_id), None)
+        if name is None:
+            raise NoSuchTarget(f"there is no actor {actor_id}", checked=["the state API's actors that are not DEAD"])
+        module = "pytest_serve_chaos.cluster.local.programs.kill_actor"
+        log = Path(self._plan.directory) / "programs.log"
+        with log.open("ab") as errors:
+            done = subprocess.run(
+                [sys.executable, "-m", module, name, "no_restart" if no_restart else "restart"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                start_new_session=True,
+                env=client_environment(self._plan, self._layout),
+                timeout=60,
+                check=False,
+            )
+        if done.returncode != 0:
+            raise CommandFailed(
+                f"ray.kill of {name} failed with status {done.returncode}", checked=[log.read_text()[-800:]]
+            )
+        return float(json.loads(done.stdout)["asked"])
