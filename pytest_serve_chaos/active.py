@@ -14,7 +14,7 @@ from pytest_serve_chaos.faults.registry import FaultRegistry
 from pytest_serve_chaos.fixtures import SESSION
 from pytest_serve_chaos.report.registry import reporters_of
 from pytest_serve_chaos.rootdir import check_rootdir
-from pytest_serve_chaos.session import ChaosSession
+from pytest_serve_chaos.session.chaos_session import ChaosSession
 from pytest_serve_chaos.termination import end_in_order
 
 
@@ -35,7 +35,7 @@ def start(config: pytest.Config) -> None:
         raise pytest.UsageError(str(error)) from error
     end_in_order(config)
     config.stash[SESSION] = session
-    config.pluginmanager.register(session, "serve_chaos_session")
+    session.register(config.pluginmanager)
     config.pluginmanager.register(_CollectsTheGuide(session), "serve_chaos_guide")
 
 
@@ -74,8 +74,8 @@ class _CollectsTheGuide:
     def pytest_collection(self, session: pytest.Session) -> Generator[None, object, object]:
         result = yield
         config = session.config
-        if self._ours.collected == 0 and not session.testsfailed and not _names_tests(config):
-            self._ours.say("no tests here, so this runs the guide: pytest_serve_chaos.suite")
+        if self._ours.collection.count == 0 and not session.testsfailed and not _names_tests(config):
+            self._ours.terminal.say("no tests here, so this runs the guide: pytest_serve_chaos.suite")
             config.option.pyargs = True
             session.perform_collect(["pytest_serve_chaos.suite"])
         return result

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pytest_serve_chaos.faults.rig import Rig
     from pytest_serve_chaos.handle import ServeCluster
     from pytest_serve_chaos.load import Traffic
-    from pytest_serve_chaos.session import ChaosSession
+    from pytest_serve_chaos.session.chaos_session import ChaosSession
     from pytest_serve_chaos.traffic.request import Answer
     from pytest_serve_chaos.traffic.transports.base import Transport
 
@@ -60,7 +60,7 @@ def _serve_chaos_rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
     session = request.config.stash.get(SESSION, None)
     if session is None:  # asked for by `getfixturevalue`, which nobody sees before
         pytest.skip(OFF)
-    yield from session.lend_rig(request.node)
+    yield from session.lending.lend(request.node)
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def traffic(request: pytest.FixtureRequest, _serve_chaos_rig: Rig) -> MakeTraffi
     from pytest_serve_chaos.load import Traffic
 
     session = request.config.stash[SESSION]
-    load, keep = session.load, session.keeper(request.node)
+    load, keep = session.load, session.results.keeper(request.node)
 
     def make(
         rate: float | None = None,

@@ -8,10 +8,10 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from pytest_serve_chaos import session
 from pytest_serve_chaos.cli import main
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.faults.rig import Rig
+from pytest_serve_chaos.session import lending
 from pytest_serve_chaos.testing import FakeBackend, FakeBehaviour, FakeCluster
 from tests.plugin.conftest import Ran, RunChaos, junit_properties
 
@@ -163,7 +163,7 @@ def test_a_rig_that_breaks_when_the_test_is_over_is_an_error(
     def restore(rig: Rig) -> str:
         raise KeyError("docker0")
 
-    monkeypatch.setattr(session, "restore", restore)
+    monkeypatch.setattr(lending, "restore", restore)
     ran = run_chaos("import pytest\n@pytest.mark.xfail(strict=True)\ndef test_it(chaos): assert False")
 
     ran.outcomes(xfailed=1, errors=1)

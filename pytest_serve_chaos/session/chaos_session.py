@@ -1,0 +1,88 @@
+"""What ``--serve-chaos`` adds to a pytest session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+
+from pytest_serve_chaos.backends.registry import Backends
+from pytest_serve_chaos.checks.base import Check
+from pytest_serve_chaos.experiment import Experiment
+from pytest_serve_chaos.faults.registry import FaultRegistry
+from pytest_serve_chaos.faults.rig import Rig
+from pytest_serve_chaos.load import Load
+from pytest_serve_chaos.report.registry import Reporters
+from pytest_serve_chaos.session.collection import Collection
+from pytest_serve_chaos.session.lending import Lending
+from pytest_serve_chaos.session.lifetime import RunLifetime
+from pytest_serve_chaos.session.results import Results
+from pytest_serve_chaos.session.sections import Sections
+from pytest_serve_chaos.session.statuses import Statuses
+from pytest_serve_chaos.session.summary import Summary
+from pytest_serve_chaos.session.terminal import Terminal
+from pytest_serve_chaos.settings import Settings
+
+
+class ChaosSession:
+    """The part of the plugin that is there only with ``--serve-chaos``: it holds its parts together.
+
+    Attributes:
+        terminal: Prints lines while tests run.
+        collection: The tests, and what they ask for.
+        results: Of all experiments.
+        lending: Lends the rig to tests.
+    """
+
+    def __init__(
+        self,
+        config: pytest.Config,
+        settings: Settings,
+        faults: FaultRegistry,
+        backends: Backends,
+        reporters: Reporters,
+    ) -> None:
+        self.terminal = Terminal(config, settings)
+        say = self.terminal.say
+        self.collection = Collection(config, settings, backends[settings.backend], faults, say)
+        self.results = Results(reporters)
+        lifetime = RunLifetime(config, settings, backends, faults, say)
+        self.lending = Lending(lifetime, self.collection, self.results, self.terminal)
+        sections = Sections(config, settings, backends, self.lending, self.results)
+        self._statuses = Statuses(self.lending, self.results, sections)
+        self._summary = Summary(lifetime, self.results, reporters)
+        self._settings = settings
+
+    def register(self, manager: pytest.PytestPluginManager) -> None:
+        """Adds the hooks of the parts to those of pytest."""
+        manager.register(self.collection, "serve_chaos_collection")
+        manager.register(self.lending, "serve_chaos_lending")
+        manager.register(self._statuses, "serve_chaos_statuses")
+        manager.register(self._summary, "serve_chaos_summary")
+
+    @property
+    def load(self) -> Load:
+        """What is sent, as the settings say."""
+        s = self._settings
+        return Load(
+            rate=s.rate,
+            persistent_rate=s.persistent_rate,
+            timeout=s.request_timeout,
+            method=s.method,
+            headers=dict(s.headers),
+            body=s.body.encode() if s.body is not None else None,
+            url=s.url,
+            slow_after=s.slow_after,
+            send_lag_limit=s.send_lag_limit,
+        )
+
+    def experiment(self, item: pytest.Item, rig: Rig) -> Experiment:
+        """The experiment of a marked test."""
+        fault = self.collection.fault_of(item)
+        return Experiment(rig, self.load, fault, on_result=self.results.keeper(item), checks=_checks_for(item))
+
+
+def _checks_for(item: pytest.Item) -> list[Check]:
+    """The checks that plugins add to the experiments of a test."""
+    added: list[Iterable[Check]] = item.ihook.pytest_serve_chaos_checks(item=item)
+    return [check for checks in added for check in checks]

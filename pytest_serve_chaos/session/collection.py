@@ -1,0 +1,122 @@
+"""The tests of the run, and what their markers ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pytest
+
+from pytest_serve_chaos.backends.base import Backend
+from pytest_serve_chaos.cluster.base import ClusterSpec, Progress
+from pytest_serve_chaos.errors import ServeChaosError, SettingsError
+from pytest_serve_chaos.faults.registry import FaultRegistry
+from pytest_serve_chaos.faults.spec import FaultChoice
+from pytest_serve_chaos.fixtures import wants_cluster
+from pytest_serve_chaos.markers import cluster_request, fault_request
+from pytest_serve_chaos.settings import Settings
+
+
+class Collection:
+    """The tests that pytest collects.
+
+    Args:
+        config: Of pytest.
+        settings: What a test wants where its markers do not say otherwise.
+        backend: The backend that starts the clusters.
+        faults: All faults that tests may inject.
+        progress: Prints a line for people.
+
+    Attributes:
+        count: How many tests there are, also those that are deselected.
+    """
+
+    def __init__(
+        self,
+        config: pytest.Config,
+        settings: Settings,
+        backend: Backend,
+        faults: FaultRegistry,
+        progress: Progress,
+    ) -> None:
+        self.count = 0
+        self._config = config
+        self._settings = settings
+        self._backend = backend
+        self._faults = faults
+        self._progress = progress
+        self._adapted: Settings | None = None
+
+    def spec_of(self, item: pytest.Item) -> ClusterSpec:
+        """The cluster that a test wants; what it does not say is as set, or as the user's own RayService is."""
+        return self._asked_for(item.iter_markers(), item.path.parent)
+
+    def _asked_for(self, markers: Iterable[pytest.Mark], directory: Path) -> ClusterSpec:
+        if self._adapted is None:
+            self._adapted = self._backend.adapt(self._settings)
+        return cluster_request(markers, self._adapted, directory=directory)
+
+    def fault_of(self, item: pytest.Item) -> FaultChoice:
+        """The fault that a test is marked with.
+
+        Raises:
+            SettingsError: It is marked with none, or a marker cannot be used.
+        """
+        fault = fault_request(item.iter_markers(), self._faults)
+        if fault is None:
+            raise SettingsError(
+                "the test uses the fixture `experiment`, and no marker says what it breaks",
+                fix=["mark it, for example with @pytest.mark.head_failure", "or use the fixtures chaos and traffic"],
+            )
+        return fault
+
+    def pytest_itemcollected(self) -> None:
+        """Counts tests before any are deselected."""
+        self.count += 1
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Checks the markers of our tests, and orders them so that each cluster is built once."""
+        wanted: dict[str, ClusterSpec] = {}  # in the order of their first use
+        for item in items:
+            if not wants_cluster(item):
+                continue
+            try:
+                spec = self.spec_of(item)
+                if "experiment" in getattr(item, "fixturenames", ()):
+                    self.fault_of(item)
+            except ServeChaosError as error:  # a marker that says nonsense, or a RayService that cannot be looked at
+                raise pytest.UsageError(f"{item.nodeid}: {error}") from error
+            wanted[item.nodeid] = spec
+        self._check_apps(wanted)
+        specs = [None, *self._in_order(wanted.values())]
+        items.sort(key=lambda item: specs.index(wanted.get(item.nodeid)))
+
+    def _check_apps(self, wanted: Mapping[str, ClusterSpec]) -> None:
+        """Refuses an app that does not exist before a cluster is started for it."""
+        others = self._config.hook.pytest_serve_chaos_start_cluster.get_hookimpls()  # which say what an app is
+        if others or self._config.option.collectonly:
+            return
+        checked: list[ClusterSpec] = []
+        settings = self._settings
+        for nodeid, spec in wanted.items():
+            app = ClusterSpec(app=spec.app, env=spec.env)
+            if app in checked:
+                continue
+            checked.append(app)
+            where = nodeid if spec.app != settings.app else f"--serve-chaos-app from {settings.source('app')}"
+            try:
+                self._backend.check_app(app, settings, self._progress)
+            except SettingsError as error:
+                raise pytest.UsageError(f"{where}: {error}") from error
+
+    def _in_order(self, specs: Iterable[ClusterSpec]) -> list[ClusterSpec]:
+        """Each cluster once; where the last is kept, that is the one of tests which ask for nothing."""
+        each: list[ClusterSpec] = []
+        for spec in specs:  # which cannot be hashed
+            if spec not in each:
+                each.append(spec)
+        if each and self._settings.keep:
+            usual = self._asked_for((), self._config.rootpath)
+            each.sort(key=lambda spec: spec == usual)
+        return each
