@@ -12,20 +12,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_serve_chaos import clock
 from pytest_serve_chaos.backends import Backend
 from pytest_serve_chaos.backends.registry import BUILT_IN, Backends
-from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Progress
 from pytest_serve_chaos.cluster.http_client import get_if
 from pytest_serve_chaos.doctor import CommandLine
-from pytest_serve_chaos.errors import WaitTimeout
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.markers import cluster_request
-from pytest_serve_chaos.observe.shape import lacks, surplus
 from pytest_serve_chaos.options import option
 from pytest_serve_chaos.run import Run
 from pytest_serve_chaos.settings import Settings, resolve
+from pytest_serve_chaos.testing.whole import still_wrong
 
 KILLED_TEST = """
 import os
@@ -118,20 +115,7 @@ class BackendSession:
 
     def wait_whole(self, timeout: float) -> str:
         """Waits until all is there again that was there at first; returns what is missing in the end."""
-
-        def whole() -> bool | NotYet:
-            topology, report = self.rig.watcher.sample(), self.rig.watcher.report
-            wrong = lacks(topology, report, self.rig.health.first_shape) + surplus(
-                topology, report, self.rig.health.first_shape
-            )
-            wrong += [f"{one.name} is frozen" for one in topology.components if one.state == "frozen"]
-            return NotYet("; ".join(wrong)) if wrong else True
-
-        try:
-            clock.wait_until("the cluster to be whole", whole, timeout=timeout, interval=0.2)
-        except WaitTimeout as error:
-            return error.last_seen
-        return ""
+        return still_wrong(self.rig, self.rig.health.wrong, within=timeout, interval=0.2)
 
     def entries(self) -> list[str]:
         """What the undo journal has, in the words of its entries."""

@@ -12,14 +12,12 @@ from unittest import mock
 
 import pytest
 
-from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.demands import with_demands
-from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.capabilities import AnyCapability
 from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.cluster.waits import HAS_OWN_WAITS
-from pytest_serve_chaos.errors import Unsupported, WaitTimeout
+from pytest_serve_chaos.errors import Unsupported
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultChoice, FaultSpec, Keyword
 from pytest_serve_chaos.load import Load, Traffic
@@ -27,6 +25,7 @@ from pytest_serve_chaos.model import Component, Evidence, Expectations
 from pytest_serve_chaos.testing.behaviour import FakeBehaviour
 from pytest_serve_chaos.testing.cluster import FakeCluster
 from pytest_serve_chaos.testing.experiments import FAKE_LOAD, fake_experiment, fake_rig
+from pytest_serve_chaos.testing.whole import still_wrong
 
 _LOSSY_FOR = 2.0
 _DEMANDED = 0.9
@@ -205,15 +204,9 @@ class FaultConformance:
         Args:
             rig: The cluster and what is around it.
         """
-
-        def whole() -> bool | NotYet:
-            missing = rig.health.missing() + _frozen(rig.watcher.sample().components)
-            return NotYet("; ".join(missing)) if missing else True
-
-        try:
-            clock.wait_until("the cluster to be whole", whole, timeout=self.heals_within, interval=0.1)
-        except WaitTimeout as error:
-            return [error.last_seen]
+        missing = still_wrong(rig, rig.health.missing, within=self.heals_within, interval=0.1)
+        if missing:
+            return [missing]
         if rig.cluster.serve_config != rig.serve_config:
             return ["the Serve config is another one"]
         return []
@@ -280,10 +273,6 @@ def _valid(option: Keyword, value: object) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _frozen(components: tuple[Component, ...]) -> list[str]:
-    return [f"{one.name} is frozen" for one in components if one.state == "frozen"]
 
 
 def _struck(rig: Rig) -> bool:
