@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 
 from pytest_serve_chaos.model import Outage, Request, Slowness
@@ -56,11 +56,12 @@ def find_outages(
         asked: The moment of the fault. What had ended by then does not count.
         slowness: What is too long. None: only lost requests count.
         merge_gap: Seconds of only prompt answers that end an outage. None: one, or three times the spacing of requests
-            where that is more.
+            where that is more; and where requests come unevenly, no fewer than three prompt answers.
     """
     slowness = slowness or Slowness()
     # Of requests with the same scheduled time a good one comes first, so that it ends no outage of the others.
     ordered = sorted(requests, key=lambda request: (request.scheduled, request.lost, request.finished))
+    least_good = 0 if merge_gap is not None else _SPACINGS
     if merge_gap is None:
         merge_gap = merge_gap_of(ordered)
     exposed = [request for request in ordered if is_exposed(request, asked)]
@@ -68,7 +69,12 @@ def find_outages(
     spans = [*_spans(exposed, away, asked, slowness), *_silences(exposed, asked, slowness)]
     starts = [max(request.scheduled, asked) for request in exposed]
     outages = []
-    for start, end in _merged(spans, merge_gap):
+
+    def one(ended: float, begins: float) -> bool:
+        """Whether what begins then is one outage with what ended before it."""
+        return begins - ended < merge_gap or bisect_left(starts, begins) - bisect_left(starts, ended) < least_good
+
+    for start, end in _merged(spans, one):
         inside = exposed[bisect_left(starts, start) : None if end is None else bisect_left(starts, end)]
         lost = sum(request.lost for request in inside)
         late = sum(is_late(request, slowness) for request in inside)
@@ -166,11 +172,17 @@ def _silences(exposed: Sequence[Request], asked: float, slowness: Slowness) -> l
         if min(end, last_expected) - begin > limit:
             waiting = (r.scheduled for r in exposed if r.lost or r.finished > begin)
             due = [scheduled for scheduled in waiting if begin - slowness.typical < scheduled < end - limit]
-            silences += [(max(asked, due[0]), end - slowness.typical)] if due else []
+            # Where requests come unevenly, so many must have been due, and not only so many spacings have passed.
+            if due and _due_between(exposed, due[0], end) >= _UNLIKELY:
+                silences += [(max(asked, due[0]), end - slowness.typical)]
     return [(begin, end) for begin, end in silences if end is None or end > begin]
 
 
-def _merged(spans: Iterable[_Span], merge_gap: float) -> list[_Span]:
+def _due_between(ordered: Sequence[Request], begin: float, end: float) -> int:
+    return sum(begin <= request.scheduled < end for request in ordered)
+
+
+def _merged(spans: Iterable[_Span], one: Callable[[float, float], bool]) -> list[_Span]:
     merged: list[_Span] = []
     for start, end in sorted(spans, key=lambda span: span[0]):
         if not merged:
@@ -179,7 +191,7 @@ def _merged(spans: Iterable[_Span], merge_gap: float) -> list[_Span]:
         last_start, last_end = merged[-1]
         if last_end is None:
             continue
-        if start - last_end < merge_gap:
+        if one(last_end, start):
             merged[-1] = (last_start, None if end is None else max(last_end, end))
         else:
             merged.append((start, end))
