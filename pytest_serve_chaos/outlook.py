@@ -106,10 +106,13 @@ class Outlook:
         limit = steady_within(self._sent, self.replicas, least=self.waits.steady_within) if not usual else 0.0
         before = limit + self.at if not usual else 0.0
         most = before + max(self.expected.window + patience(usual), back + after) + _SETTLING
-        return (
-            f"longer where redundancy takes longer than {_s(max(0.0, self._judged(usual) - after))} to be back, after"
-            f" which each replica must answer ({_s(after)}); at most {_s(most)}"
+        spare = self._judged(usual) - after
+        longer = (
+            f"longer if redundancy takes more than {_s(spare)} to be back"
+            if spare > 0
+            else "and the time until redundancy is back"
         )
+        return f"{longer}, after which each replica must answer within {_s(after)}; at most {_s(most)}"
 
 
 def persistent_for(waits: Waits, rate: float, usual: float) -> float:

@@ -149,7 +149,7 @@ class Schedule:
 
     def __str__(self) -> str:
         """As a user writes it: ``20/s for 30s, 100/s``; `of` reads it."""
-        texts = [f"{s.rate!r}/s" + (f" for {s.lasts!r}s" if s.lasts < math.inf else "") for s in self.stages]
+        texts = [f"{s.rate:.15g}/s" + (f" for {s.lasts:.15g}s" if s.lasts < math.inf else "") for s in self.stages]
         return ", ".join(texts)
 
     def _parts(self, since: float, lasting: float) -> Iterator[tuple[float, float]]:
