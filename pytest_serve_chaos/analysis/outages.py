@@ -17,8 +17,8 @@ _SPACINGS = 3
 """Where requests are far apart, so many gaps between them must be good to end an outage: of every second request
 that is lost, at one a second, no good second tells."""
 
-_UNLIKELY = 7
-"""Spacings of requests without any answer that do not come about by chance where latencies vary."""
+_AROUND = 10
+"""Requests before and after one that show how far apart they are there, where they come in stages or by chance."""
 
 _TOGETHER = 0.05
 """Seconds within which answers came at the same moment, as they do when something that stood still goes on."""
@@ -164,22 +164,29 @@ def _silences(exposed: Sequence[Request], asked: float, slowness: Slowness) -> l
     """
     if not exposed or math.isinf(asked) or math.isinf(slowness.gap) or math.isinf(slowness.after):
         return []
-    limit = max(GOOD_FOR / 2, slowness.after - slowness.usual, _SPACINGS * slowness.gap, _UNLIKELY * spacing(exposed))
+    least = max(GOOD_FOR / 2, slowness.after - slowness.usual, _SPACINGS * slowness.gap)
+    scheduled = [request.scheduled for request in exposed]
     answers = [asked, *sorted(request.finished for request in exposed if not request.lost)]
-    last_expected = exposed[-1].scheduled + slowness.typical
+    last_expected = scheduled[-1] + slowness.typical
     silences: list[_Span] = []
     for begin, end in pairwise(answers):
+        if min(end, last_expected) - begin <= least:
+            continue
+        limit = max(least, slowness.silent * _spacing_at(scheduled, begin, end))
         if min(end, last_expected) - begin > limit:
             waiting = (r.scheduled for r in exposed if r.lost or r.finished > begin)
-            due = [scheduled for scheduled in waiting if begin - slowness.typical < scheduled < end - limit]
+            due = [at for at in waiting if begin - slowness.typical < at < end - limit]
             # Where requests come unevenly, so many must have been due, and not only so many spacings have passed.
-            if due and _due_between(exposed, due[0], end) >= _UNLIKELY:
+            if due and bisect_left(scheduled, end) - bisect_left(scheduled, due[0]) >= slowness.silent:
                 silences += [(max(asked, due[0]), end - slowness.typical)]
     return [(begin, end) for begin, end in silences if end is None or end > begin]
 
 
-def _due_between(ordered: Sequence[Request], begin: float, end: float) -> int:
-    return sum(begin <= request.scheduled < end for request in ordered)
+def _spacing_at(scheduled: Sequence[float], begin: float, end: float) -> float:
+    """Seconds between two requests around that span of time."""
+    first = max(0, bisect_left(scheduled, begin) - _AROUND)
+    last = min(len(scheduled) - 1, bisect_left(scheduled, end) + _AROUND)
+    return (scheduled[last] - scheduled[first]) / (last - first) if last > first else 0.0
 
 
 def _merged(spans: Iterable[_Span], one: Callable[[float, float], bool]) -> list[_Span]:

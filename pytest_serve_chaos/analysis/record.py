@@ -205,7 +205,11 @@ class Record:
     @property
     def slowness(self) -> Slowness:
         """What waits too long in this experiment."""
-        return slowness_of(self.steady_requests, self.expectations)
+        found = slowness_of(self.steady_requests, self.expectations)
+        if self.uneven is None:
+            return found
+        # Requests that come by chance are answered by chance: of n gaps the longest is some ln n spacings.
+        return replace(found, silent=found.silent + math.log(max(1, len(self.fresh))))
 
     @property
     def why_not_started(self) -> tuple[str, ...]:
