@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pytest_serve_chaos.analysis.statistics import requests_needed
 from pytest_serve_chaos.analysis.words import limit_percent
 from pytest_serve_chaos.cluster.waits import Waits
-from pytest_serve_chaos.final_check import idle_after
+from pytest_serve_chaos.final_check import idle_within
 from pytest_serve_chaos.load import patience, seconds_needed
 from pytest_serve_chaos.model import Expectations
 from pytest_serve_chaos.schedule import Schedule
@@ -72,9 +72,12 @@ class Outlook:
         )
 
     def _steady(self) -> float:
-        """Until there are enough answers, and each replica has given one: n * ln(n) requests reach n replicas."""
-        reach = self.replicas * (math.log(self.replicas) + 1) / self.schedule.first if self.replicas else 0.0
-        return max(self._sent.span, reach)
+        """Until there are enough answers, and each replica has given one."""
+        return max(self._sent.span, self._reach(self.schedule.first))
+
+    def _reach(self, rate: float) -> float:
+        """Seconds in which n * (ln n + 1) requests reach n replicas, most often."""
+        return self.replicas * (math.log(self.replicas) + 1) / rate if self.replicas else 0.0
 
     @property
     def _sent(self) -> Sent:
@@ -85,10 +88,16 @@ class Outlook:
 
     def _after_redundancy(self, usual: float) -> float:
         """Seconds of traffic once redundancy is back, for each replica and each persistent connection."""
-        rate = self.schedule.least(self.at)
-        idle = min(idle_after(self.replicas, rate) + 2 * usual, 120.0) if self.replicas else 0.0
+        return max(self._reach(self.schedule.least(self.at)) + usual if self.replicas else 0.0, self._kept(usual))
+
+    def _kept(self, usual: float) -> float:
         judged = self.persistent_rate and self.expected.on_persistent_connections is not None
-        return max(idle, persistent_for(self.waits, self.persistent_rate, usual) if judged else 0.0)
+        return persistent_for(self.waits, self.persistent_rate, usual) if judged else 0.0
+
+    def _most_after_redundancy(self, usual: float) -> float:
+        if not self.replicas:
+            return self._kept(usual)
+        return max(idle_within(self.replicas, self.schedule.least(self.at), usual), self._kept(usual))
 
     def _window(self) -> str:
         words = f"{_s(self.expected.window)} of traffic judged"
@@ -101,18 +110,18 @@ class Outlook:
         return f"{words} ({limit_percent(share)} takes {requests} requests, {_s(needed)} {of})"
 
     def _longer(self, usual: float) -> str:
-        after = self._after_redundancy(usual)
+        after, most_after = self._after_redundancy(usual), self._most_after_redundancy(usual)
         back = self.expected.redundancy_back or _REDUNDANCY
-        limit = steady_within(self._sent, self.replicas, least=self.waits.steady_within) if not usual else 0.0
-        before = limit + self.at if not usual else 0.0
-        most = before + max(self.expected.window + patience(usual), back + after) + _SETTLING
+        limit = 0.0 if usual else self.at + steady_within(self._sent, self.replicas, least=self.waits.steady_within)
+        most = limit + max(self.expected.window + patience(usual), back + most_after) + _SETTLING
         spare = self._judged(usual) - after
-        longer = (
+        until = (
             f"longer if redundancy takes more than {_s(spare)} to be back"
             if spare > 0
-            else "and the time until redundancy is back"
+            else "and until redundancy is back"
         )
-        return f"{longer}, after which each replica must answer within {_s(after)}; at most {_s(most)}"
+        kept = f"persistent connections get {_s(self._kept(usual))}, " if self._kept(usual) else ""
+        return f"{until}; after that {kept}each replica must answer within {_s(most_after)}; at most {_s(most)}"
 
 
 def persistent_for(waits: Waits, rate: float, usual: float) -> float:

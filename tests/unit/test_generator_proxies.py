@@ -15,9 +15,11 @@ import pytest
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.errors import ServeChaosError
 from pytest_serve_chaos.history import History
+from pytest_serve_chaos.traffic import generator as generator_module
 from pytest_serve_chaos.traffic import kept
 from pytest_serve_chaos.traffic.generator import Generator
 from pytest_serve_chaos.traffic.request import RequestSpec
+from pytest_serve_chaos.traffic.transports.base import PersistentSender
 from pytest_serve_chaos.traffic.transports.http import Http
 from tests.unit.http_servers import Manners, Reader, Writer, answers, serving, stalls
 from tests.unit.test_generator import assert_complete, stream
@@ -94,6 +96,28 @@ def test_a_proxy_that_hangs_gets_no_kept_connection_and_the_other_does(monkeypat
         )
         with generator:
             assert generator.kept_paths == {"kept:0": "a"}
+
+
+@pytest.mark.parametrize(("timeout", "longest"), [(5.0, 25.0), (30.0, 100.0), (600.0, 190.0)])
+def test_the_search_for_proxies_waits_for_slow_answers(
+    timeout: float, longest: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+
+    async def found(*_: object, timeout: float) -> dict[str, PersistentSender]:
+        waited.append(timeout)
+        return {}
+
+    monkeypatch.setattr(generator_module, "connect_to_each", found)
+    spec = RequestSpec("http://127.0.0.1:9", timeout=timeout)
+    with (
+        serving(answers()),
+        Generator(
+            spec, transport=Http(), rate=1, history=History(), proxies=("a",), proxy_of=lambda _: None
+        ) as traffic,
+    ):
+        traffic.stop(drain=0.0)
+    assert waited == [longest]
 
 
 def test_where_nobody_can_tell_the_proxies_none_gets_a_kept_connection() -> None:

@@ -28,14 +28,15 @@ def outlook(
 def test_it_says_how_long_and_why() -> None:
     assert outlook(10, 0.99).text == (
         "about 35 s: 4 s until steady state, 31 s of traffic judged (99 % takes 300 requests, 31 s at 10/s); longer if"
-        " redundancy takes more than 16 s to be back, after which each replica must answer within 15 s; at most 238 s"
+        " redundancy takes more than 21 s to be back; after that persistent connections get 10 s, each replica must"
+        " answer within 15 s; at most 238 s"
     )
 
 
 def test_few_requests_take_longer_to_reach_each_replica() -> None:
-    assert outlook(0.5).text.startswith(
-        "about 154 s: 34 s until steady state, 20 s of traffic judged; and the time until redundancy is back, after"
-        " which each replica must answer within 120 s"
+    assert outlook(0.5).text == (
+        "about 67 s: 34 s until steady state, 20 s of traffic judged; and until redundancy is back; after that each"
+        " replica must answer within 120 s; at most 425 s"
     )
 
 
