@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from pytest_serve_chaos.analysis.recovery import traffic_back
+from pytest_serve_chaos.analysis.outages import traffic_back
 from pytest_serve_chaos.model import Outage
 
 
