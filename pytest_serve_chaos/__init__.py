@@ -86,8 +86,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "analysis.percentiles": "percentile",
     "analysis.result": "Result",
+    "analysis.statistics": "percentile",
     "backends": "Backend Finding Leftover Option",
     "checks.base": "Check Missed Observation Unknown",
     "cluster.base": "Cluster ClusterSpec",
