@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from pytest_serve_chaos.analysis.machine import use_of
 from pytest_serve_chaos.analysis.measure import measure_record
 from pytest_serve_chaos.analysis.record import Record, read_record, run_event, warnings_of
 from pytest_serve_chaos.analysis.result import Result
@@ -70,6 +71,7 @@ def result_of(
         remarks=(*record.remarks, *_of_the_machine(record, judged.verdict), *was_judged_then(own)),
         scaled=record.scaled,
         checks=judged.own,
+        machine=use_of(record.machine),
     )
 
 

@@ -1,8 +1,9 @@
-"""Whether others' work on the machine held the cluster up."""
+"""What the processors of the machine did, and whether others' work held the cluster up."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from pytest_serve_chaos.analysis.words import limit_percent, number
 from pytest_serve_chaos.events import MachineSeen
@@ -18,6 +19,46 @@ _WAITING = 0.3
 
 _DELAYED = 0.3
 """Seconds per second that threads of the run must have waited for a processor, where the kernel does not say that."""
+
+
+@dataclass(frozen=True, slots=True)
+class MachineUse:
+    """What the processors of this machine did over a time: means, in processors.
+
+    Attributes:
+        processors: How many there are.
+        ours: Those that the run used, with all of a cluster that is on this machine.
+        others: Those that all other processes used.
+        stolen: Those that the hypervisor gave to other machines.
+        waiting: The share of the time, 0 to 1, in which some process waited for a processor; None: unknown.
+        delayed: Seconds per second, added up, in which threads of the run waited for one; None: unknown.
+    """
+
+    processors: int
+    ours: float
+    others: float
+    stolen: float
+    waiting: float | None
+    delayed: float | None
+
+
+def use_of(seen: Sequence[MachineSeen]) -> MachineUse | None:
+    """What the processors did over all that time; None where nothing was seen."""
+    if not seen:
+        return None
+
+    def mean(values: Sequence[float | None]) -> float | None:
+        known = [0.0 if value is None else value for value in values]
+        return None if all(value is None for value in values) else round(_mean(seen, known), 3)
+
+    return MachineUse(
+        processors=seen[0].processors,
+        ours=round(_mean(seen, [one.ours for one in seen]), 3),
+        others=round(_mean(seen, [one.others for one in seen]), 3),
+        stolen=round(_mean(seen, [one.stolen for one in seen]), 3),
+        waiting=mean([one.waiting for one in seen]),
+        delayed=mean([one.delayed for one in seen]),
+    )
 
 
 def held_up(seen: Iterable[MachineSeen], begin: float, end: float) -> str:
@@ -38,9 +79,8 @@ def held_up(seen: Iterable[MachineSeen], begin: float, end: float) -> str:
     worst = max(busy, key=_others)
     waiting = _mean(worst, [one.waiting or 0.0 for one in worst])
     waited = f", and processes waited for one {limit_percent(round(waiting, 2))} of the time" if waiting else ""
-    return (
-        f"other processes used {_others(worst):.1f} of {number(worst[0].processors, 'processor')} of this machine{waited}"
-    )
+    processors = number(worst[0].processors, "processor")
+    return f"other processes used {_others(worst):.1f} of {processors} of this machine{waited}"
 
 
 def _parts(seen: Sequence[MachineSeen]) -> list[Sequence[MachineSeen]]:

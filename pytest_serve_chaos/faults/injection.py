@@ -15,7 +15,7 @@ from pytest_serve_chaos.analysis.identities import kept, nobody, replaced
 from pytest_serve_chaos.analysis.machine import held_up
 from pytest_serve_chaos.analysis.outages import find_outages
 from pytest_serve_chaos.clock import NotYet, seconds
-from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL
+from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL, SHOWS_FAILED_STARTS
 from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, NotLanded, WaitTimeout, in_one_line
 from pytest_serve_chaos.events import (
     EvidenceSeen,
@@ -267,6 +267,11 @@ class Injection:
 
     def _late(self, what: str) -> ExpectationFailed | Inconclusive:
         """The error for what did not come in time: where others' work held the cluster up, that shows nothing."""
+        starts = self.rig.cluster.capability(SHOWS_FAILED_STARTS)
+        given_up = () if starts is None else starts.failed_starts(self.asked)
+        for text in given_up:
+            self._log.add(Remark(text))
+        what = "; ".join((what, *given_up))
         busy = self._held_up()
         if not busy:
             return ExpectationFailed(what)

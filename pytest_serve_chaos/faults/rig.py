@@ -20,6 +20,7 @@ from pytest_serve_chaos.history import ExperimentLog, History
 from pytest_serve_chaos.model import Component, ConfigWarning, Json, Topology
 from pytest_serve_chaos.observe.health import Health
 from pytest_serve_chaos.observe.observer import Observer
+from pytest_serve_chaos.observe.pressure import MachineWatch
 from pytest_serve_chaos.observe.watcher import Watcher
 
 T = TypeVar("T")
@@ -141,6 +142,7 @@ class Rig:
         current: What runs now, and the log of its events.
         traffic: What is known of the traffic while it runs.
         serve_config: The Serve config of the steady state.
+        machine: Sees what the processors of this machine do.
         injections: What was injected and is not healed yet.
         soundness: Whether the cluster can be used for the next experiment as it is.
     """
@@ -152,6 +154,7 @@ class Rig:
     current: Current
     traffic: LiveTraffic
     serve_config: Mapping[str, Json] = field(repr=False)
+    machine: MachineWatch
     injections: Injections = field(default_factory=Injections)
     soundness: Soundness = field(default_factory=Soundness)
 

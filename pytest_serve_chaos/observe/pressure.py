@@ -157,7 +157,9 @@ class Kernel:
     def _with_delay(self, pid: int, times: ProcessTimes) -> ProcessTimes:
         """Adds how long it waited: of this process all threads, of another one its main thread."""
         threads = self._proc / str(pid) / "task"
-        files = [one / "schedstat" for one in threads.iterdir()] if pid == os.getpid() else [threads.parent / "schedstat"]
+        files = (
+            [one / "schedstat" for one in threads.iterdir()] if pid == os.getpid() else [threads.parent / "schedstat"]
+        )
         delay = 0.0
         for file in files:
             try:
@@ -201,14 +203,14 @@ class MachineWatch:
     def look(self) -> None:
         """Writes what the processors did since the last look."""
         with self._one_look:
-            roots = (os.getpid(), *(self._roots() if self._roots is not None else ()))
+            of_cluster = self._roots() if self._roots is not None else ()
             try:
-                now = self._kernel.look(roots)
+                now = self._kernel.look((os.getpid(), *of_cluster))
             except (OSError, ValueError):  # not Linux
                 return
             before, self._last = self._last, now
             if before is not None:
-                seen = compare(before, now, processors=self._kernel.processors, has_cluster=self._roots is not None)
+                seen = compare(before, now, processors=self._kernel.processors, has_cluster=bool(of_cluster))
                 self._history.add(seen)
 
     def _run(self) -> None:

@@ -67,6 +67,9 @@ class Nodes:
     def ray_nodes(self) -> tuple[str, ...]:
         return ("kind-worker", "kind-worker2")
 
+    def first_processes(self) -> tuple[int, ...]:
+        return ()
+
     def container_end(self, node: str, container_id: str) -> str | None:
         return "stopped"
 

@@ -12,6 +12,7 @@ from pytest_serve_chaos.faults.live_traffic import LiveTraffic
 from pytest_serve_chaos.faults.rig import Current, OfTheRun, Rig
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.observe.health import Health
+from pytest_serve_chaos.observe.pressure import MachineWatch
 from pytest_serve_chaos.observe.shape import Shape
 from pytest_serve_chaos.observe.watcher import Watcher
 from tests.unit.doubles import cluster_with
@@ -42,4 +43,5 @@ def rig_around(
         current=Current(history, sees),
         traffic=LiveTraffic(there, history),
         serve_config={},
+        machine=MachineWatch(history, None),
     )

@@ -106,6 +106,8 @@ class Supervisor:
                 for unit in self.units.values():
                     if unit.leader == pid:
                         unit.leader_died()
+                        if why := unit.why_it_gave_up():
+                            self.tell(event="gave_up", name=unit.name, text=why)
 
     def _advance(self) -> None:
         for unit in self.units.values():
