@@ -18,8 +18,7 @@ from pytest_serve_chaos.model import Component, Evidence, Identity, Topology
 from pytest_serve_chaos.observe import health
 from pytest_serve_chaos.observe.observer import Report
 from pytest_serve_chaos.observe.post_recovery import PostRecoveryCheck
-from tests.unit.doubles import cluster_with
-from tests.unit.rigs import rig_around
+from tests.unit.rigs import cluster_with, rig_around
 
 DEAF = Component("proxy", "head", Identity("process", ("boot", "7", "1")), pid=7)
 
