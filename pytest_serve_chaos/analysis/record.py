@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import TypeVar
 
 from pytest_serve_chaos.analysis.outages import spacing
-from pytest_serve_chaos.analysis.percentiles import latency
+from pytest_serve_chaos.analysis.statistics import latency
 from pytest_serve_chaos.errors import HistoryError
 from pytest_serve_chaos.events import (
     CheckDone,

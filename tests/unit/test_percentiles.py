@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_serve_chaos.analysis.percentiles import latency, percentile
+from pytest_serve_chaos.analysis.statistics import latency, percentile
 from pytest_serve_chaos.model import Latency
 from tests.unit.histories import request
 
