@@ -37,7 +37,7 @@ from pytest_serve_chaos.cluster.local.link import SupervisorLink, UnitState
 from pytest_serve_chaos.cluster.local.parts import local_parts
 from pytest_serve_chaos.cluster.local.plan import Plan
 from pytest_serve_chaos.cluster.local.redis import LocalRedis
-from pytest_serve_chaos.cluster.local.table import Table
+from pytest_serve_chaos.cluster.local.topology import Table
 from pytest_serve_chaos.cluster.local.view import LocalView
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, Unsupported
 from pytest_serve_chaos.model import ClusterDescription, Component, Evidence, Identity, Json
