@@ -18,9 +18,8 @@ from pytest_serve_chaos.cluster.capabilities import (
     STREAMS_LOGS,
     Offer,
 )
-from pytest_serve_chaos.cluster.local.health_flags import HealthFlags
 from pytest_serve_chaos.cluster.local.node_faults import NodeFreezes, NodeKills
-from pytest_serve_chaos.cluster.local.process_faults import ActorKills, ProcessSignals
+from pytest_serve_chaos.cluster.local.process_faults import ActorKills, HealthFlags, ProcessSignals
 from pytest_serve_chaos.cluster.local.redis import LocalRedis, SharedRedis, StartSecond
 from pytest_serve_chaos.cluster.local.setup import LocalSetup
 from pytest_serve_chaos.cluster.local.unit_kills import UnitKills
