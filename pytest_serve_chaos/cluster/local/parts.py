@@ -19,11 +19,10 @@ from pytest_serve_chaos.cluster.capabilities import (
     STREAMS_LOGS,
     Offer,
 )
-from pytest_serve_chaos.cluster.local.node_faults import NodeFreezes, NodeKills
+from pytest_serve_chaos.cluster.local.node_faults import NodeFreezes, NodeKills, UnitKills
 from pytest_serve_chaos.cluster.local.plan import Plan
 from pytest_serve_chaos.cluster.local.process_faults import ActorKills, HealthFlags, ProcessSignals
 from pytest_serve_chaos.cluster.local.redis import LocalRedis, SharedRedis, StartSecond
-from pytest_serve_chaos.cluster.local.unit_kills import UnitKills
 from pytest_serve_chaos.cluster.local.view import LocalView
 from pytest_serve_chaos.cluster.profiles import drain_timeout
 
