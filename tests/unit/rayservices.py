@@ -8,10 +8,9 @@ from typing import cast
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.capabilities import Offer
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
-from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import Ends, RayServiceCluster
+from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import Ends, RayServiceCluster, config_of_ray_service
 from pytest_serve_chaos.cluster.kubernetes.rayservice.parts import pod_parts
 from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayServiceRef
-from pytest_serve_chaos.cluster.kubernetes.rayservice.serve_config import config_of_ray_service
 from pytest_serve_chaos.cluster.kubernetes.rayservice.view import RayServiceView, Sight
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.model import ClusterDescription

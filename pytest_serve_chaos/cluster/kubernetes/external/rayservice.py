@@ -34,7 +34,7 @@ from pytest_serve_chaos.cluster.kubernetes.external.recorded_faults import (
 )
 from pytest_serve_chaos.cluster.kubernetes.external.undo_entries import Ledger, UndoRecords
 from pytest_serve_chaos.cluster.kubernetes.logs.stream import LogAccess
-from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import Ends, RayServiceCluster
+from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import Ends, RayServiceCluster, RunningConfig
 from pytest_serve_chaos.cluster.kubernetes.rayservice.existing import FoundRayService
 from pytest_serve_chaos.cluster.kubernetes.rayservice.health_flags import HealthFlags
 from pytest_serve_chaos.cluster.kubernetes.rayservice.node_faults import NodeFreezes, PodDeletions
@@ -44,7 +44,6 @@ from pytest_serve_chaos.cluster.kubernetes.rayservice.probe import Probe
 from pytest_serve_chaos.cluster.kubernetes.rayservice.process_faults import ActorKills, ProcessSignals
 from pytest_serve_chaos.cluster.kubernetes.rayservice.process_watch import ProcessWatch
 from pytest_serve_chaos.cluster.kubernetes.rayservice.redis import PodRedis
-from pytest_serve_chaos.cluster.kubernetes.rayservice.serve_config import RunningConfig
 from pytest_serve_chaos.cluster.kubernetes.rayservice.view import RayServiceView, Sight
 from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.cluster.rest import Dashboard

@@ -9,16 +9,49 @@ from typing import TypeVar
 
 from pytest_serve_chaos.cluster.base import NodeInfo
 from pytest_serve_chaos.cluster.capabilities import Capabilities, Capability, Offer
+from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.rayservice.proxies import PodProxies
-from pytest_serve_chaos.cluster.kubernetes.rayservice.serve_config import RunningConfig
 from pytest_serve_chaos.cluster.kubernetes.rayservice.view import RayServiceView
 from pytest_serve_chaos.cluster.rest import Dashboard
+from pytest_serve_chaos.cluster.serve_config import serve_config_text
 from pytest_serve_chaos.model import ClusterDescription, Component, Identity, Json
 
 T = TypeVar("T")
 
 _RAY_CLUSTER = "ray cluster"
 """The detail of a description that is the name of the RayCluster."""
+
+
+class RunningConfig:
+    """A Serve config that runs.
+
+    Args:
+        config: The config.
+        apply: What makes another one run.
+    """
+
+    def __init__(self, config: Mapping[str, Json], apply: Callable[[Mapping[str, Json]], None]) -> None:
+        self._config = dict(config)
+        self._apply = apply
+
+    @property
+    def now(self) -> dict[str, Json]:
+        """The config that should run now."""
+        return dict(self._config)
+
+    def change(self, config: Mapping[str, Json]) -> None:
+        """Makes another config run. Raises what its way of applying it raises; then it is not changed."""
+        self._apply(config)
+        self._config = dict(config)
+
+
+def config_of_ray_service(api: KubeApi, ray_service: str, config: Mapping[str, Json]) -> RunningConfig:
+    """That of a RayService of our own: its `serveConfigV2`, which KubeRay hands to Serve within some 2 s."""
+
+    def apply(wanted: Mapping[str, Json]) -> None:
+        api.patch_ray_service(ray_service, {"spec": {"serveConfigV2": serve_config_text(wanted)}})
+
+    return RunningConfig(config, apply)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pytest_serve_chaos.cluster.capabilities import Endpoint
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
+from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RunningConfig
 from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayPods
-from pytest_serve_chaos.cluster.kubernetes.rayservice.serve_config import RunningConfig
 from pytest_serve_chaos.cluster.serve_config import first_route, serve_port
 from pytest_serve_chaos.model import Component
 
