@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_serve_chaos.cluster.kubernetes.rayservice.lost_machines import TakenMachines
+from pytest_serve_chaos.cluster.kubernetes.rayservice.machine_faults import TakenMachines
 from pytest_serve_chaos.errors import CommandFailed
 
 
