@@ -14,7 +14,7 @@ from pytest_serve_chaos.cluster.kubernetes.install import render
 from pytest_serve_chaos.cluster.kubernetes.kind.nodes import KindNodes
 from pytest_serve_chaos.cluster.kubernetes.kind.record import Record, Wishes, fingerprint_of_spec, from_text, to_text
 from pytest_serve_chaos.cluster.kubernetes.kind.reuse import Kept
-from pytest_serve_chaos.cluster.kubernetes.rayservice.redis_store import RedisStore
+from pytest_serve_chaos.cluster.kubernetes.rayservice.redis import RedisStore
 from pytest_serve_chaos.cluster.rest import Dashboard, NodeRow, ReplicaRow, ServeStatus
 from pytest_serve_chaos.errors import CommandFailed, ObservationError
 from pytest_serve_chaos.manifests import Manifest, merge

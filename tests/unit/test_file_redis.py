@@ -10,7 +10,7 @@ import pytest
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.install import render
 from pytest_serve_chaos.cluster.kubernetes.install.workload import Workload
-from pytest_serve_chaos.cluster.kubernetes.rayservice.redis_store import RedisStore
+from pytest_serve_chaos.cluster.kubernetes.rayservice.redis import RedisStore
 from pytest_serve_chaos.errors import SettingsError
 from tests.unit.file_workloads import DOCUMENTS, Change, adapted, cluster, env, pods, ray, said
 

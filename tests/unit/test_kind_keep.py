@@ -17,7 +17,7 @@ from pytest_serve_chaos.cluster.kubernetes.kind.nodes import KindNodes
 from pytest_serve_chaos.cluster.kubernetes.kind.record import Record, to_text
 from pytest_serve_chaos.cluster.kubernetes.kind.repair import ClusterRepair
 from pytest_serve_chaos.cluster.kubernetes.kind.reuse import Kept, is_finished, open_kept
-from pytest_serve_chaos.cluster.kubernetes.rayservice.redis_store import RedisStore
+from pytest_serve_chaos.cluster.kubernetes.rayservice.redis import RedisStore
 from pytest_serve_chaos.errors import ClusterError, CommandFailed, ObservationError, SafetyError, WaitTimeout
 from pytest_serve_chaos.manifests import merge
 from pytest_serve_chaos.model import Json

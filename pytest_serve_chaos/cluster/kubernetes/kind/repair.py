@@ -17,7 +17,7 @@ from pytest_serve_chaos.cluster.kubernetes.client.records import inner, listed, 
 from pytest_serve_chaos.cluster.kubernetes.install.stack import REDIS_SELECTOR
 from pytest_serve_chaos.cluster.kubernetes.kind.nodes import KindNodes
 from pytest_serve_chaos.cluster.kubernetes.rayservice.programs import tidy
-from pytest_serve_chaos.cluster.kubernetes.rayservice.redis_store import RedisStore
+from pytest_serve_chaos.cluster.kubernetes.rayservice.redis import RedisStore
 from pytest_serve_chaos.errors import ClusterError, WaitTimeout
 from pytest_serve_chaos.model import Json
 

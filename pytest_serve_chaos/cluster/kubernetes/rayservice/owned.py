@@ -37,8 +37,7 @@ from pytest_serve_chaos.cluster.kubernetes.rayservice.parts import pod_parts, pr
 from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayServiceRef
 from pytest_serve_chaos.cluster.kubernetes.rayservice.process_faults import ProcessSignals
 from pytest_serve_chaos.cluster.kubernetes.rayservice.process_watch import ProcessWatch
-from pytest_serve_chaos.cluster.kubernetes.rayservice.redis import PodRedis
-from pytest_serve_chaos.cluster.kubernetes.rayservice.redis_store import RedisStore
+from pytest_serve_chaos.cluster.kubernetes.rayservice.redis import PodRedis, RedisStore
 from pytest_serve_chaos.cluster.kubernetes.rayservice.upgrades import Upgrades
 from pytest_serve_chaos.cluster.kubernetes.rayservice.view import RayServiceView, Sight
 from pytest_serve_chaos.cluster.rest import Dashboard
