@@ -22,7 +22,7 @@ from pytest_serve_chaos.cluster.kubernetes.rayservice.existing import FoundRaySe
 from pytest_serve_chaos.cluster.kubernetes.rayservice.head_service import dashboard_behind
 from pytest_serve_chaos.cluster.kubernetes.rayservice.probe import Probe
 from pytest_serve_chaos.cluster.kubernetes.rayservice.ray_token import RayToken
-from pytest_serve_chaos.cluster.kubernetes.rayservice.versions import versions
+from pytest_serve_chaos.cluster.kubernetes.rayservice.setup import versions
 from pytest_serve_chaos.cluster.rest import Dashboard, ServeStatus
 from pytest_serve_chaos.errors import ClusterStartError, ObservationError, Unsupported, WaitTimeout
 from pytest_serve_chaos.model import ClusterDescription, Json
