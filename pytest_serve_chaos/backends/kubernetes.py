@@ -84,8 +84,8 @@ def _guard(external: ExternalCluster, reader: KubeApi) -> Guard:
 
 def _start(spec: ClusterSpec, settings: Settings, directory: Path, progress: Progress) -> Cluster:
     del directory
+    from pytest_serve_chaos.cluster.kubernetes.external.recorded_faults import UndoRecords
     from pytest_serve_chaos.cluster.kubernetes.external.start import connect
-    from pytest_serve_chaos.cluster.kubernetes.external.undo_entries import UndoRecords
 
     external, journal = _loan(settings), settings.journal
     reader = _reader(external, settings.allow_context)

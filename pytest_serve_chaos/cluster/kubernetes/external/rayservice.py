@@ -28,11 +28,12 @@ from pytest_serve_chaos.cluster.kubernetes.external.policy import Grants
 from pytest_serve_chaos.cluster.kubernetes.external.proxies import ExternalProxies
 from pytest_serve_chaos.cluster.kubernetes.external.recorded_faults import (
     AdmittedDeletions,
+    Ledger,
     RecordedFlags,
     RecordedFreezes,
     RecordedSignals,
+    UndoRecords,
 )
-from pytest_serve_chaos.cluster.kubernetes.external.undo_entries import Ledger, UndoRecords
 from pytest_serve_chaos.cluster.kubernetes.logs.stream import LogAccess
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import Ends, RayServiceCluster, RunningConfig
 from pytest_serve_chaos.cluster.kubernetes.rayservice.existing import FoundRayService

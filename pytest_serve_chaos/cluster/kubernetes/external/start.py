@@ -15,7 +15,7 @@ from pytest_serve_chaos.cluster.kubernetes.client.records import listed, mapped,
 from pytest_serve_chaos.cluster.kubernetes.external import rights
 from pytest_serve_chaos.cluster.kubernetes.external.policy import Grants
 from pytest_serve_chaos.cluster.kubernetes.external.rayservice import Connected, external_rayservice
-from pytest_serve_chaos.cluster.kubernetes.external.undo_entries import UndoRecords
+from pytest_serve_chaos.cluster.kubernetes.external.recorded_faults import UndoRecords
 from pytest_serve_chaos.cluster.kubernetes.logs.operator import SELECTOR
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
 from pytest_serve_chaos.cluster.kubernetes.rayservice.existing import FoundRayService, differences, read_ray_service
