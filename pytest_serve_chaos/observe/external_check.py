@@ -7,15 +7,22 @@ by any new one.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
-from pytest_serve_chaos.cluster.capabilities import IsExternal
+from pytest_serve_chaos.cluster.base import Cluster
+from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL, IsExternal
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError, WaitTimeout
 from pytest_serve_chaos.model import Component, Topology
-from pytest_serve_chaos.observe.post_recovery import HEARS_WITHIN, NOBODY_TO_ASK, PostRecoveryCheck, must_have_proxy
+from pytest_serve_chaos.observe.post_recovery import (
+    HEARS_WITHIN,
+    NOBODY_TO_ASK,
+    PostRecoveryCheck,
+    check_proxies,
+    must_have_proxy,
+)
 from pytest_serve_chaos.observe.watcher import Watcher
 
 _REPLACED_WITHIN = 180.0
@@ -143,3 +150,13 @@ def _who(cluster: IsExternal, proxy: Component) -> frozenset[str]:
 def _id(replica: Component) -> str:
     """The last part of Serve's replica id, which log files and answers have, too."""
     return (replica.replica or "").rpartition("#")[2]
+
+
+def settle(
+    cluster: Cluster, watcher: Watcher, numbers: Iterator[int] | None = None, *, nodes: frozenset[str]
+) -> PostRecoveryCheck:
+    """Shows whether each proxy still hears its controller; arguments: those of `check_proxies`."""
+    external = cluster.capability(IS_EXTERNAL)
+    if external is not None:
+        return replace_replicas(external, watcher, nodes=nodes)
+    return check_proxies(cluster, watcher, numbers, nodes=nodes)
