@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import stat
 import warnings
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_serve_chaos import locks
 from pytest_serve_chaos.errors import Locked, SafetyError
 
 _APP = "pytest-serve-chaos"
@@ -154,3 +156,29 @@ def _refused(what: str, checked: list[str]) -> SafetyError:
         checked=checked,
         fix=["remove it", "or set XDG_RUNTIME_DIR to a directory of your own, mode 0700"],
     )
+
+
+@contextlib.contextmanager
+def cluster_lock(cluster: str) -> Iterator[None]:
+    """Holds the lock of a cluster; the kernel gives it back however this process ends.
+
+    Args:
+        cluster: What names the cluster on this machine: ``kind/NAME``, ``CONTEXT/NAMESPACE/RAYSERVICE``.
+
+    Raises:
+        Locked: Another run has it.
+        SafetyError: There is no directory that only this user can write to.
+    """
+    name = f"cluster-{hashlib.sha256(cluster.encode()).hexdigest()[:16]}.lock"
+    try:
+        lock = locks.acquire(name)
+    except Locked as held:
+        raise Locked(
+            f"another run is using the cluster {cluster}",
+            checked=held.checked,
+            fix=["wait for it, or end it", "or use a cluster of your own"],
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
