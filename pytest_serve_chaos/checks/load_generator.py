@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pytest_serve_chaos.analysis.words import limit_percent
+from pytest_serve_chaos.analysis.words import latency, limit_percent
 from pytest_serve_chaos.checks.base import Check, Objection, Observation, Unknown
 from pytest_serve_chaos.model import Expectations, Measurement
 
@@ -41,3 +41,25 @@ def not_sent(measurement: Measurement) -> str:
 def demanded(expected: Expectations) -> Iterator[Check]:
     """The check, which every experiment has."""
     yield AllSent()
+
+
+@dataclass(frozen=True, slots=True)
+class Punctual:
+    """The generator was not later than that many seconds (99th percentile): else its figures are its own doing."""
+
+    latest: float
+    name: ClassVar[str] = "punctual"
+    on_requests: ClassVar[bool] = False
+
+    def needs(self, seen: Observation) -> Iterator[str]:
+        """A generator that was punctual."""
+        lag = seen.measurement.send_lag_p99
+        if lag > self.latest:
+            yield (
+                f"the load generator was late: 1 % of its requests were sent {latency(lag)} or more "
+                f"after their time (limit {latency(self.latest)}); send fewer, or leave it more CPU"
+            )
+
+    def judge(self, seen: Observation) -> Iterator[Objection]:
+        """Demands nothing more."""
+        yield from ()
