@@ -105,6 +105,9 @@ class OwnCheck:
 class Record:
     """What a history has of one experiment.
 
+    It has many properties: one for each thing that a check or a report asks of an experiment, so that none of
+    them has to read events itself.
+
     Attributes:
         experiment: Its name.
         events: In order of time.

@@ -119,6 +119,8 @@ class Fault(Protocol):
 class Injection:
     """A fault that was injected. As a context manager it heals on leaving.
 
+    It has many methods: one for each thing that a test by hand waits for, or asks, after a fault.
+
     Args:
         rig: The cluster under test, and what is recorded about it.
         fault: What.
