@@ -1,4 +1,7 @@
-"""How much a number of requests can say about availability: exact binomial bounds and the rule of three."""
+"""Exact figures of many requests: percentiles as observed, without histogram or interpolation, and bounds.
+
+The bounds say how much a number of requests can say about availability: binomial ones, and the rule of three.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the load generator sent all requests of its schedule."""
+"""Whether the load generator sent all requests of its schedule, and when they were due."""
 
 from __future__ import annotations
 
@@ -33,16 +33,6 @@ class AllSent:
             yield Unknown(f"{not_sent(measurement)} (limit {limit_percent(self.most)}): too many were in flight")
 
 
-def not_sent(measurement: Measurement) -> str:
-    """How many requests were not sent, as a clause."""
-    return f"the load generator did not send {measurement.not_sent} of {measurement.scheduled} requests"
-
-
-def demanded(expected: Expectations) -> Iterator[Check]:
-    """The check, which every experiment has."""
-    yield AllSent()
-
-
 @dataclass(frozen=True, slots=True)
 class Punctual:
     """The generator was not later than that many seconds (99th percentile): else its figures are its own doing."""
@@ -63,3 +53,13 @@ class Punctual:
     def judge(self, seen: Observation) -> Iterator[Objection]:
         """Demands nothing more."""
         yield from ()
+
+
+def not_sent(measurement: Measurement) -> str:
+    """How many requests were not sent, as a clause."""
+    return f"the load generator did not send {measurement.not_sent} of {measurement.scheduled} requests"
+
+
+def demanded(expected: Expectations) -> Iterator[Check]:
+    """The check, which every experiment has."""
+    yield AllSent()

@@ -1,4 +1,4 @@
-"""What a fault works with: the cluster, who watches it, where it is written down, and the seed's choices."""
+"""What a fault works with: the cluster, who watches it, what runs on it, and the seed's choices."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The post-recovery check on an external cluster: one replica on each node is replaced, and each proxy must find it.
+"""Which post-recovery check a cluster gets, and that of an external cluster, whose config must stay as it is.
 
-Proxies prefer replicas of their own node, so a proxy is judged by the new replica there; one whose node has no replica
-by any new one.
+There one replica on each node is replaced, and each proxy must find it. Proxies prefer replicas of their own node, so a
+proxy is judged by the new replica there; one whose node has no replica by any new one.
 """
 
 from __future__ import annotations
@@ -27,6 +27,16 @@ from pytest_serve_chaos.observe.watcher import Watcher
 
 _REPLACED_WITHIN = 180.0
 _NAMELESS = "the answers do not name their replica (`who_am_i`), and no access log does"
+
+
+def settle(
+    cluster: Cluster, watcher: Watcher, numbers: Iterator[int] | None = None, *, nodes: frozenset[str]
+) -> PostRecoveryCheck:
+    """Shows whether each proxy still hears its controller; arguments: those of `check_proxies`."""
+    external = cluster.capability(IS_EXTERNAL)
+    if external is not None:
+        return replace_replicas(external, watcher, nodes=nodes)
+    return check_proxies(cluster, watcher, numbers, nodes=nodes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,13 +160,3 @@ def _who(cluster: IsExternal, proxy: Component) -> frozenset[str]:
 def _id(replica: Component) -> str:
     """The last part of Serve's replica id, which log files and answers have, too."""
     return (replica.replica or "").rpartition("#")[2]
-
-
-def settle(
-    cluster: Cluster, watcher: Watcher, numbers: Iterator[int] | None = None, *, nodes: frozenset[str]
-) -> PostRecoveryCheck:
-    """Shows whether each proxy still hears its controller; arguments: those of `check_proxies`."""
-    external = cluster.capability(IS_EXTERNAL)
-    if external is not None:
-        return replace_replicas(external, watcher, nodes=nodes)
-    return check_proxies(cluster, watcher, numbers, nodes=nodes)

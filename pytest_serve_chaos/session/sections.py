@@ -1,4 +1,4 @@
-"""What the report of a failed test says of the cluster."""
+"""What the report of a failed test says of the cluster; log lines that repeat are shown once."""
 
 from __future__ import annotations
 
@@ -26,28 +26,6 @@ _DIFFERENT_EACH_TIME = re.compile(r"'[^']*'|\b[0-9a-f]{6,}(?:-[0-9a-f]+)*\b|\b(?
 
 _LOG_LINES = 1000
 """Lines that are read for the excerpt of a failed test; those that say the same are shown once."""
-
-
-def without_repetitions(lines: Iterable[str], *, most: int = 30) -> list[str]:
-    """The first of all lines that differ only in numbers, ids and quoted names, with how many there are.
-
-    Args:
-        lines: In order of time.
-        most: How many to show; the rest is counted.
-    """
-    first: dict[str, str] = {}
-    times: dict[str, int] = {}
-    for line in lines:
-        shape = _DIFFERENT_EACH_TIME.sub("#", line)
-        first.setdefault(shape, line)
-        times[shape] = times.get(shape, 0) + 1
-    shown = [_cut(line) + (f"  (x {times[shape]})" if times[shape] > 1 else "") for shape, line in first.items()]
-    left_out = len(shown) - most
-    return [*shown[:most], f"... and {left_out} more that differ"] if left_out > 0 else shown
-
-
-def _cut(line: str) -> str:
-    return line if len(line) <= WIDTH else f"{line[:WIDTH]}..."
 
 
 class Sections:
@@ -127,3 +105,25 @@ def _kept(logs: LogsOfTest | None) -> list[str]:
     except OSError as error:
         return [f"the files cannot be kept: {error}"]
     return [f"all of them: {logs.directory}"] if logs.directory is not None else []
+
+
+def without_repetitions(lines: Iterable[str], *, most: int = 30) -> list[str]:
+    """The first of all lines that differ only in numbers, ids and quoted names, with how many there are.
+
+    Args:
+        lines: In order of time.
+        most: How many to show; the rest is counted.
+    """
+    first: dict[str, str] = {}
+    times: dict[str, int] = {}
+    for line in lines:
+        shape = _DIFFERENT_EACH_TIME.sub("#", line)
+        first.setdefault(shape, line)
+        times[shape] = times.get(shape, 0) + 1
+    shown = [_cut(line) + (f"  (x {times[shape]})" if times[shape] > 1 else "") for shape, line in first.items()]
+    left_out = len(shown) - most
+    return [*shown[:most], f"... and {left_out} more that differ"] if left_out > 0 else shown
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= WIDTH else f"{line[:WIDTH]}..."

@@ -1,4 +1,4 @@
-"""A running local cluster, as the pytest process sees it."""
+"""A running local cluster and its Serve config, as the pytest process sees them."""
 
 from __future__ import annotations
 

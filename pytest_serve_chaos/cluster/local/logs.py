@@ -20,7 +20,8 @@ from pytest_serve_chaos.model import Component
 
 # Python logs begin with "2026-11-22 18:04:11,123", Serve's with a level before it, C++ logs with "[2026-11-22 ...".
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3})")
-_MOST_BYTES = 2_000_000
+_MOST_READ = 2_000_000
+"""Bytes at the end of a file in which lines are looked for."""
 
 _LOG = re.compile(r".+\.(log|out|err)(\.\d+)?")
 _SESSION = "session_"
@@ -90,7 +91,7 @@ def _tail(path: Path) -> list[str]:
     try:
         with path.open("rb") as file:
             file.seek(0, 2)
-            file.seek(max(0, file.tell() - _MOST_BYTES))
+            file.seek(max(0, file.tell() - _MOST_READ))
             return file.read().decode(errors="replace").splitlines()
     except OSError:
         return []

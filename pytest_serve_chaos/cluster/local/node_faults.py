@@ -1,4 +1,7 @@
-"""Faults of whole Ray nodes: the processes of their sessions are killed, or stopped."""
+"""Faults of whole Ray nodes, and of Redis, which the supervisor runs in the same way.
+
+The processes of a session are killed and kept down as long as a test wants, or stopped.
+"""
 
 from __future__ import annotations
 

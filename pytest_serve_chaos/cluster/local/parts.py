@@ -1,4 +1,4 @@
-"""The parts that a local cluster is made of, by what may be done to it."""
+"""The parts that a local cluster is made of, by what may be done to it and what it says of its setup."""
 
 from __future__ import annotations
 

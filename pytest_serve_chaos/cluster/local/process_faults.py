@@ -1,4 +1,4 @@
-"""Faults of single processes: signals, and what `ray.kill` does to actors."""
+"""Faults of single processes: signals, what `ray.kill` does to actors, and health checks that fail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Who is alive in a local cluster, from the supervisor's reports and the process table."""
+"""Who is alive in a local cluster, from the supervisor's reports and the process table.
+
+The process table needs no head, no GCS and no controller to answer.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Faults in the pods of an external RayService: as far as its policy allows, and on record until they are healed."""
+"""Faults in the pods of an external RayService: as far as its policy allows, and on record until they are healed.
+
+They are recorded before they begin: if the run ends by force, the record says which pods must be restored.
+"""
 
 from __future__ import annotations
 

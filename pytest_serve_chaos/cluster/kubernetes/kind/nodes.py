@@ -1,4 +1,4 @@
-"""The nodes of a kind cluster: made, filled with images, looked into and deleted.
+"""The nodes of a kind cluster: made, filled with images, looked into, tainted and deleted.
 
 The only module that imports `pytest_kind`, and that only when a cluster is made.
 """

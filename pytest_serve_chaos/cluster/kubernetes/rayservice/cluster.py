@@ -1,4 +1,4 @@
-"""A Serve cluster that is a RayService on Kubernetes: its nodes are pods."""
+"""A Serve cluster that is a RayService on Kubernetes, with its Serve config and its proxies: its nodes are pods."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Faults on the machines under Ray nodes: ended, frozen, their Node objects deleted, drained."""
+"""Faults on the machines under Ray nodes: ended, frozen, their Node objects deleted, drained.
+
+Which machines these are is kept in mind until it is undone.
+"""
 
 from __future__ import annotations
 

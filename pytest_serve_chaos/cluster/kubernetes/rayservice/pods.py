@@ -1,4 +1,7 @@
-"""The pods of a RayService: those of the RayCluster that serves, and Redis'; which of them live."""
+"""The pods of a RayService: those of the RayCluster that serves, and Redis'; which live, and their names.
+
+A name is stable: ``head``, ``worker-1``, ... A replacement takes the name of the pod that it replaces.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,6 @@ from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.client.pod_watch import PodWatch
 from pytest_serve_chaos.cluster.kubernetes.client.records import Container, Pod
-from pytest_serve_chaos.cluster.kubernetes.names import RAY_NODE_TYPE
 from pytest_serve_chaos.errors import NoSuchTarget, ObservationError
 from pytest_serve_chaos.model import HEAD, Component, Identity
 
@@ -35,16 +37,16 @@ def assign_names(before: Mapping[str, str], pods: Sequence[Pod], workers: int) -
     Returns:
         Pod UID -> name, for those pods only.
     """
-    names = {pod.uid: before[pod.uid] for pod in pods if pod.uid in before}
+    given = {pod.uid: before[pod.uid] for pod in pods if pod.uid in before}
     for pod in pods:
-        if pod.uid not in names:
-            names[pod.uid] = HEAD if _is_head(pod) else _name_for_worker(names, pods, workers)
-    return names
+        if pod.uid not in given:
+            given[pod.uid] = HEAD if _is_head(pod) else _name_for_worker(given, pods, workers)
+    return given
 
 
-def _name_for_worker(names: Mapping[str, str], pods: Sequence[Pod], workers: int) -> str:
-    taken = {names[pod.uid] for pod in pods if pod.uid in names}
-    staying = {names[pod.uid] for pod in pods if pod.uid in names and not pod.deleting}
+def _name_for_worker(given: Mapping[str, str], pods: Sequence[Pod], workers: int) -> str:
+    taken = {given[pod.uid] for pod in pods if pod.uid in given}
+    staying = {given[pod.uid] for pod in pods if pod.uid in given and not pod.deleting}
     expected = expected_names(workers)[1:]
     for unavailable in (taken, staying):
         for name in expected:
@@ -55,7 +57,7 @@ def _name_for_worker(names: Mapping[str, str], pods: Sequence[Pod], workers: int
 
 
 def _is_head(pod: Pod) -> bool:
-    return pod.labels.get(RAY_NODE_TYPE) == HEAD
+    return pod.labels.get(names.RAY_NODE_TYPE) == HEAD
 
 
 class PodNames:

@@ -1,4 +1,4 @@
-"""Runs the programs of `in_pod` in a pod's Ray container."""
+"""Runs the programs of `in_pod` in a pod's Ray container, the one that restores it after a forced end of a run too."""
 
 from __future__ import annotations
 
@@ -44,8 +44,7 @@ def tidy(api: KubeApi, pod: Pod) -> list[str]:
     Raises:
         CommandFailed: It could not be done.
     """
-    container = pod.main.name if pod.main else ""
-    result = api.run(pod.name, container, ["python", "-c", in_pod.source("tidy")])
+    result = run_program(api, pod, "tidy")
     if result.returncode != 0:
         raise CommandFailed(f"pod {pod.name} could not be restored", checked=[result.stderr.strip()[-600:]])
     said = json.loads(result.stdout)

@@ -1,4 +1,4 @@
-"""The Redis under the GCS of a RayService."""
+"""The Redis under the GCS of a RayService: what holds its pods, how it is asked, and how it is broken."""
 
 from __future__ import annotations
 

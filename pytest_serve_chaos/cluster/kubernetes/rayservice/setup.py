@@ -1,4 +1,7 @@
-"""What pods say of how a cluster is set up: where Redis is, whether it persists, how workers drain, what restarted."""
+"""What pods say of how a cluster is set up: where Redis is, whether it persists, how workers drain, what restarted.
+
+For reports, what it runs on: Kubernetes' version, and the images of KubeRay's operator and of Redis.
+"""
 
 from __future__ import annotations
 
