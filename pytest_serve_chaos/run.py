@@ -15,10 +15,9 @@ from pytest_serve_chaos.cluster.waits import waits_of
 from pytest_serve_chaos.errors import NotStartedAgain, ServeChaosError, Unsupported
 from pytest_serve_chaos.events import ClusterReady
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
-from pytest_serve_chaos.faults.current import Current
 from pytest_serve_chaos.faults.live_traffic import LiveTraffic
 from pytest_serve_chaos.faults.registry import FaultRegistry
-from pytest_serve_chaos.faults.rig import OfTheRun, Rig
+from pytest_serve_chaos.faults.rig import Current, OfTheRun, Rig
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.observe.configuration import check_configuration, write_warnings
 from pytest_serve_chaos.observe.health import Health, whole_at_first

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import TypeVar
 
 from pytest_serve_chaos.analysis.outages import spacing
-from pytest_serve_chaos.analysis.percentiles import latency
+from pytest_serve_chaos.analysis.statistics import latency
 from pytest_serve_chaos.errors import HistoryError
 from pytest_serve_chaos.events import (
     CheckDone,
@@ -104,6 +104,9 @@ class OwnCheck:
 @dataclass(frozen=True, slots=True)
 class Record:
     """What a history has of one experiment.
+
+    It has many properties: one for each thing that a check or a report asks of an experiment, so that none of
+    them has to read events itself.
 
     Attributes:
         experiment: Its name.

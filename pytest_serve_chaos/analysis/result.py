@@ -25,6 +25,8 @@ from pytest_serve_chaos.model import (
 class Result:
     """One experiment, as its history has it.
 
+    It has one property for each figure of the measurement and the verdict, so that a test asks the result alone.
+
     Attributes:
         experiment: Its name.
         fault: What was broken and how, in words; "" if nothing was.

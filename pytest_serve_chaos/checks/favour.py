@@ -17,7 +17,7 @@ from pytest_serve_chaos.analysis.outages import is_exposed, is_late
 from pytest_serve_chaos.analysis.record import Record
 from pytest_serve_chaos.analysis.words import latency, number
 from pytest_serve_chaos.checks.base import Observation
-from pytest_serve_chaos.checks.unsent import not_sent
+from pytest_serve_chaos.checks.load_generator import not_sent
 from pytest_serve_chaos.model import Measurement, Request
 
 _BEYOND_ITS_LAG = 10

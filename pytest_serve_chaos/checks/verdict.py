@@ -18,8 +18,8 @@ from pytest_serve_chaos.analysis.record import Record, read_record
 from pytest_serve_chaos.checks.base import Check, Missed, Objection, Observation, Unknown
 from pytest_serve_chaos.checks.favour import despite_lag, in_its_favour
 from pytest_serve_chaos.checks.landed import Landed
+from pytest_serve_chaos.checks.load_generator import not_sent
 from pytest_serve_chaos.checks.registry import checks_for, punctual
-from pytest_serve_chaos.checks.unsent import not_sent
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Checked, Measurement, Verdict
 

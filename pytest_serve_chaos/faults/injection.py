@@ -36,7 +36,7 @@ from pytest_serve_chaos.events import (
 )
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.model import UNFINISHED, Component, Evidence, Identity, Topology
-from pytest_serve_chaos.observe.check_choice import settle
+from pytest_serve_chaos.observe.external_check import settle
 from pytest_serve_chaos.observe.handles import check_handles
 from pytest_serve_chaos.observe.pressure import starved
 from pytest_serve_chaos.progress import now_and_then, still
@@ -118,6 +118,8 @@ class Fault(Protocol):
 
 class Injection:
     """A fault that was injected. As a context manager it heals on leaving.
+
+    It has many methods: one for each thing that a test by hand waits for, or asks, after a fault.
 
     Args:
         rig: The cluster under test, and what is recorded about it.

@@ -12,7 +12,7 @@ from pytest_serve_chaos.cluster.kubernetes.client.records import mapped
 from pytest_serve_chaos.cluster.kubernetes.external import rights
 from pytest_serve_chaos.cluster.kubernetes.external.policy import Grants
 from pytest_serve_chaos.cluster.kubernetes.external.rayservice import Connected, external_rayservice
-from pytest_serve_chaos.cluster.kubernetes.external.undo_entries import Record, UndoRecords
+from pytest_serve_chaos.cluster.kubernetes.external.recorded_faults import Record, UndoRecords
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
 from pytest_serve_chaos.cluster.kubernetes.rayservice.existing import FoundRayService
 from pytest_serve_chaos.cluster.kubernetes.rayservice.probe import Probe

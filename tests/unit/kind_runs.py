@@ -24,7 +24,7 @@ from pytest_serve_chaos.cluster.kubernetes.kind.reuse import Kept
 from pytest_serve_chaos.cluster.kubernetes.kind.settings import KindSettings
 from pytest_serve_chaos.cluster.kubernetes.kind.start import start_kind_cluster
 from pytest_serve_chaos.cluster.kubernetes.rayservice.owned import BroughtUp
-from pytest_serve_chaos.cluster.kubernetes.rayservice.redis_store import RedisStore
+from pytest_serve_chaos.cluster.kubernetes.rayservice.redis import RedisStore
 from pytest_serve_chaos.cluster.rest import Dashboard, NodeRow, ReplicaRow, ServeStatus
 from pytest_serve_chaos.errors import CommandFailed, ObservationError
 from pytest_serve_chaos.manifests import Manifest, merge

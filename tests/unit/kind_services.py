@@ -17,7 +17,7 @@ from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceC
 from pytest_serve_chaos.cluster.kubernetes.rayservice.owned import BroughtUp, owned_rayservice
 from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayServiceRef
 from pytest_serve_chaos.cluster.kubernetes.rayservice.process_watch import Place, ProcessWatch, Row
-from pytest_serve_chaos.cluster.kubernetes.rayservice.redis_store import RedisStore
+from pytest_serve_chaos.cluster.kubernetes.rayservice.redis import RedisStore
 from pytest_serve_chaos.cluster.kubernetes.rayservice.view import Sight
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.model import ClusterDescription, Json

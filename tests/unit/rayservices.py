@@ -13,10 +13,9 @@ from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.api import ExecResult, KubeApi
 from pytest_serve_chaos.cluster.kubernetes.client.objects import WorkloadKind
 from pytest_serve_chaos.cluster.kubernetes.client.records import Container, Pod, listed, mapped, name_of
-from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import Ends, RayServiceCluster
+from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import Ends, RayServiceCluster, config_of_ray_service
 from pytest_serve_chaos.cluster.kubernetes.rayservice.parts import pod_parts
 from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayServiceRef
-from pytest_serve_chaos.cluster.kubernetes.rayservice.serve_config import config_of_ray_service
 from pytest_serve_chaos.cluster.kubernetes.rayservice.view import RayServiceView, Sight
 from pytest_serve_chaos.cluster.rest import ActorRow, Dashboard, NodeRow, ServeStatus
 from pytest_serve_chaos.errors import ObservationError

@@ -10,9 +10,8 @@ from typing import cast
 from pytest_serve_chaos.cluster.base import Cluster
 from pytest_serve_chaos.cluster.capabilities import Capabilities, Offer
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
-from pytest_serve_chaos.faults.current import Current
 from pytest_serve_chaos.faults.live_traffic import LiveTraffic
-from pytest_serve_chaos.faults.rig import OfTheRun, Rig
+from pytest_serve_chaos.faults.rig import Current, OfTheRun, Rig
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.observe.health import Health
 from pytest_serve_chaos.observe.shape import Shape

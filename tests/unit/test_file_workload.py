@@ -20,7 +20,7 @@ from pytest_serve_chaos.cluster.kubernetes.install import render
 from pytest_serve_chaos.cluster.kubernetes.install.file_workload import OwnRayService, own_workload
 from pytest_serve_chaos.cluster.kubernetes.install.rayservice_file import parse_own_file
 from pytest_serve_chaos.cluster.kubernetes.install.workload import Workload
-from pytest_serve_chaos.cluster.kubernetes.rayservice.redis_store import RedisStore
+from pytest_serve_chaos.cluster.kubernetes.rayservice.redis import RedisStore
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.model import Json
 

@@ -31,7 +31,7 @@ from pytest_serve_chaos.cluster.kubernetes.kind.record import (
 )
 from pytest_serve_chaos.cluster.kubernetes.kind.repair import ClusterRepair
 from pytest_serve_chaos.cluster.kubernetes.kind.reuse import Kept, is_finished, open_kept
-from pytest_serve_chaos.cluster.kubernetes.rayservice.redis_store import RedisStore
+from pytest_serve_chaos.cluster.kubernetes.rayservice.redis import RedisStore
 from pytest_serve_chaos.cluster.kubernetes.rayservice.upgrades import change_for_upgrade
 from pytest_serve_chaos.cluster.rest import NodeRow, ReplicaRow, ServeStatus
 from pytest_serve_chaos.errors import ClusterError, CommandFailed, ObservationError, SafetyError, WaitTimeout

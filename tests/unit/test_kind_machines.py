@@ -9,7 +9,7 @@ import pytest
 
 from pytest_serve_chaos.cluster.capabilities import DELETES_MACHINES, DRAINS_MACHINES, FREEZES_MACHINES, KILLS_MACHINES
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
-from pytest_serve_chaos.cluster.kubernetes.rayservice.lost_machines import TakenMachines
+from pytest_serve_chaos.cluster.kubernetes.rayservice.machine_faults import TakenMachines
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget
 from tests.capabilities import part
 from tests.unit.kind_services import Api, Nodes, fake_api, fake_service

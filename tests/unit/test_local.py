@@ -39,7 +39,7 @@ from pytest_serve_chaos.cluster.local.parts import local_parts
 from pytest_serve_chaos.cluster.local.plan import Plan
 from pytest_serve_chaos.cluster.local.redis import LocalRedis
 from pytest_serve_chaos.cluster.local.start import LocalSettings, did_not_come_up, start_local_cluster
-from pytest_serve_chaos.cluster.local.table import Table
+from pytest_serve_chaos.cluster.local.topology import Table
 from pytest_serve_chaos.cluster.local.view import LocalView
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, Unsupported, WaitTimeout
 from pytest_serve_chaos.model import ClusterDescription, Component, Evidence, Identity, Json

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_serve_chaos.cluster.capabilities import STREAMS_LOGS
-from pytest_serve_chaos.cluster.local.log_copies import LogCopies
+from pytest_serve_chaos.cluster.local.logs import LogCopies
 from pytest_serve_chaos.cluster.test_logs import LogsOfTest, name_of_file
 from tests.unit.rigs import cluster_with
 

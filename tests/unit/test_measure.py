@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_serve_chaos.analysis.measure import measure
-from pytest_serve_chaos.analysis.percentiles import latency, percentile
+from pytest_serve_chaos.analysis.statistics import latency, percentile
 from pytest_serve_chaos.errors import HistoryError
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Expectations, Latency, Measurement

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from pytest_serve_chaos.analysis.recovery import traffic_back
+from pytest_serve_chaos.analysis.outages import traffic_back
 from pytest_serve_chaos.final_check import idle_after
 from pytest_serve_chaos.model import Outage
 

@@ -11,7 +11,7 @@ import pytest
 
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.logs.operator import SELECTOR
-from pytest_serve_chaos.cluster.kubernetes.rayservice.versions import versions
+from pytest_serve_chaos.cluster.kubernetes.rayservice.setup import versions
 from pytest_serve_chaos.cluster.local.preflight import redis_version
 from pytest_serve_chaos.errors import ObservationError
 from pytest_serve_chaos.events import ClusterReady

@@ -40,7 +40,10 @@ _TICK_ENDING = 0.01
 
 
 class Supervisor:
-    """The run's processes, and the loop that keeps them."""
+    """The run's processes, and the loop that keeps them.
+
+    It has many methods: one for each command that the pytest process can send, and one for each step of the loop.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
