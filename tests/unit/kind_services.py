@@ -21,7 +21,7 @@ from pytest_serve_chaos.cluster.kubernetes.rayservice.redis import RedisStore
 from pytest_serve_chaos.cluster.kubernetes.rayservice.view import Sight
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.model import ClusterDescription, Json
-from tests.unit.test_kuberay_pods import FakeApi, FakeDashboard, pod
+from tests.unit.rayservices import FakeApi, FakeDashboard, pod
 
 DESCRIPTION = ClusterDescription("kind", "2.60.0", 2, "redis", "app", "fast", 1, "http://127.0.0.1:1/")
 

@@ -1,12 +1,14 @@
-"""Rigs for tests: real ones, around whatever stands for the cluster and for who watches it."""
+"""Rigs for tests: real ones, around clusters of which a test needs a few capabilities, or none."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import cast
 
 from pytest_serve_chaos.cluster.base import Cluster
+from pytest_serve_chaos.cluster.capabilities import Capabilities, Offer
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.faults.live_traffic import LiveTraffic
 from pytest_serve_chaos.faults.rig import Current, OfTheRun, Rig
@@ -15,7 +17,11 @@ from pytest_serve_chaos.observe.health import Health
 from pytest_serve_chaos.observe.pressure import MachineWatch
 from pytest_serve_chaos.observe.shape import Shape
 from pytest_serve_chaos.observe.watcher import Watcher
-from tests.unit.doubles import cluster_with
+
+
+def cluster_with(*offers: Offer, **members: object) -> Cluster:
+    """A cluster with these capabilities, and with no other members than these."""
+    return cast("Cluster", SimpleNamespace(capability=Capabilities(*offers).get, **members))
 
 
 def rig_around(

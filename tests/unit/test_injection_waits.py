@@ -32,8 +32,7 @@ from pytest_serve_chaos.model import UNFINISHED, Component, Evidence, Identity, 
 from pytest_serve_chaos.observe import health
 from pytest_serve_chaos.observe.handles import HandleCheck
 from pytest_serve_chaos.observe.post_recovery import PostRecoveryCheck
-from tests.unit.doubles import cluster_with
-from tests.unit.rigs import rig_around
+from tests.unit.rigs import cluster_with, rig_around
 
 ASKED = 100.0
 SLOW = 1.0

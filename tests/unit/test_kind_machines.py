@@ -1,4 +1,4 @@
-"""Faults on the machines under a RayService on kind nodes that only remember what was asked of them."""
+"""Faults on the machines under a RayService on kind, and that each machine which was taken is given back."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import pytest
 
 from pytest_serve_chaos.cluster.capabilities import DELETES_MACHINES, DRAINS_MACHINES, FREEZES_MACHINES, KILLS_MACHINES
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
+from pytest_serve_chaos.cluster.kubernetes.rayservice.machine_faults import TakenMachines
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget
 from tests.capabilities import part
 from tests.unit.kind_services import Api, Nodes, fake_api, fake_service
-from tests.unit.test_kuberay_pods import FakeDashboard, pod
+from tests.unit.rayservices import FakeDashboard, pod
 
 MACHINES = {"h": "kind-worker3", "a": "kind-worker", "b": "kind-worker2"}
 
@@ -149,3 +150,29 @@ def test_a_drain_takes_all_of_our_pods_on_that_machine_but_those_that_would_come
     assert evicted == ["pod-a", "pod-x", "pod-r"]
     assert "pod-a" in signs[0].text, "the Ray node is what the fault is about"
     assert {name for name in evicted if any(str(name) in sign.text for sign in signs)} == set(evicted)
+
+
+def test_one_that_cannot_be_given_back_keeps_no_other() -> None:
+    taken = TakenMachines()
+    for name, machine in (("head", "n-1"), ("worker-1", "n-2"), ("worker-1", "n-3"), ("worker-2", "n-4")):
+        taken.take("drain", name, machine)
+    opened = []
+
+    def undo(machine: str) -> None:
+        if machine in ("n-1", "n-3"):
+            raise CommandFailed(f"{machine} was refused")
+        opened.append(machine)
+
+    with pytest.raises(CommandFailed, match="n-1 was refused"):
+        taken.give_all_back("drain", undo)
+    assert opened == ["n-2", "n-4"]
+    assert taken.left("drain") == ["n-1", "n-3"]
+    taken.give_all_back("drain", opened.append)
+    assert (opened, taken.left("drain")) == (["n-2", "n-4", "n-1", "n-3"], [])
+
+
+def test_what_was_done_in_another_way_is_left_alone() -> None:
+    taken = TakenMachines()
+    taken.take("freeze", "worker-1", "n-1")
+    taken.give_all_back("drain", lambda machine: pytest.fail(machine))
+    assert taken.left("freeze") == ["n-1"]

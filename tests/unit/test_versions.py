@@ -22,7 +22,7 @@ from pytest_serve_chaos.results import result_of
 from tests.unit.api_server import api_server
 from tests.unit.histories import node_failure
 from tests.unit.kind_runs import SPEC, fake_runs
-from tests.unit.kube_calls import KubeCalls
+from tests.unit.rayservices import KubeCalls
 
 
 @dataclass
