@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 
 from pytest_serve_chaos.cluster.capabilities import DELETES_MACHINES, DRAINS_MACHINES, FREEZES_MACHINES, KILLS_MACHINES
+from pytest_serve_chaos.cluster.kubernetes.kind import docker_machines
+from pytest_serve_chaos.cluster.kubernetes.kind.docker_machines import DockerMachines
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
 from pytest_serve_chaos.cluster.kubernetes.rayservice.machine_faults import TakenMachines
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget
@@ -176,3 +180,55 @@ def test_what_was_done_in_another_way_is_left_alone() -> None:
     taken.take("freeze", "worker-1", "n-1")
     taken.give_all_back("drain", lambda machine: pytest.fail(machine))
     assert taken.left("freeze") == ["n-1"]
+
+
+# -- whose processes are the cluster's --
+
+
+class Docker:
+    """Docker and kubectl with two nodes, whose first processes have these PIDs."""
+
+    def __init__(self, *pids: int) -> None:
+        self.pids = pids
+        self.asked = 0
+
+    def run(self, program: Literal["docker", "kind", "kubectl"], *arguments: str, timeout: float = 60.0) -> str:
+        self.asked += 1
+        return "\n".join(map(str, self.pids))
+
+    def kubectl(self, *arguments: str, timeout: float = 60.0) -> str:
+        return "node/kind-control-plane\nnode/kind-worker\n"
+
+    def machines(self) -> DockerMachines:
+        return DockerMachines(self.run, self.kubectl, "kind-control-plane")
+
+
+@pytest.fixture
+def inits(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """The PIDs on this machine that are the first process of a container."""
+    found = {11, 12}
+    monkeypatch.setattr(docker_machines, "_is_init", found.__contains__)
+    return found
+
+
+def test_docker_is_asked_for_the_first_processes_again_only_when_one_has_ended(inits: set[int]) -> None:
+    docker = Docker(11, 12)
+    machines = docker.machines()
+    assert [machines.first_processes(), machines.first_processes(), docker.asked] == [(11, 12), (11, 12), 1]
+    inits.remove(12)
+    inits.add(13)
+    docker.pids = (11, 13)
+    assert (machines.first_processes(), docker.asked) == ((11, 13), 2)
+
+
+def test_the_processes_of_a_docker_elsewhere_are_not_known(inits: set[int]) -> None:
+    assert Docker(4711, 4712).machines().first_processes() == ()
+
+
+def test_a_node_that_was_killed_has_no_first_process(inits: set[int]) -> None:
+    assert Docker(11, 0).machines().first_processes() == (11,)
+
+
+def test_no_process_of_this_test_is_the_first_of_a_container() -> None:
+    assert not docker_machines._is_init(os.getpid())
+    assert not docker_machines._is_init(0)
