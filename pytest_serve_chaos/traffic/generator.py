@@ -30,6 +30,7 @@ _SEARCH = 3.0
 """Timeouts of a request in which each proxy is found: some searches go on at a time, and each is one request."""
 
 _LONGEST_SEARCH = 60.0
+"""Seconds after which the search ends whatever the timeout is."""
 
 _TURN = 0.0005
 """Seconds that a thread may keep the interpreter while another waits for it. With Python's own 0.005, a test that
@@ -60,7 +61,7 @@ class Generator:
             thread.
         in_flight_limit: Most requests in flight on fresh connections. Those due beyond it are recorded as not sent.
             None: as many as there are when nothing is answered, 2000 at least; but no more than there are sockets for.
-        open_timeout: Seconds for finding the `proxies`. None: ten, and as long as some answers may take.
+        open_timeout: Seconds for finding the `proxies`. None: ten and three timeouts, 60 at most.
         seed: Of the schedule's Poisson arrivals.
 
     Raises:
@@ -96,7 +97,7 @@ class Generator:
         self._limit = max(_LEAST_LIMIT, needed) if in_flight_limit is None else in_flight_limit
         self._needed = min(needed, self._limit)
         self._open_timeout = (
-            10.0 + _SEARCH * min(spec.timeout, _LONGEST_SEARCH) if open_timeout is None else open_timeout
+            min(10.0 + _SEARCH * spec.timeout, _LONGEST_SEARCH) if open_timeout is None else open_timeout
         )
         self._seed = seed
         self._transport = transport
