@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from typing import Any, cast
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.analysis.demands import can_show, not_shown, with_demands
+from pytest_serve_chaos.analysis.demands import can_show, not_shown, patience, window_for, with_demands
 from pytest_serve_chaos.analysis.identities import nobody
 from pytest_serve_chaos.analysis.record import read_record, slowness_of
 from pytest_serve_chaos.analysis.result import Result
@@ -41,9 +41,7 @@ from pytest_serve_chaos.final_check import look_at_the_end, look_for_idle_replic
 from pytest_serve_chaos.load import (
     Load,
     Traffic,
-    patience,
     raise_unless_passed,
-    window_for,
     write_checked,
     write_expectations,
 )

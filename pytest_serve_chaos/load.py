@@ -13,11 +13,10 @@ from urllib.parse import urlsplit
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.configuration import Setup
-from pytest_serve_chaos.analysis.demands import with_demands
+from pytest_serve_chaos.analysis.demands import patience, seconds_needed, window_for, with_demands
 from pytest_serve_chaos.analysis.outages import find_outages
 from pytest_serve_chaos.analysis.record import slowness_of
 from pytest_serve_chaos.analysis.result import Result
-from pytest_serve_chaos.analysis.statistics import requests_needed
 from pytest_serve_chaos.checks.base import Check
 from pytest_serve_chaos.checks.own import spec_of
 from pytest_serve_chaos.clock import NotYet, seconds
@@ -358,36 +357,6 @@ class Traffic:
     def _stage_time(self, moment: float | None) -> float:
         """That moment in seconds since the stages began."""
         return 0.0 if moment is None or self._stages_begun is None else max(0.0, moment - self._stages_begun)
-
-
-def window_for(expected: Expectations, schedule: Schedule, since: float = 0.0) -> float:
-    """The window that has the requests that the demanded availability takes, in seconds.
-
-    Args:
-        expected: What is demanded.
-        schedule: Of the requests.
-        since: When the fault comes, in seconds since the stages began.
-    """
-    return max(expected.window, seconds_needed(expected, schedule, since))
-
-
-def seconds_needed(expected: Expectations, schedule: Schedule, since: float = 0.0) -> float:
-    """Seconds that it takes to send the requests that the demanded availability takes; see `window_for`."""
-    if expected.availability is None or expected.availability >= 1:
-        return 0.0
-    took = schedule.seconds_for(requests_needed(expected.availability, expected.confidence), since)
-    return took + max(1.0, 2 / schedule.least(since, took))
-
-
-def patience(usual: float) -> float:
-    """Whole seconds by which what is looked at is longer where answers take so long; 0.0 where they take no second.
-
-    What a fault does to an answer is seen when it is due, and that of the first requests after it no earlier.
-
-    Args:
-        usual: What answers took before the fault, seconds.
-    """
-    return float(math.ceil(usual)) if usual >= 1 else 0.0
 
 
 def _began(source: str, schedule: Schedule) -> TrafficBegan:

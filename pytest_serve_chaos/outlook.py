@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from pytest_serve_chaos.analysis.demands import patience, seconds_needed
 from pytest_serve_chaos.analysis.statistics import requests_needed
 from pytest_serve_chaos.analysis.words import limit_percent
 from pytest_serve_chaos.cluster.waits import Waits
 from pytest_serve_chaos.final_check import idle_within
-from pytest_serve_chaos.load import patience, seconds_needed
 from pytest_serve_chaos.model import Expectations
 from pytest_serve_chaos.schedule import Schedule
 from pytest_serve_chaos.steady import Sent, steady_within

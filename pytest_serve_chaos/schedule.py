@@ -175,7 +175,7 @@ def check_rate(rate: float, *, name: str) -> None:
 def _stage(text: str, whole: str) -> Stage:
     match = _STAGE.fullmatch(text)
     if match is None:
-        raise _not_stages(whole, f"{text.strip()!r} is none")
+        raise _not_stages(whole, f"{text.strip()!r} is not a stage")
     try:
         return Stage(float(match["rate"]), math.inf if match["lasts"] is None else seconds_of(match["lasts"]))
     except (ValueError, SettingsError) as error:

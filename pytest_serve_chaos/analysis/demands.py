@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 
@@ -119,3 +120,33 @@ def can_show(expected: Expectations, schedule: Schedule, since: float = 0.0) -> 
         longest_outage=None if longest is None else max(longest, least),
         traffic_back=None if back is None else max(back, least),
     )
+
+
+def window_for(expected: Expectations, schedule: Schedule, since: float = 0.0) -> float:
+    """The window that has the requests that the demanded availability takes, in seconds.
+
+    Args:
+        expected: What is demanded.
+        schedule: Of the requests.
+        since: When the fault comes, in seconds since the stages began.
+    """
+    return max(expected.window, seconds_needed(expected, schedule, since))
+
+
+def seconds_needed(expected: Expectations, schedule: Schedule, since: float = 0.0) -> float:
+    """Seconds that it takes to send the requests that the demanded availability takes; see `window_for`."""
+    if expected.availability is None or expected.availability >= 1:
+        return 0.0
+    took = schedule.seconds_for(requests_needed(expected.availability, expected.confidence), since)
+    return took + max(1.0, 2 / schedule.least(since, took))
+
+
+def patience(usual: float) -> float:
+    """Whole seconds by which what is looked at is longer where answers take so long; 0.0 where they take no second.
+
+    What a fault does to an answer is seen when it is due, and that of the first requests after it no earlier.
+
+    Args:
+        usual: What answers took before the fault, seconds.
+    """
+    return float(math.ceil(usual)) if usual >= 1 else 0.0

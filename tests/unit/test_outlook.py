@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from pytest_serve_chaos.analysis.demands import patience, window_for
 from pytest_serve_chaos.cluster.waits import Waits
-from pytest_serve_chaos.load import patience, window_for
 from pytest_serve_chaos.model import Expectations
 from pytest_serve_chaos.outlook import Outlook, persistent_for
 from pytest_serve_chaos.schedule import Pattern, Schedule
