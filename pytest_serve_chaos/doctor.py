@@ -12,6 +12,7 @@ from pytest_serve_chaos.backends.probes import finding
 from pytest_serve_chaos.backends.registry import BUILT_IN, Backends
 from pytest_serve_chaos.errors import MissingDependency, ServeChaosError
 from pytest_serve_chaos.options import option
+from pytest_serve_chaos.schedule import Schedule
 from pytest_serve_chaos.settings import Settings, resolve
 from pytest_serve_chaos.traffic.sockets import in_flight_possible, open_files_for
 
@@ -35,7 +36,7 @@ def examine(
     settings = resolve(CommandLine(values), environ, backends, partial=True)
     return (
         finding("Python", _python),
-        finding("open files", lambda: _open_files(settings.rate, settings.request_timeout)),
+        finding("open files", lambda: _open_files(settings.schedule, settings.request_timeout)),
         *_findings(backend, settings),
         *_lacking(backend, settings),
     )
@@ -83,9 +84,9 @@ def _python() -> str:
     return platform.python_version()
 
 
-def _open_files(rate: float, timeout: float) -> str:
-    needed, possible = in_flight_possible(rate, timeout)
-    load = f"{rate:g} requests/s with a timeout of {timeout:g} s"
+def _open_files(schedule: Schedule, timeout: float) -> str:
+    needed, possible = in_flight_possible(schedule, timeout)
+    load = f"{schedule.words} with a timeout of {timeout:g} s"
     if needed > possible:
         raise MissingDependency(
             f"for {possible} requests in flight; if an app hangs, {load} are {needed}, and those beyond are not sent",

@@ -210,12 +210,16 @@ class TrafficBegan(Event):
 
     Attributes:
         source: The name of this traffic.
-        rate: Requests per second.
+        rate: Requests per second; of several stages, that of the first.
+        stages: All of them, as a user writes them; "" where there is one rate.
+        arrivals: How requests follow each other.
     """
 
     name: ClassVar[str] = "traffic"
     source: str = ""
     rate: float | None = None
+    stages: str = ""
+    arrivals: str = "constant"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,14 @@ from dataclasses import fields, replace
 from typing import Any, cast
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.analysis.demands import can_show, not_shown, with_demands
+from pytest_serve_chaos.analysis.demands import can_show, not_shown, patience, window_for, with_demands
 from pytest_serve_chaos.analysis.identities import nobody
 from pytest_serve_chaos.analysis.record import read_record, slowness_of
 from pytest_serve_chaos.analysis.result import Result
+from pytest_serve_chaos.analysis.words import number
 from pytest_serve_chaos.checks.base import Check
 from pytest_serve_chaos.checks.own import accepted, together
-from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.clock import NotYet, seconds
 from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL
 from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, SettingsError, in_one_line
 from pytest_serve_chaos.events import (
@@ -41,12 +42,12 @@ from pytest_serve_chaos.load import (
     Load,
     Traffic,
     raise_unless_passed,
-    window_for,
     write_checked,
     write_expectations,
 )
 from pytest_serve_chaos.model import Expectations, Topology
 from pytest_serve_chaos.observe.handles import children_of
+from pytest_serve_chaos.outlook import Outlook, persistent_for
 from pytest_serve_chaos.restore import restore
 from pytest_serve_chaos.results import result_of
 from pytest_serve_chaos.traffic.sockets import in_flight_possible, open_files_for
@@ -79,13 +80,15 @@ class Experiment:
         self._always = accepted(checks)
         self._given: frozenset[str] = frozenset()
         self._checks: tuple[Check, ...] = ()
+        self._at = 0.0
 
     def sending(self, **changes: object) -> Experiment:
         """The same experiment with other traffic.
 
         Args:
-            **changes: Those of `Load`: ``rate``, ``persistent_rate``, ``timeout`` (seconds), ``method``, ``headers``,
-                ``body``, ``url``, ``check``, ``send_lag_limit`` (seconds).
+            **changes: Those of `Load`: ``rate`` (or stages: ``"20/s for 30s, 100/s"``), ``arrivals``,
+                ``persistent_rate``, ``timeout`` (seconds), ``method``, ``headers``, ``body``, ``url``, ``check``,
+                ``send_lag_limit`` (seconds).
 
         Raises:
             SettingsError: There is no such thing to change.
@@ -97,10 +100,14 @@ class Experiment:
         load = replace(self.load, **cast("dict[str, Any]", changes))
         return Experiment(self.rig, load, self.fault, on_result=self._on_result, checks=self._always)
 
-    def run(self, *, checks: Iterable[Check] | object = (), **demands: object) -> Result:
+    def run(
+        self, *, at: float | str | object = 0.0, checks: Iterable[Check] | object = (), **demands: object
+    ) -> Result:
         """Runs the experiment, and raises unless the verdict is passed.
 
         Args:
+            at: When the fault comes, in seconds after steady state, from when the stages of the traffic count too;
+                ``"35s"`` as well.
             checks: Checks of your own, by which it is judged in addition.
             **demands: Those of `Expectations` that shall differ from the fault's defaults; durations may have units
                 (``longest_outage="2s"``).
@@ -121,14 +128,17 @@ class Experiment:
                     "or look at the figures yourself: result = experiment.measure()",
                 ],
             )
-        result = self._measure(demands, own)
+        result = self._measure(demands, own, at)
         raise_unless_passed(result)
         return result
 
-    def measure(self, *, checks: Iterable[Check] | object = (), **demands: object) -> Result:
+    def measure(
+        self, *, at: float | str | object = 0.0, checks: Iterable[Check] | object = (), **demands: object
+    ) -> Result:
         """Runs the experiment; the result has a verdict and figures, and nothing is raised for them.
 
         Args:
+            at: As for `run`.
             checks: Checks of your own, by which it is judged in addition.
             **demands: As for `run`.
 
@@ -136,9 +146,12 @@ class Experiment:
             SettingsError: There is no such demand, or one of `checks` is not a check.
             ServeChaosError: The rig broke.
         """
-        return self._measure(demands, together(self._always, checks))
+        return self._measure(demands, together(self._always, checks), at)
 
-    def _measure(self, demands: Mapping[str, object], checks: tuple[Check, ...]) -> Result:
+    def _measure(self, demands: Mapping[str, object], checks: tuple[Check, ...], at: float | str | object) -> Result:
+        if not isinstance(at, (int, float, str)):
+            raise SettingsError(f"at={at!r} is not a time", fix=["give the seconds from steady state on: at='35s'"])
+        self._at = seconds(at, name="at")
         demanded = self._expectations(demands)
         expected = self.load.applied_to(demanded)
         name = self._unused_name(self.rig.current.test)
@@ -164,11 +177,11 @@ class Experiment:
     # -- before -------------------------------------------------------------------------------------------------
 
     def _expectations(self, demands: Mapping[str, object]) -> Expectations:
-        defaults = self.fault.expectations(self.rig.cluster.spec)
+        defaults, schedule = self.fault.expectations(self.rig.cluster.spec), self.load.schedule
         # The window, and what an outage may last at least, grow so that there are enough requests to judge them on.
-        expected = with_demands(can_show(defaults, self.load.rate), demands)
+        expected = with_demands(can_show(defaults, schedule, self._at), demands)
         if "window" not in demands:
-            expected = replace(expected, window=window_for(expected, self.load.rate))
+            expected = replace(expected, window=window_for(expected, schedule, self._at))
         return expected
 
     def _unused_name(self, name: str) -> str:
@@ -178,23 +191,33 @@ class Experiment:
 
     def _can_be_judged(self, expected: Expectations) -> bool:
         """Says how long it will take; False, and nothing is broken, where the demand cannot be judged at all."""
-        rate, timeout = self.load.rate, self.load.timeout
-        of_this_fault = self.fault.not_shown(self.rig.watcher.topology, rate)
-        for reason in (*not_shown(expected, rate=rate, timeout=timeout), *of_this_fault):
+        schedule, timeout = self.load.schedule, self.load.timeout
+        # What a fault needs must be so in the slowest stage that it may meet.
+        of_this_fault = self.fault.not_shown(self.rig.watcher.topology, schedule.least(self._at, expected.window))
+        of_requests = not_shown(expected, schedule=schedule, timeout=timeout, since=self._at)
+        for reason in (*of_requests, *of_this_fault):
             self.rig.log.add(NotStarted(reason))
             return False
-        room = in_flight_possible(rate, timeout)
+        room = in_flight_possible(schedule, timeout)
         if room.needed > room.possible:
             self.rig.progress(
                 f"an app that hangs has {room.needed} requests in flight, and this process may have {room.possible}:"
                 f" raise `ulimit -n` to {open_files_for(room.needed)}, or lower the rate or the timeout"
             )
-        back = expected.redundancy_back or 0.0
-        self.rig.progress(
-            f"{self.fault.kind}: {expected.window:g} s of traffic at {rate:g} requests/s are judged;"
-            f" at most {expected.window + back + 30:.0f} s in all"
-        )
+        self.rig.progress(f"{self.fault.kind}: {self._outlook(expected).text}")
         return True
+
+    def _outlook(self, expected: Expectations) -> Outlook:
+        """How long it will take, by what is known before."""
+        return Outlook(
+            expected=expected,
+            schedule=self.load.schedule,
+            timeout=self.load.timeout,
+            persistent_rate=self.load.persistent_rate,
+            at=self._at,
+            replicas=len(self.rig.watcher.topology.of("replica")),
+            waits=self.rig.waits,
+        )
 
     # -- the phases ---------------------------------------------------------------------------------------------
 
@@ -207,8 +230,11 @@ class Experiment:
                 self.rig.progress(f"no steady state: {advice}")
             return
         try:
+            if not self._wait_for_its_moment(traffic, expected):
+                return
             record = read_record(self.rig.history, self.rig.current.experiment)
             self.rig.traffic.slowness = slowness_of(record.steady_requests, expected)
+            expected = self._widen(expected)
             before = self.rig.watcher.sample()
             self.rig.log.add(TopologySeen.of(before, Moment.BEFORE))
             self._phase(Phase.INJECT)
@@ -219,7 +245,7 @@ class Experiment:
                 back = injection.landed and self._watch(injection, expected)
                 self._wait_window(injection, expected)
                 if back:
-                    look_for_idle_replicas(self.rig, self.load.rate)
+                    look_for_idle_replicas(self.rig, self.load.schedule.least(traffic.elapsed))
                     look_at_the_end(injection, expected)
                 # Before healing: what healing replaces, and what that costs, is not the cluster's doing.
                 self.rig.log.add(TopologySeen.of(self.rig.watcher.sample(), Moment.AFTER))
@@ -229,6 +255,39 @@ class Experiment:
                 self._heal(injection)
         finally:
             traffic.stop()
+
+    def _wait_for_its_moment(self, traffic: Traffic, expected: Expectations) -> bool:
+        """Waits until the fault is due; False if requests were lost meanwhile, so that nothing should be broken."""
+        if not self._at:
+            return True
+        self.rig.progress(f"the fault comes {self._at:g} s after steady state")
+        traffic.wait_until(self._at)
+        since = clock.now() - max(self._at, self.rig.waits.stable_for)
+        before = [r for r in self.rig.history.requests_since(since, source=self.rig.traffic.source) if not r.kept]
+        lost = sum(request.lost for request in before)
+        if not lost:
+            return True
+        rate = self.load.schedule.words
+        self.rig.log.add(
+            NotStarted(
+                f"{lost} of {number(len(before), 'request')} lost in the {self._at:g} s between steady state and the"
+                f" fault, so what is lost after it need not be its doing; sent were {rate}"
+            )
+        )
+        return False
+
+    def _widen(self, expected: Expectations) -> Expectations:
+        """Judges for longer where answers take seconds, unless the test says for how long."""
+        usual = self.rig.traffic.slowness.usual
+        more = patience(usual)
+        if not more:
+            return expected
+        if "window" not in self._given:
+            expected = replace(expected, window=expected.window + more)
+            autoscaled = self.rig.health.shape.autoscaled
+            write_expectations(self.rig.log, expected, autoscaled=autoscaled, checks=self._checks)
+        self.rig.progress(f"{self.fault.kind}: {self._outlook(expected).after_steady(usual)}")
+        return expected
 
     def _adapt(self, expected: Expectations, before: Topology, injection: Injection) -> None:
         """Takes back what a fault demands by default of components that this cluster has not."""
@@ -349,9 +408,11 @@ class Experiment:
         end = injection.asked + expected.window
         if self.load.persistent_rate and expected.on_persistent_connections is not None:
             back = [one.at for one in self.rig.log.of(RedundancyBack)]
-            end = max([end, *(at + self.rig.waits.persistent_until for at in back)])
+            lasts = persistent_for(self.rig.waits, self.load.persistent_rate, self.rig.traffic.slowness.usual)
+            end = max([end, *(at + lasts for at in back)])
         # Two requests more, so that traffic does not seem to end before its time.
-        latest = max(end, injection.asked + (expected.traffic_back or 0.0) + 2 / self.load.rate)
+        spacing = self.load.schedule.spacing(expected.window, self._at)
+        latest = max(end, injection.asked + (expected.traffic_back or 0.0) + 2 * spacing)
 
         def full() -> bool | NotYet:
             left = end + 0.2 - clock.now()

@@ -82,13 +82,14 @@ def look_for_idle_replicas(rig: Rig, rate: float) -> None:
         rate: Requests per second.
     """
     back = rig.log.of(RedundancyBack)[-1].at
-    needed = idle_after(len(rig.watcher.topology.of("replica")), rate) + 2 * rig.traffic.slowness.usual
+    replicas, usual = len(rig.watcher.topology.of("replica")), rig.traffic.slowness.usual
+    needed = idle_after(replicas, rate) + 2 * usual
 
     def answered() -> bool | NotYet:
         idle = idle_replicas(rig, back)
         return NotYet(idle) if idle else True
 
-    left = back + min(needed, _LONGEST_LOOK) - clock.now()
+    left = back + idle_within(replicas, rate, usual) - clock.now()
     try:
         clock.wait_until("each replica to answer again", answered, timeout=max(0.0, left), interval=0.3)
     except WaitTimeout as error:
@@ -98,6 +99,17 @@ def look_for_idle_replicas(rig: Rig, rate: float) -> None:
             return
         rig.soundness.taint(f"{error.last_seen}: nothing is sent to it any more")
         rig.log.add(Problem(silent))
+
+
+def idle_within(replicas: int, rate: float, usual: float) -> float:
+    """Seconds in which each replica must answer; see `idle_after`. Slow answers take their time in addition.
+
+    Args:
+        replicas: How many there are.
+        rate: Requests per second.
+        usual: What answers take, in seconds.
+    """
+    return min(idle_after(replicas, rate) + 2 * usual, _LONGEST_LOOK)
 
 
 def idle_after(replicas: int, rate: float) -> float:

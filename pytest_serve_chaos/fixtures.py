@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pytest_serve_chaos.faults.rig import Rig
     from pytest_serve_chaos.handle import ServeCluster
     from pytest_serve_chaos.load import Traffic
+    from pytest_serve_chaos.schedule import Pattern
     from pytest_serve_chaos.session.chaos_session import ChaosSession
     from pytest_serve_chaos.traffic.request import Answer
     from pytest_serve_chaos.traffic.transports.base import Transport
@@ -24,8 +25,9 @@ class MakeTraffic(Protocol):
 
     def __call__(
         self,
-        rate: float | None = None,
+        rate: float | str | None = None,
         *,
+        arrivals: Pattern | None = None,
         route: str | None = None,
         timeout: float | str | None = None,
         check: Callable[[Answer], bool] | None = None,
@@ -35,7 +37,9 @@ class MakeTraffic(Protocol):
         """Traffic as a context manager; entering waits for steady state.
 
         Args:
-            rate: Requests per second on fresh connections; None: as set for the run.
+            rate: Requests per second on fresh connections, or stages, ``"20/s for 30s, 100/s for 30s"``, which begin
+                in steady state; None: as set for the run.
+            arrivals: ``constant`` or ``poisson``; None: as set for the run.
             route: Below the address of the cluster; None: that of its first app.
             timeout: Until a request without an answer is lost.
             check: Whether an answer is right.
@@ -89,8 +93,9 @@ def traffic(request: pytest.FixtureRequest, _serve_chaos_rig: Rig) -> MakeTraffi
     load, keep = session.load, session.results.keeper(request.node)
 
     def make(
-        rate: float | None = None,
+        rate: float | str | None = None,
         *,
+        arrivals: Pattern | None = None,
         route: str | None = None,
         timeout: float | str | None = None,
         check: Callable[[Answer], bool] | None = None,
@@ -98,7 +103,7 @@ def traffic(request: pytest.FixtureRequest, _serve_chaos_rig: Rig) -> MakeTraffi
         wait: bool = True,
     ) -> Traffic:
         wanted = replace(load, rate=load.rate if rate is None else rate, check=check or load.check)
-        wanted = replace(wanted, transport=transport or load.transport)
+        wanted = replace(wanted, transport=transport or load.transport, arrivals=arrivals or load.arrivals)
         if timeout is not None:
             wanted = replace(wanted, timeout=seconds(timeout, name="timeout"))
         if route is not None:

@@ -121,6 +121,25 @@ class Rate(Kind):
         return value
 
 
+class Stages(Kind):
+    """Rates one after the other, ``20/s for 30s, 100/s for 30s``; the text itself once parsed."""
+
+    def __init__(self, most: float) -> None:
+        super().__init__(f"stages as '20/s for 30s, 100/s for 30s', each of more than 0 and at most {most:g}", "STAGES")
+        self.most = most
+
+    def _parse(self, text: str, base: Path) -> str:
+        from pytest_serve_chaos import errors, schedule
+
+        try:
+            found = schedule.Schedule.of(text)
+        except errors.SettingsError as error:
+            raise ValueError(text) from error
+        if found.most > self.most:
+            raise ValueError(text)
+        return text
+
+
 class Duration(Kind):
     """A length of time; seconds once parsed."""
 

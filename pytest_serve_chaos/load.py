@@ -9,17 +9,17 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.configuration import Setup
-from pytest_serve_chaos.analysis.demands import with_demands
+from pytest_serve_chaos.analysis.demands import patience, seconds_needed, window_for, with_demands
 from pytest_serve_chaos.analysis.outages import find_outages
 from pytest_serve_chaos.analysis.record import slowness_of
 from pytest_serve_chaos.analysis.result import Result
-from pytest_serve_chaos.analysis.statistics import requests_needed
 from pytest_serve_chaos.checks.base import Check
 from pytest_serve_chaos.checks.own import spec_of
-from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.clock import NotYet, seconds
 from pytest_serve_chaos.cluster.capabilities import HAS_PROXY_ENDPOINTS, HasProxyEndpoints
 from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, WaitTimeout
 from pytest_serve_chaos.events import (
@@ -27,6 +27,7 @@ from pytest_serve_chaos.events import (
     Demanded,
     FaultAsked,
     Judged,
+    Note,
     NotStarted,
     Phase,
     PhaseBegan,
@@ -39,6 +40,7 @@ from pytest_serve_chaos.history import ExperimentLog
 from pytest_serve_chaos.model import UNFINISHED, Checked, Component, Expectations, Request, Slowness
 from pytest_serve_chaos.observe.configuration import setup_now, warnings_about, write_what_holds
 from pytest_serve_chaos.results import result_of
+from pytest_serve_chaos.schedule import Pattern, Schedule
 from pytest_serve_chaos.steady import Sent, steady_within, wait_steady
 
 if TYPE_CHECKING:
@@ -59,14 +61,20 @@ class Load:
     """What to send. `rate` and `persistent_rate` in requests per second, `timeout` in seconds.
 
     Attributes:
+        rate: On connections of their own; or stages, ``"20/s for 30s, 100/s for 30s"``, which begin in steady state.
         persistent_rate: On the persistent connection to each proxy; 0: there are no persistent connections.
         url: None: the cluster's own.
         slow_after: An answer later than this counts as away, unless the test says otherwise, in seconds.
         check: Whether an answer is right; a wrong one is lost.
         transport: How requests are sent. None: by HTTP.
+        arrivals: Whether requests are evenly spaced (``constant``), or come by chance (``poisson``).
+        seed: Of what comes by chance.
+
+    Raises:
+        SettingsError: The rate is not one, and not a list of stages; or there are no such arrivals.
     """
 
-    rate: float = 50.0
+    rate: float | str = 50.0
     persistent_rate: float = 2.0
     timeout: float = 5.0
     method: str = "GET"
@@ -77,6 +85,16 @@ class Load:
     slow_after: float | None = None
     send_lag_limit: float | None = None
     transport: Transport | None = None
+    arrivals: Pattern = "constant"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        Schedule.of(self.rate, self.arrivals)
+
+    @property
+    def schedule(self) -> Schedule:
+        """When requests are due."""
+        return Schedule.of(self.rate, self.arrivals)
 
     def applied_to(self, expected: Expectations) -> Expectations:
         """The expectations with what the settings say of all traffic; what the test itself demands comes first."""
@@ -115,6 +133,7 @@ class Traffic:
         self._generator: Generator | None = None
         self._begun = 0.0
         self._slowness = Slowness()
+        self._stages_begun: float | None = None
 
     def start(self) -> None:
         """Begins to send, waits for steady state, and warns about what is new in the cluster's configuration.
@@ -128,9 +147,10 @@ class Traffic:
         if self.source:
             self.rig.current.begin_by_hand()
         self.rig.traffic.begin(self.source)
-        self.rig.log.add(TrafficBegan("traffic begins", source=self.source, rate=self.load.rate))
+        self.rig.log.add(_began(self.source, self.load.schedule))
         if not self._wait:
             self._generator.start()
+            self._begin_stages(self._generator)
             return
         self.rig.log.add(PhaseBegan.of(Phase.STEADY))
         self._generator.start()
@@ -148,10 +168,42 @@ class Traffic:
             self.rig.traffic.slowness = self._slowness
         if setup is not None:
             self._warn(setup)
+        self._begin_stages(self._generator)
+
+    def _begin_stages(self, generator: Generator) -> None:
+        self._stages_begun = clock.now()
+        generator.begin_stages(self._stages_begun)
+        if len(self.load.schedule.stages) > 1:
+            self.rig.log.add(Note(f"stages begin: {self.load.schedule.words}", at=self._stages_begun))
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since steady state, when the stages began; 0.0 before. Without steady state, since traffic began."""
+        return 0.0 if self._stages_begun is None else clock.now() - self._stages_begun
+
+    def wait_until(self, at: float | str) -> None:
+        """Waits until steady state was that many seconds ago, while requests are sent: ``traffic.wait_until("35s")``.
+
+        The stages count from the same moment, so this is how a test puts a fault into one of them.
+
+        Args:
+            at: Seconds, or text with a unit.
+        """
+        left = seconds(at, name="at") - self.elapsed
+
+        def there() -> bool | NotYet:
+            still = end - clock.now()
+            return still <= 0 or NotYet(f"{still:.1f} s are left")
+
+        if left <= 0 or not self.running:
+            return
+        end = clock.now() + left
+        clock.wait_until(f"{at} after steady state", there, timeout=left, interval=0.05)
 
     def _wait_steady(self) -> tuple[Request, ...]:
         load, waits = self.load, self.rig.waits
-        sent = Sent(self.source, load.rate, load.timeout, kept=load.persistent_rate > 0, waits=waits)
+        # The stages wait for steady state, so the rate is that of the first.
+        sent = Sent(self.source, load.schedule.first, load.timeout, kept=load.persistent_rate > 0, waits=waits)
         replicas = len(self.rig.watcher.topology.of("replica"))
         return wait_steady(self.rig, sent, timeout=steady_within(sent, replicas, least=waits.steady_within))
 
@@ -294,23 +346,22 @@ class Traffic:
         asked = self._asked()
         due = [r.scheduled for r in self.requests if not r.kept and r.scheduled <= until]
         lasted = max(due, default=0.0) - (self._begun if asked is None else asked)
-        wanted = window_for(demanded, self.load.rate)
+        wanted = window_for(demanded, self.load.schedule, self._stage_time(asked)) + patience(self._slowness.usual)
         return wanted if lasted >= wanted else max(0.1, math.ceil(10 * lasted) / 10)
 
     def _usual_window(self, demanded: Expectations) -> float:
-        return max(min(demanded.window, self.rig.waits.judged_for), seconds_needed(demanded, self.load.rate))
+        usual = min(demanded.window, self.rig.waits.judged_for)
+        needed = seconds_needed(demanded, self.load.schedule, self._stage_time(self._asked()))
+        return max(usual, needed) + patience(self._slowness.usual)
+
+    def _stage_time(self, moment: float | None) -> float:
+        """That moment in seconds since the stages began."""
+        return 0.0 if moment is None or self._stages_begun is None else max(0.0, moment - self._stages_begun)
 
 
-def window_for(expected: Expectations, rate: float) -> float:
-    """The window that has the requests that the demanded availability takes, in seconds."""
-    return max(expected.window, seconds_needed(expected, rate))
-
-
-def seconds_needed(expected: Expectations, rate: float) -> float:
-    """Seconds that it takes to send the requests that the demanded availability takes."""
-    if expected.availability is None or expected.availability >= 1:
-        return 0.0
-    return requests_needed(expected.availability, expected.confidence) / rate + max(1.0, 2 / rate)
+def _began(source: str, schedule: Schedule) -> TrafficBegan:
+    stages = str(schedule) if len(schedule.stages) > 1 else ""
+    return TrafficBegan("traffic begins", source=source, rate=schedule.first, stages=stages, arrivals=schedule.arrivals)
 
 
 def write_expectations(
@@ -370,7 +421,11 @@ def _generator(rig: Rig, load: Load, source: str) -> Generator:
         check=load.check,
     )
     transport = load.transport or Http()
-    generator = partial(Generator, spec, transport=transport, rate=load.rate, history=rig.history, source=source)
+    # Two apps of one run do not get their requests at the same moments.
+    seed = f"{load.seed} {urlsplit(spec.url).path}"
+    generator = partial(
+        Generator, spec, transport=transport, rate=load.schedule, history=rig.history, source=source, seed=seed
+    )
     if not load.persistent_rate:
         return generator()
 

@@ -312,12 +312,14 @@ class Slowness:
         typical: The median latency before the fault.
         usual: The p99 latency before the fault.
         gap: The longest time between two good answers before the fault.
+        silent: Spacings of requests without any answer that do not come about by chance where latencies vary.
     """
 
     after: float = math.inf
     typical: float = 0.0
     usual: float = 0.0
     gap: float = math.inf
+    silent: float = 7.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from pytest_serve_chaos.kinds import (
     Kind,
     Pattern,
     Rate,
+    Stages,
     Words,
     anything,
     is_program,
@@ -108,6 +109,8 @@ OPTIONS = (
     Option("gcs", Choice("redis", "none"), "redis", "where the GCS keeps its state (fault tolerance)"),
     # One process sends up to 400 requests a second on time over fresh connections; beyond it falls behind.
     Option("rate", Rate(400), "50", "requests per second, each on a connection of its own"),
+    Option("stages", Stages(400), None, "rates one after the other, from steady state on", "the one rate"),
+    Option("arrivals", Choice("constant", "poisson"), "constant", "requests evenly spaced, or by chance"),
     Option(
         "persistent_rate", Rate(400, zero=True), "2", "requests per second to each proxy on a persistent connection"
     ),
@@ -156,6 +159,8 @@ def options(*names: str) -> tuple[Option, ...]:
 GENERAL = options(
     "backend",
     "rate",
+    "stages",
+    "arrivals",
     "persistent_rate",
     "request_timeout",
     "method",

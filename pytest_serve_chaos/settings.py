@@ -18,6 +18,7 @@ from pytest_serve_chaos.options import OPTIONS, Option, option
 if TYPE_CHECKING:
     from pytest_serve_chaos.cluster.base import Gcs, Profile
     from pytest_serve_chaos.safety.journal import Journal
+    from pytest_serve_chaos.schedule import Pattern, Schedule
 
 Value = TypeVar("Value")
 
@@ -72,6 +73,8 @@ class Settings:
     workers: int = field(default=_default("workers"))
     gcs: Gcs = field(default=_default("gcs"))
     rate: float = field(default=_default("rate"))
+    stages: str | None = None
+    arrivals: Pattern = field(default=_default("arrivals"))
     persistent_rate: float = field(default=_default("persistent_rate"))
     request_timeout: float = field(default=_default("request_timeout"))
     method: str = field(default=_default("method"))
@@ -98,6 +101,13 @@ class Settings:
     rayservice_file: Path | None = None
     others: Mapping[str, object] = field(default_factory=dict, repr=False)
     sources: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def schedule(self) -> Schedule:
+        """When requests are due: by the stages, where there are some."""
+        from pytest_serve_chaos.schedule import Schedule
+
+        return Schedule.of(self.stages or self.rate, self.arrivals)
 
     @property
     def image_of_ray(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 
@@ -11,6 +12,7 @@ from pytest_serve_chaos.analysis.words import limit, limit_percent
 from pytest_serve_chaos.clock import seconds
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.model import Expectations
+from pytest_serve_chaos.schedule import Schedule
 
 DURATIONS = ("window", "longest_outage", "slow_after", "traffic_back", "redundancy_back")
 SHARES = ("availability", "persistent_availability")
@@ -54,31 +56,32 @@ def _duration(name: str, value: object) -> float:
     return found
 
 
-def not_shown(expected: Expectations, *, rate: float, timeout: float) -> Iterator[str]:
+def not_shown(expected: Expectations, *, schedule: Schedule, timeout: float, since: float = 0.0) -> Iterator[str]:
     """The demands that such traffic cannot show, each with the way out.
 
     Args:
         expected: What is demanded.
-        rate: Requests per second.
+        schedule: Of the requests.
         timeout: Seconds after which a request is lost.
+        since: When the fault comes, in seconds since the stages began.
     """
     share = expected.availability
     if share is not None:
-        needed, sent = requests_needed(share, expected.confidence), int(expected.window * rate)
+        needed, sent = requests_needed(share, expected.confidence), schedule.surely(expected.window, since)
         if sent < needed:
             yield (
                 f"{sent} requests in a window of {limit(expected.window)} cannot show an availability of "
                 f"{limit_percent(share)}: that takes {needed} (3 / (1 - availability)). Give a window of "
-                f"{needed / rate:.0f} s or more, or a higher rate"
+                f"{schedule.seconds_for(needed, since):.0f} s or more, or a higher rate"
             )
-    spacing = 1 / rate
+    spacing = schedule.spacing(expected.window, since)
+    up_to = "" if schedule.even else "up to "
     for name in ("longest_outage", "traffic_back"):
         allowed = getattr(expected, name)
         if allowed is not None and allowed < _SPACINGS * spacing:
             yield (
-                f"requests that are {limit(round(spacing, 3))} apart cannot show {name}={limit(allowed)}: allow "
-                f"{limit(round(_SPACINGS * spacing, 3))} or more, or send {_SPACINGS / allowed if allowed else 0:.3g} "
-                "requests a second or more"
+                f"requests that are {up_to}{limit(round(spacing, 3))} apart cannot show {name}={limit(allowed)}: allow "
+                f"{limit(round(_SPACINGS * spacing, 3))} or more, or send {_more(schedule, allowed)}"
             )
     slow = expected.slow_after
     if slow is not None and slow >= timeout:
@@ -90,17 +93,60 @@ def not_shown(expected: Expectations, *, rate: float, timeout: float) -> Iterato
         )
 
 
+def _more(schedule: Schedule, allowed: float) -> str:
+    """How many requests would show it."""
+    if not schedule.even:
+        return "more requests, evenly spaced"
+    return f"{_SPACINGS / allowed if allowed else 0:.3g} requests a second or more"
+
+
 def shows(allowed: float, spacing: float) -> bool:
     """Whether requests that far apart can show that an outage was no longer than that."""
     return allowed >= _SPACINGS * spacing - 1e-9
 
 
-def can_show(expected: Expectations, rate: float) -> Expectations:
-    """The defaults of a fault with outages that requests at this rate can show: fewer requests see less."""
-    least = _SPACINGS / rate
+def can_show(expected: Expectations, schedule: Schedule, since: float = 0.0) -> Expectations:
+    """The defaults of a fault with outages that such requests can show: fewer requests see less.
+
+    Args:
+        expected: The defaults.
+        schedule: Of the requests.
+        since: When the fault comes, in seconds since the stages began.
+    """
+    least = _SPACINGS * schedule.spacing(expected.window, since)
     longest, back = expected.longest_outage, expected.traffic_back
     return replace(
         expected,
         longest_outage=None if longest is None else max(longest, least),
         traffic_back=None if back is None else max(back, least),
     )
+
+
+def window_for(expected: Expectations, schedule: Schedule, since: float = 0.0) -> float:
+    """The window that has the requests that the demanded availability takes, in seconds.
+
+    Args:
+        expected: What is demanded.
+        schedule: Of the requests.
+        since: When the fault comes, in seconds since the stages began.
+    """
+    return max(expected.window, seconds_needed(expected, schedule, since))
+
+
+def seconds_needed(expected: Expectations, schedule: Schedule, since: float = 0.0) -> float:
+    """Seconds that it takes to send the requests that the demanded availability takes; see `window_for`."""
+    if expected.availability is None or expected.availability >= 1:
+        return 0.0
+    took = schedule.seconds_for(requests_needed(expected.availability, expected.confidence), since)
+    return took + max(1.0, 2 / schedule.least(since, took))
+
+
+def patience(usual: float) -> float:
+    """Whole seconds by which what is looked at is longer where answers take so long; 0.0 where they take no second.
+
+    What a fault does to an answer is seen when it is due, and that of the first requests after it no earlier.
+
+    Args:
+        usual: What answers took before the fault, seconds.
+    """
+    return float(math.ceil(usual)) if usual >= 1 else 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 
 from pytest_serve_chaos.model import Outage, Request, Slowness
@@ -17,8 +17,8 @@ _SPACINGS = 3
 """Where requests are far apart, so many gaps between them must be good to end an outage: of every second request
 that is lost, at one a second, no good second tells."""
 
-_UNLIKELY = 7
-"""Spacings of requests without any answer that do not come about by chance where latencies vary."""
+_AROUND = 10
+"""Requests before and after one that show how far apart they are there, where they come in stages or by chance."""
 
 _TOGETHER = 0.05
 """Seconds within which answers came at the same moment, as they do when something that stood still goes on."""
@@ -56,11 +56,12 @@ def find_outages(
         asked: The moment of the fault. What had ended by then does not count.
         slowness: What is too long. None: only lost requests count.
         merge_gap: Seconds of only prompt answers that end an outage. None: one, or three times the spacing of requests
-            where that is more.
+            where that is more; and where requests come unevenly, no fewer than three prompt answers.
     """
     slowness = slowness or Slowness()
     # Of requests with the same scheduled time a good one comes first, so that it ends no outage of the others.
     ordered = sorted(requests, key=lambda request: (request.scheduled, request.lost, request.finished))
+    least_good = 0 if merge_gap is not None else _SPACINGS
     if merge_gap is None:
         merge_gap = merge_gap_of(ordered)
     exposed = [request for request in ordered if is_exposed(request, asked)]
@@ -68,7 +69,12 @@ def find_outages(
     spans = [*_spans(exposed, away, asked, slowness), *_silences(exposed, asked, slowness)]
     starts = [max(request.scheduled, asked) for request in exposed]
     outages = []
-    for start, end in _merged(spans, merge_gap):
+
+    def one(ended: float, begins: float) -> bool:
+        """Whether what begins then is one outage with what ended before it."""
+        return begins - ended < merge_gap or bisect_left(starts, begins) - bisect_left(starts, ended) < least_good
+
+    for start, end in _merged(spans, one):
         inside = exposed[bisect_left(starts, start) : None if end is None else bisect_left(starts, end)]
         lost = sum(request.lost for request in inside)
         late = sum(is_late(request, slowness) for request in inside)
@@ -158,19 +164,32 @@ def _silences(exposed: Sequence[Request], asked: float, slowness: Slowness) -> l
     """
     if not exposed or math.isinf(asked) or math.isinf(slowness.gap) or math.isinf(slowness.after):
         return []
-    limit = max(GOOD_FOR / 2, slowness.after - slowness.usual, _SPACINGS * slowness.gap, _UNLIKELY * spacing(exposed))
+    least = max(GOOD_FOR / 2, slowness.after - slowness.usual, _SPACINGS * slowness.gap)
+    scheduled = [request.scheduled for request in exposed]
     answers = [asked, *sorted(request.finished for request in exposed if not request.lost)]
-    last_expected = exposed[-1].scheduled + slowness.typical
+    last_expected = scheduled[-1] + slowness.typical
     silences: list[_Span] = []
     for begin, end in pairwise(answers):
+        if min(end, last_expected) - begin <= least:
+            continue
+        limit = max(least, slowness.silent * _spacing_at(scheduled, begin, end))
         if min(end, last_expected) - begin > limit:
             waiting = (r.scheduled for r in exposed if r.lost or r.finished > begin)
-            due = [scheduled for scheduled in waiting if begin - slowness.typical < scheduled < end - limit]
-            silences += [(max(asked, due[0]), end - slowness.typical)] if due else []
+            due = [at for at in waiting if begin - slowness.typical < at < end - limit]
+            # Where requests come unevenly, so many must have been due, and not only so many spacings have passed.
+            if due and bisect_left(scheduled, end) - bisect_left(scheduled, due[0]) >= slowness.silent:
+                silences += [(max(asked, due[0]), end - slowness.typical)]
     return [(begin, end) for begin, end in silences if end is None or end > begin]
 
 
-def _merged(spans: Iterable[_Span], merge_gap: float) -> list[_Span]:
+def _spacing_at(scheduled: Sequence[float], begin: float, end: float) -> float:
+    """Seconds between two requests around that span of time."""
+    first = max(0, bisect_left(scheduled, begin) - _AROUND)
+    last = min(len(scheduled) - 1, bisect_left(scheduled, end) + _AROUND)
+    return (scheduled[last] - scheduled[first]) / (last - first) if last > first else 0.0
+
+
+def _merged(spans: Iterable[_Span], one: Callable[[float, float], bool]) -> list[_Span]:
     merged: list[_Span] = []
     for start, end in sorted(spans, key=lambda span: span[0]):
         if not merged:
@@ -179,7 +198,7 @@ def _merged(spans: Iterable[_Span], merge_gap: float) -> list[_Span]:
         last_start, last_end = merged[-1]
         if last_end is None:
             continue
-        if start - last_end < merge_gap:
+        if one(last_end, start):
             merged[-1] = (last_start, None if end is None else max(last_end, end))
         else:
             merged.append((start, end))

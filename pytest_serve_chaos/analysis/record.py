@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from pytest_serve_chaos.analysis.machine import held_up
 from pytest_serve_chaos.analysis.outages import spacing
 from pytest_serve_chaos.analysis.statistics import latency
-from pytest_serve_chaos.errors import HistoryError
+from pytest_serve_chaos.errors import HistoryError, SettingsError
 from pytest_serve_chaos.events import (
     CheckDone,
     ClusterReady,
@@ -57,6 +57,7 @@ from pytest_serve_chaos.model import (
     Slowness,
     Topology,
 )
+from pytest_serve_chaos.schedule import Pattern, Schedule
 
 E = TypeVar("E", bound=Event)
 
@@ -152,6 +153,28 @@ class Record:
         return tuple(request for request in self.requests if not request.kept)
 
     @property
+    def uneven(self) -> Schedule | None:
+        """The schedule, where requests are not evenly spaced; None where they are, or the history does not say."""
+        began = self.of(TrafficBegan)
+        if not began or began[-1].rate is None:
+            return None
+        last = began[-1]
+        try:
+            schedule = Schedule.of(last.stages or last.rate or 0.0, cast("Pattern", last.arrivals))
+        except SettingsError:  # what a newer version wrote
+            return None
+        return None if schedule.even else schedule
+
+    @property
+    def apart(self) -> float:
+        """Seconds between two requests; of an uneven schedule the most that there were from the fault on."""
+        if self.uneven is None:
+            return spacing(self.fresh)
+        due = [request.scheduled for request in self.fresh]
+        asked = -math.inf if self.asked is None else self.asked
+        return max((b - a for a, b in pairwise(due) if b > asked), default=0.0)
+
+    @property
     def landed(self) -> bool:
         """Whether each fault that was asked for landed, and at least one was."""
         return bool(self.of(FaultLanded)) and not self.not_landed
@@ -192,7 +215,11 @@ class Record:
     @property
     def slowness(self) -> Slowness:
         """What waits too long in this experiment."""
-        return slowness_of(self.steady_requests, self.expectations)
+        found = slowness_of(self.steady_requests, self.expectations)
+        if self.uneven is None:
+            return found
+        # Requests that come by chance are answered by chance: of n gaps the longest is some ln n spacings.
+        return replace(found, silent=found.silent + math.log(max(1, len(self.fresh))))
 
     @property
     def why_not_started(self) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from pytest_serve_chaos.analysis.demands import shows
-from pytest_serve_chaos.analysis.outages import spacing
 from pytest_serve_chaos.analysis.record import Record
 from pytest_serve_chaos.analysis.words import duration, latency, limit
 from pytest_serve_chaos.model import Measurement
@@ -56,15 +55,15 @@ def too_far_apart(record: Record, name: str, allowed: float) -> Iterator[str]:
 
     An experiment refuses that before it breaks anything; a test by hand cannot.
     """
-    apart = spacing(sorted(record.fresh, key=lambda request: request.scheduled))
+    apart = record.apart
     if not shows(allowed, _NEARLY * apart):
-        sent = f"requests that are {latency(apart)} apart"
+        sent = f"requests that are {'up to ' if record.uneven else ''}{latency(apart)} apart"
         yield f"{sent} do not show {name}={limit(allowed)}: send more, or allow more"
 
 
 def certainly_longer_than(record: Record, allowed: float) -> float:
     """Seconds beyond which an outage was certainly longer than allowed, by requests that may be far apart."""
-    apart = spacing(record.fresh)
+    apart = record.apart
     return allowed + (TIE if shows(allowed, apart) else 2 * apart)
 
 
@@ -76,12 +75,17 @@ def _where(missing: tuple[float, float], record: Record) -> str:
 
 
 def _missing(record: Record) -> tuple[float, float] | None:
-    """The first time in the window in which no requests were due for more than two of their gaps, or a second."""
+    """The first time in the window in which no requests were due for more than two of their gaps, or a second.
+
+    Of an uneven schedule: for longer than it ever leaves between two requests.
+    """
     if record.asked is None:
         return None
     window, asked = record.expectations.window, record.asked
     fresh = record.fresh
     gap = (fresh[-1].scheduled - fresh[0].scheduled) / len(fresh) if fresh else 0.0
+    if record.uneven is not None:
+        gap = record.uneven.spacing(window)
     longest = max(1.0, 2 * gap) + TIE
     due = [0.0, *(r.scheduled - asked for r in fresh if 0 <= r.scheduled - asked <= window), window]
     return next(((a, b) for a, b in pairwise(due) if b - a > longest), None)

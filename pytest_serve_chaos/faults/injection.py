@@ -242,7 +242,8 @@ class Injection:
         came after it: what a silent node swallowed says nothing until then.
         """
         rig, slowness = self.rig, self.rig.traffic.slowness
-        seen = rig.history.requests_since(self.asked - _BEFORE, with_pending=True)
+        before = max(_BEFORE, 2 * slowness.usual)
+        seen = rig.history.requests_since(self.asked - before, with_pending=True)
         fresh = [r for r in seen if not r.kept and r.source == rig.traffic.source]
         unknown = [r.scheduled for r in fresh if r.error == UNFINISHED and r.latency <= slowness.after]
         known = min(unknown, default=math.inf)

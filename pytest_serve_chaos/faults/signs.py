@@ -8,7 +8,7 @@ from collections.abc import Collection
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.errors import ObservationError
 from pytest_serve_chaos.faults.rig import Rig
-from pytest_serve_chaos.model import HEAD, UNFINISHED, Component, Evidence
+from pytest_serve_chaos.model import HEAD, UNFINISHED, Component, Evidence, Slowness
 
 _SILENCE = 1.5
 """Seconds without an answer from a victim that had answered, at least."""
@@ -79,18 +79,26 @@ def nobody_answers(rig: Rig, victims: Collection[Component], struck: float) -> E
     if not answered or rig.traffic.answers_of(victims, since=since):
         return None
     names = ", ".join(sorted({c.name for c in victims if c.role in ("replica", "proxy")}))
-    hanging = [r for r in late if r.error == UNFINISHED and r.latency > max(_SILENCE, 3 * rig.traffic.slowness.usual)]
+    too_long = max(_SILENCE, _hangs_after(rig.traffic.slowness))
+    hanging = [r for r in late if r.error == UNFINISHED and r.latency > too_long]
     if hanging:
         waits = max(r.latency for r in hanging)
         return Evidence(
             now, "cluster", f"a request hangs for {waits:.1f} s, and none of {len(late)} was answered by {names}"
         )
     # The share of answers that they gave says how likely it is that so many requests in a row met others by chance.
-    chance = (1 - answered / len(before)) ** len(late)
+    # Of slow answers many are on their way: nobody knows yet whose they will be.
+    ended = [r for r in late if r.error != UNFINISHED]
+    chance = (1 - answered / len(before)) ** len(ended)
     if chance > _CHANCE:
         return None
     share = f"who gave {answered} of {len(before)} answers before"
-    return Evidence(now, "cluster", f"not one of {len(late)} requests was answered by {names}, {share}")
+    return Evidence(now, "cluster", f"not one of {len(ended)} requests was answered by {names}, {share}")
+
+
+def _hangs_after(slowness: Slowness) -> float:
+    """Seconds after which a request hangs: three times the usual, or what is too long where that is less."""
+    return min(3 * slowness.usual, max(slowness.after, 1.5 * slowness.usual))
 
 
 def proxy_is_silent(rig: Rig, victim: Component) -> Evidence | None:

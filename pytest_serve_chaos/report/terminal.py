@@ -30,6 +30,7 @@ from pytest_serve_chaos.events import (
 )
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import ClusterDescription, ConfigWarning, Measurement, Outage, Outcome
+from pytest_serve_chaos.schedule import Schedule
 
 WIDTH = 120
 
@@ -90,9 +91,9 @@ TITLES = tuple(column.title for column in _COLUMNS[2:])
 """The titles of the figures."""
 
 
-def header_line(description: ClusterDescription, rate: float, seed: int) -> str:
-    """The line at the start of a run: what is under test, the load in requests per second and the seed."""
-    return f"serve-chaos: {cluster_words(description)}; {rate:g} requests/s; seed {seed}"
+def header_line(description: ClusterDescription, schedule: Schedule, seed: int) -> str:
+    """The line at the start of a run: what is under test, the load and the seed."""
+    return f"serve-chaos: {cluster_words(description)}; {schedule.words}; seed {seed}"
 
 
 def cluster_words(description: ClusterDescription) -> str:

@@ -65,7 +65,9 @@ class ChaosSession:
         """What is sent, as the settings say."""
         s = self._settings
         return Load(
-            rate=s.rate,
+            rate=s.stages or s.rate,
+            arrivals=s.arrivals,
+            seed=s.seed,
             persistent_rate=s.persistent_rate,
             timeout=s.request_timeout,
             method=s.method,

@@ -27,7 +27,7 @@ class Terminal:
         """Prints, for the first cluster of the run, what it is and what is sent to it."""
         if not self._said_header:
             self._said_header = True
-            self._show(header_line(rig.cluster.description, self._settings.rate, self._settings.seed))
+            self._show(header_line(rig.cluster.description, self._settings.schedule, self._settings.seed))
 
     def _show(self, line: str) -> None:
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")

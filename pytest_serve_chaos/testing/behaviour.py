@@ -32,6 +32,7 @@ class FakeBehaviour:
         start_error: The cluster does not start, with this message.
         back_after: The time until what died is back. Actors do not come before the node and the GCS that they need.
         outage: How many requests fail after the head was killed: the next ones, however long they take to come.
+        answers_after: How long each answer of the app takes.
         lossy_for: For so long from the first fault on, every second request fails.
         replicas: How many replicas an app has whose config does not name a number.
         harmless: Faults do nothing.
@@ -52,6 +53,7 @@ class FakeBehaviour:
     start_error: str = ""
     back_after: float = 0.3
     outage: int = 0
+    answers_after: float = 0.0
     lossy_for: float = 0.0
     replicas: int = 4
     harmless: bool = False

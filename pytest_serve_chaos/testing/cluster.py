@@ -180,8 +180,7 @@ class FakeCluster:
 
     def wait(self, path: str) -> float:
         """Seconds that a client waits for the answer to a path; infinity: for ever."""
-        del path
-        return 0.0
+        return 0.0 if path == "/-/routes" else self.behaviour.answers_after
 
     def serve(self, pid: int, path: str) -> Reply:
         """What a client gets from the proxy with that PID.

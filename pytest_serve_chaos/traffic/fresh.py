@@ -7,7 +7,7 @@ import math
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.model import UNFINISHED
-from pytest_serve_chaos.traffic.arrivals import Arrivals
+from pytest_serve_chaos.traffic.arrivals import Timetable
 from pytest_serve_chaos.traffic.recorder import FRESH, Recorder
 from pytest_serve_chaos.traffic.request import Outcome
 from pytest_serve_chaos.traffic.tasks import wait_or_cancel
@@ -27,7 +27,7 @@ class FreshStream:
         limit: Most requests in flight; those that are due beyond it are recorded as not sent.
     """
 
-    def __init__(self, sender: Sender, arrivals: Arrivals, recorder: Recorder, *, limit: int) -> None:
+    def __init__(self, sender: Sender, arrivals: Timetable, recorder: Recorder, *, limit: int) -> None:
         self._sender = sender
         self._arrivals = arrivals
         self._recorder = recorder
@@ -44,6 +44,14 @@ class FreshStream:
         """Seconds by which the next request is overdue now; it is not sent yet."""
         due = self._arrivals.due(self._next)
         return max(0.0, min(clock.now(), self._end) - due)
+
+    def begin_stages(self, at: float) -> None:
+        """Lets the stages of the schedule begin at that moment."""
+        self._arrivals.begin_stages(at)
+        if not self._all_sent.done():
+            # What is due next may be due sooner now than the timer says.
+            self._timer.cancel()
+            self._send_due()
 
     def end(self, at: float) -> None:
         """Schedules nothing after that moment. What was due before it is still sent."""

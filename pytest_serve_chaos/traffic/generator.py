@@ -13,7 +13,8 @@ from types import TracebackType
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.errors import ServeChaosError, SettingsError, WaitTimeout
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.traffic.arrivals import Arrivals, check_rate
+from pytest_serve_chaos.schedule import Schedule, check_rate
+from pytest_serve_chaos.traffic.arrivals import Arrivals, Timetable
 from pytest_serve_chaos.traffic.fresh import FreshStream
 from pytest_serve_chaos.traffic.kept import KeptLane, Lane, ProxyOf, connect_to_each
 from pytest_serve_chaos.traffic.recorder import SHARED_PATH, Recorder
@@ -24,6 +25,12 @@ from pytest_serve_chaos.traffic.transports.base import PersistentSender, Transpo
 
 _GRACE = 30.0
 """Seconds beyond what the thread should take, before an error says that it hangs."""
+
+_SEARCH = 3.0
+"""Timeouts of a request in which each proxy is found: some searches go on at a time, and each is one request."""
+
+_LONGEST_SEARCH = 60.0
+"""Seconds after which the search ends whatever the timeout is."""
 
 _TURN = 0.0005
 """Seconds that a thread may keep the interpreter while another waits for it. With Python's own 0.005, a test that
@@ -44,7 +51,7 @@ class Generator:
     Args:
         spec: What to send, and which answer is good.
         transport: How it is sent.
-        rate: Requests per second on fresh connections.
+        rate: Requests per second on fresh connections, or a schedule; its stages begin with `begin_stages`.
         history: Gets each request when it has left, and what became of it.
         source: The name of this traffic, which tells its requests from those of other traffic in the same history.
         kept: The persistent connections, each to its own address or to the shared one.
@@ -54,7 +61,8 @@ class Generator:
             thread.
         in_flight_limit: Most requests in flight on fresh connections. Those due beyond it are recorded as not sent.
             None: as many as there are when nothing is answered, 2000 at least; but no more than there are sockets for.
-        open_timeout: Seconds for finding the `proxies`.
+        open_timeout: Seconds for finding the `proxies`. None: ten and three timeouts, 60 at most.
+        seed: Of the schedule's Poisson arrivals.
 
     Raises:
         SettingsError: A rate is not above zero, or there are `proxies` and nobody to name them.
@@ -65,7 +73,7 @@ class Generator:
         spec: RequestSpec,
         *,
         transport: Transport,
-        rate: float,
+        rate: float | Schedule,
         history: History,
         source: str = "",
         kept: Sequence[KeptLane] = (),
@@ -73,22 +81,25 @@ class Generator:
         proxies: Sequence[str] = (),
         proxy_of: ProxyOf | None = None,
         in_flight_limit: int | None = None,
-        open_timeout: float = 10.0,
+        open_timeout: float | None = None,
+        seed: object = 0,
     ) -> None:
-        check_rate(rate, name="rate")
         check_rate(persistent_rate, name="persistent_rate")
         if proxies and proxy_of is None:
             raise SettingsError("proxies are given, but not proxy_of, which names the proxy of a connection")
         self.spec = spec
-        self.rate = rate
+        self.schedule = rate if isinstance(rate, Schedule) else Schedule.of(rate)
         self.persistent_rate = persistent_rate
         self._kept = tuple(kept)
         self._proxies = tuple(proxies)
         self._proxy_of = proxy_of
-        needed = in_flight_possible(rate, spec.timeout).needed
+        needed = in_flight_possible(self.schedule, spec.timeout).needed
         self._limit = max(_LEAST_LIMIT, needed) if in_flight_limit is None else in_flight_limit
         self._needed = min(needed, self._limit)
-        self._open_timeout = open_timeout
+        self._open_timeout = (
+            min(10.0 + _SEARCH * spec.timeout, _LONGEST_SEARCH) if open_timeout is None else open_timeout
+        )
+        self._seed = seed
         self._transport = transport
         self._sender = transport.fresh(spec)
         self._recorder = Recorder(history, source)
@@ -120,6 +131,13 @@ class Generator:
             self._tell_to_stop()
             raise
         self._raise_crash()
+
+    def begin_stages(self, at: float) -> None:
+        """Lets the stages of the schedule begin, at a moment that has just been: until then its first rate holds."""
+        if self._loop is not None and self._fresh is not None:
+            # The loop is closed already where traffic broke down.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._fresh.begin_stages, at)
 
     def stop(self, drain: float | None = None) -> None:
         """Schedules nothing more, waits for the requests in flight, and ends the thread. May be called twice.
@@ -206,7 +224,8 @@ class Generator:
             self._loop.create_task(lane.run(Arrivals(start + number * spread, self.persistent_rate), self._stopped))
             for number, lane in enumerate(self._lanes)
         }
-        self._fresh = FreshStream(self._sender, Arrivals(start, self.rate), self._recorder, limit=self._limit)
+        timetable = Timetable(start, self.schedule, self._seed)
+        self._fresh = FreshStream(self._sender, timetable, self._recorder, limit=self._limit)
         self._ready.set()
         end = await self._stopped
         self._fresh.end(end)

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from pytest_serve_chaos.schedule import Schedule
+
 RESERVED_FILES = 256
 """File descriptors that traffic leaves to the rest of the process: pipes, logs, the programs that heal the cluster."""
 
@@ -26,18 +28,19 @@ class InFlight(NamedTuple):
     possible: int
 
 
-def in_flight_possible(rate: float, timeout: float) -> InFlight:
+def in_flight_possible(schedule: Schedule, timeout: float) -> InFlight:
     """Whether the limit on open files lets an app hang without keeping requests from being sent.
 
     `possible` counts with the hard limit, up to which the generator raises the soft one where it has to.
 
     Args:
-        rate: Requests per second.
+        schedule: Of the requests. The highest rate counts: that is when an app may hang.
         timeout: Seconds until a request that is not answered ends.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     # The timeout may be infinite.
-    return InFlight(math.ceil(min(rate * (timeout + TO_END), sys.maxsize)), max(1, _bounded(hard) - RESERVED_FILES))
+    needed = math.ceil(min(schedule.at_most(min(timeout, sys.maxsize) + TO_END), sys.maxsize))
+    return InFlight(needed, max(1, _bounded(hard) - RESERVED_FILES))
 
 
 def open_files_for(requests: int) -> int:

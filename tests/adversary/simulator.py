@@ -10,6 +10,7 @@ from typing import Protocol
 from pytest_serve_chaos.events import FaultLanded, Moment, TopologySeen
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Json, Request
+from pytest_serve_chaos.traffic.arrivals import Timetable
 from tests.adversary.worlds import App, World
 from tests.unit.histories import FAULT, cluster, component, written
 
@@ -47,10 +48,17 @@ class Asked:
 
 def requests_of(world: World) -> tuple[Asked, ...]:
     """All requests on fresh connections."""
+    return tuple(_ask(world, index, at) for index, at in enumerate(_due(world)) if at <= world.after)
+
+
+def _due(world: World) -> list[float]:
     begin = -world.steady - world.warm_up
+    if world.uneven is not None:
+        table = Timetable(begin, world.uneven, world.seed)
+        table.begin_stages(-world.steady)
+        return [table.due(index) for index in range(table.due_by(world.after))]
     first = math.ceil((begin - 1e-9) * world.rate - world.phase)
-    due = ((n + world.phase) / world.rate for n in range(first, math.floor(world.after * world.rate) + 2))
-    return tuple(_ask(world, index, at) for index, at in enumerate(due) if at <= world.after)
+    return [(n + world.phase) / world.rate for n in range(first, math.floor(world.after * world.rate) + 2)]
 
 
 def _ask(world: World, index: int, due: float) -> Asked:
@@ -192,7 +200,10 @@ def _write_events(history: History, world: World) -> None:
     demands = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(world.demands.expectations).items()}
     if world.by_hand and world.earlier:
         write(begin - 1.0, "asked", "a fault before this traffic", fault=EXPERIMENT, injection=99, must_land=True)
-    if world.by_hand:
+    if world.uneven is not None:
+        stages, arrivals = str(world.uneven), world.uneven.arrivals
+        write(begin, "traffic", "traffic", source=source, rate=world.uneven.first, stages=stages, arrivals=arrivals)
+    elif world.by_hand:
         write(begin, "traffic", "traffic begins", source=source, rate=world.rate)
     write(begin, "phase", "steady")
     if not world.by_hand:

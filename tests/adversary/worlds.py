@@ -10,6 +10,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Literal, Protocol, TypeAlias
 
 from pytest_serve_chaos.model import Expectations
+from pytest_serve_chaos.schedule import Schedule
 
 _GOLDEN = 0.6180339887498949
 """Its multiples fill an interval evenly, so that a latency that follows them is drawn without a generator."""
@@ -195,6 +196,8 @@ class World(Readable):
 
     Attributes:
         rate: Requests per second, each on a connection of its own.
+        uneven: Stages or Poisson arrivals in place of that rate; the stages begin with the steady seconds.
+        seed: Of the Poisson arrivals.
         phase: How far the schedule is, at the moment of the fault, from one request to the next.
         timeout: After which a request is lost.
         app: What is asked.
@@ -214,6 +217,8 @@ class World(Readable):
     """
 
     rate: float = 50.0
+    uneven: Schedule | None = None
+    seed: int = 0
     phase: float = 0.0
     timeout: float = 5.0
     app: App = field(default_factory=App)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import cast
 
 from ray import serve
@@ -27,3 +28,21 @@ class NoSwitch:
 
 
 no_switch = cast("Deployment", NoSwitch).bind()
+
+
+@serve.deployment(
+    num_replicas=2,
+    max_replicas_per_node=1,
+    max_ongoing_requests=20,
+    ray_actor_options={"num_cpus": 0.1},
+    graceful_shutdown_timeout_s=5,
+)
+class Slow:
+    """Answers after a second and a half, as a small model on a processor does."""
+
+    async def __call__(self, request: Request) -> Response:
+        await asyncio.sleep(1.5)
+        return answer("short")
+
+
+slow = cast("Deployment", Slow).bind()

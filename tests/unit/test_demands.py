@@ -7,13 +7,14 @@ import pytest
 from pytest_serve_chaos.analysis.demands import can_show, not_shown, shows, with_demands
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.model import Expectations
+from pytest_serve_chaos.schedule import Schedule
 from tests.unit.test_verdict import only
 
 DEFAULT = Expectations()
 
 
 def refused(expected: Expectations, *, rate: float = 50.0, timeout: float = 5.0) -> list[str]:
-    return list(not_shown(expected, rate=rate, timeout=timeout))
+    return list(not_shown(expected, schedule=Schedule.of(rate), timeout=timeout))
 
 
 def test_what_is_not_named_keeps_the_default_and_durations_may_have_units() -> None:
@@ -85,10 +86,10 @@ def test_an_outage_shorter_than_what_a_request_may_wait_cannot_be_shown() -> Non
 
 
 def test_defaults_grow_to_what_few_requests_can_show() -> None:
-    few = can_show(DEFAULT, rate=0.5)
+    few = can_show(DEFAULT, Schedule.of(0.5))
     assert (few.longest_outage, few.traffic_back) == (4.0, 30.0)
-    assert can_show(DEFAULT, rate=50.0) == DEFAULT
-    assert can_show(only(), rate=0.01) == only()
+    assert can_show(DEFAULT, Schedule.of(50.0)) == DEFAULT
+    assert can_show(only(), Schedule.of(0.01)) == only()
 
 
 def test_twice_the_spacing_is_enough_in_floats_too() -> None:

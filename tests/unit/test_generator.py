@@ -20,10 +20,13 @@ from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.errors import ServeChaosError, SettingsError
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Request
+from pytest_serve_chaos.schedule import Schedule
+from pytest_serve_chaos.traffic import generator as generator_module
 from pytest_serve_chaos.traffic import kept
 from pytest_serve_chaos.traffic.generator import Generator
 from pytest_serve_chaos.traffic.kept import KeptLane
 from pytest_serve_chaos.traffic.request import Answer, RequestSpec
+from pytest_serve_chaos.traffic.transports.base import PersistentSender
 from pytest_serve_chaos.traffic.transports.http import Http
 from tests.unit.http_servers import Manners, Reader, Writer, answers, changing, refusing, resets, serving, stalls
 
@@ -50,6 +53,36 @@ def test_requests_are_sent_at_constant_spacing_and_all_recorded() -> None:
     assert not any(r.lost for r in requests)
     spacings = [later.scheduled - earlier.scheduled for earlier, later in itertools.pairwise(requests)]
     assert spacings == pytest.approx([0.01] * len(spacings))
+
+
+def test_stages_begin_when_somebody_says_so_and_a_higher_rate_begins_at_once() -> None:
+    history = History()
+    with serving(answers()) as url:
+        schedule = Schedule.of("1/s for 200ms, 100/s")
+        with Generator(RequestSpec(url), transport=Http(), rate=schedule, history=history) as generator:
+            clock.wait_until("the first", lambda: len(history.requests) >= 1 or NotYet(""), timeout=9, interval=0.01)
+            begun = clock.now()
+            generator.begin_stages(begun)
+            clock.wait_until("more", lambda: len(history.requests) >= 20 or NotYet(""), timeout=9, interval=0.01)
+    requests = stream(history, "fresh")
+    assert_complete(requests)
+    # The second would have been due after a second; a part of it was due when the rate changed.
+    assert begun + 0.2 < requests[1].scheduled < begun + 0.211
+    spacings = [later.scheduled - earlier.scheduled for earlier, later in itertools.pairwise(requests[1:])]
+    assert spacings == pytest.approx([0.01] * len(spacings))
+
+
+def test_stages_that_begin_when_traffic_has_ended_change_nothing() -> None:
+    history = History()
+    with serving(answers()) as url:
+        generator = Generator(
+            RequestSpec(url), transport=Http(), rate=Schedule.of("9/s for 1s, 100/s"), history=history
+        )
+        generator.begin_stages(clock.now())
+        generator.start()
+        generator.stop()
+        generator.begin_stages(clock.now())
+    assert_complete(stream(history, "fresh"))
 
 
 def test_requests_are_sent_whatever_the_answers_do() -> None:
@@ -412,6 +445,28 @@ def test_a_proxy_that_hangs_gets_no_kept_connection_and_the_other_does(monkeypat
         )
         with generator:
             assert generator.kept_paths == {"kept:0": "a"}
+
+
+@pytest.mark.parametrize(("timeout", "longest"), [(5.0, 25.0), (15.0, 55.0), (600.0, 60.0)])
+def test_the_search_for_proxies_waits_for_slow_answers(
+    timeout: float, longest: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+
+    async def found(*_: object, timeout: float) -> dict[str, PersistentSender]:
+        waited.append(timeout)
+        return {}
+
+    monkeypatch.setattr(generator_module, "connect_to_each", found)
+    spec = RequestSpec("http://127.0.0.1:9", timeout=timeout)
+    with (
+        serving(answers()),
+        Generator(
+            spec, transport=Http(), rate=1, history=History(), proxies=("a",), proxy_of=lambda _: None
+        ) as traffic,
+    ):
+        traffic.stop(drain=0.0)
+    assert waited == [longest]
 
 
 def test_where_nobody_can_tell_the_proxies_none_gets_a_kept_connection() -> None:

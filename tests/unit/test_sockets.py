@@ -15,6 +15,7 @@ from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.doctor import examine
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.history import History
+from pytest_serve_chaos.schedule import Schedule
 from pytest_serve_chaos.traffic.generator import Generator
 from pytest_serve_chaos.traffic.request import RequestSpec
 from pytest_serve_chaos.traffic.sockets import in_flight_possible, open_files_for, sockets_for
@@ -44,13 +45,13 @@ def set_hard(monkeypatch: pytest.MonkeyPatch, hard: int) -> None:
     [(50, 5, 300), (0.5, 5, 3), (400, 30, 12400), (0.1, 0.5, 1), (1, math.inf, sys.maxsize)],
 )
 def test_what_hangs_is_in_flight_for_its_timeout_and_a_little(rate: float, timeout: float, needed: int) -> None:
-    assert in_flight_possible(rate, timeout).needed == needed
+    assert in_flight_possible(Schedule.of(rate), timeout).needed == needed
 
 
 @pytest.mark.parametrize(("hard", "possible"), [(1024, 768), (20000, 19744), (resource.RLIM_INFINITY, 65280), (100, 1)])
 def test_the_hard_limit_says_how_many_are_possible(hard: int, possible: int, monkeypatch: pytest.MonkeyPatch) -> None:
     set_hard(monkeypatch, hard)
-    assert in_flight_possible(1, 1).possible == possible
+    assert in_flight_possible(Schedule.of(1), 1).possible == possible
 
 
 def test_the_limit_is_raised_while_it_is_needed(soft: int) -> None:

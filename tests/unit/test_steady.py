@@ -57,6 +57,7 @@ class Ask(Protocol):
         cluster: Cluster | None = None,
         lacking: Sequence[str] = (),
         too_many: Sequence[str] = (),
+        now: float = NOW,
     ) -> tuple[Request, ...]: ...
 
 
@@ -73,13 +74,14 @@ def ask(monkeypatch: pytest.MonkeyPatch) -> Ask:
         cluster: Cluster | None = None,
         lacking: Sequence[str] = (),
         too_many: Sequence[str] = (),
+        now: float = NOW,
     ) -> tuple[Request, ...]:
-        times = itertools.chain([BEGUN], itertools.repeat(NOW))
+        times = itertools.chain([BEGUN], itertools.repeat(now))
         history = History()
         monkeypatch.setattr(clock, "now", lambda: next(times))
         monkeypatch.setattr(health, "lacks", lambda *_: [*lacking])
         monkeypatch.setattr(health, "surplus", lambda *_: [*too_many])
-        rig = rig_around(cluster, Watched(Topology(NOW, tuple(parts))), history=history)
+        rig = rig_around(cluster, Watched(Topology(now, tuple(parts))), history=history)
         for request in sorted(requests, key=lambda request: request.finished):
             history.add_request(request)
         for request in pending:
@@ -214,6 +216,25 @@ def test_too_few_answers(ask: Ask) -> None:
     seen, advice = trouble(ask, few, pending=[hangs_since(5.5), hangs_since(5.6)])
     assert seen == "29 of 30 good answers in the last 4.0 s, 2 requests in flight"
     assert advice.startswith("the app answers fewer than 10 requests a second: lower --serve-chaos-rate")
+
+
+# -- slow answers
+
+
+@pytest.mark.parametrize(("rate", "takes"), [(2.0, 1.5), (2.0, 4.9), (1.0, 3.0), (0.5, 4.5), (0.2, 20.0), (10.0, 25.0)])
+def test_answers_may_take_any_time_below_the_timeout(ask: Ask, rate: float, takes: float) -> None:
+    sent = Sent("", rate, timeout=30.0, kept=True)
+    lasted = takes + sent.span + 2 / rate
+
+    def at(age: float) -> float:
+        """Seconds after the traffic began of what was sent so long ago."""
+        return lasted + 1 - age
+
+    ages = [number / rate for number in range(int(lasted * rate) + 1)]
+    good = [request(at(age), takes, replica=NAMES[n % 2]) for n, age in enumerate(ages) if age >= takes]
+    good += [request(at(takes), takes, stream=f"kept:{n}", path=proxy.name) for n, proxy in enumerate(PROXIES)]
+    pending = [request(at(age), error=UNFINISHED) for age in ages if age < takes]
+    assert len(ask(good, pending=pending, sent=sent, now=BEGUN + lasted + 1)) >= sent.answers
 
 
 # -- latency

@@ -20,6 +20,7 @@ from pytest_serve_chaos.model import (
 )
 from pytest_serve_chaos.report.terminal import cells, header_line, summary_table, timeline_excerpt, what_is_late
 from pytest_serve_chaos.results import result_of
+from pytest_serve_chaos.schedule import Schedule
 from tests.unit.histories import (
     FAULT,
     Story,
@@ -48,7 +49,7 @@ def result(story: Story) -> Result:
 
 
 def test_the_header_says_what_is_under_test() -> None:
-    assert header_line(CLUSTER, 50.0, 61407) == (
+    assert header_line(CLUSTER, Schedule.of(50.0), 61407) == (
         "serve-chaos: local backend, ray 2.60.0, head + 2 workers, redis 7.0; app sleepy_pid, 6 replicas; "
         "50 requests/s; seed 61407"
     )
@@ -56,7 +57,7 @@ def test_the_header_says_what_is_under_test() -> None:
 
 def test_the_header_of_a_small_cluster_without_fault_tolerance() -> None:
     small = replace(CLUSTER, workers=0, gcs="none", app="ranker:deploy", replicas=1)
-    assert header_line(small, 0.5, 1) == (
+    assert header_line(small, Schedule.of(0.5), 1) == (
         "serve-chaos: local backend, ray 2.60.0, head only, no GCS fault tolerance; app ranker:deploy, 1 replica; "
         "0.5 requests/s; seed 1"
     )
