@@ -19,7 +19,6 @@ from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, SettingsE
 from pytest_serve_chaos.events import (
     Demanded,
     FaultAsked,
-    FaultHealed,
     Judged,
     Moment,
     Note,
@@ -249,14 +248,13 @@ class Experiment:
     def _watch(self, injection: Injection, expected: Expectations) -> bool:
         """Waits until traffic and redundancy are back; whether redundancy is."""
         deadline = clock.now() + (expected.redundancy_back or 120.0)
-        held = bool(getattr(injection.fault, "hold", False))
-        if held:
+        ends_by_itself = injection.hold_for is not None
+        if injection.held and not ends_by_itself:
             self._say(lambda: self._traffic_back(injection, deadline))
             self._say(lambda: self._at_rest(injection, deadline))
             injection.heal()
-        ends_by_itself = injection.hold_for is not None and not held
         if ends_by_itself:
-            self._wait_thawed(injection, deadline)
+            injection.wait_healed()
         # Before traffic, whose way back is read from the requests later: this is seen only while it is awaited.
         back = self._redundancy_back(injection, deadline + (20.0 if ends_by_itself else 0.0))
         self._say(lambda: self._traffic_back(injection, deadline))
@@ -332,12 +330,6 @@ class Experiment:
         except (ExpectationFailed, Inconclusive) as error:
             self.rig.progress(error.what)
             self.rig.log.add(Note(error.what))
-
-    def _wait_thawed(self, injection: Injection, deadline: float) -> None:
-        def thawed() -> bool | NotYet:
-            return True if self.rig.log.of(FaultHealed, since=injection.asked) else NotYet("still frozen")
-
-        clock.wait_until("the freeze to end", thawed, timeout=max(1.0, deadline - clock.now()))
 
     def _wait_window(self, injection: Injection, expected: Expectations) -> None:
         """Goes on with traffic until the window is full and the last outage has ended for a second.

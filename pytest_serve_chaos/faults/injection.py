@@ -15,7 +15,7 @@ from pytest_serve_chaos.analysis.identities import kept, nobody, replaced
 from pytest_serve_chaos.analysis.outages import find_outages
 from pytest_serve_chaos.clock import NotYet, seconds
 from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL
-from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, NotLanded, WaitTimeout, in_one_line
+from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, NotHealed, NotLanded, WaitTimeout, in_one_line
 from pytest_serve_chaos.events import (
     EvidenceSeen,
     FaultAsked,
@@ -40,6 +40,9 @@ from pytest_serve_chaos.observe.check_choice import settle
 from pytest_serve_chaos.observe.handles import check_handles
 from pytest_serve_chaos.observe.pressure import starved
 from pytest_serve_chaos.progress import now_and_then, still
+
+_HEALS_WITHIN = 60.0
+"""Seconds that the healing of one fault may take."""
 
 _BEFORE = 10.0
 """Seconds before the fault from which requests are looked at: the first after it may still be in flight."""
@@ -141,7 +144,7 @@ class Injection:
         self.evidence: tuple[Evidence, ...] = ()
         self.landed_at: float | None = None
         self.asked = 0.0
-        self._healed = False
+        self._healed_at: float | None = None
         self._healing = threading.Lock()
         self._timer: threading.Timer | None = None
         self._must_land = must_land
@@ -155,6 +158,11 @@ class Injection:
             self._require_landing("this test")
 
     @property
+    def held(self) -> bool:
+        """Whether what it hit is kept down, until it is healed or for a time."""
+        return bool(getattr(self.fault, "hold", False))
+
+    @property
     def landed(self) -> bool:
         """Whether two independent signs were seen, one of them the victim's own."""
         return self.landed_at is not None
@@ -162,10 +170,10 @@ class Injection:
     def heal(self) -> None:
         """Puts back what was broken. What was put back stays so, what could not be is tried again by the next call."""
         with self._healing:
-            if self._healed:
+            if self._healed_at is not None:
                 return
             self.fault.heal()
-            self._healed = True
+            self._healed_at = clock.now()
             self._log.add(FaultHealed(f"healed: {self.fault.text}"))
 
     def _heal_when_due(self) -> None:
@@ -230,6 +238,34 @@ class Injection:
                     "there is no traffic to come back", fix=["inject inside `with traffic():`"]
                 ) from error
             raise ExpectationFailed(f"traffic is not back: {error}") from error
+
+    def wait_healed(self) -> float:
+        """Waits until a fault that heals by itself (`for_`) has done so; returns at once if it was healed before.
+
+        Returns:
+            Seconds from the fault.
+
+        Raises:
+            Inconclusive: Nothing heals it by itself.
+            NotHealed: It was time, and it could not be healed.
+        """
+        if self.hold_for is None:
+            raise Inconclusive(f"nobody heals it by itself: {self.fault.text}", fix=["say for how long: for_='20s'"])
+        due = self.asked + self.hold_for
+
+        def healed() -> float | NotYet:
+            at = self._healed_at
+            return NotYet("not healed yet") if at is None else at - self.asked
+
+        left = max(0.0, due - clock.now())
+        tell = self._tell("not healed")
+        try:
+            return clock.wait_until("the fault to end", healed, timeout=left + _HEALS_WITHIN, on_wait=tell)
+        except WaitTimeout as error:
+            notes = [note.text for note in self._log.of(Note, since=due)]
+            raise NotHealed(
+                f"it was time to heal it, and that did not work: {self.fault.text}", checked=notes
+            ) from error
 
     def traffic_back_now(self) -> float | NotYet:
         """Seconds from the fault to the end of the last outage, once all has been well for a while.
@@ -462,7 +498,7 @@ class Injection:
         self._log.add(
             FaultAsked(
                 self.fault.text, at=strike.asked, fault=self.fault.kind, injection=self.number,
-                must_land=self._must_land,
+                must_land=self._must_land, held_for=(self.hold_for or 0.0) if self.held else 0.0,
             )
         )  # fmt: skip
         for sign in strike.evidence:
