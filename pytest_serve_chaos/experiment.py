@@ -247,7 +247,8 @@ class Experiment:
 
     def _watch(self, injection: Injection, expected: Expectations) -> bool:
         """Waits until traffic and redundancy are back; whether redundancy is."""
-        deadline = clock.now() + (expected.redundancy_back or 120.0)
+        held_for = injection.hold_for or 0.0
+        deadline = clock.now() + (expected.redundancy_back or 120.0 + held_for)
         ends_by_itself = injection.hold_for is not None
         if injection.held and not ends_by_itself:
             self._say(lambda: self._traffic_back(injection, deadline))

@@ -32,6 +32,7 @@ from pytest_serve_chaos.faults.defaults import (
 )
 from pytest_serve_chaos.faults.injection import Injection, Strike, ended
 from pytest_serve_chaos.faults.nodes import NodeFrozen, NodeTarget, choose_worker, for_so_long, hold_seconds
+from pytest_serve_chaos.faults.reconnect import inject_without_gcs
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultSpec, Need, keyword
 from pytest_serve_chaos.kinds import Duration, Kind
@@ -260,6 +261,8 @@ class MachineTarget(NodeTarget):
             return None
         lasts = hold_seconds(for_, hold=True)
         fault = MachineDown(self.rig, self.node, self._victims(), self._ids(), how=how, lasts=lasts)
+        if self.node == HEAD:
+            return inject_without_gcs(self.rig, fault, lasts, must_land=must_land)
         return Injection(self.rig, fault, hold_for=lasts, must_land=must_land)
 
     def _ids(self) -> frozenset[str]:

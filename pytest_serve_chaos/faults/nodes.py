@@ -13,9 +13,10 @@ from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.faults import signs
 from pytest_serve_chaos.faults.defaults import FREEZE_FOR, freeze_seconds
 from pytest_serve_chaos.faults.injection import Injection, Strike, ended
+from pytest_serve_chaos.faults.reconnect import inject_without_gcs
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import Need
-from pytest_serve_chaos.model import Component, Evidence
+from pytest_serve_chaos.model import HEAD, Component, Evidence
 
 NODE_VERBS = ("kill", "stop", "freeze")
 NODE_NEEDS = (
@@ -197,6 +198,8 @@ class NodeTarget:
         lasts = hold_seconds(for_, hold=held)
         ids = signs.node_ids(self.rig, self.node)
         fault = NodeDown(self.rig, self.kind, self.node, how, held, self._victims(), ids, lasts)
+        if self.node == HEAD:
+            return inject_without_gcs(self.rig, fault, lasts, must_land=must_land)
         return Injection(self.rig, fault, hold_for=lasts, must_land=must_land)
 
     def _victims(self) -> tuple[Component, ...]:

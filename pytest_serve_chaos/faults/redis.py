@@ -16,6 +16,7 @@ from pytest_serve_chaos.faults.actors import ActorFrozen
 from pytest_serve_chaos.faults.defaults import FREEZE_FOR, freeze_seconds, unless_away
 from pytest_serve_chaos.faults.injection import Injection, Strike
 from pytest_serve_chaos.faults.nodes import for_so_long, hold_seconds
+from pytest_serve_chaos.faults.reconnect import inject_without_gcs
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultSpec, Need, away_for, hold
 from pytest_serve_chaos.model import NO_DEMANDS, Component, Evidence
@@ -127,7 +128,7 @@ class RedisTarget:
         topology = self.rig.watcher.sample()
         victims = (*topology.of("redis"), *topology.of("gcs"))
         fault = RedisDown(self.rig, how, hold, victims, lasts)
-        return Injection(self.rig, fault, hold_for=lasts, must_land=must_land)
+        return inject_without_gcs(self.rig, fault, lasts, must_land=must_land)
 
 
 # -- the fault ---------------------------------------------------------------------------------------------------

@@ -62,6 +62,7 @@ class World:
         self._empty_since: dict[Slot, float] = {}
         self._failing: dict[Slot, tuple[float, str]] = {}
         self._next_tick = 0.0
+        self._without_gcs_since: float | None = None
         for slot in self.slots():
             self._fill(slot)
 
@@ -113,6 +114,7 @@ class World:
                 name = self.parts[slot].replica_id
                 self.log.append((now, f"WARNING Health check for replica {name} failed, for it {mode}s"))
                 self.kill([slot])
+            self._end_lonely_workers(now)
             wanted = self.slots()
             for slot in self.parts.keys() - set(wanted):
                 del self.parts[slot]
@@ -124,6 +126,16 @@ class World:
                     self._empty_since.pop(slot, None)
                 elif now - self._empty_since.setdefault(slot, now) >= self.behaviour.back_after and ready:
                     self._fill(slot)
+
+    def _end_lonely_workers(self, now: float) -> None:
+        """Ends the workers that have waited for a GCS for too long."""
+        if self.of("gcs"):
+            self._without_gcs_since = None
+            return
+        since = self._without_gcs_since = now if self._without_gcs_since is None else self._without_gcs_since
+        if now - since >= self.behaviour.workers_wait:
+            workers = {part.slot.node for part in self.of("worker")}
+            self.kill([slot for slot in self.parts if slot.node in workers])
 
     def _can_fill(self, slot: Slot) -> bool:
         if slot.role in ("head", "worker", "redis"):
