@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pytest_serve_chaos.faults import controller, gcs, head, node, proxy, replica, worker
+from pytest_serve_chaos.faults import controller, gcs, head, node, proxy, raylet, replica, worker
 from pytest_serve_chaos.faults.actors import ServingTarget
 from pytest_serve_chaos.faults.controller import ControllerTarget
 from pytest_serve_chaos.faults.gcs import GcsTarget
 from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.node import MachineTarget
 from pytest_serve_chaos.faults.nodes import NodeTarget
+from pytest_serve_chaos.faults.raylet import RayletTarget
 from pytest_serve_chaos.faults.redis import RedisTarget
 from pytest_serve_chaos.faults.replica import ReplicaTarget
 from pytest_serve_chaos.faults.rig import Rig
@@ -54,6 +55,10 @@ class Chaos:
     def replica(self, deployment: str | None = None, on: str | None = None) -> ReplicaTarget:
         """A replica of a deployment (any for None), on a node, on one of the ``workers``, or anywhere."""
         return replica.target(self._rig, deployment, on)
+
+    def raylet(self, on: str | None = "workers") -> RayletTarget:
+        """The raylet of a node (``head``, ``worker-1``), of one of the ``workers``, or of any (None)."""
+        return raylet.target(self._rig, on)
 
     @property
     def gcs(self) -> GcsTarget:

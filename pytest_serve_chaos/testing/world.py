@@ -18,7 +18,7 @@ from pytest_serve_chaos.testing.plan import Plan, Slot
 
 _TICK = 0.03
 
-_STARTED_BY_THE_PLATFORM: tuple[Role, ...] = ("redis", "head", "worker", "gcs")
+_STARTED_BY_THE_PLATFORM: tuple[Role, ...] = ("redis", "head", "worker", "raylet", "gcs")
 """Parts that need their time from when they may start; actors that fell with them wait for no more than these."""
 
 
@@ -143,6 +143,8 @@ class World:
         node = Slot("head" if slot.node == HEAD else "worker", slot.node)
         if node not in self.parts or (slot.role == "replica" and self.behaviour.keeps_holes):
             return False
+        if slot.role == "raylet":
+            return True
         if slot.role == "gcs":
             return self.spec.gcs == "none" or bool(self.of("redis"))
         return self.controller_works() if slot.needs_controller else self.gcs_answers()
@@ -219,7 +221,7 @@ class World:
                     self._fill(slot)
 
     def signal(self, identity: Identity, number: int) -> None:
-        """Sends a signal to one process; the head goes with its GCS.
+        """Sends a signal to one process; the head goes with its GCS, and each node with its raylet.
 
         Raises:
             NoSuchTarget: The process is gone.
@@ -232,8 +234,8 @@ class World:
                 part.frozen = number == signal.SIGSTOP
                 if part.frozen:
                     self.strike()
-            elif part.slot.role == "gcs":
-                self.kill_node(HEAD)
+            elif part.slot.role in ("gcs", "raylet"):
+                self.kill_node(part.slot.node)
             else:
                 self.kill([part.slot])
 
