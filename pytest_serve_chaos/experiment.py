@@ -32,7 +32,7 @@ from pytest_serve_chaos.events import (
     SettlingUnknown,
     TopologySeen,
 )
-from pytest_serve_chaos.faults.injection import Injection
+from pytest_serve_chaos.faults.injection import Injection, LooksAfterwards
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultChoice
 from pytest_serve_chaos.final_check import look_at_the_end, look_for_idle_replicas, look_for_leaks, look_for_losses
@@ -220,6 +220,7 @@ class Experiment:
                 if back:
                     look_for_idle_replicas(self.rig, self.load.rate)
                     look_at_the_end(injection, expected)
+                self._look_afterwards(injection)
                 # Before healing: what healing replaces, and what that costs, is not the cluster's doing.
                 self.rig.log.add(TopologySeen.of(self.rig.watcher.sample(), Moment.AFTER))
                 if back:
@@ -260,6 +261,12 @@ class Experiment:
         back = self._redundancy_back(injection, deadline + (20.0 if ends_by_itself else 0.0))
         self._say(lambda: self._traffic_back(injection, deadline))
         return back
+
+    def _look_afterwards(self, injection: Injection) -> None:
+        """Writes what a fault itself has to say of its victims, which no identity of a component shows."""
+        if injection.landed and isinstance(injection.fault, LooksAfterwards):
+            for text in injection.fault.afterwards():
+                self.rig.log.add(Remark(text))
 
     def _settle(self, injection: Injection, traffic: Traffic, expected: Expectations) -> None:
         """Runs the post-recovery checks after all that is judged.

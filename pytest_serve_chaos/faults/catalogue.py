@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pytest_serve_chaos.faults import (
+    child,
     controller,
     gcs,
     head,
@@ -24,6 +25,7 @@ BUILT_IN = FaultRegistry(
         node.FAULT,
         controller.FAULT,
         replica.FAULT,
+        child.FAULT,
         proxy.FAULT,
         raylet.FAULT,
         gcs.FAULT,

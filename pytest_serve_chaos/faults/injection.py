@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.identities import kept, nobody, replaced
@@ -116,6 +116,15 @@ class Fault(Protocol):
 
     def heal(self) -> None:
         """Puts back what the platform does not put back by itself. May be called twice."""
+        ...
+
+
+@runtime_checkable
+class LooksAfterwards(Protocol):
+    """A fault that can say at the end what has become of what it hit, where no component shows that."""
+
+    def afterwards(self) -> Iterable[str]:
+        """What has become of it, a sentence each."""
         ...
 
 

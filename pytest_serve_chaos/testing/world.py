@@ -58,6 +58,7 @@ class World:
         self._requests = itertools.count()
         self._pids = itertools.count(1001)
         self._ids = itertools.count(1)
+        self._children = itertools.count(50_001)
         self._controller_id = ""
         self._empty_since: dict[Slot, float] = {}
         self._failing: dict[Slot, tuple[float, str]] = {}
@@ -88,6 +89,10 @@ class World:
         """Whether Serve's REST can be asked, and dead actors are replaced."""
         return self.gcs_answers() and any(not p.frozen for p in self.of("controller"))
 
+    def with_child(self, identity: Identity) -> Part | None:
+        """The replica that has that child."""
+        return next((p for p in self.of("replica") if p.child and p.child_identity == identity), None)
+
     def routes_of(self, proxy: Part) -> frozenset[str]:
         """The routes that a proxy serves."""
         return frozenset(self.plan.routes()) if proxy.stale_routes is None else proxy.stale_routes
@@ -115,6 +120,7 @@ class World:
                 self.log.append((now, f"WARNING Health check for replica {name} failed, for it {mode}s"))
                 self.kill([slot])
             self._end_lonely_workers(now)
+            self._restart_children(now)
             wanted = self.slots()
             for slot in self.parts.keys() - set(wanted):
                 del self.parts[slot]
@@ -137,6 +143,12 @@ class World:
             workers = {part.slot.node for part in self.of("worker")}
             self.kill([slot for slot in self.parts if slot.node in workers])
 
+    def _restart_children(self, now: float) -> None:
+        """Gives replicas whose child has died another one, where they restart it."""
+        for part in self.of("replica") if self.behaviour.engine == "restarted" else []:
+            if not part.child and now - part.child_died >= self.behaviour.back_after:
+                part.child = next(self._children)
+
     def _can_fill(self, slot: Slot) -> bool:
         if slot.role in ("head", "worker", "redis"):
             return slot.node not in self.held
@@ -152,6 +164,7 @@ class World:
     def _fill(self, slot: Slot) -> None:
         number = next(self._ids)
         part = Part(slot, next(self._pids), None, f"r{number:03}")
+        part.child = next(self._children) if slot.role == "replica" else 0
         if slot.role in ("head", "worker"):
             self.gcs.add_node(number, self.plan.address(slot.node), slot.node)
         elif slot.role == "controller":
@@ -227,6 +240,10 @@ class World:
             NoSuchTarget: The process is gone.
         """
         with self.lock:
+            replica = self.with_child(identity)
+            if replica is not None:
+                self._signal_child(replica, number)
+                return
             part = self.by_identity(identity)
             if part is None:
                 raise NoSuchTarget(f"{identity} is gone")
@@ -238,6 +255,16 @@ class World:
                 self.kill_node(part.slot.node)
             else:
                 self.kill([part.slot])
+
+    def _signal_child(self, replica: Part, number: int) -> None:
+        if number in (signal.SIGSTOP, signal.SIGCONT):
+            replica.child_frozen = number == signal.SIGSTOP
+        else:
+            replica.child, replica.child_frozen, replica.child_died = 0, False, clock.now()
+        if number != signal.SIGCONT:
+            self.strike()
+        if not replica.child and self.behaviour.engine == "dying":
+            self.kill([replica.slot])
 
     def freeze_node(self, node: str, *, frozen: bool) -> int:
         """Stops all processes of a node, or resumes them; returns how many."""

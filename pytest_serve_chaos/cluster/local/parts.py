@@ -10,6 +10,7 @@ from pytest_serve_chaos.cluster.capabilities import (
     KILLS_ACTORS,
     KILLS_NODES,
     KNOWS_ITS_SETUP,
+    SEES_CHILDREN,
     SETS_HEALTH_FLAGS,
     SHARES_REDIS,
     SHOWS_CONTROLLER_LOG,
@@ -18,6 +19,7 @@ from pytest_serve_chaos.cluster.capabilities import (
     STREAMS_LOGS,
     Offer,
 )
+from pytest_serve_chaos.cluster.local.children import ProcessChildren
 from pytest_serve_chaos.cluster.local.health_flags import HealthFlags
 from pytest_serve_chaos.cluster.local.node_faults import NodeFreezes, NodeKills
 from pytest_serve_chaos.cluster.local.process_faults import ActorKills, ProcessSignals
@@ -44,6 +46,7 @@ def local_parts(view: LocalView, ray_version: str, start_second: StartSecond) ->
         KILLS_ACTORS.by(ActorKills(plan, layout, view.dashboard)),
         KILLS_NODES.by(NodeKills(units)),
         KNOWS_ITS_SETUP.by(LocalSetup(plan, ray_version)),
+        SEES_CHILDREN.by(ProcessChildren()),
         SETS_HEALTH_FLAGS.by(HealthFlags(Path(plan.directory) / "flags")),
         SHARES_REDIS.by(SharedRedis(redis, start_second)),
         SHOWS_CONTROLLER_LOG.by(view.logs),
