@@ -32,6 +32,7 @@ from pytest_serve_chaos.events import (
     SettlingUnknown,
     TopologySeen,
 )
+from pytest_serve_chaos.faults.custom import CustomFault
 from pytest_serve_chaos.faults.injection import Injection, LooksAfterwards
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultChoice
@@ -57,7 +58,7 @@ class Experiment:
     Args:
         rig: The cluster under test, and what is recorded about it.
         load: The requests that are sent.
-        fault: The fault that is injected.
+        fault: The fault that is injected; None where each run is given one.
         on_result: Called with each result, whatever the verdict is.
         checks: Checks that judge each run in addition to the demands, and to the checks of that run.
     """
@@ -66,14 +67,14 @@ class Experiment:
         self,
         rig: Rig,
         load: Load,
-        fault: FaultChoice,
+        fault: FaultChoice | None,
         *,
         on_result: Callable[[Result], None] = lambda _: None,
         checks: Sequence[Check] = (),
     ) -> None:
         self.rig = rig
         self.load = load
-        self.fault = fault
+        self._marked = fault
         self._on_result = on_result
         self._always = accepted(checks)
         self._given: frozenset[str] = frozenset()
@@ -94,12 +95,43 @@ class Experiment:
         if unknown:
             raise SettingsError(f"traffic has no {unknown[0]!r}", fix=[f"it has {', '.join(valid)}"])
         load = replace(self.load, **cast("dict[str, Any]", changes))
-        return Experiment(self.rig, load, self.fault, on_result=self._on_result, checks=self._always)
+        return Experiment(self.rig, load, self._marked, on_result=self._on_result, checks=self._always)
 
-    def run(self, *, checks: Iterable[Check] | object = (), **demands: object) -> Result:
+    @property
+    def fault(self) -> FaultChoice:
+        """The fault that is injected.
+
+        Raises:
+            SettingsError: Neither a marker nor the run says which.
+        """
+        if self._marked is None:
+            raise SettingsError(
+                "nothing says what the experiment breaks",
+                fix=[
+                    "mark the test, for example with @pytest.mark.head_failure",
+                    "or give a fault of your own: experiment.run(fault=chaos.custom(...))",
+                ],
+            )
+        return self._marked
+
+    def _breaking(self, fault: object) -> Experiment:
+        """The same experiment with another fault, where one is given.
+
+        Raises:
+            SettingsError: It is not a fault of the test's own.
+        """
+        if fault is not None and not isinstance(fault, CustomFault):
+            raise SettingsError(f"fault={fault!r} is not a fault", fix=["give what chaos.custom(...) returns"])
+        choice = self._marked if fault is None else fault.choice
+        return Experiment(self.rig, self.load, choice, on_result=self._on_result, checks=self._always)
+
+    def run(
+        self, *, fault: CustomFault | object = None, checks: Iterable[Check] | object = (), **demands: object
+    ) -> Result:
         """Runs the experiment, and raises unless the verdict is passed.
 
         Args:
+            fault: A fault of your own (`Chaos.custom`) in place of that of the test's marker.
             checks: Checks of your own, by which it is judged in addition.
             **demands: Those of `Expectations` that shall differ from the fault's defaults; durations may have units
                 (``longest_outage="2s"``).
@@ -108,8 +140,11 @@ class Experiment:
             ExpectationFailed: The cluster did not do what was demanded.
             Inconclusive: Nothing was shown.
             SettingsError: There is no such demand, one of `checks` is not a check, or nothing is demanded of the
-                requests.
+                requests; nothing says what breaks.
         """
+        return self._breaking(fault)._run(checks, demands)
+
+    def _run(self, checks: Iterable[Check] | object, demands: Mapping[str, object]) -> Result:
         own = together(self._always, checks)
         if not self._expectations(demands).demands_traffic and not any(check.on_requests for check in own):
             raise SettingsError(
@@ -124,10 +159,13 @@ class Experiment:
         raise_unless_passed(result)
         return result
 
-    def measure(self, *, checks: Iterable[Check] | object = (), **demands: object) -> Result:
+    def measure(
+        self, *, fault: CustomFault | object = None, checks: Iterable[Check] | object = (), **demands: object
+    ) -> Result:
         """Runs the experiment; the result has a verdict and figures, and nothing is raised for them.
 
         Args:
+            fault: As for `run`.
             checks: Checks of your own, by which it is judged in addition.
             **demands: As for `run`.
 
@@ -135,7 +173,7 @@ class Experiment:
             SettingsError: There is no such demand, or one of `checks` is not a check.
             ServeChaosError: The rig broke.
         """
-        return self._measure(demands, together(self._always, checks))
+        return self._breaking(fault)._measure(demands, together(self._always, checks))
 
     def _measure(self, demands: Mapping[str, object], checks: tuple[Check, ...]) -> Result:
         demanded = self._expectations(demands)

@@ -172,6 +172,11 @@ class Injection:
         return bool(getattr(self.fault, "hold", False))
 
     @property
+    def outlives_the_cluster(self) -> bool:
+        """Whether what is broken may be outside of the cluster: true of faults of a test itself."""
+        return self.fault.kind not in self.rig.run.faults
+
+    @property
     def landed(self) -> bool:
         """Whether two independent signs were seen, one of them the victim's own."""
         return self.landed_at is not None
