@@ -269,12 +269,13 @@ class Injection:
 
         def healed() -> float | NotYet:
             at = self._healed_at
-            return NotYet("not healed yet") if at is None else at - self.asked
+            left = due - clock.now()
+            return NotYet(f"{left:.0f} s are left" if left > 0 else "not yet") if at is None else at - self.asked
 
-        left = max(0.0, due - clock.now())
-        tell = self._tell("not healed")
+        patience = max(0.0, due - clock.now()) + _HEALS_WITHIN
+        tell = self._tell("it stays broken")
         try:
-            return clock.wait_until("the fault to end", healed, timeout=left + _HEALS_WITHIN, on_wait=tell)
+            return clock.wait_until("the fault to end", healed, timeout=patience, on_wait=tell)
         except WaitTimeout as error:
             notes = [note.text for note in self._log.of(Note, since=due)]
             raise NotHealed(

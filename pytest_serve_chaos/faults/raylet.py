@@ -198,7 +198,7 @@ FAULT = FaultSpec(
     adapt=_adapt,
     needs=(Need((SIGNALS_PROCESSES,), "send signals to processes"),),
     external=_touch,
-    loses=("worker", "Ray node", "replica"),
+    loses=("worker", "replica"),
     target="chaos.raylet(on)",
     effect="the raylet of a node, and with it all that Ray runs there",
 )
