@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pytest_serve_chaos.model import Identity
 
 _SECRET = re.compile(r"(?i)([\w-]*(?:token|secret|password|api[-_]?key)[\w-]*[= ])\S+")
+_LONGEST_TITLE = 40
 _LONGEST = 120
 """Characters of a command line that people are shown."""
 
@@ -31,8 +32,13 @@ class ChildProcess:
     command: str = field(repr=False)
 
     @property
+    def title(self) -> str:
+        """What people call it: the program in its command line, for a script's kernel name is that of its language."""
+        return self.command.partition(" ")[0].rpartition("/")[2][:_LONGEST_TITLE] or self.name
+
+    @property
     def line(self) -> str:
         """What it is, for people; what looks like a secret is left out."""
         command = _SECRET.sub(r"\1***", " ".join(self.command.split()))
         short = command if len(command) <= _LONGEST else f"{command[:_LONGEST]}..."
-        return f"{self.name} (PID {self.pid}, of PID {self.parent}): {short}"
+        return f"{self.title} (PID {self.pid}, of PID {self.parent}): {short}"

@@ -61,7 +61,7 @@ class _ChildrenBroken:
         except ObservationError as error:
             return (f"it is unknown what has become of {parent}: {error.what}",)
         if now is None:
-            return (f"{parent} is gone, and with it what it had started",)
+            return (f"{parent}, whose process was hit, is gone too",)
         hit = {child.identity for child in self.children}
         same = [child for child in now if child.identity in hit]
         new = [child for child in matching(now, self.pattern) if child.identity not in hit]
@@ -255,7 +255,7 @@ def matching(children: Iterable[ChildProcess], pattern: str | None) -> tuple[Chi
 
 def named(children: Iterable[ChildProcess]) -> str:
     """The processes in words: ``llama-server (PID 4711)``."""
-    return ", ".join(f"{child.name} (PID {child.pid})" for child in children)
+    return ", ".join(f"{child.title} (PID {child.pid})" for child in children)
 
 
 def _name(pattern: str | None) -> Mapping[str, str]:

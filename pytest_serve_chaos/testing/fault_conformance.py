@@ -219,7 +219,7 @@ class FaultConformance:
         return self.fault.choose({"how": how, **given})
 
     def _goes(self, option: Keyword | None, how: str) -> bool:
-        """Whether a keyword can be said with that verb; one that there is not is left for the fault to refuse."""
+        """Whether a marker takes a keyword with that verb; one that is unknown is left for the fault to refuse."""
         if option is None:
             return True
         needed = option.only_with.get(how)

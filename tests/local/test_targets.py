@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from functools import partial
+from pathlib import Path
+
 import pytest
 
 from pytest_serve_chaos.experiment import Experiment
@@ -14,7 +19,8 @@ ENGINE = {"app": "tests.local.apps:engine"}
 
 @pytest.mark.head_failure(hold=True, for_="20s")
 def test_a_head_that_is_away_for_twenty_seconds_costs_nothing(experiment: Experiment) -> None:
-    result = experiment.run(longest_outage="2s", availability=0.98)
+    # All nodes wait for the head, and start work at once when it is back: a busy machine makes the generator late.
+    result = experiment.sending(send_lag_limit=1.0).run(longest_outage="2s", availability=0.98)
     assert result.kept("replicas", on="workers")
     assert result.measurement.redundancy_back is not None
     assert result.measurement.redundancy_back > 20
@@ -45,7 +51,7 @@ def test_workers_that_wait_for_less_than_the_outage_fail_it(experiment: Experime
 @pytest.mark.serve_cluster(app_args={"watched": False}, **ENGINE)
 @pytest.mark.child_failure(name="echo-engine")
 def test_an_engine_that_nobody_watches_is_never_replaced(experiment: Experiment) -> None:
-    result = experiment.measure(window="10s", traffic_back="12s")
+    result = experiment.measure(availability=0.9, window="10s", traffic_back="12s")
     assert result.outcome == "failed", result.verdict
     assert result.kept("replicas")
     assert [event for event in result.events if "is still there, without" in event.text]
@@ -56,6 +62,7 @@ def test_an_engine_that_nobody_watches_is_never_replaced(experiment: Experiment)
 def test_an_engine_that_is_watched_costs_its_replica(experiment: Experiment) -> None:
     result = experiment.run(window="15s", availability=0.5, longest_outage="12s", persistent_availability=0.3)
     assert result.replaced("replica@victims")
+    assert [event for event in result.events if "whose process was hit, is gone too" in event.text]
 
 
 @pytest.mark.serve_cluster(app_args={"watched": True}, **ENGINE)
@@ -66,3 +73,20 @@ def test_an_engine_stands_still_and_goes_on(chaos: Chaos, traffic: MakeTraffic, 
         engine.wait_traffic_back("30s")
         engine.wait_redundancy_back("30s")
     assert {c.identity for c in serve_cluster.of("replica")} == before
+
+
+def test_a_fault_of_the_test_itself(experiment: Experiment, chaos: Chaos, serve_cluster: ServeCluster) -> None:
+    replica = serve_cluster.of("replica")[0]
+    assert replica.pid is not None
+    process = Path(f"/proc/{replica.pid}")
+    fault = chaos.custom(
+        inject=partial(os.kill, replica.pid, signal.SIGKILL),
+        heal=lambda: None,
+        evidence=lambda: None if process.exists() else f"{process} is not there",
+        name="out_of_memory",
+        victims=[replica],
+    )
+    result = experiment.sending(send_lag_limit=1.0).run(
+        fault=fault, window="15s", availability=0.9, replaced=["replica@victims"], kept=["replica@others"]
+    )
+    assert result.passed

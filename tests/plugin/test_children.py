@@ -27,7 +27,7 @@ def child(marker: str = 'name="fake-engine"', demands: str = LENIENT, then: str 
     [
         ("restarted", 'assert result.kept("replicas")', "is still there, with a new fake-engine"),
         ("unused", 'assert result.kept("replicas")', "is still there, without the process that was hit"),
-        ("dying", 'assert result.replaced("replica@victims")', "is gone, and with it what it had started"),
+        ("dying", 'assert result.replaced("replica@victims")', "whose process was hit, is gone too"),
     ],
 )
 def test_an_app_that_gets_over_it_passes_and_says_how(run_chaos: RunChaos, engine: str, then: str, said: str) -> None:
