@@ -156,6 +156,26 @@ def test_what_half_broke_is_healed_and_the_test_has_an_error(run_chaos: RunChaos
     assert not list((ran.path / ".serve-chaos" / "undo").glob("*"))
 
 
+def test_it_is_in_the_journal_before_it_breaks_anything_and_until_it_is_healed(run_chaos: RunChaos) -> None:
+    ran = run_chaos(
+        f"""{SWITCH}
+    def entries(config):
+        return [path.read_text() for path in (config.rootpath / ".serve-chaos" / "undo").glob("*.json")]
+
+    def test_a_switch(chaos, pytestconfig):
+        seen = []
+        note = lambda: seen.append(entries(pytestconfig))
+        with chaos.custom(lambda: (note(), inject()), lambda: (note(), heal()), evidence, name="switch_off"):
+            note()
+        note()
+        assert all("switch_off of the test a_switch" in text for (text,) in seen[:3]), seen
+        assert seen[3] == []
+"""
+    )
+
+    ran.outcomes(passed=1)
+
+
 def test_what_cannot_be_healed_stays_in_the_journal(run_chaos: RunChaos) -> None:
     ran = run_chaos(
         f"""{SWITCH}
