@@ -11,6 +11,7 @@ from pytest_serve_chaos.analysis.demands import can_show, not_shown, with_demand
 from pytest_serve_chaos.analysis.identities import nobody
 from pytest_serve_chaos.analysis.record import read_record, slowness_of
 from pytest_serve_chaos.analysis.result import Result
+from pytest_serve_chaos.analysis.words import limit
 from pytest_serve_chaos.checks.base import Check
 from pytest_serve_chaos.checks.own import accepted, together
 from pytest_serve_chaos.clock import NotYet
@@ -204,6 +205,12 @@ class Experiment:
         defaults = self.fault.expectations(self.rig.cluster.spec)
         # The window, and what an outage may last at least, grow so that there are enough requests to judge them on.
         expected = with_demands(can_show(defaults, self.load.rate), demands)
+        back, held_for = expected.redundancy_back, self.fault.held_for
+        if "redundancy_back" in demands and back is not None and back <= held_for:
+            raise SettingsError(
+                f"redundancy_back={limit(back)} counts from the fault, which keeps its victim down for {limit(held_for)}",
+                fix=[f"allow more than that: redundancy_back='{held_for + 120:g}s'", "or keep it down for less: for_"],
+            )
         if "window" not in demands:
             expected = replace(expected, window=window_for(expected, self.load.rate))
         return expected

@@ -242,6 +242,12 @@ class FaultChoice:
         """The marker's name: ``head_failure``."""
         return self.spec.name
 
+    @property
+    def held_for(self) -> float:
+        """Seconds for which its marker keeps the victim down (`hold` and `for_`); 0 if for no given time."""
+        lasts = self.options.get("for_")
+        return lasts if self.options.get("hold") is True and isinstance(lasts, float) else 0.0
+
     def inject(self, rig: Rig, *, must_land: bool = False) -> Injection:
         """Applies it. Unless it must land, whether it did is for the verdict to say.
 

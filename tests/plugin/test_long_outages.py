@@ -145,3 +145,20 @@ def test_nobody_waits_for_the_end_of_a_fault_that_has_none(run_chaos: RunChaos) 
     )
 
     ran.outcomes(passed=1)
+
+
+def test_a_return_before_its_time_cannot_be_demanded(run_chaos: RunChaos) -> None:
+    ran = run_chaos(
+        """
+        import pytest
+        from pytest_serve_chaos import SettingsError
+
+        @pytest.mark.head_failure(hold=True, for_="90s")
+        def test_too_early(experiment, serve_cluster):
+            with pytest.raises(SettingsError, match="redundancy_back=60 s counts from the fault"):
+                experiment.run(redundancy_back="60s")
+            assert serve_cluster.backend.world.struck is None
+        """
+    )
+
+    ran.outcomes(passed=1)
