@@ -208,7 +208,7 @@ class Experiment:
         back, held_for = expected.redundancy_back, self.fault.held_for
         if "redundancy_back" in demands and back is not None and back <= held_for:
             raise SettingsError(
-                f"redundancy_back={limit(back)} counts from the fault, which keeps its victim down for {limit(held_for)}",
+                f"redundancy_back={limit(back)} counts from the fault, whose victim is down for {limit(held_for)}",
                 fix=[f"allow more than that: redundancy_back='{held_for + 120:g}s'", "or keep it down for less: for_"],
             )
         if "window" not in demands:
