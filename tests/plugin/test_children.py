@@ -15,7 +15,7 @@ CHILD = """
         result = experiment.run({demands})
         {then}
 """
-LENIENT = 'availability=0.5, longest_outage=None, traffic_back="60s", window="2s", persistent_availability=0.3'
+LENIENT = 'availability=None, longest_outage=None, traffic_back="60s", window="1s"'
 
 
 def child(marker: str = 'name="fake-engine"', demands: str = LENIENT, then: str = "assert result.passed") -> str:

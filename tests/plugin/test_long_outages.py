@@ -13,14 +13,14 @@ from tests.plugin.conftest import SOON_GIVEN_UP, Ran, RunChaos
 HELD = """
     import pytest
 
-    @pytest.mark.{fault}(hold=True, for_="3s")
+    @pytest.mark.{fault}(hold=True, for_="1s")
     def test_a_long_outage(experiment):
         experiment.run({demands})
 """
-# A machine that is busy with other things may make answers late, so most tests allow an outage of any length.
-LENIENT = 'availability=0.5, longest_outage=None, window="4s"'
+# A machine that is busy with other things may make answers late: most tests only demand that traffic comes back.
+LENIENT = 'availability=None, longest_outage=None, traffic_back="60s", window="1500ms"'
 STRICT = 'availability=0.9, longest_outage="1s", window="5s"'
-LONELY = FakeBehaviour(workers_wait=1.0, setup=Setup(reconnect=1.0))
+LONELY = FakeBehaviour(workers_wait=0.2, back_after=1.5, setup=Setup(reconnect=0.2))
 
 
 def measured(ran: Ran) -> dict[str, Any]:
@@ -35,14 +35,14 @@ def test_what_comes_back_after_its_time_passes(run_chaos: RunChaos, fault: str) 
 
     ran.outcomes(passed=1)
     back = measured(ran)["redundancy_back"]
-    assert back >= 3.0
+    assert back >= 1.0
 
 
 def test_the_usual_window_begins_with_the_fault_and_goes_on_after_the_hold(run_chaos: RunChaos) -> None:
-    ran = run_chaos(HELD.format(fault="head_failure", demands="availability=0.5, longest_outage=None"))
+    ran = run_chaos(HELD.format(fault="head_failure", demands="availability=0.1, longest_outage=None"))
 
     ran.outcomes(passed=1)
-    assert "% in 23 s" in ran.text
+    assert "% in 21 s" in ran.text
 
 
 def test_an_outage_that_workers_do_not_survive_fails(run_chaos: RunChaos) -> None:
