@@ -240,12 +240,14 @@ class FaultAsked(Event):
         fault: The name of its marker.
         injection: Its number in the run; None in a history of an older version.
         must_land: Whether it is an error if it does not land.
+        held_for: Seconds for which the victim is kept down; 0: it is not, or until it is healed.
     """
 
     name: ClassVar[str] = "asked"
     fault: str = ""
     injection: int | None = None
     must_land: bool = True
+    held_for: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from pytest_serve_chaos.analysis.demands import can_show, not_shown, patience, w
 from pytest_serve_chaos.analysis.identities import nobody
 from pytest_serve_chaos.analysis.record import read_record, slowness_of
 from pytest_serve_chaos.analysis.result import Result
-from pytest_serve_chaos.analysis.words import number
+from pytest_serve_chaos.analysis.words import limit, number
 from pytest_serve_chaos.checks.base import Check
 from pytest_serve_chaos.checks.own import accepted, together
 from pytest_serve_chaos.clock import NotYet, seconds
@@ -20,7 +20,6 @@ from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, SettingsE
 from pytest_serve_chaos.events import (
     Demanded,
     FaultAsked,
-    FaultHealed,
     Judged,
     Moment,
     Note,
@@ -34,7 +33,8 @@ from pytest_serve_chaos.events import (
     SettlingUnknown,
     TopologySeen,
 )
-from pytest_serve_chaos.faults.injection import Injection
+from pytest_serve_chaos.faults.custom import CustomFault
+from pytest_serve_chaos.faults.injection import Injection, LooksAfterwards
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultChoice
 from pytest_serve_chaos.final_check import look_at_the_end, look_for_idle_replicas, look_for_leaks, look_for_losses
@@ -59,7 +59,7 @@ class Experiment:
     Args:
         rig: The cluster under test, and what is recorded about it.
         load: The requests that are sent.
-        fault: The fault that is injected.
+        fault: The fault that is injected; None where each run is given one.
         on_result: Called with each result, whatever the verdict is.
         checks: Checks that judge each run in addition to the demands, and to the checks of that run.
     """
@@ -68,14 +68,14 @@ class Experiment:
         self,
         rig: Rig,
         load: Load,
-        fault: FaultChoice,
+        fault: FaultChoice | None,
         *,
         on_result: Callable[[Result], None] = lambda _: None,
         checks: Sequence[Check] = (),
     ) -> None:
         self.rig = rig
         self.load = load
-        self.fault = fault
+        self._marked = fault
         self._on_result = on_result
         self._always = accepted(checks)
         self._given: frozenset[str] = frozenset()
@@ -98,16 +98,54 @@ class Experiment:
         if unknown:
             raise SettingsError(f"traffic has no {unknown[0]!r}", fix=[f"it has {', '.join(valid)}"])
         load = replace(self.load, **cast("dict[str, Any]", changes))
-        return Experiment(self.rig, load, self.fault, on_result=self._on_result, checks=self._always)
+        return Experiment(self.rig, load, self._marked, on_result=self._on_result, checks=self._always)
+
+    @property
+    def fault(self) -> FaultChoice:
+        """The fault that is injected.
+
+        Raises:
+            SettingsError: Neither a marker nor the run says which.
+        """
+        if self._marked is None:
+            raise SettingsError(
+                "nothing says what the experiment breaks",
+                fix=[
+                    "mark the test, for example with @pytest.mark.head_failure",
+                    "or give a fault of your own: experiment.run(fault=chaos.custom(...))",
+                ],
+            )
+        return self._marked
+
+    def _breaking(self, fault: object, at: object) -> Experiment:
+        """The same experiment with another fault, where one is given, and with the time at which it comes.
+
+        Raises:
+            SettingsError: It is not a fault of the test's own, or not a time.
+        """
+        if fault is not None and not isinstance(fault, CustomFault):
+            raise SettingsError(f"fault={fault!r} is not a fault", fix=["give what chaos.custom(...) returns"])
+        choice = self._marked if fault is None else fault.choice
+        if not isinstance(at, (int, float, str)):
+            raise SettingsError(f"at={at!r} is not a time", fix=["give the seconds from steady state on: at='35s'"])
+        changed = Experiment(self.rig, self.load, choice, on_result=self._on_result, checks=self._always)
+        changed._at = seconds(at, name="at")
+        return changed
 
     def run(
-        self, *, at: float | str | object = 0.0, checks: Iterable[Check] | object = (), **demands: object
+        self,
+        *,
+        at: float | str | object = 0.0,
+        fault: CustomFault | object = None,
+        checks: Iterable[Check] | object = (),
+        **demands: object,
     ) -> Result:
         """Runs the experiment, and raises unless the verdict is passed.
 
         Args:
             at: When the fault comes, in seconds after steady state, from when the stages of the traffic count too;
                 ``"35s"`` as well.
+            fault: A fault of your own (`Chaos.custom`) in place of that of the test's marker.
             checks: Checks of your own, by which it is judged in addition.
             **demands: Those of `Expectations` that shall differ from the fault's defaults; durations may have units
                 (``longest_outage="2s"``).
@@ -116,8 +154,11 @@ class Experiment:
             ExpectationFailed: The cluster did not do what was demanded.
             Inconclusive: Nothing was shown.
             SettingsError: There is no such demand, one of `checks` is not a check, or nothing is demanded of the
-                requests.
+                requests; nothing says what breaks.
         """
+        return self._breaking(fault, at)._run(checks, demands)
+
+    def _run(self, checks: Iterable[Check] | object, demands: Mapping[str, object]) -> Result:
         own = together(self._always, checks)
         if not self._expectations(demands).demands_traffic and not any(check.on_requests for check in own):
             raise SettingsError(
@@ -128,17 +169,23 @@ class Experiment:
                     "or look at the figures yourself: result = experiment.measure()",
                 ],
             )
-        result = self._measure(demands, own, at)
+        result = self._measure(demands, own)
         raise_unless_passed(result)
         return result
 
     def measure(
-        self, *, at: float | str | object = 0.0, checks: Iterable[Check] | object = (), **demands: object
+        self,
+        *,
+        at: float | str | object = 0.0,
+        fault: CustomFault | object = None,
+        checks: Iterable[Check] | object = (),
+        **demands: object,
     ) -> Result:
         """Runs the experiment; the result has a verdict and figures, and nothing is raised for them.
 
         Args:
             at: As for `run`.
+            fault: As for `run`.
             checks: Checks of your own, by which it is judged in addition.
             **demands: As for `run`.
 
@@ -146,12 +193,9 @@ class Experiment:
             SettingsError: There is no such demand, or one of `checks` is not a check.
             ServeChaosError: The rig broke.
         """
-        return self._measure(demands, together(self._always, checks), at)
+        return self._breaking(fault, at)._measure(demands, together(self._always, checks))
 
-    def _measure(self, demands: Mapping[str, object], checks: tuple[Check, ...], at: float | str | object) -> Result:
-        if not isinstance(at, (int, float, str)):
-            raise SettingsError(f"at={at!r} is not a time", fix=["give the seconds from steady state on: at='35s'"])
-        self._at = seconds(at, name="at")
+    def _measure(self, demands: Mapping[str, object], checks: tuple[Check, ...]) -> Result:
         demanded = self._expectations(demands)
         expected = self.load.applied_to(demanded)
         name = self._unused_name(self.rig.current.test)
@@ -180,6 +224,12 @@ class Experiment:
         defaults, schedule = self.fault.expectations(self.rig.cluster.spec), self.load.schedule
         # The window, and what an outage may last at least, grow so that there are enough requests to judge them on.
         expected = with_demands(can_show(defaults, schedule, self._at), demands)
+        back, held_for = expected.redundancy_back, self.fault.held_for
+        if "redundancy_back" in demands and back is not None and back <= held_for:
+            raise SettingsError(
+                f"redundancy_back={limit(back)} counts from the fault, whose victim is down for {limit(held_for)}",
+                fix=[f"allow more than that: redundancy_back='{held_for + 120:g}s'", "or keep it down for less: for_"],
+            )
         if "window" not in demands:
             expected = replace(expected, window=window_for(expected, schedule, self._at))
         return expected
@@ -247,6 +297,7 @@ class Experiment:
                 if back:
                     look_for_idle_replicas(self.rig, self.load.schedule.least(traffic.elapsed))
                     look_at_the_end(injection, expected)
+                self._look_afterwards(injection)
                 # Before healing: what healing replaces, and what that costs, is not the cluster's doing.
                 self.rig.log.add(TopologySeen.of(self.rig.watcher.sample(), Moment.AFTER))
                 if back:
@@ -307,19 +358,25 @@ class Experiment:
 
     def _watch(self, injection: Injection, expected: Expectations) -> bool:
         """Waits until traffic and redundancy are back; whether redundancy is."""
-        deadline = clock.now() + (expected.redundancy_back or 120.0)
-        held = bool(getattr(injection.fault, "hold", False))
-        if held:
+        held_for = injection.hold_for or 0.0
+        deadline = clock.now() + (expected.redundancy_back or 120.0 + held_for)
+        ends_by_itself = injection.hold_for is not None
+        if injection.held and not ends_by_itself:
             self._say(lambda: self._traffic_back(injection, deadline))
             self._say(lambda: self._at_rest(injection, deadline))
             injection.heal()
-        ends_by_itself = injection.hold_for is not None and not held
         if ends_by_itself:
-            self._wait_thawed(injection, deadline)
+            injection.wait_healed()
         # Before traffic, whose way back is read from the requests later: this is seen only while it is awaited.
         back = self._redundancy_back(injection, deadline + (20.0 if ends_by_itself else 0.0))
         self._say(lambda: self._traffic_back(injection, deadline))
         return back
+
+    def _look_afterwards(self, injection: Injection) -> None:
+        """Writes what a fault itself has to say of its victims, which no identity of a component shows."""
+        if injection.landed and isinstance(injection.fault, LooksAfterwards):
+            for text in injection.fault.afterwards():
+                self.rig.log.add(Remark(text))
 
     def _settle(self, injection: Injection, traffic: Traffic, expected: Expectations) -> None:
         """Runs the post-recovery checks after all that is judged.
@@ -391,12 +448,6 @@ class Experiment:
         except (ExpectationFailed, Inconclusive) as error:
             self.rig.progress(error.what)
             self.rig.log.add(Note(error.what))
-
-    def _wait_thawed(self, injection: Injection, deadline: float) -> None:
-        def thawed() -> bool | NotYet:
-            return True if self.rig.log.of(FaultHealed, since=injection.asked) else NotYet("still frozen")
-
-        clock.wait_until("the freeze to end", thawed, timeout=max(1.0, deadline - clock.now()))
 
     def _wait_window(self, injection: Injection, expected: Expectations) -> None:
         """Goes on with traffic until the window is full and the last outage has ended for a second.

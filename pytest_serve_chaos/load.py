@@ -346,11 +346,19 @@ class Traffic:
         asked = self._asked()
         due = [r.scheduled for r in self.requests if not r.kept and r.scheduled <= until]
         lasted = max(due, default=0.0) - (self._begun if asked is None else asked)
-        wanted = window_for(demanded, self.load.schedule, self._stage_time(asked)) + patience(self._slowness.usual)
+        wanted = max(
+            window_for(demanded, self.load.schedule, self._stage_time(asked)), demanded.window + self._held()
+        ) + patience(self._slowness.usual)
         return wanted if lasted >= wanted else max(0.1, math.ceil(10 * lasted) / 10)
 
+    def _held(self) -> float:
+        """Seconds from the first fault to the end of the last of those that keep something down for a given time."""
+        asked = self._asked()
+        ends = [e.at + e.held_for for e in self.rig.log.of(FaultAsked, since=self._begun) if e.held_for]
+        return 0.0 if asked is None else max(ends, default=asked) - asked
+
     def _usual_window(self, demanded: Expectations) -> float:
-        usual = min(demanded.window, self.rig.waits.judged_for)
+        usual = min(demanded.window, self.rig.waits.judged_for) + self._held()
         needed = seconds_needed(demanded, self.load.schedule, self._stage_time(self._asked()))
         return max(usual, needed) + patience(self._slowness.usual)
 

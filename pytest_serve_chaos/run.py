@@ -17,7 +17,7 @@ from pytest_serve_chaos.events import ClusterReady
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.faults.live_traffic import LiveTraffic
 from pytest_serve_chaos.faults.registry import FaultRegistry
-from pytest_serve_chaos.faults.rig import Current, OfTheRun, Rig
+from pytest_serve_chaos.faults.rig import Current, OfTheRun, Record, Rig
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.observe.configuration import check_configuration, write_warnings
 from pytest_serve_chaos.observe.health import Health, whole_at_first
@@ -51,9 +51,10 @@ class Run:
         seed: Of all choices.
         progress: Prints a line for people.
         faults: All faults that tests may inject.
+        record: Writes into the undo journal what only people can repair, and how; returns what removes that entry.
 
     Attributes:
-        not_healed: What stays broken of an external cluster, in words.
+        not_healed: What stays broken of an external cluster, or by a fault of a test itself, in words.
     """
 
     def __init__(
@@ -64,12 +65,13 @@ class Run:
         seed: int,
         progress: Progress,
         faults: FaultRegistry = BUILT_IN,
+        record: Record = lambda _text, _command: lambda: None,
     ) -> None:
         self.directory = directory
         self.seed = seed
         self.history = History(directory / "history.jsonl")
         self.progress = progress
-        self._of_the_run = OfTheRun(random.Random(seed), progress, faults)
+        self._of_the_run = OfTheRun(random.Random(seed), progress, faults, record=record)
         self._start_cluster = start_cluster
         self._rig: Rig | None = None
         self.started: list[tuple[ClusterSpec, float]] = []
@@ -143,7 +145,8 @@ class Run:
         except ServeChaosError as error:
             if not rig.soundness.tainted:
                 rig.soundness.taint(error.what)
-            if rig.cluster.capability(IS_EXTERNAL) is not None:  # any other goes now, or is not taken over as it is
+            # Any other cluster goes now, or is not taken over as it is; what a test itself broke may be elsewhere.
+            if rig.cluster.capability(IS_EXTERNAL) is not None or rig.injections.outlive_the_cluster:
                 self.not_healed.append(error.what)
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ RAYSERVICE_FILE = "rayservice file"
 
 DRAIN_TIMEOUT = "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"
 GRACE_PERIOD = "`terminationGracePeriodSeconds` of the workers"
+RECONNECT_TIMEOUT = "RAY_gcs_rpc_server_reconnect_timeout_s"
 STOP_HOOK = "`ray stop` in the `preStop` hook of the workers"
 
 
@@ -29,6 +30,7 @@ class Setup:
         drain_limits: What ends the drain of a node that is asked to stop, each with its seconds (0: at once):
             `DRAIN_TIMEOUT`, `GRACE_PERIOD`, `STOP_HOOK`.
         restarted: Ray nodes whose container was started again in its pod so recently that its next start is put off.
+        reconnect: Seconds after which a worker that cannot reach the GCS ends (`RECONNECT_TIMEOUT`).
     """
 
     redis_persists: bool | None = None
@@ -36,6 +38,7 @@ class Setup:
     machines: Mapping[str, str] = field(default_factory=dict)
     drain_limits: Mapping[str, float] = field(default_factory=dict)
     restarted: tuple[str, ...] = ()
+    reconnect: float | None = None
 
     @property
     def drain(self) -> float | None:

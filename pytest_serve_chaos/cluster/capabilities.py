@@ -14,6 +14,7 @@ from typing import Generic, Literal, Protocol, TypeVar, cast
 
 from pytest_serve_chaos.analysis.configuration import Setup
 from pytest_serve_chaos.cluster.base import Cluster
+from pytest_serve_chaos.cluster.child_process import ChildProcess
 from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.model import Component, Evidence, Identity
 
@@ -217,6 +218,26 @@ class SignalsProcesses(Protocol):
         ...
 
 
+class SeesChildren(Protocol):
+    """Can tell which processes a replica has started itself."""
+
+    def children(self, parent: Identity) -> tuple[ChildProcess, ...] | None:
+        """All processes below that one, those that its children have started too; None where it is gone.
+
+        Raises:
+            ObservationError: Nobody can look.
+        """
+        ...
+
+    def states(self, identities: Sequence[Identity]) -> Mapping[Identity, str]:
+        """``running`` or ``frozen``, for those of the processes below one replica that are there.
+
+        Raises:
+            ObservationError: Nobody can look.
+        """
+        ...
+
+
 class FreezesNodes(Protocol):
     """Can stop all processes of a node, and resume them."""
 
@@ -414,6 +435,7 @@ SHOWS_FAILED_STARTS = Capability[ShowsFailedStarts]("ShowsFailedStarts")
 IS_EXTERNAL = Capability[IsExternal]("IsExternal")
 KILLS_NODES = Capability[KillsNodes]("KillsNodes")
 SIGNALS_PROCESSES = Capability[SignalsProcesses]("SignalsProcesses")
+SEES_CHILDREN = Capability[SeesChildren]("SeesChildren")
 FREEZES_NODES = Capability[FreezesNodes]("FreezesNodes")
 KILLS_MACHINES = Capability[KillsMachines]("KillsMachines")
 FREEZES_MACHINES = Capability[FreezesMachines]("FreezesMachines")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pytest_serve_chaos.analysis.configuration import RECONNECT_TIMEOUT
 from pytest_serve_chaos.cluster.base import Profile
 from pytest_serve_chaos.model import minor_version
 
@@ -54,6 +55,17 @@ def drain_timeout(env: Mapping[str, str], ray_version: str) -> float | None:
             return float(given)
         # ray/_private/ray_constants.py; of older versions it was not looked up.
         return 30.0 if minor_version(ray_version) >= (2, 60) else None
+    except ValueError:
+        return None
+
+
+def reconnect_timeout(env: Mapping[str, str]) -> float | None:
+    """Seconds after which a Ray node with that environment ends if it cannot reach the GCS; None where it is nonsense.
+
+    60 s: ray_config_def.h, of Ray 2.60 and of those before it.
+    """
+    try:
+        return float(env.get(RECONNECT_TIMEOUT, "60"))
     except ValueError:
         return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,10 @@ _LONGEST_MESSAGE = 4000
 
 _GIVEN_UP_AFTER = 30.0
 """Seconds in which Serve replaces a replica that was lost while an app came up."""
+
+_RAYLET_TIMEOUT = 1
+_SILENT = re.compile(r"(\d+) raylet failed to reply")
+"""NODE_QUERY_FAILURE_WARNING of ray/dashboard/state_aggregator.py (Ray 2.60)."""
 
 _LIMIT = 10_000
 """The most rows that the state API gives; its list is sorted by actor id, so a smaller limit cuts at random."""
@@ -195,6 +200,18 @@ class Dashboard:
             for row in self._state("nodes", [])
         )
 
+    def silent_raylets(self) -> int:
+        """How many raylets do not answer within a second; the dashboard asks each for its objects.
+
+        Raises:
+            ObservationError: The dashboard gave no usable answer, or no raylet did.
+        """
+        params: dict[str, str | int | list[str]] = {"limit": 1, "timeout": _RAYLET_TIMEOUT}
+        data = self._get("/api/v0/objects", params, timeout=_RAYLET_TIMEOUT + 9.0)
+        warning = data.object("data").object("result").text("partial_failure_warning")
+        said = _SILENT.search(warning)
+        return int(said[1]) if said else 0
+
     def serve(self) -> ServeStatus:
         """What Serve says about itself.
 
@@ -260,10 +277,10 @@ class Dashboard:
             raise ObservationError(f"{resource}: no result in the answer: {str(data.values)[:200]}")
         return result.rows("result")
 
-    def _get(self, path: str, params: Mapping[str, str | int | list[str]]) -> Fields:
+    def _get(self, path: str, params: Mapping[str, str | int | list[str]], *, timeout: float | None = None) -> Fields:
         where = f"GET {self.url}{path}"
         try:
-            answer = self._client.get(path, params=dict(params))
+            answer = self._client.get(path, params=dict(params), timeout=timeout or self._client.timeout)
             if answer.status_code == 200:
                 return Fields.of(answer.json(), f"{where}: the answer")
         except (httpx.HTTPError, ValueError) as error:

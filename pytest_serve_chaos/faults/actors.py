@@ -12,9 +12,10 @@ from pytest_serve_chaos.clock import NotYet, seconds
 from pytest_serve_chaos.cluster.capabilities import KILLS_ACTORS, SIGNALS_PROCESSES
 from pytest_serve_chaos.errors import NoSuchTarget, WaitTimeout
 from pytest_serve_chaos.faults import signs
+from pytest_serve_chaos.faults.defaults import FREEZE_FOR
 from pytest_serve_chaos.faults.injection import Injection, Strike
 from pytest_serve_chaos.faults.rig import Rig
-from pytest_serve_chaos.faults.spec import FREEZE_FOR, Need, keyword
+from pytest_serve_chaos.faults.spec import Need, keyword
 from pytest_serve_chaos.kinds import Choice, Kind
 from pytest_serve_chaos.model import Component, Evidence, Role
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pytest_serve_chaos.faults import (
+    child,
     controller,
     gcs,
     head,
     health_check,
     node,
     proxy,
+    raylet,
     redis,
     replica,
     upgrade,
@@ -23,7 +25,9 @@ BUILT_IN = FaultRegistry(
         node.FAULT,
         controller.FAULT,
         replica.FAULT,
+        child.FAULT,
         proxy.FAULT,
+        raylet.FAULT,
         gcs.FAULT,
         redis.FAULT,
         health_check.FAULT,

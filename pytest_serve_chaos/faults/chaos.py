@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from pytest_serve_chaos.faults import controller, gcs, head, node, proxy, replica, worker
+from collections.abc import Callable, Sequence
+
+from pytest_serve_chaos.faults import controller, gcs, head, node, proxy, raylet, replica, worker
 from pytest_serve_chaos.faults.actors import ServingTarget
 from pytest_serve_chaos.faults.controller import ControllerTarget
+from pytest_serve_chaos.faults.custom import CustomFault, Functions
 from pytest_serve_chaos.faults.gcs import GcsTarget
 from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.node import MachineTarget
 from pytest_serve_chaos.faults.nodes import NodeTarget
+from pytest_serve_chaos.faults.raylet import RayletTarget
 from pytest_serve_chaos.faults.redis import RedisTarget
 from pytest_serve_chaos.faults.replica import ReplicaTarget
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.upgrade import RayServiceTarget
+from pytest_serve_chaos.model import Component, Expectations
 
 
 class Chaos:
@@ -55,6 +60,10 @@ class Chaos:
         """A replica of a deployment (any for None), on a node, on one of the ``workers``, or anywhere."""
         return replica.target(self._rig, deployment, on)
 
+    def raylet(self, on: str | None = "workers") -> RayletTarget:
+        """The raylet of a node (``head``, ``worker-1``), of one of the ``workers``, or of any (None)."""
+        return raylet.target(self._rig, on)
+
     @property
     def gcs(self) -> GcsTarget:
         """The GCS alone."""
@@ -69,6 +78,52 @@ class Chaos:
     def rayservice(self) -> RayServiceTarget:
         """The RayService, which can be upgraded."""
         return RayServiceTarget(self._rig)
+
+    def custom(
+        self,
+        inject: Callable[[], object],
+        heal: Callable[[], object],
+        evidence: Callable[[], object],
+        *,
+        name: str = "custom",
+        text: str = "",
+        victims: Sequence[Component] = (),
+        for_: float | str | None = None,
+        landed_within: float | str = "30s",
+        expectations: Expectations | None = None,
+        undo_command: Sequence[str] = (),
+    ) -> CustomFault:
+        """A fault of your own: ``with chaos.custom(...)``, or ``experiment.run(fault=chaos.custom(...))``.
+
+        Nothing is broken before that. The plugin asks for the evidence before the fault, which must show nothing then,
+        and twice after it.
+
+        Args:
+            inject: Breaks something.
+            heal: Repairs it; called once, also where `inject` raised an error. With `for_` another thread calls it.
+            evidence: Whether it is broken now: a text that says what shows it, or True; None or False if it is not.
+            name: Of the fault, in reports.
+            text: What it does, for people; the name if there is none.
+            victims: The components that it hits, if it hits any; some of those that answer requests must have done so.
+            for_: Seconds after which it is healed. None: when the `with` block ends, or all was judged.
+            landed_within: Seconds in which there must be evidence.
+            expectations: What an experiment demands by default. None: the defaults of `Expectations`.
+            undo_command: What repairs it: `serve-chaos undo` prints it if the run ended by force, and does not run it.
+
+        Raises:
+            SettingsError: Another fault has that name.
+        """
+        return CustomFault(
+            self._rig,
+            Functions(inject, heal, evidence),
+            name=name,
+            text=text,
+            victims=victims,
+            for_=for_,
+            landed_within=landed_within,
+            expectations=expectations,
+            undo_command=undo_command,
+        )
 
     def inject(self, name: str, /, *, must_land: bool = True, **keywords: object) -> Injection:
         """Any fault by its marker's name, those of plugins too: ``chaos.inject("head_failure", how="stop")``.

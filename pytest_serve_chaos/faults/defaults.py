@@ -13,6 +13,9 @@ from pytest_serve_chaos.model import NO_DEMANDS, Expectations
 ALL = ("head", "gcs", "worker", "controller", "proxy", "replica")
 _ALL_BUT_FROZEN_ACTORS = ("head", "gcs", "worker", "controller", "proxy@others", "replica@others")
 
+FREEZE_FOR = 20.0
+"""Seconds: beyond some 60 Ray declares a frozen node dead (65 s measured with Ray 2.60), and the freeze is a kill."""
+
 _FAILURES = 3
 """Failed health checks in a row after which Serve replaces a replica or a proxy; ray/serve/_private/constants.py."""
 
@@ -24,6 +27,11 @@ def _sick_after(profile: Profile) -> float:
     were replaced.
     """
     return _FAILURES * timing(profile).health_check_timeout
+
+
+def freeze_seconds(for_: float | None) -> float:
+    """Seconds of a freeze for which the marker says `for_`."""
+    return FREEZE_FOR if for_ is None else for_
 
 
 def when_frozen(cluster: ClusterSpec, seconds: float) -> Expectations:
@@ -51,12 +59,36 @@ def without_head(expected: Expectations, cluster: ClusterSpec) -> Expectations:
     return with_profile(replace(expected, kept=()) if cluster.gcs == "none" else expected, cluster)
 
 
+def while_down(expected: Expectations, seconds: float) -> Expectations:
+    """The same where the victim is kept down for so many seconds: all that is demanded holds over that, and the return.
+
+    What may be lost, and how long an outage may be, stays as it is: the time for the return begins when it may come
+    back.
+    """
+    traffic, redundancy = expected.traffic_back, expected.redundancy_back
+    return replace(
+        expected,
+        window=expected.window + seconds,
+        traffic_back=None if traffic is None else traffic + seconds,
+        redundancy_back=None if redundancy is None else redundancy + seconds,
+    )
+
+
 class CanFreeze(Protocol):
     """The keywords of a fault that can be a freeze."""
 
     @property
     def for_(self) -> float:
         """Seconds of the freeze."""
+        ...
+
+
+class CanStayAway(Protocol):
+    """The keywords of a fault that can be a freeze, or keep its victim down."""
+
+    @property
+    def for_(self) -> float | None:
+        """Seconds for which the victim is away; None: as long as a freeze usually lasts, or until it is healed."""
         ...
 
 
@@ -67,5 +99,19 @@ def unless_frozen(
 
     def adapt(expected: Expectations, cluster: ClusterSpec, how: str, given: CanFreeze) -> Expectations:
         return when_frozen(cluster, given.for_) if how == "freeze" else adapted(expected, cluster)
+
+    return adapt
+
+
+def unless_away(
+    adapted: Callable[[Expectations, ClusterSpec], Expectations],
+) -> Callable[[Expectations, ClusterSpec, str, CanStayAway], Expectations]:
+    """The same for faults that can keep their victim down: while one is down for a given time, see `while_down`."""
+
+    def adapt(expected: Expectations, cluster: ClusterSpec, how: str, given: CanStayAway) -> Expectations:
+        if how == "freeze":
+            return when_frozen(cluster, freeze_seconds(given.for_))
+        found = adapted(expected, cluster)
+        return found if given.for_ is None else while_down(found, given.for_)
 
     return adapt

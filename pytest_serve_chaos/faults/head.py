@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pytest_serve_chaos.cluster.policy import Touch, touch_pod
-from pytest_serve_chaos.faults.defaults import unless_frozen, without_head
+from pytest_serve_chaos.faults.defaults import unless_away, without_head
 from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.nodes import NODE_NEEDS, NODE_VERBS, NodeTarget, break_node
 from pytest_serve_chaos.faults.rig import Rig
-from pytest_serve_chaos.faults.spec import FaultSpec, freeze_for, hold
+from pytest_serve_chaos.faults.spec import FaultSpec, away_for, hold
 from pytest_serve_chaos.model import HEAD, Expectations
 
 NAME = "head_failure"
@@ -24,7 +24,7 @@ class HeadKeywords:
     """What its marker can say."""
 
     hold: bool = hold()
-    for_: float = freeze_for()
+    for_: float | None = away_for()
 
 
 def target(rig: Rig) -> NodeTarget:
@@ -47,7 +47,7 @@ FAULT = FaultSpec(
     keywords=HeadKeywords,
     inject=_inject,
     expectations=EXPECTED,
-    adapt=unless_frozen(without_head),
+    adapt=unless_away(without_head),
     needs=NODE_NEEDS,
     external=_touch,
     loses=("head", "Ray node"),

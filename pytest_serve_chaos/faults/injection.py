@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.identities import kept, nobody, replaced
@@ -16,7 +16,7 @@ from pytest_serve_chaos.analysis.machine import held_up
 from pytest_serve_chaos.analysis.outages import find_outages
 from pytest_serve_chaos.clock import NotYet, seconds
 from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL, SHOWS_FAILED_STARTS
-from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, NotLanded, WaitTimeout, in_one_line
+from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, NotHealed, NotLanded, WaitTimeout, in_one_line
 from pytest_serve_chaos.events import (
     EvidenceSeen,
     FaultAsked,
@@ -42,6 +42,9 @@ from pytest_serve_chaos.model import UNFINISHED, Component, Evidence, Identity, 
 from pytest_serve_chaos.observe.external_check import settle
 from pytest_serve_chaos.observe.handles import check_handles
 from pytest_serve_chaos.progress import now_and_then, still
+
+_HEALS_WITHIN = 60.0
+"""Seconds that the healing of one fault may take."""
 
 _BEFORE = 10.0
 """Seconds before the fault from which requests are looked at: the first after it may still be in flight."""
@@ -118,6 +121,15 @@ class Fault(Protocol):
         ...
 
 
+@runtime_checkable
+class LooksAfterwards(Protocol):
+    """A fault that can say at the end what has become of what it hit, where no component shows that."""
+
+    def afterwards(self) -> Iterable[str]:
+        """What has become of it, a sentence each."""
+        ...
+
+
 class Injection:
     """A fault that was injected. As a context manager it heals on leaving.
 
@@ -145,7 +157,7 @@ class Injection:
         self.evidence: tuple[Evidence, ...] = ()
         self.landed_at: float | None = None
         self.asked = 0.0
-        self._healed = False
+        self._healed_at: float | None = None
         self._healing = threading.Lock()
         self._timer: threading.Timer | None = None
         self._must_land = must_land
@@ -159,6 +171,16 @@ class Injection:
             self._require_landing("this test")
 
     @property
+    def held(self) -> bool:
+        """Whether what it hit is kept down, until it is healed or for a time."""
+        return bool(getattr(self.fault, "hold", False))
+
+    @property
+    def outlives_the_cluster(self) -> bool:
+        """Whether what is broken may be outside of the cluster: true of faults of a test itself."""
+        return self.fault.kind not in self.rig.run.faults
+
+    @property
     def landed(self) -> bool:
         """Whether two independent signs were seen, one of them the victim's own."""
         return self.landed_at is not None
@@ -166,10 +188,10 @@ class Injection:
     def heal(self) -> None:
         """Puts back what was broken. What was put back stays so, what could not be is tried again by the next call."""
         with self._healing:
-            if self._healed:
+            if self._healed_at is not None:
                 return
             self.fault.heal()
-            self._healed = True
+            self._healed_at = clock.now()
             self._log.add(FaultHealed(f"healed: {self.fault.text}"))
 
     def _heal_when_due(self) -> None:
@@ -234,6 +256,35 @@ class Injection:
                     "there is no traffic to come back", fix=["inject inside `with traffic():`"]
                 ) from error
             raise self._late(f"traffic is not back: {error}") from error
+
+    def wait_healed(self) -> float:
+        """Waits until a fault that heals by itself (`for_`) has done so; returns at once if it was healed before.
+
+        Returns:
+            Seconds from the fault.
+
+        Raises:
+            Inconclusive: Nothing heals it by itself.
+            NotHealed: It was time, and it could not be healed.
+        """
+        if self.hold_for is None:
+            raise Inconclusive(f"nobody heals it by itself: {self.fault.text}", fix=["say for how long: for_='20s'"])
+        due = self.asked + self.hold_for
+
+        def healed() -> float | NotYet:
+            at = self._healed_at
+            left = due - clock.now()
+            return NotYet(f"{left:.0f} s are left" if left > 0 else "not yet") if at is None else at - self.asked
+
+        patience = max(0.0, due - clock.now()) + _HEALS_WITHIN
+        tell = self._tell("it stays broken")
+        try:
+            return clock.wait_until("the fault to end", healed, timeout=patience, on_wait=tell)
+        except WaitTimeout as error:
+            notes = [note.text for note in self._log.of(Note, since=due)]
+            raise NotHealed(
+                f"it was time to heal it, and that did not work: {self.fault.text}", checked=notes
+            ) from error
 
     def traffic_back_now(self) -> float | NotYet:
         """Seconds from the fault to the end of the last outage, once all has been well for a while.
@@ -486,7 +537,7 @@ class Injection:
         self._log.add(
             FaultAsked(
                 self.fault.text, at=strike.asked, fault=self.fault.kind, injection=self.number,
-                must_land=self._must_land,
+                must_land=self._must_land, held_for=(self.hold_for or 0.0) if self.held else 0.0,
             )
         )  # fmt: skip
         for sign in strike.evidence:

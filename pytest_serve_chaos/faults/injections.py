@@ -15,6 +15,11 @@ class Healable(Protocol):
         """Puts it back; the second call does nothing."""
         ...
 
+    @property
+    def outlives_the_cluster(self) -> bool:
+        """Whether what is broken may be outside of the cluster, so that it does not go with it."""
+        ...
+
 
 class Injections:
     """What was injected and is not known to be healed.
@@ -32,6 +37,11 @@ class Injections:
         self.open.append(injection)
         self._injected += 1
         return self._injected
+
+    @property
+    def outlive_the_cluster(self) -> bool:
+        """Whether something is broken that may not go with the cluster."""
+        return any(injection.outlives_the_cluster for injection in self.open)
 
     def heal_all(self, progress: Callable[[str], None]) -> None:
         """Heals all of them, the last first. What could not be healed stays open, for another try.

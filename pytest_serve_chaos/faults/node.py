@@ -22,11 +22,19 @@ from pytest_serve_chaos.cluster.capabilities import (
 )
 from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.faults import head, signs, worker
-from pytest_serve_chaos.faults.defaults import when_frozen, with_profile, without_head
+from pytest_serve_chaos.faults.defaults import (
+    FREEZE_FOR,
+    freeze_seconds,
+    when_frozen,
+    while_down,
+    with_profile,
+    without_head,
+)
 from pytest_serve_chaos.faults.injection import Injection, Strike, ended
-from pytest_serve_chaos.faults.nodes import NodeFrozen, NodeTarget, choose_worker
+from pytest_serve_chaos.faults.nodes import NodeFrozen, NodeTarget, choose_worker, for_so_long, hold_seconds
+from pytest_serve_chaos.faults.reconnect import inject_without_gcs
 from pytest_serve_chaos.faults.rig import Rig
-from pytest_serve_chaos.faults.spec import FREEZE_FOR, FaultSpec, Need, keyword
+from pytest_serve_chaos.faults.spec import FaultSpec, Need, keyword
 from pytest_serve_chaos.kinds import Duration, Kind
 from pytest_serve_chaos.model import HEAD, Component, Evidence, Expectations
 
@@ -74,19 +82,21 @@ class MachineDown(MachineGone):
 
     Attributes:
         how: ``kill`` or ``stop``.
+        lasts: Seconds after which it is started again; None: when it is healed.
     """
 
     how: Literal["kill", "stop"] = "kill"
+    lasts: float | None = None
 
     @property
     def options(self) -> Mapping[str, object]:
-        """How it is lost, and which machine it is."""
-        return {"how": self.how, "which": self.node}
+        """How it is lost, which machine it is, and for how long."""
+        return {"how": self.how, "which": self.node, **({} if self.lasts is None else {"for_": self.lasts})}
 
     @property
     def text(self) -> str:
         """A description of the fault, for people."""
-        return _WORDS[self.how].format(self.node)
+        return _WORDS[self.how].format(self.node) + for_so_long(self.lasts)
 
     def strike(self) -> Strike:
         """Takes it away."""
@@ -187,25 +197,25 @@ class MachineFrozen(NodeFrozen):
 class MachineTarget(NodeTarget):
     """The machine under a Ray node: ``chaos.node(...)``. Arguments: those of `NodeTarget`."""
 
-    def kill(self, *, hold: bool = True, must_land: bool = True) -> Injection:
+    def kill(self, *, hold: bool = True, for_: float | str | None = None, must_land: bool = True) -> Injection:
         """Takes its power (kind: `docker kill`); on `local`, which has no machines, the Ray node is killed.
 
-        It stays away until it is healed.
+        It stays away until it is healed, or for so many seconds (`for_`).
 
         Raises:
             NotLanded: Nothing shows that it went down, and it must (`must_land`).
         """
-        return self._lose("kill", must_land) or super().kill(hold=hold, must_land=must_land)
+        return self._lose("kill", for_, must_land) or super().kill(hold=hold, for_=for_, must_land=must_land)
 
-    def stop(self, *, hold: bool = True, must_land: bool = True) -> Injection:
+    def stop(self, *, hold: bool = True, for_: float | str | None = None, must_land: bool = True) -> Injection:
         """Shuts it down (kind: `docker stop`); on `local`, which has no machines, the Ray node is stopped.
 
-        It stays away until it is healed.
+        It stays away until it is healed, or for so many seconds (`for_`).
 
         Raises:
             NotLanded: Nothing shows that it went down, and it must (`must_land`).
         """
-        return self._lose("stop", must_land) or super().stop(hold=hold, must_land=must_land)
+        return self._lose("stop", for_, must_land) or super().stop(hold=hold, for_=for_, must_land=must_land)
 
     def freeze(self, for_: float | str = FREEZE_FOR, *, must_land: bool = True) -> Injection:
         """Stops everything on it for so many seconds (kind: `docker pause`), or in the Ray node.
@@ -246,11 +256,14 @@ class MachineTarget(NodeTarget):
         fault = MachineDrained(self.rig, self.node, self._victims(), self._ids())
         return Injection(self.rig, fault, must_land=must_land)
 
-    def _lose(self, how: Literal["kill", "stop"], must_land: bool) -> Injection | None:
+    def _lose(self, how: Literal["kill", "stop"], for_: float | str | None, must_land: bool) -> Injection | None:
         if self.rig.cluster.capability(KILLS_MACHINES) is None:
             return None
-        fault = MachineDown(self.rig, self.node, self._victims(), self._ids(), how=how)
-        return Injection(self.rig, fault, must_land=must_land)
+        lasts = hold_seconds(for_, hold=True)
+        fault = MachineDown(self.rig, self.node, self._victims(), self._ids(), how=how, lasts=lasts)
+        if self.node == HEAD:
+            return inject_without_gcs(self.rig, fault, lasts, must_land=must_land)
+        return Injection(self.rig, fault, hold_for=lasts, must_land=must_land)
 
     def _ids(self) -> frozenset[str]:
         return signs.node_ids(self.rig, self.node)
@@ -268,17 +281,12 @@ def _slow_strike(node: str, asked: float, evidence: Sequence[Evidence]) -> Strik
 
 @dataclass(frozen=True)
 class NodeKeywords:
-    """What its marker can say. Without `for_` a deleted node stays away, and a frozen one goes on after 20 s."""
+    """What its marker can say. Without `for_` a node stays away, and a frozen one goes on after 20 s."""
 
     which: str = keyword(
         Kind("most_replicas, random, head or the name of a worker, as worker-1", "NODE"), "most_replicas"
     )
-    for_: float | None = keyword(Duration(), None, verbs=["freeze", "delete"])
-
-    @property
-    def freeze_for(self) -> float:
-        """Seconds of a freeze."""
-        return FREEZE_FOR if self.for_ is None else self.for_
+    for_: float | None = keyword(Duration(), None, verbs=["kill", "stop", "freeze", "delete"])
 
 
 def target(rig: Rig, which: str) -> MachineTarget:
@@ -289,17 +297,18 @@ def target(rig: Rig, which: str) -> MachineTarget:
 def _inject(rig: Rig, how: str, given: NodeKeywords, must_land: bool) -> Injection:
     node = target(rig, given.which)
     if how == "freeze":
-        return node.freeze(given.freeze_for, must_land=must_land)
-    if how == "delete":
-        return node.delete(for_=given.for_, must_land=must_land)
-    return {"kill": node.kill, "stop": node.stop, "drain": node.drain}[how](must_land=must_land)
+        return node.freeze(freeze_seconds(given.for_), must_land=must_land)
+    if how == "drain":
+        return node.drain(must_land=must_land)
+    return {"kill": node.kill, "stop": node.stop, "delete": node.delete}[how](for_=given.for_, must_land=must_land)
 
 
 def _adapt(expected: Expectations, cluster: ClusterSpec, how: str, given: NodeKeywords) -> Expectations:
     """The machine under the head takes the head with it."""
     if how == "freeze":
-        return when_frozen(cluster, given.freeze_for)
-    return without_head(head.EXPECTED, cluster) if given.which == HEAD else with_profile(expected, cluster)
+        return when_frozen(cluster, freeze_seconds(given.for_))
+    found = without_head(head.EXPECTED, cluster) if given.which == HEAD else with_profile(expected, cluster)
+    return found if given.for_ is None else while_down(found, given.for_)
 
 
 def _touch(how: str, given: NodeKeywords) -> Touch:

@@ -9,11 +9,14 @@ from typing import Literal
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import seconds
 from pytest_serve_chaos.cluster.capabilities import FREEZES_NODES, KILLS_NODES
+from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.faults import signs
+from pytest_serve_chaos.faults.defaults import FREEZE_FOR, freeze_seconds
 from pytest_serve_chaos.faults.injection import Injection, Strike, ended
+from pytest_serve_chaos.faults.reconnect import inject_without_gcs
 from pytest_serve_chaos.faults.rig import Rig
-from pytest_serve_chaos.faults.spec import FREEZE_FOR, Need
-from pytest_serve_chaos.model import Component, Evidence
+from pytest_serve_chaos.faults.spec import Need
+from pytest_serve_chaos.model import HEAD, Component, Evidence
 
 NODE_VERBS = ("kill", "stop", "freeze")
 NODE_NEEDS = (
@@ -35,18 +38,19 @@ class NodeDown:
     hold: bool
     victims: tuple[Component, ...]
     ids: frozenset[str] = field(default_factory=frozenset)
+    lasts: float | None = None
     serves: bool = True
     sick: tuple[Component, ...] = ()
 
     @property
     def options(self) -> Mapping[str, object]:
-        """How it goes down, which node it is, and whether it stays down."""
-        return _options(self.kind, self.how, self.node, hold=self.hold)
+        """How it goes down, which node it is, whether it stays down, and for how long."""
+        return _options(self.kind, self.how, self.node, hold=self.hold, lasts=self.lasts)
 
     @property
     def text(self) -> str:
         """A description of the fault, for people."""
-        held = ", and it stays down" if self.hold else ""
+        held = f", and it stays down{for_so_long(self.lasts)}" if self.hold else ""
         return f"{_SIGNALS[self.how]} to all processes of {self.node}{held}"
 
     @property
@@ -113,10 +117,32 @@ class NodeFrozen:
         self.rig.capability(FREEZES_NODES, "resume a node").thaw_node(self.node)
 
 
-def _options(kind: str, how: str, node: str, *, hold: bool = False) -> Mapping[str, object]:
+def _options(kind: str, how: str, node: str, *, hold: bool = False, lasts: float | None = None) -> Mapping[str, object]:
     """What the marker would say: that of the head needs no `which`, and that of a machine always holds."""
     which = {} if kind == "head_failure" else {"which": node}
-    return {"how": how, **which, **({"hold": True} if hold and kind != "node_failure" else {})}
+    held = {"hold": True} if hold and kind != "node_failure" else {}
+    return {"how": how, **which, **held, **({} if lasts is None else {"for_": lasts})}
+
+
+def for_so_long(lasts: float | None) -> str:
+    """How long something stays down, behind what it says of that; "" where it is not known yet."""
+    return "" if lasts is None else f" for {lasts:g} s"
+
+
+def hold_seconds(for_: float | str | None, *, hold: bool) -> float | None:
+    """Seconds for which something is to stay down; None: until it is healed.
+
+    Raises:
+        SettingsError: It is not to stay down at all, or not for any time.
+    """
+    if for_ is None:
+        return None
+    if not hold:
+        raise SettingsError("for_ goes with hold=True: nothing is kept down without", fix=["add hold=True"])
+    lasts = seconds(for_, name="for_")
+    if not lasts:
+        raise SettingsError("for_=0 keeps nothing down", fix=["give the seconds for which it stays down: for_='90s'"])
+    return lasts
 
 
 @dataclass(frozen=True)
@@ -135,21 +161,28 @@ class NodeTarget:
     node: str
     stays_down: bool = False
 
-    def kill(self, *, hold: bool = False, must_land: bool = True) -> Injection:
-        """SIGKILL to all its processes (forced deletion of its pod); with `hold` it stays down until it is healed.
+    def kill(self, *, hold: bool = False, for_: float | str | None = None, must_land: bool = True) -> Injection:
+        """SIGKILL to all its processes (forced deletion of its pod).
+
+        Args:
+            hold: Whether it stays down until it is healed.
+            for_: With `hold`: seconds after which it may come back by itself.
+            must_land: Whether it is an error if nothing shows that it went down.
 
         Raises:
             NotLanded: Nothing shows that it went down, and it must (`must_land`).
+            SettingsError: There is a `for_` without `hold`.
         """
-        return self._down("kill", hold, must_land)
+        return self._down("kill", hold, for_, must_land)
 
-    def stop(self, *, hold: bool = False, must_land: bool = True) -> Injection:
-        """SIGTERM (graceful deletion): it drains, and is killed after the grace period.
+    def stop(self, *, hold: bool = False, for_: float | str | None = None, must_land: bool = True) -> Injection:
+        """SIGTERM (graceful deletion): it drains, and is killed after the grace period. Arguments: those of `kill`.
 
         Raises:
             NotLanded: Nothing shows that it went down, and it must (`must_land`).
+            SettingsError: There is a `for_` without `hold`.
         """
-        return self._down("stop", hold, must_land)
+        return self._down("stop", hold, for_, must_land)
 
     def freeze(self, for_: float | str = FREEZE_FOR, *, must_land: bool = True) -> Injection:
         """SIGSTOP to all its processes for so many seconds.
@@ -160,20 +193,24 @@ class NodeTarget:
         fault = NodeFrozen(self.rig, self.kind, self.node, self._victims())
         return Injection(self.rig, fault, hold_for=seconds(for_, name="for_"), must_land=must_land)
 
-    def _down(self, how: Literal["kill", "stop"], hold: bool, must_land: bool) -> Injection:
+    def _down(self, how: Literal["kill", "stop"], hold: bool, for_: float | str | None, must_land: bool) -> Injection:
+        held = hold or self.stays_down
+        lasts = hold_seconds(for_, hold=held)
         ids = signs.node_ids(self.rig, self.node)
-        fault = NodeDown(self.rig, self.kind, self.node, how, hold or self.stays_down, self._victims(), ids)
-        return Injection(self.rig, fault, must_land=must_land)
+        fault = NodeDown(self.rig, self.kind, self.node, how, held, self._victims(), ids, lasts)
+        if self.node == HEAD:
+            return inject_without_gcs(self.rig, fault, lasts, must_land=must_land)
+        return Injection(self.rig, fault, hold_for=lasts, must_land=must_land)
 
     def _victims(self) -> tuple[Component, ...]:
         return tuple(c for c in self.rig.watcher.sample().components if c.node == self.node)
 
 
-def break_node(target: NodeTarget, how: str, *, hold: bool, for_: float, must_land: bool) -> Injection:
+def break_node(target: NodeTarget, how: str, *, hold: bool, for_: float | None, must_land: bool) -> Injection:
     """Does to a node what a marker says."""
     if how == "freeze":
-        return target.freeze(for_, must_land=must_land)
-    return (target.kill if how == "kill" else target.stop)(hold=hold, must_land=must_land)
+        return target.freeze(freeze_seconds(for_), must_land=must_land)
+    return (target.kill if how == "kill" else target.stop)(hold=hold, for_=for_, must_land=must_land)
 
 
 def choose_worker(rig: Rig, which: str) -> str:

@@ -13,10 +13,12 @@ from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.errors import NoSuchTarget, ObservationError
 from pytest_serve_chaos.faults import signs
 from pytest_serve_chaos.faults.actors import ActorFrozen
-from pytest_serve_chaos.faults.defaults import unless_frozen
+from pytest_serve_chaos.faults.defaults import FREEZE_FOR, freeze_seconds, unless_away
 from pytest_serve_chaos.faults.injection import Injection, Strike
+from pytest_serve_chaos.faults.nodes import for_so_long, hold_seconds
+from pytest_serve_chaos.faults.reconnect import inject_without_gcs
 from pytest_serve_chaos.faults.rig import Rig
-from pytest_serve_chaos.faults.spec import FREEZE_FOR, FaultSpec, Need, freeze_for, hold
+from pytest_serve_chaos.faults.spec import FaultSpec, Need, away_for, hold
 from pytest_serve_chaos.model import NO_DEMANDS, Component, Evidence
 
 NAME = "redis_failure"
@@ -30,6 +32,7 @@ class RedisDown:
     how: Literal["kill", "stop"]
     hold: bool
     victims: tuple[Component, ...]
+    lasts: float | None = None
     kind: str = NAME
     serves: bool = False
     sick: tuple[Component, ...] = ()
@@ -37,13 +40,14 @@ class RedisDown:
 
     @property
     def options(self) -> Mapping[str, object]:
-        """How it goes down, and whether it stays down."""
-        return {"how": self.how, "hold": self.hold}
+        """How it goes down, whether it stays down, and for how long."""
+        return {"how": self.how, "hold": self.hold, **({} if self.lasts is None else {"for_": self.lasts})}
 
     @property
     def text(self) -> str:
         """A description of the fault, for people."""
-        return f"{'SIGKILL' if self.how == 'kill' else 'SIGTERM'} to Redis{', which stays down' if self.hold else ''}"
+        held = f", which stays down{for_so_long(self.lasts)}" if self.hold else ""
+        return f"{'SIGKILL' if self.how == 'kill' else 'SIGTERM'} to Redis{held}"
 
     def strike(self) -> Strike:
         """Takes it down."""
@@ -83,21 +87,28 @@ class RedisTarget:
 
     rig: Rig
 
-    def kill(self, *, hold: bool = False, must_land: bool = True) -> Injection:
-        """SIGKILL; with `hold` it stays down until it is healed.
+    def kill(self, *, hold: bool = False, for_: float | str | None = None, must_land: bool = True) -> Injection:
+        """SIGKILL.
+
+        Args:
+            hold: Whether it stays down until it is healed.
+            for_: With `hold`: seconds after which it may come back by itself.
+            must_land: Whether it is an error if nothing shows that it went down.
 
         Raises:
             NotLanded: Nothing shows that it went down, and it must (`must_land`).
+            SettingsError: There is a `for_` without `hold`.
         """
-        return self._down("kill", hold, must_land)
+        return self._down("kill", hold, for_, must_land)
 
-    def stop(self, *, hold: bool = False, must_land: bool = True) -> Injection:
-        """SIGTERM; with `hold` it stays down until it is healed.
+    def stop(self, *, hold: bool = False, for_: float | str | None = None, must_land: bool = True) -> Injection:
+        """SIGTERM. Arguments: those of `kill`.
 
         Raises:
             NotLanded: Nothing shows that it went down, and it must (`must_land`).
+            SettingsError: There is a `for_` without `hold`.
         """
-        return self._down("stop", hold, must_land)
+        return self._down("stop", hold, for_, must_land)
 
     def freeze(self, for_: float | str = FREEZE_FOR, *, must_land: bool = True) -> Injection:
         """SIGSTOP for so many seconds.
@@ -112,10 +123,12 @@ class RedisTarget:
         fault = RedisFrozen(self.rig, NAME, topology.of("redis")[0], lasts=hold_for)
         return Injection(self.rig, fault, hold_for=hold_for, must_land=must_land)
 
-    def _down(self, how: Literal["kill", "stop"], hold: bool, must_land: bool) -> Injection:
+    def _down(self, how: Literal["kill", "stop"], hold: bool, for_: float | str | None, must_land: bool) -> Injection:
+        lasts = hold_seconds(for_, hold=hold)
         topology = self.rig.watcher.sample()
         victims = (*topology.of("redis"), *topology.of("gcs"))
-        return Injection(self.rig, RedisDown(self.rig, how, hold, victims), must_land=must_land)
+        fault = RedisDown(self.rig, how, hold, victims, lasts)
+        return inject_without_gcs(self.rig, fault, lasts, must_land=must_land)
 
 
 # -- the fault ---------------------------------------------------------------------------------------------------
@@ -126,14 +139,14 @@ class RedisKeywords:
     """What its marker can say."""
 
     hold: bool = hold()
-    for_: float = freeze_for()
+    for_: float | None = away_for()
 
 
 def _inject(rig: Rig, how: str, given: RedisKeywords, must_land: bool) -> Injection:
     redis = RedisTarget(rig)
     if how == "freeze":
-        return redis.freeze(given.for_, must_land=must_land)
-    return (redis.kill if how == "kill" else redis.stop)(hold=given.hold, must_land=must_land)
+        return redis.freeze(freeze_seconds(given.for_), must_land=must_land)
+    return (redis.kill if how == "kill" else redis.stop)(hold=given.hold, for_=given.for_, must_land=must_land)
 
 
 def _touch(how: str, given: RedisKeywords) -> Touch:
@@ -147,7 +160,7 @@ FAULT = FaultSpec(
     keywords=RedisKeywords,
     inject=_inject,
     expectations=NO_DEMANDS,
-    adapt=unless_frozen(lambda expected, _: expected),
+    adapt=unless_away(lambda expected, _: expected),
     needs=(
         Need((HAS_REDIS,), "break Redis"),
         Need((SIGNALS_PROCESSES,), "send signals to processes", verbs=("freeze",)),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.faults.actors import ON, SERVING_NEEDS, By, ServingTarget, break_serving, by, choose_component
+from pytest_serve_chaos.faults.child import ChildTarget
 from pytest_serve_chaos.faults.defaults import unless_frozen, with_profile
 from pytest_serve_chaos.faults.health_check import DEPLOYMENT, Mode, fail_health_check
 from pytest_serve_chaos.faults.injection import Injection
@@ -22,6 +23,15 @@ NAME = "replica_failure"
 @dataclass(frozen=True)
 class ReplicaTarget(ServingTarget):
     """A replica."""
+
+    def child(self, name: str | None = None) -> ChildTarget:
+        """What it has started itself, such as an inference engine.
+
+        Args:
+            name: A regular expression that is found in the name or the command line of each process that is meant;
+                None: every process below the replica.
+        """
+        return ChildTarget(self.rig, self.victim, name)
 
     def fail_health_check(self, mode: Mode = "raise", *, must_land: bool = True) -> Injection:
         """Makes its `check_health` raise or hang, where the app reads our flag (`apps.answers.HealthSwitch`).

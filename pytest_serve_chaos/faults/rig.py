@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from pytest_serve_chaos.cluster.base import Cluster, Progress
 from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL, AnyCapability, Capability
@@ -24,6 +24,7 @@ from pytest_serve_chaos.observe.pressure import MachineWatch
 from pytest_serve_chaos.observe.watcher import Watcher
 
 T = TypeVar("T")
+Record: TypeAlias = Callable[[str, str], Callable[[], None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class OfTheRun:
         warned: What the check of the configuration has said in this run.
         canaries: The numbers of canary apps; each is taken once.
         sources: The numbers of traffic; each is taken once.
+        record: Writes into the undo journal what only people can repair, and how; returns what removes that entry.
     """
 
     random: random.Random
@@ -45,6 +47,7 @@ class OfTheRun:
     warned: set[ConfigWarning] = field(default_factory=set)
     canaries: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     sources: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    record: Record = lambda _text, _command: lambda: None
 
 
 class Soundness:
@@ -199,6 +202,8 @@ class Rig:
             Unsupported: The cluster is external, and it cannot or must not be broken in that way.
         """
         external = self.cluster.capability(IS_EXTERNAL)
+        if external is not None and kind not in self.run.faults:
+            raise Unsupported(f"{kind} is a fault of the test itself, and it is unknown what that does to this cluster")
         if external is not None:
             external.admit(self.run.faults.choose(kind, options).touch(), self.current.asked_for)
 

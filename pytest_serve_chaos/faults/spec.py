@@ -12,7 +12,7 @@ from pytest_serve_chaos.analysis.configuration import Configuration
 from pytest_serve_chaos.cluster.capabilities import AnyCapability
 from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.errors import SettingsError
-from pytest_serve_chaos.faults.defaults import with_profile
+from pytest_serve_chaos.faults.defaults import FREEZE_FOR, with_profile
 from pytest_serve_chaos.kinds import Bool, Choice, Duration, Kind
 from pytest_serve_chaos.model import ConfigWarning, Loss
 
@@ -26,24 +26,23 @@ T = TypeVar("T")
 K_co = TypeVar("K_co", covariant=True)
 """The dataclass of a fault's keywords. Only `FaultSpec.choose` makes one, so a fault never gets another fault's."""
 
-_KIND, _VERBS = "kind", "verbs"
-
-FREEZE_FOR = 20.0
-"""Seconds: beyond some 60 Ray declares a frozen node dead (65 s measured with Ray 2.60), and the freeze is a kill."""
+_KIND, _VERBS, _WITH = "kind", "verbs", "with"
 
 
 # -- keywords ---------------------------------------------------------------------------------------------------------
 
 
-def keyword(kind: Kind, default: T, *, verbs: Collection[str] = ()) -> T:
+def keyword(kind: Kind, default: T, *, verbs: Collection[str] = (), only_with: Mapping[str, str] | None = None) -> T:
     """A field of a fault's keywords, for the right-hand side in its dataclass.
 
     Args:
         kind: What a valid value is.
         default: The value of a marker that does not say it.
         verbs: The verbs that it goes with; none: all of them.
+        only_with: Verb -> the keyword that must be True where this one is given with that verb.
     """
-    return field(default=default, metadata={_KIND: kind, _VERBS: tuple(verbs)})
+    metadata = {_KIND: kind, _VERBS: tuple(verbs), _WITH: MappingProxyType(dict(only_with or {}))}
+    return field(default=default, metadata=metadata)
 
 
 def freeze_for() -> float:
@@ -52,8 +51,13 @@ def freeze_for() -> float:
 
 
 def hold() -> bool:
-    """The keyword `hold` of faults whose victim can be kept down until it is healed."""
+    """The keyword `hold` of faults whose victim can be kept down."""
     return keyword(Bool(), default=False, verbs=["kill", "stop"])
+
+
+def away_for() -> float | None:
+    """The keyword `for_` of faults whose victim can be frozen, or kept down with `hold`, for that long."""
+    return keyword(Duration(), None, verbs=["kill", "stop", "freeze"], only_with={"kill": "hold", "stop": "hold"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +69,14 @@ class Keyword:
         kind: What a valid value is.
         verbs: The verbs that it goes with.
         default: The value of a marker that does not say it.
+        only_with: Verb -> the keyword that must be True where this one is given with that verb.
     """
 
     name: str
     kind: Kind
     verbs: tuple[str, ...]
     default: object
+    only_with: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -193,12 +199,18 @@ class FaultSpec(Generic[K_co]):
                     f"{one.name} in @pytest.mark.{self.name} goes with how={' or '.join(map(repr, one.verbs))} only,"
                     f" and how is {how!r}"
                 )
+            needed = one.only_with.get(how)
+            if one.name in said and needed is not None and said.get(needed) is not True:
+                raise SettingsError(
+                    f"{one.name} in @pytest.mark.{self.name} goes with {needed}=True where how is {how!r}",
+                    fix=[f"add {needed}=True", f"or leave {one.name} out"],
+                )
         keywords = self.keywords(**{name: value for name, value in said.items() if name != "how"})
         return FaultChoice(self, how, keywords, MappingProxyType(said))
 
     def _option(self, one: Field[object]) -> Keyword:
         verbs = tuple(verb for verb in self.verbs if not one.metadata[_VERBS] or verb in one.metadata[_VERBS])
-        return Keyword(one.name, one.metadata[_KIND], verbs, one.default)
+        return Keyword(one.name, one.metadata[_KIND], verbs, one.default, one.metadata[_WITH])
 
     def _value(self, one: Keyword, value: object) -> object:
         try:
@@ -229,6 +241,12 @@ class FaultChoice:
     def kind(self) -> str:
         """The marker's name: ``head_failure``."""
         return self.spec.name
+
+    @property
+    def held_for(self) -> float:
+        """Seconds for which its marker keeps the victim down (`hold` and `for_`); 0 if for no given time."""
+        lasts = self.options.get("for_")
+        return lasts if self.options.get("hold") is True and isinstance(lasts, float) else 0.0
 
     def inject(self, rig: Rig, *, must_land: bool = False) -> Injection:
         """Applies it. Unless it must land, whether it did is for the verdict to say.

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pytest_serve_chaos.cluster.policy import Touch, touch_pod
-from pytest_serve_chaos.faults.defaults import unless_frozen, with_profile
+from pytest_serve_chaos.faults.defaults import unless_away, with_profile
 from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.nodes import NODE_NEEDS, NODE_VERBS, NodeTarget, break_node, choose_worker
 from pytest_serve_chaos.faults.rig import Rig
-from pytest_serve_chaos.faults.spec import FaultSpec, freeze_for, hold, keyword
+from pytest_serve_chaos.faults.spec import FaultSpec, away_for, hold, keyword
 from pytest_serve_chaos.kinds import Kind
 from pytest_serve_chaos.model import Expectations
 
@@ -28,7 +28,7 @@ class WorkerKeywords:
 
     which: str = keyword(Kind("most_replicas, random or the name of a worker, as worker-1", "WORKER"), "most_replicas")
     hold: bool = hold()
-    for_: float = freeze_for()
+    for_: float | None = away_for()
 
 
 def target(rig: Rig, which: str) -> NodeTarget:
@@ -51,7 +51,7 @@ FAULT = FaultSpec(
     keywords=WorkerKeywords,
     inject=_inject,
     expectations=EXPECTED,
-    adapt=unless_frozen(with_profile),
+    adapt=unless_away(with_profile),
     needs=NODE_NEEDS,
     external=_touch,
     loses=("worker", "Ray node", "replica"),

@@ -12,6 +12,9 @@ from pathlib import Path
 from pytest_serve_chaos.errors import ServeChaosError, in_one_line
 from pytest_serve_chaos.safety.private import locked, make_private, read_own, why_not_private, write_whole
 
+BY_HAND = "by_hand"
+"""The verb of an entry that only people can undo."""
+
 _BY_HAND = "see what it says, do that by hand"
 
 
@@ -100,6 +103,10 @@ class Journal:
         self, path: Path, entry: Entry, verbs: Mapping[str, Callable[[Mapping[str, str]], None]]
     ) -> Sequence[str]:
         """Undoes one entry; returns why it could not be undone, if so."""
+        if entry.verb == BY_HAND:
+            command = entry.arguments.get("command", "")
+            how = f"run: {command}" if command else "do what the test would have done to repair it"
+            return [f"{entry.text}: only you can undo that: {how}; then delete {path}"]
         if entry.verb not in verbs:
             return [f"{entry.text}: this version does not know how ({entry.verb})"]
         try:

@@ -56,17 +56,21 @@ class Collection:
             self._adapted = self._backend.adapt(self._settings)
         return cluster_request(markers, self._adapted, directory=directory)
 
-    def fault_of(self, item: pytest.Item) -> FaultChoice:
-        """The fault that a test is marked with.
+    def fault_of(self, item: pytest.Item) -> FaultChoice | None:
+        """The fault that a test is marked with; None where it has `chaos`, by which it can make one of its own.
 
         Raises:
-            SettingsError: It is marked with none, or a marker cannot be used.
+            SettingsError: It is marked with none and cannot make one, or a marker cannot be used.
         """
         fault = fault_request(item.iter_markers(), self._faults)
-        if fault is None:
+        if fault is None and "chaos" not in getattr(item, "fixturenames", ()):
             raise SettingsError(
                 "the test uses the fixture `experiment`, and no marker says what it breaks",
-                fix=["mark it, for example with @pytest.mark.head_failure", "or use the fixtures chaos and traffic"],
+                fix=[
+                    "mark it, for example with @pytest.mark.head_failure",
+                    "or use the fixtures chaos and traffic",
+                    "or take the fixture chaos too, for a fault of your own: experiment.run(fault=chaos.custom(...))",
+                ],
             )
         return fault
 

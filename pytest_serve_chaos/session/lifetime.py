@@ -17,6 +17,7 @@ from pytest_serve_chaos.errors import ServeChaosError, SettingsError, in_one_lin
 from pytest_serve_chaos.faults.registry import FaultRegistry
 from pytest_serve_chaos.options import option
 from pytest_serve_chaos.run import Run
+from pytest_serve_chaos.safety.journal import BY_HAND
 from pytest_serve_chaos.settings import Settings
 from pytest_serve_chaos.termination import ignore_from_now_on
 
@@ -72,8 +73,16 @@ class RunLifetime:
             for failure in self._backends.undo(settings.report_dir, self._progress, allowed=allowed):
                 self._progress(f"could not be undone: {failure}")
             start, seed = self._start_cluster, settings.seed
-            self._begun = Run(directory, start, seed=seed, progress=self._progress, faults=self._faults)
+            self._begun = Run(
+                directory, start, seed=seed, progress=self._progress, faults=self._faults, record=self._record
+            )
         return self._begun
+
+    def _record(self, text: str, command: str) -> Callable[[], None]:
+        """Writes into the undo journal what only people can repair; returns what removes that entry."""
+        journal = self._settings.journal
+        entry = journal.write(BY_HAND, text, command=command)
+        return lambda: journal.done(entry)
 
     def _directory(self) -> Path:
         base = self._config.rootpath / self._settings.report_dir

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -45,6 +46,9 @@ class FakeBehaviour:
         keeps_holes: Dead replicas are not replaced.
         blind_gcs: The GCS never notices that something died.
         autoscales: Serve scales the app up with the first request of a client, or with the first fault.
+        engine: What becomes of a replica whose child dies: the child is restarted, the replica fails from then on, it
+            dies too, or it works on without.
+        workers_wait: Workers end when the GCS has been away for so long.
         setup: How it is set up, for the check of the configuration.
         lacks: Capabilities that it does not have, by their keys: ``(KILLS_NODES,)``.
         waits: How long the plugin waits for it.
@@ -66,6 +70,8 @@ class FakeBehaviour:
     keeps_holes: bool = False
     blind_gcs: bool = False
     autoscales: Literal["", "with traffic", "with a fault"] = ""
+    engine: Literal["restarted", "failing", "dying", "unused"] = "restarted"
+    workers_wait: float = math.inf
     setup: Setup = field(default_factory=Setup)
     lacks: tuple[AnyCapability, ...] = ()
     waits: Waits = QUICK

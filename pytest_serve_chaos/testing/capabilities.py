@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -10,12 +10,16 @@ from typing import Literal
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.base import Cluster
 from pytest_serve_chaos.cluster.capabilities import KeptLogs
+from pytest_serve_chaos.cluster.child_process import ChildProcess
 from pytest_serve_chaos.cluster.waits import Waits
 from pytest_serve_chaos.errors import NoSuchTarget, ObservationError, Unsupported
 from pytest_serve_chaos.model import HEAD, Component, Evidence, Identity
 from pytest_serve_chaos.testing.behaviour import FakeBehaviour
 from pytest_serve_chaos.testing.plan import REDIS, Slot
 from pytest_serve_chaos.testing.world import World
+
+ENGINE = "fake-engine"
+"""The name of the process below each replica."""
 
 _SIGN_OF_NOTHING_WITHIN = 0.3
 """Seconds to wait for the sign of a fault that does nothing."""
@@ -58,7 +62,7 @@ class FakeNodes:
 
 @dataclass(frozen=True)
 class FakeProcesses:
-    """Implements `SignalsProcesses` and `KillsActors`.
+    """Implements `SignalsProcesses`, `SeesChildren` and `KillsActors`.
 
     Attributes:
         world: What lives in the cluster.
@@ -70,6 +74,23 @@ class FakeProcesses:
         """Sends a signal to one process."""
         if not self.world.behaviour.harmless:
             self.world.signal(identity, signal)
+
+    def children(self, parent: Identity) -> tuple[ChildProcess, ...] | None:
+        """The engine below each replica."""
+        self.world.tick()
+        with self.world.lock:
+            part = self.world.by_identity(parent)
+            if part is None:
+                return None
+            command = f"/opt/engine/{ENGINE} --port 8000"
+            return (ChildProcess(part.child_identity, part.child, part.pid, ENGINE, command),) if part.child else ()
+
+    def states(self, identities: Sequence[Identity]) -> Mapping[Identity, str]:
+        """Which of these engines are there, and whether they stand still."""
+        self.world.tick()
+        with self.world.lock:
+            parts = {identity: self.world.with_child(identity) for identity in identities}
+            return {i: "frozen" if part.child_frozen else "running" for i, part in parts.items() if part is not None}
 
     def kill_actor(self, actor_id: str, *, no_restart: bool) -> float:
         """Does what `ray.kill` does.

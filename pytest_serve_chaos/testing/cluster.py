@@ -18,6 +18,7 @@ from pytest_serve_chaos.cluster.capabilities import (
     KILLS_ACTORS,
     KILLS_NODES,
     KNOWS_ITS_SETUP,
+    SEES_CHILDREN,
     SETS_HEALTH_FLAGS,
     SHARES_REDIS,
     SHOWS_CONTROLLER_LOG,
@@ -163,6 +164,7 @@ class FakeCluster:
             KILLS_ACTORS.by(processes),
             KILLS_NODES.by(nodes),
             KNOWS_ITS_SETUP.by(self),
+            SEES_CHILDREN.by(processes),
             SETS_HEALTH_FLAGS.by(checks),
             SHARES_REDIS.by(redis),
             SHOWS_CONTROLLER_LOG.by(checks),
@@ -207,12 +209,15 @@ class FakeCluster:
                 known = 1 if proxy.slot.node == behaviour.outdated else plan.canaries()[app]
                 return Reply(200, f"{app}#Canary#{next(self._turns[app]) % known}")
             deployment = f"{app}#{DEPLOYMENT}"
-            replicas = [p for p in self.world.of("replica") if not p.frozen and p.slot.deployment == deployment]
+            mine = [p for p in self.world.of("replica") if p.slot.deployment == deployment]
+            replicas = [p for p in mine if not p.frozen and not p.child_frozen]
         if not replicas:
             return Reply(503 if app else 404, "nobody")
         replicas = replicas[1:] if struck and behaviour.forgets else replicas
         part = replicas[next(self._turns[deployment]) % len(replicas)]
         headers = () if behaviour.anonymous else (("x-serve-chaos-replica", part.name),)
+        if not part.child and behaviour.engine != "unused":
+            return Reply(500, "the engine is gone", headers)
         return Reply(200, "nonsense" if struck and behaviour.garbles else str(part.pid), headers)
 
     def _retired(self, pid: int) -> bool:

@@ -42,6 +42,11 @@ class FakeDashboard(Dashboard):
         with self._asked():
             return tuple(self._world.gcs.nodes.values())
 
+    def silent_raylets(self) -> int:
+        """How many raylets stand still."""
+        with self._asked():
+            return sum(part.frozen for part in self._world.of("raylet"))
+
     def serve(self) -> ServeStatus:
         """What the controller reports."""
         with self._asked(controller=True):

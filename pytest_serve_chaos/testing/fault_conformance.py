@@ -214,9 +214,16 @@ class FaultConformance:
     # -- how ----------------------------------------------------------------------------------------------------
 
     def _choice(self, how: str) -> FaultChoice:
-        verbs = {option.name: option.verbs for option in self.fault.options}
-        given = {name: value for name, value in self.keywords.items() if how in verbs.get(name, (how,))}
+        options = {option.name: option for option in self.fault.options}
+        given = {name: value for name, value in self.keywords.items() if self._goes(options.get(name), how)}
         return self.fault.choose({"how": how, **given})
+
+    def _goes(self, option: Keyword | None, how: str) -> bool:
+        """Whether a marker takes a keyword with that verb; one that is unknown is left for the fault to refuse."""
+        if option is None:
+            return True
+        needed = option.only_with.get(how)
+        return how in option.verbs and (needed is None or self.keywords.get(needed) is True)
 
     @contextmanager
     def _rig(self, hidden: tuple[AnyCapability, ...] = (), behaviour: FakeBehaviour | None = None) -> Iterator[Rig]:

@@ -23,6 +23,9 @@ class Part:
         replica_id: The id of a replica.
         frozen: Whether its process is stopped.
         stale_routes: The routes of a proxy that receives no updates any more; None: it receives them.
+        child: The PID of the process that a replica has started; 0: there is none.
+        child_frozen: Whether that is stopped.
+        child_died: When it died last, monotonic seconds.
     """
 
     slot: Slot
@@ -31,6 +34,14 @@ class Part:
     replica_id: str
     frozen: bool = False
     stale_routes: frozenset[str] | None = None
+    child: int = 0
+    child_frozen: bool = False
+    child_died: float = 0.0
+
+    @property
+    def child_identity(self) -> Identity:
+        """Unlike that of every child before it."""
+        return Identity("process", ("fake", str(self.child), str(10 * self.child)))
 
     @property
     def identity(self) -> Identity:

@@ -94,6 +94,7 @@ class Plan:
         nodes = self.node_names
         found = [Slot("redis", REDIS)] if self.spec.gcs == "redis" else []
         found += [Slot("head" if node == HEAD else "worker", node) for node in nodes]
+        found += [Slot("raylet", node) for node in nodes]
         found += [Slot("gcs", HEAD), Slot("controller", HEAD)]
         found += [Slot("proxy", node) for node in nodes]
         for deployment, count in self.targets().items():

@@ -18,7 +18,7 @@ from pytest_serve_chaos.testing.plan import Plan, Slot
 
 _TICK = 0.03
 
-_STARTED_BY_THE_PLATFORM: tuple[Role, ...] = ("redis", "head", "worker", "gcs")
+_STARTED_BY_THE_PLATFORM: tuple[Role, ...] = ("redis", "head", "worker", "raylet", "gcs")
 """Parts that need their time from when they may start; actors that fell with them wait for no more than these."""
 
 
@@ -58,10 +58,12 @@ class World:
         self._requests = itertools.count()
         self._pids = itertools.count(1001)
         self._ids = itertools.count(1)
+        self._children = itertools.count(50_001)
         self._controller_id = ""
         self._empty_since: dict[Slot, float] = {}
         self._failing: dict[Slot, tuple[float, str]] = {}
         self._next_tick = 0.0
+        self._without_gcs_since: float | None = None
         for slot in self.slots():
             self._fill(slot)
 
@@ -86,6 +88,10 @@ class World:
     def controller_works(self) -> bool:
         """Whether Serve's REST can be asked, and dead actors are replaced."""
         return self.gcs_answers() and any(not p.frozen for p in self.of("controller"))
+
+    def with_child(self, identity: Identity) -> Part | None:
+        """The replica that has that child."""
+        return next((p for p in self.of("replica") if p.child and p.child_identity == identity), None)
 
     def routes_of(self, proxy: Part) -> frozenset[str]:
         """The routes that a proxy serves."""
@@ -113,6 +119,8 @@ class World:
                 name = self.parts[slot].replica_id
                 self.log.append((now, f"WARNING Health check for replica {name} failed, for it {mode}s"))
                 self.kill([slot])
+            self._end_lonely_workers(now)
+            self._restart_children(now)
             wanted = self.slots()
             for slot in self.parts.keys() - set(wanted):
                 del self.parts[slot]
@@ -125,12 +133,30 @@ class World:
                 elif now - self._empty_since.setdefault(slot, now) >= self.behaviour.back_after and ready:
                     self._fill(slot)
 
+    def _end_lonely_workers(self, now: float) -> None:
+        """Ends the workers that have waited for a GCS for too long."""
+        if self.of("gcs"):
+            self._without_gcs_since = None
+            return
+        since = self._without_gcs_since = now if self._without_gcs_since is None else self._without_gcs_since
+        if now - since >= self.behaviour.workers_wait:
+            workers = {part.slot.node for part in self.of("worker")}
+            self.kill([slot for slot in self.parts if slot.node in workers])
+
+    def _restart_children(self, now: float) -> None:
+        """Gives replicas whose child has died another one, where they restart it."""
+        for part in self.of("replica") if self.behaviour.engine == "restarted" else []:
+            if not part.child and now - part.child_died >= self.behaviour.back_after:
+                part.child = next(self._children)
+
     def _can_fill(self, slot: Slot) -> bool:
         if slot.role in ("head", "worker", "redis"):
             return slot.node not in self.held
         node = Slot("head" if slot.node == HEAD else "worker", slot.node)
         if node not in self.parts or (slot.role == "replica" and self.behaviour.keeps_holes):
             return False
+        if slot.role == "raylet":
+            return True
         if slot.role == "gcs":
             return self.spec.gcs == "none" or bool(self.of("redis"))
         return self.controller_works() if slot.needs_controller else self.gcs_answers()
@@ -138,6 +164,7 @@ class World:
     def _fill(self, slot: Slot) -> None:
         number = next(self._ids)
         part = Part(slot, next(self._pids), None, f"r{number:03}")
+        part.child = next(self._children) if slot.role == "replica" else 0
         if slot.role in ("head", "worker"):
             self.gcs.add_node(number, self.plan.address(slot.node), slot.node)
         elif slot.role == "controller":
@@ -207,12 +234,16 @@ class World:
                     self._fill(slot)
 
     def signal(self, identity: Identity, number: int) -> None:
-        """Sends a signal to one process; the head goes with its GCS.
+        """Sends a signal to one process; the head goes with its GCS, and each node with its raylet.
 
         Raises:
             NoSuchTarget: The process is gone.
         """
         with self.lock:
+            replica = self.with_child(identity)
+            if replica is not None:
+                self._signal_child(replica, number)
+                return
             part = self.by_identity(identity)
             if part is None:
                 raise NoSuchTarget(f"{identity} is gone")
@@ -220,10 +251,20 @@ class World:
                 part.frozen = number == signal.SIGSTOP
                 if part.frozen:
                     self.strike()
-            elif part.slot.role == "gcs":
-                self.kill_node(HEAD)
+            elif part.slot.role in ("gcs", "raylet"):
+                self.kill_node(part.slot.node)
             else:
                 self.kill([part.slot])
+
+    def _signal_child(self, replica: Part, number: int) -> None:
+        if number in (signal.SIGSTOP, signal.SIGCONT):
+            replica.child_frozen = number == signal.SIGSTOP
+        else:
+            replica.child, replica.child_frozen, replica.child_died = 0, False, clock.now()
+        if number != signal.SIGCONT:
+            self.strike()
+        if not replica.child and self.behaviour.engine == "dying":
+            self.kill([replica.slot])
 
     def freeze_node(self, node: str, *, frozen: bool) -> int:
         """Stops all processes of a node, or resumes them; returns how many."""

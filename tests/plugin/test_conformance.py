@@ -27,15 +27,17 @@ class BuiltIn(FaultConformance):
             super().pytest_generate_tests(metafunc)
 
 
-def _conformance(fault: FaultSpec[object]) -> type[FaultConformance]:
+def _conformance(fault: FaultSpec[object], **more: object) -> type[FaultConformance]:
     machines = fault.name in ("node_failure", "rayservice_upgrade")
     cluster = FakeKubernetesCluster if machines else FakeCluster
-    keywords = {option.name: "3s" for option in fault.options if option.name == "for_"}
+    keywords = {option.name: "3s" for option in fault.options if option.name == "for_"} | more
     members = {"fault": fault, "cluster": cluster, "keywords": keywords, "__module__": __name__}
     return type(f"Test_{fault.name}", (BuiltIn,), members)
 
 
 globals().update({f"Test_{fault.name}": _conformance(fault) for fault in BUILT_IN})
+HELD = [fault for fault in BUILT_IN if any(option.name == "hold" for option in fault.options)]
+globals().update({f"Test_{fault.name}_held": _conformance(fault, hold=True) for fault in HELD})
 
 
 # -- faults that do not conform ----------------------------------------------------------------------------------------

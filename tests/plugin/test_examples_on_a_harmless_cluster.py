@@ -79,6 +79,8 @@ def test_a_test_that_breaks_nothing_would_be_seen(pytester: pytest.Pytester, see
 def test_no_example_is_green(pytester: pytest.Pytester, seen: Seen, page: Path) -> None:
     blocks = [(name, block) for name, block in _BLOCK.findall(page.read_text()) if name or "def test_" in block]
     blocks = [(name, block) for name, block in blocks if "pytest_serve_chaos.testing" not in block]  # these break fakes
+    # What a test itself breaks is broken, whatever the cluster does: test_custom_faults.py has a harmless one.
+    blocks = [(name, block) for name, block in blocks if "chaos.custom(" not in block]
     run(pytester, seen, {name or f"test_{number}.py": block for number, (name, block) in enumerate(blocks)})
 
     assert seen.green == []

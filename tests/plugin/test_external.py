@@ -241,6 +241,32 @@ def test_what_must_not_be_broken_is_skipped_before_anything_is_sent(
         ("chaos.node().kill()", ExternalFake, [], "*how='drain' works here*"),
         ("chaos.node().freeze()", ExternalFake, [], "*how='drain' works here*"),
         ("chaos.redis.kill()", ExternalFake, [], "Redis does not belong to the RayService, so it is left alone"),
+        ("chaos.head.kill(hold=True, for_='20s')", ExternalFake, [], "KubeRay makes a new pod at once*"),
+        ("chaos.raylet().kill()", HasOneReplica, [], "sleepy_pid#SleepyPid has one replica, so losing it leaves none"),
+        (
+            "chaos.raylet().freeze()",
+            NothingMayRun,
+            [],
+            "this user may not get pods/exec, create pods/exec (SelfSubject*",
+        ),
+        (
+            "chaos.replica().child().kill()",
+            HasOneReplica,
+            [],
+            "sleepy_pid#SleepyPid has one replica, so losing it leaves none",
+        ),
+        (
+            "chaos.replica().child().freeze()",
+            NothingMayRun,
+            [],
+            "this user may not get pods/exec, create pods/exec (SelfSubject*",
+        ),
+        (
+            "chaos.custom(exit, exit, exit, name='out_of_disk').inject()",
+            ExternalFake,
+            [],
+            "out_of_disk is a fault of the test itself, and it is unknown what that does to this cluster",
+        ),
     ],
 )
 def test_what_must_not_be_broken_is_not_broken_by_hand_either(

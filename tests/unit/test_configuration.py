@@ -10,6 +10,7 @@ from pytest_serve_chaos.analysis.configuration import (
     DRAIN_TIMEOUT,
     GRACE_PERIOD,
     RAYSERVICE_FILE,
+    RECONNECT_TIMEOUT,
     STOP_HOOK,
     Configuration,
     Deployment,
@@ -19,7 +20,7 @@ from pytest_serve_chaos.analysis.configuration import check as check_for
 from pytest_serve_chaos.analysis.record import warned_about, warnings_of
 from pytest_serve_chaos.cluster.kubernetes.client.records import Pod, pod
 from pytest_serve_chaos.cluster.kubernetes.rayservice.setup import setup_of, started_again
-from pytest_serve_chaos.cluster.profiles import drain_timeout
+from pytest_serve_chaos.cluster.profiles import drain_timeout, reconnect_timeout
 from pytest_serve_chaos.events import ClusterReady, ConfigurationSeen, Warned
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.history import ExperimentLog, History
@@ -383,3 +384,21 @@ def test_the_drain_of_an_older_ray_is_not_known() -> None:
     assert drain_timeout({}, "2.50.1") is None
     assert drain_timeout({"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "12"}, "2.50.1") == 12.0
     assert drain_timeout({}, "nightly") is None
+
+
+@pytest.mark.parametrize(
+    ("env", "seconds"), [({}, 60.0), ({RECONNECT_TIMEOUT: "600"}, 600.0), ({RECONNECT_TIMEOUT: "soon"}, None)]
+)
+def test_how_long_workers_look_for_the_gcs_is_in_their_environment(env: dict[str, str], seconds: float | None) -> None:
+    assert reconnect_timeout(env) == seconds
+    variables: list[Json] = [{"name": name, "value": value} for name, value in env.items()]
+    pod: dict[str, Json] = {"spec": {"containers": [{"name": "ray-worker", "env": variables}]}}
+    assert setup_of({}, [pod], [], "2.60.0").reconnect == seconds
+
+
+def test_the_least_patient_worker_counts() -> None:
+    pods: list[dict[str, Json]] = [
+        {"spec": {"containers": [{"name": "w", "env": [{"name": RECONNECT_TIMEOUT, "value": value}]}]}}
+        for value in ("600", "40", "90")
+    ]
+    assert setup_of({}, pods, [], "2.60.0").reconnect == 40.0

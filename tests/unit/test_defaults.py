@@ -57,3 +57,17 @@ def test_the_profile_of_the_guide_allows_more_time_for_redundancy() -> None:
     guide = expectations_for("head_failure", "kill", ClusterSpec(profile="guide"))
     assert guide.redundancy_back == 300.0
     assert expectations_for("redis_failure", "kill", ClusterSpec(profile="guide")).redundancy_back is None
+
+
+@pytest.mark.parametrize("fault", ["head_failure", "worker_failure"])
+@pytest.mark.parametrize("seconds", [5.0, 90.0])
+def test_a_hold_moves_the_return_and_allows_no_more_losses(fault: str, seconds: float) -> None:
+    short = expectations_for(fault, "kill", ClusterSpec(), hold=True)
+    long = expectations_for(fault, "kill", ClusterSpec(), hold=True, for_=seconds)
+    assert (long.window, long.traffic_back, long.redundancy_back) == (20 + seconds, 30 + seconds, 120 + seconds)
+    assert (long.availability, long.longest_outage, long.kept) == (short.availability, short.longest_outage, short.kept)
+
+
+def test_a_machine_that_is_away_for_a_time_needs_no_hold() -> None:
+    assert expectations_for("node_failure", "stop", ClusterSpec(), for_=60.0).window == 80.0
+    assert expectations_for("redis_failure", "kill", ClusterSpec(), hold=True, for_=60.0).window == 80.0

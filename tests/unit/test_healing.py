@@ -23,9 +23,10 @@ from tests.unit.rigs import cluster_with, rig_around
 class Broken:
     """Something that is broken; the first tries to heal it raise."""
 
-    def __init__(self, *errors: BaseException) -> None:
+    def __init__(self, *errors: BaseException, outlives_the_cluster: bool = False) -> None:
         self.errors = [*errors]
         self.healed = False
+        self.outlives_the_cluster = outlives_the_cluster
 
     def close(self) -> None:
         if self.errors:
@@ -104,9 +105,11 @@ def test_what_an_interrupt_met_at_the_end_of_the_run_is_healed_all_the_same(tmp_
     assert broken.healed
 
 
-@pytest.mark.parametrize("external", [True, False])
-def test_what_cannot_be_healed_at_the_end_is_reported_where_it_stays_broken(tmp_path: Path, external: bool) -> None:
-    broken = Broken(CommandFailed("no"), CommandFailed("still not"))
+@pytest.mark.parametrize(("external", "outlives"), [(True, False), (False, False), (False, True)])
+def test_what_cannot_be_healed_at_the_end_is_reported_where_it_stays_broken(
+    tmp_path: Path, external: bool, outlives: bool
+) -> None:
+    broken = Broken(CommandFailed("no"), CommandFailed("still not"), outlives_the_cluster=outlives)
     run = Run(tmp_path, lambda *_: cast("Cluster", None), seed=1, progress=lambda _: None)
     closed: list[bool] = []
     offers = [IS_EXTERNAL.by(cast("IsExternal", object()))] if external else []
@@ -114,7 +117,7 @@ def test_what_cannot_be_healed_at_the_end_is_reported_where_it_stays_broken(tmp_
     with pytest.raises(CommandFailed):
         there.heal_all()
     run.close()
-    assert run.not_healed == (["still not"] if external else [])
+    assert run.not_healed == (["still not"] if external or outlives else [])
     assert closed == [True]
     assert there.soundness.tainted == "still not"
 

@@ -10,10 +10,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -285,3 +286,32 @@ def test_the_moment_at_which_a_program_did_something_is_never_late() -> None:
     assert in_pod.moment(f"a warning of Ray's\n{json.dumps(elsewhere)}\n", started=100.0) == 102.5
     here = {**elsewhere, "boot": Path("/proc/sys/kernel/random/boot_id").read_text().strip()}
     assert in_pod.moment(json.dumps(here), started=100.0) == 5002.5, "on this machine its clock is ours"
+
+
+def test_what_a_process_has_started_is_found_in_any_session_and_below_its_children() -> None:
+    nested = "import subprocess, sys; subprocess.Popen(['sleep', '60'], start_new_session=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", nested], stdin=subprocess.PIPE) as process:
+        try:
+            rows = below(process.pid, lambda rows: any(row[4] == "sleep" for row in rows))
+            (child,) = rows
+            assert (child[2], child[3], child[4:]) == (process.pid, child[3], ["sleep", "sleep 60"])
+            states = json.loads(run("children", "states", f"{child[0]}:{child[1]}", f"{child[0]}:1").stdout)
+            assert [row[:2] for row in states] == [child[:2]], "another process with that PID is not it"
+            os.kill(child[0], signal.SIGKILL)
+            assert below(process.pid, lambda rows: not rows) == [], "a zombie is gone"
+        finally:
+            process.kill()
+
+
+def test_nothing_is_below_a_process_that_is_gone() -> None:
+    with sleeper("victim") as process:
+        assert run("children", "below", str(process.pid), "1").returncode == in_pod.GONE
+
+
+def below(pid: int, wanted: Callable[[list[list[Any]]], bool]) -> list[list[Any]]:
+    """What the program prints, as soon as it is as wanted."""
+    deadline = time.monotonic() + 10.0
+    while True:
+        rows: list[list[Any]] = json.loads(run("children", "below", str(pid), started(pid)).stdout)
+        if wanted(rows) or time.monotonic() > deadline:
+            return rows

@@ -12,6 +12,7 @@ from pytest_serve_chaos.cluster.capabilities import (
     FREEZES_NODES,
     KILLS_MACHINES,
     KILLS_NODES,
+    SEES_CHILDREN,
     SETS_HEALTH_FLAGS,
     SIGNALS_PROCESSES,
 )
@@ -19,7 +20,7 @@ from pytest_serve_chaos.cluster.kubernetes import in_pod, names
 from pytest_serve_chaos.cluster.kubernetes.client.api import ExecResult
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
 from pytest_serve_chaos.cluster.kubernetes.rayservice.process_watch import Row
-from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, Unsupported
+from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError, Unsupported
 from pytest_serve_chaos.model import Component, Identity
 from pytest_serve_chaos.observe.observer import Observer
 from tests.capabilities import part
@@ -111,6 +112,48 @@ def test_a_process_that_is_gone_is_no_target(service: RayServiceCluster, api: Ap
         part(service, SIGNALS_PROCESSES).signal_process(
             Identity("process", ("a", container, "113", "7000")), signal.SIGKILL
         )
+
+
+# -- what a replica has started --
+
+PARENT = Identity("process", ("a", "container-a", "113", "7000"))
+ENGINE = Identity("process", ("a", "container-a", "140", "7050"))
+
+
+def test_what_a_replica_has_started_is_named_by_pod_container_and_process(service: RayServiceCluster, api: Api) -> None:
+    api.result = ExecResult('[[140, 7050, 113, "S", "llama-server", "/bin/llama-server --port 1"]]', "", 0)
+    (child,) = part(service, SEES_CHILDREN).children(PARENT) or ()
+    assert (child.identity, child.parent, child.title) == (ENGINE, 113, "llama-server")
+    part(service, SIGNALS_PROCESSES).signal_process(child.identity, signal.SIGKILL)
+    assert api.ran == [("pod-a", ("below", "113", "7000")), ("pod-a", ("140", "7050", "9"))]
+
+
+@pytest.mark.parametrize(
+    ("container", "status"), [("container-a", in_pod.GONE), ("another", 0)], ids=["process-gone", "container-gone"]
+)
+def test_nothing_is_below_a_replica_that_is_gone(
+    service: RayServiceCluster, api: Api, container: str, status: int
+) -> None:
+    api.result = ExecResult("", "", status)
+    gone = Identity("process", ("a", container, "113", "7000"))
+    assert part(service, SEES_CHILDREN).children(gone) is None
+
+
+def test_a_program_that_fails_is_no_news_of_what_a_replica_has_started(service: RayServiceCluster, api: Api) -> None:
+    api.result = ExecResult("", "no python", 127)
+    with pytest.raises(ObservationError):
+        part(service, SEES_CHILDREN).children(PARENT)
+    with pytest.raises(ObservationError):
+        part(service, SEES_CHILDREN).states([ENGINE])
+
+
+def test_the_states_of_what_a_replica_has_started(service: RayServiceCluster, api: Api) -> None:
+    seen = part(service, SEES_CHILDREN)
+    api.result = ExecResult('[[140, 7050, 113, "T", "llama-server", "llama-server"]]', "", 0)
+    assert seen.states([ENGINE]) == {ENGINE: "frozen"}
+    assert seen.states([Identity("process", ("a", "another", "140", "7050"))]) == {}, "its container is gone"
+    assert seen.states([]) == {}
+    assert api.ran == [("pod-a", ("states", "140:7050"))]
 
 
 def test_the_first_process_of_a_container_is_signalled_from_its_machine(

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from pytest_serve_chaos.cluster.capabilities import (
     KILLS_ACTORS,
     KILLS_NODES,
     KNOWS_ITS_SETUP,
+    SEES_CHILDREN,
     SETS_HEALTH_FLAGS,
     SHARES_REDIS,
     SHOWS_CONTROLLER_LOG,
@@ -325,6 +326,41 @@ def test_a_process_of_somebody_else_gets_no_signal(cluster: LocalCluster, proces
     with pytest.raises(NoSuchTarget, match="does not belong to this cluster"):
         part(cluster, SIGNALS_PROCESSES).signal_process(identity_of(process.pid), signal.SIGKILL)
     assert process.poll() is None
+
+
+def test_what_a_process_of_the_cluster_has_started_is_of_the_cluster_in_whatever_session(
+    cluster: LocalCluster, link: FakeLink
+) -> None:
+    nested = (
+        "import subprocess, sys\n"
+        "child = subprocess.Popen(['sleep', '60'], start_new_session=True)\n"
+        "print(child.pid, flush=True); sys.stdin.read()"
+    )
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", nested]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, start_new_session=True) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        link.known = {parent.pid: "worker-1"}
+        try:
+            seen, signals = part(cluster, SEES_CHILDREN), part(cluster, SIGNALS_PROCESSES)
+            (child,) = seen.children(identity_of(parent.pid)) or ()
+            assert (child.pid, child.parent, child.identity) == (pid, parent.pid, identity_of(pid))
+            signals.signal_process(child.identity, signal.SIGSTOP)
+            wait_for(lambda: seen.states([child.identity]) == {child.identity: "frozen"})
+            parent.kill()
+            parent.wait()
+            assert seen.children(Identity("process", ("boot", str(parent.pid), "1"))) is None
+            signals.signal_process(child.identity, signal.SIGCONT)  # it has lost its parent, and goes on
+            wait_for(lambda: seen.states([child.identity]) == {child.identity: "running"})
+        finally:
+            os.kill(pid, signal.SIGKILL)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10.0
+    while not condition():
+        assert time.monotonic() < deadline
 
 
 def test_a_flag_is_a_file_for_the_replicas_pid(cluster: LocalCluster, tmp_path: Path) -> None:

@@ -135,3 +135,20 @@ def test_what_is_missing_or_null_is_not_odd(monkeypatch: pytest.MonkeyPatch) -> 
     (row,) = status.replicas
     assert (row.deployment, row.state, row.pid, row.actor_id) == ("Pid", "STARTING", None, None)
     assert (status.targets, status.controller, status.proxies) == ({"app#Pid": 0}, None, {})
+
+
+@pytest.mark.parametrize(
+    ("warning", "silent"),
+    [
+        (None, 0),
+        ("", 0),
+        ("Failed to query data from raylet. Queried 3 raylet and 1 raylet failed to reply. It is due to ...", 1),
+        ("Queried 12 raylet and 11 raylet failed to reply.", 11),
+        ("Queried 3 agent and 2 agent failed to reply.", 0),
+    ],
+)
+def test_how_many_raylets_are_silent_is_in_a_warning(
+    warning: str | None, silent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer: Json = {"data": {"result": {"result": [], "partial_failure_warning": warning}}}
+    assert dashboard(answer, monkeypatch).silent_raylets() == silent

@@ -13,7 +13,7 @@ import pytest
 from pytest_serve_chaos.backends.registry import BUILT_IN
 from pytest_serve_chaos.errors import CommandFailed, Locked, SafetyError
 from pytest_serve_chaos.locks import cluster_lock
-from pytest_serve_chaos.safety.journal import Journal
+from pytest_serve_chaos.safety.journal import BY_HAND, Journal
 from pytest_serve_chaos.settings import Settings
 
 
@@ -117,7 +117,7 @@ def test_a_write_that_is_cut_leaves_nothing_behind(tmp_path: Path) -> None:
     program = """
 import resource, signal, sys
 from pathlib import Path
-from pytest_serve_chaos.safety.journal import Journal
+from pytest_serve_chaos.safety.journal import BY_HAND, Journal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (40, 40))
 try:
@@ -279,3 +279,22 @@ def test_a_cluster_of_one_run_is_not(settings: Settings) -> None:
     backend = BUILT_IN[settings.backend]
     with backend.locked(settings), backend.locked(settings):
         pass
+
+
+# -- what only people can undo -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "said"), [("mv /away /there", "run: mv /away /there"), ("", "do what the test would have done")]
+)
+def test_a_fault_of_a_test_is_told_and_never_undone_by_a_command(tmp_path: Path, command: str, said: str) -> None:
+    journal = Journal(tmp_path / "undo")
+    entry = unlocked(journal.write(BY_HAND, "switch_off of the test a_switch", command=command))
+    called: list[object] = []
+    for _ in range(2):
+        (failed,) = journal.undo({BY_HAND: called.append}, print)
+        assert f"switch_off of the test a_switch: only you can undo that: {said}" in failed
+        assert str(entry) in failed
+    assert called == []
+    entry.unlink()
+    assert journal.undo({}, print) == []

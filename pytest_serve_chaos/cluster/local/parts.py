@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from pytest_serve_chaos.analysis.configuration import DRAIN_TIMEOUT, Setup
@@ -12,6 +13,7 @@ from pytest_serve_chaos.cluster.capabilities import (
     KILLS_NODES,
     KNOWS_ITS_SETUP,
     ON_THIS_MACHINE,
+    SEES_CHILDREN,
     SETS_HEALTH_FLAGS,
     SHARES_REDIS,
     SHOWS_CONTROLLER_LOG,
@@ -21,12 +23,13 @@ from pytest_serve_chaos.cluster.capabilities import (
     STREAMS_LOGS,
     Offer,
 )
+from pytest_serve_chaos.cluster.local.children import ProcessChildren
 from pytest_serve_chaos.cluster.local.node_faults import NodeFreezes, NodeKills, UnitKills
 from pytest_serve_chaos.cluster.local.plan import Plan
 from pytest_serve_chaos.cluster.local.process_faults import ActorKills, HealthFlags, ProcessSignals
 from pytest_serve_chaos.cluster.local.redis import LocalRedis, SharedRedis, StartSecond
 from pytest_serve_chaos.cluster.local.view import LocalView
-from pytest_serve_chaos.cluster.profiles import drain_timeout
+from pytest_serve_chaos.cluster.profiles import drain_timeout, reconnect_timeout
 
 
 class LocalSetup:
@@ -45,7 +48,11 @@ class LocalSetup:
         """Redis without persistence, which no node's loss reaches: nodes are sessions of one machine."""
         drain = drain_timeout(self._plan.worker_env, self._ray_version)
         limits = {} if drain is None else {DRAIN_TIMEOUT: drain}
-        return Setup(redis_persists=None if not self._plan.has_redis else False, drain_limits=limits)
+        return Setup(
+            redis_persists=None if not self._plan.has_redis else False,
+            drain_limits=limits,
+            reconnect=reconnect_timeout({**os.environ, **self._plan.worker_env}),
+        )
 
 
 def local_parts(view: LocalView, ray_version: str, start_second: StartSecond) -> tuple[Offer, ...]:
@@ -66,6 +73,7 @@ def local_parts(view: LocalView, ray_version: str, start_second: StartSecond) ->
         KILLS_NODES.by(NodeKills(units)),
         KNOWS_ITS_SETUP.by(LocalSetup(plan, ray_version)),
         ON_THIS_MACHINE.by(link),
+        SEES_CHILDREN.by(ProcessChildren()),
         SETS_HEALTH_FLAGS.by(HealthFlags(Path(plan.directory) / "flags")),
         SHARES_REDIS.by(SharedRedis(redis, start_second)),
         SHOWS_CONTROLLER_LOG.by(view.logs),

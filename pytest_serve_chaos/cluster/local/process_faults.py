@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from signal import SIGSTOP
 from typing import Literal
 
 from pytest_serve_chaos.cluster.local import processes
@@ -29,6 +29,7 @@ class ProcessSignals:
 
     def __init__(self, link: SupervisorLink) -> None:
         self._link = link
+        self._stopped: set[Identity] = set()
 
     def signal_process(self, identity: Identity, signal: int) -> None:
         """Sends the signal to that very process of this cluster.
@@ -37,11 +38,26 @@ class ProcessSignals:
             NoSuchTarget: The process is gone, its PID belongs to another one now, or it is not of this cluster.
         """
         pid = int(identity.parts[1])
-        with contextlib.suppress(ProcessLookupError):
-            if os.getsid(pid) not in self._link.sessions():
-                raise NoSuchTarget(f"{identity} does not belong to this cluster")
+        # What was stopped goes on, also where it has lost its parent meanwhile, by which it was known to be ours.
+        if identity not in self._stopped and not self._is_ours(pid):
+            raise NoSuchTarget(f"{identity} does not belong to this cluster")
+        if signal == SIGSTOP:
+            self._stopped.add(identity)
         if not processes.send(identity, signal):
             raise NoSuchTarget(f"{identity} is gone", checked=[f"/proc/{pid}/stat"])
+
+    def _is_ours(self, pid: int) -> bool:
+        """Whether it, or one of those that started it, is in a session of the cluster; true of one that is gone."""
+        sessions = self._link.sessions()
+        while pid > 1:
+            try:
+                if os.getsid(pid) in sessions:
+                    return True
+            except ProcessLookupError:
+                return True
+            process = processes.read(pid)
+            pid = 0 if process is None else process.parent
+        return False
 
 
 class ActorKills:

@@ -28,6 +28,7 @@ class Process:
         session: The session's id, the PID of its first process.
         state: The kernel's letter; ``Z`` is a zombie, which runs no longer.
         command: Its command line, or the title that it gave itself (Ray's actors do).
+        name: The kernel's name of it, 15 characters at most.
     """
 
     pid: int
@@ -36,6 +37,7 @@ class Process:
     parent: int
     state: str
     command: str = field(repr=False)
+    name: str = ""
 
     @property
     def identity(self) -> Identity:
@@ -56,14 +58,16 @@ def read(pid: int, *, known: Container[tuple[int, int]] = ()) -> Process | None:
     """
     try:
         with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
-            fields = file.read().rpartition(b")")[2].split()
+            before, _, after = file.read().rpartition(b")")
+        fields = after.split()
         command = "" if (pid, int(fields[19])) in known else _command(pid)
     except (OSError, ProcessLookupError):
         return None
     state = fields[0].decode()
     if state in "ZX":
         return None
-    return Process(pid, int(fields[19]), int(fields[3]), int(fields[1]), state, command)
+    name = before.partition(b"(")[2].decode(errors="replace")
+    return Process(pid, int(fields[19]), int(fields[3]), int(fields[1]), state, command, name)
 
 
 def _command(pid: int) -> str:
@@ -88,6 +92,18 @@ def in_sessions(sessions: Collection[int], *, known: Container[tuple[int, int]] 
                     found.append(process)
         except (ProcessLookupError, PermissionError):
             continue
+    return tuple(found)
+
+
+def below(pid: int) -> tuple[Process, ...]:
+    """All processes that this one, or one of them, has started, zombies left out."""
+    seen = [process for process in map(read, all_pids()) if process is not None]
+    found: list[Process] = []
+    ring = {pid}
+    while ring:
+        children = [process for process in seen if process.parent in ring]
+        found += children
+        ring = {process.pid for process in children}
     return tuple(found)
 
 

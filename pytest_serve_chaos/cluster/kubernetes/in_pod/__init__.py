@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 GONE = 3
-"""The exit status of `signal_process` where the process is gone."""
+"""The exit status of `signal_process`, and of `children`, where the process is gone."""
 
 NO_DIRECTORY = 4
 """The exit status of `set_flag` where the container has no directory for flags."""

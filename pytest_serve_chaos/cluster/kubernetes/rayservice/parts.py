@@ -10,6 +10,7 @@ from pytest_serve_chaos.cluster.capabilities import (
     KILLS_ACTORS,
     KILLS_NODES,
     KNOWS_ITS_SETUP,
+    SEES_CHILDREN,
     SEES_PROCESSES,
     SETS_HEALTH_FLAGS,
     SHOWS_CONTROLLER_LOG,
@@ -18,6 +19,7 @@ from pytest_serve_chaos.cluster.capabilities import (
     STREAMS_LOGS,
     Offer,
 )
+from pytest_serve_chaos.cluster.kubernetes.rayservice.children import PodChildren
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import PodProxies, RunningConfig
 from pytest_serve_chaos.cluster.kubernetes.rayservice.node_faults import NodeFreezes, PodDeletions
 from pytest_serve_chaos.cluster.kubernetes.rayservice.process_faults import ActorKills, HealthFlags, ProcessSignals
@@ -58,6 +60,7 @@ def program_parts(view: RayServiceView) -> tuple[Offer, ...]:
     api, pods = view.api, view.pods
     return (
         FREEZES_NODES.by(NodeFreezes(api, pods)),
+        SEES_CHILDREN.by(PodChildren(api, pods)),
         SETS_HEALTH_FLAGS.by(HealthFlags(api, pods)),
         SIGNALS_PROCESSES.by(ProcessSignals(api, pods)),
     )

@@ -16,7 +16,7 @@ from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.client.records import Pod, inner, listed, mapped, text
 from pytest_serve_chaos.cluster.kubernetes.logs.operator import SELECTOR
 from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayPods
-from pytest_serve_chaos.cluster.profiles import drain_timeout
+from pytest_serve_chaos.cluster.profiles import drain_timeout, reconnect_timeout
 from pytest_serve_chaos.errors import ObservationError
 from pytest_serve_chaos.model import Json
 
@@ -89,6 +89,7 @@ def setup_of(
         machines=machines,
         drain_limits=limits,
         restarted=tuple(restarted),
+        reconnect=min(filter(None, (reconnect_timeout(_environment(pod)) for pod in workers)), default=None),
     )
 
 
@@ -136,13 +137,18 @@ def _drain_limits(pod: Mapping[str, Json], ray_version: str) -> dict[str, float]
     limits: dict[str, float] = {}
     if "ray stop" in " ".join(str(word) for word in _words(hook.get("command"))):
         limits[STOP_HOOK] = 0.0  # it ends Ray before SIGTERM is sent, and the drain begins with that
-    env = {text(variable, "name"): text(variable, "value") for variable in listed(container.get("env"))}
-    drain = drain_timeout(env, ray_version)
+    drain = drain_timeout(_environment(pod), ray_version)
     if drain is None:
         return limits
     limits[DRAIN_TIMEOUT] = drain
     grace = text(spec, "terminationGracePeriodSeconds")
     return {**limits, GRACE_PERIOD: float(grace)} if grace else limits
+
+
+def _environment(pod: Mapping[str, Json]) -> dict[str, str]:
+    """The environment of a pod's first container, which is Ray's."""
+    container = next(iter(listed(mapped(pod.get("spec")).get("containers"))), {})
+    return {text(variable, "name"): text(variable, "value") for variable in listed(container.get("env"))}
 
 
 def _words(value: Json) -> list[Json]:

@@ -1,0 +1,75 @@
+"""What replicas in pods have started themselves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from pytest_serve_chaos.cluster.child_process import ChildProcess
+from pytest_serve_chaos.cluster.kubernetes import in_pod
+from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
+from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayPods
+from pytest_serve_chaos.cluster.kubernetes.rayservice.programs import output_of, run_program
+from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError
+from pytest_serve_chaos.model import Identity
+
+
+class PodChildren:
+    """Looks below processes in pods, by a program in their container. Has the capability `SeesChildren`.
+
+    Args:
+        api: The Kubernetes API.
+        pods: The pods.
+    """
+
+    def __init__(self, api: KubeApi, pods: RayPods) -> None:
+        self._api = api
+        self._pods = pods
+
+    def children(self, parent: Identity) -> tuple[ChildProcess, ...] | None:
+        """All processes below that one; None where it is gone.
+
+        Raises:
+            ObservationError: The program could not be run.
+        """
+        try:
+            pod = self._pods.with_process(parent)
+            result = run_program(self._api, pod, "children", "below", *parent.parts[2:4])
+        except NoSuchTarget:
+            return None
+        except CommandFailed as error:
+            raise ObservationError(f"nobody can look below {parent}: {error.what}") from error
+        if result.returncode == in_pod.GONE:
+            return None
+        if result.returncode != 0:
+            raise ObservationError(f"nobody can look below {parent}", checked=[result.stderr.strip()[-600:]])
+        return tuple(_child(parent, row) for row in json.loads(result.stdout))
+
+    def states(self, identities: Sequence[Identity]) -> Mapping[Identity, str]:
+        """``running`` or ``frozen``, for those of the processes of one container that are there.
+
+        Raises:
+            ObservationError: The program could not be run.
+        """
+        if not identities:
+            return {}
+        first = identities[0]
+        try:
+            pod = self._pods.with_process(first)
+            named = [":".join(identity.parts[2:4]) for identity in identities]
+            rows = json.loads(output_of(self._api, pod, "children", "states", *named))
+        except NoSuchTarget:
+            return {}
+        except CommandFailed as error:
+            raise ObservationError(f"nobody can look for {first}: {error.what}") from error
+        return {_identity(first, row): "frozen" if row[3] in "Tt" else "running" for row in rows}
+
+
+def _child(parent: Identity, row: Sequence[int | str]) -> ChildProcess:
+    pid, _, of, _, name, command = row
+    return ChildProcess(_identity(parent, row), int(pid), int(of), str(name), str(command))
+
+
+def _identity(other: Identity, row: Sequence[int | str]) -> Identity:
+    """That of a process in the same container as the other one."""
+    return Identity("process", (*other.parts[:2], str(row[0]), str(row[1])))

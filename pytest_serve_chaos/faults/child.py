@@ -1,0 +1,306 @@
+"""The fault `child_failure`: a process that a replica has started, such as an inference engine, is killed or frozen."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.clock import NotYet, seconds
+from pytest_serve_chaos.cluster.capabilities import SEES_CHILDREN, SIGNALS_PROCESSES
+from pytest_serve_chaos.cluster.child_process import ChildProcess
+from pytest_serve_chaos.cluster.policy import Touch
+from pytest_serve_chaos.errors import NoSuchTarget, ObservationError, SettingsError, WaitTimeout
+from pytest_serve_chaos.faults import signs
+from pytest_serve_chaos.faults.actors import ON, choose_component, deployment_of
+from pytest_serve_chaos.faults.defaults import FREEZE_FOR, unless_frozen, with_profile
+from pytest_serve_chaos.faults.health_check import DEPLOYMENT
+from pytest_serve_chaos.faults.injection import Injection, Strike
+from pytest_serve_chaos.faults.rig import Rig
+from pytest_serve_chaos.faults.spec import FaultSpec, Need, freeze_for, keyword
+from pytest_serve_chaos.kinds import Kind
+from pytest_serve_chaos.model import Component, Evidence, Expectations
+
+NAME = "child_failure"
+PROCESS = Kind("a regular expression that is found in the process' name or command line, as llama-server", "PATTERN")
+
+_WITHIN = 10.0
+
+
+@dataclass
+class _ChildrenBroken:
+    """What both verbs have in common.
+
+    Attributes:
+        parent: The replica.
+        children: The processes below it that are hit.
+        pattern: What they were chosen by; None: all.
+    """
+
+    rig: Rig
+    parent: Component
+    children: tuple[ChildProcess, ...]
+    pattern: str | None
+    kind: str = NAME
+    serves: bool = True
+    sick: tuple[Component, ...] = ()
+
+    @property
+    def victims(self) -> tuple[Component, ...]:
+        """The replica: it is who answers."""
+        return (self.parent,)
+
+    def afterwards(self) -> Iterable[str]:
+        """What has become of the replica, and of what it had started."""
+        parent = f"the {self.parent.name} (PID {self.parent.pid})"
+        try:
+            now = below(self.rig, self.parent)
+        except ObservationError as error:
+            return (f"it is unknown what has become of {parent}: {error.what}",)
+        if now is None:
+            return (f"{parent}, whose process was hit, is gone too",)
+        hit = {child.identity for child in self.children}
+        same = [child for child in now if child.identity in hit]
+        new = [child for child in matching(now, self.pattern) if child.identity not in hit]
+        if same:
+            return (f"{parent} is still there, with {named(same)}, which was hit",)
+        return (
+            f"{parent} is still there, {f'with a new {named(new)}' if new else 'without the process that was hit'}",
+        )
+
+    def _signal(self, number: int) -> bool:
+        """Sends a signal to each of them; whether one at least was there."""
+        cluster = self.rig.capability(SIGNALS_PROCESSES, "send signals to processes")
+        sent = False
+        for child in self.children:
+            with contextlib.suppress(NoSuchTarget):  # one may go with another
+                cluster.signal_process(child.identity, number)
+                sent = True
+        return sent
+
+    def _await(self, what: str, state: str) -> Evidence | None:
+        """Waits until all of them are in a state: ``gone``, ``frozen``."""
+        cluster = self.rig.capability(SEES_CHILDREN, "look below a replica")
+
+        def there() -> Evidence | NotYet:
+            states = cluster.states([child.identity for child in self.children])
+            now = [states.get(child.identity, "gone") for child in self.children]
+            if any(one != state for one in now):
+                return NotYet(f"they are {', '.join(now)}")
+            identities = ", ".join(str(child.identity) for child in self.children)
+            return Evidence(clock.now(), "victim", f"{named(self.children)} {what} ({identities})")
+
+        try:
+            return clock.wait_until(
+                named(self.children), clock.patient(there), timeout=self.rig.sign_within(_WITHIN), interval=0.02
+            )
+        except WaitTimeout:
+            return None
+
+
+@dataclass
+class ChildKilled(_ChildrenBroken):
+    """Processes below a replica get SIGKILL. What the replica makes of that is the app's business."""
+
+    sign_within: float = _WITHIN
+
+    @property
+    def options(self) -> Mapping[str, object]:
+        """What is killed, and under a replica of which deployment."""
+        return {"how": "kill", **_name(self.pattern), **deployment_of(self.parent)}
+
+    @property
+    def text(self) -> str:
+        """A description of the fault, for people."""
+        return f"SIGKILL to {named(self.children)} under the {self.parent.name} (PID {self.parent.pid})"
+
+    def strike(self) -> Strike:
+        """Kills them, and waits until they are gone; without a sign where they had gone before."""
+        asked = clock.now()
+        gone = self._await("is gone", "gone") if self._signal(signal.SIGKILL) else None
+        return Strike(asked, (gone,) if gone else ())
+
+    def sign(self, struck: float) -> Evidence | None:
+        """Their parent has none of them any more, or is gone itself."""
+        try:
+            now = below(self.rig, self.parent)
+        except ObservationError:
+            return None
+        hit = {child.identity for child in self.children}
+        if now is not None and any(child.identity in hit for child in now):
+            return None
+        state = "is gone, too" if now is None else "is still there, without that process"
+        return Evidence(clock.now(), "cluster", f"its parent, the {self.parent.name} (PID {self.parent.pid}), {state}")
+
+    def heal(self) -> None:
+        """The app, or Serve, replaces what was killed, or not."""
+
+
+@dataclass
+class ChildFrozen(_ChildrenBroken):
+    """Processes below a replica are stopped for a while."""
+
+    lasts: float = FREEZE_FOR
+
+    @property
+    def options(self) -> Mapping[str, object]:
+        """What is stopped for how long, and under a replica of which deployment."""
+        return {"how": "freeze", "for_": self.lasts, **_name(self.pattern), **deployment_of(self.parent)}
+
+    @property
+    def sign_within(self) -> float:
+        """Seconds for the cluster's sign: 15, but never longer than they stand still, when there is none any more."""
+        return min(15.0, self.lasts)
+
+    @property
+    def text(self) -> str:
+        """A description of the fault, for people."""
+        return f"SIGSTOP to {named(self.children)} under the {self.parent.name} (PID {self.parent.pid})"
+
+    def strike(self) -> Strike:
+        """Stops them, and waits until they stand still."""
+        asked = clock.now()
+        stopped = self._await("is stopped (state T)", "frozen") if self._signal(signal.SIGSTOP) else None
+        return Strike(asked, (stopped,) if stopped else ())
+
+    def sign(self, struck: float) -> Evidence | None:
+        """The replica gives no good answer any more: a process that nobody misses is no failure of the app."""
+        return signs.nobody_answers(self.rig, self.victims, struck)
+
+    def heal(self) -> None:
+        """Resumes those that are still there."""
+        self._signal(signal.SIGCONT)
+
+
+@dataclass(frozen=True)
+class ChildTarget:
+    """What a replica has started: ``chaos.replica("Engine").child("llama-server")``.
+
+    Args:
+        rig: The cluster under test, and what is recorded about it.
+        parent: The replica.
+        pattern: A regular expression that is found in the name or the command line of each process that is hit; None:
+            every process below the replica.
+    """
+
+    rig: Rig
+    parent: Component
+    pattern: str | None
+
+    def kill(self, *, must_land: bool = True) -> Injection:
+        """SIGKILL to each of them.
+
+        Raises:
+            NoSuchTarget: There is no such process below the replica.
+            NotLanded: Nothing shows that they died, and they must (`must_land`).
+        """
+        children = self._children({"how": "kill"})
+        return Injection(self.rig, ChildKilled(self.rig, self.parent, children, self.pattern), must_land=must_land)
+
+    def freeze(self, for_: float | str = FREEZE_FOR, *, must_land: bool = True) -> Injection:
+        """SIGSTOP to each of them for so many seconds. It has landed when the replica gives no good answer any more.
+
+        Raises:
+            NoSuchTarget: There is no such process below the replica.
+            NotLanded: Nothing shows that they stand still, and they must (`must_land`).
+        """
+        lasts = seconds(for_, name="for_")
+        children = self._children({"how": "freeze", "for_": lasts})
+        fault = ChildFrozen(self.rig, self.parent, children, self.pattern, lasts=lasts)
+        return Injection(self.rig, fault, hold_for=lasts, must_land=must_land)
+
+    def _children(self, options: Mapping[str, object]) -> tuple[ChildProcess, ...]:
+        # On an external cluster a program runs in the pod for it: not before that is known to be allowed.
+        self.rig.admit(NAME, {**options, **_name(self.pattern), **deployment_of(self.parent)})
+        there = below(self.rig, self.parent)
+        found = matching(there or (), self.pattern)
+        if found:
+            return found
+        parent = f"the {self.parent.name} (PID {self.parent.pid})"
+        what = "process" if self.pattern is None else f"process {self.pattern!r}"
+        raise NoSuchTarget(
+            f"there is no {what} below {parent}",
+            checked=[child.line for child in there or ()]
+            or [f"{parent} has {'gone' if there is None else 'no children'}"],
+            fix=["name one of these by what its name or command line contains"] if there else (),
+        )
+
+
+def below(rig: Rig, parent: Component) -> tuple[ChildProcess, ...] | None:
+    """All processes below a replica; None where it is gone.
+
+    Raises:
+        ObservationError: Nobody can look.
+    """
+    return rig.capability(SEES_CHILDREN, "look below a replica").children(parent.identity)
+
+
+def matching(children: Iterable[ChildProcess], pattern: str | None) -> tuple[ChildProcess, ...]:
+    """Those of the processes in whose name or command line the expression is found.
+
+    Raises:
+        SettingsError: It is not an expression.
+    """
+    try:
+        wanted = re.compile(pattern or "")
+    except re.error as error:
+        raise SettingsError(
+            f"{pattern!r} is not a regular expression: {error}", fix=["escape it: re.escape(name)"]
+        ) from error
+    return tuple(child for child in children if wanted.search(child.name) or wanted.search(child.command))
+
+
+def named(children: Iterable[ChildProcess]) -> str:
+    """The processes in words: ``llama-server (PID 4711)``."""
+    return ", ".join(f"{child.title} (PID {child.pid})" for child in children)
+
+
+def _name(pattern: str | None) -> Mapping[str, str]:
+    return {} if pattern is None else {"name": pattern}
+
+
+# -- the fault ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ChildKeywords:
+    """What its marker can say."""
+
+    name: str | None = keyword(PROCESS, None)
+    deployment: str | None = keyword(DEPLOYMENT, None)
+    on: str | None = keyword(ON, None)
+    for_: float = freeze_for()
+
+
+def _inject(rig: Rig, how: str, given: ChildKeywords, must_land: bool) -> Injection:
+    replica = choose_component(rig, "replica", on=given.on, deployment=given.deployment)
+    child = ChildTarget(rig, replica, given.name)
+    if how == "freeze":
+        return child.freeze(given.for_, must_land=must_land)
+    return child.kill(must_land=must_land)
+
+
+def _touch(how: str, given: ChildKeywords) -> Touch:
+    return Touch(actions=("run in pods",), deployment=given.deployment or "")
+
+
+FAULT = FaultSpec(
+    name=NAME,
+    breaks="a process that a replica has started",
+    verbs=("kill", "freeze"),
+    keywords=ChildKeywords,
+    inject=_inject,
+    expectations=Expectations(kept=("head", "gcs", "controller", "proxy", "replica@others")),
+    adapt=unless_frozen(with_profile),
+    needs=(
+        Need((SEES_CHILDREN,), "look below a replica"),
+        Need((SIGNALS_PROCESSES,), "send signals to processes"),
+    ),
+    external=_touch,
+    loses=("replica",),
+    target="chaos.replica(deployment).child(name)",
+    effect="a process below a replica: an inference engine",
+)
