@@ -18,6 +18,7 @@ from pytest_serve_chaos.events import (
     RedundancyBack,
     RedundancyMissing,
     Remark,
+    Rescaled,
 )
 from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.rig import Rig
@@ -85,7 +86,7 @@ def look_for_idle_replicas(rig: Rig, rate: float) -> None:
     needed = idle_after(len(rig.watcher.topology.of("replica")), rate) + 2 * rig.traffic.slowness.usual
 
     def answered() -> bool | NotYet:
-        idle = idle_replicas(rig, back)
+        idle = idle_replicas(rig, back, chance=needed)
         return NotYet(idle) if idle else True
 
     left = back + min(needed, _LONGEST_LOOK) - clock.now()
@@ -133,14 +134,15 @@ def look_at_the_end(injection: Injection, expected: Expectations) -> None:
         return
     if died:
         rig.log.add(RedundancyBack(f"redundancy is back once more: {died[-1].text} after it had been"))
-    _look_at_the_placement(rig, expected)
+    _look_at_the_placement(injection, expected)
 
 
-def _look_at_the_placement(rig: Rig, expected: Expectations) -> None:
-    now = rig.watcher.topology
-    together = rig.health.concentrated(now)
+def _look_at_the_placement(injection: Injection, expected: Expectations) -> None:
+    rig, now = injection.rig, injection.rig.watcher.topology
+    fewer = scaled_down(injection)
+    together = rig.health.concentrated(now, injection.before)
     for text in together:
-        if expected.spread:
+        if expected.spread and not any(text.startswith(f"{name}:") for name in fewer):
             rig.log.add(Problem(f"{text}. Set max_replicas_per_node, or say spread=False"))
         else:
             rig.log.add(Remark(text))
@@ -161,8 +163,27 @@ def _look_for_deaths(injection: Injection) -> None:
 
 
 def _gone_since_redundancy(injection: Injection) -> list[ComponentGone]:
-    """What went since redundancy was back, but for replicas that Serve scales down."""
-    rig = injection.rig
-    back = rig.log.of(RedundancyBack, since=injection.asked)
-    gone = [event for event in rig.log.of(ComponentGone) if back and event.at > back[0].at]
-    return [event for event in gone if event.component.deployment not in rig.health.shape.autoscaled]
+    """What went since redundancy was back, but for as many replicas as Serve wanted fewer."""
+    log = injection.rig.log
+    back = log.of(RedundancyBack, since=injection.asked)
+    if not back:
+        return []
+    fewer = Counter[str | None]()
+    for change in log.of(Rescaled, since=back[0].at):
+        fewer[change.what] += max(0, change.before - change.now)
+    gone = []
+    for event in log.of(ComponentGone, since=back[0].at):
+        if fewer[event.component.deployment] > 0:
+            fewer[event.component.deployment] -= 1
+        else:
+            gone.append(event)
+    return gone
+
+
+def scaled_down(injection: Injection) -> frozenset[str]:
+    """The deployments of which Serve has wanted fewer replicas at some time since the steady state.
+
+    It takes those away first that are alone on their node, so all that stay may be on one.
+    """
+    changes = injection.rig.log.of(Rescaled, since=injection.before.at)
+    return frozenset(change.what for change in changes if change.now < change.before)

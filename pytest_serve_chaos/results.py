@@ -68,7 +68,7 @@ def result_of(
         events=record.events,
         warnings=_foreseen(record, warnings_of(history, experiment)),
         remarks=(*record.remarks, *was_judged_then(own)),
-        scaled=record.scaled,
+        scaling=record.scaling,
         checks=judged.own,
     )
 

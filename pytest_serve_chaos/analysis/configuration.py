@@ -123,6 +123,7 @@ def _common(configuration: Configuration) -> tuple[ConfigWarning, ...]:
         *_fault_tolerance(description),
         *_redis(description, setup),
         *_on_the_head(topology),
+        *_one_proxy(topology),
         *_replicas(topology, deployments),
         *_on_one_machine(topology, setup, deployments),
         *_drain(setup, deployments),
@@ -175,6 +176,17 @@ def _on_the_head(topology: Topology) -> Iterator[ConfigWarning]:
             "they are lost with it",
             '`num-cpus: "0"` for the head, and some `num_cpus` for each replica',
             losses=("head",),
+        )
+
+
+def _one_proxy(topology: Topology) -> Iterator[ConfigWarning]:
+    if {c.node for c in topology.of("proxy")} == {HEAD} and topology.of("replica", on="workers"):
+        yield ConfigWarning(
+            "proxy_on_head_only",
+            "only the head has a proxy",
+            "nothing answers while it is away",
+            "`proxy_location: EveryNode` in the Serve config",
+            losses=("head", "proxy"),
         )
 
 

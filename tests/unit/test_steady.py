@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, cast
 
 import pytest
@@ -16,6 +16,7 @@ from pytest_serve_chaos.errors import WaitTimeout
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import UNFINISHED, Component, Identity, Request, Role, Topology
 from pytest_serve_chaos.observe import health
+from pytest_serve_chaos.observe.observer import Report
 from pytest_serve_chaos.steady import Sent, steady_within, wait_steady
 from tests.unit.doubles import cluster_with
 from tests.unit.rigs import rig_around
@@ -41,7 +42,7 @@ NAMES = tuple(str(c.replica) for c in REPLICAS)
 @dataclass
 class Watched:
     topology: Topology
-    report: object = None
+    report: Report = field(default_factory=Report)
 
     def sample(self) -> Topology:
         return self.topology

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from typing import cast
 
 from pytest_serve_chaos.cluster.local.layout import Layout
 from pytest_serve_chaos.cluster.local.link import SupervisorLink
@@ -40,8 +41,9 @@ class RunningConfig:
         Raises:
             CommandFailed: It was refused; then it is not changed.
         """
+        given = cast("dict[str, Json]", config.get("http_options") or {})
         address: dict[str, Json] = {"host": self._layout.serve_host, "port": self._layout.serve_port}
-        self._dashboard.put_serve({**config, "http_options": address})
+        self._dashboard.put_serve({**config, "http_options": {**given, **address}})
         with self._lock:
             self._config = dict(config)
         self._link.command("config", config=dict(config))

@@ -16,6 +16,11 @@ def expected_names(workers: int) -> tuple[str, ...]:
     return (HEAD, *(f"worker-{number}" for number in range(1, workers + 1)))
 
 
+def number_of(worker: str) -> int:
+    """The number in the name of a worker."""
+    return int(worker.rpartition("-")[2])
+
+
 def assign_names(before: Mapping[str, str], pods: Sequence[Pod], workers: int) -> dict[str, str]:
     """Gives each pod a name and leaves those alone that have one.
 
