@@ -25,7 +25,6 @@ from pytest_serve_chaos.model import (
     Topology,
 )
 
-
 WORKERS = "workers"
 """What Ray's own autoscaler scales, as an event names it."""
 

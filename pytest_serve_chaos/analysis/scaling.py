@@ -28,7 +28,11 @@ class Scaling:
     workers_stopped: int = 0
 
     def lost(
-        self, matched: Collection[Component], before: Topology, alive: Collection[Identity], victims: Collection[Identity]
+        self,
+        matched: Collection[Component],
+        before: Topology,
+        alive: Collection[Identity],
+        victims: Collection[Identity],
     ) -> list[Component]:
         """Those of the components that are not alive, and that no autoscaler took away.
 

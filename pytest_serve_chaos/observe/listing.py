@@ -55,11 +55,7 @@ def in_service(topology: Topology, report: Report) -> tuple[Component, ...]:
     Where Serve does not answer, nobody can tell them apart.
     """
     scaled = {} if report.serve is None else autoscaled(report.serve)
-    passing = [
-        c.identity
-        for name in scaled
-        for c in not_listed(topology, report, name, states=("RUNNING",))
-    ]
+    passing = [c.identity for name in scaled for c in not_listed(topology, report, name, states=("RUNNING",))]
     return tuple(c for c in topology.of("replica") if c.identity not in passing)
 
 

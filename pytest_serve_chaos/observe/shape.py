@@ -42,7 +42,8 @@ class Shape:
     def with_placement_of(self, topology: Topology) -> Shape:
         """The same, but for the deployments that Serve scales: where they are in that topology."""
         now = shape_of(topology).placement
-        return replace(self, placement={n: now.get(n, ()) if n in self.autoscaled else p for n, p in self.placement.items()})
+        scaled = {name: placed for name, placed in now.items() if name in self.autoscaled}
+        return replace(self, placement={**self.placement, **scaled})
 
 
 def shape_of(topology: Topology, report: Report | None = None, *, workers: tuple[int, int] | None = None) -> Shape:
