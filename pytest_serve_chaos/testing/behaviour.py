@@ -43,7 +43,9 @@ class FakeBehaviour:
         leaks: Whenever something dies, the GCS gains an actor without a process.
         keeps_holes: Dead replicas are not replaced.
         blind_gcs: The GCS never notices that something died.
-        autoscales: Serve scales the app up with the first request of a client, or with the first fault.
+        autoscales: Serve scales the app up with the first request of a client, or with the first fault, or down with
+            the first fault.
+        takes_along: How many others of its deployment a replica that is lost takes along.
         setup: How it is set up, for the check of the configuration.
         lacks: Capabilities that it does not have, by their keys: ``(KILLS_NODES,)``.
         waits: How long the plugin waits for it.
@@ -63,7 +65,8 @@ class FakeBehaviour:
     leaks: bool = False
     keeps_holes: bool = False
     blind_gcs: bool = False
-    autoscales: Literal["", "with traffic", "with a fault"] = ""
+    autoscales: Literal["", "with traffic", "with a fault", "down with a fault"] = ""
+    takes_along: int = 0
     setup: Setup = field(default_factory=Setup)
     lacks: tuple[AnyCapability, ...] = ()
     waits: Waits = QUICK
