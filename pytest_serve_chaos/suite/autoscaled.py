@@ -15,12 +15,13 @@ ROUTE = "autoscaled"
 DEPLOYMENT = f"{ROUTE}#SleepyPid"
 
 
-def autoscaled(*, least: int, most: int, downscale_delay: float) -> dict[str, Json]:
-    """An app that takes 0.2 s for each request, and has a replica for each request that it answers at a time.
+def autoscaled(*, least: int, most: int, ongoing: int, downscale_delay: float) -> dict[str, Json]:
+    """An app that takes 0.2 s for each request.
 
     Args:
         least: Its `min_replicas`.
         most: Its `max_replicas`.
+        ongoing: How many requests it answers at a time for each replica that Serve wants.
         downscale_delay: Seconds for which there must be too little traffic before Serve stops replicas.
     """
     return {
@@ -34,7 +35,7 @@ def autoscaled(*, least: int, most: int, downscale_delay: float) -> dict[str, Js
                 "autoscaling_config": {
                     "min_replicas": least,
                     "max_replicas": most,
-                    "target_ongoing_requests": 1,
+                    "target_ongoing_requests": ongoing,
                     "upscale_delay_s": 1,
                     "downscale_delay_s": downscale_delay,
                     "metrics_interval_s": 0.5,

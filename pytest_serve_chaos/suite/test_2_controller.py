@@ -38,7 +38,7 @@ def test_nothing_is_replaced_or_scaled_while_the_controller_is_away(
     chaos: Chaos, traffic: MakeTraffic, serve_cluster: ServeCluster
 ) -> None:
     """While the controller is away a dead replica is not replaced and load does not scale; afterwards both happen."""
-    serve_cluster.deploy(autoscaled(least=1, most=2, downscale_delay=600))
+    serve_cluster.deploy(autoscaled(least=1, most=2, ongoing=1, downscale_delay=600))
     with traffic() as requests:
         controller = chaos.controller.freeze(for_="120s")
         victim = chaos.replica("sleepy_pid#SleepyPid").kill()

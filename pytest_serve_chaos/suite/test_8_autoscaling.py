@@ -14,8 +14,12 @@ if TYPE_CHECKING:
     from pytest_serve_chaos.handle import ServeCluster
 
 LEAST, MOST = 2, 4
-FEW, MANY = 4.0, 20.0
-"""Requests a second that the least replicas can answer, and how many more make Serve scale up to the most."""
+ONGOING = 2
+FEW, MANY = 4.0, 24.0
+"""Requests a second that leave Serve at its least, and how many more make it scale up to its most.
+
+Persistent connections send some in addition: with three proxies 6 a second for each of the two traffics.
+"""
 
 
 @pytest.mark.replica_failure
@@ -23,7 +27,7 @@ def test_a_replica_is_lost_while_serve_scales_up(
     chaos: Chaos, traffic: MakeTraffic, serve_cluster: ServeCluster
 ) -> None:
     """Serve replaces a replica in addition to those that it starts for the traffic, and loses no other one."""
-    serve_cluster.deploy(autoscaled(least=LEAST, most=MOST, downscale_delay=600))
+    serve_cluster.deploy(autoscaled(least=LEAST, most=MOST, ongoing=ONGOING, downscale_delay=600))
     with traffic(rate=FEW, route=ROUTE) as requests:
         assert len(serve_cluster.of("replica", deployment=DEPLOYMENT)) == LEAST
         with traffic(rate=MANY, route=ROUTE, wait=False):
@@ -42,7 +46,7 @@ def test_a_replica_is_lost_while_serve_scales_down(
     chaos: Chaos, traffic: MakeTraffic, serve_cluster: ServeCluster
 ) -> None:
     """Serve replaces a replica that was to stay while it stops others, and goes no lower than its least."""
-    serve_cluster.deploy(autoscaled(least=LEAST, most=MOST, downscale_delay=3))
+    serve_cluster.deploy(autoscaled(least=LEAST, most=MOST, ongoing=ONGOING, downscale_delay=3))
     with traffic(rate=FEW, route=ROUTE) as requests:
         with traffic(rate=MANY, route=ROUTE, wait=False):
             serve_cluster.wait_replicas(DEPLOYMENT, MOST, timeout="60s")
