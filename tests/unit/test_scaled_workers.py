@@ -24,10 +24,9 @@ from pytest_serve_chaos.observe.observer import Observer
 from tests.capabilities import part
 from tests.unit.api_server import ApiServer
 from tests.unit.external_services import ray_service
-from tests.unit.rayservices import cluster_on, view_of
+from tests.unit.rayservices import FakeApi, FakeDashboard, cluster_on, pod, view_of
 from tests.unit.test_external_start import external, settings
 from tests.unit.test_external_start import server as server
-from tests.unit.test_kuberay_pods import FakeApi, FakeDashboard, pod
 
 GROUPS: Json = [{"replicas": 2, "minReplicas": 1, "maxReplicas": 4}, {"maxReplicas": 3, "numOfHosts": 2}]
 RAY_SERVICE = "/apis/ray.io/v1/namespaces/ml/rayservices/ranker"

@@ -1,20 +1,21 @@
-"""Which replicas served before the fault: what answers name, and what the logs of the others say."""
+"""Which replicas served before the fault, and that what was sent before has its answer first."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from pytest_serve_chaos import clock
+from pytest_serve_chaos import clock, load
 from pytest_serve_chaos.cluster.capabilities import SHOWS_REPLICA_LOGS
 from pytest_serve_chaos.events import ComponentCame
 from pytest_serve_chaos.faults.rig import Rig
+from pytest_serve_chaos.load import Load, Traffic
 from pytest_serve_chaos.model import Component, Identity, Request, Topology
 from pytest_serve_chaos.observe.observer import Report
 from pytest_serve_chaos.steady import idle_replicas
-from tests.unit.doubles import cluster_with
-from tests.unit.rigs import rig_around
+from tests.unit.rigs import cluster_with, rig_around
 
 PARENT, CHILD = "composed#Parent", "composed#Child"
 
@@ -114,3 +115,41 @@ def test_a_replica_that_came_because_serve_scales_gets_time_to_answer(
     now = clock.now()
     r.log.add(ComponentCame("it came", at=now - came_before, component=new))
     assert idle_replicas(r, now - 10.0, chance=5.0) == (f"{new.name} (PID 2)" if idle else "")
+
+
+if TYPE_CHECKING:
+    from pytest_serve_chaos.traffic.generator import Generator
+
+
+def in_flight(index: int, source: str, *, since: float) -> Request:
+    return Request(index, "fresh", since, since, since, source=source)
+
+
+def running(monkeypatch: pytest.MonkeyPatch) -> Traffic:
+    """Traffic that is sent, whose requests may take 0.2 s."""
+    traffic = Traffic(rig(), Load(timeout=0.2), source="mine")
+    monkeypatch.setattr(traffic, "_generator", cast("Generator", object()))
+    monkeypatch.setattr(load, "_TO_END", 0.0)
+    return traffic
+
+
+def test_it_is_over_when_what_was_in_flight_has_ended_though_others_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    traffic = running(monkeypatch)
+    begun = clock.now()
+    history = traffic.rig.history
+    history.open_request(in_flight(1, "another", since=begun - 1))
+    history.open_request(in_flight(2, "mine", since=begun + 60))
+    traffic.wait_answered()
+    assert clock.now() - begun < 0.2
+
+
+def test_a_request_that_hangs_is_waited_for_as_long_as_one_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    traffic = running(monkeypatch)
+    begun = clock.now()
+    traffic.rig.history.open_request(in_flight(1, "mine", since=begun - 1))
+    traffic.wait_answered()
+    assert clock.now() - begun >= 0.2
+
+
+def test_without_traffic_there_is_nothing_to_wait_for() -> None:
+    Traffic(rig(), Load(), wait=False).wait_answered()
