@@ -51,11 +51,13 @@ class Deployment:
         replicas: How many it wants.
         limited: Whether `max_replicas_per_node` is set; True also where that is not known.
         shutdown: `graceful_shutdown_timeout_s`.
+        most: Its `max_replicas`, where Serve scales it; 0 where it does not.
     """
 
     replicas: int
     limited: bool = True
     shutdown: float = 0.0
+    most: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +219,7 @@ def _replicas(topology: Topology, deployments: Mapping[str, Deployment]) -> Iter
                 "no_limit_per_node",
                 f"{name} has no `max_replicas_per_node`",
                 "after a recovery all its replicas may be on one node, and the next loss leaves none",
-                f"`max_replicas_per_node: {-(-deployment.replicas // nodes)}`",
+                f"`max_replicas_per_node: {-(-max(deployment.replicas, deployment.most) // nodes)}`",
                 losses=("worker",),
             )
 
