@@ -112,3 +112,20 @@ def test_by_hand_what_serve_takes_away_is_not_lost_either(run_chaos: RunChaos) -
     )
 
     ran.outcomes(passed=1)
+
+
+def test_an_app_that_is_scaled_to_zero_is_started_by_the_traffic(run_chaos: RunChaos) -> None:
+    ran = run_chaos(
+        """
+        import pytest
+
+        @pytest.mark.replica_failure
+        def test_it(experiment, serve_cluster):
+            assert serve_cluster.of("replica") == ()
+            result = experiment.run(availability=0.5, window="2s", longest_outage=None)
+            assert (len(result.before.of("replica")), len(result.after.of("replica"))) == (2, 2)
+        """,
+        behaviour=FakeBehaviour(replicas=0, autoscales="with traffic"),
+    )
+
+    ran.outcomes(passed=1)
