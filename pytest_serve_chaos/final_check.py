@@ -7,6 +7,7 @@ from collections import Counter
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.outages import find_outages, length
+from pytest_serve_chaos.analysis.scaling import taken_away
 from pytest_serve_chaos.analysis.words import duration, number
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.errors import WaitTimeout
@@ -139,7 +140,7 @@ def look_at_the_end(injection: Injection, expected: Expectations) -> None:
 
 def _look_at_the_placement(injection: Injection, expected: Expectations) -> None:
     rig, now = injection.rig, injection.rig.watcher.topology
-    fewer = scaled_down(injection)
+    fewer = [name for name, number in _taken_away(injection).items() if number]  # those first that are alone on a node
     together = rig.health.concentrated(now, injection.before)
     for text in together:
         if expected.spread and not any(text.startswith(f"{name}:") for name in fewer):
@@ -163,27 +164,24 @@ def _look_for_deaths(injection: Injection) -> None:
 
 
 def _gone_since_redundancy(injection: Injection) -> list[ComponentGone]:
-    """What went since redundancy was back, but for as many replicas as Serve wanted fewer."""
-    log = injection.rig.log
+    """What went since redundancy was back, but for as many replicas as Serve has wanted fewer since the fault."""
+    log, victims = injection.rig.log, {c.identity for c in injection.fault.victims}
     back = log.of(RedundancyBack, since=injection.asked)
     if not back:
         return []
-    fewer = Counter[str | None]()
-    for change in log.of(Rescaled, since=back[0].at):
-        fewer[change.what] += max(0, change.before - change.now)
+    fewer = _taken_away(injection)
     gone = []
-    for event in log.of(ComponentGone, since=back[0].at):
-        if fewer[event.component.deployment] > 0:
-            fewer[event.component.deployment] -= 1
-        else:
+    for event in log.of(ComponentGone, since=injection.asked):
+        name = event.component.deployment or ""
+        if fewer[name] > 0 and event.component.identity not in victims:
+            fewer[name] -= 1
+        elif event.at > back[0].at:
             gone.append(event)
     return gone
 
 
-def scaled_down(injection: Injection) -> frozenset[str]:
-    """The deployments of which Serve has wanted fewer replicas at some time since the steady state.
-
-    It takes those away first that are alone on their node, so all that stay may be on one.
-    """
-    changes = injection.rig.log.of(Rescaled, since=injection.before.at)
-    return frozenset(change.what for change in changes if change.now < change.before)
+def _taken_away(injection: Injection) -> Counter[str]:
+    """How many replicas of each deployment that Serve scales it may have stopped since the steady state."""
+    fewer = taken_away(injection.rig.log.of(Rescaled, since=injection.before.at), injection.before)
+    scaled = injection.rig.health.shape.autoscaled
+    return Counter({name: number for name, number in fewer.items() if name in scaled})

@@ -96,7 +96,8 @@ class Topology:
         sources: What answered: ``processes``, ``actors``, ``serve``, ``pods``.
         pending: Replicas (``app#Deployment`` -> number) that Serve wants and that are not running, where known.
         down: Nodes that should be there and are not -> the backend's own word for why, where it has one.
-        wanted: Replicas (``app#Deployment`` -> number) that Serve wants, where known.
+        wanted: Replicas (``app#Deployment`` -> number) that Serve wants, where known, and under ``workers`` the workers
+            that Ray's autoscaler wants.
     """
 
     at: float

@@ -343,7 +343,8 @@ class Record:
         begin = before[0].at if before else -math.inf
         end = after[-1].at if after else self.end
         inside = [event for event in self.events if begin <= event.at <= end]
-        return scaling_of(autoscaled, inside, after[-1].topology if after else None)
+        seen = before[0].topology if before else None
+        return scaling_of(autoscaled, inside, seen, after[-1].topology if after else None)
 
     @property
     def gone(self) -> frozenset[Identity]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pytest_serve_chaos.events import WORKERS, Event, RedundancyBack, Rescaled, of_kind
@@ -71,18 +71,19 @@ class Scaling:
 NO_SCALING = Scaling()
 
 
-def scaling_of(autoscaled: Collection[str], events: Sequence[Event], after: Topology | None) -> Scaling:
+def scaling_of(
+    autoscaled: Collection[str], events: Sequence[Event], before: Topology | None, after: Topology | None
+) -> Scaling:
     """What autoscalers did, as far as it was seen.
 
     Args:
         autoscaled: The deployments that Serve scales.
         events: What happened since the steady state was seen, up to `after`.
+        before: Who was alive in that steady state. None: that was not seen.
         after: Who is alive now, or was at the end. None: that was not seen.
     """
     changes = of_kind(Rescaled, events)
-    fewer: Counter[str] = Counter()
-    for change in changes:
-        fewer[change.what] += max(0, change.before - change.now)
+    fewer = taken_away(changes, before)
     back = max((e.at for e in of_kind(RedundancyBack, events)), default=None)
     wanted = {} if after is None else after.wanted
     needed = {
@@ -96,6 +97,23 @@ def scaling_of(autoscaled: Collection[str], events: Sequence[Event], after: Topo
         needed,
         fewer[WORKERS],
     )
+
+
+def taken_away(changes: Iterable[Rescaled], before: Topology | None) -> Counter[str]:
+    """How many replicas of each deployment, and how many workers, an autoscaler may have taken away.
+
+    Args:
+        changes: What it wanted otherwise since `before`.
+        before: Who was alive. Of what was there in addition to what was wanted, the rest was on its way out.
+    """
+    fewer: Counter[str] = Counter()
+    for change in changes:
+        fewer[change.what] += max(0, change.before - change.now)
+    there = Counter() if before is None else Counter(c.deployment or "" for c in before.of("replica"))
+    for name, number in ({} if before is None else before.wanted).items():
+        living = len(before.of("worker")) if before is not None and name == WORKERS else there[name]
+        fewer[name] += max(0, living - number)
+    return fewer
 
 
 def _since(back: float | None, change: Rescaled, name: str) -> bool:

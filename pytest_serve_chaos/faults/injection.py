@@ -482,7 +482,7 @@ class Injection:
 
     def _scaling(self, now: Topology) -> Scaling:
         events = [e for e in self._log.history.of(self._log.experiment) if self.before.at <= e.at]
-        return scaling_of(self.rig.health.shape.autoscaled, events, now)
+        return scaling_of(self.rig.health.shape.autoscaled, events, self.before, now)
 
     # -- injecting ----------------------------------------------------------------------------------------------
 

@@ -110,4 +110,4 @@ def whole_at_first(observer: Observer) -> Topology | NotYet:
     pending = ", ".join(f"{n} of {name}" for name, n in topology.pending.items())
     if pending:
         return NotYet(f"replicas are missing: {pending}")
-    return topology if topology.wanted else NotYet("Serve knows no deployments")
+    return topology if observer.report.serve.targets else NotYet("Serve knows no deployments")

@@ -17,6 +17,7 @@ from pytest_serve_chaos.cluster.capabilities import AUTOSCALES_WORKERS, SEES_PRO
 from pytest_serve_chaos.cluster.rest import ActorRow, NodeRow, ServeStatus
 from pytest_serve_chaos.cluster.serve_config import CANARY
 from pytest_serve_chaos.errors import ObservationError
+from pytest_serve_chaos.events import WORKERS
 from pytest_serve_chaos.model import Component, Identity, Role, Topology
 
 _CLASSES: tuple[tuple[str, Role], ...] = (
@@ -129,7 +130,9 @@ class Observer:
         sources += ["serve"] if report.serve is not None else []
         down = {node.name: node.state for node in nodes if not node.alive and node.state}
         wanted = _wanted(report.serve)
-        return Topology(at, tuple(components), tuple(sources), _pending(wanted, components), down, wanted)
+        workers = {} if report.workers is None else {WORKERS: report.workers}
+        pending = _pending(wanted, components)
+        return Topology(at, tuple(components), tuple(sources), pending, down, {**wanted, **workers})
 
     def see(self) -> Topology:
         """Asks Ray and Serve, then looks."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 LEAST, MOST = 2, 4
 ONGOING = 2
-FEW, MANY = 4.0, 24.0
+FEW, MANY = 8.0, 24.0
 """Requests a second that leave Serve at its least, and how many more make it scale up to its most.
 
 Persistent connections send some in addition: with three proxies 6 a second for each of the two traffics.
@@ -36,7 +36,7 @@ def test_a_replica_is_lost_while_serve_scales_up(
             victim.wait_redundancy_back(timeout="60s")
             wait_wanted(serve_cluster, MOST, MOST)
             serve_cluster.wait_replicas(DEPLOYMENT, MOST, timeout="60s")
-    requests.assert_available(0.9, longest_outage="5s")
+        requests.assert_available(0.9, longest_outage="5s")
     assert victim.replaced("replica@victims")
     assert victim.kept("replica@others")
 
@@ -55,6 +55,6 @@ def test_a_replica_is_lost_while_serve_scales_down(
         victim.wait_redundancy_back(timeout="60s")
         wait_wanted(serve_cluster, LEAST, LEAST)
         serve_cluster.wait_replicas(DEPLOYMENT, LEAST, timeout="60s")
-    requests.assert_available(0.9, longest_outage="5s")
+        requests.assert_available(0.9, longest_outage="5s")
     assert victim.replaced("replica@victims")
     assert victim.kept("replica@others")

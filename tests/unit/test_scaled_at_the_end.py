@@ -39,7 +39,9 @@ def at_the_end(now: tuple[Component, ...], before: tuple[Component, ...], *event
     found: list[Event] = [RedundancyBack("back", at=2.0), *events]
     for event in found:
         rig.log.add(event)
-    injection = SimpleNamespace(rig=rig, asked=1.0, before=Topology(0.5, before), missing=list)
+    injection = SimpleNamespace(
+        rig=rig, asked=1.0, before=Topology(0.5, before), missing=list, fault=SimpleNamespace(victims=())
+    )
     look_at_the_end(cast("Injection", injection), Expectations())
     return rig
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,17 +46,28 @@ VICTIMS = [ONE.identity]
 
 
 def test_where_nothing_scales_there_is_nothing() -> None:
-    assert scaling_of((), [], topology()) == NO_SCALING
+    assert scaling_of((), [], None, topology()) == NO_SCALING
 
 
 def test_each_step_down_counts_also_where_a_step_up_follows() -> None:
     events: list[Event] = [rescaled(1.0, 4, 2), rescaled(2.0, 2, 4), rescaled(3.0, 4, 3), rescaled(4.0, 5, 3, WORKERS)]
-    found = scaling_of([APP], events, topology(wanted=3))
+    found = scaling_of([APP], events, None, topology(wanted=3))
     assert found == Scaling(frozenset({APP}), {APP: 3}, {APP: 3}, 2)
 
 
+def test_what_serve_was_about_to_stop_when_the_fault_came_counts_as_taken_away() -> None:
+    """Serve wanted two of four already; the two others are stopped a moment later."""
+    before = topology(ONE, TWO, THREE, FOUR, wanted=2)
+    assert scaling_of([APP], [], before, topology(wanted=2)).stopped == {APP: 2}
+    assert scaling_of([APP], [rescaled(1.0, 2, 1)], before, topology(wanted=1)).stopped == {APP: 3}
+    starting = topology(ONE, TWO, wanted=4)
+    assert scaling_of([APP], [], starting, topology(wanted=4)).stopped == {}
+    workers = replace(topology(node("worker-1"), node("worker-2")), wanted={WORKERS: 1})
+    assert scaling_of([], [], workers, topology()).workers_stopped == 1
+
+
 def test_a_deployment_that_is_not_named_does_not_scale() -> None:
-    assert scaling_of([APP], [rescaled(1.0, 4, 2, OTHER)], topology(wanted=4)).stopped == {}
+    assert scaling_of([APP], [rescaled(1.0, 4, 2, OTHER)], BEFORE, topology(wanted=4)).stopped == {}
 
 
 @pytest.mark.parametrize(
@@ -68,12 +81,12 @@ def test_a_deployment_that_is_not_named_does_not_scale() -> None:
     ids=["not seen there", "there after the step up", "a step up since all was there", "another deployment"],
 )
 def test_what_serve_wanted_only_after_all_was_there_may_be_on_its_way(events: list[Event], needed: int) -> None:
-    assert scaling_of([APP], events, topology(wanted=4)).needed == {APP: needed}
+    assert scaling_of([APP], events, BEFORE, topology(wanted=4)).needed == {APP: needed}
 
 
 def test_where_serve_does_not_say_what_it_wants_nothing_is_known_of_it() -> None:
-    assert scaling_of([APP], [], topology()).needed == {}
-    assert scaling_of([APP], [], None).needed == {}
+    assert scaling_of([APP], [], BEFORE, topology()).needed == {}
+    assert scaling_of([APP], [], BEFORE, None).needed == {}
 
 
 # -- who was kept ------------------------------------------------------------------------------------------------------
