@@ -25,6 +25,9 @@ from pytest_serve_chaos.model import (
     Topology,
 )
 
+WORKERS = "workers"
+"""What Ray's own autoscaler scales, as an event names it."""
+
 
 class Word(str, Enum):
     """A word of a closed list, as `enum.StrEnum` of Python 3.11 is."""
@@ -312,6 +315,22 @@ class ComponentCame(Event):
     component: Component
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rescaled(Event):
+    """An autoscaler wants another number: Serve's, of replicas, or Ray's, of workers.
+
+    Attributes:
+        what: ``app#Deployment``, or `WORKERS`.
+        before: How many it wanted before.
+        now: How many it wants now.
+    """
+
+    name: ClassVar[str] = "rescaled"
+    what: str
+    before: int
+    now: int
+
+
 @dataclass(frozen=True, slots=True)
 class RedundancyBack(Event):
     """The shape is that of the steady state again."""
@@ -506,6 +525,7 @@ EVENTS: tuple[type[Event], ...] = (
     FaultHealed,
     ComponentGone,
     ComponentCame,
+    Rescaled,
     RedundancyBack,
     RedundancyMissing,
     ProxyStale,

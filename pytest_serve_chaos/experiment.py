@@ -299,6 +299,8 @@ class Experiment:
                     look_at_the_end(injection, expected)
                 self._look_afterwards(injection)
                 # Before healing: what healing replaces, and what that costs, is not the cluster's doing.
+                if self.rig.health.scales:
+                    self.rig.watcher.ask()  # an autoscaler may have wanted fewer just now
                 self.rig.log.add(TopologySeen.of(self.rig.watcher.sample(), Moment.AFTER))
                 if back:
                     self._settle(injection, traffic, expected)

@@ -7,6 +7,7 @@ from collections import Counter
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.outages import find_outages, length
+from pytest_serve_chaos.analysis.scaling import taken_away
 from pytest_serve_chaos.analysis.words import duration, number
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.errors import WaitTimeout
@@ -18,6 +19,7 @@ from pytest_serve_chaos.events import (
     RedundancyBack,
     RedundancyMissing,
     Remark,
+    Rescaled,
 )
 from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.rig import Rig
@@ -86,7 +88,7 @@ def look_for_idle_replicas(rig: Rig, rate: float) -> None:
     needed = idle_after(replicas, rate) + 2 * usual
 
     def answered() -> bool | NotYet:
-        idle = idle_replicas(rig, back)
+        idle = idle_replicas(rig, back, chance=needed)
         return NotYet(idle) if idle else True
 
     left = back + idle_within(replicas, rate, usual) - clock.now()
@@ -145,14 +147,15 @@ def look_at_the_end(injection: Injection, expected: Expectations) -> None:
         return
     if died:
         rig.log.add(RedundancyBack(f"redundancy is back once more: {died[-1].text} after it had been"))
-    _look_at_the_placement(rig, expected)
+    _look_at_the_placement(injection, expected)
 
 
-def _look_at_the_placement(rig: Rig, expected: Expectations) -> None:
-    now = rig.watcher.topology
-    together = rig.health.concentrated(now)
+def _look_at_the_placement(injection: Injection, expected: Expectations) -> None:
+    rig, now = injection.rig, injection.rig.watcher.topology
+    fewer = [name for name, number in _taken_away(injection).items() if number]  # those first that are alone on a node
+    together = rig.health.concentrated(now, injection.before)
     for text in together:
-        if expected.spread:
+        if expected.spread and not any(text.startswith(f"{name}:") for name in fewer):
             rig.log.add(Problem(f"{text}. Set max_replicas_per_node, or say spread=False"))
         else:
             rig.log.add(Remark(text))
@@ -173,8 +176,24 @@ def _look_for_deaths(injection: Injection) -> None:
 
 
 def _gone_since_redundancy(injection: Injection) -> list[ComponentGone]:
-    """What went since redundancy was back, but for replicas that Serve scales down."""
-    rig = injection.rig
-    back = rig.log.of(RedundancyBack, since=injection.asked)
-    gone = [event for event in rig.log.of(ComponentGone) if back and event.at > back[0].at]
-    return [event for event in gone if event.component.deployment not in rig.health.shape.autoscaled]
+    """What went since redundancy was back, but for as many replicas as Serve has wanted fewer since the fault."""
+    log, victims = injection.rig.log, {c.identity for c in injection.fault.victims}
+    back = log.of(RedundancyBack, since=injection.asked)
+    if not back:
+        return []
+    fewer = _taken_away(injection)
+    gone = []
+    for event in log.of(ComponentGone, since=injection.asked):
+        name = event.component.deployment or ""
+        if fewer[name] > 0 and event.component.identity not in victims:
+            fewer[name] -= 1
+        elif event.at > back[0].at:
+            gone.append(event)
+    return gone
+
+
+def _taken_away(injection: Injection) -> Counter[str]:
+    """How many replicas of each deployment that Serve scales it may have stopped since the steady state."""
+    fewer = taken_away(injection.rig.log.of(Rescaled, since=injection.before.at), injection.before)
+    scaled = injection.rig.health.shape.autoscaled
+    return Counter({name: number for name, number in fewer.items() if name in scaled})

@@ -139,7 +139,8 @@ class ServeCluster:
     def _wait_deployed(self, app: str, timeout: float) -> None:
         report = clock.wait_until(f"the app {app} to run", lambda: self._runs(app), timeout=timeout)
         health = self._rig.health
-        health.expect(replace(shape_of(self._rig.watcher.sample(), report), nodes=health.shape.nodes))
+        now = shape_of(self._rig.watcher.sample(), report, workers=health.shape.workers)
+        health.expect(replace(now, nodes=health.shape.nodes))
 
     def _running(self, deployment: str) -> int:
         report = self._rig.observer.refresh()

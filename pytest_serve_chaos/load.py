@@ -132,6 +132,7 @@ class Traffic:
         self._on_result = on_result
         self._generator: Generator | None = None
         self._begun = 0.0
+        self._proxies: frozenset[str] = frozenset()
         self._slowness = Slowness()
         self._stages_begun: float | None = None
 
@@ -142,6 +143,7 @@ class Traffic:
             Inconclusive: There is no steady state, so nothing should be broken.
         """
         setup = setup_now(self.rig.cluster) if self._wait else None  # before it could make a request late
+        self._proxies = frozenset(c.name for c in self.rig.watcher.sample().of("proxy"))
         self._generator = _generator(self.rig, self.load, self.source)
         self._begun = clock.now()
         if self.source:
@@ -203,7 +205,14 @@ class Traffic:
     def _wait_steady(self) -> tuple[Request, ...]:
         load, waits = self.load, self.rig.waits
         # The stages wait for steady state, so the rate is that of the first.
-        sent = Sent(self.source, load.schedule.first, load.timeout, kept=load.persistent_rate > 0, waits=waits)
+        sent = Sent(
+            self.source,
+            load.schedule.first,
+            load.timeout,
+            kept=load.persistent_rate > 0,
+            proxies=self._proxies,
+            waits=waits,
+        )
         replicas = len(self.rig.watcher.topology.of("replica"))
         return wait_steady(self.rig, sent, timeout=steady_within(sent, replicas, least=waits.steady_within))
 

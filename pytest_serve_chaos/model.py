@@ -18,6 +18,10 @@ HEAD = "head"
 """The name of the node that carries the GCS and the controller."""
 
 
+NOT_READY = "NotReady"
+"""The state of a head or a worker whose pod runs, and is not Ready."""
+
+
 # -- who is alive -----------------------------------------------------------------------------------------------
 
 
@@ -92,6 +96,8 @@ class Topology:
         sources: What answered: ``processes``, ``actors``, ``serve``, ``pods``.
         pending: Replicas (``app#Deployment`` -> number) that Serve wants and that are not running, where known.
         down: Nodes that should be there and are not -> the backend's own word for why, where it has one.
+        wanted: Replicas (``app#Deployment`` -> number) that Serve wants, where known, and under ``workers`` the workers
+            that Ray's autoscaler wants.
     """
 
     at: float
@@ -99,6 +105,7 @@ class Topology:
     sources: tuple[str, ...] = ()
     pending: Mapping[str, int] = field(default_factory=dict)
     down: Mapping[str, str] = field(default_factory=dict)
+    wanted: Mapping[str, int] = field(default_factory=dict)
 
     def of(self, role: Role, *, on: str | None = None, deployment: str | None = None) -> tuple[Component, ...]:
         """The components of a role; `on` is a node's name, ``workers`` (all but the head) or None for all."""
@@ -484,9 +491,9 @@ class ClusterDescription:
     details: Mapping[str, Json] = field(default_factory=dict)
 
 
-Loss: TypeAlias = Literal["head", "head container", "worker", "Ray node", "machine", "replica", "redis"]
+Loss: TypeAlias = Literal["head", "head container", "worker", "Ray node", "machine", "replica", "proxy", "redis"]
 """What a fault can take away: the head's processes (its container, if the pod stays), a worker, the pod or session of a
-Ray node, the machine under it, a replica, the store of the GCS."""
+Ray node, the machine under it, a replica, a proxy, the store of the GCS."""
 
 
 @dataclass(frozen=True, slots=True)

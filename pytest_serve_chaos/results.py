@@ -69,7 +69,7 @@ def result_of(
         events=record.events,
         warnings=_foreseen(record, warnings_of(history, experiment)),
         remarks=(*record.remarks, *_of_the_machine(record, judged.verdict), *was_judged_then(own)),
-        scaled=record.scaled,
+        scaling=record.scaling,
         checks=judged.own,
         machine=use_of(record.machine),
     )

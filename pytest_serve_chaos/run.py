@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Progress
-from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL, ON_THIS_MACHINE, OUTLIVES_RUNS
+from pytest_serve_chaos.cluster.capabilities import AUTOSCALES_WORKERS, IS_EXTERNAL, ON_THIS_MACHINE, OUTLIVES_RUNS
 from pytest_serve_chaos.cluster.waits import waits_of
 from pytest_serve_chaos.errors import NotStartedAgain, ServeChaosError, Unsupported
 from pytest_serve_chaos.events import ClusterReady
@@ -168,7 +168,8 @@ class Run:
                 timeout=_WHOLE_WITHIN,
                 interval=0.5,
             )
-            shape = shape_of(topology, observer.report)
+            workers = cluster.capability(AUTOSCALES_WORKERS)
+            shape = shape_of(topology, observer.report, workers=None if workers is None else workers.worker_range)
             watcher = Watcher(observer, self.history, ask_every=waits_of(cluster).ask_every)
             watcher.start()
             undo.callback(watcher.stop)

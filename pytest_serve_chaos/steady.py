@@ -12,6 +12,7 @@ from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL
 from pytest_serve_chaos.cluster.waits import Waits
 from pytest_serve_chaos.errors import WaitTimeout
+from pytest_serve_chaos.events import ComponentCame
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.model import UNFINISHED, Request, Topology
 
@@ -39,6 +40,8 @@ class Sent:
         rate: Requests per second on fresh connections.
         timeout: Seconds until a request is lost.
         kept: Whether there are persistent connections, which alone tell the proxies apart.
+        proxies: The names of the proxies to which there are such; None: of all. One that comes later, as where Serve
+            scales up onto another node, gets none.
         waits: How long all must be well.
     """
 
@@ -46,6 +49,7 @@ class Sent:
     rate: float
     timeout: float
     kept: bool
+    proxies: frozenset[str] | None = None
     waits: Waits = field(default_factory=Waits)
 
     @property
@@ -130,21 +134,31 @@ def wait_steady(rig: Rig, sent: Sent, *, timeout: float) -> tuple[Request, ...]:
         ) from error
 
 
-def idle_replicas(rig: Rig, since: float) -> str:
+def idle_replicas(rig: Rig, since: float, *, chance: float) -> str:
     """The replicas that are there and have answered nothing since then, in words; "" where each has answered.
 
     Serve may call a replica RUNNING that no router knows any more. A wrong answer is an answer here: its replica gets
-    requests. Of a deployment that no answer named before the fault nothing is expected.
+    requests. Of a deployment that no answer named before the fault nothing is expected, and of a replica that came
+    because Serve scales, or that it starts or stops, neither.
 
     Args:
         rig: Where; its traffic must be running.
         since: Monotonic seconds.
+        chance: Seconds for which a replica must have been there, so that it had the chance to answer.
     """
     requests = [r for r in rig.history.requests_since(rig.traffic.steady_since) if r.source == rig.traffic.source]
     answering = _answering(requests)
     answered = {name for r in requests if r.scheduled >= since for name in r.replicas}
-    replicas = rig.watcher.sample().of("replica")
-    idle = [c for c in replicas if c.deployment in answering and c.replica and c.replica not in answered]
+    late = {
+        event.component.identity
+        for event in rig.log.of(ComponentCame, since=max(since, clock.now() - chance))
+        if event.component.deployment in rig.health.shape.autoscaled
+    }
+    idle = [
+        c
+        for c in rig.health.in_service()
+        if c.deployment in answering and c.replica and c.replica not in answered and c.identity not in late
+    ]
     return ", ".join(sorted(f"{c.name} (PID {c.pid})" for c in idle))
 
 
@@ -166,7 +180,7 @@ def _trouble(seen: Sequence[Request], recent: Sequence[Request], rig: Rig, sent:
             "answers come from replicas that are not of this cluster: see --serve-chaos-url",
             "give the address at which the app of this RayService answers",
         )
-    return _unanswered(seen, recent, sent) or _unstable(recent, sent) or _unreached(seen, topology, sent)
+    return _unanswered(seen, recent, sent) or _unstable(recent, sent) or _unreached(seen, rig, sent)
 
 
 def _unanswered(seen: Sequence[Request], recent: Sequence[Request], sent: Sent) -> _Trouble | None:
@@ -226,10 +240,11 @@ def _from_elsewhere(recent: Sequence[Request], topology: Topology) -> bool:
     return bool(named) and not named & {c.replica for c in topology.of("replica")}
 
 
-def _unreached(seen: Sequence[Request], topology: Topology, sent: Sent) -> _Trouble | None:
+def _unreached(seen: Sequence[Request], rig: Rig, sent: Sent) -> _Trouble | None:
     """The proxies and replicas that have answered nothing yet."""
     good = [r for r in seen if not r.lost]
-    proxies = {p.name for p in topology.of("proxy")} - {r.path for r in good if r.kept} if sent.kept else set()
+    there = {p.name for p in rig.watcher.topology.of("proxy") if sent.kept}
+    proxies = (there if sent.proxies is None else there & sent.proxies) - {r.path for r in good if r.kept}
     if proxies:
         return _Trouble(
             f"traffic has not reached {', '.join(sorted(proxies))}",
@@ -238,7 +253,7 @@ def _unreached(seen: Sequence[Request], topology: Topology, sent: Sent) -> _Trou
         )
     answered = {name for r in good for name in r.replicas}
     answering = _answering(good)
-    silent = [c.name for c in topology.of("replica") if c.deployment in answering and c.replica not in answered]
+    silent = [c.name for c in rig.health.in_service() if c.deployment in answering and c.replica not in answered]
     if not silent:
         return None
     return _Trouble(

@@ -54,11 +54,13 @@ class Deployment:
         replicas: How many it wants.
         limited: Whether `max_replicas_per_node` is set; True also where that is not known.
         shutdown: `graceful_shutdown_timeout_s`.
+        most: Its `max_replicas`, where Serve scales it; 0 where it does not.
     """
 
     replicas: int
     limited: bool = True
     shutdown: float = 0.0
+    most: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,7 @@ def _common(configuration: Configuration) -> tuple[ConfigWarning, ...]:
         *_fault_tolerance(description),
         *_redis(description, setup),
         *_on_the_head(topology),
+        *_one_proxy(topology),
         *_replicas(topology, deployments),
         *_on_one_machine(topology, setup, deployments),
         *_drain(setup, deployments),
@@ -181,6 +184,17 @@ def _on_the_head(topology: Topology) -> Iterator[ConfigWarning]:
         )
 
 
+def _one_proxy(topology: Topology) -> Iterator[ConfigWarning]:
+    if {c.node for c in topology.of("proxy")} == {HEAD} and topology.of("replica", on="workers"):
+        yield ConfigWarning(
+            "proxy_on_head_only",
+            "only the head has a proxy",
+            "nothing answers while it is away",
+            "`proxy_location: EveryNode` in the Serve config",
+            losses=("head", "proxy"),
+        )
+
+
 def _replicas(topology: Topology, deployments: Mapping[str, Deployment]) -> Iterator[ConfigWarning]:
     nodes = len(topology.of("worker"))
     for name, deployment in sorted(deployments.items()):
@@ -208,7 +222,7 @@ def _replicas(topology: Topology, deployments: Mapping[str, Deployment]) -> Iter
                 "no_limit_per_node",
                 f"{name} has no `max_replicas_per_node`",
                 "after a recovery all its replicas may be on one node, and the next loss leaves none",
-                f"`max_replicas_per_node: {-(-deployment.replicas // nodes)}`",
+                f"`max_replicas_per_node: {-(-max(deployment.replicas, deployment.most) // nodes)}`",
                 losses=("worker",),
             )
 

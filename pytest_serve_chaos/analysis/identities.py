@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from pytest_serve_chaos.analysis.scaling import NO_SCALING, Scaling
 from pytest_serve_chaos.analysis.words import listing, number
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.model import ROLES, Component, Identity, Role, Topology
@@ -91,7 +92,7 @@ def kept(
     gone: Collection[Identity] = (),
     *,
     victims: Collection[Identity] = (),
-    scaled: Collection[str] = (),
+    scaling: Scaling = NO_SCALING,
 ) -> Finding:
     """Whether each selected component of `before` is in `after` with the same identity.
 
@@ -101,7 +102,7 @@ def kept(
         selector: See `parse_selector`.
         gone: Identities that are known to be dead, even where `after` still shows them.
         victims: What the fault was aimed at, for ``@victims`` and ``@others``.
-        scaled: The deployments (``app#Deployment``) whose replicas Serve's autoscaler may take away.
+        scaling: What autoscalers took away since; that is no loss.
 
     Raises:
         SettingsError: There is no such role.
@@ -111,7 +112,7 @@ def kept(
     if not matched:
         return _nothing(chosen, before)
     alive = _alive(after, gone)
-    lost = [c for c in matched if c.identity not in alive and c.deployment not in scaled]
+    lost = scaling.lost(matched, before, alive, victims)
     if lost:
         return Finding(False, f"{len(lost)} of {chosen.count(len(matched))} not kept: {_names(lost)}")
     return Finding(True, f"{chosen.count(len(matched))} kept")
@@ -124,7 +125,7 @@ def replaced(
     gone: Collection[Identity] = (),
     *,
     victims: Collection[Identity] = (),
-    scaled: Collection[str] = (),
+    scaling: Scaling = NO_SCALING,
 ) -> Finding:
     """Whether none of the selected components of `before` is in `after`, and as many of them are there again.
 
@@ -139,11 +140,30 @@ def replaced(
     if same:
         return Finding(False, f"{len(same)} of {chosen.count(len(matched))} not replaced: {_names(same)}")
     counted = Selector(chosen.role) if chosen.on in (VICTIMS, OTHERS) else chosen
-    now = [component for component in counted.of(after) if component.identity in alive]
-    wanted = sum(component.deployment not in scaled for component in counted.of(before))
-    if len(now) < wanted:
-        return Finding(False, f"not replaced: only {len(now)} of {counted.count(wanted)} there again")
-    return Finding(True, f"{chosen.count(len(matched))} replaced")
+    there = [component for component in counted.of(after) if component.identity in alive]
+    fixed = [c for c in counted.of(before) if c.deployment not in scaling.deployments]
+    wanted = len(fixed) - (scaling.workers_stopped if chosen.role == "worker" else 0)
+    found = sum(c.deployment not in scaling.deployments for c in there)
+    if found < wanted:
+        return Finding(False, f"not replaced: only {found} of {counted.count(wanted)} there again")
+    fewer = _fewer_than_wanted(matched, before, [c for c in after.of("replica") if c.identity in alive], scaling)
+    return Finding(not fewer, f"not replaced: {fewer}" if fewer else f"{chosen.count(len(matched))} replaced")
+
+
+def _fewer_than_wanted(
+    matched: Sequence[Component], before: Topology, living: Sequence[Component], scaling: Scaling
+) -> str:
+    """Of which deployments that Serve scales there are fewer replicas than it wants, in words; "" if of none.
+
+    One that came only because Serve wants more replaces nobody.
+    """
+    found = []
+    for name in sorted({c.deployment or "" for c in matched} & scaling.deployments):
+        had = len([c for c in before.of("replica") if c.deployment == name])
+        needed = scaling.needed.get(name, had - scaling.stopped.get(name, 0))
+        there = sum(c.deployment == name for c in living)
+        found += [f"{there} replicas of {name}, and Serve wants {needed}"] if there < needed else []
+    return listing(found)
 
 
 def nobody(before: Topology, selector: str, *, victims: Collection[Identity] = ()) -> str:
@@ -156,9 +176,11 @@ def nobody(before: Topology, selector: str, *, victims: Collection[Identity] = (
     return "" if chosen.of(before, victims) else _nothing(chosen, before).reason
 
 
-def missing(before: Topology, after: Topology) -> str:
+def missing(before: Topology, after: Topology, scaling: Scaling = NO_SCALING) -> str:
     """What `after` has fewer of than `before`, by name: ``replica default#SleepyPid on worker-1``; "" if nothing."""
-    lacking = Counter(c.name for c in before.components) - Counter(c.name for c in after.components)
+    had = [c for c in before.components if c.deployment not in scaling.deployments]
+    lacking = Counter(c.name for c in had) - Counter(c.name for c in after.components)
+    lacking += Counter({f"replica {name}": n for name, n in after.pending.items() if name in scaling.deployments})
     return listing(name if n == 1 else f"{n} x {name}" for name, n in sorted(lacking.items()))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
@@ -18,7 +18,7 @@ from pytest_serve_chaos.analysis.statistics import (
     lower_bound,
     percentile,
 )
-from pytest_serve_chaos.events import FaultHealed, NotSettled, RedundancyBack, RedundancyMissing, Settled
+from pytest_serve_chaos.events import ComponentGone, FaultHealed, NotSettled, RedundancyBack, RedundancyMissing, Settled
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Latency, Measurement, Outage, Request, Slowness
 
@@ -252,8 +252,12 @@ def _with_persistent(record: Record, asked: float, recovery: Measurement) -> Mea
     until = asked + recovery.window
     inside = [request for request in exposed if request.scheduled <= until]
     back = math.inf if recovery.redundancy_back is None else asked + recovery.redundancy_back + AFTER_RECOVERY
-    hit = _hit_paths(record)
-    judged = [r for r in exposed if (r.scheduled >= back if r.path in hit else r.scheduled <= until)]
+    hit, taken = _hit_paths(record), _taken_away(record)
+    judged = [
+        r
+        for r in exposed
+        if (r.scheduled >= back if r.path in hit else r.scheduled <= until) and r.finished < taken.get(r.path, math.inf)
+    ]
     return replace(
         recovery,
         kept_sent=len(inside),
@@ -271,6 +275,18 @@ def _hit_paths(record: Record) -> frozenset[str]:
     victims = [component for component in before.components if component.identity in record.victims]
     nodes = {component.node for component in victims if component.role in ("head", "worker", "proxy")}
     return frozenset(proxy.name for proxy in before.of("proxy") if proxy.node in nodes)
+
+
+def _taken_away(record: Record) -> Mapping[str, float]:
+    """The proxies that ended because Serve took all replicas of their nodes away -> when they were gone."""
+    before, after = record.before, record.after
+    if before is None or after is None or not record.scaling.stopped:
+        return {}
+    alive = {c.identity for c in after.components} - record.gone
+    gone = [proxy for proxy in before.of("proxy") if proxy.identity not in alive]
+    lost = record.scaling.lost(gone, before, alive, record.victims)
+    at = {event.component.identity: event.at for event in record.of(ComponentGone)}
+    return {proxy.name: at.get(proxy.identity, -math.inf) for proxy in gone if proxy not in lost}
 
 
 # -- the generator -------------------------------------------------------------------------------------------------

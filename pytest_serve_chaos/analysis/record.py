@@ -10,6 +10,7 @@ from typing import TypeVar, cast
 
 from pytest_serve_chaos.analysis.machine import held_up
 from pytest_serve_chaos.analysis.outages import spacing
+from pytest_serve_chaos.analysis.scaling import Scaling, scaling_of
 from pytest_serve_chaos.analysis.statistics import latency
 from pytest_serve_chaos.errors import HistoryError, SettingsError
 from pytest_serve_chaos.events import (
@@ -362,9 +363,15 @@ class Record:
         return tuple(victim for event in self.of(FaultLanded) for victim in event.victims)
 
     @property
-    def scaled(self) -> frozenset[str]:
-        """The deployments that Serve's autoscaler scales, in the middle of an experiment as well."""
-        return frozenset() if self._demanded is None else frozenset(self._demanded.autoscaled)
+    def scaling(self) -> Scaling:
+        """What autoscalers did between the topology of the steady state and the one afterwards."""
+        autoscaled = () if self._demanded is None else self._demanded.autoscaled
+        before, after = self._seen(Moment.BEFORE), self._seen(Moment.AFTER)
+        begin = before[0].at if before else -math.inf
+        end = after[-1].at if after else self.end
+        inside = [event for event in self.events if begin <= event.at <= end]
+        seen = before[0].topology if before else None
+        return scaling_of(autoscaled, inside, seen, after[-1].topology if after else None)
 
     @property
     def gone(self) -> frozenset[Identity]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pytest_serve_chaos.analysis import identities
 from pytest_serve_chaos.analysis.machine import MachineUse
+from pytest_serve_chaos.analysis.scaling import NO_SCALING, Scaling
 from pytest_serve_chaos.errors import Inconclusive
 from pytest_serve_chaos.events import Event, FaultLanded, NotSettled, RedundancyMissing, RunAgain, has
 from pytest_serve_chaos.model import (
@@ -43,7 +44,7 @@ class Result:
         events: All its events, in order of time.
         warnings: What the check of the configuration said of this fault just before it.
         remarks: What the reader of the verdict must know, whatever it is: what was adapted, what was not reached.
-        scaled: The deployments that Serve's autoscaler scales.
+        scaling: What autoscalers did since the steady state: `deployments` are those that Serve scales.
         checks: What the checks found that the test brought.
         machine: What the processors of the machine that tests run on did from the steady state to the end.
     """
@@ -62,7 +63,7 @@ class Result:
     events: tuple[Event, ...] = ()
     warnings: tuple[ConfigWarning, ...] = ()
     remarks: tuple[str, ...] = ()
-    scaled: frozenset[str] = frozenset()
+    scaling: Scaling = NO_SCALING
     checks: tuple[Checked, ...] = ()
     machine: MachineUse | None = None
 
@@ -111,7 +112,7 @@ class Result:
         if self.before is None or self.after is None:
             return _unseen(self.before)
         return identities.replaced(
-            self.before, self.after, selector, self.gone, victims=self.victims, scaled=self.scaled
+            self.before, self.after, selector, self.gone, victims=self.victims, scaling=self.scaling
         )
 
     def was_kept(self, selector: str) -> identities.Finding:
@@ -119,7 +120,7 @@ class Result:
         identities.parse_selector(selector)
         if self.before is None or self.after is None:
             return _unseen(self.before)
-        return identities.kept(self.before, self.after, selector, self.gone, victims=self.victims, scaled=self.scaled)
+        return identities.kept(self.before, self.after, selector, self.gone, victims=self.victims, scaling=self.scaling)
 
     @property
     def landed(self) -> bool:

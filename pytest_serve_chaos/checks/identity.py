@@ -51,7 +51,7 @@ class Identities:
 
 def _finding(before: Topology, after: Topology, selector: str, word: str, record: Record) -> identities.Finding:
     find = identities.replaced if word == "replaced" else identities.kept
-    return find(before, after, selector, record.gone, victims=record.victims, scaled=record.scaled)
+    return find(before, after, selector, record.gone, victims=record.victims, scaling=record.scaling)
 
 
 def demanded(expected: Expectations) -> Iterator[Check]:

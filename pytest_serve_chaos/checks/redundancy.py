@@ -49,7 +49,7 @@ def _lacking(record: Record) -> str:
     """The names of what was there before and is not yet again, for the end of a clause."""
     if record.before is None or record.last_seen is None:
         return ""
-    lacking = identities.missing(record.before, record.last_seen)
+    lacking = identities.missing(record.before, record.last_seen, record.scaling)
     return f" (missing: {lacking})" if lacking else ""
 
 

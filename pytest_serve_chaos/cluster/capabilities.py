@@ -383,6 +383,23 @@ class SetsHealthFlags(Protocol):
         ...
 
 
+class AutoscalesWorkers(Protocol):
+    """Has workers that come and go, because Ray's autoscaler scales them."""
+
+    @property
+    def worker_range(self) -> tuple[int, int]:
+        """The least and the most workers that there may be."""
+        ...
+
+    def workers_wanted(self) -> int | None:
+        """How many the autoscaler wants now; None where that is not known.
+
+        Raises:
+            ObservationError: Nobody says.
+        """
+        ...
+
+
 class KeptLogs(Protocol):
     """The logs of a test on their way into a directory."""
 
@@ -427,6 +444,7 @@ class ShowsReplicaLogs(Protocol):
 
 OUTLIVES_RUNS = Capability[OutlivesRuns]("OutlivesRuns")
 REMEMBERS_CONNECTIONS = Capability[RemembersConnections]("RemembersConnections")
+AUTOSCALES_WORKERS = Capability[AutoscalesWorkers]("AutoscalesWorkers")
 SEES_PROCESSES = Capability[SeesProcesses]("SeesProcesses")
 HAS_PROXY_ENDPOINTS = Capability[HasProxyEndpoints]("HasProxyEndpoints")
 KNOWS_ITS_SETUP = Capability[KnowsItsSetup]("KnowsItsSetup")

@@ -11,6 +11,7 @@ import httpx
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.json_fields import Fields
+from pytest_serve_chaos.cluster.proxy_location import HEAD_ONLY
 from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, ObservationError
 from pytest_serve_chaos.model import Json
 
@@ -86,6 +87,7 @@ class ServeStatus:
         handles: ``app#Parent`` -> the deployments to which it holds handles; empty where Ray does not say.
         controller: The controller's actor id, None if there is none or it does not answer.
         options: ``app#Deployment`` -> the options that it runs with, wherever they were set.
+        proxy_location: Where it has proxies: ``EveryNode``, ``HeadOnly`` or ``Disabled``; "" where it does not say.
     """
 
     apps: Mapping[str, str]
@@ -97,6 +99,26 @@ class ServeStatus:
     controller: str | None
     handles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     options: Mapping[str, Mapping[str, Json]] = field(default_factory=dict, repr=False)
+    proxy_location: str = ""
+
+
+def autoscaled(status: ServeStatus) -> dict[str, tuple[int, int]]:
+    """``app#Deployment`` -> its least and its most replicas, of those that Serve scales."""
+    configs = {name: options.get("autoscaling_config") for name, options in status.options.items()}
+    return {name: _range(config) for name, config in configs.items() if isinstance(config, dict)}
+
+
+def _range(config: Mapping[str, Json]) -> tuple[int, int]:
+    """Least and most replicas; what Serve does not say is 1, as by its default."""
+    least, most = (n if isinstance(n, int) else 1 for n in (config.get("min_replicas"), config.get("max_replicas")))
+    return least, max(least, most)
+
+
+def nodes_with_proxy(status: ServeStatus, nodes: Iterable[NodeRow]) -> frozenset[str]:
+    """The ids of the nodes that must have a proxy: the head, and unless it alone has one, those with replicas."""
+    head = {node.node_id for node in nodes if node.is_head and node.state == "ALIVE"}
+    replicas = () if status.proxy_location == HEAD_ONLY else status.replicas
+    return frozenset(head | {replica.node_id for replica in replicas if replica.node_id})
 
 
 class GivenUp:
@@ -235,6 +257,7 @@ class Dashboard:
             controller=data.object("controller_info").text("actor_id") or None,
             handles=_handles(apps),
             options={name: fields.object("deployment_config").values for name, fields in deployments.items()},
+            proxy_location=data.text("proxy_location"),
         )
 
     def put_serve(self, config: Mapping[str, Json], *, timeout: float = 20.0) -> None:

@@ -10,6 +10,7 @@ from typing import cast
 from pytest_serve_chaos import manifests
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.profiles import Timing, timing
+from pytest_serve_chaos.cluster.proxy_location import EVERY_NODE, check_proxy_location
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.model import Json
 
@@ -27,13 +28,14 @@ def serve_config(spec: ClusterSpec) -> dict[str, Json]:
     """The config that a cluster of that spec should run, without Serve's address.
 
     Raises:
-        SettingsError: The app is neither ``module:app`` nor a Serve config file.
+        SettingsError: The app is neither ``module:app`` nor a Serve config file, or Serve would have no proxies.
     """
     if spec.app.endswith((".yaml", ".yml")):
         config = _from_file(Path(spec.app))
+        check_proxy_location(config, spec.app)
     else:
         config = {"applications": [_application(spec)]}
-    config.setdefault("proxy_location", "EveryNode")
+    config.setdefault("proxy_location", EVERY_NODE)
     if spec.profile == "fast":
         # A line in two logs for each request costs a fifth of what the request costs.
         config.setdefault("logging_config", {"enable_access_log": False})

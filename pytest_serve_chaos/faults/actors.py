@@ -175,6 +175,9 @@ def choose_component(rig: Rig, role: Role, *, on: str | None = None, deployment:
     """
     topology = rig.watcher.sample()
     candidates = topology.of(role, on=on, deployment=deployment)
+    if role == "replica":
+        staying = {c.identity for c in rig.health.in_service()}  # others would go, or do not serve yet, without a fault
+        candidates = tuple(c for c in candidates if c.identity in staying) or candidates
     what = role + (f" of {deployment}" if deployment else "") + (f" on {on}" if on else "")
     if not candidates:
         raise NoSuchTarget(

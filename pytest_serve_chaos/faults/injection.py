@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -14,6 +15,7 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.identities import kept, nobody, replaced
 from pytest_serve_chaos.analysis.machine import held_up
 from pytest_serve_chaos.analysis.outages import find_outages
+from pytest_serve_chaos.analysis.scaling import Scaling, scaling_of
 from pytest_serve_chaos.clock import NotYet, seconds
 from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL, SHOWS_FAILED_STARTS
 from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, NotHealed, NotLanded, WaitTimeout, in_one_line
@@ -31,6 +33,7 @@ from pytest_serve_chaos.events import (
     RedundancyBack,
     RedundancyMissing,
     Remark,
+    Rescaled,
     Settled,
     SettlingUnknown,
     TopologySeen,
@@ -467,8 +470,11 @@ class Injection:
             raise Inconclusive("it is unknown what the fault hit, so nothing can be missing")
 
         def successor() -> bool | NotYet:
-            came = [c for c in self.rig.watcher.sample().components if c.identity not in had]
-            return any(_place(c) in wanted for c in came) or NotYet("no successor")
+            came = Counter(_place(c) for c in self.rig.watcher.sample().components if c.identity not in had)
+            more = Counter[tuple[str, str]]()  # those that come because Serve scales up succeed nobody
+            for change in self._log.of(Rescaled, since=self.before.at):
+                more["replica", change.what] += max(0, change.now - change.before)
+            return any(came[place] > more[place] for place in wanted) or NotYet("no successor")
 
         try:
             clock.wait_until("a successor", successor, timeout=seconds(duration))  # looks at the end as well
@@ -491,7 +497,8 @@ class Injection:
         chosen = self._chosen(selectors, on)
         now, gone = self._now()
         victims = self._victims()
-        return all(replaced(self.before, now, one, gone, victims=victims).holds for one in chosen)
+        scaling = self._scaling(now)
+        return all(replaced(self.before, now, one, gone, victims=victims, scaling=scaling).holds for one in chosen)
 
     def kept(self, *selectors: str, on: str | None = None) -> bool:
         """Whether all of these are the very same as before the fault: ``kept("replicas", on="workers")``.
@@ -502,7 +509,8 @@ class Injection:
         chosen = self._chosen(selectors, on)
         now, gone = self._now()
         victims = self._victims()
-        return all(kept(self.before, now, one, gone, victims=victims).holds for one in chosen)
+        scaling = self._scaling(now)
+        return all(kept(self.before, now, one, gone, victims=victims, scaling=scaling).holds for one in chosen)
 
     def _chosen(self, selectors: Sequence[str], on: str | None) -> list[str]:
         """The selectors, of which each selects somebody."""
@@ -519,8 +527,14 @@ class Injection:
         return frozenset(c.identity for c in self.fault.victims)
 
     def _now(self) -> tuple[Topology, frozenset[Identity]]:
+        if self.rig.health.scales:
+            self.rig.watcher.ask()  # an autoscaler may have wanted fewer just now
         topology = self.rig.watcher.sample()
         return topology, self.rig.watcher.gone
+
+    def _scaling(self, now: Topology) -> Scaling:
+        events = [e for e in self._log.history.of(self._log.experiment) if self.before.at <= e.at]
+        return scaling_of(self.rig.health.shape.autoscaled, events, self.before, now)
 
     # -- injecting ----------------------------------------------------------------------------------------------
 

@@ -217,7 +217,7 @@ def choose_worker(rig: Rig, which: str) -> str:
     """The name of a worker: by its name, ``most_replicas``, or ``random``."""
     topology = rig.watcher.sample()
     workers = topology.of("worker")
-    serving = rig.traffic.serving(topology.of("replica"))
+    serving = rig.traffic.serving(rig.health.in_service())
     counts = {w.node: sum(replica.node == w.node for replica in serving) for w in workers}
     if which == "most_replicas":
         most = max(counts.values(), default=0)

@@ -10,7 +10,7 @@ from pytest_serve_chaos.faults.defaults import unless_frozen, with_profile
 from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultSpec, freeze_for, keyword
-from pytest_serve_chaos.model import Expectations
+from pytest_serve_chaos.model import HEAD, Expectations
 
 NAME = "proxy_failure"
 
@@ -25,7 +25,10 @@ class ProxyKeywords:
 
 
 def target(rig: Rig, on: str | None) -> ServingTarget:
-    """A proxy: ``chaos.proxy(on=...)``."""
+    """A proxy: ``chaos.proxy(on=...)``. Where only the head has one, that stands for those on workers."""
+    if on == "workers" and rig.health.shape.proxies == {HEAD}:
+        rig.progress("only the head has a proxy (proxy_location: HeadOnly), so that one is broken")
+        on = HEAD
     return ServingTarget(rig, NAME, choose_component(rig, "proxy", on=on))
 
 
@@ -49,6 +52,7 @@ FAULT = FaultSpec(
     adapt=unless_frozen(with_profile),
     needs=SERVING_NEEDS,
     external=_touch,
+    loses=("proxy",),
     target="chaos.proxy(on)",
     effect="one proxy",
 )

@@ -14,7 +14,7 @@ from pytest_serve_chaos.analysis.configuration import (
 from pytest_serve_chaos.analysis.record import warned_about
 from pytest_serve_chaos.cluster.base import Cluster, Progress
 from pytest_serve_chaos.cluster.capabilities import KNOWS_ITS_SETUP
-from pytest_serve_chaos.cluster.rest import ServeStatus, seconds_of
+from pytest_serve_chaos.cluster.rest import ServeStatus, autoscaled, seconds_of
 from pytest_serve_chaos.errors import ObservationError
 from pytest_serve_chaos.events import ConfigurationSeen, Warned
 from pytest_serve_chaos.history import ExperimentLog, History
@@ -70,7 +70,10 @@ def warnings_about(
     """
     targets = {} if status is None else status.targets
     options = {} if status is None else status.options
-    deployments = {name: _deployment(n, options.get(name, {})) for name, n in targets.items()}
+    scaled = {} if status is None else autoscaled(status)
+    deployments = {
+        name: _deployment(n, options.get(name, {}), scaled.get(name, (0, 0))[1]) for name, n in targets.items()
+    }
     return check(Configuration(description, setup, topology, deployments), faults)
 
 
@@ -95,9 +98,10 @@ def write_what_holds(
     log.add(ConfigurationSeen(codes, warnings=warnings))
 
 
-def _deployment(replicas: int, options: Mapping[str, Json]) -> Deployment:
+def _deployment(replicas: int, options: Mapping[str, Json], most: int) -> Deployment:
     return Deployment(
         replicas=replicas,
         limited=not options or options.get("max_replicas_per_node") is not None,
         shutdown=seconds_of(options, "graceful_shutdown_timeout_s", otherwise=0.0),
+        most=most,
     )

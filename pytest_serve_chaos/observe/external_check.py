@@ -14,8 +14,11 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import Cluster
 from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL, IsExternal
+from pytest_serve_chaos.cluster.rest import autoscaled
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError, WaitTimeout
 from pytest_serve_chaos.model import Component, Topology
+from pytest_serve_chaos.observe.listing import in_service
+from pytest_serve_chaos.observe.observer import Report
 from pytest_serve_chaos.observe.post_recovery import (
     HEARS_WITHIN,
     NOBODY_TO_ASK,
@@ -65,7 +68,7 @@ def replace_replicas(cluster: IsExternal, watcher: Watcher, *, nodes: frozenset[
             asked=len(before.of("proxy")), unknown=f"the post-recovery check cannot be judged: {_NAMELESS}"
         )
     try:
-        for victim in _victims(before.of("replica"), answering):
+        for victim in _victims(in_service(before, watcher.report), answering):
             _replace(cluster, watcher, victim)
     except (CommandFailed, NoSuchTarget, ObservationError) as error:
         return PostRecoveryCheck(unknown=f"the post-recovery check could not run: {error.what}")
@@ -106,14 +109,23 @@ def _replace(cluster: IsExternal, watcher: Watcher, victim: Component) -> None:
     def replaced() -> bool | NotYet:
         now, report = watcher.sample(), watcher.report
         there = now.of("replica", deployment=victim.deployment)
-        if now.find(victim.identity) is not None or len(there) < number:
-            return NotYet(f"{len(there)} of {number} replicas of {victim.deployment}")
+        needed = min(number, _scaled_to(report, victim.deployment or "", number))
+        if now.find(victim.identity) is not None or len(there) < needed:
+            return NotYet(f"{len(there)} of {needed} replicas of {victim.deployment}")
         rows = report.serve.replicas if report.serve is not None and report.at > killed else ()
         running = {row.replica_id.rpartition("#")[2] for row in rows if row.state == "RUNNING"}
         missing = [c.name for c in there if _id(c) not in running]
+        if len(there) - len(missing) >= needed and needed < len(there):
+            return True  # the others come or go because Serve scales
         return NotYet(f"not RUNNING: {', '.join(missing)}") if missing else True
 
     clock.wait_until("a new replica", replaced, timeout=_REPLACED_WITHIN, interval=0.5)
+
+
+def _scaled_to(report: Report, deployment: str, number: int) -> int:
+    """How many replicas Serve wants of a deployment that it scales; of another one, that number."""
+    serve = report.serve
+    return serve.targets.get(deployment, number) if serve is not None and deployment in autoscaled(serve) else number
 
 
 def _expected(before: Topology, now: Topology, answering: Collection[str], nodes: Collection[str]) -> list[_Expected]:

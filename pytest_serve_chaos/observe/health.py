@@ -6,7 +6,9 @@ import math
 from collections.abc import Iterable
 
 from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.cluster.proxy_location import DISABLED, HEAD_ONLY, no_proxies
 from pytest_serve_chaos.model import HEAD, Component, Topology
+from pytest_serve_chaos.observe.listing import in_service
 from pytest_serve_chaos.observe.observer import Observer
 from pytest_serve_chaos.observe.shape import Shape, concentrated, imbalance, lacks, proxy_nodes, surplus
 from pytest_serve_chaos.observe.watcher import Watcher
@@ -30,6 +32,11 @@ class Health:
         self._watcher = watcher
         self.first_shape = shape
         self.shape = shape
+
+    @property
+    def scales(self) -> bool:
+        """Whether an autoscaler may change the number of replicas or of workers."""
+        return bool(self.shape.autoscaled) or self.shape.workers is not None
 
     def expect(self, shape: Shape) -> None:
         """From now on the cluster should have that shape."""
@@ -60,13 +67,22 @@ class Health:
         topology, report = self._watcher.sample(), self._watcher.report
         return lacks(topology, report, self.shape) + surplus(topology, report, self.shape)
 
+    def concentrated(self, topology: Topology, before: Topology) -> list[str]:
+        """Which deployments should be on several nodes, and have all their replicas on one.
+
+        Args:
+            topology: Who is alive.
+            before: Who was alive in the steady state: deployments that Serve scales should be where they were then.
+        """
+        return concentrated(topology, self.shape.with_placement_of(before))
+
     def imbalance(self, topology: Topology) -> list[str]:
         """Where replicas are placed otherwise than they should be."""
         return imbalance(topology, self.shape)
 
-    def concentrated(self, topology: Topology) -> list[str]:
-        """Which deployments should be on several nodes, and have all their replicas on one."""
-        return concentrated(topology, self.shape)
+    def in_service(self) -> tuple[Component, ...]:
+        """The living replicas, without those that Serve starts or stops just now because it scales."""
+        return in_service(self._watcher.sample(), self._watcher.report)
 
     def proxy_nodes(self) -> frozenset[str]:
         """The names of the nodes that must have a proxy now."""
@@ -74,13 +90,24 @@ class Health:
 
 
 def whole_at_first(observer: Observer) -> Topology | NotYet:
-    """Who is alive in a cluster that has just started, once it is whole. Its shape is taken from that."""
+    """Who is alive in a cluster that has just started, once it is whole. Its shape is taken from that.
+
+    All deployments may be scaled to zero: the first requests of the traffic start their replicas.
+
+    Raises:
+        SettingsError: Serve has no proxies, so nothing can be asked of it.
+    """
     topology = observer.see()
     if observer.report.serve is None:  # which says what is autoscaled
         return NotYet(f"Serve's REST does not answer: {observer.report.error}")
+    if observer.report.serve.proxy_location == DISABLED:
+        raise no_proxies("what Serve says of itself")
     have = {c.node for c in topology.of("proxy")}
-    missing = ({c.node for c in topology.of("replica")} | {HEAD}) - have
-    if missing or not topology.of("replica"):
-        return NotYet(f"no proxy on {', '.join(sorted(missing)) or 'any node'}")
+    on_head_only = observer.report.serve.proxy_location == HEAD_ONLY
+    missing = ({c.node for c in topology.of("replica") if not on_head_only} | {HEAD}) - have
+    if missing:
+        return NotYet(f"no proxy on {', '.join(sorted(missing))}")
     pending = ", ".join(f"{n} of {name}" for name, n in topology.pending.items())
-    return NotYet(f"replicas are missing: {pending}") if pending else topology
+    if pending:
+        return NotYet(f"replicas are missing: {pending}")
+    return topology if observer.report.serve.targets else NotYet("Serve knows no deployments")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
-from pytest_serve_chaos.cluster.rest import ReplicaRow
+from pytest_serve_chaos.cluster.rest import ReplicaRow, autoscaled
 from pytest_serve_chaos.model import Component, Topology
 from pytest_serve_chaos.observe.observer import Report
 
@@ -47,6 +47,16 @@ def listed_as(topology: Topology, report: Report, deployment: str, state: str) -
     nodes = _nodes(topology, report)
     rows = _rows(report, deployment, (state,))
     return tuple(c for c in topology.of("replica", deployment=deployment) if any(_same(row, c, nodes) for row in rows))
+
+
+def in_service(topology: Topology, report: Report) -> tuple[Component, ...]:
+    """The living replicas, without those of deployments that Serve scales which it starts or stops just now.
+
+    Where Serve does not answer, nobody can tell them apart.
+    """
+    scaled = {} if report.serve is None else autoscaled(report.serve)
+    passing = [c.identity for name in scaled for c in not_listed(topology, report, name, states=("RUNNING",))]
+    return tuple(c for c in topology.of("replica") if c.identity not in passing)
 
 
 def _rows(report: Report, deployment: str, states: Collection[str]) -> Sequence[ReplicaRow]:

@@ -13,9 +13,11 @@ from dataclasses import dataclass, field, replace
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.base import Cluster, NodeInfo
-from pytest_serve_chaos.cluster.capabilities import SEES_PROCESSES
+from pytest_serve_chaos.cluster.capabilities import AUTOSCALES_WORKERS, SEES_PROCESSES
 from pytest_serve_chaos.cluster.rest import ActorRow, NodeRow, ServeStatus
 from pytest_serve_chaos.cluster.serve_config import CANARY
+from pytest_serve_chaos.errors import ObservationError
+from pytest_serve_chaos.events import WORKERS
 from pytest_serve_chaos.model import Component, Identity, Role, Topology
 
 _CLASSES: tuple[tuple[str, Role], ...] = (
@@ -40,6 +42,7 @@ class Report:
         serve: None: Serve's REST did not answer.
         seen: Who had been seen before Ray and Serve were asked, so that they can know of them.
         error: Why one of them did not answer; None where both did.
+        workers: How many Ray workers Ray's autoscaler wants; None: nothing scales them, or it is not known.
     """
 
     at: float = 0.0
@@ -48,6 +51,7 @@ class Report:
     serve: ServeStatus | None = None
     seen: frozenset[Identity] = frozenset()
     error: Exception | None = None
+    workers: int | None = None
 
 
 @dataclass(slots=True)
@@ -101,9 +105,17 @@ class Observer:
             nodes = {row.node_id: row for row in dashboard.nodes()}
             actors = tuple(row for row in dashboard.actors() if _role(row) is not None)
             report = replace(report, actors=actors, nodes=nodes)
+            report = replace(report, workers=self._workers_wanted())
             return replace(report, serve=dashboard.serve())
         except Exception as error:  # an odd answer of theirs must not end the caller
             return replace(report, error=error)
+
+    def _workers_wanted(self) -> int | None:
+        scaled = self._cluster.capability(AUTOSCALES_WORKERS)
+        try:
+            return None if scaled is None else scaled.workers_wanted()
+        except ObservationError:
+            return None
 
     def look(self) -> Topology:
         """Who is alive now: the backend's own view, with what is known from Ray and Serve."""
@@ -117,7 +129,10 @@ class Observer:
         sources += ["actors"] if report.actors is not None else []
         sources += ["serve"] if report.serve is not None else []
         down = {node.name: node.state for node in nodes if not node.alive and node.state}
-        return Topology(at, tuple(components), tuple(sources), _pending(report.serve, components), down)
+        wanted = _wanted(report.serve)
+        workers = {} if report.workers is None else {WORKERS: report.workers}
+        pending = _pending(wanted, components)
+        return Topology(at, tuple(components), tuple(sources), pending, down, {**wanted, **workers})
 
     def see(self) -> Topology:
         """Asks Ray and Serve, then looks."""
@@ -178,10 +193,12 @@ def _from_actor(row: ActorRow, node: str) -> Component:
     return Component(role, node, identity, row.pid, row.actor_id, deployment, state=row.state)
 
 
-def _pending(serve: ServeStatus | None, components: list[Component]) -> dict[str, int]:
-    """How many replicas Serve wants beyond those that are there."""
-    if serve is None:
-        return {}
+def _wanted(serve: ServeStatus | None) -> dict[str, int]:
+    """How many replicas Serve wants."""
+    return {} if serve is None else {name: n for name, n in serve.targets.items() if not name.startswith(CANARY)}
+
+
+def _pending(wanted: Mapping[str, int], components: list[Component]) -> dict[str, int]:
+    """How many of these are not there."""
     there = Counter(c.deployment for c in components if c.role == "replica")
-    wanted = {name: n for name, n in serve.targets.items() if not name.startswith(CANARY)}
     return {name: n - there[name] for name, n in wanted.items() if n > there[name]}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from pytest_serve_chaos.cluster.rest import ServeStatus
-from pytest_serve_chaos.model import HEAD, Json, Topology
+from pytest_serve_chaos.cluster.proxy_location import EVERY_NODE
+from pytest_serve_chaos.cluster.rest import ServeStatus, autoscaled
+from pytest_serve_chaos.model import HEAD, NOT_READY, Topology
 from pytest_serve_chaos.observe.listing import listed_as, not_listed, running
 from pytest_serve_chaos.observe.observer import Report
 
@@ -24,6 +25,9 @@ class Shape:
         redis: Whether there is a Redis.
         autoscaled: ``app#Deployment`` -> its least and its most replicas, of those that Serve scales. Of these
             `replicas` and `placement` are what they happened to be.
+        workers: The least and the most workers where Ray's autoscaler scales them, so that `nodes` are those that
+            happened to be up; None where their number is fixed.
+        proxy_location: Where Serve has proxies, in its own word; "" where it does not say.
     """
 
     nodes: frozenset[str]
@@ -32,15 +36,25 @@ class Shape:
     proxies: frozenset[str]
     redis: bool
     autoscaled: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    workers: tuple[int, int] | None = None
+    proxy_location: str = ""
+
+    def with_placement_of(self, topology: Topology) -> Shape:
+        """The same, but for the deployments that Serve scales: where they are in that topology."""
+        now = shape_of(topology).placement
+        scaled = {name: placed for name, placed in now.items() if name in self.autoscaled}
+        return replace(self, placement={**self.placement, **scaled})
 
 
-def shape_of(topology: Topology, report: Report | None = None) -> Shape:
+def shape_of(topology: Topology, report: Report | None = None, *, workers: tuple[int, int] | None = None) -> Shape:
     """The shape of a topology.
 
     Args:
         topology: Who is alive.
-        report: Says which deployments are autoscaled; None: that is not needed.
+        report: Says which deployments are autoscaled, and where proxies are; None: that is not needed.
+        workers: The least and the most workers where Ray's autoscaler scales them.
     """
+    serve = None if report is None else report.serve
     replicas = topology.of("replica")
     names = {c.deployment or "" for c in replicas}
     placement = {
@@ -53,19 +67,22 @@ def shape_of(topology: Topology, report: Report | None = None) -> Shape:
         placement=placement,
         proxies=frozenset(c.node for c in topology.of("proxy")),
         redis=bool(topology.of("redis")),
-        autoscaled=_autoscaled(report.serve) if report is not None and report.serve is not None else {},
+        autoscaled={} if serve is None else autoscaled(serve),
+        workers=workers,
+        proxy_location="" if serve is None else serve.proxy_location,
     )
 
 
 def proxy_nodes(topology: Topology, wanted: Shape) -> frozenset[str]:
-    """The names of the nodes that must have a proxy: those with replicas, and the head if it had one.
+    """The names of the nodes that must have a proxy, as the Serve config says (`proxy_location`).
 
-    Where only the head had one (`proxy_location: HeadOnly`), the others need none.
+    With ``EveryNode`` these are the nodes with replicas, and the head if it had one. With ``HeadOnly`` it is the head.
+    Where Serve does not say, only the head needs one if only the head had one.
     """
+    head = {HEAD} & wanted.proxies
+    everywhere = wanted.proxy_location == EVERY_NODE or (not wanted.proxy_location and bool(wanted.proxies - {HEAD}))
     with_replicas = {c.node for c in topology.of("replica")}
-    on_workers = bool(wanted.proxies - {HEAD})
-    nodes = with_replicas if on_workers else with_replicas & wanted.proxies
-    return frozenset(nodes | ({HEAD} & wanted.proxies))
+    return frozenset((with_replicas if everywhere else with_replicas & head) | head)
 
 
 def lacks(topology: Topology, report: Report, wanted: Shape) -> list[str]:
@@ -76,7 +93,7 @@ def lacks(topology: Topology, report: Report, wanted: Shape) -> list[str]:
     starting has a process too. Of an autoscaled deployment there must be as many as Serve wants now, within its range.
     """
     now = shape_of(topology)
-    missing = [_down(name, topology) for name in sorted(wanted.nodes - now.nodes)]
+    missing = [*_missing_nodes(topology, report, wanted, now), *_not_ready(topology, wanted)]
     needed = _needed(report.serve, wanted)
     missing += [f"{name}: {now.replicas.get(name, 0)} of {n} replicas" for name, n in needed.items()
                 if now.replicas.get(name, 0) < n]  # fmt: skip
@@ -87,6 +104,36 @@ def lacks(topology: Topology, report: Report, wanted: Shape) -> list[str]:
     return missing + _not_known_to_ray(topology, report, wanted)
 
 
+def _missing_nodes(topology: Topology, report: Report, wanted: Shape, now: Shape) -> list[str]:
+    """The nodes that are not up. Of workers that are autoscaled there must be as many as Ray wants now."""
+    if wanted.workers is None:
+        return [_down(name, topology) for name in sorted(wanted.nodes - now.nodes)]
+    missing = [_down(name, topology) for name in sorted({HEAD} & wanted.nodes - now.nodes)]
+    there, needed = len(now.nodes - {HEAD}), _workers_needed(report, wanted)
+    if there >= needed:
+        return missing
+    down = [_down(name, topology) for name in sorted(topology.down) if name != HEAD]
+    return [*missing, "; ".join([f"{there} of {needed} workers", *down])]
+
+
+def _workers_needed(report: Report, wanted: Shape) -> int:
+    """How many workers there must be now."""
+    if wanted.workers is None:
+        return len(wanted.nodes - {HEAD})
+    least, most = wanted.workers
+    return max(least, min(least if report.workers is None else report.workers, most))
+
+
+def _not_ready(topology: Topology, wanted: Shape) -> list[str]:
+    """The nodes whose pod runs and is not Ready, so that Kubernetes sends no requests there.
+
+    KubeRay's readiness probe asks the proxy, so a worker that needs no proxy is never Ready, and lacks nothing.
+    """
+    must = proxy_nodes(topology, wanted) | {HEAD}
+    nodes = [c for c in topology.components if c.role in ("head", "worker") and c.state == NOT_READY]
+    return [f"the pod of {c.node} runs and is not Ready" for c in nodes if c.node in must]
+
+
 def _down(name: str, topology: Topology) -> str:
     why = topology.down.get(name, "")
     return f"node {name} is down" + (f": {why}" if why else "")
@@ -95,9 +142,12 @@ def _down(name: str, topology: Topology) -> str:
 def imbalance(topology: Topology, wanted: Shape) -> list[str]:
     """Where replicas are placed otherwise than in `wanted`: Serve does not rebalance after a node came back.
 
-    Where Serve places the replicas of an autoscaled deployment changes with their number, and is not compared.
+    Where Serve places the replicas of an autoscaled deployment changes with their number, and is not compared. Nor is
+    that of any where the nodes themselves come and go.
     """
     now = shape_of(topology)
+    if wanted.workers is not None:
+        return []
     return [
         f"{name}: {'/'.join(map(str, now.placement.get(name, ())))} replicas per node instead of"
         f" {'/'.join(map(str, placement))}"
@@ -142,17 +192,6 @@ def surplus(topology: Topology, report: Report, wanted: Shape) -> list[str]:
     return found
 
 
-def _autoscaled(serve: ServeStatus) -> dict[str, tuple[int, int]]:
-    configs = {name: options.get("autoscaling_config") for name, options in serve.options.items()}
-    return {name: _range(config) for name, config in configs.items() if isinstance(config, dict)}
-
-
-def _range(config: Mapping[str, Json]) -> tuple[int, int]:
-    """Least and most replicas; what Serve does not say is 1, as by its default."""
-    least, most = (n if isinstance(n, int) else 1 for n in (config.get("min_replicas"), config.get("max_replicas")))
-    return least, max(least, most)
-
-
 def _needed(serve: ServeStatus | None, wanted: Shape) -> dict[str, int]:
     """``app#Deployment`` -> how many replicas there must be now."""
     targets = {} if serve is None else serve.targets
@@ -183,7 +222,8 @@ def _not_known_to_ray(topology: Topology, report: Report, wanted: Shape) -> list
     if report.nodes is None or report.actors is None:
         return ["the state API does not answer"]
     alive = [row for row in report.nodes.values() if row.state == "ALIVE"]
-    missing = [] if len(alive) >= len(wanted.nodes) else [f"{len(alive)} of {len(wanted.nodes)} nodes ALIVE in the GCS"]
+    nodes = len({HEAD} & wanted.nodes) + _workers_needed(report, wanted)
+    missing = [] if len(alive) >= nodes else [f"{len(alive)} of {nodes} nodes ALIVE in the GCS"]
     if report.serve is None:
         return [*missing, "Serve's REST does not answer"]
     there = running(topology, report)

@@ -6,8 +6,10 @@ import contextlib
 import threading
 
 from pytest_serve_chaos import clock
+from pytest_serve_chaos.cluster.rest import autoscaled
+from pytest_serve_chaos.cluster.serve_config import CANARY
 from pytest_serve_chaos.errors import ServeChaosError
-from pytest_serve_chaos.events import ComponentCame, ComponentGone, Note
+from pytest_serve_chaos.events import WORKERS, ComponentCame, ComponentGone, Note, Rescaled
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Component, Identity, Topology
 from pytest_serve_chaos.observe.observer import Observer, Report
@@ -41,6 +43,7 @@ class Watcher:
         self._trouble = ""
         self._silence = ""
         self._noted: set[str] = set()
+        self._wanted: dict[str, int] = {}
         self._threads = [
             threading.Thread(target=self._look, name="serve-chaos-look", daemon=True),
             threading.Thread(target=self._ask, name="serve-chaos-ask", daemon=True),
@@ -117,6 +120,19 @@ class Watcher:
                 self._history.add(ComponentCame(text, at=topology.at, experiment=experiment, component=component))
         return topology
 
+    def ask(self) -> Report:
+        """Asks Ray and Serve now, and writes down what an autoscaler wants otherwise than before."""
+        report = self.observer.refresh()
+        wanted = scaled_numbers(report)
+        with self._lock:  # two threads may ask at a time
+            changes = {what: (self._wanted[what], n) for what, n in wanted.items() if self._wanted.get(what, n) != n}
+            self._wanted |= wanted
+            experiment = self._experiment
+        for what, (before, now) in changes.items():
+            text = f"{what}: {before} were wanted, and now {now}"
+            self._history.add(Rescaled(text, experiment=experiment, what=what, before=before, now=now))
+        return report
+
     def _look(self) -> None:
         while not self._stop.wait(_LOOK_EVERY):
             try:
@@ -129,7 +145,7 @@ class Watcher:
         while not self._stop.is_set():
             begun = clock.now()
             try:
-                error = self.observer.refresh().error
+                error = self.ask().error
             except Exception as unforeseen:
                 error = unforeseen
             self._silence = "" if error is None else self._explain(error)
@@ -149,6 +165,18 @@ class Watcher:
                 note = f"the watch met an unforeseen error and goes on: {text}"
                 self._history.add(Note(note, experiment=experiment))
         return text
+
+
+def scaled_numbers(report: Report) -> dict[str, int]:
+    """How many an autoscaler wants: Serve's of each deployment that it scales, and Ray's of workers.
+
+    Serve answers "no applications" during trouble with its controller, so what it does not name has not changed.
+    """
+    wanted = {} if report.workers is None else {WORKERS: report.workers}
+    if report.serve is None:
+        return wanted
+    scaled = {name for name in autoscaled(report.serve) if not name.startswith(CANARY)}
+    return wanted | {name: n for name, n in report.serve.targets.items() if name in scaled}
 
 
 def _which(component: Component) -> str:

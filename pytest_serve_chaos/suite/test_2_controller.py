@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_serve_chaos.suite.autoscaled import DEPLOYMENT, ROUTE, autoscaled
 from pytest_serve_chaos.suite.known_defects import DEAF_PROXIES, expected_failure
 
 if TYPE_CHECKING:
@@ -13,31 +14,6 @@ if TYPE_CHECKING:
     from pytest_serve_chaos.faults.chaos import Chaos
     from pytest_serve_chaos.fixtures import MakeTraffic
     from pytest_serve_chaos.handle import ServeCluster
-    from pytest_serve_chaos.model import Json
-
-AUTOSCALED: dict[str, Json] = {
-    "name": "autoscaled",
-    "route_prefix": "/autoscaled",
-    "import_path": "pytest_serve_chaos.apps.sleepy_pid:app",
-    "args": {
-        "start_delay": 0.0,
-        "work": 0.2,
-        "options": {
-            "autoscaling_config": {
-                "min_replicas": 1,
-                "max_replicas": 2,
-                "target_ongoing_requests": 1,
-                "upscale_delay_s": 1,
-                "downscale_delay_s": 600,
-                "metrics_interval_s": 0.5,
-                "look_back_period_s": 2,
-            },
-            "max_ongoing_requests": 5,
-            "ray_actor_options": {"num_cpus": 0.1},
-            "graceful_shutdown_timeout_s": 1,
-        },
-    },
-}
 
 
 @pytest.mark.controller_failure
@@ -62,16 +38,15 @@ def test_nothing_is_replaced_or_scaled_while_the_controller_is_away(
     chaos: Chaos, traffic: MakeTraffic, serve_cluster: ServeCluster
 ) -> None:
     """While the controller is away a dead replica is not replaced and load does not scale; afterwards both happen."""
-    serve_cluster.deploy(AUTOSCALED)
-    deployment = "autoscaled#SleepyPid"
+    serve_cluster.deploy(autoscaled(least=1, most=2, ongoing=1, downscale_delay=600))
     with traffic() as requests:
         controller = chaos.controller.freeze(for_="120s")
         victim = chaos.replica("sleepy_pid#SleepyPid").kill()
-        with traffic(rate=8, route="autoscaled", wait=False):
+        with traffic(rate=8, route=ROUTE, wait=False):
             assert victim.still_missing_after("8s")
-            assert len(serve_cluster.of("replica", deployment=deployment)) == 1
+            assert len(serve_cluster.of("replica", deployment=DEPLOYMENT)) == 1
             controller.heal()
-            serve_cluster.wait_replicas(deployment, 2, timeout="60s")
+            serve_cluster.wait_replicas(DEPLOYMENT, 2, timeout="60s")
         victim.wait_redundancy_back(timeout="60s")
     requests.assert_available(0.98, longest_outage="2s")
     controller.wait_settled()

@@ -45,7 +45,9 @@ class FakeBehaviour:
         leaks: Whenever something dies, the GCS gains an actor without a process.
         keeps_holes: Dead replicas are not replaced.
         blind_gcs: The GCS never notices that something died.
-        autoscales: Serve scales the app up with the first request of a client, or with the first fault.
+        autoscales: Serve scales the app up with the first request of a client, or with the first fault, or down with
+            the first fault.
+        takes_along: How many others of its deployment a replica that is lost takes along.
         engine: What becomes of a replica whose child dies: the child is restarted, the replica fails from then on, it
             dies too, or it works on without.
         workers_wait: Workers end when the GCS has been away for so long.
@@ -69,7 +71,8 @@ class FakeBehaviour:
     leaks: bool = False
     keeps_holes: bool = False
     blind_gcs: bool = False
-    autoscales: Literal["", "with traffic", "with a fault"] = ""
+    autoscales: Literal["", "with traffic", "with a fault", "down with a fault"] = ""
+    takes_along: int = 0
     engine: Literal["restarted", "failing", "dying", "unused"] = "restarted"
     workers_wait: float = math.inf
     setup: Setup = field(default_factory=Setup)

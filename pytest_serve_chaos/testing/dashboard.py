@@ -63,6 +63,7 @@ class FakeDashboard(Dashboard):
                 proxies=healthy,
                 controller=controller,
                 options=plan.options(),
+                proxy_location=plan.proxy_location,
             )
 
     def put_serve(self, config: Mapping[str, Json], *, timeout: float = 20.0) -> None:

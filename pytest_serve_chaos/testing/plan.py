@@ -8,6 +8,7 @@ from typing import cast
 
 from pytest_serve_chaos.cluster import serve_config
 from pytest_serve_chaos.cluster.base import ClusterSpec
+from pytest_serve_chaos.cluster.proxy_location import EVERY_NODE, HEAD_ONLY
 from pytest_serve_chaos.model import HEAD, Json, Role
 from pytest_serve_chaos.testing.behaviour import FakeBehaviour
 
@@ -56,13 +57,18 @@ class Plan:
     def __init__(self, spec: ClusterSpec, behaviour: FakeBehaviour) -> None:
         self.spec = spec
         self.config = serve_config.serve_config(spec)
-        self.scaled_up = False
+        self.scaled_up = behaviour.autoscales == "down with a fault"
         self._behaviour = behaviour
 
     @property
     def node_names(self) -> tuple[str, ...]:
         """All nodes, head first."""
         return (HEAD, *(f"worker-{n}" for n in range(1, self.spec.workers + 1)))
+
+    @property
+    def proxy_location(self) -> str:
+        """Where proxies are, as the Serve config says."""
+        return str(self.config.get("proxy_location") or EVERY_NODE)
 
     def address(self, node: str) -> str:
         """The address of a node."""
@@ -96,7 +102,7 @@ class Plan:
         found += [Slot("head" if node == HEAD else "worker", node) for node in nodes]
         found += [Slot("raylet", node) for node in nodes]
         found += [Slot("gcs", HEAD), Slot("controller", HEAD)]
-        found += [Slot("proxy", node) for node in nodes]
+        found += [Slot("proxy", node) for node in nodes if node == HEAD or self.proxy_location != HEAD_ONLY]
         for deployment, count in self.targets().items():
             found += [Slot("replica", nodes[1 + n % self.spec.workers], deployment, n) for n in range(count)]
         return found

@@ -193,7 +193,8 @@ class World:
         """Notes a fault, with the first of which the behaviour may change. All that breaks something calls it."""
         with self.lock:
             self.struck = clock.now() if self.struck is None else self.struck
-            self.plan.scaled_up = self.plan.scaled_up or self.behaviour.autoscales == "with a fault"
+            if self.behaviour.autoscales in ("with a fault", "down with a fault"):
+                self.plan.scaled_up = self.behaviour.autoscales == "with a fault"
 
     def kill(self, slots: list[Slot], *, new_controller: bool = False) -> None:
         """Ends the parts in these slots.
@@ -204,7 +205,7 @@ class World:
         """
         with self.lock:
             self.strike()
-            for slot in slots:
+            for slot in [*slots, *self._taken_along(slots)]:
                 part = self.parts.pop(slot)
                 self._failing.pop(slot, None)
                 self.log.append((clock.now(), f"ERROR {part.component.name} (PID {part.pid}) died"))
@@ -213,6 +214,12 @@ class World:
                 self._controller_id = ""
                 for proxy in self.of("proxy") if self.behaviour.stale_proxies else []:
                     proxy.stale_routes = frozenset(self.plan.routes())
+
+    def _taken_along(self, slots: list[Slot]) -> list[Slot]:
+        if [slot.role for slot in slots] != ["replica"]:
+            return []
+        others = [p.slot for p in self.of("replica") if p.slot.deployment == slots[0].deployment]
+        return [slot for slot in others if slot not in slots][: self.behaviour.takes_along]
 
     def kill_node(self, node: str) -> None:
         """Ends all that is on a node; without its head, a cluster without a store loses its workers too."""

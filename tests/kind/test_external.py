@@ -56,6 +56,8 @@ SKIPPED = {
     "test_storage_namespace": "this cluster has no Redis of its own",
     "test_head_lost_without_fault_tolerance": "the test wants gcs='none' and not 'redis'",
     "test_nothing_is_replaced_or_scaled_while_the_controller_is_away": _CONFIG,
+    "test_a_replica_is_lost_while_serve_scales_up": _CONFIG,
+    "test_a_replica_is_lost_while_serve_scales_down": _CONFIG,
     "test_parent_reaches_the_new_child": _CONFIG,
     "test_node_lost": "how='kill' needs the machines under a cluster of your own",
     "test_node_drained": "faults on nodes are not allowed: --serve-chaos-allow=node",

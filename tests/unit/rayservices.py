@@ -155,8 +155,9 @@ def view_of(
     ray_cluster: str = "serve-chaos-abcde",
     redis_selector: str | None = "redis",
     sight: Sight | None = None,
+    worker_range: tuple[int, int] | None = None,
 ) -> RayServiceView:
-    ref = RayServiceRef(spec or ClusterSpec(), "serve-chaos", ray_cluster, redis_selector)
+    ref = RayServiceRef(spec or ClusterSpec(), "serve-chaos", ray_cluster, redis_selector, worker_range)
     return RayServiceView(cast("KubeApi", api), cast("Dashboard", dashboard), ref, sight or Sight())
 
 

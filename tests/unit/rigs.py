@@ -45,7 +45,7 @@ def rig_around(
         cluster=there,
         run=OfTheRun(random.Random(1), progress, BUILT_IN),
         watcher=sees,
-        health=Health(sees, cast("Shape", None)),
+        health=Health(sees, Shape(frozenset(), {}, {}, frozenset(), redis=False)),
         current=Current(history, sees),
         traffic=LiveTraffic(there, history),
         serve_config={},

@@ -402,3 +402,23 @@ def test_the_least_patient_worker_counts() -> None:
         for value in ("600", "40", "90")
     ]
     assert setup_of({}, pods, [], "2.60.0").reconnect == 40.0
+
+
+def test_a_limit_for_each_node_leaves_room_for_the_most_replicas_that_serve_may_want() -> None:
+    scaled = Deployment(2, limited=False, most=5)
+    (warning,) = check(KIND, SOUND, on("worker-1", "worker-2"), {NAME: scaled})
+    assert warning.fix == "`max_replicas_per_node: 3`"
+    grown = replace(scaled, replicas=4)
+    assert check(KIND, SOUND, on("worker-1", "worker-2"), {NAME: grown}) == (warning,), "it is printed once"
+
+
+def test_a_proxy_on_the_head_alone_is_a_weakness_where_replicas_are_elsewhere() -> None:
+    def with_proxies(*nodes: str) -> Topology:
+        there = on("worker-1", "worker-2")
+        others = [c for c in there.components if c.role != "proxy"]
+        proxies = [component("proxy", node) for node in nodes]
+        return replace(there, components=(*others, *proxies))
+
+    deployments = {NAME: Deployment(2)}
+    assert codes(topology=with_proxies("head"), deployments=deployments) == ["proxy_on_head_only"]
+    assert codes(topology=with_proxies("head", "worker-1"), deployments=deployments) == []

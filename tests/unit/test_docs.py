@@ -100,6 +100,7 @@ def test_the_reference_has_the_faults_of_each_warning_that_is_the_same_for_all_n
             "redis_forgets": {"redis"},
             "redis_on_ray_node": {"Ray node"},
             "replicas_on_head": {"head"},
+            "proxy_on_head_only": {"head", "proxy"},
             "one_replica": {"replica"},
             "all_on_one_node": {"worker"},
             "no_limit_per_node": {"worker"},

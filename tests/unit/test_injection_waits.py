@@ -23,6 +23,7 @@ from pytest_serve_chaos.events import (
     PhaseBegan,
     PostRecoveryChecking,
     Remark,
+    Rescaled,
     TrafficBegan,
     of_kind,
 )
@@ -417,6 +418,15 @@ def test_who_was_there_before_succeeds_nobody() -> None:
     sibling = part("replica", "worker-1", 5, "app#Ranker")
     watcher = Watched([(REPLICA, sibling), (sibling,)])
     assert injected(Gone(victims=(REPLICA,)), watcher).still_missing_after("1s")
+
+
+@pytest.mark.usefixtures("now")
+@pytest.mark.parametrize(("came", "missing"), [(1, True), (2, False)])
+def test_a_replica_that_comes_because_serve_scales_up_succeeds_nobody(came: int, missing: bool) -> None:
+    new = tuple(part("replica", "worker-1", 7 + n, "app#Ranker") for n in range(came))
+    injection = injected(Gone(victims=(REPLICA,)), Watched([(REPLICA,), new]))
+    injection.rig.log.add(Rescaled("one more", at=injection.before.at, what="app#Ranker", before=1, now=2))
+    assert injection.still_missing_after("1s") is missing
 
 
 def test_of_nobody_there_is_no_successor() -> None:

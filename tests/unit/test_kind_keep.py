@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import cast
 
@@ -554,3 +554,17 @@ def test_replicas_that_have_moved_are_found_whichever_node_has_how_many() -> Non
 
 def test_a_deployment_that_has_scaled_since_then_may_be_anywhere() -> None:
     assert moved({"app#Pid": [1]}, {"app#Pid": [2, 1]}) == ""
+
+
+def test_where_only_the_head_has_a_proxy_no_worker_needs_one() -> None:
+    head_only = replace(STATUS, proxies={"h": "HEALTHY"})
+    assert missing(status=replace(head_only, proxy_location="HeadOnly")) == ""
+    assert missing(status=replace(head_only, proxy_location="EveryNode")) == "2 of 3 proxies are not HEALTHY"
+    assert missing(status=replace(STATUS, proxies={}, proxy_location="HeadOnly")) == "1 of 1 proxies are not HEALTHY"
+
+
+def test_where_serve_has_put_what_it_scales_is_not_compared() -> None:
+    scales: Mapping[str, Json] = {"autoscaling_config": {"min_replicas": 1, "max_replicas": 4}}
+    scaled = replace(STATUS, options={"app#Pid": scales})
+    together = replace(scaled, replicas=tuple(replica(n, "a") for n in (1, 2, 3)))
+    assert moved(placement(together), placement(scaled)) == ""

@@ -13,9 +13,19 @@ from hypothesis import strategies as st
 from pytest_serve_chaos.analysis.measure import measure
 from pytest_serve_chaos.analysis.statistics import latency, percentile
 from pytest_serve_chaos.errors import HistoryError
+from pytest_serve_chaos.events import ComponentGone, Demanded, Rescaled
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Expectations, Latency, Measurement
-from tests.unit.histories import FAULT, Story, deaf_controller, head_failure, node_failure, not_started, request
+from tests.unit.histories import (
+    FAULT,
+    Story,
+    cluster,
+    deaf_controller,
+    head_failure,
+    node_failure,
+    not_started,
+    request,
+)
 
 
 def measured(story: Story) -> Measurement:
@@ -193,6 +203,38 @@ def test_every_lost_request_after_the_fault_is_in_flight_or_beyond(losses: list[
     assert m.lost <= m.in_flight + m.lost_beyond_in_flight == sum(o.lost for o in m.outages)
     assert (m.longest_outage > 0) == bool(m.outages)
     assert all(outage.start >= FAULT for outage in m.outages)
+
+
+def scaled_down(*, wanted: int) -> Story:
+    """Serve wanted that many replicas in place of four; those of worker-2 are gone, and its proxy with them."""
+    after = replace(cluster(without=("replica@worker-2", "proxy@worker-2")), wanted={"default#SleepyPid": wanted})
+    story = Story(after=after).without("expectations")
+    expectations = Demanded("what is demanded", expectations=Expectations(), autoscaled=("default#SleepyPid",))
+    story.add(-10.0, expectations)
+    story.add(5.0, Rescaled("fewer", what="default#SleepyPid", before=4, now=wanted))
+    for gone in [c for c in cluster().components if c.node == "worker-2" and c.role in ("replica", "proxy")]:
+        story.add(10.0, ComponentGone("gone", component=gone))
+    for lane, node in enumerate(("head", "worker-1", "worker-2")):
+        story.requests += [
+            replace(
+                request(FAULT + i, "ConnectError" if node == "worker-2" and i >= 10 else None),
+                stream=f"kept:{lane}",
+                path=f"proxy on {node}",
+            )
+            for i in range(20)
+        ]
+    return story
+
+
+def test_a_connection_to_a_proxy_that_serve_took_away_is_judged_until_then() -> None:
+    m = measured(scaled_down(wanted=2))
+    assert (m.kept_sent, m.kept_lost) == (60, 10)
+    assert (m.persistent_sent, m.persistent_lost) == (50 - 20, 0), "the fault hits the head's"
+
+
+def test_a_connection_to_a_proxy_that_is_lost_while_serve_scales_is_judged() -> None:
+    m = measured(scaled_down(wanted=3))
+    assert (m.persistent_sent, m.persistent_lost) == (60 - 20, 10)
 
 
 values = st.lists(st.floats(0, 100), min_size=1, max_size=300)

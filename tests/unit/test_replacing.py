@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -9,7 +10,7 @@ import pytest
 
 from pytest_serve_chaos.cluster.capabilities import IsExternal
 from pytest_serve_chaos.cluster.rest import ReplicaRow, ServeStatus
-from pytest_serve_chaos.model import Component, Identity, Topology
+from pytest_serve_chaos.model import Component, Identity, Json, Topology
 from pytest_serve_chaos.observe import external_check
 from pytest_serve_chaos.observe.observer import Report
 from pytest_serve_chaos.observe.post_recovery import PostRecoveryCheck
@@ -28,6 +29,7 @@ class External:
         replicas: Node -> number of its replica.
         loses: The node whose proxy goes with the first replica that is killed.
         deaf: The node whose proxy knows the first replicas only.
+        scales_to: How many replicas Serve wants from the first kill on; 0: it does not scale.
     """
 
     proxies: list[str] = field(default_factory=lambda: sorted(ALL))
@@ -35,6 +37,7 @@ class External:
     loses: str = ""
     stale: str = ""
     kills: int = 0
+    scales_to: int = 0
 
     def sample(self) -> Topology:
         proxies = [Component("proxy", node, Identity("pod", (node,))) for node in self.proxies]
@@ -49,12 +52,17 @@ class External:
     @property
     def report(self) -> Report:
         rows = [ReplicaRow(str(n), "app", "Pid", "RUNNING", f"a{n}", None, n) for n in self.replicas.values()]
-        return Report(float("inf"), serve=ServeStatus({}, {}, {}, {}, tuple(rows), {}, None))
+        scales: Mapping[str, Json] = {"autoscaling_config": {"min_replicas": 1, "max_replicas": 4}}
+        options = {PID: scales} if self.scales_to else {}
+        targets = {PID: self.scales_to} if self.scales_to else {}
+        return Report(float("inf"), serve=ServeStatus({}, targets, {}, {}, tuple(rows), {}, None, options=options))
 
     def kill_actor(self, actor_id: str, *, no_restart: bool) -> float:
         self.kills += 1
         self.replicas = {node: n + 10 if f"a{n}" == actor_id else n for node, n in self.replicas.items()}
         self.proxies = [node for node in self.proxies if node != self.loses]
+        if self.scales_to:  # what is killed is not replaced where Serve wants fewer
+            self.replicas = dict(sorted(self.replicas.items(), key=lambda one: -one[1])[: self.scales_to])
         return 0.0
 
     def who_answers(self, proxy: Component) -> frozenset[str]:
@@ -93,3 +101,9 @@ def test_all_of_no_proxies_find_nothing() -> None:
     assert (check(nobody).passed, check(nobody).text) == (False, "there are no proxies to ask")
     assert not check(nowhere, frozenset()).passed
     assert (nobody.kills, nowhere.kills) == (0, 0), "nothing is broken where nothing can be shown"
+
+
+def test_a_replica_of_which_serve_wants_fewer_by_then_is_not_awaited() -> None:
+    external = External(scales_to=1)
+    assert check(external).passed, check(external).text
+    assert len(external.replicas) == 1

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from pytest_serve_chaos import clock, load
 from pytest_serve_chaos.cluster.capabilities import SHOWS_REPLICA_LOGS
+from pytest_serve_chaos.events import ComponentCame
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.load import Load, Traffic
 from pytest_serve_chaos.model import Component, Identity, Request, Topology
+from pytest_serve_chaos.observe.observer import Report
 from pytest_serve_chaos.steady import idle_replicas
 from tests.unit.rigs import cluster_with, rig_around
 
@@ -30,6 +32,7 @@ class Watched:
     """A watcher that always sees the same replicas."""
 
     replicas: tuple[Component, ...]
+    report: Report = field(default_factory=Report)
 
     def sample(self) -> Topology:
         return Topology(clock.now(), self.replicas)
@@ -82,7 +85,7 @@ def test_a_parent_that_asks_nobody_any_more_is_idle_though_its_children_answer()
     later = clock.now()
     answered(r, child.replica, parents[0].replica)
 
-    assert idle_replicas(r, later) == f"{parents[1].name} (PID 2)"
+    assert idle_replicas(r, later, chance=0.0) == f"{parents[1].name} (PID 2)"
 
 
 def test_a_replica_that_answers_wrongly_is_not_idle() -> None:
@@ -93,7 +96,25 @@ def test_a_replica_that_answers_wrongly_is_not_idle() -> None:
     answered(r, right.replica)
     answered(r, wrong.replica, error="WrongAnswer")
 
-    assert idle_replicas(r, later) == ""
+    assert idle_replicas(r, later, chance=0.0) == ""
+
+
+@pytest.mark.parametrize(
+    ("scales", "came_before", "idle"),
+    [(True, 1.0, False), (True, 9.0, True), (False, 1.0, True)],
+    ids=["it just came", "it had its time", "a fixed number"],
+)
+def test_a_replica_that_came_because_serve_scales_gets_time_to_answer(
+    scales: bool, came_before: float, idle: bool
+) -> None:
+    old, new = replica(CHILD, 1), replica(CHILD, 2)
+    r = rig(old, new)
+    if scales:
+        r.health.expect(replace(r.health.shape, autoscaled={CHILD: (1, 4)}))
+    answered(r, old.replica)
+    now = clock.now()
+    r.log.add(ComponentCame("it came", at=now - came_before, component=new))
+    assert idle_replicas(r, now - 10.0, chance=5.0) == (f"{new.name} (PID 2)" if idle else "")
 
 
 if TYPE_CHECKING:

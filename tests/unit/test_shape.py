@@ -9,6 +9,7 @@ import pytest
 
 from pytest_serve_chaos.cluster.rest import ActorRow, NodeRow, ReplicaRow, ServeStatus
 from pytest_serve_chaos.model import Component, Identity, Json, Role, Topology
+from pytest_serve_chaos.observe.listing import in_service
 from pytest_serve_chaos.observe.observer import Report
 from pytest_serve_chaos.observe.shape import (
     concentrated,
@@ -233,3 +234,117 @@ def test_what_is_spread_was_on_one_node_before_or_is_gone_is_not_concentrated() 
     on_one = cluster(*replicas(*["worker-1"] * 4))
     assert concentrated(on_one, shape_of(on_one)) == []
     assert concentrated(cluster(), SHAPE) == []
+
+
+def test_what_serve_scales_is_compared_with_where_it_was_in_the_steady_state() -> None:
+    before, now = cluster(*replicas("worker-1", "worker-1")), cluster(*replicas(*["worker-1"] * 4))
+    assert concentrated(now, AUTOSCALED.with_placement_of(before)) == []
+    assert concentrated(now, SHAPE.with_placement_of(before)) != [], "a fixed one should be where it was at first"
+    spread = cluster(*replicas("worker-1", "worker-2"))
+    assert concentrated(now, AUTOSCALED.with_placement_of(spread)) != []
+
+
+# -- where Serve says that proxies are --------------------------------------------------------------------------
+
+
+def test_serve_says_where_proxies_must_be() -> None:
+    one = replace(SHAPE, proxies=frozenset({"head"}))
+    assert proxy_nodes(cluster(*FOUR), replace(one, proxy_location="EveryNode")) == {"head", "worker-1", "worker-2"}
+    assert proxy_nodes(cluster(*FOUR), replace(SHAPE, proxy_location="HeadOnly")) == {"head"}
+    without = cluster(*FOUR, proxies=("worker-1",))
+    said = report(without, [row(c) for c in FOUR])
+    assert lacks(without, said, replace(SHAPE, proxy_location="HeadOnly")) == ["no proxy on head"]
+
+
+# -- pods that are never Ready ----------------------------------------------------------------------------------
+
+
+def unready(topology: Topology, *nodes: str) -> Topology:
+    components = [
+        replace(c, state="NotReady") if c.role in ("head", "worker") and c.node in nodes else c
+        for c in topology.components
+    ]
+    return replace(topology, components=tuple(components))
+
+
+def test_a_pod_that_runs_and_is_never_ready_is_missing() -> None:
+    rows = [row(c) for c in FOUR]
+    now = unready(cluster(*FOUR), "head", "worker-2")
+    assert lacks(now, report(now, rows), SHAPE) == [
+        "the pod of head runs and is not Ready",
+        "the pod of worker-2 runs and is not Ready",
+    ]
+
+
+def test_a_worker_that_needs_no_proxy_is_never_ready_and_lacks_nothing() -> None:
+    on_one = replicas(*["worker-1"] * 4)
+    now = unready(cluster(*on_one), "worker-2")
+    assert lacks(now, report(now, [row(c) for c in on_one]), SHAPE) == []
+    head_only = unready(cluster(*FOUR, proxies=("head",)), "worker-1", "worker-2")
+    said = report(head_only, [row(c) for c in FOUR])
+    assert lacks(head_only, said, replace(SHAPE, proxy_location="HeadOnly")) == []
+
+
+# -- workers that are autoscaled --------------------------------------------------------------------------------
+
+
+def with_workers(topology: Topology, *names: str) -> Topology:
+    others = [c for c in topology.components if c.role != "worker"]
+    return replace(topology, components=(*others, *(part("worker", name, 60 + n) for n, name in enumerate(names))))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "names", "missing"),
+    [
+        (2, ("worker-1", "worker-2"), []),
+        (2, ("worker-1", "worker-3"), []),
+        (1, ("worker-1",), []),
+        (2, ("worker-1", "worker-2", "worker-3"), []),
+        (2, ("worker-1",), ["1 of 2 workers"]),
+        (0, (), ["0 of 1 workers"]),
+        (None, ("worker-1",), []),
+        (9, ("worker-1", "worker-2"), ["2 of 3 workers"]),
+    ],
+    ids=[
+        "as before",
+        "other names",
+        "scaled down",
+        "on the way down",
+        "one is lost",
+        "its least",
+        "unknown",
+        "its most",
+    ],
+)
+def test_there_must_be_as_many_workers_as_ray_wants_within_their_range(
+    wanted: int | None, names: tuple[str, ...], missing: list[str]
+) -> None:
+    alone = replicas("worker-1", "worker-1", "worker-1", "worker-1")
+    now = with_workers(cluster(*alone, proxies=("head", "worker-1")), *names)
+    said = replace(report(now, [row(c) for c in alone]), workers=wanted)
+    found = lacks(now, said, replace(SHAPE, workers=(1, 3)))
+    assert [text for text in found if "ALIVE" not in text] == missing
+
+
+def test_a_worker_that_ray_does_not_know_is_missing_also_where_workers_are_scaled() -> None:
+    now = cluster(*FOUR)
+    said = report(now, [row(c) for c in FOUR])
+    dead = {key: replace(one, state="DEAD") if key == "id-worker-2" else one for key, one in (said.nodes or {}).items()}
+    found = lacks(now, replace(said, nodes=dead, workers=2), replace(SHAPE, workers=(1, 3)))
+    assert found == ["2 of 3 nodes ALIVE in the GCS"]
+
+
+def test_where_workers_come_and_go_no_placement_is_compared() -> None:
+    lopsided = cluster(*replicas("worker-1", "worker-1", "worker-1", "worker-2"))
+    assert imbalance(lopsided, replace(SHAPE, workers=(1, 3))) == []
+
+
+# -- who is in service ------------------------------------------------------------------------------------------
+
+
+def test_a_replica_that_serve_starts_or_stops_because_it_scales_is_not_in_service() -> None:
+    now = cluster(*FOUR)
+    rows = [row(FOUR[0], "STOPPING"), row(FOUR[1], "STARTING"), row(FOUR[2]), row(FOUR[3])]
+    assert in_service(now, report(now, rows, options=SCALES)) == tuple(FOUR[2:])
+    assert in_service(now, report(now, rows, options=FIXED)) == tuple(FOUR), "of a fixed number each counts"
+    assert in_service(now, Report()) == tuple(FOUR), "nobody says so"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, cast
 
 import pytest
@@ -12,10 +12,12 @@ import pytest
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.base import Cluster
 from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL, IsExternal
+from pytest_serve_chaos.cluster.rest import ReplicaRow, ServeStatus
 from pytest_serve_chaos.errors import WaitTimeout
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.model import UNFINISHED, Component, Identity, Request, Role, Topology
+from pytest_serve_chaos.model import UNFINISHED, Component, Identity, Json, Request, Role, Topology
 from pytest_serve_chaos.observe import health
+from pytest_serve_chaos.observe.observer import Report
 from pytest_serve_chaos.steady import Sent, steady_within, wait_steady
 from tests.unit.rigs import cluster_with, rig_around
 
@@ -40,7 +42,7 @@ NAMES = tuple(str(c.replica) for c in REPLICAS)
 @dataclass
 class Watched:
     topology: Topology
-    report: object = None
+    report: Report = field(default_factory=Report)
 
     def sample(self) -> Topology:
         return self.topology
@@ -58,6 +60,7 @@ class Ask(Protocol):
         lacking: Sequence[str] = (),
         too_many: Sequence[str] = (),
         now: float = NOW,
+        report: Report | None = None,
     ) -> tuple[Request, ...]: ...
 
 
@@ -75,13 +78,14 @@ def ask(monkeypatch: pytest.MonkeyPatch) -> Ask:
         lacking: Sequence[str] = (),
         too_many: Sequence[str] = (),
         now: float = NOW,
+        report: Report | None = None,
     ) -> tuple[Request, ...]:
         times = itertools.chain([BEGUN], itertools.repeat(now))
         history = History()
         monkeypatch.setattr(clock, "now", lambda: next(times))
         monkeypatch.setattr(health, "lacks", lambda *_: [*lacking])
         monkeypatch.setattr(health, "surplus", lambda *_: [*too_many])
-        rig = rig_around(cluster, Watched(Topology(now, tuple(parts))), history=history)
+        rig = rig_around(cluster, Watched(Topology(now, tuple(parts)), report or Report()), history=history)
         for request in sorted(requests, key=lambda request: request.finished):
             history.add_request(request)
         for request in pending:
@@ -299,6 +303,35 @@ def test_a_replica_that_answered_nothing(ask: Ask) -> None:
     assert seen == f"1 replicas have not answered: {third.name}"
     assert advice.startswith("send more than 10 requests a second")
     assert ask([*sound(), request(0.2, replica=third.replica)], parts=(*PROXIES, *REPLICAS, third)), "once is enough"
+
+
+def test_a_proxy_that_came_later_has_no_connection_and_need_not_be_reached(ask: Ask) -> None:
+    """So it is where Serve scales up onto a node without replicas while it is not yet steady."""
+    later = part("proxy", "worker-2", 9)
+    known = replace(SENT, proxies=frozenset(p.name for p in PROXIES))
+    assert ask(sound(), sent=known, parts=(*PROXIES, later, *REPLICAS))
+    seen, _ = trouble(ask, sound(), parts=(*PROXIES, later, *REPLICAS))
+    assert seen == f"traffic has not reached {later.name}"
+    without = [r for r in sound() if r.path != PROXIES[1].name]
+    seen, _ = trouble(ask, without, sent=known, parts=(*PROXIES, later, *REPLICAS))
+    assert seen == f"traffic has not reached {PROXIES[1].name}"
+
+
+@pytest.mark.parametrize("state", ["STARTING", "STOPPING"])
+def test_a_replica_that_serve_scales_need_not_answer_before_it_runs_or_when_it_goes(ask: Ask, state: str) -> None:
+    third = part("replica", "worker-2", 3, "app#Ranker")
+    parts = (*PROXIES, *REPLICAS, third)
+
+    def said(third_is: str, options: Mapping[str, Json]) -> Report:
+        states = [*(("RUNNING", c.pid) for c in REPLICAS), (third_is, third.pid)]
+        rows = tuple(ReplicaRow("r", "app", "Ranker", state, None, None, pid) for state, pid in states)
+        return Report(NOW, serve=ServeStatus({}, {}, {}, {}, rows, {}, None, options={"app#Ranker": options}))
+
+    scales: Mapping[str, Json] = {"autoscaling_config": {"min_replicas": 2, "max_replicas": 4}}
+    assert ask(sound(), parts=parts, report=said(state, scales))
+    for report in (said("RUNNING", scales), said(state, {"num_replicas": 3})):
+        seen, _ = trouble(ask, sound(), parts=parts, report=report)
+        assert seen == f"1 replicas have not answered: {third.name}"
 
 
 def test_of_a_deployment_that_no_answer_names_nothing_is_expected(ask: Ask) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import cast
 
@@ -13,7 +13,7 @@ from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import Cluster
 from pytest_serve_chaos.cluster.rest import ActorRow, NodeRow, ServeStatus
 from pytest_serve_chaos.errors import ObservationError
-from pytest_serve_chaos.events import ComponentCame, ComponentGone, Event, Moment, TopologySeen
+from pytest_serve_chaos.events import ComponentCame, ComponentGone, Event, Moment, Rescaled, TopologySeen, of_kind
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.json_records import event_from_json, event_to_json
 from pytest_serve_chaos.model import Component, Identity, Json, Topology
@@ -173,3 +173,51 @@ def test_a_watcher_knows_when_the_newest_component_came() -> None:
     watcher.sample()
     assert before <= watcher.newest <= clock.now()
     assert watcher.newcomer == "worker-1 (PID 2)"
+
+
+# -- what autoscalers want ---------------------------------------------------------------------------------------------
+
+
+class Scaling:
+    """An observer of a cluster that scales: each question has the next of these answers."""
+
+    def __init__(self, *reports: Report) -> None:
+        self.reports = list(reports)
+
+    def look(self) -> Topology:
+        return Topology(0.0, ())
+
+    def refresh(self) -> Report:
+        return self.reports.pop(0)
+
+
+def wants(replicas: int | None, *, fixed: int = 2, workers: int | None = None) -> Report:
+    """What Serve and Ray want; None: Serve answers that it has no applications."""
+    targets = {} if replicas is None else {"app#App": replicas, "app#Fixed": fixed, "serve_chaos_canary_1#Canary": 1}
+    scales: Mapping[str, Json] = {"autoscaling_config": {"min_replicas": 1, "max_replicas": 8}}
+    options: dict[str, Mapping[str, Json]] = {"app#App": scales, "serve_chaos_canary_1#Canary": scales}
+    serve = ServeStatus({}, targets, {}, {}, (), {}, None, options=options if targets else {})
+    return Report(1.0, serve=serve, workers=workers)
+
+
+def test_what_an_autoscaler_wants_otherwise_than_before_is_written_down() -> None:
+    reports = [wants(2, workers=3), wants(2, fixed=5, workers=3), wants(4, workers=3), wants(1, workers=2)]
+    watcher = Watcher(cast("Observer", Scaling(*reports)), history := History())
+    watcher.belongs_to("it")
+    for _ in range(4):
+        watcher.ask()
+    assert [(e.what, e.before, e.now, e.experiment) for e in of_kind(Rescaled, history.events)] == [
+        ("app#App", 2, 4, "it"),
+        ("workers", 3, 2, "it"),
+        ("app#App", 4, 1, "it"),
+    ]
+
+
+def test_trouble_with_the_controller_is_no_scaling() -> None:
+    """Serve says then that it has no applications, or nothing."""
+    watcher = Watcher(
+        cast("Observer", Scaling(wants(4), wants(None), Report(), wants(4), wants(3))), history := History()
+    )
+    for _ in range(5):
+        watcher.ask()
+    assert [(e.before, e.now) for e in of_kind(Rescaled, history.events)] == [(4, 3)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from pytest_serve_chaos.cluster.base import ClusterSpec, NodeInfo
 from pytest_serve_chaos.cluster.capabilities import Capabilities, Capability, Offer
@@ -48,8 +48,9 @@ class RunningConfig:
         Raises:
             CommandFailed: It was refused; then it is not changed.
         """
+        given = cast("dict[str, Json]", config.get("http_options") or {})
         address: dict[str, Json] = {"host": self._layout.serve_host, "port": self._layout.serve_port}
-        self._dashboard.put_serve({**config, "http_options": address})
+        self._dashboard.put_serve({**config, "http_options": {**given, **address}})
         with self._lock:
             self._config = dict(config)
         self._link.command("config", config=dict(config))

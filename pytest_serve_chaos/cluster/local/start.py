@@ -23,7 +23,7 @@ from pytest_serve_chaos.cluster.local.plan import Plan
 from pytest_serve_chaos.cluster.local.redis import LocalRedis
 from pytest_serve_chaos.cluster.local.view import LocalView
 from pytest_serve_chaos.cluster.profiles import timing
-from pytest_serve_chaos.cluster.rest import Dashboard, GivenUp
+from pytest_serve_chaos.cluster.rest import Dashboard, GivenUp, nodes_with_proxy
 from pytest_serve_chaos.errors import ClusterStartError, ObservationError, WaitTimeout
 from pytest_serve_chaos.model import ClusterDescription, Json
 
@@ -217,18 +217,22 @@ def _joined(view: LocalView) -> bool | NotYet:
 
 
 def _app_runs(view: LocalView, given_up: GivenUp) -> int | NotYet:
-    """The number of replicas, once all that the config wants are there and each node with replicas has a proxy."""
+    """The number of replicas, once all that the config wants are there, and a proxy where one must be."""
     view.link.check_alive()
     try:
         status = view.dashboard.serve()
+        with_proxy = nodes_with_proxy(status, view.dashboard.nodes())
     except ObservationError as error:
         return NotYet(str(error))
     given_up.check(status)
     running = [replica for replica in status.replicas if replica.state == "RUNNING"]
     wanted = sum(status.targets.values())
-    nodes = {replica.node_id for replica in running}
-    proxies = sum(state == "HEALTHY" for state in status.proxies.values())
+    healthy = {node for node, state in status.proxies.items() if state == "HEALTHY"}
     apps = dict(status.apps)
-    if apps and all(state == "RUNNING" for state in apps.values()) and len(running) == wanted and proxies > len(nodes):
+    up = bool(apps) and all(state == "RUNNING" for state in apps.values())
+    if up and len(running) == wanted and with_proxy and with_proxy <= healthy:
         return wanted
-    return NotYet(f"apps {apps}, {len(running)} of {wanted} replicas RUNNING, {proxies} proxies HEALTHY")
+    return NotYet(
+        f"apps {apps}, {len(running)} of {wanted} replicas RUNNING, {len(with_proxy & healthy)} of {len(with_proxy)}"
+        " proxies HEALTHY"
+    )

@@ -66,6 +66,7 @@ class Pod:
     grace: float = 30.0
     init_containers: tuple[Container, ...] = ()
     owner: str = ""
+    ready: bool | None = None
 
     @property
     def main(self) -> Container | None:
@@ -124,6 +125,7 @@ def pod(item: Mapping[str, Json]) -> Pod:
         message=_shortened(_scheduling_message(status) or text(status, "message")),
         grace=float(text(spec, "terminationGracePeriodSeconds") or 30),
         init_containers=_containers(spec.get("initContainers"), status.get("initContainerStatuses")),
+        ready=_ready(status),
         owner=next((text(o, "kind") for o in listed(metadata.get("ownerReferences")) if o.get("controller")), ""),
     )
 
@@ -169,6 +171,11 @@ def _scheduling_message(status: Mapping[str, Json]) -> str:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             return text(condition, "message")
     return ""
+
+
+def _ready(status: Mapping[str, Json]) -> bool | None:
+    found = [c for c in listed(status.get("conditions")) if c.get("type") == "Ready"]
+    return found[-1].get("status") == "True" if found else None
 
 
 def node_is_ready(item: Mapping[str, Json]) -> bool:

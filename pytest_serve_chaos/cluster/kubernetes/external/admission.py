@@ -29,7 +29,8 @@ class Admission:
     def __init__(self, view: RayServiceView, spec: ClusterSpec, grants: Grants, targets: Mapping[str, int]) -> None:
         self._view = view
         self._last_targets = targets
-        self._terms = Terms(spec, grants, self._targets, self._has_flags)
+        scaled = view.ref.worker_range is not None
+        self._terms = Terms(spec, grants, self._targets, self._has_flags, self._live_workers if scaled else None)
         self._asked_for: Collection[str] = ()
 
     def why_not(self, touch: Touch, asked_for: Collection[str]) -> str:
@@ -80,6 +81,9 @@ class Admission:
         with contextlib.suppress(ObservationError):
             self._last_targets = self._view.dashboard.serve().targets or self._last_targets
         return self._last_targets
+
+    def _live_workers(self) -> int:
+        return sum(name != HEAD and not pod.deleting for name, pod, _ in self._view.pods.live_named())
 
     def _has_flags(self) -> bool:
         selector = f"{names.RAY_CLUSTER}={self._view.pods.ray_cluster},{names.RAY_NODE_TYPE}=worker"

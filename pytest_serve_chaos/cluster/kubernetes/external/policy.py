@@ -44,12 +44,14 @@ class Terms:
         grants: What its owner, and the rights of this user, allow.
         targets: Returns ``app#Deployment`` -> wanted replicas, as far as Serve says.
         has_flags: Returns whether its workers have the directory for health flags.
+        live_workers: Returns how many workers there are now, where an autoscaler scales them; None: as in the spec.
     """
 
     spec: ClusterSpec
     grants: Grants
     targets: Callable[[], Mapping[str, int]]
     has_flags: Callable[[], bool]
+    live_workers: Callable[[], int] | None = None
 
     def why_not(self, touch: Touch, asked_for: Collection[str]) -> str:
         """Why a fault cannot, or must not, be injected; "" if it can. Arguments: see `capabilities.IsExternal`."""
@@ -77,8 +79,8 @@ class Terms:
                 "the RayService has no GCS fault tolerance, so losing the head restarts all of it;"
                 " to measure that, mark the test with serve_cluster(gcs='none')"
             )
-        if "worker" in touch.loses and self.spec.workers < 2:
-            return f"the RayService has {number(self.spec.workers, 'worker')}, so losing one leaves none"
+        if "worker" in touch.loses and self._workers() < 2:
+            return f"the RayService has {number(self._workers(), 'worker')}, so losing one leaves none"
         deployments = self._targets_of(touch.deployment) if "replica" in touch.loses or touch.new_controller else None
         if deployments == {}:
             return "Serve does not say how many replicas there are, so it is unknown what would be left"
@@ -100,9 +102,12 @@ class Terms:
         """
         if target != HEAD and HEAD in on_machine and self.spec.gcs == "none":
             return f"the head is on the machine of {target}, and without GCS fault tolerance its loss restarts all"
-        if len(set(on_machine) - {HEAD}) >= self.spec.workers:
+        if len(set(on_machine) - {HEAD}) >= self._workers():
             return f"all workers of the RayService are on the machine of {target}, so draining it leaves none"
         return ""
+
+    def _workers(self) -> int:
+        return self.spec.workers if self.live_workers is None else self.live_workers()
 
     def _targets_of(self, deployment: str) -> dict[str, int]:
         return {name: n for name, n in self.targets().items() if deployment in ("", name, name.partition("#")[2])}

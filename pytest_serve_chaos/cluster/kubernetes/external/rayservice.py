@@ -95,7 +95,10 @@ def external_rayservice(
     """
     found = to.found
     view = RayServiceView(
-        to.api, to.dashboard, RayServiceRef(found.spec, found.name, found.ray_cluster), _sight(to, grants)
+        to.api,
+        to.dashboard,
+        RayServiceRef(found.spec, found.name, found.ray_cluster, worker_range=found.worker_range),
+        _sight(to, grants),
     )
     config = RunningConfig(found.serve_config, _refuse_config)
     api, pods = view.api, view.pods

@@ -23,6 +23,7 @@ from pytest_serve_chaos.cluster.kubernetes.rayservice.head_service import dashbo
 from pytest_serve_chaos.cluster.kubernetes.rayservice.probe import Probe
 from pytest_serve_chaos.cluster.kubernetes.rayservice.ray_token import RayToken
 from pytest_serve_chaos.cluster.kubernetes.rayservice.setup import versions
+from pytest_serve_chaos.cluster.proxy_location import check_proxy_location
 from pytest_serve_chaos.cluster.rest import Dashboard, ServeStatus
 from pytest_serve_chaos.errors import ClusterStartError, ObservationError, Unsupported, WaitTimeout
 from pytest_serve_chaos.model import ClusterDescription, Json
@@ -115,6 +116,7 @@ def connect(
 
     Raises:
         Unsupported: The test wants another cluster than it is.
+        SettingsError: Serve has no proxies there.
         ClusterStartError: It does not serve, or this user may not look at it.
     """
     api = KubeApi(None, context=external.context, namespace=external.namespace, permit=permit)
@@ -124,6 +126,7 @@ def connect(
         _check_sight(external, [right for right in sight if right in lacking])
         found = read_ray_service(api.ray_service(external.name))
         _check(found, wanted)
+        check_proxy_location(found.serve_config, f"serveConfigV2 of RayService {found.name}")
         _check_token(found, lacking)
         token = RayToken(api, lambda: found.ray_cluster) if found.wants_token else None
         dashboard = dashboard_behind(api, found.head_service, permit, token)
@@ -136,7 +139,7 @@ def connect(
         runs_on = versions(api, operator_namespace=operator)
         description = _description(external, found, dashboard.ray_version(), sum(status.targets.values()), runs_on)
         return external_rayservice(
-            Connected(found, api, dashboard, description, external.probe, status.targets, operator),
+            Connected(found.as_wanted(wanted), api, dashboard, description, external.probe, status.targets, operator),
             Grants(frozenset(lacking), external.allow),
             records,
             on_close=on_close,
@@ -202,7 +205,7 @@ def _check(found: FoundRayService, wanted: ClusterSpec) -> None:
             checked=["status.activeServiceStatus and status.pendingServiceStatus"],
             fix=["wait until it is done"],
         )  # fmt: skip
-    others = differences(wanted, found.spec)
+    others = differences(wanted, found.as_wanted(wanted).spec)
     if others:
         raise Unsupported(f"the test wants {', '.join(others)}, and the plugin does not change RayService {found.name}")
 

@@ -14,6 +14,7 @@ from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.records import mapped, name_of, text
 from pytest_serve_chaos.cluster.kubernetes.install import file_rules
 from pytest_serve_chaos.cluster.kubernetes.rayservice.existing import FoundRayService, read_ray_service
+from pytest_serve_chaos.cluster.proxy_location import check_proxy_location
 from pytest_serve_chaos.cluster.serve_config import applications, serve_config_text
 from pytest_serve_chaos.errors import ClusterStartError, SettingsError
 from pytest_serve_chaos.manifests import Manifest, merge
@@ -115,6 +116,7 @@ def _read(ray_service: Manifest, path: Path) -> FoundRayService:
     except ClusterStartError as error:
         raise SettingsError(error.what, checked=[str(path)], fix=error.fix) from error
     file_rules.check_serve_config(found.serve_config, str(path))
+    check_proxy_location(found.serve_config, f"{path}, serveConfigV2")
     return found
 
 

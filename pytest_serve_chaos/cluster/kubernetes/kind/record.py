@@ -14,7 +14,7 @@ import yaml
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.records import Pod, mapped, text
 from pytest_serve_chaos.cluster.kubernetes.rayservice.redis import RedisStore
-from pytest_serve_chaos.cluster.rest import NodeRow, ServeStatus
+from pytest_serve_chaos.cluster.rest import NodeRow, ServeStatus, autoscaled, nodes_with_proxy
 from pytest_serve_chaos.cluster.serve_config import applications
 from pytest_serve_chaos.manifests import Manifest, merge
 from pytest_serve_chaos.model import Json
@@ -156,11 +156,12 @@ def from_text(said: str) -> Record | None:
 
 
 def placement(status: ServeStatus) -> dict[str, list[int]]:
-    """Where the replicas that run are."""
+    """Where the replicas that run are; those that Serve scales are somewhere else after each scaling."""
     running = [r for r in status.replicas if r.state == "RUNNING"]
     return {
         name: sorted(Counter(r.node_id for r in running if f"{r.app}#{r.deployment}" == name).values(), reverse=True)
         for name in status.targets
+        if name not in autoscaled(status)
     }
 
 
@@ -187,8 +188,8 @@ def lacks(
     there = Counter(f"{r.app}#{r.deployment}" for r in status.replicas)
     wrong += [f"{name}: {there[name]} of {n} replicas" for name, n in status.targets.items() if there[name] != n]
     wrong += [f"a replica of {r.deployment} is {r.state}" for r in status.replicas if r.state != "RUNNING"]
-    with_proxy = {r.node_id for r in status.replicas} | {node.node_id for node in alive if node.is_head}
-    without = [node for node in with_proxy if node and status.proxies.get(node) != "HEALTHY"]
+    with_proxy = nodes_with_proxy(status, alive)
+    without = [node for node in with_proxy if status.proxies.get(node) != "HEALTHY"]
     return wrong + ([f"{len(without)} of {len(with_proxy)} proxies are not HEALTHY"] if without else [])
 
 

@@ -33,6 +33,7 @@ from pytest_serve_chaos.cluster.kubernetes.kind.second_cluster import SecondClus
 from pytest_serve_chaos.cluster.kubernetes.kind.settings import KindSettings
 from pytest_serve_chaos.cluster.kubernetes.rayservice.bring_up import BringUp, serving
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
+from pytest_serve_chaos.cluster.kubernetes.rayservice.existing import worker_range
 from pytest_serve_chaos.cluster.kubernetes.rayservice.owned import BroughtUp, owned_rayservice, sight_from_machines
 from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayServiceRef
 from pytest_serve_chaos.cluster.kubernetes.rayservice.ray_token import RayToken, wants_token
@@ -315,10 +316,16 @@ class _Start:
             raise
         return _Served(ray_cluster, dashboard, url, stack.operator_namespace)
 
+    @property
+    def _worker_range(self) -> tuple[int, int] | None:
+        """The least and the most workers, where the user's file has an autoscaler: there is no node for more."""
+        scaled = worker_range(self._workload.ray_service)
+        return None if scaled is None else (min(scaled[0], self._spec.workers), self._spec.workers)
+
     def _cluster(self, api: KubeApi, served: _Served) -> RayServiceCluster:
         work = self._workload
         up = BroughtUp(
-            RayServiceRef(self._spec, work.name, served.ray_cluster, self._redis_selector),
+            RayServiceRef(self._spec, work.name, served.ray_cluster, self._redis_selector, self._worker_range),
             api,
             served.dashboard,
             work.serve_config,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import yaml
@@ -16,6 +16,9 @@ from pytest_serve_chaos.cluster.serve_config import applications
 from pytest_serve_chaos.errors import ClusterStartError
 from pytest_serve_chaos.model import Json
 
+_NO_LIMIT = 2**31 - 1
+"""What `maxReplicas` is by default (KubeRay's resource definition)."""
+
 _REDIS_ADDRESS = "RAY_REDIS_ADDRESS"
 
 
@@ -26,7 +29,8 @@ class FoundRayService:
     Attributes:
         name: Its name.
         gcs: ``redis`` where it has GCS fault tolerance, whatever the store, else ``none``.
-        workers: Number of its Ray workers.
+        workers: Number of its Ray workers now.
+        worker_range: The least and the most workers where Ray's autoscaler scales them; None where nothing does.
         serve_config: What is in its `serveConfigV2`.
         redis: Where its Redis is, ``host:port``; "" where it has none.
         ray_cluster: The RayCluster that serves; "" where none does yet.
@@ -44,6 +48,12 @@ class FoundRayService:
     pending: str = ""
     head_service: str = ""
     wants_token: bool = False
+    worker_range: tuple[int, int] | None = None
+
+    def as_wanted(self, wanted: ClusterSpec) -> FoundRayService:
+        """The same with the number of workers that a test wants, if an autoscaler may give it that number."""
+        least, most = (self.workers, self.workers) if self.worker_range is None else self.worker_range
+        return replace(self, workers=wanted.workers) if least <= wanted.workers <= most else self
 
     @property
     def app(self) -> str:
@@ -71,11 +81,12 @@ def read_ray_service(item: Mapping[str, Json]) -> FoundRayService:
     of_cluster = mapped(active.get("rayClusterStatus"))
     name, ray_cluster = name_of(item), text(active, "rayClusterName")
     # With an autoscaler there may be more workers than the spec says.
-    workers = of_cluster.get("desiredWorkerReplicas")
+    workers = workers_wanted(item)
     return FoundRayService(
         name=name,
         gcs="redis" if _has_fault_tolerance(item) else "none",
-        workers=workers if isinstance(workers, int) and workers else _workers(cluster),
+        workers=workers or _workers(cluster),
+        worker_range=worker_range(item),
         serve_config=_serve_config(name, text(spec, "serveConfigV2")),
         redis=_redis_address(cluster),
         ray_cluster=ray_cluster,
@@ -83,6 +94,13 @@ def read_ray_service(item: Mapping[str, Json]) -> FoundRayService:
         head_service=text(mapped(of_cluster.get("head")), "serviceName") or f"{ray_cluster}-head-svc",
         wants_token=wants_token(cluster),
     )
+
+
+def workers_wanted(item: Mapping[str, Json]) -> int | None:
+    """How many workers the RayCluster that serves should have now, by a RayService's status; None: it does not say."""
+    active = mapped(mapped(item.get("status")).get("activeServiceStatus"))
+    number = mapped(active.get("rayClusterStatus")).get("desiredWorkerReplicas")
+    return number if isinstance(number, int) else None
 
 
 def differences(wanted: ClusterSpec, found: ClusterSpec) -> list[str]:
@@ -112,6 +130,22 @@ def _workers(cluster: Mapping[str, Json]) -> int:
         if isinstance(replicas, int) and isinstance(hosts, int):  # what is not a number is refused elsewhere
             total += replicas * hosts
     return total
+
+
+def worker_range(item: Mapping[str, Json]) -> tuple[int, int] | None:
+    """The least and the most workers of a RayService, where Ray's autoscaler scales them; None where nothing does."""
+    cluster = mapped(mapped(item.get("spec")).get("rayClusterConfig"))
+    if not cluster.get("enableInTreeAutoscaling"):
+        return None
+    least = most = 0
+    for group in listed(cluster.get("workerGroupSpecs")):
+        if group.get("suspend"):
+            continue
+        hosts = group.get("numOfHosts") or 1
+        bounds = [group.get("minReplicas", 0), group.get("maxReplicas", _NO_LIMIT)]
+        low, high = (n * hosts if isinstance(n, int) and isinstance(hosts, int) else 0 for n in bounds)
+        least, most = least + low, most + max(low, high)
+    return least, most
 
 
 def _redis_address(cluster: Mapping[str, Json]) -> str:

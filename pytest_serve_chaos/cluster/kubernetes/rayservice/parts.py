@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from pytest_serve_chaos.cluster.capabilities import (
+    AUTOSCALES_WORKERS,
     FREEZES_NODES,
     HAS_PROXY_ENDPOINTS,
     KILLS_ACTORS,
@@ -23,6 +24,7 @@ from pytest_serve_chaos.cluster.kubernetes.rayservice.children import PodChildre
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import PodProxies, RunningConfig
 from pytest_serve_chaos.cluster.kubernetes.rayservice.node_faults import NodeFreezes, PodDeletions
 from pytest_serve_chaos.cluster.kubernetes.rayservice.process_faults import ActorKills, HealthFlags, ProcessSignals
+from pytest_serve_chaos.cluster.kubernetes.rayservice.scaled_workers import ScaledWorkers
 from pytest_serve_chaos.cluster.kubernetes.rayservice.setup import PodSetup
 from pytest_serve_chaos.cluster.kubernetes.rayservice.view import RayServiceView
 from pytest_serve_chaos.model import Json
@@ -43,7 +45,10 @@ def pod_parts(
         redis: Returns Redis' pods as plain data; by default those of the RayService's reference.
     """
     api, pods = view.api, view.pods
+    scaled = view.ref.worker_range
+    workers = () if scaled is None else (AUTOSCALES_WORKERS.by(ScaledWorkers(api, view.ref.ray_service, scaled)),)
     return (
+        *workers,
         HAS_PROXY_ENDPOINTS.by(PodProxies(api, pods, config)),
         KILLS_ACTORS.by(ActorKills(api, pods, view.dashboard)),
         KILLS_NODES.by(PodDeletions(api, pods, view.removals)),

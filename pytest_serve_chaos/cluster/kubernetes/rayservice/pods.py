@@ -16,12 +16,17 @@ from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.client.pod_watch import PodWatch
 from pytest_serve_chaos.cluster.kubernetes.client.records import Container, Pod
 from pytest_serve_chaos.errors import NoSuchTarget, ObservationError
-from pytest_serve_chaos.model import HEAD, Component, Identity
+from pytest_serve_chaos.model import HEAD, NOT_READY, Component, Identity
 
 
 def expected_names(workers: int) -> tuple[str, ...]:
     """The names of all nodes of a cluster, head first."""
     return (HEAD, *(f"worker-{number}" for number in range(1, workers + 1)))
+
+
+def number_of(worker: str) -> int:
+    """The number in the name of a worker."""
+    return int(worker.rpartition("-")[2])
 
 
 def assign_names(before: Mapping[str, str], pods: Sequence[Pod], workers: int) -> dict[str, str]:
@@ -88,12 +93,14 @@ class RayServiceRef:
         ray_service: The RayService's name.
         ray_cluster: The name of the RayCluster that KubeRay made for it.
         redis_selector: Labels of the Redis pod; None where there is none, or it is not ours.
+        worker_range: The least and the most workers where Ray's autoscaler scales them; None: always as in the spec.
     """
 
     spec: ClusterSpec
     ray_service: str
     ray_cluster: str
     redis_selector: str | None = None
+    worker_range: tuple[int, int] | None = None
 
 
 class RayPods:
@@ -155,7 +162,9 @@ class RayPods:
         """Kubernetes' word for a pod whose container runs; ``frozen`` where it is known to be stopped."""
         if container.id in self._stopped:
             return "frozen"
-        return "Terminating" if pod.deleting else "Ready" if container.ready else "NotReady"
+        if pod.deleting:
+            return "Terminating"
+        return "Ready" if container.ready and pod.ready is not False else NOT_READY
 
     def lose(self, containers: Collection[str]) -> None:
         """These containers (ids) went with their machine, whatever Kubernetes says."""

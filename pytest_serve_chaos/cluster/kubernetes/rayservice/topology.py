@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pytest_serve_chaos.cluster.base import NodeInfo
 from pytest_serve_chaos.cluster.kubernetes.client.records import Container, Pod
-from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayPods, expected_names, newest_last
+from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayPods, expected_names, newest_last, number_of
 from pytest_serve_chaos.cluster.kubernetes.rayservice.process_watch import Place, ProcessWatch, Row
 from pytest_serve_chaos.model import HEAD, Component, Identity, Role
 
@@ -14,13 +14,15 @@ class PodTopology:
 
     Args:
         pods: Its pods.
-        workers: The number of workers that should be there.
+        workers: The number of workers that should be there; the least where an autoscaler scales them.
         processes: Tells which processes run in Ray's containers; None where nothing may be run in them.
+        scaled: Whether more workers may be there.
     """
 
-    def __init__(self, pods: RayPods, workers: int, processes: ProcessWatch | None) -> None:
+    def __init__(self, pods: RayPods, workers: int, processes: ProcessWatch | None, *, scaled: bool = False) -> None:
         self._pods = pods
         self._workers = workers
+        self._scaled = scaled
         self._processes = processes
 
     @property
@@ -31,7 +33,12 @@ class PodTopology:
     def nodes(self) -> tuple[NodeInfo, ...]:
         """The nodes that should be there, head first, as their pods show them."""
         by_name = dict(sorted(self._pods.named(), key=newest_last))
-        return tuple(self._node(name, by_name.get(name)) for name in expected_names(self._workers))
+        names = expected_names(self._workers)
+        if self._scaled:
+            there = [name for name in by_name if name != HEAD]
+            lacking = [name for name in names[1:] if name not in there][: max(0, self._workers - len(there))]
+            names = (HEAD, *sorted([*there, *lacking], key=number_of))
+        return tuple(self._node(name, by_name.get(name)) for name in names)
 
     def _node(self, name: str, pod: Pod | None) -> NodeInfo:
         if pod is None:

@@ -58,7 +58,8 @@ class RayServiceView:
         self.ref = ref
         self.pods = RayPods(api, ref, sight.pods)
         self.removals = Removals(api, dashboard, sight.pods, sight.container_probe)
-        self.topology = PodTopology(self.pods, ref.spec.workers, sight.processes)
+        workers = ref.spec.workers if ref.worker_range is None else ref.worker_range[0]
+        self.topology = PodTopology(self.pods, workers, sight.processes, scaled=ref.worker_range is not None)
         self.logs = self._logs(sight.logs)
         self._watches = [watch for watch in (sight.processes, sight.pods) if watch is not None]
 
