@@ -15,7 +15,7 @@ from pytest_serve_chaos.checks.base import Check
 from pytest_serve_chaos.checks.own import accepted, together
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL
-from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, SettingsError, in_one_line
+from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, SettingsError, WaitTimeout, in_one_line
 from pytest_serve_chaos.events import (
     Demanded,
     FaultAsked,
@@ -28,6 +28,7 @@ from pytest_serve_chaos.events import (
     PhaseBegan,
     Problem,
     RedundancyBack,
+    RedundancyMissing,
     Remark,
     Settled,
     SettlingUnknown,
@@ -255,8 +256,8 @@ class Experiment:
             self._say(lambda: self._at_rest(injection, deadline))
             injection.heal()
         ends_by_itself = injection.hold_for is not None and not held
-        if ends_by_itself:
-            self._wait_thawed(injection, deadline)
+        if ends_by_itself and not self._healed_by_itself(injection, deadline):
+            return False
         # Before traffic, whose way back is read from the requests later: this is seen only while it is awaited.
         back = self._redundancy_back(injection, deadline + (20.0 if ends_by_itself else 0.0))
         self._say(lambda: self._traffic_back(injection, deadline))
@@ -333,11 +334,25 @@ class Experiment:
             self.rig.progress(error.what)
             self.rig.log.add(Note(error.what))
 
-    def _wait_thawed(self, injection: Injection, deadline: float) -> None:
-        def thawed() -> bool | NotYet:
-            return True if self.rig.log.of(FaultHealed, since=injection.asked) else NotYet("still frozen")
+    def _healed_by_itself(self, injection: Injection, deadline: float) -> bool:
+        """Waits for the end of a fault that ends by itself; False where it is the cluster that does not end it.
 
-        clock.wait_until("the freeze to end", thawed, timeout=max(1.0, deadline - clock.now()))
+        Raises:
+            WaitTimeout: It does not end, and ending it takes nothing of the cluster.
+        """
+
+        def healed() -> bool | NotYet:
+            return True if self.rig.log.of(FaultHealed, since=injection.asked) else NotYet("it goes on")
+
+        try:
+            return clock.wait_until("the fault to end", healed, timeout=max(1.0, deadline - clock.now()))
+        except WaitTimeout as error:
+            if not getattr(injection.fault, "rolls_back", False):
+                raise
+            text = f"redundancy is not back: {'; '.join(injection.missing()) or error.what}"
+            self.rig.log.add(RedundancyMissing(text))
+            self.rig.soundness.taint(text)
+            return False
 
     def _wait_window(self, injection: Injection, expected: Expectations) -> None:
         """Goes on with traffic until the window is full and the last outage has ended for a second.

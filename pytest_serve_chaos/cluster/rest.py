@@ -81,6 +81,7 @@ class ServeStatus:
         handles: ``app#Parent`` -> the deployments to which it holds handles; empty where Ray does not say.
         controller: The controller's actor id, None if there is none or it does not answer.
         options: ``app#Deployment`` -> the options that it runs with, wherever they were set.
+        configs: App -> its part of the Serve config that Serve was given last.
     """
 
     apps: Mapping[str, str]
@@ -92,6 +93,7 @@ class ServeStatus:
     controller: str | None
     handles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     options: Mapping[str, Mapping[str, Json]] = field(default_factory=dict, repr=False)
+    configs: Mapping[str, Mapping[str, Json]] = field(default_factory=dict, repr=False)
 
 
 class GivenUp:
@@ -218,6 +220,7 @@ class Dashboard:
             controller=data.object("controller_info").text("actor_id") or None,
             handles=_handles(apps),
             options={name: fields.object("deployment_config").values for name, fields in deployments.items()},
+            configs={app: details.object("deployed_app_config").values for app, details in apps.items()},
         )
 
     def put_serve(self, config: Mapping[str, Json], *, timeout: float = 20.0) -> None:

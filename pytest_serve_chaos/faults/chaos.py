@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pytest_serve_chaos.faults import controller, gcs, head, node, proxy, replica, worker
 from pytest_serve_chaos.faults.actors import ServingTarget
+from pytest_serve_chaos.faults.app_update import AppTarget
 from pytest_serve_chaos.faults.controller import ControllerTarget
 from pytest_serve_chaos.faults.gcs import GcsTarget
 from pytest_serve_chaos.faults.injection import Injection
@@ -54,6 +55,10 @@ class Chaos:
     def replica(self, deployment: str | None = None, on: str | None = None) -> ReplicaTarget:
         """A replica of a deployment (any for None), on a node, on one of the ``workers``, or anywhere."""
         return replica.target(self._rig, deployment, on)
+
+    def app(self, name: str | None = None) -> AppTarget:
+        """An app of the Serve config (None: the first one with a route), which can be updated."""
+        return AppTarget(self._rig, name)
 
     @property
     def gcs(self) -> GcsTarget:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.identities import kept, nobody, replaced
@@ -115,6 +115,15 @@ class Fault(Protocol):
 
     def heal(self) -> None:
         """Puts back what the platform does not put back by itself. May be called twice."""
+        ...
+
+
+@runtime_checkable
+class TakesTime(Protocol):
+    """A fault that goes on when it has landed: redundancy is not back before it is over."""
+
+    def unfinished(self) -> list[str]:
+        """What of it is not over yet, in words."""
         ...
 
 
@@ -426,7 +435,8 @@ class Injection:
 
     def missing(self) -> list[str]:
         """What of the steady state's redundancy is not there now, in words."""
-        return self.rig.health.missing(since=self.asked, sick=self.fault.sick)
+        missing = self.rig.health.missing(since=self.asked, sick=self.fault.sick)
+        return [*missing, *self.fault.unfinished()] if isinstance(self.fault, TakesTime) else missing
 
     # -- who changed --------------------------------------------------------------------------------------------
 

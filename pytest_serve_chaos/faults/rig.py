@@ -37,6 +37,7 @@ class OfTheRun:
         warned: What the check of the configuration has said in this run.
         canaries: The numbers of canary apps; each is taken once.
         sources: The numbers of traffic; each is taken once.
+        updates: The numbers of new versions of apps; each is taken once.
     """
 
     random: random.Random
@@ -45,6 +46,7 @@ class OfTheRun:
     warned: set[ConfigWarning] = field(default_factory=set)
     canaries: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     sources: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    updates: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
 
 class Soundness:

@@ -43,6 +43,8 @@ class FakeBehaviour:
         leaks: Whenever something dies, the GCS gains an actor without a process.
         keeps_holes: Dead replicas are not replaced.
         blind_gcs: The GCS never notices that something died.
+        eats_old: An update to a version that does not work replaces one old replica after the other, until none is left.
+        keeps_bad: A bad update cannot be taken back: Serve keeps the new config.
         autoscales: Serve scales the app up with the first request of a client, or with the first fault.
         setup: How it is set up, for the check of the configuration.
         lacks: Capabilities that it does not have, by their keys: ``(KILLS_NODES,)``.
@@ -63,6 +65,8 @@ class FakeBehaviour:
     leaks: bool = False
     keeps_holes: bool = False
     blind_gcs: bool = False
+    eats_old: bool = False
+    keeps_bad: bool = False
     autoscales: Literal["", "with traffic", "with a fault"] = ""
     setup: Setup = field(default_factory=Setup)
     lacks: tuple[AnyCapability, ...] = ()

@@ -214,6 +214,8 @@ class FakeCluster:
         replicas = replicas[1:] if struck and behaviour.forgets else replicas
         part = replicas[next(self._turns[deployment]) % len(replicas)]
         headers = () if behaviour.anonymous else (("x-serve-chaos-replica", part.name),)
+        if part.bad == "answers":
+            return Reply(500, "Internal Server Error", headers)
         return Reply(200, "nonsense" if struck and behaviour.garbles else str(part.pid), headers)
 
     def _retired(self, pid: int) -> bool:

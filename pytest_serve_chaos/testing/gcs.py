@@ -23,6 +23,8 @@ class Part:
         replica_id: The id of a replica.
         frozen: Whether its process is stopped.
         stale_routes: The routes of a proxy that receives no updates any more; None: it receives them.
+        version: The version of the code of a replica.
+        bad: What is wrong with that version; "" if nothing.
     """
 
     slot: Slot
@@ -31,6 +33,8 @@ class Part:
     replica_id: str
     frozen: bool = False
     stale_routes: frozenset[str] | None = None
+    version: str = ""
+    bad: str = ""
 
     @property
     def identity(self) -> Identity:
