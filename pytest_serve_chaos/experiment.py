@@ -224,7 +224,10 @@ class Experiment:
                     look_at_the_end(injection, expected)
                 # Before healing: what healing replaces, and what that costs, is not the cluster's doing.
                 self.rig.log.add(TopologySeen.of(self.rig.watcher.sample(), Moment.AFTER))
-                if back:
+                unchecked: str = getattr(injection.fault, "unchecked", "")
+                if unchecked:
+                    self.rig.log.add(Remark(unchecked))
+                elif back:
                     self._settle(injection, traffic, expected)
             finally:
                 self._heal(injection)

@@ -40,7 +40,7 @@ MARKERS = (
     "(how: fail_health_check).",
     "app_update(how, change, bad, app, deployment, to, for_): the test breaks a running app, by an update in place of "
     "its code, user_config, options or num_replicas (how: update).",
-    "rayservice_upgrade(how): the test breaks the RayCluster under a RayService, which a new one replaces "
+    "rayservice_upgrade(how, bad): the test breaks the RayCluster under a RayService, which a new one replaces "
     "(how: upgrade).",
     "serve_cluster(gcs, app, workers, profile, env, app_args): the Serve cluster that this test wants.",
 )

@@ -350,6 +350,36 @@ class UpgradesRayService(Protocol):
         ...
 
 
+class FailsUpgrades(Protocol):
+    """Can begin an upgrade of a RayService whose new cluster never becomes ready, and end it."""
+
+    def pending(self) -> str:
+        """The name of the cluster that is to take over; "" if none is.
+
+        Raises:
+            ObservationError: It cannot be found out.
+        """
+        ...
+
+    def begin_in_vain(self) -> Sequence[Evidence]:
+        """Begins it, and waits until a part of the new cluster is there that cannot start.
+
+        Raises:
+            Unsupported: It does not allow that; nothing was changed.
+            WaitTimeout: Nothing of it came in time.
+        """
+        ...
+
+    def end_in_vain(self) -> None:
+        """Puts the spec of before back, and waits until one cluster serves and nothing is left of any other.
+
+        Raises:
+            CommandFailed: It was refused.
+            WaitTimeout: It did not come to pass in time.
+        """
+        ...
+
+
 class SetsHealthFlags(Protocol):
     """Can make the health check of one replica fail, where the app reads our flag."""
 
@@ -423,6 +453,7 @@ KILLS_ACTORS = Capability[KillsActors]("KillsActors")
 HAS_REDIS = Capability[HasRedis]("HasRedis")
 SHARES_REDIS = Capability[SharesRedis]("SharesRedis")
 UPGRADES_RAY_SERVICE = Capability[UpgradesRayService]("UpgradesRayService")
+FAILS_UPGRADES = Capability[FailsUpgrades]("FailsUpgrades")
 SETS_HEALTH_FLAGS = Capability[SetsHealthFlags]("SetsHealthFlags")
 STREAMS_LOGS = Capability[StreamsLogs]("StreamsLogs")
 SHOWS_CONTROLLER_LOG = Capability[ShowsControllerLog]("ShowsControllerLog")

@@ -212,11 +212,8 @@ class AppUpdated:
         left = sum(now.find(c.identity) is not None for c in self.victims)
         app = self.planned.new.app
         said = "did not answer" if status is None else f"said that the app is {status.apps.get(app, 'not there')}"
-        self.rig.log.add(
-            Remark(
-                f"when the update was taken back, {left} of {len(self.victims)} old replicas were left, and Serve {said}"
-            )
-        )
+        replicas = f"{left} of {len(self.victims)} old replicas were left"
+        self.rig.log.add(Remark(f"when the update was taken back, {replicas}, and Serve {said}"))
 
     def _submitted(self) -> bool | NotYet:
         try:
@@ -262,8 +259,7 @@ class AppTarget:
         for_: float | str | None = None,
         must_land: bool = True,
     ) -> Injection:
-        """Updates it in place; returns as soon as the update is seen to begin. The config of before comes back with
-        healing.
+        """Updates it in place; returns as soon as the update is seen to begin. Healing brings the old config back.
 
         Args:
             change: ``code``: all replicas are replaced by those of a new version; ``user_config``; ``options`` of a

@@ -43,7 +43,7 @@ class FakeBehaviour:
         leaks: Whenever something dies, the GCS gains an actor without a process.
         keeps_holes: Dead replicas are not replaced.
         blind_gcs: The GCS never notices that something died.
-        eats_old: An update to a version that does not work replaces one old replica after the other, until none is left.
+        eats_old: An update to a version that does not work ends one old replica after the other.
         keeps_bad: A bad update cannot be taken back: Serve keeps the new config.
         autoscales: Serve scales the app up with the first request of a client, or with the first fault.
         setup: How it is set up, for the check of the configuration.

@@ -57,7 +57,11 @@ class FakeDashboard(Dashboard):
                 targets=plan.targets(),
                 deployments={name: "UPDATING" if name in updated else "HEALTHY" for name in plan.targets()},
                 messages=dict.fromkeys(apps, ""),
-                replicas=(*(_replica_row(part) for part in world.of("replica")), *_canary_rows(plan.canaries())),
+                replicas=(
+                    *(_replica_row(part) for part in world.of("replica")),
+                    *world.rollouts.starting(world.parts),
+                    *_canary_rows(plan.canaries()),
+                ),
                 proxies=healthy,
                 controller=controller,
                 options=plan.options(),

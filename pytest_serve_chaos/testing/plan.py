@@ -80,8 +80,7 @@ class Plan:
         return {name: self._replicas(app) + more for name, app in self._apps().items()}
 
     def options(self) -> dict[str, dict[str, Json]]:
-        """``app#Deployment`` -> its options, as far as the controller reports them: those of the config, and the range of
-        what it scales."""
+        """``app#Deployment`` -> its options as reported: those of the config, and the range of what is scaled."""
         least = self._behaviour.replicas
         scaling: dict[str, Json] = {"min_replicas": least, "max_replicas": least + ADDED_REPLICAS}
         found: dict[str, dict[str, Json]] = {}

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster import serve_config
+from pytest_serve_chaos.cluster.rest import ReplicaRow
 from pytest_serve_chaos.model import Json
 from pytest_serve_chaos.testing.behaviour import FakeBehaviour
 from pytest_serve_chaos.testing.gcs import Part
@@ -25,6 +26,7 @@ class Rollouts:
         self._behaviour = behaviour
         self._started: dict[int, float] = {}
         self._rolling: set[str] = set()
+        self._tried: set[str] = set()
 
     def changes(self, config: Mapping[str, Json]) -> bool:
         """Whether that config has other apps than the one that should run, but for the canary's."""
@@ -49,6 +51,7 @@ class Rollouts:
         name = part.slot.deployment
         part.version, part.bad = self._plan.versions().get(name, ""), self._plan.bad().get(name, "")
         self._started[part.pid] = clock.now()
+        self._tried.add(part.version)
 
     def can_start(self, deployment: str) -> bool:
         """Whether replicas of the version that is wanted start."""
@@ -62,7 +65,9 @@ class Rollouts:
             slots = [slot for slot in wanted if slot.deployment == name]
             there = [slot for slot in slots if slot in parts]
             old = [slot for slot in there if parts[slot].version != versions[name]]
-            if old and (len(there) == len(slots) or self._behaviour.eats_old):
+            # A new version that became unhealthy once is not tried again, as in Ray 2.60.
+            stopped = self._plan.bad().get(name) == "health_check" and versions[name] in self._tried
+            if old and (self._behaviour.eats_old or (len(there) == len(slots) and not stopped)):
                 chosen.append(old[0])
         return chosen
 
@@ -70,6 +75,15 @@ class Rollouts:
         """The places of the replicas whose health check has failed for long enough."""
         sick = [slot for slot, part in parts.items() if part.bad == "health_check"]
         return [slot for slot in sick if now - self._started[parts[slot].pid] > 2 * self._behaviour.back_after]
+
+    def starting(self, parts: Mapping[Slot, Part]) -> list[ReplicaRow]:
+        """What Serve says of replicas that try to start, and never will."""
+        bad, places = self._plan.bad(), self._plan.slots()
+        holes = [slot for slot in places if bad.get(slot.deployment) == "constructor" and slot not in parts]
+        split = [slot.deployment.partition("#") for slot in holes]
+        return [
+            ReplicaRow(f"starts{n}", app, name, "STARTING", None, None, None) for n, (app, _, name) in enumerate(split)
+        ]
 
     def unfinished(self, parts: Mapping[Slot, Part]) -> frozenset[str]:
         """The deployments whose update is not complete."""

@@ -11,6 +11,7 @@ from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec
 from pytest_serve_chaos.cluster.capabilities import (
     DELETES_MACHINES,
     DRAINS_MACHINES,
+    FAILS_UPGRADES,
     FREEZES_MACHINES,
     HAS_REDIS,
     KILLS_MACHINES,
@@ -109,6 +110,7 @@ def owned_rayservice(
     faults = MachineFaults(view.pods, machines)
     deletions = PodDeletions(view.api, view.pods, view.removals)
     signals = ProcessSignals(view.api, view.pods, ContainerSignals(view.pods, machines).send)
+    upgrades = Upgrades(view, redis)
     offers = (
         *pod_parts(view, config, of.description.ray_version),
         *program_parts(view),
@@ -123,7 +125,8 @@ def owned_rayservice(
         REMEMBERS_CONNECTIONS.by(machines),
         SHARES_REDIS.by(shared),
         SIGNALS_PROCESSES.by(signals),
-        UPGRADES_RAY_SERVICE.by(Upgrades(view, redis)),
+        FAILS_UPGRADES.by(upgrades),
+        UPGRADES_RAY_SERVICE.by(upgrades),
     )
     try:
         if of.ref.spec.gcs == "redis":
