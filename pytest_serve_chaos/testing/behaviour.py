@@ -34,7 +34,7 @@ class FakeBehaviour:
         outage: How many requests fail after the head was killed: the next ones, however long they take to come.
         lossy_for: For so long from the first fault on, every second request fails.
         replicas: How many replicas an app has whose config does not name a number.
-        harmless: Faults do nothing.
+        harmless: Faults do nothing, and a new Serve config changes no more than apps and their numbers of replicas.
         anonymous: Answers do not name the replica that gave them.
         garbles: From the first fault on, answers are well-formed and wrong.
         forgets: From the first fault on, the proxies send nothing to one of the replicas.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster import serve_config
@@ -38,10 +39,7 @@ class Rollouts:
         options, versions = plan.options(), plan.versions()
         given_up = self._behaviour.keeps_bad and any(plan.bad()) and self.changes(config)
         plan.config = config
-        if self._behaviour.harmless or given_up:
-            canaries = [app for app in serve_config.applications(config) if serve_config.CANARY in str(app["name"])]
-            config = {**config, "applications": [*_without_canary(plan.running), *canaries]}
-        plan.running = config
+        plan.running = _as_before(config, plan.running) if self._behaviour.harmless or given_up else config
         self._rolling |= {name for name, version in plan.versions().items() if versions.get(name, version) != version}
         now = plan.options()
         return [name for name in now if _reconfigured(options.get(name, {})) != _reconfigured(now[name])]
@@ -93,6 +91,18 @@ class Rollouts:
             if len(new) >= targets.get(name, 0):
                 self._rolling.discard(name)
         return frozenset(self._rolling)
+
+
+def _as_before(config: dict[str, Json], running: Mapping[str, Json]) -> dict[str, Json]:
+    """The config in which each app that ran has its code and options of before; only its number of replicas changes."""
+    before = {serve_config.name_of(app): app for app in serve_config.applications(running)}
+    apps: list[Json] = []
+    for app in serve_config.applications(config):
+        old = before.get(serve_config.name_of(app))
+        counts = [one for one in cast("list[dict[str, Json]]", app.get("deployments") or []) if "num_replicas" in one]
+        kept: list[Json] = [{name: one[name] for name in ("name", "num_replicas")} for one in counts]
+        apps.append(app if old is None else {**old, "deployments": kept or old.get("deployments")})
+    return {**config, "applications": apps}
 
 
 def _without_canary(config: Mapping[str, Json]) -> list[Json]:

@@ -114,7 +114,7 @@ def test_an_update_that_cannot_be_taken_back_fails_and_costs_the_cluster(
     assert len(ran.backend.clusters) == 2
 
 
-@pytest.mark.parametrize("change", ["code", "user_config", "options", "num_replicas"])
+@pytest.mark.parametrize("change", ["code", "user_config", "options"])
 def test_a_config_that_changes_nothing_shows_nothing(run_chaos: RunChaos, change: str) -> None:
     ran = run_chaos(
         f"""
