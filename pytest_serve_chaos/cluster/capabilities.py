@@ -350,6 +350,14 @@ class UpgradesRayService(Protocol):
         ...
 
 
+class CarriesCode(Protocol):
+    """Has the code of apps that is on this machine only as far as it was brought there when the cluster started."""
+
+    def why_not(self, import_path: str) -> str:
+        """Why the app of an import path cannot be imported there; "" where nothing is known against it."""
+        ...
+
+
 class FailsUpgrades(Protocol):
     """Can begin an upgrade of a RayService whose new cluster never becomes ready, and end it."""
 
@@ -453,6 +461,7 @@ KILLS_ACTORS = Capability[KillsActors]("KillsActors")
 HAS_REDIS = Capability[HasRedis]("HasRedis")
 SHARES_REDIS = Capability[SharesRedis]("SharesRedis")
 UPGRADES_RAY_SERVICE = Capability[UpgradesRayService]("UpgradesRayService")
+CARRIES_CODE = Capability[CarriesCode]("CarriesCode")
 FAILS_UPGRADES = Capability[FailsUpgrades]("FailsUpgrades")
 SETS_HEALTH_FLAGS = Capability[SetsHealthFlags]("SetsHealthFlags")
 STREAMS_LOGS = Capability[StreamsLogs]("StreamsLogs")

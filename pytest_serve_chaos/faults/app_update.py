@@ -15,7 +15,7 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.app_updates import OTHER_OPTIONS, Bad, Change, Planned, Wanted, plan
 from pytest_serve_chaos.cluster.base import ClusterSpec
-from pytest_serve_chaos.cluster.capabilities import SHOWS_CONTROLLER_LOG
+from pytest_serve_chaos.cluster.capabilities import CARRIES_CODE, SHOWS_CONTROLLER_LOG
 from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.cluster.rest import ServeStatus
 from pytest_serve_chaos.errors import (
@@ -23,6 +23,7 @@ from pytest_serve_chaos.errors import (
     NotHealed,
     ObservationError,
     SettingsError,
+    Unsupported,
     WaitTimeout,
     in_one_line,
 )
@@ -104,7 +105,9 @@ class AppUpdated:
                 "a replica to be updated", lambda: self._of_replicas(asked), timeout=within, interval=0.1
             )
         except WaitTimeout as error:
-            self.rig.log.add(Note(error.what))
+            status = self._status()
+            said = "; ".join([] if status is None else self.planned.new.lacks(status))
+            self.rig.log.add(Note(f"{error.what}{said and f'. Serve says: {said}'}"))
             return Strike(asked, ())
         # It is graceful, so no request counts as in flight on what goes.
         return Strike(asked, (sign,))
@@ -296,10 +299,29 @@ def _update(
     before = rig.cluster.serve_config
     status = rig.cluster.dashboard.serve()
     planned = plan(before, status, keywords.wanted, next(rig.run.updates))
+    _check_code(rig, keywords.to if keywords.change == "code" else None)
     victims = tuple(c for c in rig.watcher.sample().of("replica") if c.deployment in planned.deployments)
     known = frozenset(row.replica_id for row in status.replicas)
     fault = AppUpdated(rig, planned, victims, given, before, rig.health.shape, known)
     return Injection(rig, fault, hold_for=hold_for, must_land=must_land)
+
+
+def _check_code(rig: Rig, to: Json) -> None:
+    """A version of the user's own must be importable where the cluster runs it.
+
+    Raises:
+        Unsupported: Its code is here, and not there.
+    """
+    path = to.get("import_path") if isinstance(to, dict) else to
+    carries = rig.cluster.capability(CARRIES_CODE)
+    if not isinstance(path, str) or carries is None:
+        return
+    reason = carries.why_not(path)
+    if reason:
+        raise Unsupported(
+            f"the cluster cannot import {path}: {reason}",
+            fix=["have the app that the cluster starts with import that module", "or put it into the image"],
+        )
 
 
 # -- the fault --------------------------------------------------------------------------------------------------------

@@ -99,10 +99,23 @@ def _as_before(config: dict[str, Json], running: Mapping[str, Json]) -> dict[str
     apps: list[Json] = []
     for app in serve_config.applications(config):
         old = before.get(serve_config.name_of(app))
-        counts = [one for one in cast("list[dict[str, Json]]", app.get("deployments") or []) if "num_replicas" in one]
-        kept: list[Json] = [{name: one[name] for name in ("name", "num_replicas")} for one in counts]
-        apps.append(app if old is None else {**old, "deployments": kept or old.get("deployments")})
+        counts: list[Json] = [one for one in map(_count, _deployments(app)) if one]
+        others: list[Json] = [_without_count(one) for one in _deployments(old or {})]
+        apps.append(app if old is None else {**old, "deployments": [*others, *counts]})
     return {**config, "applications": apps}
+
+
+def _deployments(app: Mapping[str, Json]) -> list[dict[str, Json]]:
+    return cast("list[dict[str, Json]]", app.get("deployments") or [])
+
+
+def _count(deployment: Mapping[str, Json]) -> dict[str, Json]:
+    """What a config says of the number of replicas; empty where it says nothing."""
+    return {name: deployment[name] for name in ("name", "num_replicas")} if "num_replicas" in deployment else {}
+
+
+def _without_count(deployment: Mapping[str, Json]) -> dict[str, Json]:
+    return {name: value for name, value in deployment.items() if name != "num_replicas"}
 
 
 def _without_canary(config: Mapping[str, Json]) -> list[Json]:

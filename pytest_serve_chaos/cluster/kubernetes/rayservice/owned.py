@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec
 from pytest_serve_chaos.cluster.capabilities import (
+    CARRIES_CODE,
     DELETES_MACHINES,
     DRAINS_MACHINES,
     FAILS_UPGRADES,
@@ -42,6 +43,7 @@ from pytest_serve_chaos.cluster.kubernetes.rayservice.process_watch import Proce
 from pytest_serve_chaos.cluster.kubernetes.rayservice.redis import PodRedis, RedisStore
 from pytest_serve_chaos.cluster.kubernetes.rayservice.upgrades import Upgrades
 from pytest_serve_chaos.cluster.kubernetes.rayservice.view import RayServiceView, Sight
+from pytest_serve_chaos.cluster.local_code import CarriedCode, search_path
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.model import ClusterDescription, Json
 
@@ -112,6 +114,7 @@ def owned_rayservice(
     signals = ProcessSignals(view.api, view.pods, ContainerSignals(view.pods, machines).send)
     upgrades = Upgrades(view, redis)
     offers = (
+        CARRIES_CODE.by(CarriedCode(of.serve_config, search_path())),
         *pod_parts(view, config, of.description.ray_version),
         *program_parts(view),
         DELETES_MACHINES.by(NodeDeletions(view, machines)),
