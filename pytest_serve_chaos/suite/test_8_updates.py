@@ -27,7 +27,7 @@ def two_replicas(serve_cluster: ServeCluster) -> None:
 @pytest.mark.usefixtures("two_replicas")
 def test_app_updated(experiment: Experiment) -> None:
     """A new version of the code replaces all replicas, and no request is lost."""
-    result = experiment.sending(send_lag_limit=1.0).run(**_ROOM)
+    result = experiment.sending(send_lag_limit=1.0, timeout=20.0).run(**_ROOM)
     assert result.replaced("replica", on="victims")
 
 
@@ -35,4 +35,4 @@ def test_app_updated(experiment: Experiment) -> None:
 @pytest.mark.usefixtures("two_replicas")
 def test_app_updated_to_a_version_that_does_not_start(experiment: Experiment) -> None:
     """A version whose constructor raises takes one old replica, the other serves on, and no request is lost."""
-    experiment.sending(send_lag_limit=1.0).run(**_ROOM)
+    experiment.sending(send_lag_limit=1.0, timeout=20.0).run(**_ROOM)
