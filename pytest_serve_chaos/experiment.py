@@ -16,7 +16,7 @@ from pytest_serve_chaos.checks.base import Check
 from pytest_serve_chaos.checks.own import accepted, together
 from pytest_serve_chaos.clock import NotYet, seconds
 from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL
-from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, SettingsError, in_one_line
+from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, NotHealed, SettingsError, in_one_line
 from pytest_serve_chaos.events import (
     Demanded,
     FaultAsked,
@@ -28,6 +28,7 @@ from pytest_serve_chaos.events import (
     PhaseBegan,
     Problem,
     RedundancyBack,
+    RedundancyMissing,
     Remark,
     Settled,
     SettlingUnknown,
@@ -302,7 +303,10 @@ class Experiment:
                 if self.rig.health.scales:
                     self.rig.watcher.ask()  # an autoscaler may have wanted fewer just now
                 self.rig.log.add(TopologySeen.of(self.rig.watcher.sample(), Moment.AFTER))
-                if back:
+                unchecked: str = getattr(injection.fault, "unchecked", "")
+                if unchecked:
+                    self.rig.log.add(Remark(unchecked))
+                elif back:
                     self._settle(injection, traffic, expected)
             finally:
                 self._heal(injection)
@@ -367,8 +371,8 @@ class Experiment:
             self._say(lambda: self._traffic_back(injection, deadline))
             self._say(lambda: self._at_rest(injection, deadline))
             injection.heal()
-        if ends_by_itself:
-            injection.wait_healed()
+        if ends_by_itself and not self._healed_by_itself(injection):
+            return False
         # Before traffic, whose way back is read from the requests later: this is seen only while it is awaited.
         back = self._redundancy_back(injection, deadline + (20.0 if ends_by_itself else 0.0))
         self._say(lambda: self._traffic_back(injection, deadline))
@@ -450,6 +454,23 @@ class Experiment:
         except (ExpectationFailed, Inconclusive) as error:
             self.rig.progress(error.what)
             self.rig.log.add(Note(error.what))
+
+    def _healed_by_itself(self, injection: Injection) -> bool:
+        """Waits for the end of a fault that ends by itself; False where it is the cluster that does not end it.
+
+        Raises:
+            NotHealed: It does not end, and ending it takes nothing of the cluster.
+        """
+        try:
+            injection.wait_healed()
+        except NotHealed as error:
+            if not getattr(injection.fault, "rolls_back", False):
+                raise
+            text = f"redundancy is not back: {'; '.join(injection.missing()) or error.what}"
+            self.rig.log.add(RedundancyMissing(text))
+            self.rig.soundness.taint(text)
+            return False
+        return True
 
     def _wait_window(self, injection: Injection, expected: Expectations) -> None:
         """Goes on with traffic until the window is full and the last outage has ended for a second.

@@ -237,6 +237,8 @@ class Expectations:
             redundancy is back.
         replaced: Roles that must have new identities afterwards, as ``role`` or ``role@node``.
         kept: Roles that must keep their identities, as ``role`` or ``role@node`` (``replica@workers``).
+        surviving: Least share of the replicas among the victims that must be unchanged afterwards, of those that a
+            fault may take some of, such as an update that fails. One may always be gone.
         spread: Whether each deployment that was on several nodes must be on several nodes at the end.
         settled: Whether the post-recovery check must be passed.
         send_lag_limit: Seconds; a generator later than that (99th percentile) makes the verdict inconclusive. None: see
@@ -255,6 +257,7 @@ class Expectations:
     persistent_availability: float | None = 0.9
     replaced: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
+    surviving: float | None = None
     spread: bool = True
     settled: bool = True
     send_lag_limit: float | None = None

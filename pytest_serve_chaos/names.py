@@ -41,7 +41,9 @@ MARKERS = (
     "redis_failure(how, hold, for_): the test breaks the Redis under the GCS (how: kill, stop, freeze).",
     "health_check_failure(how, deployment, on, mode): the test breaks the health check of a replica "
     "(how: fail_health_check).",
-    "rayservice_upgrade(how): the test breaks the RayCluster under a RayService, which a new one replaces "
+    "app_update(how, change, bad, app, deployment, to, for_): the test breaks a running app, by an update in place of "
+    "its code, user_config, options or num_replicas (how: update).",
+    "rayservice_upgrade(how, bad): the test breaks the RayCluster under a RayService, which a new one replaces "
     "(how: upgrade).",
     "serve_cluster(gcs, app, workers, profile, env, app_args): the Serve cluster that this test wants.",
 )

@@ -15,7 +15,7 @@ from pytest_serve_chaos.model import Expectations
 from pytest_serve_chaos.schedule import Schedule
 
 DURATIONS = ("window", "longest_outage", "slow_after", "traffic_back", "redundancy_back")
-SHARES = ("availability", "persistent_availability")
+SHARES = ("availability", "persistent_availability", "surviving")
 
 _SPACINGS = 2
 """An outage is measured to within the spacing of requests: one of less than two spacings may not show at all."""

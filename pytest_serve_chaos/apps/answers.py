@@ -15,6 +15,7 @@ from starlette.responses import Response
 REPLICA_HEADER = "x-serve-chaos-replica"
 NODE_HEADER = "x-serve-chaos-node"
 PARENT_HEADER = "x-serve-chaos-parent"
+VERSION_HEADER = "x-serve-chaos-version"
 FLAGS = "SERVE_CHAOS_FLAGS"
 
 

@@ -12,7 +12,7 @@ from ray.serve import Application, Deployment
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pytest_serve_chaos.apps.answers import HealthSwitch, answer
+from pytest_serve_chaos.apps.answers import VERSION_HEADER, HealthSwitch, answer
 
 
 @serve.deployment
@@ -21,13 +21,18 @@ class SleepyPid(HealthSwitch):
 
     def __init__(self, start_delay: float, work: float) -> None:
         self._work = work
+        self._version: dict[str, str] = {}
         time.sleep(start_delay)
+
+    def reconfigure(self, config: dict[str, object]) -> None:
+        """From now on answers have the ``version`` of this `user_config`."""
+        self._version = {VERSION_HEADER: str(config.get("version", ""))}
 
     async def __call__(self, request: Request) -> Response:
         """The PID, after `work` seconds."""
         if self._work:
             await asyncio.sleep(self._work)
-        return answer(str(os.getpid()))
+        return answer(str(os.getpid()), self._version)
 
 
 def app(args: dict[str, object]) -> Application:

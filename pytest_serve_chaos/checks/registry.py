@@ -16,6 +16,7 @@ from pytest_serve_chaos.checks import (
     served,
     settled,
     shape,
+    surviving,
     traffic_back,
 )
 from pytest_serve_chaos.checks.base import Check
@@ -36,6 +37,7 @@ DEMANDED: tuple[Callable[[Expectations], Iterable[Check]], ...] = (
     settled.demanded,
     shape.demanded,
     identity.demanded,
+    surviving.demanded,
 )
 """What makes the checks from the demands, in the order in which reports have their reasons."""
 

@@ -371,6 +371,44 @@ class UpgradesRayService(Protocol):
         ...
 
 
+class CarriesCode(Protocol):
+    """Has the code of apps that is on this machine only as far as it was brought there when the cluster started."""
+
+    def why_not(self, import_path: str) -> str:
+        """Why the app of an import path cannot be imported there; "" where nothing is known against it."""
+        ...
+
+
+class FailsUpgrades(Protocol):
+    """Can begin an upgrade of a RayService whose new cluster never becomes ready, and end it."""
+
+    def pending(self) -> str:
+        """The name of the cluster that is to take over; "" if none is.
+
+        Raises:
+            ObservationError: It cannot be found out.
+        """
+        ...
+
+    def begin_in_vain(self) -> Sequence[Evidence]:
+        """Begins it, and waits until a part of the new cluster is there that cannot start.
+
+        Raises:
+            Unsupported: It does not allow that; nothing was changed.
+            WaitTimeout: Nothing of it came in time.
+        """
+        ...
+
+    def end_in_vain(self) -> None:
+        """Puts the spec of before back, and waits until one cluster serves and nothing is left of any other.
+
+        Raises:
+            CommandFailed: It was refused.
+            WaitTimeout: It did not come to pass in time.
+        """
+        ...
+
+
 class SetsHealthFlags(Protocol):
     """Can make the health check of one replica fail, where the app reads our flag."""
 
@@ -463,6 +501,8 @@ KILLS_ACTORS = Capability[KillsActors]("KillsActors")
 HAS_REDIS = Capability[HasRedis]("HasRedis")
 SHARES_REDIS = Capability[SharesRedis]("SharesRedis")
 UPGRADES_RAY_SERVICE = Capability[UpgradesRayService]("UpgradesRayService")
+CARRIES_CODE = Capability[CarriesCode]("CarriesCode")
+FAILS_UPGRADES = Capability[FailsUpgrades]("FailsUpgrades")
 SETS_HEALTH_FLAGS = Capability[SetsHealthFlags]("SetsHealthFlags")
 STREAMS_LOGS = Capability[StreamsLogs]("StreamsLogs")
 SHOWS_CONTROLLER_LOG = Capability[ShowsControllerLog]("ShowsControllerLog")

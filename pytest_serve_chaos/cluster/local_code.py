@@ -70,6 +70,33 @@ def code_of(import_path: str, directories: Sequence[Path]) -> LocalCode | None:
     return None
 
 
+class CarriedCode:
+    """The code that was brought to a cluster's pods when it started. Has the capability `CarriesCode`.
+
+    Args:
+        config: The Serve config with which it started.
+        directories: Where the code of its apps was looked for.
+    """
+
+    def __init__(self, config: Mapping[str, Json], directories: Sequence[Path]) -> None:
+        self._config = dict(config)
+        self._directories = tuple(directories)
+
+    def why_not(self, import_path: str) -> str:
+        """Why the app of an import path cannot be imported in the pods; "" where nothing is known against it."""
+        wanted = code_of(import_path, self._directories)
+        if wanted is None:
+            return ""
+        brought = code_of_config(self._config, self._directories).values()
+        there = {(code.directory, path) for code in brought for path in code.modules}
+        missing = sorted(path for path in wanted.modules if (wanted.directory, path) not in there)
+        return (
+            f"{missing[0]} of {wanted.directory} was not brought to the pods when the cluster started"
+            if missing
+            else ""
+        )
+
+
 def module_of(import_path: str) -> str:
     """The module of an import path as Serve takes it: ``ranker`` of ``ranker:app`` and of ``ranker.app``."""
     module, colon, _ = import_path.partition(":")

@@ -88,6 +88,7 @@ class ServeStatus:
         controller: The controller's actor id, None if there is none or it does not answer.
         options: ``app#Deployment`` -> the options that it runs with, wherever they were set.
         proxy_location: Where it has proxies: ``EveryNode``, ``HeadOnly`` or ``Disabled``; "" where it does not say.
+        configs: App -> its part of the Serve config that Serve was given last.
     """
 
     apps: Mapping[str, str]
@@ -100,6 +101,7 @@ class ServeStatus:
     handles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     options: Mapping[str, Mapping[str, Json]] = field(default_factory=dict, repr=False)
     proxy_location: str = ""
+    configs: Mapping[str, Mapping[str, Json]] = field(default_factory=dict, repr=False)
 
 
 def autoscaled(status: ServeStatus) -> dict[str, tuple[int, int]]:
@@ -258,6 +260,7 @@ class Dashboard:
             handles=_handles(apps),
             options={name: fields.object("deployment_config").values for name, fields in deployments.items()},
             proxy_location=data.text("proxy_location"),
+            configs={app: details.object("deployed_app_config").values for app, details in apps.items()},
         )
 
     def put_serve(self, config: Mapping[str, Json], *, timeout: float = 20.0) -> None:

@@ -58,7 +58,7 @@ def with_deployment_options(
     app_name, _, name = deployment.partition("#")
     changed: list[Json] = []
     for app in applications(config):
-        if app.get("name") != app_name:
+        if name_of(app) != app_name:
             changed.append(app)
             continue
         deployments = cast("list[dict[str, Json]]", app.get("deployments") or [])
@@ -84,6 +84,11 @@ def canary(number: int, *, replicas: int = 1) -> dict[str, Json]:
 def applications(config: Mapping[str, Json]) -> list[dict[str, Json]]:
     """The apps of a config."""
     return cast("list[dict[str, Json]]", config.get("applications") or [])
+
+
+def name_of(app: Mapping[str, Json]) -> str:
+    """The name of an app of a config, which Serve calls ``default`` where the config does not name it."""
+    return str(app.get("name") or "default")
 
 
 def first_route(config: Mapping[str, Json]) -> str:

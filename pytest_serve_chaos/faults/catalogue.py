@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pytest_serve_chaos.faults import (
+    app_update,
     child,
     controller,
     gcs,
@@ -31,6 +32,7 @@ BUILT_IN = FaultRegistry(
         gcs.FAULT,
         redis.FAULT,
         health_check.FAULT,
+        app_update.FAULT,
         upgrade.FAULT,
     )
 )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from pytest_serve_chaos.faults import controller, gcs, head, node, proxy, raylet, replica, worker
 from pytest_serve_chaos.faults.actors import ServingTarget
+from pytest_serve_chaos.faults.app_update import AppTarget
 from pytest_serve_chaos.faults.controller import ControllerTarget
 from pytest_serve_chaos.faults.custom import CustomFault, Functions
 from pytest_serve_chaos.faults.gcs import GcsTarget
@@ -63,6 +64,10 @@ class Chaos:
     def raylet(self, on: str | None = "workers") -> RayletTarget:
         """The raylet of a node (``head``, ``worker-1``), of one of the ``workers``, or of any (None)."""
         return raylet.target(self._rig, on)
+
+    def app(self, name: str | None = None) -> AppTarget:
+        """An app of the Serve config (None: the first one with a route), which can be updated."""
+        return AppTarget(self._rig, name)
 
     @property
     def gcs(self) -> GcsTarget:

@@ -133,6 +133,15 @@ class LooksAfterwards(Protocol):
         ...
 
 
+@runtime_checkable
+class TakesTime(Protocol):
+    """A fault that goes on when it has landed: redundancy is not back before it is over."""
+
+    def unfinished(self) -> list[str]:
+        """What of it is not over yet, in words."""
+        ...
+
+
 class Injection:
     """A fault that was injected. As a context manager it heals on leaving.
 
@@ -484,7 +493,8 @@ class Injection:
 
     def missing(self) -> list[str]:
         """What of the steady state's redundancy is not there now, in words."""
-        return self.rig.health.missing(since=self.asked, sick=self.fault.sick)
+        missing = self.rig.health.missing(since=self.asked, sick=self.fault.sick)
+        return [*missing, *self.fault.unfinished()] if isinstance(self.fault, TakesTime) else missing
 
     # -- who changed --------------------------------------------------------------------------------------------
 

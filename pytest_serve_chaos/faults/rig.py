@@ -39,6 +39,7 @@ class OfTheRun:
         canaries: The numbers of canary apps; each is taken once.
         sources: The numbers of traffic; each is taken once.
         record: Writes into the undo journal what only people can repair, and how; returns what removes that entry.
+        updates: The numbers of new versions of apps; each is taken once.
     """
 
     random: random.Random
@@ -47,6 +48,7 @@ class OfTheRun:
     warned: set[ConfigWarning] = field(default_factory=set)
     canaries: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     sources: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    updates: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     record: Record = lambda _text, _command: lambda: None
 
 

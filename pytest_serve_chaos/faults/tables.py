@@ -24,6 +24,7 @@ JUDGED = (
     "persistent_availability",
     "replaced",
     "kept",
+    "surviving",
     "spread",
     "settled",
 )

@@ -36,7 +36,7 @@ class FakeBehaviour:
         answers_after: How long each answer of the app takes.
         lossy_for: For so long from the first fault on, every second request fails.
         replicas: How many replicas an app has whose config does not name a number.
-        harmless: Faults do nothing.
+        harmless: Faults do nothing, and a new Serve config changes no more than apps and their numbers of replicas.
         anonymous: Answers do not name the replica that gave them.
         garbles: From the first fault on, answers are well-formed and wrong.
         forgets: From the first fault on, the proxies send nothing to one of the replicas.
@@ -45,6 +45,8 @@ class FakeBehaviour:
         leaks: Whenever something dies, the GCS gains an actor without a process.
         keeps_holes: Dead replicas are not replaced.
         blind_gcs: The GCS never notices that something died.
+        eats_old: An update to a version that does not work ends one old replica after the other.
+        keeps_bad: A bad update cannot be taken back: Serve keeps the new config.
         autoscales: Serve scales the app up with the first request of a client, or with the first fault, or down with
             the first fault.
         takes_along: How many others of its deployment a replica that is lost takes along.
@@ -71,6 +73,8 @@ class FakeBehaviour:
     leaks: bool = False
     keeps_holes: bool = False
     blind_gcs: bool = False
+    eats_old: bool = False
+    keeps_bad: bool = False
     autoscales: Literal["", "with traffic", "with a fault", "down with a fault"] = ""
     takes_along: int = 0
     engine: Literal["restarted", "failing", "dying", "unused"] = "restarted"

@@ -218,6 +218,8 @@ class FakeCluster:
         headers = () if behaviour.anonymous else (("x-serve-chaos-replica", part.name),)
         if not part.child and behaviour.engine != "unused":
             return Reply(500, "the engine is gone", headers)
+        if part.bad == "answers":
+            return Reply(500, "Internal Server Error", headers)
         return Reply(200, "nonsense" if struck and behaviour.garbles else str(part.pid), headers)
 
     def _retired(self, pid: int) -> bool:

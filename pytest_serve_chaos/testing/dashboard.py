@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from pytest_serve_chaos.cluster import serve_config
 from pytest_serve_chaos.cluster.rest import ActorRow, Dashboard, NodeRow, ReplicaRow, ServeStatus
 from pytest_serve_chaos.errors import CommandFailed, ObservationError
 from pytest_serve_chaos.model import Json
@@ -53,17 +54,24 @@ class FakeDashboard(Dashboard):
             world, plan = self._world, self._world.plan
             controller = next(p.actor_id for p in world.of("controller"))
             apps = set(plan.routes().values())
+            updated = world.rollouts.unfinished(world.parts)
+            deploying = {name.partition("#")[0] for name in updated}
             healthy = {p.slot.node: "HEALTHY" for p in world.of("proxy")}
             return ServeStatus(
-                apps=dict.fromkeys(apps, "RUNNING"),
+                apps={app: "DEPLOYING" if app in deploying else "RUNNING" for app in apps},
                 targets=plan.targets(),
-                deployments=dict.fromkeys(plan.targets(), "HEALTHY"),
+                deployments={name: "UPDATING" if name in updated else "HEALTHY" for name in plan.targets()},
                 messages=dict.fromkeys(apps, ""),
-                replicas=(*(_replica_row(part) for part in world.of("replica")), *_canary_rows(plan.canaries())),
+                replicas=(
+                    *(_replica_row(part) for part in world.of("replica")),
+                    *world.rollouts.starting(world.parts),
+                    *_canary_rows(plan.canaries()),
+                ),
                 proxies=healthy,
                 controller=controller,
                 options=plan.options(),
                 proxy_location=plan.proxy_location,
+                configs={str(app["name"]): app for app in serve_config.applications(plan.running)},
             )
 
     def put_serve(self, config: Mapping[str, Json], *, timeout: float = 20.0) -> None:
@@ -74,7 +82,7 @@ class FakeDashboard(Dashboard):
         """
         try:
             with self._asked(controller=True):
-                self._world.plan.config = dict(config)
+                self._world.update(dict(config))
         except ObservationError as error:
             raise CommandFailed(f"the Serve config was not taken: {error}") from error
 

@@ -26,6 +26,8 @@ class Part:
         child: The PID of the process that a replica has started; 0: there is none.
         child_frozen: Whether that is stopped.
         child_died: When it died last, monotonic seconds.
+        version: The version of the code of a replica.
+        bad: What is wrong with that version; "" if nothing.
     """
 
     slot: Slot
@@ -34,6 +36,8 @@ class Part:
     replica_id: str
     frozen: bool = False
     stale_routes: frozenset[str] | None = None
+    version: str = ""
+    bad: str = ""
     child: int = 0
     child_frozen: bool = False
     child_died: float = 0.0

@@ -11,6 +11,7 @@ from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.capabilities import (
     DELETES_MACHINES,
     DRAINS_MACHINES,
+    FAILS_UPGRADES,
     FREEZES_MACHINES,
     KILLS_MACHINES,
     REMEMBERS_CONNECTIONS,
@@ -93,7 +94,7 @@ class FakeMachines:
 
 
 class FakeUpgrades:
-    """Implements `UpgradesRayService`.
+    """Implements `UpgradesRayService` and `FailsUpgrades`.
 
     Args:
         world: What lives in the cluster.
@@ -104,6 +105,7 @@ class FakeUpgrades:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._waits_for = ""
         self.done = 0
 
     def serving(self) -> str:
@@ -117,6 +119,24 @@ class FakeUpgrades:
         self._world.replace_all()
         self.done += 1
         return (Evidence(clock.now(), "victim", "the old pods have ended"),)
+
+    def pending(self) -> str:
+        """The cluster that never becomes ready, while there is one."""
+        return self._waits_for
+
+    def begin_in_vain(self) -> Sequence[Evidence]:
+        """Makes a second cluster without a head."""
+        if self._world.behaviour.harmless:
+            return ()
+        self._world.strike()
+        self._waits_for = "fake-never"
+        return (Evidence(clock.now(), "victim", "no node takes the new head"),)
+
+    def end_in_vain(self) -> None:
+        """A third cluster takes over, as with KubeRay."""
+        if self._waits_for:
+            self._waits_for = ""
+            self.upgrade()
 
 
 class FakeKubernetesCluster(FakeCluster):
@@ -143,5 +163,6 @@ class FakeKubernetesCluster(FakeCluster):
             FREEZES_MACHINES.by(self.machines),
             KILLS_MACHINES.by(self.machines),
             REMEMBERS_CONNECTIONS.by(self.machines),
+            FAILS_UPGRADES.by(self.upgrades),
             UPGRADES_RAY_SERVICE.by(self.upgrades),
         )

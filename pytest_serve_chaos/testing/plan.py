@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
@@ -51,12 +52,13 @@ class Plan:
 
     Attributes:
         config: The Serve config that it should run.
+        running: The one with which the controller works: the same, unless faults do nothing.
         scaled_up: Whether Serve wants more replicas than at first.
     """
 
     def __init__(self, spec: ClusterSpec, behaviour: FakeBehaviour) -> None:
         self.spec = spec
-        self.config = serve_config.serve_config(spec)
+        self.config = self.running = serve_config.serve_config(spec)
         self.scaled_up = behaviour.autoscales == "down with a fault"
         self._behaviour = behaviour
 
@@ -76,23 +78,38 @@ class Plan:
 
     def routes(self) -> dict[str, str]:
         """Route -> app, as the controller wants them."""
-        return {str(app["route_prefix"]): str(app["name"]) for app in serve_config.applications(self.config)}
+        return {str(app["route_prefix"]): str(app["name"]) for app in serve_config.applications(self.running)}
 
     def targets(self) -> dict[str, int]:
         """``app#Deployment`` -> replicas wanted. The canary's have no parts here: see `canaries`."""
-        apps = [app for app in serve_config.applications(self.config) if serve_config.CANARY not in str(app["name"])]
         more = ADDED_REPLICAS if self.scaled_up else 0
-        return {f"{app['name']}#{DEPLOYMENT}": self._replicas(app) + more for app in apps}
+        return {name: self._replicas(app) + more for name, app in self._apps().items()}
 
     def options(self) -> dict[str, dict[str, Json]]:
-        """``app#Deployment`` -> its options, as far as the controller reports them: the range of what it scales."""
+        """``app#Deployment`` -> its options as reported: those of the config, and the range of what is scaled."""
         least = self._behaviour.replicas
         scaling: dict[str, Json] = {"min_replicas": least, "max_replicas": least + ADDED_REPLICAS}
-        return {name: {"autoscaling_config": scaling} for name in self.targets()} if self._behaviour.autoscales else {}
+        found: dict[str, dict[str, Json]] = {}
+        for name, app in self._apps().items():
+            given = _options(app)
+            found |= {name: given} if given else {}
+            if self._behaviour.autoscales:
+                found[name] = {**given, "autoscaling_config": scaling}
+        return found
+
+    def versions(self) -> dict[str, str]:
+        """``app#Deployment`` -> the version of its code, which is the import path with the arguments, as in Ray."""
+        fields = ("import_path", "args", "runtime_env")
+        return {name: json.dumps([app.get(one) for one in fields]) for name, app in self._apps().items()}
+
+    def bad(self) -> dict[str, str]:
+        """``app#Deployment`` -> what is wrong with its version; only those with which something is."""
+        args = {name: app.get("args") for name, app in self._apps().items()}
+        return {name: str(one["bad"]) for name, one in args.items() if isinstance(one, dict) and "bad" in one}
 
     def canaries(self) -> dict[str, int]:
         """Canary app -> its replicas, which are there at once."""
-        apps = [app for app in serve_config.applications(self.config) if serve_config.CANARY in str(app["name"])]
+        apps = [app for app in serve_config.applications(self.running) if serve_config.CANARY in str(app["name"])]
         return {str(app["name"]): self._replicas(app) for app in apps}
 
     def slots(self) -> list[Slot]:
@@ -107,7 +124,17 @@ class Plan:
             found += [Slot("replica", nodes[1 + n % self.spec.workers], deployment, n) for n in range(count)]
         return found
 
+    def _apps(self) -> dict[str, dict[str, Json]]:
+        """``app#Deployment`` -> the app; not the canary's."""
+        apps = [app for app in serve_config.applications(self.running) if serve_config.CANARY not in str(app["name"])]
+        return {f"{app['name']}#{DEPLOYMENT}": app for app in apps}
+
     def _replicas(self, app: Mapping[str, Json]) -> int:
-        deployments = cast("list[dict[str, Json]]", app.get("deployments") or [])
-        changed = next((d["num_replicas"] for d in deployments if "num_replicas" in d), None)
+        changed = _options(app).get("num_replicas")
         return int(cast("int", changed)) if changed is not None else self._behaviour.replicas
+
+
+def _options(app: Mapping[str, Json]) -> dict[str, Json]:
+    """What the config says of the deployment of an app."""
+    deployments = cast("list[dict[str, Json]]", app.get("deployments") or [])
+    return {name: value for one in deployments for name, value in one.items() if name != "name"}

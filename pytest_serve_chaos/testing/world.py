@@ -11,10 +11,11 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.rest import ActorRow
 from pytest_serve_chaos.errors import NoSuchTarget
-from pytest_serve_chaos.model import HEAD, Identity, Role
+from pytest_serve_chaos.model import HEAD, Identity, Json, Role
 from pytest_serve_chaos.testing.behaviour import FakeBehaviour
 from pytest_serve_chaos.testing.gcs import GcsTables, Part
 from pytest_serve_chaos.testing.plan import Plan, Slot
+from pytest_serve_chaos.testing.rollouts import Rollouts
 
 _TICK = 0.03
 
@@ -38,6 +39,7 @@ class World:
         parts: What is there.
         held: Nodes that do not come back until somebody lets them.
         retired: Proxies that get no more connections, and answer on those that they have.
+        rollouts: How updates of apps reach their replicas.
         log: What happened, with monotonic seconds.
         struck: When the first fault was; None before it.
         to_fail: How many of the next requests fail.
@@ -55,6 +57,7 @@ class World:
         self.log: list[tuple[float, str]] = []
         self.struck: float | None = None
         self.to_fail = 0
+        self.rollouts = Rollouts(self.plan, behaviour)
         self._requests = itertools.count()
         self._pids = itertools.count(1001)
         self._ids = itertools.count(1)
@@ -124,6 +127,10 @@ class World:
             wanted = self.slots()
             for slot in self.parts.keys() - set(wanted):
                 del self.parts[slot]
+            for slot in self.rollouts.outdated(self.parts, wanted) if self.controller_works() else []:
+                del self.parts[slot]
+            for slot in self.rollouts.unhealthy(self.parts, now):
+                self.kill([slot])
             for slot in wanted:
                 if slot in self.parts:
                     continue
@@ -157,6 +164,8 @@ class World:
             return False
         if slot.role == "raylet":
             return True
+        if slot.role == "replica" and not self.rollouts.can_start(slot.deployment):
+            return False
         if slot.role == "gcs":
             return self.spec.gcs == "none" or bool(self.of("redis"))
         return self.controller_works() if slot.needs_controller else self.gcs_answers()
@@ -165,6 +174,8 @@ class World:
         number = next(self._ids)
         part = Part(slot, next(self._pids), None, f"r{number:03}")
         part.child = next(self._children) if slot.role == "replica" else 0
+        if slot.role == "replica":
+            self.rollouts.stamp(part)
         if slot.role in ("head", "worker"):
             self.gcs.add_node(number, self.plan.address(slot.node), slot.node)
         elif slot.role == "controller":
@@ -228,6 +239,14 @@ class World:
             self.kill([slot for slot in self.parts if slot.node in nodes])
             if node == HEAD:
                 self.to_fail = self.behaviour.outage
+
+    def update(self, config: dict[str, Json]) -> None:
+        """Takes a Serve config; replicas of code that it changes are replaced one by one."""
+        with self.lock:
+            if self.rollouts.changes(config):
+                self.strike()
+            for name in self.rollouts.take(config):
+                self.log.append((clock.now(), f"INFO Updating 1 replicas of {name} with outdated deployment configs."))
 
     def replace_all(self) -> None:
         """Replaces all but Redis from one moment to the next, as where a second cluster takes over."""

@@ -27,15 +27,21 @@ class BuiltIn(FaultConformance):
             super().pytest_generate_tests(metafunc)
 
 
-def _conformance(fault: FaultSpec[object], **more: object) -> type[FaultConformance]:
+def _conformance(fault: FaultSpec[object], **said: object) -> type[FaultConformance]:
     machines = fault.name in ("node_failure", "rayservice_upgrade")
     cluster = FakeKubernetesCluster if machines else FakeCluster
-    keywords = {option.name: "3s" for option in fault.options if option.name == "for_"} | more
-    members = {"fault": fault, "cluster": cluster, "keywords": keywords, "__module__": __name__}
-    return type(f"Test_{fault.name}", (BuiltIn,), members)
+    names = {option.name for option in fault.options}
+    ends = {"for_": "3s"} if "for_" in names and ("bad" not in names or said) else {}
+    members = {"fault": fault, "cluster": cluster, "keywords": {**ends, **said}, "__module__": __name__}
+    return type("_".join(("Test", fault.name, *map(str, said.values()))), (BuiltIn,), members)
 
 
-globals().update({f"Test_{fault.name}": _conformance(fault) for fault in BUILT_IN})
+CLASSES = (
+    *(_conformance(fault) for fault in BUILT_IN),
+    *(_conformance(BUILT_IN["app_update"], bad=bad) for bad in ("constructor", "health_check", "answers")),
+    _conformance(BUILT_IN["rayservice_upgrade"], bad="never_ready"),
+)
+globals().update({one.__name__: one for one in CLASSES})
 HELD = [fault for fault in BUILT_IN if any(option.name == "hold" for option in fault.options)]
 globals().update({f"Test_{fault.name}_held": _conformance(fault, hold=True) for fault in HELD})
 

@@ -54,6 +54,21 @@ class FakeRayServiceThatDidNotSwitch(FakeKubernetesCluster):
         self.upgrades = _DidNotSwitch(self.world)
 
 
+class _UpgradesAnyway(FakeUpgrades):
+    def begin_in_vain(self) -> Sequence[Evidence]:
+        """Replaces all, although the new cluster is not ready."""
+        self._world.replace_all()
+        return super().begin_in_vain()
+
+
+class FakeRayServiceThatUpgradesAnyway(FakeKubernetesCluster):
+    """The new cluster takes over before it is ready, if KubeRay's status is not to be believed."""
+
+    def __init__(self, spec: ClusterSpec, behaviour: FakeBehaviour | None = None) -> None:
+        super().__init__(spec, behaviour)
+        self.upgrades = _UpgradesAnyway(self.world)
+
+
 UPGRADE = """
     import pytest
 
@@ -136,3 +151,51 @@ def test_new_pods_alone_are_no_upgrade(run_chaos: RunChaos) -> None:
 
     ran.outcomes(inconclusive=1)
     ran.result.stdout.fnmatch_lines(["*the fault did not land*the old pods have ended*"])
+
+
+NEVER = """
+    import pytest
+
+    @pytest.mark.rayservice_upgrade(bad="never_ready")
+    def test_it(experiment):
+        result = experiment.run(availability=0.5, window="1s")
+        assert result.kept("head", "replicas")
+"""
+
+
+def test_the_old_cluster_serves_on_where_the_new_one_never_becomes_ready(run_chaos: RunChaos) -> None:
+    ran = run_chaos(
+        NEVER + "\n    def test_another(serve_cluster):\n        assert not serve_cluster.missing()\n",
+        cluster=FakeKubernetesCluster,
+    )
+
+    ran.outcomes(passed=2)
+    (experiment,) = listed(ran.summary["experiments"])
+    assert {sign["side"] for sign in listed(experiment["evidence"])} == {"victim", "cluster"}
+    assert "there is no post-recovery check" in ran.text
+    assert len(ran.backend.clusters) == 1, "the spec of before is there again"
+
+
+def test_an_upgrade_that_never_ends_and_loses_requests_fails(run_chaos: RunChaos) -> None:
+    ran = run_chaos(NEVER, behaviour=FakeBehaviour(lossy_for=1.0), cluster=FakeKubernetesCluster)
+
+    ran.outcomes(failed=1)
+
+
+def test_an_upgrade_that_replaces_what_should_stay_fails(run_chaos: RunChaos) -> None:
+    ran = run_chaos(NEVER, cluster=FakeRayServiceThatUpgradesAnyway)
+
+    ran.outcomes(failed=1)
+    ran.result.stdout.fnmatch_lines(["*not kept*"])
+
+
+def test_an_upgrade_that_never_begins_shows_nothing(run_chaos: RunChaos) -> None:
+    ran = run_chaos(NEVER, behaviour=FakeBehaviour(harmless=True), cluster=FakeKubernetesCluster)
+
+    ran.outcomes(inconclusive=1)
+
+
+def test_an_upgrade_that_never_ends_takes_kuberay(run_chaos: RunChaos) -> None:
+    ran = run_chaos(NEVER, "-rs")
+
+    ran.outcomes(skipped=1)

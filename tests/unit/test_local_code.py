@@ -10,7 +10,7 @@ import pytest
 
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.kubernetes.install.workload import our_workload
-from pytest_serve_chaos.cluster.local_code import code_of, code_of_config, search_path
+from pytest_serve_chaos.cluster.local_code import CarriedCode, code_of, code_of_config, search_path
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.model import Json
 
@@ -140,3 +140,22 @@ def test_an_ordinary_app_of_ones_own_travels_to_kind(tmp_path: Path, monkeypatch
     alone = our_workload(ClusterSpec(), "ray:2.60.0", "redis:7.0", {})
     assert all(path.startswith("pytest_serve_chaos/") for path in alone.code)
     assert alone.told == ()
+
+
+def test_a_new_version_whose_code_did_not_travel_is_named(tmp_path: Path) -> None:
+    for name, source in {
+        "shop": "import shared",
+        "shared": "",
+        "shop2": "import shared",
+        "shop3": "import more",
+    }.items():
+        (tmp_path / f"{name}.py").write_text(source)
+    (tmp_path / "more.py").write_text("")
+    carried = CarriedCode({"applications": [{"import_path": "shop:app"}]}, [tmp_path])
+
+    assert carried.why_not("shop:other") == ""
+    assert carried.why_not("shared:app") == ""
+    assert carried.why_not("shop2:app").startswith(f"shop2.py of {tmp_path} was not brought")
+    assert carried.why_not("shop3:app").startswith("more.py")
+    assert carried.why_not("elsewhere:app") == "", "the image may have it"
+    assert carried.why_not("pytest_serve_chaos.apps.updated:app") == "", "the apps of this package always travel"

@@ -33,6 +33,7 @@ def test_a_marker_alone_asks_for_the_hardest_form_of_its_fault() -> None:
     how = {name: request.how if request else None for name, request in hardest.items()}
     assert how == dict.fromkeys(FAULTS, "kill") | {
         "health_check_failure": "fail_health_check",
+        "app_update": "update",
         "rayservice_upgrade": "upgrade",
     }
 

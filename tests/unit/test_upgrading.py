@@ -10,7 +10,7 @@ import pytest
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.base import ClusterSpec
-from pytest_serve_chaos.cluster.capabilities import HAS_REDIS, UPGRADES_RAY_SERVICE
+from pytest_serve_chaos.cluster.capabilities import FAILS_UPGRADES, HAS_REDIS, UPGRADES_RAY_SERVICE
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.client.records import Pod, mapped, text
@@ -110,7 +110,7 @@ class KubeRay(KubeCalls):
             return ()
         ray_cluster = selector.split(",")[0].removeprefix(f"{names.RAY_CLUSTER}=")
         found = tuple(self.there.get(ray_cluster, ()))
-        if ray_cluster == "old" and self.item["status"] == SWITCHED:
+        if ray_cluster == "old" and mapped(mapped(self.item["status"])["activeServiceStatus"]) != OLD:
             self.go_on()
         return found
 
@@ -125,7 +125,7 @@ class KubeRay(KubeCalls):
         return {"spec": {"containers": [{"env": [{"name": "RAY_external_storage_namespace", "value": uid}]}]}}
 
 
-SWITCHED: Json = {"activeServiceStatus": {"rayClusterName": "new"}, "pendingServiceStatus": {}}
+OLD: Mapping[str, Json] = {"rayClusterName": "old"}
 
 
 @pytest.fixture
@@ -144,9 +144,9 @@ def ray_service(kuberay: KubeRay, *, spec: ClusterSpec | None = None, redis: boo
         redis_selector=f"{names.PART}=redis" if redis else None,
     )
     store = PodRedis(view)
-    return cluster_on(
-        view, HAS_REDIS.by(store), UPGRADES_RAY_SERVICE.by(Upgrades(view, store)), description=DESCRIPTION
-    )
+    ours = Upgrades(view, store)
+    offers = (HAS_REDIS.by(store), FAILS_UPGRADES.by(ours), UPGRADES_RAY_SERVICE.by(ours))
+    return cluster_on(view, *offers, description=DESCRIPTION)
 
 
 def annotation(patch: Mapping[str, Json]) -> str:
@@ -282,3 +282,83 @@ def test_the_dashboard_is_aimed_at_one_head(kuberay: KubeRay) -> None:
     aim_dashboard(cast("KubeApi", kuberay), "one")
     selector: Json = {"spec": {"selector": {names.RAY_CLUSTER: "one"}}}
     assert kuberay.calls == [("patch_namespaced_service", names.DASHBOARD_SERVICE, "serve-chaos", selector)]
+
+
+# -- an upgrade that never ends ----------------------------------------------------------------------------------------
+
+
+def stuck(kuberay: KubeRay) -> None:
+    kuberay.there["new"] = [replace(one, node="") for one in pods_of("new", running=False)]
+
+
+def third(kuberay: KubeRay) -> None:
+    """KubeRay makes a third RayCluster for the old spec, which takes over."""
+    kuberay.there["third"] = pods_of("third")
+    kuberay.say(activeServiceStatus={"rayClusterName": "third"}, pendingServiceStatus={})
+
+
+def forget(kuberay: KubeRay) -> None:
+    kuberay.there = {"third": kuberay.there["third"]}
+
+
+def node_selector(kuberay: KubeRay) -> Mapping[str, Json]:
+    head = mapped(mapped(mapped(kuberay.item["spec"])["rayClusterConfig"])["headGroupSpec"])
+    return mapped(mapped(mapped(head["template"]).get("spec")).get("nodeSelector"))
+
+
+def test_an_upgrade_in_vain_begins_when_no_node_takes_the_new_head(kuberay: KubeRay) -> None:
+    kuberay.plan = (kuberay.prepare, lambda: stuck(kuberay))
+    service = ray_service(kuberay)
+
+    (sign,) = part(service, FAILS_UPGRADES).begin_in_vain()
+
+    assert (sign.side, "pod-new-head" in sign.text) == ("victim", True)
+    assert part(service, FAILS_UPGRADES).pending() == "new"
+    assert part(service, UPGRADES_RAY_SERVICE).serving() == "old"
+    assert node_selector(kuberay) == {names.NOWHERE: "true"}
+    assert annotation(kuberay.patches[0]) == "1"
+    assert pods_seen(service) == {"old-head", "old-worker"}, "what is looked at is what serves"
+
+
+def test_a_head_that_a_node_takes_is_no_upgrade_in_vain(kuberay: KubeRay, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upgrades, "_STUCK_WITHIN", 0.5)
+    kuberay.plan = (kuberay.prepare, kuberay.run)
+
+    with pytest.raises(WaitTimeout, match="which no node takes"):
+        part(ray_service(kuberay), FAILS_UPGRADES).begin_in_vain()
+
+
+@pytest.mark.parametrize("annotated", [None, "3"])
+def test_it_ends_with_the_spec_of_before_and_whatever_cluster_kuberay_makes_of_it(
+    kuberay: KubeRay, annotated: str | None
+) -> None:
+    annotations: Json = {"metadata": {"annotations": {names.UPGRADE: annotated}}}
+    first: dict[str, Json] = {"rayClusterConfig": {"headGroupSpec": {"template": annotations}}}
+    kuberay.item = merge(kuberay.item, {"spec": first} if annotated else {})
+    kuberay.plan = (kuberay.prepare, lambda: stuck(kuberay))
+    service = ray_service(kuberay)
+    part(service, FAILS_UPGRADES).begin_in_vain()
+    kuberay.plan = (lambda: third(kuberay), kuberay.stay, lambda: None, lambda: forget(kuberay))
+
+    part(service, FAILS_UPGRADES).end_in_vain()
+    part(service, FAILS_UPGRADES).end_in_vain()
+
+    assert len(kuberay.patches) == 2, "the second time there is nothing to end"
+    assert node_selector(kuberay) == {}
+    assert annotation(kuberay.patches[1]) == (annotated or "")
+    assert pods_seen(service) == {"third-head", "third-worker"}
+
+
+def test_an_end_in_vain_that_was_broken_off_is_tried_again(kuberay: KubeRay, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upgrades, "_SWITCHED_WITHIN", 0.5)
+    kuberay.plan = (kuberay.prepare, lambda: stuck(kuberay))
+    service = ray_service(kuberay)
+    part(service, FAILS_UPGRADES).begin_in_vain()
+    kuberay.plan = ()
+    with pytest.raises(WaitTimeout, match="a new RayCluster to take over"):
+        part(service, FAILS_UPGRADES).end_in_vain()
+    kuberay.plan = (lambda: third(kuberay), lambda: forget(kuberay))
+
+    part(service, FAILS_UPGRADES).end_in_vain()
+
+    assert pods_seen(service) == {"third-head", "third-worker"}

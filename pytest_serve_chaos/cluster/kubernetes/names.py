@@ -35,6 +35,9 @@ DASHBOARD_SERVICE = "serve-chaos-dashboard"
 UPGRADE = "pytest-serve-chaos/upgrade"
 """An annotation of the head's pod template: how often the RayService was upgraded."""
 
+NOWHERE = "pytest-serve-chaos/nowhere"
+"""A node label that no node has: a pod that wants it never starts."""
+
 SERVE_NAMESPACE = "serve"
 """Ray's namespace of all of Serve's actors; ray/serve/_private/constants.py."""
 AGENT_PORT = 52365

@@ -9,8 +9,10 @@ from typing import TypeAlias
 
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec
 from pytest_serve_chaos.cluster.capabilities import (
+    CARRIES_CODE,
     DELETES_MACHINES,
     DRAINS_MACHINES,
+    FAILS_UPGRADES,
     FREEZES_MACHINES,
     HAS_REDIS,
     KILLS_MACHINES,
@@ -41,6 +43,7 @@ from pytest_serve_chaos.cluster.kubernetes.rayservice.process_watch import Proce
 from pytest_serve_chaos.cluster.kubernetes.rayservice.redis import PodRedis, RedisStore
 from pytest_serve_chaos.cluster.kubernetes.rayservice.upgrades import Upgrades
 from pytest_serve_chaos.cluster.kubernetes.rayservice.view import RayServiceView, Sight
+from pytest_serve_chaos.cluster.local_code import CarriedCode, search_path
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.model import ClusterDescription, Json
 
@@ -109,7 +112,9 @@ def owned_rayservice(
     faults = MachineFaults(view.pods, machines)
     deletions = PodDeletions(view.api, view.pods, view.removals)
     signals = ProcessSignals(view.api, view.pods, ContainerSignals(view.pods, machines).send)
+    upgrades = Upgrades(view, redis)
     offers = (
+        CARRIES_CODE.by(CarriedCode(of.serve_config, search_path())),
         *pod_parts(view, config, of.description.ray_version),
         *program_parts(view),
         DELETES_MACHINES.by(NodeDeletions(view, machines)),
@@ -123,7 +128,8 @@ def owned_rayservice(
         REMEMBERS_CONNECTIONS.by(machines),
         SHARES_REDIS.by(shared),
         SIGNALS_PROCESSES.by(signals),
-        UPGRADES_RAY_SERVICE.by(Upgrades(view, redis)),
+        FAILS_UPGRADES.by(upgrades),
+        UPGRADES_RAY_SERVICE.by(upgrades),
     )
     try:
         if of.ref.spec.gcs == "redis":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pytest_serve_chaos import clock
+from pytest_serve_chaos import clock, manifests
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
@@ -21,13 +21,19 @@ _SWITCHED_WITHIN = 300.0
 _MARGIN = 60.0
 """Seconds for the first to go, beyond KubeRay's delay and the grace period of its pods."""
 
+_STUCK_WITHIN = 60.0
+_LONGEST_DELAY = 60.0
+"""Seconds for which KubeRay keeps a RayCluster that is not needed, where the RayService says nothing of that."""
+
 _LOOK_EVERY = 0.3
 _DELAY = "rayClusterDeletionDelaySeconds"
 _NEW_CLUSTER = "NewCluster"
 
 
 class Upgrades:
-    """Upgrades a RayService whose RayCluster's spec is ours to change. Has the capability `UpgradesRayService`.
+    """Upgrades a RayService whose RayCluster's spec is ours to change.
+
+    Has the capabilities `UpgradesRayService` and `FailsUpgrades`.
 
     What is seen of it (pods, processes, the dashboard) is always the RayCluster to which KubeRay sends traffic: until
     an upgrade switches the first one, from then on the second.
@@ -42,6 +48,7 @@ class Upgrades:
         self._pods = view.pods
         self._ref = view.ref
         self._redis = redis
+        self._in_vain: tuple[str, dict[str, Json]] | None = None
 
     def serving(self) -> str:
         """The RayCluster to which KubeRay sends traffic, as the RayService's status has it; "" if to none.
@@ -81,6 +88,67 @@ class Upgrades:
         # They are deleted gracefully: a pod's object goes when its kubelet has reported the end of its containers.
         ended = f"the kubelets reported the {len(old_pods)} pods of RayCluster {old} ended"
         return (Evidence(clock.now(), "victim", ended),)
+
+    def pending(self) -> str:
+        """The RayCluster that is to take over, as the RayService's status has it; "" if none is.
+
+        Raises:
+            ObservationError: The API server gave no usable answer.
+        """
+        return text(_part(self._status(), "pending"), "rayClusterName")
+
+    def begin_in_vain(self) -> Sequence[Evidence]:
+        """Changes the RayCluster's spec so that no node takes its head, and waits for that head's pod.
+
+        Returns:
+            The sign from the new RayCluster's side.
+
+        Raises:
+            Unsupported: The RayService does not want a new RayCluster for a new spec; nothing was changed.
+            CommandFailed: The change was refused, or another upgrade is under way.
+            ObservationError: The API server gave no usable answer.
+            WaitTimeout: KubeRay made no such pod.
+        """
+        item = self._api.ray_service(self._ref.ray_service)
+        spec = mapped(item.get("spec"))
+        self._check(spec, mapped(item.get("status")))
+        patch, undone = change_in_vain(spec, timing(self._ref.spec.profile).deletion_delay)
+        self._in_vain = self._pods.ray_cluster, undone
+        self._api.patch_ray_service(self._ref.ray_service, {"spec": patch})
+
+        def stuck() -> str | NotYet:
+            pending = self.pending()
+            pods = self._pods.of(pending) if pending else ()
+            heads = [p.summary for p in pods if not p.node and p.labels.get(names.RAY_NODE_TYPE) == "head"]
+            return heads[0] if heads else NotYet("; ".join(pod.summary for pod in pods) or "no second RayCluster")
+
+        head = clock.wait_until(
+            "the head of a new RayCluster, which no node takes", clock.patient(stuck), timeout=_STUCK_WITHIN,
+            interval=_LOOK_EVERY, checked=[f"status of RayService {self._ref.ray_service}"],
+        )  # fmt: skip
+        return (Evidence(clock.now(), "victim", f"no node takes the head of the new RayCluster: {head}"),)
+
+    def end_in_vain(self) -> None:
+        """Puts the spec of before back, and waits until one RayCluster serves and the pods of all others have ended.
+
+        KubeRay compares a new spec with that of the RayCluster that is to take over, never with that of the one that
+        serves, and so makes a third one, which takes over (1.6.2).
+
+        Raises:
+            CommandFailed: It was refused.
+            WaitTimeout: The third RayCluster did not take over, or another did not go.
+        """
+        if self._in_vain is None:
+            return
+        old, undone = self._in_vain
+        stuck, old_pods = self.pending(), self._pods.of(old)
+        self._api.patch_ray_service(self._ref.ray_service, {"spec": undone})
+        self._follow(self._wait_for_switch(old))
+        spec = mapped(self._api.ray_service(self._ref.ray_service).get("spec"))
+        grace = max((pod.grace for pod in old_pods), default=0.0)
+        for name in filter(None, (old, stuck)):
+            self._wait_until_gone(name, float(text(spec, _DELAY) or _LONGEST_DELAY) + grace + _MARGIN)
+        self._in_vain = None
 
     def _check(self, spec: Mapping[str, Json], status: Mapping[str, Json]) -> None:
         strategy = text(mapped(spec.get("upgradeStrategy")), "type") or _NEW_CLUSTER
@@ -160,6 +228,27 @@ def change_for_upgrade(spec: Mapping[str, Json], delay: float) -> dict[str, Json
     template: Json = {"metadata": {"annotations": {names.UPGRADE: str(number)}}}
     change: dict[str, Json] = {"rayClusterConfig": {"headGroupSpec": {"template": template}}}
     return change if _DELAY in spec else {**change, _DELAY: round(delay)}
+
+
+def change_in_vain(spec: Mapping[str, Json], delay: float) -> tuple[dict[str, Json], dict[str, Json]]:
+    """The merge patch of a RayService's spec that is an upgrade whose head no node takes, and the one that undoes it.
+
+    Args:
+        spec: The spec as it is.
+        delay: Seconds that a RayCluster stays that is not needed, where the spec says nothing of that.
+    """
+    head = mapped(mapped(spec.get("rayClusterConfig")).get("headGroupSpec"))
+    annotations = mapped(mapped(mapped(head.get("template")).get("metadata")).get("annotations"))
+    change = change_for_upgrade(spec, delay)
+    nowhere: dict[str, Json] = {"spec": {"nodeSelector": {names.NOWHERE: "true"}}}
+    undone: dict[str, Json] = {
+        "metadata": {"annotations": {names.UPGRADE: annotations.get(names.UPGRADE)}},
+        "spec": {"nodeSelector": {names.NOWHERE: None}},
+    }
+    return (
+        manifests.merge(change, {"rayClusterConfig": {"headGroupSpec": {"template": nowhere}}}),
+        {"rayClusterConfig": {"headGroupSpec": {"template": undone}}},
+    )
 
 
 def _part(status: Mapping[str, Json], which: str) -> Mapping[str, Json]:

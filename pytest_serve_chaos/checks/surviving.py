@@ -1,0 +1,56 @@
+"""How many of the victims' replicas are unchanged afterwards."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pytest_serve_chaos.analysis.words import limit_percent, number
+from pytest_serve_chaos.checks.base import Check, Missed, Objection, Observation, Unknown
+from pytest_serve_chaos.model import Expectations
+
+
+@dataclass(frozen=True, slots=True)
+class Surviving:
+    """That share of the replicas among the victims is unchanged afterwards, where one may always be gone."""
+
+    share: float
+    name: ClassVar[str] = "surviving"
+    on_requests: ClassVar[bool] = False
+
+    def needs(self, seen: Observation) -> Iterator[str]:
+        """Who was alive before and after."""
+        record = seen.record
+        if record.before is None or record.after is None:
+            when = "before the fault" if record.before is None else "after it"
+            yield f"it was not seen who was alive {when}. Demanded: surviving={self.share:g}."
+
+    def judge(self, seen: Observation) -> Iterator[Objection]:
+        """Missed where more are gone; unknown where there was no replica among the victims."""
+        record = seen.record
+        if record.before is None or record.after is None:
+            return
+        victims = [c for c in record.before.of("replica") if c.identity in record.victims]
+        if not victims:
+            yield Unknown(f"no replica was among the victims. Demanded: surviving={self.share:g}.")
+            return
+        alive = {c.identity for c in record.after.components} - record.gone
+        left, needed = sum(c.identity in alive for c in victims), least(len(victims), self.share)
+        if left < needed:
+            yield Missed(
+                f"{left} of {number(len(victims), 'replica')} of before the fault are left. Demanded: {needed}"
+                f" ({limit_percent(self.share)}, and one may always be gone)."
+            )
+
+
+def least(replicas: int, share: float) -> int:
+    """How many of so many replicas must be unchanged."""
+    return replicas - max(1, math.floor((1 - share) * replicas + 1e-9))
+
+
+def demanded(expected: Expectations) -> Iterator[Check]:
+    """The check for `surviving`, if it is demanded."""
+    if expected.surviving is not None:
+        yield Surviving(expected.surviving)
