@@ -140,6 +140,8 @@ class Request:
         parent: The replica that asked the one that answered through a handle, where the answer says so.
         path: Which way it took: ``proxies`` (the shared address), or the name of the proxy of a persistent connection.
         source: Which traffic sent it: "" is the experiment's own, and each further traffic has a name of its own.
+        app: The app that it asked, where its traffic goes to several.
+        name: What its kind of request is called, where it has a name.
     """
 
     index: int
@@ -154,6 +156,8 @@ class Request:
     parent: str | None = None
     path: str = "proxies"
     source: str = ""
+    app: str = ""
+    name: str = ""
 
     @property
     def replicas(self) -> tuple[str, ...]:
