@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields, replace
-from typing import Any, cast
+from dataclasses import replace
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.demands import can_show, not_shown, with_demands
@@ -42,6 +41,7 @@ from pytest_serve_chaos.load import (
     Traffic,
     raise_unless_passed,
     window_for,
+    with_changes,
     write_checked,
     write_expectations,
 )
@@ -84,17 +84,14 @@ class Experiment:
         """The same experiment with other traffic.
 
         Args:
-            **changes: Those of `Load`: ``rate``, ``persistent_rate``, ``timeout`` (seconds), ``method``, ``headers``,
-                ``body``, ``url``, ``check``, ``send_lag_limit`` (seconds).
+            **changes: Those of `Load`: ``rate``, ``persistent_rate``, ``timeout`` (seconds), ``path``, ``method``,
+                ``headers``, ``body``, ``requests`` (a list of `RequestKind`), ``app`` (a name or several), ``url``,
+                ``check``, ``send_lag_limit`` (seconds).
 
         Raises:
-            SettingsError: There is no such thing to change.
+            SettingsError: There is no such thing to change, or its value cannot be used.
         """
-        valid = [field.name for field in fields(Load)]
-        unknown = sorted(set(changes) - set(valid))
-        if unknown:
-            raise SettingsError(f"traffic has no {unknown[0]!r}", fix=[f"it has {', '.join(valid)}"])
-        load = replace(self.load, **cast("dict[str, Any]", changes))
+        load = with_changes(self.load, changes)
         return Experiment(self.rig, load, self.fault, on_result=self._on_result, checks=self._always)
 
     def run(self, *, checks: Iterable[Check] | object = (), **demands: object) -> Result:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.configuration import Setup
@@ -20,8 +20,9 @@ from pytest_serve_chaos.analysis.statistics import requests_needed
 from pytest_serve_chaos.checks.base import Check
 from pytest_serve_chaos.checks.own import spec_of
 from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.cluster.asking import Asking, Way, way_to
 from pytest_serve_chaos.cluster.capabilities import HAS_PROXY_ENDPOINTS, HasProxyEndpoints
-from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, WaitTimeout
+from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, SettingsError, WaitTimeout
 from pytest_serve_chaos.events import (
     CheckDone,
     Demanded,
@@ -40,6 +41,7 @@ from pytest_serve_chaos.model import UNFINISHED, Checked, Component, Expectation
 from pytest_serve_chaos.observe.configuration import setup_now, warnings_about, write_what_holds
 from pytest_serve_chaos.results import result_of
 from pytest_serve_chaos.steady import Sent, steady_within, wait_steady
+from pytest_serve_chaos.traffic.request_kind import RequestKind
 
 if TYPE_CHECKING:
     from pytest_serve_chaos.traffic.generator import Generator
@@ -61,6 +63,10 @@ class Load:
     Attributes:
         persistent_rate: On the persistent connection to each proxy; 0: there are no persistent connections.
         url: None: the cluster's own.
+        path: Of the requests, with the route of their app. None: that route. "": the `url` as it is.
+        requests: The kinds of requests; what they do not say is as these fields say.
+        apps: The names of the apps that are asked. None: all that have a route.
+        seed: Decides which kind of request is sent when.
         slow_after: An answer later than this counts as away, unless the test says otherwise, in seconds.
         check: Whether an answer is right; a wrong one is lost.
         transport: How requests are sent. None: by HTTP.
@@ -73,15 +79,78 @@ class Load:
     headers: Mapping[str, str] | None = field(default=None, repr=False)
     body: bytes | None = field(default=None, repr=False)
     url: str | None = None
+    path: str | None = None
+    requests: tuple[RequestKind, ...] = field(default=(), repr=False)
+    apps: tuple[str, ...] = ()
+    seed: int = 0
     check: Callable[[Answer], bool] | None = None
     slow_after: float | None = None
     send_lag_limit: float | None = None
     transport: Transport | None = None
 
+    def way(self, rig: Rig) -> Way:
+        """Where its requests go on that cluster, and what they say there.
+
+        Raises:
+            SettingsError: There is no such app, or none at a path.
+        """
+        asking = Asking(
+            self.method, self.headers or {}, self.body, self.path or None, self.requests, self.apps, self.seed
+        )
+        cluster = rig.cluster
+        config, usual = cluster.serve_config, rig.serve_config
+        exact = self.path == ""
+        return way_to(asking, config, home=cluster.url, url=self.url, exact=exact, usual=usual)
+
     def applied_to(self, expected: Expectations) -> Expectations:
         """The expectations with what the settings say of all traffic; what the test itself demands comes first."""
         slow_after = self.slow_after if expected.slow_after is None else expected.slow_after
         return replace(expected, slow_after=slow_after, send_lag_limit=self.send_lag_limit)
+
+
+def with_changes(load: Load, changes: Mapping[str, object]) -> Load:
+    """The load with what a test says of it: ``app`` is one name or several, the rest is called as in `Load`.
+
+    A test that says where or what to send takes the place of the requests of the settings: with a ``url``, everything
+    goes to that very URL.
+
+    Raises:
+        SettingsError: There is no such thing to change, or its value cannot be used.
+    """
+    valid = sorted({"app", *(field.name for field in fields(Load))} - {"apps"})
+    unknown = sorted(set(changes) - set(valid))
+    if unknown:
+        raise SettingsError(f"traffic has no {unknown[0]!r}", fix=[f"it has {', '.join(valid)}"])
+    values = dict(changes)
+    if "requests" in values:
+        values["requests"] = _kinds(values["requests"])
+    elif not {"path", "method", "body", "url"}.isdisjoint(values):
+        values["requests"] = ()
+    if "app" in values:
+        values["apps"] = _names(values.pop("app"))
+    elif "url" in values and "path" not in values and not values["requests"]:
+        values |= {"path": "", "apps": ()}
+    if values.get("path"):
+        RequestKind(path=cast("str", values["path"]))
+    return replace(load, **cast("dict[str, Any]", values))
+
+
+def _kinds(value: object) -> tuple[RequestKind, ...]:
+    found = tuple(value) if isinstance(value, (list, tuple)) else (value,)
+    for one in found:
+        if not isinstance(one, RequestKind):
+            raise SettingsError(
+                f"requests: {one!r:.60} is not a RequestKind",
+                fix=["give a list: requests=[RequestKind(path='/rank', method='POST', body={'k': 3})]"],
+            )
+    return found
+
+
+def _names(value: object) -> tuple[str, ...]:
+    found = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, (list, tuple)) else ()
+    if value is not None and not (found and all(isinstance(one, str) and one for one in found)):
+        raise SettingsError(f"app: {value!r:.60} is not the name of an app", fix=["give one name, or a list of names"])
+    return found
 
 
 class Traffic:
@@ -123,11 +192,12 @@ class Traffic:
             Inconclusive: There is no steady state, so nothing should be broken.
         """
         setup = setup_now(self.rig.cluster) if self._wait else None  # before it could make a request late
-        self._generator = _generator(self.rig, self.load, self.source)
+        way = self.load.way(self.rig)
+        self._generator = _generator(self.rig, self.load, self.source, way)
         self._begun = clock.now()
         if self.source:
             self.rig.current.begin_by_hand()
-        self.rig.traffic.begin(self.source)
+        self.rig.traffic.begin(self.source, way.at_proxy)
         self.rig.log.add(TrafficBegan("traffic begins", source=self.source, rate=self.load.rate))
         if not self._wait:
             self._generator.start()
@@ -356,27 +426,27 @@ def raise_unless_passed(result: Result) -> None:
     raise kind("\n  ".join([f"{result.experiment}: {verdict.outcome}: {first}", *others]))
 
 
-def _generator(rig: Rig, load: Load, source: str) -> Generator:
+def _generator(rig: Rig, load: Load, source: str, way: Way) -> Generator:
     from pytest_serve_chaos.traffic.generator import Generator
     from pytest_serve_chaos.traffic.request import RequestSpec
     from pytest_serve_chaos.traffic.transports.http import Http
 
-    spec = RequestSpec(
-        url=load.url or rig.cluster.url,
-        method=load.method,
-        headers=dict(load.headers or {}),
-        body=load.body,
-        timeout=load.timeout,
-        check=load.check,
+    spec = RequestSpec(way.url, timeout=load.timeout, check=load.check)
+    generator = partial(
+        Generator,
+        spec,
+        transport=load.transport or Http(),
+        rate=load.rate,
+        history=rig.history,
+        source=source,
+        messages=way.messages,
     )
-    transport = load.transport or Http()
-    generator = partial(Generator, spec, transport=transport, rate=load.rate, history=rig.history, source=source)
     if not load.persistent_rate:
         return generator()
 
     endpoints = rig.cluster.capability(HAS_PROXY_ENDPOINTS)
     if endpoints is not None:
-        lanes = [_lane(rig, endpoints, proxy, spec) for proxy in rig.watcher.sample().of("proxy")]
+        lanes = [_lane(rig, endpoints, proxy, spec, way) for proxy in rig.watcher.sample().of("proxy")]
         return generator(persistent_rate=load.persistent_rate, kept=lanes)
 
     def name_of(client: tuple[str, int]) -> str | None:
@@ -388,7 +458,7 @@ def _generator(rig: Rig, load: Load, source: str) -> Generator:
     return generator(persistent_rate=load.persistent_rate, proxies=proxies, proxy_of=name_of)
 
 
-def _lane(rig: Rig, endpoints: HasProxyEndpoints, proxy: Component, spec: RequestSpec) -> KeptLane:
+def _lane(rig: Rig, endpoints: HasProxyEndpoints, proxy: Component, spec: RequestSpec, way: Way) -> KeptLane:
     from pytest_serve_chaos.traffic.kept import KeptLane
 
     def spec_of() -> RequestSpec | None:
@@ -397,7 +467,7 @@ def _lane(rig: Rig, endpoints: HasProxyEndpoints, proxy: Component, spec: Reques
         # If there is also one that is about to go, the newer comes last.
         return _way_to(endpoints, there[-1], spec) if there else None
 
-    return KeptLane(proxy.name, _way_to(endpoints, proxy, spec), spec_of)
+    return KeptLane(proxy.name, _way_to(endpoints, proxy, spec), spec_of, way.at_proxy)
 
 
 def _way_to(endpoints: HasProxyEndpoints, proxy: Component, spec: RequestSpec) -> RequestSpec:

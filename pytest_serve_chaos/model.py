@@ -423,6 +423,30 @@ class Measurement:
 
 
 @dataclass(frozen=True, slots=True)
+class PartName:
+    """A part of the requests of an experiment: those to one app, or those of one name.
+
+    Attributes:
+        kind: Which of the two.
+        name: Of the app, or of the requests.
+    """
+
+    kind: Literal["app", "name"]
+    name: str
+
+    def __str__(self) -> str:
+        return f"app {self.name}" if self.kind == "app" else f"requests {self.name!r}"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What the requests of one part showed."""
+
+    of: PartName
+    measurement: Measurement
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What an experiment showed, and why in words.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pytest_serve_chaos.analysis import identities
-from pytest_serve_chaos.errors import Inconclusive
+from pytest_serve_chaos.errors import Inconclusive, SettingsError
 from pytest_serve_chaos.events import Event, FaultLanded, NotSettled, RedundancyMissing, RunAgain, has
 from pytest_serve_chaos.model import (
     Checked,
@@ -16,6 +16,7 @@ from pytest_serve_chaos.model import (
     Identity,
     Measurement,
     Outcome,
+    Part,
     Topology,
     Verdict,
 )
@@ -42,6 +43,7 @@ class Result:
         remarks: What the reader of the verdict must know, whatever it is: what was adapted, what was not reached.
         scaled: The deployments that Serve's autoscaler scales.
         checks: What the checks found that the test brought.
+        parts: What the requests to each app showed, if several are asked, and those of each name.
     """
 
     experiment: str
@@ -60,6 +62,22 @@ class Result:
     remarks: tuple[str, ...] = ()
     scaled: frozenset[str] = frozenset()
     checks: tuple[Checked, ...] = ()
+    parts: tuple[Part, ...] = ()
+
+    def part(self, name: str) -> Measurement:
+        """The figures of the app, or of the requests, of that name.
+
+        Raises:
+            SettingsError: The experiment has neither.
+        """
+        for part in self.parts:
+            if part.of.name == name:
+                return part.measurement
+        raise SettingsError(
+            f"the experiment {self.experiment} has no figures of {name!r} alone",
+            checked=[str(part.of) for part in self.parts],
+            fix=["ask several apps, or give several requests names: then each has figures of its own"],
+        )
 
     def replaced(self, *roles: str, on: str | None = None) -> bool:
         """Whether all components of those roles have new identities, and as many are there again.

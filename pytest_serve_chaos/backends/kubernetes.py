@@ -32,11 +32,14 @@ def _adapt(settings: Settings) -> Settings:
         SafetyError: The cluster has to be named twice.
         ServeChaosError: It cannot be read.
     """
+    from pytest_serve_chaos.backends.requests import check_requests
     from pytest_serve_chaos.cluster.kubernetes.rayservice.existing import read_ray_service
 
     external = _loan(settings)
     with closing(_reader(external, settings.allow_context)) as reader:
-        found = read_ray_service(reader.ray_service(external.name)).spec
+        service = read_ray_service(reader.ray_service(external.name))
+    check_requests(settings, service.serve_config)
+    found = service.spec
     return replace(settings, gcs=found.gcs, workers=found.workers, app=found.app, profile=found.profile)
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from urllib.parse import urlsplit
+from collections.abc import Collection, Mapping, Sequence
 
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.capabilities import HAS_PROXY_ENDPOINTS, IS_EXTERNAL, Endpoint, Offer
@@ -56,7 +55,7 @@ class ExternalFake(FakeCluster):
         """Refuses."""
         raise Unsupported("the Serve config is not ours to change")
 
-    def who_answers(self, proxy: Component) -> frozenset[str]:
+    def who_answers(self, proxy: Component, messages: Sequence[Message] = ()) -> frozenset[str]:
         """The replicas of the proxy's own node, or for lack of them all; a deaf proxy knows those of long ago."""
         self.world.tick()
         with self.world.lock:
@@ -111,7 +110,7 @@ class LedElsewhere(ExternalFake):
             return {pid: frozen for pid, frozen in self.proxies().items() if pid == proxy.pid}
 
         self._alone.append(FakeServer(Handler(alone, self.answer)))
-        return Endpoint(f"http://127.0.0.1:{self._alone[-1].port}{urlsplit(self.url).path}")
+        return Endpoint(f"http://127.0.0.1:{self._alone[-1].port}")
 
     def close(self) -> None:
         """Ends both clusters."""

@@ -16,7 +16,7 @@ from pytest_serve_chaos.cluster.capabilities import (
 )
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.external import rights
-from pytest_serve_chaos.cluster.kubernetes.external.proxies import path_in_serve
+from pytest_serve_chaos.cluster.asking import path_in_serve
 from pytest_serve_chaos.cluster.kubernetes.external.start import OwnPods
 from pytest_serve_chaos.cluster.kubernetes.rayservice.existing import FoundRayService, differences, read_ray_service
 from pytest_serve_chaos.cluster.serve_config import serve_port

@@ -19,6 +19,7 @@ from pytest_serve_chaos.cluster.kubernetes.external.start import unkept_logs
 from pytest_serve_chaos.cluster.kubernetes.rayservice.probe import Probe, ask
 from pytest_serve_chaos.errors import CommandFailed, ObservationError, SafetyError
 from pytest_serve_chaos.model import Json
+from pytest_serve_chaos.traffic.request import Message
 from tests.capabilities import part
 from tests.unit.external_services import WithFlags, external, ray_service
 from tests.unit.kube_calls import KubeCalls
@@ -97,13 +98,14 @@ def answering(status: int) -> Iterator[tuple[str, list[tuple[str, str, str | Non
 @pytest.mark.parametrize(("status", "replica"), [(200, "ranker#Ranker#abc"), (503, "")])
 def test_a_proxy_is_asked_as_the_traffic_does(status: int, replica: str) -> None:
     with answering(status) as (url, asked):
-        probe = Probe("POST", {"Accept": "*/*"}, b"{}", 5.0)
-        assert ask(Endpoint(url, {"Authorization": "Bearer t"}), probe, "id-1") == replica
+        probe = Probe("POST", {"Accept": "*/*"}, b"{}", 5.0, path="/rank")
+        (message,) = probe.asking.source({}).one_of_each_app
+        assert ask(Endpoint(url.removesuffix("/rank"), {"Authorization": "Bearer t"}), probe, message, "id-1") == replica
         assert asked == [("/rank", "id-1", "Bearer t")]
 
 
 def test_nobody_there_is_no_answer() -> None:
-    assert ask(Endpoint("http://127.0.0.1:9/"), Probe(timeout=1.0), "id") == ""
+    assert ask(Endpoint("http://127.0.0.1:9/"), Probe(timeout=1.0), Message(), "id") == ""
 
 
 # -- rights ------------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import pytest
 from pytest_serve_chaos.cluster.capabilities import IsExternal
 from pytest_serve_chaos.cluster.rest import ReplicaRow, ServeStatus
 from pytest_serve_chaos.model import Component, Identity, Topology
+from pytest_serve_chaos.traffic.request import Message
 from pytest_serve_chaos.observe import external_check
 from pytest_serve_chaos.observe.observer import Report
 from pytest_serve_chaos.observe.post_recovery import PostRecoveryCheck
@@ -57,7 +58,7 @@ class External:
         self.proxies = [node for node in self.proxies if node != self.loses]
         return 0.0
 
-    def who_answers(self, proxy: Component) -> frozenset[str]:
+    def who_answers(self, proxy: Component, messages: Sequence[Message] = ()) -> frozenset[str]:
         if proxy.node == self.stale:
             return frozenset({"1", "2"})
         return frozenset(str(n) for n in self.replicas.values())
