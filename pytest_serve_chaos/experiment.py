@@ -37,11 +37,13 @@ from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultChoice
 from pytest_serve_chaos.final_check import look_at_the_end, look_for_idle_replicas, look_for_leaks, look_for_losses
 from pytest_serve_chaos.load import (
+    JudgedParts,
     Load,
     Traffic,
     raise_unless_passed,
     window_for,
     with_changes,
+    write_about,
     write_checked,
     write_expectations,
 )
@@ -79,6 +81,7 @@ class Experiment:
         self._always = accepted(checks)
         self._given: frozenset[str] = frozenset()
         self._checks: tuple[Check, ...] = ()
+        self._parts: JudgedParts | None = None
 
     def sending(self, **changes: object) -> Experiment:
         """The same experiment with other traffic.
@@ -136,13 +139,15 @@ class Experiment:
         return self._measure(demands, together(self._always, checks))
 
     def _measure(self, demands: Mapping[str, object], checks: tuple[Check, ...]) -> Result:
+        self._parts = self.load.judged(self.rig)
         demanded = self._expectations(demands)
         expected = self.load.applied_to(demanded)
         name = self._unused_name(self.rig.current.test)
         self.rig.current.begin(name)
         log = self.rig.log
         self._given, self._checks = frozenset(demands), checks
-        write_expectations(log, expected, autoscaled=self.rig.health.shape.autoscaled, checks=checks)
+        write_expectations(log, expected, autoscaled=self.rig.health.shape.autoscaled, checks=checks, parts=self._parts)
+        write_about(log, self._parts)
         try:
             if self._can_be_judged(demanded):
                 self._experiment(expected)
@@ -163,9 +168,10 @@ class Experiment:
     def _expectations(self, demands: Mapping[str, object]) -> Expectations:
         defaults = self.fault.expectations(self.rig.cluster.spec)
         # The window, and what an outage may last at least, grow so that there are enough requests to judge them on.
-        expected = with_demands(can_show(defaults, self.load.rate), demands)
+        rate = self.load.judged(self.rig).rate  # of the app that gets the fewest
+        expected = with_demands(can_show(defaults, rate), demands)
         if "window" not in demands:
-            expected = replace(expected, window=window_for(expected, self.load.rate))
+            expected = replace(expected, window=window_for(expected, rate))
         return expected
 
     def _unused_name(self, name: str) -> str:
@@ -177,7 +183,8 @@ class Experiment:
         """Says how long it will take; False, and nothing is broken, where the demand cannot be judged at all."""
         rate, timeout = self.load.rate, self.load.timeout
         of_this_fault = self.fault.not_shown(self.rig.watcher.topology, rate)
-        for reason in (*not_shown(expected, rate=rate, timeout=timeout), *of_this_fault):
+        least = self.load.judged(self.rig).rate
+        for reason in (*not_shown(expected, rate=least, timeout=timeout), *of_this_fault):
             self.rig.log.add(NotStarted(reason))
             return False
         room = in_flight_possible(rate, timeout)
@@ -241,7 +248,9 @@ class Experiment:
             adapted = _with_selectors(adapted, name, tuple(s for s in selectors if s not in nobodies))
         if adapted != expected:
             shape = self.rig.health.shape
-            write_expectations(self.rig.log, adapted, autoscaled=shape.autoscaled, checks=self._checks)
+            write_expectations(
+                self.rig.log, adapted, autoscaled=shape.autoscaled, checks=self._checks, parts=self._parts
+            )
 
     def _watch(self, injection: Injection, expected: Expectations) -> bool:
         """Waits until traffic and redundancy are back; whether redundancy is."""

@@ -22,7 +22,7 @@ from pytest_serve_chaos.events import (
 from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.model import Expectations
-from pytest_serve_chaos.steady import idle_replicas
+from pytest_serve_chaos.steady import idle_replicas, replicas_to_reach
 
 _FORGOTTEN_WITHIN = 5.0
 
@@ -82,7 +82,9 @@ def look_for_idle_replicas(rig: Rig, rate: float) -> None:
         rate: Requests per second.
     """
     back = rig.log.of(RedundancyBack)[-1].at
-    needed = idle_after(len(rig.watcher.topology.of("replica")), rate) + 2 * rig.traffic.slowness.usual
+    needed = (
+        idle_after(replicas_to_reach(rig.watcher.topology, rig.traffic.shares), rate) + 2 * rig.traffic.slowness.usual
+    )
 
     def answered() -> bool | NotYet:
         idle = idle_replicas(rig, back)

@@ -20,7 +20,7 @@ from pytest_serve_chaos.analysis.statistics import requests_needed
 from pytest_serve_chaos.checks.base import Check
 from pytest_serve_chaos.checks.own import spec_of
 from pytest_serve_chaos.clock import NotYet
-from pytest_serve_chaos.cluster.asking import Asking, Way, way_to
+from pytest_serve_chaos.cluster.asking import Asking, Way, routes_of, way_to
 from pytest_serve_chaos.cluster.capabilities import HAS_PROXY_ENDPOINTS, HasProxyEndpoints
 from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, SettingsError, WaitTimeout
 from pytest_serve_chaos.events import (
@@ -31,6 +31,7 @@ from pytest_serve_chaos.events import (
     NotStarted,
     Phase,
     PhaseBegan,
+    Remark,
     SteadyConfirmed,
     TrafficBegan,
     has,
@@ -40,7 +41,7 @@ from pytest_serve_chaos.history import ExperimentLog
 from pytest_serve_chaos.model import UNFINISHED, Checked, Component, Expectations, Request, Slowness
 from pytest_serve_chaos.observe.configuration import setup_now, warnings_about, write_what_holds
 from pytest_serve_chaos.results import result_of
-from pytest_serve_chaos.steady import Sent, steady_within, wait_steady
+from pytest_serve_chaos.steady import Sent, replicas_to_reach, steady_within, wait_steady
 from pytest_serve_chaos.traffic.request_kind import RequestKind
 
 if TYPE_CHECKING:
@@ -102,6 +103,19 @@ class Load:
         exact = self.path == ""
         return way_to(asking, config, home=cluster.url, url=self.url, exact=exact, usual=usual)
 
+    def judged(self, rig: Rig) -> JudgedParts:
+        """Which apps and which names of requests are judged by themselves on that cluster.
+
+        Raises:
+            SettingsError: There is no such app, or none at a path.
+        """
+        messages = self.way(rig).messages
+        apps = messages.apps if len(messages.apps) > 1 else ()
+        names = messages.names if len(messages.kinds) > 1 else ()
+        asked = routes_of(rig.serve_config).keys() | set(messages.apps)
+        silent = tuple(app for app in asked if app not in messages.apps) if messages.apps else ()
+        return JudgedParts(apps, names, tuple(sorted(silent)), self.rate * (messages.least_share if apps else 1.0))
+
     def applied_to(self, expected: Expectations) -> Expectations:
         """The expectations with what the settings say of all traffic; what the test itself demands comes first."""
         slow_after = self.slow_after if expected.slow_after is None else expected.slow_after
@@ -151,6 +165,31 @@ def _names(value: object) -> tuple[str, ...]:
     if value is not None and not (found and all(isinstance(one, str) and one for one in found)):
         raise SettingsError(f"app: {value!r:.60} is not the name of an app", fix=["give one name, or a list of names"])
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedParts:
+    """What is judged by itself in addition to all requests together.
+
+    Attributes:
+        apps: The apps that are asked, if there are several.
+        names: The names of the requests, if there are several kinds.
+        silent: The apps that have a route and get no requests.
+        rate: Requests per second of the app that gets the fewest.
+    """
+
+    apps: tuple[str, ...]
+    names: tuple[str, ...]
+    silent: tuple[str, ...]
+    rate: float
+
+    @property
+    def remark(self) -> str:
+        """Which apps the verdict is about, where that is a question; "" where it is none."""
+        if not self.apps and not self.silent:
+            return ""
+        about = f"this is about the apps {', '.join(self.apps)}" if self.apps else "this is about one app"
+        return about + (f"; no requests were sent to {', '.join(self.silent)}" if self.silent else "")
 
 
 class Traffic:
@@ -221,8 +260,9 @@ class Traffic:
 
     def _wait_steady(self) -> tuple[Request, ...]:
         load, waits = self.load, self.rig.waits
-        sent = Sent(self.source, load.rate, load.timeout, kept=load.persistent_rate > 0, waits=waits)
-        replicas = len(self.rig.watcher.topology.of("replica"))
+        kept, apps = load.persistent_rate > 0, load.judged(self.rig).apps
+        sent = Sent(self.source, load.rate, load.timeout, kept=kept, waits=waits, apps=apps)
+        replicas = replicas_to_reach(self.rig.watcher.topology, self.rig.traffic.shares)
         return wait_steady(self.rig, sent, timeout=steady_within(sent, replicas, least=waits.steady_within))
 
     def _warn(self, setup: Setup) -> None:
@@ -332,8 +372,9 @@ class Traffic:
         if window is None:
             demanded = replace(demanded, window=self._window(demanded, until))
         demanded = self.load.applied_to(demanded)
-        autoscaled = self.rig.health.shape.autoscaled
-        write_expectations(self.rig.log, demanded, autoscaled=autoscaled, source=self.source, at=until)
+        autoscaled, parts = self.rig.health.shape.autoscaled, self.load.judged(self.rig)
+        write_expectations(self.rig.log, demanded, autoscaled=autoscaled, source=self.source, at=until, parts=parts)
+        write_about(self.rig.log, parts)
         result = result_of(self.rig.history, self.rig.current.experiment)
         self.rig.log.add(Judged(result.outcome))
         self._on_result(result)
@@ -364,11 +405,14 @@ class Traffic:
         asked = self._asked()
         due = [r.scheduled for r in self.requests if not r.kept and r.scheduled <= until]
         lasted = max(due, default=0.0) - (self._begun if asked is None else asked)
-        wanted = window_for(demanded, self.load.rate)
+        wanted = window_for(demanded, self.load.judged(self.rig).rate)
         return wanted if lasted >= wanted else max(0.1, math.ceil(10 * lasted) / 10)
 
     def _usual_window(self, demanded: Expectations) -> float:
-        return max(min(demanded.window, self.rig.waits.judged_for), seconds_needed(demanded, self.load.rate))
+        return max(
+            min(demanded.window, self.rig.waits.judged_for),
+            seconds_needed(demanded, self.load.judged(self.rig).rate),
+        )
 
 
 def window_for(expected: Expectations, rate: float) -> float:
@@ -391,6 +435,7 @@ def write_expectations(
     source: str = "",
     at: float | None = None,
     checks: Sequence[Check] = (),
+    parts: JudgedParts | None = None,
 ) -> None:
     """Writes to the history what will be judged, and by which traffic: of one by hand, by its requests until then."""
     demanded = Demanded(
@@ -400,8 +445,16 @@ def write_expectations(
         source=source,
         autoscaled=tuple(sorted(autoscaled)),
         checks=tuple(spec_of(check) for check in checks),
+        apps=() if parts is None else parts.apps,
+        names=() if parts is None else parts.names,
     )
     log.add(demanded)
+
+
+def write_about(log: ExperimentLog, parts: JudgedParts) -> None:
+    """Writes to the history which apps the verdict is about, where that is a question."""
+    if parts.remark:
+        log.add(Remark(parts.remark))
 
 
 def write_checked(log: ExperimentLog, checks: Iterable[Checked]) -> None:

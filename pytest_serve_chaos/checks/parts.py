@@ -37,9 +37,10 @@ class CertainlyAvailable:
         if self.share < 1 and sent >= requests_needed(self.share, self.confidence):
             return  # there are enough, so `Availability` judges them
         if availability_interval(away, sent, _CERTAIN)[1] < self.share:
+            seconds = limit(round(seen.measurement.seconds or 0.0, 1))
             yield Missed(
-                f"{away} of {sent} requests lost or late in the {limit(round(seen.measurement.seconds or 0.0, 1))} after"
-                f" the fault. Allowed: {limit_percent(float(1 - Fraction(str(self.share))))}."
+                f"{away} of {sent} requests lost or late in the {seconds} after the fault. "
+                f"Allowed: {limit_percent(float(1 - Fraction(str(self.share))))}."
             )
 
 

@@ -246,6 +246,7 @@ def _must_have(app: str, routes: Mapping[str, str], config: Mapping[str, Json]) 
     hidden = app in without_route(config)
     raise SettingsError(
         f"the app {app!r} has no route, so no request reaches it" if hidden else f"there is no app {app!r}",
-        checked=[f"the route of {name}: {route}" for name, route in routes.items()] or ["the Serve config has no route"],
+        checked=[f"the route of {name}: {route}" for name, route in routes.items()]
+        or ["the Serve config has no route"],
         fix=["ask an app that has a handle to it" if hidden else "give the name of an app of the Serve config"],
     )

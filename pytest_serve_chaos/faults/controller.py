@@ -88,7 +88,10 @@ def _replace_stale(rig: Rig) -> None:
         raise NotHealed(f"the stale proxies could not be replaced: {error}") from error
     deployments = [c.deployment or "" for c in rig.watcher.topology.of("replica")]
     composed = len(set(deployments)) > len({name.partition("#")[0] for name in deployments})
-    if not composed and settle(rig.cluster, rig.watcher, rig.run.canaries, nodes=nodes, messages=rig.traffic.asked).passed:
+    if (
+        not composed
+        and settle(rig.cluster, rig.watcher, rig.run.canaries, nodes=nodes, messages=rig.traffic.asked).passed
+    ):
         rig.soundness.clear()
 
 

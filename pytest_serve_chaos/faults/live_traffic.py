@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from pytest_serve_chaos.cluster.base import Cluster
 from pytest_serve_chaos.cluster.capabilities import HAS_PROXY_ENDPOINTS
@@ -26,7 +26,7 @@ class LiveTraffic:
         steady_since: From when on answers count as given before the fault, monotonic seconds.
         slowness: How long requests take in steady state, and what is too long.
         source: Whose requests are judged live: the experiment's own, or those of the first traffic of a test by hand.
-        apps: The apps that it asks, where that is known.
+        shares: The share of its requests that each app gets, where that is known.
         asked: What it asks one proxy alone: a message for each app.
     """
 
@@ -34,7 +34,7 @@ class LiveTraffic:
         self.steady_since = 0.0
         self.slowness = Slowness()
         self.source = ""
-        self.apps: tuple[str, ...] = ()
+        self.shares: Mapping[str, float] = {}
         self.asked: tuple[Message, ...] = ()
         self._cluster = cluster
         self._history = history
@@ -49,7 +49,7 @@ class LiveTraffic:
         """Notes that traffic begins, and what it sends to one proxy alone."""
         if not self._running:
             self.source = source
-            self.apps = () if at_proxy is None else at_proxy.apps
+            self.shares = {} if at_proxy is None else {app: at_proxy.share_of(app) for app in at_proxy.apps}
             self.asked = () if at_proxy is None else at_proxy.one_of_each_app
             self.slowness = Slowness()
         self._running.append(source)
@@ -66,7 +66,7 @@ class LiveTraffic:
         good = [r for r in self._history.requests_since(self.steady_since) if not r.lost] if self._running else []
         named = {name for r in good for name in (*r.replicas, r.path)}
         found = [c for c in candidates if (c.replica if c.role == "replica" else c.name) in named]
-        asked = [c for c in candidates if c.role != "replica" or (c.deployment or "").partition("#")[0] in self.apps]
+        asked = [c for c in candidates if c.role != "replica" or (c.deployment or "").partition("#")[0] in self.shares]
         return found or (asked if self._running else []) or list(candidates)
 
     def answers_of(self, victims: Collection[Component], *, since: float) -> int:

@@ -41,6 +41,7 @@ def replace_replicas(
         watcher: Watches it.
         nodes: The names of the nodes that must have a proxy (`shape.proxy_nodes`). One other than the head that loses
             its last replica meanwhile needs none any more.
+        messages: What each proxy is asked. None: what the settings say.
     """
     before = watcher.sample()
     if not nodes or not before.of("proxy"):

@@ -40,9 +40,7 @@ class Recorder:
         self._source = source
         self._lags: list[float] = []
 
-    def leave(
-        self, index: int, stream: str, scheduled: float, message: Message, path: str = SHARED_PATH
-    ) -> Request:
+    def leave(self, index: int, stream: str, scheduled: float, message: Message, path: str = SHARED_PATH) -> Request:
         """Counts a request as in flight from now on, and returns it as it is while it is pending."""
         now = clock.now()
         flight = Request(
@@ -73,9 +71,7 @@ class Recorder:
     def never_sent(self, index: int, stream: str, scheduled: float, message: Message) -> None:
         """Records a request that never left."""
         now = clock.now()
-        unsent = Request(
-            index, stream, scheduled, None, now, source=self._source, app=message.app, name=message.name
-        )
+        unsent = Request(index, stream, scheduled, None, now, source=self._source, app=message.app, name=message.name)
         self._add(unsent, Outcome(now, error=NOT_SENT))
 
     def send_lag(self, quantile: float) -> float:

@@ -82,9 +82,7 @@ def _request(item: object, line: int, path: Path) -> RequestKind:
     given = [key for key in _BODIES if item.get(key) is not None]
     if len(given) > 1:
         raise _wrong(path, line, f"it has {' and '.join(given)}", fix=["give one of them"])
-    values: dict[str, object] = {
-        key: value for key, value in item.items() if key not in _BODIES and value is not None
-    }
+    values: dict[str, object] = {key: value for key, value in item.items() if key not in _BODIES and value is not None}
     if isinstance(values.get("headers"), Mapping):
         values["headers"] = {key: _header(value) for key, value in dict(item["headers"]).items()}
     try:

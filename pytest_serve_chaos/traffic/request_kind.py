@@ -122,6 +122,11 @@ class Maker:
 
 def _body_text(body: Body | None) -> str | bytes | None:
     """The text of a body, in which fields are filled in; bytes are left alone."""
+    if isinstance(body, str) and not body.isascii():
+        try:
+            body.encode()
+        except UnicodeEncodeError as error:
+            raise SettingsError(f"requests: body cannot be UTF-8: {error.reason}") from None
     if body is None or isinstance(body, (bytes, str)):
         return body
     if not isinstance(body, (Mapping, list, tuple)):

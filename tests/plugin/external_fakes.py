@@ -12,6 +12,7 @@ from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.errors import Unsupported
 from pytest_serve_chaos.model import Component, Json
 from pytest_serve_chaos.testing import FakeBehaviour, FakeCluster, FakeProcesses, FakeServer, Handler
+from pytest_serve_chaos.traffic.request import Message
 
 
 class ExternalFake(FakeCluster):

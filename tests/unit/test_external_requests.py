@@ -100,7 +100,9 @@ def test_a_proxy_is_asked_as_the_traffic_does(status: int, replica: str) -> None
     with answering(status) as (url, asked):
         probe = Probe("POST", {"Accept": "*/*"}, b"{}", 5.0, path="/rank")
         (message,) = probe.asking.source({}).one_of_each_app
-        assert ask(Endpoint(url.removesuffix("/rank"), {"Authorization": "Bearer t"}), probe, message, "id-1") == replica
+        assert (
+            ask(Endpoint(url.removesuffix("/rank"), {"Authorization": "Bearer t"}), probe, message, "id-1") == replica
+        )
         assert asked == [("/rank", "id-1", "Bearer t")]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -10,11 +11,11 @@ import pytest
 from pytest_serve_chaos.cluster.capabilities import IsExternal
 from pytest_serve_chaos.cluster.rest import ReplicaRow, ServeStatus
 from pytest_serve_chaos.model import Component, Identity, Topology
-from pytest_serve_chaos.traffic.request import Message
 from pytest_serve_chaos.observe import external_check
 from pytest_serve_chaos.observe.observer import Report
 from pytest_serve_chaos.observe.post_recovery import PostRecoveryCheck
 from pytest_serve_chaos.observe.watcher import Watcher
+from pytest_serve_chaos.traffic.request import Message
 
 PID = "app#Pid"
 ALL = frozenset({"head", "worker-1", "worker-2"})
