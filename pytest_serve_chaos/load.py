@@ -114,7 +114,8 @@ class Load:
         names = messages.names if len(messages.kinds) > 1 else ()
         asked = routes_of(rig.serve_config).keys() | set(messages.apps)
         silent = tuple(app for app in asked if app not in messages.apps) if messages.apps else ()
-        return JudgedParts(apps, names, tuple(sorted(silent)), self.rate * (messages.least_share if apps else 1.0))
+        rate = self.rate * (messages.least_share if apps else 1.0)
+        return JudgedParts(apps, names, messages.apps, tuple(sorted(silent)), rate)
 
     def applied_to(self, expected: Expectations) -> Expectations:
         """The expectations with what the settings say of all traffic; what the test itself demands comes first."""
@@ -174,12 +175,14 @@ class JudgedParts:
     Attributes:
         apps: The apps that are asked, if there are several.
         names: The names of the requests, if there are several kinds.
+        asked: All apps that are asked.
         silent: The apps that have a route and get no requests.
         rate: Requests per second of the app that gets the fewest.
     """
 
     apps: tuple[str, ...]
     names: tuple[str, ...]
+    asked: tuple[str, ...]
     silent: tuple[str, ...]
     rate: float
 
@@ -188,7 +191,7 @@ class JudgedParts:
         """Which apps the verdict is about, where that is a question; "" where it is none."""
         if not self.apps and not self.silent:
             return ""
-        about = f"this is about the apps {', '.join(self.apps)}" if self.apps else "this is about one app"
+        about = f"this is about the app{'s' if self.apps else ''} {', '.join(self.asked)}"
         return about + (f"; no requests were sent to {', '.join(self.silent)}" if self.silent else "")
 
 
