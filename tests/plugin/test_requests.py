@@ -30,7 +30,7 @@ import pytest
 
 @pytest.mark.replica_failure
 def test_it(experiment):
-    experiment.run(availability=0.7, window="1500ms")
+    experiment.run(availability=0.7, window="1500ms", longest_outage="20s")
 """
 
 
@@ -86,7 +86,7 @@ def test_a_test_says_what_is_sent(run_chaos: RunChaos, sending: str, cluster: ty
 
         @pytest.mark.replica_failure
         def test_it(experiment, serve_cluster):
-            experiment.sending({sending}).run(availability=0.7, window="700ms")
+            experiment.sending({sending}).run(availability=0.7, window="700ms", longest_outage="20s")
         """,
         behaviour=POST_BELOW_A_PATH,
         cluster=cluster,
@@ -209,7 +209,9 @@ def test_the_verdict_says_which_kind_failed(run_chaos: RunChaos, pytester: pytes
     """All together, nine of ten are answered, which is what is demanded."""
     (pytester.path / "requests.jsonl").write_text(KINDS)
     ran = run_chaos(
-        SURVIVES.replace('window="1500ms"', 'window="4s", longest_outage=None, traffic_back=None'),
+        SURVIVES.replace(
+            'window="1500ms", longest_outage="20s"', 'window="4s", longest_outage=None, traffic_back=None'
+        ),
         "--serve-chaos-requests=requests.jsonl",
         cluster=ForgetsDogs,
     )
@@ -227,7 +229,7 @@ def test_an_expected_status_is_a_good_answer(run_chaos: RunChaos) -> None:
 
         @pytest.mark.worker_failure
         def test_it(experiment):
-            result = experiment.sending(requests=KINDS).run(availability=0.7, window="1500ms")
+            result = experiment.sending(requests=KINDS).run(availability=0.7, window="1500ms", longest_outage="20s")
             assert result.part("gone").sent and not result.part("gone").lost
         """
     run_chaos(source).outcomes(passed=1)
@@ -316,7 +318,7 @@ def test_a_user_chooses_an_app_and_the_others_are_named(run_chaos: RunChaos, thr
 
         @pytest.mark.replica_failure
         def test_it(experiment):
-            experiment.sending(app="vision").run(availability=0.7, window="1s")
+            experiment.sending(app="vision").run(availability=0.7, window="1s", longest_outage="20s")
         """,
         three,
     )
