@@ -208,10 +208,9 @@ def test_kinds_have_figures_of_their_own(run_chaos: RunChaos, pytester: pytest.P
 def test_the_verdict_says_which_kind_failed(run_chaos: RunChaos, pytester: pytest.Pytester) -> None:
     """All together, nine of ten are answered, which is what is demanded."""
     (pytester.path / "requests.jsonl").write_text(KINDS)
+    demands = 'window="4s", longest_outage=None, traffic_back=None'
     ran = run_chaos(
-        SURVIVES.replace(
-            'window="1500ms", longest_outage="20s"', 'window="4s", longest_outage=None, traffic_back=None'
-        ),
+        SURVIVES.replace('window="1500ms", longest_outage="20s"', demands),
         "--serve-chaos-requests=requests.jsonl",
         cluster=ForgetsDogs,
     )
