@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pytest_serve_chaos.analysis import identities
+from pytest_serve_chaos.analysis.machine import MachineUse
 from pytest_serve_chaos.errors import Inconclusive, SettingsError
 from pytest_serve_chaos.events import Event, FaultLanded, NotSettled, RedundancyMissing, RunAgain, has
 from pytest_serve_chaos.model import (
@@ -26,6 +27,8 @@ from pytest_serve_chaos.model import (
 class Result:
     """One experiment, as its history has it.
 
+    It has one property for each figure of the measurement and the verdict, so that a test asks the result alone.
+
     Attributes:
         experiment: Its name.
         fault: What was broken and how, in words; "" if nothing was.
@@ -44,6 +47,7 @@ class Result:
         scaled: The deployments that Serve's autoscaler scales.
         checks: What the checks found that the test brought.
         parts: What the requests to each app showed, if several are asked, and those of each name.
+        machine: What the processors of the machine that tests run on did from the steady state to the end.
     """
 
     experiment: str
@@ -63,6 +67,7 @@ class Result:
     scaled: frozenset[str] = frozenset()
     checks: tuple[Checked, ...] = ()
     parts: tuple[Part, ...] = ()
+    machine: MachineUse | None = None
 
     def part(self, name: str) -> Measurement:
         """The figures of the app, or of the requests, of that name.

@@ -75,6 +75,7 @@ def _experiment(result: Result) -> dict[str, Json]:
         "parts": [
             {part.of.kind: part.of.name, "measurement": _measurement(part.measurement, asked)} for part in result.parts
         ],
+        "machine": to_json(result.machine),
         "evidence": [_evidence(evidence, asked or 0.0) for evidence in result.evidence],
         "run_again": result.run_again,
         "victims": [str(victim) for victim in result.victims],

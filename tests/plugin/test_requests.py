@@ -13,8 +13,8 @@ from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Json
 from pytest_serve_chaos.testing import FakeBehaviour, FakeCluster, Reply
 from tests.plugin.conftest import LOAD, Ran, RunChaos
-from tests.plugin.endpoint_fakes import FakeWithEndpoints
-from tests.plugin.external_fakes import ExternalFake
+from tests.plugin.test_endpoints import FakeWithEndpoints
+from tests.plugin.test_external import ExternalFake
 
 POST_BELOW_A_PATH = FakeBehaviour(below="/v1/chat", takes="POST")
 

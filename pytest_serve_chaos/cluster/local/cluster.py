@@ -1,20 +1,58 @@
-"""A running local cluster, as the pytest process sees it."""
+"""A running local cluster and its Serve config, as the pytest process sees them."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from pytest_serve_chaos.cluster.base import ClusterSpec, NodeInfo
 from pytest_serve_chaos.cluster.capabilities import Capabilities, Capability, Offer
+from pytest_serve_chaos.cluster.local.layout import Layout
+from pytest_serve_chaos.cluster.local.link import SupervisorLink
 from pytest_serve_chaos.cluster.local.proxies import PortProxies
-from pytest_serve_chaos.cluster.local.serve_config import RunningConfig
 from pytest_serve_chaos.cluster.local.view import LocalView
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.cluster.serve_config import first_route
 from pytest_serve_chaos.model import ClusterDescription, Component, Identity, Json
 
 T = TypeVar("T")
+
+
+class RunningConfig:
+    """A Serve config that runs.
+
+    Args:
+        config: The config.
+        layout: Has the address of the proxies.
+        dashboard: Takes another one.
+        link: The way to the supervisor, which submits the config again where Serve has lost it.
+    """
+
+    def __init__(self, config: Mapping[str, Json], layout: Layout, dashboard: Dashboard, link: SupervisorLink) -> None:
+        self._config = dict(config)
+        self._layout = layout
+        self._dashboard = dashboard
+        self._link = link
+        self._lock = threading.Lock()
+
+    @property
+    def now(self) -> dict[str, Json]:
+        """The config that should run now."""
+        with self._lock:
+            return dict(self._config)
+
+    def change(self, config: Mapping[str, Json]) -> None:
+        """Submits another config, and keeps it submitted from now on.
+
+        Raises:
+            CommandFailed: It was refused; then it is not changed.
+        """
+        address: dict[str, Json] = {"host": self._layout.serve_host, "port": self._layout.serve_port}
+        self._dashboard.put_serve({**config, "http_options": address})
+        with self._lock:
+            self._config = dict(config)
+        self._link.command("config", config=dict(config))
 
 
 class LocalCluster:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pytest_serve_chaos.cluster.base import NodeInfo
 from pytest_serve_chaos.cluster.kubernetes.client.records import Container, Pod
-from pytest_serve_chaos.cluster.kubernetes.rayservice.pod_names import expected_names
-from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayPods, newest_last
+from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayPods, expected_names, newest_last
 from pytest_serve_chaos.cluster.kubernetes.rayservice.process_watch import Place, ProcessWatch, Row
 from pytest_serve_chaos.model import HEAD, Component, Identity, Role
 
