@@ -188,7 +188,7 @@ class JudgedParts:
 
     @property
     def remark(self) -> str:
-        """Which apps the verdict is about, where that is a question; "" where it is none."""
+        """Which apps the verdict is about, if the Serve config has several; "" if not."""
         if not self.apps and not self.silent:
             return ""
         about = f"this is about the app{'s' if self.apps else ''} {', '.join(self.asked)}"

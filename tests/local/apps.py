@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
+from fastapi import FastAPI
 from ray import serve
 from ray.serve import Deployment
 from starlette.requests import Request
@@ -27,3 +28,42 @@ class NoSwitch:
 
 
 no_switch = cast("Deployment", NoSwitch).bind()
+
+
+SPREAD: dict[str, Any] = {"num_replicas": 2, "max_replicas_per_node": 1, "ray_actor_options": {"num_cpus": 0.1}}
+
+
+@serve.deployment(**SPREAD)
+class Front:
+    """Answers at its route."""
+
+    def __call__(self, request: Request) -> Response:
+        return answer("front")
+
+
+@serve.deployment(**SPREAD)
+class Prices:
+    """Understands nothing but a list in the body."""
+
+    async def __call__(self, request: Request) -> Response:
+        item, number = await request.json()
+        return answer(str(len(item) * number))
+
+
+api = FastAPI()
+
+
+@serve.deployment(**SPREAD)
+@serve.ingress(api)
+class Chat:
+    """Takes POST below a path and nothing else, and does not say which replica answers."""
+
+    @api.post("/v1/chat/completions")
+    async def complete(self, request: Request) -> dict[str, object]:
+        asked = await request.json()
+        return {"model": asked["model"], "choices": [len(asked["messages"])]}
+
+
+front = cast("Deployment", Front).bind()
+chat = cast("Deployment", Chat).bind()
+prices = cast("Deployment", Prices).bind()
