@@ -43,7 +43,6 @@ from pytest_serve_chaos.load import (
     raise_unless_passed,
     window_for,
     with_changes,
-    write_about,
     write_checked,
     write_expectations,
 )
@@ -147,7 +146,6 @@ class Experiment:
         log = self.rig.log
         self._given, self._checks = frozenset(demands), checks
         write_expectations(log, expected, autoscaled=self.rig.health.shape.autoscaled, checks=checks, parts=self._parts)
-        write_about(log, self._parts)
         try:
             if self._can_be_judged(demanded):
                 self._experiment(expected)

@@ -31,7 +31,6 @@ from pytest_serve_chaos.events import (
     NotStarted,
     Phase,
     PhaseBegan,
-    Remark,
     SteadyConfirmed,
     TrafficBegan,
     has,
@@ -187,7 +186,7 @@ class JudgedParts:
     rate: float
 
     @property
-    def remark(self) -> str:
+    def about(self) -> str:
         """Which apps the verdict is about, if the Serve config has several; "" if not."""
         if not self.apps and not self.silent:
             return ""
@@ -377,7 +376,6 @@ class Traffic:
         demanded = self.load.applied_to(demanded)
         autoscaled, parts = self.rig.health.shape.autoscaled, self.load.judged(self.rig)
         write_expectations(self.rig.log, demanded, autoscaled=autoscaled, source=self.source, at=until, parts=parts)
-        write_about(self.rig.log, parts)
         result = result_of(self.rig.history, self.rig.current.experiment)
         self.rig.log.add(Judged(result.outcome))
         self._on_result(result)
@@ -450,14 +448,9 @@ def write_expectations(
         checks=tuple(spec_of(check) for check in checks),
         apps=() if parts is None else parts.apps,
         names=() if parts is None else parts.names,
+        about="" if parts is None else parts.about,
     )
     log.add(demanded)
-
-
-def write_about(log: ExperimentLog, parts: JudgedParts) -> None:
-    """Writes to the history which apps the verdict is about, where that is a question."""
-    if parts.remark:
-        log.add(Remark(parts.remark))
 
 
 def write_checked(log: ExperimentLog, checks: Iterable[Checked]) -> None:

@@ -239,7 +239,8 @@ class Record:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What the reader of the verdict must know, whatever it is."""
-        return tuple(dict.fromkeys(self._texts(Remark)))
+        about = "" if self._demanded is None else self._demanded.about
+        return tuple(dict.fromkeys(([about] if about else []) + list(self._texts(Remark))))
 
     @property
     def redundancy_in_vain(self) -> bool:
