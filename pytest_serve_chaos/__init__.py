@@ -41,6 +41,7 @@ __all__ = [
     "Locked",
     "MakeTraffic",
     "Measurement",
+    "Message",
     "Missed",
     "MissingDependency",
     "Need",
@@ -57,6 +58,7 @@ __all__ = [
     "PersistentSender",
     "Reporter",
     "Request",
+    "RequestKind",
     "RequestSpec",
     "Result",
     "Rig",
@@ -111,7 +113,8 @@ _HOMES = {
     "report.terminal": "summary_table timeline_excerpt",
     "results": "result_of results_of",
     "settings": "Settings",
-    "traffic.request": "Answer Outcome RequestSpec",
+    "traffic.request": "Answer Message Outcome RequestSpec",
+    "traffic.request_kind": "RequestKind",
     "traffic.transports.base": "PersistentSender Sender Transport",
 }
 """The module of each public name."""
@@ -174,7 +177,8 @@ if TYPE_CHECKING:
     from pytest_serve_chaos.report.terminal import summary_table, timeline_excerpt
     from pytest_serve_chaos.results import result_of, results_of
     from pytest_serve_chaos.settings import Settings
-    from pytest_serve_chaos.traffic.request import Answer, Outcome, RequestSpec
+    from pytest_serve_chaos.traffic.request import Answer, Message, Outcome, RequestSpec
+    from pytest_serve_chaos.traffic.request_kind import RequestKind
     from pytest_serve_chaos.traffic.transports.base import PersistentSender, Sender, Transport
 else:
 

@@ -177,6 +177,9 @@ class Demanded(Event):
         source: Whose requests are judged.
         autoscaled: The deployments that Serve's autoscaler scales.
         checks: Those that the test brings.
+        apps: The apps that are asked, if there are several; each is judged.
+        names: The names of the requests, if there are several; each is judged as far as its requests show.
+        about: Which apps the verdict is about, in words, if the Serve config has several.
         unknown: The names of demands that a newer version wrote and this one does not know.
     """
 
@@ -185,6 +188,9 @@ class Demanded(Event):
     source: str = ""
     autoscaled: tuple[str, ...] = ()
     checks: tuple[CheckSpec, ...] = ()
+    apps: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    about: str = ""
     unknown: tuple[str, ...] = ()
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields, replace
-from typing import Any, cast
+from dataclasses import replace
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.demands import can_show, not_shown, patience, window_for, with_demands
@@ -40,9 +39,11 @@ from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultChoice
 from pytest_serve_chaos.final_check import look_at_the_end, look_for_idle_replicas, look_for_leaks, look_for_losses
 from pytest_serve_chaos.load import (
+    JudgedParts,
     Load,
     Traffic,
     raise_unless_passed,
+    with_changes,
     write_checked,
     write_expectations,
 )
@@ -82,23 +83,20 @@ class Experiment:
         self._given: frozenset[str] = frozenset()
         self._checks: tuple[Check, ...] = ()
         self._at = 0.0
+        self._parts: JudgedParts | None = None
 
     def sending(self, **changes: object) -> Experiment:
         """The same experiment with other traffic.
 
         Args:
             **changes: Those of `Load`: ``rate`` (or stages: ``"20/s for 30s, 100/s"``), ``arrivals``,
-                ``persistent_rate``, ``timeout`` (seconds), ``method``, ``headers``, ``body``, ``url``, ``check``,
-                ``send_lag_limit`` (seconds).
+                ``persistent_rate``, ``timeout`` (seconds), ``path``, ``method``, ``headers``, ``body``, ``requests`` (a
+                list of `RequestKind`), ``app`` (a name or several), ``url``, ``check``, ``send_lag_limit`` (seconds).
 
         Raises:
-            SettingsError: There is no such thing to change.
+            SettingsError: There is no such thing to change, or its value cannot be used.
         """
-        valid = [field.name for field in fields(Load)]
-        unknown = sorted(set(changes) - set(valid))
-        if unknown:
-            raise SettingsError(f"traffic has no {unknown[0]!r}", fix=[f"it has {', '.join(valid)}"])
-        load = replace(self.load, **cast("dict[str, Any]", changes))
+        load = with_changes(self.load, changes)
         return Experiment(self.rig, load, self._marked, on_result=self._on_result, checks=self._always)
 
     @property
@@ -197,13 +195,14 @@ class Experiment:
         return self._breaking(fault, at)._measure(demands, together(self._always, checks))
 
     def _measure(self, demands: Mapping[str, object], checks: tuple[Check, ...]) -> Result:
+        self._parts = self.load.judged(self.rig)
         demanded = self._expectations(demands)
         expected = self.load.applied_to(demanded)
         name = self._unused_name(self.rig.current.test)
         self.rig.current.begin(name)
         log = self.rig.log
         self._given, self._checks = frozenset(demands), checks
-        write_expectations(log, expected, autoscaled=self.rig.health.shape.autoscaled, checks=checks)
+        write_expectations(log, expected, autoscaled=self.rig.health.shape.autoscaled, checks=checks, parts=self._parts)
         try:
             if self._can_be_judged(demanded):
                 self._experiment(expected)
@@ -222,7 +221,7 @@ class Experiment:
     # -- before -------------------------------------------------------------------------------------------------
 
     def _expectations(self, demands: Mapping[str, object]) -> Expectations:
-        defaults, schedule = self.fault.expectations(self.rig.cluster.spec), self.load.schedule
+        defaults, schedule = self.fault.expectations(self.rig.cluster.spec), self.load.judged(self.rig).schedule
         # The window, and what an outage may last at least, grow so that there are enough requests to judge them on.
         expected = with_demands(can_show(defaults, schedule, self._at), demands)
         back, held_for = expected.redundancy_back, self.fault.held_for
@@ -245,7 +244,7 @@ class Experiment:
         schedule, timeout = self.load.schedule, self.load.timeout
         # What a fault needs must be so in the slowest stage that it may meet.
         of_this_fault = self.fault.not_shown(self.rig.watcher.topology, schedule.least(self._at, expected.window))
-        of_requests = not_shown(expected, schedule=schedule, timeout=timeout, since=self._at)
+        of_requests = not_shown(expected, schedule=self.load.judged(self.rig).schedule, timeout=timeout, since=self._at)
         for reason in (*of_requests, *of_this_fault):
             self.rig.log.add(NotStarted(reason))
             return False
@@ -360,7 +359,9 @@ class Experiment:
             adapted = _with_selectors(adapted, name, tuple(s for s in selectors if s not in nobodies))
         if adapted != expected:
             shape = self.rig.health.shape
-            write_expectations(self.rig.log, adapted, autoscaled=shape.autoscaled, checks=self._checks)
+            write_expectations(
+                self.rig.log, adapted, autoscaled=shape.autoscaled, checks=self._checks, parts=self._parts
+            )
 
     def _watch(self, injection: Injection, expected: Expectations) -> bool:
         """Waits until traffic and redundancy are back; whether redundancy is."""

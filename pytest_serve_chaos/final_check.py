@@ -24,7 +24,7 @@ from pytest_serve_chaos.events import (
 from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.model import Expectations
-from pytest_serve_chaos.steady import idle_replicas
+from pytest_serve_chaos.steady import idle_replicas, replicas_to_reach
 
 _FORGOTTEN_WITHIN = 5.0
 
@@ -84,7 +84,7 @@ def look_for_idle_replicas(rig: Rig, rate: float) -> None:
         rate: Requests per second.
     """
     back = rig.log.of(RedundancyBack)[-1].at
-    replicas, usual = len(rig.watcher.topology.of("replica")), rig.traffic.slowness.usual
+    replicas, usual = replicas_to_reach(rig.watcher.topology, rig.traffic.shares), rig.traffic.slowness.usual
     needed = idle_after(replicas, rate) + 2 * usual
 
     def answered() -> bool | NotYet:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from pytest_serve_chaos.schedule import Pattern
     from pytest_serve_chaos.session.chaos_session import ChaosSession
     from pytest_serve_chaos.traffic.request import Answer
+    from pytest_serve_chaos.traffic.request_kind import RequestKind
     from pytest_serve_chaos.traffic.transports.base import Transport
 
 
@@ -29,6 +29,9 @@ class MakeTraffic(Protocol):
         *,
         arrivals: Pattern | None = None,
         route: str | None = None,
+        path: str | None = None,
+        requests: Sequence[RequestKind] | None = None,
+        app: str | Sequence[str] | None = None,
         timeout: float | str | None = None,
         check: Callable[[Answer], bool] | None = None,
         transport: Transport | None = None,
@@ -40,7 +43,10 @@ class MakeTraffic(Protocol):
             rate: Requests per second on fresh connections, or stages, ``"20/s for 30s, 100/s for 30s"``, which begin
                 in steady state; None: as set for the run.
             arrivals: ``constant`` or ``poisson``; None: as set for the run.
-            route: Below the address of the cluster; None: that of its first app.
+            route: Below the address of the cluster; everything goes there. None: see `path` and `app`.
+            path: Of the requests, with the route of their app. None: as set for the run.
+            requests: The kinds of requests. None: as set for the run.
+            app: The name of the app that is asked, or several. None: all that have a route.
             timeout: Until a request without an answer is lost.
             check: Whether an answer is right.
             transport: How requests are sent; None: by HTTP.
@@ -87,7 +93,7 @@ def chaos(_serve_chaos_rig: Rig) -> Chaos:
 def traffic(request: pytest.FixtureRequest, _serve_chaos_rig: Rig) -> MakeTraffic:
     """Makes open-loop traffic on the cluster: a context manager that begins in steady state."""
     from pytest_serve_chaos.clock import seconds
-    from pytest_serve_chaos.load import Traffic
+    from pytest_serve_chaos.load import Traffic, with_changes
 
     session = request.config.stash[SESSION]
     load, keep = session.load, session.results.keeper(request.node)
@@ -97,18 +103,30 @@ def traffic(request: pytest.FixtureRequest, _serve_chaos_rig: Rig) -> MakeTraffi
         *,
         arrivals: Pattern | None = None,
         route: str | None = None,
+        path: str | None = None,
+        requests: Sequence[RequestKind] | None = None,
+        app: str | Sequence[str] | None = None,
         timeout: float | str | None = None,
         check: Callable[[Answer], bool] | None = None,
         transport: Transport | None = None,
         wait: bool = True,
     ) -> Traffic:
-        wanted = replace(load, rate=load.rate if rate is None else rate, check=check or load.check)
-        wanted = replace(wanted, transport=transport or load.transport, arrivals=arrivals or load.arrivals)
+        said = {
+            "rate": rate,
+            "arrivals": arrivals,
+            "path": path,
+            "requests": requests,
+            "app": app,
+            "check": check,
+            "transport": transport,
+        }
+        changes: dict[str, object] = {name: value for name, value in said.items() if value is not None}
         if timeout is not None:
-            wanted = replace(wanted, timeout=seconds(timeout, name="timeout"))
+            changes["timeout"] = seconds(timeout, name="timeout")
         if route is not None:
             base = (load.url or _serve_chaos_rig.cluster.url).rstrip("/")
-            wanted = replace(wanted, url=f"{base}/{route.lstrip('/')}")
+            changes["url"] = f"{base}/{route.lstrip('/')}"
+        wanted = with_changes(load, changes)
         return Traffic(_serve_chaos_rig, wanted, wait=wait, on_result=keep)
 
     return make

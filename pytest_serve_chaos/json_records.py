@@ -251,7 +251,7 @@ _CHECKED = _Reader(Checked, "a check", optional=True)
 _SPEC = _Reader(CheckSpec, "a check", optional=True)
 _NESTED = {Component: _COMPONENT, ConfigWarning: _WARNING, CheckSpec: _SPEC}
 
-_NAMES_OF_A_REQUEST = tuple(one.name for one in _REQUEST.fields)
+_ALWAYS_OF_A_REQUEST = tuple(one.name for one in _REQUEST.fields if one.name not in ("app", "name"))
 
 _NO_WARNING = {"code": "", "text": "", "outage": "", "fix": ""}
 
@@ -259,7 +259,12 @@ _NO_WARNING = {"code": "", "text": "", "outage": "", "fix": ""}
 def request_to_json(request: Request) -> dict[str, Json]:
     """A request as plain data."""
     # None of its values needs a change, and there are hundreds of thousands of them.
-    return {name: getattr(request, name) for name in _NAMES_OF_A_REQUEST}
+    data = {name: getattr(request, name) for name in _ALWAYS_OF_A_REQUEST}
+    if request.app:
+        data["app"] = request.app
+    if request.name:
+        data["name"] = request.name
+    return data
 
 
 def request_from_json(data: Data) -> Request:

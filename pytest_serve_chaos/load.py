@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from pytest_serve_chaos import clock
@@ -20,8 +20,9 @@ from pytest_serve_chaos.analysis.result import Result
 from pytest_serve_chaos.checks.base import Check
 from pytest_serve_chaos.checks.own import spec_of
 from pytest_serve_chaos.clock import NotYet, seconds
+from pytest_serve_chaos.cluster.asking import Asking, Way, routes_of, way_to
 from pytest_serve_chaos.cluster.capabilities import HAS_PROXY_ENDPOINTS, HasProxyEndpoints
-from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, WaitTimeout
+from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, SettingsError, WaitTimeout
 from pytest_serve_chaos.events import (
     CheckDone,
     Demanded,
@@ -41,7 +42,8 @@ from pytest_serve_chaos.model import UNFINISHED, Checked, Component, Expectation
 from pytest_serve_chaos.observe.configuration import setup_now, warnings_about, write_what_holds
 from pytest_serve_chaos.results import result_of
 from pytest_serve_chaos.schedule import Pattern, Schedule
-from pytest_serve_chaos.steady import Sent, steady_within, wait_steady
+from pytest_serve_chaos.steady import Sent, replicas_to_reach, steady_within, wait_steady
+from pytest_serve_chaos.traffic.request_kind import RequestKind
 
 if TYPE_CHECKING:
     from pytest_serve_chaos.traffic.generator import Generator
@@ -64,11 +66,14 @@ class Load:
         rate: On connections of their own; or stages, ``"20/s for 30s, 100/s for 30s"``, which begin in steady state.
         persistent_rate: On the persistent connection to each proxy; 0: there are no persistent connections.
         url: None: the cluster's own.
+        path: Of the requests, with the route of their app. None: that route. "": the `url` as it is.
+        requests: The kinds of requests; what they do not say is as these fields say.
+        apps: The names of the apps that are asked. None: all that have a route.
         slow_after: An answer later than this counts as away, unless the test says otherwise, in seconds.
         check: Whether an answer is right; a wrong one is lost.
         transport: How requests are sent. None: by HTTP.
         arrivals: Whether requests are evenly spaced (``constant``), or come by chance (``poisson``).
-        seed: Of what comes by chance.
+        seed: Of what comes by chance, and of which kind of request is sent when.
 
     Raises:
         SettingsError: The rate is not one, and not a list of stages; or there are no such arrivals.
@@ -81,12 +86,15 @@ class Load:
     headers: Mapping[str, str] | None = field(default=None, repr=False)
     body: bytes | None = field(default=None, repr=False)
     url: str | None = None
+    path: str | None = None
+    requests: tuple[RequestKind, ...] = field(default=(), repr=False)
+    apps: tuple[str, ...] = ()
+    seed: int = 0
     check: Callable[[Answer], bool] | None = None
     slow_after: float | None = None
     send_lag_limit: float | None = None
     transport: Transport | None = None
     arrivals: Pattern = "constant"
-    seed: int = 0
 
     def __post_init__(self) -> None:
         Schedule.of(self.rate, self.arrivals)
@@ -96,10 +104,110 @@ class Load:
         """When requests are due."""
         return Schedule.of(self.rate, self.arrivals)
 
+    def way(self, rig: Rig) -> Way:
+        """Where its requests go on that cluster, and what they say there.
+
+        Raises:
+            SettingsError: There is no such app, or none at a path.
+        """
+        asking = Asking(
+            self.method, self.headers or {}, self.body, self.path or None, self.requests, self.apps, self.seed
+        )
+        cluster = rig.cluster
+        config, usual = cluster.serve_config, rig.serve_config
+        exact = self.path == ""
+        return way_to(asking, config, home=cluster.url, url=self.url, exact=exact, usual=usual)
+
+    def judged(self, rig: Rig) -> JudgedParts:
+        """Which apps and which names of requests are judged by themselves on that cluster.
+
+        Raises:
+            SettingsError: There is no such app, or none at a path.
+        """
+        messages = self.way(rig).messages
+        apps = messages.apps if len(messages.apps) > 1 else ()
+        names = messages.names if len(messages.kinds) > 1 else ()
+        asked = routes_of(rig.serve_config).keys() | set(messages.apps)
+        silent = tuple(app for app in asked if app not in messages.apps) if messages.apps else ()
+        schedule = self.schedule.of_share(messages.least_share) if apps else self.schedule
+        return JudgedParts(apps, names, messages.apps, tuple(sorted(silent)), schedule)
+
     def applied_to(self, expected: Expectations) -> Expectations:
         """The expectations with what the settings say of all traffic; what the test itself demands comes first."""
         slow_after = self.slow_after if expected.slow_after is None else expected.slow_after
         return replace(expected, slow_after=slow_after, send_lag_limit=self.send_lag_limit)
+
+
+def with_changes(load: Load, changes: Mapping[str, object]) -> Load:
+    """The load with what a test says of it: ``app`` is one name or several, the rest is called as in `Load`.
+
+    A test that says where or what to send takes the place of the requests of the settings: with a ``url``, everything
+    goes to that very URL.
+
+    Raises:
+        SettingsError: There is no such thing to change, or its value cannot be used.
+    """
+    valid = sorted({"app", *(field.name for field in fields(Load))} - {"apps"})
+    unknown = sorted(set(changes) - set(valid))
+    if unknown:
+        raise SettingsError(f"traffic has no {unknown[0]!r}", fix=[f"it has {', '.join(valid)}"])
+    values = dict(changes)
+    if "requests" in values:
+        values["requests"] = _kinds(values["requests"])
+    elif not {"path", "method", "body", "url"}.isdisjoint(values):
+        values["requests"] = ()
+    if "app" in values:
+        values["apps"] = _names(values.pop("app"))
+    elif "url" in values and "path" not in values and not values["requests"]:
+        values |= {"path": "", "apps": ()}
+    if values.get("path"):
+        RequestKind(path=cast("str", values["path"]))
+    return replace(load, **cast("dict[str, Any]", values))
+
+
+def _kinds(value: object) -> tuple[RequestKind, ...]:
+    found = tuple(value) if isinstance(value, (list, tuple)) else (value,)
+    for one in found:
+        if not isinstance(one, RequestKind):
+            raise SettingsError(
+                f"requests: {one!r:.60} is not a RequestKind",
+                fix=["give a list: requests=[RequestKind(path='/rank', method='POST', body={'k': 3})]"],
+            )
+    return found
+
+
+def _names(value: object) -> tuple[str, ...]:
+    found = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, (list, tuple)) else ()
+    if value is not None and not (found and all(isinstance(one, str) and one for one in found)):
+        raise SettingsError(f"app: {value!r:.60} is not the name of an app", fix=["give one name, or a list of names"])
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedParts:
+    """What is judged by itself in addition to all requests together.
+
+    Attributes:
+        apps: The apps that are asked, if there are several.
+        names: The names of the requests, if there are several kinds.
+        asked: All apps that are asked.
+        silent: The apps that have a route and get no requests.
+        schedule: Of the requests of the app that gets the fewest.
+    """
+
+    apps: tuple[str, ...]
+    names: tuple[str, ...]
+    asked: tuple[str, ...]
+    silent: tuple[str, ...]
+    schedule: Schedule
+
+    @property
+    def about(self) -> str:
+        """Which apps the verdict is about, if the Serve config has several; "" if not."""
+        if not self.apps and not self.silent:
+            return ""
+        about = f"this is about the app{'s' if self.apps else ''} {', '.join(self.asked)}"
+        return about + (f"; no requests were sent to {', '.join(self.silent)}" if self.silent else "")
 
 
 class Traffic:
@@ -144,11 +252,12 @@ class Traffic:
         """
         setup = setup_now(self.rig.cluster) if self._wait else None  # before it could make a request late
         self._proxies = frozenset(c.name for c in self.rig.watcher.sample().of("proxy"))
-        self._generator = _generator(self.rig, self.load, self.source)
+        way = self.load.way(self.rig)
+        self._generator = _generator(self.rig, self.load, self.source, way)
         self._begun = clock.now()
         if self.source:
             self.rig.current.begin_by_hand()
-        self.rig.traffic.begin(self.source)
+        self.rig.traffic.begin(self.source, way.at_proxy)
         self.rig.log.add(_began(self.source, self.load.schedule))
         if not self._wait:
             self._generator.start()
@@ -212,8 +321,9 @@ class Traffic:
             kept=load.persistent_rate > 0,
             proxies=self._proxies,
             waits=waits,
+            apps=load.judged(self.rig).apps,
         )
-        replicas = len(self.rig.watcher.topology.of("replica"))
+        replicas = replicas_to_reach(self.rig.watcher.topology, self.rig.traffic.shares)
         return wait_steady(self.rig, sent, timeout=steady_within(sent, replicas, least=waits.steady_within))
 
     def _warn(self, setup: Setup) -> None:
@@ -323,8 +433,8 @@ class Traffic:
         if window is None:
             demanded = replace(demanded, window=self._window(demanded, until))
         demanded = self.load.applied_to(demanded)
-        autoscaled = self.rig.health.shape.autoscaled
-        write_expectations(self.rig.log, demanded, autoscaled=autoscaled, source=self.source, at=until)
+        autoscaled, parts = self.rig.health.shape.autoscaled, self.load.judged(self.rig)
+        write_expectations(self.rig.log, demanded, autoscaled=autoscaled, source=self.source, at=until, parts=parts)
         result = result_of(self.rig.history, self.rig.current.experiment)
         self.rig.log.add(Judged(result.outcome))
         self._on_result(result)
@@ -356,7 +466,8 @@ class Traffic:
         due = [r.scheduled for r in self.requests if not r.kept and r.scheduled <= until]
         lasted = max(due, default=0.0) - (self._begun if asked is None else asked)
         wanted = max(
-            window_for(demanded, self.load.schedule, self._stage_time(asked)), demanded.window + self._held()
+            window_for(demanded, self.load.judged(self.rig).schedule, self._stage_time(asked)),
+            demanded.window + self._held(),
         ) + patience(self._slowness.usual)
         return wanted if lasted >= wanted else max(0.1, math.ceil(10 * lasted) / 10)
 
@@ -368,7 +479,7 @@ class Traffic:
 
     def _usual_window(self, demanded: Expectations) -> float:
         usual = min(demanded.window, self.rig.waits.judged_for) + self._held()
-        needed = seconds_needed(demanded, self.load.schedule, self._stage_time(self._asked()))
+        needed = seconds_needed(demanded, self.load.judged(self.rig).schedule, self._stage_time(self._asked()))
         return max(usual, needed) + patience(self._slowness.usual)
 
     def _stage_time(self, moment: float | None) -> float:
@@ -389,6 +500,7 @@ def write_expectations(
     source: str = "",
     at: float | None = None,
     checks: Sequence[Check] = (),
+    parts: JudgedParts | None = None,
 ) -> None:
     """Writes to the history what will be judged, and by which traffic: of one by hand, by its requests until then."""
     demanded = Demanded(
@@ -398,6 +510,9 @@ def write_expectations(
         source=source,
         autoscaled=tuple(sorted(autoscaled)),
         checks=tuple(spec_of(check) for check in checks),
+        apps=() if parts is None else parts.apps,
+        names=() if parts is None else parts.names,
+        about="" if parts is None else parts.about,
     )
     log.add(demanded)
 
@@ -424,31 +539,29 @@ def raise_unless_passed(result: Result) -> None:
     raise kind("\n  ".join([f"{result.experiment}: {verdict.outcome}: {first}", *others]))
 
 
-def _generator(rig: Rig, load: Load, source: str) -> Generator:
+def _generator(rig: Rig, load: Load, source: str, way: Way) -> Generator:
     from pytest_serve_chaos.traffic.generator import Generator
     from pytest_serve_chaos.traffic.request import RequestSpec
     from pytest_serve_chaos.traffic.transports.http import Http
 
-    spec = RequestSpec(
-        url=load.url or rig.cluster.url,
-        method=load.method,
-        headers=dict(load.headers or {}),
-        body=load.body,
-        timeout=load.timeout,
-        check=load.check,
-    )
-    transport = load.transport or Http()
-    # Two apps of one run do not get their requests at the same moments.
-    seed = f"{load.seed} {urlsplit(spec.url).path}"
+    spec = RequestSpec(way.url, timeout=load.timeout, check=load.check)
     generator = partial(
-        Generator, spec, transport=transport, rate=load.schedule, history=rig.history, source=source, seed=seed
+        Generator,
+        spec,
+        transport=load.transport or Http(),
+        rate=load.schedule,
+        # Two apps of one run do not get their requests at the same moments.
+        seed=f"{load.seed} {urlsplit(way.url).path}",
+        history=rig.history,
+        source=source,
+        messages=way.messages,
     )
     if not load.persistent_rate:
         return generator()
 
     endpoints = rig.cluster.capability(HAS_PROXY_ENDPOINTS)
     if endpoints is not None:
-        lanes = [_lane(rig, endpoints, proxy, spec) for proxy in rig.watcher.sample().of("proxy")]
+        lanes = [_lane(rig, endpoints, proxy, spec, way) for proxy in rig.watcher.sample().of("proxy")]
         return generator(persistent_rate=load.persistent_rate, kept=lanes)
 
     def name_of(client: tuple[str, int]) -> str | None:
@@ -460,7 +573,7 @@ def _generator(rig: Rig, load: Load, source: str) -> Generator:
     return generator(persistent_rate=load.persistent_rate, proxies=proxies, proxy_of=name_of)
 
 
-def _lane(rig: Rig, endpoints: HasProxyEndpoints, proxy: Component, spec: RequestSpec) -> KeptLane:
+def _lane(rig: Rig, endpoints: HasProxyEndpoints, proxy: Component, spec: RequestSpec, way: Way) -> KeptLane:
     from pytest_serve_chaos.traffic.kept import KeptLane
 
     def spec_of() -> RequestSpec | None:
@@ -469,7 +582,7 @@ def _lane(rig: Rig, endpoints: HasProxyEndpoints, proxy: Component, spec: Reques
         # If there is also one that is about to go, the newer comes last.
         return _way_to(endpoints, there[-1], spec) if there else None
 
-    return KeptLane(proxy.name, _way_to(endpoints, proxy, spec), spec_of)
+    return KeptLane(proxy.name, _way_to(endpoints, proxy, spec), spec_of, way.at_proxy)
 
 
 def _way_to(endpoints: HasProxyEndpoints, proxy: Component, spec: RequestSpec) -> RequestSpec:

@@ -147,6 +147,8 @@ class Request:
         parent: The replica that asked the one that answered through a handle, where the answer says so.
         path: Which way it took: ``proxies`` (the shared address), or the name of the proxy of a persistent connection.
         source: Which traffic sent it: "" is the experiment's own, and each further traffic has a name of its own.
+        app: The app that it asked, where its traffic goes to several.
+        name: What its kind of request is called, where it has a name.
     """
 
     index: int
@@ -161,6 +163,8 @@ class Request:
     parent: str | None = None
     path: str = "proxies"
     source: str = ""
+    app: str = ""
+    name: str = ""
 
     @property
     def replicas(self) -> tuple[str, ...]:
@@ -428,6 +432,30 @@ class Measurement:
     not_sent: int = 0
     observed: float = 0.0
     traffic_observed: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class PartName:
+    """A part of the requests of an experiment: those to one app, or those of one name.
+
+    Attributes:
+        kind: Which of the two.
+        name: Of the app, or of the requests.
+    """
+
+    kind: Literal["app", "name"]
+    name: str
+
+    def __str__(self) -> str:
+        return f"app {self.name}" if self.kind == "app" else f"requests {self.name!r}"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What the requests of one part showed."""
+
+    of: PartName
+    measurement: Measurement
 
 
 @dataclass(frozen=True, slots=True)

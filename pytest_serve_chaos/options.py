@@ -98,6 +98,7 @@ _URL = Pattern("an http:// or https:// URL", "URL", r"https?://[^\s/]\S*")
 _MANIFESTS = FileOr("a URL, or an existing file or directory", "PATH|URL", r"(https?://|github\.com/)[^\s/]\S*")
 _KUBERAY = "github.com/ray-project/kuberay/ray-operator/config/default?ref=v1.6.2"
 _OPERATOR = "quay.io/kuberay/operator:v1.6.2"
+_PATH = Pattern("a path that begins with /, without spaces", "/PATH", r"/[^\s#]*")
 _PROGRAM = File("the path of a program", is_program)
 _FILE = File("an existing file", Path.is_file)
 
@@ -118,6 +119,8 @@ OPTIONS = (
     Option("method", _METHOD, "GET", "HTTP method of the requests"),
     Option("headers", Headers(), None, "an HTTP header of the requests; may be repeated", "none", secret=True),
     Option("body", Kind("a text"), None, "body of the requests", "none", secret=True),
+    Option("path", _PATH, None, "path of the requests, with the route of the app", "the route of each app"),
+    Option("requests", _FILE, None, "a file of requests (JSON lines, YAML), where they differ", "all are the same"),
     Option("seed", Integer(0), None, "seed of all random choices, to repeat a run", "chosen, and printed"),
     Option("report_dir", File("a path", anything), ".serve-chaos", "directory of reports and of the undo journal"),
     Option("slow_after", Duration(), None, "an answer later than this counts as away", _AS_BEFORE),
@@ -166,6 +169,8 @@ GENERAL = options(
     "method",
     "headers",
     "body",
+    "path",
+    "requests",
     "seed",
     "report_dir",
     "slow_after",

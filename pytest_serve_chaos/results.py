@@ -28,7 +28,7 @@ from pytest_serve_chaos.events import (
     of_kind,
 )
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.model import NO_DEMANDS, ConfigWarning, Measurement, Verdict
+from pytest_serve_chaos.model import NO_DEMANDS, ConfigWarning, Measurement, Part, Verdict
 
 _NOT_JUDGED = "nothing was demanded of the requests, so nothing was judged"
 
@@ -68,7 +68,8 @@ def result_of(
         gone=record.gone,
         events=record.events,
         warnings=_foreseen(record, warnings_of(history, experiment)),
-        remarks=(*record.remarks, *_of_the_machine(record, judged.verdict), *was_judged_then(own)),
+        remarks=(*record.remarks, *judged.notes, *_of_the_machine(record, judged.verdict), *was_judged_then(own)),
+        parts=tuple(Part(part, measure_record(record.of_part(part))) for part in record.parts),
         scaling=record.scaling,
         checks=judged.own,
         machine=use_of(record.machine),

@@ -88,6 +88,10 @@ class Schedule:
             raise _not_stages(rate, "only the last stage may have no end")
         return cls((*stages[:-1], Stage(stages[-1].rate)), arrivals)
 
+    def of_share(self, share: float) -> Schedule:
+        """The schedule of that share (0 to 1) of the requests."""
+        return Schedule(tuple(Stage(stage.rate * share, stage.lasts) for stage in self.stages), self.arrivals)
+
     @property
     def first(self) -> float:
         """The rate until steady state is reached, and of the first stage."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pytest_serve_chaos.cluster.base import Gcs, Profile
     from pytest_serve_chaos.safety.journal import Journal
     from pytest_serve_chaos.schedule import Pattern, Schedule
+    from pytest_serve_chaos.traffic.request_kind import RequestKind
 
 Value = TypeVar("Value")
 
@@ -80,6 +81,8 @@ class Settings:
     method: str = field(default=_default("method"))
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     body: str | None = field(default=None, repr=False)
+    path: str | None = None
+    requests: Path | None = None
     seed: int = field(default_factory=choose_seed)
     report_dir: Path = field(default=_default("report_dir"))
     slow_after: float | None = None
@@ -121,6 +124,19 @@ class Settings:
         """The image of KubeRay's operator; None: the one that its manifests name, where only these were given."""
         given = self._given("operator_image") or self.kuberay_manifests == _default("kuberay_manifests")
         return self.operator_image if given else None
+
+    @property
+    def request_kinds(self) -> tuple[RequestKind, ...]:
+        """The kinds of requests in the file of requests; none without one.
+
+        Raises:
+            SettingsError: The file cannot be read, or a request in it cannot be used.
+        """
+        if self.requests is None:
+            return ()
+        from pytest_serve_chaos.traffic.request_file import read_requests
+
+        return read_requests(self.requests)
 
     @property
     def journal(self) -> Journal:

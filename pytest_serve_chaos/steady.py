@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pytest_serve_chaos import clock
@@ -43,6 +44,7 @@ class Sent:
         proxies: The names of the proxies to which there are such; None: of all. One that comes later, as where Serve
             scales up onto another node, gets none.
         waits: How long all must be well.
+        apps: The apps that are asked, if there are several: each must have answered.
     """
 
     source: str
@@ -51,6 +53,7 @@ class Sent:
     kept: bool
     proxies: frozenset[str] | None = None
     waits: Waits = field(default_factory=Waits)
+    apps: tuple[str, ...] = ()
 
     @property
     def span(self) -> float:
@@ -85,6 +88,18 @@ def steady_within(sent: Sent, replicas: int, *, least: float) -> float:
     """
     each = replicas * (math.log(replicas) + 5) / sent.rate if replicas else 0.0
     return least + sent.span + sent.timeout + each
+
+
+def replicas_to_reach(topology: Topology, shares: Mapping[str, float]) -> int:
+    """The replicas that requests must reach: as many as would take as long to reach if all got the same share.
+
+    Args:
+        topology: Who is alive.
+        shares: The share of the requests that each app gets; empty where that is unknown.
+    """
+    replicas = topology.of("replica")
+    of_app = Counter((c.deployment or "").partition("#")[0] for c in replicas)
+    return max([len(replicas), *(math.ceil(of_app[app] / share) for app, share in shares.items())])
 
 
 def wait_steady(rig: Rig, sent: Sent, *, timeout: float) -> tuple[Request, ...]:
@@ -187,10 +202,12 @@ def _unanswered(seen: Sequence[Request], recent: Sequence[Request], sent: Sent) 
     """Requests that are lost, hang or are not answered in time."""
     lost = [r for r in recent if r.lost]
     if lost:
+        last = lost[-1]
+        which = f" (app {last.app})" if last.app else f" ({last.name})" if last.name else ""
         return _Trouble(
-            f"{len(lost)} of {len(recent)} requests lost in the last seconds, the last with {lost[-1].error}",
-            "send one such request yourself, and see what the app answers; `--serve-chaos-method`, `-headers` and "
-            "`-body` say what is sent",
+            f"{len(lost)} of {len(recent)} requests lost in the last seconds, the last with {last.error}{which}",
+            "send one such request yourself, and see what the app answers; `--serve-chaos-path`, `-method`, "
+            "`-headers`, `-body` and `-requests` say what is sent",
         )
     good = latency([r for r in seen if not r.lost and not r.kept])
     longest = 0.0 if good is None else good.p99
@@ -213,8 +230,16 @@ def _unanswered(seen: Sequence[Request], recent: Sequence[Request], sent: Sent) 
 
 
 def _unstable(recent: Sequence[Request], sent: Sent) -> _Trouble | None:
-    """A latency that rises: the app warms up, or cannot keep up."""
-    fresh = [r for r in recent if not r.kept]
+    """A latency that rises: the app warms up, or cannot keep up. Requests of other kinds take longer than others."""
+    kinds: dict[tuple[str, str], list[Request]] = {}
+    for request in recent:
+        if not request.kept:
+            kinds.setdefault((request.app, request.name), []).append(request)
+    found = (_unstable_kind(fresh, sent) for fresh in kinds.values())
+    return next((trouble for trouble in found if trouble is not None), None)
+
+
+def _unstable_kind(fresh: Sequence[Request], sent: Sent) -> _Trouble | None:
     newest = max(r.finished for r in fresh)
     earlier = [r for r in fresh if r.finished < newest - sent.waits.latest]
     latest = [r for r in fresh if r.finished >= newest - sent.waits.latest]
@@ -243,6 +268,12 @@ def _from_elsewhere(recent: Sequence[Request], topology: Topology) -> bool:
 def _unreached(seen: Sequence[Request], rig: Rig, sent: Sent) -> _Trouble | None:
     """The proxies and replicas that have answered nothing yet."""
     good = [r for r in seen if not r.lost]
+    apps = set(sent.apps) - {r.app for r in good if not r.kept}
+    if apps:
+        return _Trouble(
+            f"no answer yet from the app {', '.join(sorted(apps))}",
+            "send more requests a second, or give the app a larger weight",
+        )
     there = {p.name for p in rig.watcher.topology.of("proxy") if sent.kept}
     proxies = (there if sent.proxies is None else there & sent.proxies) - {r.path for r in good if r.kept}
     if proxies:

@@ -54,6 +54,7 @@ from pytest_serve_chaos.model import (
     Expectations,
     Identity,
     Latency,
+    PartName,
     Request,
     Slowness,
     Topology,
@@ -266,7 +267,8 @@ class Record:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What the reader of the verdict must know, whatever it is."""
-        return tuple(dict.fromkeys(self._texts(Remark)))
+        about = "" if self._demanded is None else self._demanded.about
+        return tuple(dict.fromkeys(([about] if about else []) + list(self._texts(Remark))))
 
     @property
     def redundancy_in_vain(self) -> bool:
@@ -325,6 +327,25 @@ class Record:
     def check_specs(self) -> tuple[CheckSpec, ...]:
         """The checks that the test brought."""
         return () if self._demanded is None else self._demanded.checks
+
+    @property
+    def apps(self) -> tuple[str, ...]:
+        """The apps that are asked, if there are several."""
+        return () if self._demanded is None else self._demanded.apps
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the requests, if there are several."""
+        return () if self._demanded is None else self._demanded.names
+
+    def of_part(self, part: PartName) -> Record:
+        """The same experiment, as the requests of one app or of one name saw it."""
+        return replace(self, requests=tuple(r for r in self.requests if getattr(r, part.kind) == part.name))
+
+    @property
+    def parts(self) -> tuple[PartName, ...]:
+        """The apps, and the names of requests, whose requests are judged by themselves."""
+        return (*(PartName("app", app) for app in self.apps), *(PartName("name", name) for name in self.names))
 
     @property
     def checked(self) -> Mapping[str, Checked]:

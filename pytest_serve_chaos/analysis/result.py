@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pytest_serve_chaos.analysis import identities
 from pytest_serve_chaos.analysis.machine import MachineUse
 from pytest_serve_chaos.analysis.scaling import NO_SCALING, Scaling
-from pytest_serve_chaos.errors import Inconclusive
+from pytest_serve_chaos.errors import Inconclusive, SettingsError
 from pytest_serve_chaos.events import Event, FaultLanded, NotSettled, RedundancyMissing, RunAgain, has
 from pytest_serve_chaos.model import (
     Checked,
@@ -18,6 +18,7 @@ from pytest_serve_chaos.model import (
     Identity,
     Measurement,
     Outcome,
+    Part,
     Topology,
     Verdict,
 )
@@ -46,6 +47,7 @@ class Result:
         remarks: What the reader of the verdict must know, whatever it is: what was adapted, what was not reached.
         scaling: What autoscalers did since the steady state: `deployments` are those that Serve scales.
         checks: What the checks found that the test brought.
+        parts: What the requests to each app showed, if several are asked, and those of each name.
         machine: What the processors of the machine that tests run on did from the steady state to the end.
     """
 
@@ -65,7 +67,23 @@ class Result:
     remarks: tuple[str, ...] = ()
     scaling: Scaling = NO_SCALING
     checks: tuple[Checked, ...] = ()
+    parts: tuple[Part, ...] = ()
     machine: MachineUse | None = None
+
+    def part(self, name: str) -> Measurement:
+        """The figures of the app, or of the requests, of that name.
+
+        Raises:
+            SettingsError: The experiment has neither.
+        """
+        for part in self.parts:
+            if part.of.name == name:
+                return part.measurement
+        raise SettingsError(
+            f"the experiment {self.experiment} has no figures of {name!r} alone",
+            checked=[str(part.of) for part in self.parts],
+            fix=["ask several apps, or give several requests names: then each has figures of its own"],
+        )
 
     def replaced(self, *roles: str, on: str | None = None) -> bool:
         """Whether all components of those roles have new identities, and as many are there again.

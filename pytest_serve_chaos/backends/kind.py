@@ -71,7 +71,11 @@ def own_rayservice(settings: Settings, path: Path) -> OwnRayService:
 def _adapt(settings: Settings) -> Settings:
     if settings.rayservice_file is None:
         return settings
-    found = own_rayservice(settings, settings.rayservice_file).file.spec
+    from pytest_serve_chaos.backends.requests import check_requests
+
+    file = own_rayservice(settings, settings.rayservice_file).file
+    check_requests(settings, file.found.serve_config)
+    found = file.spec
     return replace(settings, gcs=found.gcs, workers=found.workers, app=found.app, profile=found.profile)
 
 
@@ -172,8 +176,10 @@ def _delete_unfinished(left: Leftover) -> None:
 
 def _check_app(spec: ClusterSpec, settings: Settings, progress: Progress) -> None:
     if settings.rayservice_file is None:  # which has apps of its own
+        from pytest_serve_chaos.backends.requests import check_requests_of
         from pytest_serve_chaos.cluster.app_check import check_app
 
+        check_requests_of(settings, spec)
         check_app(spec, progress, in_image=True)
 
 

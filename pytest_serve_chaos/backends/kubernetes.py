@@ -32,14 +32,16 @@ def _adapt(settings: Settings) -> Settings:
         SafetyError: The cluster has to be named twice.
         ServeChaosError: It cannot be read, or Serve has no proxies there.
     """
+    from pytest_serve_chaos.backends.requests import check_requests
     from pytest_serve_chaos.cluster.kubernetes.rayservice.existing import read_ray_service
     from pytest_serve_chaos.cluster.proxy_location import check_proxy_location
 
     external = _loan(settings)
     with closing(_reader(external, settings.allow_context)) as reader:
-        rayservice = read_ray_service(reader.ray_service(external.name))
-    check_proxy_location(rayservice.serve_config, f"serveConfigV2 of RayService {external.name}")
-    found = rayservice.spec
+        service = read_ray_service(reader.ray_service(external.name))
+    check_proxy_location(service.serve_config, f"serveConfigV2 of RayService {external.name}")
+    check_requests(settings, service.serve_config)
+    found = service.spec
     return replace(settings, gcs=found.gcs, workers=found.workers, app=found.app, profile=found.profile)
 
 

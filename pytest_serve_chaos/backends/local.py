@@ -21,9 +21,10 @@ def _start(spec: ClusterSpec, settings: Settings, directory: Path, progress: Pro
 
 
 def _check_app(spec: ClusterSpec, settings: Settings, progress: Progress) -> None:
-    del settings
+    from pytest_serve_chaos.backends.requests import check_requests_of
     from pytest_serve_chaos.cluster.app_check import check_app
 
+    check_requests_of(settings, spec)
     check_app(spec, progress)
 
 

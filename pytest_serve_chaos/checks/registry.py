@@ -11,6 +11,7 @@ from pytest_serve_chaos.checks import (
     latency,
     load_generator,
     outage,
+    parts,
     persistent,
     redundancy,
     served,
@@ -42,9 +43,29 @@ DEMANDED: tuple[Callable[[Expectations], Iterable[Check]], ...] = (
 """What makes the checks from the demands, in the order in which reports have their reasons."""
 
 
-def checks_for(expected: Expectations) -> tuple[Check, ...]:
-    """The checks of this package that these demands ask for."""
-    return tuple(check for demanded in DEMANDED for check in demanded(expected))
+OF_EACH_PART = (
+    availability.demanded,
+    outage.demanded,
+    latency.demanded,
+    traffic_back.demanded,
+    persistent.demanded,
+)
+"""What is demanded of each app if several are asked, and of the requests of each name."""
+
+ONLY_OF_EACH_APP = OF_EACH_PART[:-1]
+"""What is not demanded of all apps together then: an outage of one after that of another is not one of both."""
+
+
+def checks_for(expected: Expectations, *, several_apps: bool = False) -> tuple[Check, ...]:
+    """The checks of this package that these demands ask for, of all requests together."""
+    left_out = ONLY_OF_EACH_APP if several_apps else ()
+    return tuple(check for demanded in DEMANDED if demanded not in left_out for check in demanded(expected))
+
+
+def checks_of_a_part(expected: Expectations) -> tuple[Check, ...]:
+    """The checks that these demands ask for, of the requests to one app, or of those of one name."""
+    found = tuple(check for demanded in OF_EACH_PART for check in demanded(expected))
+    return (*found, *parts.demanded(expected))
 
 
 def punctual(expected: Expectations, own: Sequence[Check] = ()) -> Check:

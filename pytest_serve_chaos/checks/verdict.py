@@ -4,6 +4,8 @@ First comes whether the rig can be believed: without a fault that landed the ver
 seen, and so it is where the generator was late, unless an outage lasted far longer than that. Then a demand that was
 certainly not met makes it failed, whatever else is in doubt. Without one, a demand that could not be judged makes it
 inconclusive. Where nothing was demanded of the requests, it is measured. So "passed" means all was judged, and met.
+
+If several apps are asked, each is judged by its own requests, and so are the requests of each name.
 """
 
 from __future__ import annotations
@@ -19,17 +21,18 @@ from pytest_serve_chaos.checks.base import Check, Missed, Objection, Observation
 from pytest_serve_chaos.checks.favour import despite_lag, in_its_favour
 from pytest_serve_chaos.checks.landed import Landed
 from pytest_serve_chaos.checks.load_generator import not_sent
-from pytest_serve_chaos.checks.registry import checks_for, punctual
+from pytest_serve_chaos.checks.registry import checks_for, checks_of_a_part, punctual
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.model import Checked, Measurement, Verdict
+from pytest_serve_chaos.model import Checked, Measurement, PartName, Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A verdict, and what the test's own checks found for it."""
+    """A verdict, what the test's own checks found for it, and what its reader must know in addition."""
 
     verdict: Verdict
     own: tuple[Checked, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def judge(history: History, experiment: str) -> Verdict:
@@ -57,21 +60,75 @@ def judge_record(record: Record, measurement: Measurement, own: Sequence[Check] 
     if landed.unknown:
         return Judged(_inconclusive(_unknown([landed, lateness]), [landed, lateness]))
     _refuse_wrong_selectors(record)
-    checks = (*checks_for(expected), *own)
     if lateness.unknown:
-        return Judged(_with_late_generator(checks, lateness, seen))
+        return Judged(_with_late_generator((*checks_for(expected), *own), lateness, seen))
+    whole = _judge_by((*checks_for(expected, several_apps=bool(record.apps)), *own), seen)
+    parts = [_judge_part(part, record) for part in record.parts]
+    demands_traffic = any(check.on_requests for check in (*checks_for(expected), *own))
+    found = whole.certain[len(whole.certain) - len(own) :]
+    return Judged(_together(whole.verdict, parts, demands_traffic), found, tuple(n for p in parts for n in p.notes))
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What some checks found: the verdict by them alone, and what each found, with what is certain of it."""
+
+    verdict: Verdict
+    certain: tuple[Checked, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _PartVerdict:
+    """The verdict on a part, with reasons that name it; `notes` are what does not decide the verdict."""
+
+    verdict: Verdict
+    notes: tuple[str, ...] = ()
+
+
+def _judge_by(checks: Sequence[Check], seen: Observation) -> _Found:
     found = _ask_each(checks, seen)
     if not any(one.missed for one in found):
-        return Judged(_without_failures(checks, found), found[len(checks) - len(own) :])
-    why, best = in_its_favour(record, measurement)
+        return _Found(_without_failures(checks, found), found)
+    why, best = in_its_favour(seen.record, seen.measurement)
     at_best = found if best is None else _ask_each(checks, best)
-    if record.held_up:  # what does not follow from requests, as a recovery in time, may have waited for a processor too
+    if (
+        seen.record.held_up
+    ):  # what does not follow from requests, as a recovery in time, may have waited for a processor too
         at_best = tuple(one if one.on_requests else replace(one, missed=(), certain=()) for one in at_best)
     certain = tuple(replace(one, certain=other.missed) for one, other in zip(found, at_best, strict=True))
-    return Judged(_with_failures(found, at_best, why, measurement), certain[len(checks) - len(own) :])
+    return _Found(_with_failures(found, at_best, why, seen.measurement), certain)
+
+
+def _judge_part(part: PartName, record: Record) -> _PartVerdict:
+    """The verdict on an app, or on the requests of one name.
+
+    An app must be judged. Of the requests of one name there may be too few to judge them by themselves, though not too
+    few to see that they all fail; they count among the others.
+    """
+    own = record.of_part(part)
+    seen = Observation(own, measure_record(own))
+    found = _judge_by(checks_of_a_part(record.expectations), seen)
+    reasons = tuple(f"{part}: {reason}" for reason in found.verdict.reasons)
+    undecided = found.verdict.outcome == "inconclusive" and not any(one.missed for one in found.certain)
+    if part.kind == "name" and undecided:
+        why = "; ".join(found.verdict.reasons)
+        return _PartVerdict(Verdict("measured"), (f"{part}: not judged by themselves: {why}",))
+    return _PartVerdict(replace(found.verdict, reasons=reasons))
 
 
 # -- which comes first: the only place that decides it -------------------------------------------------------------
+
+
+def _together(whole: Verdict, parts: Sequence[_PartVerdict], demands_traffic: bool) -> Verdict:
+    """Failed if anything failed; passed only if nothing is left unknown."""
+    each = [whole, *(part.verdict for part in parts)]
+    tracebacks = tuple(dict.fromkeys(text for one in each for text in one.tracebacks))
+    for outcome in ("failed", "inconclusive"):
+        if any(one.outcome == outcome for one in each):
+            first = [reason for one in each if one.outcome == outcome for reason in one.reasons]
+            others = [reason for one in each if one.outcome == "inconclusive" for reason in one.reasons]
+            return Verdict(outcome, tuple(dict.fromkeys([*first, *others])), tracebacks)
+    return Verdict("passed" if demands_traffic else "measured", tracebacks=tracebacks)
 
 
 def _without_failures(checks: Sequence[Check], found: Sequence[Checked]) -> Verdict:

@@ -17,6 +17,7 @@ from pytest_serve_chaos.cluster.base import Cluster
 from pytest_serve_chaos.cluster.child_process import ChildProcess
 from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.model import Component, Evidence, Identity
+from pytest_serve_chaos.traffic.request import Message
 
 T = TypeVar("T")
 
@@ -84,7 +85,7 @@ class Endpoint:
     """An address that leads to one proxy and no other.
 
     Attributes:
-        url: With the route.
+        url: Where its root is; paths as Serve sees them lie below it.
         headers: To be sent with each request.
         ssl_context: For ``https``.
     """
@@ -123,7 +124,7 @@ class HasProxyEndpoints(Protocol):
     """Has an address of its own for each proxy, where the shared one cannot tell them apart."""
 
     def proxy_endpoint(self, proxy: Component) -> Endpoint:
-        """The address of one proxy, with the route to which traffic goes.
+        """The address of one proxy.
 
         Raises:
             ObservationError: The proxy is gone.
@@ -175,8 +176,12 @@ class IsExternal(Protocol):
         """
         ...
 
-    def who_answers(self, proxy: Component) -> frozenset[str]:
+    def who_answers(self, proxy: Component, messages: Sequence[Message] = ()) -> frozenset[str]:
         """Sends requests to one proxy alone; returns the ids of the replicas that answered, as far as they are known.
+
+        Args:
+            proxy: The proxy.
+            messages: What it is asked. None: what the settings say.
 
         Raises:
             ObservationError: The proxy is gone.

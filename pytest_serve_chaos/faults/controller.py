@@ -63,7 +63,7 @@ class ControllerTarget(ActorTarget):
 def _replace_stale(rig: Rig) -> None:
     """Replaces the stale proxies. A cluster whose handles may be stale too stays tainted."""
     nodes = rig.health.proxy_nodes()
-    result = settle(rig.cluster, rig.watcher, rig.run.canaries, nodes=nodes)
+    result = settle(rig.cluster, rig.watcher, rig.run.canaries, nodes=nodes, messages=rig.traffic.asked)
     if result.passed:
         return
     stale = result.stale
@@ -88,7 +88,10 @@ def _replace_stale(rig: Rig) -> None:
         raise NotHealed(f"the stale proxies could not be replaced: {error}") from error
     deployments = [c.deployment or "" for c in rig.watcher.topology.of("replica")]
     composed = len(set(deployments)) > len({name.partition("#")[0] for name in deployments})
-    if not composed and settle(rig.cluster, rig.watcher, rig.run.canaries, nodes=nodes).passed:
+    if (
+        not composed
+        and settle(rig.cluster, rig.watcher, rig.run.canaries, nodes=nodes, messages=rig.traffic.asked).passed
+    ):
         rig.soundness.clear()
 
 

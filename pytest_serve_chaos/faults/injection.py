@@ -387,7 +387,8 @@ class Injection:
         self._require_landing("the post-recovery check")
         nodes = self.rig.health.proxy_nodes()
         with self._checking("proxies", replaces=self.rig.cluster.capability(IS_EXTERNAL) is not None):
-            result = settle(self.rig.cluster, self.rig.watcher, self.rig.run.canaries, nodes=nodes)
+            rig = self.rig
+            result = settle(rig.cluster, rig.watcher, rig.run.canaries, nodes=nodes, messages=rig.traffic.asked)
         for proxy in result.stale:
             self._log.add(ProxyStale(f"{proxy.name} does not hear the controller", proxy=proxy.name))
         if result.unknown and not result.stale:

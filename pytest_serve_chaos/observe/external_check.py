@@ -27,18 +27,24 @@ from pytest_serve_chaos.observe.post_recovery import (
     must_have_proxy,
 )
 from pytest_serve_chaos.observe.watcher import Watcher
+from pytest_serve_chaos.traffic.request import Message
 
 _REPLACED_WITHIN = 180.0
 _NAMELESS = "the answers do not name their replica (`who_am_i`), and no access log does"
 
 
 def settle(
-    cluster: Cluster, watcher: Watcher, numbers: Iterator[int] | None = None, *, nodes: frozenset[str]
+    cluster: Cluster,
+    watcher: Watcher,
+    numbers: Iterator[int] | None = None,
+    *,
+    nodes: frozenset[str],
+    messages: Sequence[Message] = (),
 ) -> PostRecoveryCheck:
-    """Shows whether each proxy still hears its controller; arguments: those of `check_proxies`."""
+    """Shows whether each proxy still hears its controller; arguments: those of `check_proxies`, `replace_replicas`."""
     external = cluster.capability(IS_EXTERNAL)
     if external is not None:
-        return replace_replicas(external, watcher, nodes=nodes)
+        return replace_replicas(external, watcher, nodes=nodes, messages=messages)
     return check_proxies(cluster, watcher, numbers, nodes=nodes)
 
 
@@ -50,7 +56,9 @@ class _Expected:
     replicas: frozenset[str]
 
 
-def replace_replicas(cluster: IsExternal, watcher: Watcher, *, nodes: frozenset[str]) -> PostRecoveryCheck:
+def replace_replicas(
+    cluster: IsExternal, watcher: Watcher, *, nodes: frozenset[str], messages: Sequence[Message] = ()
+) -> PostRecoveryCheck:
     """Replaces replicas one after the other, so that the app stays up, and asks each proxy alone.
 
     Args:
@@ -58,11 +66,12 @@ def replace_replicas(cluster: IsExternal, watcher: Watcher, *, nodes: frozenset[
         watcher: Watches it.
         nodes: The names of the nodes that must have a proxy (`shape.proxy_nodes`). One other than the head that loses
             its last replica meanwhile needs none any more.
+        messages: What each proxy is asked. None: what the settings say.
     """
     before = watcher.sample()
     if not nodes or not before.of("proxy"):
         return PostRecoveryCheck(problem=NOBODY_TO_ASK)
-    answering = frozenset().union(*(_who(cluster, proxy) for proxy in before.of("proxy")))
+    answering = frozenset().union(*(_who(cluster, proxy, messages) for proxy in before.of("proxy")))
     if not answering:
         return PostRecoveryCheck(
             asked=len(before.of("proxy")), unknown=f"the post-recovery check cannot be judged: {_NAMELESS}"
@@ -76,7 +85,7 @@ def replace_replicas(cluster: IsExternal, watcher: Watcher, *, nodes: frozenset[
         return PostRecoveryCheck(problem=f"a replica that was killed was not replaced: {error}")
     begun = clock.now()
     expected = _expected(before, watcher.sample(), answering, nodes)
-    left = _who_does_not(cluster, watcher, [e for e in expected if e.replicas])
+    left = _who_does_not(cluster, watcher, [e for e in expected if e.replicas], messages)
     now = watcher.sample()
     stale = [proxy for e in left for proxy in now.of("proxy", on=e.node)]
     without = [e.node for e in expected if must_have_proxy(e.node, now) and not now.of("proxy", on=e.node)]
@@ -142,14 +151,16 @@ def _expected(before: Topology, now: Topology, answering: Collection[str], nodes
     return found
 
 
-def _who_does_not(cluster: IsExternal, watcher: Watcher, expected: Sequence[_Expected]) -> list[_Expected]:
+def _who_does_not(
+    cluster: IsExternal, watcher: Watcher, expected: Sequence[_Expected], messages: Sequence[Message]
+) -> list[_Expected]:
     """Asks all proxies in turn until each has sent a request to a new replica; returns those that do not."""
     waiting = list(expected)
 
     def ask() -> bool | NotYet:
         now = watcher.sample()
         needed = [e for e in waiting if must_have_proxy(e.node, now)]
-        waiting[:] = [e for e in needed if not _finds(cluster, now.of("proxy", on=e.node), e.replicas)]
+        waiting[:] = [e for e in needed if not _finds(cluster, now.of("proxy", on=e.node), e.replicas, messages)]
         return NotYet(f"{len(waiting)} proxies without it") if waiting else True
 
     with contextlib.suppress(WaitTimeout):
@@ -157,14 +168,16 @@ def _who_does_not(cluster: IsExternal, watcher: Watcher, expected: Sequence[_Exp
     return waiting
 
 
-def _finds(cluster: IsExternal, proxies: Sequence[Component], replicas: frozenset[str]) -> bool:
+def _finds(
+    cluster: IsExternal, proxies: Sequence[Component], replicas: frozenset[str], messages: Sequence[Message]
+) -> bool:
     """Whether there is a proxy, and each sends requests to these replicas."""
-    return bool(proxies) and all(replicas & _who(cluster, proxy) for proxy in proxies)
+    return bool(proxies) and all(replicas & _who(cluster, proxy, messages) for proxy in proxies)
 
 
-def _who(cluster: IsExternal, proxy: Component) -> frozenset[str]:
+def _who(cluster: IsExternal, proxy: Component, messages: Sequence[Message]) -> frozenset[str]:
     try:
-        return cluster.who_answers(proxy)
+        return cluster.who_answers(proxy, messages)
     except ObservationError:
         return frozenset()
 

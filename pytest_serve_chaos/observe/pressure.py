@@ -198,7 +198,8 @@ class MachineWatch:
     def stop(self) -> None:
         """Ends the watch."""
         self._stop.set()
-        self._thread.join(10.0)
+        if self._thread.ident is not None:
+            self._thread.join(10.0)
 
     def look(self) -> None:
         """Writes what the processors did since the last look."""

@@ -12,7 +12,18 @@ from pytest_serve_chaos.analysis.result import Result
 from pytest_serve_chaos.events import ClusterReady, FaultAsked, LogsKept, of_kind
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.json_records import WARNING_KEYS
-from pytest_serve_chaos.model import ROLES, Checked, Component, ConfigWarning, Evidence, Identity, Json, Outage, Role
+from pytest_serve_chaos.model import (
+    ROLES,
+    Checked,
+    Component,
+    ConfigWarning,
+    Evidence,
+    Identity,
+    Json,
+    Measurement,
+    Outage,
+    Role,
+)
 
 SCHEMA = 2
 """Goes up when a field changes its meaning or goes away; new fields do not raise it."""
@@ -22,12 +33,13 @@ def summary_document(history: History, results: Iterable[Result]) -> dict[str, J
     """The run and all its experiments as plain JSON data. All times are seconds, those of outages from the fault.
 
     Fields: ``schema``; ``program`` (name and version); ``run`` (the last cluster, how long it took to start, the
-    seed); ``warnings`` (what the check of the configuration said, for all clusters of the run); ``experiments``, each
-    with ``experiment``, ``fault``, ``verdict``, ``reasons``, ``checks`` (those that the test brought, and what they
-    found), ``tracebacks`` (of checks that raised an exception), ``remarks``, ``warnings``, ``cluster``,
-    ``expectations``, ``measurement``, ``evidence``, ``run_again``, ``victims``, ``identities`` (role -> kept, gone and
-    new) and ``logs`` (the directory, from that of the run; null where none were kept). Of head, workers and Redis in
-    pods, ``identities`` also has the ``machine``, which is the name of the Kubernetes node.
+    seed); ``warnings`` (what the check of the configuration said, for all clusters of the run); ``experiments``,
+    each with ``experiment``, ``fault``, ``verdict``, ``reasons``, ``checks`` (those that the test brought, and what
+    they found), ``tracebacks`` (of checks that raised an exception), ``remarks``, ``warnings``, ``cluster``,
+    ``expectations``, ``measurement``, ``parts`` (each ``app`` or ``name`` with its own measurement), ``evidence``,
+    ``run_again``, ``victims``, ``identities`` (role -> kept, gone and new) and ``logs`` (the directory, from that
+    of the run; null where none were kept). Of head, workers and Redis in pods, ``identities`` also has the
+    ``machine``, which is the name of the Kubernetes node.
     """
     run = run_event(history)
     logs = {event.experiment: event.directory for event in of_kind(LogsKept, history.events)}
@@ -48,8 +60,6 @@ def _run(run: ClusterReady) -> dict[str, Json]:
 
 def _experiment(result: Result) -> dict[str, Json]:
     asked = next((event.at for event in of_kind(FaultAsked, result.events)), None)
-    measurement = _object(result.measurement)
-    measurement["outages"] = [_outage(outage, asked or 0.0) for outage in result.measurement.outages]
     return {
         "experiment": result.experiment,
         "fault": result.fault,
@@ -61,13 +71,20 @@ def _experiment(result: Result) -> dict[str, Json]:
         "warnings": [_warning(warning) for warning in result.warnings],
         "cluster": to_json(result.description),
         "expectations": to_json(result.expectations),
-        "measurement": measurement,
+        "measurement": _measurement(result.measurement, asked),
+        "parts": [
+            {part.of.kind: part.of.name, "measurement": _measurement(part.measurement, asked)} for part in result.parts
+        ],
         "machine": to_json(result.machine),
         "evidence": [_evidence(evidence, asked or 0.0) for evidence in result.evidence],
         "run_again": result.run_again,
         "victims": [str(victim) for victim in result.victims],
         "identities": {role: _identities(result, role) for role in ROLES if _seen(result, role)},
     }
+
+
+def _measurement(measurement: Measurement, asked: float | None) -> dict[str, Json]:
+    return {**_object(measurement), "outages": [_outage(outage, asked or 0.0) for outage in measurement.outages]}
 
 
 def _warning(warning: ConfigWarning) -> dict[str, Json]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from pytest_serve_chaos.analysis.result import Result
+from pytest_serve_chaos.report.terminal import part_lines
 
 PREFIX = "serve_chaos_"
 
@@ -20,6 +21,7 @@ def properties(result: Result) -> list[tuple[str, str]]:
         ("verdict", result.outcome),
         *(("reason", reason) for reason in result.reasons),
         *(("remark", remark) for remark in result.remarks),
+        *(("part", line) for line in part_lines(result)),
         *_figures(result),
     ]
     return [(PREFIX + name, value) for name, value in pairs if value]

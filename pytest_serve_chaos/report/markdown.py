@@ -6,7 +6,15 @@ from collections.abc import Iterable
 
 from pytest_serve_chaos.analysis.result import Result
 from pytest_serve_chaos.model import ConfigWarning
-from pytest_serve_chaos.report.terminal import TITLES, VERDICTS, cells, cluster_words, explained, what_is_late
+from pytest_serve_chaos.report.terminal import (
+    TITLES,
+    VERDICTS,
+    cells,
+    cluster_words,
+    explained,
+    part_lines,
+    what_is_late,
+)
 
 
 def summary(results: Iterable[Result], warnings: Iterable[ConfigWarning] = (), *, missing: Iterable[str] = ()) -> str:
@@ -25,7 +33,8 @@ def summary(results: Iterable[Result], warnings: Iterable[ConfigWarning] = (), *
         lines += [f"### {_escaped(cluster)}", "", *_table(its_own), "", *([_escaped(late), ""] if late else [])]
     if not all_results:
         lines += ["No experiment was judged.", ""]
-    lines += [f"- **{_escaped(r.experiment)}**: {_escaped(why)}" for r in all_results for why in explained(r)]
+    told = [(result, line) for result in all_results for line in (*part_lines(result), *explained(result))]
+    lines += [f"- **{_escaped(result.experiment)}**: {_escaped(line)}" for result, line in told]
     lines += [f"- {_escaped(line)}" for line in missing]
     lines += [f"- warning: {_escaped(warning.line)}" for warning in warnings]
     return "\n".join(lines).strip() + "\n"

@@ -192,8 +192,8 @@ def _row(result: Result, figures: list[str] | None, columns: _Layout, width: int
     start = [name, _verdict(result)]
     if figures is not None:
         lines.append(columns.line([*start, *figures]))
-        for reason in explained(result):
-            lines += textwrap.wrap(reason, width, initial_indent="  ", subsequent_indent="  ")
+        for line in (*part_lines(result), *explained(result)):
+            lines += textwrap.wrap(line, width, initial_indent="  ", subsequent_indent="  ")
         return lines
     first, *others = result.reasons or ("",)
     beginning = columns.line(start) + columns.gap
@@ -208,6 +208,20 @@ def explained(result: Result) -> list[str]:
     foreseen = result.warnings if result.outcome == "failed" else ()
     warned = (f"warned about before: {w.text}: {w.outage}" for w in foreseen)
     return [*result.reasons, *warned, *(f"note: {remark}" for remark in result.remarks), *_run_again(result)]
+
+
+def part_lines(result: Result) -> list[str]:
+    """The figures of each app if several were asked, and of the requests of each name, a line each."""
+    return [f"{part.of}: {_part_words(part.measurement)}" for part in result.parts]
+
+
+def _part_words(measurement: Measurement) -> str:
+    sent, away = measurement.sent, (measurement.lost or 0) + (measurement.late or 0)
+    if not sent:
+        return "no requests were measured"
+    outage = duration(measurement.longest_outage) if measurement.longest_outage else "none"
+    latencies = _latencies(measurement).replace("  ", " ").replace(">  ", "> ")
+    return f"{away} of {sent} lost or late, {_available(measurement)}, outage {outage}, p99 {latencies}"
 
 
 def _run_again(result: Result) -> list[str]:

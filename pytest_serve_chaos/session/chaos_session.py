@@ -32,6 +32,10 @@ class ChaosSession:
         collection: The tests, and what they ask for.
         results: Of all experiments.
         lending: Lends the rig to tests.
+        load: What is sent, as the settings say.
+
+    Raises:
+        SettingsError: The file of requests cannot be used.
     """
 
     def __init__(
@@ -51,7 +55,7 @@ class ChaosSession:
         sections = Sections(config, settings, backends, self.lending, self.results)
         self._statuses = Statuses(self.lending, self.results, sections)
         self._summary = Summary(lifetime, self.results, reporters)
-        self._settings = settings
+        self.load = _load(settings)
 
     def register(self, manager: pytest.PytestPluginManager) -> None:
         """Adds the hooks of the parts to those of pytest."""
@@ -60,28 +64,28 @@ class ChaosSession:
         manager.register(self._statuses, "serve_chaos_statuses")
         manager.register(self._summary, "serve_chaos_summary")
 
-    @property
-    def load(self) -> Load:
-        """What is sent, as the settings say."""
-        s = self._settings
-        return Load(
-            rate=s.stages or s.rate,
-            arrivals=s.arrivals,
-            seed=s.seed,
-            persistent_rate=s.persistent_rate,
-            timeout=s.request_timeout,
-            method=s.method,
-            headers=dict(s.headers),
-            body=s.body.encode() if s.body is not None else None,
-            url=s.url,
-            slow_after=s.slow_after,
-            send_lag_limit=s.send_lag_limit,
-        )
-
     def experiment(self, item: pytest.Item, rig: Rig) -> Experiment:
         """The experiment of a marked test."""
         fault = self.collection.fault_of(item)
         return Experiment(rig, self.load, fault, on_result=self.results.keeper(item), checks=_checks_for(item))
+
+
+def _load(s: Settings) -> Load:
+    return Load(
+        rate=s.stages or s.rate,
+        arrivals=s.arrivals,
+        persistent_rate=s.persistent_rate,
+        timeout=s.request_timeout,
+        method=s.method,
+        headers=dict(s.headers),
+        body=s.body.encode() if s.body is not None else None,
+        url=s.url,
+        path=s.path,
+        requests=s.request_kinds,
+        seed=s.seed,
+        slow_after=s.slow_after,
+        send_lag_limit=s.send_lag_limit,
+    )
 
 
 def _checks_for(item: pytest.Item) -> list[Check]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_serve_chaos.backends import Backend
+from pytest_serve_chaos.backends.requests import check_requests_of
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Progress
 from pytest_serve_chaos.errors import ClusterStartError
 from pytest_serve_chaos.options import options
@@ -53,9 +54,15 @@ def _start(spec: ClusterSpec, settings: Settings, directory: Path, progress: Pro
     return FakeBackend(cluster=FakeKubernetesCluster).pytest_serve_chaos_start_cluster(spec, directory, progress)
 
 
+def _check_app(spec: ClusterSpec, settings: Settings, progress: Progress) -> None:
+    del progress
+    check_requests_of(settings, spec)
+
+
 FAKE = Backend(
     name="fake",
     description="clusters without Ray, for tests of plugins",
     options=options("profile", "app", "workers", "gcs"),
     start=_start,
+    check_app=_check_app,
 )

@@ -37,6 +37,8 @@ class FakeBehaviour:
         lossy_for: For so long from the first fault on, every second request fails.
         replicas: How many replicas an app has whose config does not name a number.
         harmless: Faults do nothing, and a new Serve config changes no more than apps and their numbers of replicas.
+        below: The path below its route at which each app answers, and answers 404 elsewhere; "": the route itself.
+        takes: The one method that apps take; another is an error of the app. "": all.
         anonymous: Answers do not name the replica that gave them.
         garbles: From the first fault on, answers are well-formed and wrong.
         forgets: From the first fault on, the proxies send nothing to one of the replicas.
@@ -65,6 +67,8 @@ class FakeBehaviour:
     lossy_for: float = 0.0
     replicas: int = 4
     harmless: bool = False
+    below: str = ""
+    takes: str = ""
     anonymous: bool = False
     garbles: bool = False
     forgets: bool = False

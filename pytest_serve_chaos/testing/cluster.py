@@ -75,7 +75,7 @@ class FakeCluster:
         self.hidden: set[AnyCapability] = set(self.behaviour.lacks)
         self.world = self.world_class(spec, self.behaviour)
         self._turns: defaultdict[str, Iterator[int]] = defaultdict(itertools.count)
-        self._server = FakeServer(Handler(self.proxies, self.serve, self._retired, self.wait))
+        self._server = FakeServer(Handler(self.proxies, self.serve, self._retired, self.wait, self.refuse))
         self._dashboard: Dashboard = FakeDashboard(self.world)
 
     # -- pytest_serve_chaos.Cluster -----------------------------------------------------------------------------
@@ -184,6 +184,11 @@ class FakeCluster:
         """Seconds that a client waits for the answer to a path; infinity: for ever."""
         return 0.0 if path == "/-/routes" else self.behaviour.answers_after
 
+    def refuse(self, method: str, path: str) -> Reply | None:
+        """What a client gets who asks with a method that the apps do not take."""
+        wrong = self.behaviour.takes not in ("", method) and path != "/-/routes" and serve_config.CANARY not in path
+        return Reply(500, "Internal Server Error") if wrong else None
+
     def serve(self, pid: int, path: str) -> Reply:
         """What a client gets from the proxy with that PID.
 
@@ -204,7 +209,7 @@ class FakeCluster:
                 return Reply(503, "unavailable")
             if path == "/-/routes":
                 return Reply(200, json.dumps({route: route for route in sorted(self.world.routes_of(proxy))}))
-            app = plan.routes().get(path)
+            app = self._app_at(path.partition("?")[0])
             if app is not None and serve_config.CANARY in app:  # it has no part of its own in this world
                 known = 1 if proxy.slot.node == behaviour.outdated else plan.canaries()[app]
                 return Reply(200, f"{app}#Canary#{next(self._turns[app]) % known}")
@@ -221,6 +226,14 @@ class FakeCluster:
         if part.bad == "answers":
             return Reply(500, "Internal Server Error", headers)
         return Reply(200, "nonsense" if struck and behaviour.garbles else str(part.pid), headers)
+
+    def _app_at(self, path: str) -> str | None:
+        routes = self.world.plan.routes()
+        found = routes.get(path)
+        below = self.behaviour.below
+        if not below or (found is not None and serve_config.CANARY in found):
+            return found
+        return next((app for route, app in routes.items() if path == route.rstrip("/") + below), None)
 
     def _retired(self, pid: int) -> bool:
         with self.world.lock:

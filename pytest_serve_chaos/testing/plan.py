@@ -78,7 +78,7 @@ class Plan:
 
     def routes(self) -> dict[str, str]:
         """Route -> app, as the controller wants them."""
-        return {str(app["route_prefix"]): str(app["name"]) for app in serve_config.applications(self.running)}
+        return {str(app.get("route_prefix", "/")): str(app["name"]) for app in serve_config.applications(self.running)}
 
     def targets(self) -> dict[str, int]:
         """``app#Deployment`` -> replicas wanted. The canary's have no parts here: see `canaries`."""

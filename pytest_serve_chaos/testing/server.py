@@ -45,12 +45,14 @@ class Handler:
         answer: What the proxy with that PID answers to a path.
         retired: Whether the proxy with that PID gets no more connections, and still answers on those that it has.
         wait: How many seconds a client waits for the answer to a path; infinity: for ever.
+        refuse: What every proxy answers to a method and a path, whatever `answer` says; None to let it answer.
     """
 
     proxies: Callable[[], dict[int, bool]]
     answer: Callable[[int, str], Reply]
     retired: Callable[[int], bool] = lambda pid: False
     wait: Callable[[str], float] = lambda path: 0.0
+    refuse: Callable[[str, str], Reply | None] = lambda method, path: None
 
 
 class FakeServer:
@@ -140,15 +142,27 @@ class Connection(asyncio.Protocol):
         frozen = False if handler.retired(self.pid) else handler.proxies().get(self.pid)
         if frozen is None:
             self.transport.abort()
-        while frozen is False and b"\r\n\r\n" in self._unread:
-            head, _, self._unread = self._unread.partition(b"\r\n\r\n")
-            path = head.split(b" ", 2)[1].decode()
-            wait = handler.wait(path)
+        while frozen is False and (asked := self._next_request()) is not None:
+            wait = handler.wait(asked[1])
             if wait == 0:
-                self._answer(path)
+                self._answer(*asked)
             elif not math.isinf(wait):
-                asyncio.get_running_loop().call_later(wait, self._answer, path)
+                asyncio.get_running_loop().call_later(wait, self._answer, *asked)
 
-    def _answer(self, path: str) -> None:
+    def _next_request(self) -> tuple[str, str] | None:
+        """Method and path of the next request, once all of it is there."""
+        head, end, rest = self._unread.partition(b"\r\n\r\n")
+        lines = head.decode("latin-1").split("\r\n")
+        lengths = [line.partition(":")[2] for line in lines[1:] if line.lower().startswith("content-length:")]
+        length = int(lengths[0]) if lengths else 0
+        if not end or len(rest) < length:
+            return None
+        self._unread = rest[length:]
+        method, path, *_ = lines[0].split(" ")
+        return method, path
+
+    def _answer(self, method: str, path: str) -> None:
         if not self.transport.is_closing():
-            self.transport.write(self._server.handler.answer(self.pid, path).data)
+            handler = self._server.handler
+            reply = handler.refuse(method, path) or handler.answer(self.pid, path)
+            self.transport.write(reply.data)

@@ -9,7 +9,8 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.model import UNFINISHED
 from pytest_serve_chaos.traffic.arrivals import Timetable
 from pytest_serve_chaos.traffic.recorder import FRESH, Recorder
-from pytest_serve_chaos.traffic.request import Outcome
+from pytest_serve_chaos.traffic.request import Message, Outcome
+from pytest_serve_chaos.traffic.sources import Messages
 from pytest_serve_chaos.traffic.tasks import wait_or_cancel
 from pytest_serve_chaos.traffic.transports.base import Sender
 
@@ -22,13 +23,17 @@ class FreshStream:
 
     Args:
         sender: Sends one request.
+        messages: Says what each request sends.
         arrivals: When each is due.
         recorder: Gets all of them.
         limit: Most requests in flight; those that are due beyond it are recorded as not sent.
     """
 
-    def __init__(self, sender: Sender, arrivals: Timetable, recorder: Recorder, *, limit: int) -> None:
+    def __init__(
+        self, sender: Sender, messages: Messages, arrivals: Timetable, recorder: Recorder, *, limit: int
+    ) -> None:
         self._sender = sender
+        self._messages = messages
         self._arrivals = arrivals
         self._recorder = recorder
         self._limit = limit
@@ -64,7 +69,9 @@ class FreshStream:
         await asyncio.wait({self._all_sent}, timeout=max(0.0, deadline - clock.now()))
         self._timer.cancel()
         while self._next < self._arrivals.due_by(self._end):
-            self._recorder.never_sent(self._next, FRESH, self._arrivals.due(self._next))
+            self._recorder.never_sent(
+                self._next, FRESH, self._arrivals.due(self._next), self._messages.message(self._next)
+            )
             self._next += 1
         await asyncio.sleep(0)  # A task that is cancelled before its first step would leave no record.
         await wait_or_cancel(set(self._tasks), deadline)
@@ -84,17 +91,18 @@ class FreshStream:
         self._timer = self._loop.call_soon(self._send_due)
 
     def _send(self, index: int, due: float) -> None:
+        message = self._messages.message(index)
         if len(self._tasks) >= self._limit:
-            self._recorder.never_sent(index, FRESH, due)
+            self._recorder.never_sent(index, FRESH, due, message)
             return
-        task = self._loop.create_task(self._fly(index, due))
+        task = self._loop.create_task(self._fly(index, due, message))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _fly(self, index: int, due: float) -> None:
-        flight = self._recorder.leave(index, FRESH, due)
+    async def _fly(self, index: int, due: float, message: Message) -> None:
+        flight = self._recorder.leave(index, FRESH, due, message)
         try:
-            outcome = await self._sender.send()
+            outcome = await self._sender.send(message)
         except asyncio.CancelledError:
             outcome = Outcome(clock.now(), error=UNFINISHED)
         self._recorder.end(flight, outcome)

@@ -20,6 +20,7 @@ from pytest_serve_chaos.traffic.kept import KeptLane, Lane, ProxyOf, connect_to_
 from pytest_serve_chaos.traffic.recorder import SHARED_PATH, Recorder
 from pytest_serve_chaos.traffic.request import RequestSpec
 from pytest_serve_chaos.traffic.sockets import TO_END, in_flight_possible, sockets_for
+from pytest_serve_chaos.traffic.sources import LANE, Always, Messages
 from pytest_serve_chaos.traffic.tasks import wait_or_cancel
 from pytest_serve_chaos.traffic.transports.base import PersistentSender, Transport
 
@@ -54,6 +55,7 @@ class Generator:
         rate: Requests per second on fresh connections, or a schedule; its stages begin with `begin_stages`.
         history: Gets each request when it has left, and what became of it.
         source: The name of this traffic, which tells its requests from those of other traffic in the same history.
+        messages: Says what each request sends. None: what the spec says.
         kept: The persistent connections, each to its own address or to the shared one.
         persistent_rate: Requests per second on each persistent connection.
         proxies: The names of proxies behind the shared address that shall have one persistent connection each.
@@ -76,6 +78,7 @@ class Generator:
         rate: float | Schedule,
         history: History,
         source: str = "",
+        messages: Messages | None = None,
         kept: Sequence[KeptLane] = (),
         persistent_rate: float = 5.0,
         proxies: Sequence[str] = (),
@@ -102,6 +105,7 @@ class Generator:
         self._seed = seed
         self._transport = transport
         self._sender = transport.fresh(spec)
+        self._messages = messages or Always(spec)
         self._recorder = Recorder(history, source)
         self._lanes: tuple[Lane, ...] = ()
         self._fresh: FreshStream | None = None
@@ -225,7 +229,7 @@ class Generator:
             for number, lane in enumerate(self._lanes)
         }
         timetable = Timetable(start, self.schedule, self._seed)
-        self._fresh = FreshStream(self._sender, timetable, self._recorder, limit=self._limit)
+        self._fresh = FreshStream(self._sender, self._messages, timetable, self._recorder, limit=self._limit)
         self._ready.set()
         end = await self._stopped
         self._fresh.end(end)
@@ -236,19 +240,27 @@ class Generator:
         found: dict[str, PersistentSender] = {}
         if self._proxy_of is not None:
             found = await connect_to_each(
-                self._proxies, self.spec, self._transport, self._proxy_of, timeout=self._open_timeout
+                self._proxies,
+                self.spec,
+                self._transport,
+                self._proxy_of,
+                timeout=self._open_timeout,
+                messages=self._messages,
             )
         to_proxies = [(KeptLane(name), found[name]) for name in self._proxies if name in found]
         wishes = [*to_proxies, *((wish, None) for wish in self._kept)]
-        return tuple(self._lane(f"kept:{n}", wish, connection) for n, (wish, connection) in enumerate(wishes))
+        return tuple(self._lane(n, wish, connection) for n, (wish, connection) in enumerate(wishes))
 
-    def _lane(self, stream: str, wish: KeptLane, connection: PersistentSender | None) -> Lane:
+    def _lane(self, number: int, wish: KeptLane, connection: PersistentSender | None) -> Lane:
         shared = connection is not None or wish.path == SHARED_PATH
+        own = Always(wish.spec) if wish.spec is not None and isinstance(self._messages, Always) else self._messages
         return Lane(
-            stream,
+            f"kept:{number}",
             wish.spec or self.spec,
             self._transport,
             self._recorder,
+            messages=wish.messages or own,
+            first=LANE * (number + 1),
             path=wish.path,
             connection=connection,
             proxy_of=self._proxy_of if shared else None,

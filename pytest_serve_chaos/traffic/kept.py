@@ -18,7 +18,8 @@ from pytest_serve_chaos.errors import ServeChaosError
 from pytest_serve_chaos.model import UNFINISHED
 from pytest_serve_chaos.traffic.arrivals import Arrivals
 from pytest_serve_chaos.traffic.recorder import SHARED_PATH, Recorder
-from pytest_serve_chaos.traffic.request import Outcome, RequestSpec
+from pytest_serve_chaos.traffic.request import Message, Outcome, RequestSpec
+from pytest_serve_chaos.traffic.sources import LANE, Messages
 from pytest_serve_chaos.traffic.tasks import cancel_and_wait
 from pytest_serve_chaos.traffic.transports.base import Address, PersistentSender, Transport
 
@@ -32,6 +33,9 @@ T = TypeVar("T")
 
 _TRIES_PER_PROXY = 64
 """With ten proxies, 640 connections miss one of them in less than one case of 10**28."""
+
+_SEARCH = 1_000_000 * LANE
+"""The number of the first request with which a proxy is looked for: no other request has it."""
 
 _MOST_SEARCHES = 8
 """Connections that are tried at the same time."""
@@ -55,11 +59,13 @@ class KeptLane:
         spec: What to send; None for the same as the fresh connections.
         spec_of: Asked, in a thread, when a request was lost: a proxy that was replaced may be elsewhere. None: its
             address never changes.
+        messages: What is sent there. None: the same as on fresh connections.
     """
 
     path: str = SHARED_PATH
     spec: RequestSpec | None = None
     spec_of: SpecOf | None = None
+    messages: Messages | None = None
 
 
 class Lane:
@@ -73,6 +79,8 @@ class Lane:
         spec: What to send.
         transport: How it is sent.
         recorder: Gets all requests.
+        messages: Says what each request sends.
+        first: The number of its first request.
         path: The proxy that the connection leads to, or ``proxies``.
         connection: One that is open already; else the first request opens it.
         proxy_of: Asked about each connection that is opened later, on the shared address.
@@ -89,6 +97,8 @@ class Lane:
         transport: Transport,
         recorder: Recorder,
         *,
+        messages: Messages,
+        first: int = 0,
         path: str = SHARED_PATH,
         connection: PersistentSender | None = None,
         proxy_of: ProxyOf | None = None,
@@ -99,6 +109,8 @@ class Lane:
         self._spec = spec
         self._transport = transport
         self._recorder = recorder
+        self._messages = messages
+        self._first = first
         self._proxy_of = proxy_of
         self._connection = connection or transport.persistent(spec)
         self._connection.on_open = self._opened
@@ -126,10 +138,11 @@ class Lane:
 
     async def _send(self, due: float) -> None:
         await self._turn()
-        flight = self._recorder.leave(self._sent, self.stream, due, self.path)
+        message = self._messages.message(self._first + self._sent)
+        flight = self._recorder.leave(self._sent, self.stream, due, message, self.path)
         self._sent += 1
         try:
-            outcome = await self._connection.send()
+            outcome = await self._connection.send(message)
         except asyncio.CancelledError:
             self._recorder.end(flight, Outcome(clock.now(), error=UNFINISHED), self.path)
             raise
@@ -179,7 +192,13 @@ async def in_a_thread(question: Callable[[], T | None]) -> T | None:
 
 
 async def connect_to_each(
-    proxies: Sequence[str], spec: RequestSpec, transport: Transport, proxy_of: ProxyOf, *, timeout: float
+    proxies: Sequence[str],
+    spec: RequestSpec,
+    transport: Transport,
+    proxy_of: ProxyOf,
+    *,
+    timeout: float,
+    messages: Messages,
 ) -> dict[str, PersistentSender]:
     """Opens connections to the shared address until each proxy has one, and closes those that are not needed.
 
@@ -192,6 +211,7 @@ async def connect_to_each(
         transport: How it is sent.
         proxy_of: Tells which proxy took a connection.
         timeout: Seconds after which the search ends.
+        messages: Says what each request sends.
 
     Returns:
         The connection to each proxy that was reached.
@@ -200,10 +220,10 @@ async def connect_to_each(
     tries = itertools.count()
 
     async def search() -> None:
-        while len(found) < len(proxies) and next(tries) < _TRIES_PER_PROXY * len(proxies):
+        while len(found) < len(proxies) and (number := next(tries)) < _TRIES_PER_PROXY * len(proxies):
             connection = transport.persistent(spec)
             try:
-                name = await _proxy_behind(connection, proxy_of)
+                name = await _proxy_behind(connection, messages.message(_SEARCH + number), proxy_of)
                 if name is not None and name in proxies and name not in found:
                     found[name] = connection
             finally:
@@ -219,8 +239,8 @@ async def connect_to_each(
     return found
 
 
-async def _proxy_behind(connection: PersistentSender, proxy_of: ProxyOf) -> str | None:
-    outcome = await connection.send()
+async def _proxy_behind(connection: PersistentSender, message: Message, proxy_of: ProxyOf) -> str | None:
+    outcome = await connection.send(message)
     if outcome.error is not None or connection.local_address is None:
         await asyncio.sleep(_AFTER_FAILURE)
         return None

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import UNFINISHED, Request
-from pytest_serve_chaos.traffic.request import NOT_SENT, Outcome
+from pytest_serve_chaos.traffic.request import NOT_SENT, Message, Outcome
 
 FRESH = "fresh"
 """The stream of requests on connections of their own."""
@@ -40,10 +40,21 @@ class Recorder:
         self._source = source
         self._lags: list[float] = []
 
-    def leave(self, index: int, stream: str, scheduled: float, path: str = SHARED_PATH) -> Request:
+    def leave(self, index: int, stream: str, scheduled: float, message: Message, path: str = SHARED_PATH) -> Request:
         """Counts a request as in flight from now on, and returns it as it is while it is pending."""
         now = clock.now()
-        flight = Request(index, stream, scheduled, now, now, error=UNFINISHED, path=path, source=self._source)
+        flight = Request(
+            index,
+            stream,
+            scheduled,
+            now,
+            now,
+            error=UNFINISHED,
+            path=path,
+            source=self._source,
+            app=message.app,
+            name=message.name,
+        )
         self._history.open_request(flight)
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
@@ -57,10 +68,11 @@ class Recorder:
         self.in_flight -= 1
         self._add(replace(flight, path=path, sent=None if outcome.error == NOT_SENT else flight.sent), outcome)
 
-    def never_sent(self, index: int, stream: str, scheduled: float) -> None:
+    def never_sent(self, index: int, stream: str, scheduled: float, message: Message) -> None:
         """Records a request that never left."""
         now = clock.now()
-        self._add(Request(index, stream, scheduled, None, now, source=self._source), Outcome(now, error=NOT_SENT))
+        unsent = Request(index, stream, scheduled, None, now, source=self._source, app=message.app, name=message.name)
+        self._add(unsent, Outcome(now, error=NOT_SENT))
 
     def send_lag(self, quantile: float) -> float:
         """That quantile (0 to 1) of the seconds by which requests on fresh connections were sent late; 0.0 for none."""

@@ -30,25 +30,56 @@ class Answer:
     """What a check gets to see.
 
     Attributes:
-        status: The HTTP status, 200 to 299: no other is checked.
+        status: The HTTP status: 200 to 299, or one that the request expects. No other is checked.
         headers: By name in lower case.
         body: All of it.
+        app: The app that was asked, where traffic goes to several.
+        name: The name of the request, where it has one.
     """
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
+    app: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Message:
+    """What one request says, wherever it is sent. The same object may be sent many times.
+
+    Attributes:
+        path: Below the URL of the spec, with the query; "" for that URL itself.
+        method: The HTTP method.
+        headers: Sent with it; those of the spec win.
+        body: Sent with it.
+        statuses: The HTTP statuses of a good answer; none for 200 to 299.
+        app: The app that it asks, where traffic goes to several.
+        name: What reports call this kind of request, where it has a name.
+    """
+
+    path: str = ""
+    method: str = "GET"
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes | None = field(default=None, repr=False)
+    statuses: frozenset[int] = frozenset()
+    app: str = ""
+    name: str = ""
+
+    def expects(self, status: int) -> bool:
+        """Whether an answer with that status may be a good one."""
+        return status in self.statuses if self.statuses else 200 <= status <= 299
 
 
 @dataclass(frozen=True, slots=True)
 class RequestSpec:
-    """What to send, and which answer is good.
+    """Where to send, what to send there unless a `Message` says otherwise, and which answer is good.
 
     Attributes:
         url: Where to, ``http`` or ``https``. An IP address saves asking for the name on each new connection.
         method: The HTTP method.
-        headers: Sent with each request.
-        body: Sent with each request.
+        headers: Sent with each request, whatever its message.
+        body: Sent with each request that has no message.
         timeout: Seconds for all of a request: connecting, sending it and reading the whole answer.
         check: Says whether an answer is the right one. It runs where requests are timed, so it must be quick.
         ssl_context: For ``https``; None trusts the authorities that the system trusts.
@@ -75,6 +106,15 @@ class RequestSpec:
             raise SettingsError(f"url: {self.url!r} has no host to send to", fix=["write it as http://host:port/route"])
         if not self.timeout > 0:
             raise SettingsError(f"timeout: {self.timeout!r} is not above 0", fix=["give seconds, 5.0 for example"])
+
+    @property
+    def message(self) -> Message:
+        """What it says itself."""
+        return Message("", self.method, self.headers, self.body)
+
+    def url_of(self, message: Message) -> str:
+        """Where that message goes."""
+        return self.url.rstrip("/") + message.path if message.path else self.url
 
 
 @dataclass(frozen=True, slots=True)

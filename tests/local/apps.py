@@ -6,8 +6,9 @@ import asyncio
 import subprocess
 import sys
 import threading
-from typing import cast
+from typing import Any, cast
 
+from fastapi import FastAPI
 from ray import serve
 from ray.serve import Application, Deployment
 from starlette.requests import Request
@@ -99,3 +100,42 @@ class Engine:
 def engine(args: dict[str, bool]) -> Application:
     """The app with an engine; `watched` as for `Engine`."""
     return cast("Deployment", Engine).bind(watched=args.get("watched", False))
+
+
+SPREAD: dict[str, Any] = {"num_replicas": 2, "max_replicas_per_node": 1, "ray_actor_options": {"num_cpus": 0.1}}
+
+
+@serve.deployment(**SPREAD)
+class Front:
+    """Answers at its route."""
+
+    def __call__(self, request: Request) -> Response:
+        return answer("front")
+
+
+@serve.deployment(**SPREAD)
+class Prices:
+    """Understands nothing but a list in the body."""
+
+    async def __call__(self, request: Request) -> Response:
+        item, number = await request.json()
+        return answer(str(len(item) * number))
+
+
+api = FastAPI()
+
+
+@serve.deployment(**SPREAD)
+@serve.ingress(api)
+class Chat:
+    """Takes POST below a path and nothing else, and does not say which replica answers."""
+
+    @api.post("/v1/chat/completions")
+    async def complete(self, request: Request) -> dict[str, object]:
+        asked = await request.json()
+        return {"model": asked["model"], "choices": [len(asked["messages"])]}
+
+
+front = cast("Deployment", Front).bind()
+chat = cast("Deployment", Chat).bind()
+prices = cast("Deployment", Prices).bind()

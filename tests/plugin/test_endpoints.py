@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pytest_serve_chaos.cluster import serve_config
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.capabilities import HAS_PROXY_ENDPOINTS, Endpoint, Offer
 from pytest_serve_chaos.errors import ObservationError
@@ -38,8 +37,7 @@ class FakeWithEndpoints(FakeCluster):
             part = self.world.by_identity(proxy.identity)
         if part is None:
             raise ObservationError(f"{proxy.name}: its pod is gone")
-        route = serve_config.first_route(self.world.plan.config)
-        return Endpoint(f"http://127.0.0.1:{self._ways.port}{_PODS}{part.pid}{route}")
+        return Endpoint(f"http://127.0.0.1:{self._ways.port}{_PODS}{part.pid}")
 
     def close(self) -> None:
         """Ends both servers."""

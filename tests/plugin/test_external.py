@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -20,6 +19,7 @@ from pytest_serve_chaos.history import ExperimentLog, History
 from pytest_serve_chaos.model import Component, Json
 from pytest_serve_chaos.observe import external_check
 from pytest_serve_chaos.testing import QUICK, FakeBehaviour, FakeCluster, FakeProcesses, FakeServer, Handler
+from pytest_serve_chaos.traffic.request import Message
 from tests.plugin.conftest import RunChaos
 
 
@@ -64,7 +64,7 @@ class ExternalFake(FakeCluster):
         """Refuses."""
         raise Unsupported("the Serve config is not ours to change")
 
-    def who_answers(self, proxy: Component) -> frozenset[str]:
+    def who_answers(self, proxy: Component, messages: Sequence[Message] = ()) -> frozenset[str]:
         """The replicas of the proxy's own node, or for lack of them all; a deaf proxy knows those of long ago."""
         self.world.tick()
         with self.world.lock:
@@ -119,7 +119,7 @@ class LedElsewhere(ExternalFake):
             return {pid: frozen for pid, frozen in self.proxies().items() if pid == proxy.pid}
 
         self._alone.append(FakeServer(Handler(alone, self.answer)))
-        return Endpoint(f"http://127.0.0.1:{self._alone[-1].port}{urlsplit(self.url).path}")
+        return Endpoint(f"http://127.0.0.1:{self._alone[-1].port}")
 
     def close(self) -> None:
         """Ends both clusters."""

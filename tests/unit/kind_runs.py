@@ -457,8 +457,8 @@ class FakeBringUp:
     def ready(self) -> None:
         pass
 
-    def traffic(self, url: str) -> None:
-        pass
+    def traffic(self, url: str, config: Mapping[str, Json] | None = None) -> None:
+        del config
 
 
 class FakeService:

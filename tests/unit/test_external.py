@@ -12,6 +12,7 @@ from typing import cast
 
 import pytest
 
+from pytest_serve_chaos.cluster.asking import path_in_serve
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.capabilities import (
     DRAINS_MACHINES,
@@ -25,7 +26,6 @@ from pytest_serve_chaos.cluster.capabilities import (
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.client.records import Pod
 from pytest_serve_chaos.cluster.kubernetes.external import rights
-from pytest_serve_chaos.cluster.kubernetes.external.proxies import path_in_serve
 from pytest_serve_chaos.cluster.kubernetes.external.start import OwnPods, unkept_logs
 from pytest_serve_chaos.cluster.kubernetes.rayservice.existing import FoundRayService, differences, read_ray_service
 from pytest_serve_chaos.cluster.kubernetes.rayservice.probe import Probe, ask
@@ -40,6 +40,7 @@ from pytest_serve_chaos.errors import (
 )
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.model import Json
+from pytest_serve_chaos.traffic.request import Message
 from tests.capabilities import part
 from tests.unit.external_services import (
     CONFIG,
@@ -425,13 +426,15 @@ def answering(status: int) -> Iterator[tuple[str, list[tuple[str, str, str | Non
 @pytest.mark.parametrize(("status", "replica"), [(200, "ranker#Ranker#abc"), (503, "")])
 def test_a_proxy_is_asked_as_the_traffic_does(status: int, replica: str) -> None:
     with answering(status) as (url, asked):
-        probe = Probe("POST", {"Accept": "*/*"}, b"{}", 5.0)
-        assert ask(Endpoint(url, {"Authorization": "Bearer t"}), probe, "id-1") == replica
+        probe = Probe("POST", {"Accept": "*/*"}, b"{}", 5.0, path="/rank")
+        (message,) = probe.asking.source({}).one_of_each_app
+        endpoint = Endpoint(url.removesuffix("/rank"), {"Authorization": "Bearer t"})
+        assert ask(endpoint, probe, message, "id-1") == replica
         assert asked == [("/rank", "id-1", "Bearer t")]
 
 
 def test_nobody_there_is_no_answer() -> None:
-    assert ask(Endpoint("http://127.0.0.1:9/"), Probe(timeout=1.0), "id") == ""
+    assert ask(Endpoint("http://127.0.0.1:9/"), Probe(timeout=1.0), Message(), "id") == ""
 
 
 # -- rights ------------------------------------------------------------------------------------------------------------

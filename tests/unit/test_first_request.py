@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -19,8 +19,10 @@ from pytest_serve_chaos.cluster.kubernetes.rayservice import bring_up
 from pytest_serve_chaos.cluster.kubernetes.rayservice.bring_up import BringUp
 from pytest_serve_chaos.cluster.kubernetes.rayservice.probe import Probe
 from pytest_serve_chaos.errors import WaitTimeout
+from pytest_serve_chaos.model import Json
 from pytest_serve_chaos.settings import Settings
 from pytest_serve_chaos.traffic.request import Answer
+from pytest_serve_chaos.traffic.request_kind import RequestKind
 from tests.unit.http_servers import Reader, Writer, answers, refusing, response, serving
 from tests.unit.kind_runs import SPEC, Runs, fake_runs
 from tests.unit.rayservices import KubeCalls
@@ -47,10 +49,17 @@ class Start:
 
     said: list[str] = field(default_factory=list)
 
-    def traffic(self, url: str, probe: Probe | None = None, *, timeout: float = 20.0) -> None:
+    def traffic(
+        self,
+        url: str,
+        probe: Probe | None = None,
+        *,
+        timeout: float = 20.0,
+        config: Mapping[str, Json] | None = None,
+    ) -> None:
         api = cast("KubeApi", NoWarnings())
         up = BringUp(api, "it", progress=self.said.append, complaints=lambda: (), timeout=timeout, probe=probe)
-        up.traffic(url)
+        up.traffic(url, config)
 
 
 @pytest.fixture
@@ -102,6 +111,15 @@ def test_an_app_that_takes_post_only_is_asked_as_the_traffic_asks(start: Start) 
         start.traffic(url, Probe("POST", {"X-Tenant": "a"}, b'["a",2]'))
     assert known.asked == ["POST /route HTTP/1.1"]
     assert "well" not in " ".join(start.said)
+
+
+def test_each_app_is_asked_at_its_path(start: Start) -> None:
+    known = App()
+    apps: list[Json] = [{"name": "a", "route_prefix": "/a"}, {"name": "b", "route_prefix": "/b"}]
+    kinds = (RequestKind(app="a", path="/v1/chat", body={}), RequestKind(app="b"))
+    with app(known) as url:
+        start.traffic(url, Probe(kinds=kinds), config={"applications": apps})
+    assert known.asked == ["POST /a/v1/chat HTTP/1.1", "GET /b HTTP/1.1"]
 
 
 def test_a_wrong_answer_is_not_yet_the_apps(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,10 +203,12 @@ def test_the_start_of_a_kind_cluster_asks_what_the_settings_say(
         headers=(("X-Tenant", "a"),),
         body="{}",
         request_timeout=30.0,
+        path="/v1/chat",
+        seed=7,
         report_dir=tmp_path,
     )
     KIND.start(SPEC, settings, tmp_path, print)
-    assert started[0].probe == Probe("POST", {"X-Tenant": "a"}, b"{}", 30.0)
+    assert started[0].probe == Probe("POST", {"X-Tenant": "a"}, b"{}", 30.0, path="/v1/chat", seed=7)
     assert "X-Tenant" not in repr(started[0]), "headers may be secret"
 
 

@@ -235,7 +235,8 @@ WITH_FIELDS: tuple[Event, ...] = (
     PhaseBegan.of(Phase.POST_RECOVERY),
     events.Demanded(
         "what is demanded", expectations=Expectations(window=9.0, kept=("head",)), source="traffic-1",
-        autoscaled=("app#Pid",), checks=(CHECK, CheckSpec("x", "m:X")),
+        autoscaled=("app#Pid",), checks=(CHECK, CheckSpec("x", "m:X")), apps=("a", "b"),
+        names=("chat",), about="the apps a, b",
     ),
     replace(TopologySeen.of(cluster(), Moment.BEFORE), at=0.0),
     events.TrafficBegan("traffic begins", source="traffic-1", rate=50.0),

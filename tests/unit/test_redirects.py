@@ -16,7 +16,7 @@ from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.rayservice.probe import Probe, ask
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.errors import ServeChaosError
-from pytest_serve_chaos.traffic.request import RequestSpec
+from pytest_serve_chaos.traffic.request import Message, RequestSpec
 from pytest_serve_chaos.traffic.transports.http import FreshConnections, KeptConnection
 
 TOKEN = "token-of-the-api-server"
@@ -55,7 +55,7 @@ def server(host: str, location: str | None, asked: list[str]) -> Iterator[int]:
 
 
 def by_the_post_recovery_check(url: str, _: Path) -> None:
-    assert ask(Endpoint(url, HEADERS), Probe(), "id") == ""
+    assert ask(Endpoint(url, HEADERS), Probe(), Message(), "id") == ""
 
 
 def by_the_dashboard(url: str, _: Path) -> None:

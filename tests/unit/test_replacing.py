@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -15,6 +15,7 @@ from pytest_serve_chaos.observe import external_check
 from pytest_serve_chaos.observe.observer import Report
 from pytest_serve_chaos.observe.post_recovery import PostRecoveryCheck
 from pytest_serve_chaos.observe.watcher import Watcher
+from pytest_serve_chaos.traffic.request import Message
 
 PID = "app#Pid"
 ALL = frozenset({"head", "worker-1", "worker-2"})
@@ -65,7 +66,7 @@ class External:
             self.replicas = dict(sorted(self.replicas.items(), key=lambda one: -one[1])[: self.scales_to])
         return 0.0
 
-    def who_answers(self, proxy: Component) -> frozenset[str]:
+    def who_answers(self, proxy: Component, messages: Sequence[Message] = ()) -> frozenset[str]:
         if proxy.node == self.stale:
             return frozenset({"1", "2"})
         return frozenset(str(n) for n in self.replicas.values())

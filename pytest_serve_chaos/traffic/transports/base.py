@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
-from pytest_serve_chaos.traffic.request import Outcome, RequestSpec
+from pytest_serve_chaos.traffic.request import Message, Outcome, RequestSpec
 
 Address: TypeAlias = tuple[str, int]
 """The client's address and port of a connection."""
@@ -18,10 +18,13 @@ class Sender(Protocol):
         """Does what would else make the first request late, such as loading modules."""
         ...
 
-    async def send(self) -> Outcome:
+    async def send(self, message: Message | None = None) -> Outcome:
         """Sends one request and waits for its end; many are in flight at the same time.
 
         Whatever goes wrong is an outcome: it raises nothing, unless it is cancelled.
+
+        Args:
+            message: What is sent to the address of the spec. None: what the spec says itself.
         """
         ...
 
@@ -39,8 +42,8 @@ class PersistentSender(Protocol):
     local_address: Address | None
     on_open: Callable[[Address], None] | None
 
-    async def send(self) -> Outcome:
-        """Sends one request and waits for its end. The caller sends the next one only then."""
+    async def send(self, message: Message | None = None) -> Outcome:
+        """Sends one request and waits for its end, as a `Sender` does. The caller sends the next one only then."""
         ...
 
     async def close(self) -> None:

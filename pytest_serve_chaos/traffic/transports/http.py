@@ -9,6 +9,7 @@ import math
 import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import anyio
 import anyio.from_thread
@@ -23,11 +24,15 @@ from pytest_serve_chaos.traffic.request import (
     REPLICA_HEADER,
     WRONG_ANSWER,
     Answer,
+    Message,
     Outcome,
     RequestSpec,
 )
 from pytest_serve_chaos.traffic.transports.base import Address
 from pytest_serve_chaos.traffic.transports.network import Network, Turns
+
+_PREPARED = 64
+"""So many different messages of a sender are prepared once; with more of them, each is prepared when it is sent."""
 
 _OUR_OWN_LACK = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM})
 
@@ -48,19 +53,19 @@ class FreshConnections:
         await httpcore.AsyncConnectionPool().aclose()
         await anyio.sleep(0)
 
-    async def send(self) -> Outcome:
+    async def send(self, message: Message | None = None) -> Outcome:
         """Sends one request and waits for its end."""
         transport = self._target.transport(Network(self._turns))
         try:
-            return await self._target.exchange(transport)
+            return await self._target.exchange(transport, message)
         finally:
             await _close(transport)
 
 
-def send_once(spec: RequestSpec) -> Outcome:
+def send_once(spec: RequestSpec, message: Message | None = None) -> Outcome:
     """Sends one request as `FreshConnections` does, and waits for its end; works in any thread, event loop or not."""
     with anyio.from_thread.start_blocking_portal() as portal:
-        return portal.call(FreshConnections(spec).send)
+        return portal.call(FreshConnections(spec).send, message)
 
 
 class KeptConnection:
@@ -86,13 +91,13 @@ class KeptConnection:
         self._network = Network(Turns(), self._opened)
         self._transport: _Transport | None = None
 
-    async def send(self) -> Outcome:
+    async def send(self, message: Message | None = None) -> Outcome:
         """Sends one request and waits for its end. HTTP/1.1 allows one at a time, so the caller must wait for it."""
         if self._transport is None:
             self._transport = self._target.transport(self._network)
         usable = False
         try:
-            outcome = await self._target.exchange(self._transport)
+            outcome = await self._target.exchange(self._transport, message)
             usable = outcome.status is not None
             return outcome
         finally:
@@ -193,38 +198,19 @@ class _Body(httpx.AsyncByteStream):
         self._until_sent.deadline = math.inf
 
 
-class _Target:
-    """A spec, with all that can be prepared once."""
+class _Prepared:
+    """A message to the address of a spec, with all that can be prepared once."""
 
-    def __init__(self, spec: RequestSpec) -> None:
+    def __init__(self, spec: RequestSpec, message: Message) -> None:
         headers = httpx.Headers({"Accept": "*/*", "User-Agent": "pytest-serve-chaos"})
+        headers.update(message.headers)
         headers.update(spec.headers)
-        self._prepared = httpx.Request(spec.method, spec.url, headers=headers, content=spec.body)
-        self._spec = spec
-        self._ssl_context = spec.ssl_context or _ssl_context(self._prepared.url.scheme)
-        _quiet_httpcore()
+        self.message = message
+        self._request = httpx.Request(message.method, spec.url_of(message), headers=headers, content=message.body)
 
-    def transport(self, network: Network) -> _Transport:
-        """A transport for one connection at a time."""
-        return _Transport(network, self._ssl_context)
-
-    async def exchange(self, transport: _Transport) -> Outcome:
-        """Sends the request, reads all of the answer and judges it. Whatever goes wrong is an outcome."""
-        deadline = clock.now() + self._spec.timeout
-        try:
-            # One deadline for everything: httpx's own timeouts begin again with each part of the answer.
-            with anyio.move_on_after(self._spec.timeout) as until_sent:
-                body = _Body(self._spec.body or b"", until_sent)
-                response = await transport.handle_async_request(self._request(body, deadline))
-                content = await response.aread()
-                return self._judge(response, content, _finished(response, transport.network))
-        except Exception as error:
-            name = NOT_SENT if _our_own_lack(error) else type(error).__name__
-            return Outcome(_ended(transport.network), error=name)
-        return Outcome(clock.now(), error=body.too_late_for.__name__)
-
-    def _request(self, body: _Body, deadline: float) -> httpx.Request:
-        prepared = self._prepared
+    def request(self, body: _Body, deadline: float) -> httpx.Request:
+        """A request that is sent now."""
+        prepared = self._request
         return httpx.Request(
             prepared.method,
             prepared.url,
@@ -233,11 +219,43 @@ class _Target:
             extensions={"timeout": {"read": deadline}},
         )
 
-    def _judge(self, response: httpx.Response, content: bytes, finished: float) -> Outcome:
+
+class _Target:
+    """The address of a spec, and what is sent there."""
+
+    def __init__(self, spec: RequestSpec) -> None:
+        self._spec = spec
+        self._own = spec.message
+        self._prepared = lru_cache(_PREPARED)(lambda message: _Prepared(spec, message))
+        self._ssl_context = spec.ssl_context or _ssl_context(httpx.URL(spec.url).scheme)
+        self._prepared(self._own)
+        _quiet_httpcore()
+
+    def transport(self, network: Network) -> _Transport:
+        """A transport for one connection at a time."""
+        return _Transport(network, self._ssl_context)
+
+    async def exchange(self, transport: _Transport, message: Message | None = None) -> Outcome:
+        """Sends the request, reads all of the answer and judges it. Whatever goes wrong is an outcome."""
+        prepared = self._prepared(message or self._own)
+        deadline = clock.now() + self._spec.timeout
+        try:
+            # One deadline for everything: httpx's own timeouts begin again with each part of the answer.
+            with anyio.move_on_after(self._spec.timeout) as until_sent:
+                body = _Body(prepared.message.body or b"", until_sent)
+                response = await transport.handle_async_request(prepared.request(body, deadline))
+                content = await response.aread()
+                return self._judge(prepared.message, response, content, _finished(response, transport.network))
+        except Exception as error:
+            name = NOT_SENT if _our_own_lack(error) else type(error).__name__
+            return Outcome(_ended(transport.network), error=name)
+        return Outcome(clock.now(), error=body.too_late_for.__name__)
+
+    def _judge(self, message: Message, response: httpx.Response, content: bytes, finished: float) -> Outcome:
         error = None
-        if not response.is_success:
+        if not message.expects(response.status_code):
             error = f"HTTP {response.status_code}"
-        elif self._spec.check is not None and not _passes(self._spec.check, response, content):
+        elif self._spec.check is not None and not _passes(self._spec.check, message, response, content):
             error = WRONG_ANSWER
         named = response.headers
         return Outcome(
@@ -250,10 +268,10 @@ class _Target:
         )
 
 
-def _passes(check: Callable[[Answer], bool], response: httpx.Response, content: bytes) -> bool:
+def _passes(check: Callable[[Answer], bool], message: Message, response: httpx.Response, content: bytes) -> bool:
     headers = {name.lower(): value for name, value in response.headers.items()}
     try:
-        return bool(check(Answer(response.status_code, headers, content)))
+        return bool(check(Answer(response.status_code, headers, content, message.app, message.name)))
     except Exception:
         # A check that cannot make sense of an answer (no JSON, a key that is not there) says that it is wrong.
         return False

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from urllib.parse import urlsplit
+from collections.abc import Sequence
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.cluster.asking import way_to
 from pytest_serve_chaos.cluster.capabilities import Endpoint
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RunningConfig
 from pytest_serve_chaos.cluster.kubernetes.rayservice.probe import Probe, ask, new_request_id
 from pytest_serve_chaos.cluster.kubernetes.rayservice.view import RayServiceView
-from pytest_serve_chaos.cluster.serve_config import applications, first_route, serve_port
+from pytest_serve_chaos.cluster.serve_config import serve_port
 from pytest_serve_chaos.errors import WaitTimeout
-from pytest_serve_chaos.model import Component, Json
+from pytest_serve_chaos.model import Component
+from pytest_serve_chaos.traffic.request import Message
 
 _REQUESTS = 24
 """To one proxy, to learn which replicas it knows: of three replicas one is missed once in 17 000 times."""
@@ -40,20 +41,25 @@ class ExternalProxies:
         self._probe = probe
 
     def proxy_endpoint(self, proxy: Component) -> Endpoint:
-        """The way to that proxy's pod through the API server, with the path to which the user's traffic goes."""
-        way, config = self._api.access(), self._config.now
+        """The way to that proxy's pod through the API server."""
+        way = self._api.access()
         pod = self._pods.with_proxy(proxy).name
-        url = f"{way.server}/api/v1/namespaces/{self._api.namespace}/pods/{pod}:{serve_port(config)}/proxy"
-        return Endpoint(url + path_in_serve(self._url, config), way.headers(), way.ssl_context)
+        url = f"{way.server}/api/v1/namespaces/{self._api.namespace}/pods/{pod}:{serve_port(self._config.now)}/proxy"
+        return Endpoint(url, way.headers(), way.ssl_context)
 
-    def who_answers(self, proxy: Component) -> frozenset[str]:
+    def who_answers(self, proxy: Component, messages: Sequence[Message] = ()) -> frozenset[str]:
         """Sends requests to one proxy alone, and reads who answered from the answers, or else from access logs.
+
+        Args:
+            proxy: The proxy.
+            messages: What it is asked. None: what the settings say.
 
         Returns:
             The replicas' ids; none where neither tells.
         """
         endpoint, request_id, begun = self.proxy_endpoint(proxy), new_request_id(), clock.now()
-        named = {ask(endpoint, self._probe, request_id) for _ in range(_REQUESTS)} - {""}
+        asked = messages or self._asked
+        named = {ask(endpoint, self._probe, m, request_id) for m in asked for _ in range(_REQUESTS)} - {""}
         if named:
             return frozenset(name.rpartition("#")[2] for name in named)
 
@@ -65,22 +71,12 @@ class ExternalProxies:
         except WaitTimeout:
             return frozenset()
 
+    @property
+    def _asked(self) -> Sequence[Message]:
+        way = way_to(self._probe.asking, self._config.now, home=self._url, url=self._url)
+        return way.at_proxy.one_of_each_app
+
     def _who_logged(self, request_id: str, since: float) -> frozenset[str]:
         files = ["serve/replica_*"]
         lines = self._logs.read(files, since=since - 1.0, lines=1000, expression=re.escape(request_id))
         return frozenset(found[1] for line in lines if (found := re.search(r"replica_\S*_(\w+)\.log: ", line)))
-
-
-def path_in_serve(url: str, config: Mapping[str, Json]) -> str:
-    """The path at a proxy that the user's URL stands for: its own, or the first app's route where a way in changed it.
-
-    Args:
-        url: Where the user's traffic goes.
-        config: The Serve config.
-    """
-    parts = urlsplit(url)
-    path = parts.path or "/"
-    routes = [str(app.get("route_prefix") or "/") for app in applications(config)]
-    known = any(path == route or path.startswith(route.rstrip("/") + "/") for route in routes)
-    found = path if known else first_route(config)
-    return found + (f"?{parts.query}" if parts.query else "")

@@ -51,6 +51,7 @@ from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.errors import CommandFailed, ObservationError, Unsupported
 from pytest_serve_chaos.model import ClusterDescription, Component, Json
+from pytest_serve_chaos.traffic.request import Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +148,9 @@ class ExternalFaults:
         """
         self._admission.admit(touch, asked_for)
 
-    def who_answers(self, proxy: Component) -> frozenset[str]:
+    def who_answers(self, proxy: Component, messages: Sequence[Message] = ()) -> frozenset[str]:
         """The ids of the replicas that answer by one proxy alone, as far as they are known."""
-        return self._proxies.who_answers(proxy)
+        return self._proxies.who_answers(proxy, messages)
 
     def kill_actor(self, actor_id: str, *, no_restart: bool) -> float:
         """Does what `ray.kill` does; returns when, monotonic seconds."""

@@ -310,7 +310,7 @@ class _Start:
             up.serve(dashboard)
             _check_ray(self._settings.ray_version, dashboard.ray_version())
             up.ready()
-            up.traffic(url)
+            up.traffic(url, self._workload.serve_config)
         except BaseException:
             dashboard.close()
             raise

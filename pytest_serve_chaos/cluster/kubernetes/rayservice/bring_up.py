@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.cluster.asking import way_to
 from pytest_serve_chaos.cluster.base import Progress
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
@@ -15,7 +16,7 @@ from pytest_serve_chaos.cluster.kubernetes.client.waits import newest_warnings, 
 from pytest_serve_chaos.cluster.kubernetes.rayservice.probe import Probe
 from pytest_serve_chaos.cluster.rest import Dashboard, GivenUp
 from pytest_serve_chaos.model import Json
-from pytest_serve_chaos.traffic.request import WRONG_ANSWER, Outcome
+from pytest_serve_chaos.traffic.request import WRONG_ANSWER, Message, Outcome, RequestSpec
 from pytest_serve_chaos.traffic.transports.http import send_once
 
 T = TypeVar("T")
@@ -118,21 +119,30 @@ class BringUp:
 
         self._wait("the RayService to be Ready", probe)
 
-    def traffic(self, url: str) -> None:
-        """Waits until the app answers the request that the traffic will send.
+    def traffic(self, url: str, config: Mapping[str, Json] | None = None) -> None:
+        """Waits until each app answers the request that the traffic will send to it.
 
         An answer that is not good also shows that requests reach the app. The start waits for a better one for a moment
         only: tests may send other requests, and an app that is broken is better reported by them.
+
+        Args:
+            url: Where the proxies are; without a config, where the app answers.
+            config: The Serve config, whose apps are asked.
         """
-        spec, answered = self._probe.to(url), Answered()
+        way = way_to(self._probe.asking, config or {}, home=url, url=None if config else url)
+        for message in way.messages.one_of_each_app:
+            self._answers(self._probe.to(way.url), message)
+
+    def _answers(self, spec: RequestSpec, message: Message) -> None:
+        url, answered = spec.url_of(message), Answered()
 
         def probe() -> bool | NotYet:
-            outcome = send_once(spec)
+            outcome = send_once(spec, message)
             return answered.look(outcome) or NotYet(answered.seen)
 
         self._wait(f"{url} to answer", probe)
         if answered.seen:
-            asked = f"{spec.method} {url}"
+            asked = f"{message.method} {url}"
             self._progress(f"kuberay: the app is reached, but does not answer {asked} well: {answered.seen}")
 
     def _wait(self, what: str, probe: Callable[[], T | NotYet]) -> T:

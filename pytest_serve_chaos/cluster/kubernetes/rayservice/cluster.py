@@ -13,7 +13,7 @@ from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayPods
 from pytest_serve_chaos.cluster.kubernetes.rayservice.view import RayServiceView
 from pytest_serve_chaos.cluster.rest import Dashboard
-from pytest_serve_chaos.cluster.serve_config import first_route, serve_config_text, serve_port
+from pytest_serve_chaos.cluster.serve_config import serve_config_text, serve_port
 from pytest_serve_chaos.model import ClusterDescription, Component, Identity, Json
 
 T = TypeVar("T")
@@ -73,7 +73,7 @@ class PodProxies:
     Args:
         api: The Kubernetes API.
         pods: The pods.
-        config: The Serve config, which has the port and the route.
+        config: The Serve config, which has the port.
     """
 
     def __init__(self, api: KubeApi, pods: RayPods, config: RunningConfig) -> None:
@@ -91,10 +91,9 @@ class PodProxies:
         return self._api.proxy_get(pod.name, serve_port(self._config.now), path, timeout=timeout)
 
     def proxy_endpoint(self, proxy: Component) -> Endpoint:
-        """The way to that proxy's pod, with the first app's route."""
-        config = self._config.now
-        url, context = self._api.proxy_url(self._pods.with_proxy(proxy).name, serve_port(config))
-        return Endpoint(url + first_route(config).lstrip("/"), ssl_context=context)
+        """The way to that proxy's pod."""
+        url, context = self._api.proxy_url(self._pods.with_proxy(proxy).name, serve_port(self._config.now))
+        return Endpoint(url, ssl_context=context)
 
 
 class RayServiceCluster:

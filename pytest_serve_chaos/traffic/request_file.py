@@ -1,0 +1,124 @@
+"""Reads a file of requests: JSON lines, or a list in YAML; every error names the line."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import difflib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+
+from pytest_serve_chaos.errors import SettingsError
+from pytest_serve_chaos.traffic.request_kind import RequestKind
+
+_YAML = (".yaml", ".yml")
+_BODIES = ("body", "body_file", "body_base64")
+KEYS = (*(field.name for field in fields(RequestKind)), "body_file", "body_base64")
+"""What a request of a file can say."""
+
+
+def read_requests(path: Path) -> tuple[RequestKind, ...]:
+    """The requests of a file.
+
+    Args:
+        path: It is YAML if its name ends in ``.yaml`` or ``.yml``, and has a JSON object in each line otherwise.
+            The files that it names are relative to its directory.
+
+    Raises:
+        SettingsError: It cannot be read, or a request in it cannot be used.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"the file of requests {path} cannot be read: {error}") from error
+    items = _yaml_items(text, path) if path.suffix in _YAML else _json_lines(text, path)
+    found = tuple(_request(item, line, path) for line, item in items)
+    if not found:
+        raise SettingsError(f"the file of requests {path} has no requests", fix=['write one in a line: {"path": "/"}'])
+    return found
+
+
+def _json_lines(text: str, path: Path) -> Iterator[tuple[int, object]]:
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            yield number, json.loads(line)
+        except ValueError as error:
+            raise _wrong(path, number, f"it is not JSON: {error}", fix=["write a JSON object in each line"]) from None
+
+
+def _yaml_items(text: str, path: Path) -> Iterator[tuple[int, object]]:
+    import yaml
+
+    loader = yaml.SafeLoader(text)
+    try:
+        root = loader.get_single_node()
+        if root is None:
+            return
+        if not isinstance(root, yaml.SequenceNode):
+            raise _wrong(path, root.start_mark.line + 1, "it is not a list", fix=["begin each request with '- '"])
+        for node in root.value:
+            yield node.start_mark.line + 1, loader.construct_object(node, deep=True)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise _wrong(path, 1 if mark is None else mark.line + 1, f"it is not YAML: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise SettingsError(f"the file of requests {path} is not YAML: {error}") from None
+    finally:
+        loader.dispose()
+
+
+def _request(item: object, line: int, path: Path) -> RequestKind:
+    if not isinstance(item, Mapping):
+        raise _wrong(path, line, f"a request is {item!r:.60}, and not a mapping")
+    for key in item:
+        if key not in KEYS:
+            close = difflib.get_close_matches(str(key), KEYS, 1)
+            fix = [f"write {close[0]}"] if close else [f"a request has {', '.join(KEYS)}"]
+            raise _wrong(path, line, f"a request has no {key!r}", fix=fix)
+    given = [key for key in _BODIES if item.get(key) is not None]
+    if len(given) > 1:
+        raise _wrong(path, line, f"it has {' and '.join(given)}", fix=["give one of them"])
+    values: dict[str, object] = {key: value for key, value in item.items() if key not in _BODIES and value is not None}
+    if isinstance(values.get("headers"), Mapping):
+        values["headers"] = {key: _header(value) for key, value in dict(item["headers"]).items()}
+    try:
+        if given:
+            values["body"] = _body(given[0], item[given[0]], path)
+        return RequestKind(**values)  # type: ignore[arg-type]
+    except SettingsError as error:
+        what = error.what.removeprefix("requests: ")
+        raise SettingsError(f"{path}: line {line}: {what}", checked=error.checked, fix=error.fix) from None
+
+
+def _header(value: object) -> object:
+    """YAML takes ``x-tenant: 5`` for a number."""
+    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+def _body(key: str, value: object, path: Path) -> object:
+    if key == "body":
+        return value
+    if not isinstance(value, str):
+        raise SettingsError(f"{key} is {value!r:.60}, and must be a text")
+    if key == "body_file":
+        file = path.parent / Path(value).expanduser()
+        try:
+            return file.read_bytes()
+        except OSError as error:
+            raise SettingsError(
+                f"body_file {value} cannot be read: {error.strerror}",
+                checked=[str(file)],
+                fix=["give a path that is relative to the file of requests"],
+            ) from None
+    try:
+        return base64.b64decode(value, validate=True)
+    except binascii.Error as error:
+        raise SettingsError(f"body_base64 is not base64: {error}") from None
+
+
+def _wrong(path: Path, line: int, what: str, *, fix: list[str] | None = None) -> SettingsError:
+    return SettingsError(f"{path}: line {line}: {what}", fix=fix or [])

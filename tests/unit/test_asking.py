@@ -1,0 +1,181 @@
+"""What is sent to a cluster: which apps, by which paths, with which shares; the seed decides which comes when."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_serve_chaos import RequestKind
+from pytest_serve_chaos.cluster.asking import Asking, way_to
+from pytest_serve_chaos.errors import SettingsError
+from pytest_serve_chaos.model import Json
+from pytest_serve_chaos.traffic.sources import RequestSource
+
+
+def config(**routes: str | None) -> dict[str, Json]:
+    return {"applications": [{"name": name, "route_prefix": route} for name, route in routes.items()]}
+
+
+ONE = config(scorer="/")
+THREE = config(front="/", chat="/llm", vision="/vision")
+HOME = "http://127.0.0.1:8000/"
+
+
+def sent(source: RequestSource, number: int = 300) -> Counter[tuple[str, str, str]]:
+    messages = [source.message(n) for n in range(number)]
+    return Counter((message.app, message.method, message.path) for message in messages)
+
+
+# -- apps and paths ----------------------------------------------------------------------------------------------------
+
+
+def test_an_app_is_asked_at_its_route() -> None:
+    assert sent(Asking().source(config(a="/llm"))) == {("", "GET", "/llm"): 300}
+
+
+def test_a_path_is_asked_as_it_is() -> None:
+    assert sent(Asking(path="/v1/score").source(ONE)) == {("", "GET", "/v1/score"): 300}
+
+
+@pytest.mark.parametrize("path", ["/llm/v1/chat", "/v1/chat"])
+def test_a_path_may_leave_out_the_route_of_the_only_app(path: str) -> None:
+    assert sent(Asking(path=path).source(config(a="/llm"))) == {("", "GET", "/llm/v1/chat"): 300}
+
+
+def test_each_app_with_a_route_gets_its_share() -> None:
+    source = Asking().source(config(front="/", chat="/llm", vision="/vision", child=None))
+    assert source.apps == ("front", "chat", "vision")
+    found = sent(source)
+    assert found.keys() == {("front", "GET", "/"), ("chat", "GET", "/llm"), ("vision", "GET", "/vision")}
+    assert all(abs(number - 100) <= 2 for number in found.values())
+
+
+def test_a_user_chooses_an_app() -> None:
+    source = Asking(apps=("chat",), path="/v1/chat", method="POST").source(THREE)
+    assert source.apps == ("chat",)
+    assert sent(source) == {("", "POST", "/llm/v1/chat"): 300}
+
+
+def test_a_path_chooses_its_app_as_serve_does() -> None:
+    assert Asking(path="/llm/v1/chat").source(THREE).apps == ("chat",)
+    assert Asking(path="/llms").source(THREE).apps == ("front",)
+
+
+def test_what_tests_deploy_is_asked_only_by_name() -> None:
+    more = config(front="/", added="/added", serve_chaos_canary_1="/serve_chaos_canary_1")
+    assert Asking().source(more, usual=config(front="/")).apps == ("front",)
+    assert Asking(apps=("added",)).source(more, usual=config(front="/")).apps == ("added",)
+
+
+@pytest.mark.parametrize(
+    ("asking", "why"),
+    [
+        (Asking(apps=("chatt",)), "no app 'chatt'"),
+        (Asking(apps=("child",)), "has no route"),
+        (Asking(kinds=(RequestKind(app="serve_chaos_canary_1"),)), "no app"),
+        (Asking(path="/v2"), "below the route of no app"),
+        (Asking(kinds=(RequestKind(app="a"),), apps=("b",)), "no request is for the app b"),
+    ],
+)
+def test_what_no_app_answers_is_refused(asking: Asking, why: str) -> None:
+    apps = config(a="/a", b="/b", child=None, serve_chaos_canary_1="/serve_chaos_canary_1")
+    with pytest.raises(SettingsError, match=why):
+        asking.source(apps)
+
+
+# -- kinds of requests -------------------------------------------------------------------------------------------------
+
+
+def test_a_request_says_what_differs_from_the_settings() -> None:
+    asking = Asking(
+        headers={"Authorization": "t", "x": "${n}"},
+        path="/v1",
+        kinds=(RequestKind(body={"k": 1}), RequestKind(method="DELETE", headers={"authorization": "u"})),
+    )
+    first, second = (asking.source(ONE).message(n) for n in (0, 1))
+    assert (first.method, first.path) == ("POST", "/v1")
+    assert first.headers == {"Authorization": "t", "x": "${n}", "content-type": "application/json"}
+    assert (second.method, second.body, second.headers) == ("DELETE", None, {"x": "${n}", "authorization": "u"})
+
+
+def test_requests_without_weights_come_in_order() -> None:
+    kinds = tuple(RequestKind(path=f"/{n}") for n in range(3))
+    source = Asking(kinds=kinds, seed=5).source(ONE)
+    assert [source.message(n).path for n in range(6)] == ["/0", "/1", "/2", "/0", "/1", "/2"]
+
+
+def test_weights_decide_how_often_and_the_seed_when() -> None:
+    kinds = (RequestKind(path="/often", weight=8), RequestKind(path="/seldom", weight=2))
+    first, again, other = (Asking(kinds=kinds, seed=seed).source(ONE) for seed in (1, 1, 2))
+    paths = [[source.message(n).path for n in range(500)] for source in (first, again, other)]
+    assert paths[0] == paths[1] != paths[2]
+    assert Counter(paths[0]) == {"/often": 400, "/seldom": 100}
+
+
+def test_a_request_without_app_and_path_is_sent_to_each_app() -> None:
+    kinds = (RequestKind(method="POST", weight=3), RequestKind(path="/llm/health", weight=1))
+    source = Asking(kinds=kinds).source(THREE)
+    assert abs(sent(source, 400)[("chat", "GET", "/llm/health")] - 100) <= 2
+    assert [round(source.share_of(app), 3) for app in source.apps] == [0.25, 0.5, 0.25]
+    assert source.least_share == 0.25
+
+
+@given(st.lists(st.integers(1, 20), min_size=2, max_size=6), st.integers(0, 10**6), st.integers(0, 10**9))
+def test_shares_are_even_over_any_stretch(weights: list[int], seed: int, begin: int) -> None:
+    kinds = [RequestKind(path=f"/{n}", weight=weight) for n, weight in enumerate(weights)]
+    source = RequestSource(kinds, seed=seed)
+    found = Counter(source.message(begin + n).path for n in range(1000))
+    for number, weight in enumerate(weights):
+        assert abs(found[f"/{number}"] - 1000 * weight / sum(weights)) < 5
+
+
+def test_no_app_keeps_in_step_with_what_takes_turns() -> None:
+    source = Asking().source(THREE)
+    for turns in (2, 3, 4, 6):
+        first = Counter(source.message(n).app for n in range(0, 300 * turns, turns))
+        assert min(first.values()) > 90
+
+
+def test_each_app_is_asked_once_at_the_start() -> None:
+    kinds = (
+        RequestKind(path="/llm/a", weight=1),
+        RequestKind(path="/llm/b", weight=2),
+        RequestKind(path="/", weight=1),
+    )
+    messages = Asking(kinds=kinds).source(THREE).one_of_each_app
+    assert [(message.app, message.path) for message in messages] == [("chat", "/llm/b"), ("front", "/")]
+
+
+# -- where they go -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "asking", "routes", "public", "at_proxy"),
+    [
+        (None, Asking(path="/v1"), ONE, "http://127.0.0.1:8000/v1", "/v1"),
+        ("http://lb/", Asking(path="/v1"), ONE, "http://lb/v1", "/v1"),
+        ("http://lb", Asking(), ONE, "http://lb", "/"),
+        ("http://lb/v1/score?k=1", Asking(), ONE, "http://lb/v1/score?k=1", "/v1/score?k=1"),
+        ("http://lb/llm", Asking(path="/v1"), config(a="/llm"), "http://lb/llm/v1", "/llm/v1"),
+        ("http://lb/llm/", Asking(path="/llm/v1"), config(a="/llm"), "http://lb/llm/v1", "/llm/v1"),
+        ("https://gw/prod/x", Asking(path="/v1"), config(a="/llm"), "https://gw/prod/x/v1", "/llm/v1"),
+        ("https://gw/prod/x", Asking(), config(a="/llm"), "https://gw/prod/x", "/llm"),
+        ("https://gw/prod", Asking(path="/v1"), ONE, "https://gw/prod/v1", "/v1"),
+    ],
+)
+def test_a_url_stands_for_the_root_or_for_a_route(
+    url: str | None, asking: Asking, routes: dict[str, Json], public: str, at_proxy: str
+) -> None:
+    way = way_to(asking, routes, home=HOME, url=url)
+    message, alone = way.messages.message(0), way.at_proxy.message(0)
+    assert (way.url.rstrip("/") + message.path if message.path else way.url) == public
+    assert alone.path == at_proxy
+
+
+def test_the_root_of_several_apps_is_not_one_of_them() -> None:
+    assert way_to(Asking(), THREE, home=HOME, url="http://lb/").messages.apps == ("front", "chat", "vision")
+    assert way_to(Asking(), THREE, home=HOME, url="http://lb/llm").messages.apps == ("chat",)
+    assert way_to(Asking(), THREE, home=HOME, url="http://lb/", exact=True).messages.apps == ("front",)

@@ -1,0 +1,177 @@
+"""Several apps, and several kinds of requests: each is judged by its own requests, and named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from pytest_serve_chaos.analysis.result import Result
+from pytest_serve_chaos.errors import SettingsError
+from pytest_serve_chaos.events import Demanded
+from pytest_serve_chaos.history import History
+from pytest_serve_chaos.model import Expectations
+from pytest_serve_chaos.report.document import summary_document
+from pytest_serve_chaos.report.junit import properties
+from pytest_serve_chaos.report.markdown import summary
+from pytest_serve_chaos.report.terminal import summary_table
+from pytest_serve_chaos.results import result_of
+from tests.unit.histories import FAULT, Story
+
+LENIENT = Expectations(availability=0.9, longest_outage=None, traffic_back=None)
+
+
+def several(story: Story, shares: dict[str, int], kind: str = "app") -> Story:
+    """Gives the requests to apps, or to names: so many of each ten, one after the other."""
+    order = [name for name, number in shares.items() for _ in range(number)]
+    for n, r in enumerate(story.requests):
+        name = order[n % len(order)]
+        story.requests[n] = replace(r, index=n, app=name) if kind == "app" else replace(r, index=n, name=name)
+    judged = {f"{kind}s": tuple(shares)}
+    story.events = [replace(e, **judged) if isinstance(e, Demanded) else e for e in story.events]  # type: ignore[arg-type]
+    return story
+
+
+def losing(
+    story: Story, name: str, start: float = 0.0, end: float = 20.0, *, kind: str = "app", every: int = 1
+) -> Story:
+    """Loses every n-th request of that app, or of that name."""
+    own = [n for n, r in enumerate(story.requests) if getattr(r, kind) == name and start <= r.scheduled - FAULT < end][
+        ::every
+    ]
+    for n in own:
+        story.requests[n] = replace(story.requests[n], status=500, error="HTTP 500")
+    return story
+
+
+def result(story: Story) -> Result:
+    return result_of(story.history(), story.experiment)
+
+
+THREE = {"front": 1, "chat": 1, "vision": 1}
+
+
+def test_three_sound_apps_pass_and_have_figures_of_their_own() -> None:
+    found = result(several(Story(), THREE))
+    assert found.outcome == "passed", found.reasons
+    assert [(part.of.kind, part.of.name) for part in found.parts] == [("app", name) for name in THREE]
+    assert sum(part.measurement.sent or 0 for part in found.parts) == found.sent
+
+
+def test_one_app_of_three_fails_though_all_together_are_fine() -> None:
+    story = losing(several(Story(expectations=LENIENT), THREE), "chat", every=4)
+    found = result(story)
+    assert found.availability is not None
+    assert found.availability > 0.9
+    assert found.outcome == "failed"
+    assert found.reasons
+    assert all(reason.startswith("app chat: ") for reason in found.reasons)
+
+
+def test_an_app_without_requests_is_inconclusive_and_named() -> None:
+    story = several(Story(), THREE)
+    story.requests = [r for r in story.requests if r.app != "vision"]
+    found = result(story)
+    assert found.outcome == "inconclusive"
+    assert all(reason.startswith("app vision: no requests were sent") for reason in found.reasons), found.reasons
+
+
+def test_an_app_with_too_few_requests_is_inconclusive_and_named() -> None:
+    found = result(several(Story(), {"front": 19, "chat": 1}))
+    assert found.outcome == "inconclusive"
+    assert any(reason.startswith("app chat: too few requests: 5") for reason in found.reasons), found.reasons
+
+
+def test_an_app_with_too_few_requests_fails_if_it_loses_all_of_them() -> None:
+    found = result(losing(several(Story(expectations=LENIENT), {"front": 99, "chat": 1}), "chat"))
+    assert found.outcome == "failed"
+    assert "app chat: 10 of 10 requests lost or late" in found.reasons[0] or "app chat: 11 of 11" in found.reasons[0]
+
+
+def test_a_slow_app_does_not_hide_that_a_quick_one_has_become_slow() -> None:
+    """All together wait no longer than the slow app always does."""
+    story = several(Story(expectations=Expectations(longest_outage=1.0)), {"quick": 1, "slow": 1})
+    story.requests = [replace(r, finished=r.scheduled + 1.5) if r.app == "slow" else r for r in story.requests]
+    assert result(story).outcome == "passed"
+    for n, r in enumerate(story.requests):
+        if r.app == "quick" and 0 <= r.scheduled - FAULT < 20:
+            story.requests[n] = replace(r, finished=r.scheduled + 1.4)
+    found = result(story)
+    assert found.outcome == "failed"
+    assert all(reason.startswith("app quick: ") for reason in found.reasons), found.reasons
+
+
+def test_an_outage_of_one_app_after_that_of_another_is_not_one_of_both() -> None:
+    story = several(Story(expectations=Expectations(availability=0.8)), {"a": 1, "b": 1})
+    losing(losing(story, "a", 0.0, 1.8), "b", 2.0, 3.8)
+    found = result(story)
+    assert found.longest_outage is not None
+    assert found.longest_outage > 3
+    assert found.outcome == "passed", found.reasons
+
+
+def test_requests_lost_beyond_in_flight_are_counted_of_all_apps() -> None:
+    story = several(Story(expectations=replace(LENIENT, lost_beyond_in_flight=5)), {"a": 1, "b": 1})
+    losing(losing(story, "a", 1.0, 1.2), "b", 2.0, 2.2)
+    assert result(story).outcome == "failed"
+
+
+# -- names -------------------------------------------------------------------------------------------------------------
+
+
+def test_names_are_judged_in_addition_to_all_requests() -> None:
+    found = result(several(Story(), {"chat": 1, "embed": 1}, "name"))
+    assert found.outcome == "passed", found.reasons
+    assert [part.of.name for part in found.parts] == ["chat", "embed"]
+
+
+def test_a_name_fails_though_all_together_are_fine() -> None:
+    story = losing(several(Story(expectations=LENIENT), {"chat": 9, "embed": 1}, "name"), "embed", kind="name")
+    found = result(story)
+    assert found.outcome == "failed"
+    assert any(reason.startswith("requests 'embed': ") for reason in found.reasons), found.reasons
+
+
+def test_a_name_with_few_requests_is_a_remark_unless_it_fails_for_certain() -> None:
+    seldom = several(Story(expectations=LENIENT), {"chat": 99, "embed": 1}, "name")
+    found = result(seldom)
+    assert found.outcome == "passed", found.reasons
+    assert any("requests 'embed': not judged by themselves: too few requests" in text for text in found.remarks)
+    assert result(losing(seldom, "embed", kind="name", end=2.0)).outcome == "passed"
+    assert result(losing(seldom, "embed", kind="name")).outcome == "failed"
+
+
+# -- histories and reports ---------------------------------------------------------------------------------------------
+
+
+def test_a_history_from_a_file_is_judged_the_same(tmp_path: Path) -> None:
+    story = losing(several(Story(expectations=LENIENT), THREE), "chat", every=4)
+    live = result_of(story.history(tmp_path / "history.jsonl"), story.experiment)
+    again = result_of(History.load(tmp_path / "history.jsonl"), story.experiment)
+    assert (again.verdict, [p.of for p in again.parts]) == (live.verdict, [p.of for p in live.parts])
+
+
+def test_an_older_history_has_no_parts(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    Story().history(path)
+    assert '"app"' not in path.read_text()
+    assert result_of(History.load(path), "head_failure").parts == ()
+
+
+def test_every_report_has_the_figures_of_each_app() -> None:
+    story = losing(several(Story(expectations=LENIENT), THREE), "chat", every=4)
+    history = story.history()
+    found = result_of(history, story.experiment)
+    line = "app chat: 84 of 33"
+    assert line in "\n".join(summary_table([found]))
+    assert line in summary([found])
+    assert any(name == "serve_chaos_part" and value.startswith(line) for name, value in properties(found))
+    document = cast("dict[str, Any]", summary_document(history, [found]))
+    assert [part["app"] for part in document["experiments"][0]["parts"]] == list(THREE)
+
+
+def test_a_part_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(SettingsError, match="no figures of 'vision'"):
+        result(Story()).part("vision")
