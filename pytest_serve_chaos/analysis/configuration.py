@@ -142,7 +142,7 @@ def _fault_tolerance(description: ClusterDescription) -> Iterator[ConfigWarning]
 
 
 def _redis(description: ClusterDescription, setup: Setup) -> Iterator[ConfigWarning]:
-    if description.gcs == "none":
+    if not _has_redis(description):
         return
     if setup.redis_persists is False:
         yield ConfigWarning(
@@ -247,7 +247,7 @@ def _drain(setup: Setup, deployments: Mapping[str, Deployment]) -> Iterator[Conf
 
 def _restarted(description: ClusterDescription, setup: Setup) -> Iterator[ConfigWarning]:
     """For faults after which a container restarts in its pod; the containers of a new pod start at once."""
-    store: tuple[Loss, ...] = ("redis",) if description.gcs != "none" else ()
+    store: tuple[Loss, ...] = ("redis",) if _has_redis(description) else ()
     for node in setup.restarted:
         # The head ends with its GCS, and that without Redis; a worker only if the GCS then knows nothing of it.
         lost: tuple[Loss, ...] = store if setup.redis_persists is False else ()
@@ -271,6 +271,10 @@ def _longer_drain(limits: Mapping[str, float], longest: float) -> str:
     if settings:
         fixes.append(f"{' and '.join(settings)} over {limit(longest)} and what a replica takes to start")
     return "; ".join(fixes)
+
+
+def _has_redis(description: ClusterDescription) -> bool:
+    return description.gcs not in ("none", "rocksdb")
 
 
 def _is_ours(description: ClusterDescription) -> bool:

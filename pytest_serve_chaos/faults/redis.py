@@ -10,6 +10,7 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import seconds
 from pytest_serve_chaos.cluster.capabilities import HAS_REDIS, SIGNALS_PROCESSES
 from pytest_serve_chaos.cluster.policy import Touch
+from pytest_serve_chaos.cluster.storage import no_redis
 from pytest_serve_chaos.errors import NoSuchTarget, ObservationError
 from pytest_serve_chaos.faults import signs
 from pytest_serve_chaos.faults.actors import ActorFrozen
@@ -107,7 +108,8 @@ class RedisTarget:
         """
         topology = self.rig.watcher.sample()
         if not topology.of("redis"):
-            raise NoSuchTarget("there is no Redis", fix=["ask for one with @pytest.mark.serve_cluster(gcs='redis')"])
+            gcs = self.rig.cluster.spec.gcs
+            raise NoSuchTarget("Redis is not running") if gcs == "redis" else no_redis(gcs)
         hold_for = seconds(for_, name="for_")
         fault = RedisFrozen(self.rig, NAME, topology.of("redis")[0], lasts=hold_for)
         return Injection(self.rig, fault, hold_for=hold_for, must_land=must_land)
@@ -155,5 +157,6 @@ FAULT = FaultSpec(
     external=_touch,
     loses=("redis",),
     target="chaos.redis",
+    gcs=("redis",),
     effect="the store of the GCS",
 )

@@ -132,7 +132,7 @@ class World:
         if node not in self.parts or (slot.role == "replica" and self.behaviour.keeps_holes):
             return False
         if slot.role == "gcs":
-            return self.spec.gcs == "none" or bool(self.of("redis"))
+            return self.spec.gcs != "redis" or bool(self.of("redis"))
         return self.controller_works() if slot.needs_controller else self.gcs_answers()
 
     def _fill(self, slot: Slot) -> None:

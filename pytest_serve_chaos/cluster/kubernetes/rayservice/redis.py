@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.records import listed, mapped, text
 from pytest_serve_chaos.cluster.kubernetes.rayservice.view import RayServiceView
+from pytest_serve_chaos.cluster.storage import no_redis
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError, Unsupported
 from pytest_serve_chaos.model import HEAD, Evidence
 
@@ -91,6 +92,7 @@ class PodRedis:
         self._pods = view.pods
         self._removals = view.removals
         self._selector = view.ref.redis_selector
+        self._gcs = view.ref.spec.gcs
         self._store = store or RedisStore()
         self._is_held = False
 
@@ -101,10 +103,7 @@ class PodRedis:
             Unsupported: There is none.
         """
         if self._selector is None:
-            raise Unsupported(
-                "this cluster has no Redis of its own, or its GCS fault tolerance is off",
-                fix=["ask for one with @pytest.mark.serve_cluster(gcs='redis')"],
-            )
+            raise no_redis(self._gcs)
 
     def read_namespace(self) -> None:
         """Reads from the head's pod under which namespace KubeRay has the GCS keep its keys.
