@@ -13,6 +13,9 @@ from pytest_serve_chaos.model import HEAD, ClusterDescription, ConfigWarning, Lo
 RAYSERVICE_FILE = "rayservice file"
 """What the details of a description call the file that the RayService comes from, where it comes from one."""
 
+LOST_WITH_HEAD = "gcs storage"
+"""What they call the storage of the GCS that goes with the head's pod, where there is one."""
+
 DRAIN_TIMEOUT = "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"
 GRACE_PERIOD = "`terminationGracePeriodSeconds` of the workers"
 STOP_HOOK = "`ray stop` in the `preStop` hook of the workers"
@@ -28,6 +31,7 @@ class Setup:
         machines: Ray node (``head``, ``worker-1``) -> machine, likewise.
         drain_limits: What ends the drain of a node that is asked to stop, each with its seconds (0: at once):
             `DRAIN_TIMEOUT`, `GRACE_PERIOD`, `STOP_HOOK`.
+        redis_mode: What the address that Ray takes for Redis leads to: ``sentinel``, ``cluster``, ``standalone`` or "".
         restarted: Ray nodes whose container was started again in its pod so recently that its next start is put off.
     """
 
@@ -36,6 +40,7 @@ class Setup:
     machines: Mapping[str, str] = field(default_factory=dict)
     drain_limits: Mapping[str, float] = field(default_factory=dict)
     restarted: tuple[str, ...] = ()
+    redis_mode: str = ""
 
     @property
     def drain(self) -> float | None:
@@ -132,11 +137,16 @@ def _common(configuration: Configuration) -> tuple[ConfigWarning, ...]:
 
 def _fault_tolerance(description: ClusterDescription) -> Iterator[ConfigWarning]:
     if description.gcs == "none":
+        lost = description.details.get(LOST_WITH_HEAD)
         yield ConfigWarning(
             "no_fault_tolerance",
-            "no GCS fault tolerance",
+            "no GCS fault tolerance" + (f": {lost} goes with the head's pod" if lost else ""),
             "losing the head restarts every worker",
-            "--serve-chaos-gcs=redis" if _is_ours(description) else "`gcsFaultToleranceOptions` in the RayService",
+            "a persistent volume for that directory"
+            if lost
+            else "--serve-chaos-gcs=redis"
+            if _is_ours(description)
+            else "`gcsFaultToleranceOptions` in the RayService",
             losses=("head",),
         )
 
@@ -144,6 +154,22 @@ def _fault_tolerance(description: ClusterDescription) -> Iterator[ConfigWarning]
 def _redis(description: ClusterDescription, setup: Setup) -> Iterator[ConfigWarning]:
     if not _has_redis(description):
         return
+    if setup.redis_mode == "sentinel":
+        yield ConfigWarning(
+            "redis_is_sentinel",
+            "what Ray has as its Redis is a Sentinel",
+            "Ray asks it once for the Redis behind it, which the plugin neither looks at nor breaks",
+            "",
+            losses=("redis", "head"),
+        )
+    if setup.redis_mode == "cluster":
+        yield ConfigWarning(
+            "redis_is_cluster",
+            "Redis is a Redis Cluster",
+            "Ray takes one with a single shard only, and the plugin does not follow a new master",
+            "",
+            losses=("redis", "head"),
+        )
     if setup.redis_persists is False:
         yield ConfigWarning(
             "redis_forgets",

@@ -9,14 +9,12 @@ from typing import cast
 import yaml
 
 from pytest_serve_chaos.cluster.base import ClusterSpec, Gcs
-from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.records import listed, mapped, name_of, text
+from pytest_serve_chaos.cluster.kubernetes.rayservice.gcs_storage import storage_of
 from pytest_serve_chaos.cluster.kubernetes.rayservice.ray_token import wants_token
 from pytest_serve_chaos.cluster.serve_config import applications
 from pytest_serve_chaos.errors import ClusterStartError
 from pytest_serve_chaos.model import Json
-
-_REDIS_ADDRESS = "RAY_REDIS_ADDRESS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +23,8 @@ class FoundRayService:
 
     Attributes:
         name: Its name.
-        gcs: ``redis`` where it has GCS fault tolerance, whatever the store, else ``none``.
+        gcs: Where its GCS keeps its state, so that it has it again after the loss of the head's pod.
+        lost: What of that goes with the head's pod; "" where nothing does.
         workers: Number of its Ray workers.
         serve_config: What is in its `serveConfigV2`.
         redis: Where its Redis is, ``host:port``; "" where it has none.
@@ -33,6 +32,7 @@ class FoundRayService:
         pending: The RayCluster that is to take over; "" where there is none.
         head_service: The Service of the head of the one that serves.
         wants_token: Whether Ray answers only those who have its token.
+        redis_tls: Whether Ray speaks TLS with its Redis.
     """
 
     name: str
@@ -44,6 +44,8 @@ class FoundRayService:
     pending: str = ""
     head_service: str = ""
     wants_token: bool = False
+    lost: str = ""
+    redis_tls: bool = False
 
     @property
     def app(self) -> str:
@@ -69,19 +71,22 @@ def read_ray_service(item: Mapping[str, Json]) -> FoundRayService:
     cluster = mapped(spec.get("rayClusterConfig"))
     active, pending = (mapped(status.get(f"{which}ServiceStatus")) for which in ("active", "pending"))
     of_cluster = mapped(active.get("rayClusterStatus"))
+    storage = storage_of(item)
     name, ray_cluster = name_of(item), text(active, "rayClusterName")
     # With an autoscaler there may be more workers than the spec says.
     workers = of_cluster.get("desiredWorkerReplicas")
     return FoundRayService(
         name=name,
-        gcs="redis" if _has_fault_tolerance(item) else "none",
+        gcs=storage.gcs,
         workers=workers if isinstance(workers, int) and workers else _workers(cluster),
         serve_config=_serve_config(name, text(spec, "serveConfigV2")),
-        redis=_redis_address(cluster),
+        redis=storage.address,
         ray_cluster=ray_cluster,
         pending=text(pending, "rayClusterName"),
         head_service=text(mapped(of_cluster.get("head")), "serviceName") or f"{ray_cluster}-head-svc",
         wants_token=wants_token(cluster),
+        lost=storage.lost,
+        redis_tls=storage.tls,
     )
 
 
@@ -98,12 +103,6 @@ def differences(wanted: ClusterSpec, found: ClusterSpec) -> list[str]:
     return [f"{name}={w!r} and not {f!r}" for name, (w, f) in pairs.items() if w != f]
 
 
-def _has_fault_tolerance(item: Mapping[str, Json]) -> bool:
-    options = mapped(mapped(item.get("spec")).get("rayClusterConfig")).get("gcsFaultToleranceOptions")
-    annotations = mapped(mapped(item.get("metadata")).get("annotations"))
-    return options is not None or str(annotations.get(names.FT_ENABLED)).lower() == "true"
-
-
 def _workers(cluster: Mapping[str, Json]) -> int:
     total = 0
     for group in listed(cluster.get("workerGroupSpecs")):
@@ -112,18 +111,6 @@ def _workers(cluster: Mapping[str, Json]) -> int:
         if isinstance(replicas, int) and isinstance(hosts, int):  # what is not a number is refused elsewhere
             total += replicas * hosts
     return total
-
-
-def _redis_address(cluster: Mapping[str, Json]) -> str:
-    options = text(mapped(cluster.get("gcsFaultToleranceOptions")), "redisAddress")
-    head = mapped(mapped(mapped(cluster.get("headGroupSpec")).get("template")).get("spec"))
-    given = [
-        text(variable, "value")
-        for container in listed(head.get("containers"))
-        for variable in listed(container.get("env"))
-        if text(variable, "name") == _REDIS_ADDRESS
-    ]
-    return next((a for a in (options, *given) if a), "").rpartition("//")[2]
 
 
 def _serve_config(name: str, config: str) -> dict[str, Json]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
+from pytest_serve_chaos.analysis.configuration import RAYSERVICE_FILE
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec
 from pytest_serve_chaos.cluster.capabilities import (
     DELETES_MACHINES,
@@ -110,7 +111,7 @@ def owned_rayservice(
     deletions = PodDeletions(view.api, view.pods, view.removals)
     signals = ProcessSignals(view.api, view.pods, ContainerSignals(view.pods, machines).send)
     offers = (
-        *pod_parts(view, config, of.description.ray_version),
+        *pod_parts(view, config, of.description.ray_version, redis_mode=lambda _: redis.mode),
         *program_parts(view),
         DELETES_MACHINES.by(NodeDeletions(view, machines)),
         DRAINS_MACHINES.by(NodeDrains(view, machines)),
@@ -128,6 +129,8 @@ def owned_rayservice(
     try:
         if of.ref.spec.gcs == "redis":
             redis.read_namespace()
+        if of.redis is not None and RAYSERVICE_FILE in of.description.details:
+            redis.read_mode()
     except BaseException:
         view.close()
         raise
