@@ -49,16 +49,15 @@ def gcs_of(wanted: Gcs, env: Mapping[str, str], *, said: bool = False) -> Gcs:
     return "rocksdb"
 
 
-def no_redis(gcs: Gcs, *, ours: bool = True) -> Unsupported:
+def no_redis(gcs: Gcs) -> Unsupported:
     """The error for what needs a Redis, where there is none.
 
     Args:
         gcs: Where the GCS keeps its state.
-        ours: Whether the cluster is made for the test, so that another can be asked for.
     """
     why = {
         "redis": "this cluster has no Redis of its own",
         "rocksdb": "this cluster has no Redis: its GCS keeps its state in RocksDB, on the head's disk",
         "none": "this cluster has no Redis, because its GCS fault tolerance is off",
     }
-    return Unsupported(why[gcs], fix=["ask for one with @pytest.mark.serve_cluster(gcs='redis')"] if ours else [])
+    return Unsupported(why[gcs], fix=["ask for one with @pytest.mark.serve_cluster(gcs='redis')"])

@@ -112,14 +112,14 @@ def _store(own: OwnFile, service: Manifest, workload: Manifest, port: int) -> Re
     )
 
 
-def _configs(own: OwnFile, workload: Manifest) -> list[str]:
-    """The text of all files that the pods mount from the file's ConfigMaps and Secrets."""
+def _configs(own: OwnFile, workload: Manifest) -> dict[str, str]:
+    """The files that the pods mount from the file's ConfigMaps and Secrets, name -> text."""
     volumes = listed(inner(workload, "spec", "template", "spec").get("volumes"))
     used = {("ConfigMap", text(mapped(v.get("configMap")), "name")) for v in volumes}
     used |= {("Secret", text(mapped(v.get("secret")), "secretName")) for v in volumes}
     items = [item for item in own.of_kind("ConfigMap", "Secret") if (str(item["kind"]), name_of(item)) in used]
     parts = [mapped(i.get("stringData" if i["kind"] == "Secret" else "data")) for i in items]
-    return [str(value) for part in parts for value in part.values()]
+    return {name: str(value) for part in parts for name, value in part.items()}
 
 
 def note_of(redis: OwnRedis) -> str:

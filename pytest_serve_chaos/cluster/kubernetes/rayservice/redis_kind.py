@@ -17,10 +17,15 @@ RedisMode: TypeAlias = Literal["", "standalone", "sentinel", "cluster"]
 
 REDIS_PORT = 6379
 SENTINEL_PORT = 26379
-_SENTINEL = re.compile(
-    r"(redis|valkey|keydb)-sentinel|--sentinel\b|\bsentinel[\w.-]*\.(conf|sh)\b|^\s*sentinel\s+monitor\b", re.M
+_SERVER = re.compile(r"\b(redis|valkey|keydb)-server\b")
+_SENTINEL = re.compile(r"--sentinel\b|\b(redis|valkey|keydb)-sentinel\s+\S+\.conf\b")
+_PERHAPS_SENTINEL = re.compile(r"\b(redis|valkey|keydb)-sentinel\b|\bsentinel[\w.-]*\.(conf|sh)\b")
+"""In a command line; beside a server, it may be only the name of the host that is asked."""
+_CLUSTER = re.compile(r"""--cluster-enabled[\s=]+["']?yes\b""")
+_DIRECTIVES: tuple[tuple[re.Pattern[str], RedisMode], ...] = (
+    (re.compile(r"^\s*sentinel\s+monitor\b", re.M), "sentinel"),
+    (re.compile(r"""^\s*cluster-enabled\s+["']?yes\b""", re.M), "cluster"),
 )
-_CLUSTER = re.compile(r"""^\s*(?:--)?cluster-enabled[\s=]+["']?yes\b|--cluster-enabled[\s=]+["']?yes\b""", re.M)
 _CLUSTER_VARIABLES = ("REDIS_CLUSTER_ENABLED", "REDIS_CLUSTER_REPLICAS", "REDIS_NODES", "VALKEY_NODES")
 _LABELS = {
     "app.kubernetes.io/name": r"(?:redis|valkey)-(sentinel|cluster)",
@@ -40,7 +45,7 @@ _TLS = {
 
 
 def mode_of_pod(
-    pod: Mapping[str, Json], labels: Mapping[str, Json], port: int, configs: Sequence[str] = ()
+    pod: Mapping[str, Json], labels: Mapping[str, Json], port: int, configs: Mapping[str, str] | None = None
 ) -> tuple[RedisMode, str]:
     """What listens on a port of a pod, and what shows it; ("", "") where nothing does.
 
@@ -48,7 +53,7 @@ def mode_of_pod(
         pod: The pod's spec, or that of a template.
         labels: Its labels.
         port: The port in the container.
-        configs: The text of the configuration files that are mounted, where they are known.
+        configs: The files that are mounted, name -> text, where they are known.
     """
     containers = listed(pod.get("containers"))
     listener = listening(containers, port)
@@ -56,20 +61,18 @@ def mode_of_pod(
     if port == SENTINEL_PORT:
         return "sentinel", f"its port is {SENTINEL_PORT}"
     said = "\n".join(_words(listener))
-    # Where Redis and Sentinel share a pod, the files are those of both; the container says which of them it is.
-    found: list[tuple[re.Pattern[str], RedisMode]] = [(_SENTINEL, "sentinel"), (_CLUSTER, "cluster")]
-    for pattern, mode in found:
-        shown = pattern.search(said)
-        if shown:
-            return mode, f"its container {name} has {' '.join(shown[0].split())}"
+    sentinel = _SENTINEL.search(said) or (None if _SERVER.search(said) else _PERHAPS_SENTINEL.search(said))
+    for shown, mode in ((sentinel, "sentinel"), (_CLUSTER.search(said), "cluster")):
+        if shown is not None:
+            return mode, f"its container {name} has {' '.join(shown[0].split())}"  # type: ignore[return-value]
     for variable in listed(listener.get("env")):
         if text(variable, "name") in _CLUSTER_VARIABLES and text(variable, "value") not in ("no", "false", "0"):
             return "cluster", f"its container {name} has {text(variable, 'name')}"
-    for config in configs:
-        for pattern, mode in found if len(containers) == 1 else found[1:]:
-            shown = pattern.search(config)
+    for config in _read_by(said, configs or {}):
+        for directive, of_file in _DIRECTIVES:
+            shown = directive.search(config)
             if shown:
-                return mode, f"its configuration has {' '.join(shown[0].split())}"
+                return of_file, f"its configuration has {' '.join(shown[0].split())}"
     return _by_labels(labels)
 
 
@@ -79,14 +82,15 @@ def mode_of_info(info: str) -> RedisMode:
     return found[1] if found else ""  # type: ignore[return-value]
 
 
-def tls_arguments(pod: Mapping[str, Json], port: int, configs: Sequence[str] = ()) -> tuple[str, ...]:
+def tls_arguments(pod: Mapping[str, Json], port: int, configs: Mapping[str, str] | None = None) -> tuple[str, ...]:
     """The options with which redis-cli speaks TLS in the container that listens on a port.
 
     A Redis asks for a client's certificate unless it is told not to; its own is there, of the same authority.
     """
     container = listening(listed(pod.get("containers")), port)
     variables = {text(v, "name"): text(v, "value") for v in listed(container.get("env"))}
-    said = "\n".join([" ".join(_words(container)), *configs])
+    words = " ".join(_words(container))
+    said = "\n".join([words, *_read_by(words, configs or {})])
     files: dict[str, str] = {}
     for option, (directive, names) in _TLS.items():
         found = re.search(rf"(?:^|\s)(?:--)?{directive}[\s=]+[\"']?([^\s\"']+)", said, re.M)
@@ -112,6 +116,12 @@ def _words(container: Mapping[str, Json]) -> Iterator[str]:
     given = [container.get(key) for key in ("command", "args")]
     yield " ".join(str(word) for words in given if isinstance(words, list) for word in words)
     yield text(container, "image").rpartition("/")[2]
+
+
+def _read_by(said: str, configs: Mapping[str, str]) -> list[str]:
+    """The files that a command line names; all where it names none of them: a script may."""
+    named = {path.rpartition("/")[2] for path in re.findall(r"[\w./-]+\.conf\b", said)}
+    return [config for name, config in configs.items() if name in named or not named & configs.keys()]
 
 
 def _by_labels(labels: Mapping[str, Json]) -> tuple[RedisMode, str]:
