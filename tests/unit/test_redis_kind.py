@@ -12,6 +12,7 @@ from pytest_serve_chaos.cluster.kubernetes.rayservice.redis_kind import (
     pods_mode,
     tls_arguments,
 )
+from pytest_serve_chaos.model import Json
 
 
 def container(command: str = "", **more: Any) -> dict[str, Any]:
@@ -68,8 +69,12 @@ def test_labels_of_well_known_charts_show_it(labels: dict[str, Any], mode: str) 
 
 
 def test_the_port_tells_redis_and_sentinel_in_one_pod_apart() -> None:
-    beside = {"name": "sentinel", "command": ["redis-sentinel", "/s.conf"], "ports": [{"containerPort": 26380}]}
-    pod = {"containers": [container("redis-server"), beside]}
+    beside: dict[str, Json] = {
+        "name": "sentinel",
+        "command": ["redis-sentinel", "/s.conf"],
+        "ports": [{"containerPort": 26380}],
+    }
+    pod: dict[str, Json] = {"containers": [container("redis-server"), beside]}
     assert mode_of_pod(pod, {}, 6379)[0] == ""
     assert mode_of_pod(pod, {}, 26380)[0] == "sentinel"
     assert mode_of_pod(pod, {}, 26379)[0] == "sentinel"
@@ -94,7 +99,10 @@ def test_the_configuration_that_the_command_names_shows_it() -> None:
 
 
 def test_pods_show_it_as_far_as_they_can_be_seen() -> None:
-    pod = {"metadata": {"labels": {}}, "spec": {"containers": [container("redis-server --cluster-enabled yes")]}}
+    pod: dict[str, Json] = {
+        "metadata": {"labels": {}},
+        "spec": {"containers": [container("redis-server --cluster-enabled yes")]},
+    }
     assert pods_mode([pod], 6379) == "cluster"
     assert pods_mode([], 6379) == ""
     assert pods_mode([], 26379) == "sentinel"
