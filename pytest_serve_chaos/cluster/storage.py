@@ -1,4 +1,4 @@
-"""How Ray is told where its GCS keeps its state, other than in Redis: the variables of the head's environment."""
+"""Where Ray's GCS keeps its state, other than in Redis: variables of the head's environment say it."""
 
 from __future__ import annotations
 

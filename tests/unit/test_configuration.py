@@ -386,7 +386,7 @@ def test_the_drain_of_an_older_ray_is_not_known() -> None:
     assert drain_timeout({}, "nightly") is None
 
 
-# -- where the GCS keeps its state ---------------------------------------------------------------------------------------
+# -- where the GCS keeps its state -------------------------------------------------------------------------------------
 
 
 def test_a_rocksdb_that_outlives_the_head_is_fault_tolerance_without_redis() -> None:

@@ -69,11 +69,7 @@ def test_labels_of_well_known_charts_show_it(labels: dict[str, Any], mode: str) 
 
 
 def test_the_port_tells_redis_and_sentinel_in_one_pod_apart() -> None:
-    beside: dict[str, Json] = {
-        "name": "sentinel",
-        "command": ["redis-sentinel", "/s.conf"],
-        "ports": [{"containerPort": 26380}],
-    }
+    beside = container("redis-sentinel /s.conf", name="sentinel", ports=[{"containerPort": 26380}])
     pod: dict[str, Json] = {"containers": [container("redis-server"), beside]}
     assert mode_of_pod(pod, {}, 6379)[0] == ""
     assert mode_of_pod(pod, {}, 26380)[0] == "sentinel"
@@ -99,10 +95,8 @@ def test_the_configuration_that_the_command_names_shows_it() -> None:
 
 
 def test_pods_show_it_as_far_as_they_can_be_seen() -> None:
-    pod: dict[str, Json] = {
-        "metadata": {"labels": {}},
-        "spec": {"containers": [container("redis-server --cluster-enabled yes")]},
-    }
+    of = container("redis-server --cluster-enabled yes")
+    pod: dict[str, Json] = {"metadata": {"labels": {}}, "spec": {"containers": [of]}}
     assert pods_mode([pod], 6379) == "cluster"
     assert pods_mode([], 6379) == ""
     assert pods_mode([], 26379) == "sentinel"

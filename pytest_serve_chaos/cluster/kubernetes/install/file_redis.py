@@ -123,7 +123,7 @@ def _configs(own: OwnFile, workload: Manifest) -> dict[str, str]:
 
 
 def note_of(redis: OwnRedis) -> str:
-    """What is to be said of a Redis that is none, before a cluster exists; "" where there is nothing to be said."""
+    """What a user should know, before a cluster exists, of what Ray has as its Redis; "" for an ordinary one."""
     store = redis.store
     if store is None:
         is_sentinel = redis.address.endswith(f":{SENTINEL_PORT}")

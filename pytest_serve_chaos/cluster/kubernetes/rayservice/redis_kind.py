@@ -20,7 +20,7 @@ SENTINEL_PORT = 26379
 _SERVER = re.compile(r"\b(redis|valkey|keydb)-server\b")
 _SENTINEL = re.compile(r"--sentinel\b|\b(redis|valkey|keydb)-sentinel\s+\S+\.conf\b")
 _PERHAPS_SENTINEL = re.compile(r"\b(redis|valkey|keydb)-sentinel\b|\bsentinel[\w.-]*\.(conf|sh)\b")
-"""In a command line; beside a server, it may be only the name of the host that is asked."""
+"""In a command line that starts no server: with one, it may be only the name of the host that a script asks."""
 _CLUSTER = re.compile(r"""--cluster-enabled[\s=]+["']?yes\b""")
 _DIRECTIVES: tuple[tuple[re.Pattern[str], RedisMode], ...] = (
     (re.compile(r"^\s*sentinel\s+monitor\b", re.M), "sentinel"),
@@ -85,7 +85,7 @@ def mode_of_info(info: str) -> RedisMode:
 def tls_arguments(pod: Mapping[str, Json], port: int, configs: Mapping[str, str] | None = None) -> tuple[str, ...]:
     """The options with which redis-cli speaks TLS in the container that listens on a port.
 
-    A Redis asks for a client's certificate unless it is told not to; its own is there, of the same authority.
+    Unless `tls-auth-clients` says no, Redis asks a client for its certificate; its own is there, of the same authority.
     """
     container = listening(listed(pod.get("containers")), port)
     variables = {text(v, "name"): text(v, "value") for v in listed(container.get("env"))}
