@@ -214,6 +214,8 @@ def _doctor(settings: Settings) -> Iterator[Finding]:
         images = (settings.image_of_ray, settings.redis_image, settings.operator, settings.node_image)
         yield from (Finding("image", _image(name)) for name in images if name is not None)
     yield Finding("KubeRay", _manifests(settings.kuberay_manifests))
+    if settings.gcs == "rocksdb":
+        yield finding("RocksDB", lambda: _storage(settings))
     if docker.ok and kind.ok:
         yield from (Finding("reused cluster", found) for found in _kept())
 
@@ -261,6 +263,11 @@ def _image(name: str) -> str:
     except (OSError, subprocess.SubprocessError):
         return f"{name}: not in Docker's store, so the nodes will pull it"
     return f"{name}: in Docker's store"
+
+
+def _storage(settings: Settings) -> str:
+    _check_storage(settings.gcs, settings)
+    return "KubeRay and Ray know it, as far as their versions are known"
 
 
 def _manifests(source: str) -> str:

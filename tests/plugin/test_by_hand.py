@@ -189,28 +189,6 @@ def test_a_fault_of_redis_is_skipped_before_there_is_a_cluster_without_one(run_c
     ran.result.stdout.no_fnmatch_line("*serve-chaos: fake backend*")
 
 
-def test_with_rocksdb_the_loss_of_the_head_keeps_the_workers(run_chaos: RunChaos) -> None:
-    ran = run_chaos(
-        """
-        import pytest
-
-        @pytest.mark.serve_cluster(gcs="rocksdb")
-        @pytest.mark.head_failure
-        def test_head(experiment):
-            result = experiment.run()
-            assert result.kept("worker")
-
-        @pytest.mark.serve_cluster(env={"RAY_gcs_storage": "rocksdb"})
-        def test_the_environment_says_it_too(serve_cluster):
-            assert serve_cluster.spec.gcs == "rocksdb"
-        """
-    )
-
-    ran.outcomes(passed=2)
-    ran.result.stdout.fnmatch_lines(["*fake backend*head + 2 workers, rocksdb;*"])
-    ran.result.stdout.no_fnmatch_line("*no GCS fault tolerance*")
-
-
 def test_without_kept_connections_there_is_still_a_steady_state(run_chaos: RunChaos) -> None:
     ran = run_chaos(
         """

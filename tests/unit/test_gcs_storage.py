@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_serve_chaos.backends.kind import KIND as KIND_BACKEND
+from pytest_serve_chaos.backends.local import LOCAL
 from pytest_serve_chaos.cluster.base import ClusterSpec, Gcs
 from pytest_serve_chaos.cluster.kubernetes.install import kuberay, render
 from pytest_serve_chaos.cluster.kubernetes.install.file_rules import check as check_file_rules
@@ -149,6 +151,14 @@ def test_the_option_is_refused_before_there_is_anything(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"KubeRay 1\.7"):
         KIND_BACKEND.start(ClusterSpec(gcs="rocksdb"), Settings(backend="kind"), tmp_path, said.append)
     assert (said, list(tmp_path.iterdir())) == ([], [])
+
+
+def test_the_doctor_says_so_too() -> None:
+    settings = Settings(backend="kind", gcs="rocksdb")
+    (found,) = (finding for finding in KIND_BACKEND.doctor(settings) if finding.what == "RocksDB")
+    assert not found.ok
+    (found,) = (f for f in LOCAL.doctor(replace(settings, backend="local")) if f.what == "RocksDB")
+    assert found.ok
 
 
 def test_the_file_is_refused_before_there_is_anything(tmp_path: Path) -> None:
