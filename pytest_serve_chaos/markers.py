@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,13 +83,17 @@ def cluster_request(
         SettingsError: A marker says something that it cannot say.
     """
     from pytest_serve_chaos.cluster.base import ClusterSpec
+    from pytest_serve_chaos.cluster.storage import gcs_of
 
+    said = [marker for marker in markers if marker.name == CLUSTER_MARKER]
     wanted: dict[str, Any] = {name: getattr(settings, name) for name in _CLUSTER_KINDS}
-    for marker in reversed([marker for marker in markers if marker.name == CLUSTER_MARKER]):
+    for marker in reversed(said):
         _check_keywords(marker, CLUSTER_KEYWORDS)
         for keyword, value in marker.kwargs.items():
             wanted[keyword] = _cluster_value(marker, keyword, value, directory or Path.cwd())
-    return ClusterSpec(**wanted)
+    spec = ClusterSpec(**wanted)
+    gcs = gcs_of(spec.gcs, dict(spec.env), said="gcs" in cluster_keywords(said))
+    return replace(spec, gcs=gcs)
 
 
 def cluster_keywords(markers: Iterable[pytest.Mark]) -> frozenset[str]:

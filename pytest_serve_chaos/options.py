@@ -107,7 +107,7 @@ OPTIONS = (
     Option("profile", Choice("fast", "guide"), "fast", "periods: shortened, or those of Ray and its guide"),
     Option("app", _APP, "pytest_serve_chaos.apps.sleepy_pid:app", "the app under test, or a config file"),
     Option("workers", Integer(1), "2", "Ray workers in addition to the head"),
-    Option("gcs", Choice("redis", "none"), "redis", "where the GCS keeps its state (fault tolerance)"),
+    Option("gcs", Choice("redis", "rocksdb", "none"), "redis", "where the GCS keeps its state (fault tolerance)"),
     # One process sends up to 400 requests a second on time over fresh connections; beyond it falls behind.
     Option("rate", Rate(400), "50", "requests per second, each on a connection of its own"),
     Option("stages", Stages(400), None, "rates one after the other, from steady state on", "the one rate"),

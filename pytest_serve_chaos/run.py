@@ -83,6 +83,11 @@ class Run:
         """The cluster that lives now, with all that is around it."""
         return self._rig
 
+    @property
+    def faults(self) -> FaultRegistry:
+        """All faults that tests may inject."""
+        return self._of_the_run.faults
+
     def rig_for(self, spec: ClusterSpec, *, test: str = "") -> Rig:
         """The rig with a cluster of that spec: the one that lives, if it fits and is sound, else a new one.
 

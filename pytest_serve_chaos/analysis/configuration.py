@@ -13,6 +13,9 @@ from pytest_serve_chaos.model import HEAD, ClusterDescription, ConfigWarning, Lo
 RAYSERVICE_FILE = "rayservice file"
 """What the details of a description call the file that the RayService comes from, where it comes from one."""
 
+LOST_WITH_HEAD = "gcs storage"
+"""What they call the storage of the GCS that goes with the head's pod, where there is one."""
+
 DRAIN_TIMEOUT = "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"
 GRACE_PERIOD = "`terminationGracePeriodSeconds` of the workers"
 RECONNECT_TIMEOUT = "RAY_gcs_rpc_server_reconnect_timeout_s"
@@ -29,6 +32,7 @@ class Setup:
         machines: Ray node (``head``, ``worker-1``) -> machine, likewise.
         drain_limits: What ends the drain of a node that is asked to stop, each with its seconds (0: at once):
             `DRAIN_TIMEOUT`, `GRACE_PERIOD`, `STOP_HOOK`.
+        redis_mode: What the address that Ray takes for Redis leads to: ``sentinel``, ``cluster``, ``standalone`` or "".
         restarted: Ray nodes whose container was started again in its pod so recently that its next start is put off.
         reconnect: Seconds after which a worker that cannot reach the GCS ends (`RECONNECT_TIMEOUT`).
     """
@@ -38,6 +42,7 @@ class Setup:
     machines: Mapping[str, str] = field(default_factory=dict)
     drain_limits: Mapping[str, float] = field(default_factory=dict)
     restarted: tuple[str, ...] = ()
+    redis_mode: str = ""
     reconnect: float | None = None
 
     @property
@@ -138,18 +143,39 @@ def _common(configuration: Configuration) -> tuple[ConfigWarning, ...]:
 
 def _fault_tolerance(description: ClusterDescription) -> Iterator[ConfigWarning]:
     if description.gcs == "none":
+        lost = description.details.get(LOST_WITH_HEAD)
         yield ConfigWarning(
             "no_fault_tolerance",
-            "no GCS fault tolerance",
+            "no GCS fault tolerance" + (f": {lost} goes with the head's pod" if lost else ""),
             "losing the head restarts every worker",
-            "--serve-chaos-gcs=redis" if _is_ours(description) else "`gcsFaultToleranceOptions` in the RayService",
+            "a persistent volume for that directory"
+            if lost
+            else "--serve-chaos-gcs=redis"
+            if _is_ours(description)
+            else "`gcsFaultToleranceOptions` in the RayService",
             losses=("head",),
         )
 
 
 def _redis(description: ClusterDescription, setup: Setup) -> Iterator[ConfigWarning]:
-    if description.gcs == "none":
+    if not _has_redis(description):
         return
+    if setup.redis_mode == "sentinel":
+        yield ConfigWarning(
+            "redis_is_sentinel",
+            "what Ray has as its Redis is a Sentinel",
+            "Ray asks it once for the Redis behind it, which the plugin neither looks at nor breaks",
+            "",
+            losses=("redis", "head"),
+        )
+    if setup.redis_mode == "cluster":
+        yield ConfigWarning(
+            "redis_is_cluster",
+            "Redis is a Redis Cluster",
+            "Ray takes one with a single shard only, and the plugin does not follow a new master",
+            "",
+            losses=("redis", "head"),
+        )
     if setup.redis_persists is False:
         yield ConfigWarning(
             "redis_forgets",
@@ -264,7 +290,7 @@ def _drain(setup: Setup, deployments: Mapping[str, Deployment]) -> Iterator[Conf
 
 def _restarted(description: ClusterDescription, setup: Setup) -> Iterator[ConfigWarning]:
     """For faults after which a container restarts in its pod; the containers of a new pod start at once."""
-    store: tuple[Loss, ...] = ("redis",) if description.gcs != "none" else ()
+    store: tuple[Loss, ...] = ("redis",) if _has_redis(description) else ()
     for node in setup.restarted:
         # The head ends with its GCS, and that without Redis; a worker only if the GCS then knows nothing of it.
         lost: tuple[Loss, ...] = store if setup.redis_persists is False else ()
@@ -288,6 +314,10 @@ def _longer_drain(limits: Mapping[str, float], longest: float) -> str:
     if settings:
         fixes.append(f"{' and '.join(settings)} over {limit(longest)} and what a replica takes to start")
     return "; ".join(fixes)
+
+
+def _has_redis(description: ClusterDescription) -> bool:
+    return description.gcs not in ("none", "rocksdb")
 
 
 def _is_ours(description: ClusterDescription) -> bool:

@@ -17,7 +17,7 @@ from pytest_serve_chaos.errors import MissingDependency, SettingsError, Unsuppor
 from pytest_serve_chaos.options import option, options
 
 if TYPE_CHECKING:
-    from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Progress
+    from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Gcs, Progress
     from pytest_serve_chaos.cluster.kubernetes.install.file_workload import OwnRayService
     from pytest_serve_chaos.settings import Settings
 
@@ -43,6 +43,7 @@ def own_rayservice(settings: Settings, path: Path) -> OwnRayService:
     Raises:
         SettingsError: It does, or the file cannot be used.
     """
+    from pytest_serve_chaos.cluster.kubernetes.install import kuberay
     from pytest_serve_chaos.cluster.kubernetes.install.file_workload import OwnRayService
     from pytest_serve_chaos.cluster.kubernetes.install.rayservice_file import read_own_file
     from pytest_serve_chaos.cluster.local_code import search_path
@@ -59,8 +60,10 @@ def own_rayservice(settings: Settings, path: Path) -> OwnRayService:
             f"--serve-chaos-app={app} is a Serve config, and the RayService of {path} has its own",
             fix=["write it into the file as serveConfigV2", "or give module:app, which replaces its first app"],
         )
+    file = read_own_file(path, app=app)
+    kuberay.check_file(file.ray_service, _kuberay(settings), settings.ray_version)
     return OwnRayService(
-        file=read_own_file(path, app=app),
+        file=file,
         ray_image=None if settings.by_default("ray_image") and not settings.ray_version else settings.image_of_ray,
         ray_version=settings.ray_version,
         redis_image=None if settings.by_default("redis_image") else settings.redis_image,
@@ -68,8 +71,24 @@ def own_rayservice(settings: Settings, path: Path) -> OwnRayService:
     )
 
 
+def _kuberay(settings: Settings) -> tuple[int, int] | None:
+    from pytest_serve_chaos.cluster.kubernetes.install.kuberay import kuberay_version
+
+    return kuberay_version(settings.operator, settings.kuberay_manifests)
+
+
+def _check_storage(gcs: Gcs, settings: Settings) -> None:
+    """Refuses what the KubeRay that the run installs, or the Ray of its pods, does not know."""
+    if gcs == "rocksdb":
+        from pytest_serve_chaos.cluster.kubernetes.install import kuberay, render
+
+        ray = settings.ray_version or render.version_of(settings.image_of_ray)
+        kuberay.check_storage(gcs, _kuberay(settings), ray)
+
+
 def _adapt(settings: Settings) -> Settings:
     if settings.rayservice_file is None:
+        _check_storage(settings.gcs, settings)
         return settings
     from pytest_serve_chaos.backends.requests import check_requests
 
@@ -81,6 +100,8 @@ def _adapt(settings: Settings) -> Settings:
 
 def _start(spec: ClusterSpec, settings: Settings, directory: Path, progress: Progress) -> Cluster:
     own = _own_for(spec, settings)
+    if own is None:
+        _check_storage(spec.gcs, settings)
     from pytest_serve_chaos.backends.requests import probe_of
     from pytest_serve_chaos.cluster.kubernetes.kind.settings import KindSettings
     from pytest_serve_chaos.cluster.kubernetes.kind.start import start_kind_cluster
@@ -199,6 +220,8 @@ def _doctor(settings: Settings) -> Iterator[Finding]:
         images = (settings.image_of_ray, settings.redis_image, settings.operator, settings.node_image)
         yield from (Finding("image", _image(name)) for name in images if name is not None)
     yield Finding("KubeRay", _manifests(settings.kuberay_manifests))
+    if settings.gcs == "rocksdb":
+        yield finding("RocksDB", lambda: _storage(settings))
     if docker.ok and kind.ok:
         yield from (Finding("reused cluster", found) for found in _kept())
 
@@ -246,6 +269,11 @@ def _image(name: str) -> str:
     except (OSError, subprocess.SubprocessError):
         return f"{name}: not in Docker's store, so the nodes will pull it"
     return f"{name}: in Docker's store"
+
+
+def _storage(settings: Settings) -> str:
+    _check_storage(settings.gcs, settings)
+    return "KubeRay and Ray know it, as far as their versions are known"
 
 
 def _manifests(source: str) -> str:

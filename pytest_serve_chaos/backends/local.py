@@ -36,6 +36,8 @@ def _doctor(settings: Settings) -> Iterator[Finding]:
     yield finding("Ray Serve", preflight.check_ray)
     if settings.gcs == "redis":
         yield finding("redis-server", lambda: str(preflight.find_redis(settings.redis_server)))
+    elif settings.gcs == "rocksdb":
+        yield finding("RocksDB", preflight.check_rocksdb)
     else:
         yield Finding("redis-server", "not needed without GCS fault tolerance")
     yield finding("memory", lambda: preflight.check_memory(settings.workers))

@@ -17,7 +17,7 @@ T = TypeVar("T")
 Progress: TypeAlias = Callable[[str], None]
 """Prints one line of progress for people."""
 
-Gcs: TypeAlias = Literal["redis", "none"]
+Gcs: TypeAlias = Literal["redis", "rocksdb", "none"]
 Profile: TypeAlias = Literal["fast", "guide"]
 
 
@@ -26,7 +26,8 @@ class ClusterSpec:
     """Which cluster a test wants. Equal specs can share a cluster.
 
     Attributes:
-        gcs: Where the GCS keeps its state: ``redis`` (fault tolerance on) or ``none``.
+        gcs: Where the GCS keeps its state: in ``redis``, in a ``rocksdb`` of its own on a disk that outlives the head
+            (fault tolerance is on with both), or in memory alone: ``none``.
         workers: Number of Ray workers, without the head.
         profile: ``fast`` (shorter periods) or ``guide`` (Ray's and the guide's own values).
         app: ``module:app`` or the path of a Serve config file (YAML).

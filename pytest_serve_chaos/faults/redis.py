@@ -10,7 +10,8 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import seconds
 from pytest_serve_chaos.cluster.capabilities import HAS_REDIS, SIGNALS_PROCESSES
 from pytest_serve_chaos.cluster.policy import Touch
-from pytest_serve_chaos.errors import NoSuchTarget, ObservationError
+from pytest_serve_chaos.cluster.storage import no_redis
+from pytest_serve_chaos.errors import NoSuchTarget, ObservationError, Unsupported
 from pytest_serve_chaos.faults import signs
 from pytest_serve_chaos.faults.actors import ActorFrozen
 from pytest_serve_chaos.faults.defaults import FREEZE_FOR, freeze_seconds, unless_away
@@ -115,13 +116,28 @@ class RedisTarget:
 
         Raises:
             NotLanded: Nothing shows that it stands still, and it must (`must_land`).
+            NoSuchTarget: There is no Redis.
+            Unsupported: It cannot be asked, so that its silence would show nothing.
         """
         topology = self.rig.watcher.sample()
         if not topology.of("redis"):
-            raise NoSuchTarget("there is no Redis", fix=["ask for one with @pytest.mark.serve_cluster(gcs='redis')"])
+            gcs = self.rig.cluster.spec.gcs
+            raise NoSuchTarget("Redis is not running") if gcs == "redis" else no_redis(gcs)
         hold_for = seconds(for_, name="for_")
+        self._check_that_it_answers()
         fault = RedisFrozen(self.rig, NAME, topology.of("redis")[0], lasts=hold_for)
         return Injection(self.rig, fault, hold_for=hold_for, must_land=must_land)
+
+    def _check_that_it_answers(self) -> None:
+        """Makes sure that its silence will mean something: a client that is refused hears nothing before the fault."""
+        try:
+            self.rig.capability(HAS_REDIS, "ask Redis").redis_keys()
+        except ObservationError as error:
+            raise Unsupported(
+                "Redis does not answer the plugin, so that a freeze could not be seen",
+                checked=[str(error)],
+                fix=["see whether user, password and certificates are those that the RayService has"],
+            ) from error
 
     def _down(self, how: Literal["kill", "stop"], hold: bool, for_: float | str | None, must_land: bool) -> Injection:
         lasts = hold_seconds(for_, hold=hold)
@@ -168,5 +184,6 @@ FAULT = FaultSpec(
     external=_touch,
     loses=("redis",),
     target="chaos.redis",
+    gcs=("redis",),
     effect="the store of the GCS",
 )

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from pytest_serve_chaos.analysis.configuration import Configuration
 from pytest_serve_chaos.cluster.capabilities import AnyCapability
 from pytest_serve_chaos.cluster.policy import Touch
+from pytest_serve_chaos.cluster.storage import no_redis
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.faults.defaults import FREEZE_FOR, with_profile
 from pytest_serve_chaos.kinds import Bool, Choice, Duration, Kind
 from pytest_serve_chaos.model import ConfigWarning, Loss
 
 if TYPE_CHECKING:
-    from pytest_serve_chaos.cluster.base import ClusterSpec
+    from pytest_serve_chaos.cluster.base import ClusterSpec, Gcs
     from pytest_serve_chaos.faults.injection import Injection
     from pytest_serve_chaos.faults.rig import Rig
     from pytest_serve_chaos.model import Expectations, Topology
@@ -131,6 +132,7 @@ class FaultSpec(Generic[K_co]):
         not_shown: Why traffic cannot show it: the topology, requests per second, the verb, the keywords.
         target: The same fault by hand: ``chaos.head``.
         effect: What breaks, for the README.
+        gcs: Where the GCS must keep its state, so that the fault can exist; empty: anywhere.
     """
 
     name: str
@@ -147,6 +149,7 @@ class FaultSpec(Generic[K_co]):
     not_shown: Callable[[Topology, float, str, K_co], Iterator[str]] | None = None
     target: str = ""
     effect: str = ""
+    gcs: tuple[Gcs, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
@@ -247,6 +250,15 @@ class FaultChoice:
         """Seconds for which its marker keeps the victim down (`hold` and `for_`); 0 if for no given time."""
         lasts = self.options.get("for_")
         return lasts if self.options.get("hold") is True and isinstance(lasts, float) else 0.0
+
+    def check_cluster(self, cluster: ClusterSpec) -> None:
+        """Makes sure, before there is such a cluster, that it will have what the fault breaks.
+
+        Raises:
+            Unsupported: It will not.
+        """
+        if self.spec.gcs and cluster.gcs not in self.spec.gcs:
+            raise no_redis(cluster.gcs)
 
     def inject(self, rig: Rig, *, must_land: bool = False) -> Injection:
         """Applies it. Unless it must land, whether it did is for the verdict to say.

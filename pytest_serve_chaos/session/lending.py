@@ -100,8 +100,10 @@ class Lending:
         self.test = test = CurrentTest(item.nodeid)
         # pytest keeps them when a test is run again.
         item.user_properties[:] = self._results.without_properties(item.user_properties)
-        run = self._lifetime.run
-        rig = run.rig_for(self._collection.spec_of(item), test=item.nodeid)
+        run, spec = self._lifetime.run, self._collection.spec_of(item)
+        for fault in fault_requests(item.iter_markers(), run.faults):
+            fault.check_cluster(spec)  # so that no cluster is started for a test that it must skip
+        rig = run.rig_for(spec, test=item.nodeid)
         self._terminal.say_header(rig)
         rig.current.begin_test(self._name(item), cluster_keywords(item.iter_markers()))
         for fault in fault_requests(item.iter_markers(), rig.run.faults):

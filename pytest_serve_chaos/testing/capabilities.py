@@ -11,8 +11,9 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.base import Cluster
 from pytest_serve_chaos.cluster.capabilities import KeptLogs
 from pytest_serve_chaos.cluster.child_process import ChildProcess
+from pytest_serve_chaos.cluster.storage import no_redis
 from pytest_serve_chaos.cluster.waits import Waits
-from pytest_serve_chaos.errors import NoSuchTarget, ObservationError, Unsupported
+from pytest_serve_chaos.errors import NoSuchTarget, ObservationError
 from pytest_serve_chaos.model import HEAD, Component, Evidence, Identity
 from pytest_serve_chaos.testing.behaviour import FakeBehaviour
 from pytest_serve_chaos.testing.plan import REDIS, Slot
@@ -159,7 +160,7 @@ class FakeRedis:
 
     def _check(self) -> None:
         if self.world.spec.gcs != "redis":
-            raise Unsupported("this cluster has no Redis")
+            raise no_redis(self.world.spec.gcs)
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ class FakeCluster:
     def description(self) -> ClusterDescription:
         """What is under test."""
         spec = self.spec
-        gcs = "redis 7.0" if spec.gcs == "redis" else "none"
+        gcs = "redis 7.0" if spec.gcs == "redis" else spec.gcs
         return ClusterDescription(
             "fake", RAY_VERSION, spec.workers, gcs, spec.app, spec.profile, self.behaviour.replicas, self.url
         )

@@ -167,7 +167,7 @@ class World:
         if slot.role == "replica" and not self.rollouts.can_start(slot.deployment):
             return False
         if slot.role == "gcs":
-            return self.spec.gcs == "none" or bool(self.of("redis"))
+            return self.spec.gcs != "redis" or bool(self.of("redis"))
         return self.controller_works() if slot.needs_controller else self.gcs_answers()
 
     def _fill(self, slot: Slot) -> None:

@@ -168,7 +168,25 @@ def test_a_fault_that_the_cluster_cannot_have_skips_the_test(run_chaos: RunChaos
     )
 
     ran.outcomes(skipped=1)
-    ran.result.stdout.fnmatch_lines(["SKIPPED [[]1] test_a_fault_*.py:3: this cluster has no Redis"])
+    ran.result.stdout.fnmatch_lines(["SKIPPED [[]1] test_a_fault_*.py:3: this cluster has no Redis, because *"])
+
+
+def test_a_fault_of_redis_is_skipped_before_there_is_a_cluster_without_one(run_chaos: RunChaos) -> None:
+    ran = run_chaos(
+        """
+        import pytest
+
+        @pytest.mark.serve_cluster(gcs="rocksdb")
+        @pytest.mark.redis_failure
+        def test_needs_redis(experiment):
+            experiment.run()
+        """,
+        "-rs",
+    )
+
+    ran.outcomes(skipped=1)
+    ran.result.stdout.fnmatch_lines(["SKIPPED*this cluster has no Redis: its GCS keeps its state in RocksDB*"])
+    ran.result.stdout.no_fnmatch_line("*serve-chaos: fake backend*")
 
 
 def test_without_kept_connections_there_is_still_a_steady_state(run_chaos: RunChaos) -> None:

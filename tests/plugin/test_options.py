@@ -26,7 +26,7 @@ def refused(ran: Ran, *lines: str) -> None:
     [
         ("--serve-chaos-backend=docker", "*--serve-chaos-backend 'docker'*must be one of local, kind, kubernetes"),
         ("--serve-chaos-rate=fast", "*--serve-chaos-rate 'fast'*must be a number of requests per second*"),
-        ("--serve-chaos-gcs=etcd", "*--serve-chaos-gcs 'etcd'*must be one of redis, none"),
+        ("--serve-chaos-gcs=etcd", "*--serve-chaos-gcs 'etcd'*must be one of redis, rocksdb, none"),
         ("--serve-chaos-context=staging", "*--serve-chaos-context was given, and the local backend does not use it"),
         ("--serve-chaos-operator-namespace=kuberay", "*-operator-namespace was given, and the local backend does not*"),
     ],
@@ -46,7 +46,7 @@ def test_settings_may_stand_in_the_configuration(run_chaos: RunChaos, pytester: 
     [
         ("head_failure(hwo='kill')", "experiment", "*head_failure has no keyword 'hwo'*"),
         ("head_failure(how='delete')", "experiment", "*how='delete'*must be one of kill, stop, freeze*"),
-        ("serve_cluster(gcs='etcd')", "serve_cluster", "*gcs='etcd'*must be one of redis, none*"),
+        ("serve_cluster(gcs='etcd')", "serve_cluster", "*gcs='etcd'*must be one of redis, rocksdb, none*"),
         ("slow", "experiment", "*the test uses the fixture `experiment`, and no marker says what it breaks*"),
     ],
 )

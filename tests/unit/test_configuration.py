@@ -9,6 +9,7 @@ import pytest
 from pytest_serve_chaos.analysis.configuration import (
     DRAIN_TIMEOUT,
     GRACE_PERIOD,
+    LOST_WITH_HEAD,
     RAYSERVICE_FILE,
     RECONNECT_TIMEOUT,
     STOP_HOOK,
@@ -422,3 +423,37 @@ def test_a_proxy_on_the_head_alone_is_a_weakness_where_replicas_are_elsewhere() 
     deployments = {NAME: Deployment(2)}
     assert codes(topology=with_proxies("head"), deployments=deployments) == ["proxy_on_head_only"]
     assert codes(topology=with_proxies("head", "worker-1"), deployments=deployments) == []
+
+
+# -- where the GCS keeps its state -------------------------------------------------------------------------------------
+
+
+def test_a_rocksdb_that_outlives_the_head_is_fault_tolerance_without_redis() -> None:
+    embedded = replace(KIND, gcs="rocksdb")
+    forgetful = replace(SOUND, redis_persists=False, redis_machine="node-2", redis_mode="sentinel")
+    assert codes(embedded, forgetful) == []
+    assert codes(embedded, replace(SOUND, restarted=("worker-1",))) == []
+    (warning,) = check(embedded, replace(SOUND, restarted=("head",)), cluster(), DEPLOYMENTS)
+    assert (warning.code, warning.faults) == ("restarted", ("gcs_failure",))
+
+
+def test_a_rocksdb_that_goes_with_the_heads_pod_is_named() -> None:
+    lost = replace(KIND, gcs="none", details={LOST_WITH_HEAD: "RocksDB in /tmp/gcs"})
+    (warning,) = check(lost, SOUND, cluster(), DEPLOYMENTS)
+    assert warning.code == "no_fault_tolerance"
+    assert "no GCS fault tolerance: RocksDB in /tmp/gcs goes with the head's pod" in str(warning)
+    assert "persistent volume" in warning.fix
+
+
+@pytest.mark.parametrize(("mode", "code"), [("sentinel", "redis_is_sentinel"), ("cluster", "redis_is_cluster")])
+def test_what_is_taken_for_redis_and_is_not_is_named(mode: str, code: str) -> None:
+    (warning,) = check(KIND, replace(SOUND, redis_mode=mode), cluster(), DEPLOYMENTS)
+    assert warning.code == code
+    assert set(warning.faults) == {"head_failure", "gcs_failure", "redis_failure"}
+
+
+def test_the_pods_of_a_sentinel_say_nothing_of_the_redis_behind_it() -> None:
+    pods: list[dict[str, Json]] = [{"spec": {"nodeName": "node-1", "containers": []}}]
+    seen = setup_of({}, [], pods, "2.60.0", mode="sentinel")
+    assert (seen.redis_persists, seen.redis_machine, seen.redis_mode) == (None, None, "sentinel")
+    assert setup_of({}, [], pods, "2.60.0", mode="standalone").redis_machine == "node-1"

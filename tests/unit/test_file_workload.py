@@ -413,7 +413,7 @@ def test_redis_is_found_through_its_service_and_kept_out_of_harms_way() -> None:
     assert pod["spec"].items() >= render.on_services_node().items()
     assert pod["spec"]["containers"] == DOCUMENTS[2]["spec"]["template"]["spec"]["containers"]
     assert redis(work)["spec"]["selector"] == DOCUMENTS[2]["spec"]["selector"]
-    assert work.redis == RedisStore(name="store-of-the-gcs", password="0123456789")
+    assert work.redis == RedisStore(name="store-of-the-gcs", password="0123456789", container="redis")
     assert not said(work, "Redis")
 
 
@@ -437,7 +437,9 @@ def test_a_redis_of_another_kind_port_and_address() -> None:
         ray(pods(documents)[0])["env"][-1]["value"] = "redis://store.ml.svc.cluster.local:6380"
 
     work = adapted(other)
-    assert work.redis == RedisStore("StatefulSet", "store-of-the-gcs", 3, 6400, password="0123456789")
+    assert work.redis == RedisStore(
+        "StatefulSet", "store-of-the-gcs", 3, 6400, password="0123456789", container="redis"
+    )
     assert env(pods(work)[0])["RAY_REDIS_ADDRESS"] == "redis://store:6380"
     assert said(work, "Redis is called store:6380 and not store.ml.svc.cluster.local:6380")
 
@@ -477,9 +479,42 @@ REFERENCE = {"valueFrom": {"secretKeyRef": {"name": "store", "key": "password"}}
 )
 def test_the_password_of_redis_is_that_of_the_rayservice(change: Change, password: str) -> None:
     work = adapted(change)
-    assert work.redis == RedisStore(name="store-of-the-gcs", user="ray", password=password)
+    assert work.redis == RedisStore(name="store-of-the-gcs", user="ray", password=password, container="redis")
     assert cluster(work)["gcsFaultToleranceOptions"]["redisAddress"] == "store:6379"
     assert password == "" or password not in repr(work.redis)
+
+
+def test_a_redis_with_tls_is_asked_with_its_own_certificates() -> None:
+    def change(documents: list[dict[str, Any]]) -> None:
+        by_options(REFERENCE, secret(stringData={"password": "plain"}))(documents)
+        cluster(documents)["gcsFaultToleranceOptions"]["redisAddress"] = "rediss://store.ml:6379"
+        container = redis(documents)["spec"]["template"]["spec"]["containers"][0]
+        container["args"] = ["redis-server", "--tls-port", "6379", "--tls-ca-cert-file", "/tls/ca.crt"]
+
+    work = adapted(change)
+    assert cluster(work)["gcsFaultToleranceOptions"]["redisAddress"] == "rediss://store:6379"
+    assert work.redis is not None
+    assert work.redis.list_keys[3:] == (
+        *("plain", "redis-cli", "--tls", "--cacert", "/tls/ca.crt"),
+        *("-p", "6379", "--user", "ray", "--raw", "KEYS", "*"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("args", "replicas", "told"),
+    [
+        (["redis-server", "/x.conf", "--sentinel"], 3, "is a Sentinel (its container redis has --sentinel)"),
+        (["--cluster-enabled", "yes"], 6, "a single shard only; `redis_failure` is skipped"),
+        (["--cluster-enabled", "yes"], 1, "is a Redis Cluster (its container redis has --cluster-enabled yes)"),
+    ],
+)
+def test_what_is_no_ordinary_redis_is_named_before_a_cluster_exists(args: list[str], replicas: int, told: str) -> None:
+    def change(documents: list[dict[str, Any]]) -> None:
+        redis(documents)["spec"]["replicas"] = replicas
+        redis(documents)["spec"]["template"]["spec"]["containers"][0]["args"] = args
+
+    assert said(adapted(change), told)
+    assert not said(adapted(), "Redis Cluster")
 
 
 def test_in_the_older_style_the_password_may_be_in_a_variable() -> None:

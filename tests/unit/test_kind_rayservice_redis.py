@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.capabilities import HAS_REDIS, SHARES_REDIS
 from pytest_serve_chaos.cluster.kubernetes.client.api import ExecResult
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
-from pytest_serve_chaos.cluster.kubernetes.rayservice.redis import RedisStore
+from pytest_serve_chaos.cluster.kubernetes.rayservice.redis import PodRedis, RedisStore
 from pytest_serve_chaos.errors import CommandFailed, ObservationError, Unsupported
 from tests.capabilities import part
 from tests.unit.kind_services import Api, Neighbour, Nodes, fake_api, fake_service
@@ -71,6 +72,57 @@ def test_redis_is_held_by_its_deployment(service: RayServiceCluster, api: Api) -
     part(service, HAS_REDIS).restore_redis()
     scales = [call[3] for call in api.calls if call[0] == "patch_namespaced_deployment_scale"]
     assert scales == [{"spec": {"replicas": 0}}, {"spec": {"replicas": 1}}]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "NOPERM this user has no permissions to run the 'keys' command",
+        "WRONGPASS invalid username-password pair or user is disabled.",
+        "ERR unknown command 'KEYS', with args beginning with: '*'",
+        "(error) MOVED 1 10.0.0.1:6379",
+    ],
+)
+def test_a_refusal_of_redis_is_no_key(service: RayServiceCluster, api: Api, line: str) -> None:
+    api.result = ExecResult(f"{line}\n", "", 0)
+    with pytest.raises(ObservationError, match=re.escape(line)):
+        part(service, HAS_REDIS).redis_keys()
+
+
+@pytest.mark.parametrize(
+    ("store", "message"),
+    [
+        (RedisStore("StatefulSet", "store", 3, mode="sentinel", shown="its port is 26379"), "are Sentinels"),
+        (RedisStore("StatefulSet", "store", 6, mode="cluster"), "a Redis Cluster of 6 pods"),
+    ],
+)
+def test_what_is_no_ordinary_redis_is_neither_broken_nor_asked(api: Api, store: RedisStore, message: str) -> None:
+    redis = part(fake_service(api, Nodes(), FakeDashboard(None, {}, {}), [], redis=store), HAS_REDIS)
+    with pytest.raises(Unsupported, match=message):
+        redis.kill_redis(how="kill", hold=False)
+    with pytest.raises(Unsupported, match=message):
+        redis.redis_keys()
+    assert not api.calls
+
+
+def test_a_redis_cluster_in_one_pod_can_be_broken(api: Api) -> None:
+    store = RedisStore("StatefulSet", "store", 1, mode="cluster")
+    api.result = ExecResult("RAYx@KV\n", "", 0)
+    redis = part(fake_service(api, Nodes(), FakeDashboard(None, {}, {}), [], redis=store), HAS_REDIS)
+    assert redis.redis_keys() == ("RAYx@KV",)
+
+
+def test_what_redis_says_of_itself_counts_more_than_what_its_file_shows(service: RayServiceCluster, api: Api) -> None:
+    redis = part(service, HAS_REDIS)
+    assert isinstance(redis, PodRedis)
+    api.result = ExecResult("# Server\nredis_version:7.0.0\nredis_mode:sentinel\n", "", 0)
+    redis.read_mode()
+    assert redis.mode == "sentinel"
+    with pytest.raises(Unsupported, match="are Sentinels"):
+        redis.redis_keys()
+    api.result = ExecResult("NOAUTH Authentication required.\n", "", 0)
+    redis.read_mode()
+    assert redis.mode == "sentinel"
 
 
 def test_the_keys_of_redis_are_asked_in_its_own_pod(service: RayServiceCluster, api: Api) -> None:

@@ -143,7 +143,7 @@ def test_a_config_file_is_looked_for_alongside_the_test(tmp_path: Path) -> None:
         pytest.param(mark("serve_cluster", worker=2), "no keyword 'worker'", id="typo"),
         pytest.param(mark("serve_cluster", workers=0), "workers=0 in @pytest.mark.serve_cluster", id="no-workers"),
         pytest.param(mark("serve_cluster", workers=1.5), "must be a whole number", id="half-a-worker"),
-        pytest.param(mark("serve_cluster", gcs="rocksdb"), "must be one of redis, none", id="gcs"),
+        pytest.param(mark("serve_cluster", gcs="etcd"), "must be one of redis, rocksdb, none", id="gcs"),
         pytest.param(mark("serve_cluster", app="ranker"), "must be module:app", id="app"),
         pytest.param(mark("serve_cluster", env={"A": 1}), "must be a dict of texts", id="env"),
         pytest.param(mark("serve_cluster", app_args={"a": {1}}), "names and JSON values", id="not-json"),

@@ -27,6 +27,7 @@ class Plan:
             nothing is deployed.
         restart_delay: Seconds until a node or Redis that died is started again.
         termination_grace: Seconds between SIGTERM and SIGKILL for a node that is stopped gracefully.
+        rocksdb: The directory in which the GCS has its own RocksDB; None: it has none.
         head_env, worker_env: Environment of the nodes, in addition to what every node gets.
         cpus: CPUs that a worker offers; the head offers none, so that no replica is on it.
     """
@@ -45,10 +46,11 @@ class Plan:
     head_env: dict[str, str] = field(repr=False)
     worker_env: dict[str, str] = field(repr=False)
     cpus: int = 4
+    rocksdb: str | None = None
 
     @property
     def has_redis(self) -> bool:
-        """Whether the GCS keeps its state in a Redis: without one its fault tolerance is off."""
+        """Whether the GCS keeps its state in a Redis."""
         return self.redis_server is not None or self.redis_address is not None
 
     def line(self) -> str:

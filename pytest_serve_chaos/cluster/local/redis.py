@@ -10,7 +10,8 @@ from pytest_serve_chaos.cluster.base import Cluster
 from pytest_serve_chaos.cluster.local.layout import Layout
 from pytest_serve_chaos.cluster.local.node_faults import UnitKills
 from pytest_serve_chaos.cluster.local.plan import Plan
-from pytest_serve_chaos.errors import ObservationError, Unsupported
+from pytest_serve_chaos.cluster.storage import no_redis
+from pytest_serve_chaos.errors import ObservationError
 from pytest_serve_chaos.model import Evidence
 
 REDIS = "redis"
@@ -38,10 +39,7 @@ class LocalRedis:
             Unsupported: There is none.
         """
         if not self._plan.has_redis:
-            raise Unsupported(
-                "this cluster has no Redis, because its GCS fault tolerance is off",
-                fix=["ask for one with @pytest.mark.serve_cluster(gcs='redis')"],
-            )
+            raise no_redis("rocksdb" if self._plan.rocksdb else "none")
 
     @property
     def redis_namespace(self) -> str:

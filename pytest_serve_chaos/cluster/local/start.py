@@ -58,7 +58,7 @@ def start_local_cluster(spec: ClusterSpec, settings: LocalSettings, progress: Pr
         ClusterStartError: A phase did not end in time; nothing is left.
     """
     config = serve_config.serve_config(spec)
-    redis = preflight.check(workers=spec.workers, redis_server=settings.redis_server, wants_redis=spec.gcs == "redis")
+    redis = preflight.check(workers=spec.workers, redis_server=settings.redis_server, gcs=spec.gcs)
     plan = _plan(spec, settings, config, redis)
     return _start(spec, plan, settings.logs / "supervisor.log", progress)
 
@@ -75,7 +75,7 @@ def start_alongside(spec: ClusterSpec, directory: Path, redis: LocalRedis, names
     Raises:
         ClusterStartError: It did not come up; nothing is left of it.
     """
-    alone = replace(spec, workers=0)
+    alone = replace(spec, workers=0, gcs="redis")
     settings = LocalSettings(namespace=namespace, redis=(redis.address, redis.password))
     plan = _plan(alone, settings, {}, None)
     return _start(alone, plan, directory / "supervisor-alongside.log", lambda text: None)
@@ -98,10 +98,11 @@ def _plan(spec: ClusterSpec, settings: LocalSettings, config: dict[str, Json], r
     periods = timing(spec.profile)
     run = uuid.uuid4().hex[:12]
     restart_delay = periods.restart_delay if settings.restart_delay is None else settings.restart_delay
+    # Short: the paths of Ray's sockets lie below it, and a socket's path has at most 107 bytes.
+    directory = Path(tempfile.gettempdir()) / f"serve-chaos-{run[:8]}"
     return Plan(
         run=run,
-        # Short: the paths of Ray's sockets lie below it, and a socket's path has at most 107 bytes.
-        directory=str(Path(tempfile.gettempdir()) / f"serve-chaos-{run[:8]}"),
+        directory=str(directory),
         workers=spec.workers,
         redis_server=str(redis) if redis else None,
         redis_address=settings.redis[0] if settings.redis else None,
@@ -113,6 +114,8 @@ def _plan(spec: ClusterSpec, settings: LocalSettings, config: dict[str, Json], r
         termination_grace=periods.termination_grace,
         head_env={**periods.head_env, **dict(spec.env)},
         worker_env={**periods.worker_env, **dict(spec.env)},
+        # Outside of the head's own directory, so that it outlives the head, and below the run's, with which it goes.
+        rocksdb=str(directory / "gcs") if spec.gcs == "rocksdb" else None,
     )
 
 

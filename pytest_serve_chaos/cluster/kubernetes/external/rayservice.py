@@ -46,6 +46,7 @@ from pytest_serve_chaos.cluster.kubernetes.rayservice.probe import Probe
 from pytest_serve_chaos.cluster.kubernetes.rayservice.process_faults import ActorKills, HealthFlags, ProcessSignals
 from pytest_serve_chaos.cluster.kubernetes.rayservice.process_watch import ProcessWatch
 from pytest_serve_chaos.cluster.kubernetes.rayservice.redis import PodRedis
+from pytest_serve_chaos.cluster.kubernetes.rayservice.redis_kind import REDIS_PORT, RedisMode, pods_mode
 from pytest_serve_chaos.cluster.kubernetes.rayservice.view import RayServiceView, Sight
 from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.cluster.rest import Dashboard
@@ -108,7 +109,7 @@ def external_rayservice(
     proxies = ExternalProxies(view, config, to.description.url, to.probe)
     drains = ExternalDrains(view, admission, records, progress)
     offers = (
-        *pod_parts(view, config, to.description.ray_version, partial(_redis_items, api, found.redis)),
+        *pod_parts(view, config, to.description.ray_version, partial(_redis_items, api, found.redis), _mode_at(found)),
         DRAINS_MACHINES.by(drains),
         FREEZES_NODES.by(RecordedFreezes(NodeFreezes(api, pods), admission, ledger, pods)),
         HAS_PROXY_ENDPOINTS.by(proxies),
@@ -168,6 +169,12 @@ def _sight(to: Connected, grants: Grants) -> Sight:
 def _refuse_config(config: Mapping[str, Json]) -> None:
     del config
     raise Unsupported("the plugin does not change the Serve config of an external RayService")
+
+
+def _mode_at(found: FoundRayService) -> Callable[[Sequence[Mapping[str, Json]]], RedisMode]:
+    """What tells from the pods behind the address of Redis, and from its port, what they are."""
+    port = found.redis.rpartition(":")[2]
+    return lambda pods: pods_mode(pods, int(port) if port.isdigit() else REDIS_PORT) if found.redis else ""
 
 
 def _redis_items(api: KubeApi, address: str) -> Sequence[Mapping[str, Json]]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from pytest_serve_chaos import clock
+from pytest_serve_chaos.analysis.configuration import LOST_WITH_HEAD
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import ClusterSpec, Progress
 from pytest_serve_chaos.cluster.kubernetes import names
@@ -245,6 +246,7 @@ def _description(
             "context": external.context,
             "rayservice": f"{external.namespace}/{external.name}",
             "ray cluster": found.ray_cluster,
+            **({LOST_WITH_HEAD: found.lost} if found.lost else {}),
             **runs_on,
         },
     )

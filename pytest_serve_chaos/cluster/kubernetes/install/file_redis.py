@@ -13,6 +13,12 @@ from pytest_serve_chaos.cluster.kubernetes.client.records import inner, listed, 
 from pytest_serve_chaos.cluster.kubernetes.install.file_rules import ray_container
 from pytest_serve_chaos.cluster.kubernetes.install.rayservice_file import OwnFile
 from pytest_serve_chaos.cluster.kubernetes.rayservice.redis import RedisStore
+from pytest_serve_chaos.cluster.kubernetes.rayservice.redis_kind import (
+    SENTINEL_PORT,
+    listening,
+    mode_of_pod,
+    tls_arguments,
+)
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.manifests import Manifest
 from pytest_serve_chaos.model import Json
@@ -87,15 +93,48 @@ def _store(own: OwnFile, service: Manifest, workload: Manifest, port: int) -> Re
     replicas = mapped(workload.get("spec")).get("replicas", 1)
     user, no_user = _given(own, "redisUsername", "redis-username", "REDIS_USERNAME")
     password, no_password = _given(own, "redisPassword", "redis-password", "REDIS_PASSWORD")
+    port = _container_port(service, workload, port)
+    template, configs = inner(workload, "spec", "template"), _configs(own, workload)
+    pod = mapped(template.get("spec"))
+    mode, shown = mode_of_pod(pod, inner(template, "metadata", "labels"), port, configs)
     return RedisStore(
         kind=cast('Literal["Deployment", "StatefulSet"]', workload["kind"]),
         name=name_of(workload),
         replicas=replicas if isinstance(replicas, int) else 1,
-        port=_container_port(service, workload, port),
+        port=port,
         user=user,
         password=password,
         unknown=no_password or no_user,
+        tls=tls_arguments(pod, port, configs) if own.found.redis_tls else (),
+        mode=mode,
+        shown=shown,
+        container=text(listening(listed(pod.get("containers")), port), "name"),
     )
+
+
+def _configs(own: OwnFile, workload: Manifest) -> dict[str, str]:
+    """The files that the pods mount from the file's ConfigMaps and Secrets, name -> text."""
+    volumes = listed(inner(workload, "spec", "template", "spec").get("volumes"))
+    used = {("ConfigMap", text(mapped(v.get("configMap")), "name")) for v in volumes}
+    used |= {("Secret", text(mapped(v.get("secret")), "secretName")) for v in volumes}
+    items = [item for item in own.of_kind("ConfigMap", "Secret") if (str(item["kind"]), name_of(item)) in used]
+    parts = [mapped(i.get("stringData" if i["kind"] == "Secret" else "data")) for i in items]
+    return {name: str(value) for part in parts for name, value in part.items()}
+
+
+def note_of(redis: OwnRedis) -> str:
+    """What a user should know, before a cluster exists, of what Ray has as its Redis; "" for an ordinary one."""
+    store = redis.store
+    if store is None:
+        is_sentinel = redis.address.endswith(f":{SENTINEL_PORT}")
+        return f"{redis.address} is the port of a Sentinel: Ray asks it for the Redis behind it" if is_sentinel else ""
+    if store.mode not in ("sentinel", "cluster"):
+        return ""
+    what = f"what the RayService has as its Redis, {store.kind} {store.name}, is"
+    if store.mode == "sentinel":
+        return f"{what} a Sentinel ({store.shown}): Ray asks it for the Redis behind it; `redis_failure` is skipped"
+    skipped = "; `redis_failure` is skipped" if store.replicas > 1 else ""
+    return f"{what} a Redis Cluster ({store.shown}): Ray takes one with a single shard only{skipped}"
 
 
 def _container_port(service: Manifest, workload: Manifest, port: int) -> int:

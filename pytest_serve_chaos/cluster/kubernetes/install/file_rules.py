@@ -14,10 +14,13 @@ from typing import TypeAlias
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.records import inner, listed, mapped, name_of, text
 from pytest_serve_chaos.cluster.serve_config import applications
+from pytest_serve_chaos.cluster.storage import KIND, PATH, ROCKSDB
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.model import Json
 
 _LONGEST_NAME = 47
+_GCS_PATH = "/data/gcs"
+"""Where KubeRay mounts the volume of the GCS's RocksDB."""
 SERVE_PORT = 8000
 """To which our Services lead."""
 ALL_ADDRESSES = "0.0.0.0"
@@ -113,6 +116,7 @@ def _fault_tolerance(cluster: Mapping[str, Json], annotations: Mapping[str, Json
     if cluster.get(options) is None:
         yield from _by_annotation(str(annotations.get(names.FT_ENABLED, "")), env)
         return
+    yield from _embedded(mapped(cluster.get(options)), head, env)
     if annotations.get(names.FT_ENABLED):
         yield (
             f"the annotation {names.FT_ENABLED} and {options} exclude each other",
@@ -130,6 +134,26 @@ def _fault_tolerance(cluster: Mapping[str, Json], annotations: Mapping[str, Json
             f"with {options}, the namespace must not be in the annotation {names.STORAGE_NAMESPACE}",
             f"give it in {options}.externalStorageNamespace",
         )
+
+
+def _embedded(options: Mapping[str, Json], head: Mapping[str, Json], env: Collection[str]) -> Iterator[_Problem]:
+    """The rules of KubeRay 1.7 for the two kinds of storage."""
+    backend = options.get("backend", "redis")
+    if backend not in ("redis", ROCKSDB):
+        yield f"gcsFaultToleranceOptions.backend is {backend}", f"take redis or {ROCKSDB}"
+    elif backend == "redis":
+        if "storage" in options:
+            yield "gcsFaultToleranceOptions.storage goes with backend: rocksdb", "remove it, or say backend: rocksdb"
+        if not options.get("redisAddress"):
+            yield "gcsFaultToleranceOptions names no Redis", "give it redisAddress, or backend: rocksdb (KubeRay 1.7)"
+    else:
+        of_redis = ("redisAddress", "redisUsername", "redisPassword", "externalStorageNamespace")
+        for field in (field for field in of_redis if options.get(field)):
+            yield f"gcsFaultToleranceOptions.{field} does not go with backend: {ROCKSDB}", f"remove {field}"
+        for name in (name for name in (KIND, PATH) if name in env):
+            yield f"with backend: {ROCKSDB}, KubeRay sets {name} itself", f"remove {name} from the head's container"
+        if any(text(m, "mountPath") == _GCS_PATH for m in listed(ray_container(head).get("volumeMounts"))):
+            yield f"with backend: {ROCKSDB}, KubeRay mounts its volume at {_GCS_PATH}", "mount yours elsewhere"
 
 
 def _by_annotation(enabled: str, env: Collection[str]) -> Iterator[_Problem]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pytest_serve_chaos.analysis.configuration import RAYSERVICE_FILE
+from pytest_serve_chaos.analysis.configuration import LOST_WITH_HEAD, RAYSERVICE_FILE
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.records import inner, listed, mapped, name_of, text
 from pytest_serve_chaos.cluster.kubernetes.install import render
@@ -19,7 +19,7 @@ from pytest_serve_chaos.cluster.kubernetes.install.file_pods import (
     ray_pod,
     redis_pod,
 )
-from pytest_serve_chaos.cluster.kubernetes.install.file_redis import OwnRedis, find_redis
+from pytest_serve_chaos.cluster.kubernetes.install.file_redis import OwnRedis, find_redis, note_of
 from pytest_serve_chaos.cluster.kubernetes.install.file_rules import ray_container
 from pytest_serve_chaos.cluster.kubernetes.install.rayservice_file import OwnFile
 from pytest_serve_chaos.cluster.kubernetes.install.workload import Workload
@@ -66,6 +66,8 @@ def own_workload(own: OwnRayService, labels: Mapping[str, str], environment: Ima
     """
     told = list(own.file.notes)
     redis = find_redis(own.file)
+    if note := note_of(redis):
+        told.append(note)
     config, local = _serve_config(own, told.append)
     code = {**render.package_code(), **local}
     changes = PodChanges(labels, code, own.ray_image, environment)
@@ -85,9 +87,13 @@ def own_workload(own: OwnRayService, labels: Mapping[str, str], environment: Ima
         redis_images=_images(_pods_of(before, "redis")),
         redis=redis.store,
         told=tuple(f"{own.file.path.name}: {line}" for line in changed),
-        details={RAYSERVICE_FILE: str(own.file.path), "changed": [*changed]},
+        details={RAYSERVICE_FILE: str(own.file.path), "changed": [*changed], **_storage(own.file)},
         serve_service=name_of(inner(service, "spec", "serveService")) or f"{name_of(service)}-serve-svc",
     )
+
+
+def _storage(file: OwnFile) -> dict[str, Json]:
+    return {LOST_WITH_HEAD: file.found.lost} if file.found.lost else {}
 
 
 # -- the RayService ----------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from types import MappingProxyType
@@ -40,7 +40,7 @@ class RayServiceSettings:
         image: The image of all Ray containers.
         ray_version: Which Ray it has, where that is known.
         workers: Number of workers.
-        gcs: ``redis`` or ``none``.
+        gcs: ``redis``, ``rocksdb`` or ``none``.
         serve_config: Serve's config: ``applications`` and what else `serveConfigV2` takes.
         head_env: Environment variables of the head's container.
         worker_env: Environment variables of the workers' containers.
@@ -121,6 +121,10 @@ def ray_service(settings: RayServiceSettings) -> Manifest:
     }
     if settings.gcs == "none":
         patch["gcsFaultToleranceOptions"] = None
+    if settings.gcs == "rocksdb":
+        # The nodes of kind have a StorageClass whose volumes stay on the node, where the head's pod stays, too.
+        embedded: Manifest = {"backend": "rocksdb", "storage": {"size": "1Gi"}}
+        patch["gcsFaultToleranceOptions"] = {"redisAddress": None, "redisPassword": None, **embedded}
     return merge(base, {"spec": {"rayClusterConfig": patch}})
 
 
@@ -191,7 +195,7 @@ def package_code() -> dict[str, str]:
     return code
 
 
-def operator_manifests(text: str, *, image: str | None, labels: Mapping[str, str]) -> str:
+def operator_manifests(text: str, *, image: str | None, labels: Mapping[str, str], gates: Sequence[str] = ()) -> str:
     """KubeRay's manifests with the operator's Deployment on the node that no fault touches.
 
     The custom resource definitions are megabytes long; they pass through as the text that they are.
@@ -200,11 +204,13 @@ def operator_manifests(text: str, *, image: str | None, labels: Mapping[str, str
         text: All documents, separated by ``---``.
         image: The operator's image; None leaves the manifests' own.
         labels: Labels for all other objects.
+        gates: Feature gates that the operator must have on.
 
     Raises:
         SettingsError: A document is not a Kubernetes object.
     """
-    return "---\n".join(filter(None, (_operator_document(document, image, labels) for document in _documents(text))))
+    documents = (_operator_document(document, image, labels, gates) for document in _documents(text))
+    return "---\n".join(filter(None, documents))
 
 
 def operator_image(text: str) -> str:
@@ -221,7 +227,7 @@ def _documents(text: str) -> list[str]:
     return re.split(r"^---\s*$", text, flags=re.MULTILINE)
 
 
-def _operator_document(document: str, image: str | None, labels: Mapping[str, str]) -> str:
+def _operator_document(document: str, image: str | None, labels: Mapping[str, str], gates: Sequence[str]) -> str:
     if re.search(r"^kind: CustomResourceDefinition\s*$", document, re.MULTILINE):
         return document.strip() + "\n"
     try:
@@ -240,7 +246,21 @@ def _operator_document(document: str, image: str | None, labels: Mapping[str, st
     if manifest["kind"] == "Deployment":
         manifest = merge(manifest, {"spec": {"template": {"spec": on_services_node()}}})
         manifest = _with_image(manifest, image) if image else manifest
+        manifest = _with_gates(manifest, gates) if gates else manifest
     return manifests.dump((manifest,))
+
+
+def _with_gates(deployment: Manifest, gates: Sequence[str]) -> Manifest:
+    """The operator with feature gates on, in addition to those that its manifests set."""
+    flag = "--feature-gates="
+    first, *others = _objects(_object(_object(_object(deployment["spec"])["template"])["spec"])["containers"])
+    given = [str(word) for word in cast("list[Json]", first.get("args") or [])]
+    said = [pair for word in given if word.startswith(flag) for pair in word.removeprefix(flag).split(",")]
+    kept = [pair for pair in said if pair.partition("=")[0] not in gates]
+    words: list[Json] = [word for word in given if not word.startswith(flag)]
+    words.append(flag + ",".join([*kept, *(f"{gate}=true" for gate in gates)]))
+    containers: list[Json] = [merge(first, {"args": words}), *others]
+    return merge(deployment, {"spec": {"template": {"spec": {"containers": containers}}}})
 
 
 def on_services_node() -> Manifest:

@@ -12,6 +12,7 @@ from pytest_serve_chaos.analysis.words import number
 from pytest_serve_chaos.cluster.base import Progress
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.install import render
+from pytest_serve_chaos.cluster.kubernetes.install.kuberay import ROCKSDB_GATE, wants_rocksdb
 from pytest_serve_chaos.cluster.kubernetes.install.stack import Stack
 from pytest_serve_chaos.cluster.kubernetes.install.workload import Workload
 from pytest_serve_chaos.cluster.kubernetes.kind.nodes import KindNodes
@@ -73,7 +74,7 @@ class KindInstallation:
         which = f"{image} ({nodes.images.id_of(image)})" if image else f"the image of {nodes.kind_version()}"
         record = Record(
             machines=f"of {which}",
-            base=fingerprint([operator, *(f"{image} {nodes.images.id_of(image)}" for image in images)]),
+            base=fingerprint([operator, *self._gates, *(f"{image} {nodes.images.id_of(image)}" for image in images)]),
             service=fingerprint(manifests.dump(documents) for documents in self._documents.values()),
         )
         return Wishes(record, work.ray_service, work.redis, number=self._number)
@@ -108,7 +109,13 @@ class KindInstallation:
         source = self._settings.kuberay_manifests
         read = read_manifests(source, lambda where: self._nodes.kubectl("kustomize", where))
         check_manifests(read, source)
-        return render.operator_manifests(read, image=self._settings.operator_image, labels=self._labels)
+        image, labels = self._settings.operator_image, self._labels
+        return render.operator_manifests(read, image=image, labels=labels, gates=self._gates)
+
+    @property
+    def _gates(self) -> tuple[str, ...]:
+        """The feature gates that the operator must have on for the RayService."""
+        return (ROCKSDB_GATE,) if wants_rocksdb(self._workload.ray_service) else ()
 
     @functools.cached_property
     def _documents(self) -> dict[str, tuple[Manifest, ...]]:

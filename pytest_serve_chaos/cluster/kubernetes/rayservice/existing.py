@@ -9,8 +9,8 @@ from typing import cast
 import yaml
 
 from pytest_serve_chaos.cluster.base import ClusterSpec, Gcs
-from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.records import listed, mapped, name_of, text
+from pytest_serve_chaos.cluster.kubernetes.rayservice.gcs_storage import storage_of
 from pytest_serve_chaos.cluster.kubernetes.rayservice.ray_token import wants_token
 from pytest_serve_chaos.cluster.serve_config import applications
 from pytest_serve_chaos.errors import ClusterStartError
@@ -19,8 +19,6 @@ from pytest_serve_chaos.model import Json
 _NO_LIMIT = 2**31 - 1
 """What `maxReplicas` is by default (KubeRay's resource definition)."""
 
-_REDIS_ADDRESS = "RAY_REDIS_ADDRESS"
-
 
 @dataclass(frozen=True, slots=True)
 class FoundRayService:
@@ -28,7 +26,8 @@ class FoundRayService:
 
     Attributes:
         name: Its name.
-        gcs: ``redis`` where it has GCS fault tolerance, whatever the store, else ``none``.
+        gcs: Where its GCS keeps its state, so that it has it again after the loss of the head's pod.
+        lost: What of that goes with the head's pod; "" where nothing does.
         workers: Number of its Ray workers now.
         worker_range: The least and the most workers where Ray's autoscaler scales them; None where nothing does.
         serve_config: What is in its `serveConfigV2`.
@@ -37,6 +36,7 @@ class FoundRayService:
         pending: The RayCluster that is to take over; "" where there is none.
         head_service: The Service of the head of the one that serves.
         wants_token: Whether Ray answers only those who have its token.
+        redis_tls: Whether Ray speaks TLS with its Redis.
     """
 
     name: str
@@ -48,6 +48,8 @@ class FoundRayService:
     pending: str = ""
     head_service: str = ""
     wants_token: bool = False
+    lost: str = ""
+    redis_tls: bool = False
     worker_range: tuple[int, int] | None = None
 
     def as_wanted(self, wanted: ClusterSpec) -> FoundRayService:
@@ -79,20 +81,23 @@ def read_ray_service(item: Mapping[str, Json]) -> FoundRayService:
     cluster = mapped(spec.get("rayClusterConfig"))
     active, pending = (mapped(status.get(f"{which}ServiceStatus")) for which in ("active", "pending"))
     of_cluster = mapped(active.get("rayClusterStatus"))
+    storage = storage_of(item)
     name, ray_cluster = name_of(item), text(active, "rayClusterName")
     # With an autoscaler there may be more workers than the spec says.
     workers = workers_wanted(item)
     return FoundRayService(
         name=name,
-        gcs="redis" if _has_fault_tolerance(item) else "none",
+        gcs=storage.gcs,
         workers=workers or _workers(cluster),
         worker_range=worker_range(item),
         serve_config=_serve_config(name, text(spec, "serveConfigV2")),
-        redis=_redis_address(cluster),
+        redis=storage.address,
         ray_cluster=ray_cluster,
         pending=text(pending, "rayClusterName"),
         head_service=text(mapped(of_cluster.get("head")), "serviceName") or f"{ray_cluster}-head-svc",
         wants_token=wants_token(cluster),
+        lost=storage.lost,
+        redis_tls=storage.tls,
     )
 
 
@@ -114,12 +119,6 @@ def differences(wanted: ClusterSpec, found: ClusterSpec) -> list[str]:
         "env": (dict(wanted.env), {}),
     }
     return [f"{name}={w!r} and not {f!r}" for name, (w, f) in pairs.items() if w != f]
-
-
-def _has_fault_tolerance(item: Mapping[str, Json]) -> bool:
-    options = mapped(mapped(item.get("spec")).get("rayClusterConfig")).get("gcsFaultToleranceOptions")
-    annotations = mapped(mapped(item.get("metadata")).get("annotations"))
-    return options is not None or str(annotations.get(names.FT_ENABLED)).lower() == "true"
 
 
 def _workers(cluster: Mapping[str, Json]) -> int:
@@ -146,18 +145,6 @@ def worker_range(item: Mapping[str, Json]) -> tuple[int, int] | None:
         low, high = (n * hosts if isinstance(n, int) and isinstance(hosts, int) else 0 for n in bounds)
         least, most = least + low, most + max(low, high)
     return least, most
-
-
-def _redis_address(cluster: Mapping[str, Json]) -> str:
-    options = text(mapped(cluster.get("gcsFaultToleranceOptions")), "redisAddress")
-    head = mapped(mapped(mapped(cluster.get("headGroupSpec")).get("template")).get("spec"))
-    given = [
-        text(variable, "value")
-        for container in listed(head.get("containers"))
-        for variable in listed(container.get("env"))
-        if text(variable, "name") == _REDIS_ADDRESS
-    ]
-    return next((a for a in (options, *given) if a), "").rpartition("//")[2]
 
 
 def _serve_config(name: str, config: str) -> dict[str, Json]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
+from pytest_serve_chaos.analysis.configuration import RAYSERVICE_FILE
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec
 from pytest_serve_chaos.cluster.capabilities import (
     CARRIES_CODE,
@@ -115,7 +116,7 @@ def owned_rayservice(
     upgrades = Upgrades(view, redis)
     offers = (
         CARRIES_CODE.by(CarriedCode(of.serve_config, search_path())),
-        *pod_parts(view, config, of.description.ray_version),
+        *pod_parts(view, config, of.description.ray_version, redis_mode=lambda _: redis.mode),
         *program_parts(view),
         DELETES_MACHINES.by(NodeDeletions(view, machines)),
         DRAINS_MACHINES.by(NodeDrains(view, machines)),
@@ -134,6 +135,8 @@ def owned_rayservice(
     try:
         if of.ref.spec.gcs == "redis":
             redis.read_namespace()
+        if of.redis is not None and RAYSERVICE_FILE in of.description.details:
+            redis.read_mode()
     except BaseException:
         view.close()
         raise

@@ -24,6 +24,7 @@ from pytest_serve_chaos.cluster.kubernetes.rayservice.children import PodChildre
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import PodProxies, RunningConfig
 from pytest_serve_chaos.cluster.kubernetes.rayservice.node_faults import NodeFreezes, PodDeletions
 from pytest_serve_chaos.cluster.kubernetes.rayservice.process_faults import ActorKills, HealthFlags, ProcessSignals
+from pytest_serve_chaos.cluster.kubernetes.rayservice.redis_kind import RedisMode
 from pytest_serve_chaos.cluster.kubernetes.rayservice.scaled_workers import ScaledWorkers
 from pytest_serve_chaos.cluster.kubernetes.rayservice.setup import PodSetup
 from pytest_serve_chaos.cluster.kubernetes.rayservice.view import RayServiceView
@@ -35,6 +36,7 @@ def pod_parts(
     config: RunningConfig,
     ray_version: str,
     redis: Callable[[], Sequence[Mapping[str, Json]]] | None = None,
+    redis_mode: Callable[[Sequence[Mapping[str, Json]]], RedisMode] = lambda _: "",
 ) -> tuple[Offer, ...]:
     """What can be done to every RayService.
 
@@ -43,6 +45,7 @@ def pod_parts(
         config: Its Serve config.
         ray_version: ``2.60.0``.
         redis: Returns Redis' pods as plain data; by default those of the RayService's reference.
+        redis_mode: Returns what these are: one Redis, Sentinels or a Redis Cluster.
     """
     api, pods = view.api, view.pods
     scaled = view.ref.worker_range
@@ -52,7 +55,7 @@ def pod_parts(
         HAS_PROXY_ENDPOINTS.by(PodProxies(api, pods, config)),
         KILLS_ACTORS.by(ActorKills(api, pods, view.dashboard)),
         KILLS_NODES.by(PodDeletions(api, pods, view.removals)),
-        KNOWS_ITS_SETUP.by(PodSetup(api, pods, ray_version, redis or view.redis_items)),
+        KNOWS_ITS_SETUP.by(PodSetup(api, pods, ray_version, redis or view.redis_items, redis_mode)),
         SEES_PROCESSES.by(view.topology),
         SHOWS_CONTROLLER_LOG.by(view.logs),
         SHOWS_REPLICA_LOGS.by(view.logs),

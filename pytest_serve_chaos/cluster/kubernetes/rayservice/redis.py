@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.records import listed, mapped, text
+from pytest_serve_chaos.cluster.kubernetes.rayservice.redis_kind import RedisMode, mode_of_info
 from pytest_serve_chaos.cluster.kubernetes.rayservice.view import RayServiceView
+from pytest_serve_chaos.cluster.storage import no_redis
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError, Unsupported
 from pytest_serve_chaos.model import HEAD, Evidence
 
@@ -19,6 +22,9 @@ _NAMESPACE_VARIABLE = "RAY_external_storage_namespace"
 """What KubeRay sets in the head's container: the RayCluster's UID unless the user says otherwise."""
 
 _PATIENCE = 5.0
+
+_REFUSED = re.compile(r"\(error\)|[A-Z]+ \w")
+"""How an error of Redis begins, whatever it is: ``NOPERM this user has no permissions``. Ray's keys have no spaces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +39,10 @@ class RedisStore:
         user: The user name for its client; "" for the default user.
         password: The password for its client; None: that of REDIS_PASSWORD in its own container; "": no password.
         unknown: Why the password is unknown; "" if it is known.
+        tls: The options with which its client speaks TLS; empty: it does not.
+        mode: What it is; "" where that has not been seen.
+        shown: What shows it, in words.
+        container: The container in which it listens; "" for the first of its pod.
     """
 
     kind: Literal["Deployment", "StatefulSet"] = "Deployment"
@@ -42,6 +52,10 @@ class RedisStore:
     user: str = ""
     password: str | None = field(default=None, repr=False)
     unknown: str = ""
+    tls: tuple[str, ...] = ()
+    mode: RedisMode = ""
+    shown: str = ""
+    container: str = ""
 
     def scale(self, api: KubeApi, replicas: int) -> None:
         """Changes how many pods are wanted.
@@ -65,8 +79,12 @@ class RedisStore:
     @property
     def list_keys(self) -> tuple[str, ...]:
         """The program that prints all keys, one a line, in the container of Redis."""
+        return self.ask("KEYS", "*")
+
+    def ask(self, *command: str) -> tuple[str, ...]:
+        """The program that prints what Redis answers to a command, in its container."""
         user = ("--user", self.user) if self.user else ()
-        client = ("redis-cli", "-p", str(self.port), *user, "--raw", "KEYS", "*")
+        client = ("redis-cli", *self.tls, "-p", str(self.port), *user, "--raw", *command)
         if self.password is None:
             return ("sh", "-c", 'REDISCLI_AUTH="$REDIS_PASSWORD" exec "$@"', "sh", *client)
         if not self.password:
@@ -91,19 +109,41 @@ class PodRedis:
         self._pods = view.pods
         self._removals = view.removals
         self._selector = view.ref.redis_selector
+        self._gcs = view.ref.spec.gcs
         self._store = store or RedisStore()
+        self._mode = self._store.mode
         self._is_held = False
+
+    @property
+    def mode(self) -> RedisMode:
+        """What it is, as the file shows it or as it says itself."""
+        return self._mode
+
+    def read_mode(self) -> None:
+        """Asks it what it is; where it does not say so, what is known stays.
+
+        A Sentinel, too, takes this question.
+        """
+        try:
+            lines = self._answer(self._store.ask("INFO", "server"))
+        except (ObservationError, Unsupported):
+            return
+        self._mode = mode_of_info("\n".join(lines)) or self._mode
 
     def check(self) -> None:
         """Makes sure that there is one.
 
         Raises:
-            Unsupported: There is none.
+            Unsupported: There is none, or it is not a Redis that can be broken, or asked for all of its keys.
         """
         if self._selector is None:
+            raise no_redis(self._gcs)
+        if self._mode == "sentinel" or (self._mode == "cluster" and self._store.replicas > 1):
+            what = "Sentinels" if self._mode == "sentinel" else f"a Redis Cluster of {self._store.replicas} pods"
             raise Unsupported(
-                "this cluster has no Redis of its own, or its GCS fault tolerance is off",
-                fix=["ask for one with @pytest.mark.serve_cluster(gcs='redis')"],
+                f"the pods of {self._store.kind} {self._store.name} are {what}, so that breaking one of them would not"
+                " take the GCS's Redis away",
+                checked=[self._store.shown or f"redis_mode:{self._mode} in its INFO"],
             )
 
     def read_namespace(self) -> None:
@@ -127,17 +167,20 @@ class PodRedis:
             ObservationError: It gave no usable answer.
         """
         self.check()
-        store = self._store
-        if store.unknown:
-            raise Unsupported(f"the password of Redis is unknown: {store.unknown}")
+        return self._answer(self._store.list_keys)
+
+    def _answer(self, program: Sequence[str]) -> tuple[str, ...]:
+        """What its client prints."""
+        if self._store.unknown:
+            raise Unsupported(f"the password of Redis is unknown: {self._store.unknown}")
         try:
             pod = self._pods.running_redis()
-            container = pod.main.name if pod.main else ""
-            result = self._api.run(pod.name, container, store.list_keys, timeout=_PATIENCE)
+            container = self._store.container or (pod.main.name if pod.main else "")
+            result = self._api.run(pod.name, container, program, timeout=_PATIENCE)
         except (CommandFailed, NoSuchTarget) as error:
             raise ObservationError(f"Redis did not answer: {error}") from error
         lines = result.stdout.splitlines()
-        if result.returncode != 0 or (lines and lines[0].startswith(("ERR", "NOAUTH", "(error)"))):
+        if result.returncode != 0 or (lines and _REFUSED.match(lines[0])):
             raise ObservationError(f"Redis did not answer: {(result.stdout + result.stderr).strip()[:300]}")
         return tuple(line for line in lines if line)
 

@@ -15,13 +15,12 @@ from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.client.records import Pod, inner, listed, mapped, text
 from pytest_serve_chaos.cluster.kubernetes.logs.operator import SELECTOR
+from pytest_serve_chaos.cluster.kubernetes.rayservice.gcs_storage import DURABLE
 from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayPods
+from pytest_serve_chaos.cluster.kubernetes.rayservice.redis_kind import RedisMode
 from pytest_serve_chaos.cluster.profiles import drain_timeout, reconnect_timeout
 from pytest_serve_chaos.errors import ObservationError
 from pytest_serve_chaos.model import Json
-
-_DURABLE = ("persistentVolumeClaim", "hostPath", "nfs", "csi", "iscsi")
-"""The kinds of volume whose content outlives a pod."""
 
 BACK_OFF_FORGOTTEN = 600.0
 """Seconds without an end after which the kubelet starts a container at once again.
@@ -38,15 +37,22 @@ class PodSetup:
         pods: The pods.
         ray_version: ``2.60.0``.
         redis: Returns Redis' pods as plain data, where they are known.
+        mode: Returns what these are.
     """
 
     def __init__(
-        self, api: KubeApi, pods: RayPods, ray_version: str, redis: Callable[[], Sequence[Mapping[str, Json]]]
+        self,
+        api: KubeApi,
+        pods: RayPods,
+        ray_version: str,
+        redis: Callable[[], Sequence[Mapping[str, Json]]],
+        mode: Callable[[Sequence[Mapping[str, Json]]], RedisMode] = lambda _: "",
     ) -> None:
         self._api = api
         self._pods = pods
         self._ray_version = ray_version
         self._redis = redis
+        self._mode = mode
 
     def setup(self) -> Setup:
         """What the pods say of it."""
@@ -59,7 +65,8 @@ class PodSetup:
             return Setup()
         machines = {name: pod.node for name, pod in named if pod.node}
         restarted = started_again(named, clock.wall_time())
-        return setup_of(machines, workers, redis, self._ray_version, restarted=restarted)
+        mode = self._mode(redis)
+        return setup_of(machines, workers, redis, self._ray_version, restarted=restarted, mode=mode)
 
 
 def setup_of(
@@ -69,6 +76,7 @@ def setup_of(
     ray_version: str,
     *,
     restarted: Sequence[str] = (),
+    mode: RedisMode = "",
 ) -> Setup:
     """What pods alone show.
 
@@ -78,13 +86,16 @@ def setup_of(
         redis: Redis' pods, likewise; none where it is not known, or not in this cluster.
         ray_version: ``2.60.0``.
         restarted: What `started_again` gave.
+        mode: What Redis' pods are. Those of a Sentinel are not Redis, so nothing is known of the one behind it.
     """
+    redis = () if mode == "sentinel" else redis
     limits: dict[str, float] = {}
     for pod in workers:
         for what, seconds in _drain_limits(pod, ray_version).items():
             limits[what] = min(seconds, limits.get(what, seconds))
     return Setup(
         redis_persists=any(_persists(pod) for pod in redis) if redis else None,
+        redis_mode=mode,
         redis_machine=text(mapped(redis[0].get("spec")), "nodeName") or None if len(redis) == 1 else None,
         machines=machines,
         drain_limits=limits,
@@ -114,7 +125,7 @@ def _last_end(pod: Pod) -> datetime | None:
 
 def _persists(pod: Mapping[str, Json]) -> bool:
     spec = mapped(pod.get("spec"))
-    durable = {text(v, "name") for v in listed(spec.get("volumes")) if any(kind in v for kind in _DURABLE)}
+    durable = {text(v, "name") for v in listed(spec.get("volumes")) if any(kind in v for kind in DURABLE)}
     for container in listed(spec.get("containers")):
         mounted = {text(mount, "name") for mount in listed(container.get("volumeMounts"))}
         if mounted & durable and not _saves_nothing(container):
