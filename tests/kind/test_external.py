@@ -51,6 +51,7 @@ PASSES = {
 DEAF = "test_controller_killed_as_in_the_guide"
 
 _CONFIG = "the plugin does not change the Serve config of an external RayService"
+NO_UPDATE = "the plugin does not change the Serve config of an external RayService, so it updates no app"
 SKIPPED = {
     "test_no_updates_while_the_head_is_away": "KubeRay makes a new pod at once, so none can be kept down",
     "test_storage_namespace": "this cluster has no Redis of its own",
@@ -64,6 +65,8 @@ SKIPPED = {
     "test_spread_deployments_survive_their_fullest_node": _CONFIG,
     "test_replicas_run_again_on_the_survivor": _CONFIG,
     "test_redis_lost": "Redis does not belong to the RayService",
+    "test_app_updated": NO_UPDATE,
+    "test_app_updated_to_a_version_that_does_not_start": NO_UPDATE,
     "test_rayservice_upgraded": (
         "the plugin does not change the spec of an external RayService, so it cannot upgrade it"
     ),
