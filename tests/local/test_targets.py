@@ -51,7 +51,7 @@ def test_workers_that_wait_for_less_than_the_outage_fail_it(experiment: Experime
 @pytest.mark.serve_cluster(app_args={"watched": False}, **ENGINE)
 @pytest.mark.child_failure(name="echo-engine")
 def test_an_engine_that_nobody_watches_is_never_replaced(experiment: Experiment) -> None:
-    result = experiment.measure(availability=0.9, window="10s", traffic_back="12s")
+    result = experiment.measure(availability=0.9, window="10s", traffic_back="12s", redundancy_back="20s")
     assert result.outcome == "failed", result.verdict
     assert result.kept("replicas")
     assert [event for event in result.events if "is still there, without" in event.text]
