@@ -192,8 +192,8 @@ def _unanswered(seen: Sequence[Request], recent: Sequence[Request], sent: Sent) 
         which = f" (app {last.app})" if last.app else f" ({last.name})" if last.name else ""
         return _Trouble(
             f"{len(lost)} of {len(recent)} requests lost in the last seconds, the last with {last.error}{which}",
-            "send one such request yourself, and see what the app answers; `--serve-chaos-path`, `-method`, `-headers`, "
-            "`-body` and `-requests` say what is sent",
+            "send one such request yourself, and see what the app answers; `--serve-chaos-path`, `-method`, "
+            "`-headers`, `-body` and `-requests` say what is sent",
         )
     good = latency([r for r in seen if not r.lost and not r.kept])
     longest = 0.0 if good is None else good.p99
