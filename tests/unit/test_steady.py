@@ -159,7 +159,7 @@ def test_a_request_that_was_lost_in_the_last_seconds(ask: Ask) -> None:
     lost = [request(4.05, error="HTTP 500"), request(4.1, error="ReadTimeout")]
     seen, advice = trouble(ask, [*sound(), *lost])
     assert seen == "2 of 42 requests lost in the last seconds, the last with ReadTimeout"
-    assert "`--serve-chaos-method`, `-headers` and `-body` say what is sent" in advice
+    assert "`--serve-chaos-path`, `-method`, `-headers`, `-body` and `-requests` say what is sent" in advice
 
 
 def test_a_loss_counts_from_when_it_was_seen(ask: Ask) -> None:
