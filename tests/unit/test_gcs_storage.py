@@ -260,7 +260,7 @@ def test_on_kind_kuberay_gives_it_a_volume_and_there_is_no_redis() -> None:
     assert read_ray_service(work.ray_service).gcs == "rocksdb"
     options: Any = work.ray_service["spec"]
     assert options["rayClusterConfig"]["gcsFaultToleranceOptions"] == EMBEDDED
-    assert (work.before, work.redis, work.redis_images) == ((), None, ())
+    assert (work.before, work.redis) == ((), None)
     assert kuberay.wants_rocksdb(work.ray_service)
 
 

@@ -453,7 +453,7 @@ def test_the_search_for_proxies_waits_for_slow_answers(
 ) -> None:
     waited: list[float] = []
 
-    async def found(*_: object, timeout: float) -> dict[str, PersistentSender]:
+    async def found(*_: object, timeout: float, **__: object) -> dict[str, PersistentSender]:
         waited.append(timeout)
         return {}
 

@@ -111,7 +111,7 @@ def test_a_seed_that_nobody_gave_differs_from_run_to_run() -> None:
     [
         ("backend", "docker", "one of local, kind, kubernetes"),
         ("profile", "slow", "one of fast, guide"),
-        ("gcs", "rocksdb", "one of redis, none"),
+        ("gcs", "etcd", "one of redis, rocksdb, none"),
         ("workers", "0", "a whole number, 1 or more"),
         ("workers", "two", "a whole number, 1 or more"),
         ("rate", "abc", "a number of requests per second, more than 0 and at most 400"),

@@ -97,7 +97,7 @@ def our_workload(
         serve_config=config,
         code=code,
         ray_images=(ray_image,),
-        redis_images=(redis_image,) if has_redis else (),
+        redis_images=(redis_image,),
         redis=RedisStore() if has_redis else None,
         told=tuple(told),
     )
