@@ -12,6 +12,7 @@ from pytest_serve_chaos.analysis.configuration import RAYSERVICE_FILE
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.records import inner, listed, mapped, name_of, text
 from pytest_serve_chaos.cluster.kubernetes.install import render
+from pytest_serve_chaos.cluster.kubernetes.install.file_kinds import OF_THE_CLUSTER
 from pytest_serve_chaos.cluster.kubernetes.install.file_pods import (
     ImageEnvironment,
     PodChanges,
@@ -24,7 +25,7 @@ from pytest_serve_chaos.cluster.kubernetes.install.file_rules import ray_contain
 from pytest_serve_chaos.cluster.kubernetes.install.rayservice_file import OwnFile
 from pytest_serve_chaos.cluster.kubernetes.install.workload import Workload
 from pytest_serve_chaos.cluster.kubernetes.rayservice.ray_token import wants_token
-from pytest_serve_chaos.cluster.local_code import code_of_config
+from pytest_serve_chaos.cluster.local_code import code_of_config, without_directories
 from pytest_serve_chaos.cluster.serve_config import OWN_APPS, applications, serve_config_text
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.manifests import Manifest, merge
@@ -70,11 +71,15 @@ def own_workload(own: OwnRayService, labels: Mapping[str, str], environment: Ima
     code = {**render.package_code(), **local}
     changes = PodChanges(labels, code, own.ray_image, environment)
     service = _ray_service(own, config, changes, told.append)
-    service = _with_redis_address(service, redis, told.append)
-    service = _in_our_namespace(service, labels, told.append)
-    before = tuple(
-        _in_our_namespace(item, labels, told.append) for item in _before(own, redis, environment, told.append)
+    namespace = own.file.namespace
+    service = _with_redis_address(service, redis, namespace, told.append)
+    service = _in_namespace(service, namespace, labels, told.append)
+    given = [*_before(own, redis, environment, told.append)]
+    before = (
+        *(_in_namespace(item, namespace, labels, told.append) for item in given),
+        *_aliases(given, namespace, labels, told.append),
     )
+    elsewhere = dict.fromkeys(space for item in given if (space := _namespace(item)) and space != namespace)
     changed = list(dict.fromkeys(told))
     return Workload(
         ray_service=service,
@@ -87,6 +92,7 @@ def own_workload(own: OwnRayService, labels: Mapping[str, str], environment: Ima
         told=tuple(f"{own.file.path.name}: {line}" for line in changed),
         details={RAYSERVICE_FILE: str(own.file.path), "changed": [*changed]},
         serve_service=name_of(inner(service, "spec", "serveService")) or f"{name_of(service)}-serve-svc",
+        namespaces=(namespace, *elsewhere),
     )
 
 
@@ -155,12 +161,12 @@ def _groups(service: Manifest) -> list[dict[str, Json]]:
     return [mapped(cluster.get("headGroupSpec")), *listed(cluster.get("workerGroupSpecs"))]
 
 
-def _with_redis_address(service: Manifest, redis: OwnRedis, say: Say) -> Manifest:
-    """The address without the name of a namespace in which nothing is any more."""
-    old, new = redis.address, redis.bare_address
+def _with_redis_address(service: Manifest, redis: OwnRedis, namespace: str, say: Say) -> Manifest:
+    """The address without the name of another namespace than that of the RayService, in which Redis is here."""
+    old, new = redis.address, redis.address_in(namespace)
     if old == new:
         return service
-    say(f"Redis is called {new} and not {old}: its Service is in the namespace {names.NAMESPACE}")
+    say(f"Redis is called {new} and not {old}: its Service is in the namespace {namespace}")
     cluster = inner(service, "spec", "rayClusterConfig")
     if cluster.get("gcsFaultToleranceOptions") is not None:
         address = text(inner(cluster, "gcsFaultToleranceOptions"), "redisAddress").replace(old, new)
@@ -187,6 +193,9 @@ def _serve_config(own: OwnRayService, say: Say) -> tuple[dict[str, Json], dict[s
     apps: list[Json] = []
     for app in applications(config):
         import_path = text(app, "import_path")
+        app, note = without_directories(app, own.directories)
+        if note:
+            say(note)
         if import_path in local:
             say(f"app {import_path}: its code travels to the pods: {local[import_path]}")
         if import_path in local or import_path.startswith(OWN_APPS):
@@ -214,6 +223,8 @@ def _before(own: OwnRayService, redis: OwnRedis, environment: ImageEnvironment, 
     if redis.address and redis.store is None:
         say(f"Redis at {redis.address} is run by no Deployment or StatefulSet of the file, and is left alone")
     for item in own.file.others:
+        if item["kind"] == "Namespace":
+            continue  # all that are needed are made
         if item is redis.workload:
             where = f"{item['kind']} {name_of(item)}"
             pod = redis_pod(inner(item, "spec", "template"), own.redis_image, environment, say, where)
@@ -224,11 +235,32 @@ def _before(own: OwnRayService, redis: OwnRedis, environment: ImageEnvironment, 
         yield item
 
 
-def _in_our_namespace(item: Manifest, labels: Mapping[str, str], say: Say) -> Manifest:
-    given = text(mapped(item.get("metadata")), "namespace")
-    if given and given != names.NAMESPACE:
-        say(f"{item['kind']} {name_of(item)} is in the namespace {names.NAMESPACE} and not in {given}")
-    return merge(item, {"metadata": {"namespace": names.NAMESPACE, "labels": dict(labels)}})
+def _namespace(item: Mapping[str, Json]) -> str:
+    return text(mapped(item.get("metadata")), "namespace")
+
+
+def _in_namespace(item: Manifest, namespace: str, labels: Mapping[str, str], say: Say) -> Manifest:
+    """The object in the namespace of the RayService, where faults find it."""
+    if item["kind"] in OF_THE_CLUSTER:
+        return merge(item, {"metadata": {"labels": dict(labels)}})
+    given = _namespace(item)
+    if given and given != namespace:
+        say(f"{item['kind']} {name_of(item)} is in the namespace {namespace} and not in {given}")
+    return merge(item, {"metadata": {"namespace": namespace, "labels": dict(labels)}})
+
+
+def _aliases(items: Iterable[Manifest], namespace: str, labels: Mapping[str, str], say: Say) -> Iterator[Manifest]:
+    """A name for each Service that was moved, in the namespace in which the file has it, so that it still works."""
+    for item in items:
+        given, name = _namespace(item), name_of(item)
+        if item["kind"] == "Service" and given and given != namespace:
+            say(f"the name {name}.{given} leads to the Service {name} in the namespace {namespace}")
+            yield {
+                "apiVersion": "v1",
+                "kind": "Service",
+                "metadata": {"name": name, "namespace": given, "labels": dict(labels)},
+                "spec": {"type": "ExternalName", "externalName": f"{name}.{namespace}.svc.cluster.local"},
+            }
 
 
 def _pods_of(items: Iterable[Mapping[str, Json]], part: str) -> list[dict[str, Json]]:
