@@ -194,14 +194,15 @@ def test_our_code_comes_first_on_pythonpath_and_what_was_there_stays() -> None:
     def paths(documents: list[dict[str, Any]]) -> None:
         head, worker = pods(documents)
         ray(head)["env"].insert(0, {"name": "PYTHONPATH", "value": "/app"})
-        reference = {"configMapKeyRef": {"name": "paths", "key": "python"}}
+        reference = {"configMapKeyRef": {"name": "paths", "key": "python", "optional": True}}
         ray(worker)["env"].append({"name": "PYTHONPATH", "valueFrom": reference})
 
     head, worker = pods(adapted(paths, environment=ray_is_here))
     assert env(head)["PYTHONPATH"] == f"{names.CODE_PATH}:/app"
     assert ray(head)["env"][0]["name"] == "PYTHONPATH", "variables may refer to those before them"
     assert env(worker)["PYTHONPATH"] == f"{names.CODE_PATH}:$(SERVE_CHAOS_USERS_PYTHONPATH)"
-    assert env(worker)["SERVE_CHAOS_USERS_PYTHONPATH"] == {"configMapKeyRef": {"name": "paths", "key": "python"}}
+    users = env(worker)["SERVE_CHAOS_USERS_PYTHONPATH"]
+    assert users == {"configMapKeyRef": {"name": "paths", "key": "python", "optional": True}}
     assert env(pods(adapted(environment=ray_is_here))[0])["PYTHONPATH"] == f"{names.CODE_PATH}:/image"
     assert env(pods(adapted())[0])["PYTHONPATH"] == names.CODE_PATH
 
@@ -370,7 +371,7 @@ POD_PARTS: st.SearchStrategy[dict[str, Json]] = st.fixed_dictionaries(
         "affinity": st.sampled_from([None, {}, {"nodeAffinity": {}}]),
         "volumes": st.none() | st.lists(st.just({"name": "v", "emptyDir": {}}), max_size=1),
         "initContainers": st.none() | st.just([{"name": "i", "image": "i:1"}]),
-        "priorityClassName": st.just("x"),
+        "priorityClassName": st.just("system-node-critical"),
     },
 )
 
@@ -494,14 +495,14 @@ def test_in_the_older_style_the_password_may_be_in_a_variable() -> None:
 
 
 def test_a_password_that_cannot_be_told_leaves_redis_breakable() -> None:
-    for reference, more in ((REFERENCE, [secret(data={})]), ({"valueFrom": {"fieldRef": {"fieldPath": "x"}}}, [])):
+    for reference, more in ((REFERENCE, [secret(data={"password": "?"})]), ({"valueFrom": {"fieldRef": {"fieldPath": "x"}}}, [])):
         store = adapted(by_options(reference, *more)).redis
         assert store is not None
         assert store.unknown
 
 
 def test_what_the_pods_would_wait_for_in_vain_is_refused() -> None:
-    with pytest.raises(SettingsError, match="has no Secret store"):
+    with pytest.raises(SettingsError, match="the file has no Secret store"):
         adapted(by_options(REFERENCE))
     with pytest.raises(SettingsError, match="has no Service store, at which its RayService looks for Redis"):
         adapted(lambda d: d.pop(1))

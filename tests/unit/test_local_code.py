@@ -60,10 +60,12 @@ def test_a_package_travels_whole(tmp_path: Path) -> None:
     )
     for package in ("ml", "ml/models"):
         (tmp_path / package / "__init__.py").touch()
-    (tmp_path / "ml" / "not-a-module.py").touch()
+    (tmp_path / "ml" / "by-name.py").touch()
+    (tmp_path / "ml" / "not.a.module.py").touch()
     (tmp_path / "ml" / "weights.bin").touch()
     assert travels(tmp_path, "ml.ranker:app") == [
         "ml/__init__.py",
+        "ml/by-name.py",
         "ml/models/__init__.py",
         "ml/models/small.py",
         "ml/never_imported.py",

@@ -42,8 +42,11 @@ def condition(status: str) -> Json:
     return [{"type": "NamesAccepted", "status": "True"}, {"type": "Established", "status": status}]
 
 
+IN_OURS = cast("KubeApi", SimpleNamespace(namespace="serve-chaos"))
+
+
 def check(kubectl: Kubectl, directory: Path) -> None:
-    Stack(kubectl, cast("KubeApi", None), directory, print).check([CONFIG])
+    Stack(kubectl, IN_OURS, directory, print).check([CONFIG])
 
 
 def test_objects_are_checked_once_the_kinds_are_served(tmp_path: Path) -> None:
@@ -73,7 +76,7 @@ SECRETS = cast(
 
 def test_what_secrets_hold_is_applied_and_not_kept(tmp_path: Path) -> None:
     kubectl = Kubectl(condition("True"))
-    stack = Stack(kubectl, cast("KubeApi", None), tmp_path, print)
+    stack = Stack(kubectl, IN_OURS, tmp_path, print)
     stack.check([CONFIG, *SECRETS])
     stack.install_redis([CONFIG, *SECRETS])
 
@@ -89,7 +92,7 @@ def test_what_secrets_hold_is_applied_and_not_kept(tmp_path: Path) -> None:
 def test_what_is_left_over_is_gone_with_its_pods_before_the_next_is_applied(tmp_path: Path) -> None:
     # In the background, which is kubectl's default, the pods of a deleted Deployment stay Ready while they terminate.
     kubectl = Kubectl(condition("True"))
-    api = cast("KubeApi", SimpleNamespace(pods=lambda selector: ()))
+    api = cast("KubeApi", SimpleNamespace(pods=lambda selector: (), namespace="serve-chaos"))
     Stack(kubectl, api, tmp_path, print).remove_left_overs()
 
     [stores] = [ran for ran in kubectl.ran if "deployment,statefulset" in ran]

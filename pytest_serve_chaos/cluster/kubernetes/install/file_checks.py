@@ -17,7 +17,6 @@ from pytest_serve_chaos.cluster.kubernetes.install.file_templates import FIX, in
 from pytest_serve_chaos.cluster.kubernetes.rayservice.existing import read_ray_service
 from pytest_serve_chaos.cluster.local_code import without_directories
 from pytest_serve_chaos.cluster.problems import Problem
-from pytest_serve_chaos.cluster.serve_config import applications
 from pytest_serve_chaos.cluster.yaml_lines import Path
 from pytest_serve_chaos.errors import ClusterStartError
 from pytest_serve_chaos.model import Json
@@ -92,8 +91,12 @@ def _storage(cluster: Mapping[str, Json], offers: KindOffers) -> tuple[str, str]
 
 
 def _serve_config(item: FileObject, config: Mapping[str, Json], checks: FileChecks) -> Iterator[Problem]:
-    apps: list[Json] = [without_directories(app, checks.directories)[0] for app in applications(config)]
-    sent = {**config, "applications": apps} if isinstance(config.get("applications"), list) else dict(config)
+    given = config.get("applications")
+    apps: list[Json] = [
+        without_directories(app, checks.directories)[0] if isinstance(app, dict) else app
+        for app in (given if isinstance(given, list) else [])
+    ]
+    sent = {**config, "applications": apps} if isinstance(given, list) else dict(config)
     own = text(mapped(item.manifest.get("spec")), "serveConfigV2")
     before = item.lines.inside.get(_CONFIG)
     lines = yaml_lines.Lines() if before is None else yaml_lines.document(own).shifted(before)

@@ -301,17 +301,34 @@ def _scheduling(pod: PodPlace, objects: Sequence[FileObject]) -> Iterator[Proble
 
 
 def _places(pod: PodPlace) -> Iterator[Problem]:
-    """Selectors and affinities for nodes that kind lacks. Those of Ray's pods the plugin leaves out by itself."""
-    moved = bool(pod.role)
-    way = "the plugin leaves it out" if moved else f"set it to null {PATCH}"
-    selector = {k: v for k, v in mapped(pod.spec.get("nodeSelector")).items() if k not in _NODE_LABELS[:2]}
+    """Selectors and affinities for nodes that kind lacks, which the plugin leaves out by itself."""
+    for key, what in foreign_places(pod.spec).items():
+        yield pod.problem(tuple(key.split(".")), what, "the plugin leaves it out", refuses=False)
+
+
+def foreign_places(spec: Mapping[str, Json]) -> dict[str, str]:
+    """What of a pod's spec only nodes of another cluster could fulfil, each with what is wrong with it."""
+    found: dict[str, str] = {}
+    selector = {k: v for k, v in mapped(spec.get("nodeSelector")).items() if k not in _NODE_LABELS[:2]}
     if selector:
         labels = ", ".join(f"{key}: {value}" for key, value in selector.items())
-        yield pod.problem(("nodeSelector",), f"no kind node has the labels {labels}", way, refuses=not moved)
-    if pod.spec.get("nodeName"):
-        yield pod.problem(("nodeName",), f"kind has no node {pod.spec['nodeName']}", way, refuses=not moved)
-    for part, what in foreign_affinities(mapped(pod.spec.get("affinity"))).items():
-        yield pod.problem(("affinity", part), what, way, refuses=not moved)
+        found["nodeSelector"] = f"no kind node has the labels {labels}"
+    if spec.get("nodeName"):
+        found["nodeName"] = f"kind has no node {spec['nodeName']}"
+    affinities = foreign_affinities(mapped(spec.get("affinity")))
+    return found | {f"affinity.{key}": what for key, what in affinities.items()}
+
+
+def without_foreign_places(spec: Mapping[str, Json]) -> tuple[dict[str, Json], list[str]]:
+    """A pod's spec without what only nodes of another cluster could fulfil, and a sentence about each part."""
+    foreign = foreign_places(spec)
+    kept: dict[str, Json] = {key: value for key, value in spec.items() if key not in foreign}
+    affinity: dict[str, Json] = {
+        key: value for key, value in mapped(spec.get("affinity")).items() if f"affinity.{key}" not in foreign
+    }
+    if "affinity" in kept:
+        kept["affinity"] = affinity
+    return kept, [f"its {key} is left out: {why}" for key, why in foreign.items()]
 
 
 def foreign_affinities(affinity: Mapping[str, Json]) -> dict[str, str]:

@@ -113,9 +113,10 @@ def _check_pod(own: OwnFile, labels: list[str], pod: re.Match[str], workload: Ma
 def _refuse_lost(own: OwnFile, labels: list[str]) -> None:
     """Refuses a name that can only be in the cluster; one of the internet may be reached."""
     namespaces = {text(mapped(item.get("metadata")), "namespace") for item in (own.ray_service, *own.others)}
+    service = labels[1] if len(labels) > 1 and _OF_A_SET.match(labels[0]) else labels[0]
     if len(labels) == 1 or "svc" in labels or labels[-1] in namespaces:
         raise SettingsError(
-            f"{own.path} has no Service for {'.'.join(labels)}, where its RayService looks for Redis",
+            f"{own.path} has no Service {service}, at which its RayService looks for Redis",
             checked=[f"Service {name_of(s)}" for s in own.of_kind("Service")] or ["no Service at all"],
             fix=["put Redis into the file: its Service, its Deployment, and the Secret or ConfigMap that it needs"],
         )

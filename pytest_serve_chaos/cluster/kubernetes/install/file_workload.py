@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,6 +13,8 @@ from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.records import inner, listed, mapped, name_of, text
 from pytest_serve_chaos.cluster.kubernetes.install import render
 from pytest_serve_chaos.cluster.kubernetes.install.file_kinds import OF_THE_CLUSTER
+from pytest_serve_chaos.cluster.kubernetes.install.file_needs import without_foreign_places
+from pytest_serve_chaos.cluster.kubernetes.install.file_objects import FileObject, pods
 from pytest_serve_chaos.cluster.kubernetes.install.file_pods import (
     ImageEnvironment,
     PodChanges,
@@ -232,7 +234,24 @@ def _before(own: OwnRayService, redis: OwnRedis, environment: ImageEnvironment, 
             continue
         if _pods_of([item], ""):
             say(f"the pods of {item['kind']} {name_of(item)} are on the nodes of Ray, and are lost with them")
-        yield item
+        yield _anywhere(item, say)
+
+
+def _anywhere(item: Manifest, say: Say) -> Manifest:
+    """The object whose pods may be on any node, as kind has not those that they were for."""
+    for pod in pods([FileObject(item, 0)]):
+        spec, told = without_foreign_places(pod.spec)
+        for line in told:
+            say(f"{item['kind']} {name_of(item)}: {line}")
+        if told:
+            item = _replaced(item, [str(key) for key in pod.path], spec)
+    return item
+
+
+def _replaced(item: Mapping[str, Json], path: Sequence[str], value: Manifest) -> Manifest:
+    if not path:
+        return value
+    return {**item, path[0]: _replaced(mapped(item.get(path[0])), path[1:], value)}
 
 
 def _namespace(item: Mapping[str, Json]) -> str:
