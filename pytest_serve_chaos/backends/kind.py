@@ -211,7 +211,6 @@ def _delete_unfinished(left: Leftover) -> None:
 def _check_app(spec: ClusterSpec, settings: Settings, progress: Progress) -> None:
     if settings.rayservice_file is None:  # which has apps of its own
         from pytest_serve_chaos.cluster.app_check import check_app
-
         from pytest_serve_chaos.cluster.kubernetes.install.render import version_of
 
         version = settings.ray_version or version_of(settings.image_of_ray)

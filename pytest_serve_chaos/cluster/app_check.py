@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pytest_serve_chaos.cluster import serve_check, serve_config, yaml_lines
 from pytest_serve_chaos.cluster.base import ClusterSpec, Progress
+from pytest_serve_chaos.cluster.blind_spots import blind_spots
 from pytest_serve_chaos.cluster.local.commands import inherited_environment, python_path
 from pytest_serve_chaos.cluster.local.programs import import_app
 from pytest_serve_chaos.cluster.local_code import code_of, module_of, search_path
@@ -28,9 +29,7 @@ _WITHOUT_A_CLUSTER = {"RAY_ENABLE_AUTO_CONNECT": "0", "RAY_ADDRESS": "127.0.0.1:
 """A module that calls Ray while it is imported must not start a Ray of its own."""
 
 
-def check_app(
-    spec: ClusterSpec, progress: Progress, *, in_image: bool = False, ray_version: str | None = None
-) -> None:
+def check_app(spec: ClusterSpec, progress: Progress, *, in_image: bool = False, ray_version: str | None = None) -> None:
     """Checks the Serve config of a spec, and its apps by importing them where the cluster would find them.
 
     Args:
@@ -41,12 +40,14 @@ def check_app(
         ray_version: Which Ray the cluster runs; None: that of this machine.
 
     Raises:
-        SettingsError: Serve would refuse the config; a module or its app does not exist, or a module cannot be imported.
+        SettingsError: Serve would refuse the config, a module or its app does not exist, or it cannot be imported.
     """
     config = serve_config.serve_config(spec)
     if spec.app.endswith((".yaml", ".yml")):
         for note in serve_config.left_out(spec):
             progress(note)
+        for note in blind_spots(config):
+            progress(f"{spec.app}: {note}")
         check_config(config, Path(spec.app), progress, ray_version=ray_version)
     for app in serve_config.applications(config):
         import_path = app.get("import_path")

@@ -43,7 +43,9 @@ class LocalCode:
 def code_of_config(config: Mapping[str, Json], directories: Sequence[Path]) -> dict[str, LocalCode]:
     """The code of those apps of a Serve config that are here, by their import paths; see `code_of`."""
     apps = config.get("applications")
-    paths = [str(app.get("import_path", "")) for app in (apps if isinstance(apps, list) else []) if isinstance(app, dict)]
+    paths = [
+        str(app.get("import_path", "")) for app in (apps if isinstance(apps, list) else []) if isinstance(app, dict)
+    ]
     return {path: code for path in paths if (code := code_of(path, directories)) is not None}
 
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias, cast
 
 from pytest_serve_chaos.cluster.local.commands import inherited_environment
@@ -113,9 +113,15 @@ def _unknown(path: Path, known: Sequence[str] = ()) -> Finding:
 
 def findings(config: Mapping[str, Json], answer: RayAnswer | None) -> list[Finding]:
     """All that is wrong with a config: what Ray says, and of the rules what Ray has not said already."""
-    said = [] if answer is None else [*answer.findings]
-    own = [rule for rule in _rules(config) if not any(_same(rule.path, one.path) for one in said)]
+    rules = [*_rules(config)]
+    said = [] if answer is None else [_with_way_out(one, rules) for one in answer.findings]
+    own = [rule for rule in rules if not any(_same(rule.path, one.path) for one in said)]
     return sorted([*said, *own], key=lambda one: [str(key) for key in one.path])
+
+
+def _with_way_out(said: Finding, rules: Sequence[Finding]) -> Finding:
+    """What Serve says, with the way out that a rule knows for it."""
+    return next((replace(said, fix=rule.fix) for rule in rules if _same(rule.path, said.path)), said)
 
 
 def binding(

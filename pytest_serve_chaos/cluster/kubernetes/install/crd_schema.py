@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path as FilePath
+from types import MappingProxyType
 
 import yaml
 
@@ -15,6 +16,16 @@ from pytest_serve_chaos.model import Json
 
 _NAME = "rayservices.ray.io"
 _VERSION = "v1"
+_WORDS: Mapping[str, str] = MappingProxyType(
+    {
+        "object": "a mapping",
+        "array": "a list",
+        "string": "text (write it in quotes)",
+        "integer": "a whole number",
+        "number": "a number",
+        "boolean": "true or false",
+    }
+)
 _OF_EVERY_OBJECT = ("apiVersion", "kind", "metadata", "status")
 
 
@@ -97,6 +108,4 @@ def _wrong_type(schema: Mapping[str, Json], value: Json) -> str:
     allowed = types.get(wanted)
     if allowed is None or (isinstance(value, allowed) and (wanted == "boolean" or not isinstance(value, bool))):
         return ""
-    words = {"object": "a mapping", "array": "a list", "string": "text (write it in quotes)", "integer": "a whole number",
-             "number": "a number", "boolean": "true or false"}  # fmt: skip
-    return f"it must be {words[wanted]}"
+    return f"it must be {_WORDS[wanted]}"

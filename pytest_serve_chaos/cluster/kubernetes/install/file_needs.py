@@ -244,9 +244,7 @@ def _claim(item: FileObject, path: Path, spec: Mapping[str, Json]) -> Iterator[P
         )
     for key in ("volumeName", "selector", "dataSource", "dataSourceRef"):
         if spec.get(key):
-            yield item.problem(
-                (*path, key), f"kind has no volume that {key} could mean", f"set {key} to null {PATCH}"
-            )
+            yield item.problem((*path, key), f"kind has no volume that {key} could mean", f"set {key} to null {PATCH}")
 
 
 def _shared_claims(objects: Sequence[FileObject]) -> Iterator[Problem]:

@@ -111,9 +111,7 @@ def _ray_pods(item: FileObject) -> Iterator[PodPlace]:
     base: Path = ("spec",) if item.kind == "RayCluster" else ("spec", _CLUSTER[item.kind])
     cluster = _at(item.manifest, base)
     head = mapped(cluster.get("headGroupSpec"))
-    yield PodPlace(
-        item, (*base, "headGroupSpec", "template", "spec"), _at(head, ("template", "spec")), head, "head"
-    )
+    yield PodPlace(item, (*base, "headGroupSpec", "template", "spec"), _at(head, ("template", "spec")), head, "head")
     groups = cluster.get("workerGroupSpecs")
     for number, group in enumerate(groups if isinstance(groups, list) else []):
         path: Path = (*base, "workerGroupSpecs", number, "template", "spec")

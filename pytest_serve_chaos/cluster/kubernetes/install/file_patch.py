@@ -222,4 +222,6 @@ def _removed(base: Json, patch: Json, path: str, name: str) -> Iterator[str]:
             named = mapped(item)[key_of or ""]
             same = [one for one in base if mapped(one).get(key_of or "") == named] if isinstance(base, list) else []
             for one in same:
-                yield from _removed(one, {k: v for k, v in mapped(item).items() if k != _DIRECTIVE}, f"{path}[{named}]", "")
+                yield from _removed(
+                    one, {k: v for k, v in mapped(item).items() if k != _DIRECTIVE}, f"{path}[{named}]", ""
+                )

@@ -65,4 +65,4 @@ def _offered(group: Mapping[str, Json]) -> set[str]:
 
 
 def _offer(name: str) -> str:
-    return 'num-gpus: "1"' if name == _GPU else f"resources: '\"{{\\\"{name}\\\": 1}}\"'"
+    return 'num-gpus: "1"' if name == _GPU else f'resources: \'"{{\\"{name}\\": 1}}"\''

@@ -98,7 +98,11 @@ def _check_pod(own: OwnFile, labels: list[str], pod: re.Match[str], workload: Ma
     wrong = [
         *([f"its pods are those of a {kind}, which have no names in the DNS"] if kind != "StatefulSet" else []),
         *([f"the StatefulSet is called {name}"] if pod["workload"] != name else []),
-        *([f"its serviceName is {text(spec, 'serviceName') or 'not set'}"] if text(spec, "serviceName") != labels[1] else []),
+        *(
+            [f"its serviceName is {text(spec, 'serviceName') or 'not set'}"]
+            if text(spec, "serviceName") != labels[1]
+            else []
+        ),
         *([] if is_there else [f"it has {replicas} pods"]),
     ]
     if wrong:
@@ -113,8 +117,10 @@ def _check_pod(own: OwnFile, labels: list[str], pod: re.Match[str], workload: Ma
 def _refuse_lost(own: OwnFile, labels: list[str]) -> None:
     """Refuses a name that can only be in the cluster; one of the internet may be reached."""
     namespaces = {text(mapped(item.get("metadata")), "namespace") for item in (own.ray_service, *own.others)}
-    service = labels[1] if len(labels) > 1 and _OF_A_SET.match(labels[0]) else labels[0]
-    if len(labels) == 1 or "svc" in labels or labels[-1] in namespaces:
+    pod = _OF_A_SET.match(labels[0]) if len(labels) > 1 else None
+    service = labels[0] if pod is None else labels[1]
+    of_the_file = pod is not None and pod["workload"] in map(name_of, own.of_kind("StatefulSet"))
+    if len(labels) == 1 or of_the_file or "svc" in labels or labels[-1] in namespaces:
         raise SettingsError(
             f"{own.path} has no Service {service}, at which its RayService looks for Redis",
             checked=[f"Service {name_of(s)}" for s in own.of_kind("Service")] or ["no Service at all"],

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from pytest_serve_chaos.analysis.configuration import RAYSERVICE_FILE
+from pytest_serve_chaos.cluster.blind_spots import blind_spots
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.records import inner, listed, mapped, name_of, text
 from pytest_serve_chaos.cluster.kubernetes.install import render
@@ -204,6 +205,8 @@ def _serve_config(own: OwnRayService, say: Say) -> tuple[dict[str, Json], dict[s
             app = _with_local_code(app, say)
         apps.append(app)
     code = {path: source for one in local.values() for path, source in one.modules.items()}
+    for line in blind_spots(config):
+        say(line)
     return {**config, "applications": apps}, code
 
 

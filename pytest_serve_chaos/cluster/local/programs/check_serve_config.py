@@ -47,7 +47,7 @@ def _unknown(model: typing.Any, value: object, path: list[object]) -> typing.Ite
     fields = getattr(model, "model_fields", None)
     if not fields or not isinstance(value, dict):
         return
-    known = {name: field for name, field in fields.items()}
+    known = dict(fields)
     known.update({field.alias: field for field in fields.values() if field.alias})
     for key, below in value.items():
         if key in known:
