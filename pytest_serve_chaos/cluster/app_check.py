@@ -16,7 +16,7 @@ from pytest_serve_chaos.cluster.base import ClusterSpec, Progress
 from pytest_serve_chaos.cluster.blind_spots import blind_spots
 from pytest_serve_chaos.cluster.local.commands import inherited_environment, python_path
 from pytest_serve_chaos.cluster.local.programs import import_app
-from pytest_serve_chaos.cluster.local_code import code_of, module_of, search_path
+from pytest_serve_chaos.cluster.local_code import code_of, module_of, named_by, search_path
 from pytest_serve_chaos.cluster.problems import Problem, refuse
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.model import Json
@@ -57,6 +57,8 @@ def check_app(spec: ClusterSpec, progress: Progress, *, in_image: bool = False, 
             _check(import_path, _environment(spec, app), progress)
         elif code_of(import_path, search_path()) is not None:
             _check(import_path, _environment(spec, app), progress, only_attribute=True)
+        for named in () if in_image else named_by(app):
+            _check(named, _environment(spec, app), progress)
 
 
 def check_config(
@@ -85,7 +87,7 @@ def check_config(
         progress(f"{file}: {note}")
     lines = yaml_lines.document(file.read_text(encoding="utf-8"))
     problems = [Problem(one.what, one.fix, serve_check.place(one.path, lines, dict(config))) for one in found]
-    refuse(f"Serve would refuse the config {file}", problems)
+    refuse(f"the Serve config {file} cannot be deployed", problems)
 
 
 def _check(

@@ -41,12 +41,26 @@ class LocalCode:
 
 
 def code_of_config(config: Mapping[str, Json], directories: Sequence[Path]) -> dict[str, LocalCode]:
-    """The code of those apps of a Serve config that are here, by their import paths; see `code_of`."""
+    """The code of a Serve config that is here, by import paths: that of its apps, and what else it names."""
     apps = config.get("applications")
-    paths = [
-        str(app.get("import_path", "")) for app in (apps if isinstance(apps, list) else []) if isinstance(app, dict)
-    ]
+    paths: list[str] = []
+    for app in apps if isinstance(apps, list) else []:
+        if isinstance(app, dict):
+            paths += [str(app.get("import_path", "")), *named_by(app)]
     return {path: code for path in paths if (code := code_of(path, directories)) is not None}
+
+
+def named_by(app: Mapping[str, Json]) -> Iterator[str]:
+    """The import paths of autoscaling policies and request routers: the head imports them with the config."""
+    deployments = app.get("deployments")
+    for deployment in deployments if isinstance(deployments, list) else []:
+        given = deployment if isinstance(deployment, dict) else {}
+        scaling, router = given.get("autoscaling_config"), given.get("request_router_config")
+        policy = scaling.get("policy") if isinstance(scaling, dict) else None
+        for holder, key in ((policy, "policy_function"), (router, "request_router_class")):
+            path = holder.get(key) if isinstance(holder, dict) else None
+            if isinstance(path, str) and not path.startswith("ray."):
+                yield path
 
 
 def code_of(import_path: str, directories: Sequence[Path]) -> LocalCode | None:

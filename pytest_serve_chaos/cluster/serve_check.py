@@ -166,6 +166,13 @@ def _rules(config: Mapping[str, Json]) -> Iterator[Finding]:
     for key in config:
         if key not in TOP_LEVEL and not str(key).startswith("x-"):
             yield _unknown((str(key),), TOP_LEVEL)
+    http = config.get("http_options")
+    if isinstance(http, dict) and http.get("ssl_certfile"):
+        yield Finding(
+            ("http_options", "ssl_certfile"),
+            "its proxies would speak HTTPS, and the plugin sends HTTP",
+            "leave ssl_certfile and ssl_keyfile out for the test",
+        )
     apps = config.get("applications")
     if not isinstance(apps, list) or not all(isinstance(app, dict) for app in apps):
         yield Finding(("applications",), "applications is not a list of apps", "write it as `serve build` does")

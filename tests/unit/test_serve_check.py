@@ -52,6 +52,15 @@ def test_what_serve_takes_is_fine(text: str) -> None:
     assert findings(yaml.safe_load(text), None) == []
 
 
+def test_proxies_that_speak_https_are_refused() -> None:
+    config: dict[str, Json] = {
+        "applications": [{"import_path": "a:b"}],
+        "http_options": {"ssl_certfile": "/c", "ssl_keyfile": "/k"},
+    }
+    (found,) = findings(config, None)
+    assert "the plugin sends HTTP" in found.what
+
+
 def test_an_unknown_field_comes_with_the_one_that_was_meant() -> None:
     (found,) = findings({"applications": [{"import_path": "a:b"}], "http_option": {}}, None)
     assert "Serve does not know the field http_option" in found.what

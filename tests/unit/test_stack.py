@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
+import yaml
 
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.install import stack
@@ -57,6 +58,19 @@ def test_objects_are_checked_once_the_kinds_are_served(tmp_path: Path) -> None:
     assert "name: theirs" in (tmp_path / "checked.yaml").read_text()
 
 
+def test_what_names_no_namespace_is_put_into_that_of_the_rayservice(tmp_path: Path) -> None:
+    kubectl = Kubectl(condition("True"))
+    stack = Stack(kubectl, cast("KubeApi", SimpleNamespace(namespace="ranking")), tmp_path, print)
+    other = {**CONFIG, "metadata": {"name": "alias", "namespace": "data"}}
+    kept: dict[str, Json] = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "data"}}
+    stack.install("services", [CONFIG, other, kept])
+    found = {item["kind"] + item["metadata"]["name"]: item for item in yaml.safe_load_all(kubectl.applied)}
+    assert found["ConfigMaptheirs"]["metadata"]["namespace"] == "ranking"
+    assert found["ConfigMapalias"]["metadata"]["namespace"] == "data"
+    assert "namespace" not in found["Namespacedata"]["metadata"]
+    assert " -n " not in kubectl.ran[-1]
+
+
 def test_kinds_that_are_never_served_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stack, "_ESTABLISHED", 0.2)
     kubectl = Kubectl(None)
@@ -95,6 +109,11 @@ def test_what_is_left_over_is_gone_with_its_pods_before_the_next_is_applied(tmp_
     api = cast("KubeApi", SimpleNamespace(pods=lambda selector: (), namespace="serve-chaos"))
     Stack(kubectl, api, tmp_path, print).remove_left_overs()
 
+    for ran in kubectl.ran:
+        if "deployment" in ran or "configmap" in ran:
+            assert "app.kubernetes.io/component!=kuberay-operator" in ran, "the operator stays"
+    [namespaces] = [ran for ran in kubectl.ran if "delete namespace" in ran]
+    assert "--field-selector=metadata.name!=serve-chaos" in namespaces, "ours says what is in the cluster"
     [stores] = [ran for ran in kubectl.ran if "deployment,statefulset" in ran]
     assert "--cascade=foreground" in stores
     assert "--wait" in stores

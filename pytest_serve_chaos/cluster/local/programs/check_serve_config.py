@@ -12,6 +12,8 @@ import os
 import sys
 import typing
 
+_IMPORTED = ("policy_function", "request_router_class")
+
 
 def look(config: dict[str, object]) -> dict[str, object]:
     """What Serve's schema says of the config."""
@@ -23,7 +25,7 @@ def look(config: dict[str, object]) -> dict[str, object]:
     errors: list[dict[str, object]] = []
     parse = getattr(ServeDeploySchema, "model_validate", None) or ServeDeploySchema.parse_obj
     try:
-        parse(config)
+        parse(_without_code(config))
     except Exception as error:
         found = getattr(error, "errors", None)
         if found is None:
@@ -35,6 +37,17 @@ def look(config: dict[str, object]) -> dict[str, object]:
         "unknown": list(_unknown(ServeDeploySchema, config, [])),
         "start": _start_options(),
     }
+
+
+def _without_code(value: typing.Any) -> typing.Any:
+    """The config without the policies and routers that the schema would import: the cluster may have their modules."""
+    if isinstance(value, dict):
+        return {
+            key: _without_code(below)
+            for key, below in value.items()
+            if key not in _IMPORTED or not isinstance(below, str) or below.startswith("ray.")
+        }
+    return [_without_code(item) for item in value] if isinstance(value, list) else value
 
 
 def _words(message: str) -> str:
