@@ -118,7 +118,7 @@ spec: {rayClusterConfig: {rayVersion: "2.60.0"}}
         ("[{name: ranker, patch: {}}]", "names no kind"),
         ("[7]", "names no kind"),
         ("[{kind: RayService, patch: 7}]", "has a patch that is not a mapping"),
-        ("[{kind: RayService, patch: {}, spec: {}}]", "has spec beside patch"),
+        ("[{kind: RayService, patch: {}, spec: {}}]", "has spec in addition to patch"),
         ("[{kind: RayService, name: ranker}]", "changes nothing"),
         ("{", "is not YAML"),
     ],

@@ -61,7 +61,7 @@ def test_objects_are_checked_once_the_kinds_are_served(tmp_path: Path) -> None:
 def test_what_names_no_namespace_is_put_into_that_of_the_rayservice(tmp_path: Path) -> None:
     kubectl = Kubectl(condition("True"))
     stack = Stack(kubectl, cast("KubeApi", SimpleNamespace(namespace="ranking")), tmp_path, print)
-    other = {**CONFIG, "metadata": {"name": "alias", "namespace": "data"}}
+    other: dict[str, Json] = {**CONFIG, "metadata": {"name": "alias", "namespace": "data"}}
     kept: dict[str, Json] = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "data"}}
     stack.install("services", [CONFIG, other, kept])
     found = {item["kind"] + item["metadata"]["name"]: item for item in yaml.safe_load_all(kubectl.applied)}

@@ -77,7 +77,7 @@ def _patch(item: Json, source: str) -> FilePatch:
         unknown = sorted({*given} - {"kind", "name", "patch", "apiVersion", "metadata"})
         patch = given["patch"]
         if unknown or not isinstance(patch, dict | None):
-            wrong = f"has {', '.join(unknown)} beside patch" if unknown else "has a patch that is not a mapping"
+            wrong = f"has {', '.join(unknown)} in addition to patch" if unknown else "has a patch that is not a mapping"
             raise SettingsError(f"{source} {wrong}", fix=[_EXAMPLE])
         return FilePatch(source, kind, name, patch)
     if given.get(_DIRECTIVE) == "delete":

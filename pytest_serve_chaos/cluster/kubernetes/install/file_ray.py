@@ -51,7 +51,7 @@ def _is_some(value: Json) -> bool:
 
 
 def _offered(group: Mapping[str, Json]) -> set[str]:
-    """What the nodes of a group offer on kind, which has no GPU: what `ray start` is told."""
+    """What the nodes of a group offer on kind, which has no GPU: the options of `ray start`."""
     parameters = mapped(group.get("rayStartParams"))
     given = text(parameters, "resources").strip().strip("'").replace('\\"', '"').strip('"')
     try:
