@@ -51,6 +51,7 @@ def own_rayservice(settings: Settings, path: Path, *, checked: bool = False) -> 
     Raises:
         SettingsError: It does, or the file cannot be used.
     """
+    from pytest_serve_chaos.cluster.kubernetes.install.file_checks import FileChecks
     from pytest_serve_chaos.cluster.kubernetes.install.file_workload import OwnRayService
     from pytest_serve_chaos.cluster.kubernetes.install.rayservice_file import read_own_file
     from pytest_serve_chaos.cluster.local_code import search_path
@@ -69,7 +70,7 @@ def own_rayservice(settings: Settings, path: Path, *, checked: bool = False) -> 
         )
     image = None if settings.by_default("ray_image") and not settings.ray_version else settings.image_of_ray
     directories = (path.absolute().parent, *search_path())
-    checks = None if checked else _checks(settings, image, directories)
+    checks = FileChecks(directories=directories) if checked else _checks(settings, image, directories)
     return OwnRayService(
         file=read_own_file(path, app=app, patch=settings.rayservice_patch, checks=checks),
         ray_image=image,

@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from pytest_serve_chaos.backends import Backend, Finding, Leftover, Option, kind, probes
+from pytest_serve_chaos.backends.kind import own_rayservice
 from pytest_serve_chaos.backends.registry import BUILT_IN
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Progress
+from pytest_serve_chaos.cluster.kubernetes.install.file_workload import own_workload
+from pytest_serve_chaos.cluster.serve_config import applications
 from pytest_serve_chaos.doctor import examine
 from pytest_serve_chaos.errors import MissingDependency, SettingsError
 from pytest_serve_chaos.kinds import Integer, Kind
@@ -158,6 +161,21 @@ def test_a_file_that_kind_cannot_run_is_refused_and_a_patch_is_a_way_out(tmp_pat
         BUILT_IN["kind"].adapt(settings)
     adapted = BUILT_IN["kind"].adapt(replace(settings, rayservice_patch=patch))
     assert (adapted.app, adapted.gcs, adapted.workers) == ("ranker:app", "none", 0)
+
+
+@pytest.mark.parametrize("checked", [False, True])
+def test_a_local_working_dir_of_a_file_is_left_out_where_the_code_is_next_to_it(tmp_path: Path, checked: bool) -> None:
+    file = tmp_path / "ranker.yaml"
+    app = "{import_path: 'ranker:app', runtime_env: {working_dir: .}}"
+    config = RANKER.replace("{import_path: 'ranker:app'}", app)
+    file.write_text(config.replace(", resources: {limits: {nvidia.com/gpu: 1}}", ""))
+    settings = Settings(backend="kind", rayservice_file=file, kuberay_manifests="https://example.com/x.yaml")
+    with pytest.raises(SettingsError, match="local path"):
+        own_rayservice(settings, file, checked=checked)
+    (tmp_path / "ranker.py").write_text("app = 1")
+    work = own_workload(own_rayservice(settings, file, checked=checked), {}, lambda _: None)
+    assert applications(work.serve_config) == [{"import_path": "ranker:app"}]
+    assert any("working_dir . of its runtime_env is left out" in line for line in work.told)
 
 
 def test_a_patch_needs_a_file(tmp_path: Path) -> None:

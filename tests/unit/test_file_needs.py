@@ -239,6 +239,7 @@ def test_two_objects_of_one_name_are_refused() -> None:
     ("resources", "said"),
     [
         ({"requests": {"cpu": "16"}}, "the pod requests 16 processors of cpu, and a node of this machine has 4"),
+        ({"requests": {"cpu": 4}}, "has 4, of which Kubernetes' own pods take 0.1"),
         ({"limits": {"memory": "64Gi"}}, "requests 64 GiB of memory, and a node of this machine has 8"),
         ({"requests": {"cpu": "2", "memory": "4Gi"}, "limits": {"cpu": "16"}}, ""),
     ],

@@ -37,6 +37,8 @@ _UNITS: Mapping[str, float] = MappingProxyType(
     | {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50, "Ei": 2**60}
 )
 _GIB = 2**30
+_OF_KUBERNETES = 0.1
+"""Processors, and GiB of memory, that the pods of kind request on each node; its network's are 100m and 50Mi."""
 
 
 def needs(objects: Sequence[FileObject], offers: KindOffers) -> Iterator[Problem]:
@@ -92,12 +94,12 @@ def _too_much(pod: PodPlace, offers: KindOffers) -> Iterator[Problem]:
             if path[0] == "containers" and given:
                 wanted += given
                 at = at or (*path, "resources", "requests" if name in requests else "limits", name)
-        if there is not None and at is not None and wanted > there:
-            scale, unit = (1.0, "processors") if name == "cpu" else (_GIB, "GiB")
+        scale, unit = (1.0, "processors") if name == "cpu" else (_GIB, "GiB")
+        if there is not None and at is not None and wanted + _OF_KUBERNETES * scale > there:
             yield pod.problem(
                 at,
                 f"the pod requests {wanted / scale:g} {unit} of {name}, and a node of this machine has"
-                f" {there / scale:.3g}",
+                f" {there / scale:.3g}, of which Kubernetes' own pods take {_OF_KUBERNETES}",
                 f"request less {PATCH}, for example {name}: {'500m' if name == 'cpu' else '2Gi'}",
             )
 
