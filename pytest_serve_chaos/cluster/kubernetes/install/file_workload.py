@@ -28,7 +28,7 @@ from pytest_serve_chaos.cluster.kubernetes.install.file_rules import ray_contain
 from pytest_serve_chaos.cluster.kubernetes.install.rayservice_file import OwnFile
 from pytest_serve_chaos.cluster.kubernetes.install.workload import Workload
 from pytest_serve_chaos.cluster.kubernetes.rayservice.ray_token import wants_token
-from pytest_serve_chaos.cluster.local_code import code_of_config, without_directories
+from pytest_serve_chaos.cluster.local_code import code_of_config, named_by, without_directories
 from pytest_serve_chaos.cluster.serve_config import OWN_APPS, applications, serve_config_text
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.manifests import Manifest, merge
@@ -199,8 +199,9 @@ def _serve_config(own: OwnRayService, say: Say) -> tuple[dict[str, Json], dict[s
         app, note = without_directories(app, own.directories)
         if note:
             say(note)
-        if import_path in local:
-            say(f"app {import_path}: its code travels to the pods: {local[import_path]}")
+        for path in [path for path in (import_path, *named_by(app)) if path in local]:
+            what = "app " if path == import_path else ""
+            say(f"{what}{path}: its code travels to the pods: {local[path]}")
         if import_path in local or import_path.startswith(OWN_APPS):
             app = _with_local_code(app, say)
         apps.append(app)
