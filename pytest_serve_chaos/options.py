@@ -81,7 +81,7 @@ class Option(NamedTuple):
 _APP = FileOr(
     "module:app, or an existing Serve config file that ends in .yaml or .yml",
     "MODULE:APP",
-    r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*",
+    r"[^\s:/.-][^:/]*:[A-Za-z_][\w.]*",  # a module is whatever importlib.import_module takes: speech-app
     (".yaml", ".yml"),
 )
 _AS_BEFORE = "the latency before the fault, plus half of `longest_outage`, at most 2 s"
@@ -146,6 +146,7 @@ OPTIONS = (
     Option("operator_image", _IMAGE, _OPERATOR, "image of the KubeRay operator; of other manifests, theirs"),
     Option("kuberay_manifests", _MANIFESTS, _KUBERAY, "manifests of the KubeRay operator"),
     Option("rayservice_file", _FILE, None, "a file with a RayService of your own, and its Redis", "made for the app"),
+    Option("rayservice_patch", _FILE, None, "a file of patches for the objects of that file", "none"),
 )
 
 

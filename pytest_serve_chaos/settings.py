@@ -102,6 +102,7 @@ class Settings:
     operator_image: str = field(default=_default("operator_image"))
     kuberay_manifests: str = field(default=_default("kuberay_manifests"))
     rayservice_file: Path | None = None
+    rayservice_patch: Path | None = None
     others: Mapping[str, object] = field(default_factory=dict, repr=False)
     sources: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 

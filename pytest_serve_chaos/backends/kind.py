@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import tempfile
@@ -18,6 +19,7 @@ from pytest_serve_chaos.options import option, options
 
 if TYPE_CHECKING:
     from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Gcs, Progress
+    from pytest_serve_chaos.cluster.kubernetes.install.file_checks import FileChecks
     from pytest_serve_chaos.cluster.kubernetes.install.file_workload import OwnRayService
     from pytest_serve_chaos.settings import Settings
 
@@ -37,13 +39,18 @@ _NODES = 4
 """Nodes of a cluster with two workers: the control plane, and one for each Ray pod."""
 
 
-def own_rayservice(settings: Settings, path: Path) -> OwnRayService:
+def own_rayservice(settings: Settings, path: Path, *, checked: bool = False) -> OwnRayService:
     """The user's own RayService, from a file; what else is set must not say otherwise than the file.
+
+    Args:
+        settings: The settings.
+        path: The file.
+        checked: Whether it was read before, so that Ray and KubeRay's schema need not be asked again.
 
     Raises:
         SettingsError: It does, or the file cannot be used.
     """
-    from pytest_serve_chaos.cluster.kubernetes.install import kuberay
+    from pytest_serve_chaos.cluster.kubernetes.install.file_checks import FileChecks
     from pytest_serve_chaos.cluster.kubernetes.install.file_workload import OwnRayService
     from pytest_serve_chaos.cluster.kubernetes.install.rayservice_file import read_own_file
     from pytest_serve_chaos.cluster.local_code import search_path
@@ -60,14 +67,15 @@ def own_rayservice(settings: Settings, path: Path) -> OwnRayService:
             f"--serve-chaos-app={app} is a Serve config, and the RayService of {path} has its own",
             fix=["write it into the file as serveConfigV2", "or give module:app, which replaces its first app"],
         )
-    file = read_own_file(path, app=app)
-    kuberay.check_file(file.ray_service, _kuberay(settings), settings.ray_version)
+    image = None if settings.by_default("ray_image") and not settings.ray_version else settings.image_of_ray
+    directories = (path.absolute().parent, *search_path())
+    checks = FileChecks(directories=directories) if checked else _checks(settings, image, directories)
     return OwnRayService(
-        file=file,
-        ray_image=None if settings.by_default("ray_image") and not settings.ray_version else settings.image_of_ray,
+        file=read_own_file(path, app=app, patch=settings.rayservice_patch, checks=checks),
+        ray_image=image,
         ray_version=settings.ray_version,
         redis_image=None if settings.by_default("redis_image") else settings.redis_image,
-        directories=(path.absolute().parent, *search_path()),
+        directories=directories,
     )
 
 
@@ -86,9 +94,30 @@ def _check_storage(gcs: Gcs, settings: Settings) -> None:
         kuberay.check_storage(gcs, _kuberay(settings), ray)
 
 
+def _checks(settings: Settings, image: str | None, directories: tuple[Path, ...]) -> FileChecks:
+    """What a file is compared with: this machine, the KubeRay that the run installs, and the Ray that is here."""
+    from pytest_serve_chaos.cluster.kubernetes.install import crd_schema, render
+    from pytest_serve_chaos.cluster.kubernetes.install.file_checks import FileChecks
+    from pytest_serve_chaos.cluster.kubernetes.install.file_objects import KindOffers
+    from pytest_serve_chaos.cluster.serve_check import ask_ray
+
+    remote = os.environ.get("DOCKER_HOST", "unix://").partition("://")[0] != "unix"
+    offers = KindOffers(
+        processors=None if remote else os.cpu_count(),
+        memory=None if remote else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        operator=_kuberay(settings),
+        schema=crd_schema.read_schema(settings.kuberay_manifests),
+    )
+    version = settings.ray_version or (None if image is None else render.version_of(image))
+    return FileChecks(offers, ask_ray, version, directories)
+
+
 def _adapt(settings: Settings) -> Settings:
     if settings.rayservice_file is None:
         _check_storage(settings.gcs, settings)
+        if settings.rayservice_patch is not None:
+            flags = option("rayservice_patch").flag, option("rayservice_file").flag
+            raise SettingsError(f"{flags[0]} was given without {flags[1]}", fix=[f"give {flags[1]}", "or leave it out"])
         return settings
     from pytest_serve_chaos.backends.requests import check_requests
 
@@ -169,7 +198,7 @@ def _own_for(spec: ClusterSpec, settings: Settings) -> OwnRayService | None:
         return None
     from pytest_serve_chaos.cluster.kubernetes.rayservice.existing import differences
 
-    own = own_rayservice(settings, settings.rayservice_file)
+    own = own_rayservice(settings, settings.rayservice_file, checked=True)
     others = differences(spec, own.file.spec)
     if others:
         raise Unsupported(f"the test wants {', '.join(others)}, and the RayService of {own.file.path} is as it is")
@@ -199,9 +228,11 @@ def _check_app(spec: ClusterSpec, settings: Settings, progress: Progress) -> Non
     if settings.rayservice_file is None:  # which has apps of its own
         from pytest_serve_chaos.backends.requests import check_requests_of
         from pytest_serve_chaos.cluster.app_check import check_app
+        from pytest_serve_chaos.cluster.kubernetes.install.render import version_of
 
         check_requests_of(settings, spec)
-        check_app(spec, progress, in_image=True)
+        version = settings.ray_version or version_of(settings.image_of_ray)
+        check_app(spec, progress, in_image=True, ray_version=version)
 
 
 def _doctor(settings: Settings) -> Iterator[Finding]:
@@ -310,6 +341,7 @@ KIND = Backend(
         "operator_image",
         "kuberay_manifests",
         "rayservice_file",
+        "rayservice_patch",
     ),
     start=_start,
     doctor=_doctor,

@@ -9,12 +9,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
-from pytest_serve_chaos.cluster import serve_config
+from pytest_serve_chaos.cluster import serve_check, serve_config, yaml_lines
 from pytest_serve_chaos.cluster.base import ClusterSpec, Progress
+from pytest_serve_chaos.cluster.blind_spots import blind_spots
 from pytest_serve_chaos.cluster.local.commands import inherited_environment, python_path
 from pytest_serve_chaos.cluster.local.programs import import_app
-from pytest_serve_chaos.cluster.local_code import code_of, module_of, search_path
+from pytest_serve_chaos.cluster.local_code import code_of, module_of, named_by, search_path
+from pytest_serve_chaos.cluster.problems import Problem, refuse
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.model import Json
 from pytest_serve_chaos.progress import still
@@ -26,19 +29,27 @@ _WITHOUT_A_CLUSTER = {"RAY_ENABLE_AUTO_CONNECT": "0", "RAY_ADDRESS": "127.0.0.1:
 """A module that calls Ray while it is imported must not start a Ray of its own."""
 
 
-def check_app(spec: ClusterSpec, progress: Progress, *, in_image: bool = False) -> None:
-    """Checks the apps of a spec, by importing them where the cluster would find them.
+def check_app(spec: ClusterSpec, progress: Progress, *, in_image: bool = False, ray_version: str | None = None) -> None:
+    """Checks the Serve config of a spec, and its apps by importing them where the cluster would find them.
 
     Args:
         spec: The cluster that a test wants.
         progress: Prints a line if an import takes long, or shows nothing.
         in_image: Whether the pods have modules that this machine lacks. Then only an app that is missing from a module
             of this machine is an error.
+        ray_version: Which Ray the cluster runs; None: that of this machine.
 
     Raises:
-        SettingsError: A module or its app does not exist, or a module cannot be imported.
+        SettingsError: Serve would refuse the config, a module or its app does not exist, or it cannot be imported.
     """
-    for app in serve_config.applications(serve_config.serve_config(spec)):
+    config = serve_config.serve_config(spec)
+    if spec.app.endswith((".yaml", ".yml")):
+        for note in serve_config.left_out(spec):
+            progress(note)
+        for note in blind_spots(config):
+            progress(f"{spec.app}: {note}")
+        check_config(config, Path(spec.app), progress, ray_version=ray_version)
+    for app in serve_config.applications(config):
         import_path = app.get("import_path")
         if not isinstance(import_path, str) or _is_ours(import_path) or not _comes_from_here(app):
             continue
@@ -46,6 +57,37 @@ def check_app(spec: ClusterSpec, progress: Progress, *, in_image: bool = False) 
             _check(import_path, _environment(spec, app), progress)
         elif code_of(import_path, search_path()) is not None:
             _check(import_path, _environment(spec, app), progress, only_attribute=True)
+        for named in () if in_image else named_by(app):
+            _check(named, _environment(spec, app), progress)
+
+
+def check_config(
+    config: Mapping[str, Json],
+    file: Path,
+    progress: Progress,
+    *,
+    ray_version: str | None = None,
+    ask: serve_check.AskRay = serve_check.ask_ray,
+) -> None:
+    """Checks a Serve config by Serve's own schema, where Ray is installed, and by the rules that matter.
+
+    Args:
+        config: The config.
+        file: Where it comes from.
+        progress: Prints what another Ray than the cluster's says, which refuses nothing.
+        ray_version: Which Ray the cluster runs; None: that of this machine.
+        ask: Asks Ray.
+
+    Raises:
+        SettingsError: Serve would refuse it.
+    """
+    answer = ask(config)
+    found, notes = serve_check.binding(config, answer, ray_version)
+    for note in notes:
+        progress(f"{file}: {note}")
+    lines = yaml_lines.document(file.read_text(encoding="utf-8"))
+    problems = [Problem(one.what, one.fix, serve_check.place(one.path, lines, dict(config))) for one in found]
+    refuse(f"the Serve config {file} cannot be deployed", problems)
 
 
 def _check(

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_serve_chaos.cluster.serve_config import applications
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.model import Json
 
@@ -42,9 +41,26 @@ class LocalCode:
 
 
 def code_of_config(config: Mapping[str, Json], directories: Sequence[Path]) -> dict[str, LocalCode]:
-    """The code of those apps of a Serve config that are here, by their import paths; see `code_of`."""
-    paths = [str(app.get("import_path", "")) for app in applications(config)]
+    """The code of a Serve config that is here, by import paths: that of its apps, and what else it names."""
+    apps = config.get("applications")
+    paths: list[str] = []
+    for app in apps if isinstance(apps, list) else []:
+        if isinstance(app, dict):
+            paths += [str(app.get("import_path", "")), *named_by(app)]
     return {path: code for path in paths if (code := code_of(path, directories)) is not None}
+
+
+def named_by(app: Mapping[str, Json]) -> Iterator[str]:
+    """The import paths of autoscaling policies and request routers: the head imports them with the config."""
+    deployments = app.get("deployments")
+    for deployment in deployments if isinstance(deployments, list) else []:
+        given = deployment if isinstance(deployment, dict) else {}
+        scaling, router = given.get("autoscaling_config"), given.get("request_router_config")
+        policy = scaling.get("policy") if isinstance(scaling, dict) else None
+        for holder, key in ((policy, "policy_function"), (router, "request_router_class")):
+            path = holder.get(key) if isinstance(holder, dict) else None
+            if isinstance(path, str) and not path.startswith("ray."):
+                yield path
 
 
 def code_of(import_path: str, directories: Sequence[Path]) -> LocalCode | None:
@@ -137,8 +153,8 @@ def _modules_below(package: Path) -> Iterator[Path]:
 
 
 def _travels(name: str) -> bool:
-    """Whether it can be imported, and be part of a key of a ConfigMap."""
-    return name.isidentifier() and name.isascii() and name != "__pycache__"
+    """Whether `importlib.import_module` takes it: unlike an import statement, any name without a dot."""
+    return bool(name) and "." not in name and "/" not in name and name != "__pycache__"
 
 
 def _imports(source: str, package: Sequence[str]) -> Iterator[str]:
@@ -157,12 +173,63 @@ def _imports(source: str, package: Sequence[str]) -> Iterator[str]:
             yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield from _imported_from(node, package)
+        elif isinstance(node, ast.Call):
+            yield from _imported_by_name(node, package)
 
 
 def _imported_from(node: ast.ImportFrom, package: Sequence[str]) -> Iterable[str]:
     base = [*package[: max(0, len(package) - node.level + 1)]] if node.level else []
     module = ".".join([*base, *([node.module] if node.module else [])])
     return [module, *(f"{module}.{name.name}" for name in node.names)] if module else [n.name for n in node.names]
+
+
+def _imported_by_name(node: ast.Call, package: Sequence[str]) -> Iterable[str]:
+    """What a call of `importlib.import_module` with a constant imports: the only way to a module with a hyphen."""
+    called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+    name = node.args[0].value if node.args and isinstance(node.args[0], ast.Constant) else None
+    if called not in ("import_module", "__import__") or not isinstance(name, str):
+        return []
+    dots = len(name) - len(name.lstrip("."))
+    base = [*package[: max(0, len(package) - dots + 1)]] if dots else []
+    return [".".join([*base, name.lstrip(".")])]
+
+
+def without_directories(app: Mapping[str, Json], directories: Sequence[Path]) -> tuple[dict[str, Json], str]:
+    """The app without directories of this machine in its runtime environment, where its code is found without them.
+
+    Serve refuses such a directory. It is what people write for `serve run`, which uploads it.
+
+    Args:
+        app: An app of a Serve config.
+        directories: Where its code is looked for.
+
+    Returns:
+        The app, and a sentence about what was left out; "" where nothing was.
+    """
+    given = app.get("runtime_env")
+    env = dict(given) if isinstance(given, dict) else {}
+    modules = env.get("py_modules")
+    local = [key for key in ("working_dir",) if _is_local(env.get(key))]
+    local += ["py_modules"] if isinstance(modules, list) and modules and all(map(_is_local, modules)) else []
+    import_path = str(app.get("import_path", ""))
+    if not local or code_of(import_path, directories) is None:
+        return dict(app), ""
+    said = " and ".join(f"{key} {env.pop(key)}" for key in local)
+    variables = env.get("env_vars")
+    if isinstance(variables, dict) and "PYTHONPATH" in variables:  # what is relative is below that directory
+        kept = [place for place in str(variables["PYTHONPATH"]).split(os.pathsep) if place.startswith(("/", "$"))]
+        others: dict[str, Json] = {key: value for key, value in variables.items() if key != "PYTHONPATH"}
+        path: dict[str, Json] = {"PYTHONPATH": os.pathsep.join(["${PYTHONPATH}", *kept])} if kept else {}
+        merged: dict[str, Json] = {**others, **path}
+        env["env_vars"] = merged
+    rest = {key: value for key, value in app.items() if key != "runtime_env"}
+    changed: dict[str, Json] = {key: value for key, value in env.items() if value not in ({}, None)}
+    note = f"app {import_path}: {said} of its runtime_env is left out: its code is here"
+    return (rest | {"runtime_env": changed}) if changed else rest, note
+
+
+def _is_local(value: Json) -> bool:
+    return isinstance(value, str) and bool(value) and "://" not in value
 
 
 def _read(file: Path) -> str:

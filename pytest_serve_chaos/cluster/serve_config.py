@@ -9,6 +9,7 @@ from typing import cast
 
 from pytest_serve_chaos import manifests
 from pytest_serve_chaos.cluster.base import ClusterSpec
+from pytest_serve_chaos.cluster.local_code import search_path, without_directories
 from pytest_serve_chaos.cluster.profiles import Timing, timing
 from pytest_serve_chaos.cluster.proxy_location import EVERY_NODE, check_proxy_location
 from pytest_serve_chaos.errors import SettingsError
@@ -31,7 +32,7 @@ def serve_config(spec: ClusterSpec) -> dict[str, Json]:
         SettingsError: The app is neither ``module:app`` nor a Serve config file, or Serve would have no proxies.
     """
     if spec.app.endswith((".yaml", ".yml")):
-        config = _from_file(Path(spec.app))
+        config, _ = _without_directories(_from_file(Path(spec.app)))
         check_proxy_location(config, spec.app)
     else:
         config = {"applications": [_application(spec)]}
@@ -42,8 +43,24 @@ def serve_config(spec: ClusterSpec) -> dict[str, Json]:
         for app in applications(config):
             if app.get("import_path") != f"{OWN_APPS}sleepy_pid:app":
                 # The logs of replicas say who called whom: `observe.handles` needs that where apps are composed.
-                app.setdefault("logging_config", {"enable_access_log": True})
+                # An app's own logging_config replaces the one above it, so what that says is said again.
+                above = cast("dict[str, Json]", config["logging_config"] or {})
+                app.setdefault("logging_config", {**above, "enable_access_log": True})
     return config
+
+
+def left_out(spec: ClusterSpec) -> list[str]:
+    """What `serve_config` leaves out of the user's own file, a sentence each."""
+    if not spec.app.endswith((".yaml", ".yml")):
+        return []
+    return [f"{spec.app}: {note}" for note in _without_directories(_from_file(Path(spec.app)))[1]]
+
+
+def _without_directories(config: dict[str, Json]) -> tuple[dict[str, Json], list[str]]:
+    """Without the directories of this machine, where the apps are found without them; and what that is."""
+    changed = [without_directories(app, search_path()) for app in applications(config)]
+    apps: list[Json] = [app for app, _ in changed]
+    return {**config, "applications": apps}, [note for _, note in changed if note]
 
 
 def with_app(config: Mapping[str, Json], app: Mapping[str, Json]) -> dict[str, Json]:

@@ -82,3 +82,27 @@ def test_a_serve_config_is_not_taken_alongside_the_file() -> None:
     given = Settings(backend="kind", rayservice_file=FILE, app="config.yaml", sources={"app": COMMAND_LINE})
     with pytest.raises(SettingsError, match="has its own"):
         BACKEND.adapt(given)
+
+
+def test_what_kind_lacks_is_a_usage_error_that_lists_all_of_it_and_a_patch_is_a_way_out(
+    run_chaos: RunChaos, tmp_path: Path
+) -> None:
+    wants = FILE.read_text() + "\n---\n{apiVersion: monitoring.coreos.com/v1, kind: PodMonitor, metadata: {name: m}}\n"
+    file, patch = tmp_path / "wants.yaml", tmp_path / "patch.yaml"
+    file.write_text(wants)
+    given = (KIND[0], f"--serve-chaos-rayservice-file={file}")
+    ran = run_chaos(TEST, *given)
+    assert ran.result.ret == pytest.ExitCode.USAGE_ERROR
+    ran.result.stderr.fnmatch_lines(["*kind does not know PodMonitor of monitoring.coreos.com/v1*"])
+    patch.write_text("[{kind: PodMonitor, patch: null}]")
+    run_chaos(TEST, *given, f"--serve-chaos-rayservice-patch={patch}").outcomes(passed=1)
+
+
+def test_a_patch_without_a_file_is_a_usage_error(run_chaos: RunChaos, tmp_path: Path) -> None:
+    patch = tmp_path / "patch.yaml"
+    patch.write_text("[{kind: PodMonitor, patch: null}]")
+    ran = run_chaos(TEST, KIND[0], f"--serve-chaos-rayservice-patch={patch}")
+    assert ran.result.ret == pytest.ExitCode.USAGE_ERROR
+    ran.result.stderr.fnmatch_lines(
+        ["*--serve-chaos-rayservice-patch was given without --serve-chaos-rayservice-file*"]
+    )

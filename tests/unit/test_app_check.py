@@ -101,7 +101,9 @@ def test_an_import_that_takes_long_is_not_waited_for(project: Path, monkeypatch:
 
 
 def test_all_apps_of_a_config_file_are_checked(project: Path) -> None:
-    (project / "serve.yaml").write_text("applications: [{import_path: 'ranker:app'}, {import_path: 'other.front'}]")
+    (project / "serve.yaml").write_text(
+        "applications: [{import_path: 'ranker:app', name: a, route_prefix: /a}, {import_path: 'other.front'}]"
+    )
     assert "the app 'other.front' cannot be imported: there is no module 'other'" in refused("serve.yaml")
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pytest_serve_chaos.backends import Backend, Finding, Leftover, Option, kind, probes
+from pytest_serve_chaos.backends.kind import own_rayservice
 from pytest_serve_chaos.backends.registry import BUILT_IN
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Progress
+from pytest_serve_chaos.cluster.kubernetes.install.file_workload import own_workload
+from pytest_serve_chaos.cluster.serve_config import applications
 from pytest_serve_chaos.doctor import examine
 from pytest_serve_chaos.errors import MissingDependency, SettingsError
 from pytest_serve_chaos.kinds import Integer, Kind
@@ -130,3 +134,79 @@ def test_the_doctor_of_kind_counts_inotify_instances(
     (found,) = (one for one in BUILT_IN["kind"].doctor(Settings()) if one.what == "inotify instances")
     assert found.ok == ok, found
     assert ok or found.fix == "sudo sysctl fs.inotify.max_user_instances=512"
+
+
+RANKER = """
+apiVersion: ray.io/v1
+kind: RayService
+metadata: {name: ranker, namespace: ranking}
+spec:
+  serveConfigV2: "applications: [{import_path: 'ranker:app'}]"
+  rayClusterConfig:
+    rayVersion: "1.0.0"
+    headGroupSpec:
+      rayStartParams: {}
+      template: {spec: {containers: [{name: ray-head, image: 'ranker:1', resources: {limits: {nvidia.com/gpu: 1}}}]}}
+"""
+
+
+def test_a_file_that_kind_cannot_run_is_refused_and_a_patch_is_a_way_out(tmp_path: Path) -> None:
+    file, patch = tmp_path / "ranker.yaml", tmp_path / "patch.yaml"
+    file.write_text(RANKER)
+    container = "{name: ray-head, resources: {limits: {nvidia.com/gpu: null}}}"
+    head = f"{{headGroupSpec: {{template: {{spec: {{containers: [{container}]}}}}}}}}"
+    patch.write_text(f"- {{kind: RayService, name: ranker, patch: {{spec: {{rayClusterConfig: {head}}}}}}}")
+    settings = Settings(backend="kind", rayservice_file=file, kuberay_manifests="https://example.com/x.yaml")
+    with pytest.raises(SettingsError, match=r"no kind node has nvidia\.com/gpu"):
+        BUILT_IN["kind"].adapt(settings)
+    adapted = BUILT_IN["kind"].adapt(replace(settings, rayservice_patch=patch))
+    assert (adapted.app, adapted.gcs, adapted.workers) == ("ranker:app", "none", 0)
+
+
+@pytest.mark.parametrize("checked", [False, True])
+def test_a_local_working_dir_of_a_file_is_left_out_where_the_code_is_next_to_it(tmp_path: Path, checked: bool) -> None:
+    file = tmp_path / "ranker.yaml"
+    app = "{import_path: 'ranker:app', runtime_env: {working_dir: .}}"
+    config = RANKER.replace("{import_path: 'ranker:app'}", app)
+    file.write_text(config.replace(", resources: {limits: {nvidia.com/gpu: 1}}", ""))
+    settings = Settings(backend="kind", rayservice_file=file, kuberay_manifests="https://example.com/x.yaml")
+    with pytest.raises(SettingsError, match="local path"):
+        own_rayservice(settings, file, checked=checked)
+    (tmp_path / "ranker.py").write_text("app = 1")
+    work = own_workload(own_rayservice(settings, file, checked=checked), {}, lambda _: None)
+    assert applications(work.serve_config) == [{"import_path": "ranker:app"}]
+    assert any("working_dir . of its runtime_env is left out" in line for line in work.told)
+
+
+def test_a_patch_needs_a_file(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="rayservice-patch was given without --serve-chaos-rayservice-file"):
+        BUILT_IN["kind"].adapt(Settings(backend="kind", rayservice_patch=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("image", "manifests", "known"),
+    [
+        ("quay.io/kuberay/operator:v1.6.2", None, False),
+        ("quay.io/kuberay/operator:v1.7.0", None, True),
+        (None, "github.com/ray-project/kuberay/ray-operator/config/default?ref=v1.7.1", True),
+        (None, "https://example.com/operator.yaml", True),
+    ],
+)
+def test_which_kuberay_is_installed_is_read_from_its_image_or_manifests(
+    tmp_path: Path, image: str | None, manifests: str | None, known: bool
+) -> None:
+    file = tmp_path / "ranker.yaml"
+    options = "gcsFaultToleranceOptions: {backend: rocksdb}\n    headGroupSpec:"
+    file.write_text(RANKER.replace("headGroupSpec:", options).replace(", resources: {limits: {nvidia.com/gpu: 1}}", ""))
+    given = {"operator_image": image, "kuberay_manifests": manifests}
+    settings = Settings(
+        backend="kind",
+        rayservice_file=file,
+        sources=dict.fromkeys([name for name, value in given.items() if value], "the command line"),
+        **{name: value for name, value in given.items() if value},  # type: ignore[arg-type]
+    )
+    if known:
+        BUILT_IN["kind"].adapt(settings)
+    else:
+        with pytest.raises(SettingsError, match=r"rocksdb needs KubeRay 1\.7, and the run installs 1\.6"):
+            BUILT_IN["kind"].adapt(settings)

@@ -194,14 +194,15 @@ def test_our_code_comes_first_on_pythonpath_and_what_was_there_stays() -> None:
     def paths(documents: list[dict[str, Any]]) -> None:
         head, worker = pods(documents)
         ray(head)["env"].insert(0, {"name": "PYTHONPATH", "value": "/app"})
-        reference = {"configMapKeyRef": {"name": "paths", "key": "python"}}
+        reference = {"configMapKeyRef": {"name": "paths", "key": "python", "optional": True}}
         ray(worker)["env"].append({"name": "PYTHONPATH", "valueFrom": reference})
 
     head, worker = pods(adapted(paths, environment=ray_is_here))
     assert env(head)["PYTHONPATH"] == f"{names.CODE_PATH}:/app"
     assert ray(head)["env"][0]["name"] == "PYTHONPATH", "variables may refer to those before them"
     assert env(worker)["PYTHONPATH"] == f"{names.CODE_PATH}:$(SERVE_CHAOS_USERS_PYTHONPATH)"
-    assert env(worker)["SERVE_CHAOS_USERS_PYTHONPATH"] == {"configMapKeyRef": {"name": "paths", "key": "python"}}
+    users = env(worker)["SERVE_CHAOS_USERS_PYTHONPATH"]
+    assert users == {"configMapKeyRef": {"name": "paths", "key": "python", "optional": True}}
     assert env(pods(adapted(environment=ray_is_here))[0])["PYTHONPATH"] == f"{names.CODE_PATH}:/image"
     assert env(pods(adapted())[0])["PYTHONPATH"] == names.CODE_PATH
 
@@ -370,7 +371,7 @@ POD_PARTS: st.SearchStrategy[dict[str, Json]] = st.fixed_dictionaries(
         "affinity": st.sampled_from([None, {}, {"nodeAffinity": {}}]),
         "volumes": st.none() | st.lists(st.just({"name": "v", "emptyDir": {}}), max_size=1),
         "initContainers": st.none() | st.just([{"name": "i", "image": "i:1"}]),
-        "priorityClassName": st.just("x"),
+        "priorityClassName": st.just("system-node-critical"),
     },
 )
 
@@ -529,14 +530,15 @@ def test_in_the_older_style_the_password_may_be_in_a_variable() -> None:
 
 
 def test_a_password_that_cannot_be_told_leaves_redis_breakable() -> None:
-    for reference, more in ((REFERENCE, [secret(data={})]), ({"valueFrom": {"fieldRef": {"fieldPath": "x"}}}, [])):
+    of_a_field = {"valueFrom": {"fieldRef": {"fieldPath": "x"}}}
+    for reference, more in ((REFERENCE, [secret(data={"password": "?"})]), (of_a_field, [])):
         store = adapted(by_options(reference, *more)).redis
         assert store is not None
         assert store.unknown
 
 
 def test_what_the_pods_would_wait_for_in_vain_is_refused() -> None:
-    with pytest.raises(SettingsError, match="has no Secret store"):
+    with pytest.raises(SettingsError, match="the file has no Secret store"):
         adapted(by_options(REFERENCE))
     with pytest.raises(SettingsError, match="has no Service store, at which its RayService looks for Redis"):
         adapted(lambda d: d.pop(1))
@@ -554,3 +556,104 @@ def test_a_redis_that_the_file_does_not_run_is_left_alone(change: Change) -> Non
     work = adapted(change)
     assert work.redis is None
     assert said(work, "is run by no Deployment or StatefulSet of the file, and is left alone")
+
+
+def set_of(documents: list[dict[str, Any]], address: str, **fields: Any) -> None:
+    """Redis as charts have it: a StatefulSet behind a headless Service, called by the name of its pod."""
+    for item in documents:
+        item["metadata"]["namespace"] = "ranking"
+    documents[1]["metadata"]["name"] = "redis-headless"
+    workload = redis(documents)
+    workload["kind"] = "StatefulSet"
+    workload["metadata"]["name"] = "redis"
+    workload["spec"] |= {"serviceName": "redis-headless", **fields}
+    ray(pods(documents)[0])["env"][-1]["value"] = address
+
+
+NAMES_OF_A_POD = [
+    "redis-0.redis-headless.ranking.svc.cluster.local:6379",
+    "redis-0.redis-headless.ranking.svc:6379",
+    "redis-0.redis-headless.ranking:6379",
+    "redis://redis-0.redis-headless:6379",
+    "redis-headless.ranking.svc.cluster.local:6379",
+    "redis-headless.ranking",
+    "redis-headless:6379",
+]
+
+
+@pytest.mark.parametrize("address", NAMES_OF_A_POD)
+def test_redis_is_found_by_every_name_of_its_pod_and_of_its_service(address: str) -> None:
+    work = adapted(lambda documents: set_of(documents, address))
+    assert work.redis == RedisStore("StatefulSet", "redis", password="0123456789")
+    assert redis(work)["spec"]["template"]["spec"]["nodeSelector"] == {names.ROLE: "services"}
+    assert env(pods(work)[0])["RAY_REDIS_ADDRESS"] == address, "its namespace is kept, so the name is good"
+    assert work.namespaces == ("ranking",)
+    assert work.ray_service["metadata"]["namespace"] == "ranking"  # type: ignore[index,call-overload]
+
+
+@pytest.mark.parametrize(
+    ("address", "fields", "said"),
+    [
+        ("redis-1.redis-headless:6379", {}, "it has 1 pods"),
+        ("store-0.redis-headless:6379", {}, "the StatefulSet is called redis"),
+        ("redis-0.redis-headless:6379", {"serviceName": "other"}, "its serviceName is other"),
+        ("redis-0.redis:6379", {}, "has no Service redis"),
+    ],
+)
+def test_a_pod_of_redis_that_does_not_exist_is_refused(address: str, fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        adapted(lambda documents: set_of(documents, address, **fields))
+    assert said in str(caught.value)
+
+
+def test_the_names_of_another_namespace_still_lead_to_what_was_moved() -> None:
+    def two(documents: list[dict[str, Any]]) -> None:
+        set_of(documents, "redis-0.redis-headless.data.svc.cluster.local:6379")
+        for item in documents[:3]:
+            item["metadata"]["namespace"] = "data"
+
+    work = adapted(two)
+    assert env(pods(work)[0])["RAY_REDIS_ADDRESS"] == "redis-0.redis-headless:6379"
+    assert work.namespaces == ("ranking", "data")
+    alias = work.before[-1]
+    assert alias["metadata"] == {"name": "redis-headless", "namespace": "data", "labels": LABELS}
+    assert alias["spec"] == {
+        "type": "ExternalName",
+        "externalName": "redis-headless.ranking.svc.cluster.local",
+    }
+    assert {item["metadata"]["namespace"] for item in work.before[:-1]} == {"ranking"}  # type: ignore[index,call-overload]
+
+
+def test_what_belongs_to_no_namespace_gets_none_and_namespaces_are_made_by_us() -> None:
+    def more(documents: list[dict[str, Any]]) -> None:
+        api = "scheduling.k8s.io/v1"
+        documents.insert(0, {"apiVersion": api, "kind": "PriorityClass", "metadata": {"name": "p"}, "value": 1})
+        documents.insert(0, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ranking"}})
+
+    first, *_ = adapted(more).before
+    assert first["kind"] == "PriorityClass"
+    assert first["metadata"] == {"name": "p", "labels": LABELS}
+
+
+def test_other_pods_may_be_on_any_node() -> None:
+    pod = {"nodeSelector": {"pool": "x"}, "nodeName": "n", "containers": [{"name": "c", "image": "c:1"}]}
+    job = {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "clean"}}
+    job["spec"] = {"schedule": "@daily", "jobTemplate": {"spec": {"template": {"spec": pod}}}}
+    work = adapted(lambda documents: documents.insert(0, job))
+    made: Any = work.before[0]
+    assert set(made["spec"]["jobTemplate"]["spec"]["template"]["spec"]) == {"containers"}
+    assert said(work, "CronJob clean: its nodeSelector is left out: no kind node has the labels pool: x")
+
+
+def test_an_affinity_for_nodes_that_kind_lacks_is_left_out() -> None:
+    required = "requiredDuringSchedulingIgnoredDuringExecution"
+    expressions = [{"key": "accelerator", "operator": "Exists"}]
+    foreign = {"nodeAffinity": {required: {"nodeSelectorTerms": [{"matchExpressions": expressions}]}}}
+    apart = {"podAntiAffinity": {required: [{"topologyKey": "kubernetes.io/hostname"}]}}
+
+    def change(documents: list[dict[str, Any]]) -> None:
+        pods(documents)[1]["spec"]["affinity"] = foreign | apart
+
+    work = adapted(change)
+    assert pods(work)[1]["spec"]["affinity"] == apart
+    assert said(work, "its nodeAffinity is left out", "labels that kind nodes lack (accelerator)")

@@ -14,7 +14,7 @@ import pytest
 
 from pytest_serve_chaos.backends.kind import DELETE, DELETE_UNFINISHED, KIND
 from pytest_serve_chaos.cluster.base import ClusterSpec
-from pytest_serve_chaos.cluster.kubernetes.client.records import name_of
+from pytest_serve_chaos.cluster.kubernetes.client.records import mapped, name_of
 from pytest_serve_chaos.cluster.kubernetes.install.file_workload import OwnRayService
 from pytest_serve_chaos.cluster.kubernetes.install.rayservice_file import read_own_file
 from pytest_serve_chaos.cluster.kubernetes.kind import installation as kind_installation
@@ -374,6 +374,20 @@ def test_a_kept_rayservice_of_the_users_own_is_taken_over_until_its_file_is_anot
     assert runs.run() == ["remove", *ABOVE]
     another = own_rayservice(tmp_path, num_replicas="4")
     assert runs.run(another.file.spec, another) == ["remove", *ABOVE]
+
+
+def test_the_namespace_of_a_file_is_kept_and_made_before_its_objects_are_checked(runs: Runs, tmp_path: Path) -> None:
+    runs.settings = replace(runs.settings, keep=False)
+    own = own_rayservice(tmp_path)
+    text = re.sub(r"^metadata:\n", "metadata:\n  namespace: ranking\n", own.file.path.read_text(), flags=re.MULTILINE)
+    own.file.path.write_text(text)
+    own = replace(own, file=read_own_file(own.file.path))
+    assert own.file.namespace == "ranking"
+    runs.start(own.file.spec, own)
+    documents = runs.machines.documents
+    assert [name_of(item) for item in documents["namespaces"]] == ["ranking"]
+    placed = [*documents["redis"], *documents["rayservice"]]
+    assert {mapped(item["metadata"])["namespace"] for item in placed} == {"ranking"}
 
 
 def test_code_that_cannot_travel_is_refused_before_anything_is_made(runs: Runs, tmp_path: Path) -> None:

@@ -397,6 +397,16 @@ def test_each_log_is_found_by_its_own_name(cluster: LocalCluster, tmp_path: Path
     assert len(cluster.log_excerpt(begun, lines=2)) == 2
 
 
+def test_a_log_in_json_has_its_time_behind_other_fields(cluster: LocalCluster, tmp_path: Path) -> None:
+    serve = tmp_path / "ray" / "session_1" / "logs" / "serve"
+    serve.mkdir(parents=True)
+    now = datetime.now().strftime("%Y-%m-%d %H:%M:%S,%f")[:-3]
+    line = f'{{"levelname": "CRITICAL", "component": "a long name of a component", "asctime": "{now}", "message": "x"}}'
+    (serve / "controller_7.log").write_text(f"{line}\n")
+    found = part(cluster, SHOWS_CONTROLLER_LOG).controller_log(pattern="x", since=time.monotonic() - 60.0)
+    assert found == (f"controller_7: {line}",)
+
+
 def test_a_replica_whose_id_is_unknown_has_no_log(cluster: LocalCluster) -> None:
     replica = Component("replica", "worker-1", HEAD_PROCESS, 7)
     assert part(cluster, SHOWS_REPLICA_LOGS).replica_log(replica, since=0.0) == ()

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
+import yaml
 
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.install import stack
@@ -42,8 +43,11 @@ def condition(status: str) -> Json:
     return [{"type": "NamesAccepted", "status": "True"}, {"type": "Established", "status": status}]
 
 
+IN_OURS = cast("KubeApi", SimpleNamespace(namespace="serve-chaos"))
+
+
 def check(kubectl: Kubectl, directory: Path) -> None:
-    Stack(kubectl, cast("KubeApi", None), directory, print).check([CONFIG])
+    Stack(kubectl, IN_OURS, directory, print).check([CONFIG])
 
 
 def test_objects_are_checked_once_the_kinds_are_served(tmp_path: Path) -> None:
@@ -52,6 +56,19 @@ def test_objects_are_checked_once_the_kinds_are_served(tmp_path: Path) -> None:
     assert ["get" in ran for ran in kubectl.ran] == [True, True, True, False]
     assert "--dry-run=server" in kubectl.ran[-1]
     assert "name: theirs" in (tmp_path / "checked.yaml").read_text()
+
+
+def test_what_names_no_namespace_is_put_into_that_of_the_rayservice(tmp_path: Path) -> None:
+    kubectl = Kubectl(condition("True"))
+    stack = Stack(kubectl, cast("KubeApi", SimpleNamespace(namespace="ranking")), tmp_path, print)
+    other: dict[str, Json] = {**CONFIG, "metadata": {"name": "alias", "namespace": "data"}}
+    kept: dict[str, Json] = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "data"}}
+    stack.install("services", [CONFIG, other, kept])
+    found = {item["kind"] + item["metadata"]["name"]: item for item in yaml.safe_load_all(kubectl.applied)}
+    assert found["ConfigMaptheirs"]["metadata"]["namespace"] == "ranking"
+    assert found["ConfigMapalias"]["metadata"]["namespace"] == "data"
+    assert "namespace" not in found["Namespacedata"]["metadata"]
+    assert " -n " not in kubectl.ran[-1]
 
 
 def test_kinds_that_are_never_served_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +90,7 @@ SECRETS = cast(
 
 def test_what_secrets_hold_is_applied_and_not_kept(tmp_path: Path) -> None:
     kubectl = Kubectl(condition("True"))
-    stack = Stack(kubectl, cast("KubeApi", None), tmp_path, print)
+    stack = Stack(kubectl, IN_OURS, tmp_path, print)
     stack.check([CONFIG, *SECRETS])
     stack.install_redis([CONFIG, *SECRETS])
 
@@ -89,9 +106,14 @@ def test_what_secrets_hold_is_applied_and_not_kept(tmp_path: Path) -> None:
 def test_what_is_left_over_is_gone_with_its_pods_before_the_next_is_applied(tmp_path: Path) -> None:
     # In the background, which is kubectl's default, the pods of a deleted Deployment stay Ready while they terminate.
     kubectl = Kubectl(condition("True"))
-    api = cast("KubeApi", SimpleNamespace(pods=lambda selector: ()))
+    api = cast("KubeApi", SimpleNamespace(pods=lambda selector: (), namespace="serve-chaos"))
     Stack(kubectl, api, tmp_path, print).remove_left_overs()
 
+    for ran in kubectl.ran:
+        if "deployment" in ran or "configmap" in ran:
+            assert "app.kubernetes.io/component!=kuberay-operator" in ran, "the operator stays"
+    [namespaces] = [ran for ran in kubectl.ran if "delete namespace" in ran]
+    assert "--field-selector=metadata.name!=serve-chaos" in namespaces, "ours says what is in the cluster"
     [stores] = [ran for ran in kubectl.ran if "deployment,statefulset" in ran]
     assert "--cascade=foreground" in stores
     assert "--wait" in stores

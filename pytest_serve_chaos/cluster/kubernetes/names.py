@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 NAMESPACE = "serve-chaos"
+OF_KUBERNETES = ("default", "kube-system", "kube-public", "kube-node-lease", "local-path-storage")
+"""The namespaces that every kind cluster has."""
 RAY_SERVICE = "serve-chaos"
 REDIS = "redis"
 """The Deployment, the Service and the Secret of the Redis under the GCS."""

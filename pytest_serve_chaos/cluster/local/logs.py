@@ -20,6 +20,8 @@ from pytest_serve_chaos.model import Component
 
 # Python logs begin with "2026-11-22 18:04:11,123", Serve's with a level before it, C++ logs with "[2026-11-22 ...".
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3})")
+_TIME_WITHIN = 200
+"""Characters at the beginning of a line in which its time stands; in JSON, other fields are before it."""
 _MOST_READ = 2_000_000
 """Bytes at the end of a file in which lines are looked for."""
 
@@ -81,7 +83,7 @@ def _excerpt(directory: Path, since: float, *, pattern: str | None, lines: int, 
 
 
 def _time_of(line: str, previous: float) -> float:
-    match = _TIME.search(line[:60])
+    match = _TIME.search(line[:_TIME_WITHIN])
     if match is None:
         return previous
     return datetime.strptime(match[1], "%Y-%m-%d %H:%M:%S,%f").timestamp()

@@ -9,6 +9,7 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.configuration import LOST_WITH_HEAD
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import ClusterSpec, Progress
+from pytest_serve_chaos.cluster.blind_spots import blind_spots
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.access import Permit
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
@@ -135,7 +136,8 @@ def connect(
         progress(f"kubernetes: test RayService {external.namespace}/{external.name} of context {external.context}")
         readable = not set(rights.operator_log(external.operator_namespace)) & set(lacking)
         operator = external.operator_namespace if readable else None
-        for note in (*unkept_logs(lacking, external.operator_namespace), *_no_operator(api, operator)):
+        unseen = blind_spots(found.serve_config)
+        for note in (*unkept_logs(lacking, external.operator_namespace), *_no_operator(api, operator), *unseen):
             progress(f"kubernetes: {note}")
         runs_on = versions(api, operator_namespace=operator)
         description = _description(external, found, dashboard.ray_version(), sum(status.targets.values()), runs_on)

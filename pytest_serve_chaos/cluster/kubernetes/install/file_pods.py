@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.records import listed, mapped, text
 from pytest_serve_chaos.cluster.kubernetes.install import render
+from pytest_serve_chaos.cluster.kubernetes.install.file_needs import foreign_affinities
 from pytest_serve_chaos.manifests import Manifest, merge
 from pytest_serve_chaos.model import Json
 
@@ -108,10 +109,14 @@ def _placement(pod: Mapping[str, Json], role: Literal["head", "worker"], say: Sa
     pinned = [key for key in _PINS if pod.get(key)]
     if pinned:
         say(f"{where}: its {' and '.join(pinned)} are left out: each pod has a node of its own")
-    if pod.get("affinity"):
+    given = mapped(pod.get("affinity"))
+    own = {key: value for key, value in given.items() if key not in foreign_affinities(given)}
+    for key, why in foreign_affinities(given).items():
+        say(f"{where}: its {key} is left out: {why}")
+    if own:
         say(f"{where}: it keeps its own affinity; two Ray pods on one node would be lost together")
     return {
-        "affinity": pod.get("affinity") or ours["affinity"],
+        "affinity": own or ours["affinity"],
         "nodeSelector": {**{k: v for k, v in selector.items() if k not in foreign}, **mapped(ours["nodeSelector"])},
         "tolerations": [*(t for t in listed(pod.get("tolerations")) if t.get("key")), *listed(ours["tolerations"])],
     }

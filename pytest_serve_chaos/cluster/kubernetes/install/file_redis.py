@@ -23,7 +23,8 @@ from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.manifests import Manifest
 from pytest_serve_chaos.model import Json
 
-_ADDRESS = re.compile(r"(?:.*@)?(?P<service>[^.:]+)(?:\.(?P<rest>[^:]+))?(?::(?P<port>\d+))?$")
+_ADDRESS = re.compile(r"(?:.*@)?(?P<host>[^@:]+)(?::(?P<port>\d+))?$")
+_OF_A_SET = re.compile(r"(?P<workload>.+)-(?P<ordinal>\d+)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +36,23 @@ class OwnRedis:
         service: Its Service in the file, None where there is none.
         workload: The Deployment or StatefulSet behind that Service, likewise.
         store: How it is held and asked; None where it is not in the file.
+        host: The address without port, user, and what only names the namespace; "" where it names none.
     """
 
     address: str = field(default="", repr=False)
     service: Manifest | None = field(default=None, repr=False)
     workload: Manifest | None = field(default=None, repr=False)
     store: RedisStore | None = None
+    host: str = ""
 
-    @property
-    def bare_address(self) -> str:
-        """The address without a namespace: the Service is in that of the RayService now."""
+    def address_in(self, namespace: str) -> str:
+        """The address for pods of that namespace, in which Redis is: as it is, unless it names another one."""
         found = _ADDRESS.match(self.address)
-        if found is None or self.service is None or not found["rest"]:
+        if found is None or not self.host or found["host"] == self.host:
             return self.address
-        return self.address.replace(f"{found['service']}.{found['rest']}", found["service"], 1)
+        if found["host"][len(self.host) + 1 :].split(".")[0] == namespace:
+            return self.address
+        return self.address.replace(found["host"], self.host, 1)
 
 
 def find_redis(own: OwnFile) -> OwnRedis:
@@ -59,20 +63,70 @@ def find_redis(own: OwnFile) -> OwnRedis:
     """
     address = own.found.redis
     found = _ADDRESS.match(address)
-    if own.spec.gcs == "none" or found is None:
+    if own.spec.gcs != "redis" or found is None:
         return OwnRedis(address)
-    service = next((s for s in own.of_kind("Service") if name_of(s) == found["service"]), None)
+    labels = found["host"].split(".")
+    service, host = _service(own, labels)
     if service is None:
-        _refuse_lost(own, found["service"], found["rest"] or "")
+        _refuse_lost(own, labels)
         return OwnRedis(address)
     workload = _workload(own, service)
     if workload is None:
-        return OwnRedis(address, service)
-    return OwnRedis(address, service, workload, _store(own, service, workload, int(found["port"] or 6379)))
+        return OwnRedis(address, service, host=host)
+    store = _store(own, service, workload, int(found["port"] or 6379))
+    return OwnRedis(address, service, workload, store, host)
 
 
-def _refuse_lost(own: OwnFile, service: str, rest: str) -> None:
-    if not rest or "svc" in rest.split("."):
+def _service(own: OwnFile, labels: list[str]) -> tuple[Manifest | None, str]:
+    """The Service of a host name, and that name without the namespace.
+
+    A name is that of the Service, or that of a pod of a StatefulSet and then its Service: ``redis-0.redis-headless``.
+    """
+    services = {name_of(item): item for item in own.of_kind("Service")}
+    if labels[0] in services:
+        return services[labels[0]], labels[0]
+    pod = _OF_A_SET.match(labels[0])
+    if pod is None or len(labels) < 2 or labels[1] not in services:
+        return None, ""
+    service = services[labels[1]]
+    workload = _workload(own, service)
+    if workload is not None:
+        _check_pod(own, labels, pod, workload)
+    return service, ".".join(labels[:2])
+
+
+def _check_pod(own: OwnFile, labels: list[str], pod: re.Match[str], workload: Manifest) -> None:
+    """Whether the StatefulSet behind the Service gives a pod that name."""
+    spec = mapped(workload.get("spec"))
+    replicas = spec.get("replicas", 1)
+    kind, name = str(workload["kind"]), name_of(workload)
+    is_there = int(pod["ordinal"]) < replicas if isinstance(replicas, int) else True
+    wrong = [
+        *([f"its pods are those of a {kind}, which have no names in the DNS"] if kind != "StatefulSet" else []),
+        *([f"the StatefulSet is called {name}"] if pod["workload"] != name else []),
+        *(
+            [f"its serviceName is {text(spec, 'serviceName') or 'not set'}"]
+            if text(spec, "serviceName") != labels[1]
+            else []
+        ),
+        *([] if is_there else [f"it has {replicas} pods"]),
+    ]
+    if wrong:
+        raise SettingsError(
+            f"{own.path}: the RayService looks for Redis in the pod {labels[0]} of the Service {labels[1]}, and there"
+            f" is none",
+            checked=wrong,
+            fix=["correct redisAddress, or the StatefulSet", f"or give the Service alone: {labels[1]}"],
+        )
+
+
+def _refuse_lost(own: OwnFile, labels: list[str]) -> None:
+    """Refuses a name that can only be in the cluster; one of the internet may be reached."""
+    namespaces = {text(mapped(item.get("metadata")), "namespace") for item in (own.ray_service, *own.others)}
+    pod = _OF_A_SET.match(labels[0]) if len(labels) > 1 else None
+    service = labels[0] if pod is None else labels[1]
+    of_the_file = pod is not None and pod["workload"] in map(name_of, own.of_kind("StatefulSet"))
+    if len(labels) == 1 or of_the_file or "svc" in labels or labels[-1] in namespaces:
         raise SettingsError(
             f"{own.path} has no Service {service}, at which its RayService looks for Redis",
             checked=[f"Service {name_of(s)}" for s in own.of_kind("Service")] or ["no Service at all"],

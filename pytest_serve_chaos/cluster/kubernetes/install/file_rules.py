@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.records import inner, listed, mapped, name_of, text
-from pytest_serve_chaos.cluster.serve_config import applications
+from pytest_serve_chaos.cluster.serve_check import findings
 from pytest_serve_chaos.cluster.storage import KIND, PATH, ROCKSDB
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.model import Json
@@ -43,12 +43,17 @@ def check(ray_service: Mapping[str, Json], source: str) -> None:
     Raises:
         SettingsError: KubeRay or Kubernetes would refuse it. The message has every reason, and how to fix each.
     """
+    _refuse(f"{source}: the RayService {name_of(ray_service)} cannot run", problems(ray_service))
+
+
+def problems(ray_service: Mapping[str, Json]) -> list[_Problem]:
+    """What KubeRay or Kubernetes would refuse of a RayService, each with the way out."""
     cluster = inner(ray_service, "spec", "rayClusterConfig")
-    problems = [*_name(ray_service), *_pods(cluster)]
-    if not problems:  # the others look into the containers
+    found = [*_name(ray_service), *_pods(cluster)]
+    if not found:  # the others look into the containers
         annotations = inner(ray_service, "metadata", "annotations")
-        problems += [*_fault_tolerance(cluster, annotations), *_texts(cluster), *_beyond_us(ray_service, cluster)]
-    _refuse(f"{source}: the RayService {name_of(ray_service)} cannot run", problems)
+        found += [*_fault_tolerance(cluster, annotations), *_texts(cluster), *_beyond_us(ray_service, cluster)]
+    return found
 
 
 def check_serve_config(config: Mapping[str, Json], source: str) -> None:
@@ -59,9 +64,10 @@ def check_serve_config(config: Mapping[str, Json], source: str) -> None:
         source: Where it comes from, for the message.
 
     Raises:
-        SettingsError: Serve would refuse it.
+        SettingsError: Serve would refuse it, or KubeRay's Services would not reach its proxies.
     """
-    _refuse(f"{source}: the Serve config cannot be deployed", [*_apps(config)])
+    rules = [(one.what, one.fix) for one in findings(config, None)]
+    _refuse(f"{source}: the Serve config cannot be deployed", [*rules, *of_serve_config(config)])
 
 
 def _refuse(what: str, problems: Sequence[_Problem]) -> None:
@@ -204,19 +210,8 @@ def _beyond_us(ray_service: Mapping[str, Json], cluster: Mapping[str, Json]) -> 
                 yield f"{where}: Serve's port is {text(port, 'containerPort')}", f"take {SERVE_PORT} here"
 
 
-def _apps(config: Mapping[str, Json]) -> Iterator[_Problem]:
-    apps = applications(config)
-    if not isinstance(config.get("applications"), list) or not all(isinstance(app, dict) for app in apps):
-        yield "applications is not a list of apps", "write it as `serve build` does"
-        return
-    for number, app in enumerate(apps, 1):
-        if not re.fullmatch(r"[^\s:]+[.:][^\s:]+", text(app, "import_path")):
-            yield f"app {number} has no import_path", "give it import_path: module:app"
-    for key, otherwise in (("name", "default"), ("route_prefix", "/")):
-        counts = Counter(str(app.get(key, otherwise)) for app in apps if app.get(key, otherwise) is not None)
-        twice = [value for value, count in counts.items() if count > 1]
-        if twice:
-            yield f"two apps have the {key} {twice[0]}", f"give each app a {key} of its own"
+def of_serve_config(config: Mapping[str, Json]) -> Iterator[_Problem]:
+    """What KubeRay's Services cannot reach, each with the way out."""
     http = inner(config, "http_options")
     if http.get("port", SERVE_PORT) != SERVE_PORT:
         yield "http_options.port is not 8000", f"take {SERVE_PORT} here, which KubeRay's Services expect"

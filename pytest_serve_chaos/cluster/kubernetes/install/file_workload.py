@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from pytest_serve_chaos.analysis.configuration import LOST_WITH_HEAD, RAYSERVICE_FILE
+from pytest_serve_chaos.cluster.blind_spots import blind_spots
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.records import inner, listed, mapped, name_of, text
 from pytest_serve_chaos.cluster.kubernetes.install import render
+from pytest_serve_chaos.cluster.kubernetes.install.file_kinds import OF_THE_CLUSTER
+from pytest_serve_chaos.cluster.kubernetes.install.file_needs import without_foreign_places
+from pytest_serve_chaos.cluster.kubernetes.install.file_objects import FileObject, pods
 from pytest_serve_chaos.cluster.kubernetes.install.file_pods import (
     ImageEnvironment,
     PodChanges,
@@ -24,7 +28,7 @@ from pytest_serve_chaos.cluster.kubernetes.install.file_rules import ray_contain
 from pytest_serve_chaos.cluster.kubernetes.install.rayservice_file import OwnFile
 from pytest_serve_chaos.cluster.kubernetes.install.workload import Workload
 from pytest_serve_chaos.cluster.kubernetes.rayservice.ray_token import wants_token
-from pytest_serve_chaos.cluster.local_code import code_of_config
+from pytest_serve_chaos.cluster.local_code import code_of_config, named_by, without_directories
 from pytest_serve_chaos.cluster.serve_config import OWN_APPS, applications, serve_config_text
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.manifests import Manifest, merge
@@ -72,11 +76,15 @@ def own_workload(own: OwnRayService, labels: Mapping[str, str], environment: Ima
     code = {**render.package_code(), **local}
     changes = PodChanges(labels, code, own.ray_image, environment)
     service = _ray_service(own, config, changes, told.append)
-    service = _with_redis_address(service, redis, told.append)
-    service = _in_our_namespace(service, labels, told.append)
-    before = tuple(
-        _in_our_namespace(item, labels, told.append) for item in _before(own, redis, environment, told.append)
+    namespace = own.file.namespace
+    service = _with_redis_address(service, redis, namespace, told.append)
+    service = _in_namespace(service, namespace, labels, told.append)
+    given = [*_before(own, redis, environment, told.append)]
+    before = (
+        *(_in_namespace(item, namespace, labels, told.append) for item in given),
+        *_aliases(given, namespace, labels, told.append),
     )
+    elsewhere = dict.fromkeys(space for item in given if (space := _namespace(item)) and space != namespace)
     changed = list(dict.fromkeys(told))
     return Workload(
         ray_service=service,
@@ -89,6 +97,7 @@ def own_workload(own: OwnRayService, labels: Mapping[str, str], environment: Ima
         told=tuple(f"{own.file.path.name}: {line}" for line in changed),
         details={RAYSERVICE_FILE: str(own.file.path), "changed": [*changed], **_storage(own.file)},
         serve_service=name_of(inner(service, "spec", "serveService")) or f"{name_of(service)}-serve-svc",
+        namespaces=(namespace, *elsewhere),
     )
 
 
@@ -161,12 +170,12 @@ def _groups(service: Manifest) -> list[dict[str, Json]]:
     return [mapped(cluster.get("headGroupSpec")), *listed(cluster.get("workerGroupSpecs"))]
 
 
-def _with_redis_address(service: Manifest, redis: OwnRedis, say: Say) -> Manifest:
-    """The address without the name of a namespace in which nothing is any more."""
-    old, new = redis.address, redis.bare_address
+def _with_redis_address(service: Manifest, redis: OwnRedis, namespace: str, say: Say) -> Manifest:
+    """The address without the name of another namespace than that of the RayService, in which Redis is here."""
+    old, new = redis.address, redis.address_in(namespace)
     if old == new:
         return service
-    say(f"Redis is called {new} and not {old}: its Service is in the namespace {names.NAMESPACE}")
+    say(f"Redis is called {new} and not {old}: its Service is in the namespace {namespace}")
     cluster = inner(service, "spec", "rayClusterConfig")
     if cluster.get("gcsFaultToleranceOptions") is not None:
         address = text(inner(cluster, "gcsFaultToleranceOptions"), "redisAddress").replace(old, new)
@@ -193,12 +202,18 @@ def _serve_config(own: OwnRayService, say: Say) -> tuple[dict[str, Json], dict[s
     apps: list[Json] = []
     for app in applications(config):
         import_path = text(app, "import_path")
-        if import_path in local:
-            say(f"app {import_path}: its code travels to the pods: {local[import_path]}")
+        app, note = without_directories(app, own.directories)
+        if note:
+            say(note)
+        for path in [path for path in (import_path, *named_by(app)) if path in local]:
+            what = "app " if path == import_path else ""
+            say(f"{what}{path}: its code travels to the pods: {local[path]}")
         if import_path in local or import_path.startswith(OWN_APPS):
             app = _with_local_code(app, say)
         apps.append(app)
     code = {path: source for one in local.values() for path, source in one.modules.items()}
+    for line in blind_spots(config):
+        say(line)
     return {**config, "applications": apps}, code
 
 
@@ -220,6 +235,8 @@ def _before(own: OwnRayService, redis: OwnRedis, environment: ImageEnvironment, 
     if redis.address and redis.store is None:
         say(f"Redis at {redis.address} is run by no Deployment or StatefulSet of the file, and is left alone")
     for item in own.file.others:
+        if item["kind"] == "Namespace":
+            continue  # all that are needed are made
         if item is redis.workload:
             where = f"{item['kind']} {name_of(item)}"
             pod = redis_pod(inner(item, "spec", "template"), own.redis_image, environment, say, where)
@@ -227,14 +244,52 @@ def _before(own: OwnRayService, redis: OwnRedis, environment: ImageEnvironment, 
             continue
         if _pods_of([item], ""):
             say(f"the pods of {item['kind']} {name_of(item)} are on the nodes of Ray, and are lost with them")
-        yield item
+        yield _anywhere(item, say)
 
 
-def _in_our_namespace(item: Manifest, labels: Mapping[str, str], say: Say) -> Manifest:
-    given = text(mapped(item.get("metadata")), "namespace")
-    if given and given != names.NAMESPACE:
-        say(f"{item['kind']} {name_of(item)} is in the namespace {names.NAMESPACE} and not in {given}")
-    return merge(item, {"metadata": {"namespace": names.NAMESPACE, "labels": dict(labels)}})
+def _anywhere(item: Manifest, say: Say) -> Manifest:
+    """The object whose pods may be on any node, as kind has not those that they were for."""
+    for pod in pods([FileObject(item, 0)]):
+        spec, told = without_foreign_places(pod.spec)
+        for line in told:
+            say(f"{item['kind']} {name_of(item)}: {line}")
+        if told:
+            item = _replaced(item, [str(key) for key in pod.path], spec)
+    return item
+
+
+def _replaced(item: Mapping[str, Json], path: Sequence[str], value: Manifest) -> Manifest:
+    if not path:
+        return value
+    return {**item, path[0]: _replaced(mapped(item.get(path[0])), path[1:], value)}
+
+
+def _namespace(item: Mapping[str, Json]) -> str:
+    return text(mapped(item.get("metadata")), "namespace")
+
+
+def _in_namespace(item: Manifest, namespace: str, labels: Mapping[str, str], say: Say) -> Manifest:
+    """The object in the namespace of the RayService, where faults find it."""
+    if item["kind"] in OF_THE_CLUSTER:
+        return merge(item, {"metadata": {"labels": dict(labels)}})
+    given = _namespace(item)
+    if given and given != namespace:
+        say(f"{item['kind']} {name_of(item)} is in the namespace {namespace} and not in {given}")
+    return merge(item, {"metadata": {"namespace": namespace, "labels": dict(labels)}})
+
+
+def _aliases(items: Iterable[Manifest], namespace: str, labels: Mapping[str, str], say: Say) -> Iterator[Manifest]:
+    """A name for each Service that was moved, in the namespace in which the file has it, so that it still works."""
+    for item in items:
+        given, name = _namespace(item), name_of(item)
+        if item["kind"] == "Service" and given and given != namespace:
+            say(f"the name {name}.{given} leads to the Service {name} in the namespace {namespace}")
+            yield {
+                "apiVersion": "v1",
+                "kind": "Service",
+                "metadata": {"name": name, "namespace": given, "labels": dict(labels)},
+                "spec": {"type": "ExternalName", "externalName": f"{name}.{namespace}.svc.cluster.local"},
+            }
 
 
 def _pods_of(items: Iterable[Mapping[str, Json]], part: str) -> list[dict[str, Json]]:

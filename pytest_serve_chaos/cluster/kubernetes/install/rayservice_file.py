@@ -4,37 +4,34 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import yaml
 
+from pytest_serve_chaos.cluster import yaml_lines
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.records import mapped, name_of, text
-from pytest_serve_chaos.cluster.kubernetes.install import file_rules
+from pytest_serve_chaos.cluster.kubernetes.install.file_checks import FileChecks, problems_of
+from pytest_serve_chaos.cluster.kubernetes.install.file_objects import FileObject
+from pytest_serve_chaos.cluster.kubernetes.install.file_patch import FilePatch, patched, read_patches
+from pytest_serve_chaos.cluster.kubernetes.install.file_templates import FIX as RENDER
 from pytest_serve_chaos.cluster.kubernetes.rayservice.existing import FoundRayService, read_ray_service
-from pytest_serve_chaos.cluster.proxy_location import check_proxy_location
+from pytest_serve_chaos.cluster.problems import refuse
 from pytest_serve_chaos.cluster.serve_config import applications, serve_config_text
 from pytest_serve_chaos.errors import ClusterStartError, SettingsError
 from pytest_serve_chaos.manifests import Manifest, merge
 from pytest_serve_chaos.model import Json
 
-_NO_NAMESPACE = frozenset({
-    "APIService", "CSIDriver", "CSINode", "CertificateSigningRequest", "ClusterIssuer", "ClusterRole",
-    "ClusterRoleBinding", "CustomResourceDefinition", "FlowSchema", "GatewayClass", "IngressClass",
-    "MutatingWebhookConfiguration", "Namespace", "Node", "PersistentVolume", "PriorityClass",
-    "PriorityLevelConfiguration", "RuntimeClass", "StorageClass", "ValidatingAdmissionPolicy",
-    "ValidatingAdmissionPolicyBinding", "ValidatingWebhookConfiguration", "VolumeAttachment",
-})  # fmt: skip
-"""The kinds that belong to the whole cluster."""
-
-_TAKEN = frozenset({("Service", names.DASHBOARD_SERVICE), ("ConfigMap", names.CODE_CONFIG_MAP)})
-"""What this package creates in addition to the file's objects."""
-
 _BY_THE_SERVER = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink",
                   "ownerReferences", "finalizers", "deletionTimestamp")  # fmt: skip
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+_WAYS_OUT = (
+    "change the file",
+    "or leave it as it is, and write what is different for the test into a file of patches, a list of"
+    " {kind, name, patch}: --serve-chaos-rayservice-patch=FILE",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,85 +57,123 @@ class OwnFile:
         """The cluster that it describes."""
         return self.found.spec
 
+    @property
+    def namespace(self) -> str:
+        """The namespace in which all of it runs: that of its RayService, or else ours."""
+        return text(mapped(self.ray_service.get("metadata")), "namespace") or names.NAMESPACE
+
     def of_kind(self, *kinds: str) -> tuple[Manifest, ...]:
         """The other objects of these kinds."""
         return tuple(item for item in self.others if item["kind"] in kinds)
 
 
-def read_own_file(path: Path, *, app: str | None = None) -> OwnFile:
+def read_own_file(
+    path: Path, *, app: str | None = None, patch: Path | None = None, checks: FileChecks | None = None
+) -> OwnFile:
     """Reads the file and checks all that can be checked without a cluster.
 
     Args:
         path: A YAML file of one or several documents.
         app: Import path for the first app of the RayService, in place of its own.
+        patch: A file of patches for its objects.
+        checks: What the cluster has, and who is asked; None: nothing is known of it.
 
     Raises:
-        SettingsError: It cannot be read, has not one RayService, or KubeRay would refuse that.
+        SettingsError: It cannot be read, has not one RayService, or could not run; the message has every reason.
     """
     try:
         content = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"the RayService file {path} cannot be read: {error}") from error
-    return parse_own_file(content, path, app=app)
+    patches = () if patch is None else read_patches(patch)
+    return parse_own_file(content, path, app=app, patches=patches, checks=checks)
 
 
-def parse_own_file(content: str, path: Path, *, app: str | None = None) -> OwnFile:
+def parse_own_file(
+    content: str,
+    path: Path,
+    *,
+    app: str | None = None,
+    patches: Sequence[FilePatch] = (),
+    checks: FileChecks | None = None,
+) -> OwnFile:
     """The same for a text; `path` says where it comes from."""
     given = list(_objects(content, path))
-    items = [_without_traces(item) for item in given]
+    items = [replace(item, manifest=_without_traces(item.manifest)) for item in given]
     notes = (
         ["what an API server wrote into the objects (status, uid and the like) is left out"] if items != given else []
     )
+    changed, told = patched([item.manifest for item in items], patches)
+    notes += told
+    items = [replace(old, manifest=new) for old, new in zip(items, changed, strict=True) if new is not None]
     ray_service = _the_ray_service(items, path)
-    file_rules.check(ray_service, str(path))
-    if app is not None:
-        notes.append(f"the first app is {app}, and not {_read(ray_service, path).app}, as the options say")
-        ray_service = _with_app(ray_service, app, path)
-    others = tuple(item for item in items if item["kind"] != "RayService")
-    return OwnFile(path, ray_service, others, _read(ray_service, path), tuple(notes))
+    if app is not None and (found := _app_of(ray_service.manifest)) is not None:
+        notes.append(f"the first app is {app}, and not {found}, as the options say")
+        ray_service = replace(ray_service, manifest=_with_app(ray_service.manifest, app))
+        items = [ray_service if item.kind == "RayService" else item for item in items]
+    problems = problems_of(items, checks or FileChecks())
+    refuse(f"{path} cannot run on kind as it is", problems, _WAYS_OUT if len(problems) > 1 else ())
+    others = tuple(item.manifest for item in items if item.kind != "RayService")
+    return OwnFile(path, ray_service.manifest, others, _read(ray_service.manifest, path), tuple(notes))
 
 
-def _the_ray_service(items: Sequence[Manifest], path: Path) -> Manifest:
-    services = [item for item in items if item["kind"] == "RayService"]
+def _the_ray_service(items: Sequence[FileObject], path: Path) -> FileObject:
+    services = [item for item in items if item.kind == "RayService"]
     if len(services) == 1:
         return services[0]
-    found = f" ({', '.join(name_of(item) for item in services)})" if services else ""
+    found = f" ({', '.join(item.name for item in services)})" if services else ""
     raise SettingsError(
         f"{path} has {len(services)} RayServices{found}; one is needed, and no more",
-        checked=[f"{item['kind']} {name_of(item)}" for item in items],
+        checked=[f"{item.kind} {item.name}" for item in items],
         fix=["give a file with one RayService and what belongs to it, Redis for example"],
     )
 
 
 def _read(ray_service: Manifest, path: Path) -> FoundRayService:
     try:
-        found = read_ray_service(ray_service)
+        return read_ray_service(ray_service)
     except ClusterStartError as error:
         raise SettingsError(error.what, checked=[str(path)], fix=error.fix) from error
-    file_rules.check_serve_config(found.serve_config, str(path))
-    check_proxy_location(found.serve_config, f"{path}, serveConfigV2")
-    return found
 
 
-def _with_app(ray_service: Manifest, app: str, path: Path) -> Manifest:
-    config = _read(ray_service, path).serve_config
+def _app_of(ray_service: Manifest) -> str | None:
+    """The first app; None where the config has none, which is refused with all else."""
+    try:
+        return read_ray_service(ray_service).app
+    except ClusterStartError:
+        return None
+
+
+def _with_app(ray_service: Manifest, app: str) -> Manifest:
+    config = read_ray_service(ray_service).serve_config
     first, *others = applications(config)
     apps: list[Json] = [{**first, "import_path": app}, *others]
     return merge(ray_service, {"spec": {"serveConfigV2": serve_config_text({**config, "applications": apps})}})
 
 
-def _objects(content: str, path: Path) -> Iterator[Manifest]:
+def _objects(content: str, path: Path) -> Iterator[FileObject]:
     try:
-        documents = [d for d in yaml.load_all(content, Loader=_Loader) if d is not None]
+        documents = list(yaml.load_all(content, Loader=_Loader))
     except yaml.YAMLError as error:
+        is_template = re.search(r"\{\{|\{%|\$\{", content) is not None
         raise SettingsError(
             f"{path} is not YAML: {_problem(error)}",
-            fix=["correct the YAML; a line with --- separates documents"],
-        ) from error
-    for number, document in enumerate(documents, 1):
-        items = mapped(document).get("items") if mapped(document).get("kind") == "List" else [document]
-        for item in items if isinstance(items, list) else [items]:
-            yield _checked(item, f"document {number} of {path}")
+            fix=[*([f"{RENDER}: it has templates"] if is_template else []),
+                 "correct the YAML; a line with --- separates documents"],
+        ) from error  # fmt: skip
+    lines = yaml_lines.documents(content)
+    number = 0
+    for document, where in zip(documents, lines, strict=True):
+        if document is None:
+            continue
+        number += 1
+        items = mapped(document).get("items") if mapped(document).get("kind") == "List" else None
+        if not isinstance(items, list):
+            yield FileObject(_checked(document, f"document {number} of {path}"), number, where)
+            continue
+        for index, item in enumerate(items):
+            manifest = _checked(item, f"item {index + 1} of document {number} of {path}")
+            yield FileObject(manifest, number, where.below("items", index))
 
 
 def _problem(error: yaml.YAMLError) -> str:
@@ -155,23 +190,6 @@ def _checked(item: Json, where: str) -> Manifest:
             checked=["apiVersion, kind and metadata.name"],
             fix=["write it as `kubectl apply` takes it"],
         )
-    if kind in _NO_NAMESPACE:
-        raise SettingsError(
-            f"{where} is the {kind} {name}, which belongs to no namespace, so it would outlive the RayService",
-            fix=[
-                f"leave it out: all else goes into the namespace {names.NAMESPACE}"
-                if kind == "Namespace"
-                else "leave it out, or make a cluster that has it and take the backend `kubernetes`"
-            ],
-        )
-    held = [pair for part in ("data", "stringData") for pair in mapped(item.get(part)).items()]
-    no_text = [key for key, value in held if not isinstance(value, str)]
-    if kind == "Secret" and no_text:  # the API server would refuse it with the value in its words
-        raise SettingsError(
-            f"{where} is the Secret {name}, and its {no_text[0]} is not text", fix=["write the value in quotes"]
-        )
-    if (kind, name) in _TAKEN:
-        raise SettingsError(f"{where} is the {kind} {name}, a name that this plugin needs", fix=["rename it"])
     return item
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -79,9 +80,9 @@ def kind_config(traffic_port: int, dashboard_port: int, ray_nodes: int = 3) -> M
     return merge(config, {"nodes": nodes})
 
 
-def namespace(labels: Mapping[str, str]) -> Manifest:
-    """The namespace of all that is made."""
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": names.NAMESPACE, "labels": dict(labels)}}
+def namespace(labels: Mapping[str, str], name: str = names.NAMESPACE) -> Manifest:
+    """A namespace: ours, in which all is made unless a file says otherwise, or that of a file."""
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": dict(labels)}}
 
 
 def redis(image: str, labels: Mapping[str, str]) -> tuple[Manifest, ...]:
@@ -302,7 +303,11 @@ def python_path(given: str) -> str:
 
 
 def _key(path: str) -> str:
-    return path.replace("/", "..")  # a key of a ConfigMap has letters, digits, dots, dashes and underscores only
+    """The key of a module: with letters, digits, dots, dashes and underscores only, and 253 of them at most."""
+    key = path.replace("/", "..")
+    if re.fullmatch(r"[-._a-zA-Z0-9]{1,253}", key):
+        return key
+    return f"module-{hashlib.sha256(path.encode()).hexdigest()[:16]}.py"
 
 
 def _object(value: Json) -> Manifest:

@@ -15,8 +15,9 @@ from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import Progress
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
-from pytest_serve_chaos.cluster.kubernetes.client.records import listed, mapped, text
+from pytest_serve_chaos.cluster.kubernetes.client.records import inner, listed, mapped, text
 from pytest_serve_chaos.cluster.kubernetes.client.waits import newest_warnings, wait_for
+from pytest_serve_chaos.cluster.kubernetes.install.file_kinds import OF_THE_CLUSTER
 from pytest_serve_chaos.cluster.kubernetes.logs.operator import SELECTOR, operator_errors
 from pytest_serve_chaos.errors import CommandFailed, WaitTimeout
 from pytest_serve_chaos.manifests import Manifest
@@ -26,7 +27,10 @@ REDIS_SELECTOR = f"{names.PART}=redis"
 
 _APPLY = ("--server-side", "--force-conflicts", f"--field-manager={names.PROJECT}")
 _CRD = "crd/rayservices.ray.io"
-_LEFT_OVERS = "service,configmap,secret,job,pod"
+_LEFT_OVERS = "service,configmap,secret,job,pod,persistentvolumeclaim,serviceaccount,role,rolebinding"
+_STORES = "deployment,statefulset"
+_NO_OPERATOR = "app.kubernetes.io/component!=kuberay-operator"
+"""All but KubeRay's operator, which carries our label, too."""
 _ESTABLISHED = 60.0
 """Seconds for the API server to serve KubeRay's kinds."""
 _REMOVED = 90.0
@@ -82,7 +86,7 @@ class Stack:
         self.operator_namespace = found[1] if found else "default"
         file = self._file("kuberay-operator")
         file.write_text(text, encoding="utf-8")
-        self._apply(file.stem, str(file), namespace=self.operator_namespace)
+        self._apply(file.stem, str(file), "-n", self.operator_namespace)
 
     def wait_for_operator(self) -> None:
         """Waits until the operator runs.
@@ -111,7 +115,7 @@ class Stack:
         what = "the API server to serve KubeRay's kinds"
         wait_for(what, established, timeout=_ESTABLISHED, progress=self._progress)
         with self._kept("checked", documents) as file:
-            self._kubectl("-n", names.NAMESPACE, "apply", *_APPLY, "--dry-run=server", "-f", file)
+            self._kubectl("apply", *_APPLY, "--dry-run=server", "-f", file)
 
     def install_redis(self, documents: Sequence[Manifest]) -> None:
         """Applies Redis, and what else must be there before the RayService."""
@@ -123,12 +127,12 @@ class Stack:
         Raises:
             WaitTimeout: It is not.
         """
-        _wait_for_pods(self._api, self._progress, "Redis to be ready", REDIS_SELECTOR, names.NAMESPACE)
+        _wait_for_pods(self._api, self._progress, "Redis to be ready", REDIS_SELECTOR, self._api.namespace)
 
     def install(self, name: str, documents: Sequence[Manifest]) -> None:
-        """Applies other objects: the namespace, Services, code, the RayService."""
+        """Applies other objects: namespaces, Services, code, the RayService."""
         with self._kept(name, documents) as file:
-            self._apply(name, file, namespace=names.NAMESPACE)
+            self._apply(name, file)
 
     def complaints(self) -> Sequence[str]:
         """What the operator complains about."""
@@ -146,7 +150,7 @@ class Stack:
             start = clock.now()
             file = str(self._file(name))
             options = ("--ignore-not-found", "--wait", "--timeout", f"{_REMOVED:g}s")
-            self._kubectl("-n", names.NAMESPACE, "delete", "-f", file, *options, timeout=_REMOVED + 10)
+            self._kubectl("delete", "-f", file, *options, timeout=_REMOVED + 10)
             if name == "rayservice":
                 _wait_until_no_ray_pods(self._api, self._progress)
             self._applied.remove(name)
@@ -162,14 +166,17 @@ class Stack:
         known = self._kubectl("get", "crd", "rayservices.ray.io", "--ignore-not-found", "-o", "name").strip()
         of_ray = ("rayservice.ray.io", "raycluster.ray.io") if known else ()
         for kind in of_ray:
-            self._kubectl("-n", names.NAMESPACE, "delete", kind, "--all", *options, timeout=_REMOVED + 10)
+            self._kubectl("delete", kind, "-A", "--all", *options, timeout=_REMOVED + 10)
+        ours = ("-A", "-l", f"{names.MANAGED_BY}={names.PROJECT},{_NO_OPERATOR}")
         # Until their pods are gone: a Redis that is being deleted is still Ready, and would be taken for the new one.
-        stores = ("deployment,statefulset", "--all", "--cascade=foreground")
-        self._kubectl("-n", names.NAMESPACE, "delete", *stores, *options, timeout=_REMOVED + 10)
+        self._kubectl("delete", _STORES, *ours, "--cascade=foreground", *options, timeout=_REMOVED + 10)
         _wait_until_no_ray_pods(self._api, self._progress)
         # A Service of another name would keep the node port that the next one needs.
-        ours = ("-l", f"{names.MANAGED_BY}={names.PROJECT}")
-        self._kubectl("-n", names.NAMESPACE, "delete", _LEFT_OVERS, *ours, *options, timeout=_REMOVED + 10)
+        self._kubectl("delete", _LEFT_OVERS, *ours, *options, timeout=_REMOVED + 10)
+        # Those of the user's files; ours has the record of what is in the cluster.
+        others = ("-l", f"{names.MANAGED_BY}={names.PROJECT}", f"--field-selector=metadata.name!={names.NAMESPACE}")
+        self._kubectl("delete", "namespace", *others, *options, timeout=_REMOVED + 10)
+        self._kubectl("delete", "priorityclass", *ours[1:], *options, timeout=_REMOVED + 10)
 
     def remove_operator(self) -> None:
         """Deletes the operator. Applied over it, another image under the same name would change nothing.
@@ -187,9 +194,9 @@ class Stack:
             ("pods.txt", ("get", "all", "-A", "-o", "wide")),
             ("events.txt", ("get", "events", "-A", "--sort-by=.lastTimestamp")),
             ("rayservices.yaml", ("get", "rayservices,rayclusters", "-A", "-o", "yaml")),
-            ("describe-pods.txt", ("-n", names.NAMESPACE, "describe", "pods")),
+            ("describe-pods.txt", ("-n", self._api.namespace, "describe", "pods")),
             ("operator.log", ("-n", self.operator_namespace, "logs", "-l", SELECTOR, "--tail=2000")),
-            ("ray-pods.log", ("-n", names.NAMESPACE, "logs", "-l", f"{names.PART}=ray", "--tail=500", "--prefix")),
+            ("ray-pods.log", ("-n", self._api.namespace, "logs", "-l", f"{names.PART}=ray", "--tail=500", "--prefix")),
         ):
             try:
                 said = self._kubectl(*arguments, timeout=20.0)
@@ -197,9 +204,15 @@ class Stack:
                 said = str(error)
             (self._directory / file).write_text(said, encoding="utf-8")
 
-    def _apply(self, name: str, file: str, *, namespace: str) -> None:
+    def _apply(self, name: str, file: str, *options: str) -> None:
         self._applied.append(name)
-        self._kubectl("-n", namespace, "apply", *_APPLY, "-f", file)
+        self._kubectl(*options, "apply", *_APPLY, "-f", file)
+
+    def _placed(self, document: Manifest) -> Manifest:
+        """An object of ours that names no namespace is in that of the RayService."""
+        if document.get("kind") in OF_THE_CLUSTER or inner(document, "metadata").get("namespace"):
+            return document
+        return manifests.merge(document, {"metadata": {"namespace": self._api.namespace}})
 
     def _file(self, name: str) -> Path:
         """Where what was applied under that name is kept."""
@@ -208,8 +221,9 @@ class Stack:
     @contextlib.contextmanager
     def _kept(self, name: str, documents: Sequence[Manifest]) -> Iterator[str]:
         """The path of a file with these objects. What is kept of it, for reports, is without what Secrets hold."""
-        whole = manifests.dump(tuple(documents))
-        without = manifests.dump(tuple(_without_secrets(document) for document in documents))
+        placed = [self._placed(document) for document in documents]
+        whole = manifests.dump(tuple(placed))
+        without = manifests.dump(tuple(_without_secrets(document) for document in placed))
         self._file(name).write_text(without, encoding="utf-8")
         with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:  # only we can read it
             file.write(whole)

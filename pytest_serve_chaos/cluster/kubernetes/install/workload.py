@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from pytest_serve_chaos.cluster.base import ClusterSpec
+from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.records import mapped, name_of, text
 from pytest_serve_chaos.cluster.kubernetes.install import file_rules, render
 from pytest_serve_chaos.cluster.kubernetes.rayservice.redis import RedisStore
@@ -32,6 +33,7 @@ class Workload:
         told: What was changed in what the user gave, one line each.
         details: What reports say about it.
         serve_service: What KubeRay calls its Service for traffic.
+        namespaces: The namespaces of the file's objects; that of the RayService is the first.
     """
 
     ray_service: Manifest = field(repr=False)
@@ -44,6 +46,12 @@ class Workload:
     told: tuple[str, ...] = ()
     details: Mapping[str, Json] = field(default_factory=dict)
     serve_service: str = render.SERVE_SERVICE
+    namespaces: tuple[str, ...] = (names.NAMESPACE,)
+
+    @property
+    def namespace(self) -> str:
+        """The namespace in which all of it runs."""
+        return self.namespaces[0]
 
     @property
     def name(self) -> str:

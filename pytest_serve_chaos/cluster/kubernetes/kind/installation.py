@@ -88,6 +88,9 @@ class KindInstallation:
             self._nodes.kubectl("-n", "kube-system", "patch", "deployment", "coredns", "-p", json.dumps(dns))
             self._load([self._operator_image, *work.redis_images], [self._nodes.control_plane])
             stack.install_operator(self._operator_manifests)
+        others = [name for name in work.namespaces if name not in (names.NAMESPACE, *names.OF_KUBERNETES)]
+        if others:
+            stack.install("namespaces", [render.namespace(self._labels, name) for name in others])
         stack.check([*work.before, work.ray_service])
         if "redis" in documents:
             stack.install_redis(documents["redis"])

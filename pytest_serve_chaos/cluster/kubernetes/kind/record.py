@@ -91,6 +91,11 @@ class Wishes:
         return text(mapped(self.ray_service.get("spec")), "serveConfigV2")
 
     @property
+    def namespace(self) -> str:
+        """The namespace of the RayService."""
+        return text(mapped(self.ray_service.get("metadata")), "namespace") or names.NAMESPACE
+
+    @property
     def apps(self) -> frozenset[str]:
         """The names of the apps in it; ``default`` is Serve's own word for one without a name."""
         return frozenset(text(app, "name") or "default" for app in applications(yaml.safe_load(self.serve_config)))

@@ -273,7 +273,7 @@ def open_kept(nodes: KindNodes, wishes: Wishes, progress: Progress) -> Kept:
     elif state != "running":
         nodes.docker.start_machine(nodes.control_plane)
     nodes.export_kubeconfig()
-    api = KubeApi(nodes.kubeconfig, namespace=names.NAMESPACE)
+    api = KubeApi(nodes.kubeconfig, namespace=wishes.namespace)
     clock.wait_until("the API server to answer", lambda: _answers(api), timeout=_ANSWERS, interval=0.5)
     if "services" not in _roles(api.nodes.items()):
         api.close()

@@ -90,6 +90,11 @@ class SecondClusters:
     complaints: Callable[[], Sequence[str]]
     timeout: float
 
+    @property
+    def _namespace(self) -> str:
+        """That of the RayService: its Redis is called by names that are good there."""
+        return str(inner(self.ray_service, "metadata").get("namespace") or names.NAMESPACE)
+
     def start(self, spec: ClusterSpec, namespace: str | None) -> RayServiceCluster:
         """Starts one and waits until it answers; closing it deletes it, and waits until Redis is rid of its keys.
 
@@ -101,7 +106,7 @@ class SecondClusters:
             ClusterStartError: It did not come up; nothing is left of it.
         """
         name = f"{names.RAY_SERVICE}-alongside-{secrets.token_hex(3)}"
-        api = KubeApi(self.kubeconfig, namespace=names.NAMESPACE)
+        api = KubeApi(self.kubeconfig, namespace=self._namespace)
         wanted = wants_token(inner(self.ray_service, "spec", "rayClusterConfig"))
         token = RayToken(api, lambda: name) if wanted else None
         dashboard = dashboard_behind(api, f"{name}-head-svc", token=token)
@@ -122,7 +127,7 @@ class SecondClusters:
         file = self.directory / f"{name}.yaml"
         file.write_text(manifests.dump((lone_head(self.ray_service, name, namespace),)), encoding="utf-8")
         options = ("--server-side", f"--field-manager={names.PROJECT}")
-        self.kubectl("-n", names.NAMESPACE, "apply", *options, "-f", str(file))
+        self.kubectl("-n", self._namespace, "apply", *options, "-f", str(file))
 
     def _wait(self, name: str, api: KubeApi, dashboard: Dashboard) -> None:
         up = BringUp(api, name, progress=self.progress, complaints=self.complaints, timeout=self.timeout)
@@ -149,7 +154,7 @@ class SecondClusters:
     def _delete(self, name: str) -> None:
         begun = clock.now()
         options = ("--ignore-not-found", "--wait", "--timeout", f"{_REMOVED:g}s")
-        self.kubectl("-n", names.NAMESPACE, "delete", "raycluster.ray.io", name, *options, timeout=_REMOVED + 10)
+        self.kubectl("-n", self._namespace, "delete", "raycluster.ray.io", name, *options, timeout=_REMOVED + 10)
         self.progress(f"kuberay: deleted {name} in {clock.now() - begun:.1f} s")
 
     def _give_up(self, name: str) -> None:

@@ -252,7 +252,7 @@ class _Start:
             self._nodes.delete()
         if step == "create":
             self._create()
-        api = self._kept.api if self._kept is not None else KubeApi(self._nodes.kubeconfig, namespace=names.NAMESPACE)
+        api = self._kept.api if self._kept is not None else self._api()
         stack = self._stack_on(api)
         if step != "renew":
             self._claim(api, stack)
@@ -265,6 +265,9 @@ class _Start:
         if self._kept is not None:
             self._kept.note_all(stack.operator_namespace, served.dashboard.serve())
         return self._cluster(api, served)
+
+    def _api(self) -> KubeApi:
+        return KubeApi(self._nodes.kubeconfig, namespace=self._workload.namespace)
 
     def _create(self) -> None:
         began = clock.now()

@@ -1,0 +1,69 @@
+"""Templates that nobody has rendered: ``${IMAGE}``, ``$IMAGE``, ``{{ .Values.image }}``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from pytest_serve_chaos.cluster.kubernetes.install.file_objects import FileObject
+from pytest_serve_chaos.cluster.problems import Problem
+from pytest_serve_chaos.cluster.yaml_lines import Path
+from pytest_serve_chaos.model import Json
+
+_BRACED = r"\$\{\{?\s*[A-Za-z_][^{}]*\}?\}|\{\{.*?\}\}|\{%.*?%\}"
+_BARE = r"\$[A-Z_][A-Z0-9_]*"
+_ANYWHERE = re.compile(rf"{_BRACED}|(?:^|(?<=[/:@])){_BARE}(?=$|[/:.@-])")
+_WHOLE = re.compile(rf"^\s*(?:{_BRACED}|{_BARE})\s*$")
+_OF_HELM = re.compile(r"\{\{-?\s*(?:\.Values|\.Release|\.Chart|\$|include |template |toYaml ).*?\}\}")
+
+_PATTERNS: Mapping[str, re.Pattern[str] | None] = {
+    # A shell has variables of its own, and tools that read annotations have templates of their own.
+    **dict.fromkeys(("command", "args", "exec", "rayStartParams", "entrypoint", "annotations"), _OF_HELM),
+    # What others read may have any syntax, unless there is nothing but a template.
+    **dict.fromkeys(("data", "stringData", "binaryData"), _WHOLE),
+    "serveConfigV2": None,  # looked at as what it says
+}
+_IN_SERVE_CONFIG: Mapping[str, re.Pattern[str] | None] = dict.fromkeys(("args", "user_config"), _WHOLE)
+"""What apps read: a chat template is full of braces."""
+_TEXT = 200
+"""Characters; a longer value, or one of several lines, is a text that may speak of templates."""
+FIX = "render the file first: envsubst, helm template, or kustomize build"
+
+
+def templates(objects: Sequence[FileObject]) -> Iterator[Problem]:
+    """All values of the objects that are, or contain, templates."""
+    for item in objects:
+        for path, found in _in_value(item.manifest, _PATTERNS):
+            yield item.problem(path, f"{found} is a template, and not a value", FIX)
+
+
+def in_serve_config(config: Mapping[str, Json]) -> Iterator[tuple[Path, str]]:
+    """The same in a Serve config: where, and what."""
+    for path, found in _in_value(dict(config), _IN_SERVE_CONFIG):
+        yield path, f"{found} is a template, and not a value"
+
+
+def _in_value(
+    value: Json,
+    patterns: Mapping[str, re.Pattern[str] | None],
+    path: Path = (),
+    pattern: re.Pattern[str] | None = _ANYWHERE,
+) -> Iterator[tuple[Path, str]]:
+    if pattern is None:
+        return
+    if isinstance(value, dict):
+        for key, below in value.items():
+            yield from ((path, found) for found in _found(str(key), pattern))
+            yield from _in_value(below, patterns, (*path, key), patterns.get(key, pattern))
+    elif isinstance(value, list):
+        for number, below in enumerate(value):
+            yield from _in_value(below, patterns, (*path, number), pattern)
+    elif isinstance(value, str):
+        yield from ((path, found) for found in _found(value, pattern))
+
+
+def _found(value: str, pattern: re.Pattern[str]) -> Iterator[str]:
+    is_text = "\n" in value.strip() or len(value) > _TEXT
+    match = (_OF_HELM if is_text else pattern).search(value)
+    if match is not None:
+        yield match[0].strip()

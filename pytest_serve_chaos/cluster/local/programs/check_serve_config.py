@@ -1,0 +1,111 @@
+"""Asks Serve's own schema about a config, in a process of its own: standard input has the config as JSON.
+
+It prints one line of JSON: `version` of Ray, `errors` with `path` and `message` in Serve's words, `unknown` with the
+paths of the fields that Serve does not know and ignores, and `start` with the options of `ray start`. Without Ray it
+prints `no_ray`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import typing
+
+_IMPORTED = ("policy_function", "request_router_class")
+
+
+def look(config: dict[str, object]) -> dict[str, object]:
+    """What Serve's schema says of the config."""
+    try:
+        import ray
+        from ray.serve.schema import ServeDeploySchema
+    except ImportError as error:
+        return {"no_ray": str(error)}
+    errors: list[dict[str, object]] = []
+    parse = getattr(ServeDeploySchema, "model_validate", None) or ServeDeploySchema.parse_obj
+    try:
+        parse(_without_code(config))
+    except Exception as error:
+        found = getattr(error, "errors", None)
+        if found is None:
+            return {"version": ray.__version__, "no_ray": f"{type(error).__name__}: {error}"}
+        errors = [{"path": list(one["loc"]), "message": _words(str(one["msg"]))} for one in found()]
+    return {
+        "version": ray.__version__,
+        "errors": errors,
+        "unknown": list(_unknown(ServeDeploySchema, config, [])),
+        "start": _start_options(),
+    }
+
+
+def _without_code(value: typing.Any) -> typing.Any:
+    """The config without the policies and routers that the schema would import: the cluster may have their modules."""
+    if isinstance(value, dict):
+        return {
+            key: _without_code(below)
+            for key, below in value.items()
+            if key not in _IMPORTED or not isinstance(below, str) or below.startswith("ray.")
+        }
+    return [_without_code(item) for item in value] if isinstance(value, list) else value
+
+
+def _words(message: str) -> str:
+    """Serve's own words, without those of pydantic before them."""
+    return message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
+
+
+def _unknown(model: typing.Any, value: object, path: list[object]) -> typing.Iterator[list[object]]:
+    """The keys of a mapping that its model has no field for, and those below."""
+    fields = getattr(model, "model_fields", None)
+    if not fields or not isinstance(value, dict):
+        return
+    known = dict(fields)
+    known.update({field.alias: field for field in fields.values() if field.alias})
+    for key, below in value.items():
+        if key in known:
+            yield from _below(known[key].annotation, below, [*path, key])
+        else:
+            yield [*path, key]
+
+
+def _below(annotation: typing.Any, value: object, path: list[object]) -> typing.Iterator[list[object]]:
+    models = list(_models(annotation))
+    if not models:
+        return
+    if isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _below(annotation, item, [*path, number])
+    elif isinstance(value, dict):  # which of several it is, is not known: what one of them knows is known
+        each = [list(_unknown(model, value, path)) for model in models]
+        yield from min(each, key=len)
+
+
+def _models(annotation: typing.Any) -> typing.Iterator[typing.Any]:
+    if hasattr(annotation, "model_fields"):
+        yield annotation
+    elif typing.get_origin(annotation) is not dict:
+        for argument in typing.get_args(annotation):
+            yield from _models(argument)
+
+
+def _start_options() -> list[str]:
+    try:
+        from ray.scripts.scripts import start
+    except ImportError:
+        return []
+    options = [name for parameter in start.params for name in (*parameter.opts, *parameter.secondary_opts)]
+    return sorted(name.lstrip("-") for name in options if name.startswith("--"))
+
+
+def main() -> None:
+    """Prints what came of it."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what imports print is not an answer
+    answers.write(json.dumps(look(json.loads(sys.stdin.read()))))
+    answers.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
