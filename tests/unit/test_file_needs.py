@@ -267,7 +267,7 @@ def rocksdb(service: dict[str, Any]) -> None:
 
 def test_a_storage_that_needs_a_newer_kuberay_is_refused_with_the_version() -> None:
     said = refused(rocksdb, checks=FileChecks(KindOffers(operator=(1, 6))))
-    assert "backend: rocksdb needs KubeRay 1.7, and the run installs 1.6" in said
+    assert "KubeRay 1.7 is the first that knows it, and the run installs 1.6" in said
     read(rocksdb, checks=FileChecks(KindOffers(operator=(1, 7))))
     read(rocksdb)
 

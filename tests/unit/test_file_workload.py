@@ -584,7 +584,7 @@ NAMES_OF_A_POD = [
 @pytest.mark.parametrize("address", NAMES_OF_A_POD)
 def test_redis_is_found_by_every_name_of_its_pod_and_of_its_service(address: str) -> None:
     work = adapted(lambda documents: set_of(documents, address))
-    assert work.redis == RedisStore("StatefulSet", "redis", password="0123456789")
+    assert work.redis == RedisStore("StatefulSet", "redis", password="0123456789", container="redis")
     assert redis(work)["spec"]["template"]["spec"]["nodeSelector"] == {names.ROLE: "services"}
     assert env(pods(work)[0])["RAY_REDIS_ADDRESS"] == address, "its namespace is kept, so the name is good"
     assert work.namespaces == ("ranking",)
