@@ -195,7 +195,7 @@ class PodRedis:
         """
         self.check()
         pod = self._pods.running_redis()
-        watch = self._removals.of("redis", pod, port=6379)
+        watch = self._removals.of("redis", pod, port=self._store.port)
         if hold:
             self._is_held = True
             self._store.scale(self._api, 0)
