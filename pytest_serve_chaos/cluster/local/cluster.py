@@ -34,7 +34,7 @@ class LocalCluster:
         self.spec = spec
         self._view = view
         self._description = description
-        self._config = RunningConfig(view.plan.serve_config, layout, view.dashboard, view.link)
+        self._config = RunningConfig(view.plan, layout, view.dashboard, view.link)
         self._proxies = PortProxies((layout.serve_host, layout.serve_port), view.topology.proxy_pids)
         self._capabilities = Capabilities(*offers)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_serve_chaos.cluster.local import processes
+from pytest_serve_chaos.cluster.local.haproxy import haproxy_environment
 from pytest_serve_chaos.cluster.local.layout import Layout
 from pytest_serve_chaos.cluster.local.plan import HEAD_INDEX, Plan, node_name
 
@@ -104,6 +105,7 @@ def _worker_arguments(plan: Plan, layout: Layout) -> tuple[str, ...]:
 def _node_environment(plan: Plan, layout: Layout, index: int) -> dict[str, str]:
     environment = _ray_environment(plan)
     environment[FLAGS] = str(Path(plan.directory) / "flags")
+    environment |= haproxy_environment(plan, layout, index)
     environment |= plan.head_env if index == HEAD_INDEX else plan.worker_env
     if plan.has_redis and index == HEAD_INDEX:
         environment |= {

@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 
+from pytest_serve_chaos.cluster.local.haproxy import serve_host
 from pytest_serve_chaos.cluster.local.layout import Layout
 from pytest_serve_chaos.cluster.local.link import SupervisorLink
+from pytest_serve_chaos.cluster.local.plan import Plan
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.model import Json
 
@@ -15,15 +17,16 @@ class RunningConfig:
     """A Serve config that runs.
 
     Args:
-        config: The config.
+        plan: Has the config.
         layout: Has the address of the proxies.
         dashboard: Takes another one.
         link: The way to the supervisor, which submits the config again where Serve has lost it.
     """
 
-    def __init__(self, config: Mapping[str, Json], layout: Layout, dashboard: Dashboard, link: SupervisorLink) -> None:
-        self._config = dict(config)
-        self._layout = layout
+    def __init__(self, plan: Plan, layout: Layout, dashboard: Dashboard, link: SupervisorLink) -> None:
+        self._config = dict(plan.serve_config)
+        self._host = serve_host(plan, layout)
+        self._port = layout.serve_port
         self._dashboard = dashboard
         self._link = link
         self._lock = threading.Lock()
@@ -40,7 +43,7 @@ class RunningConfig:
         Raises:
             CommandFailed: It was refused; then it is not changed.
         """
-        address: dict[str, Json] = {"host": self._layout.serve_host, "port": self._layout.serve_port}
+        address: dict[str, Json] = {"host": self._host, "port": self._port}
         self._dashboard.put_serve({**config, "http_options": address})
         with self._lock:
             self._config = dict(config)

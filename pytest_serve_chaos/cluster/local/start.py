@@ -113,6 +113,7 @@ def _plan(spec: ClusterSpec, settings: LocalSettings, config: dict[str, Json], r
         termination_grace=periods.termination_grace,
         head_env={**periods.head_env, **dict(spec.env)},
         worker_env={**periods.worker_env, **dict(spec.env)},
+        ingress=spec.ingress,
     )
 
 
