@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 CLUSTER_MARKER = "serve_cluster"
 
 
-_CLUSTER_KINDS = {name: option(name).kind for name in ("gcs", "app", "workers", "profile")}
+_CLUSTER_KINDS = {name: option(name).kind for name in ("gcs", "app", "workers", "profile", "ingress")}
 CLUSTER_KEYWORDS = (*_CLUSTER_KINDS, "env", "app_args")
 """What the marker `serve_cluster` can say."""
 
@@ -82,12 +82,15 @@ def cluster_request(
         SettingsError: A marker says something that it cannot say.
     """
     from pytest_serve_chaos.cluster.base import ClusterSpec
+    from pytest_serve_chaos.cluster.profiles import HAPROXY
 
     wanted: dict[str, Any] = {name: getattr(settings, name) for name in _CLUSTER_KINDS}
     for marker in reversed([marker for marker in markers if marker.name == CLUSTER_MARKER]):
         _check_keywords(marker, CLUSTER_KEYWORDS)
         for keyword, value in marker.kwargs.items():
             wanted[keyword] = _cluster_value(marker, keyword, value, directory or Path.cwd())
+    if dict(wanted.get("env", ())).get(HAPROXY) == "1":
+        wanted["ingress"] = "haproxy"
     return ClusterSpec(**wanted)
 
 

@@ -58,6 +58,8 @@ class Component:
         replica: Serve's replica id, where known.
         state: Ray's or Kubernetes' own word for its state.
         machine: For head, workers and Redis in pods, the Kubernetes node under them, for people; it identifies nothing.
+        serving: For a proxy whose manager has a process of its own to take requests (HAProxy): which process that is
+            now. It identifies nothing: each reload replaces it.
     """
 
     role: Role
@@ -69,6 +71,7 @@ class Component:
     replica: str | None = None
     state: str = ""
     machine: str | None = None
+    serving: Identity | None = None
 
     @property
     def name(self) -> str:
@@ -469,7 +472,11 @@ class CheckSpec:
 
 @dataclass(frozen=True, slots=True)
 class ClusterDescription:
-    """What is under test, for every report."""
+    """What is under test, for every report.
+
+    Attributes:
+        ingress: What takes the requests on each node: Serve's own proxy (``python``) or ``haproxy``.
+    """
 
     backend: str
     ray_version: str
@@ -480,6 +487,7 @@ class ClusterDescription:
     replicas: int
     url: str
     details: Mapping[str, Json] = field(default_factory=dict)
+    ingress: str = "python"
 
 
 Loss: TypeAlias = Literal["head", "head container", "worker", "Ray node", "machine", "replica", "redis"]

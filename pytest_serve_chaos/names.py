@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import pytest
 
 SETTINGS: dict[Literal["string", "int", "float", "bool", "linelist"], str] = {
-    "string": "backend profile app gcs request_timeout method body report_dir slow_after send_lag_limit redis_server "
-    "context rayservice url allow_context operator_namespace node_image ray_version ray_image redis_image "
+    "string": "backend profile app gcs ingress request_timeout method body report_dir slow_after send_lag_limit "
+    "redis_server context rayservice url allow_context operator_namespace node_image ray_version ray_image redis_image "
     "operator_image kuberay_manifests rayservice_file",
     "int": "workers seed",
     "float": "rate persistent_rate",
@@ -40,7 +40,7 @@ MARKERS = (
     "(how: fail_health_check).",
     "rayservice_upgrade(how): the test breaks the RayCluster under a RayService, which a new one replaces "
     "(how: upgrade).",
-    "serve_cluster(gcs, app, workers, profile, env, app_args): the Serve cluster that this test wants.",
+    "serve_cluster(gcs, app, workers, profile, ingress, env, app_args): the Serve cluster that this test wants.",
 )
 
 

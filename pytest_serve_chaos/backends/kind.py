@@ -47,7 +47,7 @@ def own_rayservice(settings: Settings, path: Path) -> OwnRayService:
     from pytest_serve_chaos.cluster.kubernetes.install.rayservice_file import read_own_file
     from pytest_serve_chaos.cluster.local_code import search_path
 
-    for name in ("workers", "gcs", "profile"):
+    for name in ("workers", "gcs", "profile", "ingress"):
         if settings.on_command_line(name):
             raise SettingsError(
                 f"{option(name).flag} was given, and the RayService of {path} says that itself",
@@ -72,7 +72,8 @@ def _adapt(settings: Settings) -> Settings:
     if settings.rayservice_file is None:
         return settings
     found = own_rayservice(settings, settings.rayservice_file).file.spec
-    return replace(settings, gcs=found.gcs, workers=found.workers, app=found.app, profile=found.profile)
+    there = replace(settings, gcs=found.gcs, workers=found.workers, app=found.app, profile=found.profile)
+    return replace(there, ingress=found.ingress)
 
 
 def _start(spec: ClusterSpec, settings: Settings, directory: Path, progress: Progress) -> Cluster:
@@ -268,6 +269,7 @@ KIND = Backend(
         "app",
         "workers",
         "gcs",
+        "ingress",
         "keep",
         "node_image",
         "ray_version",

@@ -37,7 +37,8 @@ def _adapt(settings: Settings) -> Settings:
     external = _loan(settings)
     with closing(_reader(external, settings.allow_context)) as reader:
         found = read_ray_service(reader.ray_service(external.name)).spec
-    return replace(settings, gcs=found.gcs, workers=found.workers, app=found.app, profile=found.profile)
+    there = replace(settings, gcs=found.gcs, workers=found.workers, app=found.app, profile=found.profile)
+    return replace(there, ingress=found.ingress)
 
 
 def _loan(settings: Settings) -> ExternalCluster:

@@ -29,6 +29,8 @@ _CLASSES: tuple[tuple[str, Role], ...] = (
 _REPLICA_NAME = "SERVE_REPLICA::"
 """What stands before ``app#Deployment#id`` in the name of a replica's actor (ray/serve/_private/common.py)."""
 
+_FALLBACK_NAME = "SERVE_PROXY_ACTOR-fallback-"
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -99,7 +101,7 @@ class Observer:
             dashboard = self._cluster.dashboard
             # The state API first: it answers at once also with a dead or frozen controller, where Serve's REST hangs.
             nodes = {row.node_id: row for row in dashboard.nodes()}
-            actors = tuple(row for row in dashboard.actors() if _role(row) is not None)
+            actors = tuple(row for row in dashboard.actors() if _role(row) is not None and not _is_fallback(row))
             report = replace(report, actors=actors, nodes=nodes)
             return replace(report, serve=dashboard.serve())
         except Exception as error:  # an odd answer of theirs must not end the caller
@@ -164,6 +166,11 @@ class Observer:
 
 def _role(row: ActorRow) -> Role | None:
     return next((role for prefix, role in _CLASSES if row.class_name.startswith(prefix)), None)
+
+
+def _is_fallback(row: ActorRow) -> bool:
+    """Whether it is Serve's own proxy on the head, which HAProxy calls where there is no replica: no user calls it."""
+    return row.name.startswith(_FALLBACK_NAME)
 
 
 def _from_actor(row: ActorRow, node: str) -> Component:

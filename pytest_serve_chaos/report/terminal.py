@@ -99,8 +99,9 @@ def cluster_words(description: ClusterDescription) -> str:
     """What is under test, in a line."""
     nodes = "head only" if description.workers == 0 else f"head + {number(description.workers, 'worker')}"
     gcs = "no GCS fault tolerance" if description.gcs == "none" else description.gcs
+    ingress = ", HAProxy" if description.ingress == "haproxy" else ""
     app = f"app {_app_name(description.app)}, {number(description.replicas, 'replica')}"
-    cluster = f"{description.backend} backend, ray {description.ray_version}, {nodes}, {gcs}"
+    cluster = f"{description.backend} backend, ray {description.ray_version}, {nodes}, {gcs}{ingress}"
     return f"{cluster}; {app}"
 
 

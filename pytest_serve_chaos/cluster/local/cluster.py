@@ -35,7 +35,7 @@ class LocalCluster:
         self._view = view
         self._description = description
         self._config = RunningConfig(view.plan, layout, view.dashboard, view.link)
-        self._proxies = PortProxies((layout.serve_host, layout.serve_port), view.topology.proxy_pids)
+        self._proxies = PortProxies((layout.serve_host, layout.serve_port), view.topology.proxies)
         self._capabilities = Capabilities(*offers)
 
     @property

@@ -29,7 +29,6 @@ def haproxy_environment(plan: Plan, layout: Layout, index: int) -> dict[str, str
     first, last = layout.replica_ports
     first_grpc, last_grpc = layout.replica_grpc_ports
     return {
-        "RAY_SERVE_ENABLE_HA_PROXY": "1",
         # All listen on one port, as Serve's own proxies do. HAProxy binds it exclusively by default.
         "SERVE_SOCKET_REUSE_PORT_ENABLED": "1",
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(files / "haproxy.cfg"),

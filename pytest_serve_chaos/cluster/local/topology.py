@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pytest_serve_chaos.cluster.base import NodeInfo
+from pytest_serve_chaos.cluster.haproxy import HAProxies
 from pytest_serve_chaos.cluster.local.layout import Layout
 from pytest_serve_chaos.cluster.local.link import SupervisorLink
 from pytest_serve_chaos.cluster.local.plan import Plan, node_name
 from pytest_serve_chaos.cluster.local.table import Table
-from pytest_serve_chaos.model import Component
+from pytest_serve_chaos.model import Component, Identity
 
 
 class ProcessTopology:
@@ -23,8 +26,8 @@ class ProcessTopology:
         self._workers = plan.workers
         self._layout = layout
         self._link = link
-        self._table = Table()
-        self._proxies: frozenset[int] = frozenset()
+        self._table = Table(haproxy=plan.ingress == "haproxy")
+        self._proxies: Mapping[int, Identity] = {}
 
     def nodes(self) -> tuple[NodeInfo, ...]:
         """The nodes that should be there, head first, as the supervisor reports them."""
@@ -40,9 +43,15 @@ class ProcessTopology:
     def components(self) -> tuple[Component, ...]:
         """What lives in the sessions of the nodes and of Redis, from the process table."""
         found = self._table.components(self._link.sessions())
-        self._proxies = frozenset(c.pid for c in found if c.role == "proxy" and c.pid is not None)
+        proxies = {c.pid: c.identity for c in found if c.role == "proxy" and c.serving is None and c.pid is not None}
+        self._proxies = proxies | {g.pid: g.proxy for g in self.haproxies.generations if g.proxy is not None}
         return found
 
-    def proxy_pids(self) -> frozenset[int]:
-        """The PIDs of the proxies that `components` found last."""
+    @property
+    def haproxies(self) -> HAProxies:
+        """Which processes are proxies, if HAProxy takes the requests."""
+        return self._table.haproxies
+
+    def proxies(self) -> Mapping[int, Identity]:
+        """PIDs of the processes that accept connections -> the proxies to which they belong, as last seen."""
         return self._proxies

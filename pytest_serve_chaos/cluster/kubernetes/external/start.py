@@ -236,6 +236,7 @@ def _description(
         gcs=found.gcs,
         app=found.app,
         profile=found.spec.profile,
+        ingress=found.ingress,
         replicas=replicas,
         url=external.url,
         details={

@@ -8,10 +8,11 @@ from typing import cast
 
 import yaml
 
-from pytest_serve_chaos.cluster.base import ClusterSpec, Gcs
+from pytest_serve_chaos.cluster.base import ClusterSpec, Gcs, Ingress
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.records import listed, mapped, name_of, text
 from pytest_serve_chaos.cluster.kubernetes.rayservice.ray_token import wants_token
+from pytest_serve_chaos.cluster.profiles import HAPROXY
 from pytest_serve_chaos.cluster.serve_config import applications
 from pytest_serve_chaos.errors import ClusterStartError
 from pytest_serve_chaos.model import Json
@@ -33,6 +34,7 @@ class FoundRayService:
         pending: The RayCluster that is to take over; "" where there is none.
         head_service: The Service of the head of the one that serves.
         wants_token: Whether Ray answers only those who have its token.
+        ingress: What takes the requests on each node, as the environment of the head says.
     """
 
     name: str
@@ -44,6 +46,7 @@ class FoundRayService:
     pending: str = ""
     head_service: str = ""
     wants_token: bool = False
+    ingress: Ingress = "python"
 
     @property
     def app(self) -> str:
@@ -53,7 +56,7 @@ class FoundRayService:
     @property
     def spec(self) -> ClusterSpec:
         """The cluster that a test would have to want. Its periods are not ours, so Ray's own are expected."""
-        return ClusterSpec(gcs=self.gcs, workers=self.workers, profile="guide", app=self.app)
+        return ClusterSpec(gcs=self.gcs, workers=self.workers, profile="guide", app=self.app, ingress=self.ingress)
 
 
 def read_ray_service(item: Mapping[str, Json]) -> FoundRayService:
@@ -82,6 +85,7 @@ def read_ray_service(item: Mapping[str, Json]) -> FoundRayService:
         pending=text(pending, "rayClusterName"),
         head_service=text(mapped(of_cluster.get("head")), "serviceName") or f"{ray_cluster}-head-svc",
         wants_token=wants_token(cluster),
+        ingress="haproxy" if "1" in _head_variables(cluster, HAPROXY) else "python",
     )
 
 
@@ -92,6 +96,7 @@ def differences(wanted: ClusterSpec, found: ClusterSpec) -> list[str]:
         "workers": (wanted.workers, found.workers),
         "app": (wanted.app, found.app),
         "profile": (wanted.profile, found.profile),
+        "ingress": (wanted.ingress, found.ingress),
         "app_args": (dict(wanted.app_args), {}),
         "env": (dict(wanted.env), {}),
     }
@@ -116,14 +121,19 @@ def _workers(cluster: Mapping[str, Json]) -> int:
 
 def _redis_address(cluster: Mapping[str, Json]) -> str:
     options = text(mapped(cluster.get("gcsFaultToleranceOptions")), "redisAddress")
+    given = _head_variables(cluster, _REDIS_ADDRESS)
+    return next((a for a in (options, *given) if a), "").rpartition("//")[2]
+
+
+def _head_variables(cluster: Mapping[str, Json], name: str) -> list[str]:
+    """The values that an environment variable has in the containers of the head."""
     head = mapped(mapped(mapped(cluster.get("headGroupSpec")).get("template")).get("spec"))
-    given = [
+    return [
         text(variable, "value")
         for container in listed(head.get("containers"))
         for variable in listed(container.get("env"))
-        if text(variable, "name") == _REDIS_ADDRESS
+        if text(variable, "name") == name
     ]
-    return next((a for a in (options, *given) if a), "").rpartition("//")[2]
 
 
 def _serve_config(name: str, config: str) -> dict[str, Json]:

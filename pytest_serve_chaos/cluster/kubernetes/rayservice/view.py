@@ -58,7 +58,7 @@ class RayServiceView:
         self.ref = ref
         self.pods = RayPods(api, ref, sight.pods)
         self.removals = Removals(api, dashboard, sight.pods, sight.container_probe)
-        self.topology = PodTopology(self.pods, ref.spec.workers, sight.processes)
+        self.topology = PodTopology(self.pods, ref.spec.workers, sight.processes, haproxy=ref.spec.ingress == "haproxy")
         self.logs = self._logs(sight.logs)
         self._watches = [watch for watch in (sight.processes, sight.pods) if watch is not None]
 
