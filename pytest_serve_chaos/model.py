@@ -17,6 +17,9 @@ Outcome: TypeAlias = Literal["passed", "failed", "inconclusive", "measured", "un
 HEAD = "head"
 """The name of the node that carries the GCS and the controller."""
 
+MANAGER_FROZEN = "manager frozen"
+"""The state of a proxy whose manager is stopped, while its HAProxy goes on."""
+
 
 # -- who is alive -----------------------------------------------------------------------------------------------
 
@@ -34,6 +37,11 @@ class Identity:
 
     def __str__(self) -> str:
         return f"{self.kind}:{'/'.join(self.parts)}"
+
+    @property
+    def pid(self) -> int | None:
+        """The PID of a process, in its own PID namespace; None for anything else."""
+        return int(self.parts[-2]) if self.kind == "process" else None
 
     @classmethod
     def parse(cls, text: str) -> Identity:

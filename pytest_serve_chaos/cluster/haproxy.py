@@ -8,12 +8,14 @@ requests; each HAProxy is a generation of it. One that dies without a successor 
 
 from __future__ import annotations
 
+import re
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pytest_serve_chaos.cluster.process_titles import Part, haproxy_directory, replaced_by
-from pytest_serve_chaos.model import Component, Identity
+from pytest_serve_chaos.errors import ObservationError
+from pytest_serve_chaos.model import MANAGER_FROZEN, Component, Identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,54 @@ class Generation:
     proxy: Identity | None
     serves: bool
     directory: str
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """Where a HAProxy sends requests.
+
+    Attributes:
+        servers: Name of a backend, one for each app -> the names of its servers: replicas, and Serve's own proxy.
+        hard_stop_after: Seconds after which one that was told to stop ends whatever it still does; None: never.
+    """
+
+    servers: Mapping[str, frozenset[str]]
+    hard_stop_after: float | None
+
+
+def read_routes(state: str, config: str) -> Routes:
+    """The routes of a HAProxy.
+
+    Args:
+        state: What it answers to ``show servers state``.
+        config: Its config file.
+
+    Raises:
+        ObservationError: The answer is something else.
+    """
+    servers: dict[str, set[str]] = {}
+    titles: list[str] = []
+    for line in state.splitlines():
+        if line.startswith("# "):
+            titles = line[2:].split()
+        elif titles and line.strip():
+            row = dict(zip(titles, line.split(), strict=False))
+            servers.setdefault(row.get("be_name", ""), set()).add(row.get("srv_name", ""))
+    if not {"be_name", "srv_name"} <= set(titles):
+        raise ObservationError("HAProxy does not say which servers it has", checked=[state[:200]])
+    found = re.search(r"^\s*hard-stop-after (\d+)s\s*$", config, re.MULTILINE)
+    return Routes({name: frozenset(own) for name, own in servers.items()}, float(found[1]) if found else None)
+
+
+def server_name(replica: str) -> str:
+    """What Serve calls a replica in HAProxy's config.
+
+    Args:
+        replica: ``app#Deployment#id``.
+    """
+    # HAProxyManager.get_safe_name of ray/serve/_private/haproxy.py.
+    name = f"SERVE_REPLICA::{replica}".replace("#", "-").replace("/", ".")
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name)
 
 
 class HAProxies:
@@ -129,5 +179,5 @@ def _generation(one: Seen, proxy: Identity | None, *, serves: bool) -> Generatio
 
 
 def _proxy(manager: Seen, generation: Seen) -> Component:
-    state = "frozen" if generation.frozen else "manager frozen" if manager.frozen else "running"
+    state = "frozen" if generation.frozen else MANAGER_FROZEN if manager.frozen else "running"
     return Component("proxy", manager.node, manager.identity, manager.pid, state=state, serving=generation.identity)

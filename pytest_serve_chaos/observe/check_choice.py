@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from pytest_serve_chaos.cluster.base import Cluster
-from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL
+from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL, SHOWS_HAPROXY
 from pytest_serve_chaos.observe.external_check import replace_replicas
+from pytest_serve_chaos.observe.haproxy_check import check_haproxy
 from pytest_serve_chaos.observe.post_recovery import PostRecoveryCheck, check_proxies
 from pytest_serve_chaos.observe.watcher import Watcher
 
@@ -14,8 +16,16 @@ from pytest_serve_chaos.observe.watcher import Watcher
 def settle(
     cluster: Cluster, watcher: Watcher, numbers: Iterator[int] | None = None, *, nodes: frozenset[str]
 ) -> PostRecoveryCheck:
-    """Shows whether each proxy still hears its controller; arguments: those of `check_proxies`."""
+    """Shows whether each proxy hears its controller, and each HAProxy has the right servers.
+
+    Arguments: those of `check_proxies`.
+    """
     external = cluster.capability(IS_EXTERNAL)
     if external is not None:
-        return replace_replicas(external, watcher, nodes=nodes)
-    return check_proxies(cluster, watcher, numbers, nodes=nodes)
+        result = replace_replicas(external, watcher, nodes=nodes)
+    else:
+        result = check_proxies(cluster, watcher, numbers, nodes=nodes)
+    haproxy = cluster.capability(SHOWS_HAPROXY)
+    if haproxy is None or result.stale or result.problem:
+        return result
+    return replace(result, problem=check_haproxy(haproxy, watcher))

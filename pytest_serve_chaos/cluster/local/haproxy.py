@@ -6,10 +6,17 @@ same for all nodes unless each node's environment says otherwise (Ray 2.60, ray/
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Sequence
 from pathlib import Path
 
+from pytest_serve_chaos.cluster.haproxy import Generation, Routes, read_routes
 from pytest_serve_chaos.cluster.local.layout import Layout
 from pytest_serve_chaos.cluster.local.plan import Plan
+from pytest_serve_chaos.cluster.local.topology import ProcessTopology
+from pytest_serve_chaos.errors import ObservationError
+
+_ANSWERS_WITHIN = 3.0
 
 EVERY_ADDRESS = "0.0.0.0"
 """Where replicas must listen: HAProxy calls those of its own node at 127.0.0.1, and others at the node's address."""
@@ -56,3 +63,39 @@ def state_directory(plan: Plan) -> Path:
     bytes.
     """
     return Path(plan.directory) / "h"
+
+
+class LocalHAProxy:
+    """Looks into the HAProxies of a local cluster. Has the capability `ShowsHAProxy`.
+
+    Args:
+        topology: Sees the processes.
+    """
+
+    def __init__(self, topology: ProcessTopology) -> None:
+        self._topology = topology
+
+    def generations(self) -> Sequence[Generation]:
+        """The HAProxy processes that were seen last."""
+        return self._topology.haproxies.generations
+
+    def routes(self, generation: Generation) -> Routes:
+        """What the admin socket in its directory says.
+
+        Raises:
+            ObservationError: It gave no usable answer.
+        """
+        directory = Path(generation.directory)
+        try:
+            config = (directory / "haproxy.cfg").read_text()
+            with socket.socket(socket.AF_UNIX) as admin:
+                admin.settimeout(_ANSWERS_WITHIN)
+                admin.connect(str(directory / "admin.sock"))
+                admin.sendall(b"show servers state\n")
+                with admin.makefile("rb") as answer:
+                    state = answer.read().decode(errors="replace")
+        except OSError as error:
+            raise ObservationError(
+                f"HAProxy on {generation.node} (PID {generation.pid}) does not answer: {error}"
+            ) from error
+        return read_routes(state, config)

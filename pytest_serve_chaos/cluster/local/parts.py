@@ -13,11 +13,13 @@ from pytest_serve_chaos.cluster.capabilities import (
     SETS_HEALTH_FLAGS,
     SHARES_REDIS,
     SHOWS_CONTROLLER_LOG,
+    SHOWS_HAPROXY,
     SHOWS_REPLICA_LOGS,
     SIGNALS_PROCESSES,
     STREAMS_LOGS,
     Offer,
 )
+from pytest_serve_chaos.cluster.local.haproxy import LocalHAProxy
 from pytest_serve_chaos.cluster.local.health_flags import HealthFlags
 from pytest_serve_chaos.cluster.local.node_faults import NodeFreezes, NodeKills
 from pytest_serve_chaos.cluster.local.process_faults import ActorKills, ProcessSignals
@@ -38,7 +40,9 @@ def local_parts(view: LocalView, ray_version: str, start_second: StartSecond) ->
     plan, layout, link = view.plan, view.layout, view.link
     units = UnitKills(link, plan.termination_grace)
     redis = LocalRedis(plan, layout, units)
+    shown = (SHOWS_HAPROXY.by(LocalHAProxy(view.topology)),) if plan.ingress == "haproxy" else ()
     return (
+        *shown,
         FREEZES_NODES.by(NodeFreezes(link)),
         HAS_REDIS.by(redis),
         KILLS_ACTORS.by(ActorKills(plan, layout, view.dashboard)),

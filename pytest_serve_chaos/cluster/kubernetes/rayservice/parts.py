@@ -13,11 +13,13 @@ from pytest_serve_chaos.cluster.capabilities import (
     SEES_PROCESSES,
     SETS_HEALTH_FLAGS,
     SHOWS_CONTROLLER_LOG,
+    SHOWS_HAPROXY,
     SHOWS_REPLICA_LOGS,
     SIGNALS_PROCESSES,
     STREAMS_LOGS,
     Offer,
 )
+from pytest_serve_chaos.cluster.kubernetes.rayservice.haproxy import PodHAProxy
 from pytest_serve_chaos.cluster.kubernetes.rayservice.health_flags import HealthFlags
 from pytest_serve_chaos.cluster.kubernetes.rayservice.node_faults import NodeFreezes, PodDeletions
 from pytest_serve_chaos.cluster.kubernetes.rayservice.process_faults import ActorKills, ProcessSignals
@@ -58,7 +60,10 @@ def pod_parts(
 def program_parts(view: RayServiceView) -> tuple[Offer, ...]:
     """What can be done to a RayService in whose pods programs may be run."""
     api, pods = view.api, view.pods
+    haproxy = view.ref.spec.ingress == "haproxy"
+    shown = (SHOWS_HAPROXY.by(PodHAProxy(api, pods, view.topology)),) if haproxy else ()
     return (
+        *shown,
         FREEZES_NODES.by(NodeFreezes(api, pods)),
         SETS_HEALTH_FLAGS.by(HealthFlags(api, pods)),
         SIGNALS_PROCESSES.by(ProcessSignals(api, pods)),
