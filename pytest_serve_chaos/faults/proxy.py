@@ -7,6 +7,7 @@ from typing import get_args
 
 from pytest_serve_chaos.cluster.capabilities import SHOWS_HAPROXY
 from pytest_serve_chaos.cluster.policy import Touch
+from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.faults.actors import (
     ON,
     SERVING_NEEDS,
