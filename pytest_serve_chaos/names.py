@@ -33,7 +33,7 @@ MARKERS = (
     "(how: kill, stop, freeze, delete, drain).",
     "controller_failure(how, replacement, for_): the test breaks the Serve controller (how: kill, freeze).",
     "replica_failure(how, deployment, on, by, for_): the test breaks a replica (how: kill, freeze).",
-    "proxy_failure(how, on, by, for_): the test breaks a proxy (how: kill, freeze).",
+    "proxy_failure(how, on, by, for_, part): the test breaks a proxy (how: kill, freeze).",
     "gcs_failure(how, for_): the test breaks the GCS process (how: kill, stop, freeze).",
     "redis_failure(how, hold, for_): the test breaks the Redis under the GCS (how: kill, stop, freeze).",
     "health_check_failure(how, deployment, on, mode): the test breaks the health check of a replica "
