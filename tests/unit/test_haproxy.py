@@ -91,10 +91,11 @@ def test_its_state_says_which_of_the_two_is_stopped(frozen: tuple[int, ...], sta
 
 def test_it_is_recognised_by_the_first_manager_and_remembered() -> None:
     seen = HAProxies()
-    assert not seen.used
-    seen.proxies([manager()])
-    seen.proxies([])
-    assert seen.used
+    used = [seen.used]
+    for processes in ([manager()], []):
+        seen.proxies(processes)
+        used.append(seen.used)
+    assert used == [False, True, True]
     assert HAProxies(expected=True).used
 
 

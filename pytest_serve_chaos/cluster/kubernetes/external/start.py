@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
@@ -23,7 +23,7 @@ from pytest_serve_chaos.cluster.kubernetes.rayservice.head_service import dashbo
 from pytest_serve_chaos.cluster.kubernetes.rayservice.probe import Probe
 from pytest_serve_chaos.cluster.kubernetes.rayservice.ray_token import RayToken
 from pytest_serve_chaos.cluster.kubernetes.rayservice.versions import versions
-from pytest_serve_chaos.cluster.rest import Dashboard, ServeStatus
+from pytest_serve_chaos.cluster.rest import HAPROXY_MANAGER, Dashboard, ServeStatus
 from pytest_serve_chaos.errors import ClusterStartError, ObservationError, Unsupported, WaitTimeout
 from pytest_serve_chaos.model import ClusterDescription, Json
 
@@ -128,6 +128,7 @@ def connect(
         token = RayToken(api, lambda: found.ray_cluster) if found.wants_token else None
         dashboard = dashboard_behind(api, found.head_service, permit, token)
         status = _wait_until_it_serves(found, dashboard)
+        found = _with_ingress_that_runs(found, dashboard)
         progress(f"kubernetes: test RayService {external.namespace}/{external.name} of context {external.context}")
         readable = not set(rights.operator_log(external.operator_namespace)) & set(lacking)
         operator = external.operator_namespace if readable else None
@@ -224,6 +225,15 @@ def _wait_until_it_serves(found: FoundRayService, dashboard: Dashboard) -> Serve
             checked=[dashboard.url],
             fix=["see `kubectl describe rayservice`"],
         ) from error
+
+
+def _with_ingress_that_runs(found: FoundRayService, dashboard: Dashboard) -> FoundRayService:
+    """The RayService with HAProxy as its ingress if that runs: an image can turn it on, too."""
+    try:
+        managers = dashboard.actors(class_name=HAPROXY_MANAGER)
+    except ObservationError:
+        return found
+    return replace(found, ingress="haproxy") if any(row.state == "ALIVE" for row in managers) else found
 
 
 def _description(
