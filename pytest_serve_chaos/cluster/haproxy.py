@@ -69,7 +69,7 @@ class Routes:
 
     Attributes:
         servers: Name of a backend, one for each app -> the names of its servers: replicas, and Serve's own proxy.
-        hard_stop_after: Seconds after which one that was told to stop ends whatever it still does; None: never.
+        hard_stop_after: Seconds after which one that has to stop ends whatever it still does; None: never.
     """
 
     servers: Mapping[str, frozenset[str]]
@@ -131,7 +131,7 @@ class HAProxies:
 
     @property
     def generations(self) -> tuple[Generation, ...]:
-        """The HAProxy processes that `proxies` was told of last."""
+        """The HAProxy processes that `proxies` got last."""
         return self._generations
 
     def proxies(self, processes: Iterable[Seen]) -> tuple[Component, ...]:

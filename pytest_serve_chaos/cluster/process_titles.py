@@ -51,6 +51,6 @@ def haproxy_directory(command: str) -> str:
 
 
 def replaced_by(command: str) -> frozenset[int]:
-    """The PIDs that a HAProxy was told to take over from: those of the generations before it."""
+    """The PIDs from which a HAProxy takes over: those of the generations before it."""
     found = _REPLACES.search(command)
     return frozenset() if found is None else frozenset(map(int, found[1].split()))

@@ -1,6 +1,6 @@
 """The post-recovery check of HAProxy: each has the replicas that run and no others, and no old one lives on.
 
-A HAProxy that was told to stop goes on with the replicas that it knew, checks their health no more, and answers on
+A HAProxy that has to stop goes on with the replicas that it knew, checks their health no more, and answers on
 connections that clients keep.
 """
 
@@ -21,7 +21,7 @@ from pytest_serve_chaos.observe.post_recovery import HEARS_WITHIN
 from pytest_serve_chaos.observe.watcher import Watcher
 
 ENDS_WITHIN = 10.0
-"""Seconds after its `hard-stop-after` in which a HAProxy that was told to stop must have ended."""
+"""Seconds after its `hard-stop-after` in which a HAProxy that has to stop must have ended."""
 
 _EVERY = 0.3
 _REPLICA = server_name("")
@@ -64,7 +64,7 @@ class _Check:
     """Looks into all HAProxies of a cluster.
 
     Attributes:
-        hard_stop_after: Seconds after which one that was told to stop ends at the latest; None: never.
+        hard_stop_after: Seconds after which one that has to stop ends at the latest; None: never.
     """
 
     haproxy: ShowsHAProxy
@@ -125,4 +125,4 @@ def _which(one: Generation) -> str:
 
 
 def _words(one: Generation) -> str:
-    return f"{_which(one)} {'has no manager' if one.proxy is None else 'was told to stop'}"
+    return f"{_which(one)} {'has no manager' if one.proxy is None else 'should have stopped'}"

@@ -110,7 +110,7 @@ def test_no_haproxy_at_all_is_not_right() -> None:
 
 def test_one_that_was_told_to_stop_and_lives_on_is_a_leak() -> None:
     told = check(FakeHAProxy({1: [A]}, [generation(9, serves=False)]), row(A))
-    assert told.startswith("a HAProxy that was replaced lives on: HAProxy on worker-1 (PID 9) was told to stop")
+    assert told.startswith("a HAProxy that was replaced lives on: HAProxy on worker-1 (PID 9) should have stopped")
     assert told.endswith("(hard-stop-after is 0 s)")
 
 
