@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 
 from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.errors import ClusterStartError
 from pytest_serve_chaos.model import HEAD, Component, Topology
 from pytest_serve_chaos.observe.observer import Observer
 from pytest_serve_chaos.observe.shape import Shape, concentrated, imbalance, lacks, proxy_nodes, surplus
@@ -74,8 +75,18 @@ class Health:
 
 
 def whole_at_first(observer: Observer) -> Topology | NotYet:
-    """Who is alive in a cluster that has just started, once it is whole. Its shape is taken from that."""
+    """Who is alive in a cluster that has just started, once it is whole. Its shape is taken from that.
+
+    Raises:
+        ClusterStartError: It will never be what was asked for.
+    """
     topology = observer.see()
+    if observer.lacks_haproxy:
+        raise ClusterStartError(
+            "HAProxy was asked for, and Serve runs its own proxies",
+            checked=["the actors that are ALIVE, by the state API"],
+            fix=["take a Ray that knows RAY_SERVE_ENABLE_HA_PROXY, as 2.60", "or leave out --serve-chaos-ingress"],
+        )
     if observer.report.serve is None:  # which says what is autoscaled
         return NotYet(f"Serve's REST does not answer: {observer.report.error}")
     have = {c.node for c in topology.of("proxy")}

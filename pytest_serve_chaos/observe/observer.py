@@ -78,6 +78,12 @@ class Observer:
         self._seen: frozenset[Identity] = frozenset()
 
     @property
+    def lacks_haproxy(self) -> bool:
+        """Whether HAProxy should take the requests and Serve runs its own proxies, as an older Ray does."""
+        rows = (self._report.actors or ()) if self._cluster.spec.ingress == "haproxy" else ()
+        return any(row.class_name == "ProxyActor" and row.state == "ALIVE" for row in rows)
+
+    @property
     def report(self) -> Report:
         """The last that Ray and Serve said."""
         return self._report

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field, replace
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.capabilities import SHOWS_HAPROXY, SIGNALS_PROCESSES, Offer
 from pytest_serve_chaos.cluster.haproxy import Generation, Routes, server_name
+from pytest_serve_chaos.cluster.rest import HAPROXY_MANAGER, ActorRow
 from pytest_serve_chaos.errors import NoSuchTarget
 from pytest_serve_chaos.model import MANAGER_FROZEN, ClusterDescription, Component, Identity
 from pytest_serve_chaos.testing import FakeBehaviour, FakeCluster
+from pytest_serve_chaos.testing.dashboard import FakeDashboard
 from pytest_serve_chaos.testing.world import World
 
 
@@ -74,11 +76,22 @@ class HAProxyOnEachNode:
             self.world.signal(whole.get(identity, identity), number)
 
 
+class HAProxyActors(FakeDashboard):
+    """A dashboard whose proxies are managers of HAProxy."""
+
+    def actors(self, *, class_name: str | None = None) -> tuple[ActorRow, ...]:
+        rows = super().actors(class_name=class_name)
+        return tuple(
+            replace(row, class_name=HAPROXY_MANAGER) if row.class_name == "ProxyActor" else row for row in rows
+        )
+
+
 class HAProxyCluster(FakeCluster):
     """All is well with its HAProxies."""
 
     def __init__(self, spec: ClusterSpec, behaviour: FakeBehaviour | None = None) -> None:
         super().__init__(replace(spec, ingress="haproxy"), behaviour)
+        self._dashboard = HAProxyActors(self.world)
         self.haproxy = HAProxyOnEachNode(self.world)
         self.haproxy.known |= {server_name(part.name) for part in self.world.of("replica")}
 
@@ -95,6 +108,13 @@ class HAProxyCluster(FakeCluster):
 
     def offers(self) -> tuple[Offer, ...]:
         return (*super().offers(), SHOWS_HAPROXY.by(self.haproxy), SIGNALS_PROCESSES.by(self.haproxy))
+
+
+class WithoutHAProxy(FakeCluster):
+    """A Ray that does not know HAProxy, and runs its own proxies."""
+
+    def __init__(self, spec: ClusterSpec, behaviour: FakeBehaviour | None = None) -> None:
+        super().__init__(replace(spec, ingress="haproxy"), behaviour)
 
 
 class StaleHAProxy(HAProxyCluster):

@@ -10,7 +10,13 @@ import pytest
 from pytest_serve_chaos.observe import haproxy_check
 from pytest_serve_chaos.testing import FakeBehaviour
 from tests.plugin.conftest import SOON_GIVEN_UP, RunChaos
-from tests.plugin.haproxy_cluster import HAProxyCluster, LingeringHAProxy, Reloading, StaleHAProxy
+from tests.plugin.haproxy_cluster import (
+    HAProxyCluster,
+    LingeringHAProxy,
+    Reloading,
+    StaleHAProxy,
+    WithoutHAProxy,
+)
 from tests.plugin.test_verdicts import failed_with, inconclusive_with, one
 
 
@@ -81,3 +87,10 @@ def test_ray_kill_of_haproxy_is_refused_before_there_is_a_cluster(run_chaos: Run
 
     ran.result.stderr.fnmatch_lines(["*HAProxy is no actor*"])
     assert ran.backend.clusters == []
+
+
+def test_a_ray_that_does_not_know_haproxy_is_an_error_at_the_start(run_chaos: RunChaos) -> None:
+    ran = run_chaos(one("proxy_failure"), cluster=WithoutHAProxy)
+
+    ran.outcomes(errors=1)
+    assert "HAProxy was asked for, and Serve runs its own proxies" in ran.text
