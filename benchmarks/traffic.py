@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from itertools import product
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.analysis.percentiles import latency
+from pytest_serve_chaos.analysis.statistics import latency
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.traffic.generator import Generator
 from pytest_serve_chaos.traffic.kept import KeptLane

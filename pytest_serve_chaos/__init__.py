@@ -86,8 +86,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "analysis.percentiles": "percentile",
     "analysis.result": "Result",
+    "analysis.statistics": "percentile",
     "backends": "Backend Finding Leftover Option",
     "checks.base": "Check Missed Observation Unknown",
     "cluster.base": "Cluster ClusterSpec",
@@ -118,8 +118,8 @@ _HOMES = {
 
 if TYPE_CHECKING:
     from pytest_serve_chaos import events, hookspecs
-    from pytest_serve_chaos.analysis.percentiles import percentile
     from pytest_serve_chaos.analysis.result import Result
+    from pytest_serve_chaos.analysis.statistics import percentile
     from pytest_serve_chaos.backends import Backend, Finding, Leftover, Option
     from pytest_serve_chaos.checks.base import Check, Missed, Observation, Unknown
     from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec

@@ -117,6 +117,34 @@ class ConfigurationSeen(Event):
     warnings: tuple[ConfigWarning, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineSeen(Event):
+    """What the processors of the machine that tests run on did in the seconds up to this moment.
+
+    Attributes:
+        seconds: How long that was.
+        processors: How many there are.
+        ours: Processors that this run used, with all of a cluster that is on this machine; 1.5 is one and a half.
+        others: Processors that all other processes used.
+        stolen: Processors that the hypervisor gave to other machines (steal time).
+        waiting: The share of the time, 0 to 1, in which some process waited for a processor (PSI); None: the kernel
+            does not say.
+        delayed: Seconds per second, added up, in which threads of this run waited for a processor: those of pytest, and
+            the main ones of all its other processes; None: the kernel does not say.
+        has_cluster: Whether the cluster is on this machine, and is part of `ours`.
+    """
+
+    name: ClassVar[str] = "machine"
+    seconds: float
+    processors: int
+    ours: float
+    others: float
+    stolen: float = 0.0
+    waiting: float | None = None
+    delayed: float | None = None
+    has_cluster: bool = False
+
+
 # -- an experiment, up to the fault ------------------------------------------------------------------------------------
 
 
@@ -459,6 +487,7 @@ EVENTS: tuple[type[Event], ...] = (
     ClusterReady,
     Warned,
     ConfigurationSeen,
+    MachineSeen,
     PhaseBegan,
     Demanded,
     TopologySeen,

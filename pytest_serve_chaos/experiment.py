@@ -318,7 +318,7 @@ class Experiment:
     def _redundancy_back(self, injection: Injection, deadline: float) -> bool:
         try:
             took = injection.wait_redundancy_back(max(1.0, deadline - clock.now()))
-        except ExpectationFailed as error:
+        except (ExpectationFailed, Inconclusive) as error:
             self.rig.progress(error.what)
             self.rig.log.add(Note(error.what))
             self.rig.soundness.taint(error.what)

@@ -1,9 +1,13 @@
-"""Locks between the runs of one user on one machine: files in a private directory that go when they are released."""
+"""Locks between the runs of one user on one machine, on clusters and on ports.
+
+They are files in a private directory, and go when they are released.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import stat
 import warnings
@@ -50,6 +54,32 @@ def acquire(name: str) -> FileLock:
             if descriptor is not None:
                 return FileLock(directory / name, descriptor)
     raise _refused("the directory for locks disappears again and again", [str(directory)])
+
+
+@contextlib.contextmanager
+def cluster_lock(cluster: str) -> Iterator[None]:
+    """Holds the lock of a cluster; the kernel gives it back however this process ends.
+
+    Args:
+        cluster: What names the cluster on this machine: ``kind/NAME``, ``CONTEXT/NAMESPACE/RAYSERVICE``.
+
+    Raises:
+        Locked: Another run has it.
+        SafetyError: There is no directory that only this user can write to.
+    """
+    name = f"cluster-{hashlib.sha256(cluster.encode()).hexdigest()[:16]}.lock"
+    try:
+        lock = acquire(name)
+    except Locked as held:
+        raise Locked(
+            f"another run is using the cluster {cluster}",
+            checked=held.checked,
+            fix=["wait for it, or end it", "or use a cluster of your own"],
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def remove(path: Path) -> None:

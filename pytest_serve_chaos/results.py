@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from pytest_serve_chaos.analysis.machine import use_of
 from pytest_serve_chaos.analysis.measure import measure_record
 from pytest_serve_chaos.analysis.record import Record, read_record, run_event, warnings_of
 from pytest_serve_chaos.analysis.result import Result
@@ -67,10 +68,19 @@ def result_of(
         gone=record.gone,
         events=record.events,
         warnings=_foreseen(record, warnings_of(history, experiment)),
-        remarks=(*record.remarks, *was_judged_then(own)),
+        remarks=(*record.remarks, *_of_the_machine(record, judged.verdict), *was_judged_then(own)),
         scaled=record.scaled,
         checks=judged.own,
+        machine=use_of(record.machine),
     )
+
+
+def _of_the_machine(record: Record, verdict: Verdict) -> Iterator[str]:
+    """What the reader of a verdict must know of the machine; an inconclusive one has it among its reasons."""
+    if record.held_up_before:
+        yield f"before the fault, {record.held_up_before}: what was usual then is slower than without them"
+    if record.held_up and not any(record.held_up in reason for reason in verdict.reasons):
+        yield f"since the fault, {record.held_up}: the figures are worse than without them"
 
 
 def results_of(history: History, *, known: Sequence[MakesCheck] = ()) -> tuple[Result, ...]:

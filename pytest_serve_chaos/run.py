@@ -10,19 +10,19 @@ from pathlib import Path
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Progress
-from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL, OUTLIVES_RUNS
+from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL, ON_THIS_MACHINE, OUTLIVES_RUNS
 from pytest_serve_chaos.cluster.waits import waits_of
 from pytest_serve_chaos.errors import NotStartedAgain, ServeChaosError, Unsupported
 from pytest_serve_chaos.events import ClusterReady
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
-from pytest_serve_chaos.faults.current import Current
 from pytest_serve_chaos.faults.live_traffic import LiveTraffic
 from pytest_serve_chaos.faults.registry import FaultRegistry
-from pytest_serve_chaos.faults.rig import OfTheRun, Rig
+from pytest_serve_chaos.faults.rig import Current, OfTheRun, Rig
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.observe.configuration import check_configuration, write_warnings
 from pytest_serve_chaos.observe.health import Health, whole_at_first
 from pytest_serve_chaos.observe.observer import Observer
+from pytest_serve_chaos.observe.pressure import MachineWatch
 from pytest_serve_chaos.observe.shape import shape_of
 from pytest_serve_chaos.observe.watcher import Watcher
 
@@ -127,6 +127,7 @@ class Run:
         with contextlib.ExitStack() as ends:  # last first, and all of it, whatever goes wrong
             ends.callback(rig.cluster.close)
             ends.callback(rig.watcher.stop)
+            ends.callback(rig.machine.stop)
             self._heal_for_good(rig)
             reused = rig.cluster.capability(OUTLIVES_RUNS)
             if rig.soundness.is_sound and reused is not None:
@@ -168,6 +169,10 @@ class Run:
             watcher = Watcher(observer, self.history, ask_every=waits_of(cluster).ask_every)
             watcher.start()
             undo.callback(watcher.stop)
+            here = cluster.capability(ON_THIS_MACHINE)
+            machine = MachineWatch(self.history, None if here is None else here.first_processes)
+            machine.start()
+            undo.callback(machine.stop)
             self.started.append((spec, clock.now() - begun))
             self.history.add(
                 ClusterReady(
@@ -187,6 +192,7 @@ class Run:
                 current=Current(self.history, watcher),
                 traffic=LiveTraffic(cluster, self.history, self._of_the_run.sources),
                 serve_config=cluster.serve_config,
+                machine=machine,
             )
             undo.pop_all()
         return rig

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.analysis.percentiles import latency
+from pytest_serve_chaos.analysis.statistics import latency
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL
 from pytest_serve_chaos.cluster.waits import Waits

@@ -1,1 +1,1 @@
-"""What a history says, as pure functions: outages, percentiles, recovery, statistics, identities and the verdict."""
+"""What a history says, as pure functions: outages, statistics, identities and the verdict."""

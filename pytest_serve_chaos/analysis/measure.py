@@ -9,11 +9,15 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
-from pytest_serve_chaos.analysis.outages import find_outages, is_exposed, is_late, length, merge_gap_of
-from pytest_serve_chaos.analysis.percentiles import latency, percentile
+from pytest_serve_chaos.analysis.outages import find_outages, is_exposed, is_late, length, merge_gap_of, traffic_back
 from pytest_serve_chaos.analysis.record import AFTER_RECOVERY, Record, on_time, read_record
-from pytest_serve_chaos.analysis.recovery import traffic_back
-from pytest_serve_chaos.analysis.statistics import availability_interval, chance_of_more, lower_bound
+from pytest_serve_chaos.analysis.statistics import (
+    availability_interval,
+    chance_of_more,
+    latency,
+    lower_bound,
+    percentile,
+)
 from pytest_serve_chaos.events import FaultHealed, NotSettled, RedundancyBack, RedundancyMissing, Settled
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Latency, Measurement, Outage, Request, Slowness

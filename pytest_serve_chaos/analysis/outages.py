@@ -184,3 +184,16 @@ def _merged(spans: Iterable[_Span], merge_gap: float) -> list[_Span]:
         else:
             merged.append((start, end))
     return merged
+
+
+def traffic_back(outages: Iterable[Outage], at: float) -> float | None:
+    """Seconds from `at` (the moment of the fault) to the end of the last outage after it.
+
+    Returns:
+        0.0 if there was no outage after `at`, None if one has no end.
+    """
+    ends = [outage.end for outage in outages if outage.end is None or outage.end > at]
+    known = [end for end in ends if end is not None]
+    if len(known) < len(ends):
+        return None
+    return max(known) - at if known else 0.0

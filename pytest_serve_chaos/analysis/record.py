@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TypeVar
 
+from pytest_serve_chaos.analysis.machine import held_up
 from pytest_serve_chaos.analysis.outages import spacing
-from pytest_serve_chaos.analysis.percentiles import latency
+from pytest_serve_chaos.analysis.statistics import latency
 from pytest_serve_chaos.errors import HistoryError
 from pytest_serve_chaos.events import (
     CheckDone,
@@ -23,6 +24,7 @@ from pytest_serve_chaos.events import (
     EvidenceSeen,
     FaultAsked,
     FaultLanded,
+    MachineSeen,
     Moment,
     NotSettled,
     NotStarted,
@@ -70,6 +72,9 @@ _ENOUGH = 100
 """Requests that show their p99."""
 _LEAST_REQUESTS = 3
 
+_MACHINE_LATER = 1.0
+"""Seconds after its last event within which what the machine did in an experiment is written down."""
+
 AFTER_RECOVERY = 5.0
 """Seconds after redundancy is back from which persistent connections to proxies that the fault hit must work again: the
 request that finds the proxy gone is lost, and only then is its successor looked up."""
@@ -105,6 +110,9 @@ class OwnCheck:
 class Record:
     """What a history has of one experiment.
 
+    It has many properties: one for each thing that a check or a report asks of an experiment, so that none of
+    them has to read events itself.
+
     Attributes:
         experiment: Its name.
         events: In order of time.
@@ -114,6 +122,7 @@ class Record:
         asked: When the fault was asked for: the moment of the fault. None if it never was.
         hit: Until when a request could be in flight on a victim: the moment of the fault, or of a victim that ends
             slowly the moment of its end.
+        machine: What the processors of the machine that tests run on did meanwhile.
     """
 
     experiment: str
@@ -123,6 +132,7 @@ class Record:
     end: float
     asked: float | None
     hit: float | None
+    machine: tuple[MachineSeen, ...] = ()
 
     def of(self, kind: type[E]) -> tuple[E, ...]:
         """Its events of that kind."""
@@ -199,6 +209,16 @@ class Record:
     def faults(self) -> int:
         """How many faults were asked for."""
         return len(self.of(FaultAsked))
+
+    @property
+    def held_up(self) -> str:
+        """How others' work on the machine held the cluster up since the fault, as a clause; "" if it did not."""
+        return "" if self.asked is None else held_up(self.machine, self.asked, math.inf)
+
+    @property
+    def held_up_before(self) -> str:
+        """How it held the cluster up before the fault; "" if it did not."""
+        return held_up(self.machine, self.begin, self.end if self.asked is None else self.asked)
 
     @property
     def idle_faults(self) -> int:
@@ -379,7 +399,10 @@ def read_record(history: History, experiment: str) -> Record:
     hit = None if asked is None else next((e.at for e in of_kind(VictimEnded, events) if e.at >= asked), asked)
     inside = (request for request in requests if begin <= request.scheduled <= end)
     ordered = tuple(sorted(inside, key=lambda request: (request.scheduled, request.stream, request.index)))
-    return Record(experiment, events, ordered, begin, end, asked, hit)
+    machine = tuple(
+        e for e in of_kind(MachineSeen, history.events) if begin <= e.at <= max(end, events[-1].at) + _MACHINE_LATER
+    )
+    return Record(experiment, events, ordered, begin, end, asked, hit, machine)
 
 
 def run_event(history: History, experiment: str = "") -> ClusterReady | None:

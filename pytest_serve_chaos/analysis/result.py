@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pytest_serve_chaos.analysis import identities
+from pytest_serve_chaos.analysis.machine import MachineUse
 from pytest_serve_chaos.errors import Inconclusive
 from pytest_serve_chaos.events import Event, FaultLanded, NotSettled, RedundancyMissing, RunAgain, has
 from pytest_serve_chaos.model import (
@@ -25,6 +26,8 @@ from pytest_serve_chaos.model import (
 class Result:
     """One experiment, as its history has it.
 
+    It has one property for each figure of the measurement and the verdict, so that a test asks the result alone.
+
     Attributes:
         experiment: Its name.
         fault: What was broken and how, in words; "" if nothing was.
@@ -42,6 +45,7 @@ class Result:
         remarks: What the reader of the verdict must know, whatever it is: what was adapted, what was not reached.
         scaled: The deployments that Serve's autoscaler scales.
         checks: What the checks found that the test brought.
+        machine: What the processors of the machine that tests run on did from the steady state to the end.
     """
 
     experiment: str
@@ -60,6 +64,7 @@ class Result:
     remarks: tuple[str, ...] = ()
     scaled: frozenset[str] = frozenset()
     checks: tuple[Checked, ...] = ()
+    machine: MachineUse | None = None
 
     def replaced(self, *roles: str, on: str | None = None) -> bool:
         """Whether all components of those roles have new identities, and as many are there again.

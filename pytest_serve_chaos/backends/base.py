@@ -119,6 +119,6 @@ class Backend:
         name = self.lock(settings)
         if name is None:
             return nullcontext()
-        from pytest_serve_chaos.safety.lock import cluster_lock
+        from pytest_serve_chaos.locks import cluster_lock
 
         return cluster_lock(name)

@@ -85,8 +85,8 @@ def _guard(external: ExternalCluster, reader: KubeApi) -> Guard:
 
 def _start(spec: ClusterSpec, settings: Settings, directory: Path, progress: Progress) -> Cluster:
     del directory
+    from pytest_serve_chaos.cluster.kubernetes.external.recorded_faults import UndoRecords
     from pytest_serve_chaos.cluster.kubernetes.external.start import connect
-    from pytest_serve_chaos.cluster.kubernetes.external.undo_entries import UndoRecords
 
     external, journal = _loan(settings), settings.journal
     reader = _reader(external, settings.allow_context)
@@ -159,7 +159,7 @@ def _tidy_pod(left: Leftover) -> None:
     """Restores a pod under the guard of the run that broke it: that context, and pods of that RayService."""
     from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
     from pytest_serve_chaos.cluster.kubernetes.external.start import ExternalCluster
-    from pytest_serve_chaos.cluster.kubernetes.rayservice.pod_repair import tidy_by_name
+    from pytest_serve_chaos.cluster.kubernetes.rayservice.programs import tidy_by_name
 
     given = left.arguments
     external = ExternalCluster(given["context"], given["namespace"], given["rayservice"], url="")

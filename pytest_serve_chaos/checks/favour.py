@@ -17,8 +17,12 @@ from pytest_serve_chaos.analysis.outages import is_exposed, is_late
 from pytest_serve_chaos.analysis.record import Record
 from pytest_serve_chaos.analysis.words import latency, number
 from pytest_serve_chaos.checks.base import Observation
-from pytest_serve_chaos.checks.unsent import not_sent
+from pytest_serve_chaos.checks.load_generator import not_sent
 from pytest_serve_chaos.model import Measurement, Request
+from pytest_serve_chaos.traffic.request import WRONG_ANSWER
+
+_OF_A_BUSY_SERVER = ("HTTP 408", "HTTP 429", "HTTP 502", "HTTP 503", "HTTP 504")
+"""What a server answers that has nobody to answer, or none in time."""
 
 _BEYOND_ITS_LAG = 10
 """An outage that lasted that many times as long as the generator was late around it is not the generator's doing."""
@@ -29,7 +33,7 @@ def in_its_favour(record: Record, measurement: Measurement) -> tuple[str, Observ
     texts: list[str] = []
     at_best = record
     # One after the other: what one of them explains must not make what is left look worse.
-    for explain in (_unsent, _slowed, _usual):
+    for explain in (_unsent, _held_up, _slowed, _usual):
         text, at_best = explain(at_best, measurement)
         texts += [text] if text else []
     return " and ".join(texts), Observation(at_best, measure_record(at_best), at_best=True) if texts else None
@@ -71,6 +75,21 @@ def despite_lag(record: Record, measurement: Measurement) -> Record | None:
 def _unsent(record: Record, measurement: Measurement) -> tuple[str, Record]:
     """What was not sent was not lost either."""
     return (not_sent(measurement), with_unsent_as_good(record)) if measurement.not_sent else ("", record)
+
+
+def _held_up(record: Record, measurement: Measurement) -> tuple[str, Record]:
+    """Where others' work held the cluster up, requests may have waited for a processor."""
+    why, asked = record.held_up, record.asked
+    if not why or asked is None:
+        return "", record
+    waited = frozenset(r for r in record.requests if is_exposed(r, asked) and not _is_own_answer(r))
+    return why, with_waits_as_good(record, waited)
+
+
+def _is_own_answer(request: Request) -> bool:
+    """Whether a request was lost by an answer that the app gave itself, as HTTP 500, or one that the check refuses."""
+    error = request.error or ""
+    return error == WRONG_ANSWER or (error.startswith("HTTP ") and error not in _OF_A_BUSY_SERVER)
 
 
 def _slowed(record: Record, measurement: Measurement) -> tuple[str, Record]:

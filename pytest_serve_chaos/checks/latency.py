@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pytest_serve_chaos.analysis import percentiles
+from pytest_serve_chaos.analysis import statistics
 from pytest_serve_chaos.analysis.record import on_time
 from pytest_serve_chaos.analysis.words import latency
 from pytest_serve_chaos.checks import window
@@ -62,7 +62,7 @@ class LatencyRatio:
 
 def _without_lag(seen: Observation) -> float:
     """The p99 latency after the fault from when requests were sent: that they were sent late is not the app's doing."""
-    found = percentiles.latency(on_time(request) for request in seen.requests)
+    found = statistics.latency(on_time(request) for request in seen.requests)
     return 0.0 if found is None else found.p99
 
 

@@ -9,6 +9,7 @@ from pytest_serve_chaos.checks import (
     identity,
     known,
     latency,
+    load_generator,
     outage,
     persistent,
     redundancy,
@@ -16,14 +17,13 @@ from pytest_serve_chaos.checks import (
     settled,
     shape,
     traffic_back,
-    unsent,
 )
 from pytest_serve_chaos.checks.base import Check
-from pytest_serve_chaos.checks.punctual import Punctual
+from pytest_serve_chaos.checks.load_generator import Punctual
 from pytest_serve_chaos.model import PUNCTUAL, Expectations
 
 DEMANDED: tuple[Callable[[Expectations], Iterable[Check]], ...] = (
-    unsent.demanded,
+    load_generator.demanded,
     served.demanded,
     known.demanded,
     availability.demanded,

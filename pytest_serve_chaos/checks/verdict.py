@@ -18,8 +18,8 @@ from pytest_serve_chaos.analysis.record import Record, read_record
 from pytest_serve_chaos.checks.base import Check, Missed, Objection, Observation, Unknown
 from pytest_serve_chaos.checks.favour import despite_lag, in_its_favour
 from pytest_serve_chaos.checks.landed import Landed
+from pytest_serve_chaos.checks.load_generator import not_sent
 from pytest_serve_chaos.checks.registry import checks_for, punctual
-from pytest_serve_chaos.checks.unsent import not_sent
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Checked, Measurement, Verdict
 
@@ -65,6 +65,8 @@ def judge_record(record: Record, measurement: Measurement, own: Sequence[Check] 
         return Judged(_without_failures(checks, found), found[len(checks) - len(own) :])
     why, best = in_its_favour(record, measurement)
     at_best = found if best is None else _ask_each(checks, best)
+    if record.held_up:  # what does not follow from requests, as a recovery in time, may have waited for a processor too
+        at_best = tuple(one if one.on_requests else replace(one, missed=(), certain=()) for one in at_best)
     certain = tuple(replace(one, certain=other.missed) for one, other in zip(found, at_best, strict=True))
     return Judged(_with_failures(found, at_best, why, measurement), certain[len(checks) - len(own) :])
 

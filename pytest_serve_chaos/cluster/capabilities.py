@@ -155,6 +155,22 @@ class KnowsItsSetup(Protocol):
         ...
 
 
+class OnThisMachine(Protocol):
+    """Runs on the machine that tests run on, so that the two take processor time from each other."""
+
+    def first_processes(self) -> tuple[int, ...]:
+        """PIDs of processes below which all of its processes are; empty while they are unknown."""
+        ...
+
+
+class ShowsFailedStarts(Protocol):
+    """Knows when Ray itself gave up starting a node."""
+
+    def failed_starts(self, since: float) -> tuple[str, ...]:
+        """Each node that Ray gave up while it started, since then (monotonic seconds), in words."""
+        ...
+
+
 class IsExternal(Protocol):
     """Is an external cluster: not all of it may be broken, and its Serve config must stay as it is."""
 
@@ -411,6 +427,8 @@ SEES_PROCESSES = Capability[SeesProcesses]("SeesProcesses")
 SHOWS_HAPROXY = Capability[ShowsHAProxy]("ShowsHAProxy")
 HAS_PROXY_ENDPOINTS = Capability[HasProxyEndpoints]("HasProxyEndpoints")
 KNOWS_ITS_SETUP = Capability[KnowsItsSetup]("KnowsItsSetup")
+ON_THIS_MACHINE = Capability[OnThisMachine]("OnThisMachine")
+SHOWS_FAILED_STARTS = Capability[ShowsFailedStarts]("ShowsFailedStarts")
 IS_EXTERNAL = Capability[IsExternal]("IsExternal")
 KILLS_NODES = Capability[KillsNodes]("KillsNodes")
 SIGNALS_PROCESSES = Capability[SignalsProcesses]("SignalsProcesses")

@@ -19,7 +19,7 @@ from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultSpec, Need, freeze_for, keyword
 from pytest_serve_chaos.kinds import Choice
 from pytest_serve_chaos.model import Expectations
-from pytest_serve_chaos.observe.check_choice import settle
+from pytest_serve_chaos.observe.external_check import settle
 
 NAME = "controller_failure"
 Replacement = Literal["same_actor", "new_actor"]

@@ -12,15 +12,17 @@ from typing import Protocol
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.identities import kept, nobody, replaced
+from pytest_serve_chaos.analysis.machine import held_up
 from pytest_serve_chaos.analysis.outages import find_outages
 from pytest_serve_chaos.clock import NotYet, seconds
-from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL
+from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL, SHOWS_FAILED_STARTS
 from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, NotLanded, WaitTimeout, in_one_line
 from pytest_serve_chaos.events import (
     EvidenceSeen,
     FaultAsked,
     FaultHealed,
     FaultLanded,
+    MachineSeen,
     Moment,
     Note,
     NotSettled,
@@ -33,12 +35,12 @@ from pytest_serve_chaos.events import (
     SettlingUnknown,
     TopologySeen,
     VictimEnded,
+    of_kind,
 )
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.model import UNFINISHED, Component, Evidence, Identity, Topology
-from pytest_serve_chaos.observe.check_choice import settle
+from pytest_serve_chaos.observe.external_check import settle
 from pytest_serve_chaos.observe.handles import check_handles
-from pytest_serve_chaos.observe.pressure import starved
 from pytest_serve_chaos.progress import now_and_then, still
 
 _BEFORE = 10.0
@@ -118,6 +120,8 @@ class Fault(Protocol):
 
 class Injection:
     """A fault that was injected. As a context manager it heals on leaving.
+
+    It has many methods: one for each thing that a test by hand waits for, or asks, after a fault.
 
     Args:
         rig: The cluster under test, and what is recorded about it.
@@ -214,7 +218,7 @@ class Injection:
 
         Raises:
             ExpectationFailed: It is not back after `timeout` seconds.
-            Inconclusive: There is no traffic, or the fault did not land.
+            Inconclusive: There is no traffic, the fault did not land, or others' work held the machine up.
         """
         self._require_landing("the return of traffic")
 
@@ -229,7 +233,7 @@ class Injection:
                 raise Inconclusive(
                     "there is no traffic to come back", fix=["inject inside `with traffic():`"]
                 ) from error
-            raise ExpectationFailed(f"traffic is not back: {error}") from error
+            raise self._late(f"traffic is not back: {error}") from error
 
     def traffic_back_now(self) -> float | NotYet:
         """Seconds from the fault to the end of the last outage, once all has been well for a while.
@@ -256,6 +260,26 @@ class Injection:
             return NotYet(f"good answers for {max(0.0, quiet_for):.1f} s only")
         return end - self.asked
 
+    def _held_up(self) -> str:
+        """How others' work on this machine held the cluster up since the fault, as a clause; "" if it did not."""
+        self.rig.machine.look()
+        return held_up(of_kind(MachineSeen, self.rig.history.events), self.asked, math.inf)
+
+    def _late(self, what: str) -> ExpectationFailed | Inconclusive:
+        """The error for what did not come in time: where others' work held the cluster up, that shows nothing."""
+        starts = self.rig.cluster.capability(SHOWS_FAILED_STARTS)
+        given_up = () if starts is None else starts.failed_starts(self.asked)
+        for text in given_up:
+            self._log.add(Remark(text))
+        what = "; ".join((what, *given_up))
+        busy = self._held_up()
+        if not busy:
+            return ExpectationFailed(what)
+        return Inconclusive(
+            f"{what}; {busy}, so the reason may be that and not the cluster",
+            fix=["leave the machine to this run, or give it more processors"],
+        )
+
     def wait_redundancy_back(self, timeout: float | str = 120.0) -> float:
         """Waits until all nodes, replicas and proxies of the steady state are there again.
 
@@ -264,7 +288,7 @@ class Injection:
 
         Raises:
             ExpectationFailed: It is not back after `timeout` seconds.
-            Inconclusive: The fault did not land.
+            Inconclusive: The fault did not land, or others' work held the machine up.
         """
         self._require_landing("the return of redundancy")
 
@@ -277,7 +301,7 @@ class Injection:
             took = clock.wait_until("redundancy to be back", back, timeout=seconds(timeout), interval=0.2, on_wait=tell)
         except WaitTimeout as error:
             self._log.add(RedundancyMissing(f"redundancy is not back: {error.what}"))
-            raise ExpectationFailed(f"redundancy is not back: {error}") from error
+            raise self._late(f"redundancy is not back: {error}") from error
         self._log.add(RedundancyBack(f"redundancy is back {took:.1f} s after the fault"))
         return took
 
@@ -305,13 +329,12 @@ class Injection:
         if result.unknown and not result.stale:
             self._log.add(Note(result.text))
             raise Inconclusive(result.text)
-        pressure = starved(self.rig.cluster.description.backend) if result.problem and not result.stale else ""
-        # A proxy that does not answer in time may have got no CPU; one that answers with old routes is stale.
-        if pressure:
+        # A proxy that does not answer in time may have got no processor; one that answers with old routes is stale.
+        busy = self._held_up() if result.problem and not result.stale else ""
+        if busy:
             self.rig.soundness.taint(result.text)
-            text = f"{result.text}; {pressure}, so the cause may be lack of CPU and not the cluster"
-            self._log.add(SettlingUnknown(text))
-            raise Inconclusive(text, fix=["leave the machine alone, or give it more processors"])
+            self._log.add(SettlingUnknown(f"{result.text}; {busy}, so the reason may be that and not the cluster"))
+            raise self._late(result.text)
         if not result.passed:
             self.rig.soundness.taint(result.text)
             self._log.add(NotSettled(result.text))
@@ -355,7 +378,7 @@ class Injection:
 
         Raises:
             ExpectationFailed: It did not come to rest in `timeout` seconds.
-            Inconclusive: The fault did not land.
+            Inconclusive: The fault did not land, or others' work held the machine up.
         """
         self._require_landing("the rest of the cluster")
         changed = clock.now()
@@ -375,7 +398,7 @@ class Injection:
         try:
             return clock.wait_until("the cluster to come to rest", quiet, timeout=seconds(timeout), on_wait=tell)
         except WaitTimeout as error:
-            raise ExpectationFailed(str(error)) from error
+            raise self._late(str(error)) from error
 
     def still_missing_after(self, duration: float | str) -> bool:
         """Whether no successor of the victims comes for that long; returns as soon as one does.

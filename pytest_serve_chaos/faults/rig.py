@@ -1,4 +1,4 @@
-"""What a fault works with: the cluster, who watches it, where it is written down, and the seed's choices."""
+"""What a fault works with: the cluster, who watches it, what runs on it, and the seed's choices."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL, AnyCapability, 
 from pytest_serve_chaos.cluster.profiles import Timing, timing
 from pytest_serve_chaos.cluster.waits import Waits, waits_of
 from pytest_serve_chaos.errors import NoSuchTarget, Unsupported
-from pytest_serve_chaos.faults.current import Current
 from pytest_serve_chaos.faults.injections import Injections
 from pytest_serve_chaos.faults.live_traffic import LiveTraffic
 from pytest_serve_chaos.faults.registry import FaultRegistry
-from pytest_serve_chaos.faults.soundness import Soundness
 from pytest_serve_chaos.history import ExperimentLog, History
 from pytest_serve_chaos.model import Component, ConfigWarning, Json, Topology
 from pytest_serve_chaos.observe.health import Health
 from pytest_serve_chaos.observe.observer import Observer
+from pytest_serve_chaos.observe.pressure import MachineWatch
 from pytest_serve_chaos.observe.watcher import Watcher
 
 T = TypeVar("T")
@@ -48,6 +47,87 @@ class OfTheRun:
     sources: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
 
+class Soundness:
+    """What is known against a cluster. This is the only place where that is written."""
+
+    def __init__(self) -> None:
+        self._tainted = ""
+        self._lent = False
+
+    @property
+    def tainted(self) -> str:
+        """Why the cluster must be rebuilt before the next experiment, the latest reason; "" if there is none."""
+        return self._tainted
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether the cluster is known to be as it was at first: no test has it, and nothing is known against it."""
+        return not self._lent and not self._tainted
+
+    def taint(self, reason: str) -> None:
+        """Notes why the cluster must be rebuilt."""
+        self._tainted = reason
+
+    def clear(self) -> None:
+        """Notes that what was known against the cluster was repaired."""
+        self._tainted = ""
+
+    def lend(self) -> None:
+        """Notes that a test has the cluster."""
+        self._lent = True
+
+    def take_back(self) -> None:
+        """Notes that the test has given the cluster back."""
+        self._lent = False
+
+
+class Current:
+    """The test that has the cluster, and the experiment that its events belong to now.
+
+    Args:
+        history: Where events are written.
+        watcher: Writes what it sees under the same name.
+
+    Attributes:
+        history: Where events are written.
+        test: The name of the test.
+        experiment: The name under which events are written now: that of the test, or of one of its experiments.
+        asked_for: What the test says of the cluster that it wants: the keywords of its `serve_cluster` markers.
+    """
+
+    def __init__(self, history: History, watcher: Watcher) -> None:
+        self.history = history
+        self.test = ""
+        self.experiment = ""
+        self.asked_for: frozenset[str] = frozenset()
+        self._watcher = watcher
+        self._by_hand = ""
+
+    @property
+    def log(self) -> ExperimentLog:
+        """The events of what runs now."""
+        return ExperimentLog(self.history, self.experiment)
+
+    def begin_test(self, test: str, asked_for: frozenset[str]) -> None:
+        """A test begins, with an experiment of the same name."""
+        self.test, self.asked_for = test, asked_for
+        self.begin(test)
+
+    def begin(self, experiment: str) -> None:
+        """From now on events belong to that experiment."""
+        self.experiment, self._by_hand = experiment, ""
+        self._watcher.belongs_to(experiment)
+
+    def end(self, by_hand: str) -> None:
+        """The experiment is over: what the test does by hand from now on is not part of it, and gets that name."""
+        self._by_hand = by_hand
+
+    def begin_by_hand(self) -> None:
+        """The test does something by hand; after an experiment its events get a name of their own."""
+        if self._by_hand:
+            self.begin(self._by_hand)
+
+
 @dataclass(frozen=True, slots=True)
 class Rig:
     """One cluster and all that is around it while experiments run on it.
@@ -62,6 +142,7 @@ class Rig:
         current: What runs now, and the log of its events.
         traffic: What is known of the traffic while it runs.
         serve_config: The Serve config of the steady state.
+        machine: Sees what the processors of this machine do.
         injections: What was injected and is not healed yet.
         soundness: Whether the cluster can be used for the next experiment as it is.
     """
@@ -73,6 +154,7 @@ class Rig:
     current: Current
     traffic: LiveTraffic
     serve_config: Mapping[str, Json] = field(repr=False)
+    machine: MachineWatch
     injections: Injections = field(default_factory=Injections)
     soundness: Soundness = field(default_factory=Soundness)
 

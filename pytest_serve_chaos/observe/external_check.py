@@ -1,25 +1,51 @@
-"""The post-recovery check on an external cluster: one replica on each node is replaced, and each proxy must find it.
+"""Which post-recovery check a cluster gets, and that of an external cluster, whose config must stay as it is.
 
-Proxies prefer replicas of their own node, so a proxy is judged by the new replica there; one whose node has no replica
-by any new one.
+There one replica on each node is replaced, and each proxy must find it. Proxies prefer replicas of their own node, so a
+proxy is judged by the new replica there; one whose node has no replica by any new one.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
-from pytest_serve_chaos.cluster.capabilities import IsExternal
+from pytest_serve_chaos.cluster.base import Cluster
+from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL, SHOWS_HAPROXY, IsExternal
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError, WaitTimeout
 from pytest_serve_chaos.model import Component, Topology
-from pytest_serve_chaos.observe.post_recovery import HEARS_WITHIN, NOBODY_TO_ASK, PostRecoveryCheck, must_have_proxy
+from pytest_serve_chaos.observe.haproxy_check import check_haproxy
+from pytest_serve_chaos.observe.post_recovery import (
+    HEARS_WITHIN,
+    NOBODY_TO_ASK,
+    PostRecoveryCheck,
+    check_proxies,
+    must_have_proxy,
+)
 from pytest_serve_chaos.observe.watcher import Watcher
 
 _REPLACED_WITHIN = 180.0
 _NAMELESS = "the answers do not name their replica (`who_am_i`), and no access log does"
+
+
+def settle(
+    cluster: Cluster, watcher: Watcher, numbers: Iterator[int] | None = None, *, nodes: frozenset[str]
+) -> PostRecoveryCheck:
+    """Shows whether each proxy hears its controller, and each HAProxy has the right servers.
+
+    Arguments: those of `check_proxies`.
+    """
+    external = cluster.capability(IS_EXTERNAL)
+    if external is not None:
+        result = replace_replicas(external, watcher, nodes=nodes)
+    else:
+        result = check_proxies(cluster, watcher, numbers, nodes=nodes)
+    haproxy = cluster.capability(SHOWS_HAPROXY)
+    if haproxy is None or result.stale or result.problem:
+        return result
+    return replace(result, problem=check_haproxy(haproxy, watcher))
 
 
 @dataclass(frozen=True, slots=True)

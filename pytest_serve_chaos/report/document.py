@@ -62,6 +62,7 @@ def _experiment(result: Result) -> dict[str, Json]:
         "cluster": to_json(result.description),
         "expectations": to_json(result.expectations),
         "measurement": measurement,
+        "machine": to_json(result.machine),
         "evidence": [_evidence(evidence, asked or 0.0) for evidence in result.evidence],
         "run_again": result.run_again,
         "victims": [str(victim) for victim in result.victims],

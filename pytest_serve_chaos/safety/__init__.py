@@ -1,1 +1,1 @@
-"""What keeps a run from harming others and from leaving a mess: a lock, and a journal of what to undo."""
+"""What keeps a run from harming others and from leaving a mess: a guard, and a journal of what to undo."""

@@ -1,9 +1,11 @@
-"""What the report of a failed test says of the cluster."""
+"""What the report of a failed test says of the cluster; log lines that repeat are shown once."""
 
 from __future__ import annotations
 
 import os
+import re
 import shlex
+from collections.abc import Iterable
 
 import pytest
 
@@ -12,11 +14,15 @@ from pytest_serve_chaos.cluster.test_logs import LogsOfTest
 from pytest_serve_chaos.errors import ServeChaosError
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.kinds import Flag
-from pytest_serve_chaos.report.log_lines import without_repetitions
 from pytest_serve_chaos.report.terminal import timeline_excerpt
 from pytest_serve_chaos.session.lending import Lending
 from pytest_serve_chaos.session.results import Results
 from pytest_serve_chaos.settings import Settings
+
+WIDTH = 300
+"""Characters of a line that are shown."""
+
+_DIFFERENT_EACH_TIME = re.compile(r"'[^']*'|\b[0-9a-f]{6,}(?:-[0-9a-f]+)*\b|\b(?=[a-z]*\d)[a-z0-9]{8}\b|\d+")
 
 _LOG_LINES = 1000
 """Lines that are read for the excerpt of a failed test; those that say the same are shown once."""
@@ -99,3 +105,25 @@ def _kept(logs: LogsOfTest | None) -> list[str]:
     except OSError as error:
         return [f"the files cannot be kept: {error}"]
     return [f"all of them: {logs.directory}"] if logs.directory is not None else []
+
+
+def without_repetitions(lines: Iterable[str], *, most: int = 30) -> list[str]:
+    """The first of all lines that differ only in numbers, ids and quoted names, with how many there are.
+
+    Args:
+        lines: In order of time.
+        most: How many to show; the rest is counted.
+    """
+    first: dict[str, str] = {}
+    times: dict[str, int] = {}
+    for line in lines:
+        shape = _DIFFERENT_EACH_TIME.sub("#", line)
+        first.setdefault(shape, line)
+        times[shape] = times.get(shape, 0) + 1
+    shown = [_cut(line) + (f"  (x {times[shape]})" if times[shape] > 1 else "") for shape, line in first.items()]
+    left_out = len(shown) - most
+    return [*shown[:most], f"... and {left_out} more that differ"] if left_out > 0 else shown
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= WIDTH else f"{line[:WIDTH]}..."

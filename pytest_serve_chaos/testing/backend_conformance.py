@@ -37,7 +37,7 @@ from pytest_serve_chaos.doctor import examine
 from pytest_serve_chaos.errors import NoSuchTarget, ServeChaosError, WaitTimeout, in_one_line
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.model import HEAD, Component, Evidence, Identity
-from pytest_serve_chaos.observe.check_choice import settle
+from pytest_serve_chaos.observe.external_check import settle
 from pytest_serve_chaos.testing.backend_session import BackendChoice, BackendSession, answers, entries_of, killed_run
 
 T = TypeVar("T")

@@ -1,18 +1,28 @@
-"""What the tests on a real kind cluster need, and what they are made of; from the environment, as for the plugin."""
+"""What the tests on a real kind cluster need and are made of; from the environment, as for the plugin."""
 
 from __future__ import annotations
 
 import os
 import secrets
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from pytest_serve_chaos.cluster.base import ClusterSpec, Progress
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.kind.programs import find_programs
 from pytest_serve_chaos.cluster.kubernetes.kind.settings import KindSettings
+from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
 from pytest_serve_chaos.errors import MissingDependency
+from pytest_serve_chaos.experiment import Experiment
+from pytest_serve_chaos.faults.rig import Rig
+from pytest_serve_chaos.faults.spec import FaultChoice
+from pytest_serve_chaos.load import Load
+from pytest_serve_chaos.run import Run
 
 
 def _missing() -> str:
@@ -66,3 +76,40 @@ def given_cluster() -> Given | None:
         return None
     default = f"{names.NAMESPACE}/{names.RAY_SERVICE}"
     return Given(Path(kubeconfig), os.environ.get("SERVE_CHAOS_TEST_RAYSERVICE", default), url)
+
+
+def run(*command: str) -> str:
+    """What it printed; fails unless it ends well within two minutes."""
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120.0).stdout
+
+
+RATE = float(os.environ.get("SERVE_CHAOS_RATE", "20"))
+
+
+@contextmanager
+def rig_on(
+    spec: ClusterSpec, directory: Path, said: list[str], start: Callable[[Path, Progress], RayServiceCluster]
+) -> Iterator[Rig]:
+    """A rig on the cluster that `start` makes, until the end; all that is said goes to `said`, too."""
+
+    def say(line: str) -> None:
+        said.append(line)
+        print(line)
+
+    run = Run(directory, lambda _, inside, progress: start(inside, progress), seed=1, progress=say)
+    try:
+        yield run.rig_for(spec)
+    finally:
+        run.close()
+
+
+def cluster_of(rig: Rig) -> RayServiceCluster:
+    """The cluster, as what it is on kind."""
+    assert isinstance(rig.cluster, RayServiceCluster)
+    return rig.cluster
+
+
+def experiment(rig: Rig, name: str, fault: FaultChoice) -> Experiment:
+    """An experiment of that name."""
+    rig.current.begin(name)
+    return Experiment(rig, Load(rate=RATE), fault)

@@ -23,8 +23,7 @@ from pytest_serve_chaos.errors import NoSuchTarget, ObservationError, SafetyErro
 from pytest_serve_chaos.model import Component, Role, Topology
 from pytest_serve_chaos.observe.observer import Observer
 from tests.capabilities import part
-from tests.kind.commands import run
-from tests.kind.needs import kind_settings, needs_kind
+from tests.kind.needs import kind_settings, needs_kind, run
 
 pytestmark = needs_kind
 

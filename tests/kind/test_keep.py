@@ -19,8 +19,7 @@ from pytest_serve_chaos.cluster.kubernetes.kind.start import start_kind_cluster
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
 from pytest_serve_chaos.cluster.serve_config import canary, with_app
 from tests.capabilities import part
-from tests.kind.commands import run
-from tests.kind.needs import SHARED, kind_settings, needs_kind
+from tests.kind.needs import SHARED, kind_settings, needs_kind, run
 
 pytestmark = needs_kind
 

@@ -13,8 +13,7 @@ from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
 from pytest_serve_chaos.experiment import Experiment
 from pytest_serve_chaos.handle import ServeCluster
-from tests.kind.commands import run
-from tests.kind.needs import needs_kind
+from tests.kind.needs import needs_kind, run
 
 pytestmark = needs_kind
 

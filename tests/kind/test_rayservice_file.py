@@ -19,8 +19,7 @@ from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceC
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.faults.rig import Rig
 from tests.capabilities import part
-from tests.kind.needs import kind_settings, needs_kind
-from tests.kind.rigs import cluster_of, experiment, rig_on
+from tests.kind.needs import cluster_of, experiment, kind_settings, needs_kind, rig_on
 
 pytestmark = needs_kind
 

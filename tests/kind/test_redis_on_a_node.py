@@ -21,9 +21,7 @@ from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.report.terminal import explained
 from tests.capabilities import part
-from tests.kind.commands import run
-from tests.kind.needs import kind_settings, needs_kind
-from tests.kind.rigs import cluster_of, experiment, rig_on
+from tests.kind.needs import cluster_of, experiment, kind_settings, needs_kind, rig_on, run
 
 pytestmark = needs_kind
 

@@ -10,8 +10,8 @@ import pytest
 
 from pytest_serve_chaos.cluster.base import ClusterSpec, Progress
 from pytest_serve_chaos.errors import CommandFailed, ObservationError
+from pytest_serve_chaos.locks import cluster_lock
 from pytest_serve_chaos.run import Run
-from pytest_serve_chaos.safety.lock import cluster_lock
 from pytest_serve_chaos.testing import FakeBackend, FakeBehaviour, FakeCluster
 from tests.plugin.conftest import RunChaos
 

@@ -2,10 +2,57 @@
 
 from __future__ import annotations
 
+from pytest_serve_chaos.cluster import serve_config
 from pytest_serve_chaos.cluster.base import ClusterSpec
-from pytest_serve_chaos.cluster.capabilities import HAS_PROXY_ENDPOINTS
+from pytest_serve_chaos.cluster.capabilities import HAS_PROXY_ENDPOINTS, Endpoint, Offer
+from pytest_serve_chaos.errors import ObservationError
+from pytest_serve_chaos.model import Component, Identity
+from pytest_serve_chaos.testing import FakeBehaviour, FakeCluster, FakeServer, Handler, Reply
 from tests.plugin.conftest import RunChaos
-from tests.plugin.endpoint_fakes import FakeWithEndpoints
+
+_PODS = "/pods/"
+
+
+class FakeWithEndpoints(FakeCluster):
+    """Implements `HasProxyEndpoints`: the way to a proxy leads to its very process, and nowhere when that is gone."""
+
+    def __init__(self, spec: ClusterSpec, behaviour: FakeBehaviour | None = None) -> None:
+        super().__init__(spec, behaviour)
+        self._ways = FakeServer(Handler(lambda: {0: False}, self._pass_on))
+
+    def offers(self) -> tuple[Offer, ...]:
+        """What it can do."""
+        return (
+            *super().offers(),
+            HAS_PROXY_ENDPOINTS.by(self),
+        )
+
+    def proxy_of(self, client: tuple[str, int]) -> Identity | None:
+        """Nobody knows where a connection through a Service ends."""
+        del client
+        return None
+
+    def proxy_endpoint(self, proxy: Component) -> Endpoint:
+        """The way to that one."""
+        with self.world.lock:
+            part = self.world.by_identity(proxy.identity)
+        if part is None:
+            raise ObservationError(f"{proxy.name}: its pod is gone")
+        route = serve_config.first_route(self.world.plan.config)
+        return Endpoint(f"http://127.0.0.1:{self._ways.port}{_PODS}{part.pid}{route}")
+
+    def close(self) -> None:
+        """Ends both servers."""
+        self._ways.close()
+        super().close()
+
+    def _pass_on(self, nobody: int, path: str) -> Reply:
+        del nobody
+        pod, _, route = path.removeprefix(_PODS).partition("/")
+        frozen = self.proxies().get(int(pod))
+        if frozen is None:
+            return Reply(404, f"pods {pod} not found")
+        return Reply(504, "timeout") if frozen else self.answer(int(pod), f"/{route}")
 
 
 def test_the_fake_has_them() -> None:

@@ -11,7 +11,7 @@ from pytest_serve_chaos.events import Demanded, of_kind
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.testing import FakeBehaviour, FakeCluster
 from tests.plugin.conftest import ROOT, Ran, RunChaos
-from tests.plugin.external_fakes import ExternalFake, HasOneReplica
+from tests.plugin.test_external import ExternalFake, HasOneReplica
 
 PAGE = ROOT / "docs" / "add-a-fault.md"
 FILES: dict[str, str] = dict(re.findall(r"(?ms)^```python\n# (\w+\.py)\n(.*?)^```$", PAGE.read_text()))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from pytest_serve_chaos.analysis.percentiles import latency
+from pytest_serve_chaos.analysis.statistics import latency
 from tests.truth.script import BEHAVIOURS, Run, Truth, close, measured_outages, send, truth_of
 
 SHORT = [(20.0, 1.0)]

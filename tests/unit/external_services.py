@@ -8,10 +8,11 @@ from typing import cast
 from pytest_serve_chaos.cluster.base import Cluster
 from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
+from pytest_serve_chaos.cluster.kubernetes.client.records import mapped
 from pytest_serve_chaos.cluster.kubernetes.external import rights
 from pytest_serve_chaos.cluster.kubernetes.external.policy import Grants
 from pytest_serve_chaos.cluster.kubernetes.external.rayservice import Connected, external_rayservice
-from pytest_serve_chaos.cluster.kubernetes.external.undo_entries import Record, UndoRecords
+from pytest_serve_chaos.cluster.kubernetes.external.recorded_faults import Record, UndoRecords
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
 from pytest_serve_chaos.cluster.kubernetes.rayservice.existing import FoundRayService
 from pytest_serve_chaos.cluster.kubernetes.rayservice.probe import Probe
@@ -20,7 +21,7 @@ from pytest_serve_chaos.errors import ObservationError
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.model import ClusterDescription, Json
 from tests.capabilities import part
-from tests.unit.test_kuberay_pods import FakeApi
+from tests.unit.rayservices import FakeApi
 
 CONFIG: dict[str, Json] = {"applications": [{"name": "ranker", "route_prefix": "/rank", "import_path": "ranker:app"}]}
 SERVE_CONFIG = "applications: [{name: ranker, route_prefix: /rank, import_path: 'ranker:app'}]"
@@ -115,3 +116,12 @@ def external(
 def why_not(cluster: Cluster, kind: str, options: Mapping[str, object], asked_for: Collection[str] = ()) -> str:
     """Why a fault of this package cannot be injected into somebody else's cluster."""
     return part(cluster, IS_EXTERNAL).why_not(BUILT_IN.choose(kind, options).touch(), asked_for)
+
+
+def running(name: str, owner: str = "ranker-abcde") -> dict[str, Json]:
+    """A pod of a RayCluster, as the API server gives it."""
+    item = owned_pod(name, owner)
+    status: Json = {"name": "ray-head", "ready": True, "state": {"running": {}}, "containerID": "containerd://abc"}
+    metadata: Json = {**mapped(item["metadata"]), "uid": "u", "labels": {"ray.io/node-type": "head"}}
+    spec: Json = {"nodeName": "node-1", "containers": [{"name": "ray-head"}]}
+    return {"metadata": metadata, "spec": spec, "status": {"phase": "Running", "containerStatuses": [status]}}

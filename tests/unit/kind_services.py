@@ -17,11 +17,11 @@ from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceC
 from pytest_serve_chaos.cluster.kubernetes.rayservice.owned import BroughtUp, owned_rayservice
 from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayServiceRef
 from pytest_serve_chaos.cluster.kubernetes.rayservice.process_watch import Place, ProcessWatch, Row
-from pytest_serve_chaos.cluster.kubernetes.rayservice.redis_store import RedisStore
+from pytest_serve_chaos.cluster.kubernetes.rayservice.redis import RedisStore
 from pytest_serve_chaos.cluster.kubernetes.rayservice.view import Sight
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.model import ClusterDescription, Json
-from tests.unit.test_kuberay_pods import FakeApi, FakeDashboard, pod
+from tests.unit.rayservices import FakeApi, FakeDashboard, pod
 
 DESCRIPTION = ClusterDescription("kind", "2.60.0", 2, "redis", "app", "fast", 1, "http://127.0.0.1:1/")
 
@@ -66,6 +66,9 @@ class Nodes:
 
     def ray_nodes(self) -> tuple[str, ...]:
         return ("kind-worker", "kind-worker2")
+
+    def first_processes(self) -> tuple[int, ...]:
+        return ()
 
     def container_end(self, node: str, container_id: str) -> str | None:
         return "stopped"

@@ -1,21 +1,27 @@
-"""Rigs for tests: real ones, around whatever stands for the cluster and for who watches it."""
+"""Rigs for tests: real ones, around clusters of which a test needs a few capabilities, or none."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import cast
 
 from pytest_serve_chaos.cluster.base import Cluster
+from pytest_serve_chaos.cluster.capabilities import Capabilities, Offer
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
-from pytest_serve_chaos.faults.current import Current
 from pytest_serve_chaos.faults.live_traffic import LiveTraffic
-from pytest_serve_chaos.faults.rig import OfTheRun, Rig
+from pytest_serve_chaos.faults.rig import Current, OfTheRun, Rig
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.observe.health import Health
+from pytest_serve_chaos.observe.pressure import MachineWatch
 from pytest_serve_chaos.observe.shape import Shape
 from pytest_serve_chaos.observe.watcher import Watcher
-from tests.unit.doubles import cluster_with
+
+
+def cluster_with(*offers: Offer, **members: object) -> Cluster:
+    """A cluster with these capabilities, and with no other members than these."""
+    return cast("Cluster", SimpleNamespace(capability=Capabilities(*offers).get, **members))
 
 
 def rig_around(
@@ -43,4 +49,5 @@ def rig_around(
         current=Current(history, sees),
         traffic=LiveTraffic(there, history),
         serve_config={},
+        machine=MachineWatch(history, None),
     )

@@ -13,7 +13,7 @@ from pytest_serve_chaos.cluster.kubernetes.client.drain import evict_all, reopen
 from pytest_serve_chaos.errors import CommandFailed, WaitTimeout
 from tests.unit.api_server import ApiServer, api_server
 from tests.unit.external_services import cordoned_by
-from tests.unit.test_kuberay_pods import pod
+from tests.unit.rayservices import pod
 
 A, B = pod("a", "worker", "10.0.0.2"), pod("b", "worker", "10.0.0.3")
 TOO_MANY = 429

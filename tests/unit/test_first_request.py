@@ -23,7 +23,7 @@ from pytest_serve_chaos.settings import Settings
 from pytest_serve_chaos.traffic.request import Answer
 from tests.unit.http_servers import Reader, Writer, answers, refusing, response, serving
 from tests.unit.kind_runs import SPEC, Runs, fake_runs
-from tests.unit.kube_calls import KubeCalls
+from tests.unit.rayservices import KubeCalls
 
 ERROR = "500 Internal Server Error"
 

@@ -17,7 +17,7 @@ from pytest_serve_chaos.observe import handles
 from pytest_serve_chaos.observe.handles import HandleCheck, check_handles, children_of, requests_logged
 from pytest_serve_chaos.observe.observer import Report
 from pytest_serve_chaos.observe.watcher import Watcher
-from tests.unit.doubles import cluster_with
+from tests.unit.rigs import cluster_with
 
 NO_ANSWER = Report()
 NO_APPS = Report(serve=ServeStatus({}, {}, {}, {}, (), {}, None))

@@ -17,8 +17,7 @@ from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.restore import restore
 from pytest_serve_chaos.run import Run
-from tests.unit.doubles import cluster_with
-from tests.unit.rigs import rig_around
+from tests.unit.rigs import cluster_with, rig_around
 
 
 class Broken:

@@ -10,15 +10,11 @@ import pytest
 
 from pytest_serve_chaos import progress
 from pytest_serve_chaos.cluster.base import Cluster
-from pytest_serve_chaos.errors import CommandFailed, ExpectationFailed, Inconclusive, NotLanded
-from pytest_serve_chaos.faults import injection as injection_module
+from pytest_serve_chaos.errors import CommandFailed, ExpectationFailed, NotLanded
 from pytest_serve_chaos.faults.injection import Injection, Strike
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.model import Component, Evidence, Identity, Topology
-from pytest_serve_chaos.observe import health
 from pytest_serve_chaos.observe.observer import Report
-from pytest_serve_chaos.observe.post_recovery import PostRecoveryCheck
-from tests.unit.doubles import cluster_with
 from tests.unit.rigs import rig_around
 
 DEAF = Component("proxy", "head", Identity("process", ("boot", "7", "1")), pid=7)
@@ -156,31 +152,6 @@ def test_nothing_is_said_about_a_fault_that_did_not_land(question: str) -> None:
     injection = unproved(Paused(fails=0))
     with pytest.raises(NotLanded, match="the fault did not land"):
         QUESTIONS[question](injection)
-
-
-@pytest.mark.parametrize(
-    ("result", "pressure", "error"),
-    [
-        (PostRecoveryCheck(problem="no answer through the proxy on head"), "", ExpectationFailed),
-        (PostRecoveryCheck(problem="no answer through the proxy on head"), "processes waited", Inconclusive),
-        (
-            PostRecoveryCheck(stale=(DEAF,), problem="it answered with old routes"),
-            "processes waited",
-            ExpectationFailed,
-        ),
-    ],
-)
-def test_on_a_starved_machine_no_answer_in_time_shows_nothing(
-    result: PostRecoveryCheck, pressure: str, error: type[Exception], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(injection_module, "settle", lambda *_, **__: result)
-    monkeypatch.setattr(health, "proxy_nodes", lambda *_: frozenset())
-    monkeypatch.setattr(injection_module, "starved", lambda backend: pressure)
-    there = rig(cluster=cluster_with(description=SimpleNamespace(backend="kind")))
-    injection = unproved(Paused(fails=0), there)
-    injection.landed_at = 0.0
-    with pytest.raises(error):
-        injection.wait_settled()
 
 
 def test_a_timer_whose_heal_raises_anything_leaves_it_to_close() -> None:

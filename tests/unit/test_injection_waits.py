@@ -11,12 +11,14 @@ import pytest
 from pytest_serve_chaos import clock, progress
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import Cluster
+from pytest_serve_chaos.cluster.capabilities import SHOWS_FAILED_STARTS
 from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, NotLanded
 from pytest_serve_chaos.events import (
     Event,
     EvidenceSeen,
     FaultAsked,
     FaultLanded,
+    MachineSeen,
     Phase,
     PhaseBegan,
     PostRecoveryChecking,
@@ -30,8 +32,7 @@ from pytest_serve_chaos.model import UNFINISHED, Component, Evidence, Identity, 
 from pytest_serve_chaos.observe import health
 from pytest_serve_chaos.observe.handles import HandleCheck
 from pytest_serve_chaos.observe.post_recovery import PostRecoveryCheck
-from tests.unit.doubles import cluster_with
-from tests.unit.rigs import rig_around
+from tests.unit.rigs import cluster_with, rig_around
 
 ASKED = 100.0
 SLOW = 1.0
@@ -102,6 +103,14 @@ def request(
 ) -> Request:
     due = ASKED + at
     return Request(round(at * 1000), stream, due, due, due + takes, 200, error, source=source)
+
+
+def work(injection: Injection) -> None:
+    """Others' work holds the cluster up since the fault."""
+    for second in range(1, 30):
+        at = ASKED + second
+        busy = MachineSeen("", at=at, seconds=1.0, processors=2, ours=0.5, others=1.5, waiting=0.9, has_cluster=True)
+        injection.rig.history.add(busy)
 
 
 @pytest.fixture
@@ -286,6 +295,32 @@ def test_somebody_who_waits_is_told_how_long_ago_the_fault_was(
     assert waited[0] == "redundancy is not back 7 s after the fault: no proxy on head"
 
 
+# -- a machine on which others work
+
+
+@pytest.mark.parametrize("wait", ["traffic", "redundancy", "rest"])
+def test_what_does_not_come_in_time_while_others_work_shows_nothing(
+    wait: str, monkeypatch: pytest.MonkeyPatch, now: list[float]
+) -> None:
+    injection = injected()
+    work(injection)
+    monkeypatch.setattr(injection, "traffic_back_now", lambda: NotYet("requests are lost"))
+    monkeypatch.setattr(injection, "missing", lambda: ["no proxy on head"])
+    restless = (Topology(0.0, (part("worker", "worker-1", number),)) for number in range(1000))
+    monkeypatch.setattr(injection.rig.watcher, "sample", lambda: next(restless))
+    with pytest.raises(Inconclusive, match=r"other processes used 1.5 of 2 processors .* and not the cluster"):
+        WAITS[wait](injection)
+
+
+def test_a_start_that_ray_gave_up_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    link = SimpleNamespace(failed_starts=lambda since: ("`ray start` gave worker-1 up",) if since == ASKED else ())
+    injection = injected(cluster=cluster_with(SHOWS_FAILED_STARTS.by(link)))
+    monkeypatch.setattr(injection, "missing", lambda: ["2 of 3 nodes"])
+    with pytest.raises(ExpectationFailed, match=r"2 of 3 nodes.*; `ray start` gave worker-1 up"):
+        injection.wait_redundancy_back(0.0)
+    assert [e.text for e in of_kind(Remark, injection.rig.history.events)] == ["`ray start` gave worker-1 up"]
+
+
 # -- how long a wait is
 
 WAITS: dict[str, Callable[[Injection], float]] = {
@@ -401,7 +436,6 @@ def test_a_victim_has_ended_with_its_last_own_sign() -> None:
 # -- the post-recovery checks
 
 PROXY = part("proxy", "head", 3)
-STARVED = "processes waited for a CPU in 80 % of the last minute"
 
 
 @dataclass
@@ -410,12 +444,13 @@ class Checks:
 
     monkeypatch: pytest.MonkeyPatch
 
-    def proxies(self, result: PostRecoveryCheck, *, pressure: str = "") -> Injection:
+    def proxies(self, result: PostRecoveryCheck, *, busy: bool = False) -> Injection:
         """An injection whose check of proxies comes to that."""
-        injection = injected(cluster=cluster_with(description=SimpleNamespace(backend="local")))
+        injection = injected()
         self.monkeypatch.setattr(health, "proxy_nodes", lambda *_: frozenset({"head"}))
         self.monkeypatch.setattr(module, "settle", lambda *_, **__: result)
-        self.monkeypatch.setattr(module, "starved", lambda backend: pressure if backend == "local" else "")
+        if busy:
+            work(injection)
         self.monkeypatch.setattr(clock, "now", lambda: ASKED + 30.0)
         return injection
 
@@ -440,7 +475,7 @@ def checks(monkeypatch: pytest.MonkeyPatch) -> Checks:
 
 def last_events(injection: Injection, after: str = "landed") -> list[tuple[str, str]]:
     """Kind and text of what was written since then."""
-    events = [(event.kind, event.text) for event in injection.rig.history.events]
+    events = [(e.kind, e.text) for e in injection.rig.history.events if not isinstance(e, MachineSeen)]
     return events[next(n for n, (kind, _) in enumerate(events) if kind == after) + 1 :]
 
 
@@ -460,7 +495,7 @@ def test_a_check_that_is_passed_is_an_event_with_its_seconds(checks: Checks) -> 
 
 def test_a_stale_proxy_fails_whatever_the_machine_did_and_taints_the_cluster(checks: Checks) -> None:
     stale = PostRecoveryCheck(stale=(PROXY,), asked=3, problem="no proxy on worker-2", unknown="who knows")
-    injection = checks.proxies(stale, pressure=STARVED)
+    injection = checks.proxies(stale, busy=True)
     with pytest.raises(ExpectationFailed, match="1 of 3 proxies do not hear the controller"):
         injection.wait_settled()
     kinds = [kind for kind, _ in last_events(injection)]
@@ -469,18 +504,18 @@ def test_a_stale_proxy_fails_whatever_the_machine_did_and_taints_the_cluster(che
 
 
 @pytest.mark.parametrize(
-    ("result", "pressure", "error", "kind", "tainted"),
+    ("result", "busy", "error", "kind", "tainted"),
     [
-        (PostRecoveryCheck(unknown="no names"), "", Inconclusive, "note", False),
-        (PostRecoveryCheck(problem="no answer"), STARVED, Inconclusive, "untold", True),
-        (PostRecoveryCheck(problem="no answer"), "", ExpectationFailed, "unsettled", True),
+        (PostRecoveryCheck(unknown="no names"), False, Inconclusive, "note", False),
+        (PostRecoveryCheck(problem="no answer"), True, Inconclusive, "untold", True),
+        (PostRecoveryCheck(problem="no answer"), False, ExpectationFailed, "unsettled", True),
     ],
-    ids=["unknown", "starved", "problem"],
+    ids=["unknown", "busy", "problem"],
 )
 def test_what_a_check_of_proxies_that_is_not_passed_says(
-    checks: Checks, result: PostRecoveryCheck, pressure: str, error: type[Exception], kind: str, tainted: bool
+    checks: Checks, result: PostRecoveryCheck, busy: bool, error: type[Exception], kind: str, tainted: bool
 ) -> None:
-    injection = checks.proxies(result, pressure=pressure)
+    injection = checks.proxies(result, busy=busy)
     with pytest.raises(error, match=result.text):
         injection.wait_settled()
     assert last_events(injection)[-1][0] == kind

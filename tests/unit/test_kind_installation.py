@@ -19,8 +19,7 @@ from pytest_serve_chaos.cluster.kubernetes.kind.settings import KindSettings
 from pytest_serve_chaos.cluster.kubernetes.logs.operator import read_manifests
 from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, SettingsError
 from pytest_serve_chaos.settings import Settings
-from tests.unit.kind_runs import OPERATOR, SPEC, KindMachines, Runs, fake_runs
-from tests.unit.reused_cluster import CONTROL_PLANE
+from tests.unit.kind_runs import CONTROL_PLANE, OPERATOR, SPEC, KindMachines, Runs, fake_runs
 
 DEFINITION, DEPLOYMENT = OPERATOR.split("---\n")
 

@@ -1,18 +1,23 @@
-"""Faults on the machines under a RayService on kind nodes that only remember what was asked of them."""
+"""Faults on the machines under a RayService on kind, and that each machine which was taken is given back."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 
 from pytest_serve_chaos.cluster.capabilities import DELETES_MACHINES, DRAINS_MACHINES, FREEZES_MACHINES, KILLS_MACHINES
+from pytest_serve_chaos.cluster.kubernetes.kind import docker_machines
+from pytest_serve_chaos.cluster.kubernetes.kind.docker_machines import DockerMachines
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
+from pytest_serve_chaos.cluster.kubernetes.rayservice.machine_faults import TakenMachines
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget
 from tests.capabilities import part
 from tests.unit.kind_services import Api, Nodes, fake_api, fake_service
-from tests.unit.test_kuberay_pods import FakeDashboard, pod
+from tests.unit.rayservices import FakeDashboard, pod
 
 MACHINES = {"h": "kind-worker3", "a": "kind-worker", "b": "kind-worker2"}
 
@@ -149,3 +154,81 @@ def test_a_drain_takes_all_of_our_pods_on_that_machine_but_those_that_would_come
     assert evicted == ["pod-a", "pod-x", "pod-r"]
     assert "pod-a" in signs[0].text, "the Ray node is what the fault is about"
     assert {name for name in evicted if any(str(name) in sign.text for sign in signs)} == set(evicted)
+
+
+def test_one_that_cannot_be_given_back_keeps_no_other() -> None:
+    taken = TakenMachines()
+    for name, machine in (("head", "n-1"), ("worker-1", "n-2"), ("worker-1", "n-3"), ("worker-2", "n-4")):
+        taken.take("drain", name, machine)
+    opened = []
+
+    def undo(machine: str) -> None:
+        if machine in ("n-1", "n-3"):
+            raise CommandFailed(f"{machine} was refused")
+        opened.append(machine)
+
+    with pytest.raises(CommandFailed, match="n-1 was refused"):
+        taken.give_all_back("drain", undo)
+    assert opened == ["n-2", "n-4"]
+    assert taken.left("drain") == ["n-1", "n-3"]
+    taken.give_all_back("drain", opened.append)
+    assert (opened, taken.left("drain")) == (["n-2", "n-4", "n-1", "n-3"], [])
+
+
+def test_what_was_done_in_another_way_is_left_alone() -> None:
+    taken = TakenMachines()
+    taken.take("freeze", "worker-1", "n-1")
+    taken.give_all_back("drain", lambda machine: pytest.fail(machine))
+    assert taken.left("freeze") == ["n-1"]
+
+
+# -- whose processes are the cluster's --
+
+
+class Docker:
+    """Docker and kubectl with two nodes, whose first processes have these PIDs."""
+
+    def __init__(self, *pids: int) -> None:
+        self.pids = pids
+        self.asked = 0
+
+    def run(self, program: Literal["docker", "kind", "kubectl"], *arguments: str, timeout: float = 60.0) -> str:
+        self.asked += 1
+        return "\n".join(map(str, self.pids))
+
+    def kubectl(self, *arguments: str, timeout: float = 60.0) -> str:
+        return "node/kind-control-plane\nnode/kind-worker\n"
+
+    def machines(self) -> DockerMachines:
+        return DockerMachines(self.run, self.kubectl, "kind-control-plane")
+
+
+@pytest.fixture
+def inits(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """The PIDs on this machine that are the first process of a container."""
+    found = {11, 12}
+    monkeypatch.setattr(docker_machines, "_is_init", found.__contains__)
+    return found
+
+
+def test_docker_is_asked_for_the_first_processes_again_only_when_one_has_ended(inits: set[int]) -> None:
+    docker = Docker(11, 12)
+    machines = docker.machines()
+    assert [machines.first_processes(), machines.first_processes(), docker.asked] == [(11, 12), (11, 12), 1]
+    inits.remove(12)
+    inits.add(13)
+    docker.pids = (11, 13)
+    assert (machines.first_processes(), docker.asked) == ((11, 13), 2)
+
+
+def test_the_processes_of_a_docker_elsewhere_are_not_known(inits: set[int]) -> None:
+    assert Docker(4711, 4712).machines().first_processes() == ()
+
+
+def test_a_node_that_was_killed_has_no_first_process(inits: set[int]) -> None:
+    assert Docker(11, 0).machines().first_processes() == (11,)
+
+
+def test_no_process_of_this_test_is_the_first_of_a_container() -> None:
+    assert not docker_machines._is_init(os.getpid())
+    assert not docker_machines._is_init(0)

@@ -24,7 +24,7 @@ from pytest_serve_chaos.model import Component, Identity
 from pytest_serve_chaos.observe.observer import Observer
 from tests.capabilities import part
 from tests.unit.kind_services import REPLICA, Api, Nodes, Watch, fake_api, fake_service, tell
-from tests.unit.test_kuberay_pods import FakeDashboard, actor
+from tests.unit.rayservices import FakeDashboard, actor
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.capabilities import HAS_REDIS, SHARES_REDIS
 from pytest_serve_chaos.cluster.kubernetes.client.api import ExecResult
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
-from pytest_serve_chaos.cluster.kubernetes.rayservice.redis_store import RedisStore
+from pytest_serve_chaos.cluster.kubernetes.rayservice.redis import RedisStore
 from pytest_serve_chaos.errors import CommandFailed, ObservationError, Unsupported
 from tests.capabilities import part
 from tests.unit.kind_services import Api, Neighbour, Nodes, fake_api, fake_service
-from tests.unit.test_kuberay_pods import FakeDashboard
+from tests.unit.rayservices import FakeDashboard
 
 
 @pytest.fixture

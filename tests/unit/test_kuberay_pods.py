@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,96 +10,14 @@ import pytest
 
 from pytest_serve_chaos.analysis.configuration import Setup
 from pytest_serve_chaos.cluster.capabilities import KILLS_ACTORS, KILLS_NODES, KNOWS_ITS_SETUP
-from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client import records
-from pytest_serve_chaos.cluster.kubernetes.client.api import ExecResult, KubeApi
-from pytest_serve_chaos.cluster.kubernetes.client.records import Container, Pod
+from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.logs.operator import operator_errors, read_manifests
-from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
-from pytest_serve_chaos.cluster.kubernetes.rayservice.view import Sight
-from pytest_serve_chaos.cluster.rest import ActorRow, NodeRow, ServeStatus
 from pytest_serve_chaos.errors import ClusterStartError, NoSuchTarget, ObservationError, Unsupported
 from pytest_serve_chaos.model import Component, Identity, Json
 from pytest_serve_chaos.observe.observer import Observer
 from tests.capabilities import part
-from tests.unit.kube_calls import KubeCalls
-from tests.unit.rayservices import cluster_on, view_of
-
-
-def pod(uid: str, role: str, ip: str, *, running: bool = True, restarts: int = 0, deleting: bool = False) -> Pod:
-    container = Container(
-        f"ray-{role}", f"container-{uid}", running, running, restarts, "Running" if running else "Error"
-    )
-    labels = {names.RAY_NODE_TYPE: role}
-    return Pod(f"pod-{uid}", uid, "kind-worker", ip, "Running", uid, deleting, labels, (container,))
-
-
-class FakeApi(KubeCalls):
-    """Pods that are there, and a log of what was asked of them."""
-
-    def __init__(self, *pods: Pod, redis: Sequence[Pod] = ()) -> None:
-        self.ray_pods = list(pods)
-        self.redis = tuple(redis)
-        self.deleted: list[tuple[str, int | None]] = []
-        self.asked: list[tuple[str, str]] = []
-        self.logs: tuple[str, ...] = ()
-
-    def pods(self, selector: str = "", *, namespace: str | None = None) -> tuple[Pod, ...]:
-        return self.redis if selector == "redis" else tuple(self.ray_pods)
-
-    def delete_pod(self, name: str, uid: str, *, grace: int | None) -> None:
-        self.deleted.append((name, grace))
-        self.ray_pods = [p for p in self.ray_pods if p.uid != uid]
-
-    def proxy_get(self, name: str, port: int, path: str, *, timeout: float) -> tuple[int, str]:
-        self.asked.append((name, path))
-        return 200, "{}"
-
-    def run(self, name: str, container: str, command: Sequence[str], *, timeout: float = 30.0) -> ExecResult:
-        return ExecResult(json.dumps({"began": 2.0, "asked": 5.0, "boot": "of another machine"}), "", 0)
-
-    @property
-    def pod_logs(self) -> FakeApi:
-        return self
-
-    def tail(self, name: str, **options: object) -> tuple[str, ...]:
-        return self.logs
-
-
-class FakeDashboard:
-    """What Ray and Serve say; None stands for a head that is away."""
-
-    url = "http://dashboard"
-
-    def __init__(self, actors: Sequence[ActorRow] | None, nodes: Mapping[str, str], targets: Mapping[str, int]) -> None:
-        self._actors = actors
-        self._nodes = nodes
-        self._targets = targets
-
-    def actors(self) -> tuple[ActorRow, ...]:
-        if self._actors is None:
-            raise ObservationError("no head")
-        return tuple(self._actors)
-
-    def nodes(self) -> tuple[NodeRow, ...]:
-        if self._actors is None:
-            raise ObservationError("no head")
-        return tuple(NodeRow(node_id, address, "ALIVE", False) for node_id, address in self._nodes.items())
-
-    def serve(self) -> ServeStatus:
-        return ServeStatus({}, self._targets, {}, {}, (), {}, None)
-
-    def close(self) -> None:
-        pass
-
-
-def actor(actor_id: str, class_name: str, name: str, node_id: str, state: str = "ALIVE") -> ActorRow:
-    return ActorRow(actor_id, class_name, name, state, node_id, 113)
-
-
-def cluster(api: FakeApi, dashboard: FakeDashboard | None = None) -> RayServiceCluster:
-    sight = Sight(container_probe=lambda node, container: "stopped")
-    return cluster_on(view_of(api, dashboard or FakeDashboard(None, {}, {}), sight=sight))
+from tests.unit.rayservices import FakeApi, FakeDashboard, actor, cluster, cluster_on, pod, view_of
 
 
 def three_pods() -> FakeApi:

@@ -24,7 +24,7 @@ from pytest_serve_chaos.cluster.local.topology import ProcessTopology
 from pytest_serve_chaos.cluster.profiles import HAPROXY, environment
 from pytest_serve_chaos.errors import MissingDependency, ObservationError, SettingsError
 from pytest_serve_chaos.model import Identity
-from tests.unit.test_local_parts import plan
+from tests.unit.test_local import plan
 
 LONGEST_SOCKET_PATH = 107
 

@@ -14,7 +14,7 @@ import pytest
 from pytest_serve_chaos import locks
 from pytest_serve_chaos.cluster.local import janitor, layout
 from pytest_serve_chaos.errors import Locked, SafetyError
-from pytest_serve_chaos.safety.lock import cluster_lock
+from pytest_serve_chaos.locks import cluster_lock
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from pytest_serve_chaos.cluster.capabilities import STREAMS_LOGS
-from pytest_serve_chaos.cluster.local.log_copies import LogCopies
+from pytest_serve_chaos.cluster.local.logs import LogCopies
 from pytest_serve_chaos.cluster.test_logs import LogsOfTest, name_of_file
-from tests.unit.doubles import cluster_with
+from tests.unit.rigs import cluster_with
 
 NODES = {"ray": "head", "w1": "worker-1"}
 SESSION = "session_2026-11-22_18-04-11_123456_789"

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from pytest_serve_chaos.report.log_lines import WIDTH, without_repetitions
+from pytest_serve_chaos.session.sections import WIDTH, without_repetitions
 
 QUEUE = "proxy_127.73.1.{}: WARNING 02:20:44,{} -- Failed to get queue length from Replica(id='{}') within 0.1s"
 

@@ -7,7 +7,7 @@ from typing import cast
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.client.node_objects import register, registration
 from pytest_serve_chaos.model import Json
-from tests.unit.kube_calls import KubeCalls
+from tests.unit.rayservices import KubeCalls
 
 NODE: dict[str, Json] = {
     "metadata": {"name": "kind-worker", "uid": "1", "labels": {"role": "ray"}, "annotations": {"cri": "socket"}},

@@ -22,8 +22,7 @@ from pytest_serve_chaos.errors import CommandFailed, ObservationError
 from pytest_serve_chaos.model import Component, Identity, Json
 from tests.capabilities import part
 from tests.unit import test_log_stream
-from tests.unit.rayservices import cluster_on, view_of
-from tests.unit.test_kuberay_pods import FakeApi, FakeDashboard, pod
+from tests.unit.rayservices import FakeApi, FakeDashboard, cluster_on, pod, view_of
 from tests.unit.test_log_stream import Output, output_of, program_of, quick, wait_for
 
 __all__ = ["quick"]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pytest_serve_chaos.cluster.kubernetes.client.records import Pod
 from pytest_serve_chaos.cluster.kubernetes.names import RAY_NODE_TYPE
-from pytest_serve_chaos.cluster.kubernetes.rayservice.pod_names import PodNames, assign_names, expected_names
+from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import PodNames, assign_names, expected_names
 
 
 def ray_pod(uid: str, *, role: str = "worker", deleting: bool = False) -> Pod:

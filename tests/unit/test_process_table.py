@@ -6,7 +6,7 @@ import pytest
 
 from pytest_serve_chaos.cluster.local import processes
 from pytest_serve_chaos.cluster.local.processes import Process
-from pytest_serve_chaos.cluster.local.table import Table
+from pytest_serve_chaos.cluster.local.topology import Table
 
 SESSION = 100
 RAYLET = "/ray/raylet/raylet --node_ip_address=127.73.1.3"

@@ -17,7 +17,7 @@ from pytest_serve_chaos.cluster.kubernetes.rayservice.ray_token import RayToken,
 from pytest_serve_chaos.errors import CommandFailed, ObservationError
 from tests.unit.api_server import api_server
 from tests.unit.external_services import ray_service
-from tests.unit.test_kuberay_pods import FakeApi, pod
+from tests.unit.rayservices import FakeApi, pod
 
 
 class Tokens(FakeApi):

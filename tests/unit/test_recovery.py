@@ -1,6 +1,13 @@
+"""When traffic is back, and how long a replica may go without a request before that is no chance."""
+
 from __future__ import annotations
 
-from pytest_serve_chaos.analysis.recovery import traffic_back
+import random
+
+import pytest
+
+from pytest_serve_chaos.analysis.outages import traffic_back
+from pytest_serve_chaos.final_check import idle_after
 from pytest_serve_chaos.model import Outage
 
 
@@ -26,3 +33,19 @@ def test_an_outage_that_the_fault_found_counts() -> None:
 
 def test_without_an_end_traffic_never_came_back() -> None:
     assert traffic_back([outage(101.0, 102.0), outage(105.0, None)], at=100.0) is None
+
+
+@pytest.mark.parametrize(("replicas", "rate"), [(50, 5.0), (4, 0.5), (6, 20.0), (1, 50.0)])
+def test_by_chance_each_replica_has_answered_by_then(replicas: int, rate: float) -> None:
+    requests = int(idle_after(replicas, rate) * rate)
+    for seed in range(300):
+        choice = random.Random(seed)
+        assert len({choice.randrange(replicas) for _ in range(requests)}) == replicas
+
+
+def test_it_takes_longer_with_fewer_requests() -> None:
+    assert idle_after(50, 5.0) == pytest.approx(10 * idle_after(50, 50.0))
+
+
+def test_without_replicas_nobody_waits_for_long() -> None:
+    assert idle_after(0, 5.0) < 60

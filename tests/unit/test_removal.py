@@ -15,7 +15,7 @@ from pytest_serve_chaos.cluster.kubernetes.rayservice import removal
 from pytest_serve_chaos.cluster.kubernetes.rayservice.removal import RemovalWatch
 from pytest_serve_chaos.cluster.rest import Dashboard, NodeRow
 from pytest_serve_chaos.errors import ObservationError, WaitTimeout
-from tests.unit.test_kuberay_pods import FakeDashboard, pod
+from tests.unit.rayservices import FakeDashboard, pod
 
 
 def of(cluster: str, uid: str, role: str) -> Pod:

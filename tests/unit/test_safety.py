@@ -12,8 +12,8 @@ import pytest
 
 from pytest_serve_chaos.backends.registry import BUILT_IN
 from pytest_serve_chaos.errors import CommandFailed, Locked, SafetyError
+from pytest_serve_chaos.locks import cluster_lock
 from pytest_serve_chaos.safety.journal import Journal
-from pytest_serve_chaos.safety.lock import cluster_lock
 from pytest_serve_chaos.settings import Settings
 
 

@@ -17,8 +17,7 @@ from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import UNFINISHED, Component, Identity, Request, Role, Topology
 from pytest_serve_chaos.observe import health
 from pytest_serve_chaos.steady import Sent, steady_within, wait_steady
-from tests.unit.doubles import cluster_with
-from tests.unit.rigs import rig_around
+from tests.unit.rigs import cluster_with, rig_around
 
 RATE = 10.0
 SENT = Sent("", RATE, timeout=5.0, kept=True)

@@ -22,9 +22,7 @@ from pytest_serve_chaos.errors import CommandFailed, ObservationError, Unsupport
 from pytest_serve_chaos.manifests import merge
 from pytest_serve_chaos.model import ClusterDescription, Json
 from tests.capabilities import part
-from tests.unit.kube_calls import KubeCalls
-from tests.unit.rayservices import cluster_on, view_of
-from tests.unit.test_kuberay_pods import FakeDashboard, pod
+from tests.unit.rayservices import FakeDashboard, KubeCalls, cluster_on, pod, view_of
 from tests.unit.test_post_recovery import Time
 
 DETAILS: Mapping[str, Json] = {"ray cluster": "old", "image": "ray:2.60.0"}

@@ -11,7 +11,7 @@ import pytest
 
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.logs.operator import SELECTOR
-from pytest_serve_chaos.cluster.kubernetes.rayservice.versions import versions
+from pytest_serve_chaos.cluster.kubernetes.rayservice.setup import versions
 from pytest_serve_chaos.cluster.local.preflight import redis_version
 from pytest_serve_chaos.errors import ObservationError
 from pytest_serve_chaos.events import ClusterReady
@@ -22,7 +22,7 @@ from pytest_serve_chaos.results import result_of
 from tests.unit.api_server import api_server
 from tests.unit.histories import node_failure
 from tests.unit.kind_runs import SPEC, fake_runs
-from tests.unit.kube_calls import KubeCalls
+from tests.unit.rayservices import KubeCalls
 
 
 @dataclass

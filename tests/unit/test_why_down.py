@@ -11,8 +11,7 @@ from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceC
 from pytest_serve_chaos.model import Json
 from pytest_serve_chaos.observe.observer import Observer, Report
 from pytest_serve_chaos.observe.shape import Shape, lacks
-from tests.unit.rayservices import cluster_on, view_of
-from tests.unit.test_kuberay_pods import FakeApi, FakeDashboard, cluster, pod
+from tests.unit.rayservices import FakeApi, FakeDashboard, cluster, cluster_on, pod, view_of
 
 BACK_OFF = "back-off 1m20s restarting failed container=ray-head pod=serve-chaos-abcde-head-x7k2p_serve-chaos(0b9c1f62)"
 CRASHES: dict[str, Json] = {"reason": "CrashLoopBackOff"}

@@ -41,6 +41,10 @@ class Machines(Protocol):
         """The machines for Ray's pods: only these are broken."""
         ...
 
+    def first_processes(self) -> tuple[int, ...]:
+        """PIDs, on the machine that tests run on, of the first process of each node; those elsewhere have none here."""
+        ...
+
     def end_machine(self, node: str, how: Literal["kill", "stop"]) -> str:
         """Ends a machine, at once (``kill``) or as a shutdown (``stop``); returns its state then, in words.
 

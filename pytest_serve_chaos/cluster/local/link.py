@@ -53,6 +53,7 @@ class SupervisorLink:
         self._replies: dict[int, dict[str, Json]] = {}
         self._units: dict[str, UnitState] = {}
         self._sessions: dict[int, str] = {}
+        self._failed_starts: list[tuple[float, str]] = []
         self._slot: int | None = None
         self._refusal: str | None = None
         self._process = _spawn(log)
@@ -64,6 +65,10 @@ class SupervisorLink:
     def pid(self) -> int:
         """The supervisor's PID."""
         return self._process.pid
+
+    def first_processes(self) -> tuple[int, ...]:
+        """The supervisor's PID: below it are Redis and all Ray nodes. Has the capability `OnThisMachine`."""
+        return (self.pid,)
 
     def wait_for_slot(self, timeout: float) -> int:
         """Waits for the supervisor to take a block of ports.
@@ -89,6 +94,11 @@ class SupervisorLink:
         """Session id -> name, of every session that ever was; the ended ones have no processes."""
         with self._lock:
             return dict(self._sessions)
+
+    def failed_starts(self, since: float) -> tuple[str, ...]:
+        """Each node whose `ray start` has given up since then, in words. Has the capability `ShowsFailedStarts`."""
+        with self._lock:
+            return tuple(text for at, text in self._failed_starts if at >= since)
 
     def command(self, verb: str, *, timeout: float = 30.0, **arguments: Json) -> dict[str, Json]:
         """Sends a command and waits for its answer.
@@ -167,6 +177,9 @@ class SupervisorLink:
             self._slot = cast(int, record["slot"])
         elif record["event"] == "refused":
             self._refusal = str(record["text"])
+        elif record["event"] == "gave_up":
+            text = f"`ray start` gave {record['name']} up: {record['text']}"
+            self._failed_starts.append((cast(float, record["at"]), text))
         elif record["event"] == "unit":
             name, session, identity = str(record["name"]), cast(int, record["session"]), record["identity"]
             at = cast(float, record["at"])

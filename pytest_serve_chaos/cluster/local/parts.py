@@ -1,18 +1,21 @@
-"""The parts that a local cluster is made of, by what may be done to it."""
+"""The parts that a local cluster is made of, by what may be done to it and what it says of its setup."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from pytest_serve_chaos.analysis.configuration import DRAIN_TIMEOUT, Setup
 from pytest_serve_chaos.cluster.capabilities import (
     FREEZES_NODES,
     HAS_REDIS,
     KILLS_ACTORS,
     KILLS_NODES,
     KNOWS_ITS_SETUP,
+    ON_THIS_MACHINE,
     SETS_HEALTH_FLAGS,
     SHARES_REDIS,
     SHOWS_CONTROLLER_LOG,
+    SHOWS_FAILED_STARTS,
     SHOWS_HAPROXY,
     SHOWS_REPLICA_LOGS,
     SIGNALS_PROCESSES,
@@ -20,13 +23,31 @@ from pytest_serve_chaos.cluster.capabilities import (
     Offer,
 )
 from pytest_serve_chaos.cluster.local.haproxy import LocalHAProxy
-from pytest_serve_chaos.cluster.local.health_flags import HealthFlags
-from pytest_serve_chaos.cluster.local.node_faults import NodeFreezes, NodeKills
-from pytest_serve_chaos.cluster.local.process_faults import ActorKills, ProcessSignals
+from pytest_serve_chaos.cluster.local.node_faults import NodeFreezes, NodeKills, UnitKills
+from pytest_serve_chaos.cluster.local.plan import Plan
+from pytest_serve_chaos.cluster.local.process_faults import ActorKills, HealthFlags, ProcessSignals
 from pytest_serve_chaos.cluster.local.redis import LocalRedis, SharedRedis, StartSecond
-from pytest_serve_chaos.cluster.local.setup import LocalSetup
-from pytest_serve_chaos.cluster.local.unit_kills import UnitKills
 from pytest_serve_chaos.cluster.local.view import LocalView
+from pytest_serve_chaos.cluster.profiles import drain_timeout
+
+
+class LocalSetup:
+    """The setup that a plan gives. Has the capability `KnowsItsSetup`.
+
+    Args:
+        plan: What the supervisor runs.
+        ray_version: ``2.60.0``.
+    """
+
+    def __init__(self, plan: Plan, ray_version: str) -> None:
+        self._plan = plan
+        self._ray_version = ray_version
+
+    def setup(self) -> Setup:
+        """Redis without persistence, which no node's loss reaches: nodes are sessions of one machine."""
+        drain = drain_timeout(self._plan.worker_env, self._ray_version)
+        limits = {} if drain is None else {DRAIN_TIMEOUT: drain}
+        return Setup(redis_persists=None if not self._plan.has_redis else False, drain_limits=limits)
 
 
 def local_parts(view: LocalView, ray_version: str, start_second: StartSecond) -> tuple[Offer, ...]:
@@ -48,9 +69,11 @@ def local_parts(view: LocalView, ray_version: str, start_second: StartSecond) ->
         KILLS_ACTORS.by(ActorKills(plan, layout, view.dashboard)),
         KILLS_NODES.by(NodeKills(units)),
         KNOWS_ITS_SETUP.by(LocalSetup(plan, ray_version)),
+        ON_THIS_MACHINE.by(link),
         SETS_HEALTH_FLAGS.by(HealthFlags(Path(plan.directory) / "flags")),
         SHARES_REDIS.by(SharedRedis(redis, start_second)),
         SHOWS_CONTROLLER_LOG.by(view.logs),
+        SHOWS_FAILED_STARTS.by(link),
         SHOWS_REPLICA_LOGS.by(view.logs),
         SIGNALS_PROCESSES.by(ProcessSignals(link)),
         STREAMS_LOGS.by(view.logs),

@@ -1,4 +1,4 @@
-"""Faults of single processes: signals, and what `ray.kill` does to actors."""
+"""Faults of single processes: signals, what `ray.kill` does to actors, and health checks that fail."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 from pytest_serve_chaos.cluster.local import processes
 from pytest_serve_chaos.cluster.local.commands import client_environment
@@ -16,7 +17,7 @@ from pytest_serve_chaos.cluster.local.link import SupervisorLink
 from pytest_serve_chaos.cluster.local.plan import Plan
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget
-from pytest_serve_chaos.model import Identity
+from pytest_serve_chaos.model import Component, Identity
 
 
 class ProcessSignals:
@@ -89,3 +90,25 @@ class ActorKills:
                 f"ray.kill of {name} failed with status {done.returncode}", checked=[log.read_text()[-800:]]
             )
         return float(json.loads(done.stdout)["asked"])
+
+
+class HealthFlags:
+    """Sets flags for replicas. Has the capability `SetsHealthFlags`.
+
+    Args:
+        directory: Where the apps look for flags: a file for each PID.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def set_health_flag(self, replica: Component, mode: Literal["raise", "hang"]) -> None:
+        """Writes the flag that the replica's health check reads."""
+        self._flag(replica).write_text(mode)
+
+    def clear_health_flag(self, replica: Component) -> None:
+        """Removes the flag."""
+        self._flag(replica).unlink(missing_ok=True)
+
+    def _flag(self, replica: Component) -> Path:
+        return self._directory / str(replica.pid)

@@ -8,8 +8,8 @@ from typing import Literal, TypeAlias
 
 from pytest_serve_chaos.cluster.base import Cluster
 from pytest_serve_chaos.cluster.local.layout import Layout
+from pytest_serve_chaos.cluster.local.node_faults import UnitKills
 from pytest_serve_chaos.cluster.local.plan import Plan
-from pytest_serve_chaos.cluster.local.unit_kills import UnitKills
 from pytest_serve_chaos.errors import ObservationError, Unsupported
 from pytest_serve_chaos.model import Evidence
 

@@ -41,7 +41,10 @@ _TICK_ENDING = 0.01
 
 
 class Supervisor:
-    """The run's processes, and the loop that keeps them."""
+    """The run's processes, and the loop that keeps them.
+
+    It has many methods: one for each command that the pytest process can send, and one for each step of the loop.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -104,6 +107,8 @@ class Supervisor:
                 for unit in self.units.values():
                     if unit.leader == pid:
                         unit.leader_died()
+                        if why := unit.why_it_gave_up():
+                            self.tell(event="gave_up", name=unit.name, text=why)
 
     def _advance(self) -> None:
         for unit in self.units.values():

@@ -15,6 +15,12 @@ from pytest_serve_chaos.cluster.local import child, processes
 from pytest_serve_chaos.cluster.local.commands import Command
 from pytest_serve_chaos.cluster.local.processes import Process
 
+_GAVE_UP = "The current node timed out during startup"
+"""What `ray start` (2.60) prints when its raylet has not registered with the GCS within 30 s."""
+
+_END_OF_LOG = 4000
+"""Bytes of a log in which what a program printed last is looked for."""
+
 State = Literal["down", "up", "ending"]
 
 
@@ -26,6 +32,7 @@ class Unit:
         ready_to_start: Whether that on which it depends is there (Redis for the head, the GCS for a worker).
         start_at: When it may be started (monotonic seconds); infinity while it is held down.
         force_at: When its processes get SIGKILL, while it is ending.
+        log_begins: Where in its log what it prints since its last start begins, in bytes.
         ended: Called once when nothing of it is left, with what was killed.
     """
 
@@ -39,6 +46,7 @@ class Unit:
     force_at: float = 0.0
     hold: bool = False
     seen: dict[int, Process] = field(default_factory=dict)
+    log_begins: int = 0
     ended: Callable[[dict[int, Process]], None] | None = None
 
     @property
@@ -52,6 +60,7 @@ class Unit:
         wrapper = (interpreter, "-I", "-S", str(Path(child.__file__)), str(os.getpid()), str(self.command.niceness))
         arguments = (*wrapper, *self.command.arguments)
         log = os.open(self.command.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        self.log_begins = os.fstat(log).st_size
         nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         try:
             self.leader = os.posix_spawn(
@@ -86,6 +95,16 @@ class Unit:
         """`ray start --block` or Redis is gone: like a container, the rest goes with it."""
         if self.state == "up":
             self.hold, self.force_at, self.state = False, 0.0, "ending"
+
+    def why_it_gave_up(self) -> str:
+        """What `ray start` printed where it gave the node up that it was starting; "" where it did not."""
+        try:
+            with open(self.command.log, "rb") as log:
+                log.seek(max(self.log_begins, os.fstat(log.fileno()).st_size - _END_OF_LOG))
+                printed = log.read().decode(errors="replace")
+        except OSError:
+            return ""
+        return _GAVE_UP if _GAVE_UP in printed else ""
 
     def advance(self, now: float) -> None:
         """Does what is due: kills what is left of an ending session, or starts what is down and may start."""

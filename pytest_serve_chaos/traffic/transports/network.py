@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import select
+import socket
 import ssl
+import struct
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
@@ -17,11 +19,16 @@ from typing import TYPE_CHECKING
 import httpcore
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.traffic.transports.arrival import seconds_unread
 from pytest_serve_chaos.traffic.transports.base import Address
 
 if TYPE_CHECKING:
     from httpcore import SOCKET_OPTION
+
+_LAST_DATA_RECEIVED = struct.Struct("@52xI")
+"""``tcpi_last_data_recv`` of Linux' ``struct tcp_info``: milliseconds since the last data came (``linux/tcp.h``)."""
+
+_TICK = 0.010
+"""Seconds between two ticks of the kernel's clock at most, by which that figure may be too large."""
 
 _NEXT_ADDRESS_AFTER = 0.25
 """Seconds after which the next address of a name is tried as well (RFC 8305)."""
@@ -249,3 +256,18 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def seconds_unread(connection: socket.socket | None) -> float:
+    """Seconds for which the last data of a connection has been here, at least; 0 where the system does not tell."""
+    option = getattr(socket, "TCP_INFO", None)
+    if connection is None or option is None:
+        return 0.0
+    try:
+        info = connection.getsockopt(socket.IPPROTO_TCP, option, _LAST_DATA_RECEIVED.size)
+    except OSError:
+        return 0.0
+    if len(info) < _LAST_DATA_RECEIVED.size:
+        return 0.0
+    milliseconds: int = _LAST_DATA_RECEIVED.unpack(info)[0]
+    return max(0.0, milliseconds / 1000 - _TICK)

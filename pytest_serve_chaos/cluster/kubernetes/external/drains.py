@@ -10,8 +10,8 @@ from pytest_serve_chaos.cluster.base import Progress
 from pytest_serve_chaos.cluster.kubernetes.client.drain import EVICTED_WITHIN, cordon, evict_all, reopen
 from pytest_serve_chaos.cluster.kubernetes.client.records import mapped
 from pytest_serve_chaos.cluster.kubernetes.external.admission import Admission
-from pytest_serve_chaos.cluster.kubernetes.external.undo_entries import UndoRecords
-from pytest_serve_chaos.cluster.kubernetes.rayservice.lost_machines import TakenMachines
+from pytest_serve_chaos.cluster.kubernetes.external.recorded_faults import UndoRecords
+from pytest_serve_chaos.cluster.kubernetes.rayservice.machine_faults import TakenMachines
 from pytest_serve_chaos.cluster.kubernetes.rayservice.view import RayServiceView
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget
 from pytest_serve_chaos.model import Evidence

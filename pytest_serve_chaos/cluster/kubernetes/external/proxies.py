@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.capabilities import Endpoint
+from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RunningConfig
 from pytest_serve_chaos.cluster.kubernetes.rayservice.probe import Probe, ask, new_request_id
-from pytest_serve_chaos.cluster.kubernetes.rayservice.serve_config import RunningConfig
 from pytest_serve_chaos.cluster.kubernetes.rayservice.view import RayServiceView
 from pytest_serve_chaos.cluster.serve_config import applications, first_route, serve_port
 from pytest_serve_chaos.errors import WaitTimeout

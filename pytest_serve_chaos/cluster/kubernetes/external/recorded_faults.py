@@ -1,17 +1,61 @@
-"""Faults in the pods of an external RayService: as far as its policy allows, and on record until they are healed."""
+"""Faults in the pods of an external RayService: as far as its policy allows, and on record until they are healed.
+
+They are recorded before they begin: if the run ends by force, the record says which pods must be restored.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from signal import SIGCONT, SIGKILL, SIGSTOP
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from pytest_serve_chaos.cluster.capabilities import FreezesNodes, KillsNodes, SetsHealthFlags, SignalsProcesses
 from pytest_serve_chaos.cluster.kubernetes.external.admission import Admission
-from pytest_serve_chaos.cluster.kubernetes.external.undo_entries import Ledger
 from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayPods
 from pytest_serve_chaos.errors import NoSuchTarget, Unsupported
 from pytest_serve_chaos.model import Component, Evidence, Identity
+
+Record: TypeAlias = Callable[[str], Callable[[], None]]
+"""Records that something in the pod of that name must be restored; returns what removes that record."""
+
+
+class Ledger:
+    """What is broken in pods now.
+
+    Args:
+        record: Puts a pod on record.
+    """
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        self._open: dict[str, Callable[[], None]] = {}
+
+    def begin(self, what: str, pod: str) -> None:
+        """Call it before that is broken in that pod."""
+        if what not in self._open:
+            self._open[what] = self._record(pod)
+
+    def end(self, what: str) -> None:
+        """Call it when there is nothing to restore any more, or never was."""
+        done = self._open.pop(what, None)
+        if done is not None:
+            done()
+
+
+@dataclass(frozen=True, slots=True)
+class UndoRecords:
+    """Where changes of an external cluster are on record until they are undone.
+
+    Attributes:
+        broken: Called with a pod's name before something in it is stopped or flagged; returns what takes it off.
+        cordoned: Called with a node's name before it is cordoned.
+        uncordoned: Called with that name when there is nothing to undo any more.
+    """
+
+    broken: Record = lambda _: lambda: None
+    cordoned: Callable[[str], None] = lambda _: None
+    uncordoned: Callable[[str], None] = lambda _: None
 
 
 class AdmittedDeletions:

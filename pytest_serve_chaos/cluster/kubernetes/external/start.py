@@ -15,14 +15,14 @@ from pytest_serve_chaos.cluster.kubernetes.client.records import listed, mapped,
 from pytest_serve_chaos.cluster.kubernetes.external import rights
 from pytest_serve_chaos.cluster.kubernetes.external.policy import Grants
 from pytest_serve_chaos.cluster.kubernetes.external.rayservice import Connected, external_rayservice
-from pytest_serve_chaos.cluster.kubernetes.external.undo_entries import UndoRecords
+from pytest_serve_chaos.cluster.kubernetes.external.recorded_faults import UndoRecords
 from pytest_serve_chaos.cluster.kubernetes.logs.operator import SELECTOR
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
 from pytest_serve_chaos.cluster.kubernetes.rayservice.existing import FoundRayService, differences, read_ray_service
 from pytest_serve_chaos.cluster.kubernetes.rayservice.head_service import dashboard_behind
 from pytest_serve_chaos.cluster.kubernetes.rayservice.probe import Probe
 from pytest_serve_chaos.cluster.kubernetes.rayservice.ray_token import RayToken
-from pytest_serve_chaos.cluster.kubernetes.rayservice.versions import versions
+from pytest_serve_chaos.cluster.kubernetes.rayservice.setup import versions
 from pytest_serve_chaos.cluster.rest import HAPROXY_MANAGER, Dashboard, ServeStatus
 from pytest_serve_chaos.errors import ClusterStartError, ObservationError, Unsupported, WaitTimeout
 from pytest_serve_chaos.model import ClusterDescription, Json

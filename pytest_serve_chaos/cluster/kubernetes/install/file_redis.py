@@ -12,7 +12,7 @@ from typing import Literal, cast
 from pytest_serve_chaos.cluster.kubernetes.client.records import inner, listed, mapped, name_of, text
 from pytest_serve_chaos.cluster.kubernetes.install.file_rules import ray_container
 from pytest_serve_chaos.cluster.kubernetes.install.rayservice_file import OwnFile
-from pytest_serve_chaos.cluster.kubernetes.rayservice.redis_store import RedisStore
+from pytest_serve_chaos.cluster.kubernetes.rayservice.redis import RedisStore
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.manifests import Manifest
 from pytest_serve_chaos.model import Json

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.kubernetes.client.records import mapped, name_of, text
 from pytest_serve_chaos.cluster.kubernetes.install import file_rules, render
-from pytest_serve_chaos.cluster.kubernetes.rayservice.redis_store import RedisStore
+from pytest_serve_chaos.cluster.kubernetes.rayservice.redis import RedisStore
 from pytest_serve_chaos.cluster.local_code import code_of_config, search_path
 from pytest_serve_chaos.cluster.profiles import environment, timing
 from pytest_serve_chaos.cluster.serve_config import OWN_APPS, applications, serve_config

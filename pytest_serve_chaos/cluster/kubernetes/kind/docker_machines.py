@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from pytest_serve_chaos import clock
@@ -40,6 +41,7 @@ class DockerMachines:
         self._run = run
         self._kubectl = kubectl
         self._control_plane = control_plane
+        self._pids: tuple[int, ...] = ()
 
     @property
     def witness(self) -> str:
@@ -50,6 +52,20 @@ class DockerMachines:
         """The nodes for Ray's pods."""
         found = self._kubectl("get", "nodes", "-l", f"{names.ROLE}=ray", "-o", "name").split()
         return tuple(node.removeprefix("node/") for node in found)
+
+    def first_processes(self) -> tuple[int, ...]:
+        """The PID of each node's first process on this machine.
+
+        Docker is asked again only when one of them has ended. Where Docker runs elsewhere (in a virtual machine, on
+        another host) its PIDs mean nothing here, so only those count that are an `init`.
+        """
+        if not self._pids or not all(_is_init(pid) for pid in self._pids):
+            with contextlib.suppress(CommandFailed):
+                nodes = self._kubectl("get", "nodes", "-o", "name").split()
+                names_of_nodes = [node.removeprefix("node/") for node in nodes]
+                pids = self._run("docker", "inspect", "--format", "{{.State.Pid}}", *names_of_nodes).split()
+                self._pids = tuple(pid for pid in map(int, pids) if _is_init(pid))
+        return self._pids
 
     def limit_processors(self) -> None:
         """Gives each node for Ray half of this machine's processors at most.
@@ -171,3 +187,10 @@ class DockerMachines:
             return clock.wait_until(f"{node} to {verb}", probe, timeout=10.0, interval=0.1)
         except WaitTimeout as error:
             raise CommandFailed(f"the machine {node} did not {verb}", checked=[str(error)]) from error
+
+
+def _is_init(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip() in ("systemd", "init")
+    except OSError:
+        return False

@@ -1,4 +1,4 @@
-"""The nodes of a kind cluster: made, filled with images, looked into and deleted.
+"""The nodes of a kind cluster: made, filled with images, looked into, tainted and deleted.
 
 The only module that imports `pytest_kind`, and that only when a cluster is made.
 """
@@ -17,10 +17,11 @@ from typing import Any
 
 from pytest_serve_chaos import manifests
 from pytest_serve_chaos.cluster import commands
+from pytest_serve_chaos.cluster.kubernetes import names
+from pytest_serve_chaos.cluster.kubernetes.install.stack import Kubectl
 from pytest_serve_chaos.cluster.kubernetes.kind.docker_machines import DockerMachines
 from pytest_serve_chaos.cluster.kubernetes.kind.images import DockerImages
 from pytest_serve_chaos.cluster.kubernetes.kind.programs import Programs, Run, run_program
-from pytest_serve_chaos.cluster.kubernetes.kind.taints import NodeTaints
 from pytest_serve_chaos.errors import ClusterStartError, CommandFailed
 from pytest_serve_chaos.model import Json
 
@@ -183,3 +184,34 @@ class KindNodes:
 
     def _end_of_log(self) -> str:
         return self.log.read_text(encoding="utf-8")[-1200:] if self.log.is_file() else "no log"
+
+
+class NodeTaints:
+    """Makes the nodes for Ray refuse pods; implements `kubernetes.machines.Taints`.
+
+    Args:
+        kubectl: Runs kubectl against the cluster.
+    """
+
+    def __init__(self, kubectl: Kubectl) -> None:
+        self._kubectl = kubectl
+
+    def keep_away(self, taint: str) -> None:
+        """No node for Ray takes a new pod any more that does not tolerate that taint.
+
+        Raises:
+            CommandFailed: kubectl failed.
+        """
+        self._kubectl("taint", "nodes", "-l", f"{names.ROLE}=ray", f"{taint}=held:NoSchedule", "--overwrite")
+
+    def let_back(self, taint: str) -> None:
+        """Takes the taint away from all nodes that have it.
+
+        Raises:
+            CommandFailed: kubectl failed.
+        """
+        keys = 'jsonpath={range .items[*]}{.metadata.name}{" "}{.spec.taints[*].key}{"\\n"}{end}'
+        for line in self._kubectl("get", "nodes", "-o", keys).splitlines():
+            node, *found = line.split() or [""]
+            if taint in found:
+                self._kubectl("taint", "nodes", node, f"{taint}:NoSchedule-")

@@ -13,7 +13,7 @@ import yaml
 
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.records import Pod, mapped, text
-from pytest_serve_chaos.cluster.kubernetes.rayservice.redis_store import RedisStore
+from pytest_serve_chaos.cluster.kubernetes.rayservice.redis import RedisStore
 from pytest_serve_chaos.cluster.rest import NodeRow, ServeStatus
 from pytest_serve_chaos.cluster.serve_config import applications
 from pytest_serve_chaos.manifests import Manifest, merge

@@ -16,8 +16,8 @@ from pytest_serve_chaos.cluster.kubernetes.client.objects import WorkloadKind
 from pytest_serve_chaos.cluster.kubernetes.client.records import inner, listed, mapped, name_of, text
 from pytest_serve_chaos.cluster.kubernetes.install.stack import REDIS_SELECTOR
 from pytest_serve_chaos.cluster.kubernetes.kind.nodes import KindNodes
-from pytest_serve_chaos.cluster.kubernetes.rayservice.pod_repair import tidy
-from pytest_serve_chaos.cluster.kubernetes.rayservice.redis_store import RedisStore
+from pytest_serve_chaos.cluster.kubernetes.rayservice.programs import tidy
+from pytest_serve_chaos.cluster.kubernetes.rayservice.redis import RedisStore
 from pytest_serve_chaos.errors import ClusterError, WaitTimeout
 from pytest_serve_chaos.model import Json
 

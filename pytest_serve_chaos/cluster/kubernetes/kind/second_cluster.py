@@ -14,12 +14,11 @@ from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.client.records import inner
 from pytest_serve_chaos.cluster.kubernetes.install.stack import Kubectl
 from pytest_serve_chaos.cluster.kubernetes.rayservice.bring_up import BringUp
-from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import Ends, RayServiceCluster
+from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import Ends, RayServiceCluster, RunningConfig
 from pytest_serve_chaos.cluster.kubernetes.rayservice.head_service import dashboard_behind
 from pytest_serve_chaos.cluster.kubernetes.rayservice.parts import pod_parts
 from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayServiceRef
 from pytest_serve_chaos.cluster.kubernetes.rayservice.ray_token import RayToken, wants_token
-from pytest_serve_chaos.cluster.kubernetes.rayservice.serve_config import RunningConfig
 from pytest_serve_chaos.cluster.kubernetes.rayservice.view import RayServiceView, Sight
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.errors import ClusterError, ClusterStartError, CommandFailed, WaitTimeout

@@ -36,8 +36,8 @@ from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceC
 from pytest_serve_chaos.cluster.kubernetes.rayservice.owned import BroughtUp, owned_rayservice, sight_from_machines
 from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayServiceRef
 from pytest_serve_chaos.cluster.kubernetes.rayservice.ray_token import RayToken, wants_token
+from pytest_serve_chaos.cluster.kubernetes.rayservice.setup import versions
 from pytest_serve_chaos.cluster.kubernetes.rayservice.upgrades import aim_dashboard
-from pytest_serve_chaos.cluster.kubernetes.rayservice.versions import versions
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.cluster.serve_config import first_route
 from pytest_serve_chaos.errors import (

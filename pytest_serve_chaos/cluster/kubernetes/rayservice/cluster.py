@@ -1,4 +1,4 @@
-"""A Serve cluster that is a RayService on Kubernetes: its nodes are pods."""
+"""A Serve cluster that is a RayService on Kubernetes, with its Serve config and its proxies: its nodes are pods."""
 
 from __future__ import annotations
 
@@ -8,17 +8,50 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from pytest_serve_chaos.cluster.base import NodeInfo
-from pytest_serve_chaos.cluster.capabilities import Capabilities, Capability, Offer
-from pytest_serve_chaos.cluster.kubernetes.rayservice.proxies import PodProxies
-from pytest_serve_chaos.cluster.kubernetes.rayservice.serve_config import RunningConfig
+from pytest_serve_chaos.cluster.capabilities import Capabilities, Capability, Endpoint, Offer
+from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
+from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayPods
 from pytest_serve_chaos.cluster.kubernetes.rayservice.view import RayServiceView
 from pytest_serve_chaos.cluster.rest import Dashboard
+from pytest_serve_chaos.cluster.serve_config import first_route, serve_config_text, serve_port
 from pytest_serve_chaos.model import ClusterDescription, Component, Identity, Json
 
 T = TypeVar("T")
 
 _RAY_CLUSTER = "ray cluster"
 """The detail of a description that is the name of the RayCluster."""
+
+
+class RunningConfig:
+    """A Serve config that runs.
+
+    Args:
+        config: The config.
+        apply: What makes another one run.
+    """
+
+    def __init__(self, config: Mapping[str, Json], apply: Callable[[Mapping[str, Json]], None]) -> None:
+        self._config = dict(config)
+        self._apply = apply
+
+    @property
+    def now(self) -> dict[str, Json]:
+        """The config that should run now."""
+        return dict(self._config)
+
+    def change(self, config: Mapping[str, Json]) -> None:
+        """Makes another config run. Raises what its way of applying it raises; then it is not changed."""
+        self._apply(config)
+        self._config = dict(config)
+
+
+def config_of_ray_service(api: KubeApi, ray_service: str, config: Mapping[str, Json]) -> RunningConfig:
+    """That of a RayService of our own: its `serveConfigV2`, which KubeRay hands to Serve within some 2 s."""
+
+    def apply(wanted: Mapping[str, Json]) -> None:
+        api.patch_ray_service(ray_service, {"spec": {"serveConfigV2": serve_config_text(wanted)}})
+
+    return RunningConfig(config, apply)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +65,36 @@ class Ends:
 
     first: tuple[Callable[[], None], ...] = ()
     last: Callable[[], None] | None = None
+
+
+class PodProxies:
+    """The way to each proxy's pod. Has the capability `HasProxyEndpoints`.
+
+    Args:
+        api: The Kubernetes API.
+        pods: The pods.
+        config: The Serve config, which has the port and the route.
+    """
+
+    def __init__(self, api: KubeApi, pods: RayPods, config: RunningConfig) -> None:
+        self._api = api
+        self._pods = pods
+        self._config = config
+
+    def ask(self, proxy: Component, path: str, *, timeout: float) -> tuple[int, str]:
+        """Sends GET `path` to that proxy's pod; returns status and body.
+
+        Raises:
+            ObservationError: Its pod is gone, or it gave no answer in `timeout` seconds.
+        """
+        pod = self._pods.with_proxy(proxy)
+        return self._api.proxy_get(pod.name, serve_port(self._config.now), path, timeout=timeout)
+
+    def proxy_endpoint(self, proxy: Component) -> Endpoint:
+        """The way to that proxy's pod, with the first app's route."""
+        config = self._config.now
+        url, context = self._api.proxy_url(self._pods.with_proxy(proxy).name, serve_port(config))
+        return Endpoint(url + first_route(config).lstrip("/"), ssl_context=context)
 
 
 class RayServiceCluster:

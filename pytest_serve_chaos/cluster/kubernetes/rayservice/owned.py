@@ -15,6 +15,7 @@ from pytest_serve_chaos.cluster.capabilities import (
     HAS_REDIS,
     KILLS_MACHINES,
     KILLS_NODES,
+    ON_THIS_MACHINE,
     OUTLIVES_RUNS,
     REMEMBERS_CONNECTIONS,
     SHARES_REDIS,
@@ -25,7 +26,7 @@ from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.client.pod_watch import PodWatch
 from pytest_serve_chaos.cluster.kubernetes.logs.stream import LogAccess
 from pytest_serve_chaos.cluster.kubernetes.machines import Machines, Taints
-from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import Ends, RayServiceCluster
+from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import Ends, RayServiceCluster, config_of_ray_service
 from pytest_serve_chaos.cluster.kubernetes.rayservice.machine_faults import (
     ContainerSignals,
     MachineFaults,
@@ -37,9 +38,7 @@ from pytest_serve_chaos.cluster.kubernetes.rayservice.parts import pod_parts, pr
 from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayServiceRef
 from pytest_serve_chaos.cluster.kubernetes.rayservice.process_faults import ProcessSignals
 from pytest_serve_chaos.cluster.kubernetes.rayservice.process_watch import ProcessWatch
-from pytest_serve_chaos.cluster.kubernetes.rayservice.redis import PodRedis
-from pytest_serve_chaos.cluster.kubernetes.rayservice.redis_store import RedisStore
-from pytest_serve_chaos.cluster.kubernetes.rayservice.serve_config import config_of_ray_service
+from pytest_serve_chaos.cluster.kubernetes.rayservice.redis import PodRedis, RedisStore
 from pytest_serve_chaos.cluster.kubernetes.rayservice.upgrades import Upgrades
 from pytest_serve_chaos.cluster.kubernetes.rayservice.view import RayServiceView, Sight
 from pytest_serve_chaos.cluster.rest import Dashboard
@@ -119,6 +118,7 @@ def owned_rayservice(
         HAS_REDIS.by(redis),
         KILLS_MACHINES.by(faults),
         KILLS_NODES.by(HeldNodes(deletions, taints)),
+        ON_THIS_MACHINE.by(machines),
         OUTLIVES_RUNS.by(Reuse(on_vouch)),
         REMEMBERS_CONNECTIONS.by(machines),
         SHARES_REDIS.by(shared),

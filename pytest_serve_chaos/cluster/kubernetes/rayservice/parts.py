@@ -19,12 +19,10 @@ from pytest_serve_chaos.cluster.capabilities import (
     STREAMS_LOGS,
     Offer,
 )
+from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import PodProxies, RunningConfig
 from pytest_serve_chaos.cluster.kubernetes.rayservice.haproxy import PodHAProxy
-from pytest_serve_chaos.cluster.kubernetes.rayservice.health_flags import HealthFlags
 from pytest_serve_chaos.cluster.kubernetes.rayservice.node_faults import NodeFreezes, PodDeletions
-from pytest_serve_chaos.cluster.kubernetes.rayservice.process_faults import ActorKills, ProcessSignals
-from pytest_serve_chaos.cluster.kubernetes.rayservice.proxies import PodProxies
-from pytest_serve_chaos.cluster.kubernetes.rayservice.serve_config import RunningConfig
+from pytest_serve_chaos.cluster.kubernetes.rayservice.process_faults import ActorKills, HealthFlags, ProcessSignals
 from pytest_serve_chaos.cluster.kubernetes.rayservice.setup import PodSetup
 from pytest_serve_chaos.cluster.kubernetes.rayservice.view import RayServiceView
 from pytest_serve_chaos.model import Json

@@ -1,8 +1,10 @@
-"""Faults of single processes: signals, and what `ray.kill` does to actors."""
+"""Faults of single processes: signals, what `ray.kill` does to actors, and health checks that fail."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
+from typing import Literal
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.kubernetes import in_pod, names
@@ -11,7 +13,7 @@ from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayPods
 from pytest_serve_chaos.cluster.kubernetes.rayservice.programs import output_of, run_program
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, Unsupported
-from pytest_serve_chaos.model import HEAD, Identity
+from pytest_serve_chaos.model import HEAD, Component, Identity
 
 
 def _not_from_inside(identity: Identity, signal: int) -> None:
@@ -91,3 +93,42 @@ class ActorKills:
         started = clock.now()
         output = output_of(self._api, head, "kill_actor", actor_id, name, names.SERVE_NAMESPACE, restart)
         return in_pod.moment(output, started)
+
+
+class HealthFlags:
+    """Sets flags in the containers of replicas. Has the capability `SetsHealthFlags`.
+
+    Args:
+        api: The Kubernetes API.
+        pods: The pods.
+    """
+
+    def __init__(self, api: KubeApi, pods: RayPods) -> None:
+        self._api = api
+        self._pods = pods
+
+    def set_health_flag(self, replica: Component, mode: Literal["raise", "hang"]) -> None:
+        """Writes the flag that the replica's health check reads, in its own container.
+
+        Raises:
+            NoSuchTarget: The replica's container is gone.
+            Unsupported: Its container has no directory for flags.
+            CommandFailed: It could not be written.
+        """
+        self._flag(replica, mode)
+
+    def clear_health_flag(self, replica: Component) -> None:
+        """Takes the flag away; with its container it went anyway."""
+        with contextlib.suppress(NoSuchTarget):
+            self._flag(replica, "")
+
+    def _flag(self, replica: Component, mode: str) -> None:
+        pod = self._pods.with_process(replica.identity)
+        result = run_program(self._api, pod, "set_flag", str(replica.pid), mode)
+        if result.returncode == in_pod.NO_DIRECTORY:
+            raise Unsupported(
+                f"pod {pod.name} has no directory for health flags",
+                fix=[f"set the environment variable {names.FLAGS_VARIABLE} in the Ray containers"],
+            )
+        if result.returncode != 0:
+            raise CommandFailed(f"no flag could be set in pod {pod.name}", checked=[result.stderr.strip()[-600:]])

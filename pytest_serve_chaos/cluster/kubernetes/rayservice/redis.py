@@ -1,20 +1,77 @@
-"""The Redis under the GCS of a RayService."""
+"""The Redis under the GCS of a RayService: what holds its pods, how it is asked, and how it is broken."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
+from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.records import listed, mapped, text
-from pytest_serve_chaos.cluster.kubernetes.rayservice.redis_store import RedisStore
 from pytest_serve_chaos.cluster.kubernetes.rayservice.view import RayServiceView
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError, Unsupported
 from pytest_serve_chaos.model import HEAD, Evidence
+
+if TYPE_CHECKING:
+    from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 
 _NAMESPACE_VARIABLE = "RAY_external_storage_namespace"
 """What KubeRay sets in the head's container: the RayCluster's UID unless the user says otherwise."""
 
 _PATIENCE = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class RedisStore:
+    """A Redis whose pods carry the label ``pytest-serve-chaos/part: redis``.
+
+    Attributes:
+        kind: What keeps its pods there.
+        name: The name of that.
+        replicas: How many pods it wants, unless they are kept away.
+        port: Where Redis listens in its container.
+        user: The user name for its client; "" for the default user.
+        password: The password for its client; None: that of REDIS_PASSWORD in its own container; "": no password.
+        unknown: Why the password is unknown; "" if it is known.
+    """
+
+    kind: Literal["Deployment", "StatefulSet"] = "Deployment"
+    name: str = names.REDIS
+    replicas: int = 1
+    port: int = 6379
+    user: str = ""
+    password: str | None = field(default=None, repr=False)
+    unknown: str = ""
+
+    def scale(self, api: KubeApi, replicas: int) -> None:
+        """Changes how many pods are wanted.
+
+        Raises:
+            CommandFailed: It was refused.
+        """
+        api.workloads.scale(self.kind, self.name, replicas)
+
+    def is_available(self, api: KubeApi) -> bool:
+        """Whether all of its pods are there and ready.
+
+        Raises:
+            ObservationError: The API server gave no usable answer.
+        """
+        if self.kind == "Deployment":
+            return api.workloads.is_available(self.name)
+        pods = api.pods(f"{names.PART}=redis")
+        return len([pod for pod in pods if pod.is_ready]) >= self.replicas
+
+    @property
+    def list_keys(self) -> tuple[str, ...]:
+        """The program that prints all keys, one a line, in the container of Redis."""
+        user = ("--user", self.user) if self.user else ()
+        client = ("redis-cli", "-p", str(self.port), *user, "--raw", "KEYS", "*")
+        if self.password is None:
+            return ("sh", "-c", 'REDISCLI_AUTH="$REDIS_PASSWORD" exec "$@"', "sh", *client)
+        if not self.password:
+            return client
+        return ("sh", "-c", 'REDISCLI_AUTH="$0" exec "$@"', self.password, *client)
 
 
 class PodRedis:

@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from pytest_serve_chaos.cluster.base import NodeInfo
 from pytest_serve_chaos.cluster.haproxy import HAProxies, Seen
 from pytest_serve_chaos.cluster.kubernetes.client.records import Container, Pod
-from pytest_serve_chaos.cluster.kubernetes.rayservice.pod_names import expected_names
-from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayPods, newest_last
+from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayPods, expected_names, newest_last
 from pytest_serve_chaos.cluster.kubernetes.rayservice.process_watch import Place, ProcessWatch, Row
 from pytest_serve_chaos.model import HEAD, Component, Identity, Role
 

@@ -1,4 +1,4 @@
-"""Whether the load generator sent all requests of its schedule."""
+"""Whether the load generator sent all requests of its schedule, and when they were due."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pytest_serve_chaos.analysis.words import limit_percent
+from pytest_serve_chaos.analysis.words import latency, limit_percent
 from pytest_serve_chaos.checks.base import Check, Objection, Observation, Unknown
 from pytest_serve_chaos.model import Expectations, Measurement
 
@@ -31,6 +31,28 @@ class AllSent:
         measurement = seen.measurement
         if measurement.not_sent > self.most * measurement.scheduled:
             yield Unknown(f"{not_sent(measurement)} (limit {limit_percent(self.most)}): too many were in flight")
+
+
+@dataclass(frozen=True, slots=True)
+class Punctual:
+    """The generator was not later than that many seconds (99th percentile): else its figures are its own doing."""
+
+    latest: float
+    name: ClassVar[str] = "punctual"
+    on_requests: ClassVar[bool] = False
+
+    def needs(self, seen: Observation) -> Iterator[str]:
+        """A generator that was punctual."""
+        lag = seen.measurement.send_lag_p99
+        if lag > self.latest:
+            yield (
+                f"the load generator was late: 1 % of its requests were sent {latency(lag)} or more "
+                f"after their time (limit {latency(self.latest)}); send fewer, or leave it more CPU"
+            )
+
+    def judge(self, seen: Observation) -> Iterator[Objection]:
+        """Demands nothing more."""
+        yield from ()
 
 
 def not_sent(measurement: Measurement) -> str:
