@@ -306,6 +306,20 @@ class ComponentCame(Event):
     component: Component
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HAProxyReloaded(Event):
+    """Another process of HAProxy takes the requests of a proxy that stays the same.
+
+    Attributes:
+        proxy: Its name.
+        pid: The PID of that process.
+    """
+
+    name: ClassVar[str] = "reloaded"
+    proxy: str
+    pid: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class RedundancyBack(Event):
     """The shape is that of the steady state again."""
@@ -500,6 +514,7 @@ EVENTS: tuple[type[Event], ...] = (
     FaultHealed,
     ComponentGone,
     ComponentCame,
+    HAProxyReloaded,
     RedundancyBack,
     RedundancyMissing,
     ProxyStale,

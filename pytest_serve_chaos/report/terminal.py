@@ -17,6 +17,7 @@ from pytest_serve_chaos.events import (
     ConfigurationSeen,
     Demanded,
     Event,
+    HAProxyReloaded,
     LogsKept,
     Note,
     OtherEvent,
@@ -59,7 +60,7 @@ _NOT_SHOWN = (
 )
 """What a timeline leaves out: what is shown elsewhere, or is no news."""
 
-_DETAIL = (ComponentGone, ComponentCame, Note)
+_DETAIL = (ComponentGone, ComponentCame, HAProxyReloaded, Note)
 """What is left out first where there is too much."""
 
 
