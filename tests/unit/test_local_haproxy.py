@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import astuple, replace
@@ -15,6 +17,11 @@ import pytest
 
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.haproxy import Generation
+from pytest_serve_chaos.cluster.kubernetes import in_pod
+from pytest_serve_chaos.cluster.kubernetes.client.api import ExecResult, KubeApi
+from pytest_serve_chaos.cluster.kubernetes.rayservice.haproxy import PodHAProxy
+from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayPods
+from pytest_serve_chaos.cluster.kubernetes.rayservice.topology import PodTopology
 from pytest_serve_chaos.cluster.local import layout, preflight
 from pytest_serve_chaos.cluster.local.commands import node_command
 from pytest_serve_chaos.cluster.local.haproxy import LocalHAProxy, haproxy_environment, serve_host
@@ -175,6 +182,26 @@ def test_a_haproxy_is_asked_at_its_admin_socket(admin: Path) -> None:
     routes = LocalHAProxy(cast("ProcessTopology", None)).routes(generation(admin))
     assert routes.servers == {"http-app": {"one"}}
     assert routes.hard_stop_after == 7.0
+
+
+def test_a_haproxy_in_a_pod_is_asked_in_the_same_way(admin: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", in_pod.source("show_haproxy"), str(admin)], capture_output=True, text=True, check=True
+    )
+    api = SimpleNamespace(run=lambda *_: ExecResult(done.stdout, "", 0))
+    assert pod_haproxy(api).routes(generation(admin)).servers == {"http-app": {"one"}}
+
+
+@pytest.mark.parametrize("result", [ExecResult("", "no such file", 1), ExecResult("nonsense", "", 0)])
+def test_a_haproxy_in_a_pod_that_says_nothing_is_not_observed(result: ExecResult) -> None:
+    with pytest.raises(ObservationError, match=r"HAProxy on worker-1 \(PID 9\) does not answer"):
+        pod_haproxy(SimpleNamespace(run=lambda *_: result)).routes(generation(Path("/tmp/h")))
+
+
+def pod_haproxy(api: object) -> PodHAProxy:
+    pod = SimpleNamespace(name="pod", main=SimpleNamespace(name="ray-worker"))
+    pods = SimpleNamespace(with_process=lambda _: pod)
+    return PodHAProxy(cast("KubeApi", api), cast("RayPods", pods), cast("PodTopology", None))
 
 
 def test_a_haproxy_without_a_socket_is_not_observed(tmp_path: Path) -> None:
