@@ -15,7 +15,7 @@ from pytest_serve_chaos.errors import ServeChaosError, SettingsError, WaitTimeou
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.traffic.arrivals import Arrivals, check_rate
 from pytest_serve_chaos.traffic.fresh import FreshStream
-from pytest_serve_chaos.traffic.kept import KeptLane, Lane, ProxyOf, connect_to_each
+from pytest_serve_chaos.traffic.kept import KeptLane, Lane, ProxyOf, Stays, connect_to_each
 from pytest_serve_chaos.traffic.recorder import SHARED_PATH, Recorder
 from pytest_serve_chaos.traffic.request import RequestSpec
 from pytest_serve_chaos.traffic.sockets import TO_END, in_flight_possible, sockets_for
@@ -52,6 +52,7 @@ class Generator:
         proxies: The names of proxies behind the shared address that shall have one persistent connection each.
         proxy_of: Names the proxy at the other end of a connection from the client's address and port; called in a
             thread.
+        stays: Says whether a proxy that ended a connection is there, so that another one to it is looked for.
         in_flight_limit: Most requests in flight on fresh connections. Those due beyond it are recorded as not sent.
             None: as many as there are when nothing is answered, 2000 at least; but no more than there are sockets for.
         open_timeout: Seconds for finding the `proxies`.
@@ -72,6 +73,7 @@ class Generator:
         persistent_rate: float = 5.0,
         proxies: Sequence[str] = (),
         proxy_of: ProxyOf | None = None,
+        stays: Stays | None = None,
         in_flight_limit: int | None = None,
         open_timeout: float = 10.0,
     ) -> None:
@@ -85,6 +87,7 @@ class Generator:
         self._kept = tuple(kept)
         self._proxies = tuple(proxies)
         self._proxy_of = proxy_of
+        self._stays = stays
         needed = in_flight_possible(rate, spec.timeout).needed
         self._limit = max(_LEAST_LIMIT, needed) if in_flight_limit is None else in_flight_limit
         self._needed = min(needed, self._limit)
@@ -234,6 +237,7 @@ class Generator:
             connection=connection,
             proxy_of=self._proxy_of if shared else None,
             spec_of=wish.spec_of,
+            stays=self._stays,
         )
 
     def _stop_at(self, moment: float) -> None:
