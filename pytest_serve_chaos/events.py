@@ -337,6 +337,20 @@ class Rescaled(Event):
     now: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HAProxyReloaded(Event):
+    """Another process of HAProxy takes the requests of a proxy that stays the same.
+
+    Attributes:
+        proxy: Its name.
+        pid: The PID of that process.
+    """
+
+    name: ClassVar[str] = "reloaded"
+    proxy: str
+    pid: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class RedundancyBack(Event):
     """The shape is that of the steady state again."""
@@ -532,6 +546,7 @@ EVENTS: tuple[type[Event], ...] = (
     ComponentGone,
     ComponentCame,
     Rescaled,
+    HAProxyReloaded,
     RedundancyBack,
     RedundancyMissing,
     ProxyStale,

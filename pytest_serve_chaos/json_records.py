@@ -391,7 +391,9 @@ def event_from_json(data: Data) -> Event:
 
 def _cluster_ready(line: _Line) -> dict[str, object]:
     found = _DESCRIPTION.read(line.data)
-    needed = {one.name for one in fields(ClusterDescription) if one.default_factory is MISSING}
+    needed = {
+        one.name for one in fields(ClusterDescription) if one.default is MISSING and one.default_factory is MISSING
+    }
     description = _build(ClusterDescription, found) if needed <= found.keys() else None
     return {"description": description, **_OWN[ClusterReady].read(line.data)}
 

@@ -570,7 +570,12 @@ def _generator(rig: Rig, load: Load, source: str, way: Way) -> Generator:
         return None if component is None else component.name
 
     proxies = tuple(c.name for c in rig.watcher.sample().of("proxy"))
-    return generator(persistent_rate=load.persistent_rate, proxies=proxies, proxy_of=name_of)
+
+    def stays(name: str) -> bool:
+        """Whether it is HAProxy, which ends its connections when it is reloaded."""
+        return any(c.name == name and c.serving is not None for c in rig.watcher.topology.of("proxy"))
+
+    return generator(persistent_rate=load.persistent_rate, proxies=proxies, proxy_of=name_of, stays=stays)
 
 
 def _lane(rig: Rig, endpoints: HasProxyEndpoints, proxy: Component, spec: RequestSpec, way: Way) -> KeptLane:

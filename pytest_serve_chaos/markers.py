@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 CLUSTER_MARKER = "serve_cluster"
 
 
-_CLUSTER_KINDS = {name: option(name).kind for name in ("gcs", "app", "workers", "profile")}
+_CLUSTER_KINDS = {name: option(name).kind for name in ("gcs", "app", "workers", "profile", "ingress")}
 CLUSTER_KEYWORDS = (*_CLUSTER_KINDS, "env", "app_args")
 """What the marker `serve_cluster` can say."""
 
@@ -83,6 +83,7 @@ def cluster_request(
         SettingsError: A marker says something that it cannot say.
     """
     from pytest_serve_chaos.cluster.base import ClusterSpec
+    from pytest_serve_chaos.cluster.profiles import HAPROXY
     from pytest_serve_chaos.cluster.storage import gcs_of
 
     said = [marker for marker in markers if marker.name == CLUSTER_MARKER]
@@ -91,6 +92,8 @@ def cluster_request(
         _check_keywords(marker, CLUSTER_KEYWORDS)
         for keyword, value in marker.kwargs.items():
             wanted[keyword] = _cluster_value(marker, keyword, value, directory or Path.cwd())
+    if dict(wanted.get("env", ())).get(HAPROXY) == "1":
+        wanted["ingress"] = "haproxy"
     spec = ClusterSpec(**wanted)
     gcs = gcs_of(spec.gcs, dict(spec.env), said="gcs" in cluster_keywords(said))
     return replace(spec, gcs=gcs)

@@ -17,6 +17,9 @@ Outcome: TypeAlias = Literal["passed", "failed", "inconclusive", "measured", "un
 HEAD = "head"
 """The name of the node that carries the GCS and the controller."""
 
+MANAGER_FROZEN = "manager frozen"
+"""The state of a proxy whose manager is stopped, while its HAProxy goes on."""
+
 
 NOT_READY = "NotReady"
 """The state of a head or a worker whose pod runs, and is not Ready."""
@@ -38,6 +41,11 @@ class Identity:
 
     def __str__(self) -> str:
         return f"{self.kind}:{'/'.join(self.parts)}"
+
+    @property
+    def pid(self) -> int | None:
+        """The PID of a process, in its own PID namespace; None for anything else."""
+        return int(self.parts[-2]) if self.kind == "process" else None
 
     @classmethod
     def parse(cls, text: str) -> Identity:
@@ -62,6 +70,8 @@ class Component:
         replica: Serve's replica id, where known.
         state: Ray's or Kubernetes' own word for its state.
         machine: For head, workers and Redis in pods, the Kubernetes node under them, for people; it identifies nothing.
+        serving: For a proxy whose manager has a process of its own to take requests (HAProxy): which process that is
+            now. It identifies nothing: each reload replaces it.
     """
 
     role: Role
@@ -73,6 +83,7 @@ class Component:
     replica: str | None = None
     state: str = ""
     machine: str | None = None
+    serving: Identity | None = None
 
     @property
     def name(self) -> str:
@@ -509,7 +520,11 @@ class CheckSpec:
 
 @dataclass(frozen=True, slots=True)
 class ClusterDescription:
-    """What is under test, for every report."""
+    """What is under test, for every report.
+
+    Attributes:
+        ingress: What takes the requests on each node: Serve's own proxy (``python``) or ``haproxy``.
+    """
 
     backend: str
     ray_version: str
@@ -520,6 +535,7 @@ class ClusterDescription:
     replicas: int
     url: str
     details: Mapping[str, Json] = field(default_factory=dict)
+    ingress: str = "python"
 
 
 Loss: TypeAlias = Literal["head", "head container", "worker", "Ray node", "machine", "replica", "proxy", "redis"]

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     import pytest
 
 SETTINGS: dict[Literal["string", "int", "float", "bool", "linelist"], str] = {
-    "string": "backend profile app gcs stages arrivals request_timeout method body path requests report_dir slow_after "
-    "send_lag_limit redis_server context rayservice url allow_context operator_namespace node_image ray_version "
-    "ray_image redis_image operator_image kuberay_manifests rayservice_file rayservice_patch",
+    "string": "backend profile app gcs ingress stages arrivals request_timeout method body path requests report_dir "
+    "slow_after send_lag_limit redis_server context rayservice url allow_context operator_namespace "
+    "node_image ray_version ray_image redis_image operator_image kuberay_manifests rayservice_file "
+    "rayservice_patch",
     "int": "workers seed",
     "float": "rate persistent_rate",
     "linelist": "headers allow",
@@ -35,7 +36,7 @@ MARKERS = (
     "replica_failure(how, deployment, on, by, for_): the test breaks a replica (how: kill, freeze).",
     "child_failure(how, name, deployment, on, for_): the test breaks a process that a replica has started "
     "(how: kill, freeze).",
-    "proxy_failure(how, on, by, for_): the test breaks a proxy (how: kill, freeze).",
+    "proxy_failure(how, on, by, for_, part): the test breaks a proxy (how: kill, freeze).",
     "raylet_failure(how, on, for_): the test breaks the raylet of a node (how: kill, freeze).",
     "gcs_failure(how, for_): the test breaks the GCS process (how: kill, stop, freeze).",
     "redis_failure(how, hold, for_): the test breaks the Redis under the GCS (how: kill, stop, freeze).",
@@ -45,7 +46,7 @@ MARKERS = (
     "its code, user_config, options or num_replicas (how: update).",
     "rayservice_upgrade(how, bad): the test breaks the RayCluster under a RayService, which a new one replaces "
     "(how: upgrade).",
-    "serve_cluster(gcs, app, workers, profile, env, app_args): the Serve cluster that this test wants.",
+    "serve_cluster(gcs, app, workers, profile, ingress, env, app_args): the Serve cluster that this test wants.",
 )
 
 

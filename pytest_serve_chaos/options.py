@@ -108,6 +108,7 @@ OPTIONS = (
     Option("app", _APP, "pytest_serve_chaos.apps.sleepy_pid:app", "the app under test, or a config file"),
     Option("workers", Integer(1), "2", "Ray workers in addition to the head"),
     Option("gcs", Choice("redis", "rocksdb", "none"), "redis", "where the GCS keeps its state (fault tolerance)"),
+    Option("ingress", Choice("python", "haproxy"), "python", "what takes the requests on each node"),
     # One process sends up to 400 requests a second on time over fresh connections; beyond it falls behind.
     Option("rate", Rate(400), "50", "requests per second, each on a connection of its own"),
     Option("stages", Stages(400), None, "rates one after the other, from steady state on", "the one rate"),

@@ -16,7 +16,7 @@ from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.options import OPTIONS, Option, option
 
 if TYPE_CHECKING:
-    from pytest_serve_chaos.cluster.base import Gcs, Profile
+    from pytest_serve_chaos.cluster.base import Gcs, Ingress, Profile
     from pytest_serve_chaos.safety.journal import Journal
     from pytest_serve_chaos.schedule import Pattern, Schedule
     from pytest_serve_chaos.traffic.request_kind import RequestKind
@@ -73,6 +73,7 @@ class Settings:
     app: str = field(default=_default("app"))
     workers: int = field(default=_default("workers"))
     gcs: Gcs = field(default=_default("gcs"))
+    ingress: Ingress = field(default=_default("ingress"))
     rate: float = field(default=_default("rate"))
     stages: str | None = None
     arrivals: Pattern = field(default=_default("arrivals"))

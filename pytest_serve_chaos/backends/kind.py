@@ -55,7 +55,7 @@ def own_rayservice(settings: Settings, path: Path, *, checked: bool = False) -> 
     from pytest_serve_chaos.cluster.kubernetes.install.rayservice_file import read_own_file
     from pytest_serve_chaos.cluster.local_code import search_path
 
-    for name in ("workers", "gcs", "profile"):
+    for name in ("workers", "gcs", "profile", "ingress"):
         if settings.on_command_line(name):
             raise SettingsError(
                 f"{option(name).flag} was given, and the RayService of {path} says that itself",
@@ -124,7 +124,8 @@ def _adapt(settings: Settings) -> Settings:
     file = own_rayservice(settings, settings.rayservice_file).file
     check_requests(settings, file.found.serve_config)
     found = file.spec
-    return replace(settings, gcs=found.gcs, workers=found.workers, app=found.app, profile=found.profile)
+    there = replace(settings, gcs=found.gcs, workers=found.workers, app=found.app, profile=found.profile)
+    return replace(there, ingress=found.ingress)
 
 
 def _start(spec: ClusterSpec, settings: Settings, directory: Path, progress: Progress) -> Cluster:
@@ -333,6 +334,7 @@ KIND = Backend(
         "app",
         "workers",
         "gcs",
+        "ingress",
         "keep",
         "node_image",
         "ray_version",

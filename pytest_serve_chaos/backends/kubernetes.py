@@ -42,7 +42,8 @@ def _adapt(settings: Settings) -> Settings:
     check_proxy_location(service.serve_config, f"serveConfigV2 of RayService {external.name}")
     check_requests(settings, service.serve_config)
     found = service.spec
-    return replace(settings, gcs=found.gcs, workers=found.workers, app=found.app, profile=found.profile)
+    there = replace(settings, gcs=found.gcs, workers=found.workers, app=found.app, profile=found.profile)
+    return replace(there, ingress=found.ingress)
 
 
 def _loan(settings: Settings) -> ExternalCluster:

@@ -40,6 +40,8 @@ def _doctor(settings: Settings) -> Iterator[Finding]:
         yield finding("RocksDB", preflight.check_rocksdb)
     else:
         yield Finding("redis-server", "not needed without GCS fault tolerance")
+    if settings.ingress == "haproxy":
+        yield finding("HAProxy", preflight.check_haproxy)
     yield finding("memory", lambda: preflight.check_memory(settings.workers))
     yield finding("loopback, ports", lambda: layout.check_layout(settings.workers + 1))
 
@@ -47,7 +49,7 @@ def _doctor(settings: Settings) -> Iterator[Finding]:
 LOCAL = Backend(
     name="local",
     description="Ray nodes as processes of this machine",
-    options=options("profile", "app", "workers", "gcs", "redis_server"),
+    options=options("profile", "app", "workers", "gcs", "ingress", "redis_server"),
     start=_start,
     doctor=_doctor,
     check_app=_check_app,

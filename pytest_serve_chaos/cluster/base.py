@@ -19,6 +19,7 @@ Progress: TypeAlias = Callable[[str], None]
 
 Gcs: TypeAlias = Literal["redis", "rocksdb", "none"]
 Profile: TypeAlias = Literal["fast", "guide"]
+Ingress: TypeAlias = Literal["python", "haproxy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class ClusterSpec:
         app: ``module:app`` or the path of a Serve config file (YAML).
         app_args: Arguments for the app's builder function.
         env: Environment variables of all Ray processes.
+        ingress: What takes the requests on each node: Serve's own proxy (``python``) or HAProxy.
     """
 
     gcs: Gcs = "redis"
@@ -41,6 +43,7 @@ class ClusterSpec:
     app: str = "pytest_serve_chaos.apps.sleepy_pid:app"
     app_args: tuple[tuple[str, Json], ...] = field(default=(), repr=False)
     env: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    ingress: Ingress = "python"
 
 
 @dataclass(frozen=True, slots=True)

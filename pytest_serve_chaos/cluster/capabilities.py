@@ -15,6 +15,7 @@ from typing import Generic, Literal, Protocol, TypeVar, cast
 from pytest_serve_chaos.analysis.configuration import Setup
 from pytest_serve_chaos.cluster.base import Cluster
 from pytest_serve_chaos.cluster.child_process import ChildProcess
+from pytest_serve_chaos.cluster.haproxy import Generation, Routes
 from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.model import Component, Evidence, Identity
 from pytest_serve_chaos.traffic.request import Message
@@ -117,6 +118,22 @@ class SeesProcesses(Protocol):
     @property
     def sees_processes(self) -> bool:
         """Whether it does; if not, an actor is alive when the GCS says so and its pod runs."""
+        ...
+
+
+class ShowsHAProxy(Protocol):
+    """Has HAProxy take the requests on each node, and can look into it."""
+
+    def generations(self) -> Sequence[Generation]:
+        """The HAProxy processes that were seen last: one on each node takes requests, others may be about to end."""
+        ...
+
+    def routes(self, generation: Generation) -> Routes:
+        """Where the HAProxy that takes requests sends them, asked where that one has its admin socket.
+
+        Raises:
+            ObservationError: It gave no usable answer.
+        """
         ...
 
 
@@ -489,6 +506,7 @@ OUTLIVES_RUNS = Capability[OutlivesRuns]("OutlivesRuns")
 REMEMBERS_CONNECTIONS = Capability[RemembersConnections]("RemembersConnections")
 AUTOSCALES_WORKERS = Capability[AutoscalesWorkers]("AutoscalesWorkers")
 SEES_PROCESSES = Capability[SeesProcesses]("SeesProcesses")
+SHOWS_HAPROXY = Capability[ShowsHAProxy]("ShowsHAProxy")
 HAS_PROXY_ENDPOINTS = Capability[HasProxyEndpoints]("HasProxyEndpoints")
 KNOWS_ITS_SETUP = Capability[KnowsItsSetup]("KnowsItsSetup")
 ON_THIS_MACHINE = Capability[OnThisMachine]("OnThisMachine")

@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pytest_serve_chaos.analysis.configuration import RECONNECT_TIMEOUT
-from pytest_serve_chaos.cluster.base import Profile
+from pytest_serve_chaos.cluster.base import ClusterSpec, Profile
 from pytest_serve_chaos.model import minor_version
+
+HAPROXY = "RAY_SERVE_ENABLE_HA_PROXY"
+"""The environment variable that makes Serve run HAProxy on each node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,22 @@ class Timing:
 def timing(profile: Profile) -> Timing:
     """The periods of a profile."""
     return _guide() if profile == "guide" else _fast()
+
+
+def environment(spec: ClusterSpec) -> tuple[dict[str, str], dict[str, str]]:
+    """The environments of the head and of the workers, with what the spec says itself."""
+    periods = timing(spec.profile)
+    ours = _ingress(spec)
+    return {**periods.head_env, **ours, **dict(spec.env)}, {**periods.worker_env, **ours, **dict(spec.env)}
+
+
+def _ingress(spec: ClusterSpec) -> dict[str, str]:
+    if spec.ingress == "python":
+        return {}
+    # A replica that is told to stop goes on for 30 s, so that every HAProxy has dropped it by then. How long a HAProxy
+    # that was reloaded may go on (120 s) stays: it cuts requests that take longer.
+    shorter = {"RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "5"} if spec.profile == "fast" else {}
+    return {HAPROXY: "1", **shorter}
 
 
 def drain_timeout(env: Mapping[str, str], ray_version: str) -> float | None:

@@ -15,6 +15,9 @@ from pytest_serve_chaos.cluster.proxy_location import HEAD_ONLY
 from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, ObservationError
 from pytest_serve_chaos.model import Json
 
+HAPROXY_MANAGER = "HAProxyManager"
+"""The class of the actor that runs HAProxy on a node."""
+
 ACTOR_COMING_STATES = ("DEPENDENCIES_UNREADY", "PENDING_CREATION", "ALIVE", "RESTARTING")
 """The states of an actor that is there or on its way; the only other one is DEAD."""
 

@@ -17,14 +17,20 @@ from pytest_serve_chaos.faults.injection import Injection, Strike
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import Need, keyword
 from pytest_serve_chaos.kinds import Choice, Kind
-from pytest_serve_chaos.model import Component, Evidence, Role
+from pytest_serve_chaos.model import MANAGER_FROZEN, Component, Evidence, Identity, Role
 
 _GONE_WITHIN = 10.0
 _STOPS_WITHIN = 5.0
 
 
+Part = Literal["haproxy", "manager"]
+"""Of a proxy with HAProxy: the process that takes the requests, or Serve's manager of it."""
+
+
 class _OnOneActor:
+    rig: Rig
     victim: Component
+    part: Part | None
 
     @property
     def victims(self) -> tuple[Component, ...]:
@@ -36,6 +42,30 @@ class _OnOneActor:
         """Proxies and replicas do."""
         return self.victim.role in ("proxy", "replica")
 
+    @property
+    def who(self) -> str:
+        """Which process it is, for people."""
+        process = self.process(self.victim)
+        if self.victim.serving is None:
+            return f"{self.victim.name} (PID {self.victim.pid})"
+        what = "HAProxy" if process == self.victim.serving else "manager"
+        return f"{what} of the {self.victim.name} (PID {process.pid})"
+
+    def process(self, victim: Component) -> Identity:
+        """The process that is to be hit."""
+        return victim.identity if self.part == "manager" else victim.serving or victim.identity
+
+    def process_now(self) -> Identity:
+        """The same, after a reload of HAProxy another one.
+
+        Raises:
+            NoSuchTarget: The victim is gone.
+        """
+        now = self.rig.watcher.sample().find(self.victim.identity)
+        if now is None:
+            raise NoSuchTarget(f"{self.victim.name} is gone", checked=[str(self.victim.identity)])
+        return self.process(now)
+
 
 @dataclass
 class ActorKilled(_OnOneActor):
@@ -43,6 +73,7 @@ class ActorKilled(_OnOneActor):
 
     Attributes:
         by: ``signal``, or ``ray`` (with `no_restart`).
+        part: Which process of a proxy with HAProxy; None: the one that takes the requests, and by ``ray`` its manager.
     """
 
     rig: Rig
@@ -50,26 +81,29 @@ class ActorKilled(_OnOneActor):
     victim: Component
     by: Literal["signal", "ray"]
     no_restart: bool = False
+    part: Part | None = None
     sick: tuple[Component, ...] = ()
     sign_within: float = 30.0
 
     @property
     def options(self) -> Mapping[str, object]:
         """How it is killed, and of which deployment it is."""
-        return {"how": "kill", "by": self.by, **deployment_of(self.victim)}
+        return {"how": "kill", "by": self.by, **deployment_of(self.victim), **_of_part(self.part)}
 
     @property
     def text(self) -> str:
         """A description of the fault, for people."""
-        means = "SIGKILL to" if self.by == "signal" else f"ray.kill(no_restart={self.no_restart}) of"
-        return f"{means} the {self.victim.name} (PID {self.victim.pid})"
+        if self.by == "signal":
+            return f"SIGKILL to the {self.who}"
+        return f"ray.kill(no_restart={self.no_restart}) of the {self.victim.name} (PID {self.victim.pid})"
 
     def strike(self) -> Strike:
         """Kills it and waits until its process is gone."""
         if self.by == "signal":
             cluster = self.rig.capability(SIGNALS_PROCESSES, "send signals to processes")
+            process = self.process_now()
             asked = clock.now()
-            cluster.signal_process(self.victim.identity, signal.SIGKILL)
+            cluster.signal_process(process, signal.SIGKILL)
         else:
             if self.victim.actor_id is None:
                 raise NoSuchTarget(
@@ -91,7 +125,10 @@ class ActorKilled(_OnOneActor):
         def gone() -> Evidence | NotYet:
             if self.rig.watcher.sample().find(self.victim.identity) is not None:
                 return NotYet(f"{self.victim.identity} is there")
-            return Evidence(clock.now(), "victim", f"the process of {self.victim.name} (PID {self.victim.pid}) is gone")
+            what = f"the process of {self.victim.name} (PID {self.victim.pid}) is gone"
+            if self.victim.serving is not None and self.by == "signal":
+                what = f"the {self.who} is gone, and no other took over"
+            return Evidence(clock.now(), "victim", what)
 
         within = self.rig.sign_within(_GONE_WITHIN)
         try:
@@ -108,12 +145,19 @@ class ActorFrozen(_OnOneActor):
     kind: str
     victim: Component
     lasts: float = FREEZE_FOR
+    part: Part | None = None
     sick: tuple[Component, ...] = ()
+    stopped: Identity | None = None
+
+    @property
+    def serves(self) -> bool:
+        """Proxies and replicas do; the manager of a HAProxy does not."""
+        return self.part != "manager" and super().serves
 
     @property
     def options(self) -> Mapping[str, object]:
         """For how long it is stopped, and of which deployment it is."""
-        return {"how": "freeze", "for_": self.lasts, **deployment_of(self.victim)}
+        return {"how": "freeze", "for_": self.lasts, **deployment_of(self.victim), **_of_part(self.part)}
 
     @property
     def sign_within(self) -> float:
@@ -123,18 +167,21 @@ class ActorFrozen(_OnOneActor):
     @property
     def text(self) -> str:
         """A description of the fault, for people."""
-        return f"SIGSTOP to the {self.victim.name} (PID {self.victim.pid})"
+        return f"SIGSTOP to the {self.who}"
 
     def strike(self) -> Strike:
         """Stops it, and waits until it stands still; without a sign where it goes on."""
+        self.stopped = self.process_now()
+        expected = MANAGER_FROZEN if self.part == "manager" else "frozen"
         asked = clock.now()
-        self._signal(signal.SIGSTOP)
+        self._signal(self.stopped, signal.SIGSTOP)
 
         def stopped() -> Evidence | NotYet:
             seen = self.rig.watcher.sample().find(self.victim.identity)
-            if seen is None or seen.state != "frozen":
+            if seen is None or seen.state != expected:
                 return NotYet(f"its state is {seen.state if seen else 'gone'}")
-            return Evidence(clock.now(), "victim", f"the process of {self.victim.name} is stopped (state T)")
+            what = f"process of {self.victim.name}" if self.victim.serving is None else self.who
+            return Evidence(clock.now(), "victim", f"the {what} is stopped (state T)")
 
         within = self.rig.sign_within(_STOPS_WITHIN)
         try:
@@ -144,6 +191,8 @@ class ActorFrozen(_OnOneActor):
 
     def sign(self, struck: float) -> Evidence | None:
         """It does not answer."""
+        if self.part == "manager":
+            return signs.proxy_is_not_healthy(self.rig, self.victim)
         if self.victim.role == "controller":
             return signs.controller_is_silent(self.rig)
         if self.victim.role == "proxy":
@@ -152,14 +201,21 @@ class ActorFrozen(_OnOneActor):
 
     def heal(self) -> None:
         """Resumes the process, if it is still there."""
+        if self.stopped is None:
+            return
         try:
-            self._signal(signal.SIGCONT)
+            self._signal(self.stopped, signal.SIGCONT)
         except NoSuchTarget:
             self.rig.progress(f"{self.victim.name} was replaced while it was frozen")
 
-    def _signal(self, number: int) -> None:
+    def _signal(self, process: Identity, number: int) -> None:
         cluster = self.rig.capability(SIGNALS_PROCESSES, "send signals to processes")
-        cluster.signal_process(self.victim.identity, number)
+        cluster.signal_process(process, number)
+
+
+def _of_part(part: Part | None) -> Mapping[str, str]:
+    """What a marker says of the part of a proxy."""
+    return {} if part is None else {"part": part}
 
 
 def deployment_of(victim: Component) -> Mapping[str, str]:
@@ -189,11 +245,16 @@ def choose_component(rig: Rig, role: Role, *, on: str | None = None, deployment:
 
 @dataclass(frozen=True)
 class ActorTarget:
-    """One process that can be broken."""
+    """One process that can be broken.
+
+    Attributes:
+        part: Which process of a proxy with HAProxy; None: the one that takes the requests.
+    """
 
     rig: Rig
     kind: str
     victim: Component
+    part: Part | None = None
 
     def freeze(self, for_: float | str = FREEZE_FOR, *, must_land: bool = True) -> Injection:
         """SIGSTOP for so many seconds.
@@ -202,7 +263,7 @@ class ActorTarget:
             NotLanded: Nothing shows that it stands still, and it must (`must_land`).
         """
         hold_for = seconds(for_, name="for_")
-        fault = ActorFrozen(self.rig, self.kind, self.victim, lasts=hold_for)
+        fault = ActorFrozen(self.rig, self.kind, self.victim, lasts=hold_for, part=self.part)
         return Injection(self.rig, fault, hold_for=hold_for, must_land=must_land)
 
 
@@ -232,7 +293,8 @@ class ServingTarget(ActorTarget):
         Raises:
             NotLanded: Nothing shows that it died, and it must (`must_land`).
         """
-        fault = ActorKilled(self.rig, self.kind, self.victim, by, no_restart=self.victim.role == "replica")
+        no_restart = self.victim.role == "replica"
+        fault = ActorKilled(self.rig, self.kind, self.victim, by, no_restart=no_restart, part=self.part)
         return Injection(self.rig, fault, must_land=must_land)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from pytest_serve_chaos.faults import controller, gcs, head, node, proxy, raylet, replica, worker
-from pytest_serve_chaos.faults.actors import ServingTarget
+from pytest_serve_chaos.faults.actors import Part, ServingTarget
 from pytest_serve_chaos.faults.app_update import AppTarget
 from pytest_serve_chaos.faults.controller import ControllerTarget
 from pytest_serve_chaos.faults.custom import CustomFault, Functions
@@ -53,9 +53,15 @@ class Chaos:
         """Serve's controller."""
         return controller.target(self._rig)
 
-    def proxy(self, on: str | None = "workers") -> ServingTarget:
-        """A proxy, on a node (``head``, ``worker-1``), on one of the ``workers``, or anywhere (None)."""
-        return proxy.target(self._rig, on)
+    def proxy(self, on: str | None = "workers", part: Part | None = None) -> ServingTarget:
+        """A proxy, on a node (``head``, ``worker-1``), on one of the ``workers``, or anywhere (None).
+
+        Args:
+            on: Where.
+            part: Where HAProxy takes the requests, which process: ``haproxy``, or its ``manager``. None: the one that
+                takes the requests, and for `ray.kill` the manager.
+        """
+        return proxy.target(self._rig, on, part)
 
     def replica(self, deployment: str | None = None, on: str | None = None) -> ReplicaTarget:
         """A replica of a deployment (any for None), on a node, on one of the ``workers``, or anywhere."""

@@ -110,6 +110,17 @@ def proxy_is_silent(rig: Rig, victim: Component) -> Evidence | None:
     return None
 
 
+def proxy_is_not_healthy(rig: Rig, victim: Component) -> Evidence | None:
+    """The controller, which asks the manager of each HAProxy, does not call that node's proxy HEALTHY."""
+    ids = node_ids(rig, victim.node)
+    try:
+        states = {node: state for node, state in rig.cluster.dashboard.serve().proxies.items() if node in ids}
+    except ObservationError:
+        return None
+    sick = [state for state in states.values() if state != "HEALTHY"]
+    return Evidence(clock.now(), "cluster", f"Serve says that {victim.name} is {sick[0]}") if sick else None
+
+
 def controller_is_silent(rig: Rig) -> Evidence | None:
     """Serve's REST, which asks the controller, gives no answer, while the GCS' state API does."""
     try:

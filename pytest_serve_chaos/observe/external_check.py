@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import Cluster
-from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL, IsExternal
+from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL, SHOWS_HAPROXY, IsExternal
 from pytest_serve_chaos.cluster.rest import autoscaled
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError, WaitTimeout
 from pytest_serve_chaos.model import Component, Topology
+from pytest_serve_chaos.observe.haproxy_check import check_haproxy
 from pytest_serve_chaos.observe.listing import in_service
 from pytest_serve_chaos.observe.observer import Report
 from pytest_serve_chaos.observe.post_recovery import (
@@ -41,11 +42,19 @@ def settle(
     nodes: frozenset[str],
     messages: Sequence[Message] = (),
 ) -> PostRecoveryCheck:
-    """Shows whether each proxy still hears its controller; arguments: those of `check_proxies`, `replace_replicas`."""
+    """Shows whether each proxy hears its controller, and each HAProxy has the right servers.
+
+    Arguments: those of `check_proxies` and `replace_replicas`.
+    """
     external = cluster.capability(IS_EXTERNAL)
     if external is not None:
-        return replace_replicas(external, watcher, nodes=nodes, messages=messages)
-    return check_proxies(cluster, watcher, numbers, nodes=nodes)
+        result = replace_replicas(external, watcher, nodes=nodes, messages=messages)
+    else:
+        result = check_proxies(cluster, watcher, numbers, nodes=nodes)
+    haproxy = cluster.capability(SHOWS_HAPROXY)
+    if haproxy is None or result.stale or result.problem:
+        return result
+    return replace(result, problem=check_haproxy(haproxy, watcher))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.proxy_location import DISABLED, HEAD_ONLY, no_proxies
+from pytest_serve_chaos.errors import ClusterStartError
 from pytest_serve_chaos.model import HEAD, Component, Topology
 from pytest_serve_chaos.observe.listing import in_service
 from pytest_serve_chaos.observe.observer import Observer
@@ -96,8 +97,15 @@ def whole_at_first(observer: Observer) -> Topology | NotYet:
 
     Raises:
         SettingsError: Serve has no proxies, so nothing can be asked of it.
+        ClusterStartError: It will never be what was asked for.
     """
     topology = observer.see()
+    if observer.lacks_haproxy:
+        raise ClusterStartError(
+            "HAProxy was asked for, and Serve runs its own proxies",
+            checked=["the actors that are ALIVE, by the state API"],
+            fix=["take a Ray that knows RAY_SERVE_ENABLE_HA_PROXY, as 2.60", "or leave out --serve-chaos-ingress"],
+        )
     if observer.report.serve is None:  # which says what is autoscaled
         return NotYet(f"Serve's REST does not answer: {observer.report.error}")
     if observer.report.serve.proxy_location == DISABLED:

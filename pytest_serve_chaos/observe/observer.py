@@ -31,6 +31,8 @@ _CLASSES: tuple[tuple[str, Role], ...] = (
 _REPLICA_NAME = "SERVE_REPLICA::"
 """What stands before ``app#Deployment#id`` in the name of a replica's actor (ray/serve/_private/common.py)."""
 
+_FALLBACK_NAME = "SERVE_PROXY_ACTOR-fallback-"
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -80,6 +82,12 @@ class Observer:
         self._seen: frozenset[Identity] = frozenset()
 
     @property
+    def lacks_haproxy(self) -> bool:
+        """Whether HAProxy should take the requests and Serve runs its own proxies, as an older Ray does."""
+        rows = (self._report.actors or ()) if self._cluster.spec.ingress == "haproxy" else ()
+        return any(row.class_name == "ProxyActor" and row.state == "ALIVE" for row in rows)
+
+    @property
     def report(self) -> Report:
         """The last that Ray and Serve said."""
         return self._report
@@ -103,7 +111,7 @@ class Observer:
             dashboard = self._cluster.dashboard
             # The state API first: it answers at once also with a dead or frozen controller, where Serve's REST hangs.
             nodes = {row.node_id: row for row in dashboard.nodes()}
-            actors = tuple(row for row in dashboard.actors() if _role(row) is not None)
+            actors = tuple(row for row in dashboard.actors() if _role(row) is not None and not _is_fallback(row))
             report = replace(report, actors=actors, nodes=nodes)
             report = replace(report, workers=self._workers_wanted())
             return replace(report, serve=dashboard.serve())
@@ -179,6 +187,11 @@ class Observer:
 
 def _role(row: ActorRow) -> Role | None:
     return next((role for prefix, role in _CLASSES if row.class_name.startswith(prefix)), None)
+
+
+def _is_fallback(row: ActorRow) -> bool:
+    """Whether it is Serve's own proxy on the head, which HAProxy calls where there is no replica: no user calls it."""
+    return row.name.startswith(_FALLBACK_NAME)
 
 
 def _from_actor(row: ActorRow, node: str) -> Component:

@@ -9,7 +9,7 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.rest import autoscaled
 from pytest_serve_chaos.cluster.serve_config import CANARY
 from pytest_serve_chaos.errors import ServeChaosError
-from pytest_serve_chaos.events import WORKERS, ComponentCame, ComponentGone, Note, Rescaled
+from pytest_serve_chaos.events import WORKERS, ComponentCame, ComponentGone, HAProxyReloaded, Note, Rescaled
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Component, Identity, Topology
 from pytest_serve_chaos.observe.observer import Observer, Report
@@ -118,6 +118,9 @@ class Watcher:
             for component in found:
                 text = f"{component.name} is there ({_which(component)})"
                 self._history.add(ComponentCame(text, at=topology.at, experiment=experiment, component=component))
+            for proxy, pid in _reloads(before, topology):
+                text = f"HAProxy of the {proxy} was reloaded (PID {pid})"
+                self._history.add(HAProxyReloaded(text, at=topology.at, experiment=experiment, proxy=proxy, pid=pid))
         return topology
 
     def ask(self) -> Report:
@@ -182,6 +185,13 @@ def scaled_numbers(report: Report) -> dict[str, int]:
 def _which(component: Component) -> str:
     """What tells it from others of its name: a pod has no PID, and its successor may be on another machine."""
     return f"PID {component.pid}" if component.machine is None else f"on {component.machine}"
+
+
+def _reloads(before: Topology, after: Topology) -> list[tuple[str, int | None]]:
+    """The proxies that are there in another generation, each with the PID of that."""
+    had = {c.identity: c.serving for c in before.of("proxy")}
+    again = (c for c in after.of("proxy") if c.serving is not None and had.get(c.identity, c.serving) != c.serving)
+    return [(c.name, c.serving.pid) for c in again if c.serving is not None]
 
 
 def _changes(before: Topology, after: Topology) -> tuple[list[Component], list[Component]]:

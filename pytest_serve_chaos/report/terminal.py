@@ -17,6 +17,7 @@ from pytest_serve_chaos.events import (
     ConfigurationSeen,
     Demanded,
     Event,
+    HAProxyReloaded,
     LogsKept,
     Note,
     OtherEvent,
@@ -60,7 +61,7 @@ _NOT_SHOWN = (
 )
 """What a timeline leaves out: what is shown elsewhere, or is no news."""
 
-_DETAIL = (ComponentGone, ComponentCame, Note)
+_DETAIL = (ComponentGone, ComponentCame, HAProxyReloaded, Note)
 """What is left out first where there is too much."""
 
 
@@ -100,8 +101,9 @@ def cluster_words(description: ClusterDescription) -> str:
     """What is under test, in a line."""
     nodes = "head only" if description.workers == 0 else f"head + {number(description.workers, 'worker')}"
     gcs = "no GCS fault tolerance" if description.gcs == "none" else description.gcs
+    ingress = ", HAProxy" if description.ingress == "haproxy" else ""
     app = f"app {_app_name(description.app)}, {number(description.replicas, 'replica')}"
-    cluster = f"{description.backend} backend, ray {description.ray_version}, {nodes}, {gcs}"
+    cluster = f"{description.backend} backend, ray {description.ray_version}, {nodes}, {gcs}{ingress}"
     return f"{cluster}; {app}"
 
 

@@ -11,6 +11,7 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.errors import CommandFailed, WaitTimeout
 from pytest_serve_chaos.suite.on_kubernetes import DEAD_HEAD, behind_a_service, room_for
+from pytest_serve_chaos.suite.with_haproxy import where_it_starts
 
 if TYPE_CHECKING:
     from pytest_serve_chaos.experiment import Experiment
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 @pytest.mark.head_failure
 def test_head_lost(experiment: Experiment, serve_cluster: ServeCluster) -> None:
     """With GCS fault tolerance, the workers keep serving while the head is down, and keep their replicas."""
-    result = experiment.run(**behind_a_service(serve_cluster, DEAD_HEAD))
+    result = experiment.run(**(where_it_starts(serve_cluster) | behind_a_service(serve_cluster, DEAD_HEAD)))
     assert result.replaced("head")
     assert result.kept("replicas", "proxies", on="workers")
 

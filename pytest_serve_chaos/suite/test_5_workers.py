@@ -14,6 +14,7 @@ from pytest_serve_chaos.suite.on_kubernetes import (
     on_machines,
     room_for,
 )
+from pytest_serve_chaos.suite.with_haproxy import where_it_starts
 
 if TYPE_CHECKING:
     from pytest_serve_chaos.experiment import Experiment
@@ -44,7 +45,7 @@ def _sleepy(name: str, replicas: int, most_per_node: int | None) -> dict[str, Js
 @pytest.mark.worker_failure
 def test_worker_lost(experiment: Experiment, serve_cluster: ServeCluster) -> None:
     """A worker is lost: the others keep their replicas, and those that it held are there again when it is back."""
-    result = experiment.run(**behind_a_service(serve_cluster, DELETED_WORKER))
+    result = experiment.run(**(where_it_starts(serve_cluster) | behind_a_service(serve_cluster, DELETED_WORKER)))
     assert result.kept("replica", on="others")
     assert result.kept("head", "controller")
 
@@ -52,7 +53,7 @@ def test_worker_lost(experiment: Experiment, serve_cluster: ServeCluster) -> Non
 @pytest.mark.node_failure
 def test_node_lost(experiment: Experiment, serve_cluster: ServeCluster) -> None:
     """A node stays away: replicas that `max_replicas_per_node` holds pending start when it is back, not before."""
-    result = experiment.run(**on_machines(serve_cluster, LOST_MACHINE))
+    result = experiment.run(**(where_it_starts(serve_cluster) | on_machines(serve_cluster, LOST_MACHINE)))
     healed, back = result.measurement.healed, result.measurement.redundancy_back
     assert healed is not None
     assert back is not None

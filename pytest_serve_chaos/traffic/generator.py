@@ -16,7 +16,7 @@ from pytest_serve_chaos.history import History
 from pytest_serve_chaos.schedule import Schedule, check_rate
 from pytest_serve_chaos.traffic.arrivals import Arrivals, Timetable
 from pytest_serve_chaos.traffic.fresh import FreshStream
-from pytest_serve_chaos.traffic.kept import KeptLane, Lane, ProxyOf, connect_to_each
+from pytest_serve_chaos.traffic.kept import KeptLane, Lane, ProxyOf, Stays, connect_to_each
 from pytest_serve_chaos.traffic.recorder import SHARED_PATH, Recorder
 from pytest_serve_chaos.traffic.request import RequestSpec
 from pytest_serve_chaos.traffic.sockets import TO_END, in_flight_possible, sockets_for
@@ -61,6 +61,7 @@ class Generator:
         proxies: The names of proxies behind the shared address that shall have one persistent connection each.
         proxy_of: Names the proxy at the other end of a connection from the client's address and port; called in a
             thread.
+        stays: Says whether a proxy that ended a connection is there, so that another one to it is looked for.
         in_flight_limit: Most requests in flight on fresh connections. Those due beyond it are recorded as not sent.
             None: as many as there are when nothing is answered, 2000 at least; but no more than there are sockets for.
         open_timeout: Seconds for finding the `proxies`. None: ten and three timeouts, 60 at most.
@@ -83,6 +84,7 @@ class Generator:
         persistent_rate: float = 5.0,
         proxies: Sequence[str] = (),
         proxy_of: ProxyOf | None = None,
+        stays: Stays | None = None,
         in_flight_limit: int | None = None,
         open_timeout: float | None = None,
         seed: object = 0,
@@ -96,6 +98,7 @@ class Generator:
         self._kept = tuple(kept)
         self._proxies = tuple(proxies)
         self._proxy_of = proxy_of
+        self._stays = stays
         needed = in_flight_possible(self.schedule, spec.timeout).needed
         self._limit = max(_LEAST_LIMIT, needed) if in_flight_limit is None else in_flight_limit
         self._needed = min(needed, self._limit)
@@ -265,6 +268,7 @@ class Generator:
             connection=connection,
             proxy_of=self._proxy_of if shared else None,
             spec_of=wish.spec_of,
+            stays=self._stays,
         )
 
     def _stop_at(self, moment: float) -> None:

@@ -29,6 +29,9 @@ ProxyOf: TypeAlias = Callable[[Address], str | None]
 SpecOf: TypeAlias = Callable[[], RequestSpec | None]
 """Says what leads to a proxy now; None while there is no such proxy."""
 
+Stays: TypeAlias = Callable[[str], bool]
+"""Says whether the proxy of that name is there although it ends connections, as HAProxy does when it is reloaded."""
+
 T = TypeVar("T")
 
 _TRIES_PER_PROXY = 64
@@ -45,6 +48,12 @@ _AFTER_FAILURE = 0.1
 
 _ASK_AFTER = (0.0, 0.05, 0.2, 0.5, 1.0)
 """Seconds before each time that somebody is asked whose a connection is: until it is accepted, nobody can tell."""
+
+_SEARCH_AFTER = (0.3, 1.0, 3.0)
+"""Seconds before each search for a proxy that stays and has ended a connection: until the process that took over has
+been seen, nobody can tell whose a connection is."""
+
+_SEARCH_FOR = 2.0
 
 _LOOK_AGAIN_AFTER = 0.3
 """Seconds until the proxy's way is looked for again: each request may be lost meanwhile, and a look may be dear."""
@@ -85,6 +94,7 @@ class Lane:
         connection: One that is open already; else the first request opens it.
         proxy_of: Asked about each connection that is opened later, on the shared address.
         spec_of: Asked, in a thread, when a request was lost; where it leads elsewhere, the next request goes there.
+        stays: Asked when the connection was opened again; where the proxy stays, another one to it is looked for.
 
     Attributes:
         path: The proxy that the connection leads to now; ``proxies`` as long as it is unknown.
@@ -103,6 +113,7 @@ class Lane:
         connection: PersistentSender | None = None,
         proxy_of: ProxyOf | None = None,
         spec_of: SpecOf | None = None,
+        stays: Stays | None = None,
     ) -> None:
         self.stream = stream
         self.path = path
@@ -119,6 +130,10 @@ class Lane:
         self._spec_of = spec_of
         self._looking: asyncio.Task[None] | None = None
         self._elsewhere: RequestSpec | None = None
+        self._stays = stays
+        self._wanted = path if path != SHARED_PATH else None
+        self._searching: asyncio.Task[None] | None = None
+        self._found: PersistentSender | None = None
 
     async def run(self, arrivals: Arrivals, stopped: asyncio.Future[float]) -> None:
         """Sends what is due until `stopped`, whose result is the moment after which nothing is due; then closes."""
@@ -134,7 +149,10 @@ class Lane:
         finally:
             for task in (*self._asking, *([self._looking] if self._looking else [])):
                 task.cancel()
-            await self._connection.close()
+            await cancel_and_wait({self._searching} if self._searching is not None else set())
+            for connection in (self._connection, self._found):
+                if connection is not None:
+                    await connection.close()
 
     async def _send(self, due: float) -> None:
         await self._turn()
@@ -159,8 +177,28 @@ class Lane:
             self._elsewhere = spec
         await asyncio.sleep(_LOOK_AGAIN_AFTER)
 
+    async def _search(self, wanted: str, stays: Stays, proxy_of: ProxyOf) -> None:
+        """Looks for a connection to the proxy that this one was for, unless chance has led there already."""
+        for pause in _SEARCH_AFTER:
+            await asyncio.sleep(pause)
+            if self.path == wanted:
+                return
+            if not stays(wanted):
+                continue
+            found = await connect_to_each(
+                [wanted], self._spec, self._transport, proxy_of, messages=self._messages, timeout=_SEARCH_FOR
+            )
+            self._found = found.get(wanted)
+            if self._found is not None:
+                return
+
     async def _turn(self) -> None:
         """Leaves for where the proxy was found to be, if it is not where it was."""
+        found, self._found = self._found, None
+        if found is not None and found.local_address is not None and self._wanted is not None:
+            ended, self._connection, self.path = self._connection, found, self._wanted
+            self._connection.on_open = self._opened
+            await ended.close()
         spec, self._elsewhere = self._elsewhere, None
         if spec is not None:
             before, self._spec, self._connection = self._connection, spec, self._transport.persistent(spec)
@@ -170,7 +208,11 @@ class Lane:
     def _opened(self, address: Address) -> None:
         if self._proxy_of is not None:
             self.path = SHARED_PATH
-            self._asking = {asyncio.get_running_loop().create_task(self._ask(self._proxy_of, address))}
+            loop = asyncio.get_running_loop()
+            self._asking = {loop.create_task(self._ask(self._proxy_of, address))}
+            idle = self._searching is None or self._searching.done()
+            if idle and self._wanted is not None and self._stays is not None:
+                self._searching = loop.create_task(self._search(self._wanted, self._stays, self._proxy_of))
 
     async def _ask(self, proxy_of: ProxyOf, address: Address) -> None:
         for pause in _ASK_AFTER:
@@ -234,8 +276,14 @@ async def connect_to_each(
     # found the last one, or used up the tries.
     searches = {asyncio.ensure_future(search()) for _ in range(min(_MOST_SEARCHES, 2 * len(proxies)))}
     if searches:
-        await asyncio.wait(searches, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        await cancel_and_wait(searches)
+        try:
+            await asyncio.wait(searches, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            await cancel_and_wait(searches)
+        except BaseException:
+            await cancel_and_wait(searches)
+            for connection in found.values():
+                await connection.close()
+            raise
     return found
 
 

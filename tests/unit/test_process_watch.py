@@ -13,8 +13,8 @@ from pytest_serve_chaos.cluster.kubernetes.rayservice import process_watch
 from pytest_serve_chaos.cluster.kubernetes.rayservice.process_watch import Place, ProcessWatch, Row
 from pytest_serve_chaos.errors import CommandFailed, ObservationError, SafetyError, ServeChaosError
 
-REPLICA = [113, 5000, "R", "ray::ServeReplica:app:Pid"]
-ROW = Row(113, 5000, "replica", "app#Pid", frozen=False)
+REPLICA = [113, 5000, "R", "ray::ServeReplica:app:Pid", 7]
+ROW = Row(113, 5000, "replica", "app#Pid", False, 7, "ray::ServeReplica:app:Pid")
 
 
 class FakeExec:

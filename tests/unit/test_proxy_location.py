@@ -88,7 +88,9 @@ def first_look(location: str, *proxies: str, there: int = 1, target: int = 1) ->
     identities = [Identity("process", ("b", str(n), "1")) for n in range(there)]
     parts += [Component("replica", "w", identity, deployment="app#App") for identity in identities]
     topology = Topology(0.0, tuple(parts), wanted={"app#App": target}, pending={"app#App": 1} if there < target else {})
-    observer = SimpleNamespace(see=lambda: topology, report=Report(serve=status(location, target=target)))
+    observer = SimpleNamespace(
+        lacks_haproxy=False, see=lambda: topology, report=Report(serve=status(location, target=target))
+    )
     return whole_at_first(cast("Observer", observer))
 
 

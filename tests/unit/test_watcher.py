@@ -34,12 +34,17 @@ def data_of(event: Event) -> dict[str, Json]:
     return data
 
 
-def changes(before: Component, after: Component) -> list[ComponentGone | ComponentCame]:
+def events(before: Component, after: Component) -> list[Event]:
     """What is written when one sample has the first, and the next one the second."""
     samples = iter([Topology(0.0, (before,)), Topology(1.0, (after,))])
     watcher = Watcher(cast("Observer", SimpleNamespace(look=lambda: next(samples))), history := History())
     watcher.sample()
-    return [event for event in history.events if isinstance(event, (ComponentGone, ComponentCame))]
+    return list(history.events)
+
+
+def changes(before: Component, after: Component) -> list[ComponentGone | ComponentCame]:
+    """What went and what came."""
+    return [event for event in events(before, after) if isinstance(event, (ComponentGone, ComponentCame))]
 
 
 def test_a_worker_that_is_replaced_is_said_to_be_on_another_machine() -> None:
@@ -63,6 +68,26 @@ def test_a_machine_is_neither_identity_nor_shape() -> None:
     here, there = worker("a", "kind-worker"), worker("a", "kind-worker3")
     assert changes(here, there) == []
     assert shape_of(Topology(0.0, (here,))) == shape_of(Topology(0.0, (there,)))
+
+
+def proxy(pid: int, haproxy: int | None) -> Component:
+    serving = None if haproxy is None else Identity("process", ("boot", str(haproxy), "1"))
+    return Component("proxy", "worker-1", Identity("process", ("boot", str(pid), "1")), pid, serving=serving)
+
+
+def test_a_reload_of_haproxy_is_neither_an_end_nor_a_beginning() -> None:
+    (reloaded,) = events(proxy(7, 20), proxy(7, 21))
+    assert reloaded == event_from_json(event_to_json(reloaded))
+    assert (reloaded.kind, reloaded.text) == ("reloaded", "HAProxy of the proxy on worker-1 was reloaded (PID 21)")
+
+
+@pytest.mark.parametrize("after", [proxy(7, 20), proxy(8, 21)])
+def test_the_same_haproxy_and_another_proxy_are_no_reload(after: Component) -> None:
+    assert [event.kind for event in events(proxy(7, 20), after)] == ([] if after.pid == 7 else ["gone", "came"])
+
+
+def test_serves_own_proxy_is_never_reloaded() -> None:
+    assert events(proxy(7, None), proxy(7, None)) == []
 
 
 def test_a_topology_from_before_there_were_machines_can_be_read() -> None:

@@ -8,8 +8,10 @@ from typing import TypeVar, cast
 
 from pytest_serve_chaos.cluster.base import ClusterSpec, NodeInfo
 from pytest_serve_chaos.cluster.capabilities import Capabilities, Capability, Offer
+from pytest_serve_chaos.cluster.local.haproxy import serve_host
 from pytest_serve_chaos.cluster.local.layout import Layout
 from pytest_serve_chaos.cluster.local.link import SupervisorLink
+from pytest_serve_chaos.cluster.local.plan import Plan
 from pytest_serve_chaos.cluster.local.proxies import PortProxies
 from pytest_serve_chaos.cluster.local.view import LocalView
 from pytest_serve_chaos.cluster.rest import Dashboard
@@ -23,15 +25,16 @@ class RunningConfig:
     """A Serve config that runs.
 
     Args:
-        config: The config.
+        plan: Has the config.
         layout: Has the address of the proxies.
         dashboard: Takes another one.
         link: The way to the supervisor, which submits the config again where Serve has lost it.
     """
 
-    def __init__(self, config: Mapping[str, Json], layout: Layout, dashboard: Dashboard, link: SupervisorLink) -> None:
-        self._config = dict(config)
-        self._layout = layout
+    def __init__(self, plan: Plan, layout: Layout, dashboard: Dashboard, link: SupervisorLink) -> None:
+        self._config = dict(plan.serve_config)
+        self._host = serve_host(plan, layout)
+        self._port = layout.serve_port
         self._dashboard = dashboard
         self._link = link
         self._lock = threading.Lock()
@@ -49,7 +52,7 @@ class RunningConfig:
             CommandFailed: It was refused; then it is not changed.
         """
         given = cast("dict[str, Json]", config.get("http_options") or {})
-        address: dict[str, Json] = {"host": self._layout.serve_host, "port": self._layout.serve_port}
+        address: dict[str, Json] = {"host": self._host, "port": self._port}
         self._dashboard.put_serve({**config, "http_options": {**given, **address}})
         with self._lock:
             self._config = dict(config)
@@ -73,8 +76,8 @@ class LocalCluster:
         self.spec = spec
         self._view = view
         self._description = description
-        self._config = RunningConfig(view.plan.serve_config, layout, view.dashboard, view.link)
-        self._proxies = PortProxies((layout.serve_host, layout.serve_port), view.topology.proxy_pids)
+        self._config = RunningConfig(view.plan, layout, view.dashboard, view.link)
+        self._proxies = PortProxies((layout.serve_host, layout.serve_port), view.topology.proxies)
         self._capabilities = Capabilities(*offers)
 
     @property

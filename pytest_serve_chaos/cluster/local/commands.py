@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pytest_serve_chaos.cluster import storage
 from pytest_serve_chaos.cluster.local import processes
+from pytest_serve_chaos.cluster.local.haproxy import haproxy_environment
 from pytest_serve_chaos.cluster.local.layout import Layout
 from pytest_serve_chaos.cluster.local.plan import HEAD_INDEX, Plan, node_name
 
@@ -107,6 +108,7 @@ def _node_environment(plan: Plan, layout: Layout, index: int) -> dict[str, str]:
     environment[FLAGS] = str(Path(plan.directory) / "flags")
     if plan.rocksdb and index == HEAD_INDEX:
         environment |= {storage.KIND: storage.ROCKSDB, storage.PATH: plan.rocksdb}
+    environment |= haproxy_environment(plan, layout, index)
     environment |= plan.head_env if index == HEAD_INDEX else plan.worker_env
     if plan.has_redis and index == HEAD_INDEX:
         environment |= {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 
 from pytest_serve_chaos import locks
 from pytest_serve_chaos.errors import ClusterStartError, Locked
@@ -21,6 +21,10 @@ SLOTS = (END_PORT - FIRST_PORT) // BLOCK
 _SHARED_PORTS = 20
 _NODE_PORTS = 10
 MOST_WORKERS = (BLOCK - _SHARED_PORTS) // _NODE_PORTS - 1
+_REPLICA_PORTS = 200
+"""The first of the ports for replicas that HAProxy calls; Serve keeps a port that was used unused for a while."""
+_REPLICA_GRPC_PORTS = 350
+MOST_WORKERS_WITH_HAPROXY = (_REPLICA_PORTS - _SHARED_PORTS) // _NODE_PORTS - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,8 @@ class NodePorts:
     agent_grpc: int
     agent_http: int
     metrics: int
+    haproxy_metrics: int
+    haproxy_stats: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +86,36 @@ class Layout:
         """Serve's HTTP proxies."""
         return self._port(4)
 
+    @property
+    def fallback_port(self) -> int:
+        """The Serve proxy on the head that HAProxy calls where there is no replica."""
+        return self._port(5)
+
+    @property
+    def fallback_grpc_port(self) -> int:
+        """The same, for gRPC."""
+        return self._port(6)
+
+    @property
+    def replica_ports(self) -> tuple[int, int]:
+        """The first and the last port at which HAProxy calls replicas."""
+        return self._port(_REPLICA_PORTS), self._port(_REPLICA_GRPC_PORTS) - 1
+
+    @property
+    def replica_grpc_ports(self) -> tuple[int, int]:
+        """The same, for gRPC."""
+        return self._port(_REPLICA_GRPC_PORTS), self._port(BLOCK) - 1
+
     def node_ports(self, index: int) -> NodePorts:
         """The ports of node `index`; 0 is the head."""
         first = _SHARED_PORTS + index * _NODE_PORTS
-        return NodePorts(*(self._port(first + offset) for offset in range(6)))
+        return NodePorts(*(self._port(first + offset) for offset in range(len(fields(NodePorts)))))
 
     def all_ports(self, nodes: int) -> tuple[int, ...]:
         """Every port that a run with so many nodes needs."""
         shared = (self.gcs_port, self.dashboard_port, self.client_port, self.redis_port, self.serve_port)
-        of_nodes = (self._port(_SHARED_PORTS + i * _NODE_PORTS + offset) for i in range(nodes) for offset in range(6))
-        return (*shared, *of_nodes)
+        fallback = (self.fallback_port, self.fallback_grpc_port)
+        return (*shared, *fallback, *(port for index in range(nodes) for port in astuple(self.node_ports(index))))
 
     def _port(self, offset: int) -> int:
         return FIRST_PORT + self.slot * BLOCK + offset

@@ -18,12 +18,14 @@ from pytest_serve_chaos.cluster.capabilities import (
     SHARES_REDIS,
     SHOWS_CONTROLLER_LOG,
     SHOWS_FAILED_STARTS,
+    SHOWS_HAPROXY,
     SHOWS_REPLICA_LOGS,
     SIGNALS_PROCESSES,
     STREAMS_LOGS,
     Offer,
 )
 from pytest_serve_chaos.cluster.local.children import ProcessChildren
+from pytest_serve_chaos.cluster.local.haproxy import LocalHAProxy
 from pytest_serve_chaos.cluster.local.node_faults import NodeFreezes, NodeKills, UnitKills
 from pytest_serve_chaos.cluster.local.plan import Plan
 from pytest_serve_chaos.cluster.local.process_faults import ActorKills, HealthFlags, ProcessSignals
@@ -66,7 +68,9 @@ def local_parts(view: LocalView, ray_version: str, start_second: StartSecond) ->
     plan, layout, link = view.plan, view.layout, view.link
     units = UnitKills(link, plan.termination_grace)
     redis = LocalRedis(plan, layout, units)
+    shown = (SHOWS_HAPROXY.by(LocalHAProxy(view.topology)),) if plan.ingress == "haproxy" else ()
     return (
+        *shown,
         FREEZES_NODES.by(NodeFreezes(link)),
         HAS_REDIS.by(redis),
         KILLS_ACTORS.by(ActorKills(plan, layout, view.dashboard)),

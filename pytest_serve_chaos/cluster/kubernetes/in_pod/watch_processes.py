@@ -1,7 +1,7 @@
 """Prints which processes of this container match, again whenever one of them comes, goes, is stopped or goes on.
 
 Arguments: an expression for command lines, seconds between two looks. A line is JSON: a list of [PID, start time in
-clock ticks, state, command line]; there is one every few seconds in any case. The reader writes a word to
+clock ticks, state, command line, parent's PID]; there is one every few seconds in any case. The reader writes a word to
 standard input now and then: a container's runtime does not tell a program that nobody reads any more.
 """
 
@@ -17,8 +17,10 @@ import time
 HEARTBEAT = 5.0
 ALONE = "60"
 STDIN = 0
+LONGEST = 400
+"""Characters of a command line; that of HAProxy begins with two long paths, and ends with what it replaces."""
 
-Row = tuple[int, int, str, str]
+Row = tuple[int, int, str, str, int]
 
 
 def main(expression: str, every: str, alone: str = ALONE) -> None:
@@ -27,11 +29,17 @@ def main(expression: str, every: str, alone: str = ALONE) -> None:
     handles: dict[tuple[int, int], int] = {}
     ends = select.poll()
     commands: dict[tuple[int, int], str] = {}
+    before: list[Row] = []
     said, said_at = "", 0.0
     ends.register(STDIN, select.POLLIN)
     heard = time.monotonic()
     while time.monotonic() - heard < float(alone):
         rows = look(wanted, commands)
+        if {row[:2] for row in before} - {row[:2] for row in rows}:
+            # One process may follow another at once: who was read before the one came, and the other after it went, has
+            # seen neither.
+            rows = look(wanted, commands)
+        before = rows
         text = json.dumps(rows)
         if text != said or time.monotonic() - said_at >= HEARTBEAT:
             print(text, flush=True)
@@ -63,7 +71,7 @@ def look(wanted: re.Pattern[str], commands: dict[tuple[int, int], str]) -> list[
             continue
         state = fields[0].decode()
         if state not in "ZX":
-            rows.append((*key, "T" if state in "Tt" else "R", commands[key][:200]))
+            rows.append((*key, "T" if state in "Tt" else "R", commands[key][:LONGEST], int(fields[1])))
     return rows
 
 
@@ -80,7 +88,7 @@ def hold(rows: list[Row], handles: dict[tuple[int, int], int], ends: select.poll
         Whether one has gone since it was looked at, so that there is nothing to wait for.
     """
     gone = False
-    there = {(pid, started) for pid, started, _, _ in rows}
+    there = {(pid, started) for pid, started, *_ in rows}
     for key in set(handles) - there:
         ends.unregister(handles[key])
         os.close(handles.pop(key))

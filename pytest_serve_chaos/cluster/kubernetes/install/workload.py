@@ -11,7 +11,7 @@ from pytest_serve_chaos.cluster.kubernetes.client.records import mapped, name_of
 from pytest_serve_chaos.cluster.kubernetes.install import file_rules, render
 from pytest_serve_chaos.cluster.kubernetes.rayservice.redis import RedisStore
 from pytest_serve_chaos.cluster.local_code import code_of_config, search_path
-from pytest_serve_chaos.cluster.profiles import timing
+from pytest_serve_chaos.cluster.profiles import environment, timing
 from pytest_serve_chaos.cluster.serve_config import OWN_APPS, applications, serve_config
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.manifests import Manifest
@@ -78,7 +78,7 @@ def our_workload(
     file_rules.check_serve_config(config, spec.app)
     local = code_of_config(config, search_path())
     code = render.package_code() | {path: text for one in local.values() for path, text in one.modules.items()}
-    periods, env = timing(spec.profile), dict(spec.env)
+    periods, (head_env, worker_env) = timing(spec.profile), environment(spec)
     version = ray_version or render.version_of(ray_image)
     settings = render.RayServiceSettings(
         image=ray_image,
@@ -86,8 +86,8 @@ def our_workload(
         workers=spec.workers,
         gcs=spec.gcs,
         serve_config=config,
-        head_env={**periods.head_env, **env},
-        worker_env={**periods.worker_env, **env},
+        head_env=head_env,
+        worker_env=worker_env,
         termination_grace=periods.termination_grace,
         code=code,
         labels=labels,

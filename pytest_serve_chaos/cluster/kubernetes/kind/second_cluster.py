@@ -140,6 +140,7 @@ class SecondClusters:
             ray_version=dashboard.ray_version(),
             workers=spec.workers,
             gcs=spec.gcs,
+            ingress=spec.ingress,
             app=spec.app,
             profile=spec.profile,
             replicas=0,

@@ -371,6 +371,7 @@ class _Start:
             ray_version=dashboard.ray_version(),
             workers=self._spec.workers,
             gcs=self._spec.gcs,
+            ingress=self._spec.ingress,
             app=self._spec.app,
             profile=self._spec.profile,
             replicas=sum(dashboard.serve().targets.values()),

@@ -8,10 +8,11 @@ from typing import cast
 
 import yaml
 
-from pytest_serve_chaos.cluster.base import ClusterSpec, Gcs
+from pytest_serve_chaos.cluster.base import ClusterSpec, Gcs, Ingress
 from pytest_serve_chaos.cluster.kubernetes.client.records import listed, mapped, name_of, text
 from pytest_serve_chaos.cluster.kubernetes.rayservice.gcs_storage import storage_of
 from pytest_serve_chaos.cluster.kubernetes.rayservice.ray_token import wants_token
+from pytest_serve_chaos.cluster.profiles import HAPROXY
 from pytest_serve_chaos.cluster.serve_config import applications
 from pytest_serve_chaos.errors import ClusterStartError
 from pytest_serve_chaos.model import Json
@@ -37,6 +38,7 @@ class FoundRayService:
         head_service: The Service of the head of the one that serves.
         wants_token: Whether Ray answers only those who have its token.
         redis_tls: Whether Ray speaks TLS with its Redis.
+        ingress: What takes the requests on each node, as the environment of the head says.
     """
 
     name: str
@@ -48,6 +50,7 @@ class FoundRayService:
     pending: str = ""
     head_service: str = ""
     wants_token: bool = False
+    ingress: Ingress = "python"
     lost: str = ""
     redis_tls: bool = False
     worker_range: tuple[int, int] | None = None
@@ -65,7 +68,7 @@ class FoundRayService:
     @property
     def spec(self) -> ClusterSpec:
         """The cluster that a test would have to want. Its periods are not ours, so Ray's own are expected."""
-        return ClusterSpec(gcs=self.gcs, workers=self.workers, profile="guide", app=self.app)
+        return ClusterSpec(gcs=self.gcs, workers=self.workers, profile="guide", app=self.app, ingress=self.ingress)
 
 
 def read_ray_service(item: Mapping[str, Json]) -> FoundRayService:
@@ -98,6 +101,7 @@ def read_ray_service(item: Mapping[str, Json]) -> FoundRayService:
         wants_token=wants_token(cluster),
         lost=storage.lost,
         redis_tls=storage.tls,
+        ingress="haproxy" if "1" in _head_variables(cluster, HAPROXY) else "python",
     )
 
 
@@ -115,6 +119,7 @@ def differences(wanted: ClusterSpec, found: ClusterSpec) -> list[str]:
         "workers": (wanted.workers, found.workers),
         "app": (wanted.app, found.app),
         "profile": (wanted.profile, found.profile),
+        "ingress": (wanted.ingress, found.ingress),
         "app_args": (dict(wanted.app_args), {}),
         "env": (dict(wanted.env), {}),
     }
@@ -145,6 +150,17 @@ def worker_range(item: Mapping[str, Json]) -> tuple[int, int] | None:
         low, high = (n * hosts if isinstance(n, int) and isinstance(hosts, int) else 0 for n in bounds)
         least, most = least + low, most + max(low, high)
     return least, most
+
+
+def _head_variables(cluster: Mapping[str, Json], name: str) -> list[str]:
+    """The values that an environment variable has in the containers of the head."""
+    head = mapped(mapped(mapped(cluster.get("headGroupSpec")).get("template")).get("spec"))
+    return [
+        text(variable, "value")
+        for container in listed(head.get("containers"))
+        for variable in listed(container.get("env"))
+        if text(variable, "name") == name
+    ]
 
 
 def _serve_config(name: str, config: str) -> dict[str, Json]:

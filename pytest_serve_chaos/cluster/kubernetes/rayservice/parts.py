@@ -15,6 +15,7 @@ from pytest_serve_chaos.cluster.capabilities import (
     SEES_PROCESSES,
     SETS_HEALTH_FLAGS,
     SHOWS_CONTROLLER_LOG,
+    SHOWS_HAPROXY,
     SHOWS_REPLICA_LOGS,
     SIGNALS_PROCESSES,
     STREAMS_LOGS,
@@ -22,6 +23,7 @@ from pytest_serve_chaos.cluster.capabilities import (
 )
 from pytest_serve_chaos.cluster.kubernetes.rayservice.children import PodChildren
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import PodProxies, RunningConfig
+from pytest_serve_chaos.cluster.kubernetes.rayservice.haproxy import PodHAProxy
 from pytest_serve_chaos.cluster.kubernetes.rayservice.node_faults import NodeFreezes, PodDeletions
 from pytest_serve_chaos.cluster.kubernetes.rayservice.process_faults import ActorKills, HealthFlags, ProcessSignals
 from pytest_serve_chaos.cluster.kubernetes.rayservice.redis_kind import RedisMode
@@ -66,7 +68,10 @@ def pod_parts(
 def program_parts(view: RayServiceView) -> tuple[Offer, ...]:
     """What can be done to a RayService in whose pods programs may be run."""
     api, pods = view.api, view.pods
+    haproxy = view.ref.spec.ingress == "haproxy"
+    shown = (SHOWS_HAPROXY.by(PodHAProxy(api, pods, view.topology)),) if haproxy else ()
     return (
+        *shown,
         FREEZES_NODES.by(NodeFreezes(api, pods)),
         SEES_CHILDREN.by(PodChildren(api, pods)),
         SETS_HEALTH_FLAGS.by(HealthFlags(api, pods)),

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pytest_serve_chaos.cluster.kubernetes import in_pod
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
-from pytest_serve_chaos.cluster.process_titles import PATTERN, part_of
+from pytest_serve_chaos.cluster.process_titles import PATTERN, Part, part_of
 from pytest_serve_chaos.errors import ServeChaosError
-from pytest_serve_chaos.model import Role
 
 _LOOK_EVERY = 0.25
 """Seconds between two looks of the program; that a process ended it sees at once."""
@@ -29,16 +28,20 @@ class Row:
     Attributes:
         pid: In the container's own PID namespace, as Ray has it.
         started: Clock ticks since boot; with the PID it names the process for this container.
-        role: What part it plays.
+        part: What it is.
         deployment: ``app#Deployment``, for replicas.
         frozen: Whether it is stopped.
+        parent: The PID of its parent.
+        command: Its command line.
     """
 
     pid: int
     started: int
-    role: Role
+    part: Part
     deployment: str | None
     frozen: bool
+    parent: int = 0
+    command: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +130,8 @@ def parse(line: str) -> tuple[Row, ...]:
         ValueError: It is not such a line.
     """
     found = []
-    for pid, started, state, command in json.loads(line):
+    for pid, started, state, command, parent in json.loads(line):
         part = part_of(command)
         if part is not None:
-            found.append(Row(pid, started, *part, frozen=state == "T"))
+            found.append(Row(pid, started, *part, state == "T", parent, command))
     return tuple(found)

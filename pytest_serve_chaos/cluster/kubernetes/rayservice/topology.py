@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pytest_serve_chaos.cluster.base import NodeInfo
+from pytest_serve_chaos.cluster.haproxy import HAProxies, Seen
 from pytest_serve_chaos.cluster.kubernetes.client.records import Container, Pod
 from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayPods, expected_names, newest_last, number_of
 from pytest_serve_chaos.cluster.kubernetes.rayservice.process_watch import Place, ProcessWatch, Row
@@ -17,13 +20,26 @@ class PodTopology:
         workers: The number of workers that should be there; the least where an autoscaler scales them.
         processes: Tells which processes run in Ray's containers; None where nothing may be run in them.
         scaled: Whether more workers may be there.
+        haproxy: Whether HAProxy is known to take the requests.
+
+    Attributes:
+        haproxies: Which processes are proxies then.
     """
 
-    def __init__(self, pods: RayPods, workers: int, processes: ProcessWatch | None, *, scaled: bool = False) -> None:
+    def __init__(
+        self,
+        pods: RayPods,
+        workers: int,
+        processes: ProcessWatch | None,
+        *,
+        scaled: bool = False,
+        haproxy: bool = False,
+    ) -> None:
         self._pods = pods
         self._workers = workers
         self._scaled = scaled
         self._processes = processes
+        self.haproxies = HAProxies(expected=haproxy)
 
     @property
     def sees_processes(self) -> bool:
@@ -61,9 +77,18 @@ class PodTopology:
             found += [self._gcs(pod, container) for name, pod, container in live if name == HEAD]
         else:
             rows = self._processes.rows({c.id: Place(pod.name, c.name) for _, pod, c in live})
-            found += [_process(name, pod, c, row) for name, pod, c in live for row in rows.get(c.id, ())]
+            found += self._processes_of(
+                _process(name, pod, c, row) for name, pod, c in live for row in rows.get(c.id, ())
+            )
         redis = [(pod, c) for pod in self._pods.redis() if (c := self._pods.live(pod))]
         return (*found, *(self._of_pod("redis", "redis", pod, container) for pod, container in redis))
+
+    def _processes_of(self, all_processes: Iterable[Component | Seen]) -> list[Component]:
+        found = tuple(all_processes)
+        proxies = self.haproxies.proxies(one for one in found if isinstance(one, Seen))
+        fallback = self.haproxies.used
+        others = (one for one in found if isinstance(one, Component) and not (fallback and one.role == "proxy"))
+        return [*others, *proxies]
 
     def _of_pod(self, role: Role, node: str, pod: Pod, container: Container) -> Component:
         identity, state = _container_identity(pod, container), self._pods.state(pod, container)
@@ -80,10 +105,12 @@ def _why_down(pod: Pod) -> str:
     return f"{state} on {pod.node}" if pod.node else state
 
 
-def _process(name: str, pod: Pod, container: Container, row: Row) -> Component:
+def _process(name: str, pod: Pod, container: Container, row: Row) -> Component | Seen:
     identity = Identity("process", (pod.uid, container.id[:12], str(row.pid), str(row.started)))
+    if row.part == "manager" or row.part == "haproxy":
+        return Seen(name, identity, row.pid, row.parent, row.started, row.part, row.frozen, row.command)
     state = "frozen" if row.frozen else "running"
-    return Component(row.role, name, identity, row.pid, deployment=row.deployment, state=state)
+    return Component(row.part, name, identity, row.pid, deployment=row.deployment, state=state)
 
 
 def _container_identity(pod: Pod, container: Container) -> Identity:

@@ -59,7 +59,8 @@ class RayServiceView:
         self.pods = RayPods(api, ref, sight.pods)
         self.removals = Removals(api, dashboard, sight.pods, sight.container_probe)
         workers = ref.spec.workers if ref.worker_range is None else ref.worker_range[0]
-        self.topology = PodTopology(self.pods, workers, sight.processes, scaled=ref.worker_range is not None)
+        scaled, haproxy = ref.worker_range is not None, ref.spec.ingress == "haproxy"
+        self.topology = PodTopology(self.pods, workers, sight.processes, scaled=scaled, haproxy=haproxy)
         self.logs = self._logs(sight.logs)
         self._watches = [watch for watch in (sight.processes, sight.pods) if watch is not None]
 
