@@ -14,9 +14,16 @@ from pytest_serve_chaos.model import Expectations, Measurement, Request
 
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """A demand was certainly not met: the verdict is failed."""
+    """A demand was certainly not met: the verdict is failed.
+
+    Attributes:
+        reason: Why, as a sentence.
+        whatever_the_load: Whether what was seen is wrong however busy the machine was: a wrong answer, for example, and
+            not one that did not come in time. What a check demands of requests is decided by the requests.
+    """
 
     reason: str
+    whatever_the_load: bool = False
 
 
 @dataclass(frozen=True, slots=True)

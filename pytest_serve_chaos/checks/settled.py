@@ -29,7 +29,8 @@ class Settled:
         found = seen.record.post_recovery
         yield from map(Unknown, found.unknown)
         if found.failures and seen.measurement.settled is None:
-            yield Missed(_not_passed(found))
+            # A proxy that answers with old routes is stale, whatever others do on the machine.
+            yield Missed(_not_passed(found), whatever_the_load=bool(found.stale_proxies))
 
 
 def _not_passed(found: PostRecovery) -> str:

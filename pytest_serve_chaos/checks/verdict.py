@@ -91,10 +91,6 @@ def _judge_by(checks: Sequence[Check], seen: Observation) -> _Found:
         return _Found(_without_failures(checks, found), found)
     why, best = in_its_favour(seen.record, seen.measurement)
     at_best = found if best is None else _ask_each(checks, best)
-    if (
-        seen.record.held_up
-    ):  # what does not follow from requests, as a recovery in time, may have waited for a processor too
-        at_best = tuple(one if one.on_requests else replace(one, missed=(), certain=()) for one in at_best)
     certain = tuple(replace(one, certain=other.missed) for one, other in zip(found, at_best, strict=True))
     return _Found(_with_failures(found, at_best, why, seen.measurement), certain)
 
@@ -175,6 +171,9 @@ def ask(check: Check, seen: Observation) -> Checked:
     try:
         needs = tuple(_text(need) for need in check.needs(seen))
         objections = () if needs else tuple(_objection(one) for one in check.judge(seen))
+        if seen.at_best and seen.record.held_up and not check.on_requests:
+            # What does not follow from requests, as a recovery in time, may have waited for a processor too.
+            objections = tuple(one for one in objections if isinstance(one, Unknown) or one.whatever_the_load)
     except Exception as error:
         what = f"{type(error).__name__}: {error}".splitlines()[0]
         reason = f"the check {check.name} raised {what}, so it is unknown whether its demands are met"

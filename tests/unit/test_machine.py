@@ -11,7 +11,7 @@ from pytest_serve_chaos.checks.verdict import judge
 from pytest_serve_chaos.events import MachineSeen
 from pytest_serve_chaos.model import Expectations, Verdict
 from pytest_serve_chaos.results import result_of
-from tests.unit.histories import Story
+from tests.unit.histories import Story, deaf_controller
 
 QUIET = MachineSeen("", seconds=1.0, processors=2, ours=0.3, others=0.05, waiting=0.05, delayed=0.01, has_cluster=True)
 BUSY = dataclasses.replace(QUIET, others=1.0, waiting=0.9, delayed=2.0)
@@ -128,6 +128,21 @@ def test_a_recovery_that_was_late_while_others_worked_is_inconclusive() -> None:
 
     assert verdict(on_a_machine(QUIET, late())).outcome == "failed"
     assert verdict(on_a_machine(BUSY, late())).outcome == "inconclusive"
+
+
+def test_a_stale_proxy_is_stale_whatever_others_do() -> None:
+    found = verdict(on_a_machine(BUSY, deaf_controller(Expectations(availability=0.9))))
+    assert found.outcome == "failed"
+    assert "do not hear their controller" in found.reasons[0]
+
+
+def test_a_post_recovery_check_that_got_no_answer_is_excused() -> None:
+    def silent() -> Story:
+        told = deaf_controller(Expectations(availability=0.9)).without("proxy_deaf", "unsettled")
+        return told.event(30.0, "unsettled", "no answer through the proxy on head within 30 s")
+
+    assert verdict(on_a_machine(QUIET, silent())).outcome == "failed"
+    assert verdict(on_a_machine(BUSY, silent())).outcome == "inconclusive"
 
 
 def test_a_slow_answer_is_excused_too() -> None:
