@@ -1,4 +1,4 @@
-"""Whether few requests, as some app or some kind of request may have, show all the same that too many were lost."""
+"""Whether too many of an app's requests, or of those of one name, were lost, even if there are only few of them."""
 
 from __future__ import annotations
 

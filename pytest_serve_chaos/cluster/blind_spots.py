@@ -1,6 +1,6 @@
-"""What of a Serve config hides something from the plugin: said before a test, so that nobody wonders afterwards.
+"""What a Serve config hides from the plugin, which prints that before a test.
 
-The rest of what production sets has no influence on a verdict: the encoding of logs, tracing, placement groups, request
+Other settings of production have no influence on a verdict: the encoding of logs, tracing, placement groups, request
 routers, autoscaling policies, `root_path`, and time limits for idle connections.
 """
 

@@ -31,14 +31,14 @@ _Fill: TypeAlias = Callable[[int, int], str]
 
 @dataclass(frozen=True, slots=True)
 class RequestKind:
-    """One kind of request. What it does not say is as the settings of the traffic say.
+    """One kind of request. The settings of the traffic provide what it leaves out.
 
     In `path`, in the values of `headers` and in a `body` that is not bytes, ``${n}`` stands for the number of the
     request, ``${n % 10}`` for its remainder by 10, and ``${seed}`` for the seed of the run. ``$${n}`` stands for the
     text ``${n}``.
 
     Attributes:
-        path: With the query. One that does not begin with the route of its app is taken below it.
+        path: With the query. If it does not begin with the route of its app, that is put before it.
         method: The HTTP method. None: POST where it has a body and the traffic's method is GET.
         headers: In addition to those of the traffic.
         body: What is sent with it.
