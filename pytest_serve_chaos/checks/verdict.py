@@ -60,9 +60,10 @@ def judge_record(record: Record, measurement: Measurement, own: Sequence[Check] 
     if landed.unknown:
         return Judged(_inconclusive(_unknown([landed, lateness]), [landed, lateness]))
     _refuse_wrong_selectors(record)
+    of_all = (*checks_for(expected, several_apps=bool(record.apps)), *own)
     if lateness.unknown:
-        return Judged(_with_late_generator((*checks_for(expected), *own), lateness, seen))
-    whole = _judge_by((*checks_for(expected, several_apps=bool(record.apps)), *own), seen)
+        return Judged(_with_late_generator(of_all, lateness, seen))
+    whole = _judge_by(of_all, seen)
     parts = [_judge_part(part, record) for part in record.parts]
     demands_traffic = any(check.on_requests for check in (*checks_for(expected), *own))
     found = whole.certain[len(whole.certain) - len(own) :]
@@ -135,16 +136,28 @@ def _without_failures(checks: Sequence[Check], found: Sequence[Checked]) -> Verd
 
 def _with_late_generator(checks: Sequence[Check], lateness: Checked, seen: Observation) -> Verdict:
     """Inconclusive, unless the requests in outages that the generator cannot have made are too many by themselves."""
-    sure = despite_lag(seen.record, seen.measurement)
-    if sure is not None:
-        measured = measure_record(sure)
-        _, best = in_its_favour(sure, measured)
-        on_requests = [check for check in checks if check.on_requests]
-        found = _ask_each(on_requests, best or Observation(sure, measured, at_best=True))
-        if missed := _missed(found):
-            late = [f"{reason}; it fails by what lasted far longer than that" for reason in lateness.unknown]
-            return Verdict("failed", (*missed, *late), _tracebacks(found))
+    record = seen.record
+    found = _despite_lag(checks, seen, record)
+    missed = list(_missed(found))
+    for part in record.parts:
+        own = record.of_part(part)
+        of_part = _despite_lag(checks_of_a_part(record.expectations), Observation(own, measure_record(own)), record)
+        missed += [f"{part}: {reason}" for reason in _missed(of_part)]
+    if missed:
+        late = [f"{reason}; it fails by what lasted far longer than that" for reason in lateness.unknown]
+        return Verdict("failed", (*missed, *late), _tracebacks(found))
     return _inconclusive(lateness.unknown, [lateness])
+
+
+def _despite_lag(checks: Sequence[Check], seen: Observation, whole: Record) -> tuple[Checked, ...]:
+    """What is missed by the outages alone that a generator cannot have made that was as late as in the `whole`."""
+    sure = despite_lag(seen.record, seen.measurement, whole)
+    if sure is None:
+        return ()
+    measured = measure_record(sure)
+    _, best = in_its_favour(sure, measured)
+    on_requests = [check for check in checks if check.on_requests]
+    return _ask_each(on_requests, best or Observation(sure, measured, at_best=True))
 
 
 def _with_failures(found: Sequence[Checked], at_best: Sequence[Checked], why: str, measurement: Measurement) -> Verdict:

@@ -112,6 +112,30 @@ def test_an_outage_of_one_app_after_that_of_another_is_not_one_of_both() -> None
     assert found.outcome == "passed", found.reasons
 
 
+def late(story: Story) -> Story:
+    """The generator sent each request 0.15 s late, and may be late by less."""
+    story.requests = [replace(r, sent=r.scheduled + 0.15, finished=r.finished + 0.15) for r in story.requests]
+    return story
+
+
+LATE = Expectations(availability=None, longest_outage=3.0, traffic_back=None, send_lag_limit=0.1)
+
+
+def test_of_a_late_generator_too_an_outage_of_one_app_after_that_of_another_is_not_one_of_both() -> None:
+    story = several(Story(expectations=LATE), {"a": 1, "b": 1})
+    found = result(late(losing(losing(story, "a", 0.0, 2.5), "b", 2.6, 5.0)))
+    assert found.longest_outage is not None
+    assert found.longest_outage > 4.5
+    assert found.outcome == "inconclusive", found.reasons
+
+
+def test_of_a_late_generator_too_an_app_whose_outage_lasted_far_longer_fails() -> None:
+    found = result(late(losing(several(Story(expectations=LATE), THREE), "chat", 0.0, 6.0)))
+    assert found.outcome == "failed", found.reasons
+    assert found.reasons[0].startswith("app chat: the longest outage lasted")
+    assert found.reasons[-1].endswith("it fails by what lasted far longer than that")
+
+
 def test_requests_lost_beyond_in_flight_are_counted_of_all_apps() -> None:
     story = several(Story(expectations=replace(LENIENT, lost_beyond_in_flight=5)), {"a": 1, "b": 1})
     losing(losing(story, "a", 1.0, 1.2), "b", 2.0, 2.2)
