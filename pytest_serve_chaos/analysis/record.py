@@ -38,6 +38,7 @@ from pytest_serve_chaos.events import (
     Remark,
     Settled,
     SettlingUnknown,
+    StagesBegan,
     SteadyConfirmed,
     TopologySeen,
     TrafficBegan,
@@ -126,6 +127,7 @@ class Record:
         hit: Until when a request could be in flight on a victim: the moment of the fault, or of a victim that ends
             slowly the moment of its end.
         machine: What the processors of the machine that tests run on did meanwhile.
+        share: The share (0 to 1) of the requests that were sent which these are: all, or those of one part.
     """
 
     experiment: str
@@ -136,6 +138,7 @@ class Record:
     asked: float | None
     hit: float | None
     machine: tuple[MachineSeen, ...] = ()
+    share: float = 1.0
 
     def of(self, kind: type[E]) -> tuple[E, ...]:
         """Its events of that kind."""
@@ -157,7 +160,7 @@ class Record:
     @property
     def uneven(self) -> Schedule | None:
         """The schedule, where requests are not evenly spaced; None where they are, or the history does not say."""
-        began = self.of(TrafficBegan)
+        began = [event for event in self.of(TrafficBegan) if event.source == self._source]
         if not began or began[-1].rate is None:
             return None
         last = began[-1]
@@ -165,7 +168,17 @@ class Record:
             schedule = Schedule.of(last.stages or last.rate or 0.0, cast("Pattern", last.arrivals))
         except SettingsError:  # what a newer version wrote
             return None
-        return None if schedule.even else schedule
+        return None if schedule.even else schedule.of_share(self.share)
+
+    @property
+    def stage_time(self) -> float:
+        """When the fault came, in seconds since the stages of the traffic began; 0.0 where there are none."""
+        begun = [event.at for event in self.of(StagesBegan) if event.source == self._source]
+        return 0.0 if self.asked is None or not begun else max(0.0, self.asked - begun[-1])
+
+    @property
+    def _source(self) -> str:
+        return "" if self._demanded is None else self._demanded.source
 
     @property
     def apart(self) -> float:
@@ -340,7 +353,8 @@ class Record:
 
     def of_part(self, part: PartName) -> Record:
         """The same experiment, as the requests of one app or of one name saw it."""
-        return replace(self, requests=tuple(r for r in self.requests if getattr(r, part.kind) == part.name))
+        own = replace(self, requests=tuple(r for r in self.requests if getattr(r, part.kind) == part.name))
+        return replace(own, share=len(own.fresh) / len(self.fresh)) if own.fresh else own
 
     @property
     def parts(self) -> tuple[PartName, ...]:
