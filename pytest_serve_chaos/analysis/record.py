@@ -128,6 +128,7 @@ class Record:
             slowly the moment of its end.
         machine: What the processors of the machine that tests run on did meanwhile.
         share: The share (0 to 1) of the requests that were sent which these are: all, or those of one part.
+        is_part: Whether these are the requests of one app, or of one name, alone.
     """
 
     experiment: str
@@ -139,6 +140,7 @@ class Record:
     hit: float | None
     machine: tuple[MachineSeen, ...] = ()
     share: float = 1.0
+    is_part: bool = False
 
     def of(self, kind: type[E]) -> tuple[E, ...]:
         """Its events of that kind."""
@@ -212,13 +214,15 @@ class Record:
         """The requests of the steady seconds before the fault that had ended by then.
 
         Those since the steady state was confirmed; where the history does not say when that was, those of the last
-        three seconds before the fault. Warming up is not part of it.
+        three seconds before the fault. Warming up is not part of it, unless there are too few of a part.
         """
         until = self.end if self.asked is None else self.asked
         ended = [r for r in self.fresh if r.scheduled < until and r.finished <= until]
         confirmed = [event.at for event in self.of(SteadyConfirmed) if event.at <= until]
         if confirmed:
-            return tuple(r for r in ended if r.scheduled >= confirmed[-1])
+            steady = tuple(r for r in ended if r.scheduled >= confirmed[-1])
+            few = self.is_part and len(steady) < _LEAST_REQUESTS
+            return tuple(ended[-_LEAST_REQUESTS:]) if few else steady
         seconds = max(STEADY_SECONDS, (_LEAST_REQUESTS + 0.5) * spacing(ended))
         return tuple(r for r in ended if r.finished >= until - seconds)
 
@@ -230,7 +234,10 @@ class Record:
     @property
     def slowness(self) -> Slowness:
         """What waits too long in this experiment."""
-        found = slowness_of(self.steady_requests, self.expectations)
+        steady = self.steady_requests
+        found = slowness_of(steady, self.expectations)
+        if self.is_part and self.expectations.slow_after is None and all(request.lost for request in steady):
+            return Slowness()  # nobody knows what is usual for these, so only what is lost counts
         if self.uneven is None:
             return found
         # Requests that come by chance are answered by chance: of n gaps the longest is some ln n spacings.
@@ -353,7 +360,8 @@ class Record:
 
     def of_part(self, part: PartName) -> Record:
         """The same experiment, as the requests of one app or of one name saw it."""
-        own = replace(self, requests=tuple(r for r in self.requests if getattr(r, part.kind) == part.name))
+        requests = tuple(r for r in self.requests if getattr(r, part.kind) == part.name)
+        own = replace(self, requests=requests, is_part=True)
         return replace(own, share=len(own.fresh) / len(self.fresh)) if own.fresh else own
 
     @property

@@ -20,10 +20,14 @@ from pytest_serve_chaos.analysis.record import Record, read_record
 from pytest_serve_chaos.checks.base import Check, Missed, Objection, Observation, Unknown
 from pytest_serve_chaos.checks.favour import despite_lag, in_its_favour
 from pytest_serve_chaos.checks.landed import Landed
+from pytest_serve_chaos.checks.latency import LatencyRatio
 from pytest_serve_chaos.checks.load_generator import not_sent
 from pytest_serve_chaos.checks.registry import checks_for, checks_of_a_part, punctual
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Checked, Measurement, PartName, Verdict
+
+_SHOW_P99 = 100
+"""Requests that show their p99: of fewer, a single one decides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +108,21 @@ def _judge_part(part: PartName, record: Record) -> _PartVerdict:
     """
     own = record.of_part(part)
     seen = Observation(own, measure_record(own))
-    found = _judge_by(checks_of_a_part(record.expectations), seen)
+    found = _judge_by(_checks_of(part, seen), seen)
     reasons = tuple(f"{part}: {reason}" for reason in found.verdict.reasons)
     undecided = found.verdict.outcome == "inconclusive" and not any(one.missed for one in found.certain)
     if part.kind == "name" and undecided:
         why = "; ".join(found.verdict.reasons)
         return _PartVerdict(Verdict("measured"), (f"{part}: not judged by themselves: {why}",))
     return _PartVerdict(replace(found.verdict, reasons=reasons))
+
+
+def _checks_of(part: PartName, seen: Observation) -> tuple[Check, ...]:
+    """The checks of a part: a name whose requests are too few for a p99 has none."""
+    checks = checks_of_a_part(seen.expectations)
+    if part.kind == "app" or (seen.measurement.sent or 0) >= _SHOW_P99:
+        return checks
+    return tuple(check for check in checks if not isinstance(check, LatencyRatio))
 
 
 # -- which comes first: the only place that decides it -------------------------------------------------------------
@@ -141,7 +153,8 @@ def _with_late_generator(checks: Sequence[Check], lateness: Checked, seen: Obser
     missed = list(_missed(found))
     for part in record.parts:
         own = record.of_part(part)
-        of_part = _despite_lag(checks_of_a_part(record.expectations), Observation(own, measure_record(own)), record)
+        seen_of_part = Observation(own, measure_record(own))
+        of_part = _despite_lag(_checks_of(part, seen_of_part), seen_of_part, record)
         missed += [f"{part}: {reason}" for reason in _missed(of_part)]
     if missed:
         late = [f"{reason}; it fails by what lasted far longer than that" for reason in lateness.unknown]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -10,7 +11,7 @@ import pytest
 
 from pytest_serve_chaos.analysis.result import Result
 from pytest_serve_chaos.errors import SettingsError
-from pytest_serve_chaos.events import Demanded
+from pytest_serve_chaos.events import Demanded, SteadyConfirmed
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Expectations
 from pytest_serve_chaos.report.document import summary_document
@@ -168,6 +169,46 @@ def test_a_name_with_few_requests_is_a_remark_unless_it_fails_for_certain() -> N
 
 
 # -- histories and reports ---------------------------------------------------------------------------------------------
+
+
+def seldom(story: Story, kind: str, *before: float, takes: float = 4.0) -> Story:
+    """One in 250 requests is slow, before and after the fault; of those before it, only these are there."""
+    steady = story.add(-4.0, SteadyConfirmed("steady since then"))
+    several(steady, {"quick": 1}, kind)
+    for n, r in enumerate(story.requests):
+        due = round(r.scheduled - FAULT, 2)
+        if due in before or (due > 0 and n % 250 == 7):
+            named = replace(r, app="slow") if kind == "app" else replace(r, name="slow")
+            story.requests[n] = replace(named, finished=r.scheduled + takes)
+    judged = {f"{kind}s": ("quick", "slow")}
+    story.events = [replace(e, **judged) if isinstance(e, Demanded) else e for e in story.events]  # type: ignore[arg-type]
+    return story
+
+
+SOME = replace(LENIENT, availability=0.3, longest_outage=12.0, window=40.0)
+
+
+@pytest.mark.parametrize("kind", ["app", "name"])
+def test_what_is_usual_of_few_requests_is_seen_in_those_before_the_steady_seconds(kind: str) -> None:
+    found = result(seldom(Story(expectations=SOME), kind, -9.0, -7.0))
+    assert found.outcome == "passed", found.reasons
+    found = result(losing(seldom(Story(expectations=SOME), kind, -9.0, -7.0), "slow", 0.0, 60.0, kind=kind))
+    assert found.outcome == "failed", found.reasons
+
+
+def test_of_a_name_without_requests_before_the_fault_nobody_knows_what_is_slow() -> None:
+    found = result(seldom(Story(expectations=SOME), "name"))
+    assert found.outcome == "passed", found.reasons
+    json.dumps(summary_document(History(), [found]), allow_nan=False)
+    found = result(losing(seldom(Story(expectations=SOME), "name"), "slow", 0.0, 60.0, kind="name"))
+    assert found.outcome == "failed", found.reasons
+
+
+def test_of_few_requests_of_a_name_one_that_is_lost_is_not_a_latency_beyond_all_bounds() -> None:
+    story = several(Story(expectations=replace(LENIENT, p99_ratio=3.0)), {"chat": 19, "embed": 1}, "name")
+    found = result(losing(story, "embed", 0.0, 0.5, kind="name"))
+    assert found.lost == 1
+    assert found.outcome == "passed", found.reasons
 
 
 def test_a_history_from_a_file_is_judged_the_same(tmp_path: Path) -> None:
