@@ -494,8 +494,8 @@ class Experiment:
             back = [one.at for one in self.rig.log.of(RedundancyBack)]
             lasts = persistent_for(self.rig.waits, self.load.persistent_rate, self.rig.traffic.slowness.usual)
             end = max([end, *(at + lasts for at in back)])
-        # Two requests more, so that traffic does not seem to end before its time.
-        spacing = self.load.schedule.spacing(expected.window, self._at)
+        # Two requests more of each app, so that traffic does not seem to end before its time.
+        spacing = self.load.judged(self.rig).schedule.spacing(expected.window, self._at)
         latest = max(end, injection.asked + (expected.traffic_back or 0.0) + 2 * spacing)
 
         def full() -> bool | NotYet:

@@ -8,6 +8,7 @@ from typing import cast
 import pytest
 
 from pytest_serve_chaos import clock
+from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.errors import NotHealed
 from pytest_serve_chaos.events import Demanded, RedundancyBack, RedundancyMissing
 from pytest_serve_chaos.experiment import Experiment
@@ -75,3 +76,18 @@ def test_replicas_have_got_as_few_requests_as_the_stages_since_redundancy_was_ba
     monkeypatch.setattr(clock, "now", lambda: FAULT + 30.0)  # the stages began with the fault
     there.rig.log.add(RedundancyBack("back", at=FAULT + back))
     assert there._least_since_redundancy(cast("Traffic", SimpleNamespace(elapsed=30.0))) == rate
+
+
+@pytest.mark.parametrize(("apps", "spacing"), [(("a", "b"), 1.0), ((), 0.1)])
+def test_traffic_lasts_two_requests_of_each_app_longer_than_it_may_take_to_come_back(
+    apps: tuple[str, ...], spacing: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = experiment(Load(rate=10, persistent_rate=0))
+    share = there.load.schedule.of_share(0.1) if apps else there.load.schedule
+    monkeypatch.setattr(Load, "judged", lambda *_: JudgedParts(apps, (), apps, (), share))
+    injection = SimpleNamespace(landed=True, asked=FAULT, traffic_back_now=lambda: NotYet("requests are lost"))
+    now = [FAULT]
+    monkeypatch.setattr(clock, "now", lambda: now[0])
+    monkeypatch.setattr("time.sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    there._wait_window(cast("Injection", injection), Expectations(traffic_back=30.0))
+    assert now[0] == pytest.approx(FAULT + 30.0 + 2 * spacing, abs=0.3)
