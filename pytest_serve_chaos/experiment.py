@@ -47,7 +47,7 @@ from pytest_serve_chaos.load import (
     write_checked,
     write_expectations,
 )
-from pytest_serve_chaos.model import Expectations, Topology
+from pytest_serve_chaos.model import UNFINISHED, Expectations, Topology
 from pytest_serve_chaos.observe.handles import children_of
 from pytest_serve_chaos.outlook import Outlook, persistent_for
 from pytest_serve_chaos.restore import restore
@@ -280,7 +280,7 @@ class Experiment:
                 self.rig.progress(f"no steady state: {advice}")
             return
         try:
-            if not self._wait_for_its_moment(traffic, expected):
+            if not self._wait_for_its_moment(traffic):
                 return
             record = read_record(self.rig.history, self.rig.current.experiment)
             self.rig.traffic.slowness = slowness_of(record.steady_requests, expected)
@@ -312,14 +312,17 @@ class Experiment:
         finally:
             traffic.stop()
 
-    def _wait_for_its_moment(self, traffic: Traffic, expected: Expectations) -> bool:
+    def _wait_for_its_moment(self, traffic: Traffic) -> bool:
         """Waits until the fault is due; False if requests were lost meanwhile, so that nothing should be broken."""
         if not self._at:
             return True
         self.rig.progress(f"the fault comes {self._at:g} s after steady state")
         traffic.wait_until(self._at)
         since = clock.now() - max(self._at, self.rig.waits.stable_for)
-        before = [r for r in self.rig.history.requests_since(since, source=self.rig.traffic.source) if not r.kept]
+        live = self.rig.traffic
+        sent = self.rig.history.requests_since(since, source=live.source, with_pending=True)
+        # One that is in flight is as good as lost once it has waited too long.
+        before = [r for r in sent if not r.kept and (r.error != UNFINISHED or r.latency > live.slowness.after)]
         lost = sum(request.lost for request in before)
         if not lost:
             return True

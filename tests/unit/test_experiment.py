@@ -10,12 +10,12 @@ import pytest
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.errors import NotHealed
-from pytest_serve_chaos.events import Demanded, RedundancyBack, RedundancyMissing
+from pytest_serve_chaos.events import Demanded, NotStarted, RedundancyBack, RedundancyMissing
 from pytest_serve_chaos.experiment import Experiment
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.load import JudgedParts, Load, Traffic
-from pytest_serve_chaos.model import Expectations, Slowness, Topology
+from pytest_serve_chaos.model import Expectations, Request, Slowness, Topology
 from tests.unit.rigs import rig_around
 
 FAULT = 1000.0
@@ -91,3 +91,18 @@ def test_traffic_lasts_two_requests_of_each_app_longer_than_it_may_take_to_come_
     monkeypatch.setattr("time.sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
     there._wait_window(cast("Injection", injection), Expectations(traffic_back=30.0))
     assert now[0] == pytest.approx(FAULT + 30.0 + 2 * spacing, abs=0.3)
+
+
+@pytest.mark.parametrize(("waits", "begins"), [(0.5, True), (1.5, False)])
+def test_what_hangs_before_the_fault_is_not_its_doing(
+    waits: float, begins: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = experiment()
+    there._at = 5.0
+    there.rig.traffic.slowness = Slowness(after=1.0)
+    monkeypatch.setattr(clock, "now", lambda: FAULT)
+    due = FAULT - waits
+    there.rig.history.open_request(Request(1, "fresh", due, due, due))
+    traffic = cast("Traffic", SimpleNamespace(wait_until=lambda _: None))
+    assert there._wait_for_its_moment(traffic) is begins
+    assert there.rig.log.has(NotStarted) is not begins
