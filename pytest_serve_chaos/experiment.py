@@ -498,7 +498,8 @@ class Experiment:
             lasts = persistent_for(self.rig.waits, self.load.persistent_rate, self.rig.traffic.slowness.usual)
             end = max([end, *(at + lasts for at in back)])
         # Two requests more of each app, so that traffic does not seem to end before its time.
-        spacing = self.load.judged(self.rig).schedule.spacing(expected.window, self._at)
+        schedule = self.load.schedule if self._parts is None else self._parts.schedule
+        spacing = schedule.spacing(expected.window, self._at)
         latest = max(end, injection.asked + (expected.traffic_back or 0.0) + 2 * spacing)
 
         def full() -> bool | NotYet:

@@ -84,7 +84,7 @@ def test_traffic_lasts_two_requests_of_each_app_longer_than_it_may_take_to_come_
 ) -> None:
     there = experiment(Load(rate=10, persistent_rate=0))
     share = there.load.schedule.of_share(0.1) if apps else there.load.schedule
-    monkeypatch.setattr(Load, "judged", lambda *_: JudgedParts(apps, (), apps, (), share))
+    there._parts = JudgedParts(apps, (), apps, (), share)
     injection = SimpleNamespace(landed=True, asked=FAULT, traffic_back_now=lambda: NotYet("requests are lost"))
     now = [FAULT]
     monkeypatch.setattr(clock, "now", lambda: now[0])
