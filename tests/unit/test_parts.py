@@ -196,6 +196,17 @@ def test_what_is_usual_of_few_requests_is_seen_in_those_before_the_steady_second
     assert found.outcome == "failed", found.reasons
 
 
+@pytest.mark.parametrize(("kind", "outcome"), [("app", "inconclusive"), ("name", "passed")])
+def test_one_lost_request_is_no_outage_until_the_next_block_of_a_file(kind: str, outcome: str) -> None:
+    story = several(Story(expectations=replace(LENIENT, longest_outage=2.0)), {"a": 250, "b": 250}, kind)
+    found = result(losing(story, "a", 4.97, 5.0, kind=kind))
+    assert found.part("a").longest_outage == pytest.approx(5.0, abs=0.1)
+    assert found.outcome == outcome, found.reasons
+    assert "requests that are 5.0 s apart do not show longest_outage=2 s" in str((found.reasons, found.remarks))
+    longer = several(Story(expectations=replace(LENIENT, longest_outage=2.0)), {"a": 250, "b": 250}, kind)
+    assert result(losing(longer, "a", 0.0, 26.0, kind=kind)).outcome == "failed"
+
+
 def test_of_a_name_without_requests_before_the_fault_nobody_knows_what_is_slow() -> None:
     found = result(seldom(Story(expectations=SOME), "name"))
     assert found.outcome == "passed", found.reasons
