@@ -17,6 +17,8 @@ RAY ?=
 RAY_IMAGE ?= $(if $(RAY),rayproject/ray:$(RAY),rayproject/ray:2.60.0)
 REDIS_IMAGE ?= redis:7.0
 OPERATOR_IMAGE ?= quay.io/kuberay/operator:v1.6.2
+# For make test, which takes twenty minutes at most: those of tests/local without which nothing may change. make test-local has all.
+QUICK_LOCAL_TESTS := $(addprefix tests/local/test_,$(addsuffix .py,broken_clusters lifecycle serve_schema updated_apps))
 # For make test-kind: test_logs, test_machines and test_verbs take the cluster of the run, or with --serve-chaos-keep in ARGS the one
 # that is kept. Each of the others makes its own, or takes over the kept one that SERVE_CHAOS_TEST_CLUSTER names.
 KIND_TESTS ?= tests/kind
@@ -54,8 +56,7 @@ demo: $(INSTALLED) ## lose the head, a worker, a node, the controller, a replica
 	$(BIN)/python -m pytest --serve-chaos --serve-chaos-rate=$(RATE) --pyargs pytest_serve_chaos.suite $(DEMO) $(ARGS)
 
 test: lint type test-unit test-truth ## lint, types, and the tests that need no Docker; test-local has more of them
-	$(BIN)/python -m pytest --serve-chaos --serve-chaos-rate=$(RATE) tests/local \
-		--ignore tests/local/test_verbs.py --ignore tests/local/test_conformance.py $(ARGS)
+	$(BIN)/python -m pytest --serve-chaos --serve-chaos-rate=$(RATE) $(QUICK_LOCAL_TESTS) $(ARGS)
 
 test-unit: $(INSTALLED) ## the tests that need neither Ray nor Docker; those of the plugin wait most of their time
 	$(BIN)/python -m pytest -n 2 tests/unit tests/adversary $(ARGS)
