@@ -231,6 +231,18 @@ class TrafficBegan(Event):
     arrivals: str = "constant"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagesBegan(Event):
+    """The stages of traffic begin: from then on their seconds count.
+
+    Attributes:
+        source: The name of this traffic.
+    """
+
+    name: ClassVar[str] = "stages"
+    source: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class SteadyConfirmed(Event):
     """Steady state is confirmed; the time is that since when it held."""
@@ -537,6 +549,7 @@ EVENTS: tuple[type[Event], ...] = (
     Demanded,
     TopologySeen,
     TrafficBegan,
+    StagesBegan,
     SteadyConfirmed,
     FaultAsked,
     VictimEnded,

@@ -34,7 +34,7 @@ from pytest_serve_chaos.events import (
     TopologySeen,
 )
 from pytest_serve_chaos.faults.custom import CustomFault
-from pytest_serve_chaos.faults.injection import Injection, LooksAfterwards
+from pytest_serve_chaos.faults.injection import HEALS_WITHIN, Injection, LooksAfterwards
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultChoice
 from pytest_serve_chaos.final_check import look_at_the_end, look_for_idle_replicas, look_for_leaks, look_for_losses
@@ -47,7 +47,7 @@ from pytest_serve_chaos.load import (
     write_checked,
     write_expectations,
 )
-from pytest_serve_chaos.model import Expectations, Topology
+from pytest_serve_chaos.model import UNFINISHED, Expectations, Topology
 from pytest_serve_chaos.observe.handles import children_of
 from pytest_serve_chaos.outlook import Outlook, persistent_for
 from pytest_serve_chaos.restore import restore
@@ -280,7 +280,7 @@ class Experiment:
                 self.rig.progress(f"no steady state: {advice}")
             return
         try:
-            if not self._wait_for_its_moment(traffic, expected):
+            if not self._wait_for_its_moment(traffic):
                 return
             record = read_record(self.rig.history, self.rig.current.experiment)
             self.rig.traffic.slowness = slowness_of(record.steady_requests, expected)
@@ -295,7 +295,7 @@ class Experiment:
                 back = injection.landed and self._watch(injection, expected)
                 self._wait_window(injection, expected)
                 if back:
-                    look_for_idle_replicas(self.rig, self.load.schedule.least(traffic.elapsed))
+                    look_for_idle_replicas(self.rig, self._least_since_redundancy(traffic))
                     look_at_the_end(injection, expected)
                 self._look_afterwards(injection)
                 # Before healing: what healing replaces, and what that costs, is not the cluster's doing.
@@ -312,14 +312,17 @@ class Experiment:
         finally:
             traffic.stop()
 
-    def _wait_for_its_moment(self, traffic: Traffic, expected: Expectations) -> bool:
+    def _wait_for_its_moment(self, traffic: Traffic) -> bool:
         """Waits until the fault is due; False if requests were lost meanwhile, so that nothing should be broken."""
         if not self._at:
             return True
         self.rig.progress(f"the fault comes {self._at:g} s after steady state")
         traffic.wait_until(self._at)
         since = clock.now() - max(self._at, self.rig.waits.stable_for)
-        before = [r for r in self.rig.history.requests_since(since, source=self.rig.traffic.source) if not r.kept]
+        live = self.rig.traffic
+        sent = self.rig.history.requests_since(since, source=live.source, with_pending=True)
+        # One that is in flight is as good as lost once it has waited too long.
+        before = [r for r in sent if not r.kept and (r.error != UNFINISHED or r.latency > live.slowness.after)]
         lost = sum(request.lost for request in before)
         if not lost:
             return True
@@ -341,7 +344,7 @@ class Experiment:
         if "window" not in self._given:
             expected = replace(expected, window=expected.window + more)
             autoscaled = self.rig.health.shape.autoscaled
-            write_expectations(self.rig.log, expected, autoscaled=autoscaled, checks=self._checks)
+            write_expectations(self.rig.log, expected, autoscaled=autoscaled, checks=self._checks, parts=self._parts)
         self.rig.progress(f"{self.fault.kind}: {self._outlook(expected).after_steady(usual)}")
         return expected
 
@@ -372,12 +375,17 @@ class Experiment:
             self._say(lambda: self._traffic_back(injection, deadline))
             self._say(lambda: self._at_rest(injection, deadline))
             injection.heal()
-        if ends_by_itself and not self._healed_by_itself(injection):
+        if ends_by_itself and not self._healed_by_itself(injection, deadline):
             return False
         # Before traffic, whose way back is read from the requests later: this is seen only while it is awaited.
         back = self._redundancy_back(injection, deadline + (20.0 if ends_by_itself else 0.0))
         self._say(lambda: self._traffic_back(injection, deadline))
         return back
+
+    def _least_since_redundancy(self, traffic: Traffic) -> float:
+        """The lowest rate since redundancy was back: from then on each replica gets requests."""
+        back = self.rig.log.of(RedundancyBack)[-1].at
+        return self.load.schedule.least(max(0.0, traffic.elapsed - (clock.now() - back)))
 
     def _look_afterwards(self, injection: Injection) -> None:
         """Writes what a fault itself has to say of its victims, which no identity of a component shows."""
@@ -456,16 +464,20 @@ class Experiment:
             self.rig.progress(error.what)
             self.rig.log.add(Note(error.what))
 
-    def _healed_by_itself(self, injection: Injection) -> bool:
+    def _healed_by_itself(self, injection: Injection, deadline: float) -> bool:
         """Waits for the end of a fault that ends by itself; False where it is the cluster that does not end it.
+
+        What the cluster has to bring back itself may take as long as the return of redundancy.
 
         Raises:
             NotHealed: It does not end, and ending it takes nothing of the cluster.
         """
+        rolls_back = getattr(injection.fault, "rolls_back", False)
+        left = deadline - injection.asked - (injection.hold_for or 0.0)
         try:
-            injection.wait_healed()
+            injection.wait_healed(max(HEALS_WITHIN, left) if rolls_back else HEALS_WITHIN)
         except NotHealed as error:
-            if not getattr(injection.fault, "rolls_back", False):
+            if not rolls_back:
                 raise
             text = f"redundancy is not back: {'; '.join(injection.missing()) or error.what}"
             self.rig.log.add(RedundancyMissing(text))
@@ -485,8 +497,9 @@ class Experiment:
             back = [one.at for one in self.rig.log.of(RedundancyBack)]
             lasts = persistent_for(self.rig.waits, self.load.persistent_rate, self.rig.traffic.slowness.usual)
             end = max([end, *(at + lasts for at in back)])
-        # Two requests more, so that traffic does not seem to end before its time.
-        spacing = self.load.schedule.spacing(expected.window, self._at)
+        # Two requests more of each app, so that traffic does not seem to end before its time.
+        schedule = self.load.schedule if self._parts is None else self._parts.schedule
+        spacing = schedule.spacing(expected.window, self._at)
         latest = max(end, injection.asked + (expected.traffic_back or 0.0) + 2 * spacing)
 
         def full() -> bool | NotYet:

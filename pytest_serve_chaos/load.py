@@ -28,10 +28,10 @@ from pytest_serve_chaos.events import (
     Demanded,
     FaultAsked,
     Judged,
-    Note,
     NotStarted,
     Phase,
     PhaseBegan,
+    StagesBegan,
     SteadyConfirmed,
     TrafficBegan,
     has,
@@ -285,7 +285,8 @@ class Traffic:
         self._stages_begun = clock.now()
         generator.begin_stages(self._stages_begun)
         if len(self.load.schedule.stages) > 1:
-            self.rig.log.add(Note(f"stages begin: {self.load.schedule.words}", at=self._stages_begun))
+            text = f"stages begin: {self.load.schedule.words}"
+            self.rig.log.add(StagesBegan(text, at=self._stages_begun, source=self.source))
 
     @property
     def elapsed(self) -> float:

@@ -38,6 +38,7 @@ from pytest_serve_chaos.events import (
     Remark,
     Settled,
     SettlingUnknown,
+    StagesBegan,
     SteadyConfirmed,
     TopologySeen,
     TrafficBegan,
@@ -126,6 +127,8 @@ class Record:
         hit: Until when a request could be in flight on a victim: the moment of the fault, or of a victim that ends
             slowly the moment of its end.
         machine: What the processors of the machine that tests run on did meanwhile.
+        share: The share (0 to 1) of the requests that were sent which these are: all, or those of one part.
+        is_part: Whether these are the requests of one app, or of one name, alone.
     """
 
     experiment: str
@@ -136,6 +139,8 @@ class Record:
     asked: float | None
     hit: float | None
     machine: tuple[MachineSeen, ...] = ()
+    share: float = 1.0
+    is_part: bool = False
 
     def of(self, kind: type[E]) -> tuple[E, ...]:
         """Its events of that kind."""
@@ -157,7 +162,7 @@ class Record:
     @property
     def uneven(self) -> Schedule | None:
         """The schedule, where requests are not evenly spaced; None where they are, or the history does not say."""
-        began = self.of(TrafficBegan)
+        began = [event for event in self.of(TrafficBegan) if event.source == self._source]
         if not began or began[-1].rate is None:
             return None
         last = began[-1]
@@ -165,16 +170,30 @@ class Record:
             schedule = Schedule.of(last.stages or last.rate or 0.0, cast("Pattern", last.arrivals))
         except SettingsError:  # what a newer version wrote
             return None
-        return None if schedule.even else schedule
+        return None if schedule.even else schedule.of_share(self.share)
+
+    @property
+    def stage_time(self) -> float:
+        """When the fault came, in seconds since the stages of the traffic began; 0.0 where there are none."""
+        begun = [event.at for event in self.of(StagesBegan) if event.source == self._source]
+        return 0.0 if self.asked is None or not begun else max(0.0, self.asked - begun[-1])
+
+    @property
+    def _source(self) -> str:
+        return "" if self._demanded is None else self._demanded.source
 
     @property
     def apart(self) -> float:
-        """Seconds between two requests; of an uneven schedule the most that there were from the fault on."""
-        if self.uneven is None:
-            return spacing(self.fresh)
+        """Seconds between two requests; where these are not evenly spaced, the most that there were since the fault."""
+        usual, even = spacing(self.fresh), self.uneven is None
+        if even and not self.is_part:
+            return usual
         due = [request.scheduled for request in self.fresh]
         asked = -math.inf if self.asked is None else self.asked
-        return max((b - a for a, b in pairwise(due) if b > asked), default=0.0)
+        most = max((b - a for a, b in pairwise(due) if b > asked), default=0.0)
+        # Of what is chosen by weight no two are ever twice as far apart as on average; what comes in order from a file
+        # may come in blocks.
+        return usual if even and most < 2 * usual else most
 
     @property
     def landed(self) -> bool:
@@ -199,13 +218,15 @@ class Record:
         """The requests of the steady seconds before the fault that had ended by then.
 
         Those since the steady state was confirmed; where the history does not say when that was, those of the last
-        three seconds before the fault. Warming up is not part of it.
+        three seconds before the fault. Warming up is not part of it, unless there are too few of a part.
         """
         until = self.end if self.asked is None else self.asked
         ended = [r for r in self.fresh if r.scheduled < until and r.finished <= until]
         confirmed = [event.at for event in self.of(SteadyConfirmed) if event.at <= until]
         if confirmed:
-            return tuple(r for r in ended if r.scheduled >= confirmed[-1])
+            steady = tuple(r for r in ended if r.scheduled >= confirmed[-1])
+            few = self.is_part and len(steady) < _LEAST_REQUESTS
+            return tuple(ended[-_LEAST_REQUESTS:]) if few else steady
         seconds = max(STEADY_SECONDS, (_LEAST_REQUESTS + 0.5) * spacing(ended))
         return tuple(r for r in ended if r.finished >= until - seconds)
 
@@ -217,7 +238,10 @@ class Record:
     @property
     def slowness(self) -> Slowness:
         """What waits too long in this experiment."""
-        found = slowness_of(self.steady_requests, self.expectations)
+        steady = self.steady_requests
+        found = slowness_of(steady, self.expectations)
+        if self.is_part and self.expectations.slow_after is None and all(request.lost for request in steady):
+            return Slowness()  # nobody knows what is usual for these, so only what is lost counts
         if self.uneven is None:
             return found
         # Requests that come by chance are answered by chance: of n gaps the longest is some ln n spacings.
@@ -340,7 +364,9 @@ class Record:
 
     def of_part(self, part: PartName) -> Record:
         """The same experiment, as the requests of one app or of one name saw it."""
-        return replace(self, requests=tuple(r for r in self.requests if getattr(r, part.kind) == part.name))
+        requests = tuple(r for r in self.requests if getattr(r, part.kind) == part.name)
+        own = replace(self, requests=requests, is_part=True)
+        return replace(own, share=len(own.fresh) / len(self.fresh)) if own.fresh else own
 
     @property
     def parts(self) -> tuple[PartName, ...]:

@@ -39,11 +39,16 @@ def in_its_favour(record: Record, measurement: Measurement) -> tuple[str, Observ
     return " and ".join(texts), Observation(at_best, measure_record(at_best), at_best=True) if texts else None
 
 
-def despite_lag(record: Record, measurement: Measurement) -> Record | None:
+def despite_lag(record: Record, measurement: Measurement, whole: Record) -> Record | None:
     """The record of a run in which only the outages are left that a late generator cannot have made.
 
     They begin later and end earlier by as much as the generator was late around them. None where no outage is that
     long. What waits counts from when it was sent, and longer than the generator may have slept through its answer.
+
+    Args:
+        record: Of all requests, or of those of one part.
+        measurement: Its figures.
+        whole: The record of all requests, which show how late their generator was.
     """
     asked = record.asked
     if asked is None:
@@ -53,7 +58,7 @@ def despite_lag(record: Record, measurement: Measurement) -> Record | None:
     for outage in measurement.outages:
         begin, end = outage.start, record.end if outage.end is None else outage.end
         first, last = around(outage)
-        lags = (r.lag for r in record.fresh if r.sent is not None and first <= r.scheduled <= last)
+        lags = (r.lag for r in whole.fresh if r.sent is not None and first <= r.scheduled <= last)
         worst = max(lags, default=0.0)
         if end - begin > _BEYOND_ITS_LAG * worst:
             sure.append((begin + worst, end - worst, worst))

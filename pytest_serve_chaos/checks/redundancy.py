@@ -38,7 +38,7 @@ class RedundancyBack:
         allowed = f"Allowed: {limit(self.allowed)}."
         if observed >= self.allowed:
             yield Missed(f"redundancy never came back in {duration(observed)} of observation{lacking}. {allowed}")
-        elif not seen.record.redundancy_in_vain:
+        elif not (seen.record.redundancy_in_vain and seen.record.problems):  # which say the same
             yield Unknown(
                 f"redundancy was not back{lacking} when the observation ended, {duration(observed)} after the fault. "
                 f"{allowed}"

@@ -20,10 +20,14 @@ from pytest_serve_chaos.analysis.record import Record, read_record
 from pytest_serve_chaos.checks.base import Check, Missed, Objection, Observation, Unknown
 from pytest_serve_chaos.checks.favour import despite_lag, in_its_favour
 from pytest_serve_chaos.checks.landed import Landed
+from pytest_serve_chaos.checks.latency import LatencyRatio
 from pytest_serve_chaos.checks.load_generator import not_sent
 from pytest_serve_chaos.checks.registry import checks_for, checks_of_a_part, punctual
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Checked, Measurement, PartName, Verdict
+
+_SHOW_P99 = 100
+"""Requests that show their p99: of fewer, a single one decides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +64,10 @@ def judge_record(record: Record, measurement: Measurement, own: Sequence[Check] 
     if landed.unknown:
         return Judged(_inconclusive(_unknown([landed, lateness]), [landed, lateness]))
     _refuse_wrong_selectors(record)
+    of_all = (*checks_for(expected, several_apps=bool(record.apps)), *own)
     if lateness.unknown:
-        return Judged(_with_late_generator((*checks_for(expected), *own), lateness, seen))
-    whole = _judge_by((*checks_for(expected, several_apps=bool(record.apps)), *own), seen)
+        return Judged(_with_late_generator(of_all, lateness, seen))
+    whole = _judge_by(of_all, seen)
     parts = [_judge_part(part, record) for part in record.parts]
     demands_traffic = any(check.on_requests for check in (*checks_for(expected), *own))
     found = whole.certain[len(whole.certain) - len(own) :]
@@ -103,13 +108,21 @@ def _judge_part(part: PartName, record: Record) -> _PartVerdict:
     """
     own = record.of_part(part)
     seen = Observation(own, measure_record(own))
-    found = _judge_by(checks_of_a_part(record.expectations), seen)
+    found = _judge_by(_checks_of(part, seen), seen)
     reasons = tuple(f"{part}: {reason}" for reason in found.verdict.reasons)
     undecided = found.verdict.outcome == "inconclusive" and not any(one.missed for one in found.certain)
     if part.kind == "name" and undecided:
         why = "; ".join(found.verdict.reasons)
         return _PartVerdict(Verdict("measured"), (f"{part}: not judged by themselves: {why}",))
     return _PartVerdict(replace(found.verdict, reasons=reasons))
+
+
+def _checks_of(part: PartName, seen: Observation) -> tuple[Check, ...]:
+    """The checks of a part: a name whose requests are too few for a p99 has none."""
+    checks = checks_of_a_part(seen.expectations)
+    if part.kind == "app" or (seen.measurement.sent or 0) >= _SHOW_P99:
+        return checks
+    return tuple(check for check in checks if not isinstance(check, LatencyRatio))
 
 
 # -- which comes first: the only place that decides it -------------------------------------------------------------
@@ -135,16 +148,29 @@ def _without_failures(checks: Sequence[Check], found: Sequence[Checked]) -> Verd
 
 def _with_late_generator(checks: Sequence[Check], lateness: Checked, seen: Observation) -> Verdict:
     """Inconclusive, unless the requests in outages that the generator cannot have made are too many by themselves."""
-    sure = despite_lag(seen.record, seen.measurement)
-    if sure is not None:
-        measured = measure_record(sure)
-        _, best = in_its_favour(sure, measured)
-        on_requests = [check for check in checks if check.on_requests]
-        found = _ask_each(on_requests, best or Observation(sure, measured, at_best=True))
-        if missed := _missed(found):
-            late = [f"{reason}; it fails by what lasted far longer than that" for reason in lateness.unknown]
-            return Verdict("failed", (*missed, *late), _tracebacks(found))
+    record = seen.record
+    found = _despite_lag(checks, seen, record)
+    missed = list(_missed(found))
+    for part in record.parts:
+        own = record.of_part(part)
+        seen_of_part = Observation(own, measure_record(own))
+        of_part = _despite_lag(_checks_of(part, seen_of_part), seen_of_part, record)
+        missed += [f"{part}: {reason}" for reason in _missed(of_part)]
+    if missed:
+        late = [f"{reason}; it fails by what lasted far longer than that" for reason in lateness.unknown]
+        return Verdict("failed", (*missed, *late), _tracebacks(found))
     return _inconclusive(lateness.unknown, [lateness])
+
+
+def _despite_lag(checks: Sequence[Check], seen: Observation, whole: Record) -> tuple[Checked, ...]:
+    """What is missed by the outages alone that a generator cannot have made that was as late as in the `whole`."""
+    sure = despite_lag(seen.record, seen.measurement, whole)
+    if sure is None:
+        return ()
+    measured = measure_record(sure)
+    _, best = in_its_favour(sure, measured)
+    on_requests = [check for check in checks if check.on_requests]
+    return _ask_each(on_requests, best or Observation(sure, measured, at_best=True))
 
 
 def _with_failures(found: Sequence[Checked], at_best: Sequence[Checked], why: str, measurement: Measurement) -> Verdict:

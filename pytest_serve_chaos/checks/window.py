@@ -85,7 +85,7 @@ def _missing(record: Record) -> tuple[float, float] | None:
     fresh = record.fresh
     gap = (fresh[-1].scheduled - fresh[0].scheduled) / len(fresh) if fresh else 0.0
     if record.uneven is not None:
-        gap = record.uneven.spacing(window)
+        gap = record.uneven.spacing(window, record.stage_time)
     longest = max(1.0, 2 * gap) + TIE
     due = [0.0, *(r.scheduled - asked for r in fresh if 0 <= r.scheduled - asked <= window), window]
     return next(((a, b) for a, b in pairwise(due) if b - a > longest), None)

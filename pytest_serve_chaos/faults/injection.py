@@ -46,7 +46,7 @@ from pytest_serve_chaos.observe.external_check import settle
 from pytest_serve_chaos.observe.handles import check_handles
 from pytest_serve_chaos.progress import now_and_then, still
 
-_HEALS_WITHIN = 60.0
+HEALS_WITHIN = 60.0
 """Seconds that the healing of one fault may take."""
 
 _BEFORE = 10.0
@@ -269,8 +269,11 @@ class Injection:
                 ) from error
             raise self._late(f"traffic is not back: {error}") from error
 
-    def wait_healed(self) -> float:
+    def wait_healed(self, timeout: float | str = HEALS_WITHIN) -> float:
         """Waits until a fault that heals by itself (`for_`) has done so; returns at once if it was healed before.
+
+        Args:
+            timeout: Seconds that healing may take once it is time.
 
         Returns:
             Seconds from the fault.
@@ -288,7 +291,7 @@ class Injection:
             left = due - clock.now()
             return NotYet(f"{left:.0f} s are left" if left > 0 else "not yet") if at is None else at - self.asked
 
-        patience = max(0.0, due - clock.now()) + _HEALS_WITHIN
+        patience = max(0.0, due - clock.now()) + seconds(timeout)
         tell = self._tell("it stays broken")
         try:
             return clock.wait_until("the fault to end", healed, timeout=patience, on_wait=tell)
@@ -391,7 +394,7 @@ class Injection:
             result = settle(rig.cluster, rig.watcher, rig.run.canaries, nodes=nodes, messages=rig.traffic.asked)
         for proxy in result.stale:
             self._log.add(ProxyStale(f"{proxy.name} does not hear the controller", proxy=proxy.name))
-        if result.unknown and not result.stale:
+        if result.unknown and not result.stale and not result.problem:
             self._log.add(Note(result.text))
             raise Inconclusive(result.text)
         # A proxy that does not answer in time may have got no processor; one that answers with old routes is stale.

@@ -25,6 +25,7 @@ from pytest_serve_chaos.events import (
     Restored,
     RunAgain,
     Skipped,
+    StagesBegan,
     TopologySeen,
     TrafficBegan,
     Warned,
@@ -61,7 +62,7 @@ _NOT_SHOWN = (
 )
 """What a timeline leaves out: what is shown elsewhere, or is no news."""
 
-_DETAIL = (ComponentGone, ComponentCame, HAProxyReloaded, Note)
+_DETAIL = (ComponentGone, ComponentCame, HAProxyReloaded, StagesBegan, Note)
 """What is left out first where there is too much."""
 
 

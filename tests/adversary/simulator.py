@@ -209,6 +209,8 @@ def _write_events(history: History, world: World) -> None:
     if not world.by_hand:
         write(begin, "expectations", "what is demanded", source=source, **demands)
     write(-world.steady, "steady", "steady since then")
+    if world.uneven is not None:
+        write(-world.steady, "stages", "stages begin", source=source)
     write_topology(-0.02, Moment.BEFORE)
     for number, fault in enumerate(world.faults):
         _write_fault(write, number, fault.asked, world)

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from pytest_serve_chaos import experiment, final_check
-from pytest_serve_chaos.events import FaultAsked, Note, TrafficBegan, of_kind
+from pytest_serve_chaos.events import FaultAsked, StagesBegan, TrafficBegan, of_kind
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.testing import QUICK, FakeBehaviour
 from tests.plugin.conftest import Ran, RunChaos
@@ -41,7 +41,9 @@ def test_a_fault_can_be_put_into_a_stage(run_chaos: RunChaos) -> None:
     history = history_of(ran)
     (traffic,) = of_kind(TrafficBegan, history.events)
     assert (traffic.rate, traffic.stages, traffic.arrivals) == (10.0, "10/s for 1s, 40/s", "poisson")
-    (begun,) = (e.at for e in of_kind(Note, history.events) if e.text.startswith("stages begin: 10 requests/s for 1 s"))
+    (stages,) = of_kind(StagesBegan, history.events)
+    assert stages.text.startswith("stages begin: 10 requests/s for 1 s")
+    begun = stages.at
     (asked,) = (event.at for event in of_kind(FaultAsked, history.events))
     assert 1.5 <= asked - begun < 10
     first = [moment for moment in due(history) if moment < begun + 1]
@@ -95,12 +97,12 @@ def test_what_was_lost_before_the_fault_is_not_its_doing(run_chaos: RunChaos) ->
     ran = run_chaos(
         """
         import pytest
-        from pytest_serve_chaos.events import Note
+        from pytest_serve_chaos.events import StagesBegan
 
         @pytest.mark.replica_failure
         def test_it(experiment):
             def fails_from_then_on(answer):
-                return not [e for e in experiment.rig.log.of(Note) if e.text.startswith("stages begin")]
+                return not experiment.rig.log.has(StagesBegan)
 
             sent = experiment.sending(rate="16/s for 1s, 60/s", check=fails_from_then_on)
             sent.run(at="4s", availability=0.5, window="1s")

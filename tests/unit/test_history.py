@@ -240,6 +240,7 @@ WITH_FIELDS: tuple[Event, ...] = (
     ),
     replace(TopologySeen.of(cluster(), Moment.BEFORE), at=0.0),
     events.TrafficBegan("traffic begins", source="traffic-1", rate=50.0),
+    events.StagesBegan("stages begin", source="traffic-1"),
     events.FaultAsked("SIGKILL to the head", fault="head_failure", injection=3, must_land=False),
     events.EvidenceSeen("14 processes are gone", side="victim"),
     events.FaultLanded("the head is down", victims=(Identity("pod", ("uid",)),), served=None, injection=3),

@@ -12,7 +12,7 @@ from pytest_serve_chaos import clock, progress
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import Cluster
 from pytest_serve_chaos.cluster.capabilities import SHOWS_FAILED_STARTS
-from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, NotLanded
+from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, NotHealed, NotLanded
 from pytest_serve_chaos.events import (
     Event,
     EvidenceSeen,
@@ -519,8 +519,9 @@ def test_a_stale_proxy_fails_whatever_the_machine_did_and_taints_the_cluster(che
         (PostRecoveryCheck(unknown="no names"), False, Inconclusive, "note", False),
         (PostRecoveryCheck(problem="no answer"), True, Inconclusive, "untold", True),
         (PostRecoveryCheck(problem="no answer"), False, ExpectationFailed, "unsettled", True),
+        (PostRecoveryCheck(problem="stale servers", unknown="no names"), False, ExpectationFailed, "unsettled", True),
     ],
-    ids=["unknown", "busy", "problem"],
+    ids=["unknown", "busy", "problem", "problem and unknown"],
 )
 def test_what_a_check_of_proxies_that_is_not_passed_says(
     checks: Checks, result: PostRecoveryCheck, busy: bool, error: type[Exception], kind: str, tainted: bool
@@ -570,6 +571,17 @@ def test_what_a_check_of_handles_says(
             injection.wait_children_reached()
     assert last_events(injection)[-1][0] == kind
     assert bool(injection.rig.soundness.tainted) is tainted
+
+
+@pytest.mark.parametrize(("timeout", "lasts"), [((), 60), (("90s",), 90)], ids=["usual", "longer"])
+def test_healing_may_take_so_long_once_it_is_time(
+    timeout: tuple[str, ...], lasts: int, monkeypatch: pytest.MonkeyPatch, now: list[float]
+) -> None:
+    monkeypatch.setattr("threading.Timer", lambda *_: SimpleNamespace(start=lambda: None))
+    injection = Injection(injected().rig, Gone(), hold_for=20.0)
+    with pytest.raises(NotHealed):
+        injection.wait_healed(*timeout)
+    assert now == [ASKED + 20.0 + lasts]
 
 
 # -- injecting

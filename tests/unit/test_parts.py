@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -10,7 +11,7 @@ import pytest
 
 from pytest_serve_chaos.analysis.result import Result
 from pytest_serve_chaos.errors import SettingsError
-from pytest_serve_chaos.events import Demanded
+from pytest_serve_chaos.events import Demanded, SteadyConfirmed
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Expectations
 from pytest_serve_chaos.report.document import summary_document
@@ -112,6 +113,30 @@ def test_an_outage_of_one_app_after_that_of_another_is_not_one_of_both() -> None
     assert found.outcome == "passed", found.reasons
 
 
+def late(story: Story) -> Story:
+    """The generator sent each request 0.15 s late, and may be late by less."""
+    story.requests = [replace(r, sent=r.scheduled + 0.15, finished=r.finished + 0.15) for r in story.requests]
+    return story
+
+
+LATE = Expectations(availability=None, longest_outage=3.0, traffic_back=None, send_lag_limit=0.1)
+
+
+def test_of_a_late_generator_too_an_outage_of_one_app_after_that_of_another_is_not_one_of_both() -> None:
+    story = several(Story(expectations=LATE), {"a": 1, "b": 1})
+    found = result(late(losing(losing(story, "a", 0.0, 2.5), "b", 2.6, 5.0)))
+    assert found.longest_outage is not None
+    assert found.longest_outage > 4.5
+    assert found.outcome == "inconclusive", found.reasons
+
+
+def test_of_a_late_generator_too_an_app_whose_outage_lasted_far_longer_fails() -> None:
+    found = result(late(losing(several(Story(expectations=LATE), THREE), "chat", 0.0, 6.0)))
+    assert found.outcome == "failed", found.reasons
+    assert found.reasons[0].startswith("app chat: the longest outage lasted")
+    assert found.reasons[-1].endswith("it fails by what lasted far longer than that")
+
+
 def test_requests_lost_beyond_in_flight_are_counted_of_all_apps() -> None:
     story = several(Story(expectations=replace(LENIENT, lost_beyond_in_flight=5)), {"a": 1, "b": 1})
     losing(losing(story, "a", 1.0, 1.2), "b", 2.0, 2.2)
@@ -144,6 +169,57 @@ def test_a_name_with_few_requests_is_a_remark_unless_it_fails_for_certain() -> N
 
 
 # -- histories and reports ---------------------------------------------------------------------------------------------
+
+
+def seldom(story: Story, kind: str, *before: float, takes: float = 4.0) -> Story:
+    """One in 250 requests is slow, before and after the fault; of those before it, only these are there."""
+    steady = story.add(-4.0, SteadyConfirmed("steady since then"))
+    several(steady, {"quick": 1}, kind)
+    for n, r in enumerate(story.requests):
+        due = round(r.scheduled - FAULT, 2)
+        if due in before or (due > 0 and n % 250 == 7):
+            named = replace(r, app="slow") if kind == "app" else replace(r, name="slow")
+            story.requests[n] = replace(named, finished=r.scheduled + takes)
+    judged = {f"{kind}s": ("quick", "slow")}
+    story.events = [replace(e, **judged) if isinstance(e, Demanded) else e for e in story.events]  # type: ignore[arg-type]
+    return story
+
+
+SOME = replace(LENIENT, availability=0.3, longest_outage=12.0, window=40.0)
+
+
+@pytest.mark.parametrize("kind", ["app", "name"])
+def test_what_is_usual_of_few_requests_is_seen_in_those_before_the_steady_seconds(kind: str) -> None:
+    found = result(seldom(Story(expectations=SOME), kind, -9.0, -7.0))
+    assert found.outcome == "passed", found.reasons
+    found = result(losing(seldom(Story(expectations=SOME), kind, -9.0, -7.0), "slow", 0.0, 60.0, kind=kind))
+    assert found.outcome == "failed", found.reasons
+
+
+@pytest.mark.parametrize(("kind", "outcome"), [("app", "inconclusive"), ("name", "passed")])
+def test_one_lost_request_is_no_outage_until_the_next_block_of_a_file(kind: str, outcome: str) -> None:
+    story = several(Story(expectations=replace(LENIENT, longest_outage=2.0)), {"a": 250, "b": 250}, kind)
+    found = result(losing(story, "a", 4.97, 5.0, kind=kind))
+    assert found.part("a").longest_outage == pytest.approx(5.0, abs=0.1)
+    assert found.outcome == outcome, found.reasons
+    assert "requests that are 5.0 s apart do not show longest_outage=2 s" in str((found.reasons, found.remarks))
+    longer = several(Story(expectations=replace(LENIENT, longest_outage=2.0)), {"a": 250, "b": 250}, kind)
+    assert result(losing(longer, "a", 0.0, 26.0, kind=kind)).outcome == "failed"
+
+
+def test_of_a_name_without_requests_before_the_fault_nobody_knows_what_is_slow() -> None:
+    found = result(seldom(Story(expectations=SOME), "name"))
+    assert found.outcome == "passed", found.reasons
+    json.dumps(summary_document(History(), [found]), allow_nan=False)
+    found = result(losing(seldom(Story(expectations=SOME), "name"), "slow", 0.0, 60.0, kind="name"))
+    assert found.outcome == "failed", found.reasons
+
+
+def test_of_few_requests_of_a_name_one_that_is_lost_is_not_a_latency_beyond_all_bounds() -> None:
+    story = several(Story(expectations=replace(LENIENT, p99_ratio=3.0)), {"chat": 19, "embed": 1}, "name")
+    found = result(losing(story, "embed", 0.0, 0.5, kind="name"))
+    assert found.lost == 1
+    assert found.outcome == "passed", found.reasons
 
 
 def test_a_history_from_a_file_is_judged_the_same(tmp_path: Path) -> None:

@@ -367,6 +367,12 @@ def test_redundancy_that_still_had_time_to_come_back() -> None:
     )
 
 
+def test_redundancy_that_was_given_up_before_its_time_is_not_passed() -> None:
+    story = Story(expectations=only(redundancy_back=120.0)).without("redundancy_back")
+    story.event(50.0, "redundancy_missing", "redundancy is not back")
+    assert_inconclusive(story, "redundancy was not back when the observation ended, 60.0 s after the fault")
+
+
 def test_a_post_recovery_check_that_did_not_run() -> None:
     assert_inconclusive(
         Story(expectations=only(settled=True)).without("settled"), "the post-recovery check did not run"

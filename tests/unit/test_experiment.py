@@ -1,0 +1,108 @@
+"""The steps of an experiment that decide by what, and until when, it is judged."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.errors import NotHealed
+from pytest_serve_chaos.events import Demanded, NotStarted, RedundancyBack, RedundancyMissing
+from pytest_serve_chaos.experiment import Experiment
+from pytest_serve_chaos.faults.catalogue import BUILT_IN
+from pytest_serve_chaos.faults.injection import Injection
+from pytest_serve_chaos.load import JudgedParts, Load, Traffic
+from pytest_serve_chaos.model import Expectations, Request, Slowness, Topology
+from tests.unit.rigs import rig_around
+
+FAULT = 1000.0
+
+
+def experiment(load: Load | None = None) -> Experiment:
+    rig = rig_around(watcher=SimpleNamespace(topology=Topology(0.0, ())))
+    rig.current.experiment = "it"
+    return Experiment(rig, load or Load(), BUILT_IN["head_failure"].choose({}))
+
+
+def test_the_parts_are_judged_by_themselves_also_where_answers_take_seconds() -> None:
+    there = experiment()
+    parts = JudgedParts(("a", "b"), ("chat",), ("a", "b"), (), there.load.schedule)
+    there._parts = parts
+    there.rig.traffic.slowness = Slowness(5.0, 1.5, 1.6, 0.2)
+    assert there._widen(Expectations(window=20.0)).window == 22.0
+    (demanded,) = there.rig.log.of(Demanded)
+    assert (demanded.apps, demanded.names, demanded.about) == (("a", "b"), ("chat",), parts.about)
+
+
+class Heals:
+    """An injection that is over so long after the fault."""
+
+    def __init__(self, *, rolls_back: bool, after: float) -> None:
+        self.fault = SimpleNamespace(rolls_back=rolls_back)
+        self.asked, self.hold_for = FAULT, 20.0
+        self._after = after
+
+    def wait_healed(self, timeout: float) -> float:
+        if self._after > self.hold_for + timeout:
+            raise NotHealed("it was time to heal it, and that did not work")
+        return self._after
+
+    def missing(self) -> list[str]:
+        return ["the update is not taken back"]
+
+
+@pytest.mark.parametrize(("after", "healed"), [(100.0, True), (170.0, True), (190.0, False)])
+def test_what_the_cluster_takes_back_itself_may_take_as_long_as_redundancy(after: float, healed: bool) -> None:
+    there, injection = experiment(), cast("Injection", Heals(rolls_back=True, after=after))
+    assert there._healed_by_itself(injection, FAULT + 180.0) is healed
+    assert there.rig.log.has(RedundancyMissing) is not healed
+
+
+def test_what_takes_nothing_of_the_cluster_is_healed_within_a_minute() -> None:
+    there = experiment()
+    assert there._healed_by_itself(cast("Injection", Heals(rolls_back=False, after=79.0)), FAULT + 180.0)
+    with pytest.raises(NotHealed):
+        there._healed_by_itself(cast("Injection", Heals(rolls_back=False, after=100.0)), FAULT + 180.0)
+
+
+@pytest.mark.parametrize(("back", "rate"), [(5.0, 2.0), (15.0, 50.0)], ids=["slow stage", "quick stage"])
+def test_replicas_have_got_as_few_requests_as_the_stages_since_redundancy_was_back(
+    back: float, rate: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = experiment(Load(rate="2/s for 10s, 50/s"))
+    monkeypatch.setattr(clock, "now", lambda: FAULT + 30.0)  # the stages began with the fault
+    there.rig.log.add(RedundancyBack("back", at=FAULT + back))
+    assert there._least_since_redundancy(cast("Traffic", SimpleNamespace(elapsed=30.0))) == rate
+
+
+@pytest.mark.parametrize(("apps", "spacing"), [(("a", "b"), 1.0), ((), 0.1)])
+def test_traffic_lasts_two_requests_of_each_app_longer_than_it_may_take_to_come_back(
+    apps: tuple[str, ...], spacing: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = experiment(Load(rate=10, persistent_rate=0))
+    share = there.load.schedule.of_share(0.1) if apps else there.load.schedule
+    there._parts = JudgedParts(apps, (), apps, (), share)
+    injection = SimpleNamespace(landed=True, asked=FAULT, traffic_back_now=lambda: NotYet("requests are lost"))
+    now = [FAULT]
+    monkeypatch.setattr(clock, "now", lambda: now[0])
+    monkeypatch.setattr("time.sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    there._wait_window(cast("Injection", injection), Expectations(traffic_back=30.0))
+    assert now[0] == pytest.approx(FAULT + 30.0 + 2 * spacing, abs=0.3)
+
+
+@pytest.mark.parametrize(("waits", "begins"), [(0.5, True), (1.5, False)])
+def test_what_hangs_before_the_fault_is_not_its_doing(
+    waits: float, begins: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = experiment()
+    there._at = 5.0
+    there.rig.traffic.slowness = Slowness(after=1.0)
+    monkeypatch.setattr(clock, "now", lambda: FAULT)
+    due = FAULT - waits
+    there.rig.history.open_request(Request(1, "fresh", due, due, due))
+    traffic = cast("Traffic", SimpleNamespace(wait_until=lambda _: None))
+    assert there._wait_for_its_moment(traffic) is begins
+    assert there.rig.log.has(NotStarted) is not begins
