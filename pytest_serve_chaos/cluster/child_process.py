@@ -8,6 +8,10 @@ from dataclasses import dataclass, field
 from pytest_serve_chaos.model import Identity
 
 _SECRET = re.compile(r"(?i)([\w-]*(?:token|secret|password|api[-_]?key)[\w-]*[= ])\S+")
+_NAMELESS = re.compile(r"(?:\S*/)?(?:python|pypy|sh|bash|dash|node|perl|ruby)[\d.]*(?: -\w+)*? (?:-\w*[ce]|-)(?: |$)")
+"""An interpreter that runs a text: neither its name nor its command line says what people call it."""
+_OF_PYTHON = re.compile(r" -c from multiprocessing\.(?:resource_tracker|semaphore_tracker|forkserver) import ")
+"""What Python starts for itself."""
 _LONGEST_TITLE = 40
 _LONGEST = 120
 """Characters of a command line that people are shown."""
@@ -35,6 +39,16 @@ class ChildProcess:
     def title(self) -> str:
         """What people call it: the program in its command line, for a script's kernel name is that of its language."""
         return self.command.partition(" ")[0].rpartition("/")[2][:_LONGEST_TITLE] or self.name
+
+    @property
+    def nameless(self) -> bool:
+        """Whether it is a script that an interpreter got as a text, as `multiprocessing` starts them, too."""
+        return _NAMELESS.match(self.command) is not None and not self.of_python
+
+    @property
+    def of_python(self) -> bool:
+        """Whether Python has started it for itself, such as its resource tracker."""
+        return _OF_PYTHON.search(self.command) is not None
 
     @property
     def line(self) -> str:

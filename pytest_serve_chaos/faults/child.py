@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import signal
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_serve_chaos import clock
@@ -14,6 +14,7 @@ from pytest_serve_chaos.cluster.capabilities import SEES_CHILDREN, SIGNALS_PROCE
 from pytest_serve_chaos.cluster.child_process import ChildProcess
 from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.errors import NoSuchTarget, ObservationError, SettingsError, WaitTimeout
+from pytest_serve_chaos.events import Remark
 from pytest_serve_chaos.faults import signs
 from pytest_serve_chaos.faults.actors import ON, choose_component, deployment_of
 from pytest_serve_chaos.faults.defaults import FREEZE_FOR, unless_frozen, with_profile
@@ -198,7 +199,9 @@ class ChildTarget:
             NotLanded: Nothing shows that they died, and they must (`must_land`).
         """
         children = self._children({"how": "kill"})
-        return Injection(self.rig, ChildKilled(self.rig, self.parent, children, self.pattern), must_land=must_land)
+        injection = Injection(self.rig, ChildKilled(self.rig, self.parent, children, self.pattern), must_land=must_land)
+        self._tell_if_nameless(children)
+        return injection
 
     def freeze(self, for_: float | str = FREEZE_FOR, *, must_land: bool = True) -> Injection:
         """SIGSTOP to each of them for so many seconds. It has landed when the replica gives no good answer any more.
@@ -210,7 +213,19 @@ class ChildTarget:
         lasts = seconds(for_, name="for_")
         children = self._children({"how": "freeze", "for_": lasts})
         fault = ChildFrozen(self.rig, self.parent, children, self.pattern, lasts=lasts)
-        return Injection(self.rig, fault, hold_for=lasts, must_land=must_land)
+        injection = Injection(self.rig, fault, hold_for=lasts, must_land=must_land)
+        self._tell_if_nameless(children)
+        return injection
+
+    def _tell_if_nameless(self, children: Sequence[ChildProcess]) -> None:
+        """Says what was hit where nothing but its being alone there says that it is what the test means."""
+        if not in_words(children, self.pattern):
+            self.rig.log.add(
+                Remark(
+                    f"no process below the {self.parent.name} has {self.pattern!r} in its name or command line; the"
+                    f" only one there was hit, a script without a name: {children[0].line}"
+                )
+            )
 
     def _children(self, options: Mapping[str, object]) -> tuple[ChildProcess, ...]:
         # On an external cluster a program runs in the pod for it: not before that is known to be allowed.
@@ -225,7 +240,9 @@ class ChildTarget:
             f"there is no {what} below {parent}",
             checked=[child.line for child in there or ()]
             or [f"{parent} has {'gone' if there is None else 'no children'}"],
-            fix=["name one of these by what its name or command line contains"] if there else (),
+            fix=["name one of these by what its name or command line contains", "or leave the name out: all of them"]
+            if there
+            else (),
         )
 
 
@@ -241,6 +258,9 @@ def below(rig: Rig, parent: Component) -> tuple[ChildProcess, ...] | None:
 def matching(children: Iterable[ChildProcess], pattern: str | None) -> tuple[ChildProcess, ...]:
     """Those of the processes in whose name or command line the expression is found.
 
+    A script that an interpreter got as a text (``python -c``, `multiprocessing`) has no name that anybody could know.
+    If it is the only process there, apart from what Python starts for itself, it is the one that is meant.
+
     Raises:
         SettingsError: It is not an expression.
     """
@@ -250,7 +270,15 @@ def matching(children: Iterable[ChildProcess], pattern: str | None) -> tuple[Chi
         raise SettingsError(
             f"{pattern!r} is not a regular expression: {error}", fix=["escape it: re.escape(name)"]
         ) from error
-    return tuple(child for child in children if wanted.search(child.name) or wanted.search(child.command))
+    there = tuple(children)
+    found = tuple(child for child in there if wanted.search(child.name) or wanted.search(child.command))
+    others = tuple(child for child in there if not child.of_python)
+    return found or (others if len(others) == 1 and others[0].nameless else ())
+
+
+def in_words(children: Iterable[ChildProcess], pattern: str | None) -> bool:
+    """Whether the expression is found in what one of the processes is called."""
+    return any(re.search(pattern or "", text) for child in children for text in (child.name, child.command))
 
 
 def named(children: Iterable[ChildProcess]) -> str:

@@ -42,6 +42,7 @@ from pytest_serve_chaos.events import (
 )
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.model import UNFINISHED, Component, Evidence, Identity, Topology
+from pytest_serve_chaos.observe.configuration import workers_look_for_the_gcs
 from pytest_serve_chaos.observe.external_check import settle
 from pytest_serve_chaos.observe.handles import check_handles
 from pytest_serve_chaos.progress import now_and_then, still
@@ -441,6 +442,8 @@ class Injection:
     def wait_at_rest(self, timeout: float | str = 60.0) -> float:
         """Waits until nothing comes or goes any more: a cluster that lacks a node has then done all that it can.
 
+        While the GCS is away that is not before Ray's nodes have given it up, where they do so within `timeout`.
+
         Returns:
             Seconds from the fault to the last change.
 
@@ -449,22 +452,28 @@ class Injection:
             Inconclusive: The fault did not land, or others' work held the machine up.
         """
         self._require_landing("the rest of the cluster")
-        changed = clock.now()
-        last = frozenset(c.identity for c in self.rig.watcher.sample().components)
+        changed, limit = clock.now(), seconds(timeout)
+        first = self.rig.watcher.sample()
+        last = frozenset(c.identity for c in first.components)
+        looks = 0.0 if first.of("gcs") else workers_look_for_the_gcs(self.rig.cluster, changed + limit - self.asked)
 
         def quiet() -> float | NotYet:
             nonlocal changed, last
-            now = frozenset(c.identity for c in self.rig.watcher.sample().components)
+            topology = self.rig.watcher.sample()
+            now = frozenset(c.identity for c in topology.components)
             if now != last:
                 changed, last = clock.now(), now
             still = clock.now() - changed
             if still < self.rig.waits.no_change:
                 return NotYet(f"something changed {still:.1f} s ago")
+            away = clock.now() - self.asked
+            if not topology.of("gcs") and away < looks + self.rig.waits.no_change:
+                return NotYet(f"the GCS has been away for {away:.0f} s, and Ray's nodes look for it for {looks:g} s")
             return changed - self.asked
 
         tell = self._tell("not at rest")
         try:
-            return clock.wait_until("the cluster to come to rest", quiet, timeout=seconds(timeout), on_wait=tell)
+            return clock.wait_until("the cluster to come to rest", quiet, timeout=limit, on_wait=tell)
         except WaitTimeout as error:
             raise self._late(str(error)) from error
 

@@ -47,6 +47,13 @@ def setup_now(cluster: Cluster) -> Setup | None:
         return None
 
 
+def workers_look_for_the_gcs(cluster: Cluster, within: float) -> float:
+    """Seconds for which Ray's nodes look for a GCS that is away before they end; 0 where it is more than `within`."""
+    setup = setup_now(cluster)
+    lasts = None if setup is None else setup.reconnect
+    return lasts if lasts is not None and lasts < within else 0.0
+
+
 def _setup(cluster: Cluster) -> Setup:
     known = cluster.capability(KNOWS_ITS_SETUP)
     return Setup() if known is None else known.setup()

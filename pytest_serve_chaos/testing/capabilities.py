@@ -20,6 +20,7 @@ from pytest_serve_chaos.testing.plan import REDIS, Slot
 from pytest_serve_chaos.testing.world import World
 
 ENGINE = "fake-engine"
+COMMAND = f"/opt/engine/{ENGINE} --port 8000"
 """The name of the process below each replica."""
 
 _SIGN_OF_NOTHING_WITHIN = 0.3
@@ -83,8 +84,7 @@ class FakeProcesses:
             part = self.world.by_identity(parent)
             if part is None:
                 return None
-            command = f"/opt/engine/{ENGINE} --port 8000"
-            return (ChildProcess(part.child_identity, part.child, part.pid, ENGINE, command),) if part.child else ()
+            return (ChildProcess(part.child_identity, part.child, part.pid, ENGINE, COMMAND),) if part.child else ()
 
     def states(self, identities: Sequence[Identity]) -> Mapping[Identity, str]:
         """Which of these engines are there, and whether they stand still."""

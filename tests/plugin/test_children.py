@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_serve_chaos.testing import FakeBehaviour
+from pytest_serve_chaos.testing import FakeBehaviour, capabilities
 from tests.plugin.conftest import RunChaos
 
 CHILD = """
@@ -84,6 +84,30 @@ def test_where_there_is_none_the_error_names_those_that_there_are(run_chaos: Run
     )
 
     ran.outcomes(passed=1)
+
+
+def test_a_script_without_a_name_is_hit_where_it_is_alone_and_the_result_says_so(
+    run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(capabilities, "ENGINE", "python3")
+    monkeypatch.setattr(capabilities, "COMMAND", "/usr/bin/python3 -c import sys\nfor line in sys.stdin: print(line)")
+    ran = run_chaos(child('name="engine"'), behaviour=FakeBehaviour(engine="unused"))
+
+    ran.outcomes(passed=1)
+    assert "has 'engine' in its name or command line" in ran.text
+    assert "a script without a name: python3 (PID 5" in ran.text
+    assert "SIGKILL to python3 (PID 5" in ran.text
+
+
+def test_a_script_without_a_name_whose_death_costs_requests_fails(
+    run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(capabilities, "ENGINE", "python3")
+    monkeypatch.setattr(capabilities, "COMMAND", "/usr/bin/python3 -c import sys")
+    demands = 'availability=0.9, longest_outage="1s", traffic_back="3s", window="3s"'
+    ran = run_chaos(child('name="engine"', demands), behaviour=FakeBehaviour(engine="failing"))
+
+    ran.outcomes(failed=1)
 
 
 def test_an_expression_that_is_none_is_refused(run_chaos: RunChaos) -> None:

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from pytest_serve_chaos.analysis.configuration import Setup
-from pytest_serve_chaos.testing import FakeBehaviour
+from pytest_serve_chaos.testing import QUICK, FakeBehaviour
 from tests.plugin.conftest import SOON_GIVEN_UP, Ran, RunChaos
 
 HELD = """
@@ -51,6 +51,32 @@ def test_an_outage_that_workers_do_not_survive_fails(run_chaos: RunChaos) -> Non
     ran.outcomes(failed=1)
     assert "outage" in ran.text
     assert "all workers start again" in ran.text
+
+
+def test_a_hold_without_a_time_goes_on_until_workers_have_given_the_gcs_up(run_chaos: RunChaos) -> None:
+    # They wait for longer than a cluster that seems to be at rest takes to be healed.
+    waits = QUICK.no_change + 1.0
+    patient = FakeBehaviour(workers_wait=waits, back_after=0.2, setup=Setup(reconnect=waits))
+    ran = run_chaos(
+        """
+        import pytest
+
+        @pytest.mark.head_failure(hold=True)
+        def test_workers_that_wait_for_so_long_only(experiment):
+            assert not experiment.measure().kept("worker")
+        """,
+        behaviour=patient,
+    )
+
+    ran.outcomes(passed=1)
+
+
+def test_a_hold_does_not_wait_for_workers_that_never_give_up_in_its_time(run_chaos: RunChaos) -> None:
+    held = HELD.format(fault="head_failure", demands=LENIENT).replace(', for_="1s"', "")
+    ran = run_chaos(held, behaviour=FakeBehaviour(setup=Setup(reconnect=600.0)))
+
+    ran.outcomes(passed=1)
+    assert measured(ran)["healed"] < 60
 
 
 def test_a_hold_that_does_nothing_is_inconclusive(run_chaos: RunChaos) -> None:

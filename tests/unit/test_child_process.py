@@ -3,11 +3,20 @@ from __future__ import annotations
 import pytest
 
 from pytest_serve_chaos.cluster.child_process import ChildProcess
+from pytest_serve_chaos.faults.child import in_words, matching
 from pytest_serve_chaos.model import Identity
+
+SPAWNED = "/usr/bin/python3 -c from multiprocessing.spawn import spawn_main; spawn_main(tracker_fd=5, pipe_handle=7)"
+TRACKER = "/usr/bin/python3 -c from multiprocessing.resource_tracker import main;main(4)"
+SCRIPT = "python -c import sys\nfor line in sys.stdin: print(line, end='', flush=True)"
+
+
+def process(command: str, name: str = "python3") -> ChildProcess:
+    return ChildProcess(Identity("process", ("b", "7", "1")), 7, 5, name, command)
 
 
 def line(command: str) -> str:
-    return ChildProcess(Identity("process", ("b", "7", "1")), 7, 5, "llama-server", command).line
+    return process(command, "llama-server").line
 
 
 @pytest.mark.parametrize(
@@ -47,3 +56,43 @@ def test_what_a_child_was_started_with_is_not_in_its_repr() -> None:
 )
 def test_a_child_is_called_after_its_program(command: str, title: str) -> None:
     assert ChildProcess(Identity("process", ("b", "7", "1")), 7, 5, "llama-server", command).title == title
+
+
+@pytest.mark.parametrize(
+    "commands",
+    [
+        [SCRIPT],
+        [SPAWNED, TRACKER],
+        ["/bin/sh -c while read x; do echo $x; done"],
+        ["python3.11 -u -"],
+        ["node -e run()"],
+    ],
+)
+def test_a_script_without_a_name_is_meant_where_nothing_else_is_there(commands: list[str]) -> None:
+    there = [process(command) for command in commands]
+    found = matching(there, "engine")
+    assert found == (there[0],)
+    assert not in_words(found, "engine")
+
+
+@pytest.mark.parametrize(
+    "commands",
+    [
+        [],
+        ["llama-server --port 1"],
+        ["python -m vllm.entrypoints"],
+        ["python serve.py -c config.yaml"],
+        [TRACKER],
+        [SCRIPT, SCRIPT],
+        [SCRIPT, "nginx"],
+    ],
+)
+def test_a_name_that_nothing_has_means_nothing_where_there_is_any_doubt(commands: list[str]) -> None:
+    assert matching([process(command) for command in commands], "engine") == ()
+
+
+def test_what_has_the_name_is_meant_and_not_the_script_beside_it() -> None:
+    there = [process(SCRIPT), process("/opt/engine --port 1")]
+    assert matching(there, "engine") == (there[1],)
+    assert in_words(matching(there, "engine"), "engine")
+    assert matching(there, None) == tuple(there)
