@@ -222,8 +222,8 @@ class ChildTarget:
         if not in_words(children, self.pattern):
             self.rig.log.add(
                 Remark(
-                    f"no process below the {self.parent.name} has {self.pattern!r} in its name or command line; the only"
-                    f" one there was hit, a script without a name: {children[0].line}"
+                    f"no process below the {self.parent.name} has {self.pattern!r} in its name or command line; the"
+                    f" only one there was hit, a script without a name: {children[0].line}"
                 )
             )
 
@@ -258,8 +258,8 @@ def below(rig: Rig, parent: Component) -> tuple[ChildProcess, ...] | None:
 def matching(children: Iterable[ChildProcess], pattern: str | None) -> tuple[ChildProcess, ...]:
     """Those of the processes in whose name or command line the expression is found.
 
-    A script that an interpreter got as a text (``python -c``, `multiprocessing`) has no name that anybody could know. If
-    it is the only process there, apart from what Python starts for itself, it is the one that is meant.
+    A script that an interpreter got as a text (``python -c``, `multiprocessing`) has no name that anybody could know.
+    If it is the only process there, apart from what Python starts for itself, it is the one that is meant.
 
     Raises:
         SettingsError: It is not an expression.

@@ -6,7 +6,6 @@ from pytest_serve_chaos.cluster.child_process import ChildProcess
 from pytest_serve_chaos.faults.child import in_words, matching
 from pytest_serve_chaos.model import Identity
 
-
 SPAWNED = "/usr/bin/python3 -c from multiprocessing.spawn import spawn_main; spawn_main(tracker_fd=5, pipe_handle=7)"
 TRACKER = "/usr/bin/python3 -c from multiprocessing.resource_tracker import main;main(4)"
 SCRIPT = "python -c import sys\nfor line in sys.stdin: print(line, end='', flush=True)"
