@@ -231,9 +231,9 @@ def _check_app(spec: ClusterSpec, settings: Settings, progress: Progress) -> Non
         from pytest_serve_chaos.cluster.app_check import check_app
         from pytest_serve_chaos.cluster.kubernetes.install.render import version_of
 
-        check_requests_of(settings, spec)
         version = settings.ray_version or version_of(settings.image_of_ray)
         check_app(spec, progress, in_image=True, ray_version=version)
+        check_requests_of(settings, spec)
 
 
 def _doctor(settings: Settings) -> Iterator[Finding]:

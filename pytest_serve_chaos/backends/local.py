@@ -24,8 +24,8 @@ def _check_app(spec: ClusterSpec, settings: Settings, progress: Progress) -> Non
     from pytest_serve_chaos.backends.requests import check_requests_of
     from pytest_serve_chaos.cluster.app_check import check_app
 
+    check_app(spec, progress)  # first: it lists all that is wrong with a config, which the other needs
     check_requests_of(settings, spec)
-    check_app(spec, progress)
 
 
 def _doctor(settings: Settings) -> Iterator[Finding]:

@@ -42,7 +42,7 @@ def check_app(spec: ClusterSpec, progress: Progress, *, in_image: bool = False, 
     Raises:
         SettingsError: Serve would refuse the config, a module or its app does not exist, or it cannot be imported.
     """
-    config = serve_config.serve_config(spec)
+    config = serve_config.serve_config(spec, check=False)
     if spec.app.endswith((".yaml", ".yml")):
         for note in serve_config.left_out(spec):
             progress(note)

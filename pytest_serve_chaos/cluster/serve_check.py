@@ -17,7 +17,9 @@ from typing import TypeAlias, cast
 
 from pytest_serve_chaos.cluster.local.commands import inherited_environment
 from pytest_serve_chaos.cluster.local.programs import check_serve_config
+from pytest_serve_chaos.cluster.proxy_location import check_proxy_location
 from pytest_serve_chaos.cluster.yaml_lines import Lines, Path, shown
+from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.model import Json
 
 _WITHIN = 60.0
@@ -28,6 +30,10 @@ TOP_LEVEL = (
     "applications", "target_capacity",
 )  # fmt: skip
 """The keys of a Serve config (Ray 2.60)."""
+_CODE_HERE = (
+    ", or start pytest in the directory that has the app's module, or put that directory on PYTHONPATH: then the plugin"
+    " leaves it out"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +169,10 @@ def _same(rule: Path, ray: Path) -> bool:
 
 
 def _rules(config: Mapping[str, Json]) -> Iterator[Finding]:
+    try:
+        check_proxy_location(config, "")
+    except SettingsError as error:
+        yield Finding(("proxy_location",), error.what, ", ".join(error.fix))
     for key in config:
         if key not in TOP_LEVEL and not str(key).startswith("x-"):
             yield _unknown((str(key),), TOP_LEVEL)
@@ -197,7 +207,7 @@ def _app(app: Mapping[str, Json], number: int) -> Iterator[Finding]:
     route = app.get("route_prefix")
     if isinstance(route, str) and not route.startswith("/"):
         yield Finding((*at, "route_prefix"), f"the route_prefix {route!r} does not begin with /", f"write /{route}")
-    yield from _runtime_env((*at, "runtime_env"), app.get("runtime_env"))
+    yield from _runtime_env((*at, "runtime_env"), app.get("runtime_env"), _CODE_HERE)
     deployments = app.get("deployments")
     for index, deployment in enumerate(deployments if isinstance(deployments, list) else []):
         if not isinstance(deployment, dict):
@@ -214,7 +224,7 @@ def _app(app: Mapping[str, Json], number: int) -> Iterator[Finding]:
             yield from _runtime_env((*below, "ray_actor_options", "runtime_env"), options.get("runtime_env"))
 
 
-def _runtime_env(path: Path, given: Json) -> Iterator[Finding]:
+def _runtime_env(path: Path, given: Json, way_out: str = "") -> Iterator[Finding]:
     """A config is sent to the cluster without the directories of this machine."""
     env = given if isinstance(given, dict) else {}
     modules = env.get("py_modules")
@@ -225,5 +235,5 @@ def _runtime_env(path: Path, given: Json) -> Iterator[Finding]:
             yield Finding(
                 (*path, key),
                 f"{key} {value} is a local path, and a Serve config takes remote URIs only",
-                "upload it and give its URI (https://, s3://, gs://), or put the code into the image",
+                f"upload it and give its URI (https://, s3://, gs://), or put the code into the image{way_out}",
             )

@@ -25,15 +25,20 @@ _REPLICAS = 6
 _MOST_PER_NODE = 3
 
 
-def serve_config(spec: ClusterSpec) -> dict[str, Json]:
+def serve_config(spec: ClusterSpec, *, check: bool = True) -> dict[str, Json]:
     """The config that a cluster of that spec should run, without Serve's address.
+
+    Args:
+        spec: The cluster.
+        check: Whether a config without proxies is refused; False: somebody lists that with all else.
 
     Raises:
         SettingsError: The app is neither ``module:app`` nor a Serve config file, or Serve would have no proxies.
     """
     if spec.app.endswith((".yaml", ".yml")):
         config, _ = _without_directories(_from_file(Path(spec.app)))
-        check_proxy_location(config, spec.app)
+        if check:
+            check_proxy_location(config, spec.app)
     else:
         config = {"applications": [_application(spec)]}
     config.setdefault("proxy_location", EVERY_NODE)

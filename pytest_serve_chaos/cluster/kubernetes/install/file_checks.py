@@ -17,7 +17,6 @@ from pytest_serve_chaos.cluster.kubernetes.install.file_templates import FIX, in
 from pytest_serve_chaos.cluster.kubernetes.rayservice.existing import read_ray_service
 from pytest_serve_chaos.cluster.local_code import without_directories
 from pytest_serve_chaos.cluster.problems import Problem
-from pytest_serve_chaos.cluster.proxy_location import check_proxy_location
 from pytest_serve_chaos.cluster.yaml_lines import Path
 from pytest_serve_chaos.errors import ClusterStartError, SettingsError
 from pytest_serve_chaos.model import Json
@@ -98,10 +97,6 @@ def _serve_config(item: FileObject, config: Mapping[str, Json], checks: FileChec
     before = item.lines.inside.get(_CONFIG)
     lines = yaml_lines.Lines() if before is None else yaml_lines.document(own).shifted(before)
     shown = [(path, what, FIX) for path, what in in_serve_config(config)]
-    try:
-        check_proxy_location(config, "serveConfigV2")
-    except SettingsError as error:
-        shown.append((("proxy_location",), error.what, ", ".join(error.fix)))
     shown += [(("http_options",), what, fix) for what, fix in file_rules.of_serve_config(config)]
     answer = checks.ask_ray(sent)
     version = checks.ray_version or _version(item)

@@ -7,11 +7,10 @@ import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from pytest_serve_chaos.cluster.kubernetes.client.records import inner, listed, mapped, name_of, text
 from pytest_serve_chaos.cluster.kubernetes.install.file_rules import ray_container
-from pytest_serve_chaos.cluster.kubernetes.install.rayservice_file import OwnFile
 from pytest_serve_chaos.cluster.kubernetes.rayservice.redis import RedisStore
 from pytest_serve_chaos.cluster.kubernetes.rayservice.redis_kind import (
     SENTINEL_PORT,
@@ -22,6 +21,9 @@ from pytest_serve_chaos.cluster.kubernetes.rayservice.redis_kind import (
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.manifests import Manifest
 from pytest_serve_chaos.model import Json
+
+if TYPE_CHECKING:
+    from pytest_serve_chaos.cluster.kubernetes.install.rayservice_file import OwnFile
 
 _ADDRESS = re.compile(r"(?:.*@)?(?P<host>[^@:]+)(?::(?P<port>\d+))?$")
 _OF_A_SET = re.compile(r"(?P<workload>.+)-(?P<ordinal>\d+)$")
@@ -77,6 +79,20 @@ def find_redis(own: OwnFile) -> OwnRedis:
     return OwnRedis(address, service, workload, store, host)
 
 
+def lost_redis(own: OwnFile) -> tuple[str, str]:
+    """Why the RayService cannot find its Redis, and the way out; "" where nothing is known against it."""
+    found = _ADDRESS.match(own.found.redis)
+    if own.found.gcs == "redis" and found is not None:
+        labels = found["host"].split(".")
+        try:
+            if _service(own, labels)[0] is None:
+                _refuse_lost(own, labels)
+        except SettingsError as error:
+            seen = f" (seen: {'; '.join(error.checked)})" if error.checked else ""
+            return f"{error.what}{seen}", ", ".join(error.fix)
+    return "", ""
+
+
 def _service(own: OwnFile, labels: list[str]) -> tuple[Manifest | None, str]:
     """The Service of a host name, and that name without the namespace.
 
@@ -113,8 +129,7 @@ def _check_pod(own: OwnFile, labels: list[str], pod: re.Match[str], workload: Ma
     ]
     if wrong:
         raise SettingsError(
-            f"{own.path}: the RayService looks for Redis in the pod {labels[0]} of the Service {labels[1]}, and there"
-            f" is none",
+            f"the RayService looks for Redis in the pod {labels[0]} of the Service {labels[1]}, and there is none",
             checked=wrong,
             fix=["correct redisAddress, or the StatefulSet", f"or give the Service alone: {labels[1]}"],
         )
@@ -128,7 +143,7 @@ def _refuse_lost(own: OwnFile, labels: list[str]) -> None:
     of_the_file = pod is not None and pod["workload"] in map(name_of, own.of_kind("StatefulSet"))
     if len(labels) == 1 or of_the_file or "svc" in labels or labels[-1] in namespaces:
         raise SettingsError(
-            f"{own.path} has no Service {service}, at which its RayService looks for Redis",
+            f"the file has no Service {service}, at which its RayService looks for Redis",
             checked=[f"Service {name_of(s)}" for s in own.of_kind("Service")] or ["no Service at all"],
             fix=["put Redis into the file: its Service, its Deployment, and the Secret or ConfigMap that it needs"],
         )

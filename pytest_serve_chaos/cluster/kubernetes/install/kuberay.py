@@ -29,13 +29,20 @@ def kuberay_version(operator_image: str | None, manifests: str) -> tuple[int, in
     return (int(found[1]), int(found[2])) if found else None
 
 
-def check_storage(gcs: Gcs, kuberay: tuple[int, int] | None, ray_version: str | None) -> None:
+def check_storage(
+    gcs: Gcs,
+    kuberay: tuple[int, int] | None,
+    ray_version: str | None,
+    *,
+    redis: str = "--serve-chaos-gcs=redis",
+) -> None:
     """Makes sure that KubeRay and Ray know a storage of the GCS, where their versions are known.
 
     Args:
         gcs: The storage.
         kuberay: What `kuberay_version` gave.
         ray_version: The Ray of the pods: ``2.60.0``.
+        redis: How the user gets Redis in its place.
 
     Raises:
         SettingsError: One of them does not; nothing has been made yet.
@@ -55,7 +62,7 @@ def check_storage(gcs: Gcs, kuberay: tuple[int, int] | None, ray_version: str | 
         raise SettingsError(
             f"the GCS cannot keep its state in RocksDB here: {problems[0]}",
             checked=problems[1:],
-            fix=[*fixes, "or take Redis: --serve-chaos-gcs=redis, or `redisAddress` in the file"],
+            fix=[*fixes, f"or take Redis: {redis}"],
         )
 
 
@@ -74,7 +81,8 @@ def check_file(ray_service: Mapping[str, Json], kuberay: tuple[int, int] | None,
     options = inner(cluster, "gcsFaultToleranceOptions")
     ray = ray_version or version_of(text(ray_container(inner(cluster, "headGroupSpec")), "image"))
     if text(options, "backend") == ROCKSDB:
-        check_storage("rocksdb", kuberay, ray or text(cluster, "rayVersion"))
+        instead = "put one into the file, with `redisAddress` in place of `backend`"
+        check_storage("rocksdb", kuberay, ray or text(cluster, "rayVersion"), redis=instead)
     new = [field for field in ("backend", "storage") if field in options]
     if new and kuberay is not None and kuberay < _FIRST_WITH_ROCKSDB:
         raise SettingsError(

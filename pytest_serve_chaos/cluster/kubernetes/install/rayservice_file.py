@@ -12,13 +12,14 @@ import yaml
 from pytest_serve_chaos.cluster import yaml_lines
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.kubernetes import names
-from pytest_serve_chaos.cluster.kubernetes.client.records import mapped, name_of, text
+from pytest_serve_chaos.cluster.kubernetes.client.records import inner, mapped, name_of, text
 from pytest_serve_chaos.cluster.kubernetes.install.file_checks import FileChecks, problems_of
 from pytest_serve_chaos.cluster.kubernetes.install.file_objects import FileObject
 from pytest_serve_chaos.cluster.kubernetes.install.file_patch import FilePatch, patched, read_patches
+from pytest_serve_chaos.cluster.kubernetes.install.file_redis import lost_redis
 from pytest_serve_chaos.cluster.kubernetes.install.file_templates import FIX as RENDER
 from pytest_serve_chaos.cluster.kubernetes.rayservice.existing import FoundRayService, read_ray_service
-from pytest_serve_chaos.cluster.problems import refuse
+from pytest_serve_chaos.cluster.problems import Problem, refuse
 from pytest_serve_chaos.cluster.serve_config import applications, serve_config_text
 from pytest_serve_chaos.errors import ClusterStartError, SettingsError
 from pytest_serve_chaos.manifests import Manifest, merge
@@ -111,9 +112,9 @@ def parse_own_file(
         notes.append(f"the first app is {app}, and not {found}, as the options say")
         ray_service = replace(ray_service, manifest=_with_app(ray_service.manifest, app))
         items = [ray_service if item.kind == "RayService" else item for item in items]
-    problems = problems_of(items, checks or FileChecks())
-    refuse(f"{path} cannot run on kind as it is", problems, _WAYS_OUT if len(problems) > 1 else ())
     others = tuple(item.manifest for item in items if item.kind != "RayService")
+    problems = [*problems_of(items, checks or FileChecks()), *_redis(ray_service, others, path)]
+    refuse(f"{path} cannot run on kind as it is", problems, _WAYS_OUT if len(problems) > 1 else ())
     return OwnFile(path, ray_service.manifest, others, _read(ray_service.manifest, path), tuple(notes))
 
 
@@ -127,6 +128,19 @@ def _the_ray_service(items: Sequence[FileObject], path: Path) -> FileObject:
         checked=[f"{item.kind} {item.name}" for item in items],
         fix=["give a file with one RayService and what belongs to it, Redis for example"],
     )
+
+
+def _redis(ray_service: FileObject, others: tuple[Manifest, ...], path: Path) -> Iterator[Problem]:
+    """Whether the Redis that the RayService names is in the file; it is nobody's where that cannot be read."""
+    try:
+        found = read_ray_service(ray_service.manifest)
+    except ClusterStartError:
+        return
+    what, fix = lost_redis(OwnFile(path, ray_service.manifest, others, found))
+    if what:
+        options: tuple[str, ...] = ("spec", "rayClusterConfig", "gcsFaultToleranceOptions")
+        has_options = inner(ray_service.manifest, *options)
+        yield ray_service.problem((*options, "redisAddress") if has_options else (), what, fix)
 
 
 def _read(ray_service: Manifest, path: Path) -> FoundRayService:

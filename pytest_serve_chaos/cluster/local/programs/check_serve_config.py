@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import typing
 
@@ -51,8 +52,8 @@ def _without_code(value: typing.Any) -> typing.Any:
 
 
 def _words(message: str) -> str:
-    """Serve's own words, without those of pydantic before them."""
-    return message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    """Serve's own words, without those of pydantic before them, and without the full stop of a sentence."""
+    return re.sub(r"(?<=\w)\.$", "", message.removeprefix("Value error, ").removeprefix("Assertion failed, "))
 
 
 def _unknown(model: typing.Any, value: object, path: list[object]) -> typing.Iterator[list[object]]:
