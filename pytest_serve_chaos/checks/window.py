@@ -83,7 +83,9 @@ def _missing(record: Record) -> tuple[float, float] | None:
         return None
     window, asked = record.expectations.window, record.asked
     fresh = record.fresh
-    gap = (fresh[-1].scheduled - fresh[0].scheduled) / len(fresh) if fresh else 0.0
+    # Requests that are due at the same moment, as those of two apps may be, leave no smaller gaps than one would.
+    moments = len({r.scheduled for r in fresh})
+    gap = (fresh[-1].scheduled - fresh[0].scheduled) / moments if fresh else 0.0
     if record.uneven is not None:
         gap = record.uneven.spacing(window, record.stage_time)
     longest = max(1.0, 2 * gap) + TIE

@@ -18,8 +18,13 @@ from tests.adversary.worlds import World
 
 
 def alongside_a_sound_one(history: History) -> History:
-    """The same history, in which as many requests go to another app, which answers all of them at once."""
+    """The same history, in which as many requests go to another app, which answers all of them at once.
+
+    They are due halfway between those of the first, as the requests of one stream that two apps share are.
+    """
     both = History()
+    due = sorted(request.scheduled for request in history.requests if not request.kept)
+    half = (due[-1] - due[0]) / (len(due) - 1) / 2 if len(due) > 1 else 0.0
     source = next((e.source for e in reversed(history.events) if isinstance(e, Demanded)), "")
     for one in history.events:
         both.add(replace(one, apps=("it", "sound")) if isinstance(one, Demanded) else one)
@@ -29,12 +34,12 @@ def alongside_a_sound_one(history: History) -> History:
             continue
         both.add_request(replace(request, app="it"))
         if not request.kept:
-            both.add_request(_answered(request, number))
+            both.add_request(_answered(request, number, half))
     return both
 
 
-def _answered(request: Request, index: int) -> Request:
-    due = request.scheduled
+def _answered(request: Request, index: int, later: float) -> Request:
+    due = request.scheduled + later
     end = due + request.lag + 0.001
     return Request(index, "fresh", due, due + request.lag, end, 200, source=request.source, app="sound")
 
