@@ -107,6 +107,17 @@ def test_all_apps_of_a_config_file_are_checked(project: Path) -> None:
     assert "the app 'other.front' cannot be imported: there is no module 'other'" in refused("serve.yaml")
 
 
+def test_a_config_without_proxies_is_refused_together_with_all_else(project: Path) -> None:
+    apps = (
+        "{import_path: 'ranker:app', deployments: [{name: R, num_replicas: 2, autoscaling_config: {min_replicas: 1}}]}"
+    )
+    (project / "serve.yaml").write_text(f"proxy_location: Disabled\napplications: [{apps}]\n")
+    said = refused("serve.yaml")
+    assert "2 of its parts cannot be used" in said
+    assert "line 1, proxy_location: proxy_location is Disabled" in said
+    assert "line 2, applications[0].deployments[R]" in said
+
+
 def test_an_app_whose_runtime_environment_brings_code_is_not_looked_for_here(project: Path) -> None:
     (project / "serve.yaml").write_text(
         "applications: [{import_path: 'other:app', runtime_env: {working_dir: 'https://example.com/app.zip'}}]"
