@@ -232,7 +232,7 @@ def _check_app(spec: ClusterSpec, settings: Settings, progress: Progress) -> Non
         from pytest_serve_chaos.cluster.kubernetes.install.render import version_of
 
         version = settings.ray_version or version_of(settings.image_of_ray)
-        check_app(spec, progress, in_image=True, ray_version=version)
+        check_app(spec, progress, in_image=True, ray_version=version, image=settings.image_of_ray)
         check_requests_of(settings, spec)
 
 

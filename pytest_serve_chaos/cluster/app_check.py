@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -25,11 +27,20 @@ from pytest_serve_chaos.progress import still
 IMPORTED_WITHIN = 60.0
 """Seconds that importing an app may take here; one that takes longer is left to the cluster."""
 
+_RAYS_OWN = re.compile(r"(?:docker\.io/)?rayproject/ray(?:-ml|-llm)?(?:[:@].*)?")
+"""Images without anybody's app."""
 _WITHOUT_A_CLUSTER = {"RAY_ENABLE_AUTO_CONNECT": "0", "RAY_ADDRESS": "127.0.0.1:1"}
 """A module that calls Ray while it is imported must not start a Ray of its own."""
 
 
-def check_app(spec: ClusterSpec, progress: Progress, *, in_image: bool = False, ray_version: str | None = None) -> None:
+def check_app(
+    spec: ClusterSpec,
+    progress: Progress,
+    *,
+    in_image: bool = False,
+    ray_version: str | None = None,
+    image: str = "",
+) -> None:
     """Checks the Serve config of a spec, and its apps by importing them where the cluster would find them.
 
     Args:
@@ -38,6 +49,7 @@ def check_app(spec: ClusterSpec, progress: Progress, *, in_image: bool = False, 
         in_image: Whether the pods have modules that this machine lacks. Then only an app that is missing from a module
             of this machine is an error.
         ray_version: Which Ray the cluster runs; None: that of this machine.
+        image: The image of the pods. Ray's own has no app.
 
     Raises:
         SettingsError: Serve would refuse the config, a module or its app does not exist, or it cannot be imported.
@@ -57,6 +69,8 @@ def check_app(spec: ClusterSpec, progress: Progress, *, in_image: bool = False, 
             _check(import_path, _environment(spec, app), progress)
         elif code_of(import_path, search_path()) is not None:
             _check(import_path, _environment(spec, app), progress, only_attribute=True)
+        elif _RAYS_OWN.fullmatch(image) and not _is_installed(module_of(import_path).partition(".")[0]):
+            raise _nowhere(import_path, image)
         for named in () if in_image else named_by(app):
             _check(named, _environment(spec, app), progress)
 
@@ -165,6 +179,24 @@ def _no_module(import_path: str, answer: Mapping[str, Json], environment: Mappin
         fix=[
             "write module:app as for `serve run`, and start pytest in the directory that has the module",
             "or put that directory on PYTHONPATH",
+        ],
+    )
+
+
+def _is_installed(package: str) -> bool:
+    """Whether it may be in Ray's own image: Ray, and what is installed here and may be there."""
+    return package == "ray" or importlib.util.find_spec(package) is not None
+
+
+def _nowhere(import_path: str, image: str) -> SettingsError:
+    return SettingsError(
+        f"the app {import_path!r} is nowhere: there is no module {module_of(import_path)!r} here, and the pods' image"
+        f" {image} is Ray's own",
+        checked=[f"the directory {place}" for place in search_path()],
+        fix=[
+            "start pytest in the directory that has the module, or put that directory on PYTHONPATH: it travels to the"
+            " pods",
+            "or give the image that has the app: --serve-chaos-ray-image",
         ],
     )
 

@@ -98,6 +98,26 @@ def test_what_kind_lacks_is_a_usage_error_that_lists_all_of_it_and_a_patch_is_a_
     run_chaos(TEST, *given, f"--serve-chaos-rayservice-patch={patch}").outcomes(passed=1)
 
 
+@pytest.mark.parametrize(
+    ("service", "said"),
+    [
+        ("stor", "the file has no Service stor, at which its RayService looks for Redis"),
+        ("store-0.stores.mine.svc", "the file has no Service stores, at which its RayService looks for Redis"),
+        ("store-0.store.mine.svc", "the RayService looks for Redis in the pod store-0 of the Service store"),
+    ],
+)
+def test_a_redis_that_is_not_in_the_file_is_a_usage_error_together_with_all_else(
+    run_chaos: RunChaos, tmp_path: Path, service: str, said: str
+) -> None:
+    file = tmp_path / "lost.yaml"
+    lost = FILE.read_text().replace("value: store:6379", f"value: {service}:6379")
+    assert lost != FILE.read_text()
+    file.write_text(f"{lost}\n---\n{{apiVersion: monitoring.coreos.com/v1, kind: PodMonitor, metadata: {{name: m}}}}\n")
+    ran = run_chaos(TEST, KIND[0], f"--serve-chaos-rayservice-file={file}")
+    assert ran.result.ret == pytest.ExitCode.USAGE_ERROR
+    ran.result.stderr.fnmatch_lines([f"*{said}*", "*kind does not know PodMonitor*"])
+
+
 def test_a_patch_without_a_file_is_a_usage_error(run_chaos: RunChaos, tmp_path: Path) -> None:
     patch = tmp_path / "patch.yaml"
     patch.write_text("[{kind: PodMonitor, patch: null}]")

@@ -107,6 +107,17 @@ def test_all_apps_of_a_config_file_are_checked(project: Path) -> None:
     assert "the app 'other.front' cannot be imported: there is no module 'other'" in refused("serve.yaml")
 
 
+def test_a_config_without_proxies_is_refused_together_with_all_else(project: Path) -> None:
+    apps = (
+        "{import_path: 'ranker:app', deployments: [{name: R, num_replicas: 2, autoscaling_config: {min_replicas: 1}}]}"
+    )
+    (project / "serve.yaml").write_text(f"proxy_location: Disabled\napplications: [{apps}]\n")
+    said = refused("serve.yaml")
+    assert "2 of its parts cannot be used" in said
+    assert "line 1, proxy_location: proxy_location is Disabled" in said
+    assert "line 2, applications[0].deployments[R]" in said
+
+
 def test_an_app_whose_runtime_environment_brings_code_is_not_looked_for_here(project: Path) -> None:
     (project / "serve.yaml").write_text(
         "applications: [{import_path: 'other:app', runtime_env: {working_dir: 'https://example.com/app.zip'}}]"
@@ -126,6 +137,32 @@ def test_an_app_that_may_be_in_the_image_is_no_error_on_kind(project: Path) -> N
     (project / "needy.py").write_text("import a_package_that_there_is_not\napp = object()")
     assert check("needy:app", in_image=True) == []
     assert "the module ranker has no 'aap'" in refused("ranker:aap", in_image=True)
+
+
+@pytest.mark.parametrize(
+    "image", ["rayproject/ray:2.60.0", "rayproject/ray-llm:2.60.0-py311", "docker.io/rayproject/ray"]
+)
+def test_an_app_that_is_neither_here_nor_in_rays_own_image_is_refused(project: Path, image: str) -> None:
+    for app in ("nosuch:app", "rankr.serve:app"):
+        with pytest.raises(SettingsError) as caught:
+            check_app(ClusterSpec(app=app), print, in_image=True, image=image)
+        assert f"there is no module '{app.partition(':')[0]}' here" in str(caught.value)
+        assert str(project) in str(caught.value)
+    for app in ("ranker:app", "ray.serve.llm:build_openai_app", "starlette.applications:app"):
+        check_app(ClusterSpec(app=app), print, in_image=True, image=image)
+
+
+@pytest.mark.parametrize(
+    "image", ["registry.example.com/ray:2.60.0", "mirror/rayproject/ray:2.60.0", "rayproject/ray2:1"]
+)
+def test_an_image_of_the_users_own_may_have_any_app(project: Path, image: str) -> None:
+    check_app(ClusterSpec(app="nosuch:app"), print, in_image=True, image=image)
+
+
+def test_an_app_whose_code_is_fetched_is_not_looked_for_in_rays_own_image(project: Path) -> None:
+    app = "{import_path: 'nosuch:app', runtime_env: {working_dir: 'https://example.com/app.zip'}}"
+    (project / "serve.yaml").write_text(f"applications: [{app}]")
+    check_app(ClusterSpec(app="serve.yaml"), print, in_image=True, image="rayproject/ray:2.60.0")
 
 
 def test_our_own_apps_cost_no_import(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,6 +130,16 @@ def test_a_storage_that_kuberay_or_ray_does_not_know_is_refused() -> None:
     check_storage("redis", (1, 0), "2.9.0")
 
 
+def test_the_way_to_redis_is_one_that_the_user_has() -> None:
+    with pytest.raises(SettingsError) as option:
+        check_storage("rocksdb", (1, 6), None)
+    assert option.value.fix[-1] == "or take Redis: --serve-chaos-gcs=redis"
+    with pytest.raises(SettingsError) as file:  # with a file, that option is refused
+        check_file(service(EMBEDDED), (1, 6), None)
+    assert "redisAddress" in file.value.fix[-1]
+    assert "--serve-chaos-gcs" not in file.value.fix[-1]
+
+
 def test_a_file_with_fields_that_the_installed_kuberay_does_not_know_is_refused() -> None:
     with pytest.raises(SettingsError, match=r"RocksDB here: KubeRay 1\.7"):
         check_file(service(EMBEDDED), (1, 6), None)

@@ -25,6 +25,8 @@ RULES: list[tuple[str, str]] = [
     ("{name: x}", "app 1 has no import_path"),
     ("{import_path: a}", "app 1 has no import_path"),
     ("{import_path: 'a:b', route_prefix: v1}", "does not begin with /"),
+    ("{import_path: 'a:b'}], proxy_location: Disabled, x-rest: [", "proxy_location is Disabled"),
+    ("{import_path: 'a:b'}], proxy_location: NoServer, x-rest: [", "proxy_location is 'NoServer'"),
     ("{import_path: 'a:b'}, {import_path: 'a:b', route_prefix: /x}", "two apps have the name default"),
     ("{import_path: 'a:b'}, {import_path: 'a:b', name: x}", "two apps have the route_prefix /"),
 ]  # fmt: skip
@@ -32,7 +34,7 @@ RULES: list[tuple[str, str]] = [
 
 @pytest.mark.parametrize(("apps", "said"), RULES, ids=[f"{n}-{said}" for n, (_, said) in enumerate(RULES)])
 def test_the_rules_that_matter_hold_without_ray(apps: str, said: str) -> None:
-    (found,) = findings(yaml.safe_load(f"applications: [{apps}]"), None)
+    (found,) = findings(yaml.safe_load(f"{{applications: [{apps}]}}"), None)
     assert said in found.what
     assert found.fix
 
@@ -50,6 +52,11 @@ def test_the_rules_that_matter_hold_without_ray(apps: str, said: str) -> None:
 )
 def test_what_serve_takes_is_fine(text: str) -> None:
     assert findings(yaml.safe_load(text), None) == []
+
+
+def test_who_has_the_code_somewhere_is_told_how_the_directory_can_stay_out() -> None:
+    (found,) = findings(yaml.safe_load("applications: [{import_path: 'a:b', runtime_env: {working_dir: ./src}}]"), None)
+    assert "start pytest in the directory that has the app's module" in found.fix
 
 
 def test_proxies_that_speak_https_are_refused() -> None:

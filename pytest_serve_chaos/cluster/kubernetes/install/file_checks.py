@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 
@@ -44,9 +44,9 @@ class FileChecks:
     directories: tuple[FilePath, ...] = ()
 
 
-def problems_of(objects: Sequence[FileObject], checks: FileChecks) -> list[Problem]:
-    """All of them, one of each kind at each place."""
-    found = [*kinds(objects), *templates(objects), *needs(objects, checks.offers)]
+def problems_of(objects: Sequence[FileObject], checks: FileChecks, more: Iterable[Problem] = ()) -> list[Problem]:
+    """All of them and those that are known already (`more`), one of each kind at each place."""
+    found = [*kinds(objects), *templates(objects), *needs(objects, checks.offers), *more]
     for item in objects:
         if item.kind == "RayService":
             found += _ray_service(item, checks)

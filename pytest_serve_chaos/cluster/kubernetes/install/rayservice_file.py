@@ -113,7 +113,7 @@ def parse_own_file(
         ray_service = replace(ray_service, manifest=_with_app(ray_service.manifest, app))
         items = [ray_service if item.kind == "RayService" else item for item in items]
     others = tuple(item.manifest for item in items if item.kind != "RayService")
-    problems = [*problems_of(items, checks or FileChecks()), *_redis(ray_service, others, path)]
+    problems = problems_of(items, checks or FileChecks(), _redis(ray_service, others, path))
     refuse(f"{path} cannot run on kind as it is", problems, _WAYS_OUT if len(problems) > 1 else ())
     return OwnFile(path, ray_service.manifest, others, _read(ray_service.manifest, path), tuple(notes))
 
