@@ -9,6 +9,7 @@ from typing import cast
 
 import pytest
 
+from pytest_serve_chaos import clock
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Json
 from pytest_serve_chaos.testing import FakeBehaviour, FakeCluster, Reply
@@ -271,7 +272,7 @@ def test_each_app_gets_its_share_and_a_judgement(run_chaos: RunChaos, three: str
 
 
 class OneAppSuffers(FakeCluster):
-    """From the first fault on, every second request to one app is lost."""
+    """For three seconds from the first fault on, every second request to one app is lost."""
 
     def __init__(self, *given: object) -> None:
         super().__init__(*given)  # type: ignore[arg-type]
@@ -279,7 +280,8 @@ class OneAppSuffers(FakeCluster):
 
     def serve(self, pid: int, path: str) -> Reply:
         """Loses them."""
-        if path == "/llm" and self.world.struck is not None:
+        struck = self.world.struck
+        if path == "/llm" and struck is not None and clock.now() < struck + 3.0:
             self.asked += 1
             if self.asked % 2:
                 return Reply(500, "no")
