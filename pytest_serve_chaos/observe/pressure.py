@@ -17,6 +17,9 @@ from pytest_serve_chaos.history import History
 _EVERY = 1.0
 """Seconds between two looks. One look reads some hundred files of /proc, which takes some 10 ms."""
 
+_TICK = 0.011
+"""Seconds: a little more than one of the kernel's clock ticks, in which it counts processor time."""
+
 Key = tuple[int, int]
 """PID and start time."""
 
@@ -60,14 +63,15 @@ class Look:
 def compare(before: Look, after: Look, *, processors: int, has_cluster: bool) -> MachineSeen:
     """What the processors did between two looks."""
     seconds = max(1e-6, after.at - before.at)
-    ours = _used_by(before.ours, after.ours)
+    ours, unseen = _used_by(before.ours, after.ours)
     used = after.used - before.used
     waiting = None
     if before.waiting is not None and after.waiting is not None:
         waiting = min(1.0, max(0.0, after.waiting - before.waiting) / seconds)
     stayed = ((before.ours[key], times) for key, times in after.ours.items() if key in before.ours)
     delayed = sum(max(0.0, late.delay - early.delay) for early, late in stayed)
-    others = max(0.0, used - ours) / seconds
+    # Each of those that nobody waited for may have used a processor since the last look, which is not others' work.
+    others = max(0.0, used - ours - unseen * seconds) / seconds
     return MachineSeen(
         f"{ours / seconds:.1f} of {number(processors, 'processor')} for this run, {others:.1f} for others",
         at=after.at,
@@ -82,14 +86,27 @@ def compare(before: Look, after: Look, *, processors: int, has_cluster: bool) ->
     )
 
 
-def _used_by(before: Mapping[Key, ProcessTimes], after: Mapping[Key, ProcessTimes]) -> float:
-    """Processor time that these processes used, and those of them that came and ended in between."""
+def _used_by(before: Mapping[Key, ProcessTimes], after: Mapping[Key, ProcessTimes]) -> tuple[float, int]:
+    """Processor time that these processes used, with those of them that came and ended in between.
+
+    What a process used before it ended is in the time that its parent reaped. A raylet ignores its children's end, so
+    that the kernel adds their time to nobody's: the number of those that ended so is the second value.
+    """
     own = sum(times.own - (before[key].own if key in before else 0.0) for key, times in after.items())
-    reaped = sum(times.reaped - (before[key].reaped if key in before else 0.0) for key, times in after.items())
-    # What a process used before it ended is in the time that its parent reaped. One that no parent of ours waited for
-    # (all of a container that was killed) takes nothing from what the others used.
-    ended = sum(times.own + times.reaped for key, times in before.items() if key not in after)
-    return max(0.0, own) + max(0.0, reaped - ended)
+    ended: dict[int, list[float]] = {}
+    for key, times in before.items():
+        if key not in after:
+            ended.setdefault(times.parent, []).append(times.own + times.reaped)
+    reaped, unseen = 0.0, 0
+    for key, times in after.items():
+        grown = times.reaped - (before[key].reaped if key in before else 0.0)
+        children = ended.pop(key[0], [])
+        if grown + _TICK < sum(children):
+            unseen += len(children)
+        else:
+            reaped += grown - sum(children)
+    # Nor is anything known of those whose parent went with them, as of all in a container that was killed.
+    return max(0.0, own) + max(0.0, reaped), unseen + sum(map(len, ended.values()))
 
 
 class Kernel:

@@ -16,11 +16,15 @@ _ROOM = {"slow_after": "5s", "longest_outage": "5s"}
 
 @pytest.fixture
 def two_replicas(serve_cluster: ServeCluster) -> None:
-    """Scales a deployment of more replicas down: an update takes some 4 s for each."""
+    """Scales a deployment of more replicas down: an update takes some 4 s for each.
+
+    One stays on each worker where there are two: the proxy of a node without replicas goes, and a request with it.
+    """
     status = serve_cluster.backend.dashboard.serve()
+    spread = {"max_replicas_per_node": 1} if len(serve_cluster.of("worker")) > 1 else {}
     for deployment, replicas in status.targets.items():
         if replicas > 2 and not status.options.get(deployment, {}).get("autoscaling_config"):
-            serve_cluster.update(deployment, num_replicas=2)
+            serve_cluster.update(deployment, num_replicas=2, **spread)
 
 
 @pytest.mark.app_update

@@ -48,6 +48,19 @@ def test_a_container_that_is_killed_takes_nothing_from_what_the_others_of_ours_u
     assert (found.ours, found.others) == (0.6, 0.0)
 
 
+def test_what_nobody_waited_for_is_not_taken_for_others_work() -> None:
+    """A raylet's worker that dies: its last second is in nobody's times. What others reaped counts all the same."""
+    before = {
+        (7, 1): ProcessTimes(1, 1.0, 0.0),
+        (8, 2): ProcessTimes(1, 1.0, 5.0),
+        (20, 3): ProcessTimes(7, 9.0, 0.0),
+        (21, 4): ProcessTimes(8, 2.0, 0.0),
+    }
+    after = {(7, 1): ProcessTimes(1, 1.0, 0.0), (8, 2): ProcessTimes(1, 1.0, 7.3)}
+    found = seen(look(100, 50.0, before), look(101, 51.2, after))
+    assert (found.ours, found.others) == (0.3, 0.0)
+
+
 def test_a_process_that_is_new_is_ours_with_all_that_it_used() -> None:
     after = {(7, 1): ProcessTimes(1, 0.0, 0.0), (8, 9): ProcessTimes(7, 0.9, 0.0)}
     assert seen(look(100, 50.0, {(7, 1): ProcessTimes(1, 0.0, 0.0)}), look(101, 51.0, after)).ours == 0.9
