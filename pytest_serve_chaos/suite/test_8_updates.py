@@ -15,20 +15,19 @@ _ROOM = {"slow_after": "5s", "longest_outage": "5s"}
 
 
 @pytest.fixture
-def two_replicas(serve_cluster: ServeCluster) -> None:
+def four_replicas(serve_cluster: ServeCluster) -> None:
     """Scales a deployment of more replicas down: an update takes some 4 s for each.
 
-    One stays on each worker where there are two: the proxy of a node without replicas goes, and a request with it.
+    Four of six leave some on each worker: the proxy of a node without replicas goes, and a request with it.
     """
     status = serve_cluster.backend.dashboard.serve()
-    spread = {"max_replicas_per_node": 1} if len(serve_cluster.of("worker")) > 1 else {}
     for deployment, replicas in status.targets.items():
-        if replicas > 2 and not status.options.get(deployment, {}).get("autoscaling_config"):
-            serve_cluster.update(deployment, num_replicas=2, **spread)
+        if replicas > 4 and not status.options.get(deployment, {}).get("autoscaling_config"):
+            serve_cluster.update(deployment, num_replicas=4)
 
 
 @pytest.mark.app_update
-@pytest.mark.usefixtures("two_replicas")
+@pytest.mark.usefixtures("four_replicas")
 def test_app_updated(experiment: Experiment) -> None:
     """A new version of the code replaces all replicas, and no request is lost."""
     result = experiment.sending(send_lag_limit=1.0, timeout=20.0).run(**_ROOM)
@@ -36,7 +35,7 @@ def test_app_updated(experiment: Experiment) -> None:
 
 
 @pytest.mark.app_update(bad="constructor", for_="10s")
-@pytest.mark.usefixtures("two_replicas")
+@pytest.mark.usefixtures("four_replicas")
 def test_app_updated_to_a_version_that_does_not_start(experiment: Experiment) -> None:
     """A version whose constructor raises takes one old replica, the other serves on, and no request is lost."""
     experiment.sending(send_lag_limit=1.0, timeout=20.0).run(**_ROOM)
