@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.demands import can_show, not_shown, patience, window_for, with_demands
@@ -83,7 +84,6 @@ class Experiment:
         self._given: frozenset[str] = frozenset()
         self._checks: tuple[Check, ...] = ()
         self._at = 0.0
-        self._parts: JudgedParts | None = None
 
     def sending(self, **changes: object) -> Experiment:
         """The same experiment with other traffic.
@@ -195,14 +195,13 @@ class Experiment:
         return self._breaking(fault, at)._measure(demands, together(self._always, checks))
 
     def _measure(self, demands: Mapping[str, object], checks: tuple[Check, ...]) -> Result:
-        self._parts = self.load.judged(self.rig)
         demanded = self._expectations(demands)
         expected = self.load.applied_to(demanded)
         name = self._unused_name(self.rig.current.test)
         self.rig.current.begin(name)
         log = self.rig.log
         self._given, self._checks = frozenset(demands), checks
-        write_expectations(log, expected, autoscaled=self.rig.health.shape.autoscaled, checks=checks, parts=self._parts)
+        self._write(expected)
         try:
             if self._can_be_judged(demanded):
                 self._experiment(expected)
@@ -218,10 +217,20 @@ class Experiment:
         self._on_result(result)
         return result
 
-    # -- before -------------------------------------------------------------------------------------------------
+    # -- what is demanded ---------------------------------------------------------------------------------------
+
+    @cached_property
+    def _parts(self) -> JudgedParts:
+        """Which apps and which names of requests are judged by themselves."""
+        return self.load.judged(self.rig)
+
+    def _write(self, expected: Expectations) -> None:
+        """Writes what is demanded now; the last that was written counts."""
+        autoscaled = self.rig.health.shape.autoscaled
+        write_expectations(self.rig.log, expected, autoscaled=autoscaled, checks=self._checks, parts=self._parts)
 
     def _expectations(self, demands: Mapping[str, object]) -> Expectations:
-        defaults, schedule = self.fault.expectations(self.rig.cluster.spec), self.load.judged(self.rig).schedule
+        defaults, schedule = self.fault.expectations(self.rig.cluster.spec), self._parts.schedule
         # The window, and what an outage may last at least, grow so that there are enough requests to judge them on.
         expected = with_demands(can_show(defaults, schedule, self._at), demands)
         back, held_for = expected.redundancy_back, self.fault.held_for
@@ -244,7 +253,7 @@ class Experiment:
         schedule, timeout = self.load.schedule, self.load.timeout
         # What a fault needs must be so in the slowest stage that it may meet.
         of_this_fault = self.fault.not_shown(self.rig.watcher.topology, schedule.least(self._at, expected.window))
-        of_requests = not_shown(expected, schedule=self.load.judged(self.rig).schedule, timeout=timeout, since=self._at)
+        of_requests = not_shown(expected, schedule=self._parts.schedule, timeout=timeout, since=self._at)
         for reason in (*of_requests, *of_this_fault):
             self.rig.log.add(NotStarted(reason))
             return False
@@ -343,8 +352,7 @@ class Experiment:
             return expected
         if "window" not in self._given:
             expected = replace(expected, window=expected.window + more)
-            autoscaled = self.rig.health.shape.autoscaled
-            write_expectations(self.rig.log, expected, autoscaled=autoscaled, checks=self._checks, parts=self._parts)
+            self._write(expected)
         self.rig.progress(f"{self.fault.kind}: {self._outlook(expected).after_steady(usual)}")
         return expected
 
@@ -361,10 +369,7 @@ class Experiment:
                 self.rig.log.add(Remark(f"whether {selector} is {name} is not judged: {why}"))
             adapted = _with_selectors(adapted, name, tuple(s for s in selectors if s not in nobodies))
         if adapted != expected:
-            shape = self.rig.health.shape
-            write_expectations(
-                self.rig.log, adapted, autoscaled=shape.autoscaled, checks=self._checks, parts=self._parts
-            )
+            self._write(adapted)
 
     def _watch(self, injection: Injection, expected: Expectations) -> bool:
         """Waits until traffic and redundancy are back; whether redundancy is."""

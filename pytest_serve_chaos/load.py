@@ -243,6 +243,7 @@ class Traffic:
         self._proxies: frozenset[str] = frozenset()
         self._slowness = Slowness()
         self._stages_begun: float | None = None
+        self._parts: JudgedParts | None = None
 
     def start(self) -> None:
         """Begins to send, waits for steady state, and warns about what is new in the cluster's configuration.
@@ -252,7 +253,8 @@ class Traffic:
         """
         setup = setup_now(self.rig.cluster) if self._wait else None  # before it could make a request late
         self._proxies = frozenset(c.name for c in self.rig.watcher.sample().of("proxy"))
-        way = self.load.way(self.rig)
+        # As the config is now: a test may remove an app before it asks for the verdict.
+        way, self._parts = self.load.way(self.rig), self.load.judged(self.rig)
         self._generator = _generator(self.rig, self.load, self.source, way)
         self._begun = clock.now()
         if self.source:
@@ -302,15 +304,8 @@ class Traffic:
             at: Seconds, or text with a unit.
         """
         left = seconds(at, name="at") - self.elapsed
-
-        def there() -> bool | NotYet:
-            still = end - clock.now()
-            return still <= 0 or NotYet(f"{still:.1f} s are left")
-
-        if left <= 0 or not self.running:
-            return
-        end = clock.now() + left
-        clock.wait_until(f"{at} after steady state", there, timeout=left, interval=0.05)
+        if self.running:
+            _wait_till(clock.now() + left, f"{at} after steady state", every=0.05)
 
     def _wait_steady(self) -> tuple[Request, ...]:
         load, waits = self.load, self.rig.waits
@@ -322,7 +317,7 @@ class Traffic:
             kept=load.persistent_rate > 0,
             proxies=self._proxies,
             waits=waits,
-            apps=load.judged(self.rig).apps,
+            apps=() if self._parts is None else self._parts.apps,
         )
         replicas = replicas_to_reach(self.rig.watcher.topology, self.rig.traffic.shares)
         return wait_steady(self.rig, sent, timeout=steady_within(sent, replicas, least=waits.steady_within))
@@ -434,8 +429,10 @@ class Traffic:
         if window is None:
             demanded = replace(demanded, window=self._window(demanded, until))
         demanded = self.load.applied_to(demanded)
-        autoscaled, parts = self.rig.health.shape.autoscaled, self.load.judged(self.rig)
-        write_expectations(self.rig.log, demanded, autoscaled=autoscaled, source=self.source, at=until, parts=parts)
+        autoscaled = self.rig.health.shape.autoscaled
+        write_expectations(
+            self.rig.log, demanded, autoscaled=autoscaled, source=self.source, at=until, parts=self._parts
+        )
         result = result_of(self.rig.history, self.rig.current.experiment)
         self.rig.log.add(Judged(result.outcome))
         self._on_result(result)
@@ -448,14 +445,9 @@ class Traffic:
         if asked is None or not self.running:
             return
         end = asked + needed
-
-        def enough() -> bool | NotYet:
-            left = end - clock.now()
-            return left <= 0 or NotYet(f"{left:.1f} s are left")
-
         if clock.now() < end:
             self.rig.progress(f"{end - clock.now():.0f} s more of traffic are needed to judge it")
-        clock.wait_until("enough requests", enough, timeout=max(0.0, end - clock.now()), interval=0.1)
+        _wait_till(end, "enough requests", every=0.1)
 
     def _asked(self) -> float | None:
         """When the first fault was asked for since this traffic began; None if none was."""
@@ -467,7 +459,7 @@ class Traffic:
         due = [r.scheduled for r in self.requests if not r.kept and r.scheduled <= until]
         lasted = max(due, default=0.0) - (self._begun if asked is None else asked)
         wanted = max(
-            window_for(demanded, self.load.judged(self.rig).schedule, self._stage_time(asked)),
+            window_for(demanded, self._schedule, self._stage_time(asked)),
             demanded.window + self._held(),
         ) + patience(self._slowness.usual)
         return wanted if lasted >= wanted else max(0.1, math.ceil(10 * lasted) / 10)
@@ -480,12 +472,27 @@ class Traffic:
 
     def _usual_window(self, demanded: Expectations) -> float:
         usual = min(demanded.window, self.rig.waits.judged_for) + self._held()
-        needed = seconds_needed(demanded, self.load.judged(self.rig).schedule, self._stage_time(self._asked()))
+        needed = seconds_needed(demanded, self._schedule, self._stage_time(self._asked()))
         return max(usual, needed) + patience(self._slowness.usual)
+
+    @property
+    def _schedule(self) -> Schedule:
+        """Of the requests of the app that gets the fewest."""
+        return self.load.schedule if self._parts is None else self._parts.schedule
 
     def _stage_time(self, moment: float | None) -> float:
         """That moment in seconds since the stages began."""
         return 0.0 if moment is None or self._stages_begun is None else max(0.0, moment - self._stages_begun)
+
+
+def _wait_till(end: float, what: str, *, every: float) -> None:
+    """Waits until that moment (monotonic seconds), and looks every so many seconds."""
+
+    def there() -> bool | NotYet:
+        left = end - clock.now()
+        return left <= 0 or NotYet(f"{left:.1f} s are left")
+
+    clock.wait_until(what, there, timeout=max(0.0, end - clock.now()), interval=every)
 
 
 def _began(source: str, schedule: Schedule) -> TrafficBegan:

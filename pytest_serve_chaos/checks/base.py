@@ -44,11 +44,13 @@ class Observation:
         record: Its events and requests.
         measurement: The figures that were computed from them.
         at_best: Whether all that may not be the app's fault counts as good. What is missed then is certainly missed.
+        held_up: Whether it is `at_best` because others' work on the machine held the cluster up.
     """
 
     record: Record
     measurement: Measurement
     at_best: bool = False
+    held_up: bool = False
 
     @property
     def expectations(self) -> Expectations:

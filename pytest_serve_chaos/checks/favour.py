@@ -36,7 +36,10 @@ def in_its_favour(record: Record, measurement: Measurement) -> tuple[str, Observ
     for explain in (_unsent, _held_up, _slowed, _usual):
         text, at_best = explain(at_best, measurement)
         texts += [text] if text else []
-    return " and ".join(texts), Observation(at_best, measure_record(at_best), at_best=True) if texts else None
+    if not texts:
+        return "", None
+    seen = Observation(at_best, measure_record(at_best), at_best=True, held_up=bool(record.held_up))
+    return " and ".join(texts), seen
 
 
 def despite_lag(record: Record, measurement: Measurement, whole: Record) -> Record | None:

@@ -197,7 +197,7 @@ def ask(check: Check, seen: Observation) -> Checked:
     try:
         needs = tuple(_text(need) for need in check.needs(seen))
         objections = () if needs else tuple(_objection(one) for one in check.judge(seen))
-        if seen.at_best and seen.record.held_up and not check.on_requests:
+        if seen.held_up and not check.on_requests:
             # What does not follow from requests, as a recovery in time, may have waited for a processor too.
             objections = tuple(one for one in objections if isinstance(one, Unknown) or one.whatever_the_load)
     except Exception as error:

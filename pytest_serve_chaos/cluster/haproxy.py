@@ -76,6 +76,11 @@ class Routes:
     hard_stop_after: float | None
 
 
+def no_answer(generation: Generation, error: Exception) -> ObservationError:
+    """That a HAProxy gave no usable answer, and why."""
+    return ObservationError(f"HAProxy on {generation.node} (PID {generation.pid}) does not answer: {error}")
+
+
 def read_routes(state: str, config: str) -> Routes:
     """The routes of a HAProxy.
 

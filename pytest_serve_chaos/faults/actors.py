@@ -122,19 +122,10 @@ class ActorKilled(_OnOneActor):
         """Ray or Serve replaces what was killed."""
 
     def _wait_gone(self) -> tuple[Evidence, ...]:
-        def gone() -> Evidence | NotYet:
-            if self.rig.watcher.sample().find(self.victim.identity) is not None:
-                return NotYet(f"{self.victim.identity} is there")
-            what = f"the process of {self.victim.name} (PID {self.victim.pid}) is gone"
-            if self.victim.serving is not None and self.by == "signal":
-                what = f"the {self.who} is gone, and no other took over"
-            return Evidence(clock.now(), "victim", what)
-
-        within = self.rig.sign_within(_GONE_WITHIN)
-        try:
-            return (clock.wait_until("the process to be gone", gone, timeout=within, interval=0.02),)
-        except WaitTimeout:
-            return ()
+        gone = f"the process of {self.victim.name} (PID {self.victim.pid}) is gone"
+        if self.victim.serving is not None and self.by == "signal":
+            gone = f"the {self.who} is gone, and no other took over"
+        return signs.wait_process_gone(self.rig, self.victim, gone, within=_GONE_WITHIN)
 
 
 @dataclass

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.clock import NotYet, seconds
+from pytest_serve_chaos.clock import seconds
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.capabilities import SIGNALS_PROCESSES
 from pytest_serve_chaos.cluster.policy import Touch
-from pytest_serve_chaos.errors import NoSuchTarget, ObservationError, WaitTimeout
+from pytest_serve_chaos.errors import NoSuchTarget, ObservationError
 from pytest_serve_chaos.faults import head, signs, worker
 from pytest_serve_chaos.faults.actors import ON, ActorFrozen
 from pytest_serve_chaos.faults.defaults import FREEZE_FOR, unless_frozen, with_profile, without_head
@@ -63,17 +63,8 @@ class RayletKilled:
         cluster = self.rig.capability(SIGNALS_PROCESSES, "send signals to processes")
         asked = clock.now()
         cluster.signal_process(self.victim.identity, signal.SIGKILL)
-
-        def gone() -> Evidence | NotYet:
-            if self.rig.watcher.sample().find(self.victim.identity) is not None:
-                return NotYet("it is there")
-            return Evidence(clock.now(), "victim", f"the {self.victim.name} (PID {self.victim.pid}) is gone")
-
-        within = self.rig.sign_within(_DIES_WITHIN)
-        try:
-            return Strike(asked, (clock.wait_until("the raylet to go", gone, timeout=within, interval=0.02),))
-        except WaitTimeout:
-            return Strike(asked, ())
+        gone = f"the {self.victim.name} (PID {self.victim.pid}) is gone"
+        return Strike(asked, signs.wait_process_gone(self.rig, self.victim, gone, within=_DIES_WITHIN))
 
     def sign(self, struck: float) -> Evidence | None:
         """The GCS says that the node is DEAD; while it is away, the traffic says so."""

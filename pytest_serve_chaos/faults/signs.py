@@ -1,4 +1,4 @@
-"""The cluster's own signs that something broke: from the GCS, from Serve, and from the traffic."""
+"""Signs that something broke: from the victim's processes, from the GCS, from Serve, and from the traffic."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import math
 from collections.abc import Collection
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.errors import ObservationError
+from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.errors import ObservationError, WaitTimeout
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.model import HEAD, UNFINISHED, Component, Evidence, Slowness
 
@@ -20,6 +21,21 @@ _CHANCE = 0.001
 def requests_that_show_silence(replicas: int) -> int:
     """How many requests in a row another replica must answer, so that the silence of one is not chance."""
     return 1 if replicas < 2 else math.ceil(math.log(_CHANCE) / math.log(1 - 1 / replicas))
+
+
+def wait_process_gone(rig: Rig, victim: Component, text: str, *, within: float) -> tuple[Evidence, ...]:
+    """Waits for the victim's own sign that its process is gone; nothing where it is there after so many seconds."""
+
+    def gone() -> Evidence | NotYet:
+        if rig.watcher.sample().find(victim.identity) is not None:
+            return NotYet(f"{victim.identity} is there")
+        return Evidence(clock.now(), "victim", text)
+
+    try:
+        timeout = rig.sign_within(within)
+        return (clock.wait_until("the process to be gone", gone, timeout=timeout, interval=0.02),)
+    except WaitTimeout:
+        return ()
 
 
 def node_is_dead(rig: Rig, node: str, before: Collection[str]) -> Evidence | None:

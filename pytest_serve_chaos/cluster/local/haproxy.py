@@ -10,11 +10,10 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-from pytest_serve_chaos.cluster.haproxy import Generation, Routes, read_routes
+from pytest_serve_chaos.cluster.haproxy import Generation, Routes, no_answer, read_routes
 from pytest_serve_chaos.cluster.local.layout import Layout
 from pytest_serve_chaos.cluster.local.plan import Plan
 from pytest_serve_chaos.cluster.local.topology import ProcessTopology
-from pytest_serve_chaos.errors import ObservationError
 
 _ANSWERS_WITHIN = 3.0
 
@@ -95,7 +94,5 @@ class LocalHAProxy:
                 with admin.makefile("rb") as answer:
                     state = answer.read().decode(errors="replace")
         except OSError as error:
-            raise ObservationError(
-                f"HAProxy on {generation.node} (PID {generation.pid}) does not answer: {error}"
-            ) from error
+            raise no_answer(generation, error) from error
         return read_routes(state, config)

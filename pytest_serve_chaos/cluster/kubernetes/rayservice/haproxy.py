@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from pytest_serve_chaos.cluster.haproxy import Generation, Routes, read_routes
+from pytest_serve_chaos.cluster.haproxy import Generation, Routes, no_answer, read_routes
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayPods
 from pytest_serve_chaos.cluster.kubernetes.rayservice.programs import output_of
 from pytest_serve_chaos.cluster.kubernetes.rayservice.topology import PodTopology
-from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError
+from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget
 
 
 class PodHAProxy:
@@ -41,7 +41,5 @@ class PodHAProxy:
             pod = self._pods.with_process(generation.process)
             state, config = json.loads(output_of(self._api, pod, "show_haproxy", generation.directory))
         except (CommandFailed, NoSuchTarget, ValueError) as error:
-            raise ObservationError(
-                f"HAProxy on {generation.node} (PID {generation.pid}) does not answer: {error}"
-            ) from error
+            raise no_answer(generation, error) from error
         return read_routes(state, config)
