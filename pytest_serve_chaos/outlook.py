@@ -16,7 +16,7 @@ from pytest_serve_chaos.steady import Sent, steady_within
 
 _LEAST_KEPT = 5
 _COVERED = 5.0
-"""Requests on each persistent connection to a victim that are judged at least: if all are lost, that is no chance;
+"""Requests on each persistent connection to a victim that are judged at least: if all are lost, that is not chance;
 and the seconds that they get without slow answers."""
 
 _LONGEST_KEPT = 60.0

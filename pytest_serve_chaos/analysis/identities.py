@@ -102,7 +102,7 @@ def kept(
         selector: See `parse_selector`.
         gone: Identities that are known to be dead, even where `after` still shows them.
         victims: What the fault was aimed at, for ``@victims`` and ``@others``.
-        scaling: What autoscalers took away since; that is no loss.
+        scaling: What autoscalers have stopped since, which does not count as lost.
 
     Raises:
         SettingsError: There is no such role.

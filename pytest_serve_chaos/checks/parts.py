@@ -19,7 +19,7 @@ _CERTAIN = 0.99
 
 @dataclass(frozen=True, slots=True)
 class CertainlyAvailable:
-    """Where there are too few requests to show that share (0 to 1), so many were not lost that it is no chance."""
+    """Where there are too few requests to show that share (0 to 1): no more were lost than by chance."""
 
     share: float
     confidence: float | None = None

@@ -48,7 +48,7 @@ def serve_config(spec: ClusterSpec, *, check: bool = True) -> dict[str, Json]:
         for app in applications(config):
             if app.get("import_path") != f"{OWN_APPS}sleepy_pid:app":
                 # The logs of replicas say who called whom: `observe.handles` needs that where apps are composed.
-                # An app's own logging_config replaces the one above it, so what that says is said again.
+                # An app's own logging_config replaces that of the whole config, so it repeats what that has.
                 above = cast("dict[str, Json]", config["logging_config"] or {})
                 app.setdefault("logging_config", {**above, "enable_access_log": True})
     return config

@@ -1,6 +1,7 @@
 """The fault `app_update`: a running app is updated in place, by a change of the Serve config.
 
-A good update is no failure, but replaces what serves. A bad one brings a version that does not work, and is taken back.
+A good update is not a failure, but it replaces what serves. A bad one brings a version that does not work, and is taken
+back.
 """
 
 from __future__ import annotations

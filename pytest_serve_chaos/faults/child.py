@@ -168,7 +168,7 @@ class ChildFrozen(_ChildrenBroken):
         return Strike(asked, (stopped,) if stopped else ())
 
     def sign(self, struck: float) -> Evidence | None:
-        """The replica gives no good answer any more: a process that nobody misses is no failure of the app."""
+        """The replica gives no good answer any more: a process that nobody misses is not a failure of the app."""
         return signs.nobody_answers(self.rig, self.victims, struck)
 
     def heal(self) -> None:

@@ -95,7 +95,7 @@ def _check_object(schema: Mapping[str, Json], value: Mapping[str, Json], path: P
 
 def _wrong_type(schema: Mapping[str, Json], value: Json) -> str:
     if schema.get("x-kubernetes-int-or-string"):
-        return "" if isinstance(value, str | int) and not isinstance(value, bool) else "it is no number and no text"
+        return "" if isinstance(value, str | int) and not isinstance(value, bool) else "it is neither number nor text"
     types: dict[str, tuple[type, ...]] = {
         "object": (dict,),
         "array": (list,),
