@@ -525,3 +525,10 @@ def test_all_that_is_wrong_is_told() -> None:
         ["the", "p99", "latency"],
         ["traffic", "was", "back"],
     ]
+
+
+def test_requests_that_are_due_together_leave_no_smaller_gaps_than_one_would() -> None:
+    """Two apps are asked at the same moments, every 5 s: that is no gap in the traffic."""
+    story = Story(rate=0.2, begin=-25.0, expectations=only(lost_beyond_in_flight=0, window=10.0))
+    story.requests = [replace(request, index=index) for request in story.requests for index in (0, 1)]
+    assert_passed(story)
