@@ -221,12 +221,27 @@ def test_docker_is_asked_for_the_first_processes_again_only_when_one_has_ended(i
     assert (machines.first_processes(), docker.asked) == ((11, 13), 2)
 
 
-def test_the_processes_of_a_docker_elsewhere_are_not_known(inits: set[int]) -> None:
-    assert Docker(4711, 4712).machines().first_processes() == ()
+def test_the_processes_of_a_docker_elsewhere_are_not_known_and_not_asked_for_again(inits: set[int]) -> None:
+    docker = Docker(4711, 4712)
+    machines = docker.machines()
+    assert [machines.first_processes(), machines.first_processes(), docker.asked] == [(), (), 1]
 
 
-def test_a_node_that_was_killed_has_no_first_process(inits: set[int]) -> None:
-    assert Docker(11, 0).machines().first_processes() == (11,)
+def test_a_node_that_was_killed_has_no_first_process_until_it_is_started_again(inits: set[int]) -> None:
+    docker = Docker(11, 0)
+    machines = docker.machines()
+    assert machines.first_processes() == (11,)
+    inits.add(13)
+    docker.pids = (11, 13)
+    assert machines.first_processes() == (11, 13)
+
+
+def test_while_all_nodes_are_down_their_docker_is_not_taken_for_one_that_is_elsewhere(inits: set[int]) -> None:
+    docker = Docker(0, 0)
+    machines = docker.machines()
+    assert machines.first_processes() == ()
+    docker.pids = (11, 12)
+    assert machines.first_processes() == (11, 12)
 
 
 def test_no_process_of_this_test_is_the_first_of_a_container() -> None:

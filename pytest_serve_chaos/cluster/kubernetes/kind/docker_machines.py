@@ -41,7 +41,9 @@ class DockerMachines:
         self._run = run
         self._kubectl = kubectl
         self._control_plane = control_plane
+        self._nodes: tuple[str, ...] = ()
         self._pids: tuple[int, ...] = ()
+        self._elsewhere = False
 
     @property
     def witness(self) -> str:
@@ -56,16 +58,24 @@ class DockerMachines:
     def first_processes(self) -> tuple[int, ...]:
         """The PID of each node's first process on this machine.
 
-        Docker is asked again only when one of them has ended. Where Docker runs elsewhere (in a virtual machine, on
-        another host) its PIDs mean nothing here, so only those count that are an `init`.
+        Docker is asked again while a node has none, and when one of them has ended. Where Docker runs elsewhere (in a
+        virtual machine, on another host) its PIDs mean nothing here, so only those count that are an `init`.
         """
-        if not self._pids or not all(_is_init(pid) for pid in self._pids):
+        if not self._elsewhere and not self._all_run():
             with contextlib.suppress(CommandFailed):
-                nodes = self._kubectl("get", "nodes", "-o", "name").split()
-                names_of_nodes = [node.removeprefix("node/") for node in nodes]
-                pids = self._run("docker", "inspect", "--format", "{{.State.Pid}}", *names_of_nodes).split()
-                self._pids = tuple(pid for pid in map(int, pids) if _is_init(pid))
+                self._ask_for_first_processes()
         return self._pids
+
+    def _all_run(self) -> bool:
+        return bool(self._nodes) and len(self._pids) == len(self._nodes) and all(map(_is_init, self._pids))
+
+    def _ask_for_first_processes(self) -> None:
+        if not self._nodes:  # only once: a node that Kubernetes forgets still has its machine
+            found = self._kubectl("get", "nodes", "-o", "name").split()
+            self._nodes = tuple(node.removeprefix("node/") for node in found)
+        said = [int(pid) for pid in self._run("docker", "inspect", "--format", "{{.State.Pid}}", *self._nodes).split()]
+        self._pids = tuple(filter(_is_init, said))
+        self._elsewhere = all(said) and not self._pids
 
     def limit_processors(self) -> None:
         """Gives each node for Ray half of this machine's processors at most.
