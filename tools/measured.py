@@ -76,7 +76,12 @@ def written(page: str, runs_of: Callable[[str], Sequence[Mapping[str, object]]])
 
     def block(match: re.Match[str]) -> str:
         _, kind, *rest = match[2].split("_", 2)
-        text = _table(runs_of(kind)) if not rest else _sample(runs_of(kind)[-1], rest[0])
+        if not rest:
+            text = _table(runs_of(kind))
+        elif rest[0].startswith("and_"):
+            text = _beside(runs_of(kind), runs_of(rest[0].removeprefix("and_")))
+        else:
+            text = _sample(runs_of(kind)[-1], rest[0])
         return f"{match[1]}{text}\n{match[3]}"
 
     return _BLOCK.sub(block, page)
@@ -85,9 +90,7 @@ def written(page: str, runs_of: Callable[[str], Sequence[Mapping[str, object]]])
 def _table(runs: Sequence[Mapping[str, object]]) -> str:
     if not runs:
         return "No run is kept."
-    names = dict.fromkeys(str(one["experiment"]) for run in runs for one in _experiments(run))
-    runs_of_each = {n: [one for run in runs for one in _experiments(run) if one["experiment"] == n] for n in names}
-    rows = [_row(name, found) for name, found in runs_of_each.items()]
+    rows = [_row(name, found) for name, found in _by_experiment(runs).items()]
     took = [float(str(run["seconds"])) / 60 for run in runs if run["seconds"]]
     each = " for each" if len(runs) > 1 else ""
     length = f", {_range(took, '.0f')} minutes{each}" if took else ""
@@ -96,13 +99,56 @@ def _table(runs: Sequence[Mapping[str, object]]) -> str:
     return "\n".join([f"{times}.\n", head, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
+def _by_experiment(runs: Sequence[Mapping[str, object]]) -> dict[str, list[Figures]]:
+    found: dict[str, list[Figures]] = {}
+    for run in runs:
+        for one in _experiments(run):
+            found.setdefault(str(one["experiment"]), []).append(one)
+    return found
+
+
+def _beside(left: Sequence[Mapping[str, object]], right: Sequence[Mapping[str, object]]) -> str:
+    """The experiments that both kinds of ingress have, with the figures of Serve's own proxies first."""
+    python, haproxy = _by_experiment(left), _by_experiment(right)
+    rows = [f"| `{name}` | {' | '.join(_pair(python[name], haproxy[name]))} |" for name in python if name in haproxy]
+    if not rows:
+        return "No run is kept."
+    titles = [f"{title}, {kind}" for title in _COMPARED for kind in ("Python", "HAProxy")]
+    head = f"| experiment | {' | '.join(titles)} |\n|{' --- |' * (1 + len(titles))}"
+    return "\n".join([head, *rows])
+
+
+_COMPARED = ("verdicts", "lost or late", "longest outage", "redundancy back")
+
+
+def _pair(left: Sequence[Figures], right: Sequence[Figures]) -> Iterator[str]:
+    for words in (
+        _verdicts,
+        _all_away,
+        lambda found: _span(found, "longest_outage", duration),
+        lambda found: _span(found, "redundancy_back", duration),
+    ):
+        yield words(left)
+        yield words(right)
+
+
+def _verdicts(found: Sequence[Figures]) -> str:
+    """Each verdict, or the one that all runs share with their number."""
+    said = [str(one["verdict"]) for one in found]
+    if len(found) == 1 or len(set(said)) > 1:
+        return ", ".join(said)
+    return f"{said[0]} {len(said)} times"
+
+
+def _all_away(found: Sequence[Figures]) -> str:
+    return ", ".join(f"{_away(one)} of {one['sent']}" for one in found if one["sent"] is not None) or "-"
+
+
 def _row(name: str, found: Sequence[Figures]) -> list[str]:
-    sent = [one for one in found if one["sent"] is not None]
-    away = [f"{_away(one)} of {one['sent']}" for one in sent]
     return [
         f"`{name}`",
         ", ".join(str(one["verdict"]) for one in found),
-        ", ".join(away) or "-",
+        _all_away(found),
         _span(found, "availability", percent),
         _span(found, "longest_outage", duration),
         _span(found, "p99_before", latency, has="has_before"),

@@ -339,6 +339,23 @@ def test_a_sample_that_failed_has_its_reasons_without_what_is_in_brackets() -> N
     assert lines[5] == "  1 of 400 requests lost (...). Allowed: none."
 
 
+def test_two_kinds_of_ingress_are_beside_each_other_for_the_experiments_that_both_have() -> None:
+    python = [reduced(summary()), reduced(summary(redundancy_back=None))]
+    haproxy = [reduced(summary("failed", lost=7)), reduced(summary())]
+    only_python = {"experiments": [{"experiment": "gcs_lost"}]}
+    runs = {"local": [*python, only_python], "localhaproxy": haproxy}
+    name = "measured_local_and_localhaproxy"
+    lines = with_figures(f"<!-- {name} -->\n<!-- /{name} -->", runs.__getitem__).splitlines()
+    assert lines[1] == (
+        "| experiment | verdicts, Python | verdicts, HAProxy | lost or late, Python | lost or late, HAProxy |"
+        " longest outage, Python | longest outage, HAProxy | redundancy back, Python | redundancy back, HAProxy |"
+    )
+    assert lines[3:-1] == [
+        "| `worker_lost` | passed 2 times | failed, passed | 3 of 400, 3 of 400 | 9 of 400, 3 of 400 | 0.2 s | 0.2 s |"
+        " 12.0 s | 12.0 s |"
+    ]
+
+
 @pytest.mark.parametrize("path", MEASURED, ids=lambda path: path.name)
 def test_the_pages_have_the_figures_of_the_runs(path: object) -> None:
     text = (ROOT / str(path)).read_text()
