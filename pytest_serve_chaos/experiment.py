@@ -84,6 +84,7 @@ class Experiment:
         self._given: frozenset[str] = frozenset()
         self._checks: tuple[Check, ...] = ()
         self._at = 0.0
+        self._said_back: float | None = None
 
     def sending(self, **changes: object) -> Experiment:
         """The same experiment with other traffic.
@@ -303,6 +304,7 @@ class Experiment:
                 self._phase(Phase.WATCH)
                 back = injection.landed and self._watch(injection, expected)
                 self._wait_window(injection, expected)
+                self._say_if_away_again(injection)
                 if back:
                     look_for_idle_replicas(self.rig, self._least_since_redundancy(traffic))
                     look_at_the_end(injection, expected)
@@ -445,7 +447,14 @@ class Experiment:
 
     def _traffic_back(self, injection: Injection, deadline: float) -> None:
         back = injection.wait_traffic_back(max(1.0, deadline - clock.now()))
+        self._said_back = back
         self.rig.progress(f"traffic is back {back:.1f} s after the fault")
+
+    def _say_if_away_again(self, injection: Injection) -> None:
+        """Corrects what was said while requests might still be lost, as when all turn to a new GCS at once."""
+        back = injection.traffic_back_now() if injection.landed and self._said_back is not None else None
+        if isinstance(back, float) and self._said_back is not None and back > self._said_back:
+            self.rig.progress(f"traffic was away again, and is back {back:.1f} s after the fault")
 
     def _at_rest(self, injection: Injection, deadline: float) -> None:
         took = injection.wait_at_rest(max(1.0, deadline - clock.now()))

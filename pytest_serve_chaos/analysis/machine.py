@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -72,8 +73,7 @@ def held_up(seen: Iterable[MachineSeen], begin: float, end: float) -> str:
         begin: Monotonic seconds.
         end: Monotonic seconds.
     """
-    inside = [one for one in seen if one.has_cluster and one.at > begin and one.at - one.seconds < end]
-    busy = [part for part in _parts(inside) if _is_busy(part)]
+    busy = _busy(seen, begin, end)
     if not busy:
         return ""
     worst = max(busy, key=_others)
@@ -81,6 +81,22 @@ def held_up(seen: Iterable[MachineSeen], begin: float, end: float) -> str:
     waited = f", and processes waited for one {limit_percent(round(waiting, 2))} of the time" if waiting else ""
     processors = number(worst[0].processors, "processor")
     return f"other processes used {_others(worst):.1f} of {processors} of this machine{waited}"
+
+
+def held_up_since(seen: Iterable[MachineSeen], begin: float) -> float:
+    """When others' work began to hold the cluster up, in monotonic seconds; infinity if it never did.
+
+    Args:
+        seen: What the processors did.
+        begin: Monotonic seconds; what was before does not count.
+    """
+    busy = _busy(seen, begin, math.inf)
+    return min((max(begin, part[0].at - part[0].seconds) for part in busy), default=math.inf)
+
+
+def _busy(seen: Iterable[MachineSeen], begin: float, end: float) -> list[Sequence[MachineSeen]]:
+    inside = [one for one in seen if one.has_cluster and one.at > begin and one.at - one.seconds < end]
+    return [part for part in _parts(inside) if _is_busy(part)]
 
 
 def _parts(seen: Sequence[MachineSeen]) -> list[Sequence[MachineSeen]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TypeVar, cast
 
-from pytest_serve_chaos.analysis.machine import held_up
+from pytest_serve_chaos.analysis.machine import held_up, held_up_since
 from pytest_serve_chaos.analysis.outages import spacing
 from pytest_serve_chaos.analysis.scaling import Scaling, scaling_of
 from pytest_serve_chaos.analysis.statistics import latency
@@ -267,6 +267,11 @@ class Record:
     def held_up(self) -> str:
         """How others' work on the machine held the cluster up since the fault, as a clause; "" if it did not."""
         return "" if self.asked is None else held_up(self.machine, self.asked, math.inf)
+
+    @property
+    def held_up_since(self) -> float:
+        """The monotonic second at which others' work began to hold the cluster up after the fault; else infinity."""
+        return math.inf if self.asked is None else held_up_since(self.machine, self.asked)
 
     @property
     def held_up_before(self) -> str:

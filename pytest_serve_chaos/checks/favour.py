@@ -86,11 +86,21 @@ def _unsent(record: Record, measurement: Measurement) -> tuple[str, Record]:
 
 
 def _held_up(record: Record, measurement: Measurement) -> tuple[str, Record]:
-    """Where others' work held the cluster up, requests may have waited for a processor."""
+    """Where others' work held the cluster up, requests may have waited for a processor.
+
+    Not those that were lost, or late already, when that work began.
+    """
     why, asked = record.held_up, record.asked
     if not why or asked is None:
         return "", record
-    waited = frozenset(r for r in record.requests if is_exposed(r, asked) and not _is_own_answer(r))
+
+    since, too_long = record.held_up_since, record.slowness.after
+
+    def may_have_waited(request: Request) -> bool:
+        away_before = min(request.finished, request.scheduled + too_long) <= since
+        return is_exposed(request, asked) and not away_before and not _is_own_answer(request)
+
+    waited = frozenset(filter(may_have_waited, record.requests))
     return why, with_waits_as_good(record, waited)
 
 

@@ -93,6 +93,25 @@ def test_traffic_lasts_two_requests_of_each_app_longer_than_it_may_take_to_come_
     assert now[0] == pytest.approx(FAULT + 30.0 + 2 * spacing, abs=0.3)
 
 
+def test_traffic_that_was_away_again_after_it_seemed_to_be_back_is_told() -> None:
+    said: list[str] = []
+    rig = rig_around(watcher=SimpleNamespace(topology=Topology(0.0, ())), progress=said.append)
+    there = Experiment(rig, Load(), BUILT_IN["head_failure"].choose({}))
+    way_back = [0.0]
+    injection = cast(
+        "Injection",
+        SimpleNamespace(landed=True, wait_traffic_back=lambda _: way_back[0], traffic_back_now=lambda: way_back[0]),
+    )
+    there._traffic_back(injection, FAULT)
+    there._say_if_away_again(injection)
+    way_back[0] = 20.0
+    there._say_if_away_again(injection)
+    assert said == [
+        "traffic is back 0.0 s after the fault",
+        "traffic was away again, and is back 20.0 s after the fault",
+    ]
+
+
 @pytest.mark.parametrize(("waits", "begins"), [(0.5, True), (1.5, False)])
 def test_what_hangs_before_the_fault_is_not_its_doing(
     waits: float, begins: bool, monkeypatch: pytest.MonkeyPatch

@@ -122,6 +122,21 @@ def test_others_that_had_ended_before_the_fault_excuse_nothing() -> None:
     assert verdict(on_a_machine(BUSY, story(), begin=-9, end=0)).outcome == "failed"
 
 
+@pytest.mark.parametrize(("begin", "outcome"), [(12, "failed"), (3, "inconclusive")])
+def test_others_that_began_later_do_not_excuse_what_was_away_before(begin: int, outcome: str) -> None:
+    # An outage of 5 s is allowed, and so is what is lost in it.
+    demands = Expectations(availability=0.9, longest_outage=5.0, window=60.0)
+    assert verdict(on_a_machine(BUSY, story(demands=demands), begin=begin)).outcome == outcome
+
+
+def test_a_request_that_waited_when_others_began_to_work_may_have_been_answered_in_time() -> None:
+    demands = Expectations(availability=None, longest_outage=2.0, slow_after=4.0, window=60.0)
+    told = Story(expectations=demands).lose(9.0, 12.5, error="ReadTimeout", takes=5.0)
+    assert verdict(on_a_machine(QUIET, told, end=60)).outcome == "failed"
+    told = Story(expectations=demands).lose(9.0, 12.5, error="ReadTimeout", takes=5.0)
+    assert verdict(on_a_machine(BUSY, told, begin=12)).outcome == "inconclusive"
+
+
 def test_a_recovery_that_was_late_while_others_worked_is_inconclusive() -> None:
     def late() -> Story:
         return Story(expectations=Expectations(redundancy_back=5.0))  # it was back after 19.8 s
