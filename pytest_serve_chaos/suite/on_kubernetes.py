@@ -20,9 +20,13 @@ class Room(TypedDict):
 DEAD_PROXY: Room = {"availability": 0.8, "longest_outage": "12s"}
 """KubeRay's readiness probe of a worker asks its proxy every 5 s; then the pod is NotReady, and its endpoint goes."""
 
-DEAD_HEAD: Room = {"availability": 0.85, "longest_outage": "12s"}
+DEAD_HEAD: Room = {"availability": 0.65, "longest_outage": "12s"}
 """The kubelet sees the end of a container within a second or two; requests on their way time out after 5 s. When the
-GCS is back, all nodes turn to it at once, and requests may hang once more (`docs/ray-and-kubernetes.md`)."""
+first head of a cluster is lost and its controller is back, all requests hang for up to 6.5 s of the 20 s that are judged
+(`docs/ray-and-kubernetes.md`)."""
+
+DEAD_GCS: Room = {"availability": 0.85, "longest_outage": "12s"}
+"""The kubelet restarts the head's container, and requests on their way time out after 5 s."""
 
 DELETED_WORKER: Room = {"availability": 0.9, "longest_outage": "12s"}
 """Its endpoint goes some 2 s later at most; meanwhile the share of its proxy, a third of the requests, is lost. What

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_serve_chaos.suite.on_kubernetes import DEAD_HEAD, room_for
+from pytest_serve_chaos.suite.on_kubernetes import DEAD_GCS, room_for
 
 if TYPE_CHECKING:
     from pytest_serve_chaos.experiment import Experiment
@@ -19,7 +19,7 @@ def test_gcs_lost(experiment: Experiment, serve_cluster: ServeCluster) -> None:
 
     Some replicas do not, until the GCS is back (`docs/ray-and-kubernetes.md`): that is what the demands leave room for.
     """
-    room = room_for(serve_cluster, DEAD_HEAD, {"availability": 0.9, "longest_outage": "6s"})
+    room = room_for(serve_cluster, DEAD_GCS, {"availability": 0.9, "longest_outage": "6s"})
     result = experiment.run(**room)
     assert result.kept("worker")
     assert result.kept("replicas", on="workers")

@@ -18,6 +18,7 @@ from pytest_serve_chaos.cluster.kubernetes.kind.start import start_kind_cluster
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.faults.rig import Rig
+from pytest_serve_chaos.suite.on_kubernetes import DEAD_HEAD
 from tests.capabilities import part
 from tests.kind.needs import cluster_of, experiment, kind_settings, needs_kind, rig_on
 
@@ -68,7 +69,7 @@ def test_its_redis_is_asked_with_the_password_of_the_rayservice(rig: Rig) -> Non
 def test_losing_its_head_keeps_its_workers(rig: Rig) -> None:
     # Its replicas want no CPU and have no limit per node, so some may be on the head, and are lost with it.
     lost = experiment(rig, "head_lost", BUILT_IN.choose("head_failure", {"how": "kill"}))
-    result = lost.run(availability=0.9, longest_outage="20s", lost_beyond_in_flight=None)
+    result = lost.run(**DEAD_HEAD)
     assert result.replaced("head")
     assert result.kept("worker")
     assert result.kept("replicas", on="workers")
