@@ -126,7 +126,7 @@ def test_a_stage_that_breaks_the_app_fails(run_chaos: RunChaos) -> None:
             sent = experiment.sending(rate="16/s for 1s, 40/s", arrivals="poisson")
             sent.run(at="1s", availability=0.9, window="3s", longest_outage="10s")
         """,
-        behaviour=FakeBehaviour(lossy_for=20.0),
+        behaviour=FakeBehaviour(lossy_for=5.0),
     )
 
     ran.outcomes(failed=1)

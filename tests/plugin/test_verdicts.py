@@ -66,7 +66,7 @@ def test_wrong_answers_fail(run_chaos: RunChaos) -> None:
         @pytest.mark.replica_failure
         def test_it(experiment):
             checked = experiment.sending(check=lambda answer: answer.body.isdigit())
-            checked.run(availability=0.7, window="1s", redundancy_back="1s")
+            checked.run(availability=0.7, window="1s", redundancy_back="1s", traffic_back="1s")
         """,
         behaviour=FakeBehaviour(garbles=True),
     )
