@@ -9,6 +9,7 @@ import pytest
 
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.faults.spec import FaultSpec
+from pytest_serve_chaos.observe import post_recovery
 from pytest_serve_chaos.testing import BackendConformance, FakeCluster, FakeKubernetesCluster, FaultConformance
 from tests.plugin.conftest import LOAD, ROOT
 
@@ -366,6 +367,9 @@ def test_each_defect_of_a_cluster_makes_its_own_test_red(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, defect: str
 ) -> None:
     members, functions, expected = CLUSTERS[defect]
+    if "test_an_update_of_the_config_reaches_each_proxy" in expected:
+        monkeypatch.setattr(post_recovery, "HEARS_WITHIN", 2.0)
+        monkeypatch.setattr(post_recovery, "REACHED_WITHIN", 2.0)
     parts = {"members": indent(members, "    "), "functions": functions}
     found = run(pytester, monkeypatch, TEST.format(options={}), "-k", "not killed_run", **parts)
     assert found == expected
