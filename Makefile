@@ -17,6 +17,9 @@ RAY ?=
 RAY_IMAGE ?= $(if $(RAY),rayproject/ray:$(RAY),rayproject/ray:2.60.0)
 REDIS_IMAGE ?= redis:7.0
 OPERATOR_IMAGE ?= quay.io/kuberay/operator:v1.6.2
+# The tests of the plugin wait nine tenths of their time, and some for much longer than others: eight processes are not too many for
+# two cores, and each takes tests over from those that have more left.
+OF_PLUGIN := -n 8 --dist worksteal
 # For make test, which takes twenty minutes at most: those of tests/local without which nothing may change. make test-local has all.
 QUICK_LOCAL_TESTS := $(addprefix tests/local/test_,$(addsuffix .py,broken_clusters lifecycle serve_schema updated_apps))
 # For make test-kind: test_logs, test_machines and test_verbs take the cluster of the run, or with --serve-chaos-keep in ARGS the one
@@ -59,11 +62,11 @@ test: lint type test-unit test-truth ## lint, types, and the tests that need no 
 	$(BIN)/python -m pytest --serve-chaos --serve-chaos-rate=$(RATE) $(QUICK_LOCAL_TESTS) $(ARGS)
 
 test-unit: $(INSTALLED) ## the tests that need neither Ray nor Docker; those of the plugin wait most of their time
-	$(BIN)/python -m pytest -n 2 tests/unit tests/adversary $(ARGS)
-	$(BIN)/python -m pytest -n 4 tests/plugin $(ARGS)
+	$(BIN)/python -m pytest -n 4 tests/unit tests/adversary $(ARGS)
+	$(BIN)/python -m pytest $(OF_PLUGIN) tests/plugin $(ARGS)
 
 test-truth: $(INSTALLED) ## real traffic against a scripted server; SERVE_CHAOS_TRUTH=full tries every rate and timeout
-	$(BIN)/python -m pytest tests/truth $(ARGS)
+	$(BIN)/python -m pytest -n $(if $(filter full,$(SERVE_CHAOS_TRUTH)),0,2 --dist loadgroup) tests/truth $(ARGS)
 
 test-local: $(INSTALLED) ## the tests with a real Ray, as processes of this machine
 	$(BIN)/python -m pytest --serve-chaos --serve-chaos-rate=$(RATE) tests/local $(ARGS)
@@ -77,14 +80,14 @@ test-lowest: ## the unit and plugin tests with the oldest dependencies of the pa
 	build/lowest/bin/uv pip install --quiet --python build/lowest/bin/python --resolution lowest-direct \
 		--requirement pyproject.toml --extra kind 'pytest>=9.0' 'pytest-xdist>=3.8' 'hypothesis>=6.140'
 	build/lowest/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
-	build/lowest/bin/python -m pytest -n 2 tests/unit tests/plugin $(ARGS)
+	build/lowest/bin/python -m pytest -n 4 tests/unit tests/plugin $(ARGS)
 
 test-pytest-main: ## the unit and plugin tests with the main branch of pytest
 	$(PYTHON) -m venv build/pytest-main
 	build/pytest-main/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[kind,dev]'
 	build/pytest-main/bin/python -m pip install --quiet --disable-pip-version-check \
 		'pytest @ git+https://github.com/pytest-dev/pytest@main'
-	build/pytest-main/bin/python -m pytest -n 2 tests/unit tests/plugin $(ARGS)
+	build/pytest-main/bin/python -m pytest -n 4 tests/unit tests/plugin $(ARGS)
 
 test-wheel: ## the unit and plugin tests of the sdist in dist/, with the wheel there in place of the source
 	rm -rf build/wheel
@@ -94,7 +97,7 @@ test-wheel: ## the unit and plugin tests of the sdist in dist/, with the wheel t
 	build/wheel/.venv/bin/python -m pip install --quiet --disable-pip-version-check "$$(echo $(CURDIR)/dist/*.whl)[kind,dev]"
 	rm -r build/wheel/pytest_serve_chaos
 	ln -s "$$(echo $(CURDIR)/build/wheel/.venv/lib/python*/site-packages/pytest_serve_chaos)" build/wheel/
-	cd build/wheel && .venv/bin/python -m pytest -n 2 tests/unit tests/plugin $(ARGS)
+	cd build/wheel && .venv/bin/python -m pytest -n 4 tests/unit tests/plugin $(ARGS)
 
 suite: $(INSTALLED) ## the guide as tests: make suite BACKEND=kind FAULT=head_failure RAY=2.56.0
 	$(BIN)/python -m pytest --serve-chaos --serve-chaos-backend=$(BACKEND) --serve-chaos-rate=$(RATE) \

@@ -11,7 +11,7 @@ from typing import TypeVar, cast
 from pytest_serve_chaos.analysis.machine import held_up, held_up_since
 from pytest_serve_chaos.analysis.outages import spacing
 from pytest_serve_chaos.analysis.scaling import Scaling, scaling_of
-from pytest_serve_chaos.analysis.statistics import latency
+from pytest_serve_chaos.analysis.statistics import latency, latency_of
 from pytest_serve_chaos.errors import HistoryError, SettingsError
 from pytest_serve_chaos.events import (
     CheckDone,
@@ -440,14 +440,19 @@ class Record:
 
 def on_time(request: Request) -> Request:
     """A request as if the generator had sent it when it was due: that it did not says nothing of the app."""
-    return replace(request, sent=request.scheduled, finished=max(request.scheduled, request.finished - request.lag))
+    return replace(request, sent=request.scheduled, finished=_end_on_time(request))
+
+
+def _end_on_time(request: Request) -> float:
+    return max(request.scheduled, request.finished - request.lag)
 
 
 def slowness_of(steady: Sequence[Request], expected: Expectations) -> Slowness:
     """What waits too long, by what is demanded and by the requests of the steady seconds."""
-    good = sorted((on_time(r) for r in steady if not r.lost), key=lambda r: r.finished)
-    usual = latency(good)
-    gaps = [later.finished - earlier.finished for earlier, later in pairwise(good)]
+    # As if all had been sent on time: see `on_time`, whose new requests would cost most of the time here.
+    good = [(_end_on_time(r), r.scheduled) for r in steady if not r.lost]
+    usual = latency_of(end - scheduled for end, scheduled in good)
+    gaps = [later - earlier for earlier, later in pairwise(sorted(end for end, _ in good))]
     typical, most = (0.0, 0.0) if usual is None else (usual.p50, usual.p99)
     margin = _MARGIN
     if expected.longest_outage is not None:

@@ -33,7 +33,12 @@ def latency(requests: Iterable[Request]) -> Latency | None:
 
     A lost request counts as infinitely slow, or an app that refuses everything at once would be the fastest of all.
     """
-    ordered = sorted(math.inf if request.lost else request.latency for request in requests)
+    return latency_of(math.inf if request.lost else request.latency for request in requests)
+
+
+def latency_of(seconds: Iterable[float]) -> Latency | None:
+    """The latencies of these; None without any."""
+    ordered = sorted(seconds)
     if not ordered:
         return None
     return Latency(percentile(ordered, 0.50), percentile(ordered, 0.95), percentile(ordered, 0.99), ordered[-1])

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 ROUTE = "autoscaled"
 DEPLOYMENT = f"{ROUTE}#SleepyPid"
 
+WANTED_WITHIN = 60.0
+"""Seconds in which Serve must scale."""
+
 
 def autoscaled(*, least: int, most: int, ongoing: int, downscale_delay: float) -> dict[str, Json]:
     """An app that takes 0.2 s for each request.
@@ -61,4 +64,4 @@ def wait_wanted(cluster: ServeCluster, least: int, most: int) -> int:
         number = cluster.topology().wanted.get(DEPLOYMENT, 0)
         return number if least <= number <= most else NotYet(f"it wants {number}")
 
-    return clock.wait_until(f"Serve to want {least} to {most} replicas", wanted, timeout=60.0, interval=0.1)
+    return clock.wait_until(f"Serve to want {least} to {most} replicas", wanted, timeout=WANTED_WITHIN, interval=0.1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import event
+from hypothesis import event, example
 
 from pytest_serve_chaos.analysis.result import Result
 from pytest_serve_chaos.events import Demanded
@@ -14,7 +14,7 @@ from pytest_serve_chaos.results import result_of
 from tests.adversary.many import on_many
 from tests.adversary.simulator import EXPERIMENT, history_of
 from tests.adversary.strategies import worlds
-from tests.adversary.worlds import World
+from tests.adversary.worlds import Demands, World
 
 
 def alongside_a_sound_one(history: History) -> History:
@@ -67,10 +67,12 @@ def test_what_shows_nothing_alone_is_not_passed(world: World) -> None:
         assert both.outcome != "passed", alone.reasons
 
 
+@example(World(rate=0.2, timeout=1.0, steady=25.0, demands=Demands(window=1.0, traffic_back=10.0)))
 @on_many(worlds())
 def test_what_passes_alone_passes(world: World) -> None:
     alone, both = results(world)
+    unsent = any("app sound: no requests were sent" in reason for reason in both.reasons)  # the window is short
     event(alone.outcome)
-    if alone.outcome == "passed":
+    if alone.outcome == "passed" and not unsent:
         assert both.outcome == "passed", both.reasons
         assert both.part("it").lost == alone.lost

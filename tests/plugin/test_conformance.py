@@ -9,6 +9,7 @@ import pytest
 
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.faults.spec import FaultSpec
+from pytest_serve_chaos.observe import post_recovery
 from pytest_serve_chaos.testing import BackendConformance, FakeCluster, FakeKubernetesCluster, FaultConformance
 from tests.plugin.conftest import LOAD, ROOT
 
@@ -125,8 +126,9 @@ def test_a_defect_of_a_fault_makes_its_own_test_red(
         assert old in module, old
         module = module.replace(old, new)
     monkeypatch.syspath_prepend(pytester.path)
+    patience = 2.0 if "pass" in changes.values() else 8.0  # what never heals takes all of it, in each test
     conformance = FILES["test_conformance.py"].replace(
-        "    fault = FAULT\n", "    fault = FAULT\n    heals_within = 8.0\n"
+        "    fault = FAULT\n", f"    fault = FAULT\n    heals_within = {patience}\n"
     )
     pytester.makepyfile(replicas_pause=module, test_conformance=conformance)
 
@@ -365,6 +367,9 @@ def test_each_defect_of_a_cluster_makes_its_own_test_red(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, defect: str
 ) -> None:
     members, functions, expected = CLUSTERS[defect]
+    if "test_an_update_of_the_config_reaches_each_proxy" in expected:
+        monkeypatch.setattr(post_recovery, "HEARS_WITHIN", 2.0)
+        monkeypatch.setattr(post_recovery, "REACHED_WITHIN", 2.0)
     parts = {"members": indent(members, "    "), "functions": functions}
     found = run(pytester, monkeypatch, TEST.format(options={}), "-k", "not killed_run", **parts)
     assert found == expected

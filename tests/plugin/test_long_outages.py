@@ -63,7 +63,7 @@ def test_a_hold_without_a_time_goes_on_until_workers_have_given_the_gcs_up(run_c
 
         @pytest.mark.head_failure(hold=True)
         def test_workers_that_wait_for_so_long_only(experiment):
-            assert not experiment.measure().kept("worker")
+            assert not experiment.measure(availability=None, window="1s").kept("worker")
         """,
         behaviour=patient,
     )

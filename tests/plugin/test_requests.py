@@ -339,7 +339,7 @@ def test_a_victim_is_one_of_those_that_serve(run_chaos: RunChaos, three: str, se
 
         @pytest.mark.replica_failure
         def test_it(experiment):
-            result = experiment.sending(app="vision").measure()
+            result = experiment.sending(app="vision").measure(availability=None, window="1s")
             (victim,) = [result.before.find(victim) for victim in result.victims]
             assert victim.deployment.startswith("vision#")
         """,
