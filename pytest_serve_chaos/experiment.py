@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.demands import can_show, not_shown, patience, window_for, with_demands
 from pytest_serve_chaos.analysis.identities import nobody
-from pytest_serve_chaos.analysis.record import read_record, slowness_of
+from pytest_serve_chaos.analysis.record import read_record
 from pytest_serve_chaos.analysis.result import Result
 from pytest_serve_chaos.analysis.words import limit, number
 from pytest_serve_chaos.checks.base import Check
@@ -48,11 +48,13 @@ from pytest_serve_chaos.load import (
     write_checked,
     write_expectations,
 )
-from pytest_serve_chaos.model import UNFINISHED, Expectations, Topology
+from pytest_serve_chaos.model import UNFINISHED, Expectations, PartDemands, PartName, Topology
 from pytest_serve_chaos.observe.handles import children_of
 from pytest_serve_chaos.outlook import Outlook, persistent_for
 from pytest_serve_chaos.restore import restore
 from pytest_serve_chaos.results import result_of
+from pytest_serve_chaos.schedule import Schedule
+from pytest_serve_chaos.steady import replicas_to_reach
 from pytest_serve_chaos.traffic.sockets import in_flight_possible, open_files_for
 
 
@@ -83,6 +85,7 @@ class Experiment:
         self._always = accepted(checks)
         self._given: frozenset[str] = frozenset()
         self._checks: tuple[Check, ...] = ()
+        self._of_parts: tuple[PartDemands, ...] = ()
         self._at = 0.0
         self._said_back: float | None = None
 
@@ -202,7 +205,10 @@ class Experiment:
         self.rig.current.begin(name)
         log = self.rig.log
         self._given, self._checks = frozenset(demands), checks
+        self._of_parts = self._parts.demands(replace(self._defaults, window=expected.window), demands, self._at)
         self._write(expected)
+        for text in self._adapted_parts(expected):
+            log.add(Remark(text))
         try:
             if self._can_be_judged(demanded):
                 self._experiment(expected)
@@ -228,12 +234,23 @@ class Experiment:
     def _write(self, expected: Expectations) -> None:
         """Writes what is demanded now; the last that was written counts."""
         autoscaled = self.rig.health.shape.autoscaled
-        write_expectations(self.rig.log, expected, autoscaled=autoscaled, checks=self._checks, parts=self._parts)
+        write_expectations(
+            self.rig.log,
+            expected,
+            autoscaled=autoscaled,
+            checks=self._checks,
+            parts=self._parts,
+            of_parts=self._of_parts,
+        )
+
+    @property
+    def _defaults(self) -> Expectations:
+        return self.fault.expectations(self.rig.cluster.spec)
 
     def _expectations(self, demands: Mapping[str, object]) -> Expectations:
-        defaults, schedule = self.fault.expectations(self.rig.cluster.spec), self._parts.schedule
-        # The window, and what an outage may last at least, grow so that there are enough requests to judge them on.
-        expected = with_demands(can_show(defaults, schedule, self._at), demands)
+        # The window, and what an outage may last at least, grow so that there are enough requests to judge them on: the
+        # window to that of the app with the fewest, the outage of each app by its own requests in all of that window.
+        expected = with_demands(self._defaults, demands)
         back, held_for = expected.redundancy_back, self.fault.held_for
         if "redundancy_back" in demands and back is not None and back <= held_for:
             raise SettingsError(
@@ -241,8 +258,9 @@ class Experiment:
                 fix=[f"allow more than that: redundancy_back='{held_for + 120:g}s'", "or keep it down for less: for_"],
             )
         if "window" not in demands:
-            expected = replace(expected, window=window_for(expected, schedule, self._at))
-        return expected
+            expected = replace(expected, window=window_for(expected, self._parts.schedule, self._at))
+        defaults = replace(self._defaults, window=expected.window)
+        return with_demands(can_show(defaults, self.load.schedule, self._at), demands)
 
     def _unused_name(self, name: str) -> str:
         """The second experiment of a test has a name of its own, so that their events are not taken for one's."""
@@ -254,8 +272,7 @@ class Experiment:
         schedule, timeout = self.load.schedule, self.load.timeout
         # What a fault needs must be so in the slowest stage that it may meet.
         of_this_fault = self.fault.not_shown(self.rig.watcher.topology, schedule.least(self._at, expected.window))
-        of_requests = not_shown(expected, schedule=self._parts.schedule, timeout=timeout, since=self._at)
-        for reason in (*of_requests, *of_this_fault):
+        for reason in (*self._not_shown(expected), *of_this_fault):
             self.rig.log.add(NotStarted(reason))
             return False
         room = in_flight_possible(schedule, timeout)
@@ -267,6 +284,38 @@ class Experiment:
         self.rig.progress(f"{self.fault.kind}: {self._outlook(expected).text}")
         return True
 
+    def _not_shown(self, expected: Expectations) -> Iterator[str]:
+        """What is demanded and cannot be shown by all requests, or by those of one app."""
+        whole, proxies = self.load.schedule, len(self.rig.watcher.topology.of("proxy"))
+
+        def of_requests(demanded: Expectations, schedule: Schedule) -> Iterator[str]:
+            share = schedule.first / whole.first
+            return not_shown(
+                demanded,
+                schedule=schedule,
+                timeout=self.load.timeout,
+                since=self._at,
+                persistent_rate=self.load.persistent_rate * proxies * share,
+            )
+
+        if not self._parts.apps:
+            yield from of_requests(expected, whole)
+        for own in self._of_parts:
+            if own.of.kind == "app":
+                reasons = of_requests(own.within(expected), self._parts.own[own.of])
+                yield from (f"{own.of}: {reason}" for reason in reasons)
+
+    def _adapted_parts(self, expected: Expectations) -> Iterator[str]:
+        """For which apps a default is another one than for all requests, a sentence each."""
+        for own in self._of_parts:
+            longest = own.longest_outage
+            if own.of.kind == "app" and longest is not None and longest != expected.longest_outage:
+                spacing = self._parts.own[own.of].spacing(expected.window, self._at)
+                yield (
+                    f"{own.of}: outages of {limit(round(longest, 3))} are allowed, because its requests are up to"
+                    f" {limit(round(spacing, 3))} apart"
+                )
+
     def _outlook(self, expected: Expectations) -> Outlook:
         """How long it will take, by what is known before."""
         return Outlook(
@@ -275,8 +324,10 @@ class Experiment:
             timeout=self.load.timeout,
             persistent_rate=self.load.persistent_rate,
             at=self._at,
-            replicas=len(self.rig.watcher.topology.of("replica")),
+            replicas=replicas_to_reach(self.rig.watcher.topology, self._parts.shares),
             waits=self.rig.waits,
+            app=self._parts.rarest,
+            of_app=self._parts.schedule,
         )
 
     # -- the phases ---------------------------------------------------------------------------------------------
@@ -293,7 +344,8 @@ class Experiment:
             if not self._wait_for_its_moment(traffic):
                 return
             record = read_record(self.rig.history, self.rig.current.experiment)
-            self.rig.traffic.slowness = slowness_of(record.steady_requests, expected)
+            self.rig.traffic.slowness = record.slowness
+            self.rig.traffic.of_apps = {app: record.of_part(PartName("app", app)).slowness for app in record.apps}
             expected = self._widen(expected)
             before = self.rig.watcher.sample()
             self.rig.log.add(TopologySeen.of(before, Moment.BEFORE))
@@ -416,7 +468,7 @@ class Experiment:
             self.rig.progress(error.what)
         look_for_leaks(self.rig)
         if traffic.running:
-            look_for_losses(self.rig, begun, expected)
+            look_for_losses(self.rig, begun, expected, self._of_parts)
         if traffic.running:
             self._settle_handles(injection)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
@@ -338,6 +338,8 @@ class Slowness:
         usual: The p99 latency before the fault.
         gap: The longest time between two good answers before the fault.
         silent: Spacings of requests without any answer that do not come about by chance where latencies vary.
+        uneven: Whether requests are not evenly spaced. Then what is answered by chance was also sent by chance: of n
+            gaps the longest is some ln n spacings longer.
     """
 
     after: float = math.inf
@@ -345,6 +347,11 @@ class Slowness:
     usual: float = 0.0
     gap: float = math.inf
     silent: float = 7.0
+    uneven: bool = False
+
+    def silent_for(self, requests: int) -> float:
+        """Spacings without any answer that do not come about by chance among so many requests."""
+        return self.silent + (math.log(max(1, requests)) if self.uneven else 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -459,6 +466,24 @@ class PartName:
 
     def __str__(self) -> str:
         return f"app {self.name}" if self.kind == "app" else f"requests {self.name!r}"
+
+
+@dataclass(frozen=True, slots=True)
+class PartDemands:
+    """What is demanded of one part by default, where its own requests show less than all together do.
+
+    Attributes:
+        of: The part.
+        longest_outage, traffic_back: Those of `Expectations`.
+    """
+
+    of: PartName
+    longest_outage: float | None
+    traffic_back: float | None
+
+    def within(self, expected: Expectations) -> Expectations:
+        """What is demanded of the part, where that is demanded of all requests together."""
+        return replace(expected, longest_outage=self.longest_outage, traffic_back=self.traffic_back)
 
 
 @dataclass(frozen=True, slots=True)

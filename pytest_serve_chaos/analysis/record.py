@@ -74,7 +74,8 @@ outages of many seconds are allowed, a user has still gone after a few."""
 _LEAST_MARGIN = 0.05
 _ENOUGH = 100
 """Requests that show their p99."""
-_LEAST_REQUESTS = 3
+LEAST_REQUESTS = 3
+"""Requests by which what is usual is judged at least: of a part with fewer in the steady seconds, earlier ones too."""
 
 _MACHINE_LATER = 1.0
 """Seconds after its last event within which what the machine did in an experiment is written down."""
@@ -128,7 +129,7 @@ class Record:
             slowly the moment of its end.
         machine: What the processors of the machine that tests run on did meanwhile.
         share: The share (0 to 1) of the requests that were sent which these are: all, or those of one part.
-        is_part: Whether these are the requests of one app, or of one name, alone.
+        part: The app, or the name, whose requests alone these are. None: these are all.
     """
 
     experiment: str
@@ -140,7 +141,7 @@ class Record:
     hit: float | None
     machine: tuple[MachineSeen, ...] = ()
     share: float = 1.0
-    is_part: bool = False
+    part: PartName | None = None
 
     def of(self, kind: type[E]) -> tuple[E, ...]:
         """Its events of that kind."""
@@ -162,7 +163,7 @@ class Record:
     @property
     def uneven(self) -> Schedule | None:
         """The schedule, where requests are not evenly spaced; None where they are, or the history does not say."""
-        began = [event for event in self.of(TrafficBegan) if event.source == self._source]
+        began = [event for event in self.of(TrafficBegan) if event.source == self.source]
         if not began or began[-1].rate is None:
             return None
         last = began[-1]
@@ -175,18 +176,19 @@ class Record:
     @property
     def stage_time(self) -> float:
         """When the fault came, in seconds since the stages of the traffic began; 0.0 where there are none."""
-        begun = [event.at for event in self.of(StagesBegan) if event.source == self._source]
+        begun = [event.at for event in self.of(StagesBegan) if event.source == self.source]
         return 0.0 if self.asked is None or not begun else max(0.0, self.asked - begun[-1])
 
     @property
-    def _source(self) -> str:
+    def source(self) -> str:
+        """Whose requests are judged: "" for the experiment's own."""
         return "" if self._demanded is None else self._demanded.source
 
     @property
     def apart(self) -> float:
         """Seconds between two requests; where these are not evenly spaced, the most that there were since the fault."""
         usual, even = spacing(self.fresh), self.uneven is None
-        if even and not self.is_part:
+        if even and self.part is None:
             return usual
         due = [request.scheduled for request in self.fresh]
         asked = -math.inf if self.asked is None else self.asked
@@ -225,9 +227,9 @@ class Record:
         confirmed = [event.at for event in self.of(SteadyConfirmed) if event.at <= until]
         if confirmed:
             steady = tuple(r for r in ended if r.scheduled >= confirmed[-1])
-            few = self.is_part and len(steady) < _LEAST_REQUESTS
-            return tuple(ended[-_LEAST_REQUESTS:]) if few else steady
-        seconds = max(STEADY_SECONDS, (_LEAST_REQUESTS + 0.5) * spacing(ended))
+            few = self.part is not None and len(steady) < LEAST_REQUESTS
+            return tuple(ended[-LEAST_REQUESTS:]) if few else steady
+        seconds = max(STEADY_SECONDS, (LEAST_REQUESTS + 0.5) * spacing(ended))
         return tuple(r for r in ended if r.finished >= until - seconds)
 
     @property
@@ -239,13 +241,10 @@ class Record:
     def slowness(self) -> Slowness:
         """What waits too long in this experiment."""
         steady = self.steady_requests
-        found = slowness_of(steady, self.expectations)
-        if self.is_part and self.expectations.slow_after is None and all(request.lost for request in steady):
+        found = slowness_of(steady, self.expectations, uneven=self.uneven is not None)
+        if self.part is not None and self.expectations.slow_after is None and all(request.lost for request in steady):
             return Slowness()  # nobody knows what is usual for these, so only what is lost counts
-        if self.uneven is None:
-            return found
-        # Requests that come by chance are answered by chance: of n gaps the longest is some ln n spacings.
-        return replace(found, silent=found.silent + math.log(max(1, len(self.fresh))))
+        return found
 
     @property
     def why_not_started(self) -> tuple[str, ...]:
@@ -280,8 +279,8 @@ class Record:
 
     @property
     def idle_faults(self) -> int:
-        """How many faults landed on victims that had answered nothing."""
-        return sum(event.served == 0 for event in self.of(FaultLanded))
+        """How many faults landed on victims that had answered nothing of this traffic."""
+        return sum(event.served_others.get(self.source, event.served) == 0 for event in self.of(FaultLanded))
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -345,7 +344,7 @@ class Record:
     @property
     def expectations(self) -> Expectations:
         """What was demanded."""
-        return Expectations() if self._demanded is None else self._demanded.expectations
+        return Expectations() if self._demanded is None else self._demanded.of(self.part)
 
     @property
     def unknown_demands(self) -> tuple[str, ...]:
@@ -370,7 +369,7 @@ class Record:
     def of_part(self, part: PartName) -> Record:
         """The same experiment, as the requests of one app or of one name saw it."""
         requests = tuple(r for r in self.requests if getattr(r, part.kind) == part.name)
-        own = replace(self, requests=requests, is_part=True)
+        own = replace(self, requests=requests, part=part)
         return replace(own, share=len(own.fresh) / len(self.fresh)) if own.fresh else own
 
     @property
@@ -447,8 +446,14 @@ def _end_on_time(request: Request) -> float:
     return max(request.scheduled, request.finished - request.lag)
 
 
-def slowness_of(steady: Sequence[Request], expected: Expectations) -> Slowness:
-    """What waits too long, by what is demanded and by the requests of the steady seconds."""
+def slowness_of(steady: Sequence[Request], expected: Expectations, *, uneven: bool = False) -> Slowness:
+    """What waits too long, by what is demanded and by the requests of the steady seconds.
+
+    Args:
+        steady: These requests.
+        expected: What is demanded.
+        uneven: Whether requests are not evenly spaced.
+    """
     # As if all had been sent on time: see `on_time`, whose new requests would cost most of the time here.
     good = [(_end_on_time(r), r.scheduled) for r in steady if not r.lost]
     usual = latency_of(end - scheduled for end, scheduled in good)
@@ -460,7 +465,7 @@ def slowness_of(steady: Sequence[Request], expected: Expectations) -> Slowness:
     # A few requests hardly ever meet the slowest one in a hundred, so what varies may vary more than they show.
     margin += (most - typical) * max(0.0, 1 - len(good) / _ENOUGH)
     after = most + margin if expected.slow_after is None else expected.slow_after
-    return Slowness(after, typical, most, max(gaps, default=math.inf))
+    return Slowness(after, typical, most, max(gaps, default=math.inf), uneven=uneven)
 
 
 def read_record(history: History, experiment: str) -> Record:

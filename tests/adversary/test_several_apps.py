@@ -61,7 +61,6 @@ def test_what_fails_alone_fails(world: World) -> None:
 @on_many(worlds())
 def test_what_shows_nothing_alone_is_not_passed(world: World) -> None:
     alone, both = results(world)
-    unsent = any("did not send" in reason for reason in alone.reasons)  # a share of all requests
     if alone.outcome == "inconclusive" and not unsent:
         event("inconclusive")
         assert both.outcome != "passed", alone.reasons
@@ -71,8 +70,8 @@ def test_what_shows_nothing_alone_is_not_passed(world: World) -> None:
 @on_many(worlds())
 def test_what_passes_alone_passes(world: World) -> None:
     alone, both = results(world)
-    unsent = any("app sound: no requests were sent" in reason for reason in both.reasons)  # the window is short
     event(alone.outcome)
-    if alone.outcome == "passed" and not unsent:
+    # In a window with one request of the first app there may be none of the other.
+    if alone.outcome == "passed" and both.part("sound").sent:
         assert both.outcome == "passed", both.reasons
         assert both.part("it").lost == alone.lost

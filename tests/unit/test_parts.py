@@ -13,13 +13,13 @@ from pytest_serve_chaos.analysis.result import Result
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.events import Demanded, SteadyConfirmed
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.model import Expectations
+from pytest_serve_chaos.model import Expectations, PartDemands, PartName
 from pytest_serve_chaos.report.document import summary_document
 from pytest_serve_chaos.report.junit import properties
 from pytest_serve_chaos.report.markdown import summary
 from pytest_serve_chaos.report.terminal import summary_table
 from pytest_serve_chaos.results import result_of
-from tests.unit.histories import FAULT, Story
+from tests.unit.histories import FAULT, Story, request
 
 LENIENT = Expectations(availability=0.9, longest_outage=None, traffic_back=None)
 
@@ -113,6 +113,32 @@ def test_an_outage_of_one_app_after_that_of_another_is_not_one_of_both() -> None
     assert found.outcome == "passed", found.reasons
 
 
+def own_demands(story: Story, *demands: PartDemands) -> Story:
+    """Demands something else of some parts."""
+    story.events = [replace(e, of_parts=demands) if isinstance(e, Demanded) else e for e in story.events]
+    return story
+
+
+@pytest.mark.parametrize(("app", "outcome"), [("often", "failed"), ("rare", "passed")])
+def test_the_outage_that_is_allowed_by_default_is_that_of_each_app(app: str, outcome: str) -> None:
+    """An outage of 3 s: too long for an app of 45 requests a second, and less than five every second can show."""
+    story = several(Story(expectations=Expectations(availability=0.7)), {"often": 9, "rare": 1})
+    own_demands(story, PartDemands(PartName("app", "rare"), 4.0, 30.0))
+    found = result(losing(story, app, 2.0, 5.0))
+    assert found.outcome == outcome, found.reasons
+    if outcome == "failed":
+        assert found.reasons[0].startswith("app often: the longest outage lasted 3.0 s")
+        assert found.reasons[0].endswith("Allowed: 2 s.")
+
+
+def test_what_is_demanded_of_parts_is_in_the_file(tmp_path: Path) -> None:
+    story = several(Story(expectations=Expectations(availability=0.7)), {"often": 9, "rare": 1})
+    losing(own_demands(story, PartDemands(PartName("app", "rare"), 4.0, None)), "rare", 2.0, 5.0)
+    live = result_of(story.history(tmp_path / "history.jsonl"), story.experiment)
+    assert live.passed
+    assert result_of(History.load(tmp_path / "history.jsonl"), story.experiment).verdict == live.verdict
+
+
 def late(story: Story) -> Story:
     """The generator sent each request 0.15 s late, and may be late by less."""
     story.requests = [replace(r, sent=r.scheduled + 0.15, finished=r.finished + 0.15) for r in story.requests]
@@ -143,6 +169,21 @@ def test_requests_lost_beyond_in_flight_are_counted_of_all_apps() -> None:
     assert result(story).outcome == "failed"
 
 
+def test_one_loss_on_the_persistent_connections_of_one_app_of_three_is_too_few_requests() -> None:
+    """All together show the share; the requests of each app do not."""
+    demands = replace(LENIENT, availability=0.99, persistent_availability=0.99)
+    story = several(Story(expectations=demands), THREE)
+    for k in range(360):
+        app = ("front", "chat", "vision")[k % 3]
+        error = "ReadTimeout" if k == 100 else None
+        one = replace(request(FAULT + k / 18, error), stream="kept:0", path="proxy on worker-1", app=app)
+        story.requests.append(one)
+    found = result(story)
+    assert found.outcome == "inconclusive"
+    assert [reason.partition(":")[0] for reason in found.reasons] == [f"app {app}" for app in THREE]
+    assert all("too few requests: 120 requests on persistent connections" in reason for reason in found.reasons)
+
+
 # -- names -------------------------------------------------------------------------------------------------------------
 
 
@@ -157,6 +198,16 @@ def test_a_name_fails_though_all_together_are_fine() -> None:
     found = result(story)
     assert found.outcome == "failed"
     assert any(reason.startswith("requests 'embed': ") for reason in found.reasons), found.reasons
+
+
+def test_one_loss_among_few_requests_of_a_name_is_one_of_those_that_all_may_lose() -> None:
+    story = several(
+        Story(expectations=replace(LENIENT, availability=0.998), rate=100.0), {"chat": 9, "embed": 1}, "name"
+    )
+    story.requests = [r for n, r in enumerate(story.requests) if r.name == "chat" or n % 900 == 9]
+    found = result(losing(story, "embed", 0.0, 10.0, kind="name"))
+    assert (found.part("embed").lost, found.part("embed").sent) == (1, 2)
+    assert found.outcome == "passed", found.reasons
 
 
 def test_a_name_with_few_requests_is_a_remark_unless_it_fails_for_certain() -> None:
