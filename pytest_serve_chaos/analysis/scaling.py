@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pytest_serve_chaos.events import WORKERS, Event, RedundancyBack, Rescaled, of_kind
+from pytest_serve_chaos.events import (
+    WORKERS,
+    ComponentCame,
+    ComponentGone,
+    Event,
+    FaultLanded,
+    RedundancyBack,
+    Rescaled,
+    of_kind,
+)
 from pytest_serve_chaos.model import HEAD, Component, Identity, Topology
 
 
@@ -83,7 +92,7 @@ def scaling_of(
         after: Who is alive now, or was at the end. None: that was not seen.
     """
     changes = of_kind(Rescaled, events)
-    fewer = taken_away(changes, before)
+    fewer = taken_away(events, before)
     back = max((e.at for e in of_kind(RedundancyBack, events)), default=None)
     wanted = {} if after is None else after.wanted
     needed = {
@@ -99,21 +108,40 @@ def scaling_of(
     )
 
 
-def taken_away(changes: Iterable[Rescaled], before: Topology | None) -> Counter[str]:
+def taken_away(events: Sequence[Event], before: Topology | None) -> Counter[str]:
     """How many replicas of each deployment, and how many workers, an autoscaler may have taken away.
 
+    A step down takes away what is there in addition to the new number, and no more than the step. So one that follows a
+    step up takes away nothing as long as nothing came of that: it takes back what was wanted, and was not there yet.
+
     Args:
-        changes: What it wanted otherwise since `before`.
-        before: Who was alive. Of what was there in addition to what was wanted, the rest was on its way out.
+        events: What happened since `before`.
+        before: Who was alive. Of what was there in addition to what was wanted, the rest was on its way out. None: that
+            was not seen, so all that was wanted counts as there.
     """
-    fewer: Counter[str] = Counter()
-    for change in changes:
-        fewer[change.what] += max(0, change.before - change.now)
-    there = Counter() if before is None else Counter(c.deployment or "" for c in before.of("replica"))
-    for name, number in ({} if before is None else before.wanted).items():
-        living = len(before.of("worker")) if before is not None and name == WORKERS else there[name]
-        fewer[name] += max(0, living - number)
+    victims = {victim for event in of_kind(FaultLanded, events) for victim in event.victims}
+    there: dict[str, int] = {}
+    came, lost, fewer = Counter[str](), Counter[str](), Counter[str]()
+    if before is not None:
+        there = Counter(map(_scaled, before.components))
+        fewer.update({name: max(0, there[name] - number) for name, number in before.wanted.items()})
+    for event in sorted(events, key=lambda event: event.at):
+        if isinstance(event, ComponentCame):
+            came[_scaled(event.component)] += 1
+        elif isinstance(event, ComponentGone) and event.component.identity in victims:
+            lost[_scaled(event.component)] += 1
+        elif isinstance(event, Rescaled):
+            what = event.what
+            at_first = there.setdefault(what, event.before) if before is None else there[what]
+            # The first that come succeed the victims.
+            living = at_first + max(0, came[what] - lost[what]) - fewer[what]
+            fewer[what] += min(max(0, event.before - event.now), max(0, living - event.now))
     return fewer
+
+
+def _scaled(component: Component) -> str:
+    """Of whose number it is one: its deployment's, the workers', or nobody's ("")."""
+    return WORKERS if component.role == "worker" else component.deployment or ""
 
 
 def _since(back: float | None, change: Rescaled, name: str) -> bool:

@@ -487,12 +487,12 @@ class Injection:
         """
         self._require_landing("the absence of a successor")
         had = {c.identity for c in self.before.components}
-        wanted = {_place(victim) for victim in self.fault.victims}
+        wanted = {place(victim) for victim in self.fault.victims}
         if not wanted:
             raise Inconclusive("it is unknown what the fault hit, so nothing can be missing")
 
         def successor() -> bool | NotYet:
-            came = Counter(_place(c) for c in self.rig.watcher.sample().components if c.identity not in had)
+            came = Counter(place(c) for c in self.rig.watcher.sample().components if c.identity not in had)
             more = Counter[tuple[str, str]]()  # those that come because Serve scales up succeed nobody
             for change in self._log.of(Rescaled, since=self.before.at):
                 more["replica", change.what] += max(0, change.now - change.before)
@@ -556,7 +556,7 @@ class Injection:
         return topology, self.rig.watcher.gone
 
     def _scaling(self, now: Topology) -> Scaling:
-        events = [e for e in self._log.history.of(self._log.experiment) if self.before.at <= e.at]
+        events = self._log.since(self.before.at)
         return scaling_of(self.rig.health.shape.autoscaled, events, self.before, now)
 
     # -- injecting ----------------------------------------------------------------------------------------------
@@ -626,7 +626,7 @@ class Injection:
         return now_and_then(say)
 
 
-def _place(component: Component) -> tuple[str, str]:
+def place(component: Component) -> tuple[str, str]:
     """What a successor fills again: a deployment, the controller, or that role on that node."""
     if component.role == "replica":
         return component.role, component.deployment or ""
