@@ -261,7 +261,7 @@ class FaultAsked(Event):
         fault: The name of its marker.
         injection: Its number in the run; None in a history of an older version.
         must_land: Whether it is an error if it does not land.
-        held_for: Seconds for which the victim is kept down; 0: it is not, or until it is healed.
+        held_for: Seconds after which it is healed by itself; 0: nothing heals it by itself.
     """
 
     name: ClassVar[str] = "asked"
@@ -307,11 +307,16 @@ class FaultLanded(Event):
     injection: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FaultHealed(Event):
-    """What a fault broke was put back."""
+    """What a fault broke was put back.
+
+    Attributes:
+        injection: Its number in the run; None in a history of an older version.
+    """
 
     name: ClassVar[str] = "healed"
+    injection: int | None = None
 
 
 # -- what became of the cluster ----------------------------------------------------------------------------------------

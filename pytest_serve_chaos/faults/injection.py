@@ -205,7 +205,7 @@ class Injection:
                 return
             self.fault.heal()
             self._healed_at = clock.now()
-            self._log.add(FaultHealed(f"healed: {self.fault.text}"))
+            self._log.add(FaultHealed(f"healed: {self.fault.text}", injection=self.number))
 
     def _heal_when_due(self) -> None:
         """In a thread of its own, where nobody would hear of an error: `close` tries again, and raises it."""
@@ -574,7 +574,7 @@ class Injection:
         self._log.add(
             FaultAsked(
                 self.fault.text, at=strike.asked, fault=self.fault.kind, injection=self.number,
-                must_land=self._must_land, held_for=(self.hold_for or 0.0) if self.held else 0.0,
+                must_land=self._must_land, held_for=self.hold_for or 0.0,
             )
         )  # fmt: skip
         for sign in strike.evidence:
