@@ -299,12 +299,14 @@ class FaultLanded(Event):
         victims: What it was aimed at.
         served: Good answers that the victims gave before; None where they answer nothing themselves.
         injection: Its number in the run; None in a history of an older version.
+        spared: Whether it leaves the victims alive, so that one that goes may be gone because an autoscaler stopped it.
     """
 
     name: ClassVar[str] = "landed"
     victims: tuple[Identity, ...] = ()
     served: int | None = None
     injection: int | None = None
+    spared: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -340,7 +342,7 @@ class ComponentCame(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rescaled(Event):
-    """An autoscaler wants another number: Serve's, of replicas, or Ray's, of workers.
+    """Another number is wanted: by Serve's autoscaler or an update, of replicas, or by Ray's autoscaler, of workers.
 
     Attributes:
         what: ``app#Deployment``, or `WORKERS`.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.outages import find_outages, length
-from pytest_serve_chaos.analysis.scaling import taken_away
+from pytest_serve_chaos.analysis.scaling import scaling_of
 from pytest_serve_chaos.analysis.words import duration, number
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.errors import WaitTimeout
@@ -209,7 +209,6 @@ def _gone_since_redundancy(injection: Injection) -> list[ComponentGone]:
 
 
 def _taken_away(injection: Injection) -> Counter[str]:
-    """How many replicas of each deployment that Serve scales it may have stopped since the steady state."""
-    fewer = taken_away(injection.rig.log.since(injection.before.at), injection.before)
-    scaled = injection.rig.health.shape.autoscaled
-    return Counter({name: number for name, number in fewer.items() if name in scaled})
+    """How many replicas of each deployment Serve may have stopped since the steady state, because it wanted fewer."""
+    events = injection.rig.log.since(injection.before.at)
+    return Counter(scaling_of(injection.rig.health.shape.autoscaled, events, injection.before, None).stopped)

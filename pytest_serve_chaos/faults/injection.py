@@ -598,7 +598,8 @@ class Injection:
         self.landed_at = struck
         text = f"landed: {self.evidence[0].text}; {self.evidence[-1].text}"
         hit = tuple(c.identity for c in victims)
-        self._log.add(FaultLanded(text, at=struck, victims=hit, served=served, injection=self.number))
+        spared = bool(getattr(self.fault, "spares_victims", False))
+        self._log.add(FaultLanded(text, at=struck, victims=hit, served=served, injection=self.number, spared=spared))
         if probed:
             who = ", ".join(c.name for c in victims if c.role in ("proxy", "replica"))
             self._log.add(Remark(f"only probes on persistent connections are known to have reached {who}"))

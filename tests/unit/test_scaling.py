@@ -110,8 +110,11 @@ def test_what_serve_was_about_to_stop_when_the_fault_came_counts_as_taken_away()
     assert scaling_of([], [], workers, topology()).workers_stopped == 1
 
 
-def test_a_deployment_that_is_not_named_does_not_scale() -> None:
-    assert scaling_of([APP], [rescaled(1.0, 4, 2, OTHER)], BEFORE, topology(wanted=4)).stopped == {}
+def test_that_one_deployment_gets_fewer_says_nothing_of_another() -> None:
+    there = topology(*BEFORE.components, replica(11, deployment=OTHER), replica(12, deployment=OTHER))
+    found = scaling_of([APP], [rescaled(1.0, 2, 1, OTHER)], there, topology(wanted=4))
+    assert found.stopped == {OTHER: 1}
+    assert found.deployments == {APP, OTHER}, "also one that an update changes, and that Serve does not scale"
 
 
 @pytest.mark.parametrize(
@@ -169,6 +172,26 @@ def test_the_proxy_of_a_node_whose_replicas_were_all_taken_away_goes_with_them()
     assert not kept(before, without_head, "proxies", scaling=down_by(1)).holds, "the head has one in any case"
     with_replica = topology(ONE, TWO, replica(6, "worker-2"), proxy("worker-1"), proxy(HEAD))
     assert not kept(before, with_replica, "proxies", scaling=down_by(1)).holds, "its node has a replica"
+
+
+def test_the_proxy_of_a_node_goes_with_victims_that_have_no_successor_there() -> None:
+    """An update replaced all of them, and Serve wanted fewer meanwhile."""
+    old = [ONE, replica(6, "worker-2")]
+    victims = [c.identity for c in old]
+    before = topology(*old, proxy("worker-1"), proxy("worker-2"))
+    after = topology(replica(11), proxy("worker-1"))
+    assert kept(before, after, "proxies", victims=victims, scaling=down_by(1)).holds
+    assert not kept(before, after, "proxies", victims=victims, scaling=down_by(0)).holds
+    elsewhere = topology(replica(11, "worker-2"), proxy("worker-1"))
+    assert not kept(before, elsewhere, "proxies", victims=victims, scaling=down_by(1)).holds
+
+
+def test_a_victim_that_its_fault_spares_may_be_what_serve_takes_away() -> None:
+    after = topology(TWO, THREE, FOUR)
+    spared = [FaultLanded("", at=0.5, victims=tuple(VICTIMS), spared=True), rescaled(1.0, 4, 3)]
+    scaling = scaling_of([APP], spared, BEFORE, replace(after, wanted={APP: 3}))
+    assert kept(BEFORE, after, "replica@victims", victims=VICTIMS, scaling=scaling).holds
+    assert not kept(BEFORE, topology(THREE, FOUR), "replica", victims=VICTIMS, scaling=scaling).holds
 
 
 def test_a_worker_that_the_autoscaler_removes_takes_along_what_is_on_it() -> None:
