@@ -115,7 +115,7 @@ class Collection:
         checked: list[ClusterSpec] = []
         settings = self._settings
         for nodeid, spec in wanted.items():
-            app = ClusterSpec(app=spec.app, env=spec.env)
+            app = ClusterSpec(app=spec.app, env=spec.env, workers=spec.workers)
             if app in checked:
                 continue
             checked.append(app)
