@@ -57,9 +57,10 @@ def _deployments(app: object) -> dict[str, object]:
             elif bound is not None and bound.name not in found:
                 found[bound.name] = _options(bound)
                 left += [bound.init_args, bound.init_kwargs]
-        return json.loads(json.dumps(found))
+        json.dumps(found)
     except Exception:  # these names are Ray's own business
         return {}
+    return found
 
 
 def _options(deployment: typing.Any) -> dict[str, object]:
