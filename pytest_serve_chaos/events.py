@@ -270,7 +270,7 @@ class FaultAsked(Event):
         fault: The name of its marker.
         injection: Its number in the run; None in a history of an older version.
         must_land: Whether it is an error if it does not land.
-        held_for: Seconds for which the victim is kept down; 0: it is not, or until it is healed.
+        held_for: Seconds after which it is healed by itself; 0: nothing heals it by itself.
     """
 
     name: ClassVar[str] = "asked"
@@ -310,6 +310,7 @@ class FaultLanded(Event):
             all that ran; None where they answer nothing themselves.
         served_others: Those that they gave to other traffic of the test, by its source.
         injection: Its number in the run; None in a history of an older version.
+        spared: Whether it leaves the victims alive, so that one that goes may be gone because an autoscaler stopped it.
     """
 
     name: ClassVar[str] = "landed"
@@ -317,13 +318,19 @@ class FaultLanded(Event):
     served: int | None = None
     served_others: Mapping[str, int] = field(default_factory=dict)
     injection: int | None = None
+    spared: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FaultHealed(Event):
-    """What a fault broke was put back."""
+    """What a fault broke was put back.
+
+    Attributes:
+        injection: Its number in the run; None in a history of an older version.
+    """
 
     name: ClassVar[str] = "healed"
+    injection: int | None = None
 
 
 # -- what became of the cluster ----------------------------------------------------------------------------------------
@@ -347,7 +354,7 @@ class ComponentCame(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rescaled(Event):
-    """An autoscaler wants another number: Serve's, of replicas, or Ray's, of workers.
+    """Another number is wanted: by Serve's autoscaler or an update, of replicas, or by Ray's autoscaler, of workers.
 
     Attributes:
         what: ``app#Deployment``, or `WORKERS`.

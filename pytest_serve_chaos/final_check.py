@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.outages import find_outages, length
-from pytest_serve_chaos.analysis.scaling import taken_away
+from pytest_serve_chaos.analysis.scaling import scaling_of
 from pytest_serve_chaos.analysis.words import duration, number
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.errors import WaitTimeout
@@ -20,11 +20,10 @@ from pytest_serve_chaos.events import (
     RedundancyBack,
     RedundancyMissing,
     Remark,
-    Rescaled,
 )
-from pytest_serve_chaos.faults.injection import Injection
+from pytest_serve_chaos.faults.injection import Injection, place
 from pytest_serve_chaos.faults.rig import Rig
-from pytest_serve_chaos.model import Expectations, PartDemands, Request
+from pytest_serve_chaos.model import Component, Expectations, PartDemands, Request
 from pytest_serve_chaos.steady import idle_replicas, replicas_to_reach
 
 _FORGOTTEN_WITHIN = 5.0
@@ -175,14 +174,30 @@ def _look_at_the_placement(injection: Injection, expected: Expectations) -> None
 
 
 def _look_for_deaths(injection: Injection) -> None:
-    """What replaced a victim and dies again and again is not redundancy, though at times all are there."""
-    came = {e.component.identity for e in injection.rig.log.of(ComponentCame, since=injection.asked)}
-    gone = (e.component for e in _gone_since_redundancy(injection))
-    again = Counter(component.name for component in gone if component.identity in came)
-    for name, deaths in again.items():
-        if deaths >= _AGAIN_AND_AGAIN:
-            text = f"{name} died again and again: {deaths} times since redundancy was first back"
-            injection.rig.log.add(Problem(text))
+    """What replaced a victim and dies again and again is not redundancy, though at times all are there.
+
+    Each process dies once, so its successors count, on whichever node: that of a replica is the next replica of its
+    deployment. Those that were there together when redundancy was back succeed nobody of each other.
+    """
+    log = injection.rig.log
+    came = {e.component.identity: e.at for e in log.of(ComponentCame, since=injection.asked)}
+    deaths: dict[tuple[str, str], list[Component]] = {}
+    for event in _gone_since_redundancy(injection):
+        if event.component.identity in came:
+            deaths.setdefault(place(event.component), []).append(event.component)
+    for dead in deaths.values():
+        back = log.of(RedundancyBack, since=injection.asked)[0].at
+        later = sum(came[component.identity] > back for component in dead)
+        generations = later + (len(dead) > later)
+        if generations >= _AGAIN_AND_AGAIN:
+            log.add(Problem(f"{_named(dead)} died again and again: {len(dead)} times since redundancy was first back"))
+
+
+def _named(components: Sequence[Component]) -> str:
+    """The name that all of these have, wherever they were."""
+    names = sorted({component.name for component in components})
+    nodes = sorted({component.node for component in components})
+    return names[0] if len(names) == 1 else f"{names[0].removesuffix(nodes[0])}{' and '.join(nodes)}"
 
 
 def _gone_since_redundancy(injection: Injection) -> list[ComponentGone]:
@@ -203,7 +218,6 @@ def _gone_since_redundancy(injection: Injection) -> list[ComponentGone]:
 
 
 def _taken_away(injection: Injection) -> Counter[str]:
-    """How many replicas of each deployment that Serve scales it may have stopped since the steady state."""
-    fewer = taken_away(injection.rig.log.of(Rescaled, since=injection.before.at), injection.before)
-    scaled = injection.rig.health.shape.autoscaled
-    return Counter({name: number for name, number in fewer.items() if name in scaled})
+    """How many replicas of each deployment Serve may have stopped since the steady state, because it wanted fewer."""
+    events = injection.rig.log.since(injection.before.at)
+    return Counter(scaling_of(injection.rig.health.shape.autoscaled, events, injection.before, None).stopped)

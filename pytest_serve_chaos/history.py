@@ -225,6 +225,10 @@ class ExperimentLog:
         """The events of that kind at or after a moment, in the order in which they were added."""
         return tuple(event for event in of_kind(kind, self.history.of(self.experiment)) if event.at >= since)
 
+    def since(self, moment: float) -> tuple[Event, ...]:
+        """All its events at or after a moment, in the order in which they were added."""
+        return tuple(event for event in self.history.of(self.experiment) if event.at >= moment)
+
     def has(self, *kinds: type[Event]) -> bool:
         """Whether it has an event of one of those kinds."""
         return has(kinds, self.history.of(self.experiment))

@@ -27,6 +27,7 @@ from pytest_serve_chaos.events import (
     CheckDone,
     Demanded,
     FaultAsked,
+    FaultHealed,
     Judged,
     NotStarted,
     Phase,
@@ -516,9 +517,14 @@ class Traffic:
         return wanted if lasted >= wanted else max(0.1, math.ceil(10 * lasted) / 10)
 
     def _held(self) -> float:
-        """Seconds from the first fault to the end of the last of those that keep something down for a given time."""
+        """Seconds from the first fault until the last of those that heal by themselves did, or was healed before."""
         asked = self._asked()
-        ends = [e.at + e.held_for for e in self.rig.log.of(FaultAsked, since=self._begun) if e.held_for]
+        healed = {e.injection: e.at for e in self.rig.log.of(FaultHealed, since=self._begun)}
+        ends = [
+            min(e.at + e.held_for, healed.get(e.injection, math.inf))
+            for e in self.rig.log.of(FaultAsked, since=self._begun)
+            if e.held_for
+        ]
         return 0.0 if asked is None else max(ends, default=asked) - asked
 
     def _usual_window(self, demanded: Expectations) -> float:

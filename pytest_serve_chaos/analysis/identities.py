@@ -112,7 +112,7 @@ def kept(
     if not matched:
         return _nothing(chosen, before)
     alive = _alive(after, gone)
-    lost = scaling.lost(matched, before, alive, victims)
+    lost = scaling.lost(matched, before, [c for c in after.components if c.identity in alive], victims)
     if lost:
         return Finding(False, f"{len(lost)} of {chosen.count(len(matched))} not kept: {_names(lost)}")
     return Finding(True, f"{chosen.count(len(matched))} kept")

@@ -282,9 +282,10 @@ def _taken_away(record: Record) -> Mapping[str, float]:
     before, after = record.before, record.after
     if before is None or after is None or not record.scaling.stopped:
         return {}
-    alive = {c.identity for c in after.components} - record.gone
+    living = [c for c in after.components if c.identity not in record.gone]
+    alive = {c.identity for c in living}
     gone = [proxy for proxy in before.of("proxy") if proxy.identity not in alive]
-    lost = record.scaling.lost(gone, before, alive, record.victims)
+    lost = record.scaling.lost(gone, before, living, record.victims)
     at = {event.component.identity: event.at for event in record.of(ComponentGone)}
     return {proxy.name: at.get(proxy.identity, -math.inf) for proxy in gone if proxy not in lost}
 

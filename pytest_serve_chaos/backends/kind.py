@@ -229,10 +229,12 @@ def _check_app(spec: ClusterSpec, settings: Settings, progress: Progress) -> Non
     if settings.rayservice_file is None:  # which has apps of its own
         from pytest_serve_chaos.backends.requests import check_requests_of
         from pytest_serve_chaos.cluster.app_check import check_app
-        from pytest_serve_chaos.cluster.kubernetes.install.render import version_of
+        from pytest_serve_chaos.cluster.kubernetes.install.render import cpus_of_a_worker, version_of
+        from pytest_serve_chaos.cluster.resources import Offer
 
         version = settings.ray_version or version_of(settings.image_of_ray)
-        check_app(spec, progress, in_image=True, ray_version=version, image=settings.image_of_ray)
+        image, offer = settings.image_of_ray, Offer("the kind cluster", spec.workers, cpus_of_a_worker())
+        check_app(spec, progress, in_image=True, ray_version=version, image=image, offer=offer)
         check_requests_of(settings, spec)
 
 

@@ -23,8 +23,11 @@ def _start(spec: ClusterSpec, settings: Settings, directory: Path, progress: Pro
 def _check_app(spec: ClusterSpec, settings: Settings, progress: Progress) -> None:
     from pytest_serve_chaos.backends.requests import check_requests_of
     from pytest_serve_chaos.cluster.app_check import check_app
+    from pytest_serve_chaos.cluster.local.plan import CPUS
+    from pytest_serve_chaos.cluster.resources import Offer, has_accelerators
 
-    check_app(spec, progress)  # first: it lists all that is wrong with a config, which the other needs
+    offer = Offer("a local cluster", spec.workers, CPUS, others=has_accelerators())
+    check_app(spec, progress, offer=offer)  # first: it lists all that is wrong with a config, which the other needs
     check_requests_of(settings, spec)
 
 

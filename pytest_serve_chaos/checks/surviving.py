@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -28,7 +29,7 @@ class Surviving:
             yield f"it was not seen who was alive {when}. Demanded: surviving={self.share:g}."
 
     def judge(self, seen: Observation) -> Iterator[Objection]:
-        """Missed where more are gone; unknown where there was no replica among the victims."""
+        """Missed where more are gone, but for as many as an autoscaler may have stopped; unknown without victims."""
         record = seen.record
         if record.before is None or record.after is None:
             return
@@ -37,10 +38,14 @@ class Surviving:
             yield Unknown(f"no replica was among the victims. Demanded: surviving={self.share:g}.")
             return
         alive = {c.identity for c in record.after.components} - record.gone
-        left, needed = sum(c.identity in alive for c in victims), least(len(victims), self.share)
+        dead = Counter(c.deployment or "" for c in victims if c.identity not in alive)
+        stopped = sum(min(n, record.scaling.stopped.get(name, 0)) for name, n in dead.items())
+        staying = len(victims) - stopped
+        left, needed = len(victims) - dead.total(), least(staying, self.share) if staying else 0
         if left < needed:
+            without = f" of those that Serve did not scale away ({stopped})" if stopped else ""
             yield Missed(
-                f"{left} of {number(len(victims), 'replica')} of before the fault are left. Demanded: {needed}"
+                f"{left} of {number(len(victims), 'replica')} of before the fault are left. Demanded: {needed}{without}"
                 f" ({limit_percent(self.share)}, and one may always be gone)."
             )
 

@@ -13,13 +13,15 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from pytest_serve_chaos.cluster import serve_check, serve_config, yaml_lines
+from pytest_serve_chaos.cluster import resources, serve_check, serve_config, yaml_lines
 from pytest_serve_chaos.cluster.base import ClusterSpec, Progress
 from pytest_serve_chaos.cluster.blind_spots import blind_spots
 from pytest_serve_chaos.cluster.local.commands import inherited_environment, python_path
 from pytest_serve_chaos.cluster.local.programs import import_app
 from pytest_serve_chaos.cluster.local_code import code_of, module_of, named_by, search_path
 from pytest_serve_chaos.cluster.problems import Problem, refuse
+from pytest_serve_chaos.cluster.resources import Offer
+from pytest_serve_chaos.cluster.serve_config import name_of
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.model import Json
 from pytest_serve_chaos.progress import still
@@ -40,6 +42,7 @@ def check_app(
     in_image: bool = False,
     ray_version: str | None = None,
     image: str = "",
+    offer: Offer | None = None,
 ) -> None:
     """Checks the Serve config of a spec, and its apps by importing them where the cluster would find them.
 
@@ -50,9 +53,11 @@ def check_app(
             of this machine is an error.
         ray_version: Which Ray the cluster runs; None: that of this machine.
         image: The image of the pods. Ray's own has no app.
+        offer: What the cluster will offer to replicas; None: nobody knows.
 
     Raises:
-        SettingsError: Serve would refuse the config, a module or its app does not exist, or it cannot be imported.
+        SettingsError: Serve would refuse the config, a module or its app does not exist, or it cannot be imported, or
+            its replicas want what the cluster will not have.
     """
     config = serve_config.serve_config(spec, check=False)
     if spec.app.endswith((".yaml", ".yml")):
@@ -61,18 +66,21 @@ def check_app(
         for note in blind_spots(config):
             progress(f"{spec.app}: {note}")
         check_config(config, Path(spec.app), progress, ray_version=ray_version)
+        _check_resources(spec, config, {}, offer)
+    code: dict[str, Json] = {}
     for app in serve_config.applications(config):
         import_path = app.get("import_path")
         if not isinstance(import_path, str) or _is_ours(import_path) or not _comes_from_here(app):
             continue
         if not in_image:
-            _check(import_path, _environment(spec, app), progress)
+            code[name_of(app)] = _check(import_path, _environment(spec, app), progress)
         elif code_of(import_path, search_path()) is not None:
-            _check(import_path, _environment(spec, app), progress, only_attribute=True)
+            code[name_of(app)] = _check(import_path, _environment(spec, app), progress, only_attribute=True)
         elif _RAYS_OWN.fullmatch(image) and not _is_installed(module_of(import_path).partition(".")[0]):
             raise _nowhere(import_path, image)
         for named in () if in_image else named_by(app):
             _check(named, _environment(spec, app), progress)
+    _check_resources(spec, config, code, offer)
 
 
 def check_config(
@@ -106,13 +114,14 @@ def check_config(
 
 def _check(
     import_path: str, environment: Mapping[str, str], progress: Progress, *, only_attribute: bool = False
-) -> None:
+) -> Json:
+    """Refuses an app that cannot be used; the deployments of one that is found, with their options."""
     answer = _import(import_path, environment, progress)
     outcome = answer.get("outcome")
     if outcome == "no_attribute":
         raise _no_attribute(import_path, answer)
     if only_attribute:
-        return
+        return answer.get("deployments")
     if outcome == "no_module":
         raise _no_module(import_path, answer, environment)
     if outcome == "raised" and answer.get("certain"):
@@ -120,6 +129,55 @@ def _check(
     if outcome != "found":
         why = answer.get("error") or "it gave no answer"
         progress(f"the app {import_path} could not be checked before the cluster starts: {why}")
+    return answer.get("deployments")
+
+
+def _check_resources(
+    spec: ClusterSpec, config: Mapping[str, Json], code: Mapping[str, Json], offer: Offer | None
+) -> None:
+    """Refuses replicas for which there will be no room.
+
+    Args:
+        spec: The cluster that a test wants.
+        config: The Serve config.
+        code: App -> its deployments by its code, where that was imported.
+        offer: What the cluster will offer.
+
+    Raises:
+        SettingsError: There are such.
+    """
+    if offer is None or resources.overrides(dict(spec.env)):
+        return
+    apps: dict[str, dict[str, dict[str, Json]]] = {}
+    places: dict[tuple[str, str], yaml_lines.Path] = {}
+    for number, app in enumerate(serve_config.applications(config)):
+        coded, given = code.get(name_of(app)), app.get("deployments")
+        own = {name: dict(options) for name, options in (coded if isinstance(coded, dict) else {}).items()
+               if isinstance(options, dict)}  # fmt: skip
+        for index, said in enumerate(given if isinstance(given, list) else []):
+            if isinstance(said, dict):
+                name = str(said.get("name"))
+                own[name] = resources.merged(own.get(name, {}), said)
+                places[name_of(app), name] = ("applications", number, "deployments", index)
+        apps[name_of(app)] = own
+    found = resources.shortages(apps, offer)
+    if not found:
+        return
+    is_file = spec.app.endswith((".yaml", ".yml"))
+    lines = yaml_lines.document(Path(spec.app).read_text(encoding="utf-8")) if is_file else yaml_lines.Lines()
+    problems = []
+    for shortage in found:
+        at = (*places.get((shortage.app, shortage.deployment), ()), *shortage.path)
+        in_config = is_file and (not shortage.deployment or lines.line(at) is not None)
+        where = serve_check.place(at, lines, dict(config)) if in_config else f"the code of the app {shortage.app}"
+        problems.append(Problem(resources.named(shortage, list(apps)), shortage.fix, where))
+    title = f"the Serve config {spec.app}" if is_file else f"the app {spec.app!r}"
+    fixes = [
+        *(["change what is listed"] if len(problems) > 1 else []),
+        *([] if is_file else ["say it in a Serve config: --serve-chaos-app=config.yaml"]),
+        "or test a cluster that offers it: --serve-chaos-backend=kubernetes",
+    ]
+    refuse(f"{title} wants more than there will be ({offer.text})", problems, fixes)
 
 
 def _is_ours(import_path: str) -> bool:

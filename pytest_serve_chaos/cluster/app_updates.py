@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, cast
 
-from pytest_serve_chaos.cluster.rest import ServeStatus
+from pytest_serve_chaos.cluster.rest import ServeStatus, autoscaled
 from pytest_serve_chaos.cluster.serve_config import OWN_APPS, applications, name_of, with_deployment_options
 from pytest_serve_chaos.errors import NoSuchTarget, SettingsError, Unsupported
 from pytest_serve_chaos.model import Json
@@ -29,6 +29,12 @@ _REPLACING = frozenset({
 
 OTHER_OPTIONS = frozenset({"name", "num_replicas", "user_config", "autoscaling_config"})
 """What is not changed as an option: other kinds of change do it, or nobody could say what redundancy is then."""
+
+SCALING = ("UPSCALING", "DOWNSCALING")
+"""The statuses of a deployment whose number of replicas changes: of one that Serve scales it may at any time."""
+
+_CODE = frozenset({"import_path", "args", "runtime_env"})
+"""The fields of an app that make another version of its code (Ray 2.60); others replace no replica."""
 
 _WITHOUT_THIS_PACKAGE = ("container", "image_uri", "conda")
 """Runtime environments in which the package's apps cannot be imported, or may be not."""
@@ -97,8 +103,12 @@ class Target:
         if status.apps.get(self.app) != "RUNNING":
             said = status.messages.get(self.app, "").strip().splitlines()
             lacking.append(f"the app {self.app} is {status.apps.get(self.app, 'not known')}" + _last(said))
-        deployments = {name: s for name, s in status.deployments.items() if name.startswith(f"{self.app}#")}
-        return lacking + [f"{name} is {state}" for name, state in deployments.items() if state != "HEALTHY"]
+        scaled = autoscaled(status)
+        for name, state in status.deployments.items():
+            well = state == "HEALTHY" or (name in scaled and state in SCALING)
+            if name.startswith(f"{self.app}#") and not well:
+                lacking.append(f"{name} is {state}")
+        return lacking
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +130,11 @@ class Planned:
     deployments: Sequence[str]
     new: Target
     old: Target
+
+
+def makes_a_version(fields: Mapping[str, Json]) -> bool:
+    """Whether such fields of an app make another version of its code, so that Serve replaces its replicas."""
+    return not _CODE.isdisjoint(fields)
 
 
 def plan(config: Mapping[str, Json], status: ServeStatus, wanted: Wanted, number: int) -> Planned:
@@ -234,7 +249,10 @@ def _new_options(
 
 def _other_number(config: Mapping[str, Json], deployment: str, wanted: Wanted, status: ServeStatus) -> Planned:
     if status.options.get(deployment, {}).get("autoscaling_config"):
-        raise Unsupported(f"Serve itself scales {deployment}, so its num_replicas cannot be changed")
+        raise Unsupported(
+            f"Serve itself scales {deployment}, so its num_replicas cannot be changed",
+            fix=["update something else of it", "or give it num_replicas in place of autoscaling_config for this test"],
+        )
     now = status.targets[deployment]
     # One less has room on any cluster. The only replica has to stay.
     new = wanted.to if isinstance(wanted.to, int) else (now - 1 if now > 1 else 2)

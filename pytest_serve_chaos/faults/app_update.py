@@ -7,6 +7,7 @@ back.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,11 +15,20 @@ from typing import ClassVar
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
-from pytest_serve_chaos.cluster.app_updates import OTHER_OPTIONS, Bad, Change, Planned, Wanted, plan
+from pytest_serve_chaos.cluster.app_updates import (
+    OTHER_OPTIONS,
+    SCALING,
+    Bad,
+    Change,
+    Planned,
+    Wanted,
+    makes_a_version,
+    plan,
+)
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.capabilities import CARRIES_CODE, SHOWS_CONTROLLER_LOG
 from pytest_serve_chaos.cluster.policy import Touch
-from pytest_serve_chaos.cluster.rest import ServeStatus
+from pytest_serve_chaos.cluster.rest import ReplicaRow, ServeStatus, autoscaled
 from pytest_serve_chaos.errors import (
     CommandFailed,
     NotHealed,
@@ -28,7 +38,7 @@ from pytest_serve_chaos.errors import (
     WaitTimeout,
     in_one_line,
 )
-from pytest_serve_chaos.events import Note, Remark
+from pytest_serve_chaos.events import Note, Remark, Rescaled
 from pytest_serve_chaos.faults.defaults import with_profile
 from pytest_serve_chaos.faults.health_check import DEPLOYMENT
 from pytest_serve_chaos.faults.injection import Injection, Strike
@@ -60,6 +70,9 @@ class AppUpdated:
     Attributes:
         planned: The update.
         before: The Serve config of before.
+        shape: The shape of before.
+        known: Serve's ids of the replicas of before.
+        targets: How many replicas of each deployment Serve wanted before.
         rolls_back: Whether it takes the cluster to end it: Serve has to bring the old version back.
     """
 
@@ -70,6 +83,7 @@ class AppUpdated:
     before: Mapping[str, Json] = field(repr=False)
     shape: Shape
     known: frozenset[str]
+    targets: Mapping[str, int] = field(default_factory=dict)
     kind: str = NAME
     serves: bool = True
     rolls_back: ClassVar[bool] = True
@@ -94,12 +108,18 @@ class AppUpdated:
         good = self.planned.wanted.replaces and self.planned.wanted.bad is None
         return self.victims if good and not self._taken_back else ()
 
+    @property
+    def spares_victims(self) -> bool:
+        """Whether the old replicas live on: all of them, or those that a bad version does not replace."""
+        return not self.planned.wanted.replaces or self.planned.wanted.bad is not None
+
     def strike(self) -> Strike:
         """Submits the changed config, and waits until something happens to a replica."""
         asked = clock.now()
         self._changed = True
         self.rig.cluster.apply_serve_config(self.planned.config)
         self.rig.health.expect(_updated(self.shape, self.planned))
+        self._write_numbers(self.planned.old.replicas, self.planned.new.replicas, at=asked)
         within = self.rig.sign_within(_BEGINS_WITHIN)
         try:
             sign = clock.wait_until(
@@ -121,9 +141,7 @@ class AppUpdated:
             return None
         if not self.planned.wanted.replaces:
             return Evidence(clock.now(), "cluster", f"Serve's REST says so: {self.planned.text}")
-        new = [
-            r for r in status.replicas if r.replica_id not in self.known and self._concerns(f"{r.app}#{r.deployment}")
-        ]
+        new = self._listed_since(status)
         if not new:
             return None
         return Evidence(
@@ -140,7 +158,10 @@ class AppUpdated:
         status = self.rig.watcher.report.serve
         if status is None:
             return ["Serve's REST does not answer"]
-        return (planned.old if self._taken_back else planned.new).lacks(status)
+        if self._taken_back:
+            return planned.old.lacks(status)
+        self._expect(status)
+        return planned.new.lacks(status)
 
     def heal(self) -> None:
         """Submits the config of before, and waits until Serve runs it.
@@ -154,6 +175,7 @@ class AppUpdated:
             self._look_at_what_is_left()
             if self.planned.wanted.replaces:
                 self._new = frozenset(c.identity for c in self._new_replicas())
+        self._write_numbers(self.rig.health.shape.replicas, self.shape.replicas)
         self.rig.health.expect(self.shape)
         self._taken_back = True
         deadline = clock.now() + _TAKEN_BACK_WITHIN
@@ -167,7 +189,11 @@ class AppUpdated:
                 report = self.rig.watcher.report
                 if report.at < submitted:
                     return NotYet("Serve has said nothing since")
-                there = [c for c in self.rig.watcher.sample().components if c.identity in self._new]
+                there = [
+                    c
+                    for c in self.rig.watcher.sample().components
+                    if c.identity in self._new and not _is_complete(report.serve, c.deployment or "")
+                ]
                 left = [f"{c.name} (PID {c.pid}) of the new version is there" for c in there]
                 lacking = [*left, *self.unfinished()]
                 return NotYet("; ".join(lacking)) if lacking else True
@@ -206,7 +232,8 @@ class AppUpdated:
         """The replicas that came since the update."""
         old = {c.identity for c in self.victims}
         now = topology or self.rig.watcher.sample()
-        return [c for c in now.of("replica") if self._concerns(c.deployment or "") and c.identity not in old]
+        new = [c for c in now.of("replica") if self._concerns(c.deployment or "") and c.identity not in old]
+        return [c for c in new if c.replica is None or c.replica not in self.known]
 
     def _look_at_what_is_left(self) -> None:
         """Writes down how far a bad update got."""
@@ -226,6 +253,53 @@ class AppUpdated:
             return NotYet(in_one_line(error))
         return True
 
+    def _listed_since(self, status: ServeStatus) -> list[ReplicaRow]:
+        """The replicas that Serve lists and did not list before; none if they may be those of a scale-up alone.
+
+        While Serve imports the new version, it goes on with scaling the old one.
+        """
+        new = [r for r in status.replicas if r.replica_id not in self.known]
+        new = [r for r in new if self._concerns(f"{r.app}#{r.deployment}")]
+        scaled = autoscaled(status)
+        count = Counter(f"{r.app}#{r.deployment}" for r in new)
+        of_the_update = {
+            name
+            for name, n in count.items()
+            if name not in scaled
+            or status.deployments.get(name) not in ("HEALTHY", *SCALING)
+            or n > max(0, status.targets.get(name, 0) - self.targets.get(name, 0))
+        }
+        return [r for r in new if f"{r.app}#{r.deployment}" in of_the_update]
+
+    def _expect(self, status: ServeStatus) -> None:
+        """Takes over how many replicas the new version has, or between which numbers Serve scales it.
+
+        Serve has them from the config or from the code, which it imports first.
+        """
+        planned = self.planned
+        runs = status.apps.get(planned.new.app) == "RUNNING" and not planned.new.accepted(status)
+        if planned.wanted.change != "code" or planned.wanted.bad is not None or not runs:
+            return
+        app, shape, ranges = f"{planned.new.app}#", self.rig.health.shape, autoscaled(status)
+        numbers = {name: n for name, n in status.targets.items() if name.startswith(app)}
+        others = {name: n for name, n in shape.replicas.items() if not name.startswith(app)}
+        scaled = {name: between for name, between in shape.autoscaled.items() if not name.startswith(app)}
+        scaled |= {name: between for name, between in ranges.items() if name.startswith(app)}
+        same = [name for name in shape.placement if name not in numbers or shape.replicas.get(name) == numbers[name]]
+        placement = {name: counts for name, counts in shape.placement.items() if name in same}
+        changed = replace(shape, replicas={**others, **numbers}, autoscaled=scaled, placement=placement)
+        if changed != shape:
+            self.rig.health.expect(changed)
+            self._write_numbers(shape.replicas, numbers)
+
+    def _write_numbers(self, before: Mapping[str, int], now: Mapping[str, int], *, at: float | None = None) -> None:
+        """Writes which numbers of replicas an update changes; those that Serve scales are seen by the watcher."""
+        at = clock.now() if at is None else at
+        for name, n in now.items():
+            if name not in self.rig.health.shape.autoscaled and before.get(name, n) != n:
+                text = f"{name}: {before[name]} were wanted, and now {n}"
+                self.rig.log.add(Rescaled(text, at=at, what=name, before=before[name], now=n))
+
     def _concerns(self, deployment: str) -> bool:
         return deployment in self.planned.deployments
 
@@ -234,6 +308,14 @@ class AppUpdated:
             return self.rig.cluster.dashboard.serve()
         except ObservationError:
             return None
+
+
+def _is_complete(status: ServeStatus | None, deployment: str) -> bool:
+    """Whether Serve scales a deployment, and says that all of its replicas are of the version that it wants.
+
+    A replica that came while an update began may be of the old version, if Serve scaled up just then.
+    """
+    return status is not None and deployment in autoscaled(status) and status.deployments.get(deployment) == "HEALTHY"
 
 
 def _updated(shape: Shape, planned: Planned) -> Shape:
@@ -303,7 +385,7 @@ def _update(
     _check_code(rig, keywords.to if keywords.change == "code" else None)
     victims = tuple(c for c in rig.watcher.sample().of("replica") if c.deployment in planned.deployments)
     known = frozenset(row.replica_id for row in status.replicas)
-    fault = AppUpdated(rig, planned, victims, given, before, rig.health.shape, known)
+    fault = AppUpdated(rig, planned, victims, given, before, rig.health.shape, known, status.targets)
     return Injection(rig, fault, hold_for=hold_for, must_land=must_land)
 
 
@@ -371,9 +453,15 @@ class AppUpdateKeywords:
         if self.change == "options" and isinstance(to, dict) and (wrong := sorted(OTHER_OPTIONS & to.keys())):
             raise SettingsError(f"{wrong[0]} is not changed as an option", fix=["see change='...', or leave it out"])
         if self.change == "code" and not (
-            (isinstance(to, dict) and to) or (isinstance(to, str) and re.search("[:.]", to))
+            (isinstance(to, dict) and makes_a_version(to)) or (isinstance(to, str) and re.search("[:.]", to))
         ):
-            raise SettingsError(f"{to!r} is no new version", fix=["to='module:app', or to={'import_path': ..., ...}"])
+            raise SettingsError(
+                f"{to!r} is no new version",
+                checked=["import_path, args and runtime_env, of which at least one makes another version"]
+                if isinstance(to, dict)
+                else [],
+                fix=["to='module:app', or to={'import_path': ..., ...}"],
+            )
 
     @property
     def wanted(self) -> Wanted:

@@ -15,7 +15,8 @@ from pytest_serve_chaos.events import Note
 from pytest_serve_chaos.faults.defaults import while_down, with_profile
 from pytest_serve_chaos.faults.injection import Injection, Strike
 from pytest_serve_chaos.faults.rig import Rig
-from pytest_serve_chaos.faults.spec import FaultChoice, FaultSpec, NoKeywords
+from pytest_serve_chaos.faults.spec import FaultChoice, FaultSpec, keyword
+from pytest_serve_chaos.kinds import Duration
 from pytest_serve_chaos.model import Component, Evidence, Expectations
 
 _VERB = "inject"
@@ -142,6 +143,13 @@ class CustomBroken:
             return ""
 
 
+@dataclass(frozen=True)
+class CustomKeywords:
+    """What a marker of it would say, if it had one."""
+
+    for_: float | None = keyword(Duration(), None)
+
+
 class CustomFault:
     """A fault of a test's own: ``chaos.custom(...)``. Nothing is broken until it is used.
 
@@ -188,11 +196,11 @@ class CustomFault:
         self._within = seconds(landed_within, name="landed_within")
         self._undo = shlex.join(undo_command)
         self._open: list[Injection] = []
-        self.spec: FaultSpec[NoKeywords] = FaultSpec(
+        self.spec: FaultSpec[CustomKeywords] = FaultSpec(
             name=name,
             breaks=self._text,
             verbs=(_VERB,),
-            keywords=NoKeywords,
+            keywords=CustomKeywords,
             inject=lambda _rig, _how, _given, must_land: self.inject(must_land=must_land),
             expectations=expectations or Expectations(),
             adapt=self._adapt,
@@ -201,7 +209,7 @@ class CustomFault:
     @property
     def choice(self) -> FaultChoice:
         """The fault as an experiment wants it."""
-        return self.spec.choose({})
+        return self.spec.choose({} if self._lasts is None else {"for_": self._lasts})
 
     def inject(self, *, must_land: bool = True) -> Injection:
         """Injects it once.
@@ -224,6 +232,6 @@ class CustomFault:
     ) -> None:
         self._open.pop().close()
 
-    def _adapt(self, expected: Expectations, cluster: ClusterSpec, how: str, given: NoKeywords) -> Expectations:
+    def _adapt(self, expected: Expectations, cluster: ClusterSpec, how: str, given: CustomKeywords) -> Expectations:
         found = with_profile(expected, cluster)
-        return found if self._lasts is None else while_down(found, self._lasts)
+        return found if given.for_ is None else while_down(found, given.for_)

@@ -35,10 +35,14 @@ def freeze_seconds(for_: float | None) -> float:
 
 
 def when_frozen(cluster: ClusterSpec, seconds: float) -> Expectations:
-    """What is expected after a freeze, during which the frozen part is away; see `_sick_after` for what it may cost."""
+    """What is expected after a freeze, during which the frozen part is away; see `_sick_after` for what it may cost.
+
+    What a test demands of a share of the requests holds over the freeze and the return.
+    """
     kept = ALL if seconds < _sick_after(cluster.profile) else _ALL_BUT_FROZEN_ACTORS
     return replace(
         NO_DEMANDS,
+        window=max(NO_DEMANDS.window, seconds + 10.0),
         longest_outage=seconds + 10.0,
         traffic_back=seconds + 30.0,
         redundancy_back=seconds + 60.0,

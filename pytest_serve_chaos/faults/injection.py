@@ -205,7 +205,7 @@ class Injection:
                 return
             self.fault.heal()
             self._healed_at = clock.now()
-            self._log.add(FaultHealed(f"healed: {self.fault.text}"))
+            self._log.add(FaultHealed(f"healed: {self.fault.text}", injection=self.number))
 
     def _heal_when_due(self) -> None:
         """In a thread of its own, where nobody would hear of an error: `close` tries again, and raises it."""
@@ -499,12 +499,12 @@ class Injection:
         """
         self._require_landing("the absence of a successor")
         had = {c.identity for c in self.before.components}
-        wanted = {_place(victim) for victim in self.fault.victims}
+        wanted = {place(victim) for victim in self.fault.victims}
         if not wanted:
             raise Inconclusive("it is unknown what the fault hit, so nothing can be missing")
 
         def successor() -> bool | NotYet:
-            came = Counter(_place(c) for c in self.rig.watcher.sample().components if c.identity not in had)
+            came = Counter(place(c) for c in self.rig.watcher.sample().components if c.identity not in had)
             more = Counter[tuple[str, str]]()  # those that come because Serve scales up succeed nobody
             for change in self._log.of(Rescaled, since=self.before.at):
                 more["replica", change.what] += max(0, change.now - change.before)
@@ -568,7 +568,7 @@ class Injection:
         return topology, self.rig.watcher.gone
 
     def _scaling(self, now: Topology) -> Scaling:
-        events = [e for e in self._log.history.of(self._log.experiment) if self.before.at <= e.at]
+        events = self._log.since(self.before.at)
         return scaling_of(self.rig.health.shape.autoscaled, events, self.before, now)
 
     # -- injecting ----------------------------------------------------------------------------------------------
@@ -589,7 +589,7 @@ class Injection:
         self._log.add(
             FaultAsked(
                 self.fault.text, at=strike.asked, fault=self.fault.kind, injection=self.number,
-                must_land=self._must_land, held_for=(self.hold_for or 0.0) if self.held else 0.0,
+                must_land=self._must_land, held_for=self.hold_for or 0.0,
             )
         )  # fmt: skip
         for sign in strike.evidence:
@@ -613,9 +613,11 @@ class Injection:
         self.landed_at = struck
         text = f"landed: {self.evidence[0].text}; {self.evidence[-1].text}"
         hit = tuple(c.identity for c in victims)
+        spared = bool(getattr(self.fault, "spares_victims", False))
         self._log.add(
             FaultLanded(
                 text, at=struck, victims=hit, served=served, served_others=served_others, injection=self.number,
+                spared=spared,
             )
         )  # fmt: skip
         if probed:
@@ -645,7 +647,7 @@ class Injection:
         return now_and_then(say)
 
 
-def _place(component: Component) -> tuple[str, str]:
+def place(component: Component) -> tuple[str, str]:
     """What a successor fills again: a deployment, the controller, or that role on that node."""
     if component.role == "replica":
         return component.role, component.deployment or ""

@@ -247,9 +247,9 @@ class FaultChoice:
 
     @property
     def held_for(self) -> float:
-        """Seconds for which its marker keeps the victim down (`hold` and `for_`); 0 if for no given time."""
+        """Seconds after which it heals by itself; 0 if nothing says for how long it stays."""
         lasts = self.options.get("for_")
-        return lasts if self.options.get("hold") is True and isinstance(lasts, float) else 0.0
+        return lasts if isinstance(lasts, float) else 0.0
 
     def check_cluster(self, cluster: ClusterSpec) -> None:
         """Makes sure, before there is such a cluster, that it will have what the fault breaks.

@@ -52,9 +52,12 @@ class Collection:
         return self._asked_for(item.iter_markers(), item.path.parent)
 
     def _asked_for(self, markers: Iterable[pytest.Mark], directory: Path) -> ClusterSpec:
+        return cluster_request(markers, self._adapted_settings(), directory=directory)
+
+    def _adapted_settings(self) -> Settings:
         if self._adapted is None:
             self._adapted = self._backend.adapt(self._settings)
-        return cluster_request(markers, self._adapted, directory=directory)
+        return self._adapted
 
     def fault_of(self, item: pytest.Item) -> FaultChoice | None:
         """The fault that a test is marked with; None where it has `chaos`, by which it can make one of its own.
@@ -82,19 +85,27 @@ class Collection:
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Checks the markers of our tests, and orders them so that each cluster is built once."""
         wanted: dict[str, ClusterSpec] = {}  # in the order of their first use
-        for item in items:
-            if not wants_cluster(item):
-                continue
+        ours = [item for item in items if wants_cluster(item)]
+        if ours:
+            self._check_settings()
+        for item in ours:
             try:
                 spec = self.spec_of(item)
                 if "experiment" in getattr(item, "fixturenames", ()):
                     self.fault_of(item)
-            except ServeChaosError as error:  # a marker that says nonsense, or a RayService that cannot be looked at
+            except ServeChaosError as error:  # a marker that says nonsense
                 raise pytest.UsageError(f"{item.nodeid}: {error}") from error
             wanted[item.nodeid] = spec
         self._check_apps(wanted)
         specs = [None, *self._in_order(wanted.values())]
         items.sort(key=lambda item: specs.index(wanted.get(item.nodeid)))
+
+    def _check_settings(self) -> None:
+        """Refuses what holds for all tests alike, as a RayService that cannot be used: no single test is at fault."""
+        try:
+            self._adapted_settings()
+        except ServeChaosError as error:
+            raise pytest.UsageError(str(error)) from error
 
     def _check_apps(self, wanted: Mapping[str, ClusterSpec]) -> None:
         """Refuses an app that does not exist before a cluster is started for it."""
@@ -104,7 +115,7 @@ class Collection:
         checked: list[ClusterSpec] = []
         settings = self._settings
         for nodeid, spec in wanted.items():
-            app = ClusterSpec(app=spec.app, env=spec.env)
+            app = ClusterSpec(app=spec.app, env=spec.env, workers=spec.workers)
             if app in checked:
                 continue
             checked.append(app)

@@ -61,6 +61,7 @@ def test_what_fails_alone_fails(world: World) -> None:
 @on_many(worlds())
 def test_what_shows_nothing_alone_is_not_passed(world: World) -> None:
     alone, both = results(world)
+    unsent = any("did not send" in reason for reason in alone.reasons)  # a share of all requests
     if alone.outcome == "inconclusive" and not unsent:
         event("inconclusive")
         assert both.outcome != "passed", alone.reasons

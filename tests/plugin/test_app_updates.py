@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 
 from pytest_serve_chaos.cluster.capabilities import SHOWS_CONTROLLER_LOG
@@ -29,6 +31,9 @@ KINDS = """
     def test_num_replicas(experiment):
         experiment.run(window="500ms", availability=0.5)
 """
+
+LENIENT = 'availability=None, longest_outage=None, traffic_back="60s"'
+"""Of a machine that is busy with other things."""
 
 BAD = """
     import pytest
@@ -63,6 +68,73 @@ def test_old_replicas_survive_an_update_that_never_works(run_chaos: RunChaos) ->
 
     ran.outcomes(passed=2)
     assert "3 of 4 old replicas were left" in ran.text
+    assert len(ran.backend.clusters) == 1
+
+
+@pytest.mark.parametrize(
+    "keywords",
+    ["", 'change="user_config"', 'change="options", to={"max_ongoing_requests": 9}', 'bad="constructor", for_="2s"'],
+)
+@pytest.mark.parametrize("when", ["with a fault", "down with a fault"])
+def test_an_update_of_an_app_that_serve_scales_meanwhile_passes(
+    run_chaos: RunChaos, when: Literal["with a fault", "down with a fault"], keywords: str
+) -> None:
+    """What Serve stops because it wants fewer is neither replaced nor a casualty of the update."""
+    ran = run_chaos(
+        f"""
+        import pytest
+
+        @pytest.mark.app_update({keywords})
+        def test_it(experiment):
+            experiment.run(window="1s", {LENIENT})
+
+        def test_another(serve_cluster):
+            assert not serve_cluster.missing()
+        """,
+        behaviour=FakeBehaviour(autoscales=when),
+    )
+
+    ran.outcomes(passed=2)
+    assert len(ran.backend.clusters) == 1
+
+
+@pytest.mark.parametrize("bad", ["constructor", "health_check"])
+def test_that_serve_scales_excuses_no_more_old_replicas_than_it_stopped(run_chaos: RunChaos, bad: str) -> None:
+    ran = run_chaos(
+        f"""
+        import pytest
+
+        @pytest.mark.app_update(bad="{bad}", for_="3s")
+        def test_bad(experiment):
+            experiment.run(availability=None, lost_beyond_in_flight=None, longest_outage="60s", window="3s")
+        """,
+        behaviour=FakeBehaviour(eats_old=True, autoscales="down with a fault"),
+    )
+
+    ran.outcomes(failed=1)
+    ran.result.stdout.fnmatch_lines(
+        ["*replicas of before the fault are left*of those that Serve did not scale away (2)*"]
+    )
+
+
+def test_a_new_version_may_have_another_number_of_replicas(run_chaos: RunChaos) -> None:
+    ran = run_chaos(
+        """
+        import pytest
+
+        TO = {"args": {"a": 1}, "deployments": [{"name": "SleepyPid", "num_replicas": 2}]}
+
+        @pytest.mark.app_update(to=TO)
+        def test_fewer(experiment, serve_cluster):
+            result = experiment.run(window="500ms", availability=0.5)
+            assert (len(result.before.of("replica")), len(result.after.of("replica"))) == (4, 2)
+
+        def test_another(serve_cluster):
+            assert len(serve_cluster.of("replica")) == 4
+        """
+    )
+
+    ran.outcomes(passed=2)
     assert len(ran.backend.clusters) == 1
 
 

@@ -101,6 +101,47 @@ def test_a_hold_by_hand_ends_by_itself_and_is_in_the_window(run_chaos: RunChaos)
     ran.outcomes(passed=1)
 
 
+CUSTOM = "chaos.custom(lambda: broken.append(1), broken.clear, lambda: bool(broken)"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        'chaos.proxy("worker-1").freeze(for_="2s")',
+        'chaos.app().update(bad="constructor", for_="2s")',
+        f'{CUSTOM}, for_="2s")',
+    ],
+    ids=["freeze", "update", "custom"],
+)
+def test_whatever_heals_by_itself_is_in_the_window_of_traffic_by_hand(run_chaos: RunChaos, fault: str) -> None:
+    ran = run_chaos(
+        f"""
+        def test_by_hand(chaos, traffic):
+            broken = []
+            with traffic() as requests, {fault}:
+                result = requests.assert_available(0.1)
+            assert result.measurement.window >= 2.0
+        """
+    )
+
+    ran.outcomes(passed=1)
+
+
+def test_what_was_healed_before_its_time_is_in_the_window_until_then(run_chaos: RunChaos) -> None:
+    ran = run_chaos(
+        """
+        def test_by_hand(chaos, traffic):
+            with traffic() as requests:
+                with chaos.head.kill(hold=True, for_="5m"):
+                    pass
+                result = requests.assert_available(0.1)
+            assert result.measurement.window < 60
+        """
+    )
+
+    ran.outcomes(passed=1)
+
+
 def test_a_hold_by_hand_that_workers_do_not_survive_fails(run_chaos: RunChaos) -> None:
     ran = run_chaos(
         """
@@ -173,18 +214,30 @@ def test_nobody_waits_for_the_end_of_a_fault_that_has_none(run_chaos: RunChaos) 
     ran.outcomes(passed=1)
 
 
-def test_a_return_before_its_time_cannot_be_demanded(run_chaos: RunChaos) -> None:
+@pytest.mark.parametrize(
+    "marker",
+    ['head_failure(hold=True, for_="90s")', 'proxy_failure(how="freeze", for_="90s")', 'node_failure(for_="90s")',
+     'app_update(bad="constructor", for_="90s")'],
+)  # fmt: skip
+def test_a_return_before_its_time_cannot_be_demanded(run_chaos: RunChaos, marker: str) -> None:
     ran = run_chaos(
-        """
+        f"""
         import pytest
         from pytest_serve_chaos import SettingsError
 
-        @pytest.mark.head_failure(hold=True, for_="90s")
+        @pytest.mark.{marker}
         def test_too_early(experiment, serve_cluster):
             with pytest.raises(SettingsError, match="redundancy_back=60 s counts from the fault"):
                 experiment.run(redundancy_back="60s")
             assert serve_cluster.backend.world.struck is None
+
+        def test_a_fault_of_its_own(experiment, chaos):
+            broken = []
+            own = {CUSTOM}, for_="90s")
+            with pytest.raises(SettingsError, match="redundancy_back=60 s counts from the fault"):
+                experiment.run(fault=own, redundancy_back="60s")
+            assert not broken
         """
     )
 
-    ran.outcomes(passed=1)
+    ran.outcomes(passed=2)

@@ -33,16 +33,16 @@ def test_another_app_may_take_the_place_of_its_first(run_chaos: RunChaos) -> Non
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("--serve-chaos-workers=3", "*--serve-chaos-workers was given, and the RayService of * says that itself*"),
-        ("--serve-chaos-gcs=none", "*--serve-chaos-gcs was given, and the RayService of * says that itself*"),
-        ("--serve-chaos-profile=fast", "*--serve-chaos-profile was given, and the RayService of * says that itself*"),
-        (f"--serve-chaos-app={FILE}", "*is a Serve config, and the RayService of * has its own*"),
+        ("--serve-chaos-workers=3", "--serve-chaos-workers was given, and the RayService of * says that itself*"),
+        ("--serve-chaos-gcs=none", "--serve-chaos-gcs was given, and the RayService of * says that itself*"),
+        ("--serve-chaos-profile=fast", "--serve-chaos-profile was given, and the RayService of * says that itself*"),
+        (f"--serve-chaos-app={FILE}", "--serve-chaos-app=* is a Serve config, and the RayService of * has its own*"),
     ],
 )
 def test_what_contradicts_the_file_is_a_usage_error(run_chaos: RunChaos, given: str, said: str) -> None:
     ran = run_chaos(TEST, *KIND, given)
     assert ran.result.ret == pytest.ExitCode.USAGE_ERROR
-    ran.result.stderr.fnmatch_lines([said])
+    ran.result.stderr.fnmatch_lines([f"ERROR: {said}"])
 
 
 def test_what_is_set_for_other_backends_too_does_not_count(
@@ -60,7 +60,9 @@ def test_a_file_that_cannot_run_is_a_usage_error(run_chaos: RunChaos, tmp_path: 
     broken.write_text(FILE.read_text().replace('ray.io/ft-enabled: "true"', 'ray.io/ft-enabled: "false"'))
     ran = run_chaos(TEST, KIND[0], f"--serve-chaos-rayservice-file={broken}")
     assert ran.result.ret == pytest.ExitCode.USAGE_ERROR
-    ran.result.stderr.fnmatch_lines(["*RAY_REDIS_ADDRESS is set, and GCS fault tolerance is not on*"])
+    ran.result.stderr.fnmatch_lines(
+        [f"ERROR: {broken} cannot run on kind as it is: RAY_REDIS_ADDRESS is set, and GCS fault tolerance is not on*"]
+    )
 
 
 def test_a_test_that_wants_another_cluster_is_skipped_before_anything_is_made(tmp_path: Path) -> None:
@@ -115,7 +117,9 @@ def test_a_redis_that_is_not_in_the_file_is_a_usage_error_together_with_all_else
     file.write_text(f"{lost}\n---\n{{apiVersion: monitoring.coreos.com/v1, kind: PodMonitor, metadata: {{name: m}}}}\n")
     ran = run_chaos(TEST, KIND[0], f"--serve-chaos-rayservice-file={file}")
     assert ran.result.ret == pytest.ExitCode.USAGE_ERROR
-    ran.result.stderr.fnmatch_lines([f"*{said}*", "*kind does not know PodMonitor*"])
+    ran.result.stderr.fnmatch_lines(
+        [f"ERROR: {file} cannot run on kind*", f"*{said}*", "*kind does not know PodMonitor*"]
+    )
 
 
 def test_a_patch_without_a_file_is_a_usage_error(run_chaos: RunChaos, tmp_path: Path) -> None:

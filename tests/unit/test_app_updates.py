@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -13,11 +14,13 @@ from hypothesis import strategies as st
 from pytest_serve_chaos.checks.surviving import least
 from pytest_serve_chaos.cluster.app_updates import NEW_VERSION, Bad, Change, Wanted, plan
 from pytest_serve_chaos.cluster.base import ClusterSpec
-from pytest_serve_chaos.cluster.rest import ServeStatus
+from pytest_serve_chaos.cluster.rest import ReplicaRow, ServeStatus
 from pytest_serve_chaos.cluster.serve_config import applications, name_of
 from pytest_serve_chaos.errors import NoSuchTarget, SettingsError, Unsupported
-from pytest_serve_chaos.faults.app_update import FAULT
+from pytest_serve_chaos.faults.app_update import FAULT, AppUpdated
 from pytest_serve_chaos.model import Json
+from pytest_serve_chaos.observe.observer import Report
+from tests.unit.rigs import cluster_with, rig_around
 
 CONFIG: dict[str, Json] = {
     "proxy_location": "EveryNode",
@@ -169,6 +172,7 @@ def test_a_new_version_is_not_made_where_this_package_is_not_importable(env: dic
         ({"change": "options", "to": {"autoscaling_config": {}}}, "autoscaling_config is not changed as an option"),
         ({"to": "nonsense"}, "'nonsense' is no new version"),
         ({"to": 7}, "7 is no new version"),
+        ({"to": {"deployments": []}}, "is no new version"),
         ({"change": "colour"}, "one of code, user_config, options, num_replicas"),
     ],
 )
@@ -190,6 +194,70 @@ def test_new_code_is_complete_when_serve_has_the_config_and_all_deployments_are_
     half = {**status().deployments, "shop#Back": "UPDATING"}
     assert planned.new.lacks(status(configs=configs, deployments=half)) == ["shop#Back is UPDATING"]
     assert planned.new.lacks(status(configs=configs)) == []
+
+
+@pytest.mark.parametrize("state", ["UPSCALING", "DOWNSCALING"])
+def test_a_deployment_that_serve_scales_need_not_be_at_rest(state: str) -> None:
+    """Its traffic may change its number at any time, after the update as well."""
+    planned = plan(CONFIG, status(), Wanted(app="default"), 1)
+    configs = {"default": app_of(planned.config, "default")}
+    scaling = {**status().deployments, "default#Only": state}
+
+    assert planned.new.lacks(status(configs=configs, deployments=scaling)) == []
+    fixed = status(configs=configs, deployments=scaling, options={})
+    assert planned.new.lacks(fixed) == [f"default#Only is {state}"]
+
+
+def row(number: int) -> ReplicaRow:
+    return ReplicaRow(f"r{number}", "default", "Only", "RUNNING", None, None, number)
+
+
+@pytest.mark.parametrize(
+    ("state", "wanted", "listed", "landed"),
+    [
+        ("HEALTHY", 2, (1, 2), False),
+        ("UPSCALING", 2, (1, 2), False),
+        ("UPSCALING", 2, (1, 2, 3), True),
+        ("UPDATING", 2, (1, 2), True),
+        ("HEALTHY", 1, (1,), False),
+    ],
+    ids=["scaled up", "scaling up", "one more than that", "updating", "nothing came"],
+)
+def test_a_replica_that_came_because_serve_scales_up_does_not_show_the_update(
+    state: str, wanted: int, listed: tuple[int, ...], landed: bool
+) -> None:
+    """Serve imports the new version for seconds, and goes on with scaling the old one."""
+    before = status(replicas=(row(1),))
+    planned = plan(CONFIG, before, Wanted(app="default"), 1)
+    now = status(
+        configs={"default": app_of(planned.config, "default")},
+        deployments={**before.deployments, "default#Only": state},
+        targets={**before.targets, "default#Only": wanted},
+        replicas=tuple(map(row, listed)),
+    )
+    rig = rig_around(cluster_with(dashboard=SimpleNamespace(serve=lambda: now)))
+    fault = AppUpdated(rig, planned, (), {}, CONFIG, rig.health.shape, frozenset({"r1"}), before.targets)
+
+    assert (fault.sign(0.0) is not None) is landed
+
+
+def test_the_range_of_a_new_version_counts_once_the_app_runs_with_it() -> None:
+    before = status()
+    planned = plan(CONFIG, before, Wanted(to={"import_path": "shop2:app"}), 1)
+    options: dict[str, dict[str, Json]] = {"shop#Front": {"autoscaling_config": {"min_replicas": 2, "max_replicas": 8}}}
+    targets = {**before.targets, "shop#Front": 2, "shop#Back": 5}
+    now = status(configs={"shop": app_of(planned.config, "shop")}, options=options, targets=targets)
+    rig = rig_around(watcher=SimpleNamespace(report=Report(serve=replace(now, apps={"shop": "DEPLOYING"}))))
+    first = replace(rig.health.shape, replicas={"shop#Front": 4, "shop#Back": 2, "default#Only": 1})
+    rig.health.expect(first)
+    fault = AppUpdated(rig, planned, (), {}, CONFIG, first, frozenset(), before.targets)
+
+    assert fault.unfinished()
+    assert rig.health.shape == first, "it does not run yet"
+    rig.watcher.report = Report(serve=now)  # type: ignore[misc]
+    assert fault.unfinished() == []
+    assert rig.health.shape.replicas == {"shop#Front": 2, "shop#Back": 5, "default#Only": 1}
+    assert rig.health.shape.autoscaled == {"shop#Front": (2, 8)}
 
 
 def test_taking_new_code_back_is_complete_when_serve_has_the_old_config() -> None:

@@ -48,6 +48,12 @@ def test_an_app_may_be_away_while_it_is_frozen_and_not_much_longer(seconds: floa
     assert expected.demands_traffic
 
 
+@pytest.mark.parametrize(("seconds", "window"), [(5.0, 20.0), (20.0, 30.0), (60.0, 70.0)])
+def test_a_share_of_requests_holds_over_a_freeze_and_the_return(seconds: float, window: float) -> None:
+    assert expectations_for("proxy_failure", "freeze", ClusterSpec(), for_=seconds).window == window
+    assert expectations_for("worker_failure", "freeze", ClusterSpec(), for_=seconds).window == window
+
+
 def test_only_of_redis_nothing_is_demanded_by_default() -> None:
     """Where nothing is demanded of the requests nothing can be passed."""
     assert [fault.name for fault in BUILT_IN if not fault.expectations.demands_traffic] == ["redis_failure"]

@@ -13,6 +13,7 @@ import yaml
 from pytest_serve_chaos.cluster.kubernetes.install.file_checks import FileChecks
 from pytest_serve_chaos.cluster.kubernetes.install.file_needs import amount
 from pytest_serve_chaos.cluster.kubernetes.install.file_objects import KindOffers
+from pytest_serve_chaos.cluster.kubernetes.install.file_templates import in_serve_config
 from pytest_serve_chaos.cluster.kubernetes.install.rayservice_file import parse_own_file
 from pytest_serve_chaos.cluster.serve_check import Finding, RayAnswer
 from pytest_serve_chaos.errors import SettingsError
@@ -128,6 +129,15 @@ LACKS: list[tuple[str, Change, str]] = [
     ("bare", with_container(image="$IMAGE"), "$IMAGE is a template"),
     ("tag", with_container(image="ranker:$TAG"), "$TAG is a template"),
     ("helm", lambda s: s["metadata"].update(labels={"app": "{{ .Release.Name }}"}), "Name }} is a template"),
+    ("label", lambda s: s["metadata"].update(labels={"team": "${TEAM}"}), "${TEAM} is a template"),
+    ("label-of-a-pod", lambda s: cluster(s)["workerGroupSpecs"][0]["template"].update(
+        metadata={"labels": {"team": "team-$TEAM"}}), "$TEAM is a template"),
+    ("annotation", lambda s: s["metadata"].update(annotations={"owner": "${TEAM}@corp"}), "${TEAM} is a template"),
+    ("annotation-of-a-pod", lambda s: cluster(s)["headGroupSpec"]["template"].update(
+        metadata={"annotations": {"team": "$TEAM"}}), "$TEAM is a template"),
+    ("annotation-of-lines", lambda s: s["metadata"].update(annotations={"a": "owned by\n${TEAM}\n"}),
+     "${TEAM} is a template"),
+    ("annotation-key", lambda s: s["metadata"].update(annotations={"${DOMAIN}/team": "a"}), "${DOMAIN} is a template"),
     ("in-a-variable", with_container(env=[{"name": "A", "value": "redis://${HOST}:1"}]), "${HOST} is a template"),
 ]  # fmt: skip
 
@@ -135,6 +145,24 @@ LACKS: list[tuple[str, Change, str]] = [
 @pytest.mark.parametrize(("change", "said"), [row[1:] for row in LACKS], ids=[row[0] for row in LACKS])
 def test_what_kind_lacks_is_named(change: Change, said: str) -> None:
     assert said in refused(change)
+
+
+def test_templates_in_a_serve_config_are_told_from_what_apps_and_ray_read() -> None:
+    config: dict[str, Json] = {
+        "applications": [
+            {
+                "args": {
+                    "model": "s3://${BUCKET}/model",
+                    "chat": "{{ bos }}{% for m in messages %}",
+                    "name": "${name}",
+                },
+                "runtime_env": {"env_vars": {"PATH": "${PATH}:/opt/bin", "TOKEN": "${TOKEN}"}},
+            }
+        ]
+    }
+    found = {path[-1]: what for path, what in in_serve_config(config)}
+    assert set(found) == {"model", "name", "TOKEN"}
+    assert found["model"] == "${BUCKET} is a template, and not a value"
 
 
 def test_all_of_it_is_listed_at_once_with_document_line_object_and_field() -> None:
@@ -175,6 +203,8 @@ GIVEN: list[tuple[str, Change, tuple[dict[str, Any], ...]]] = [
     ("shell", with_container(command=["sh", "-c", "echo ${HOME} $HOME"]), ()),
     ("kubernetes-own", with_container(env=[{"name": "A", "value": "$(HOME)/x"}]), ()),
     ("script", lambda _: None, (obj("ConfigMap", "s", data={"run.sh": "echo ${A}\necho {{ b }}"}),)),
+    ("own-templates", lambda s: s["metadata"].update(annotations={
+        "a": "#{host}:%%port%%", "b": "proxy_set_header X $host", "c": "${name}"}), ()),
     ("agent", lambda s: s["metadata"].update(annotations={"a": "{{ with secret `x` }}{{ end }}"}), ()),
     ("password", with_container(env=[{"name": "A", "value": "pa$$word$x"}]), ()),
     ("ray-parameter", lambda s: cluster(s)["headGroupSpec"]["rayStartParams"].update(block="$FLAG"), ()),

@@ -122,9 +122,9 @@ def test_dates_and_numbers_are_what_kubernetes_takes_them_for() -> None:
     ("content", "said"),
     [
         ("{", "is not YAML"),
-        ("just text", "document 1 of .* is not a Kubernetes object"),
-        ("{apiVersion: v1, kind: Service}", "document 1 of .* is not a Kubernetes object"),
-        ("{apiVersion: v1, kind: List, items: [7]}", "is not a Kubernetes object"),
+        ("just text", "document 1 is not a Kubernetes object"),
+        ("{apiVersion: v1, kind: Service}", "document 1 is not a Kubernetes object"),
+        ("{apiVersion: v1, kind: List, items: [7]}", "item 1 of document 1 is not a Kubernetes object"),
         ("", "has 0 RayServices; one is needed"),
         (
             "{apiVersion: ray.io/v1, kind: RayService, metadata: {name: a}}\n---\n"
@@ -137,11 +137,13 @@ def test_a_file_without_one_usable_rayservice_is_refused(content: str, said: str
     with pytest.raises(SettingsError, match=said) as caught:
         parse_own_file(content, FILE)
     assert caught.value.fix
+    assert caught.value.what.startswith(str(FILE))
 
 
 def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="cannot be read"):
-        read_own_file(tmp_path / "none.yaml")
+    file = tmp_path / "none.yaml"
+    with pytest.raises(SettingsError, match=f"^{file} cannot be read"):
+        read_own_file(file)
 
 
 def parameter(name: str, value: object = "x") -> Change:

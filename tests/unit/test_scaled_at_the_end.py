@@ -65,17 +65,30 @@ def test_replicas_that_were_together_before_are_no_problem_whatever_the_first_sh
     assert not rig.log.has(Problem, Remark)
 
 
-def dies(number: int, at: float) -> tuple[ComponentCame, ComponentGone]:
-    one = replica(number)
+def dies(number: int, at: float, node: str = "worker-1") -> tuple[ComponentCame, ComponentGone]:
+    one = replica(number, node)
     return ComponentCame("came", at=at, component=one), ComponentGone("gone", at=at + 0.1, component=one)
 
 
-def test_a_replica_that_dies_again_and_again_is_found_also_where_serve_scales() -> None:
-    deaths = [event for number, at in ((11, 3.0), (12, 4.0)) for event in dies(number, at)]
-    rig = at_the_end(SPREAD, SPREAD, *deaths)
+@pytest.mark.parametrize(
+    ("node", "where"), [("worker-1", "worker-1"), ("worker-2", "worker-1 and worker-2")], ids=["there", "elsewhere"]
+)
+def test_a_replica_that_dies_again_and_again_is_found_on_whichever_node_and_where_serve_scales(
+    node: str, where: str
+) -> None:
+    rig = at_the_end(SPREAD, SPREAD, *dies(11, 3.0), *dies(12, 4.0, node))
     assert [p.text for p in rig.log.of(Problem)] == [
-        f"replica {APP} on worker-1 died again and again: 2 times since redundancy was first back"
+        f"replica {APP} on {where} died again and again: 2 times since redundancy was first back"
     ]
+
+
+def test_two_that_were_there_together_and_died_once_each_did_not_die_again_and_again() -> None:
+    """Both succeeded victims before redundancy was back; no process dies twice."""
+    victims = [replica(11), replica(12)]
+    events: list[Event] = [ComponentCame("came", at=1.5, component=one) for one in victims]
+    events += [ComponentGone("gone", at=at, component=one) for at, one in zip((3.0, 4.0), victims, strict=True)]
+    assert not at_the_end(SPREAD, SPREAD, *events).log.has(Problem)
+    assert at_the_end(SPREAD, SPREAD, *events, *dies(13, 5.0)).log.has(Problem)
 
 
 def test_as_many_as_serve_wants_fewer_did_not_die() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,15 @@ from hypothesis import strategies as st
 
 from pytest_serve_chaos.analysis.identities import kept, missing, replaced
 from pytest_serve_chaos.analysis.scaling import NO_SCALING, Scaling, scaling_of
-from pytest_serve_chaos.events import WORKERS, Event, RedundancyBack, Rescaled
+from pytest_serve_chaos.events import (
+    WORKERS,
+    ComponentCame,
+    ComponentGone,
+    Event,
+    FaultLanded,
+    RedundancyBack,
+    Rescaled,
+)
 from pytest_serve_chaos.model import HEAD, Component, Identity, Topology
 
 APP, OTHER = "app#App", "app#Other"
@@ -49,10 +58,45 @@ def test_where_nothing_scales_there_is_nothing() -> None:
     assert scaling_of((), [], None, topology()) == NO_SCALING
 
 
-def test_each_step_down_counts_also_where_a_step_up_follows() -> None:
-    events: list[Event] = [rescaled(1.0, 4, 2), rescaled(2.0, 2, 4), rescaled(3.0, 4, 3), rescaled(4.0, 5, 3, WORKERS)]
-    found = scaling_of([APP], events, None, topology(wanted=3))
-    assert found == Scaling(frozenset({APP}), {APP: 3}, {APP: 3}, 2)
+def came(at: float, *components: Component) -> list[Event]:
+    return [ComponentCame("", at=at, component=component) for component in components]
+
+
+def test_each_step_down_counts_where_what_was_wanted_between_them_came() -> None:
+    events = [rescaled(1.0, 4, 2), rescaled(2.0, 2, 4), *came(2.5, FIVE, replica(6)), rescaled(3.0, 4, 3)]
+    events.append(rescaled(4.0, 5, 3, WORKERS))
+    for before in (None, replace(BEFORE, components=(*BEFORE.components, *(node(f"worker-{n}") for n in range(5))))):
+        found = scaling_of([APP], events, before, topology(wanted=3))
+        assert found == Scaling(frozenset({APP}), {APP: 3}, {APP: 3}, 2)
+
+
+@pytest.mark.parametrize("before", [None, BEFORE], ids=["unseen", "seen"])
+def test_a_number_that_goes_up_and_down_takes_no_more_away_than_there_was(before: Topology | None) -> None:
+    """Serve takes back what it wanted before that came, so it stops nothing of what was there in addition."""
+    swings = [rescaled(1.0, 4, 3), rescaled(2.0, 3, 4), rescaled(3.0, 4, 3)]
+    assert scaling_of([APP], swings, before, topology(wanted=3)).stopped == {APP: 1}
+    workers = [rescaled(at, a, b, WORKERS) for at, a, b in ((1.0, 4, 3), (2.0, 3, 4), (3.0, 4, 3))]
+    nodes = None if before is None else topology(*(node(f"worker-{n}") for n in range(4)))
+    assert scaling_of([], workers, nodes, topology()).workers_stopped == 1
+    one_came = [*swings[:2], *came(2.5, FIVE), swings[2]]
+    assert scaling_of([APP], one_came, before, topology(wanted=3)).stopped == {APP: 2}
+    more = [*swings, rescaled(4.0, 3, 2)]
+    assert scaling_of([APP], more, before, topology(wanted=2)).stopped == {APP: 2}
+
+
+def test_what_succeeds_a_victim_is_not_in_addition() -> None:
+    hit: list[Event] = [FaultLanded("", at=0.5, victims=(ONE.identity,)), ComponentGone("", at=0.6, component=ONE)]
+    events = [*hit, rescaled(1.0, 4, 3), rescaled(2.0, 3, 4), *came(2.5, FIVE), rescaled(3.0, 4, 3)]
+    assert scaling_of([APP], events, BEFORE, topology(wanted=3)).stopped == {APP: 1}
+
+
+@given(st.lists(st.integers(0, 6), max_size=8), st.integers(0, 6))
+def test_without_newcomers_no_more_is_taken_away_than_the_lowest_number_leaves(numbers: list[int], there: int) -> None:
+    before = topology(*(replica(n) for n in range(there)), wanted=there)
+    steps = [there, *numbers]
+    events: list[Event] = [rescaled(float(n), a, b) for n, (a, b) in enumerate(itertools.pairwise(steps))]
+    stopped = scaling_of([APP], events, before, topology(wanted=steps[-1])).stopped
+    assert stopped.get(APP, 0) == there - min(there, *steps)
 
 
 def test_what_serve_was_about_to_stop_when_the_fault_came_counts_as_taken_away() -> None:
@@ -66,8 +110,11 @@ def test_what_serve_was_about_to_stop_when_the_fault_came_counts_as_taken_away()
     assert scaling_of([], [], workers, topology()).workers_stopped == 1
 
 
-def test_a_deployment_that_is_not_named_does_not_scale() -> None:
-    assert scaling_of([APP], [rescaled(1.0, 4, 2, OTHER)], BEFORE, topology(wanted=4)).stopped == {}
+def test_that_one_deployment_gets_fewer_says_nothing_of_another() -> None:
+    there = topology(*BEFORE.components, replica(11, deployment=OTHER), replica(12, deployment=OTHER))
+    found = scaling_of([APP], [rescaled(1.0, 2, 1, OTHER)], there, topology(wanted=4))
+    assert found.stopped == {OTHER: 1}
+    assert found.deployments == {APP, OTHER}, "also one that an update changes, and that Serve does not scale"
 
 
 @pytest.mark.parametrize(
@@ -125,6 +172,26 @@ def test_the_proxy_of_a_node_whose_replicas_were_all_taken_away_goes_with_them()
     assert not kept(before, without_head, "proxies", scaling=down_by(1)).holds, "the head has one in any case"
     with_replica = topology(ONE, TWO, replica(6, "worker-2"), proxy("worker-1"), proxy(HEAD))
     assert not kept(before, with_replica, "proxies", scaling=down_by(1)).holds, "its node has a replica"
+
+
+def test_the_proxy_of_a_node_goes_with_victims_that_have_no_successor_there() -> None:
+    """An update replaced all of them, and Serve wanted fewer meanwhile."""
+    old = [ONE, replica(6, "worker-2")]
+    victims = [c.identity for c in old]
+    before = topology(*old, proxy("worker-1"), proxy("worker-2"))
+    after = topology(replica(11), proxy("worker-1"))
+    assert kept(before, after, "proxies", victims=victims, scaling=down_by(1)).holds
+    assert not kept(before, after, "proxies", victims=victims, scaling=down_by(0)).holds
+    elsewhere = topology(replica(11, "worker-2"), proxy("worker-1"))
+    assert not kept(before, elsewhere, "proxies", victims=victims, scaling=down_by(1)).holds
+
+
+def test_a_victim_that_its_fault_spares_may_be_what_serve_takes_away() -> None:
+    after = topology(TWO, THREE, FOUR)
+    spared = [FaultLanded("", at=0.5, victims=tuple(VICTIMS), spared=True), rescaled(1.0, 4, 3)]
+    scaling = scaling_of([APP], spared, BEFORE, replace(after, wanted={APP: 3}))
+    assert kept(BEFORE, after, "replica@victims", victims=VICTIMS, scaling=scaling).holds
+    assert not kept(BEFORE, topology(THREE, FOUR), "replica", victims=VICTIMS, scaling=scaling).holds
 
 
 def test_a_worker_that_the_autoscaler_removes_takes_along_what_is_on_it() -> None:

@@ -9,6 +9,8 @@ from pytest_serve_chaos.cluster.base import Ingress
 from pytest_serve_chaos.model import Json
 
 HEAD_INDEX = 0
+CPUS = 4
+"""CPUs that a worker offers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class Plan:
     head_env: dict[str, str] = field(repr=False)
     worker_env: dict[str, str] = field(repr=False)
     ingress: Ingress = "python"
-    cpus: int = 4
+    cpus: int = CPUS
     rocksdb: str | None = None
 
     @property

@@ -12,19 +12,29 @@ from pytest_serve_chaos.model import Json
 
 _BRACED = r"\$\{\{?\s*[A-Za-z_][^{}]*\}?\}|\{\{.*?\}\}|\{%.*?%\}"
 _BARE = r"\$[A-Z_][A-Z0-9_]*"
-_ANYWHERE = re.compile(rf"{_BRACED}|(?:^|(?<=[/:@])){_BARE}(?=$|[/:.@-])")
+_ANYWHERE = re.compile(rf"{_BRACED}|(?:^|(?<=[/:@-])){_BARE}(?=$|[/:.@-])")
 _WHOLE = re.compile(rf"^\s*(?:{_BRACED}|{_BARE})\s*$")
-_OF_HELM = re.compile(r"\{\{-?\s*(?:\.Values|\.Release|\.Chart|\$|include |template |toYaml ).*?\}\}")
+_HELM = r"\{\{-?\s*(?:\.Values|\.Release|\.Chart|\$|include |template |toYaml ).*?\}\}"
+_OF_HELM = re.compile(_HELM)
+_NAMED = r"\$\{[A-Z_][A-Z0-9_]*\}"
+_NOTES = re.compile(rf"{_HELM}|{_NAMED}|^\s*{_BARE}\s*$")
+"""In annotations: tools that read these have templates of their own, and of none of them is this the syntax."""
+_IN_TEXT = re.compile(rf"{_NAMED}|^\s*(?:{_BRACED}|{_BARE})\s*$")
 
 _PATTERNS: Mapping[str, re.Pattern[str] | None] = {
-    # A shell has variables of its own, and tools that read annotations have templates of their own.
-    **dict.fromkeys(("command", "args", "exec", "rayStartParams", "entrypoint", "annotations"), _OF_HELM),
+    # A shell has variables of its own.
+    **dict.fromkeys(("command", "args", "exec", "rayStartParams", "entrypoint"), _OF_HELM),
+    "annotations": _NOTES,
     # What others read may have any syntax, unless there is nothing but a template.
     **dict.fromkeys(("data", "stringData", "binaryData"), _WHOLE),
     "serveConfigV2": None,  # looked at as what it says
 }
-_IN_SERVE_CONFIG: Mapping[str, re.Pattern[str] | None] = dict.fromkeys(("args", "user_config"), _WHOLE)
-"""What apps read: a chat template is full of braces."""
+_IN_SERVE_CONFIG: Mapping[str, re.Pattern[str] | None] = {
+    # What apps read: a chat template is full of braces.
+    **dict.fromkeys(("args", "user_config"), _IN_TEXT),
+    # Ray itself takes ${NAME} from the environment of its node: PATH: "${PATH}:/opt/bin".
+    "env_vars": _WHOLE,
+}
 _TEXT = 200
 """Characters; a longer value, or one of several lines, is a text that may speak of templates."""
 FIX = "render the file first: envsubst, helm template, or kustomize build"
@@ -63,7 +73,7 @@ def _in_value(
 
 
 def _found(value: str, pattern: re.Pattern[str]) -> Iterator[str]:
-    is_text = "\n" in value.strip() or len(value) > _TEXT
+    is_text = pattern is not _NOTES and ("\n" in value.strip() or len(value) > _TEXT)
     match = (_OF_HELM if is_text else pattern).search(value)
     if match is not None:
         yield match[0].strip()

@@ -85,7 +85,7 @@ def read_own_file(
     try:
         content = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"the RayService file {path} cannot be read: {error}") from error
+        raise SettingsError(f"{path} cannot be read: {error}") from error
     patches = () if patch is None else read_patches(patch)
     return parse_own_file(content, path, app=app, patches=patches, checks=checks)
 
@@ -147,7 +147,7 @@ def _read(ray_service: Manifest, path: Path) -> FoundRayService:
     try:
         return read_ray_service(ray_service)
     except ClusterStartError as error:
-        raise SettingsError(error.what, checked=[str(path)], fix=error.fix) from error
+        raise SettingsError(f"{path}: {error.what}", checked=error.checked, fix=error.fix) from error
 
 
 def _app_of(ray_service: Manifest) -> str | None:
@@ -183,10 +183,10 @@ def _objects(content: str, path: Path) -> Iterator[FileObject]:
         number += 1
         items = mapped(document).get("items") if mapped(document).get("kind") == "List" else None
         if not isinstance(items, list):
-            yield FileObject(_checked(document, f"document {number} of {path}"), number, where)
+            yield FileObject(_checked(document, f"{path}: document {number}"), number, where)
             continue
         for index, item in enumerate(items):
-            manifest = _checked(item, f"item {index + 1} of document {number} of {path}")
+            manifest = _checked(item, f"{path}: item {index + 1} of document {number}")
             yield FileObject(manifest, number, where.below("items", index))
 
 

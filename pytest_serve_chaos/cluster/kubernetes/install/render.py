@@ -129,6 +129,13 @@ def ray_service(settings: RayServiceSettings) -> Manifest:
     return merge(base, {"spec": {"rayClusterConfig": patch}})
 
 
+def cpus_of_a_worker() -> float:
+    """CPUs that a worker of the package's own RayService offers to replicas."""
+    (base,) = manifests.load("rayservice.yaml")
+    (group,) = listed(inner(base, "spec", "rayClusterConfig").get("workerGroupSpecs"))
+    return float(text_of(inner(group, "rayStartParams"), "num-cpus"))
+
+
 def version_of(image: str) -> str | None:
     """Ray's version as the image's tag has it; KubeRay chooses probes by it. None if the tag has none."""
     found = re.search(r":(\d+\.\d+\.\d+)", image)
