@@ -22,8 +22,8 @@ DEAD_PROXY: Room = {"availability": 0.8, "longest_outage": "12s"}
 
 DEAD_HEAD: Room = {"availability": 0.65, "longest_outage": "12s"}
 """The kubelet sees the end of a container within a second or two; requests on their way time out after 5 s. When the
-first head of a cluster is lost and its controller is back, all requests hang for up to 6.5 s of the 20 s that are judged
-(`docs/ray-and-kubernetes.md`)."""
+first head of a cluster is lost and the controller is back, all requests hang for up to 6.5 s of the 20 s that are
+judged (`docs/ray-and-kubernetes.md`)."""
 
 DEAD_GCS: Room = {"availability": 0.85, "longest_outage": "12s"}
 """The kubelet restarts the head's container, and requests on their way time out after 5 s."""
