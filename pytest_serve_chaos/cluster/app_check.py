@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import importlib.util
 import json
 import os
@@ -10,7 +11,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pytest_serve_chaos.cluster import serve_check, serve_config, yaml_lines
@@ -56,7 +57,7 @@ def check_app(
     """
     config = serve_config.serve_config(spec, check=False)
     if spec.app.endswith((".yaml", ".yml")):
-        for note in serve_config.left_out(spec):
+        for note in [*serve_config.left_out(spec), *serve_config.repeated(spec)]:
             progress(note)
         for note in blind_spots(config):
             progress(f"{spec.app}: {note}")
@@ -65,10 +66,10 @@ def check_app(
         import_path = app.get("import_path")
         if not isinstance(import_path, str) or _is_ours(import_path) or not _comes_from_here(app):
             continue
-        if not in_image:
-            _check(import_path, _environment(spec, app), progress)
-        elif code_of(import_path, search_path()) is not None:
-            _check(import_path, _environment(spec, app), progress, only_attribute=True)
+        is_here = in_image and code_of(import_path, search_path()) is not None
+        if not in_image or is_here:
+            answer = _check(import_path, _environment(spec, app), progress, only_attribute=in_image)
+            _check_found(spec, app, answer)
         elif _RAYS_OWN.fullmatch(image) and not _is_installed(module_of(import_path).partition(".")[0]):
             raise _nowhere(import_path, image)
         for named in () if in_image else named_by(app):
@@ -106,13 +107,13 @@ def check_config(
 
 def _check(
     import_path: str, environment: Mapping[str, str], progress: Progress, *, only_attribute: bool = False
-) -> None:
+) -> dict[str, Json]:
     answer = _import(import_path, environment, progress)
     outcome = answer.get("outcome")
     if outcome == "no_attribute":
         raise _no_attribute(import_path, answer)
     if only_attribute:
-        return
+        return answer
     if outcome == "no_module":
         raise _no_module(import_path, answer, environment)
     if outcome == "raised" and answer.get("certain"):
@@ -120,6 +121,49 @@ def _check(
     if outcome != "found":
         why = answer.get("error") or "it gave no answer"
         progress(f"the app {import_path} could not be checked before the cluster starts: {why}")
+    return answer
+
+
+def _check_found(spec: ClusterSpec, app: Mapping[str, Json], answer: Mapping[str, Json]) -> None:
+    """Whether Serve can make an app of what the module has, with the arguments and deployments of the config."""
+    import_path, found = app["import_path"], answer.get("is")
+    title = f"the app {import_path!r} cannot be deployed"
+    names, parameters = answer.get("deployments"), answer.get("parameters")
+    if found not in ("app", "builder", None):
+        is_unbound = found == "Deployment"
+        what = "a deployment that is not bound" if is_unbound else f"of the type {found}, and not a bound deployment"
+        raise SettingsError(
+            f"{title}: it is {what}",
+            checked=[f"the module {module_of(str(import_path))}"],
+            fix=["bind it, as in `app = Front.bind()`, and name that"],
+        )
+    if found == "app" and app.get("args"):
+        raise SettingsError(
+            f"{title}: it has args, and it is bound already",
+            checked=[spec.app],
+            fix=["remove args", "or name the function that builds the app, which gets them"],
+        )
+    if isinstance(parameters, list) and len(parameters) != 1:
+        raise SettingsError(
+            f"{title}: its builder has {len(parameters)} parameters, and Serve gives it one",
+            checked=[f"the parameters of {import_path}: {', '.join(map(str, parameters)) or 'none'}"],
+            fix=["give the builder one parameter, for the args of the config"],
+        )
+    if isinstance(names, list):
+        _check_deployments(spec, app, [str(name) for name in names])
+
+
+def _check_deployments(spec: ClusterSpec, app: Mapping[str, Json], there: Sequence[str]) -> None:
+    """Whether the app has the deployments whose options a config file sets."""
+    given = app.get("deployments")
+    wanted = [item.get("name") for item in (given if isinstance(given, list) else []) if isinstance(item, dict)]
+    problems: list[Problem] = []
+    for name in (str(name) for name in wanted if name not in there):
+        close = difflib.get_close_matches(name, there, n=1)
+        fix = f"write {close[0]}" if close else f"name one that it has: {', '.join(there)}"
+        where = f"applications[{serve_config.name_of(app)}].deployments[{name}]"
+        problems.append(Problem(f"the app {app['import_path']} has no deployment {name}", fix, where))
+    refuse(f"the Serve config {spec.app} cannot be deployed", problems)
 
 
 def _is_ours(import_path: str) -> bool:

@@ -17,7 +17,9 @@ from pytest_serve_chaos.errors import SettingsError
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current directory, with an app in it."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "ranker.py").write_text("print('hello')\napp = object()\ndef build(args): raise RuntimeError('called')")
+    (tmp_path / "ranker.py").write_text(
+        "print('hello')\ndef app(args): pass\ndef build(args): raise RuntimeError('called')"
+    )
     return tmp_path
 
 
@@ -128,7 +130,7 @@ def test_an_app_whose_runtime_environment_brings_code_is_not_looked_for_here(pro
 def test_the_variables_of_the_spec_are_set(project: Path) -> None:
     elsewhere = project / "elsewhere"
     elsewhere.mkdir()
-    (elsewhere / "other.py").write_text("app = object()")
+    (elsewhere / "other.py").write_text("def app(args): pass")
     assert check("other:app", env=(("PYTHONPATH", str(elsewhere)),)) == []
 
 

@@ -304,7 +304,7 @@ def test_an_image_that_was_asked_for_goes_into_all_ray_containers_and_says_which
         ("mine:latest", None, "IfNotPresent"),
         ("mine:latest", "Never", "Never"),
         ("mine:1.0", None, None),
-        ("mine@sha256:0123", None, None),
+        ("mine@sha256:" + "01" * 32, None, None),
     ],
 )
 def test_an_image_without_a_version_is_pulled_always_unless_it_is_here(
@@ -322,7 +322,7 @@ def test_other_pods_of_the_file_are_left_alone_and_said_to_be_in_harms_way() -> 
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": "client"},
-        "spec": {"containers": [{"image": "c:1"}]},
+        "spec": {"containers": [{"name": "c", "image": "c:1"}]},
     }
     work = adapted(lambda d: d.insert(0, client))
     assert work.before[0]["spec"] == client["spec"]
@@ -531,7 +531,7 @@ def test_in_the_older_style_the_password_may_be_in_a_variable() -> None:
 
 def test_a_password_that_cannot_be_told_leaves_redis_breakable() -> None:
     of_a_field = {"valueFrom": {"fieldRef": {"fieldPath": "x"}}}
-    for reference, more in ((REFERENCE, [secret(data={"password": "?"})]), (of_a_field, [])):
+    for reference, more in ((REFERENCE, [secret(data={"password": "/w=="})]), (of_a_field, [])):
         store = adapted(by_options(reference, *more)).redis
         assert store is not None
         assert store.unknown

@@ -24,7 +24,7 @@ RULES: list[tuple[str, str]] = [
      "working_dir ./x is a local path"),
     ("{name: x}", "app 1 has no import_path"),
     ("{import_path: a}", "app 1 has no import_path"),
-    ("{import_path: 'a:b', route_prefix: v1}", "does not begin with /"),
+    ("{import_path: 'a:b', route_prefix: v1}", "must begin with /"),
     ("{import_path: 'a:b'}], proxy_location: Disabled, x-rest: [", "proxy_location is Disabled"),
     ("{import_path: 'a:b'}], proxy_location: NoServer, x-rest: [", "proxy_location is 'NoServer'"),
     ("{import_path: 'a:b'}, {import_path: 'a:b', route_prefix: /x}", "two apps have the name default"),

@@ -1,17 +1,20 @@
 """Imports an app as Serve does, in a process of its own: `import_app.py MODULE:APP`.
 
 It prints one line of JSON: `outcome` is ``found``, ``no_module``, ``no_attribute`` or ``raised``, and the rest says
-more. The app is only looked up; a builder function is not called.
+more: of what was found, `is` (``app``, ``builder`` or the name of its type), and the `deployments` of an app or the
+`parameters` of a builder. The app is only looked up; a builder function is not called.
 """
 
 from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 import json
 import os
 import sys
 import traceback
+import types
 
 _MISTAKES = (ImportError, SyntaxError, NameError, AttributeError, TypeError, ValueError, ArithmeticError, LookupError)
 """What a mistake in the app's code raises, with a cluster as without one. Others may come from its absence."""
@@ -34,10 +37,30 @@ def look(import_path: str) -> dict[str, object]:
             "traceback": _of_the_app(error),
         }
     if hasattr(module, attribute):
-        return {"outcome": "found"}
+        return {"outcome": "found", **_described(getattr(module, attribute))}
     names = [name for name in vars(module) if not name.startswith("_")]
     close = difflib.get_close_matches(attribute, names, n=3, cutoff=0.5)
     return {"outcome": "no_attribute", "file": getattr(module, "__file__", None), "close": close}
+
+
+def _described(found: object) -> dict[str, object]:
+    """What Serve would make of it; nothing where Ray is too old, or too new, to say."""
+    if isinstance(found, types.FunctionType):
+        return {"is": "builder", "parameters": list(inspect.signature(found).parameters)}
+    if "ray" not in sys.modules:  # nobody can have bound an app
+        return {"is": type(found).__name__}
+    try:
+        from ray.serve import Application
+    except ImportError:
+        return {}
+    if not isinstance(found, Application):
+        return {"is": type(found).__name__}
+    try:
+        from ray.serve._private.build_app import build_app
+
+        return {"is": "app", "deployments": [one.name for one in build_app(found, name="app").deployments]}
+    except Exception:  # another Ray builds it in another way
+        return {"is": "app"}
 
 
 def _of_the_app(error: BaseException) -> str:
