@@ -102,6 +102,23 @@ def test_an_import_that_takes_long_is_not_waited_for(project: Path, monkeypatch:
     assert clock.now() - begun < 60
 
 
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("app = 'ranker'", "it is of the type str, and not a bound deployment"),
+        ("class app: pass", "it is of the type type, and not a bound deployment"),
+        ("def app(): pass", "its builder has 0 parameters, and Serve gives it one"),
+        ("def app(args, more): pass", "its builder has 2 parameters, and Serve gives it one"),
+    ],
+)
+@pytest.mark.parametrize("in_image", [False, True], ids=["local", "kind"])
+def test_what_serve_could_not_make_an_app_of_is_refused(
+    project: Path, source: str, said: str, *, in_image: bool
+) -> None:
+    (project / "ranker.py").write_text(source)
+    assert said in refused("ranker:app", in_image=in_image)
+
+
 def test_all_apps_of_a_config_file_are_checked(project: Path) -> None:
     (project / "serve.yaml").write_text(
         "applications: [{import_path: 'ranker:app', name: a, route_prefix: /a}, {import_path: 'other.front'}]"
