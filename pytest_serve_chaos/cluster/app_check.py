@@ -66,6 +66,7 @@ def check_app(
         import_path = app.get("import_path")
         if not isinstance(import_path, str) or _is_ours(import_path) or not _comes_from_here(app):
             continue
+        _check_module_name(import_path)
         is_here = in_image and code_of(import_path, search_path()) is not None
         if not in_image or is_here:
             answer = _check(import_path, _environment(spec, app), progress, only_attribute=in_image)
@@ -227,6 +228,20 @@ def _no_module(import_path: str, answer: Mapping[str, Json], environment: Mappin
     )
 
 
+def _check_module_name(import_path: str) -> None:
+    """Refuses the path of a file, which no image can make a module of."""
+    module, attribute = module_of(import_path), import_path[len(module_of(import_path)) + 1 :]
+    is_file = module.endswith(".py") and code_of(import_path, search_path()) is None
+    if "/" not in module and not is_file:
+        return
+    name = module.removesuffix(".py").lstrip("./").replace("/", ".")
+    raise SettingsError(
+        f"the app {import_path!r} cannot be imported: it names a file, and not a module",
+        checked=[f"the module {module}"],
+        fix=[f"write {name}:{attribute}, and start pytest in the directory that has {name.partition('.')[0]}"],
+    )
+
+
 def _is_installed(package: str) -> bool:
     """Whether it may be in Ray's own image: Ray, and what is installed here and may be there."""
     return package == "ray" or importlib.util.find_spec(package) is not None
@@ -243,6 +258,13 @@ def _nowhere(import_path: str, image: str) -> SettingsError:
             "or give the image that has the app: --serve-chaos-ray-image",
         ],
     )
+
+
+def _importing(module: str) -> str:
+    """A command that imports a module, also one that no import statement can name."""
+    if all(part.isidentifier() for part in module.split(".")):
+        return f"python -c 'import {module}'"
+    return f"""python -c 'import importlib; importlib.import_module("{module}")'"""
 
 
 def _no_attribute(import_path: str, answer: Mapping[str, Json]) -> SettingsError:
@@ -263,5 +285,5 @@ def _not_importable(import_path: str, answer: Mapping[str, Json]) -> SettingsErr
     return SettingsError(
         f"the app {import_path!r} cannot be imported: {answer.get('error')}",
         checked=[f"the import of {module} with {sys.executable}:", *str(answer.get("traceback")).splitlines()],
-        fix=[f"fix the module, or install what it needs, until this works: python -c 'import {module}'"],
+        fix=[f"fix the module, or install what it needs, until this works: {_importing(module)}"],
     )

@@ -103,6 +103,30 @@ def test_an_import_that_takes_long_is_not_waited_for(project: Path, monkeypatch:
 
 
 @pytest.mark.parametrize(
+    ("app", "instead"),
+    [
+        ("ranker.py:app", "ranker:app"),
+        ("./ranker:app", "ranker:app"),
+        ("models/ranker.py:app", "models.ranker:app"),
+        ("speech-app.py:app", "speech-app:app"),
+    ],
+)
+@pytest.mark.parametrize("in_image", [False, True], ids=["local", "kind"])
+def test_the_path_of_a_file_comes_with_the_module_that_was_meant(
+    project: Path, app: str, instead: str, *, in_image: bool
+) -> None:
+    (project / "speech-app.py").write_text("def app(args): pass")
+    said = refused(app, in_image=in_image)
+    assert "it names a file, and not a module" in said
+    assert f"write {instead}, and start pytest" in said
+
+
+def test_a_module_that_no_import_statement_can_name_has_a_command_that_imports_it(project: Path) -> None:
+    (project / "speech-app.py").write_text("import a_package_that_there_is_not")
+    assert 'importlib.import_module("speech-app")' in refused("speech-app:app")
+
+
+@pytest.mark.parametrize(
     ("source", "said"),
     [
         ("app = 'ranker'", "it is of the type str, and not a bound deployment"),
