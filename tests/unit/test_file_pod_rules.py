@@ -11,6 +11,7 @@ from pytest_serve_chaos.cluster.kubernetes.install.file_checks import FileChecks
 from pytest_serve_chaos.cluster.kubernetes.install.file_objects import KindOffers
 from pytest_serve_chaos.cluster.kubernetes.install.rayservice_file import parse_own_file
 from pytest_serve_chaos.errors import SettingsError
+from pytest_serve_chaos.model import Json
 from tests.unit.test_file_needs import FILE, Change, cluster, obj, pod, read, refused, worker, written
 
 SOME_SHA = "sha256:" + "0f" * 32
@@ -210,10 +211,8 @@ def test_a_serve_config_that_is_no_yaml_is_refused_with_the_line_of_the_file() -
 
 
 def test_what_stands_at_the_top_of_the_object_by_mistake_is_named() -> None:
-    schema = {
-        "type": "object",
-        "properties": {"spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
-    }
+    anything: dict[str, Json] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    schema: dict[str, Json] = {"type": "object", "properties": {"spec": anything}}
     checks = FileChecks(KindOffers(schema=schema))
     said = refused(lambda s: s.update(workerGroupSpecs=[]), checks=checks)
     assert "the installed KubeRay does not know the field workerGroupSpecs" in said

@@ -30,10 +30,10 @@ def texts(item: FileObject) -> Iterator[Problem]:
     for path in _OF_TEMPLATES:
         holder = inner(item.manifest, *map(str, path))
         for part in ("labels", "annotations"):
-            yield from _no_texts(item, (*path, part), mapped(holder.get(part)))
+            yield from _no_texts(item, (*path, part), {**mapped(holder.get(part))})
     if item.kind in ("Secret", "ConfigMap"):
         for part in ("data", "stringData", "binaryData"):
-            yield from _no_texts(item, (part,), mapped(item.manifest.get(part)))
+            yield from _no_texts(item, (part,), {**mapped(item.manifest.get(part))})
         part = "data" if item.kind == "Secret" else "binaryData"
         for key, value in mapped(item.manifest.get(part)).items():
             if isinstance(value, str) and not _is_base64(value):
@@ -52,7 +52,8 @@ def _names(item: FileObject) -> Iterator[Problem]:
         yield item.problem(("metadata", "namespace"), what, "take lower-case letters, digits and hyphens, 63 at most")
 
 
-def _no_texts(item: FileObject, path: Path, given: Mapping[str, Json]) -> Iterator[Problem]:
+def _no_texts(item: FileObject, path: Path, given: Mapping[object, Json]) -> Iterator[Problem]:
+    """YAML takes words like `yes` for keys that are not text, too."""
     for key, value in given.items():
         if not isinstance(key, str):
             yield item.problem(path, f"its {path[-1]} have the key {key}, which is not text", "write the key in quotes")

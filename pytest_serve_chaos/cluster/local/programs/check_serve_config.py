@@ -92,7 +92,7 @@ def _of_options(path: list[object], deployment: dict[str, typing.Any]) -> typing
         """Stands for the code of the deployment."""
 
     # What is not in the config is in the code, which is not known here: a replica then wants as little as it can.
-    known = serve.deployment(Any, ray_actor_options={"num_cpus": 0})
+    known: typing.Any = serve.deployment(Any, ray_actor_options={"num_cpus": 0})
     for first, *others in _TOGETHER:
         if deployment.get(first) is None:
             continue
