@@ -578,6 +578,7 @@ NAMES_OF_A_POD = [
     "redis-headless.ranking.svc.cluster.local:6379",
     "redis-headless.ranking",
     "redis-headless:6379",
+    "redis-0.redis-headless.ranking.svc.cluster.local.:6379",
 ]
 
 
@@ -604,6 +605,28 @@ def test_a_pod_of_redis_that_does_not_exist_is_refused(address: str, fields: dic
     with pytest.raises(SettingsError) as caught:
         adapted(lambda documents: set_of(documents, address, **fields))
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["redis-0.redis-headless", "redis-headless"])
+def test_the_domain_of_another_cluster_is_left_out(host: str) -> None:
+    work = adapted(lambda documents: set_of(documents, f"{host}.ranking.svc.prod.example.org:6379"))
+    assert env(pods(work)[0])["RAY_REDIS_ADDRESS"] == f"{host}:6379"
+    assert said(work, f"Redis is called {host}:6379 and not {host}.ranking.svc.prod.example.org:6379")
+
+
+def test_a_port_that_the_service_of_redis_does_not_have_is_refused() -> None:
+    with pytest.raises(SettingsError) as caught:
+        adapted(lambda documents: set_of(documents, "redis-headless:6380"))
+    assert "at port 6380 of the Service redis-headless, which does not have it" in str(caught.value)
+    assert "its ports: 6379" in str(caught.value)
+
+
+def test_a_headless_service_leads_to_any_port_of_its_pods() -> None:
+    def headless(documents: list[dict[str, Any]]) -> None:
+        set_of(documents, "redis-headless:6380")
+        documents[1]["spec"]["clusterIP"] = "None"
+
+    assert adapted(headless).redis is not None
 
 
 def test_the_names_of_another_namespace_still_lead_to_what_was_moved() -> None:

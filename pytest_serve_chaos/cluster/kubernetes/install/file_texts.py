@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 from pytest_serve_chaos.cluster.kubernetes.client.records import inner, mapped, text
 from pytest_serve_chaos.cluster.kubernetes.install.file_objects import FileObject
@@ -30,10 +30,10 @@ def texts(item: FileObject) -> Iterator[Problem]:
     for path in _OF_TEMPLATES:
         holder = inner(item.manifest, *map(str, path))
         for part in ("labels", "annotations"):
-            yield from _no_texts(item, (*path, part), {**mapped(holder.get(part))})
+            yield from _no_texts(item, (*path, part), mapped(holder.get(part)).items())
     if item.kind in ("Secret", "ConfigMap"):
         for part in ("data", "stringData", "binaryData"):
-            yield from _no_texts(item, (part,), {**mapped(item.manifest.get(part))})
+            yield from _no_texts(item, (part,), mapped(item.manifest.get(part)).items())
         part = "data" if item.kind == "Secret" else "binaryData"
         for key, value in mapped(item.manifest.get(part)).items():
             if isinstance(value, str) and not _is_base64(value):
@@ -52,9 +52,9 @@ def _names(item: FileObject) -> Iterator[Problem]:
         yield item.problem(("metadata", "namespace"), what, "take lower-case letters, digits and hyphens, 63 at most")
 
 
-def _no_texts(item: FileObject, path: Path, given: Mapping[object, Json]) -> Iterator[Problem]:
+def _no_texts(item: FileObject, path: Path, given: Iterable[tuple[object, Json]]) -> Iterator[Problem]:
     """YAML takes words like `yes` for keys that are not text, too."""
-    for key, value in given.items():
+    for key, value in given:
         if not isinstance(key, str):
             yield item.problem(path, f"its {path[-1]} have the key {key}, which is not text", "write the key in quotes")
         elif not isinstance(value, str):
