@@ -127,6 +127,12 @@ def test_what_yaml_takes_for_something_else_is_refused(item: dict[str, Any], sai
     assert "not base64!" not in text, "what a Secret holds is not shown"
 
 
+def test_a_secret_that_is_still_a_template_is_named_once() -> None:
+    said = refused(lambda _: None, obj("Secret", "s", data={"token": "${HF_TOKEN}"}))
+    assert "${HF_TOKEN} is a template" in said
+    assert "base64" not in said
+
+
 def test_base64_of_several_lines_is_base64() -> None:
     read(lambda _: None, obj("Secret", "s", data={"cert": "aGVs\nbG8=\n"}))
 

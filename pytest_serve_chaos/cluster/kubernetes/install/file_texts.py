@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from pytest_serve_chaos.cluster.kubernetes.client.records import inner, mapped, text
 from pytest_serve_chaos.cluster.kubernetes.install.file_objects import FileObject
+from pytest_serve_chaos.cluster.kubernetes.install.file_templates import is_template
 from pytest_serve_chaos.cluster.problems import Problem
 from pytest_serve_chaos.cluster.yaml_lines import Path
 from pytest_serve_chaos.model import Json
@@ -36,7 +37,7 @@ def texts(item: FileObject) -> Iterator[Problem]:
             yield from _no_texts(item, (part,), mapped(item.manifest.get(part)).items())
         part = "data" if item.kind == "Secret" else "binaryData"
         for key, value in mapped(item.manifest.get(part)).items():
-            if isinstance(value, str) and not _is_base64(value):
+            if isinstance(value, str) and not is_template(value) and not _is_base64(value):
                 fix = "write it into stringData" if item.kind == "Secret" else "write it into data"
                 yield item.problem((part, key), f"the {part} {key} is not base64", f"encode it, or {fix}")
 
