@@ -160,6 +160,8 @@ REFUSED: dict[str, Change] = {
     "at most 47 characters": lambda s: s["metadata"].update(name="x" * 48),
     "headGroupSpec has no container": lambda s: head(s)["template"]["spec"].pop("containers"),
     "small-group has no container": lambda s: group(s).pop("template"),
+    "workerGroupSpecs is not a list": lambda s: s["spec"]["rayClusterConfig"].update(workerGroupSpecs=group(s)),
+    "serveConfigV2 is not text": lambda s: s["spec"].update(serveConfigV2={"applications": []}),
     "two groups of workers are called small-group": lambda s: s["spec"]["rayClusterConfig"].update(
         workerGroupSpecs=[group(s), copy.deepcopy(group(s))]
     ),

@@ -78,6 +78,8 @@ def _ray_service(item: FileObject, checks: FileChecks) -> Iterator[Problem]:
         for path, what, fix in crd_schema.against(checks.offers.schema, item.manifest):
             if path != _REPLICAS and not {path, path[:-1]} & said:
                 yield item.problem(path, what, fix)
+    if _CONFIG in said:
+        return
     try:
         config = read_ray_service(item.manifest).serve_config
     except ClusterStartError as error:

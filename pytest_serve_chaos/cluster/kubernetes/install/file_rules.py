@@ -55,7 +55,7 @@ def check(ray_service: Mapping[str, Json], source: str) -> None:
 def problems(ray_service: Mapping[str, Json]) -> list[_Problem]:
     """What KubeRay or Kubernetes would refuse of a RayService: where, what, and the way out."""
     cluster = inner(ray_service, "spec", "rayClusterConfig")
-    found = [*_name(ray_service), *_pods(cluster)]
+    found = [*_name(ray_service), *_kinds_of_values(ray_service, cluster), *_pods(cluster)]
     if not found:  # the others look into the containers
         annotations = inner(ray_service, "metadata", "annotations")
         found += [*_fault_tolerance(cluster, annotations), *_texts(cluster), *_beyond_us(ray_service, cluster)]
@@ -107,6 +107,17 @@ def _name(ray_service: Mapping[str, Json]) -> Iterator[_Problem]:
             f"its name must be a lower-case DNS label of at most {_LONGEST_NAME} characters that begins with a letter",
             "give it another name",
         )
+
+
+def _kinds_of_values(ray_service: Mapping[str, Json], cluster: Mapping[str, Json]) -> Iterator[_Problem]:
+    """What all the others rely on, and KubeRay's schema, which is not always at hand, says too."""
+    workers, config = cluster.get("workerGroupSpecs"), inner(ray_service, "spec").get("serveConfigV2")
+    if not isinstance(workers, list | None):
+        what = "workerGroupSpecs is not a list"
+        yield (*_CLUSTER, "workerGroupSpecs"), what, "begin each group with '- '"
+    if not isinstance(config, str | None):
+        what = "serveConfigV2 is not text"
+        yield ("spec", "serveConfigV2"), what, "write `serveConfigV2: |` before it: KubeRay takes it as one text"
 
 
 def _pods(cluster: Mapping[str, Json]) -> Iterator[_Problem]:
