@@ -190,7 +190,8 @@ class History:
                     except ValueError as error:
                         raise HistoryError(f"{path}: line {number}: {error}") from error
         except (OSError, UnicodeDecodeError) as error:
-            raise HistoryError(f"the history {path} cannot be read: {error}") from error
+            why = error.strerror if isinstance(error, OSError) else error
+            raise HistoryError(f"the history {path} cannot be read: {why}", fix=[_which_file(path)]) from error
         return history
 
     def _restore(self, record: object) -> None:
@@ -248,6 +249,14 @@ def _until_now(in_flight: Iterable[Request]) -> tuple[Request, ...]:
     return tuple(replace(request, finished=now, error=UNFINISHED) for request in in_flight)
 
 
+def _which_file(path: Path) -> str:
+    """The file that was meant, where a run's directory was given."""
+    inside = path / "history.jsonl"
+    return (
+        f"give {inside}" if inside.is_file() else "give the file history.jsonl of a run's directory under .serve-chaos/"
+    )
+
+
 def _check_format(line: str, path: Path) -> None:
     header = _header(line)
     found = header.get("format")
@@ -255,7 +264,7 @@ def _check_format(line: str, path: Path) -> None:
         raise HistoryError(
             f"{path} is not a history of format {FORMAT}",
             checked=[f"its first line: {line[:120]!r}"],
-            fix=["give the file history.jsonl of a run's directory under .serve-chaos/"],
+            fix=[_which_file(path)],
         )
     if found != FORMAT:
         raise _of_another_format(path, found, header.get("version"))

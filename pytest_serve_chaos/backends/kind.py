@@ -69,7 +69,10 @@ def own_rayservice(settings: Settings, path: Path, *, checked: bool = False) -> 
         )
     image = None if settings.by_default("ray_image") and not settings.ray_version else settings.image_of_ray
     directories = (path.absolute().parent, *search_path())
-    checks = FileChecks(directories=directories) if checked else _checks(settings, image, directories)
+    if checked:
+        checks = FileChecks(directories=directories, other_image=image is not None)
+    else:
+        checks = _checks(settings, image, directories)
     return OwnRayService(
         file=read_own_file(path, app=app, patch=settings.rayservice_patch, checks=checks),
         ray_image=image,
@@ -109,7 +112,7 @@ def _checks(settings: Settings, image: str | None, directories: tuple[Path, ...]
         schema=crd_schema.read_schema(settings.kuberay_manifests),
     )
     version = settings.ray_version or (None if image is None else render.version_of(image))
-    return FileChecks(offers, ask_ray, version, directories)
+    return FileChecks(offers, ask_ray, version, directories, other_image=image is not None)
 
 
 def _adapt(settings: Settings) -> Settings:

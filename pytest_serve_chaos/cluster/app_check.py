@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import importlib.util
 import json
 import os
@@ -10,7 +11,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pytest_serve_chaos.cluster import resources, serve_check, serve_config, yaml_lines
@@ -61,7 +62,7 @@ def check_app(
     """
     config = serve_config.serve_config(spec, check=False)
     if spec.app.endswith((".yaml", ".yml")):
-        for note in serve_config.left_out(spec):
+        for note in [*serve_config.left_out(spec), *serve_config.repeated(spec)]:
             progress(note)
         for note in blind_spots(config):
             progress(f"{spec.app}: {note}")
@@ -72,10 +73,12 @@ def check_app(
         import_path = app.get("import_path")
         if not isinstance(import_path, str) or _is_ours(import_path) or not _comes_from_here(app):
             continue
-        if not in_image:
-            code[name_of(app)] = _check(import_path, _environment(spec, app), progress)
-        elif code_of(import_path, search_path()) is not None:
-            code[name_of(app)] = _check(import_path, _environment(spec, app), progress, only_attribute=True)
+        _check_module_name(import_path)
+        is_here = in_image and code_of(import_path, search_path()) is not None
+        if not in_image or is_here:
+            answer = _check(import_path, _environment(spec, app), progress, only_attribute=in_image)
+            _check_found(spec, app, answer)
+            code[name_of(app)] = answer.get("deployments")
         elif _RAYS_OWN.fullmatch(image) and not _is_installed(module_of(import_path).partition(".")[0]):
             raise _nowhere(import_path, image)
         for named in () if in_image else named_by(app):
@@ -114,14 +117,14 @@ def check_config(
 
 def _check(
     import_path: str, environment: Mapping[str, str], progress: Progress, *, only_attribute: bool = False
-) -> Json:
-    """Refuses an app that cannot be used; the deployments of one that is found, with their options."""
+) -> dict[str, Json]:
+    """Refuses an app that cannot be used; what is known of one that is found."""
     answer = _import(import_path, environment, progress)
     outcome = answer.get("outcome")
     if outcome == "no_attribute":
         raise _no_attribute(import_path, answer)
     if only_attribute:
-        return answer.get("deployments")
+        return answer
     if outcome == "no_module":
         raise _no_module(import_path, answer, environment)
     if outcome == "raised" and answer.get("certain"):
@@ -129,7 +132,49 @@ def _check(
     if outcome != "found":
         why = answer.get("error") or "it gave no answer"
         progress(f"the app {import_path} could not be checked before the cluster starts: {why}")
-    return answer.get("deployments")
+    return answer
+
+
+def _check_found(spec: ClusterSpec, app: Mapping[str, Json], answer: Mapping[str, Json]) -> None:
+    """Whether Serve can make an app of what the module has, with the arguments and deployments of the config."""
+    import_path, found = app["import_path"], answer.get("is")
+    title = f"the app {import_path!r} cannot be deployed"
+    names, parameters = answer.get("deployments"), answer.get("parameters")
+    if found not in ("app", "builder", None):
+        is_unbound = found == "Deployment"
+        what = "a deployment that is not bound" if is_unbound else f"of the type {found}, and not a bound deployment"
+        raise SettingsError(
+            f"{title}: it is {what}",
+            checked=[f"the module {module_of(str(import_path))}"],
+            fix=["bind it, as in `app = Front.bind()`, and name that"],
+        )
+    if found == "app" and app.get("args"):
+        raise SettingsError(
+            f"{title}: it has args, and it is bound already",
+            checked=[spec.app],
+            fix=["remove args", "or name the function that builds the app, which gets them"],
+        )
+    if isinstance(parameters, list) and len(parameters) != 1:
+        raise SettingsError(
+            f"{title}: its builder has {len(parameters)} parameters, and Serve gives it one",
+            checked=[f"the parameters of {import_path}: {', '.join(map(str, parameters)) or 'none'}"],
+            fix=["give the builder one parameter, for the args of the config"],
+        )
+    if isinstance(names, dict):
+        _check_deployments(spec, app, list(names))
+
+
+def _check_deployments(spec: ClusterSpec, app: Mapping[str, Json], there: Sequence[str]) -> None:
+    """Whether the app has the deployments whose options a config file sets."""
+    given = app.get("deployments")
+    wanted = [item.get("name") for item in (given if isinstance(given, list) else []) if isinstance(item, dict)]
+    problems: list[Problem] = []
+    for name in (str(name) for name in wanted if name not in there):
+        close = difflib.get_close_matches(name, there, n=1)
+        fix = f"write {close[0]}" if close else f"name one that it has: {', '.join(there)}"
+        where = f"applications[{serve_config.name_of(app)}].deployments[{name}]"
+        problems.append(Problem(f"the app {app['import_path']} has no deployment {name}", fix, where))
+    refuse(f"the Serve config {spec.app} cannot be deployed", problems)
 
 
 def _check_resources(
@@ -241,6 +286,20 @@ def _no_module(import_path: str, answer: Mapping[str, Json], environment: Mappin
     )
 
 
+def _check_module_name(import_path: str) -> None:
+    """Refuses the path of a file, which no image can make a module of."""
+    module, attribute = module_of(import_path), import_path[len(module_of(import_path)) + 1 :]
+    is_file = module.endswith(".py") and code_of(import_path, search_path()) is None
+    if "/" not in module and not is_file:
+        return
+    name = module.removesuffix(".py").lstrip("./").replace("/", ".")
+    raise SettingsError(
+        f"the app {import_path!r} cannot be imported: it names a file, and not a module",
+        checked=[f"the module {module}"],
+        fix=[f"write {name}:{attribute}, and start pytest in the directory that has {name.partition('.')[0]}"],
+    )
+
+
 def _is_installed(package: str) -> bool:
     """Whether it may be in Ray's own image: Ray, and what is installed here and may be there."""
     return package == "ray" or importlib.util.find_spec(package) is not None
@@ -257,6 +316,13 @@ def _nowhere(import_path: str, image: str) -> SettingsError:
             "or give the image that has the app: --serve-chaos-ray-image",
         ],
     )
+
+
+def _importing(module: str) -> str:
+    """A command that imports a module, also one that no import statement can name."""
+    if all(part.isidentifier() for part in module.split(".")):
+        return f"python -c 'import {module}'"
+    return f"""python -c 'import importlib; importlib.import_module("{module}")'"""
 
 
 def _no_attribute(import_path: str, answer: Mapping[str, Json]) -> SettingsError:
@@ -277,5 +343,5 @@ def _not_importable(import_path: str, answer: Mapping[str, Json]) -> SettingsErr
     return SettingsError(
         f"the app {import_path!r} cannot be imported: {answer.get('error')}",
         checked=[f"the import of {module} with {sys.executable}:", *str(answer.get("traceback")).splitlines()],
-        fix=[f"fix the module, or install what it needs, until this works: python -c 'import {module}'"],
+        fix=[f"fix the module, or install what it needs, until this works: {_importing(module)}"],
     )

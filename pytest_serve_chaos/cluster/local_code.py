@@ -136,12 +136,13 @@ def _files(root: Path, module: str) -> Iterator[Path]:
     here, parts = root, module.split(".")
     if parts[0] == _OURS or not all(_travels(part) for part in parts):
         return
-    for part in parts:
+    for number, part in enumerate(parts, 1):
         if (here / part / "__init__.py").is_file():
             yield from _modules_below(here / part)
             return
-        if (here / part).with_suffix(".py").is_file():
-            yield (here / part).with_suffix(".py")
+        if (here / f"{part}.py").is_file():
+            if number == len(parts):  # a module has no modules in it
+                yield here / f"{part}.py"
             return
         here = here / part  # a package without __init__.py: of those, only the modules that are imported
 

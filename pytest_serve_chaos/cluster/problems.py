@@ -31,13 +31,14 @@ class Problem:
         return f"{place}{self.what}. To fix this: {self.fix}" if self.refuses else f"{place}{self.what}: {self.fix}"
 
 
-def refuse(title: str, problems: Sequence[Problem], fix: Sequence[str] = ()) -> None:
+def refuse(title: str, problems: Sequence[Problem], fix: Sequence[str] = (), *, single: str = "") -> None:
     """Raises one error with all problems, if there are any that cannot be got around.
 
     Args:
         title: What cannot be used, and for what: ``ranker.yaml cannot run on kind``.
         problems: What was found.
         fix: The ways out of all of them, for an error with several.
+        single: What is added to the way out of a problem that is alone.
 
     Raises:
         SettingsError: There are.
@@ -47,7 +48,9 @@ def refuse(title: str, problems: Sequence[Problem], fix: Sequence[str] = ()) -> 
         return
     if len(problems) == 1:
         (only,) = problems
-        raise SettingsError(f"{title}: {only.what}", checked=[only.where] if only.where else (), fix=[only.fix, *fix])
+        raise SettingsError(
+            f"{title}: {only.what}", checked=[only.where] if only.where else (), fix=[only.fix + single]
+        )
     raise SettingsError(
         f"{title}: {len(refusing)} of its parts cannot be used, and all of them are listed here"
         if len(refusing) > 1

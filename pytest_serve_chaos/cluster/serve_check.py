@@ -92,16 +92,38 @@ def ask_ray(config: Mapping[str, Json]) -> RayAnswer | None:
         answer: dict[str, Json] = json.loads(done.stdout)
     except (subprocess.TimeoutExpired, ValueError, OSError):
         return None
-    return None if "no_ray" in answer else _answer(answer)
+    return None if "no_ray" in answer else _answer(answer, config)
 
 
-def _answer(answer: Mapping[str, Json]) -> RayAnswer:
+def _answer(answer: Mapping[str, Json], config: Mapping[str, Json]) -> RayAnswer:
     errors = [cast("dict[str, Json]", error) for error in cast("list[Json]", answer["errors"])]
-    refused = [Finding(_path(error["path"]), str(error["message"]), "change it as Serve says") for error in errors]
+    said: dict[Path, list[str]] = {}
+    for error in errors:
+        said.setdefault(_in_config(_path(error["path"]), config), []).append(str(error["message"]))
+    refused = [Finding(path, _either(each), "change it as Serve says") for path, each in said.items()]
     unknown = [_path(path) for path in cast("list[Json]", answer["unknown"])]
-    ignored = [_unknown(path) for path in unknown if not str(path[-1]).startswith("x-")]
+    named = [path for path in unknown if any(f"'{path[-1]}'" in message for each in said.values() for message in each)]
+    ignored = [_unknown(path) for path in unknown if not str(path[-1]).startswith("x-") and path not in named]
     start = frozenset(map(str, cast("list[Json]", answer["start"])))
     return RayAnswer(str(answer["version"]), (*refused, *ignored), start)
+
+
+def _in_config(path: Path, config: Mapping[str, Json]) -> Path:
+    """The part of a path that is in the config, or that is missing there: the schema adds names of types to it."""
+    value: Json = dict(config)
+    for depth, key in enumerate(path):
+        if isinstance(value, dict) and isinstance(key, str):
+            value = value.get(key)
+        elif isinstance(value, list) and isinstance(key, int) and key < len(value):
+            value = value[key]
+        else:
+            return path[:depth]
+    return path
+
+
+def _either(messages: Sequence[str]) -> str:
+    """What several types, of which a value may have one, say of it."""
+    return ", or: ".join(dict.fromkeys(messages))
 
 
 def _path(given: Json) -> Path:
@@ -205,8 +227,12 @@ def _app(app: Mapping[str, Json], number: int) -> Iterator[Finding]:
         what = f"app {number + 1} has no import_path"
         yield Finding((*at, "import_path"), what, "give it import_path: module:app")
     route = app.get("route_prefix")
-    if isinstance(route, str) and not route.startswith("/"):
-        yield Finding((*at, "route_prefix"), f"the route_prefix {route!r} does not begin with /", f"write /{route}")
+    if isinstance(route, str) and (not route.startswith("/") or (route.endswith("/") and route != "/")):
+        yield Finding(
+            (*at, "route_prefix"),
+            f"the route_prefix {route!r} must begin with /, and not end with it",
+            f"write /{route.strip('/')}",
+        )
     yield from _runtime_env((*at, "runtime_env"), app.get("runtime_env"), _CODE_HERE)
     deployments = app.get("deployments")
     for index, deployment in enumerate(deployments if isinstance(deployments, list) else []):
@@ -218,6 +244,15 @@ def _app(app: Mapping[str, Json], number: int) -> Iterator[Finding]:
                 (*below, "num_replicas"),
                 f"deployment {deployment.get('name')} sets both num_replicas and autoscaling_config",
                 "remove num_replicas, or set min_replicas and max_replicas of autoscaling_config to the same number",
+            )
+        given = deployment.get("autoscaling_config")
+        scaling = given if isinstance(given, dict) else {}
+        least, most = scaling.get("min_replicas"), scaling.get("max_replicas")
+        if isinstance(least, int) and isinstance(most, int) and least > most:
+            yield Finding(
+                (*below, "autoscaling_config"),
+                f"max_replicas ({most}) is less than min_replicas ({least})",
+                "set max_replicas to at least min_replicas",
             )
         options = deployment.get("ray_actor_options")
         if isinstance(options, dict):
@@ -237,3 +272,7 @@ def _runtime_env(path: Path, given: Json, way_out: str = "") -> Iterator[Finding
                 f"{key} {value} is a local path, and a Serve config takes remote URIs only",
                 f"upload it and give its URI (https://, s3://, gs://), or put the code into the image{way_out}",
             )
+    variables = env.get("env_vars")
+    for name, value in variables.items() if isinstance(variables, dict) else ():
+        if not isinstance(value, str):
+            yield Finding((*path, "env_vars", name), f"the variable {name} is not text", "write its value in quotes")

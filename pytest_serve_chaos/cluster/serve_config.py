@@ -61,6 +61,14 @@ def left_out(spec: ClusterSpec) -> list[str]:
     return [f"{spec.app}: {note}" for note in _without_directories(_from_file(Path(spec.app)))[1]]
 
 
+def repeated(spec: ClusterSpec) -> list[str]:
+    """The keys that the user's own file has twice in one mapping, a sentence each."""
+    from pytest_serve_chaos.cluster import yaml_text
+
+    text = yaml_text.read_text(Path(spec.app), "the Serve config file")
+    return [f"{spec.app}: {note}" for note in yaml_text.repeated_keys(text)]
+
+
 def _without_directories(config: dict[str, Json]) -> tuple[dict[str, Json], list[str]]:
     """Without the directories of this machine, where the apps are found without them; and what that is."""
     changed = [without_directories(app, search_path()) for app in applications(config)]
@@ -168,18 +176,34 @@ def _own_arguments(given: dict[str, Json], periods: Timing) -> dict[str, Json]:
 def _from_file(path: Path) -> dict[str, Json]:
     import yaml
 
+    from pytest_serve_chaos.cluster import yaml_text
+
+    text = yaml_text.read_text(path, "the Serve config file")
     try:
-        config = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise SettingsError(f"the Serve config file {path} cannot be read: {error}") from error
+        yaml_text.check_size(text)
+        config = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SettingsError(
+            f"the Serve config file {path} is not YAML: {yaml_text.problem(error)}",
+            fix=yaml_text.ways_out(text, "correct the YAML, of which a Serve config has one document"),
+        ) from error
     wrong = _wrong_type(config)
     if wrong:
         raise SettingsError(
             f"{path} is not a Serve config: {wrong}",
             checked=[f"applications and http_options in {path}"],
-            fix=["write one with `serve build module:app -o config.yaml`"],
+            fix=[_way_to_a_config(config)],
         )
     return cast("dict[str, Json]", config)
+
+
+def _way_to_a_config(found: object) -> str:
+    """What to give instead of something that is not a Serve config."""
+    if isinstance(found, dict) and found.get("kind") == "RayService":
+        return "give it as --serve-chaos-rayservice-file, with --serve-chaos-backend=kind: it is a RayService"
+    if isinstance(found, dict) and found.get("import_path"):
+        return "write it as an item of applications, with a name and a route_prefix: it is the config of one app"
+    return "write one with `serve build module:app -o config.yaml`"
 
 
 def _wrong_type(config: object) -> str:

@@ -30,9 +30,9 @@ def read_requests(path: Path) -> tuple[RequestKind, ...]:
         SettingsError: It cannot be read, or a request in it cannot be used.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"the file of requests {path} cannot be read: {error}") from error
+        raise SettingsError(f"the file of requests {path} cannot be read: {error}", fix=["save it as UTF-8"]) from error
     items = _yaml_items(text, path) if path.suffix in _YAML else _json_lines(text, path)
     found = tuple(_request(item, line, path) for line, item in items)
     if not found:
@@ -45,9 +45,19 @@ def _json_lines(text: str, path: Path) -> Iterator[tuple[int, object]]:
         if not line.strip():
             continue
         try:
-            yield number, json.loads(line)
+            yield number, json.loads(line, object_pairs_hook=_once)
+        except SettingsError as error:
+            raise _wrong(path, number, error.what, fix=list(error.fix)) from None
         except ValueError as error:
             raise _wrong(path, number, f"it is not JSON: {error}", fix=["write a JSON object in each line"]) from None
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A JSON object that has no key twice."""
+    keys = [key for key, _ in pairs]
+    for key in (key for n, key in enumerate(keys) if key in keys[:n]):
+        raise SettingsError(f"it has {key!r} twice", fix=[f"give {key} once"])
+    return dict(pairs)
 
 
 def _yaml_items(text: str, path: Path) -> Iterator[tuple[int, object]]:
@@ -61,10 +71,17 @@ def _yaml_items(text: str, path: Path) -> Iterator[tuple[int, object]]:
         if not isinstance(root, yaml.SequenceNode):
             raise _wrong(path, root.start_mark.line + 1, "it is not a list", fix=["begin each request with '- '"])
         for node in root.value:
-            yield node.start_mark.line + 1, loader.construct_object(node, deep=True)
+            line = node.start_mark.line + 1
+            if isinstance(node, yaml.MappingNode):
+                keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+                for key in (key for n, key in enumerate(keys) if key in keys[:n]):
+                    raise _wrong(path, line, f"it has {key!r} twice", fix=[f"give {key} once"])
+            yield line, loader.construct_object(node, deep=True)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise _wrong(path, 1 if mark is None else mark.line + 1, f"it is not YAML: {error.problem}") from None
+        problem = str(error.problem).removeprefix("but ")
+        fix = ["correct the YAML: a list in one document"]
+        raise _wrong(path, 1 if mark is None else mark.line + 1, f"it is not YAML: {problem}", fix=fix) from None
     except yaml.YAMLError as error:
         raise SettingsError(f"the file of requests {path} is not YAML: {error}") from None
     finally:
@@ -73,7 +90,8 @@ def _yaml_items(text: str, path: Path) -> Iterator[tuple[int, object]]:
 
 def _request(item: object, line: int, path: Path) -> RequestKind:
     if not isinstance(item, Mapping):
-        raise _wrong(path, line, f"a request is {item!r:.60}, and not a mapping")
+        fix = ["write a JSON object in each line, or a list in a file that ends in .yaml"]
+        raise _wrong(path, line, f"a request is {item!r:.60}, and not a mapping", fix=fix)
     for key in item:
         if key not in KEYS:
             close = difflib.get_close_matches(str(key), KEYS, 1)

@@ -134,7 +134,8 @@ def _body_text(body: Body | None) -> str | bytes | None:
     try:
         return json.dumps(body, allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise SettingsError(f"requests: body cannot be JSON: {error}") from None
+        fix = "write dates in quotes, and NaN as null: JSON has neither"
+        raise SettingsError(f"requests: body cannot be JSON: {error}", fix=[fix]) from None
 
 
 def _filled(text: str) -> _Fill:

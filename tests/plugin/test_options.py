@@ -92,7 +92,7 @@ def test_an_app_that_does_not_exist_is_refused_before_a_cluster_starts(
 def test_an_app_of_a_marker_that_does_not_exist_is_refused_too(
     pytester: pytest.Pytester, started: list[ClusterSpec]
 ) -> None:
-    pytester.makepyfile(ranker="app = object()")
+    pytester.makepyfile(ranker="def app(args): pass")
     pytester.makepyfile(
         """
         import pytest
@@ -112,7 +112,7 @@ def test_an_app_of_a_marker_that_does_not_exist_is_refused_too(
 
 
 def test_an_app_that_exists_gets_its_cluster(pytester: pytest.Pytester, started: list[ClusterSpec]) -> None:
-    pytester.makepyfile(ranker="app = object()")
+    pytester.makepyfile(ranker="def app(args): pass")
     pytester.makepyfile(TEST)
     result = pytester.runpytest_inprocess("--serve-chaos", "--serve-chaos-app=ranker:app")
 

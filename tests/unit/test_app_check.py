@@ -17,7 +17,9 @@ from pytest_serve_chaos.errors import SettingsError
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current directory, with an app in it."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "ranker.py").write_text("print('hello')\napp = object()\ndef build(args): raise RuntimeError('called')")
+    (tmp_path / "ranker.py").write_text(
+        "print('hello')\ndef app(args): pass\ndef build(args): raise RuntimeError('called')"
+    )
     return tmp_path
 
 
@@ -100,6 +102,47 @@ def test_an_import_that_takes_long_is_not_waited_for(project: Path, monkeypatch:
     assert clock.now() - begun < 60
 
 
+@pytest.mark.parametrize(
+    ("app", "instead"),
+    [
+        ("ranker.py:app", "ranker:app"),
+        ("./ranker:app", "ranker:app"),
+        ("models/ranker.py:app", "models.ranker:app"),
+        ("speech-app.py:app", "speech-app:app"),
+    ],
+)
+@pytest.mark.parametrize("in_image", [False, True], ids=["local", "kind"])
+def test_the_path_of_a_file_comes_with_the_module_that_was_meant(
+    project: Path, app: str, instead: str, *, in_image: bool
+) -> None:
+    (project / "speech-app.py").write_text("def app(args): pass")
+    said = refused(app, in_image=in_image)
+    assert "it names a file, and not a module" in said
+    assert f"write {instead}, and start pytest" in said
+
+
+def test_a_module_that_no_import_statement_can_name_has_a_command_that_imports_it(project: Path) -> None:
+    (project / "speech-app.py").write_text("import a_package_that_there_is_not")
+    assert 'importlib.import_module("speech-app")' in refused("speech-app:app")
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("app = 'ranker'", "it is of the type str, and not a bound deployment"),
+        ("class app: pass", "it is of the type type, and not a bound deployment"),
+        ("def app(): pass", "its builder has 0 parameters, and Serve gives it one"),
+        ("def app(args, more): pass", "its builder has 2 parameters, and Serve gives it one"),
+    ],
+)
+@pytest.mark.parametrize("in_image", [False, True], ids=["local", "kind"])
+def test_what_serve_could_not_make_an_app_of_is_refused(
+    project: Path, source: str, said: str, *, in_image: bool
+) -> None:
+    (project / "ranker.py").write_text(source)
+    assert said in refused("ranker:app", in_image=in_image)
+
+
 def test_all_apps_of_a_config_file_are_checked(project: Path) -> None:
     (project / "serve.yaml").write_text(
         "applications: [{import_path: 'ranker:app', name: a, route_prefix: /a}, {import_path: 'other.front'}]"
@@ -128,7 +171,7 @@ def test_an_app_whose_runtime_environment_brings_code_is_not_looked_for_here(pro
 def test_the_variables_of_the_spec_are_set(project: Path) -> None:
     elsewhere = project / "elsewhere"
     elsewhere.mkdir()
-    (elsewhere / "other.py").write_text("app = object()")
+    (elsewhere / "other.py").write_text("def app(args): pass")
     assert check("other:app", env=(("PYTHONPATH", str(elsewhere)),)) == []
 
 

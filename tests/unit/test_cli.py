@@ -67,6 +67,12 @@ def test_a_file_that_is_not_there_is_said(tmp_path: Path, capsys: pytest.Capture
     assert "cannot be read" in capsys.readouterr().err
 
 
+def test_the_directory_of_a_run_comes_with_the_file_in_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    head_failure().history(tmp_path / "history.jsonl")
+    assert main(["analyse", str(tmp_path)]) == 2
+    assert f"give {tmp_path / 'history.jsonl'}" in capsys.readouterr().err
+
+
 def passed(experiment: str = "head_failure") -> Story:
     """An experiment that was judged."""
     story = head_failure()

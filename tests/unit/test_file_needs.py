@@ -176,7 +176,9 @@ def test_all_of_it_is_listed_at_once_with_document_line_object_and_field() -> No
     monitor, *rest = caught.value.checked
     account, gpu, selector = (next(x for x in rest if word in x) for word in ("Account", "nvidia", "nodeSelector"))
     (line,) = [n for n, content in enumerate(text.splitlines(), 1) if "nvidia.com/gpu: 1" in content]
-    assert monitor.startswith("document 1, line 1: PodMonitor ranker: kind does not know PodMonitor of monitoring")
+    assert monitor.startswith(
+        "document 1, line 1: PodMonitor ranker, apiVersion: kind does not know PodMonitor of monitoring"
+    )
     assert "patch: null}" in monitor
     both = account + gpu
     assert f"document 2, line {line}: RayService ranker, spec.rayClusterConfig.workerGroupSpecs[w]" in both
@@ -343,9 +345,9 @@ SCHEMA: dict[str, Json] = {
     [
         (lambda s: s["spec"].update(upgradStrategy={}), "KubeRay does not know the field upgradStrategy"),
         (lambda s: cluster(s)["workerGroupSpecs"][0].update(minReplica=1), "To fix this:\n  - write minReplicas"),
-        (lambda s: cluster(s)["workerGroupSpecs"][0].update(maxReplicas="2"), "it must be a whole number"),
+        (lambda s: cluster(s)["workerGroupSpecs"][0].update(maxReplicas="2"), "maxReplicas must be a whole number"),
         (lambda s: cluster(s)["workerGroupSpecs"][0].update(mode="x"), "KubeRay does not take 'x'"),
-        (lambda s: cluster(s).update(rayVersion=2.6), "it must be text (write it in quotes)"),
+        (lambda s: cluster(s).update(rayVersion=2.6), "rayVersion must be text (write it in quotes)"),
     ],
 )
 def test_what_the_installed_kuberay_does_not_know_is_named(change: Change, said: str) -> None:

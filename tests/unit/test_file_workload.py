@@ -304,7 +304,7 @@ def test_an_image_that_was_asked_for_goes_into_all_ray_containers_and_says_which
         ("mine:latest", None, "IfNotPresent"),
         ("mine:latest", "Never", "Never"),
         ("mine:1.0", None, None),
-        ("mine@sha256:0123", None, None),
+        ("mine@sha256:" + "01" * 32, None, None),
     ],
 )
 def test_an_image_without_a_version_is_pulled_always_unless_it_is_here(
@@ -322,7 +322,7 @@ def test_other_pods_of_the_file_are_left_alone_and_said_to_be_in_harms_way() -> 
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": "client"},
-        "spec": {"containers": [{"image": "c:1"}]},
+        "spec": {"containers": [{"name": "c", "image": "c:1"}]},
     }
     work = adapted(lambda d: d.insert(0, client))
     assert work.before[0]["spec"] == client["spec"]
@@ -531,7 +531,7 @@ def test_in_the_older_style_the_password_may_be_in_a_variable() -> None:
 
 def test_a_password_that_cannot_be_told_leaves_redis_breakable() -> None:
     of_a_field = {"valueFrom": {"fieldRef": {"fieldPath": "x"}}}
-    for reference, more in ((REFERENCE, [secret(data={"password": "?"})]), (of_a_field, [])):
+    for reference, more in ((REFERENCE, [secret(data={"password": "/w=="})]), (of_a_field, [])):
         store = adapted(by_options(reference, *more)).redis
         assert store is not None
         assert store.unknown
@@ -578,6 +578,7 @@ NAMES_OF_A_POD = [
     "redis-headless.ranking.svc.cluster.local:6379",
     "redis-headless.ranking",
     "redis-headless:6379",
+    "redis-0.redis-headless.ranking.svc.cluster.local.:6379",
 ]
 
 
@@ -604,6 +605,28 @@ def test_a_pod_of_redis_that_does_not_exist_is_refused(address: str, fields: dic
     with pytest.raises(SettingsError) as caught:
         adapted(lambda documents: set_of(documents, address, **fields))
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["redis-0.redis-headless", "redis-headless"])
+def test_the_domain_of_another_cluster_is_left_out(host: str) -> None:
+    work = adapted(lambda documents: set_of(documents, f"{host}.ranking.svc.prod.example.org:6379"))
+    assert env(pods(work)[0])["RAY_REDIS_ADDRESS"] == f"{host}:6379"
+    assert said(work, f"Redis is called {host}:6379 and not {host}.ranking.svc.prod.example.org:6379")
+
+
+def test_a_port_that_the_service_of_redis_does_not_have_is_refused() -> None:
+    with pytest.raises(SettingsError) as caught:
+        adapted(lambda documents: set_of(documents, "redis-headless:6380"))
+    assert "at port 6380 of the Service redis-headless, which does not have it" in str(caught.value)
+    assert "its ports: 6379" in str(caught.value)
+
+
+def test_a_headless_service_leads_to_any_port_of_its_pods() -> None:
+    def headless(documents: list[dict[str, Any]]) -> None:
+        set_of(documents, "redis-headless:6380")
+        documents[1]["spec"]["clusterIP"] = "None"
+
+    assert adapted(headless).redis is not None
 
 
 def test_the_names_of_another_namespace_still_lead_to_what_was_moved() -> None:

@@ -110,9 +110,10 @@ def test_what_an_api_server_wrote_is_left_out() -> None:
 
 
 def test_dates_and_numbers_are_what_kubernetes_takes_them_for() -> None:
-    settings = "{apiVersion: v1, kind: ConfigMap, metadata: {name: x}, data: {day: 2026-01-02, mode: 0o644}}"
+    settings = "{apiVersion: v1, kind: ConfigMap, metadata: {name: x}, data: {day: 2026-01-02}, mode: 0o644}"
     own = parse_own_file(f"{FILE.read_text()}---\n{settings}\n", FILE)
-    assert own.others[-1]["data"] == {"day": "2026-01-02", "mode": 0o644}
+    assert own.others[-1]["data"] == {"day": "2026-01-02"}
+    assert own.others[-1]["mode"] == 0o644
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------------
@@ -161,6 +162,8 @@ REFUSED: dict[str, Change] = {
     "at most 47 characters": lambda s: s["metadata"].update(name="x" * 48),
     "headGroupSpec has no container": lambda s: head(s)["template"]["spec"].pop("containers"),
     "small-group has no container": lambda s: group(s).pop("template"),
+    "workerGroupSpecs is not a list": lambda s: s["spec"]["rayClusterConfig"].update(workerGroupSpecs=group(s)),
+    "serveConfigV2 is not text": lambda s: s["spec"].update(serveConfigV2={"applications": []}),
     "two groups of workers are called small-group": lambda s: s["spec"]["rayClusterConfig"].update(
         workerGroupSpecs=[group(s), copy.deepcopy(group(s))]
     ),
@@ -205,7 +208,7 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
         parse_own_file(changed(change), FILE)
     assert "2 of its parts cannot be used" in caught.value.what
     one, other = caught.value.checked
-    assert "headGroupSpec: rayStartParams.num-cpus is not text. To fix this: write the value of" in one
+    assert "headGroupSpec.rayStartParams.num-cpus: headGroupSpec: rayStartParams.num-cpus is not text. To fix" in one
     assert "it is suspended. To fix this: remove suspend" in other
     assert "--serve-chaos-rayservice-patch" in caught.value.fix[-1]
 

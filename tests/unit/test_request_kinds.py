@@ -159,6 +159,10 @@ def test_yaml_is_read(tmp_path: Path) -> None:
         ("r.yaml", "requests:\n- path: /a\n", 1, "not a list"),
         ("r.yaml", "- path: /a\n- body: {at: 2026-01-01}\n", 2, "JSON"),
         ("r.yaml", "- path: /a\n\n- headers: {x: true}\n", 3, "header x"),
+        ("r.yaml", "- path: /a\n- path: /b\n  weight: 2\n  path: /c\n", 2, "it has 'path' twice"),
+        ("r.jsonl", '{"path": "/a"}\n{"path": "/b", "path": "/c"}\n', 2, "it has 'path' twice"),
+        ("r.yaml", "- path: /a\n---\n- path: /b\n", 2, "not YAML: found another document"),
+        ("r.json", '[{"path": "/a"}]', 1, "not a mapping"),
     ],
 )
 def test_an_error_names_the_line(tmp_path: Path, name: str, text: str, line: int, why: str) -> None:
@@ -176,6 +180,14 @@ def test_a_file_without_requests_is_refused(tmp_path: Path, name: str, text: str
     file.write_text(text)
     with pytest.raises(SettingsError, match="no requests"):
         read_requests(file)
+
+
+@pytest.mark.parametrize("name", ["r.jsonl", "r.yaml"])
+def test_a_byte_order_mark_and_line_ends_of_windows_are_fine(tmp_path: Path, name: str) -> None:
+    text = '{"path": "/a"}\n{"path": "/b"}\n' if name == "r.jsonl" else "- path: /a\n- path: /b\n"
+    file = tmp_path / name
+    file.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    assert [request.path for request in read_requests(file)] == ["/a", "/b"]
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:

@@ -54,8 +54,10 @@ def against(schema: Mapping[str, Json], ray_service: Mapping[str, Json]) -> Iter
     """What of a RayService the schema does not allow: where, what, and how to fix it."""
     properties = mapped(schema.get("properties"))
     for key, value in ray_service.items():
-        if key not in _OF_EVERY_OBJECT:
-            yield from _check(mapped(properties.get(key)), value, (key,))
+        if key in properties and key not in _OF_EVERY_OBJECT:
+            yield from _check(mapped(properties[key]), value, (key,))
+        elif key not in _OF_EVERY_OBJECT:
+            yield _unknown(key, properties, ())
 
 
 def _check(schema: Mapping[str, Json], value: Json, path: Path) -> Iterator[tuple[Path, str, str]]:
@@ -63,7 +65,7 @@ def _check(schema: Mapping[str, Json], value: Json, path: Path) -> Iterator[tupl
         return
     wrong = _wrong_type(schema, value)
     if wrong:
-        yield path, wrong, "write it as KubeRay's API reference does"
+        yield path, f"{_named(path)} {wrong}", "write it as KubeRay's API reference does"
     elif isinstance(value, dict):
         yield from _check_object(schema, value, path)
     elif isinstance(value, list):
@@ -88,14 +90,18 @@ def _check_object(schema: Mapping[str, Json], value: Mapping[str, Json], path: P
         elif isinstance(others, dict):
             yield from _check(others, below, (*path, key))
         elif not others and (properties or schema.get("type") == "object"):
-            close = difflib.get_close_matches(str(key), list(properties), n=1)
-            fix = f"write {close[0]}" if close else f"remove {key}, or install a KubeRay that knows it"
-            yield (*path, key), f"the installed KubeRay does not know the field {key}", fix
+            yield _unknown(key, properties, path)
+
+
+def _unknown(key: str, known: Mapping[str, Json], path: Path) -> tuple[Path, str, str]:
+    close = difflib.get_close_matches(str(key), list(known), n=1)
+    fix = f"write {close[0]}" if close else f"remove {key}, or install a KubeRay that knows it"
+    return (*path, key), f"the installed KubeRay does not know the field {key}", fix
 
 
 def _wrong_type(schema: Mapping[str, Json], value: Json) -> str:
     if schema.get("x-kubernetes-int-or-string"):
-        return "" if isinstance(value, str | int) and not isinstance(value, bool) else "it is neither number nor text"
+        return "" if isinstance(value, str | int) and not isinstance(value, bool) else "is neither number nor text"
     types: dict[str, tuple[type, ...]] = {
         "object": (dict,),
         "array": (list,),
@@ -108,4 +114,10 @@ def _wrong_type(schema: Mapping[str, Json], value: Json) -> str:
     allowed = types.get(wanted)
     if allowed is None or (isinstance(value, allowed) and (wanted == "boolean" or not isinstance(value, bool))):
         return ""
-    return f"it must be {_WORDS[wanted]}"
+    return f"must be {_WORDS[wanted]}"
+
+
+def _named(path: Path) -> str:
+    """The field for people, for an item of a list with the field that has the list."""
+    last = path[-1]
+    return last if isinstance(last, str) else f"item {last + 1} of {path[-2]}"

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 
-from pytest_serve_chaos.cluster import serve_check, yaml_lines
+import yaml
+
+from pytest_serve_chaos.cluster import serve_check, yaml_lines, yaml_text
 from pytest_serve_chaos.cluster.kubernetes.client.records import inner, listed, mapped, text
 from pytest_serve_chaos.cluster.kubernetes.install import crd_schema, file_rules, kuberay, render
 from pytest_serve_chaos.cluster.kubernetes.install.file_kinds import kinds
 from pytest_serve_chaos.cluster.kubernetes.install.file_needs import needs
 from pytest_serve_chaos.cluster.kubernetes.install.file_objects import PATCH, FileObject, KindOffers
+from pytest_serve_chaos.cluster.kubernetes.install.file_pod_rules import pod_rules
 from pytest_serve_chaos.cluster.kubernetes.install.file_ray import ray_resources
 from pytest_serve_chaos.cluster.kubernetes.install.file_templates import FIX, in_serve_config, templates
 from pytest_serve_chaos.cluster.kubernetes.rayservice.existing import read_ray_service
@@ -24,6 +28,7 @@ from pytest_serve_chaos.model import Json
 _CONFIG: Path = ("spec", "serveConfigV2")
 _REPLICAS: Path = ("spec", "rayClusterConfig", "headGroupSpec", "replicas")
 """What older KubeRays know, and the plugin leaves out by itself."""
+_PLACE = re.compile(r"document (\d+)(?:, line (\d+))?")
 _STORAGE: Path = ("spec", "rayClusterConfig", "gcsFaultToleranceOptions", "backend")
 
 
@@ -36,45 +41,61 @@ class FileChecks:
         ask_ray: Asks the Ray of this machine about the Serve config.
         ray_version: Which Ray the pods run, where the options say so.
         directories: Where the code of the apps is looked for.
+        other_image: Whether the options replace the image of the Ray containers.
     """
 
     offers: KindOffers = field(default_factory=KindOffers)
     ask_ray: serve_check.AskRay = serve_check.no_ray
     ray_version: str | None = None
     directories: tuple[FilePath, ...] = ()
+    other_image: bool = False
 
 
 def problems_of(objects: Sequence[FileObject], checks: FileChecks, more: Iterable[Problem] = ()) -> list[Problem]:
     """All of them and those that are known already (`more`), one of each kind at each place."""
-    found = [*kinds(objects), *templates(objects), *needs(objects, checks.offers), *more]
+    found = [*kinds(objects), *templates(objects), *needs(objects, checks.offers)]
+    found += [*pod_rules(objects, other_image=checks.other_image), *more]
     for item in objects:
         if item.kind == "RayService":
             found += _ray_service(item, checks)
-    order = {item.number: n for n, item in enumerate(objects)}
-    unique = list(dict.fromkeys(found))
-    return sorted(unique, key=lambda problem: order.get(_document(problem), -1))
+    return sorted(dict.fromkeys(found), key=_place)
 
 
-def _document(problem: Problem) -> int:
-    words = problem.where.split()
-    return int(words[1].strip(",:")) if words[:1] == ["document"] else 0
+def _place(problem: Problem) -> tuple[int, int]:
+    """Its document and line."""
+    found = _PLACE.match(problem.where)
+    return (int(found[1]), int(found[2] or 0)) if found else (0, 0)
 
 
 def _ray_service(item: FileObject, checks: FileChecks) -> Iterator[Problem]:
-    yield from (item.problem((), what, fix) for what, fix in file_rules.problems(item.manifest))
+    rules = file_rules.problems(item.manifest)
+    yield from (item.problem(path, what, fix) for path, what, fix in rules)
+    said = {path for path, _, _ in rules}
     new_storage = _storage(item, checks)
     if new_storage is not None:
         yield new_storage
     elif checks.offers.schema is not None:
         for path, what, fix in crd_schema.against(checks.offers.schema, item.manifest):
-            if path != _REPLICAS and not {"rayStartParams", "env"} & set(path):  # for which there are rules
+            if path != _REPLICAS and not {path, path[:-1]} & said:
                 yield item.problem(path, what, fix)
+    if _CONFIG in said:
+        return
     try:
         config = read_ray_service(item.manifest).serve_config
     except ClusterStartError as error:
-        yield item.problem(_CONFIG, error.what, "; ".join(error.fix))
+        yield _no_config(item, error)
         return
     yield from _serve_config(item, config, checks)
+
+
+def _no_config(item: FileObject, error: ClusterStartError) -> Problem:
+    """What is wrong with a Serve config that cannot be read, with the line of the file where it is known."""
+    cause, before = error.__cause__, item.lines.inside.get(_CONFIG)
+    if not isinstance(cause, yaml.YAMLError) or before is None:
+        return item.problem(_CONFIG, error.what, "; ".join(error.fix))
+    own = text(mapped(item.manifest.get("spec")), "serveConfigV2")
+    fixes = yaml_text.ways_out(own, "correct the YAML; KubeRay reports the error only in the operator's log")
+    return item.problem(_CONFIG, f"it is not YAML: {yaml_text.problem(cause, before)}", ", or ".join(fixes))
 
 
 def _storage(item: FileObject, checks: FileChecks) -> Problem | None:
@@ -97,7 +118,7 @@ def _serve_config(item: FileObject, config: Mapping[str, Json], checks: FileChec
     before = item.lines.inside.get(_CONFIG)
     lines = yaml_lines.Lines() if before is None else yaml_lines.document(own).shifted(before)
     shown = [(path, what, FIX) for path, what in in_serve_config(config)]
-    shown += [(("http_options",), what, fix) for what, fix in file_rules.of_serve_config(config)]
+    shown += file_rules.of_serve_config(config)
     answer = checks.ask_ray(sent)
     version = checks.ray_version or _version(item)
     found, _ = serve_check.binding(sent, answer, version)

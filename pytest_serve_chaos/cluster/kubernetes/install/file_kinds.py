@@ -6,29 +6,32 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from pytest_serve_chaos.cluster.kubernetes import names
-from pytest_serve_chaos.cluster.kubernetes.client.records import mapped, text
+from pytest_serve_chaos.cluster.kubernetes.client.records import text
 from pytest_serve_chaos.cluster.kubernetes.install.file_objects import PATCH, FileObject
+from pytest_serve_chaos.cluster.kubernetes.install.file_texts import texts
 from pytest_serve_chaos.cluster.problems import Problem
 
 _KINDS: Mapping[str, frozenset[str]] = MappingProxyType(
     {
-        "": frozenset({
+        "v1": frozenset({
             "ConfigMap", "Endpoints", "LimitRange", "Namespace", "PersistentVolumeClaim", "Pod", "PodTemplate",
             "ReplicationController", "ResourceQuota", "Secret", "Service", "ServiceAccount",
         }),
-        "apps": frozenset({"ControllerRevision", "DaemonSet", "Deployment", "ReplicaSet", "StatefulSet"}),
-        "autoscaling": frozenset({"HorizontalPodAutoscaler"}),
-        "batch": frozenset({"CronJob", "Job"}),
-        "coordination.k8s.io": frozenset({"Lease"}),
-        "discovery.k8s.io": frozenset({"EndpointSlice"}),
-        "networking.k8s.io": frozenset({"Ingress", "NetworkPolicy"}),
-        "policy": frozenset({"PodDisruptionBudget"}),
-        "ray.io": frozenset({"RayCluster", "RayJob", "RayService"}),
-        "rbac.authorization.k8s.io": frozenset({"Role", "RoleBinding"}),
-        "scheduling.k8s.io": frozenset({"PriorityClass"}),
+        "apps/v1": frozenset({"ControllerRevision", "DaemonSet", "Deployment", "ReplicaSet", "StatefulSet"}),
+        "autoscaling/v2": frozenset({"HorizontalPodAutoscaler"}),
+        "autoscaling/v1": frozenset({"HorizontalPodAutoscaler"}),
+        "batch/v1": frozenset({"CronJob", "Job"}),
+        "coordination.k8s.io/v1": frozenset({"Lease"}),
+        "discovery.k8s.io/v1": frozenset({"EndpointSlice"}),
+        "networking.k8s.io/v1": frozenset({"Ingress", "NetworkPolicy"}),
+        "policy/v1": frozenset({"PodDisruptionBudget"}),
+        "ray.io/v1": frozenset({"RayCluster", "RayJob", "RayService"}),
+        "ray.io/v1alpha1": frozenset({"RayCluster", "RayJob", "RayService"}),
+        "rbac.authorization.k8s.io/v1": frozenset({"Role", "RoleBinding"}),
+        "scheduling.k8s.io/v1": frozenset({"PriorityClass"}),
     }
 )  # fmt: skip
-"""What belongs to a namespace, and `OF_THE_CLUSTER`."""
+"""What belongs to a namespace, and `OF_THE_CLUSTER`, by the version in which Kubernetes 1.25 and later have it."""
 
 OF_THE_CLUSTER = frozenset({"Namespace", "PriorityClass"})
 """The kinds that belong to no namespace, and that the plugin can take away again."""
@@ -51,10 +54,7 @@ def kinds(objects: Sequence[FileObject]) -> Iterator[Problem]:
     seen: dict[tuple[str, str], FileObject] = {}
     for item in objects:
         yield from _kind(item)
-        held = [pair for part in ("data", "stringData") for pair in mapped(item.manifest.get(part)).items()]
-        no_text = [key for key, value in held if not isinstance(value, str)]
-        if item.kind == "Secret" and no_text:  # the API server would refuse it with the value in its words
-            yield item.problem((), f"its {no_text[0]} is not text", "write the value in quotes")
+        yield from texts(item)
         if (item.kind, item.name) in _TAKEN:
             yield item.problem((), f"{item.name} is a name that this plugin needs", "rename it")
         other = seen.setdefault((item.kind, item.name), item)
@@ -67,7 +67,7 @@ def kinds(objects: Sequence[FileObject]) -> Iterator[Problem]:
 
 
 def _kind(item: FileObject) -> Iterator[Problem]:
-    group, _, _ = text(item.manifest, "apiVersion").rpartition("/")
+    version = text(item.manifest, "apiVersion")
     left_out = f"leave it out {PATCH}: {{kind: {item.kind}, name: {item.name}, patch: null}}"
     if item.kind in _OUTLIVES:
         yield item.problem(
@@ -75,11 +75,21 @@ def _kind(item: FileObject) -> Iterator[Problem]:
             f"the {item.kind} belongs to no namespace, so it would outlive the RayService",
             f"{left_out}; or make a cluster that has it and take the backend `kubernetes`",
         )
-    elif group not in _KINDS:
+    elif item.kind not in _KINDS.get(version, ()):
         if item.kind in _MAKES_A_SECRET:
             left_out = f"put the Secret that it makes into the file, and {left_out}"
-        yield item.problem((), f"kind does not know {item.kind} of {text(item.manifest, 'apiVersion')}", left_out)
-    elif item.kind not in _KINDS[group]:
-        yield item.problem(
-            (), f"{text(item.manifest, 'apiVersion')} has no kind {item.kind}", f"correct it, or {left_out}"
-        )
+        elif item.kind == "Kustomization":
+            left_out = f"give the output of kustomize build, or {left_out}"
+        elif there := _version_with(item.kind, version):
+            left_out = f"write {there}, or {left_out}"
+        is_known = version in _KINDS
+        what = f"{version} has no kind {item.kind}" if is_known else f"kind does not know {item.kind} of {version}"
+        yield item.problem(("apiVersion",), what, left_out)
+
+
+def _version_with(kind: str, version: str) -> str:
+    """The version that has a kind which another version, of its group or of a group that is gone, does not have."""
+    found = [known for known, kinds in _KINDS.items() if kind in kinds]
+    same_group = [known for known in found if known.rpartition("/")[0] == version.rpartition("/")[0]]
+    old = version.startswith("extensions/") or version in _KINDS
+    return next(iter(same_group or (found if old else [])), "")

@@ -32,6 +32,14 @@ _STORAGE_CLASSES = ("", "standard")
 _NODE_LABELS = ("kubernetes.io/os", "kubernetes.io/arch", "kubernetes.io/hostname")
 """The labels that all kind nodes have."""
 
+_SAFE_SYSCTLS = frozenset({
+    "kernel.shm_rmid_forced", "net.ipv4.ip_local_port_range", "net.ipv4.ip_local_reserved_ports",
+    "net.ipv4.ip_unprivileged_port_start", "net.ipv4.ping_group_range", "net.ipv4.tcp_fin_timeout",
+    "net.ipv4.tcp_keepalive_intvl", "net.ipv4.tcp_keepalive_probes", "net.ipv4.tcp_keepalive_time",
+    "net.ipv4.tcp_rmem", "net.ipv4.tcp_syncookies", "net.ipv4.tcp_wmem",
+})  # fmt: skip
+"""What a pod may set on every node (Kubernetes 1.34)."""
+
 _UNITS: Mapping[str, float] = MappingProxyType(
     {"": 1, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
     | {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50, "Ei": 2**60}
@@ -297,7 +305,36 @@ def _scheduling(pod: PodPlace, objects: Sequence[FileObject]) -> Iterator[Proble
         yield pod.problem(
             ("schedulerName",), f"kind has no scheduler {scheduler}", f"set schedulerName to null {PATCH}"
         )
+    claims = pod.spec.get("resourceClaims")
+    for number, claim in enumerate(claims if isinstance(claims, list) else []):
+        yield pod.problem(
+            ("resourceClaims", number),
+            f"kind has no driver for the devices that {text(mapped(claim), 'name')} claims",
+            f"set resourceClaims, and claims of the containers' resources, to null {PATCH}",
+        )
+    yield from _security(pod)
     yield from _places(pod)
+
+
+def _security(pod: PodPlace) -> Iterator[Problem]:
+    """Profiles and kernel parameters that an administrator has to put on a node first."""
+    holders: list[tuple[Path, Mapping[str, Json]]] = [((), pod.spec), *pod.containers()]
+    for path, holder in holders:
+        context = mapped(holder.get("securityContext"))
+        for key in ("seccompProfile", "appArmorProfile"):
+            if text(mapped(context.get(key)), "type") == "Localhost":
+                yield pod.problem(
+                    (*path, "securityContext", key),
+                    f"no kind node has the profile {text(mapped(context[key]), 'localhostProfile')}",
+                    f"set {key} to null {PATCH}",
+                )
+    for number, sysctl in enumerate(listed(mapped(pod.spec.get("securityContext")).get("sysctls"))):
+        if text(sysctl, "name") not in _SAFE_SYSCTLS:
+            yield pod.problem(
+                ("securityContext", "sysctls", number),
+                f"kind nodes do not allow pods to set {text(sysctl, 'name')}",
+                f"set sysctls to null {PATCH}",
+            )
 
 
 def _places(pod: PodPlace) -> Iterator[Problem]:

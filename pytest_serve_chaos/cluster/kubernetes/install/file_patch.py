@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 import yaml
 
+from pytest_serve_chaos.cluster import yaml_text
 from pytest_serve_chaos.cluster.kubernetes.client.records import mapped, name_of, text
 from pytest_serve_chaos.cluster.serve_config import serve_config_text
 from pytest_serve_chaos.errors import SettingsError
@@ -52,18 +53,16 @@ def read_patches(path: Path) -> tuple[FilePatch, ...]:
     Raises:
         SettingsError: It cannot be read, or is not a list of patches.
     """
-    try:
-        return parse_patches(path.read_text(encoding="utf-8"), path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"the patch file {path} cannot be read: {error}") from error
+    return parse_patches(yaml_text.read_text(path, "the patch file"), path)
 
 
 def parse_patches(content: str, path: Path) -> tuple[FilePatch, ...]:
     """The same for a text; `path` says where it comes from."""
     try:
+        yaml_text.check_size(content)
         found = [document for document in yaml.safe_load_all(content) if document is not None]
     except yaml.YAMLError as error:
-        raise SettingsError(f"the patch file {path} is not YAML: {error}", fix=[_EXAMPLE]) from error
+        raise SettingsError(f"the patch file {path} is not YAML: {yaml_text.problem(error)}", fix=[_EXAMPLE]) from error
     items = [item for document in found for item in (document if isinstance(document, list) else [document])]
     return tuple(_patch(item, f"patch {number} of {path}") for number, item in enumerate(items, 1))
 

@@ -59,7 +59,7 @@ def _offered(group: Mapping[str, Json]) -> set[str]:
     except ValueError:
         found = {}
     names = {*found, *mapped(group.get("resources"))}
-    if text(parameters, "num-gpus") not in ("", "0"):
+    if text(parameters, "num-gpus") not in ("", "0") or text(mapped(group.get("resources")), "GPU") not in ("", "0"):
         names.add(_GPU)
     return names
 

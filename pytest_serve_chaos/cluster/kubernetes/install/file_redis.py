@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from pytest_serve_chaos.cluster.kubernetes.install.rayservice_file import OwnFile
 
 _ADDRESS = re.compile(r"(?:.*@)?(?P<host>[^@:]+)(?::(?P<port>\d+))?$")
+_PORT = 6379
+_DOMAIN = "cluster.local"
+"""The domain of a kind cluster."""
 _OF_A_SET = re.compile(r"(?P<workload>.+)-(?P<ordinal>\d+)$")
 
 
@@ -48,11 +51,15 @@ class OwnRedis:
     host: str = ""
 
     def address_in(self, namespace: str) -> str:
-        """The address for pods of that namespace, in which Redis is: as it is, unless it names another one."""
+        """The address for pods of that namespace, in which Redis is: as it is, unless it names another one.
+
+        The same goes for the domain of another cluster, which nobody can resolve in a kind cluster.
+        """
         found = _ADDRESS.match(self.address)
         if found is None or not self.host or found["host"] == self.host:
             return self.address
-        if found["host"][len(self.host) + 1 :].split(".")[0] == namespace:
+        rest = found["host"][len(self.host) + 1 :].rstrip(".")
+        if rest in (namespace, f"{namespace}.svc", f"{namespace}.svc.{_DOMAIN}"):
             return self.address
         return self.address.replace(found["host"], self.host, 1)
 
@@ -75,7 +82,7 @@ def find_redis(own: OwnFile) -> OwnRedis:
     workload = _workload(own, service)
     if workload is None:
         return OwnRedis(address, service, host=host)
-    store = _store(own, service, workload, int(found["port"] or 6379))
+    store = _store(own, service, workload, int(found["port"] or _PORT))
     return OwnRedis(address, service, workload, store, host)
 
 
@@ -85,8 +92,11 @@ def lost_redis(own: OwnFile) -> tuple[str, str]:
     if own.found.gcs == "redis" and found is not None:
         labels = found["host"].split(".")
         try:
-            if _service(own, labels)[0] is None:
+            service, _ = _service(own, labels)
+            if service is None:
                 _refuse_lost(own, labels)
+            else:
+                _check_port(service, int(found["port"] or _PORT))
         except SettingsError as error:
             seen = f" (seen: {'; '.join(error.checked)})" if error.checked else ""
             return f"{error.what}{seen}", ", ".join(error.fix)
@@ -132,6 +142,18 @@ def _check_pod(own: OwnFile, labels: list[str], pod: re.Match[str], workload: Ma
             f"the RayService looks for Redis in the pod {labels[0]} of the Service {labels[1]}, and there is none",
             checked=wrong,
             fix=["correct redisAddress, or the StatefulSet", f"or give the Service alone: {labels[1]}"],
+        )
+
+
+def _check_port(service: Manifest, port: int) -> None:
+    """Whether the Service has the port of the address; one without an address of its own leads to all of its pods'."""
+    spec = mapped(service.get("spec"))
+    ports = [item.get("port") for item in listed(spec.get("ports"))]
+    if ports and port not in ports and text(spec, "clusterIP") != "None":
+        raise SettingsError(
+            f"the RayService looks for Redis at port {port} of the Service {name_of(service)}, which does not have it",
+            checked=[f"its ports: {', '.join(map(str, ports))}"],
+            fix=["correct the port of redisAddress, or that of the Service"],
         )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pytest_serve_chaos.cluster.kubernetes.install.file_objects import FileObject
 from pytest_serve_chaos.cluster.problems import Problem
 from pytest_serve_chaos.cluster.yaml_lines import Path
+from pytest_serve_chaos.cluster.yaml_text import RENDER
 from pytest_serve_chaos.model import Json
 
 _BRACED = r"\$\{\{?\s*[A-Za-z_][^{}]*\}?\}|\{\{.*?\}\}|\{%.*?%\}"
@@ -37,7 +38,7 @@ _IN_SERVE_CONFIG: Mapping[str, re.Pattern[str] | None] = {
 }
 _TEXT = 200
 """Characters; a longer value, or one of several lines, is a text that may speak of templates."""
-FIX = "render the file first: envsubst, helm template, or kustomize build"
+FIX = RENDER
 
 
 def templates(objects: Sequence[FileObject]) -> Iterator[Problem]:
@@ -51,6 +52,11 @@ def in_serve_config(config: Mapping[str, Json]) -> Iterator[tuple[Path, str]]:
     """The same in a Serve config: where, and what."""
     for path, found in _in_value(dict(config), _IN_SERVE_CONFIG):
         yield path, f"{found} is a template, and not a value"
+
+
+def is_template(value: str) -> bool:
+    """Whether a value, which nobody else has a syntax for, is or contains a template."""
+    return any(_found(value, _ANYWHERE))
 
 
 def _in_value(

@@ -9,15 +9,14 @@ from pathlib import Path
 
 import yaml
 
-from pytest_serve_chaos.cluster import yaml_lines
+from pytest_serve_chaos.cluster import yaml_lines, yaml_text
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.records import inner, mapped, name_of, text
 from pytest_serve_chaos.cluster.kubernetes.install.file_checks import FileChecks, problems_of
-from pytest_serve_chaos.cluster.kubernetes.install.file_objects import FileObject
+from pytest_serve_chaos.cluster.kubernetes.install.file_objects import PATCH, FileObject
 from pytest_serve_chaos.cluster.kubernetes.install.file_patch import FilePatch, patched, read_patches
 from pytest_serve_chaos.cluster.kubernetes.install.file_redis import lost_redis
-from pytest_serve_chaos.cluster.kubernetes.install.file_templates import FIX as RENDER
 from pytest_serve_chaos.cluster.kubernetes.rayservice.existing import FoundRayService, read_ray_service
 from pytest_serve_chaos.cluster.problems import Problem, refuse
 from pytest_serve_chaos.cluster.serve_config import applications, serve_config_text
@@ -33,6 +32,7 @@ _WAYS_OUT = (
     "or leave it as it is, and write what is different for the test into a file of patches, a list of"
     " {kind, name, patch}: --serve-chaos-rayservice-patch=FILE",
 )
+_PATCHES = "; patches are a list of {kind, name, patch} in a file: --serve-chaos-rayservice-patch=FILE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +82,7 @@ def read_own_file(
     Raises:
         SettingsError: It cannot be read, has not one RayService, or could not run; the message has every reason.
     """
-    try:
-        content = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}") from error
+    content = yaml_text.read_text(path, "the RayService file")
     patches = () if patch is None else read_patches(patch)
     return parse_own_file(content, path, app=app, patches=patches, checks=checks)
 
@@ -104,6 +101,7 @@ def parse_own_file(
     notes = (
         ["what an API server wrote into the objects (status, uid and the like) is left out"] if items != given else []
     )
+    notes += yaml_text.repeated_keys(content)
     changed, told = patched([item.manifest for item in items], patches)
     notes += told
     items = [replace(old, manifest=new) for old, new in zip(items, changed, strict=True) if new is not None]
@@ -114,7 +112,8 @@ def parse_own_file(
         items = [ray_service if item.kind == "RayService" else item for item in items]
     others = tuple(item.manifest for item in items if item.kind != "RayService")
     problems = problems_of(items, checks or FileChecks(), _redis(ray_service, others, path))
-    refuse(f"{path} cannot run on kind as it is", problems, _WAYS_OUT if len(problems) > 1 else ())
+    single = _PATCHES if any(PATCH in problem.fix for problem in problems) else ""
+    refuse(f"{path} cannot run on kind as it is", problems, _WAYS_OUT, single=single)
     return OwnFile(path, ray_service.manifest, others, _read(ray_service.manifest, path), tuple(notes))
 
 
@@ -167,14 +166,13 @@ def _with_app(ray_service: Manifest, app: str) -> Manifest:
 
 def _objects(content: str, path: Path) -> Iterator[FileObject]:
     try:
+        yaml_text.check_size(content)
         documents = list(yaml.load_all(content, Loader=_Loader))
     except yaml.YAMLError as error:
-        is_template = re.search(r"\{\{|\{%|\$\{", content) is not None
         raise SettingsError(
-            f"{path} is not YAML: {_problem(error)}",
-            fix=[*([f"{RENDER}: it has templates"] if is_template else []),
-                 "correct the YAML; a line with --- separates documents"],
-        ) from error  # fmt: skip
+            f"{path} is not YAML: {yaml_text.problem(error)}",
+            fix=yaml_text.ways_out(content, "correct the YAML; a line with --- separates documents"),
+        ) from error
     lines = yaml_lines.documents(content)
     number = 0
     for document, where in zip(documents, lines, strict=True):
@@ -188,12 +186,6 @@ def _objects(content: str, path: Path) -> Iterator[FileObject]:
         for index, item in enumerate(items):
             manifest = _checked(item, f"{path}: item {index + 1} of document {number}")
             yield FileObject(manifest, number, where.below("items", index))
-
-
-def _problem(error: yaml.YAMLError) -> str:
-    """What is wrong, and where, without the line itself: it may be that of a Secret."""
-    problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
-    return f"{problem or type(error).__name__}" + (f" in line {mark.line + 1}" if mark is not None else "")
 
 
 def _checked(item: Json, where: str) -> Manifest:

@@ -8,6 +8,7 @@ from typing import cast
 
 import yaml
 
+from pytest_serve_chaos.cluster import yaml_text
 from pytest_serve_chaos.cluster.base import ClusterSpec, Gcs, Ingress
 from pytest_serve_chaos.cluster.kubernetes.client.records import listed, mapped, name_of, text
 from pytest_serve_chaos.cluster.kubernetes.rayservice.gcs_storage import storage_of
@@ -165,10 +166,11 @@ def _head_variables(cluster: Mapping[str, Json], name: str) -> list[str]:
 
 def _serve_config(name: str, config: str) -> dict[str, Json]:
     try:
+        yaml_text.check_size(config)
         found = yaml.safe_load(config)
     except yaml.YAMLError as error:
         raise ClusterStartError(
-            f"the serveConfigV2 of RayService {name} is not YAML: {error}",
+            f"the serveConfigV2 of RayService {name} is not YAML: {yaml_text.problem(error)}",
             fix=["correct the YAML; KubeRay reports the error only in the operator's log"],
         ) from error
     if not isinstance(found, dict) or not applications(found):

@@ -14,6 +14,15 @@ import sys
 import typing
 
 _IMPORTED = ("policy_function", "request_router_class")
+_TOGETHER = (
+    ("autoscaling_config", "num_replicas"),
+    ("ray_actor_options",),
+    ("max_replicas_per_node",),
+    ("placement_group_bundles", "placement_group_strategy", "ray_actor_options"),
+)
+"""The options of a deployment that Serve checks only when it deploys the app, with those that they depend on."""
+_FILES = ("pip", "uv", "conda")
+"""What a runtime environment may give as the name of a file, which is in the image and not here."""
 
 
 def look(config: dict[str, object]) -> dict[str, object]:
@@ -32,12 +41,79 @@ def look(config: dict[str, object]) -> dict[str, object]:
         if found is None:
             return {"version": ray.__version__, "no_ray": f"{type(error).__name__}: {error}"}
         errors = [{"path": list(one["loc"]), "message": _words(str(one["msg"]))} for one in found()]
+    if not errors:
+        errors = list(_when_deployed(typing.cast("dict[str, typing.Any]", _without_code(config))))
     return {
         "version": ray.__version__,
         "errors": errors,
         "unknown": list(_unknown(ServeDeploySchema, config, [])),
         "start": _start_options(),
     }
+
+
+def _when_deployed(config: dict[str, typing.Any]) -> typing.Iterator[dict[str, object]]:
+    """What the schema takes, and Serve refuses when it deploys an app."""
+    for number, app in enumerate(config.get("applications") or []):
+        at: list[object] = ["applications", number]
+        yield from _of_route([*at, "route_prefix"], app.get("route_prefix"))
+        yield from _of_runtime_env([*at, "runtime_env"], app.get("runtime_env"))
+        for index, deployment in enumerate(app.get("deployments") or []):
+            below = [*at, "deployments", index]
+            options = deployment.get("ray_actor_options") or {}
+            yield from _of_runtime_env([*below, "ray_actor_options", "runtime_env"], options.get("runtime_env"))
+            yield from _of_options(below, deployment)
+
+
+def _of_route(path: list[object], route: str | None) -> typing.Iterator[dict[str, object]]:
+    try:
+        from ray.serve._private.utils import validate_route_prefix
+    except ImportError:
+        return
+    try:
+        validate_route_prefix(route)
+    except ValueError as error:
+        yield {"path": path, "message": _words(str(error))}
+
+
+def _of_runtime_env(path: list[object], given: typing.Any) -> typing.Iterator[dict[str, object]]:
+    from ray.runtime_env import RuntimeEnv
+
+    elsewhere = {key: value for key, value in (given or {}).items() if key in _FILES and isinstance(value, str)}
+    try:
+        RuntimeEnv(**{key: value for key, value in (given or {}).items() if key not in elsewhere})
+    except (TypeError, ValueError) as error:
+        yield {"path": path, "message": _words(str(error))}
+
+
+def _of_options(path: list[object], deployment: dict[str, typing.Any]) -> typing.Iterator[dict[str, object]]:
+    from ray import serve
+
+    class Any:
+        """Stands for the code of the deployment."""
+
+    # What is not in the config is in the code, which is not known here: a replica then wants as little as it can.
+    known: typing.Any = serve.deployment(Any, ray_actor_options={"num_cpus": 0})
+    for first, *others in _TOGETHER:
+        if deployment.get(first) is None:
+            continue
+        names = [name for name in (first, *others) if deployment.get(name) is not None]
+        if isinstance(deployment.get("num_replicas"), int):  # the schema has refused it with autoscaling
+            names = [name for name in names if name != "num_replicas"]
+        try:
+            known.options(**{name: deployment[name] for name in names})
+        except (TypeError, ValueError) as error:
+            for at, message in _located(error):
+                yield {"path": [*path, *(at or [first])], "message": message}
+            return
+
+
+def _located(error: Exception) -> typing.Iterator[tuple[list[object], str]]:
+    """The places in the options, where the schema knows them, and what is wrong."""
+    found = getattr(error, "errors", None)
+    for one in found() if found is not None else ():
+        yield list(one["loc"]), _words(str(one["msg"]))
+    if found is None:
+        yield [], _words(str(error))
 
 
 def _without_code(value: typing.Any) -> typing.Any:
@@ -52,8 +128,9 @@ def _without_code(value: typing.Any) -> typing.Any:
 
 
 def _words(message: str) -> str:
-    """Serve's own words, without those of pydantic before them, and without the full stop of a sentence."""
-    return re.sub(r"(?<=\w)\.$", "", message.removeprefix("Value error, ").removeprefix("Assertion failed, "))
+    """Serve's own words in one line, without those of pydantic before them, and without the full stop at the end."""
+    line = " ".join(message.split()).removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    return re.sub(r"(?<=\w)\.$", "", line)
 
 
 def _unknown(model: typing.Any, value: object, path: list[object]) -> typing.Iterator[list[object]]:

@@ -1,18 +1,20 @@
 """Imports an app as Serve does, in a process of its own: `import_app.py MODULE:APP`.
 
 It prints one line of JSON: `outcome` is ``found``, ``no_module``, ``no_attribute`` or ``raised``, and the rest says
-more: of an app that is found, the `deployments` with their options. The app is only looked up; a builder function is
-not called.
+more: of what was found, `is` (``app``, ``builder`` or the name of its type), and the `deployments` of an app, with what
+they want of the cluster, or the `parameters` of a builder. The app is only looked up; a builder function is not called.
 """
 
 from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 import json
 import os
 import sys
 import traceback
+import types
 import typing
 
 _MISTAKES = (ImportError, SyntaxError, NameError, AttributeError, TypeError, ValueError, ArithmeticError, LookupError)
@@ -36,48 +38,57 @@ def look(import_path: str) -> dict[str, object]:
             "traceback": _of_the_app(error),
         }
     if hasattr(module, attribute):
-        return {"outcome": "found", "deployments": _deployments(getattr(module, attribute))}
+        return {"outcome": "found", **_described(getattr(module, attribute))}
     names = [name for name in vars(module) if not name.startswith("_")]
     close = difflib.get_close_matches(attribute, names, n=3, cutoff=0.5)
     return {"outcome": "no_attribute", "file": getattr(module, "__file__", None), "close": close}
 
 
-def _deployments(app: object) -> dict[str, object]:
-    """The deployments of a bound app with what they want of the cluster; empty where that cannot be read."""
-    found: dict[str, object] = {}
-    left: list[object] = [app]
+def _described(found: object) -> dict[str, object]:
+    """What Serve would make of it; nothing where Ray is too old, or too new, to say."""
+    if isinstance(found, types.FunctionType):
+        return {"is": "builder", "parameters": list(inspect.signature(found).parameters)}
+    if "ray" not in sys.modules:  # nobody can have bound an app
+        return {"is": type(found).__name__}
     try:
-        while left:
-            value = left.pop()
-            bound = getattr(value, "_bound_deployment", None)
-            if isinstance(value, (list, tuple, set)):
-                left += value
-            elif isinstance(value, dict):
-                left += value.values()
-            elif bound is not None and bound.name not in found:
-                found[bound.name] = _options(bound)
-                left += [bound.init_args, bound.init_kwargs]
-        json.dumps(found)
-    except Exception:  # these names are Ray's own business
+        from ray.serve import Application
+    except ImportError:
         return {}
-    return found
+    if not isinstance(found, Application):
+        return {"is": type(found).__name__}
+    try:
+        from ray.serve._private.build_app import build_app
+
+        return {
+            "is": "app",
+            "deployments": {one.name: _options(one) for one in build_app(found, name="app").deployments},
+        }
+    except Exception:  # another Ray builds it in another way
+        return {"is": "app"}
 
 
 def _options(deployment: typing.Any) -> dict[str, object]:
-    config, replica = deployment._deployment_config, deployment._replica_config
-    scaling = config.autoscaling_config
-    numbers = ("min_replicas", "initial_replicas")
-    options: dict[str, object] = {
-        "ray_actor_options": {
-            name: value
-            for name, value in (replica.ray_actor_options or {}).items()
-            if name in ("num_cpus", "num_gpus", "resources", "accelerator_type")
-        },
-        "placement_group_bundles": replica.placement_group_bundles,
-    }
-    if scaling is None:
-        return {"num_replicas": config.num_replicas, **options}
-    return {"autoscaling_config": {name: getattr(scaling, name, None) for name in numbers}, **options}
+    """What its replicas want, and how many there are; nothing where another Ray keeps that elsewhere."""
+    try:
+        config, replica = deployment._deployment_config, deployment._replica_config
+        options: dict[str, object] = {
+            "ray_actor_options": {
+                name: value
+                for name, value in (replica.ray_actor_options or {}).items()
+                if name in ("num_cpus", "num_gpus", "resources", "accelerator_type")
+            },
+            "placement_group_bundles": replica.placement_group_bundles,
+        }
+        scaling = config.autoscaling_config
+        if scaling is None:
+            options["num_replicas"] = config.num_replicas
+        else:
+            numbers = ("min_replicas", "initial_replicas")
+            options["autoscaling_config"] = {name: getattr(scaling, name, None) for name in numbers}
+        json.dumps(options)
+    except Exception:  # these names are Ray's own business
+        return {}
+    return options
 
 
 def _of_the_app(error: BaseException) -> str:
