@@ -112,7 +112,9 @@ def _what_was_lost(measurement: Measurement) -> str:
     late = f" and {measurement.late} answered too late" if measurement.late else ""
     errors = f" ({counted(measurement.errors)})" if measurement.errors else ""
     seconds = limit(round(measurement.seconds or 0.0, 1))
-    return f"{measurement.lost} of {measurement.sent} requests lost{late} in the {seconds} after the fault{errors}"
+    lost = f"{measurement.lost} of {measurement.sent} requests lost{late} in the {seconds} after the fault{errors}"
+    # No cluster can save those, so who misses a share by them alone should demand something else.
+    return f"{lost}, {measurement.in_flight} of them in flight when it hit" if measurement.in_flight else lost
 
 
 def demanded(expected: Expectations) -> Iterator[Check]:
