@@ -114,7 +114,10 @@ def _what_was_lost(measurement: Measurement) -> str:
     seconds = limit(round(measurement.seconds or 0.0, 1))
     lost = f"{measurement.lost} of {measurement.sent} requests lost{late} in the {seconds} after the fault{errors}"
     # No cluster can save those, so who misses a share by them alone should demand something else.
-    return f"{lost}, {measurement.in_flight} of them in flight when it hit" if measurement.in_flight else lost
+    if not measurement.in_flight:
+        return lost
+    of_them = "all" if measurement.in_flight == measurement.lost else f"{measurement.in_flight} of them"
+    return f"{lost}, {of_them} in flight when it hit"
 
 
 def demanded(expected: Expectations) -> Iterator[Check]:

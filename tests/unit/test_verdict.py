@@ -406,8 +406,8 @@ def test_available_but_not_with_confidence() -> None:
     demand = only(availability=0.995, confidence=0.95)
     assert_failed(
         head_failure(demand),
-        "3 of 1003 requests lost in the 20 s after the fault (3 RemoteProtocolError): more than 99.23 % available at "
-        "95 % confidence. Demanded: 99.5 %.",
+        "3 of 1003 requests lost in the 20 s after the fault (3 RemoteProtocolError), all in flight when it "
+        "hit: more than 99.23 % available at 95 % confidence. Demanded: 99.5 %.",
     )
     assert_passed(head_failure(replace(demand, confidence=None)))
     assert_passed(head_failure(replace(demand, availability=0.99)))
