@@ -194,7 +194,7 @@ class Record:
 
     @property
     def most_apart(self) -> float:
-        """The most seconds between two requests since the fault: one that is lost alone may look like so long an outage."""
+        """The most seconds between two requests since the fault: a single lost one may look like so long an outage."""
         due = [request.scheduled for request in self.fresh]
         asked = -math.inf if self.asked is None else self.asked
         return max((b - a for a, b in pairwise(due) if b > asked), default=0.0)

@@ -67,7 +67,8 @@ def run(pytester: pytest.Pytester, seen: Seen, files: dict[str, str], *args: str
     # Among the examples is an app whose answers the fake does not give, so it is never steady.
     behaviour = FakeBehaviour(harmless=True, waits=replace(QUICK, steady_within=2.0))
     backend = FakeBackend(behaviour, FakeKubernetesCluster)
-    pytester.runpytest_inprocess("--serve-chaos", *LOAD, "--serve-chaos-request-timeout=2s", *args, plugins=[backend, seen])
+    args = ("--serve-chaos", *LOAD, "--serve-chaos-request-timeout=2s", *args)
+    pytester.runpytest_inprocess(*args, plugins=[backend, seen])
 
 
 def test_a_test_that_breaks_nothing_would_be_seen(pytester: pytest.Pytester, seen: Seen) -> None:

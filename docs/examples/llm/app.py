@@ -5,8 +5,9 @@ import random
 
 from fastapi import FastAPI, Response
 from pydantic import BaseModel
-from pytest_serve_chaos.apps.answers import PARENT_HEADER, who_am_i
 from ray import serve
+
+from pytest_serve_chaos.apps.answers import PARENT_HEADER, who_am_i
 
 api = FastAPI()
 

@@ -1,6 +1,6 @@
 """What the users of the service notice if it loses one part.
 
-At 5 requests a second of 2 s each, ten are in flight. Those on the part that is lost are lost with it, so that the share of
+At 5 requests a second of 2 s each, ten are in flight. Those on the part that is lost are lost with it, so the share of
 good answers depends on the window: 3 % of the 300 requests of a minute are 9.
 """
 

@@ -199,7 +199,7 @@ class Supervisor:
         return not (self.plan.one_directory and self._another_starts(index))
 
     def _another_starts(self, index: int) -> bool:
-        """Whether another node has no raylet yet. In one directory the two may choose the same names for their sockets."""
+        """Whether another node has no raylet yet: in one directory the two may choose the same names for sockets."""
         return any(
             self.units[node_name(other)].state == "up"
             and not _listens(self.layout.address(other), self.layout.node_ports(other).node_manager)
