@@ -7,7 +7,7 @@ from fastapi import FastAPI, Response
 from pydantic import BaseModel
 from ray import serve
 
-from pytest_serve_chaos.apps.answers import PARENT_HEADER, who_am_i
+from pytest_serve_chaos.apps.answers import PARENT_HEADER, REPLICA_HEADER, who_am_i
 
 api = FastAPI()
 
@@ -41,7 +41,7 @@ class Ingress:
     async def complete(self, chat: Chat, response: Response):
         """One answer, as a whole."""
         text, engine = await self.engine.generate.remote(chat.messages)
-        response.headers.update({PARENT_HEADER: next(iter(who_am_i().values())), **engine})
+        response.headers.update({**engine, PARENT_HEADER: who_am_i()[REPLICA_HEADER]})
         return {
             "object": "chat.completion",
             "model": chat.model,
