@@ -33,7 +33,8 @@ def test_an_ingress_is_lost(users):
 
 @pytest.mark.worker_failure
 def test_a_worker_is_lost(users):
-    users.run(availability=0.9, longest_outage="15s", window="60s")
+    # Until Ray notices, requests go to its engines, too, and are then sent to others.
+    users.run(availability=0.8, longest_outage="15s", window="60s")
 
 
 @pytest.mark.proxy_failure
@@ -48,5 +49,5 @@ def test_the_controller_is_lost(users):
 
 @pytest.mark.head_failure
 def test_the_head_is_lost(users):
-    # Requests that go through the head's proxy hold their ingress up until the GCS is back.
+    # An ingress that answers the head's proxy just then is silent until the GCS is back; here each does.
     users.run(availability=0.8, longest_outage="20s", window="60s")
