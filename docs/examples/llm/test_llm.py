@@ -49,5 +49,5 @@ def test_the_controller_is_lost(users):
 
 @pytest.mark.head_failure
 def test_the_head_is_lost(users):
-    # An ingress that answers the head's proxy just then is silent until the GCS is back, on Kubernetes for some 20 s more.
+    # An ingress that answers the head's proxy just then is silent until the GCS is back, on Kubernetes for longer.
     users.run(availability=0.7, longest_outage="30s", window="60s")
