@@ -239,7 +239,8 @@ def _replicas(topology: Topology, deployments: Mapping[str, Deployment]) -> Iter
                 "all_on_one_node",
                 f"all {number(sum(placed.values()), 'replica')} of {name} on {node}",
                 "losing that node leaves none",
-                "`max_replicas_per_node`" + ("" if nodes > 1 else ", and a second worker"),
+                "`max_replicas_per_node` less than the number of replicas"
+                + ("" if nodes > 1 else ", and a second worker"),
                 node=node,
                 losses=("worker", "head") if node == HEAD else ("worker",),
             )

@@ -194,5 +194,12 @@ def _names(components: Sequence[Component]) -> str:
 
 def _nothing(chosen: Selector, before: Topology) -> Finding:
     places = sorted({component.node for component in before.of(chosen.role)})
-    seen = f"it was seen on {listing(places)}" if places else f"no {chosen.role} was seen at all"
+    if not places:
+        seen = f"no {chosen.role} was seen at all"
+    elif chosen.on == OTHERS:
+        seen = f"each {chosen.role} was a victim"
+    elif chosen.on == VICTIMS:
+        seen = f"no {chosen.role} was a victim"
+    else:
+        seen = f"it was seen on {listing(places)}"
     return Finding(False, f"there was no {chosen} before the fault; {seen}")

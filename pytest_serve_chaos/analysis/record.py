@@ -190,12 +190,16 @@ class Record:
         usual, even = spacing(self.fresh), self.uneven is None
         if even and self.part is None:
             return usual
-        due = [request.scheduled for request in self.fresh]
-        asked = -math.inf if self.asked is None else self.asked
-        most = max((b - a for a, b in pairwise(due) if b > asked), default=0.0)
         # Of what is chosen by weight no two are ever twice as far apart as on average; what comes in order from a file
         # may come in blocks.
-        return usual if even and most < 2 * usual else most
+        return usual if even and self.most_apart < 2 * usual else self.most_apart
+
+    @property
+    def most_apart(self) -> float:
+        """The most seconds between two requests since the fault: a single lost one may look like so long an outage."""
+        due = [request.scheduled for request in self.fresh]
+        asked = -math.inf if self.asked is None else self.asked
+        return max((b - a for a, b in pairwise(due) if b > asked), default=0.0)
 
     @property
     def landed(self) -> bool:

@@ -110,9 +110,17 @@ class LostBeyondInFlight:
 
 def _what_was_lost(measurement: Measurement) -> str:
     late = f" and {measurement.late} answered too late" if measurement.late else ""
-    errors = f" ({counted(measurement.errors)})" if measurement.errors else ""
+    errors = f" ({counted(measurement.errors)}{_in_flight(measurement)})" if measurement.errors else ""
     seconds = limit(round(measurement.seconds or 0.0, 1))
     return f"{measurement.lost} of {measurement.sent} requests lost{late} in the {seconds} after the fault{errors}"
+
+
+def _in_flight(measurement: Measurement) -> str:
+    """How many of the lost ones no cluster can save: who misses a share by them alone should demand something else."""
+    if not measurement.in_flight:
+        return ""
+    many = "all" if measurement.in_flight == measurement.lost else str(measurement.in_flight)
+    return f"; {many} in flight when it hit"
 
 
 def demanded(expected: Expectations) -> Iterator[Check]:

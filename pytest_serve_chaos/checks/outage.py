@@ -28,10 +28,10 @@ class LongestOutage:
     def judge(self, seen: Observation) -> Iterator[Objection]:
         """Missed if one was longer, however short the observation was."""
         yield from map(Unknown, window.doubts(seen.record, seen.measurement))
-        yield from map(Unknown, window.too_far_apart(seen.record, self.name, self.allowed))
+        longest = seen.measurement.longest_outage or 0.0
+        yield from map(Unknown, window.too_far_apart(seen.record, self.name, self.allowed, longest))
         if any(outage.end is None for outage in seen.measurement.outages):
             yield Unknown("requests were still lost or late when the traffic ended, so the outage may be longer")
-        longest = seen.measurement.longest_outage or 0.0
         if longest > window.certainly_longer_than(seen.record, self.allowed):
             yield Missed(f"{_outages(seen.measurement, longest)}. Allowed: {limit(self.allowed)}.")
 

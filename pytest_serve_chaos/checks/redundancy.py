@@ -31,18 +31,24 @@ class RedundancyBack:
         if back is None:
             yield from self._not_back(seen)
         elif back > self.allowed:
-            yield Missed(f"redundancy was back {duration(back)} after the fault. Allowed: {limit(self.allowed)}.")
+            reason = f"redundancy was back {duration(back)} after the fault. Allowed: {limit(self.allowed)}."
+            yield Missed(reason, whatever_the_load=self._was_late_before(seen.record))
 
     def _not_back(self, seen: Observation) -> Iterator[Objection]:
         observed, lacking = seen.measurement.observed, _lacking(seen.record)
         allowed = f"Allowed: {limit(self.allowed)}."
         if observed >= self.allowed:
-            yield Missed(f"redundancy never came back in {duration(observed)} of observation{lacking}. {allowed}")
+            reason = f"redundancy never came back in {duration(observed)} of observation{lacking}. {allowed}"
+            yield Missed(reason, whatever_the_load=self._was_late_before(seen.record))
         elif not (seen.record.redundancy_in_vain and seen.record.problems):  # which say the same
             yield Unknown(
                 f"redundancy was not back{lacking} when the observation ended, {duration(observed)} after the fault. "
                 f"{allowed}"
             )
+
+    def _was_late_before(self, record: Record) -> bool:
+        """Whether its time was over before others' work on the machine held anything up."""
+        return record.asked is not None and record.asked + self.allowed <= record.held_up_since
 
 
 def _lacking(record: Record) -> str:

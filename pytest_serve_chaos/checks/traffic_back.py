@@ -27,8 +27,8 @@ class TrafficBack:
     def judge(self, seen: Observation) -> Iterator[Objection]:
         """Missed if it came back later; unknown while it still had time."""
         yield from map(Unknown, window.doubts(seen.record, seen.measurement))
-        yield from map(Unknown, window.too_far_apart(seen.record, self.name, self.allowed))
         back = seen.measurement.traffic_back
+        yield from map(Unknown, window.too_far_apart(seen.record, self.name, self.allowed, back or 0.0))
         if back is None:
             yield self._not_back(min(seen.measurement.observed, seen.measurement.traffic_observed))
         elif back > window.certainly_longer_than(seen.record, self.allowed):

@@ -109,11 +109,13 @@ def _judge_part(part: PartName, record: Record) -> _PartVerdict:
     own = record.of_part(part)
     seen = Observation(own, measure_record(own))
     found = _judge_by(_checks_of(part, seen), seen)
-    reasons = tuple(f"{part}: {reason}" for reason in found.verdict.reasons)
     undecided = found.verdict.outcome == "inconclusive" and not any(one.missed for one in found.certain)
     if part.kind == "name" and undecided:
         why = "; ".join(found.verdict.reasons)
         return _PartVerdict(Verdict("measured"), (f"{part}: not judged by themselves: {why}",))
+    # What too few requests of a name do not show is no reason: they count among the others.
+    left_out = _unknown(found.certain) if part.kind == "name" else ()
+    reasons = tuple(f"{part}: {reason}" for reason in found.verdict.reasons if reason not in left_out)
     return _PartVerdict(replace(found.verdict, reasons=reasons))
 
 

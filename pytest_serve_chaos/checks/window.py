@@ -50,21 +50,33 @@ def none_after_the_hit(record: Record) -> Iterator[str]:
         yield "no requests were sent after the victim had ended, so nothing was tested"
 
 
-def too_far_apart(record: Record, name: str, allowed: float) -> Iterator[str]:
+def too_far_apart(record: Record, name: str, allowed: float, seen: float = 0.0) -> Iterator[str]:
     """The reason, if the requests are too far apart to show an outage of that many seconds.
 
     An experiment refuses that before it breaks anything; a test by hand cannot.
+
+    Args:
+        record: With the requests.
+        name: Of the demand.
+        allowed: What it allows, seconds.
+        seen: What was measured. If that is more than what is allowed, by less than the gaps that there were, it may be
+            the doing of a gap.
     """
-    apart = record.apart
+    apart = record.apart if seen <= allowed + TIE else _widest(record)
     if not shows(allowed, _NEARLY * apart):
-        sent = f"requests that are {'up to ' if record.uneven else ''}{latency(apart)} apart"
+        sent = f"requests that are {'up to ' if record.uneven or apart > record.apart else ''}{latency(apart)} apart"
         yield f"{sent} do not show {name}={limit(allowed)}: send more, or allow more"
 
 
 def certainly_longer_than(record: Record, allowed: float) -> float:
     """Seconds beyond which an outage was certainly longer than allowed, by requests that may be far apart."""
-    apart = record.apart
-    return allowed + (TIE if shows(allowed, apart) else 2 * apart)
+    apart = _widest(record)
+    return allowed + (TIE if shows(allowed, _NEARLY * apart) else 2 * apart)
+
+
+def _widest(record: Record) -> float:
+    """How far requests were apart at most: those of a part are a choice of all, and so not evenly spaced."""
+    return max(record.apart, record.most_apart) if record.is_part else record.apart
 
 
 def _where(missing: tuple[float, float], record: Record) -> str:

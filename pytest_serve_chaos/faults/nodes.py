@@ -25,6 +25,8 @@ NODE_NEEDS = (
 )
 
 _SIGNALS = {"kill": "SIGKILL", "stop": "SIGTERM, then SIGKILL after the grace period,"}
+_DELETIONS = {"kill": "forced deletion", "stop": "deletion"}
+"""Of a pod: its processes get SIGTERM from the kubelet first, also by force, and then have two seconds."""
 
 
 @dataclass
@@ -51,6 +53,8 @@ class NodeDown:
     def text(self) -> str:
         """A description of the fault, for people."""
         held = f", and it stays down{for_so_long(self.lasts)}" if self.hold else ""
+        if any(victim.name == self.node and victim.machine for victim in self.victims):
+            return f"{_DELETIONS[self.how]} of the pod of {self.node}{held}"
         return f"{_SIGNALS[self.how]} to all processes of {self.node}{held}"
 
     @property

@@ -16,6 +16,7 @@ from tests.plugin.conftest import LOAD, ROOT, RunChaos
 PAGES = [
     page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if "def test_" in page.read_text()
 ]
+EXAMPLES = [path for path in (ROOT / "docs" / "examples").iterdir() if path.is_dir()]
 SUITE = ROOT / "pytest_serve_chaos" / "suite"
 
 _BLOCK = re.compile(r"^```python\n(?:# (\w+\.py)\n)?(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -60,14 +61,15 @@ def seen() -> Seen:
     return Seen()
 
 
-def run(pytester: pytest.Pytester, seen: Seen, files: dict[str, str]) -> None:
+def run(pytester: pytest.Pytester, seen: Seen, files: dict[str, str], *args: str) -> None:
     """Runs these test files on a cluster in which no fault does anything."""
     for name, source in files.items():
         (pytester.path / name).write_text(source)
     # Among the examples is an app whose answers the fake does not give, so it is never steady.
     behaviour = FakeBehaviour(harmless=True, waits=replace(QUICK, steady_within=2.0))
     backend = FakeBackend(behaviour, FakeKubernetesCluster)
-    pytester.runpytest_inprocess("--serve-chaos", *LOAD, "--serve-chaos-request-timeout=2s", plugins=[backend, seen])
+    args = ("--serve-chaos", *LOAD, "--serve-chaos-request-timeout=2s", *args)
+    pytester.runpytest_inprocess(*args, plugins=[backend, seen])
 
 
 def test_a_test_that_breaks_nothing_would_be_seen(pytester: pytest.Pytester, seen: Seen) -> None:
@@ -87,6 +89,15 @@ def test_no_example_is_green(pytester: pytest.Pytester, seen: Seen, page: Path) 
     assert seen.green == []
     # Requests to an address of the example's own get no answer here, so that nothing is broken.
     assert seen.nothing_broken or "transport=" in page.read_text()
+
+
+@pytest.mark.parametrize("directory", EXAMPLES, ids=lambda directory: directory.name)
+def test_no_example_with_files_of_its_own_is_green(pytester: pytest.Pytester, seen: Seen, directory: Path) -> None:
+    files = {path.name: path.read_text() for path in directory.iterdir() if path.is_file()}
+    run(pytester, seen, files, "-x")  # the fake has no such app, so each of its tests ends in the same way
+
+    assert seen.green == []
+    assert any("no steady state" in report.longreprtext for report in seen.reports)
 
 
 def test_no_test_of_the_suite_is_green(pytester: pytest.Pytester, seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,7 +107,8 @@ def test_each_weakness_of_a_placement_is_said_by_itself(
 
 def test_a_worker_that_has_no_other_alongside_it_has_all_replicas() -> None:
     (warning,) = check(KIND, SOUND, on("worker-1", "worker-1", without="worker-2"), {NAME: Deployment(2)})
-    assert (warning.code, warning.fix) == ("all_on_one_node", "`max_replicas_per_node`, and a second worker")
+    fix = "`max_replicas_per_node` less than the number of replicas, and a second worker"
+    assert (warning.code, warning.fix) == ("all_on_one_node", fix)
 
 
 def test_replicas_on_ray_nodes_that_share_a_machine_are_lost_together() -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import dataclass, replace
+from typing import Literal, cast
 
 import pytest
 
@@ -15,12 +15,13 @@ from pytest_serve_chaos.cluster.policy import Action, Touch
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.faults.injection import Injection
+from pytest_serve_chaos.faults.nodes import NodeDown
 from pytest_serve_chaos.faults.registry import FaultRegistry
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultSpec, NoKeywords, keyword
 from pytest_serve_chaos.kinds import Integer
 from pytest_serve_chaos.model import ClusterDescription, ConfigWarning, Expectations
-from tests.unit.histories import cluster
+from tests.unit.histories import cluster, component
 
 ANYTHING_GOES = Terms(ClusterSpec(), Grants(allow=("node",)), lambda: {"app#App": 2}, lambda: True)
 
@@ -136,3 +137,22 @@ def test_a_fault_is_warned_about_what_it_takes_away_and_about_what_it_says_itsel
         ("no_fault_tolerance", ("rack_failure",)),
         ("slow_network", ("network_failure",)),
     ]
+
+
+# -- what is printed of it -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("machine", "how", "text"),
+    [
+        (None, "kill", "SIGKILL to all processes of worker-1"),
+        (None, "stop", "SIGTERM, then SIGKILL after the grace period, to all processes of worker-1"),
+        ("kind-worker2", "kill", "forced deletion of the pod of worker-1"),
+        ("kind-worker2", "stop", "deletion of the pod of worker-1"),
+    ],
+)
+def test_a_node_in_a_pod_gets_no_sigkill_from_us(machine: str | None, how: Literal["kill", "stop"], text: str) -> None:
+    """The kubelet asks its processes to end first, even if the pod is deleted by force."""
+    node = replace(component("worker", "worker-1"), machine=machine)
+    replica = component("replica", "worker-1")
+    assert NodeDown(cast("Rig", None), "worker_failure", "worker-1", how, False, (node, replica)).text == text

@@ -69,6 +69,10 @@ def test_nothing_matched_is_neither_kept_nor_replaced() -> None:
         assert not finding.holds
         assert finding.reason == "there was no replica@head before the fault; it was seen on worker-1, worker-2"
     assert kept(BEFORE, BEFORE, "redis").reason == "there was no redis before the fault; no redis was seen at all"
+    reason = kept(BEFORE, BEFORE, "proxy@others", victims=[c.identity for c in BEFORE.of("proxy")]).reason
+    assert reason == "there was no proxy@others before the fault; each proxy was a victim"
+    reason = replaced(BEFORE, BEFORE, "proxy@victims", victims=[]).reason
+    assert reason == "there was no proxy@victims before the fault; no proxy was a victim"
 
 
 def test_victims_are_told_from_the_others() -> None:

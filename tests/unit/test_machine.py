@@ -137,6 +137,11 @@ def test_a_request_that_waited_when_others_began_to_work_may_have_been_answered_
     assert verdict(on_a_machine(BUSY, told, begin=12)).outcome == "inconclusive"
 
 
+def test_a_recovery_whose_time_was_over_before_others_worked_is_late() -> None:
+    told = Story(expectations=Expectations(redundancy_back=5.0))  # it was back after 19.8 s
+    assert verdict(on_a_machine(BUSY, told, begin=8)).outcome == "failed"
+
+
 def test_a_recovery_that_was_late_while_others_worked_is_inconclusive() -> None:
     def late() -> Story:
         return Story(expectations=Expectations(redundancy_back=5.0))  # it was back after 19.8 s

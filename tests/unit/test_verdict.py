@@ -396,8 +396,8 @@ def test_identities_that_nobody_looked_at() -> None:
 def test_too_little_available() -> None:
     assert_failed(
         node_failure(only(availability=0.99, window=40.0)),
-        "400 of 2001 requests lost in the 40 s after the fault (400 ReadTimeout): 80.01 % available "
-        "(95 % interval 78.19 % to 81.74 %). Allowed: 1 % lost.",
+        "400 of 2001 requests lost in the 40 s after the fault (400 ReadTimeout; 1 in flight when it hit): "
+        "80.01 % available (95 % interval 78.19 % to 81.74 %). Allowed: 1 % lost.",
     )
     assert_passed(node_failure(only(availability=0.8, window=40.0)))
 
@@ -406,8 +406,8 @@ def test_available_but_not_with_confidence() -> None:
     demand = only(availability=0.995, confidence=0.95)
     assert_failed(
         head_failure(demand),
-        "3 of 1003 requests lost in the 20 s after the fault (3 RemoteProtocolError): more than 99.23 % available at "
-        "95 % confidence. Demanded: 99.5 %.",
+        "3 of 1003 requests lost in the 20 s after the fault (3 RemoteProtocolError; all in flight when it "
+        "hit): more than 99.23 % available at 95 % confidence. Demanded: 99.5 %.",
     )
     assert_passed(head_failure(replace(demand, confidence=None)))
     assert_passed(head_failure(replace(demand, availability=0.99)))

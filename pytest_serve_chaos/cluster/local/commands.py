@@ -59,7 +59,8 @@ def temp_directory(plan: Plan, index: int) -> Path:
     """Where node `index` has its sockets and logs.
 
     Not one for all, as Ray does on one machine: two nodes that start within a second then choose the same name for
-    their raylet's socket, one raylet dies of it, and its `ray start` notices only after 30 s.
+    their raylet's socket, one raylet dies of it, and its `ray start` notices only after 30 s. An older Ray has one for
+    all in spite of this (`Plan.one_directory`).
     """
     # The head's is also where Ray's own programs look for a cluster, see RAY_TMPDIR below.
     return Path(plan.directory) / ("ray" if index == HEAD_INDEX else f"w{index}")

@@ -31,6 +31,9 @@ class Operator(threading.Thread):
         self._config = config
         self._tell = tell
         self._submitted = False
+        self._failed_at: float | None = None
+        self._missing_since: float | None = None
+        self._error = ""
         self._stopped = threading.Event()
 
     def replace(self, config: dict[str, Json]) -> None:
@@ -43,33 +46,37 @@ class Operator(threading.Thread):
 
     def run(self) -> None:
         """Looks for the controller until stopped."""
-        missing_since: float | None = None
         while not self._stopped.wait(_PERIOD):
-            try:
-                missing = self._controller_is_missing()
-            except ObservationError:
-                missing_since = None  # nobody to ask is not "no controller"
-                continue
-            now = time.monotonic()
-            if not missing:
-                missing_since = None
-            elif missing_since is None:
-                missing_since = now
-                if not self._submitted:
-                    self._submit()
-            elif now - missing_since >= _CONFIRM_AFTER:
-                self._submit()
-                missing_since = None
+            self.look(time.monotonic())
 
-    def _controller_is_missing(self) -> bool:
-        rows = self._dashboard.actors(class_name="ServeController")
-        return not any(row.state in ACTOR_COMING_STATES for row in rows)
+    def look(self, now: float) -> None:
+        """Submits the config if there is no controller, or if there is one and no submission has succeeded yet."""
+        try:
+            states = {row.state for row in self._dashboard.actors(class_name="ServeController")}
+        except ObservationError:
+            self._missing_since = None  # nobody to ask is not "no controller"
+            return
+        if not states.isdisjoint(ACTOR_COMING_STATES):
+            self._missing_since = None
+            # A submission without an answer may have made the controller, and told it nothing.
+            if self._failed_at is not None and "ALIVE" in states and now - self._failed_at >= _CONFIRM_AFTER:
+                self._submit(now)
+        elif self._missing_since is None:
+            self._missing_since = now
+            if not self._submitted:
+                self._submit(now)
+        elif now - self._missing_since >= _CONFIRM_AFTER:
+            self._submit(now)
+            self._missing_since = None
 
-    def _submit(self) -> None:
+    def _submit(self, now: float) -> None:
         try:
             self._dashboard.put_serve(self._config)
         except CommandFailed as error:
-            self._tell(f"the Serve config was not taken: {error}")
+            self._failed_at = now
+            if str(error) != self._error:  # once for each reason
+                self._error = str(error)
+                self._tell(self._error)
         else:
-            self._submitted = True
+            self._submitted, self._failed_at, self._error = True, None, ""
             self._tell("the Serve config was submitted, because there was no controller")

@@ -31,6 +31,7 @@ class Plan:
         restart_delay: Seconds until a node or Redis that died is started again.
         termination_grace: Seconds between SIGTERM and SIGKILL for a node that is stopped gracefully.
         rocksdb: The directory in which the GCS has its own RocksDB; None: it has none.
+        one_directory: Whether all nodes have the head's temporary directory, whatever `--temp-dir` says.
         head_env, worker_env: Environment of the nodes, in addition to what every node gets.
         ingress: What takes the requests on each node: ``python`` or ``haproxy``.
         cpus: CPUs that a worker offers; the head offers none, so that no replica is on it.
@@ -52,6 +53,7 @@ class Plan:
     ingress: Ingress = "python"
     cpus: int = CPUS
     rocksdb: str | None = None
+    one_directory: bool = False
 
     @property
     def has_redis(self) -> bool:

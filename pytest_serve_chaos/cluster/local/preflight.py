@@ -20,6 +20,8 @@ from pytest_serve_chaos.model import minor_version
 
 _GIB = 1024**3
 _HAPROXY_IN_RAY = "serve/_private/haproxy.py"
+_DIRECTORY_OF_EACH_NODE = (2, 55)
+"""The first Ray in which `ray start` takes a temporary directory for a worker, too."""
 _MEMORY_BASE = 1.0
 _MEMORY_PER_NODE = 0.4
 """GiB; measured with Ray 2.60.0: about 1.5 GB for a head and two workers, before the app's own."""
@@ -59,6 +61,11 @@ def check(*, workers: int, redis_server: Path | None, gcs: Gcs, ingress: Ingress
 def ray_version() -> str:
     """The version of Ray that is installed here."""
     return importlib.metadata.version("ray")
+
+
+def nodes_share_directory() -> bool:
+    """Whether all nodes that this Ray starts here have the head's temporary directory."""
+    return minor_version(ray_version()) < _DIRECTORY_OF_EACH_NODE
 
 
 def check_rocksdb() -> str:

@@ -119,6 +119,7 @@ def _plan(spec: ClusterSpec, settings: LocalSettings, config: dict[str, Json], r
         head_env=head_env,
         worker_env=worker_env,
         ingress=spec.ingress,
+        one_directory=preflight.nodes_share_directory(),
     )
 
 

@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -27,7 +28,7 @@ from pytest_serve_chaos.cluster.local import janitor, layout, processes
 from pytest_serve_chaos.cluster.local.commands import node_command, redis_command, temp_directory
 from pytest_serve_chaos.cluster.local.haproxy import serve_host, state_directory
 from pytest_serve_chaos.cluster.local.operator import Operator
-from pytest_serve_chaos.cluster.local.plan import HEAD_INDEX, Plan
+from pytest_serve_chaos.cluster.local.plan import HEAD_INDEX, Plan, node_name
 from pytest_serve_chaos.cluster.local.processes import Process
 from pytest_serve_chaos.cluster.local.unit import Unit
 from pytest_serve_chaos.cluster.rest import Dashboard
@@ -181,7 +182,7 @@ class Supervisor:
         if self.plan.redis_server is not None:
             units.append(Unit(redis_command(self.plan, self.layout), delay, lambda: True))
         for index in range(self.plan.workers + 1):
-            ready = self._head_may_start if index == HEAD_INDEX else self._worker_may_start
+            ready = self._head_may_start if index == HEAD_INDEX else partial(self._worker_may_start, index)
             units.append(Unit(node_command(self.plan, self.layout, index), delay, ready))
         return units
 
@@ -192,8 +193,19 @@ class Supervisor:
         (temp_directory(self.plan, HEAD_INDEX) / "ray_current_cluster").unlink(missing_ok=True)
         return True
 
-    def _worker_may_start(self) -> bool:
-        return _listens(self.layout.address(HEAD_INDEX), self.layout.gcs_port)
+    def _worker_may_start(self, index: int) -> bool:
+        if not _listens(self.layout.address(HEAD_INDEX), self.layout.gcs_port):
+            return False
+        return not (self.plan.one_directory and self._another_starts(index))
+
+    def _another_starts(self, index: int) -> bool:
+        """Whether another node has no raylet yet: in one directory the two may choose the same names for sockets."""
+        return any(
+            self.units[node_name(other)].state == "up"
+            and not _listens(self.layout.address(other), self.layout.node_ports(other).node_manager)
+            for other in range(self.plan.workers + 1)
+            if other != index
+        )
 
     def _with_address(self, config: dict[str, Json]) -> dict[str, Json]:
         options = cast("dict[str, Json]", config.get("http_options") or {})

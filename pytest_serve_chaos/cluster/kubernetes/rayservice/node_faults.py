@@ -37,8 +37,8 @@ class PodDeletions:
 
         Args:
             name: ``head``, ``worker-1``, ...
-            how: ``kill`` deletes by force (grace 0): the API forgets the pod at once, and the kubelet kills its
-                containers when it hears of it. ``stop`` deletes gracefully.
+            how: ``kill`` deletes by force (grace 0): the API forgets the pod at once, and the kubelet, when it hears of
+                it, sends SIGTERM to its containers, and SIGKILL 2 s later. ``stop`` deletes gracefully.
             hold: Must be False.
 
         Raises:
