@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet, seconds
 from pytest_serve_chaos.cluster import serve_config
+from pytest_serve_chaos.cluster.app_updates import Target
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec
 from pytest_serve_chaos.cluster.capabilities import HAS_REDIS, SHARES_REDIS, SHOWS_CONTROLLER_LOG
-from pytest_serve_chaos.errors import WaitTimeout
+from pytest_serve_chaos.errors import ObservationError, WaitTimeout
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.model import ClusterDescription, Component, Json, Role, Topology
 from pytest_serve_chaos.observe.observer import Report
+from pytest_serve_chaos.observe.post_recovery import routes_in
 from pytest_serve_chaos.observe.shape import shape_of
 
 
@@ -72,25 +76,34 @@ class ServeCluster:
         """
         cluster = self._rig.cluster
         before = cluster.serve_config
+        app, replicas = deployment.partition("#")[0], options.get("num_replicas")
+        others = {name: value for name, value in options.items() if name != "num_replicas"}
+        wanted = Target(app, {}, {deployment: others}, {deployment: replicas} if isinstance(replicas, int) else {})
         cluster.apply_serve_config(serve_config.with_deployment_options(before, deployment, options))
         try:
-            self._wait_deployed(deployment.partition("#")[0], seconds(timeout))
+            self._wait_deployed(app, seconds(timeout), wanted)
         except WaitTimeout:
             cluster.apply_serve_config(before)
             raise
 
     def deploy(self, app: Mapping[str, Json], *, timeout: float | str = "90s") -> None:
-        """Adds an app (an entry of ``applications`` in a Serve config) and waits until it runs.
+        """Adds an app (an entry of ``applications`` in a Serve config) and waits until it runs and each proxy knows it.
 
         Until the test ends, its replicas belong to the shape that a recovery must reach again.
 
         Raises:
             CommandFailed: It was not taken.
-            WaitTimeout: It does not run.
+            WaitTimeout: It does not run, or a proxy does not know its route.
         """
         rig = self._rig
+        deadline = clock.now() + seconds(timeout)
         rig.cluster.apply_serve_config(serve_config.with_app(rig.cluster.serve_config, app))
-        self._wait_deployed(str(app["name"]), seconds(timeout))
+        self._wait_deployed(str(app["name"]), deadline - clock.now())
+        route = app.get("route_prefix", "/")
+        if isinstance(route, str):
+            # Until then another app may answer below that route: HAProxy knows a new one about a second later.
+            left = max(1.0, deadline - clock.now())
+            clock.wait_until(f"each proxy to know {route}", partial(self._knows_route, route), timeout=left)
 
     def wait_replicas(self, deployment: str, count: int, *, timeout: float | str = "60s") -> float:
         """Waits until a deployment has so many RUNNING replicas; returns the seconds that it took.
@@ -136,11 +149,22 @@ class ServeCluster:
         backend = self._rig.capability(SHOWS_CONTROLLER_LOG, "show the controller's log")
         return backend.controller_log(pattern=pattern, since=since)
 
-    def _wait_deployed(self, app: str, timeout: float) -> None:
-        report = clock.wait_until(f"the app {app} to run", lambda: self._runs(app), timeout=timeout)
+    def _wait_deployed(self, app: str, timeout: float, wanted: Target | None = None) -> None:
+        probe = partial(self._runs, app, wanted)
+        report = clock.wait_until(f"the app {app} to run", probe, timeout=timeout)
         health = self._rig.health
         now = shape_of(self._rig.watcher.sample(), report, workers=health.shape.workers)
         health.expect(replace(now, nodes=health.shape.nodes))
+
+    def _knows_route(self, route: str) -> bool | NotYet:
+        """Whether each proxy has a route; of one that does not answer nobody can know."""
+        without = []
+        for proxy in self.of("proxy"):
+            with contextlib.suppress(ObservationError):
+                status, body = self._rig.cluster.ask_proxy(proxy, "/-/routes", timeout=2.0)
+                if status == 200 and route not in routes_in(status, body):
+                    without.append(proxy.name)
+        return NotYet(f"{', '.join(without)} does not know it") if without else True
 
     def _running(self, deployment: str) -> int:
         report = self._rig.observer.refresh()
@@ -148,13 +172,17 @@ class ServeCluster:
         running = sum(f"{r.app}#{r.deployment}" == deployment and r.state == "RUNNING" for r in rows)
         return min(running, len(self.of("replica", deployment=deployment)))
 
-    def _runs(self, app: str) -> Report | NotYet:
+    def _runs(self, app: str, target: Target | None) -> Report | NotYet:
         report = self._rig.observer.refresh()
         status = report.serve
         if status is None:
             return NotYet(f"Serve's REST does not answer: {report.error}")
         if status.apps.get(app) != "RUNNING":
             return NotYet(f"it is {status.apps.get(app, 'not known')}: {status.messages.get(app, '')[:200]}")
+        # KubeRay passes an update on a second later; until then Serve runs the app as it was.
+        old = target.accepted(status) if target is not None and status.options.get(next(iter(target.options))) else []
+        if old:
+            return NotYet("; ".join(old))
         wanted = {name: n for name, n in status.targets.items() if name.startswith(f"{app}#")}
         there = {name: len(self.of("replica", deployment=name)) for name in wanted}
         return report if there == wanted else NotYet(f"{there} of {wanted} replicas are there")

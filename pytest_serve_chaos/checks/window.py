@@ -76,7 +76,7 @@ def certainly_longer_than(record: Record, allowed: float) -> float:
 
 def _widest(record: Record) -> float:
     """How far requests were apart at most: those of a part are a choice of all, and so not evenly spaced."""
-    return max(record.apart, record.most_apart) if record.is_part else record.apart
+    return max(record.apart, record.most_apart) if record.part is not None else record.apart
 
 
 def _where(missing: tuple[float, float], record: Record) -> str:

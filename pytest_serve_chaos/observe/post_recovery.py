@@ -265,7 +265,7 @@ class _Canary:
 
     def _serves_route(self, one: _Hearing, proxy: Component) -> bool:
         status, body = self._ask(proxy, "/-/routes")
-        routes = _routes(status, body)
+        routes = routes_in(status, body)
         _note(one, status, body, f"with the routes {', '.join(sorted(routes)) or 'none'}")
         return self.route in routes
 
@@ -297,7 +297,7 @@ class _Canary:
         """Asks each proxy until it has lost the route; returns who has not, in words."""
 
         def has_lost(one: _Hearing, proxy: Component) -> bool:
-            return self.route not in _routes(*self._ask(proxy, "/-/routes"))
+            return self.route not in routes_in(*self._ask(proxy, "/-/routes"))
 
         _, left = self._until_each("to lose the route", has_lost, HEARS_WITHIN)
         without = [f"no proxy on {one.node}" for one in left if one.proxy is None]
@@ -326,7 +326,8 @@ def _note(one: _Hearing, status: int, body: str, words: str) -> None:
     one.answer = f"it answered {status} {words}".strip() if status else f"it gave no answer ({body})"
 
 
-def _routes(status: int, body: str) -> frozenset[str]:
+def routes_in(status: int, body: str) -> frozenset[str]:
+    """The routes in a proxy's answer to ``/-/routes``; none in any other answer."""
     try:
         return frozenset(json.loads(body)) if status == 200 else frozenset()
     except ValueError:
