@@ -56,6 +56,8 @@ class Schedule:
     Attributes:
         stages: At least one; the last lasts for ever.
         arrivals: How the requests of a stage follow each other.
+        gap: How far two of them are apart at most, as a multiple of how far they are on average: of one kind of
+            request that is sent in blocks, that is far.
 
     Raises:
         SettingsError: There is no stage, or no such pattern of arrivals.
@@ -63,6 +65,7 @@ class Schedule:
 
     stages: tuple[Stage, ...]
     arrivals: Pattern = "constant"
+    gap: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.stages or math.isfinite(self.stages[-1].lasts):
@@ -88,9 +91,9 @@ class Schedule:
             raise _not_stages(rate, "only the last stage may have no end")
         return cls((*stages[:-1], Stage(stages[-1].rate)), arrivals)
 
-    def of_share(self, share: float) -> Schedule:
-        """The schedule of that share (0 to 1) of the requests."""
-        return Schedule(tuple(Stage(stage.rate * share, stage.lasts) for stage in self.stages), self.arrivals)
+    def of_share(self, share: float, *, gap: float = 1.0) -> Schedule:
+        """The schedule of that share (0 to 1) of the requests; `gap` as for `Schedule`."""
+        return Schedule(tuple(Stage(stage.rate * share, stage.lasts) for stage in self.stages), self.arrivals, gap)
 
     @property
     def first(self) -> float:
@@ -142,8 +145,8 @@ class Schedule:
         """Seconds between two requests at most in that span of time; of Poisson arrivals all but certainly."""
         parts = self._parts(since, lasting)
         if self.arrivals == "constant":
-            return max(1 / rate for rate, _ in parts)
-        return max((_RARE + math.log(max(1.0, rate * lasts))) / rate for rate, lasts in parts)
+            return max(self.gap / rate for rate, _ in parts)
+        return max((self.gap - 1 + _RARE + math.log(max(1.0, rate * lasts))) / rate for rate, lasts in parts)
 
     @property
     def words(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import accumulate
@@ -13,6 +14,9 @@ from pytest_serve_chaos.traffic.request_kind import Maker, RequestKind
 
 LANE = 1_000_000_000
 """The requests of the k-th persistent connection are numbered from k + 1 times this on: no two have the same number."""
+
+_TOO_LONG = 2
+"""An app has to wait too long for its next request if that takes so many times as long as on average."""
 
 _BITS = 64
 _WHOLE = 1 << _BITS
@@ -46,6 +50,9 @@ class RequestSource:
     By weight, the seed decides who comes when. The shares of the kinds are as even as they can be over any stretch of
     the traffic, and no kind keeps in step with proxies or replicas that take turns.
 
+    In order, apps take turns where one would get nothing for a while, so that each is asked all the time. The requests
+    to one app stay in their order.
+
     Args:
         kinds: At least one. Each has the path to which it is sent, and its app.
         seed: Of the run.
@@ -64,6 +71,7 @@ class RequestSource:
         self._seed = seed
         self._in_order = all(kind.weight is None for kind in kinds) if in_order is None else in_order
         several = len(self.apps) > 1
+        self._order = in_turns([kind.app or "" for kind in kinds])
         self._makers = [Maker(kind, seed=seed, app=(kind.app or "") if several else "") for kind in kinds]
         self._weights = [1.0 if self._in_order or kind.weight is None else float(kind.weight) for kind in kinds]
         total = sum(self._weights)
@@ -76,19 +84,33 @@ class RequestSource:
         if len(makers) == 1:
             return makers[0].message(number)
         if self._in_order:
-            return makers[number % len(makers)].message(number)
+            return makers[self._order[number % len(makers)]].message(number)
         place = (self._offset + number * _GOLDEN) & (_WHOLE - 1)
         return makers[bisect_right(self._bounds, place)].message(number)
 
-    def share_of(self, app: str) -> float:
-        """The share of the requests that ask that app."""
-        found = sum(w for w, kind in zip(self._weights, self.kinds, strict=True) if kind.app == app)
-        return found / sum(self._weights)
+    def share_of(self, app: str = "", *, name: str = "") -> float:
+        """The share of the requests that ask that app, or that have that name."""
+        return sum(self._weights[number] for number in self._numbers(app, name)) / sum(self._weights)
+
+    def longest_gap(self, app: str = "", *, name: str = "") -> float:
+        """How many requests it takes at most from one to that app, or of that name, to the next.
+
+        By weight no two are ever twice as far apart as on average, so that counts.
+        """
+        mean = 1 / self.share_of(app, name=name)
+        if not self._in_order or len(self.kinds) == 1:
+            return mean
+        place = {number: place for place, number in enumerate(self._order)}
+        gap = _longest_gap(sorted(place[number] for number in self._numbers(app, name)), len(self._order))
+        return gap if gap >= _TOO_LONG * mean else mean
 
     @property
     def least_share(self) -> float:
         """The share of the app that gets the fewest requests."""
         return min((self.share_of(app) for app in self.apps), default=1.0)
+
+    def _numbers(self, app: str, name: str) -> list[int]:
+        return [n for n, kind in enumerate(self.kinds) if (kind.name == name if name else kind.app == app)]
 
     @property
     def one_of_each_app(self) -> tuple[Message, ...]:
@@ -104,6 +126,39 @@ class RequestSource:
         """The same requests with other paths."""
         kinds = [replace(kind, path=path_of(kind.path or "/")) for kind in self.kinds]
         return RequestSource(kinds, seed=self._seed, in_order=self._in_order)
+
+
+def in_turns(apps: Sequence[str]) -> tuple[int, ...]:
+    """The numbers of the kinds that ask these apps, in the order in which they are sent.
+
+    That is their own order. Where one app would have to wait too long in it, each app gets its share over any stretch,
+    to within a request, and only the requests to one app stay in their order. Each request is sent in a span of time
+    that its number among those of its app determines, and of those whose span has begun the one whose span ends first.
+    """
+    total, own = len(apps), defaultdict[str, list[int]](list)
+    for number, app in enumerate(apps):
+        own[app].append(number)
+    if all(_longest_gap(numbers, total) * len(numbers) < _TOO_LONG * total for numbers in own.values()):
+        return tuple(range(total))
+    order: list[int] = []
+    sent = Counter[str]()
+
+    def ends(app: str) -> int:
+        """The place before which the next one of that app must be sent."""
+        return -(-(sent[app] + 1) * total // len(own[app]))
+
+    for place in range(total):
+        begun = (app for app, numbers in own.items() if sent[app] * total < (place + 1) * len(numbers))
+        app = min((app for app in begun if sent[app] < len(own[app])), key=ends)
+        order.append(own[app][sent[app]])
+        sent[app] += 1
+    return tuple(order)
+
+
+def _longest_gap(places: Sequence[int], total: int) -> int:
+    """The longest way from one of these places to the next, in a circle of so many."""
+    following = [*places[1:], places[0] + total]
+    return max(later - earlier for earlier, later in zip(places, following, strict=True))
 
 
 def _mixed(seed: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from pytest_serve_chaos import RequestKind
 from pytest_serve_chaos.cluster.asking import Asking, way_to
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.model import Json
-from pytest_serve_chaos.traffic.sources import RequestSource
+from pytest_serve_chaos.traffic.sources import RequestSource, in_turns
 
 
 def config(**routes: str | None) -> dict[str, Json]:
@@ -105,6 +106,47 @@ def test_requests_without_weights_come_in_order() -> None:
     kinds = tuple(RequestKind(path=f"/{n}") for n in range(3))
     source = Asking(kinds=kinds, seed=5).source(ONE)
     assert [source.message(n).path for n in range(6)] == ["/0", "/1", "/2", "/0", "/1", "/2"]
+
+
+def blocks(*apps: str) -> RequestSource:
+    """Requests to these apps in order, each with its number in the file."""
+    kinds = tuple(RequestKind(app=app, headers={"n": str(n)}) for n, app in enumerate(apps))
+    return Asking(kinds=kinds).source(THREE)
+
+
+def test_apps_whose_requests_stand_in_blocks_take_turns_and_each_keeps_its_order() -> None:
+    source = blocks(*["front"] * 40, *["chat"] * 40, *["vision"] * 20)
+    messages = [source.message(n) for n in range(200)]
+    assert Counter(message.app for message in messages[:10]) == {"front": 4, "chat": 4, "vision": 2}
+    for app in source.apps:
+        numbers = [int(message.headers["n"]) for message in messages if message.app == app]
+        assert numbers[: len(numbers) // 2] == sorted(set(numbers)) == numbers[len(numbers) // 2 :]
+
+
+def test_the_order_of_a_file_stays_where_no_app_waits_for_long() -> None:
+    apps = ["front", "front", "chat", "front", "vision", "chat", "vision"]
+    source = blocks(*apps)
+    assert [source.message(n).headers["n"] for n in range(7)] == [str(n) for n in range(7)]
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=60))
+def test_each_app_of_a_file_is_asked_all_the_time(numbers: list[int]) -> None:
+    apps = [f"app{number}" for number in numbers]
+    source = RequestSource([RequestKind(app=app, path="/") for app in apps], seed=0)
+    asked = [apps[n] for n in in_turns(apps)]
+    assert Counter(asked) == Counter(apps)
+    for app in set(apps):
+        places = [n for n, one in enumerate(asked * 2) if one == app]
+        gap = max(b - a for a, b in pairwise(places))
+        assert gap <= 2 / source.share_of(app) + 1
+        assert source.longest_gap(app) <= max(gap, 1 / source.share_of(app))
+
+
+def test_the_gap_of_a_name_is_that_of_its_block() -> None:
+    kinds = [RequestKind(path="/", name="a")] * 30 + [RequestKind(path="/", name="b")] * 10
+    source = RequestSource(kinds, seed=0)
+    assert (source.longest_gap(name="a"), source.longest_gap(name="b")) == (11, 31)
+    assert (source.share_of(name="a"), source.share_of(name="b")) == (0.75, 0.25)
 
 
 def test_weights_decide_how_often_and_the_seed_when() -> None:
