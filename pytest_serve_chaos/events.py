@@ -22,6 +22,8 @@ from pytest_serve_chaos.model import (
     Expectations,
     Identity,
     Json,
+    PartDemands,
+    PartName,
     Topology,
 )
 
@@ -180,6 +182,7 @@ class Demanded(Event):
         apps: The apps that are asked, if there are several; each is judged.
         names: The names of the requests, if there are several; each is judged as far as its requests show.
         about: Which apps the verdict is about, in words, if the Serve config has several.
+        of_parts: What is demanded of some apps or names otherwise.
         unknown: The names of demands that a newer version wrote and this one does not know.
     """
 
@@ -191,7 +194,13 @@ class Demanded(Event):
     apps: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     about: str = ""
+    of_parts: tuple[PartDemands, ...] = ()
     unknown: tuple[str, ...] = ()
+
+    def of(self, part: PartName | None) -> Expectations:
+        """What is demanded of one part; None: of all requests together."""
+        own = next((one for one in self.of_parts if one.of == part), None)
+        return self.expectations if own is None else own.within(self.expectations)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

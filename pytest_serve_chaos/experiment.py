@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -48,7 +48,7 @@ from pytest_serve_chaos.load import (
     write_checked,
     write_expectations,
 )
-from pytest_serve_chaos.model import UNFINISHED, Expectations, Topology
+from pytest_serve_chaos.model import UNFINISHED, Expectations, PartDemands, Topology
 from pytest_serve_chaos.observe.handles import children_of
 from pytest_serve_chaos.outlook import Outlook, persistent_for
 from pytest_serve_chaos.restore import restore
@@ -83,6 +83,7 @@ class Experiment:
         self._always = accepted(checks)
         self._given: frozenset[str] = frozenset()
         self._checks: tuple[Check, ...] = ()
+        self._of_parts: tuple[PartDemands, ...] = ()
         self._at = 0.0
         self._said_back: float | None = None
 
@@ -202,7 +203,10 @@ class Experiment:
         self.rig.current.begin(name)
         log = self.rig.log
         self._given, self._checks = frozenset(demands), checks
+        self._of_parts = self._parts.demands(self._defaults, demands, self._at)
         self._write(expected)
+        for text in self._adapted_parts(expected):
+            log.add(Remark(text))
         try:
             if self._can_be_judged(demanded):
                 self._experiment(expected)
@@ -228,12 +232,23 @@ class Experiment:
     def _write(self, expected: Expectations) -> None:
         """Writes what is demanded now; the last that was written counts."""
         autoscaled = self.rig.health.shape.autoscaled
-        write_expectations(self.rig.log, expected, autoscaled=autoscaled, checks=self._checks, parts=self._parts)
+        write_expectations(
+            self.rig.log,
+            expected,
+            autoscaled=autoscaled,
+            checks=self._checks,
+            parts=self._parts,
+            of_parts=self._of_parts,
+        )
+
+    @property
+    def _defaults(self) -> Expectations:
+        return self.fault.expectations(self.rig.cluster.spec)
 
     def _expectations(self, demands: Mapping[str, object]) -> Expectations:
-        defaults, schedule = self.fault.expectations(self.rig.cluster.spec), self._parts.schedule
-        # The window, and what an outage may last at least, grow so that there are enough requests to judge them on.
-        expected = with_demands(can_show(defaults, schedule, self._at), demands)
+        # The window, and what an outage may last at least, grow so that there are enough requests to judge them on: the
+        # window to that of the app with the fewest, the outage of each app by its own requests.
+        expected = with_demands(can_show(self._defaults, self.load.schedule, self._at), demands)
         back, held_for = expected.redundancy_back, self.fault.held_for
         if "redundancy_back" in demands and back is not None and back <= held_for:
             raise SettingsError(
@@ -241,7 +256,7 @@ class Experiment:
                 fix=[f"allow more than that: redundancy_back='{held_for + 120:g}s'", "or keep it down for less: for_"],
             )
         if "window" not in demands:
-            expected = replace(expected, window=window_for(expected, schedule, self._at))
+            expected = replace(expected, window=window_for(expected, self._parts.schedule, self._at))
         return expected
 
     def _unused_name(self, name: str) -> str:
@@ -254,8 +269,7 @@ class Experiment:
         schedule, timeout = self.load.schedule, self.load.timeout
         # What a fault needs must be so in the slowest stage that it may meet.
         of_this_fault = self.fault.not_shown(self.rig.watcher.topology, schedule.least(self._at, expected.window))
-        of_requests = not_shown(expected, schedule=self._parts.schedule, timeout=timeout, since=self._at)
-        for reason in (*of_requests, *of_this_fault):
+        for reason in (*self._not_shown(expected), *of_this_fault):
             self.rig.log.add(NotStarted(reason))
             return False
         room = in_flight_possible(schedule, timeout)
@@ -266,6 +280,28 @@ class Experiment:
             )
         self.rig.progress(f"{self.fault.kind}: {self._outlook(expected).text}")
         return True
+
+    def _not_shown(self, expected: Expectations) -> Iterator[str]:
+        """What is demanded and cannot be shown by all requests, or by those of one app."""
+        timeout = self.load.timeout
+        if not self._parts.apps:
+            yield from not_shown(expected, schedule=self.load.schedule, timeout=timeout, since=self._at)
+        for own in self._of_parts:
+            if own.of.kind == "app":
+                schedule = self._parts.own[own.of]
+                shown = not_shown(own.within(expected), schedule=schedule, timeout=timeout, since=self._at)
+                yield from (f"{own.of}: {reason}" for reason in shown)
+
+    def _adapted_parts(self, expected: Expectations) -> Iterator[str]:
+        """For which apps a default is another one than for all requests, a sentence each."""
+        for own in self._of_parts:
+            longest = own.longest_outage
+            if own.of.kind == "app" and longest is not None and longest != expected.longest_outage:
+                spacing = self._parts.own[own.of].spacing(expected.window, self._at)
+                yield (
+                    f"{own.of}: outages of {limit(round(longest, 3))} are allowed, because its requests are up to"
+                    f" {limit(round(spacing, 3))} apart"
+                )
 
     def _outlook(self, expected: Expectations) -> Outlook:
         """How long it will take, by what is known before."""

@@ -41,6 +41,8 @@ from pytest_serve_chaos.model import (
     Expectations,
     Identity,
     Json,
+    PartDemands,
+    PartName,
     Request,
     Topology,
 )
@@ -213,13 +215,18 @@ _TYPES: Mapping[str, _Type] = {
     "str": _Type("text", _is_text, always=_TEXTS),
     "Role": _Type("text", _is_text),  # that of a newer version is no error
     "Literal['victim', 'cluster']": _Type("victim or cluster", lambda value: value in ("victim", "cluster")),
+    "Literal['app', 'name']": _Type("app or name", lambda value: value in ("app", "name")),
     "Identity": _Type("text", _is_text, _identity),
+    "PartName": _Type("an object", _is_object, lambda value: _part(value)),
     "tuple[str, ...]": _Type("a list of texts", _list_of(_is_text), lambda value: tuple(_listed(value))),
     "tuple[Identity, ...]": _Type("a list of texts", _list_of(_is_text), lambda v: tuple(map(_identity, _listed(v)))),
     "Mapping[str, Json]": _Type("an object", _is_object),
     "Mapping[str, int]": _Type("an object of whole numbers", _is_object_of_ints),
     "tuple[Component, ...]": _Type("a list of objects", _list_of(_is_object), _each(lambda data: _component(data))),
     "tuple[CheckSpec, ...]": _Type("a list of objects", _list_of(_is_object), _each(lambda data: _spec(data))),
+    "tuple[PartDemands, ...]": _Type(
+        "a list of objects", _list_of(_is_object), _each(lambda data: _part_demands(data))
+    ),
     "tuple[ConfigWarning, ...]": _Type("a list of objects", _list_of(_is_object), _each(lambda data: _warning(data))),
 }
 """Annotation -> what the value is in JSON."""
@@ -249,7 +256,15 @@ _DESCRIPTION = _Reader(ClusterDescription, "the run", optional=True)
 _WARNING = _Reader(ConfigWarning, "a warning", leave_out=("losses",), keys=WARNING_KEYS, optional=True)
 _CHECKED = _Reader(Checked, "a check", optional=True)
 _SPEC = _Reader(CheckSpec, "a check", optional=True)
-_NESTED = {Component: _COMPONENT, ConfigWarning: _WARNING, CheckSpec: _SPEC}
+_PART = _Reader(PartName, "a part")
+_OF_A_PART = _Reader(PartDemands, "the demands of a part")
+_NESTED = {
+    Component: _COMPONENT,
+    ConfigWarning: _WARNING,
+    CheckSpec: _SPEC,
+    PartName: _PART,
+    PartDemands: _OF_A_PART,
+}
 
 _ALWAYS_OF_A_REQUEST = tuple(one.name for one in _REQUEST.fields if one.name not in ("app", "name"))
 
@@ -286,6 +301,14 @@ def _warning(data: Data) -> ConfigWarning:
 
 def _spec(data: Data) -> CheckSpec:
     return _build(CheckSpec, {"name": "", "code": ""} | _SPEC.read(data))
+
+
+def _part(value: object) -> PartName:
+    return _build(PartName, _PART.read(value if isinstance(value, dict) else {}))
+
+
+def _part_demands(data: Data) -> PartDemands:
+    return _build(PartDemands, _OF_A_PART.read(data))
 
 
 # -- events ------------------------------------------------------------------------------------------------------------

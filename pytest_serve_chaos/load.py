@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.configuration import Setup
-from pytest_serve_chaos.analysis.demands import patience, seconds_needed, window_for, with_demands
+from pytest_serve_chaos.analysis.demands import can_show, patience, seconds_needed, window_for, with_demands
 from pytest_serve_chaos.analysis.outages import find_outages
 from pytest_serve_chaos.analysis.record import slowness_of
 from pytest_serve_chaos.analysis.result import Result
@@ -38,12 +38,22 @@ from pytest_serve_chaos.events import (
 )
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.history import ExperimentLog
-from pytest_serve_chaos.model import UNFINISHED, Checked, Component, Expectations, Request, Slowness
+from pytest_serve_chaos.model import (
+    UNFINISHED,
+    Checked,
+    Component,
+    Expectations,
+    PartDemands,
+    PartName,
+    Request,
+    Slowness,
+)
 from pytest_serve_chaos.observe.configuration import setup_now, warnings_about, write_what_holds
 from pytest_serve_chaos.results import result_of
 from pytest_serve_chaos.schedule import Pattern, Schedule
 from pytest_serve_chaos.steady import Sent, replicas_to_reach, steady_within, wait_steady
 from pytest_serve_chaos.traffic.request_kind import RequestKind
+from pytest_serve_chaos.traffic.sources import RequestSource
 
 if TYPE_CHECKING:
     from pytest_serve_chaos.traffic.generator import Generator
@@ -129,8 +139,15 @@ class Load:
         names = messages.names if len(messages.kinds) > 1 else ()
         asked = routes_of(rig.serve_config).keys() | set(messages.apps)
         silent = tuple(app for app in asked if app not in messages.apps) if messages.apps else ()
-        schedule = self.schedule.of_share(messages.least_share) if apps else self.schedule
-        return JudgedParts(apps, names, messages.apps, tuple(sorted(silent)), schedule)
+        own = {PartName("app", app): self._schedule_of(messages, app) for app in apps}
+        own |= {PartName("name", name): self._schedule_of(messages, name=name) for name in names}
+        rarest = min((own[PartName("app", app)] for app in apps), key=lambda one: one.first, default=self.schedule)
+        return JudgedParts(apps, names, messages.apps, tuple(sorted(silent)), rarest, own)
+
+    def _schedule_of(self, messages: RequestSource, app: str = "", *, name: str = "") -> Schedule:
+        """When the requests to that app, or of that name, are due."""
+        share = messages.share_of(app, name=name)
+        return self.schedule.of_share(share, gap=share * messages.longest_gap(app, name=name))
 
     def applied_to(self, expected: Expectations) -> Expectations:
         """The expectations with what the settings say of all traffic; what the test itself demands comes first."""
@@ -193,6 +210,7 @@ class JudgedParts:
         asked: All apps that are asked.
         silent: The apps that have a route and get no requests.
         schedule: Of the requests of the app that gets the fewest.
+        own: Of the requests of each part.
     """
 
     apps: tuple[str, ...]
@@ -200,6 +218,18 @@ class JudgedParts:
     asked: tuple[str, ...]
     silent: tuple[str, ...]
     schedule: Schedule
+    own: Mapping[PartName, Schedule] = field(default_factory=dict)
+
+    def demands(self, defaults: Expectations, demands: Mapping[str, object], since: float) -> tuple[PartDemands, ...]:
+        """What is demanded of each part by default: what its own requests can show.
+
+        Args:
+            defaults: What is demanded of a traffic of many requests.
+            demands: What the user demands otherwise, of each part alike.
+            since: When the fault comes, in seconds since the stages began.
+        """
+        shown = {part: with_demands(can_show(defaults, own, since), demands) for part, own in self.own.items()}
+        return tuple(PartDemands(part, one.longest_outage, one.traffic_back) for part, one in shown.items())
 
     @property
     def about(self) -> str:
@@ -509,6 +539,7 @@ def write_expectations(
     at: float | None = None,
     checks: Sequence[Check] = (),
     parts: JudgedParts | None = None,
+    of_parts: Iterable[PartDemands] = (),
 ) -> None:
     """Writes to the history what will be judged, and by which traffic: of one by hand, by its requests until then."""
     demanded = Demanded(
@@ -521,6 +552,7 @@ def write_expectations(
         apps=() if parts is None else parts.apps,
         names=() if parts is None else parts.names,
         about="" if parts is None else parts.about,
+        of_parts=tuple(of_parts),
     )
     log.add(demanded)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
@@ -459,6 +459,24 @@ class PartName:
 
     def __str__(self) -> str:
         return f"app {self.name}" if self.kind == "app" else f"requests {self.name!r}"
+
+
+@dataclass(frozen=True, slots=True)
+class PartDemands:
+    """What is demanded of one part by default, where its own requests show less than all together do.
+
+    Attributes:
+        of: The part.
+        longest_outage, traffic_back: Those of `Expectations`.
+    """
+
+    of: PartName
+    longest_outage: float | None
+    traffic_back: float | None
+
+    def within(self, expected: Expectations) -> Expectations:
+        """What is demanded of the part, where that is demanded of all requests together."""
+        return replace(expected, longest_outage=self.longest_outage, traffic_back=self.traffic_back)
 
 
 @dataclass(frozen=True, slots=True)

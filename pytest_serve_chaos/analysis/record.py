@@ -128,7 +128,7 @@ class Record:
             slowly the moment of its end.
         machine: What the processors of the machine that tests run on did meanwhile.
         share: The share (0 to 1) of the requests that were sent which these are: all, or those of one part.
-        is_part: Whether these are the requests of one app, or of one name, alone.
+        part: The app, or the name, whose requests alone these are. None: these are all.
     """
 
     experiment: str
@@ -140,7 +140,7 @@ class Record:
     hit: float | None
     machine: tuple[MachineSeen, ...] = ()
     share: float = 1.0
-    is_part: bool = False
+    part: PartName | None = None
 
     def of(self, kind: type[E]) -> tuple[E, ...]:
         """Its events of that kind."""
@@ -186,7 +186,7 @@ class Record:
     def apart(self) -> float:
         """Seconds between two requests; where these are not evenly spaced, the most that there were since the fault."""
         usual, even = spacing(self.fresh), self.uneven is None
-        if even and not self.is_part:
+        if even and self.part is None:
             return usual
         due = [request.scheduled for request in self.fresh]
         asked = -math.inf if self.asked is None else self.asked
@@ -225,7 +225,7 @@ class Record:
         confirmed = [event.at for event in self.of(SteadyConfirmed) if event.at <= until]
         if confirmed:
             steady = tuple(r for r in ended if r.scheduled >= confirmed[-1])
-            few = self.is_part and len(steady) < _LEAST_REQUESTS
+            few = self.part is not None and len(steady) < _LEAST_REQUESTS
             return tuple(ended[-_LEAST_REQUESTS:]) if few else steady
         seconds = max(STEADY_SECONDS, (_LEAST_REQUESTS + 0.5) * spacing(ended))
         return tuple(r for r in ended if r.finished >= until - seconds)
@@ -240,7 +240,7 @@ class Record:
         """What waits too long in this experiment."""
         steady = self.steady_requests
         found = slowness_of(steady, self.expectations)
-        if self.is_part and self.expectations.slow_after is None and all(request.lost for request in steady):
+        if self.part is not None and self.expectations.slow_after is None and all(request.lost for request in steady):
             return Slowness()  # nobody knows what is usual for these, so only what is lost counts
         if self.uneven is None:
             return found
@@ -345,7 +345,7 @@ class Record:
     @property
     def expectations(self) -> Expectations:
         """What was demanded."""
-        return Expectations() if self._demanded is None else self._demanded.expectations
+        return Expectations() if self._demanded is None else self._demanded.of(self.part)
 
     @property
     def unknown_demands(self) -> tuple[str, ...]:
@@ -370,7 +370,7 @@ class Record:
     def of_part(self, part: PartName) -> Record:
         """The same experiment, as the requests of one app or of one name saw it."""
         requests = tuple(r for r in self.requests if getattr(r, part.kind) == part.name)
-        own = replace(self, requests=requests, is_part=True)
+        own = replace(self, requests=requests, part=part)
         return replace(own, share=len(own.fresh) / len(self.fresh)) if own.fresh else own
 
     @property

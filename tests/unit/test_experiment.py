@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
 
@@ -9,20 +10,23 @@ import pytest
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.errors import NotHealed
-from pytest_serve_chaos.events import Demanded, NotStarted, RedundancyBack, RedundancyMissing
+from pytest_serve_chaos.events import Demanded, NotStarted, RedundancyBack, RedundancyMissing, Remark, of_kind
 from pytest_serve_chaos.experiment import Experiment
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.load import JudgedParts, Load, Traffic
-from pytest_serve_chaos.model import Expectations, Request, Slowness, Topology
+from pytest_serve_chaos.model import Expectations, PartName, Request, Slowness, Topology
+from pytest_serve_chaos.traffic.request_kind import RequestKind
 from tests.unit.rigs import rig_around
 
 FAULT = 1000.0
 
 
 def experiment(load: Load | None = None) -> Experiment:
-    rig = rig_around(watcher=SimpleNamespace(topology=Topology(0.0, ())))
+    watcher = SimpleNamespace(topology=Topology(0.0, ()), belongs_to=lambda _: None)
+    rig = rig_around(watcher=watcher)
     rig.current.experiment = "it"
     return Experiment(rig, load or Load(), BUILT_IN["head_failure"].choose({}))
 
@@ -35,6 +39,50 @@ def test_the_parts_are_judged_by_themselves_also_where_answers_take_seconds() ->
     assert there._widen(Expectations(window=20.0)).window == 22.0
     (demanded,) = there.rig.log.of(Demanded)
     assert (demanded.apps, demanded.names, demanded.about) == (("a", "b"), ("chat",), parts.about)
+
+
+APPS = {"applications": [{"name": name, "route_prefix": f"/{name}"} for name in ("often", "rare")]}
+
+
+def of_two_apps(monkeypatch: pytest.MonkeyPatch, load: Load) -> Experiment:
+    """An experiment on two apps, of which one gets 19 of 20 requests. It ends before anything is broken."""
+    cluster = SimpleNamespace(url="http://127.0.0.1:1/often", serve_config=APPS, spec=ClusterSpec())
+    kinds = (RequestKind(app="often", weight=19), RequestKind(app="rare", weight=1))
+    there = experiment(replace(load, requests=kinds))
+    object.__setattr__(there.rig, "cluster", cluster)
+    object.__setattr__(there.rig, "serve_config", APPS)
+    monkeypatch.setattr(there, "_experiment", lambda expected: None)
+    monkeypatch.setattr("pytest_serve_chaos.experiment.restore", lambda rig: "")
+    monkeypatch.setattr(there, "_can_be_judged", lambda expected: not [*there._not_shown(expected)])
+    return there
+
+
+@pytest.mark.parametrize(
+    ("demands", "often", "rare"),
+    [({}, 2.0, 4.0), ({"longest_outage": "5s"}, 5.0, 5.0), ({"longest_outage": None}, None, None)],
+)
+def test_what_an_app_is_allowed_by_default_is_by_its_own_requests(
+    demands: dict[str, object], often: float | None, rare: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = of_two_apps(monkeypatch, Load(rate=10))
+    defaults = replace(Expectations(), longest_outage=2.0)
+    monkeypatch.setattr(type(there), "_defaults", defaults)
+    there._measure(demands, ())
+    demanded = of_kind(Demanded, there.rig.history.events)[0]
+    assert demanded.of(PartName("app", "often")).longest_outage == often
+    assert demanded.of(PartName("app", "rare")).longest_outage == (None if rare is None else pytest.approx(rare))
+    assert demanded.expectations.longest_outage == often
+    assert demanded.expectations.window == pytest.approx(602.0, abs=3.0), "300 requests of the app with the fewest"
+    remarks = [event.text for event in there.rig.history.events if isinstance(event, Remark)]
+    said = "app rare: outages of 4 s are allowed, because its requests are up to 2 s apart"
+    assert remarks == ([said] if not demands else [])
+
+
+def test_a_demand_that_the_requests_of_one_app_cannot_show_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = of_two_apps(monkeypatch, Load(rate=10))
+    there._of_parts = there._parts.demands(Expectations(), {"longest_outage": "2s"}, 0.0)
+    (reason,) = there._not_shown(there._expectations({"longest_outage": "2s"}))
+    assert reason.startswith("app rare: requests that are 2 s apart cannot show longest_outage=2 s")
 
 
 class Heals:

@@ -13,7 +13,7 @@ from pytest_serve_chaos.analysis.result import Result
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.events import Demanded, SteadyConfirmed
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.model import Expectations
+from pytest_serve_chaos.model import Expectations, PartDemands, PartName
 from pytest_serve_chaos.report.document import summary_document
 from pytest_serve_chaos.report.junit import properties
 from pytest_serve_chaos.report.markdown import summary
@@ -111,6 +111,32 @@ def test_an_outage_of_one_app_after_that_of_another_is_not_one_of_both() -> None
     assert found.longest_outage is not None
     assert found.longest_outage > 3
     assert found.outcome == "passed", found.reasons
+
+
+def own_demands(story: Story, *demands: PartDemands) -> Story:
+    """Demands something else of some parts."""
+    story.events = [replace(e, of_parts=demands) if isinstance(e, Demanded) else e for e in story.events]
+    return story
+
+
+@pytest.mark.parametrize(("app", "outcome"), [("often", "failed"), ("rare", "passed")])
+def test_the_outage_that_is_allowed_by_default_is_that_of_each_app(app: str, outcome: str) -> None:
+    """An outage of 3 s: too long for an app of 45 requests a second, and less than five every second can show."""
+    story = several(Story(expectations=Expectations(availability=0.7)), {"often": 9, "rare": 1})
+    own_demands(story, PartDemands(PartName("app", "rare"), 4.0, 30.0))
+    found = result(losing(story, app, 2.0, 5.0))
+    assert found.outcome == outcome, found.reasons
+    if outcome == "failed":
+        assert found.reasons[0].startswith("app often: the longest outage lasted 3.0 s")
+        assert found.reasons[0].endswith("Allowed: 2 s.")
+
+
+def test_what_is_demanded_of_parts_is_in_the_file(tmp_path: Path) -> None:
+    story = several(Story(expectations=Expectations(availability=0.7)), {"often": 9, "rare": 1})
+    losing(own_demands(story, PartDemands(PartName("app", "rare"), 4.0, None)), "rare", 2.0, 5.0)
+    live = result_of(story.history(tmp_path / "history.jsonl"), story.experiment)
+    assert live.passed
+    assert result_of(History.load(tmp_path / "history.jsonl"), story.experiment).verdict == live.verdict
 
 
 def late(story: Story) -> Story:
