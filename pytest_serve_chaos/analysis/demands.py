@@ -17,6 +17,10 @@ from pytest_serve_chaos.schedule import Schedule
 DURATIONS = ("window", "longest_outage", "slow_after", "traffic_back", "redundancy_back")
 SHARES = ("availability", "persistent_availability", "surviving")
 
+LENIENT = 0.9
+"""The share of good answers on persistent connections that is demanded by default. It must not be shown by enough
+requests, as a higher one must: few are sent on these connections, which are there to tell the proxies apart."""
+
 _SPACINGS = 2
 """An outage is measured to within the spacing of requests: one of less than two spacings may not show at all."""
 
@@ -56,7 +60,9 @@ def _duration(name: str, value: object) -> float:
     return found
 
 
-def not_shown(expected: Expectations, *, schedule: Schedule, timeout: float, since: float = 0.0) -> Iterator[str]:
+def not_shown(
+    expected: Expectations, *, schedule: Schedule, timeout: float, since: float = 0.0, persistent_rate: float = 0.0
+) -> Iterator[str]:
     """The demands that such traffic cannot show, each with the way out.
 
     Args:
@@ -64,7 +70,9 @@ def not_shown(expected: Expectations, *, schedule: Schedule, timeout: float, sin
         schedule: Of the requests.
         timeout: Seconds after which a request is lost.
         since: When the fault comes, in seconds since the stages began.
+        persistent_rate: Requests per second on all persistent connections together; 0: there are none.
     """
+    yield from _not_shown_on_persistent_connections(expected, persistent_rate)
     share = expected.availability
     if share is not None:
         needed, sent = requests_needed(share, expected.confidence), schedule.surely(expected.window, since)
@@ -90,6 +98,19 @@ def not_shown(expected: Expectations, *, schedule: Schedule, timeout: float, sin
         yield (
             f"longest_outage={limit(expected.longest_outage)} cannot be shown where a request may wait "
             f"{limit(slow)} (slow_after)"
+        )
+
+
+def _not_shown_on_persistent_connections(expected: Expectations, rate: float) -> Iterator[str]:
+    share = expected.on_persistent_connections
+    if not rate or share is None or share <= LENIENT:
+        return
+    needed, sent = requests_needed(share), int(rate * expected.window)
+    if sent < needed:
+        yield (
+            f"{sent} requests on persistent connections in a window of {limit(expected.window)} cannot show a "
+            f"persistent_availability of {limit_percent(share)}: that takes {needed}. Give a window of "
+            f"{math.ceil(needed / rate)} s or more, a higher persistent_rate, or demand less"
         )
 
 

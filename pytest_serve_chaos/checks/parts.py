@@ -36,7 +36,8 @@ class CertainlyAvailable:
         away = (seen.measurement.lost or 0) + (seen.measurement.late or 0)
         if self.share < 1 and sent >= requests_needed(self.share, self.confidence):
             return  # there are enough, so `Availability` judges them
-        if availability_interval(away, sent, _CERTAIN)[1] < self.share:
+        # One loss is among those that a high share allows, and it is one of the few requests of some part.
+        if away > 1 and availability_interval(away, sent, _CERTAIN)[1] < self.share:
             seconds = limit(round(seen.measurement.seconds or 0.0, 1))
             yield Missed(
                 f"{away} of {sent} requests lost or late in the {seconds} after the fault. "

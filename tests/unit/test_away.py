@@ -286,6 +286,21 @@ def test_few_requests_on_persistent_connections_fail_only_where_it_is_no_chance(
         assert verdict(story).outcome == outcome
 
 
+@pytest.mark.parametrize(("lost", "outcome"), [(0, "inconclusive"), (1, "inconclusive"), (2, "failed")])
+def test_few_requests_on_persistent_connections_do_not_show_a_high_share(lost: int, outcome: str) -> None:
+    """40 requests: two that are lost are more than a share of 99.9 % loses by chance, and one may be the only one."""
+    story = Story(expectations=only(availability=0.999, persistent_availability=0.999, window=20.0), rate=200.0)
+    for k in range(40):
+        one = request(FAULT + k / 2, "ReadTimeout" if k < lost else None)
+        story.requests.append(replace(one, index=k, stream="kept:0", path="proxy on worker-1"))
+    found = verdict(story)
+    assert found.outcome == outcome, found.reasons
+    if outcome == "inconclusive":
+        (reason,) = found.reasons
+        assert reason.startswith(f"too few requests: 40 requests on persistent connections, {lost} of them lost. ")
+        assert "persistent_availability of 99.9 % is judged on 3000 or more" in reason
+
+
 def test_what_is_sent_on_persistent_connections_after_the_window_is_not_judged() -> None:
     story = Story(expectations=only(availability=0.9, persistent_availability=0.9))
     for k in range(60):

@@ -71,6 +71,28 @@ def test_an_outage_that_is_shorter_than_two_spacings_of_the_requests_cannot_be_s
     assert refused(only(**{name: 1.0}), rate=2.0) == []
 
 
+@pytest.mark.parametrize(
+    ("share", "rate", "reasons"),
+    [
+        (0.9, 0.1, 0),  # it need not be shown
+        (0.999, 0.0, 0),  # nobody sends any
+        (0.999, 150.0, 0),
+        (0.999, 6.0, 1),
+    ],
+)
+def test_too_few_requests_on_persistent_connections_for_a_high_share_are_refused(
+    share: float, rate: float, reasons: int
+) -> None:
+    demanded = only(availability=0.999, persistent_availability=share, window=20.0)
+    found = list(not_shown(demanded, schedule=Schedule.of(150.0), timeout=5.0, persistent_rate=rate))
+    assert len(found) == reasons
+    if (share, rate) == (0.999, 6.0):
+        assert found == [
+            "120 requests on persistent connections in a window of 20 s cannot show a persistent_availability of "
+            "99.9 %: that takes 3000. Give a window of 500 s or more, a higher persistent_rate, or demand less"
+        ]
+
+
 def test_a_request_cannot_wait_longer_than_its_timeout() -> None:
     assert refused(only(slow_after=5.0), timeout=5.0) == [
         "slow_after=5 s is never reached: a request is lost after 5 s"

@@ -19,7 +19,7 @@ from pytest_serve_chaos.report.junit import properties
 from pytest_serve_chaos.report.markdown import summary
 from pytest_serve_chaos.report.terminal import summary_table
 from pytest_serve_chaos.results import result_of
-from tests.unit.histories import FAULT, Story
+from tests.unit.histories import FAULT, Story, request
 
 LENIENT = Expectations(availability=0.9, longest_outage=None, traffic_back=None)
 
@@ -169,6 +169,21 @@ def test_requests_lost_beyond_in_flight_are_counted_of_all_apps() -> None:
     assert result(story).outcome == "failed"
 
 
+def test_one_loss_on_the_persistent_connections_of_one_app_of_three_is_too_few_requests() -> None:
+    """All together show the share; the requests of each app do not."""
+    demands = replace(LENIENT, availability=0.99, persistent_availability=0.99)
+    story = several(Story(expectations=demands), THREE)
+    for k in range(360):
+        app = ("front", "chat", "vision")[k % 3]
+        error = "ReadTimeout" if k == 100 else None
+        one = replace(request(FAULT + k / 18, error), stream="kept:0", path="proxy on worker-1", app=app)
+        story.requests.append(one)
+    found = result(story)
+    assert found.outcome == "inconclusive"
+    assert [reason.partition(":")[0] for reason in found.reasons] == [f"app {app}" for app in THREE]
+    assert all("too few requests: 120 requests on persistent connections" in reason for reason in found.reasons)
+
+
 # -- names -------------------------------------------------------------------------------------------------------------
 
 
@@ -183,6 +198,16 @@ def test_a_name_fails_though_all_together_are_fine() -> None:
     found = result(story)
     assert found.outcome == "failed"
     assert any(reason.startswith("requests 'embed': ") for reason in found.reasons), found.reasons
+
+
+def test_one_loss_among_few_requests_of_a_name_is_one_of_those_that_all_may_lose() -> None:
+    story = several(
+        Story(expectations=replace(LENIENT, availability=0.998), rate=100.0), {"chat": 9, "embed": 1}, "name"
+    )
+    story.requests = [r for n, r in enumerate(story.requests) if r.name == "chat" or n % 900 == 9]
+    found = result(losing(story, "embed", 0.0, 10.0, kind="name"))
+    assert (found.part("embed").lost, found.part("embed").sent) == (1, 2)
+    assert found.outcome == "passed", found.reasons
 
 
 def test_a_name_with_few_requests_is_a_remark_unless_it_fails_for_certain() -> None:
