@@ -39,8 +39,11 @@ class Outlook:
         timeout: Seconds until a request is lost.
         persistent_rate: Requests per second on each persistent connection; 0: there are none.
         at: Seconds from steady state to the fault.
-        replicas: How many there are: each must answer before the fault and after it.
+        replicas: How many there are: each must answer before the fault and after it. Of apps that get few requests they
+            count for more, as `replicas_to_reach` says.
         waits: How long the plugin waits for such a cluster.
+        app: The app that gets the fewest requests, if several are asked: each must be shown by its own.
+        of_app: When these are due.
     """
 
     expected: Expectations
@@ -50,6 +53,8 @@ class Outlook:
     at: float
     replicas: int
     waits: Waits
+    app: str = ""
+    of_app: Schedule | None = None
 
     @property
     def text(self) -> str:
@@ -72,8 +77,12 @@ class Outlook:
         )
 
     def _steady(self) -> float:
-        """Until there are enough answers, and each replica has given one."""
-        return max(self._sent.span, self._reach(self.schedule.first))
+        """Until there are enough answers, and each app and each replica has given one."""
+        return max(self._sent.span, 1 / self._fewest.first, self._reach(self.schedule.first))
+
+    @property
+    def _fewest(self) -> Schedule:
+        return self.of_app or self.schedule
 
     def _reach(self, rate: float) -> float:
         """Seconds in which n * (ln n + 1) requests reach n replicas, most often."""
@@ -102,12 +111,14 @@ class Outlook:
     def _window(self) -> str:
         words = f"{_s(self.expected.window)} of traffic judged"
         share = self.expected.availability
-        needed = seconds_needed(self.expected, self.schedule, self.at)
+        fewest = self._fewest
+        needed = seconds_needed(self.expected, fewest, self.at)
         if share is None or not needed:
             return words
         requests = requests_needed(share, self.expected.confidence)
-        of = f"at {self.schedule.first:g}/s" if len(self.schedule.stages) == 1 else "in these stages"
-        return f"{words} ({limit_percent(share)} takes {requests} requests, {_s(needed)} {of})"
+        of = f"at {fewest.first:.3g}/s" if len(fewest.stages) == 1 else "in these stages"
+        whose = f" to the app {self.app}, which gets the fewest" if self.app else ""
+        return f"{words} ({limit_percent(share)} takes {requests} requests{whose}, {_s(needed)} {of})"
 
     def _longer(self, usual: float) -> str:
         after, most_after = self._after_redundancy(usual), self._most_after_redundancy(usual)

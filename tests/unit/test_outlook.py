@@ -55,6 +55,22 @@ def test_slow_answers_take_longer() -> None:
     assert slow.startswith("answers take up to 4.5 s, so about 31 s from now: 31 s of traffic judged")
 
 
+def test_an_app_that_gets_few_requests_decides_how_long_it_takes() -> None:
+    """One request in twenty is for the app: 0.5 a second."""
+    whole = Schedule.of(10)
+    demanded = Expectations(window=20.0, availability=0.99)
+    rarest = whole.of_share(0.05)
+    expected = replace(demanded, window=window_for(demanded, rarest))
+    text = Outlook(expected, whole, 5.0, 2.0, 0.0, 6, WAITS, app="rare", of_app=rarest).text
+    assert text.startswith("about 608 s: 4 s until steady state, 604 s of traffic judged")
+    assert "(99 % takes 300 requests to the app rare, which gets the fewest, 604 s at 0.5/s)" in text
+
+
+def test_an_app_that_is_hardly_ever_asked_is_steady_after_its_first_request() -> None:
+    text = Outlook(Expectations(), Schedule.of(10), 5.0, 2.0, 0.0, 6, WAITS, "rare", Schedule.of(0.1)).text
+    assert "10 s until steady state" in text
+
+
 def test_poisson_arrivals_take_longer_to_be_as_many() -> None:
     even, chance = (outlook(10, 0.99, arrivals=arrivals).expected.window for arrivals in ("constant", "poisson"))
     assert even == 31.0
