@@ -271,6 +271,17 @@ def test_each_app_gets_its_share_and_a_judgement(run_chaos: RunChaos, three: str
     assert "this is about the apps front, chat, vision" in cast("list[str]", found["remarks"])
 
 
+def test_apps_whose_requests_stand_in_blocks_of_a_file_get_a_verdict(
+    run_chaos: RunChaos, pytester: pytest.Pytester, three: str
+) -> None:
+    """A block has 100 requests, so in that order each app would get nothing for 8 s."""
+    lines = [json.dumps({"app": app}) for app in ("front", "chat", "vision") for _ in range(100)]
+    (pytester.path / "requests.jsonl").write_text("\n".join(lines))
+    source = SURVIVES.replace(', longest_outage="20s"', "").replace("1500ms", "2s")
+    ran = run_chaos(source, three, "--serve-chaos-requests=requests.jsonl", "--serve-chaos-rate=24")
+    ran.outcomes(passed=1)
+
+
 class OneAppSuffers(FakeCluster):
     """For three seconds from the first fault on, every second request to one app is lost."""
 
