@@ -71,6 +71,7 @@ def test_what_shows_nothing_alone_is_not_passed(world: World) -> None:
 def test_what_passes_alone_passes(world: World) -> None:
     alone, both = results(world)
     event(alone.outcome)
-    if alone.outcome == "passed":
+    # In a window with one request of the first app there may be none of the other.
+    if alone.outcome == "passed" and both.part("sound").sent:
         assert both.outcome == "passed", both.reasons
         assert both.part("it").lost == alone.lost
