@@ -306,13 +306,16 @@ class FaultLanded(Event):
 
     Attributes:
         victims: What it was aimed at.
-        served: Good answers that the victims gave before; None where they answer nothing themselves.
+        served: Good answers that the victims gave before to the traffic of the experiment, or by hand to the first of
+            all that ran; None where they answer nothing themselves.
+        served_others: Those that they gave to other traffic of the test, by its source.
         injection: Its number in the run; None in a history of an older version.
     """
 
     name: ClassVar[str] = "landed"
     victims: tuple[Identity, ...] = ()
     served: int | None = None
+    served_others: Mapping[str, int] = field(default_factory=dict)
     injection: int | None = None
 
 

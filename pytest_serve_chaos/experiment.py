@@ -9,7 +9,7 @@ from functools import cached_property
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.demands import can_show, not_shown, patience, window_for, with_demands
 from pytest_serve_chaos.analysis.identities import nobody
-from pytest_serve_chaos.analysis.record import read_record, slowness_of
+from pytest_serve_chaos.analysis.record import read_record
 from pytest_serve_chaos.analysis.result import Result
 from pytest_serve_chaos.analysis.words import limit, number
 from pytest_serve_chaos.checks.base import Check
@@ -48,11 +48,13 @@ from pytest_serve_chaos.load import (
     write_checked,
     write_expectations,
 )
-from pytest_serve_chaos.model import UNFINISHED, Expectations, PartDemands, Topology
+from pytest_serve_chaos.model import UNFINISHED, Expectations, PartDemands, PartName, Topology
 from pytest_serve_chaos.observe.handles import children_of
 from pytest_serve_chaos.outlook import Outlook, persistent_for
 from pytest_serve_chaos.restore import restore
 from pytest_serve_chaos.results import result_of
+from pytest_serve_chaos.schedule import Schedule
+from pytest_serve_chaos.steady import replicas_to_reach
 from pytest_serve_chaos.traffic.sockets import in_flight_possible, open_files_for
 
 
@@ -283,14 +285,24 @@ class Experiment:
 
     def _not_shown(self, expected: Expectations) -> Iterator[str]:
         """What is demanded and cannot be shown by all requests, or by those of one app."""
-        timeout = self.load.timeout
+        whole, proxies = self.load.schedule, len(self.rig.watcher.topology.of("proxy"))
+
+        def of_requests(demanded: Expectations, schedule: Schedule) -> Iterator[str]:
+            share = schedule.first / whole.first
+            return not_shown(
+                demanded,
+                schedule=schedule,
+                timeout=self.load.timeout,
+                since=self._at,
+                persistent_rate=self.load.persistent_rate * proxies * share,
+            )
+
         if not self._parts.apps:
-            yield from not_shown(expected, schedule=self.load.schedule, timeout=timeout, since=self._at)
+            yield from of_requests(expected, whole)
         for own in self._of_parts:
             if own.of.kind == "app":
-                schedule = self._parts.own[own.of]
-                shown = not_shown(own.within(expected), schedule=schedule, timeout=timeout, since=self._at)
-                yield from (f"{own.of}: {reason}" for reason in shown)
+                reasons = of_requests(own.within(expected), self._parts.own[own.of])
+                yield from (f"{own.of}: {reason}" for reason in reasons)
 
     def _adapted_parts(self, expected: Expectations) -> Iterator[str]:
         """For which apps a default is another one than for all requests, a sentence each."""
@@ -311,8 +323,10 @@ class Experiment:
             timeout=self.load.timeout,
             persistent_rate=self.load.persistent_rate,
             at=self._at,
-            replicas=len(self.rig.watcher.topology.of("replica")),
+            replicas=replicas_to_reach(self.rig.watcher.topology, self._parts.shares),
             waits=self.rig.waits,
+            app=self._parts.rarest,
+            of_app=self._parts.schedule,
         )
 
     # -- the phases ---------------------------------------------------------------------------------------------
@@ -329,7 +343,8 @@ class Experiment:
             if not self._wait_for_its_moment(traffic):
                 return
             record = read_record(self.rig.history, self.rig.current.experiment)
-            self.rig.traffic.slowness = slowness_of(record.steady_requests, expected)
+            self.rig.traffic.slowness = record.slowness
+            self.rig.traffic.of_apps = {app: record.of_part(PartName("app", app)).slowness for app in record.apps}
             expected = self._widen(expected)
             before = self.rig.watcher.sample()
             self.rig.log.add(TopologySeen.of(before, Moment.BEFORE))
@@ -452,7 +467,7 @@ class Experiment:
             self.rig.progress(error.what)
         look_for_leaks(self.rig)
         if traffic.running:
-            look_for_losses(self.rig, begun, expected)
+            look_for_losses(self.rig, begun, expected, self._of_parts)
         if traffic.running:
             self._settle_handles(injection)
 

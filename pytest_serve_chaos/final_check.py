@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.outages import find_outages, length
@@ -23,7 +24,7 @@ from pytest_serve_chaos.events import (
 )
 from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.rig import Rig
-from pytest_serve_chaos.model import Expectations
+from pytest_serve_chaos.model import Expectations, PartDemands, Request
 from pytest_serve_chaos.steady import idle_replicas, replicas_to_reach
 
 _FORGOTTEN_WITHIN = 5.0
@@ -55,21 +56,30 @@ def look_for_leaks(rig: Rig) -> None:
             rig.log.add(Problem(problem))
 
 
-def look_for_losses(rig: Rig, since: float, expected: Expectations) -> None:
+def look_for_losses(rig: Rig, since: float, expected: Expectations, of_parts: Iterable[PartDemands] = ()) -> None:
     """An update of the config, or a scale-up of another app, may make answers late, but loses no requests.
 
     Args:
         rig: Where; its traffic must be running.
         since: When the post-recovery check began, in monotonic seconds.
         expected: Says how long an outage may be.
+        of_parts: Say it of each app, if several are asked.
     """
     sent = [r for r in rig.history.requests_since(since, source=rig.traffic.source) if not r.kept]
+    apps = [own for own in of_parts if own.of.kind == "app"]
+    for own in apps:
+        _look_for_losses(rig, [r for r in sent if r.app == own.of.name], own.within(expected), f"{own.of}: ")
+    if not apps:
+        _look_for_losses(rig, sent, expected)
+
+
+def _look_for_losses(rig: Rig, sent: Sequence[Request], expected: Expectations, whose: str = "") -> None:
     lost = sum(request.lost for request in sent)
     if not lost:
         return
     now = clock.now()
     longest = max(length(outage, now) for outage in find_outages(sent))
-    text = f"{lost} of {number(len(sent), 'request')} lost during the post-recovery check"
+    text = f"{whose}{lost} of {number(len(sent), 'request')} lost during the post-recovery check"
     if expected.longest_outage is not None and longest > expected.longest_outage:
         rig.log.add(Problem(f"{text}, an outage of {duration(longest)}"))
     else:

@@ -15,7 +15,7 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.configuration import Setup
 from pytest_serve_chaos.analysis.demands import can_show, patience, seconds_needed, window_for, with_demands
 from pytest_serve_chaos.analysis.outages import find_outages
-from pytest_serve_chaos.analysis.record import slowness_of
+from pytest_serve_chaos.analysis.record import LEAST_REQUESTS, slowness_of
 from pytest_serve_chaos.analysis.result import Result
 from pytest_serve_chaos.checks.base import Check
 from pytest_serve_chaos.checks.own import spec_of
@@ -220,6 +220,17 @@ class JudgedParts:
     schedule: Schedule
     own: Mapping[PartName, Schedule] = field(default_factory=dict)
 
+    @property
+    def rarest(self) -> str:
+        """The app that gets the fewest requests, if several are asked; "" if not."""
+        return min(self.apps, key=lambda app: self.shares.get(app, 1.0), default="")
+
+    @property
+    def shares(self) -> Mapping[str, float]:
+        """The share of the requests that each app gets, if several are asked."""
+        apps = {part.name: own.first for part, own in self.own.items() if part.kind == "app"}
+        return {app: rate / sum(apps.values()) for app, rate in apps.items()}
+
     def demands(self, defaults: Expectations, demands: Mapping[str, object], since: float) -> tuple[PartDemands, ...]:
         """What is demanded of each part by default: what its own requests can show.
 
@@ -272,6 +283,7 @@ class Traffic:
         self._begun = 0.0
         self._proxies: frozenset[str] = frozenset()
         self._slowness = Slowness()
+        self._of_apps: Mapping[str, Slowness] = {}
         self._stages_begun: float | None = None
         self._parts: JudgedParts | None = None
 
@@ -306,12 +318,20 @@ class Traffic:
                 self.rig.soundness.taint(f"an earlier fault left it without steady state: {error.last_seen}")
             raise Inconclusive(f"no steady state before the fault: {error.last_seen}", fix=error.fix) from error
         self.rig.log.add(SteadyConfirmed("steady since then", at=min(r.scheduled for r in steady)))
-        self._slowness = slowness_of(steady, self.load.applied_to(Expectations()))
+        self._of_apps = {app: self._usual(steady, app) for app in self._parts.apps}
+        self._slowness = self._usual(steady)
         if self.rig.traffic.source == self.source:
-            self.rig.traffic.slowness = self._slowness
+            self.rig.traffic.slowness, self.rig.traffic.of_apps = self._slowness, self._of_apps
         if setup is not None:
             self._warn(setup)
         self._begin_stages(self._generator)
+
+    def _usual(self, steady: Sequence[Request], app: str = "") -> Slowness:
+        """How slow the answers of one app are in steady state, or those of all."""
+        own = [request for request in steady if app in ("", request.app)]
+        if len(own) < LEAST_REQUESTS:
+            own = [r for r in self.requests if not r.kept and app in ("", r.app)][-LEAST_REQUESTS:]
+        return slowness_of(own, self.load.applied_to(Expectations()), uneven=not self.load.schedule.even)
 
     def _begin_stages(self, generator: Generator) -> None:
         self._stages_begun = clock.now()
@@ -413,12 +433,13 @@ class Traffic:
         return frozenset(r.replica for r in self.requests if r.replica and not r.lost and r.scheduled >= since)
 
     def longest_outage(self) -> float:
-        """Seconds in which requests were lost or waited too long; infinity if an outage has not ended."""
+        """Seconds in which requests, of one app, were lost or waited too long; infinity if an outage has not ended."""
         seen = self.rig.history.requests_since(self._begun, source=self.source, with_pending=True)
-        after = self._slowness.after
-        known = [r for r in seen if not r.kept and not (r.error == UNFINISHED and r.latency <= after)]
-        outages = find_outages(known, slowness=self._slowness)
-        return max((float("inf") if o.end is None else o.end - o.start for o in outages), default=0.0)
+        fresh = [request for request in seen if not request.kept]
+        if not self._of_apps:
+            return _longest_outage(fresh, self._slowness)
+        of_apps = self._of_apps.items()
+        return max(_longest_outage([r for r in fresh if r.app == app], slowness) for app, slowness in of_apps)
 
     def assert_available(
         self,
@@ -513,6 +534,12 @@ class Traffic:
     def _stage_time(self, moment: float | None) -> float:
         """That moment in seconds since the stages began."""
         return 0.0 if moment is None or self._stages_begun is None else max(0.0, moment - self._stages_begun)
+
+
+def _longest_outage(fresh: Iterable[Request], slowness: Slowness) -> float:
+    known = [r for r in fresh if not (r.error == UNFINISHED and r.latency <= slowness.after)]
+    outages = find_outages(known, slowness=slowness)
+    return max((math.inf if o.end is None else o.end - o.start for o in outages), default=0.0)
 
 
 def _wait_till(end: float, what: str, *, every: float) -> None:

@@ -338,6 +338,8 @@ class Slowness:
         usual: The p99 latency before the fault.
         gap: The longest time between two good answers before the fault.
         silent: Spacings of requests without any answer that do not come about by chance where latencies vary.
+        uneven: Whether requests are not evenly spaced. Then what is answered by chance was also sent by chance: of n
+            gaps the longest is some ln n spacings longer.
     """
 
     after: float = math.inf
@@ -345,6 +347,11 @@ class Slowness:
     usual: float = 0.0
     gap: float = math.inf
     silent: float = 7.0
+    uneven: bool = False
+
+    def silent_for(self, requests: int) -> float:
+        """Spacings without any answer that do not come about by chance among so many requests."""
+        return self.silent + (math.log(max(1, requests)) if self.uneven else 0.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,6 +104,19 @@ def merge_gap_of(ordered: Sequence[Request]) -> float:
     return max(GOOD_FOR, _SPACINGS * spacing(ordered))
 
 
+def is_over(end: float, requests: Sequence[Request], *, good_for: float = GOOD_FOR) -> bool:
+    """Whether what is lost or late from now on is another outage than the one that ended then.
+
+    Args:
+        end: Since when all answers are prompt.
+        requests: All of the stream so far, ordered.
+        good_for: Seconds of only prompt answers that end an outage.
+    """
+    since = len(requests) - bisect_left(requests, end, key=lambda request: request.scheduled)
+    quiet = requests[-1].scheduled - end if requests else 0.0
+    return since >= _SPACINGS and quiet >= max(good_for, _SPACINGS * spacing(requests))
+
+
 def length(outage: Outage, until: float) -> float:
     """Seconds that an outage lasted; `until` stands for the end of one that has none."""
     return max(0.0, (until if outage.end is None else outage.end) - outage.start)
@@ -168,16 +181,17 @@ def _silences(exposed: Sequence[Request], asked: float, slowness: Slowness) -> l
     scheduled = [request.scheduled for request in exposed]
     answers = [asked, *sorted(request.finished for request in exposed if not request.lost)]
     last_expected = scheduled[-1] + slowness.typical
+    silent = slowness.silent_for(len(exposed))
     silences: list[_Span] = []
     for begin, end in pairwise(answers):
         if min(end, last_expected) - begin <= least:
             continue
-        limit = max(least, slowness.silent * _spacing_at(scheduled, begin, end))
+        limit = max(least, silent * _spacing_at(scheduled, begin, end))
         if min(end, last_expected) - begin > limit:
             waiting = (r.scheduled for r in exposed if r.lost or r.finished > begin)
             due = [at for at in waiting if begin - slowness.typical < at < end - limit]
             # Where requests come unevenly, so many must have been due, and not only so many spacings have passed.
-            if due and bisect_left(scheduled, end) - bisect_left(scheduled, due[0]) >= slowness.silent:
+            if due and bisect_left(scheduled, end) - bisect_left(scheduled, due[0]) >= silent:
                 silences += [(max(asked, due[0]), end - slowness.typical)]
     return [(begin, end) for begin, end in silences if end is None or end > begin]
 

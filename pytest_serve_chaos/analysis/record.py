@@ -74,7 +74,8 @@ outages of many seconds are allowed, a user has still gone after a few."""
 _LEAST_MARGIN = 0.05
 _ENOUGH = 100
 """Requests that show their p99."""
-_LEAST_REQUESTS = 3
+LEAST_REQUESTS = 3
+"""Requests by which what is usual is judged at least: of a part with fewer in the steady seconds, earlier ones too."""
 
 _MACHINE_LATER = 1.0
 """Seconds after its last event within which what the machine did in an experiment is written down."""
@@ -162,7 +163,7 @@ class Record:
     @property
     def uneven(self) -> Schedule | None:
         """The schedule, where requests are not evenly spaced; None where they are, or the history does not say."""
-        began = [event for event in self.of(TrafficBegan) if event.source == self._source]
+        began = [event for event in self.of(TrafficBegan) if event.source == self.source]
         if not began or began[-1].rate is None:
             return None
         last = began[-1]
@@ -175,11 +176,12 @@ class Record:
     @property
     def stage_time(self) -> float:
         """When the fault came, in seconds since the stages of the traffic began; 0.0 where there are none."""
-        begun = [event.at for event in self.of(StagesBegan) if event.source == self._source]
+        begun = [event.at for event in self.of(StagesBegan) if event.source == self.source]
         return 0.0 if self.asked is None or not begun else max(0.0, self.asked - begun[-1])
 
     @property
-    def _source(self) -> str:
+    def source(self) -> str:
+        """Whose requests are judged: "" for the experiment's own."""
         return "" if self._demanded is None else self._demanded.source
 
     @property
@@ -225,9 +227,9 @@ class Record:
         confirmed = [event.at for event in self.of(SteadyConfirmed) if event.at <= until]
         if confirmed:
             steady = tuple(r for r in ended if r.scheduled >= confirmed[-1])
-            few = self.part is not None and len(steady) < _LEAST_REQUESTS
-            return tuple(ended[-_LEAST_REQUESTS:]) if few else steady
-        seconds = max(STEADY_SECONDS, (_LEAST_REQUESTS + 0.5) * spacing(ended))
+            few = self.part is not None and len(steady) < LEAST_REQUESTS
+            return tuple(ended[-LEAST_REQUESTS:]) if few else steady
+        seconds = max(STEADY_SECONDS, (LEAST_REQUESTS + 0.5) * spacing(ended))
         return tuple(r for r in ended if r.finished >= until - seconds)
 
     @property
@@ -239,13 +241,10 @@ class Record:
     def slowness(self) -> Slowness:
         """What waits too long in this experiment."""
         steady = self.steady_requests
-        found = slowness_of(steady, self.expectations)
+        found = slowness_of(steady, self.expectations, uneven=self.uneven is not None)
         if self.part is not None and self.expectations.slow_after is None and all(request.lost for request in steady):
             return Slowness()  # nobody knows what is usual for these, so only what is lost counts
-        if self.uneven is None:
-            return found
-        # Requests that come by chance are answered by chance: of n gaps the longest is some ln n spacings.
-        return replace(found, silent=found.silent + math.log(max(1, len(self.fresh))))
+        return found
 
     @property
     def why_not_started(self) -> tuple[str, ...]:
@@ -280,8 +279,8 @@ class Record:
 
     @property
     def idle_faults(self) -> int:
-        """How many faults landed on victims that had answered nothing."""
-        return sum(event.served == 0 for event in self.of(FaultLanded))
+        """How many faults landed on victims that had answered nothing of this traffic."""
+        return sum(event.served_others.get(self.source, event.served) == 0 for event in self.of(FaultLanded))
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -443,8 +442,14 @@ def on_time(request: Request) -> Request:
     return replace(request, sent=request.scheduled, finished=max(request.scheduled, request.finished - request.lag))
 
 
-def slowness_of(steady: Sequence[Request], expected: Expectations) -> Slowness:
-    """What waits too long, by what is demanded and by the requests of the steady seconds."""
+def slowness_of(steady: Sequence[Request], expected: Expectations, *, uneven: bool = False) -> Slowness:
+    """What waits too long, by what is demanded and by the requests of the steady seconds.
+
+    Args:
+        steady: These requests.
+        expected: What is demanded.
+        uneven: Whether requests are not evenly spaced.
+    """
     good = sorted((on_time(r) for r in steady if not r.lost), key=lambda r: r.finished)
     usual = latency(good)
     gaps = [later.finished - earlier.finished for earlier, later in pairwise(good)]
@@ -455,7 +460,7 @@ def slowness_of(steady: Sequence[Request], expected: Expectations) -> Slowness:
     # A few requests hardly ever meet the slowest one in a hundred, so what varies may vary more than they show.
     margin += (most - typical) * max(0.0, 1 - len(good) / _ENOUGH)
     after = most + margin if expected.slow_after is None else expected.slow_after
-    return Slowness(after, typical, most, max(gaps, default=math.inf))
+    return Slowness(after, typical, most, max(gaps, default=math.inf), uneven=uneven)
 
 
 def read_record(history: History, experiment: str) -> Record:

@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.identities import kept, nobody, replaced
 from pytest_serve_chaos.analysis.machine import held_up
-from pytest_serve_chaos.analysis.outages import find_outages
+from pytest_serve_chaos.analysis.outages import find_outages, is_over
 from pytest_serve_chaos.analysis.scaling import Scaling, scaling_of
 from pytest_serve_chaos.clock import NotYet, seconds
 from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL, SHOWS_FAILED_STARTS
@@ -41,7 +41,7 @@ from pytest_serve_chaos.events import (
     of_kind,
 )
 from pytest_serve_chaos.faults.rig import Rig
-from pytest_serve_chaos.model import UNFINISHED, Component, Evidence, Identity, Topology
+from pytest_serve_chaos.model import UNFINISHED, Component, Evidence, Identity, Request, Slowness, Topology
 from pytest_serve_chaos.observe.configuration import workers_look_for_the_gcs
 from pytest_serve_chaos.observe.external_check import settle
 from pytest_serve_chaos.observe.handles import check_handles
@@ -303,28 +303,40 @@ class Injection:
             ) from error
 
     def traffic_back_now(self) -> float | NotYet:
-        """Seconds from the fault to the end of the last outage, once all has been well for a while.
+        """Seconds from the fault to the end of the last outage of any app, once all has been well for a while.
 
         A request in flight counts as away once it has waited too long. Until then nothing is known of it, nor of what
         came after it: what a silent node swallowed says nothing until then.
         """
-        rig, slowness = self.rig, self.rig.traffic.slowness
-        before = max(_BEFORE, 2 * slowness.usual)
-        seen = rig.history.requests_since(self.asked - before, with_pending=True)
-        fresh = [r for r in seen if not r.kept and r.source == rig.traffic.source]
+        live = self.rig.traffic
+        before = max(_BEFORE, 2 * live.slowness.usual)
+        seen = self.rig.history.requests_since(self.asked - before, live.source, with_pending=True)
+        of_apps: dict[str, list[Request]] = {app: [] for app in live.of_apps}
+        for request in seen:
+            if not request.kept:
+                of_apps.setdefault(request.app if live.of_apps else "", []).append(request)
+        latest = 0.0
+        for app, requests in of_apps.items():
+            back = self._back(requests, live.of_apps.get(app, live.slowness))
+            if isinstance(back, NotYet):
+                return NotYet(f"app {app}: {back.seen}") if app and any(of_apps.values()) else back
+            latest = max(latest, back)
+        return latest if of_apps else NotYet("no requests")
+
+    def _back(self, fresh: Sequence[Request], slowness: Slowness) -> float | NotYet:
+        """The same, of the requests of one app; as they are judged afterwards."""
         unknown = [r.scheduled for r in fresh if r.error == UNFINISHED and r.latency <= slowness.after]
         known = min(unknown, default=math.inf)
-        requests = [r for r in fresh if r.scheduled < known]
-        since = [r.scheduled for r in requests if r.scheduled >= self.asked]
-        if not since:
+        requests = sorted((r for r in fresh if r.scheduled < known), key=lambda request: request.scheduled)
+        if not requests or requests[-1].scheduled < self.asked:
             in_flight = any(r.error == UNFINISHED for r in fresh)
             return NotYet("requests are in flight since the fault" if in_flight else "no requests")
         outages = find_outages(requests, asked=self.asked, slowness=slowness)
         end = outages[-1].end if outages else self.asked
         if end is None:
             return NotYet(f"requests are lost or late since {outages[-1].start - self.asked:.1f} s after the fault")
-        quiet_for = max(since) - end
-        if quiet_for < rig.waits.quiet:
+        quiet, quiet_for = self.rig.waits.quiet, requests[-1].scheduled - end
+        if quiet_for < quiet or (outages and not is_over(end, requests, good_for=quiet)):
             return NotYet(f"good answers for {max(0.0, quiet_for):.1f} s only")
         return end - self.asked
 
@@ -562,9 +574,12 @@ class Injection:
     # -- injecting ----------------------------------------------------------------------------------------------
 
     def _inject(self) -> None:
-        victims, since = self.fault.victims, self.rig.traffic.steady_since
-        served = self.rig.traffic.answers_of(victims, since=since) if self.fault.serves else None
-        probed = self.fault.serves and self.rig.traffic.only_probed(victims, since=since)
+        victims, traffic = self.fault.victims, self.rig.traffic
+        since, serves = traffic.steady_since, self.fault.serves
+        others = [one for one in traffic.running if one != traffic.source and serves]
+        served = traffic.answers_of(victims, since=since) if serves else None
+        served_others = {one: traffic.answers_to(one, victims, since=since) for one in others}
+        probed = serves and traffic.only_probed(victims, since=since)
         self.rig.progress(f"inject: {self.fault.text}")
         with still("at it", self.rig.progress, who="inject"):
             strike = self.fault.strike()
@@ -598,7 +613,11 @@ class Injection:
         self.landed_at = struck
         text = f"landed: {self.evidence[0].text}; {self.evidence[-1].text}"
         hit = tuple(c.identity for c in victims)
-        self._log.add(FaultLanded(text, at=struck, victims=hit, served=served, injection=self.number))
+        self._log.add(
+            FaultLanded(
+                text, at=struck, victims=hit, served=served, served_others=served_others, injection=self.number,
+            )
+        )  # fmt: skip
         if probed:
             who = ", ".join(c.name for c in victims if c.role in ("proxy", "replica"))
             self._log.add(Remark(f"only probes on persistent connections are known to have reached {who}"))

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from pytest_serve_chaos.cluster.base import Cluster
 from pytest_serve_chaos.cluster.capabilities import HAS_PROXY_ENDPOINTS
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.model import Component, Slowness
+from pytest_serve_chaos.model import Component, Request, Slowness
 from pytest_serve_chaos.observe.handles import requests_logged
 from pytest_serve_chaos.traffic.request import Message
 from pytest_serve_chaos.traffic.sources import RequestSource
 
 
+@dataclass(slots=True)
+class _Stream:
+    """What is known of one traffic; the attributes are those of `LiveTraffic`."""
+
+    slowness: Slowness = field(default_factory=Slowness)
+    of_apps: Mapping[str, Slowness] = field(default_factory=dict)
+    shares: Mapping[str, float] = field(default_factory=dict)
+    asked: tuple[Message, ...] = ()
+
+
 class LiveTraffic:
-    """The traffic of the test that has the cluster. What is judged live is the first of all that runs at a time.
+    """The traffic of the test that has the cluster.
+
+    What is judged live is the experiment's own, or else the first of all that runs at a time.
 
     Args:
         cluster: Where it goes.
@@ -25,6 +38,7 @@ class LiveTraffic:
     Attributes:
         steady_since: From when on answers count as given before the fault, monotonic seconds.
         slowness: How long requests take in steady state, and what is too long.
+        of_apps: The same of each app, if several are asked.
         source: Whose requests are judged live: the experiment's own, or those of the first traffic of a test by hand.
         shares: The share of its requests that each app gets, where that is known.
         asked: What it asks one proxy alone: a message for each app.
@@ -32,10 +46,8 @@ class LiveTraffic:
 
     def __init__(self, cluster: Cluster, history: History, numbers: Iterator[int] | None = None) -> None:
         self.steady_since = 0.0
-        self.slowness = Slowness()
         self.source = ""
-        self.shares: Mapping[str, float] = {}
-        self.asked: tuple[Message, ...] = ()
+        self._streams: dict[str, _Stream] = {}
         self._cluster = cluster
         self._history = history
         self._numbers = itertools.count(1) if numbers is None else numbers
@@ -46,40 +58,94 @@ class LiveTraffic:
         return f"traffic-{next(self._numbers)}"
 
     def begin(self, source: str, at_proxy: RequestSource | None = None) -> None:
-        """Notes that traffic begins, and what it sends to one proxy alone."""
-        if not self._running:
+        """Notes that traffic begins, and what it sends to one proxy alone. The source of an experiment's is ""."""
+        if not self._running or not source:
             self.source = source
-            self.shares = {} if at_proxy is None else {app: at_proxy.share_of(app) for app in at_proxy.apps}
-            self.asked = () if at_proxy is None else at_proxy.one_of_each_app
-            self.slowness = Slowness()
+        shares = {} if at_proxy is None else {app: at_proxy.share_of(app) for app in at_proxy.apps}
+        self._streams[source] = _Stream(shares=shares, asked=() if at_proxy is None else at_proxy.one_of_each_app)
         self._running.append(source)
 
     def end(self, source: str) -> None:
         """Notes that traffic ends."""
         self._running = [one for one in self._running if one != source]
+        if self._running and self.source == source:
+            self.source = self._running[0]
+
+    @property
+    def slowness(self) -> Slowness:
+        """See the attributes of the class."""
+        return self._judged.slowness
+
+    @slowness.setter
+    def slowness(self, found: Slowness) -> None:
+        self._judged.slowness = found
+
+    @property
+    def of_apps(self) -> Mapping[str, Slowness]:
+        """See the attributes of the class."""
+        return self._judged.of_apps
+
+    @of_apps.setter
+    def of_apps(self, found: Mapping[str, Slowness]) -> None:
+        self._judged.of_apps = found
+
+    @property
+    def shares(self) -> Mapping[str, float]:
+        """See the attributes of the class."""
+        return self._judged.shares
+
+    @property
+    def asked(self) -> tuple[Message, ...]:
+        """See the attributes of the class."""
+        return self._judged.asked
+
+    @property
+    def running(self) -> tuple[str, ...]:
+        """The sources of all that runs now."""
+        return tuple(self._running)
+
+    @property
+    def _judged(self) -> _Stream:
+        return self._streams.setdefault(self.source, _Stream())
 
     def serving(self, candidates: Sequence[Component]) -> list[Component]:
-        """Those of the candidates that answers of the traffic name.
+        """Those of the candidates that answers of the traffic name which is judged live.
 
-        Where no answer names any, those of the apps that traffic goes to; all of them where that is unknown.
+        Where no answer names any, those of the apps that it goes to; all of them where that is unknown.
         """
-        good = [r for r in self._history.requests_since(self.steady_since) if not r.lost] if self._running else []
+        good = self._good(self.steady_since, self.source) if self._running else []
         named = {name for r in good for name in (*r.replicas, r.path)}
         found = [c for c in candidates if (c.replica if c.role == "replica" else c.name) in named]
         asked = [c for c in candidates if c.role != "replica" or (c.deployment or "").partition("#")[0] in self.shares]
         return found or (asked if self._running else []) or list(candidates)
 
     def answers_of(self, victims: Collection[Component], *, since: float) -> int:
+        """How many good answers they gave since then to the traffic that is judged live; see `answers_to`."""
+        return self.answers_to(self.source, victims, since=since)
+
+    def answers_to(self, source: str | None, victims: Collection[Component], *, since: float, app: str = "") -> int:
         """How many good answers requests scheduled since then got from these replicas and proxies.
 
-        Where no answer names the replicas (children of a composed app), their logs say how many requests they had.
+        Where no answer names a replica of a deployment (the child of another), their logs say how many requests they
+        had, whoever sent them.
+
+        Args:
+            source: Of the traffic whose requests count. None: those of all that was sent.
+            victims: The replicas and proxies; others answer nothing.
+            since: Monotonic seconds.
+            app: To which these requests went, if there are several; "": to any.
         """
-        replicas = [c for c in victims if c.role == "replica" and c.replica]
-        proxies = {c.name for c in victims if c.role == "proxy"}
-        names = {c.replica for c in replicas}
-        good = [r for r in self._history.requests_since(since) if not r.lost]
-        answered = sum(r.path in proxies or not names.isdisjoint(r.replicas) for r in good)
-        return answered or len(requests_logged(self._cluster, replicas, since))
+        answered = sum(map(_by(victims), (r for r in self._good(since, source) if not app or r.app == app)))
+        named = {name.rpartition("#")[0] for r in self._good(self.steady_since, source) for name in r.replicas}
+        silent = [
+            c
+            for c in victims
+            if c.role == "replica"
+            and c.replica
+            and c.deployment not in named
+            and app in ("", (c.deployment or "").partition("#")[0])
+        ]
+        return answered or len(requests_logged(self._cluster, silent, since))
 
     def only_probed(self, victims: Collection[Component], *, since: float) -> bool:
         """Whether none of the requests that are judged is known to have gone through these, but probes have.
@@ -87,10 +153,19 @@ class LiveTraffic:
         Where each proxy has an address of its own, persistent connections go to it, wherever the user's URL leads. On a
         shared address they show where that leads to.
         """
-        good = [r for r in self._history.requests_since(since) if not r.lost]
         if self._cluster.capability(HAS_PROXY_ENDPOINTS) is None:
             return False
+        by_victims = [r for r in self._good(since, self.source) if _by(victims)(r)]
         names = {c.replica for c in victims if c.role == "replica"}
-        proxies = {c.name for c in victims if c.role == "proxy"}
-        judged = any(not r.kept and not names.isdisjoint(r.replicas) for r in good)
-        return not judged and any(r.kept and (r.path in proxies or not names.isdisjoint(r.replicas)) for r in good)
+        judged = any(not r.kept and not names.isdisjoint(r.replicas) for r in by_victims)
+        return not judged and any(r.kept for r in by_victims)
+
+    def _good(self, since: float, source: str | None) -> list[Request]:
+        return [r for r in self._history.requests_since(since, source) if not r.lost]
+
+
+def _by(victims: Collection[Component]) -> Callable[[Request], bool]:
+    """Whether one of these answered a request."""
+    names = {c.replica for c in victims if c.role == "replica" and c.replica}
+    proxies = {c.name for c in victims if c.role == "proxy"}
+    return lambda request: request.path in proxies or not names.isdisjoint(request.replicas)

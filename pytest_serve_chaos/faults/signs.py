@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from pytest_serve_chaos import clock
+from pytest_serve_chaos.analysis.statistics import latency
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.errors import ObservationError, WaitTimeout
 from pytest_serve_chaos.faults.rig import Rig
-from pytest_serve_chaos.model import HEAD, UNFINISHED, Component, Evidence, Slowness
+from pytest_serve_chaos.model import HEAD, UNFINISHED, Component, Evidence, Request, Slowness
 
 _SILENCE = 1.5
 """Seconds without an answer from a victim that had answered, at least."""
@@ -84,37 +85,58 @@ def actor_is_gone(rig: Rig, victim: Component) -> Evidence | None:
 
 
 def nobody_answers(rig: Rig, victims: Collection[Component], struck: float) -> Evidence | None:
-    """Not one answer from victims that answered before, while traffic went on."""
-    now = clock.now()
+    """Not one answer from victims that answered before, while traffic went on.
+
+    Each app is looked at by itself: that the requests to another one are slow, or answered by others, shows nothing.
+    """
+    now, traffic = clock.now(), rig.traffic
     since = struck + 0.2  # what was on its way is let in
-    if now - since < _SILENCE:
+    if now - since < _SILENCE or traffic.answers_to(None, victims, since=since):
         return None
-    before = [r for r in rig.history.requests_since(rig.traffic.steady_since) if r.scheduled < struck]
-    answered = min(len(before), rig.traffic.answers_of(victims, since=rig.traffic.steady_since))
-    late = rig.history.requests_since(since, with_pending=True)
-    if not answered or rig.traffic.answers_of(victims, since=since):
-        return None
-    names = ", ".join(sorted({c.name for c in victims if c.role in ("replica", "proxy")}))
-    too_long = max(_SILENCE, _hangs_after(rig.traffic.slowness))
-    hanging = [r for r in late if r.error == UNFINISHED and r.latency > too_long]
+    sent = rig.history.requests_since(traffic.steady_since, with_pending=True)
+    apps = dict.fromkeys((r.source, r.app) for r in sent if r.scheduled < struck)
+    for source, app in apps:
+        own = [r for r in sent if (r.source, r.app) == (source, app)]
+        before = [r for r in own if r.scheduled < struck]
+        served = traffic.answers_to(source, victims, since=traffic.steady_since, app=app)
+        found = _silence(own, before, min(len(before), served), since, traffic.slowness)
+        if found:
+            names = ", ".join(sorted({c.name for c in victims if c.role in ("replica", "proxy")}))
+            return Evidence(now, "cluster", found.format(names=names))
+    return None
+
+
+def _silence(
+    sent: Sequence[Request], before: Sequence[Request], answered: int, since: float, slowness: Slowness
+) -> str:
+    """What shows that nobody answers of those who gave so many of the answers before, in words; "" if nothing does."""
+    if not answered:
+        return ""
+    late = [r for r in sent if r.scheduled >= since]
+    too_long = {name: max(_SILENCE, _hangs_after(slowness, before, name)) for name in {r.name for r in late}}
+    hanging = [r for r in late if r.error == UNFINISHED and r.latency > too_long[r.name]]
     if hanging:
         waits = max(r.latency for r in hanging)
-        return Evidence(
-            now, "cluster", f"a request hangs for {waits:.1f} s, and none of {len(late)} was answered by {names}"
-        )
+        return f"a request hangs for {waits:.1f} s, and none of {len(late)} was answered by {{names}}"
     # The share of answers that they gave says how likely it is that so many requests in a row met others by chance.
     # Of slow answers many are on their way: nobody knows yet whose they will be.
     ended = [r for r in late if r.error != UNFINISHED]
-    chance = (1 - answered / len(before)) ** len(ended)
-    if chance > _CHANCE:
-        return None
+    if (1 - answered / len(before)) ** len(ended) > _CHANCE:
+        return ""
     share = f"who gave {answered} of {len(before)} answers before"
-    return Evidence(now, "cluster", f"not one of {len(ended)} requests was answered by {names}, {share}")
+    return f"not one of {len(ended)} requests was answered by {{names}}, {share}"
 
 
-def _hangs_after(slowness: Slowness) -> float:
-    """Seconds after which a request hangs: three times the usual, or what is too long where that is less."""
-    return min(3 * slowness.usual, max(slowness.after, 1.5 * slowness.usual))
+def _hangs_after(slowness: Slowness, before: Sequence[Request], name: str) -> float:
+    """Seconds after which a request of that name hangs.
+
+    Three times what is usual of these, or what is too long where that is less; where there were none, what is usual of
+    all.
+    """
+    own = latency(r for r in before if r.name == name and not r.lost)
+    usual = slowness.usual if own is None else own.p99
+    after = usual + slowness.after - slowness.usual
+    return min(3 * usual, max(after, 1.5 * usual))
 
 
 def proxy_is_silent(rig: Rig, victim: Component) -> Evidence | None:

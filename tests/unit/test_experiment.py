@@ -19,7 +19,8 @@ from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.load import JudgedParts, Load, Traffic
 from pytest_serve_chaos.model import Expectations, PartName, Request, Slowness, Topology
 from pytest_serve_chaos.traffic.request_kind import RequestKind
-from tests.unit.rigs import rig_around
+from tests.unit.histories import component
+from tests.unit.rigs import cluster_with, rig_around
 
 FAULT = 1000.0
 
@@ -46,7 +47,7 @@ APPS = {"applications": [{"name": name, "route_prefix": f"/{name}"} for name in 
 
 def of_two_apps(monkeypatch: pytest.MonkeyPatch, load: Load) -> Experiment:
     """An experiment on two apps, of which one gets 19 of 20 requests. It ends before anything is broken."""
-    cluster = SimpleNamespace(url="http://127.0.0.1:1/often", serve_config=APPS, spec=ClusterSpec())
+    cluster = cluster_with(url="http://127.0.0.1:1/often", serve_config=APPS, spec=ClusterSpec())
     kinds = (RequestKind(app="often", weight=19), RequestKind(app="rare", weight=1))
     there = experiment(replace(load, requests=kinds))
     object.__setattr__(there.rig, "cluster", cluster)
@@ -83,6 +84,23 @@ def test_a_demand_that_the_requests_of_one_app_cannot_show_is_refused(monkeypatc
     there._of_parts = there._parts.demands(Expectations(), {"longest_outage": "2s"}, 0.0)
     (reason,) = there._not_shown(there._expectations({"longest_outage": "2s"}))
     assert reason.startswith("app rare: requests that are 2 s apart cannot show longest_outage=2 s")
+
+
+def test_what_persistent_connections_cannot_show_of_one_app_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All together, 400 requests a second on the connections to two proxies would be enough."""
+    there = of_two_apps(monkeypatch, Load(rate=10, persistent_rate=200))
+    there.rig.watcher.topology = Topology(0.0, tuple(component("proxy", node) for node in ("head", "worker-1")))  # type: ignore[misc]
+    demands = {"availability": 0.999, "persistent_availability": 0.999, "window": "100s", "longest_outage": None}
+    there._of_parts = there._parts.demands(Expectations(), demands, 0.0)
+    reasons = [reason for reason in there._not_shown(there._expectations(demands)) if "persistent" in reason]
+    (reason,) = reasons
+    assert reason.startswith("app rare: 2000 requests on persistent connections in a window of 100 s cannot show")
+
+
+def test_the_outlook_is_that_of_the_app_with_the_fewest_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = of_two_apps(monkeypatch, Load(rate=10))
+    text = there._outlook(there._expectations({"availability": 0.99})).text
+    assert "(99 % takes 300 requests to the app rare, which gets the fewest, 604 s at 0.5/s)" in text
 
 
 class Heals:

@@ -138,12 +138,16 @@ class TrafficBack:
     """Asks at a moment, in seconds from the fault, what is known of traffic."""
 
     monkeypatch: pytest.MonkeyPatch
+    slowness: Slowness | None = None
+    of_apps: Mapping[str, Slowness] = field(default_factory=dict)
 
     def __call__(
         self, now: float, requests: Iterable[Request], pending: Iterable[Request] = (), *, source: str = ""
     ) -> float | str:
         injection = injected()
         injection.rig.traffic.source = source
+        injection.rig.traffic.slowness = self.slowness or injection.rig.traffic.slowness
+        injection.rig.traffic.of_apps = self.of_apps
         self.monkeypatch.setattr(clock, "now", lambda: ASKED + now)
         for one in sorted(requests, key=lambda request: request.finished):
             injection.rig.history.add_request(one)
@@ -217,6 +221,40 @@ def test_a_request_in_flight_hides_what_came_after_it_until_it_has_waited_too_lo
     assert traffic_back(1.5, known, [waiting]) == "good answers for 0.4 s only", "as long as it may wait"
     assert traffic_back(1.6, known, [waiting]) == pytest.approx(0.6), "it is away, and the others are back"
     assert traffic_back(3.0, good(-5, 0.5), [waiting]) == "requests are lost or late since 0.5 s after the fault"
+
+
+@pytest.mark.parametrize(("uneven", "back"), [(False, False), (True, True)])
+def test_a_gap_that_chance_makes_is_no_outage_live_either(uneven: bool, back: bool, traffic_back: TrafficBack) -> None:
+    """No answer comes for 0.95 s, at 10 requests a second: longer than 7 spacings, less than 7 + ln n of them."""
+    traffic_back.slowness = Slowness(1.0, 0.3, 0.6, 0.1, uneven=uneven)
+    waits = [request(2.0 + k / RATE, takes=max(0.02, 0.95 - k / RATE)) for k in range(10)]
+    assert (traffic_back(6.0, [*good(-5, 2.0), *waits, *good(3.0, 6.0)]) == 0.0) is back
+
+
+def several_apps(**requests: Iterable[Request]) -> list[Request]:
+    return [replace(one, app=app) for app, own in requests.items() for one in own]
+
+
+def test_traffic_is_back_when_that_of_each_app_is(traffic_back: TrafficBack) -> None:
+    """A slow app: of all together nobody waits too long before 5 s, which hides that the quick one has become slow."""
+    traffic_back.slowness = Slowness(5.0, 0.02, 3.0, 0.2)
+    traffic_back.of_apps = {"quick": Slowness(1.0, 0.02, 0.05, 0.2), "slow": Slowness(5.0, 3.0, 3.0, 0.2)}
+    slow = [request(at / 2, takes=3.0) for at in range(-20, 12)]
+    waits = [request(at, takes=2.0) for at in (0.5, 1.0, 1.5)]
+    known = several_apps(quick=[*good(-5, 0.5), *waits, *good(2.0, 6.0)], slow=slow)
+    assert traffic_back(9.0, known) == pytest.approx(2.0)
+    assert traffic_back(9.0, several_apps(quick=good(-5, 6.0), slow=slow)) == 0.0
+    assert traffic_back(9.0, several_apps(quick=good(-5, -1), slow=slow)) == "app quick: no requests"
+    assert traffic_back(9.0, several_apps(quick=good(-5, -1), slow=slow[:10])) == "app quick: no requests"
+    assert traffic_back(9.0, []) == "no requests"
+
+
+def test_where_requests_are_far_apart_three_good_ones_end_an_outage(traffic_back: TrafficBack) -> None:
+    """As afterwards: of every second request that is lost, at one a second, no good second tells."""
+    before = [request(at) for at in (-4, -3, -2, -1, 0)]
+    known = [*before, request(1, error="HTTP 503"), request(2), request(3)]
+    assert traffic_back(3.5, known) == "good answers for 1.0 s only"
+    assert traffic_back(5.5, [*known, request(4), request(5)]) == pytest.approx(2.0)
 
 
 def test_without_traffic_nothing_can_come_back() -> None:

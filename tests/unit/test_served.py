@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from pytest_serve_chaos import clock, load
+from pytest_serve_chaos.checks.verdict import judge
 from pytest_serve_chaos.cluster.capabilities import SHOWS_REPLICA_LOGS
-from pytest_serve_chaos.events import ComponentCame
+from pytest_serve_chaos.events import ComponentCame, Demanded, FaultLanded
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.load import Load, Traffic
-from pytest_serve_chaos.model import Component, Identity, Request, Topology
+from pytest_serve_chaos.model import Component, Identity, Request, Slowness, Topology
 from pytest_serve_chaos.observe.observer import Report
 from pytest_serve_chaos.steady import idle_replicas
+from tests.unit.histories import FAULT, Story
 from tests.unit.rigs import cluster_with, rig_around
 
 PARENT, CHILD = "composed#Parent", "composed#Child"
@@ -75,6 +77,54 @@ def test_where_no_answer_names_a_replica_its_log_says_whether_it_served() -> Non
 
     assert r.traffic.answers_of([child], since=0.0) == 1
     assert r.traffic.answers_of([idle], since=0.0) == 0
+
+
+def test_of_a_deployment_that_answers_name_its_log_says_nothing_more() -> None:
+    """It has a line for each request: those of other traffic, and those that are asked of one proxy alone, as well."""
+    one, other = replica(CHILD, 1), replica(CHILD, 2)
+    line = "INFO 2026-01-01 00:00:00,000 composed_Child 1 0f-1 -- GET / 200 0.4ms"
+    r = rig(one, other, logs=Logs({f"{CHILD}#2": (line,)}))
+    answered(r, one.replica)
+    assert r.traffic.answers_of([other], since=0.0) == 0
+
+
+def test_what_other_traffic_got_is_not_what_the_judged_traffic_got() -> None:
+    one, other = replica(CHILD, 1), replica(CHILD, 2)
+    r = rig(one, other)
+    r.traffic.begin("traffic-1")
+    r.traffic.begin("")
+    for victim, source in ((one, ""), (other, "traffic-1"), (other, "traffic-1")):
+        now = clock.now()
+        r.history.add_request(Request(0, "fresh", now, now, now, 200, replica=victim.replica, source=source))
+    assert [r.traffic.answers_of([victim], since=0.0) for victim in (one, other)] == [1, 0]
+    assert [r.traffic.answers_to("traffic-1", [victim], since=0.0) for victim in (one, other)] == [0, 2]
+    assert r.traffic.serving([one, other]) == [one]
+
+
+@pytest.mark.parametrize(("judged", "outcome"), [("", "inconclusive"), ("traffic-2", "passed"), ("third", "passed")])
+def test_a_victim_that_served_only_other_traffic_shows_nothing(judged: str, outcome: str) -> None:
+    story = Story().without("landed")
+    served = {"": 0, "traffic-1": 0, "traffic-2": 7} if judged else {"": 0, "traffic-2": 7}
+    first = served.pop("traffic-1" if judged == "third" else "")
+    landed = FaultLanded("down", served=9 if judged == "third" else first, served_others=served)
+    story.add(0.05, landed)
+    if judged:  # what is judged of traffic by hand is what was sent until it is demanded
+        story.events = [
+            replace(e, source=judged, at=FAULT + 50.0) if isinstance(e, Demanded) else e for e in story.events
+        ]
+    story.requests = [replace(request, source=judged) for request in story.requests]
+    assert judge(story.history(), story.experiment).outcome == outcome
+
+
+def test_the_experiments_own_traffic_is_judged_live_while_other_traffic_runs() -> None:
+    traffic = rig().traffic
+    traffic.begin("traffic-1")
+    traffic.slowness = Slowness(after=7.0)
+    traffic.begin("")
+    traffic.begin("traffic-2")
+    assert (traffic.source, traffic.slowness) == ("", Slowness())
+    traffic.end("")
+    assert (traffic.source, traffic.slowness.after) == ("traffic-1", 7.0)
 
 
 def test_a_parent_that_asks_nobody_any_more_is_idle_though_its_children_answer() -> None:

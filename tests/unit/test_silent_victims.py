@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import pytest
 
 from pytest_serve_chaos import clock
@@ -68,3 +70,78 @@ def test_a_request_hangs_once_it_waits_too_long_for_such_an_app(
     assert (found is not None) == seen
     if found is not None:
         assert found.text.startswith("a request hangs for ")
+
+
+# -- several apps, and requests of several names -----------------------------------------------------------------------
+
+
+@dataclass
+class Other:
+    """Requests to another app, or of another name, that replicas of their own answer."""
+
+    rate: float
+    takes: float
+    app: str = "other"
+    name: str = ""
+
+
+def of_two(
+    monkeypatch: pytest.MonkeyPatch, now: float, *, rate: float, takes: float, usual: float, other: Other, hangs: bool
+) -> Evidence | None:
+    """What is seen of the victim where others are sent as well.
+
+    Args:
+        now: Seconds since the fault.
+        rate: Of the requests to the victim's deployment, which has two replicas.
+        takes: What their answers take.
+        usual: What the answers of all take together.
+        other: The others.
+        hangs: Whether every second of the victim's requests hangs since the fault.
+    """
+    history = History()
+    rig = rig_around(history=history)
+    rig.traffic.slowness = Slowness(usual + 2.0, usual, usual, 1.0)
+    monkeypatch.setattr(clock, "now", lambda: STRUCK + now)
+
+    def send(number: int, due: float, takes: float, by: str, app: str, name: str, hangs: bool) -> None:
+        one = replace(answered(due, takes, by), index=number, app=app, name=name)
+        if hangs or due + takes > STRUCK + now:
+            history.open_request(replace(one, finished=STRUCK + now, error=UNFINISHED, replica=None))
+        else:
+            history.add_request(one)
+
+    for number in range(round(rate * (20 + now))):
+        due = STRUCK - 20 + number / rate
+        is_late = due + takes >= STRUCK
+        send(number, due, takes, NAMES[1 if is_late else number % 2], "app", "", hangs and is_late and number % 2 == 0)
+    for number in range(round(other.rate * (20 + now))):
+        by = NAMES[1] if other.app == "app" else "other#Model#a"
+        send(10_000 + number, STRUCK - 20 + number / other.rate, other.takes, by, other.app, other.name, False)
+    return nobody_answers(rig, [VICTIM], STRUCK)
+
+
+SLOW, QUICK = Other(2.0, 4.5), Other(50.0, 0.01)
+
+
+def test_an_outage_of_a_quick_app_is_seen_though_another_app_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = of_two(monkeypatch, 2.9, rate=2.0, takes=0.02, usual=4.5, other=SLOW, hangs=True)
+    assert found is not None
+    assert found.text.startswith("a request hangs for 1.9 s")
+
+
+def test_an_outage_of_a_slow_app_is_seen_though_another_app_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = of_two(monkeypatch, 9.0, rate=1.0, takes=4.5, usual=4.5, other=QUICK, hangs=True)
+    assert found is not None
+
+
+@pytest.mark.parametrize("usual", [0.02, 4.5])
+def test_answers_of_a_slow_app_are_on_their_way_whatever_others_take(
+    monkeypatch: pytest.MonkeyPatch, usual: float
+) -> None:
+    assert of_two(monkeypatch, 3.0, rate=1.0, takes=4.5, usual=usual, other=QUICK, hangs=False) is None
+
+
+@pytest.mark.parametrize("other", [replace(SLOW, rate=1.0), replace(SLOW, rate=1.0, app="app", name="long")])
+def test_slow_requests_of_another_app_or_name_do_not_hang(monkeypatch: pytest.MonkeyPatch, other: Other) -> None:
+    """Few requests of the victim's own show nothing, and what all take together is what the many quick ones take."""
+    assert of_two(monkeypatch, 3.0, rate=1.0, takes=0.02, usual=0.02, other=other, hangs=False) is None
