@@ -1,4 +1,4 @@
-"""What is awaited live is what is judged afterwards: when traffic is back, in stages, by chance, and of several apps."""
+"""What is awaited live is what is judged afterwards: when traffic is back, by stages or chance, and of several apps."""
 
 from __future__ import annotations
 
