@@ -71,11 +71,12 @@ class RequestSource:
         self._seed = seed
         self._in_order = all(kind.weight is None for kind in kinds) if in_order is None else in_order
         several = len(self.apps) > 1
-        self._order = in_turns([kind.app or "" for kind in kinds])
+        self._order = in_turns([kind.app or "" for kind in kinds]) if self._in_order else _neighbours(kinds)
         self._makers = [Maker(kind, seed=seed, app=(kind.app or "") if several else "") for kind in kinds]
         self._weights = [1.0 if self._in_order or kind.weight is None else float(kind.weight) for kind in kinds]
         total = sum(self._weights)
-        self._bounds = [int(_WHOLE * end / total) for end in accumulate(self._weights)][:-1]
+        ends = accumulate(self._weights[number] for number in self._order)
+        self._bounds = [int(_WHOLE * end / total) for end in ends][:-1]
         self._offset = _mixed(seed)
 
     def message(self, number: int) -> Message:
@@ -86,7 +87,7 @@ class RequestSource:
         if self._in_order:
             return makers[self._order[number % len(makers)]].message(number)
         place = (self._offset + number * _GOLDEN) & (_WHOLE - 1)
-        return makers[bisect_right(self._bounds, place)].message(number)
+        return makers[self._order[bisect_right(self._bounds, place)]].message(number)
 
     def share_of(self, app: str = "", *, name: str = "") -> float:
         """The share of the requests that ask that app, or that have that name."""
@@ -153,6 +154,17 @@ def in_turns(apps: Sequence[str]) -> tuple[int, ...]:
         order.append(own[app][sent[app]])
         sent[app] += 1
     return tuple(order)
+
+
+def _neighbours(kinds: Sequence[RequestKind]) -> tuple[int, ...]:
+    """The numbers of the kinds, in which those of one app, and in it those of one name, are neighbours.
+
+    What is chosen by multiples of the golden ratio is chosen evenly if it is one stretch of the circle. Two apps that
+    alternate on it get their requests in blocks.
+    """
+    apps, names = (list(dict.fromkeys(getattr(kind, what) for kind in kinds)) for what in ("app", "name"))
+    place = {app: number for number, app in enumerate(apps)}, {name: number for number, name in enumerate(names)}
+    return tuple(sorted(range(len(kinds)), key=lambda n: (place[0][kinds[n].app], place[1][kinds[n].name])))
 
 
 def _longest_gap(places: Sequence[int], total: int) -> int:

@@ -6,7 +6,7 @@ from collections import Counter
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pytest_serve_chaos import RequestKind
@@ -172,6 +172,18 @@ def test_shares_are_even_over_any_stretch(weights: list[int], seed: int, begin: 
     found = Counter(source.message(begin + n).path for n in range(1000))
     for number, weight in enumerate(weights):
         assert abs(found[f"/{number}"] - 1000 * weight / sum(weights)) < 5
+
+
+@given(st.integers(1, 60), st.integers(2, 4), st.integers(0, 10**6))
+@example(55, 2, 0)
+def test_no_app_waits_twice_as_long_as_on_average(kinds: int, apps: int, seed: int) -> None:
+    """Many kinds that are each sent to each app: of 55 that two apps take in turns, each app would get 60 in a row."""
+    routes = {f"app{n}": f"/{n}" for n in range(apps)}
+    source = Asking(kinds=tuple(RequestKind(weight=1) for _ in range(kinds)), seed=seed).source(config(**routes))
+    asked = [source.message(n).app for n in range(400)]
+    for app in routes:
+        places = [n for n, one in enumerate(asked) if one == app]
+        assert max(b - a for a, b in pairwise(places)) < 2 * apps
 
 
 def test_no_app_keeps_in_step_with_what_takes_turns() -> None:
