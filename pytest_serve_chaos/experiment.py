@@ -205,7 +205,7 @@ class Experiment:
         self.rig.current.begin(name)
         log = self.rig.log
         self._given, self._checks = frozenset(demands), checks
-        self._of_parts = self._parts.demands(self._defaults, demands, self._at)
+        self._of_parts = self._parts.demands(replace(self._defaults, window=expected.window), demands, self._at)
         self._write(expected)
         for text in self._adapted_parts(expected):
             log.add(Remark(text))
@@ -249,8 +249,8 @@ class Experiment:
 
     def _expectations(self, demands: Mapping[str, object]) -> Expectations:
         # The window, and what an outage may last at least, grow so that there are enough requests to judge them on: the
-        # window to that of the app with the fewest, the outage of each app by its own requests.
-        expected = with_demands(can_show(self._defaults, self.load.schedule, self._at), demands)
+        # window to that of the app with the fewest, the outage of each app by its own requests in all of that window.
+        expected = with_demands(self._defaults, demands)
         back, held_for = expected.redundancy_back, self.fault.held_for
         if "redundancy_back" in demands and back is not None and back <= held_for:
             raise SettingsError(
@@ -259,7 +259,8 @@ class Experiment:
             )
         if "window" not in demands:
             expected = replace(expected, window=window_for(expected, self._parts.schedule, self._at))
-        return expected
+        defaults = replace(self._defaults, window=expected.window)
+        return with_demands(can_show(defaults, self.load.schedule, self._at), demands)
 
     def _unused_name(self, name: str) -> str:
         """The second experiment of a test has a name of its own, so that their events are not taken for one's."""

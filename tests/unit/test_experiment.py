@@ -79,6 +79,16 @@ def test_what_an_app_is_allowed_by_default_is_by_its_own_requests(
     assert remarks == ([said] if not demands else [])
 
 
+def test_what_an_outage_may_last_by_default_is_shown_in_all_of_the_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of Poisson arrivals a longer window has a longer gap, and the window grows to that of 3000 requests."""
+    there = experiment(Load(rate=5, arrivals="poisson"))
+    monkeypatch.setattr(type(there), "_defaults", Expectations())
+    there._parts = JudgedParts((), (), (), (), there.load.schedule)
+    expected = there._expectations({"availability": 0.999})
+    assert expected.window > 600
+    assert expected.longest_outage == pytest.approx(2 * there.load.schedule.spacing(expected.window))
+
+
 def test_a_demand_that_the_requests_of_one_app_cannot_show_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     there = of_two_apps(monkeypatch, Load(rate=10))
     there._of_parts = there._parts.demands(Expectations(), {"longest_outage": "2s"}, 0.0)
