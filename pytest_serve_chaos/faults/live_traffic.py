@@ -127,7 +127,7 @@ class LiveTraffic:
         """How many good answers requests scheduled since then got from these replicas and proxies.
 
         Where no answer names a replica of a deployment (the child of another), their logs say how many requests they
-        had, whoever sent them.
+        had, those of all traffic.
 
         Args:
             source: Of the traffic whose requests count. None: those of all that was sent.
