@@ -109,15 +109,18 @@ class LiveTraffic:
         return self._streams.setdefault(self.source, _Stream())
 
     def serving(self, candidates: Sequence[Component]) -> list[Component]:
-        """Those of the candidates that answers of the traffic name which is judged live.
+        """Those of the candidates that answers name: of the traffic that is judged live, or else of any that runs.
 
-        Where no answer names any, those of the apps that it goes to; all of them where that is unknown.
+        Where no answer names any, those of the apps that the judged traffic goes to; all of them where that is unknown.
         """
-        good = self._good(self.steady_since, self.source) if self._running else []
-        named = {name for r in good for name in (*r.replicas, r.path)}
-        found = [c for c in candidates if (c.replica if c.role == "replica" else c.name) in named]
+        found = self._named(candidates, self.source) or self._named(candidates, None)
         asked = [c for c in candidates if c.role != "replica" or (c.deployment or "").partition("#")[0] in self.shares]
         return found or (asked if self._running else []) or list(candidates)
+
+    def _named(self, candidates: Sequence[Component], source: str | None) -> list[Component]:
+        good = self._good(self.steady_since, source) if self._running else []
+        named = {name for r in good for name in (*r.replicas, r.path)}
+        return [c for c in candidates if (c.replica if c.role == "replica" else c.name) in named]
 
     def answers_of(self, victims: Collection[Component], *, since: float) -> int:
         """How many good answers they gave since then to the traffic that is judged live; see `answers_to`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.statistics import latency
@@ -93,38 +94,56 @@ def nobody_answers(rig: Rig, victims: Collection[Component], struck: float) -> E
     since = struck + 0.2  # what was on its way is let in
     if now - since < _SILENCE or traffic.answers_to(None, victims, since=since):
         return None
+    names = ", ".join(sorted({c.name for c in victims if c.role in ("replica", "proxy")}))
     sent = rig.history.requests_since(traffic.steady_since, with_pending=True)
-    apps = dict.fromkeys((r.source, r.app) for r in sent if r.scheduled < struck)
-    for source, app in apps:
+    found = []
+    for source, app in dict.fromkeys((r.source, r.app) for r in sent if r.scheduled < struck):
         own = [r for r in sent if (r.source, r.app) == (source, app)]
-        before = [r for r in own if r.scheduled < struck]
         served = traffic.answers_to(source, victims, since=traffic.steady_since, app=app)
-        found = _silence(own, before, min(len(before), served), since, traffic.slowness)
-        if found:
-            names = ", ".join(sorted({c.name for c in victims if c.role in ("replica", "proxy")}))
-            return Evidence(now, "cluster", found.format(names=names))
-    return None
+        before, late = [r for r in own if r.scheduled < struck], [r for r in own if r.scheduled >= since]
+        if served:
+            found.append(_OfApp(before, late, min(len(before), served)))
+    waits = max((one.hangs_for(traffic.slowness) for one in found), default=0.0)
+    if waits:
+        number = sum(len(one.late) for one in found)
+        return Evidence(
+            now, "cluster", f"a request hangs for {waits:.1f} s, and none of {number} was answered by {names}"
+        )
+    if not found or math.prod(one.chance for one in found) > _CHANCE:
+        return None
+    ended = sum(len(one.ended) for one in found)
+    share = f"who gave {sum(one.served for one in found)} of {sum(len(one.before) for one in found)} answers before"
+    return Evidence(now, "cluster", f"not one of {ended} requests was answered by {names}, {share}")
 
 
-def _silence(
-    sent: Sequence[Request], before: Sequence[Request], answered: int, since: float, slowness: Slowness
-) -> str:
-    """What shows that nobody answers of those who gave so many of the answers before, in words; "" if nothing does."""
-    if not answered:
-        return ""
-    late = [r for r in sent if r.scheduled >= since]
-    too_long = {name: max(_SILENCE, _hangs_after(slowness, before, name)) for name in {r.name for r in late}}
-    hanging = [r for r in late if r.error == UNFINISHED and r.latency > too_long[r.name]]
-    if hanging:
-        waits = max(r.latency for r in hanging)
-        return f"a request hangs for {waits:.1f} s, and none of {len(late)} was answered by {{names}}"
-    # The share of answers that they gave says how likely it is that so many requests in a row met others by chance.
-    # Of slow answers many are on their way: nobody knows yet whose they will be.
-    ended = [r for r in late if r.error != UNFINISHED]
-    if (1 - answered / len(before)) ** len(ended) > _CHANCE:
-        return ""
-    share = f"who gave {answered} of {len(before)} answers before"
-    return f"not one of {len(ended)} requests was answered by {{names}}, {share}"
+@dataclass(frozen=True, slots=True)
+class _OfApp:
+    """The requests to one app of which victims had answered some.
+
+    Attributes:
+        before: Those before the fault.
+        late: Those since then.
+        served: How many of those before the victims answered.
+    """
+
+    before: Sequence[Request]
+    late: Sequence[Request]
+    served: int
+
+    @property
+    def ended(self) -> list[Request]:
+        """Those since the fault of which it is known who answered: of slow answers many are on their way."""
+        return [r for r in self.late if r.error != UNFINISHED]
+
+    @property
+    def chance(self) -> float:
+        """How likely it is, given the share of answers that the victims gave, that so many in a row met others."""
+        return float((1 - self.served / len(self.before)) ** len(self.ended))
+
+    def hangs_for(self, slowness: Slowness) -> float:
+        """How long the oldest request has waited of those that hang; 0.0 if none does."""
+        after = {name: max(_SILENCE, _hangs_after(slowness, self.before, name)) for name in {r.name for r in self.late}}
+        return max((r.latency for r in self.late if r.error == UNFINISHED and r.latency > after[r.name]), default=0.0)
 
 
 def _hangs_after(slowness: Slowness, before: Sequence[Request], name: str) -> float:

@@ -99,6 +99,7 @@ def test_what_other_traffic_got_is_not_what_the_judged_traffic_got() -> None:
     assert [r.traffic.answers_of([victim], since=0.0) for victim in (one, other)] == [1, 0]
     assert [r.traffic.answers_to("traffic-1", [victim], since=0.0) for victim in (one, other)] == [0, 2]
     assert r.traffic.serving([one, other]) == [one]
+    assert r.traffic.serving([other, replica(CHILD, 3)]) == [other], "of a deployment that only other traffic asks"
 
 
 @pytest.mark.parametrize(("judged", "outcome"), [("", "inconclusive"), ("traffic-2", "passed"), ("third", "passed")])

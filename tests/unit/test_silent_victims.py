@@ -120,6 +120,24 @@ def of_two(
     return nobody_answers(rig, [VICTIM], STRUCK)
 
 
+def test_what_others_answer_to_several_apps_counts_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node with a replica of each of two apps: of six requests to each app, the other replica has answered all."""
+    history, victims = History(), [VICTIM, replace(VICTIM, deployment="more#Model", replica="more#Model#a")]
+    rig = rig_around(history=history)
+    rig.traffic.slowness = Slowness(2.01, 0.01, 0.01, 1.0)
+    monkeypatch.setattr(clock, "now", lambda: STRUCK + 3.3)
+    for number in range(46):
+        due = STRUCK - 20 + number / 2
+        for app in ("app", "more"):
+            by = f"{app}#Model#{'ab'[number % 2] if due < STRUCK else 'b'}"
+            history.add_request(replace(answered(due, 0.01, by), app=app))
+    assert nobody_answers(rig, victims[:1], STRUCK) is None
+    found = nobody_answers(rig, victims, STRUCK)
+    assert found is not None
+    assert found.text.startswith("not one of 10 requests was answered by")
+    assert found.text.endswith("who gave 40 of 80 answers before")
+
+
 SLOW, QUICK = Other(2.0, 4.5), Other(50.0, 0.01)
 
 
