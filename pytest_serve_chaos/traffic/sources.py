@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
 from typing import Protocol
@@ -72,11 +72,13 @@ class RequestSource:
         self._in_order = all(kind.weight is None for kind in kinds) if in_order is None else in_order
         several = len(self.apps) > 1
         self._order = in_turns([kind.app or "" for kind in kinds]) if self._in_order else _neighbours(kinds)
+        self._place = {number: place for place, number in enumerate(self._order)}
+        self._of_apps, self._of_names = (_numbers(getattr(kind, what) for kind in kinds) for what in ("app", "name"))
         self._makers = [Maker(kind, seed=seed, app=(kind.app or "") if several else "") for kind in kinds]
         self._weights = [1.0 if self._in_order or kind.weight is None else float(kind.weight) for kind in kinds]
-        total = sum(self._weights)
+        self._total = sum(self._weights)
         ends = accumulate(self._weights[number] for number in self._order)
-        self._bounds = [int(_WHOLE * end / total) for end in ends][:-1]
+        self._bounds = [int(_WHOLE * end / self._total) for end in ends][:-1]
         self._offset = _mixed(seed)
 
     def message(self, number: int) -> Message:
@@ -91,7 +93,7 @@ class RequestSource:
 
     def share_of(self, app: str = "", *, name: str = "") -> float:
         """The share of the requests that ask that app, or that have that name."""
-        return sum(self._weights[number] for number in self._numbers(app, name)) / sum(self._weights)
+        return sum(self._weights[number] for number in self._of(app, name)) / self._total
 
     def longest_gap(self, app: str = "", *, name: str = "") -> float:
         """How many requests it takes at most from one to that app, or of that name, to the next.
@@ -101,8 +103,7 @@ class RequestSource:
         mean = 1 / self.share_of(app, name=name)
         if not self._in_order or len(self.kinds) == 1:
             return mean
-        place = {number: place for place, number in enumerate(self._order)}
-        gap = _longest_gap(sorted(place[number] for number in self._numbers(app, name)), len(self._order))
+        gap = _longest_gap(sorted(self._place[number] for number in self._of(app, name)), len(self._order))
         return gap if gap >= _TOO_LONG * mean else mean
 
     @property
@@ -110,8 +111,9 @@ class RequestSource:
         """The share of the app that gets the fewest requests."""
         return min((self.share_of(app) for app in self.apps), default=1.0)
 
-    def _numbers(self, app: str, name: str) -> list[int]:
-        return [n for n, kind in enumerate(self.kinds) if (kind.name == name if name else kind.app == app)]
+    def _of(self, app: str, name: str) -> Sequence[int]:
+        """The numbers of the kinds that ask that app, or have that name."""
+        return self._of_names.get(name, ()) if name else self._of_apps.get(app, ())
 
     @property
     def one_of_each_app(self) -> tuple[Message, ...]:
@@ -136,9 +138,7 @@ def in_turns(apps: Sequence[str]) -> tuple[int, ...]:
     to within a request, and only the requests to one app stay in their order. Each request is sent in a span of time
     that its number among those of its app determines, and of those whose span has begun the one whose span ends first.
     """
-    total, own = len(apps), defaultdict[str, list[int]](list)
-    for number, app in enumerate(apps):
-        own[app].append(number)
+    total, own = len(apps), _numbers(apps)
     if all(_longest_gap(numbers, total) * len(numbers) < _TOO_LONG * total for numbers in own.values()):
         return tuple(range(total))
     order: list[int] = []
@@ -165,6 +165,14 @@ def _neighbours(kinds: Sequence[RequestKind]) -> tuple[int, ...]:
     apps, names = (list(dict.fromkeys(getattr(kind, what) for kind in kinds)) for what in ("app", "name"))
     place = {app: number for number, app in enumerate(apps)}, {name: number for number, name in enumerate(names)}
     return tuple(sorted(range(len(kinds)), key=lambda n: (place[0][kinds[n].app], place[1][kinds[n].name])))
+
+
+def _numbers(values: Iterable[str | None]) -> Mapping[str, list[int]]:
+    """Each value -> the numbers of the kinds that have it."""
+    found = defaultdict[str, list[int]](list)
+    for number, value in enumerate(values):
+        found[value or ""].append(number)
+    return dict(found)
 
 
 def _longest_gap(places: Sequence[int], total: int) -> int:
