@@ -73,7 +73,7 @@ def test_old_replicas_survive_an_update_that_never_works(run_chaos: RunChaos) ->
 
 @pytest.mark.parametrize(
     "keywords",
-    ["", 'change="user_config"', 'change="options", to={"max_ongoing_requests": 9}', 'bad="constructor", for_="2s"'],
+    ["", 'change="user_config"', 'change="options", to={"max_ongoing_requests": 9}', 'bad="health_check", for_="2s"'],
 )
 @pytest.mark.parametrize("when", ["with a fault", "down with a fault"])
 def test_an_update_of_an_app_that_serve_scales_meanwhile_passes(
