@@ -229,7 +229,13 @@ def _delete_unfinished(left: Leftover) -> None:
 
 
 def _check_app(spec: ClusterSpec, settings: Settings, progress: Progress) -> None:
-    if settings.rayservice_file is None:  # which has apps of its own
+    if settings.rayservice_file is not None:  # which has apps of its own
+        from pytest_serve_chaos.cluster.app_check import check_apps_of_file
+
+        own = own_rayservice(settings, settings.rayservice_file, checked=True)
+        config, directories = own.file.found.serve_config, own.directories
+        check_apps_of_file(config, own.file.path, progress, directories=directories, image=own.image_of_head)
+    else:
         from pytest_serve_chaos.backends.requests import check_requests_of
         from pytest_serve_chaos.cluster.app_check import check_app
         from pytest_serve_chaos.cluster.kubernetes.install.render import cpus_of_a_worker, version_of

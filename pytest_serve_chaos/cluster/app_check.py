@@ -19,7 +19,7 @@ from pytest_serve_chaos.cluster.base import ClusterSpec, Progress
 from pytest_serve_chaos.cluster.blind_spots import blind_spots
 from pytest_serve_chaos.cluster.local.commands import inherited_environment, python_path
 from pytest_serve_chaos.cluster.local.programs import import_app
-from pytest_serve_chaos.cluster.local_code import code_of, module_of, named_by, search_path
+from pytest_serve_chaos.cluster.local_code import code_of, module_of, named_by, search_path, without_directories
 from pytest_serve_chaos.cluster.problems import Problem, refuse
 from pytest_serve_chaos.cluster.resources import Offer
 from pytest_serve_chaos.cluster.serve_config import name_of
@@ -77,13 +77,41 @@ def check_app(
         is_here = in_image and code_of(import_path, search_path()) is not None
         if not in_image or is_here:
             answer = _check(import_path, _environment(spec, app), progress, only_attribute=in_image)
-            _check_found(spec, app, answer)
+            _check_found(spec.app, app, answer)
             code[name_of(app)] = answer.get("deployments")
         elif _RAYS_OWN.fullmatch(image) and not _is_installed(module_of(import_path).partition(".")[0]):
             raise _nowhere(import_path, image)
         for named in () if in_image else named_by(app):
             _check(named, _environment(spec, app), progress)
     _check_resources(spec, config, code, offer)
+
+
+def check_apps_of_file(
+    config: Mapping[str, Json], file: Path, progress: Progress, *, directories: Sequence[Path], image: str
+) -> None:
+    """Checks the apps of a RayService file whose code is here; the pods have the others in their image.
+
+    Args:
+        config: The Serve config of the RayService.
+        file: The file.
+        progress: Prints a line if an import takes long.
+        directories: Where the code is looked for.
+        image: The image of the head's pod. Ray's own has no app.
+
+    Raises:
+        SettingsError: An app does not exist, or Serve could not deploy it with the config.
+    """
+    for given in serve_config.applications(config):
+        app, _ = without_directories(given, directories)
+        import_path = str(app.get("import_path"))
+        if _is_ours(import_path) or not _comes_from_here(app):
+            continue
+        if code_of(import_path, directories) is not None:
+            places = os.pathsep.join([*map(str, directories), python_path()])
+            environment = {**inherited_environment(), "PYTHONPATH": places, **_WITHOUT_A_CLUSTER}
+            _check_found(str(file), app, _check(import_path, environment, progress, only_attribute=True))
+        elif _RAYS_OWN.fullmatch(image) and not _is_installed(module_of(import_path).partition(".")[0]):
+            raise _nowhere(import_path, image)
 
 
 def check_config(
@@ -135,11 +163,11 @@ def _check(
     return answer
 
 
-def _check_found(spec: ClusterSpec, app: Mapping[str, Json], answer: Mapping[str, Json]) -> None:
+def _check_found(source: str, app: Mapping[str, Json], answer: Mapping[str, Json]) -> None:
     """Whether Serve can make an app of what the module has, with the arguments and deployments of the config."""
     import_path, found = app["import_path"], answer.get("is")
     title = f"the app {import_path!r} cannot be deployed"
-    names, parameters = answer.get("deployments"), answer.get("parameters")
+    names, parameters = answer.get("names"), answer.get("parameters")
     if found not in ("app", "builder", None):
         is_unbound = found == "Deployment"
         what = "a deployment that is not bound" if is_unbound else f"of the type {found}, and not a bound deployment"
@@ -151,7 +179,7 @@ def _check_found(spec: ClusterSpec, app: Mapping[str, Json], answer: Mapping[str
     if found == "app" and app.get("args"):
         raise SettingsError(
             f"{title}: it has args, and it is bound already",
-            checked=[spec.app],
+            checked=[source],
             fix=["remove args", "or name the function that builds the app, which gets them"],
         )
     if isinstance(parameters, list) and len(parameters) != 1:
@@ -161,10 +189,10 @@ def _check_found(spec: ClusterSpec, app: Mapping[str, Json], answer: Mapping[str
             fix=["give the builder one parameter, for the args of the config"],
         )
     if isinstance(names, dict):
-        _check_deployments(spec, app, list(names))
+        _check_deployments(source, app, list(names))
 
 
-def _check_deployments(spec: ClusterSpec, app: Mapping[str, Json], there: Sequence[str]) -> None:
+def _check_deployments(source: str, app: Mapping[str, Json], there: Sequence[str]) -> None:
     """Whether the app has the deployments whose options a config file sets."""
     given = app.get("deployments")
     wanted = [item.get("name") for item in (given if isinstance(given, list) else []) if isinstance(item, dict)]
@@ -174,7 +202,7 @@ def _check_deployments(spec: ClusterSpec, app: Mapping[str, Json], there: Sequen
         fix = f"write {close[0]}" if close else f"name one that it has: {', '.join(there)}"
         where = f"applications[{serve_config.name_of(app)}].deployments[{name}]"
         problems.append(Problem(f"the app {app['import_path']} has no deployment {name}", fix, where))
-    refuse(f"the Serve config {spec.app} cannot be deployed", problems)
+    refuse(f"the Serve config of {source} cannot be deployed", problems)
 
 
 def _check_resources(

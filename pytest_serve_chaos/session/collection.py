@@ -119,11 +119,18 @@ class Collection:
             if app in checked:
                 continue
             checked.append(app)
-            where = nodeid if spec.app != settings.app else f"--serve-chaos-app from {settings.source('app')}"
             try:
                 self._backend.check_app(app, settings, self._progress)
             except SettingsError as error:
-                raise pytest.UsageError(f"{where}: {error}") from error
+                raise pytest.UsageError(f"{self._named_by(nodeid, spec)}: {error}") from error
+
+    def _named_by(self, nodeid: str, spec: ClusterSpec) -> str:
+        """Who names the app of a cluster: an option, or a test."""
+        by_file = self._settings.rayservice_file is not None
+        option = "rayservice_file" if by_file else "app"
+        if by_file or spec.app == self._settings.app:
+            return f"--serve-chaos-{option.replace('_', '-')} from {self._settings.source(option)}"
+        return nodeid
 
     def _in_order(self, specs: Iterable[ClusterSpec]) -> list[ClusterSpec]:
         """Each cluster once; where the last is kept, that is the one of tests which ask for nothing."""

@@ -80,6 +80,54 @@ def test_images_count_only_where_they_were_asked_for() -> None:
     assert own.directories[0] == FILE.parent
 
 
+OWN = """
+apiVersion: ray.io/v1
+kind: RayService
+metadata: {{name: ranker}}
+spec:
+  serveConfigV2: "applications: [{{name: ranker, import_path: '{app}'}}]"
+  rayClusterConfig:
+    rayVersion: "2.60.0"
+    headGroupSpec:
+      rayStartParams: {{num-cpus: "0"}}
+      template: {{spec: {{containers: [{{name: ray-head, image: "{image}"}}]}}}}
+    workerGroupSpecs:
+      - groupName: w
+        replicas: 2
+        rayStartParams: {{}}
+        template: {{spec: {{containers: [{{name: ray-worker, image: "{image}"}}]}}}}
+"""
+
+
+def check_app_of_file(tmp_path: Path, app: str, image: str = "ranker:2.60.0") -> None:
+    (tmp_path / "ranker.py").write_text("def app(args): pass\ntext = 'hello'\n")
+    (tmp_path / "own.yaml").write_text(OWN.format(app=app, image=image))
+    settings = Settings(backend="kind", rayservice_file=tmp_path / "own.yaml")
+    BACKEND.check_app(ClusterSpec(app=app), settings, print)
+
+
+@pytest.mark.parametrize(
+    ("app", "said"),
+    [
+        ("ranker:ap", "write ranker:app, which it has"),
+        ("ranker:text", "it is of the type str, and not a bound deployment"),
+    ],
+)
+def test_an_app_of_the_file_whose_code_is_here_is_checked_before_anything_is_made(
+    tmp_path: Path, app: str, said: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        check_app_of_file(tmp_path, app)
+    assert said in str(caught.value)
+
+
+def test_an_app_of_the_file_may_be_in_its_image_unless_that_is_rays_own(tmp_path: Path) -> None:
+    for app in ("ranker:app", "elsewhere.front:app"):
+        check_app_of_file(tmp_path, app)
+    with pytest.raises(SettingsError, match=r"there is no module 'elsewhere\.front' here"):
+        check_app_of_file(tmp_path, "elsewhere.front:app", image="rayproject/ray:2.60.0")
+
+
 def test_a_serve_config_is_not_taken_alongside_the_file() -> None:
     given = Settings(backend="kind", rayservice_file=FILE, app="config.yaml", sources={"app": COMMAND_LINE})
     with pytest.raises(SettingsError, match="has its own"):

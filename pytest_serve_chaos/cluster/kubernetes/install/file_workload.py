@@ -56,6 +56,12 @@ class OwnRayService:
     directories: tuple[Path, ...] = ()
     ray_version: str | None = None
 
+    @property
+    def image_of_head(self) -> str:
+        """The image of the head's Ray container."""
+        head = inner(self.file.ray_service, "spec", "rayClusterConfig", "headGroupSpec")
+        return self.ray_image or text(ray_container(head), "image")
+
 
 def own_workload(own: OwnRayService, labels: Mapping[str, str], environment: ImageEnvironment) -> Workload:
     """What is applied of it.
