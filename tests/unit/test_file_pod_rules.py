@@ -133,6 +133,10 @@ def test_a_secret_that_is_still_a_template_is_named_once() -> None:
     assert "base64" not in said
 
 
+def test_nothing_is_an_empty_text() -> None:
+    read(lambda _: None, obj("ConfigMap", "c", data={"MODEL": None}), obj("Secret", "s", data={"token": None}))
+
+
 def test_base64_of_several_lines_is_base64() -> None:
     read(lambda _: None, obj("Secret", "s", data={"cert": "aGVs\nbG8=\n"}))
 

@@ -58,7 +58,7 @@ def _no_texts(item: FileObject, path: Path, given: Iterable[tuple[object, Json]]
     for key, value in given:
         if not isinstance(key, str):
             yield item.problem(path, f"its {path[-1]} have the key {key}, which is not text", "write the key in quotes")
-        elif not isinstance(value, str):
+        elif not isinstance(value, str | None):  # Kubernetes takes null for an empty text
             yield item.problem((*path, key), f"its {key} is not text", "write the value in quotes")
 
 
