@@ -42,7 +42,7 @@ from pytest_serve_chaos.cluster.local.redis import LocalRedis
 from pytest_serve_chaos.cluster.local.start import LocalSettings, did_not_come_up, start_local_cluster
 from pytest_serve_chaos.cluster.local.topology import Table
 from pytest_serve_chaos.cluster.local.view import LocalView
-from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, Unsupported, WaitTimeout
+from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, NoSuchTarget, Unsupported, WaitTimeout
 from pytest_serve_chaos.model import ClusterDescription, Component, Evidence, Identity, Json
 from tests.capabilities import part
 from tests.unit.rigs import cluster_with
@@ -60,6 +60,13 @@ class FakeLink:
         self.up = {"head": UnitState("head", "up", 7, HEAD_PROCESS, 1.0)}
         self.known: dict[int, str] = {}
         self.is_closed = False
+        self.gave_up: tuple[str, ...] = ()
+
+    def check_alive(self) -> None:
+        pass
+
+    def failed_starts(self, since: float) -> tuple[str, ...]:
+        return self.gave_up
 
     def command(self, verb: str, **arguments: object) -> dict[str, Json]:
         self.asked.append((verb, arguments))
@@ -441,6 +448,20 @@ def test_without_a_traceback_the_last_log_lines_are_shown_too() -> None:
     error = did_not_come_up(WAITED, ["ranker: 2 replicas wait for a CPU"], lambda: ["raylet: ERROR no room"])
 
     assert error.checked == ("ranker: 2 replicas wait for a CPU", "raylet: ERROR no room")
+
+
+def test_a_node_that_ray_start_gave_up_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, link: FakeLink
+) -> None:
+    monkeypatch.setattr(start, "_NODES_TIMEOUT", 0.05)
+    link.gave_up = ("`ray start` gave worker-1 up: The current node timed out",)
+    view = LocalView(plan(tmp_path, None, "there:6379"), Layout(0), cast("SupervisorLink", link))
+
+    with pytest.raises(ClusterStartError) as raised:
+        start._wait_until_up(view, lambda text: None)
+
+    assert "worker-1 is not started" in raised.value.what
+    assert raised.value.checked[0] == "`ray start` gave worker-1 up: The current node timed out"
 
 
 class Supervisors:

@@ -168,7 +168,7 @@ def _wait_until_up(view: LocalView, progress: Progress) -> int:
     except WaitTimeout as error:
         raise did_not_come_up(
             error,
-            _serve_says(view.dashboard),
+            [*view.link.failed_starts(begun), *_serve_says(view.dashboard)],
             lambda: view.logs.excerpt(begun, pattern=r"ERROR|Error|error", lines=15),
         ) from error
     done(f"app runs, {replicas} replicas")
@@ -180,7 +180,7 @@ def did_not_come_up(error: WaitTimeout, said: Sequence[str], logged: Callable[[]
 
     Args:
         error: What was waited for.
-        said: What Serve says of its apps.
+        said: Each `ray start` that gave up, and what Serve says of its apps.
         logged: The last lines of Ray's logs, which are shown only where Serve has no traceback of an app.
     """
     what = f"the local cluster did not come up: {error}"
