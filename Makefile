@@ -22,8 +22,8 @@ OPERATOR_IMAGE ?= quay.io/kuberay/operator:v1.6.2
 OF_PLUGIN := -n 8 --dist worksteal
 # For make test, which takes twenty minutes at most: those of tests/local without which nothing may change. make test-local has all.
 QUICK_LOCAL_TESTS := $(addprefix tests/local/test_,$(addsuffix .py,broken_clusters lifecycle serve_schema updated_apps))
-# For make test-kind: test_logs, test_machines and test_verbs take the cluster of the run, or with --serve-chaos-keep in ARGS the one
-# that is kept. Each of the others makes its own, or takes over the kept one that SERVE_CHAOS_TEST_CLUSTER names.
+# For make test-kind: test_faults, test_logs, test_machines and test_verbs take the cluster of the run, or with --serve-chaos-keep in ARGS
+# the one that is kept. Each of the others makes its own, or takes over the kept one that SERVE_CHAOS_TEST_CLUSTER names.
 KIND_TESTS ?= tests/kind
 # More arguments for pytest: make test ARGS="-k outage -x"
 ARGS ?=
