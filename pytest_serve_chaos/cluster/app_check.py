@@ -245,12 +245,14 @@ def _check_resources(
         where = serve_check.place(at, lines, dict(config)) if in_config else f"the code of the app {shortage.app}"
         problems.append(Problem(resources.named(shortage, list(apps)), shortage.fix, where))
     title = f"the Serve config {spec.app}" if is_file else f"the app {spec.app!r}"
-    fixes = [
-        *(["change what is listed"] if len(problems) > 1 else []),
-        *([] if is_file else ["say it in a Serve config: --serve-chaos-app=config.yaml"]),
-        "or test a cluster that offers it: --serve-chaos-backend=kubernetes",
-    ]
-    refuse(f"{title} wants more than there will be ({offer.text})", problems, fixes)
+    in_a_config = [] if is_file else ["say it in a Serve config: --serve-chaos-app=config.yaml"]
+    ways = [*in_a_config, "test a cluster that offers it: --serve-chaos-backend=kubernetes"]
+    refuse(
+        f"{title} wants more than there will be ({offer.text})",
+        problems,
+        ["change what is listed", *(f"or {way}" for way in ways)],
+        single="".join(f", or {way}" for way in ways),
+    )
 
 
 def _is_ours(import_path: str) -> bool:

@@ -84,7 +84,7 @@ def test_a_leftover_is_undone_by_the_backend_that_knows_its_verb(tmp_path: Path)
     assert undone == [Leftover({"host": "a"}, tmp_path / "undo", print, ["staging"])]
 
 
-def test_only_local_and_kind_look_for_the_app_and_others_where_they_say_so(tmp_path: Path) -> None:
+def test_only_local_and_kind_look_for_the_app_and_others_where_they_say_so() -> None:
     nowhere = ClusterSpec(app="no_such_module:app")
     asked: list[ClusterSpec] = []
 
@@ -93,7 +93,6 @@ def test_only_local_and_kind_look_for_the_app_and_others_where_they_say_so(tmp_p
 
     with pytest.raises(SettingsError, match="no module 'no_such_module'"):
         BUILT_IN["local"].check_app(nowhere, Settings(), print)
-    BUILT_IN["kind"].check_app(nowhere, Settings(rayservice_file=tmp_path), print)
     BUILT_IN["kubernetes"].check_app(nowhere, Settings(), print)
     backend().check_app(nowhere, Settings(), print)
     backend(check_app=check).check_app(nowhere, Settings(), print)

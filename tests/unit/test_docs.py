@@ -343,7 +343,7 @@ def test_two_kinds_of_ingress_are_beside_each_other_for_the_experiments_that_bot
     python = [reduced(summary()), reduced(summary(redundancy_back=None))]
     haproxy = [reduced(summary("failed", lost=7)), reduced(summary())]
     only_python = {"experiments": [{"experiment": "gcs_lost"}]}
-    runs = {"local": [*python, only_python], "localhaproxy": haproxy}
+    runs: dict[str, Sequence[Mapping[str, object]]] = {"local": [*python, only_python], "localhaproxy": haproxy}
     name = "measured_local_and_localhaproxy"
     lines = with_figures(f"<!-- {name} -->\n<!-- /{name} -->", runs.__getitem__).splitlines()
     assert lines[1] == (

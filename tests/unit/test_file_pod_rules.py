@@ -29,13 +29,19 @@ def with_pod(**fields: Any) -> Change:
     "image",
     [
         "<your-registry>/ranker:1", "%IMAGE%", "__IMAGE__", "@IMAGE@", "#{Image}", "$image", "$(IMAGE)", "((image))",
-        "REPLACE_ME", "[[ .image ]]", "<%= image %>", "registry-$REGION.example.com/ranker:1", "Ranker:1",
+        "REPLACE_ME", "[[ .image ]]", "<%= image %>", "Ranker:1",
         "registry.example.com/Team/ranker:1", "ranker:", "ranker:a b", "https://registry.example.com/ranker",
     ],
 )  # fmt: skip
 def test_a_placeholder_of_any_tool_is_not_an_image(image: str) -> None:
     said = refused(with_worker(image=image))
     assert f"{image} is not the name of an image" in said
+    assert "containers[ray-worker].image" in said
+
+
+def test_a_part_of_an_image_may_be_a_template() -> None:
+    said = refused(with_worker(image="registry-$REGION.example.com/ranker:1"))
+    assert "$REGION is a template, and not a value" in said
     assert "containers[ray-worker].image" in said
 
 

@@ -143,7 +143,7 @@ def test_a_file_without_one_usable_rayservice_is_refused(content: str, said: str
 
 def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "none.yaml"
-    with pytest.raises(SettingsError, match=f"^{file} cannot be read"):
+    with pytest.raises(SettingsError, match=f"^the RayService file {file} cannot be read"):
         read_own_file(file)
 
 

@@ -48,23 +48,44 @@ def _described(found: object) -> dict[str, object]:
     """What Serve would make of it; nothing where Ray is too old, or too new, to say."""
     if isinstance(found, types.FunctionType):
         return {"is": "builder", "parameters": list(inspect.signature(found).parameters)}
+    if hasattr(found, "_bound_deployment"):
+        return {"is": "app", "deployments": _deployments(found)}
     if "ray" not in sys.modules:  # nobody can have bound an app
         return {"is": type(found).__name__}
     try:
         from ray.serve import Application
     except ImportError:
         return {}
-    if not isinstance(found, Application):
-        return {"is": type(found).__name__}
+    return {"is": "app" if isinstance(found, Application) else type(found).__name__}
+
+
+def _deployments(app: typing.Any) -> dict[str, object] | None:
+    """The deployments of an app, with what they want of the cluster; None where these names of Ray are others."""
     try:
+        return {one.name: _options(one) for one in _built(app)}
+    except Exception:
+        return None
+
+
+def _built(app: typing.Any) -> list[typing.Any]:
+    """All deployments, as Serve names them: the second of a name gets a number."""
+    if "ray" in sys.modules:
         from ray.serve._private.build_app import build_app
 
-        return {
-            "is": "app",
-            "deployments": {one.name: _options(one) for one in build_app(found, name="app").deployments},
-        }
-    except Exception:  # another Ray builds it in another way
-        return {"is": "app"}
+        return list(build_app(app, name="app").deployments)
+    found: list[typing.Any] = []
+    left: list[object] = [app]
+    while left:
+        value = left.pop()
+        bound = getattr(value, "_bound_deployment", None)
+        if isinstance(value, (list, tuple)):
+            left += value
+        elif isinstance(value, dict):
+            left += value.values()
+        elif bound is not None and bound not in found:
+            found.append(bound)
+            left += [bound.init_args, bound.init_kwargs]
+    return found
 
 
 def _options(deployment: typing.Any) -> dict[str, object]:
