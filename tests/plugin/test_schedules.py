@@ -218,7 +218,8 @@ def test_traffic_by_hand_is_judged_for_longer_too(run_chaos: RunChaos) -> None:
             with traffic(rate=4, timeout="30s") as requests:
                 chaos.replica().kill()
                 result = requests.assert_available(0.1, longest_outage="60s")
-            assert result.measurement.window >= 4
+            # Until the last request, which is due up to a gap before the end of the four seconds.
+            assert result.measurement.window >= 3.75
         """,
         behaviour=FakeBehaviour(answers_after=1.2),
     )
