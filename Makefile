@@ -66,7 +66,7 @@ test-unit: $(INSTALLED) ## the tests that need neither Ray nor Docker; those of 
 	$(BIN)/python -m pytest $(OF_PLUGIN) tests/plugin $(ARGS)
 
 test-truth: $(INSTALLED) ## real traffic against a scripted server; SERVE_CHAOS_TRUTH=full tries every rate and timeout
-	$(BIN)/python -m pytest -n $(if $(filter full,$(SERVE_CHAOS_TRUTH)),0,2 --dist loadgroup) tests/truth $(ARGS)
+	$(BIN)/python -m pytest tests/truth $(ARGS)
 
 test-local: $(INSTALLED) ## the tests with a real Ray, as processes of this machine
 	$(BIN)/python -m pytest --serve-chaos --serve-chaos-rate=$(RATE) tests/local $(ARGS)

@@ -32,13 +32,8 @@ class Tried:
 
 @pytest.fixture(
     scope="module",
-    params=[
-        # With pytest-xdist one process has all tests that are about the same traffic.
-        pytest.param((name, rate, timeout), id=told, marks=pytest.mark.xdist_group(told))
-        for rate, timeout in TRIED
-        for name in BEHAVIOURS
-        for told in [f"{name}, {rate:g}/s, {timeout:g}s"]
-    ],
+    params=[(name, rate, timeout) for rate, timeout in TRIED for name in BEHAVIOURS],
+    ids=lambda param: f"{param[0]}, {param[1]:g}/s, {param[2]:g}s",
 )
 def tried(request: pytest.FixtureRequest) -> Tried:
     name, rate, timeout = request.param
