@@ -503,7 +503,7 @@ class Experiment:
         self.rig.progress(f"traffic is back {back:.1f} s after the fault")
 
     def _say_if_away_again(self, injection: Injection) -> None:
-        """Corrects what was said while requests might still be lost, as when all turn to a new GCS at once."""
+        """Corrects the line about traffic, which it printed while a later outage might still come."""
         back = injection.traffic_back_now() if injection.landed and self._said_back is not None else None
         if isinstance(back, float) and self._said_back is not None and back > self._said_back:
             self.rig.progress(f"traffic was away again, and is back {back:.1f} s after the fault")

@@ -67,7 +67,7 @@ class Shortage:
 
 
 def has_accelerators(devices: FilePath = FilePath("/dev")) -> bool:
-    """Whether Ray may find accelerators on this machine, or is told of resources by the environment."""
+    """Whether Ray may find accelerators on this machine, or the environment names resources for it."""
     return _OVERRIDE in os.environ or any(any(devices.glob(pattern)) for pattern in _DEVICES)
 
 
@@ -140,7 +140,7 @@ def _more_workers(cpus: float, offer: Offer) -> str:
 
 
 def _wanted(options: Mapping[str, Json]) -> Iterator[tuple[Path, str, float]]:
-    """What one replica wants of one node: where that is said, what, and how much."""
+    """What one replica wants of one node: the field that says so, what, and how much."""
     bundles = options.get("placement_group_bundles")
     if isinstance(bundles, list) and bundles:
         for index, bundle in enumerate(bundles):
