@@ -109,5 +109,6 @@ def test_replicas_run_again_on_the_survivor(chaos: Chaos, traffic: MakeTraffic, 
         assert serve_cluster.imbalance(), "Serve rebalances now: say so in the docs"
     # Traffic lasts for some ten seconds only, so what a new HAProxy answers with 404 is a larger share.
     least = 0.95 if where_it_starts(serve_cluster) else 0.98
-    requests.assert_available(**room_for(serve_cluster, DELETED_WORKER, {"availability": least, "longest_outage": "5s"}))
+    room = room_for(serve_cluster, DELETED_WORKER, {"availability": least, "longest_outage": "5s"})
+    requests.assert_available(**room)
     worker.wait_settled()
