@@ -281,10 +281,12 @@ class Record:
         """How it held the cluster up before the fault; "" if it did not."""
         return held_up(self.machine, self.begin, self.end if self.asked is None else self.asked)
 
-    @property
-    def idle_faults(self) -> int:
-        """How many faults landed on victims that had answered nothing of this traffic."""
-        return sum(event.served_others.get(self.source, event.served) == 0 for event in self.of(FaultLanded))
+    def idle_faults(self, *, of_any_traffic: bool = False) -> int:
+        """How many faults landed on victims that had answered nothing of this traffic, or `of_any_traffic`."""
+        landed = self.of(FaultLanded)
+        if of_any_traffic:
+            return sum(event.served == 0 and not any(event.served_others.values()) for event in landed)
+        return sum(event.served_others.get(self.source, event.served) == 0 for event in landed)
 
     @property
     def problems(self) -> tuple[str, ...]:

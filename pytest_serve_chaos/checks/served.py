@@ -14,8 +14,13 @@ from pytest_serve_chaos.model import Expectations
 
 @dataclass(frozen=True, slots=True)
 class VictimsServed:
-    """Victims that answer requests had answered some before the fault."""
+    """Victims that answer requests had answered some before the fault.
 
+    Attributes:
+        of_any_traffic: Whether it does not matter to which traffic of the test, as where nothing is demanded of any.
+    """
+
+    of_any_traffic: bool = False
     name: ClassVar[str] = "victims_served"
     on_requests: ClassVar[bool] = False
 
@@ -25,7 +30,7 @@ class VictimsServed:
 
     def judge(self, seen: Observation) -> Iterator[Objection]:
         """Unknown if a fault hit nobody who served."""
-        if seen.record.idle_faults:
+        if seen.record.idle_faults(of_any_traffic=self.of_any_traffic):
             yield Unknown(f"{_victims(seen.record)} answered nothing before the fault, so nothing was tested")
 
 
@@ -37,4 +42,4 @@ def _victims(record: Record) -> str:
 
 def demanded(expected: Expectations) -> Iterator[Check]:
     """The check, which every experiment has."""
-    yield VictimsServed()
+    yield VictimsServed(of_any_traffic=not expected.demands_traffic)

@@ -13,7 +13,7 @@ from pytest_serve_chaos.cluster.capabilities import SHOWS_REPLICA_LOGS
 from pytest_serve_chaos.events import ComponentCame, Demanded, FaultLanded
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.load import Load, Traffic
-from pytest_serve_chaos.model import Component, Identity, Request, Slowness, Topology
+from pytest_serve_chaos.model import Component, Expectations, Identity, Request, Slowness, Topology
 from pytest_serve_chaos.observe.observer import Report
 from pytest_serve_chaos.steady import idle_replicas
 from tests.unit.histories import FAULT, Story
@@ -114,6 +114,19 @@ def test_a_victim_that_served_only_other_traffic_shows_nothing(judged: str, outc
             replace(e, source=judged, at=FAULT + 50.0) if isinstance(e, Demanded) else e for e in story.events
         ]
     story.requests = [replace(request, source=judged) for request in story.requests]
+    assert judge(story.history(), story.experiment).outcome == outcome
+
+
+@pytest.mark.parametrize(("others", "outcome"), [({"traffic-2": 7}, "measured"), ({"traffic-2": 0}, "inconclusive")])
+def test_where_nothing_is_demanded_of_requests_a_victim_may_serve_any_traffic(
+    others: dict[str, int], outcome: str
+) -> None:
+    nothing = Expectations(
+        availability=None, longest_outage=None, traffic_back=None, persistent_availability=None, redundancy_back=None,
+        settled=False, spread=False,
+    )  # fmt: skip
+    story = Story(expectations=nothing).without("landed")
+    story.add(0.05, FaultLanded("down", served=0, served_others=others))
     assert judge(story.history(), story.experiment).outcome == outcome
 
 
