@@ -167,7 +167,7 @@ def _check_found(source: str, app: Mapping[str, Json], answer: Mapping[str, Json
     """Whether Serve can make an app of what the module has, with the arguments and deployments of the config."""
     import_path, found = app["import_path"], answer.get("is")
     title = f"the app {import_path!r} cannot be deployed"
-    names, parameters = answer.get("names"), answer.get("parameters")
+    names, parameters = answer.get("deployments"), answer.get("parameters")
     if found not in ("app", "builder", None):
         is_unbound = found == "Deployment"
         what = "a deployment that is not bound" if is_unbound else f"of the type {found}, and not a bound deployment"
