@@ -79,8 +79,8 @@ def check_app(
             answer = _check(import_path, _environment(spec, app), progress, only_attribute=in_image)
             _check_found(spec.app, app, answer)
             code[name_of(app)] = answer.get("deployments")
-        elif _RAYS_OWN.fullmatch(image) and not _is_installed(module_of(import_path).partition(".")[0]):
-            raise _nowhere(import_path, image)
+        else:
+            _check_image_may_have_it(import_path, image)
         for named in () if in_image else named_by(app):
             _check(named, _environment(spec, app), progress)
     _check_resources(spec, config, code, offer)
@@ -110,8 +110,8 @@ def check_apps_of_file(
             places = os.pathsep.join([*map(str, directories), python_path()])
             environment = {**inherited_environment(), "PYTHONPATH": places, **_WITHOUT_A_CLUSTER}
             _check_found(str(file), app, _check(import_path, environment, progress, only_attribute=True))
-        elif _RAYS_OWN.fullmatch(image) and not _is_installed(module_of(import_path).partition(".")[0]):
-            raise _nowhere(import_path, image)
+        else:
+            _check_image_may_have_it(import_path, image)
 
 
 def check_config(
@@ -335,8 +335,11 @@ def _is_installed(package: str) -> bool:
     return package == "ray" or importlib.util.find_spec(package) is not None
 
 
-def _nowhere(import_path: str, image: str) -> SettingsError:
-    return SettingsError(
+def _check_image_may_have_it(import_path: str, image: str) -> None:
+    """Refuses an app whose code is not here where the pods have Ray's own image, which has no app."""
+    if not _RAYS_OWN.fullmatch(image) or _is_installed(module_of(import_path).partition(".")[0]):
+        return
+    raise SettingsError(
         f"the app {import_path!r} is nowhere: there is no module {module_of(import_path)!r} here, and the pods' image"
         f" {image} is Ray's own",
         checked=[f"the directory {place}" for place in search_path()],

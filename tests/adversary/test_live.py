@@ -32,7 +32,7 @@ def live(history: History, record: Record) -> float | NotYet:
 
 
 def agree(history: History) -> None:
-    """Where somebody who waits would have gone on, traffic is back since the same moment as it is afterwards."""
+    """A wait for traffic that ends during the run gives the same moment as the judgement after it."""
     record, result = read_record(history, EXPERIMENT), result_of(history, EXPERIMENT)
     if not record.landed or result.measurement.sent is None:
         return

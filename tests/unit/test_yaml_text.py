@@ -1,4 +1,4 @@
-"""What is said of a file that is not YAML, or not text."""
+"""What the plugin prints about a file that is not YAML, or not text."""
 
 from __future__ import annotations
 
