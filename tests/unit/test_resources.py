@@ -33,11 +33,34 @@ class Application:
 """
 """What stands for Ray's own classes."""
 
+BUILD_APP = """
+from types import SimpleNamespace
+
+def build_app(app, name):
+    found, left = [], [app]
+    while left:
+        value = left.pop()
+        if isinstance(value, (list, tuple)):
+            left += value
+        elif isinstance(value, dict):
+            left += value.values()
+        elif hasattr(value, "_bound_deployment"):
+            found.append(value._bound_deployment)
+            left += [found[-1].init_args, found[-1].init_kwargs]
+    return SimpleNamespace(deployments=found)
+"""
+"""What stands for Ray's own module of that name."""
+
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current directory."""
+    """The current directory, with what stands for Ray."""
     monkeypatch.chdir(tmp_path)
+    private = tmp_path / "ray" / "serve" / "_private"
+    private.mkdir(parents=True)
+    for directory in (private, private.parent, private.parent.parent):
+        (directory / "__init__.py").touch()
+    (private / "build_app.py").write_text(BUILD_APP)
     return tmp_path
 
 

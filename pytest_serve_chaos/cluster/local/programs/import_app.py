@@ -60,32 +60,13 @@ def _described(found: object) -> dict[str, object]:
 
 
 def _deployments(app: typing.Any) -> dict[str, object] | None:
-    """The deployments of an app, with what they want of the cluster; None where these names of Ray are others."""
+    """The deployments of an app, with what they want of the cluster; None where another Ray builds it otherwise."""
     try:
-        return {one.name: _options(one) for one in _built(app)}
-    except Exception:
-        return None
-
-
-def _built(app: typing.Any) -> list[typing.Any]:
-    """All deployments, as Serve names them: the second of a name gets a number."""
-    if "ray" in sys.modules:
         from ray.serve._private.build_app import build_app
 
-        return list(build_app(app, name="app").deployments)
-    found: list[typing.Any] = []
-    left: list[object] = [app]
-    while left:
-        value = left.pop()
-        bound = getattr(value, "_bound_deployment", None)
-        if isinstance(value, (list, tuple)):
-            left += value
-        elif isinstance(value, dict):
-            left += value.values()
-        elif bound is not None and bound not in found:
-            found.append(bound)
-            left += [bound.init_args, bound.init_kwargs]
-    return found
+        return {one.name: _options(one) for one in build_app(app, name="app").deployments}
+    except Exception:
+        return None
 
 
 def _options(deployment: typing.Any) -> dict[str, object]:
