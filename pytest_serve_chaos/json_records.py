@@ -213,7 +213,7 @@ _TYPES: Mapping[str, _Type] = {
     "float": _Type("a number", _is_number, always=_INTS),
     "bool": _Type("true or false", lambda value: isinstance(value, bool)),
     "str": _Type("text", _is_text, always=_TEXTS),
-    "Role": _Type("text", _is_text),  # that of a newer version is no error
+    "Role": _Type("text", _is_text),  # that of a newer version is accepted
     "Literal['victim', 'cluster']": _Type("victim or cluster", lambda value: value in ("victim", "cluster")),
     "Literal['app', 'name']": _Type("app or name", lambda value: value in ("app", "name")),
     "Identity": _Type("text", _is_text, _identity),

@@ -87,6 +87,18 @@ class Words(Choice):
         return [word for word in re.split(r"[\s,]+", text) if word]
 
 
+class NodeName(Kind):
+    """The name of a node, or one of a few words that choose nodes."""
+
+    def __init__(self, *words: str) -> None:
+        super().__init__(f"{', '.join(words)} or the name of a node, as worker-1", "NODE")
+
+    def out_of_range(self, value: object, workers: int) -> bool:
+        """Whether it is the name of a worker that a cluster with so many workers does not have."""
+        number = re.fullmatch(r"worker-(\d+)", str(value))
+        return number is not None and not 1 <= int(number[1]) <= workers
+
+
 class Integer(Kind):
     """A whole number."""
 

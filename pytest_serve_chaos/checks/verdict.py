@@ -113,7 +113,7 @@ def _judge_part(part: PartName, record: Record) -> _PartVerdict:
     if part.kind == "name" and undecided:
         why = "; ".join(found.verdict.reasons)
         return _PartVerdict(Verdict("measured"), (f"{part}: not judged by themselves: {why}",))
-    # What too few requests of a name do not show is no reason: they count among the others.
+    # A name with too few requests is not inconclusive for that: its requests count among all others.
     left_out = _unknown(found.certain) if part.kind == "name" else ()
     reasons = tuple(f"{part}: {reason}" for reason in found.verdict.reasons if reason not in left_out)
     return _PartVerdict(replace(found.verdict, reasons=reasons))

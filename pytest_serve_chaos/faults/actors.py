@@ -16,7 +16,7 @@ from pytest_serve_chaos.faults.defaults import FREEZE_FOR
 from pytest_serve_chaos.faults.injection import Injection, Strike
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import Need, keyword
-from pytest_serve_chaos.kinds import Choice, Kind
+from pytest_serve_chaos.kinds import Choice, NodeName
 from pytest_serve_chaos.model import MANAGER_FROZEN, Component, Evidence, Identity, Role
 
 _GONE_WITHIN = 10.0
@@ -266,7 +266,7 @@ def by() -> By:
     return keyword(Choice("signal", "ray"), "signal", verbs=["kill"])
 
 
-ON = Kind("head, workers or the name of a node, as worker-1", "NODE")
+ON = NodeName("head", "workers")
 SERVING_NEEDS = (
     Need((SIGNALS_PROCESSES,), "send signals to processes", verbs=("freeze",)),
     Need((SIGNALS_PROCESSES,), "send signals to processes", verbs=("kill",), only={"by": "signal"}),

@@ -456,7 +456,7 @@ class AppUpdateKeywords:
             (isinstance(to, dict) and makes_a_version(to)) or (isinstance(to, str) and re.search("[:.]", to))
         ):
             raise SettingsError(
-                f"{to!r} is no new version",
+                f"{to!r} does not name a new version",
                 checked=["import_path, args and runtime_env, of which at least one makes another version"]
                 if isinstance(to, dict)
                 else [],

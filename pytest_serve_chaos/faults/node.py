@@ -35,7 +35,7 @@ from pytest_serve_chaos.faults.nodes import NodeFrozen, NodeTarget, choose_worke
 from pytest_serve_chaos.faults.reconnect import inject_without_gcs
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultSpec, Need, keyword
-from pytest_serve_chaos.kinds import Duration, Kind
+from pytest_serve_chaos.kinds import Duration, NodeName
 from pytest_serve_chaos.model import HEAD, Component, Evidence, Expectations
 
 NAME = "node_failure"
@@ -283,9 +283,7 @@ def _slow_strike(node: str, asked: float, evidence: Sequence[Evidence]) -> Strik
 class NodeKeywords:
     """What its marker can say. Without `for_` a node stays away, and a frozen one goes on after 20 s."""
 
-    which: str = keyword(
-        Kind("most_replicas, random, head or the name of a worker, as worker-1", "NODE"), "most_replicas"
-    )
+    which: str = keyword(NodeName("most_replicas", "random", "head"), "most_replicas")
     for_: float | None = keyword(Duration(), None, verbs=["kill", "stop", "freeze", "delete"])
 
 

@@ -14,7 +14,7 @@ from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.cluster.storage import no_redis
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.faults.defaults import FREEZE_FOR, with_profile
-from pytest_serve_chaos.kinds import Bool, Choice, Duration, Kind
+from pytest_serve_chaos.kinds import Bool, Choice, Duration, Kind, NodeName
 from pytest_serve_chaos.model import ConfigWarning, Loss
 
 if TYPE_CHECKING:
@@ -259,6 +259,25 @@ class FaultChoice:
         """
         if self.spec.gcs and cluster.gcs not in self.spec.gcs:
             raise no_redis(cluster.gcs)
+
+    def check_nodes(self, workers: int) -> None:
+        """Makes sure, before there is a cluster of so many workers, that it will have the nodes that the marker names.
+
+        Raises:
+            SettingsError: It will not.
+        """
+        for one in self.spec.options:
+            value = self.options.get(one.name)
+            if isinstance(one.kind, NodeName) and one.kind.out_of_range(value, workers):
+                names = ", ".join(f"worker-{number}" for number in range(1, workers + 1)) or "none"
+                raise SettingsError(
+                    f"{one.name}={value!r} in @pytest.mark.{self.kind}: the cluster will not have such a node",
+                    checked=[f"its workers: {names}"],
+                    fix=[
+                        "name one of these",
+                        "or give it more workers: --serve-chaos-workers, or the same of the marker",
+                    ],
+                )
 
     def inject(self, rig: Rig, *, must_land: bool = False) -> Injection:
         """Applies it. Unless it must land, whether it did is for the verdict to say.

@@ -10,7 +10,7 @@ from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.nodes import NODE_NEEDS, NODE_VERBS, NodeTarget, break_node, choose_worker
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultSpec, away_for, hold, keyword
-from pytest_serve_chaos.kinds import Kind
+from pytest_serve_chaos.kinds import NodeName
 from pytest_serve_chaos.model import Expectations
 
 NAME = "worker_failure"
@@ -26,7 +26,7 @@ EXPECTED = Expectations(
 class WorkerKeywords:
     """What its marker can say."""
 
-    which: str = keyword(Kind("most_replicas, random or the name of a worker, as worker-1", "WORKER"), "most_replicas")
+    which: str = keyword(NodeName("most_replicas", "random"), "most_replicas")
     hold: bool = hold()
     for_: float | None = away_for()
 

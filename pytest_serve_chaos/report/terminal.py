@@ -60,7 +60,7 @@ _NOT_SHOWN = (
     LogsKept,
     OtherEvent,
 )
-"""What a timeline leaves out: what is shown elsewhere, or is no news."""
+"""What a timeline leaves out: what is shown elsewhere, or says nothing new."""
 
 _DETAIL = (ComponentGone, ComponentCame, HAProxyReloaded, StagesBegan, Note)
 """What is left out first where there is too much."""

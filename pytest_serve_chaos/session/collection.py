@@ -92,13 +92,19 @@ class Collection:
             try:
                 spec = self.spec_of(item)
                 if "experiment" in getattr(item, "fixturenames", ()):
-                    self.fault_of(item)
+                    self._check_fault(item, spec)
             except ServeChaosError as error:  # a marker that says nonsense
                 raise pytest.UsageError(f"{item.nodeid}: {error}") from error
             wanted[item.nodeid] = spec
         self._check_apps(wanted)
         specs = [None, *self._in_order(wanted.values())]
         items.sort(key=lambda item: specs.index(wanted.get(item.nodeid)))
+
+    def _check_fault(self, item: pytest.Item, spec: ClusterSpec) -> None:
+        fault = self.fault_of(item)
+        takes_workers = any(option.name == "workers" for option in self._backend.options)
+        if fault is not None and takes_workers and self._settings.rayservice_file is None:
+            fault.check_nodes(spec.workers)
 
     def _check_settings(self) -> None:
         """Refuses what holds for all tests alike, as a RayService that cannot be used: no single test is at fault."""

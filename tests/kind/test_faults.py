@@ -10,6 +10,7 @@ from pytest_serve_chaos import RequestKind
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.experiment import Experiment
 from pytest_serve_chaos.faults.chaos import Chaos
+from pytest_serve_chaos.fixtures import MakeTraffic
 from pytest_serve_chaos.handle import ServeCluster
 from pytest_serve_chaos.suite.on_kubernetes import DEAD_PROXY, DELETED_WORKER
 from tests.kind.needs import needs_kind, run
@@ -69,6 +70,25 @@ def test_a_fault_of_the_test_itself(
     )
     kept = ["head", "worker@others"]
     assert experiment.run(fault=fault, replaced=["worker@victims"], kept=kept, **DELETED_WORKER).passed
+
+
+@pytest.mark.serve_cluster(app="data/engine.yaml")
+@pytest.mark.child_failure(name="echo-engine")
+def test_an_engine_that_its_replica_watches_costs_the_replica(experiment: Experiment) -> None:
+    result = experiment.run(window="15s", availability=0.5, longest_outage="12s", persistent_availability=0.3)
+    assert result.replaced("replica@victims")
+
+
+def test_a_replica_is_lost_in_the_middle_of_an_update(
+    chaos: Chaos, traffic: MakeTraffic, serve_cluster: ServeCluster
+) -> None:
+    with traffic() as requests, chaos.app().update() as update:
+        killed = chaos.replica().kill()
+        update.wait_redundancy_back("180s")
+        killed.wait_redundancy_back("30s")
+        requests.assert_available(0.98)
+        assert update.replaced("replicas")
+    assert not serve_cluster.missing()
 
 
 @pytest.mark.rayservice_upgrade(bad="never_ready")

@@ -57,3 +57,22 @@ def test_broken_tests_are_not_replaced_by_the_suite(pytester: pytest.Pytester) -
 
 def test_without_the_option_an_empty_directory_stays_empty(pytester: pytest.Pytester) -> None:
     assert pytester.runpytest_inprocess("--collect-only").ret == pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+@pytest.mark.parametrize("marker", ["worker_failure(which='worker-3')", "proxy_failure(on='worker-3')"])
+def test_a_node_that_the_cluster_will_not_have_is_refused_before_there_is_one(
+    pytester: pytest.Pytester, marker: str
+) -> None:
+    pytester.makepyfile(f"""
+        import pytest
+
+        @pytest.mark.{marker}
+        def test_it(experiment): experiment.run()
+    """)
+
+    refused = pytester.runpytest_inprocess("--serve-chaos")
+    collected = pytester.runpytest_inprocess(*COLLECT, "--serve-chaos-workers=3")
+
+    assert refused.ret == pytest.ExitCode.USAGE_ERROR
+    refused.stderr.fnmatch_lines(["*'worker-3'*the cluster will not have such a node*", "*worker-1, worker-2*"])
+    assert collected.ret == pytest.ExitCode.OK

@@ -85,7 +85,7 @@ def test_without_haproxy_a_part_of_a_proxy_is_skipped_with_the_reason(run_chaos:
 def test_ray_kill_of_haproxy_is_refused_before_there_is_a_cluster(run_chaos: RunChaos) -> None:
     ran = run_chaos(one('proxy_failure(by="ray", part="haproxy")'))
 
-    ran.result.stderr.fnmatch_lines(["*HAProxy is no actor*"])
+    ran.result.stderr.fnmatch_lines(["*HAProxy is not an actor*"])
     assert ran.backend.clusters == []
 
 

@@ -167,7 +167,7 @@ def test_an_experiment_that_an_error_ends_is_unfinished(
         """
         import pytest
 
-        @pytest.mark.worker_failure(which="worker-9")
+        @pytest.mark.worker_failure(which="gpu-1")
         def test_worker(experiment):
             experiment.run(availability=0.7, window="700ms")
         """,
@@ -175,12 +175,12 @@ def test_an_experiment_that_an_error_ends_is_unfinished(
     )
 
     ran.outcomes(errors=1)
-    row = "worker *unfinished * an error ended it before its verdict: there is no worker 'worker-9' to break"
+    row = "worker *unfinished * an error ended it before its verdict: there is no worker 'gpu-1' to break"
     ran.result.stdout.fnmatch_lines([row])
     assert ("serve_chaos_verdict", "unfinished") in junit_properties(ran)
     capsys.readouterr()
     assert main(["analyse", str(ran.directory / "history.jsonl")]) == 1
-    assert "an error ended it before its verdict: there is no worker 'worker-9'" in capsys.readouterr().out
+    assert "an error ended it before its verdict: there is no worker 'gpu-1'" in capsys.readouterr().out
 
 
 def test_without_steady_state_a_test_by_hand_is_in_the_table(

@@ -130,11 +130,11 @@ def test_who_expects_a_failure_does_not_expect_that_the_cluster_never_starts(run
 
 @pytest.mark.parametrize("raises", ["", ", raises=ServeChaosError"])
 def test_who_expects_a_failure_does_not_expect_that_the_rig_breaks(run_chaos: RunChaos, raises: str) -> None:
-    ran = run_chaos(XFAIL.format(raises=raises, fault="worker_failure(which='worker-9')"))
+    ran = run_chaos(XFAIL.format(raises=raises, fault="worker_failure(which='gpu-1')"))
 
     ran.outcomes(errors=1)
     assert ran.result.ret == pytest.ExitCode.TESTS_FAILED
-    ran.result.stdout.fnmatch_lines(["*ERROR at call of test_it*", "E *there is no worker 'worker-9' to break"])
+    ran.result.stdout.fnmatch_lines(["*ERROR at call of test_it*", "E *there is no worker 'gpu-1' to break"])
 
 
 class Crashes(FakeCluster):
@@ -417,7 +417,7 @@ def test_a_history_passes_if_the_last_run_of_each_test_did(run_chaos: RunChaos, 
 
 def test_a_test_that_breaks_its_rig_twice_is_one_error(run_chaos: RunChaos, pytester: pytest.Pytester) -> None:
     pytester.makeconftest(RUNS_AGAIN)
-    ran = run_chaos(XFAIL.format(raises="", fault="worker_failure(which='worker-9')"))
+    ran = run_chaos(XFAIL.format(raises="", fault="worker_failure(which='gpu-1')"))
 
     ran.outcomes(errors=1, rerun=1)
     assert ran.text.count("- serve chaos: events -") == 1

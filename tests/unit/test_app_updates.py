@@ -170,9 +170,9 @@ def test_a_new_version_is_not_made_where_this_package_is_not_importable(env: dic
         ({"change": "options", "to": {}}, "are not options of a deployment"),
         ({"change": "options", "to": {"num_replicas": 3}}, "num_replicas is not changed as an option"),
         ({"change": "options", "to": {"autoscaling_config": {}}}, "autoscaling_config is not changed as an option"),
-        ({"to": "nonsense"}, "'nonsense' is no new version"),
-        ({"to": 7}, "7 is no new version"),
-        ({"to": {"deployments": []}}, "is no new version"),
+        ({"to": "nonsense"}, "'nonsense' does not name a new version"),
+        ({"to": 7}, "7 does not name a new version"),
+        ({"to": {"deployments": []}}, "does not name a new version"),
         ({"change": "colour"}, "one of code, user_config, options, num_replicas"),
     ],
 )

@@ -182,7 +182,7 @@ REFUSED: dict[str, Change] = {
     "Redis' user is named outside of its options": parameter("redis-username"),
     "rayStartParams.num-cpus is not text": parameter("num-cpus", 2),
     "the variable A is not text": variable("A", 1),
-    "there is no upgradeStrategy Blue": lambda s: s["spec"].update(upgradeStrategy={"type": "Blue"}),
+    "upgradeStrategy Blue does not exist": lambda s: s["spec"].update(upgradeStrategy={"type": "Blue"}),
     "needs the Gateway API": lambda s: s["spec"].update(upgradeStrategy={"type": "NewClusterWithIncrementalUpgrade"}),
     "it is suspended": lambda s: s["spec"].update(suspend=True),
     "headService must have no name": lambda s: head(s).update(headService={"metadata": {"name": "mine"}}),

@@ -112,7 +112,7 @@ class SharedRedis:
 
 
 def keys_in(address: str, password: str) -> tuple[str, ...]:
-    """All keys in a Redis, by its own protocol (two commands are no reason for a client library).
+    """All keys in a Redis, by its own protocol (two commands do not need a client library).
 
     Raises:
         ObservationError: It gave no usable answer.

@@ -56,7 +56,7 @@ class PodWatch:
         return tuple(sorted(found, key=lambda p: (p.created, p.name)))
 
     def gone(self, uid: str) -> float | None:
-        """When the API server said that the pod with this UID, which was there, is no more; None: it has not said so.
+        """When the API server said that the pod with this UID, which was there, is gone; None: it has not said so.
 
         It says so with the event of its deletion, or with a list that lacks a pod which was there before.
         """

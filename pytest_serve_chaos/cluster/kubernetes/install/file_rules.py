@@ -233,7 +233,7 @@ def _beyond_us(ray_service: Mapping[str, Json], cluster: Mapping[str, Json]) -> 
         what = f"upgradeStrategy {upgrade} needs the Gateway API, which kind lacks"
         yield ("spec", "upgradeStrategy", "type"), what, "take None or NewCluster here"
     elif upgrade and upgrade not in _UPGRADES:
-        what = f"there is no upgradeStrategy {upgrade}"
+        what = f"upgradeStrategy {upgrade} does not exist"
         yield ("spec", "upgradeStrategy", "type"), what, f"take one of {', '.join(_UPGRADES[:-1])}"
     if inner(cluster, "headGroupSpec", "headService", "metadata").get("name"):
         at: Path = (*_HEAD, "headService", "metadata", "name")
