@@ -42,7 +42,7 @@ class ProxyKeywords:
     def __post_init__(self) -> None:
         if self.by == "ray" and self.part == "haproxy":
             raise SettingsError(
-                "part='haproxy' does not go with by='ray': HAProxy is not an actor, and ray.kill would kill its manager",
+                "part='haproxy' does not go with by='ray': HAProxy is not an actor: ray.kill would kill its manager",
                 fix=["leave by='ray' out", "or say part='manager'"],
             )
 
