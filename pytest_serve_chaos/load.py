@@ -614,6 +614,7 @@ def raise_unless_passed(result: Result) -> None:
 
 def _generator(rig: Rig, load: Load, source: str, way: Way) -> Generator:
     from pytest_serve_chaos.traffic.generator import Generator
+    from pytest_serve_chaos.traffic.kept import Persistent, SharedAddress
     from pytest_serve_chaos.traffic.request import RequestSpec
     from pytest_serve_chaos.traffic.transports.http import Http
 
@@ -635,7 +636,7 @@ def _generator(rig: Rig, load: Load, source: str, way: Way) -> Generator:
     endpoints = rig.cluster.capability(HAS_PROXY_ENDPOINTS)
     if endpoints is not None:
         lanes = [_lane(rig, endpoints, proxy, spec, way) for proxy in rig.watcher.sample().of("proxy")]
-        return generator(persistent_rate=load.persistent_rate, kept=lanes)
+        return generator(persistent=Persistent(load.persistent_rate, lanes))
 
     def name_of(client: tuple[str, int]) -> str | None:
         identity = rig.cluster.proxy_of(client)
@@ -648,7 +649,8 @@ def _generator(rig: Rig, load: Load, source: str, way: Way) -> Generator:
         """Whether it is HAProxy, which ends its connections when it is reloaded."""
         return any(c.name == name and c.serving is not None for c in rig.watcher.topology.of("proxy"))
 
-    return generator(persistent_rate=load.persistent_rate, proxies=proxies, proxy_of=name_of, stays=stays)
+    shared = SharedAddress(proxies, name_of, stays)
+    return generator(persistent=Persistent(load.persistent_rate, shared=shared))
 
 
 def _lane(rig: Rig, endpoints: HasProxyEndpoints, proxy: Component, spec: RequestSpec, way: Way) -> KeptLane:

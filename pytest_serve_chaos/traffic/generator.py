@@ -7,31 +7,25 @@ import contextlib
 import gc
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from types import TracebackType
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.errors import ServeChaosError, SettingsError, WaitTimeout
+from pytest_serve_chaos.errors import ServeChaosError, WaitTimeout
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.schedule import Schedule, check_rate
+from pytest_serve_chaos.schedule import Schedule
 from pytest_serve_chaos.traffic.arrivals import Arrivals, Timetable
 from pytest_serve_chaos.traffic.fresh import FreshStream
-from pytest_serve_chaos.traffic.kept import KeptLane, Lane, ProxyOf, Stays, connect_to_each
+from pytest_serve_chaos.traffic.kept import KeptLane, Lane, Persistent, connect_to_each
 from pytest_serve_chaos.traffic.recorder import SHARED_PATH, Recorder
 from pytest_serve_chaos.traffic.request import RequestSpec
 from pytest_serve_chaos.traffic.sockets import TO_END, in_flight_possible, sockets_for
-from pytest_serve_chaos.traffic.sources import LANE, Always, Messages
+from pytest_serve_chaos.traffic.sources import Always, Messages
 from pytest_serve_chaos.traffic.tasks import wait_or_cancel
 from pytest_serve_chaos.traffic.transports.base import PersistentSender, Transport
 
 _GRACE = 30.0
 """Seconds beyond what the thread should take, before an error says that it hangs."""
-
-_SEARCH = 3.0
-"""Timeouts of a request in which each proxy is found: some searches go on at a time, and each is one request."""
-
-_LONGEST_SEARCH = 60.0
-"""Seconds after which the search ends whatever the timeout is."""
 
 _TURN = 0.0005
 """Seconds that a thread may keep the interpreter while another waits for it. With Python's own 0.005, a test that
@@ -56,19 +50,13 @@ class Generator:
         history: Gets each request when it has left, and what became of it.
         source: The name of this traffic, which tells its requests from those of other traffic in the same history.
         messages: Says what each request sends. None: what the spec says.
-        kept: The persistent connections, each to its own address or to the shared one.
-        persistent_rate: Requests per second on each persistent connection.
-        proxies: The names of proxies behind the shared address that shall have one persistent connection each.
-        proxy_of: Names the proxy at the other end of a connection from the client's address and port; called in a
-            thread.
-        stays: Says whether a proxy that ended a connection is there, so that another one to it is looked for.
+        persistent: The persistent connections. None: there are none.
         in_flight_limit: Most requests in flight on fresh connections. Those due beyond it are recorded as not sent.
             None: as many as there are when nothing is answered, 2000 at least; but no more than there are sockets for.
-        open_timeout: Seconds for finding the `proxies`. None: ten and three timeouts, 60 at most.
         seed: Of the schedule's Poisson arrivals.
 
     Raises:
-        SettingsError: A rate is not above zero, or there are `proxies` and nobody to name them.
+        SettingsError: The rate is not above zero.
     """
 
     def __init__(
@@ -80,31 +68,16 @@ class Generator:
         history: History,
         source: str = "",
         messages: Messages | None = None,
-        kept: Sequence[KeptLane] = (),
-        persistent_rate: float = 5.0,
-        proxies: Sequence[str] = (),
-        proxy_of: ProxyOf | None = None,
-        stays: Stays | None = None,
+        persistent: Persistent | None = None,
         in_flight_limit: int | None = None,
-        open_timeout: float | None = None,
         seed: object = 0,
     ) -> None:
-        check_rate(persistent_rate, name="persistent_rate")
-        if proxies and proxy_of is None:
-            raise SettingsError("proxies are given, but not proxy_of, which names the proxy of a connection")
         self.spec = spec
         self.schedule = rate if isinstance(rate, Schedule) else Schedule.of(rate)
-        self.persistent_rate = persistent_rate
-        self._kept = tuple(kept)
-        self._proxies = tuple(proxies)
-        self._proxy_of = proxy_of
-        self._stays = stays
+        self._persistent = persistent or Persistent()
         needed = in_flight_possible(self.schedule, spec.timeout).needed
         self._limit = max(_LEAST_LIMIT, needed) if in_flight_limit is None else in_flight_limit
         self._needed = min(needed, self._limit)
-        self._open_timeout = (
-            min(10.0 + _SEARCH * spec.timeout, _LONGEST_SEARCH) if open_timeout is None else open_timeout
-        )
         self._seed = seed
         self._transport = transport
         self._sender = transport.fresh(spec)
@@ -129,7 +102,8 @@ class Generator:
             raise RuntimeError("a generator starts once; make another one")
         self._thread = threading.Thread(target=self._run, name="serve-chaos-traffic", daemon=True)
         self._thread.start()
-        timeout = self._open_timeout + _GRACE
+        shared = self._persistent.shared
+        timeout = _GRACE + (shared.seconds(self.spec.timeout) if shared is not None else 0.0)
         try:
             if not self._ready.wait(timeout):
                 raise WaitTimeout("traffic to begin", timeout=timeout, last_seen="still looking for the proxies")
@@ -159,7 +133,9 @@ class Generator:
         """
         if self._thread is None:
             return
-        longest = max([self.spec.timeout, *(wish.spec.timeout for wish in self._kept if wish.spec is not None)])
+        longest = max(
+            [self.spec.timeout, *(wish.spec.timeout for wish in self._persistent.lanes if wish.spec is not None)]
+        )
         self._drain = longest + TO_END if drain is None else drain
         self._end_thread(self._thread)
         self._raise_crash()
@@ -226,9 +202,10 @@ class Generator:
         await self._sender.prepare()
         self._lanes = await self._make_lanes()
         start = clock.now()
-        spread = 1 / (self.persistent_rate * max(1, len(self._lanes)))
+        rate = self._persistent.rate
+        spread = 1 / (rate * max(1, len(self._lanes)))
         lanes = {
-            self._loop.create_task(lane.run(Arrivals(start + number * spread, self.persistent_rate), self._stopped))
+            self._loop.create_task(lane.run(Arrivals(start + number * spread, rate), self._stopped))
             for number, lane in enumerate(self._lanes)
         }
         timetable = Timetable(start, self.schedule, self._seed)
@@ -240,35 +217,27 @@ class Generator:
         await wait_or_cancel(lanes, end + self._drain)
 
     async def _make_lanes(self) -> tuple[Lane, ...]:
+        shared = self._persistent.shared
         found: dict[str, PersistentSender] = {}
-        if self._proxy_of is not None:
-            found = await connect_to_each(
-                self._proxies,
-                self.spec,
-                self._transport,
-                self._proxy_of,
-                timeout=self._open_timeout,
-                messages=self._messages,
-            )
-        to_proxies = [(KeptLane(name), found[name]) for name in self._proxies if name in found]
-        wishes = [*to_proxies, *((wish, None) for wish in self._kept)]
+        if shared is not None:
+            found = await connect_to_each(shared, self.spec, self._transport, self._messages)
+        proxies = shared.proxies if shared is not None else ()
+        to_proxies = [(KeptLane(name), found[name]) for name in proxies if name in found]
+        wishes = [*to_proxies, *((wish, None) for wish in self._persistent.lanes)]
         return tuple(self._lane(n, wish, connection) for n, (wish, connection) in enumerate(wishes))
 
     def _lane(self, number: int, wish: KeptLane, connection: PersistentSender | None) -> Lane:
-        shared = connection is not None or wish.path == SHARED_PATH
+        is_shared = connection is not None or wish.path == SHARED_PATH
         own = Always(wish.spec) if wish.spec is not None and isinstance(self._messages, Always) else self._messages
         return Lane(
-            f"kept:{number}",
-            wish.spec or self.spec,
+            number,
+            wish,
+            self.spec,
+            wish.messages or own,
             self._transport,
             self._recorder,
-            messages=wish.messages or own,
-            first=LANE * (number + 1),
-            path=wish.path,
             connection=connection,
-            proxy_of=self._proxy_of if shared else None,
-            spec_of=wish.spec_of,
-            stays=self._stays,
+            shared=self._persistent.shared if is_shared else None,
         )
 
     def _stop_at(self, moment: float) -> None:

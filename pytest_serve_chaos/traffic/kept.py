@@ -10,12 +10,13 @@ import asyncio
 import functools
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias, TypeVar
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.errors import ServeChaosError
 from pytest_serve_chaos.model import UNFINISHED
+from pytest_serve_chaos.schedule import check_rate
 from pytest_serve_chaos.traffic.arrivals import Arrivals
 from pytest_serve_chaos.traffic.recorder import SHARED_PATH, Recorder
 from pytest_serve_chaos.traffic.request import Message, Outcome, RequestSpec
@@ -39,6 +40,12 @@ _TRIES_PER_PROXY = 64
 
 _SEARCH = 1_000_000 * LANE
 """The number of the first request with which a proxy is looked for: no other request has it."""
+
+_TIMEOUTS = 3.0
+"""Timeouts of a request in which each proxy is found: some searches go on at a time, and each is one request."""
+
+_LONGEST = 60.0
+"""Seconds after which the search ends whatever the timeout is."""
 
 _MOST_SEARCHES = 8
 """Connections that are tried at the same time."""
@@ -77,6 +84,49 @@ class KeptLane:
     messages: Messages | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class SharedAddress:
+    """The address that several proxies share, and how a connection to it is known to lead to one of them.
+
+    Attributes:
+        proxies: The names of the proxies that shall have one persistent connection each.
+        proxy_of: Names the proxy at the other end of a connection from the client's address and port; called in a
+            thread.
+        stays: Says whether a proxy that ended a connection is there, so that another one to it is looked for.
+        search_for: Seconds for finding the `proxies`. None: ten and three timeouts of a request, 60 at most.
+    """
+
+    proxies: Sequence[str]
+    proxy_of: ProxyOf
+    stays: Stays | None = None
+    search_for: float | None = None
+
+    def seconds(self, timeout: float) -> float:
+        """Seconds for finding the proxies, with requests of this timeout."""
+        return min(10.0 + _TIMEOUTS * timeout, _LONGEST) if self.search_for is None else self.search_for
+
+
+@dataclass(frozen=True, slots=True)
+class Persistent:
+    """The persistent connections of a traffic.
+
+    Attributes:
+        rate: Requests per second on each.
+        lanes: Those that lead to an address of their own, or to the shared one whoever takes them.
+        shared: The proxies behind the shared address. None: they cannot be told apart.
+
+    Raises:
+        SettingsError: The rate is not above zero.
+    """
+
+    rate: float = 5.0
+    lanes: Sequence[KeptLane] = ()
+    shared: SharedAddress | None = None
+
+    def __post_init__(self) -> None:
+        check_rate(self.rate, name="persistent_rate")
+
+
 class Lane:
     """One persistent connection in use. It sends one request at a time, and nothing is due while it awaits an answer.
 
@@ -84,17 +134,14 @@ class Lane:
     one before it, and each has the whole timeout of its spec.
 
     Args:
-        stream: ``kept:0``, ...
-        spec: What to send.
+        number: Of this connection; its requests have the stream ``kept:<number>``, and numbers of their own.
+        wish: What the user asks for.
+        spec: What to send, where the wish does not say.
+        messages: Says what each request sends.
         transport: How it is sent.
         recorder: Gets all requests.
-        messages: Says what each request sends.
-        first: The number of its first request.
-        path: The proxy that the connection leads to, or ``proxies``.
         connection: One that is open already; else the first request opens it.
-        proxy_of: Asked about each connection that is opened later, on the shared address.
-        spec_of: Asked, in a thread, when a request was lost; where it leads elsewhere, the next request goes there.
-        stays: Asked when the connection was opened again; where the proxy stays, another one to it is looked for.
+        shared: The address, if it is shared and the proxies behind it can be told apart.
 
     Attributes:
         path: The proxy that the connection leads to now; ``proxies`` as long as it is unknown.
@@ -102,36 +149,32 @@ class Lane:
 
     def __init__(
         self,
-        stream: str,
+        number: int,
+        wish: KeptLane,
         spec: RequestSpec,
+        messages: Messages,
         transport: Transport,
         recorder: Recorder,
         *,
-        messages: Messages,
-        first: int = 0,
-        path: str = SHARED_PATH,
         connection: PersistentSender | None = None,
-        proxy_of: ProxyOf | None = None,
-        spec_of: SpecOf | None = None,
-        stays: Stays | None = None,
+        shared: SharedAddress | None = None,
     ) -> None:
-        self.stream = stream
-        self.path = path
-        self._spec = spec
+        self.stream = f"kept:{number}"
+        self.path = wish.path
+        self._spec = wish.spec or spec
         self._transport = transport
         self._recorder = recorder
         self._messages = messages
-        self._first = first
-        self._proxy_of = proxy_of
-        self._connection = connection or transport.persistent(spec)
+        self._first = LANE * (number + 1)
+        self._shared = shared
+        self._connection = connection or transport.persistent(self._spec)
         self._connection.on_open = self._opened
         self._sent = 0
         self._asking: set[asyncio.Task[None]] = set()
-        self._spec_of = spec_of
+        self._spec_of = wish.spec_of
         self._looking: asyncio.Task[None] | None = None
         self._elsewhere: RequestSpec | None = None
-        self._stays = stays
-        self._wanted = path if path != SHARED_PATH else None
+        self._wanted = wish.path if wish.path != SHARED_PATH else None
         self._searching: asyncio.Task[None] | None = None
         self._found: PersistentSender | None = None
 
@@ -165,7 +208,7 @@ class Lane:
             self._recorder.end(flight, Outcome(clock.now(), error=UNFINISHED), self.path)
             raise
         self._recorder.end(flight, outcome, self.path)
-        if self._proxy_of is not None and self._connection.local_address is None:
+        if self._shared is not None and self._connection.local_address is None:
             self.path = SHARED_PATH
         if self._spec_of is not None and outcome.error is not None and (self._looking is None or self._looking.done()):
             self._looking = asyncio.get_running_loop().create_task(self._look(self._spec_of))
@@ -177,7 +220,7 @@ class Lane:
             self._elsewhere = spec
         await asyncio.sleep(_LOOK_AGAIN_AFTER)
 
-    async def _search(self, wanted: str, stays: Stays, proxy_of: ProxyOf) -> None:
+    async def _search(self, wanted: str, shared: SharedAddress, stays: Stays) -> None:
         """Looks for a connection to the proxy that this one was for, unless chance has led there already."""
         for pause in _SEARCH_AFTER:
             await asyncio.sleep(pause)
@@ -185,9 +228,8 @@ class Lane:
                 return
             if not stays(wanted):
                 continue
-            found = await connect_to_each(
-                [wanted], self._spec, self._transport, proxy_of, messages=self._messages, timeout=_SEARCH_FOR
-            )
+            wished = replace(shared, proxies=[wanted], search_for=_SEARCH_FOR)
+            found = await connect_to_each(wished, self._spec, self._transport, self._messages)
             self._found = found.get(wanted)
             if self._found is not None:
                 return
@@ -206,13 +248,14 @@ class Lane:
             await before.close()
 
     def _opened(self, address: Address) -> None:
-        if self._proxy_of is not None:
+        shared = self._shared
+        if shared is not None:
             self.path = SHARED_PATH
             loop = asyncio.get_running_loop()
-            self._asking = {loop.create_task(self._ask(self._proxy_of, address))}
+            self._asking = {loop.create_task(self._ask(shared.proxy_of, address))}
             idle = self._searching is None or self._searching.done()
-            if idle and self._wanted is not None and self._stays is not None:
-                self._searching = loop.create_task(self._search(self._wanted, self._stays, self._proxy_of))
+            if idle and self._wanted is not None and shared.stays is not None:
+                self._searching = loop.create_task(self._search(self._wanted, shared, shared.stays))
 
     async def _ask(self, proxy_of: ProxyOf, address: Address) -> None:
         for pause in _ASK_AFTER:
@@ -234,13 +277,7 @@ async def in_a_thread(question: Callable[[], T | None]) -> T | None:
 
 
 async def connect_to_each(
-    proxies: Sequence[str],
-    spec: RequestSpec,
-    transport: Transport,
-    proxy_of: ProxyOf,
-    *,
-    timeout: float,
-    messages: Messages,
+    shared: SharedAddress, spec: RequestSpec, transport: Transport, messages: Messages
 ) -> dict[str, PersistentSender]:
     """Opens connections to the shared address until each proxy has one, and closes those that are not needed.
 
@@ -248,16 +285,15 @@ async def connect_to_each(
     recorded; a connection whose request gets no good answer does not count.
 
     Args:
-        proxies: The names of the proxies.
+        shared: The proxies, and how to tell which of them took a connection.
         spec: What to send.
         transport: How it is sent.
-        proxy_of: Tells which proxy took a connection.
-        timeout: Seconds after which the search ends.
         messages: Says what each request sends.
 
     Returns:
         The connection to each proxy that was reached.
     """
+    proxies = shared.proxies
     found: dict[str, PersistentSender] = {}
     tries = itertools.count()
 
@@ -265,7 +301,7 @@ async def connect_to_each(
         while len(found) < len(proxies) and (number := next(tries)) < _TRIES_PER_PROXY * len(proxies):
             connection = transport.persistent(spec)
             try:
-                name = await _proxy_behind(connection, messages.message(_SEARCH + number), proxy_of)
+                name = await _proxy_behind(connection, messages.message(_SEARCH + number), shared.proxy_of)
                 if name is not None and name in proxies and name not in found:
                     found[name] = connection
             finally:
@@ -277,7 +313,7 @@ async def connect_to_each(
     searches = {asyncio.ensure_future(search()) for _ in range(min(_MOST_SEARCHES, 2 * len(proxies)))}
     if searches:
         try:
-            await asyncio.wait(searches, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(searches, timeout=shared.seconds(spec.timeout), return_when=asyncio.FIRST_COMPLETED)
             await cancel_and_wait(searches)
         except BaseException:
             await cancel_and_wait(searches)

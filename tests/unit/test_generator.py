@@ -21,12 +21,10 @@ from pytest_serve_chaos.errors import ServeChaosError, SettingsError
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Request
 from pytest_serve_chaos.schedule import Schedule
-from pytest_serve_chaos.traffic import generator as generator_module
 from pytest_serve_chaos.traffic import kept
 from pytest_serve_chaos.traffic.generator import Generator
-from pytest_serve_chaos.traffic.kept import KeptLane
+from pytest_serve_chaos.traffic.kept import KeptLane, Persistent, SharedAddress
 from pytest_serve_chaos.traffic.request import Answer, RequestSpec
-from pytest_serve_chaos.traffic.transports.base import PersistentSender
 from pytest_serve_chaos.traffic.transports.http import Http
 from tests.unit.http_servers import (
     Manners,
@@ -166,7 +164,9 @@ def test_what_takes_longer_than_the_drain_is_recorded_as_unfinished() -> None:
     history = History()
     with serving(stalls) as url:
         spec = RequestSpec(url, timeout=60)
-        generator = Generator(spec, transport=Http(), rate=100, history=history, kept=[KeptLane()], persistent_rate=20)
+        generator = Generator(
+            spec, transport=Http(), rate=100, history=history, persistent=Persistent(20, [KeptLane()])
+        )
         generator.start()
         clock.wait_until("a crowd", lambda: generator.in_flight >= 20 or NotYet(""), timeout=60, interval=0.01)
         generator.stop(drain=0.1)
@@ -293,7 +293,7 @@ def test_each_kept_connection_has_its_own_schedule_alongside_the_main_stream() -
     with serving(answers()) as url:
         lanes = [KeptLane(), KeptLane("proxy on worker-1", RequestSpec(url + "?direct"))]
         with Generator(
-            RequestSpec(url), transport=Http(), rate=50, history=history, kept=lanes, persistent_rate=20
+            RequestSpec(url), transport=Http(), rate=50, history=history, persistent=Persistent(20, lanes)
         ) as generator:
             time.sleep(0.3)
             assert generator.kept_paths == {"kept:0": "proxies", "kept:1": "proxy on worker-1"}
@@ -309,7 +309,7 @@ def test_a_persistent_connection_adapts_to_answers_that_take_longer_than_its_per
     history = History()
     with serving(answers(after=0.25)) as url:
         spec = RequestSpec(url, timeout=60)
-        with Generator(spec, transport=Http(), rate=1, history=history, kept=[KeptLane()], persistent_rate=10):
+        with Generator(spec, transport=Http(), rate=1, history=history, persistent=Persistent(10, [KeptLane()])):
             time.sleep(1.2)
     requests = stream(history, "kept:0")
     assert_complete(requests)
@@ -327,7 +327,7 @@ def test_each_request_on_a_persistent_connection_has_its_whole_timeout() -> None
     history = History()
     with serving(stalls) as url:
         spec = RequestSpec(url, timeout=0.4)
-        with Generator(spec, transport=Http(), rate=1, history=history, kept=[KeptLane()], persistent_rate=10):
+        with Generator(spec, transport=Http(), rate=1, history=history, persistent=Persistent(10, [KeptLane()])):
             time.sleep(1.2)
     requests = stream(history, "kept:0")
     assert_complete(requests)
@@ -341,7 +341,7 @@ def test_a_request_on_a_persistent_connection_that_was_sent_before_the_stop_is_r
     history = History()
     with serving(answers(after=0.3)) as url:
         spec = RequestSpec(url, timeout=60)
-        with Generator(spec, transport=Http(), rate=1, history=history, kept=[KeptLane()], persistent_rate=10):
+        with Generator(spec, transport=Http(), rate=1, history=history, persistent=Persistent(10, [KeptLane()])):
             clock.wait_until("a request", lambda: any(r.kept for r in history.pending()) or NotYet(""), timeout=10)
             asked = clock.now()
     assert stream(history, "kept:0")[-1].scheduled <= asked
@@ -359,7 +359,7 @@ def test_a_request_that_is_lost_makes_none_behind_it_late() -> None:
     history = History()
     with serving(answers()) as url, serving(changing(holds, answers())) as holding_once:
         lane = KeptLane(spec=RequestSpec(holding_once, timeout=60))
-        with Generator(RequestSpec(url), transport=Http(), rate=1, history=history, kept=[lane], persistent_rate=10):
+        with Generator(RequestSpec(url), transport=Http(), rate=1, history=history, persistent=Persistent(10, [lane])):
             time.sleep(0.3)
             over.set()
             clock.wait_until("another", lambda: len(stream(history, "kept:0")) > 1 or NotYet(""), timeout=60)
@@ -375,12 +375,7 @@ def test_a_request_that_is_lost_makes_none_behind_it_late() -> None:
 
 def test_a_rate_of_nothing_is_refused() -> None:
     with pytest.raises(SettingsError, match="persistent_rate"):
-        Generator(RequestSpec("http://127.0.0.1/"), transport=Http(), rate=1, persistent_rate=0, history=History())
-
-
-def test_proxies_without_somebody_who_can_name_them_are_refused() -> None:
-    with pytest.raises(SettingsError, match="proxy_of"):
-        Generator(RequestSpec("http://127.0.0.1/"), transport=Http(), rate=1, history=History(), proxies=("a",))
+        Persistent(0)
 
 
 # -- proxies behind one address --
@@ -427,9 +422,7 @@ def test_each_proxy_gets_one_kept_connection_and_the_search_is_not_recorded() ->
             transport=Http(),
             rate=1,
             history=history,
-            persistent_rate=20,
-            proxies=("a", "b", "c"),
-            proxy_of=shared.taken_by.get,
+            persistent=Persistent(20, shared=SharedAddress(("a", "b", "c"), shared.taken_by.get)),
         ) as generator:
             assert generator.kept_paths == {"kept:0": "a", "kept:1": "b", "kept:2": "c"}
             time.sleep(0.1)  # The last ones that were opened in vain may be taken a little later.
@@ -451,34 +444,15 @@ def test_a_proxy_that_hangs_gets_no_kept_connection_and_the_other_does(monkeypat
             transport=Http(),
             rate=1,
             history=History(),
-            proxies=("a", "b"),
-            proxy_of=shared.taken_by.get,
-            open_timeout=60,
+            persistent=Persistent(shared=SharedAddress(("a", "b"), shared.taken_by.get, search_for=60)),
         )
         with generator:
             assert generator.kept_paths == {"kept:0": "a"}
 
 
 @pytest.mark.parametrize(("timeout", "longest"), [(5.0, 25.0), (15.0, 55.0), (600.0, 60.0)])
-def test_the_search_for_proxies_waits_for_slow_answers(
-    timeout: float, longest: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    waited: list[float] = []
-
-    async def found(*_: object, timeout: float, **__: object) -> dict[str, PersistentSender]:
-        waited.append(timeout)
-        return {}
-
-    monkeypatch.setattr(generator_module, "connect_to_each", found)
-    spec = RequestSpec("http://127.0.0.1:9", timeout=timeout)
-    with (
-        serving(answers()),
-        Generator(
-            spec, transport=Http(), rate=1, history=History(), proxies=("a",), proxy_of=lambda _: None
-        ) as traffic,
-    ):
-        traffic.stop(drain=0.0)
-    assert waited == [longest]
+def test_the_search_for_proxies_waits_for_slow_answers(timeout: float, longest: float) -> None:
+    assert SharedAddress(("a",), lambda _: None).seconds(timeout) == longest
 
 
 def test_where_nobody_can_tell_the_proxies_none_gets_a_kept_connection() -> None:
@@ -488,9 +462,7 @@ def test_where_nobody_can_tell_the_proxies_none_gets_a_kept_connection() -> None
             transport=Http(),
             rate=1,
             history=History(),
-            proxies=("a",),
-            proxy_of=lambda _: None,
-            open_timeout=0.2,
+            persistent=Persistent(shared=SharedAddress(("a",), lambda _: None, search_for=0.2)),
         )
         with generator:
             assert generator.kept_paths == {}
@@ -513,9 +485,7 @@ def test_a_kept_connection_goes_by_the_name_of_the_proxy_that_it_leads_to_now(
             transport=Http(),
             rate=1,
             history=history,
-            persistent_rate=50,
-            proxies=("a",),
-            proxy_of=proxy_of,
+            persistent=Persistent(50, shared=SharedAddress(("a",), proxy_of)),
         ) as generator,
     ):
         assert generator.kept_paths == {"kept:0": "a"}
@@ -558,10 +528,9 @@ def test_a_kept_connection_finds_its_proxy_again_after_a_reload(monkeypatch: pyt
             transport=Http(),
             rate=1,
             history=history,
-            persistent_rate=50,
-            proxies=("a", "b"),
-            proxy_of=shared.taken_by.get,
-            stays=lambda name: name == "a",
+            persistent=Persistent(
+                50, shared=SharedAddress(("a", "b"), shared.taken_by.get, stays=lambda name: name == "a")
+            ),
         ) as generator,
     ):
         for _ in range(3):
@@ -586,7 +555,11 @@ def test_an_error_in_naming_the_proxies_that_is_no_such_answer_is_told_at_the_st
 
     with serving(answers()) as url:
         generator = Generator(
-            RequestSpec(url), transport=Http(), rate=1, history=History(), proxies=("a",), proxy_of=broken
+            RequestSpec(url),
+            transport=Http(),
+            rate=1,
+            history=History(),
+            persistent=Persistent(shared=SharedAddress(("a",), broken)),
         )
         with pytest.raises(ServeChaosError, match="traffic broke down: KeyError"):
             generator.start()
