@@ -72,7 +72,7 @@ def test_a_fault_of_the_test_itself(
     assert experiment.run(fault=fault, replaced=["worker@victims"], kept=kept, **DELETED_WORKER).passed
 
 
-@pytest.mark.serve_cluster(app="data/engine.yaml")
+@pytest.mark.serve_cluster(app="docs.examples.engine.app:engine", app_args={"watched": True})
 @pytest.mark.child_failure(name="echo-engine")
 def test_an_engine_that_its_replica_watches_costs_the_replica(experiment: Experiment) -> None:
     result = experiment.run(window="15s", availability=0.5, longest_outage="12s", persistent_availability=0.3)

@@ -14,7 +14,7 @@ from pytest_serve_chaos.faults.chaos import Chaos
 from pytest_serve_chaos.fixtures import MakeTraffic
 from pytest_serve_chaos.handle import ServeCluster
 
-ENGINE = {"app": "tests.kind.data.echo_engine:engine"}
+ENGINE = {"app": "docs.examples.engine.app:engine"}
 
 
 @pytest.mark.head_failure(hold=True, for_="20s")
