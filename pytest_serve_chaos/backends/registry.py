@@ -120,6 +120,7 @@ class Backends:
         *,
         allowed: Collection[str] = (),
         backend: str | None = None,
+        only: Mapping[str, str] | None = None,
     ) -> Sequence[str]:
         """Undoes what runs that are over have left.
 
@@ -129,19 +130,25 @@ class Backends:
             report_dir: The directory of their reports; None: that of any run.
             progress: Prints a line about each thing that is undone.
             allowed: The kubeconfig contexts that the user has named for it; kind clusters on this machine need not be.
-            backend: The backend whose entries are undone whatever the report directory of their run.
+            backend: A backend whose entries are undone whatever the report directory of their run.
+            only: Arguments that an entry must have to be undone, such as a context.
 
         Returns:
             What could not be undone, in words; it stays in the journal.
         """
-        from pytest_serve_chaos.safety.journal import Journal, directory_of_journals
+        from pytest_serve_chaos.safety.journal import Entry, Journal, directory_of_journals
 
         def call(undo: Undo, arguments: Mapping[str, str]) -> None:
             undo(Leftover(arguments, journal.directory, progress, allowed))
 
+        def which(entry: Entry) -> bool:
+            of_backend = backend is not None and entry.verb in self[backend].undo
+            matches = not only or only.items() <= entry.arguments.items()
+            return matches and (report_dir is None or journal.has_written(entry) or of_backend)
+
         journal = Journal(directory_of_journals(), report_dir)
         verbs = {verb: partial(call, undo) for verb, undo in self._undo.items()}
-        return journal.undo(verbs, progress, others=() if backend is None else self[backend].undo)
+        return journal.undo(verbs, progress, which=which)
 
     def add_options(self, parser: pytest.Parser) -> None:
         """Adds ``--serve-chaos``, and an option and an ini key for each setting, all without a default of pytest's."""

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -75,6 +75,8 @@ class Journal:
             SafetyError: The directory cannot be made, is not this user's alone, so that no entry in it would be obeyed,
                 or its file system has no locks.
         """
+        if not self.directory.is_absolute():
+            raise no_such_place(self.directory, "this user has no home")
         entry = Entry(verb, arguments, text, os.getpid(), self._reports or "")
         path = self.directory / f"{uuid.uuid4().hex}.json"
         for _ in range(_TRIES):
@@ -100,6 +102,10 @@ class Journal:
         said = (verb, arguments)
         return tuple(path for path, entry in self.entries() if (entry.verb, entry.arguments) == said)
 
+    def has_written(self, entry: Entry) -> bool:
+        """Whether a run with this report directory has written that entry."""
+        return self._reports in (None, entry.reports)
+
     def entries(self) -> tuple[tuple[Path, Entry], ...]:
         """All entries that can be read."""
         return tuple(self._read()[0])
@@ -121,7 +127,7 @@ class Journal:
         verbs: Mapping[str, Callable[[Mapping[str, str]], None]],
         say: Callable[[str], None],
         *,
-        others: Collection[str] = (),
+        which: Callable[[Entry], bool] | None = None,
     ) -> Sequence[str]:
         """Undoes what runs that are over have left; returns what could not be undone, in words.
 
@@ -130,9 +136,9 @@ class Journal:
         Args:
             verbs: How each verb is undone, by its arguments.
             say: Prints a line about each entry.
-            others: The verbs whose entries are undone, whatever the report directory of their run.
+            which: Whether an entry is to be undone, whatever the report directory of its run; None: those of this one.
         """
-        entries, failed = self._read(others)
+        entries, failed = self._read(which)
         for path, entry in entries:
             with contextlib.ExitStack() as held:
                 try:
@@ -162,9 +168,9 @@ class Journal:
             return [f"{entry.text}: {in_one_line(error)}{_advice(error)}"]
         return []
 
-    def _read(self, others: Collection[str] = ()) -> tuple[list[tuple[Path, Entry]], list[str]]:
-        """The entries of this journal, those of others with such verbs, and a line about each file that is none."""
-        paths = sorted(self.directory.glob("*.json"))
+    def _read(self, which: Callable[[Entry], bool] | None = None) -> tuple[list[tuple[Path, Entry]], list[str]]:
+        """The entries of this journal, or those that are wanted, and a line about each file that is none."""
+        paths = sorted(self.directory.glob("*.json")) if self.directory.is_absolute() else []
         reason = why_not_private(self.directory)
         if paths and reason:
             return [], [
@@ -179,7 +185,7 @@ class Journal:
             except (OSError, ValueError) as error:
                 problems.append(f"{path} cannot be read: {error}; {_BY_HAND}, and delete the file")
                 continue
-            if self._reports in (None, entry.reports) or entry.verb in others:
+            if (which or self.has_written)(entry):
                 entries.append((path, entry))
         return entries, problems
 
@@ -220,15 +226,11 @@ def _run_of(path: Path) -> Literal["over", "alive", "unknown"]:
 def directory_of_journals() -> Path:
     """Where the entries of all runs of this user are: in no checkout, and not in a workspace that CI wipes.
 
-    Raises:
-        SafetyError: This user has no home.
+    It is not absolute where this user has no home; then there are no entries, and none can be written.
     """
     given = os.environ.get("XDG_STATE_HOME", "")
-    try:
-        state = Path(given) if os.path.isabs(given) else Path("~/.local/state").expanduser()
-    except RuntimeError as error:
-        raise no_such_place(Path("~/.local/state"), str(error)) from error
-    return state / _OURS / "undo"
+    state = given if os.path.isabs(given) else os.path.expanduser("~/.local/state")
+    return Path(state) / _OURS / "undo"
 
 
 def journal_of(report_dir: Path) -> Journal:
