@@ -231,7 +231,7 @@ def _repair(settings: Settings, progress: Progress) -> Sequence[str]:
         return note is not None and note.rayservice == rayservice
 
     with _guarded(context, rayservice, allowed, lambda _: None, drained_for_it) as there:
-        repairs = Repairs(there.api, name, there.owns, progress)
+        repairs = Repairs(there.api, there.name, there.owns, progress)
         try:
             repairs.repair_all()
         except ServeChaosError as error:

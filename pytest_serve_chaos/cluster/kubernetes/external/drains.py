@@ -60,7 +60,7 @@ class ExternalDrains:
         watches = [self._removals.of(n, pod) for n, pod in pods]
         self._records.cordoned(machine, text(mapped(item.get("metadata")), "uid"))
         self._drained.take(_DRAIN, name, machine)
-        cordon(self._api, machine, note=self._records.note)
+        cordon(self._api, machine, note=self._records.note or None)
         evict_all(self._api, [pod for _, pod in pods], within=EVICTED_WITHIN)
         return [sign for watch in watches for sign in watch.evidence(by_force=False)]
 
