@@ -124,7 +124,7 @@ def _parser(backends: Backends, reporters: Reporters) -> argparse.ArgumentParser
     for row in _rows_of_repairs(backends):
         undo.add_argument(
             row.doctor_flag, dest=row.name, metavar=row.kind.metavar,
-            help=f"{row.help}: repair that alone, by what it shows itself, also without the undo journal",
+            help=f"{row.help}: repairs that alone, also without the undo journal",
         )  # fmt: skip
     _add_plugins(undo)
 

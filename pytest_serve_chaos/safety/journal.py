@@ -169,7 +169,7 @@ class Journal:
         return []
 
     def _read(self, which: Callable[[Entry], bool] | None = None) -> tuple[list[tuple[Path, Entry]], list[str]]:
-        """The entries of this journal, or those that are wanted, and a line about each file that is none."""
+        """The entries of this journal, or those that are wanted, and a line about each file that is not an entry."""
         paths = sorted(self.directory.glob("*.json")) if self.directory.is_absolute() else []
         reason = why_not_private(self.directory)
         if paths and reason:

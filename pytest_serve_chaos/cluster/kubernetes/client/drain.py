@@ -92,7 +92,7 @@ def note_on(node: Mapping[str, Json]) -> str:
 
 
 def _why_not_uncordon(node: Mapping[str, Json]) -> str:
-    """What is to be said of a node that is not, or not by this plugin, cordoned; "" if it is."""
+    """Why a node that is not cordoned, or not by this plugin, stays as it is; "" if this plugin has cordoned it."""
     if not mapped(node.get("spec")).get("unschedulable"):
         return "is not cordoned any more"
     owners = _who_cordoned(node)

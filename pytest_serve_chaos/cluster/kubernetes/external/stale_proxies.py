@@ -62,8 +62,9 @@ class RecordedProxies:
 
         def off_record() -> None:
             there = {pod.uid: pod for _, pod, _ in self._pods.live_named()}
-            for uid in by_pod.keys() & there.keys():  # marks go with their pods
-                output_of(self._api, there[uid], _PROGRAM, "forget")
+            for uid in by_pod:
+                if uid in there:  # marks go with their pods
+                    output_of(self._api, there[uid], _PROGRAM, "forget")
             done()
 
         return off_record
