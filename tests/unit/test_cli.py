@@ -465,7 +465,9 @@ def test_a_cluster_that_was_kept_is_named_with_the_way_to_delete_it(empty_path: 
     program(empty_path, "kind", 'if [ "$1" = get ]; then echo serve-chaos; else echo kind v0.30.0; fi')
     assert "kind delete cluster --name serve-chaos" in by_name(examine("kind", {}, {}))["reused cluster"].found
     program(empty_path, "kind", "echo serve-chaos-3fa2c1")
-    assert "reused cluster" not in by_name(examine("kind", {}, {}))
+    found = by_name(examine("kind", {}, {}))
+    assert "reused cluster" not in found
+    assert found["cluster of a run"].found.endswith("kind delete cluster --name serve-chaos-3fa2c1")
 
 
 def test_an_external_cluster_has_to_be_named() -> None:

@@ -10,6 +10,8 @@ REDIS = "redis"
 """The Deployment, the Service and the Secret of the Redis under the GCS."""
 KEPT_CLUSTER = "serve-chaos"
 """The kind cluster that `keep` leaves there and takes over."""
+OF_ONE_RUN = r"serve-chaos-[0-9a-f]{6}"
+"""The names of kind clusters that live no longer than a run."""
 CODE_CONFIG_MAP = "serve-chaos-code"
 CODE_PATH = "/opt/serve-chaos/code"
 
