@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,7 +53,7 @@ class Place:
     @property
     def arguments(self) -> dict[str, str]:
         """The arguments of an entry."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return asdict(self)
 
     @classmethod
     def of(cls, arguments: Mapping[str, str]) -> Place:
@@ -62,21 +62,21 @@ class Place:
         Raises:
             KeyError: The entry does not say it.
         """
-        return cls(**{name: arguments[name] for name in cls.__slots__})
+        return cls(**{field.name: arguments[field.name] for field in fields(cls)})
 
 
-@dataclass(frozen=True)
 class Entries:
     """The entries of one run on one RayService.
 
-    Attributes:
+    Args:
         journal: Where they are.
         place: Where the changes are.
     """
 
-    journal: Journal
-    place: Place
-    _cordons: dict[str, Path] = field(default_factory=dict)
+    def __init__(self, journal: Journal, place: Place) -> None:
+        self._journal = journal
+        self._place = place
+        self._cordons: dict[str, Path] = {}
 
     @property
     def records(self) -> UndoRecords:
@@ -84,30 +84,30 @@ class Entries:
         from pytest_serve_chaos.cluster.kubernetes.external.recorded_faults import UndoRecords
         from pytest_serve_chaos.cluster.kubernetes.external.repairs import CordonNote
 
-        note = CordonNote(self.place.rayservice, self.place.rayservice_uid)
+        note = CordonNote(self._place.rayservice, self._place.rayservice_uid)
         return UndoRecords(self._on_break, self._on_cordon, self._on_uncordon, self._on_stale, str(note))
 
     def _on_break(self, pod: Pod) -> Callable[[], None]:
-        context = self.place.context
+        context = self._place.context
         text = f"what a run that ended by force stopped, or flagged, in the pod {pod.name} of context {context}"
         return self._write(TIDY_POD, text, pod=pod.name, pod_uid=pod.uid)
 
     def _on_cordon(self, node: str, uid: str) -> None:
-        text = f"the node {node} of context {self.place.context}, cordoned by a run that ended by force"
-        arguments = {**self.place.arguments, "node": node, "node_uid": uid}
-        self._cordons[node] = self.journal.write(UNCORDON, text, **arguments)
+        text = f"the node {node} of context {self._place.context}, cordoned by a run that ended by force"
+        arguments = {**self._place.arguments, "node": node, "node_uid": uid}
+        self._cordons[node] = self._journal.write(UNCORDON, text, **arguments)
 
     def _on_uncordon(self, node: str) -> None:
-        self.journal.done(self._cordons[node])  # should that fail, the next try finds it again
+        self._journal.done(self._cordons[node])  # should that fail, the next try finds it again
         del self._cordons[node]
 
     def _on_stale(self) -> Callable[[], None]:
-        service = f"RayService {self.place.rayservice} of context {self.place.context}"
+        service = f"RayService {self._place.rayservice} of context {self._place.context}"
         return self._write(REPLACE_PROXIES, f"proxies of {service} whose controller a run that ended by force killed")
 
     def _write(self, verb: str, text: str, **arguments: str) -> Callable[[], None]:
-        entry = self.journal.write(verb, text, **self.place.arguments, **arguments)
-        return lambda: self.journal.done(entry)
+        entry = self._journal.write(verb, text, **self._place.arguments, **arguments)
+        return lambda: self._journal.done(entry)
 
 
 # -- by the journal ----------------------------------------------------------------------------------------------------
