@@ -182,7 +182,7 @@ def _connected(left: Leftover, may_change: Callable[[str], bool] = lambda _: Fal
                 f"the context {place.context} leads to {now} now, and what is to be undone is on {then}",
                 fix=[
                     "point the context there again",
-                    f"or, if that cluster is gone, delete what {left.directory} has of it",
+                    f"or, if that cluster is gone, delete what this finds: grep -l {place.server} {left.directory}/*",
                 ],
             )
 
