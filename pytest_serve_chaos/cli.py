@@ -267,9 +267,8 @@ def _repair(named: Mapping[str, str], allowed: Sequence[str], backends: Backends
             if named.get("context") in allowed:
                 values["allow_context"] = named["context"]
             settings = resolve(CommandLine(values), {}, backends, partial=True)
-            with backend.locked(settings):
-                left = backends.undo(None, say, allowed=allowed, only=named)
-                return [*left, *backend.repair.run(settings, say)]
+            left = backends.undo(None, say, allowed=allowed, only=named)
+            return [*left, *backend.repair.run(settings, say)]
     raise SettingsError(f"no backend repairs what {', '.join(named)} name", fix=["see serve-chaos undo --help"])
 
 

@@ -63,7 +63,7 @@ class Repair:
     Attributes:
         options: The settings that name it, all of them needed; `serve-chaos undo` takes them.
         run: Takes the settings and a function that prints a line for people; returns what could not be repaired, in
-            words.
+            words. Raises `Locked` where a run uses the cluster.
     """
 
     options: tuple[str, ...]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from pytest_serve_chaos.backends.base import Leftover, Repair, Undo
 from pytest_serve_chaos.errors import SafetyError, ServeChaosError
+from pytest_serve_chaos.locks import cluster_lock
 
 if TYPE_CHECKING:
     from pytest_serve_chaos.cluster.base import Progress
@@ -230,7 +231,10 @@ def _repair(settings: Settings, progress: Progress) -> Sequence[str]:
         note = CordonNote.of(there.api.nodes.read(node))
         return note is not None and note.rayservice == rayservice
 
-    with _guarded(context, rayservice, allowed, lambda _: None, drained_for_it) as there:
+    with (
+        _guarded(context, rayservice, allowed, lambda _: None, drained_for_it) as there,
+        cluster_lock(f"{context}/{rayservice}"),
+    ):
         repairs = Repairs(there.api, there.name, there.owns, progress)
         try:
             repairs.repair_all()

@@ -473,6 +473,32 @@ def test_a_rayservice_is_repaired_by_what_the_cluster_shows_where_nothing_is_in_
 
 
 @pytest.mark.usefixtures("left_broken")
+def test_of_a_rayservice_that_is_gone_the_drained_nodes_are_uncordoned(
+    server: ApiServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del server.objects["/apis/ray.io/v1/namespaces/ml/rayservices/ranker"]
+    assert main(REPAIR) == 0
+    assert capsys.readouterr().out.splitlines()[:2] == [
+        "undo: there is no RayService ml/ranker any more",
+        "undo: the node gpu-1 was cordoned",
+    ]
+
+
+@pytest.mark.usefixtures("left_broken")
+def test_what_fails_keeps_nothing_else_from_being_repaired(
+    server: ApiServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*_: object, **__: object) -> None:
+        raise OSError("no websocket")
+
+    monkeypatch.setattr("kubernetes.stream.stream", refuses)
+    assert main(REPAIR) == 1
+    said = capsys.readouterr().out
+    assert "could not be undone: the pod head of RayService ml/ranker: a program could not be run in pod head" in said
+    assert "undo: the node gpu-1 was cordoned" in said
+
+
+@pytest.mark.usefixtures("left_broken")
 def test_a_context_that_is_not_a_kind_cluster_has_to_be_named_twice(
     server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

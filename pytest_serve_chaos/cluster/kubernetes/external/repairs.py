@@ -17,10 +17,10 @@ from pytest_serve_chaos.cluster.kubernetes.external.stale_proxies import replace
 from pytest_serve_chaos.cluster.kubernetes.rayservice.existing import read_ray_service
 from pytest_serve_chaos.cluster.kubernetes.rayservice.programs import tidy
 from pytest_serve_chaos.cluster.serve_config import serve_port
-from pytest_serve_chaos.errors import CommandFailed, in_one_line
+from pytest_serve_chaos.errors import CommandFailed, ObservationError, in_one_line
 from pytest_serve_chaos.model import Json
 
-_FORBIDDEN = 403
+_FORBIDDEN, _NOT_THERE = 403, 404
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +71,27 @@ class Repairs:
     def repair_all(self) -> None:
         """Repairs what is quick to repair first; whatever becomes of one thing, the others are repaired.
 
+        Of a RayService that is gone, drained nodes may be left.
+
         Raises:
             ObservationError: The RayService cannot be read, so nothing would be found to repair.
         """
-        item = self._api.ray_service(self._name)
+        item = self._read()
         pods = self._pods(item)
         for pod in pods:
             self._attempt(f"the pod {pod.name}", partial(self._tidy, pod))
         self._attempt("nodes", partial(self._uncordon_all, pods))
-        self._attempt("proxies", partial(self.replace_stale_proxies, item))
+        if item:
+            self._attempt("proxies", partial(self.replace_stale_proxies, item))
+
+    def _read(self) -> Mapping[str, Json]:
+        try:
+            return self._api.ray_service(self._name)
+        except ObservationError as error:
+            if status_of(error) != _NOT_THERE:
+                raise
+            self._progress(f"undo: there is no RayService {self._api.namespace}/{self._name} any more")
+            return {}
 
     def _tidy(self, pod: Pod) -> None:
         for line in tidy(self._api, pod):
