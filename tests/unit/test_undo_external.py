@@ -443,13 +443,13 @@ def drained_node(name: str, rayservice: str = "ml/ranker", by: str = "pytest-ser
 def left_broken(server: ApiServer, ran: list[tuple[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A RayService whose head has a stopped process, and nodes that were drained, for it and for others."""
     settings_for(server, tmp_path, monkeypatch)
-    nodes = [
+    nodes: list[dict[str, Json]] = [
         drained_node("gpu-1"),
         drained_node("gpu-2", rayservice="ml/other"),
         drained_node("gpu-3", by="kubectl"),
         {"metadata": {"name": "gpu-4"}, "spec": {}},
     ]
-    server.objects[NODES] = {"items": nodes}
+    server.objects[NODES] = {"items": [*nodes]}
     for node in nodes:
         server.objects[f"{NODES}/{name_of(node)}"] = node
 
