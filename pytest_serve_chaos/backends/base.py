@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,6 +56,20 @@ class Leftover:
     allowed: Collection[str] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """How a cluster that the user names is repaired without the undo journal, by what the cluster itself shows.
+
+    Attributes:
+        options: The settings that name it, all of them needed; `serve-chaos undo` takes them.
+        run: Takes the settings and a function that prints a line for people; returns what could not be repaired, in
+            words. Raises `Locked` where a run uses the cluster.
+    """
+
+    options: tuple[str, ...]
+    run: Callable[[Settings, Progress], Sequence[str]]
+
+
 Start: TypeAlias = "Callable[[ClusterSpec, Settings, Path, Progress], Cluster]"
 Undo: TypeAlias = Callable[[Leftover], None]
 End: TypeAlias = "Callable[[Settings, Path, Progress], None]"
@@ -101,6 +115,7 @@ class Backend:
         lock: Names a cluster that outlives the run, so that no other run uses it at the same time; None: no lock.
         end: Ends what the clusters of a run share, such as machines: called once, when the last of them is closed.
         undo: Undoes what a run that ended by force has left, by the verb of its entry in the journal.
+        repair: Does the same to a cluster that outlives the run, and that the user names; None: all is in the journal.
     """
 
     name: str
@@ -113,6 +128,7 @@ class Backend:
     lock: Callable[[Settings], str | None] = _not_locked
     end: End = _nothing_shared
     undo: Mapping[str, Undo] = field(default_factory=dict)
+    repair: Repair | None = None
 
     def locked(self, settings: Settings) -> AbstractContextManager[None]:
         """Keeps other runs off a cluster that outlives this one. Entering raises `Locked` where another run has it."""

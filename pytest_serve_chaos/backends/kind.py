@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -266,7 +267,7 @@ def _doctor(settings: Settings) -> Iterator[Finding]:
     if settings.gcs == "rocksdb":
         yield finding("RocksDB", lambda: _storage(settings))
     if docker.ok and kind.ok:
-        yield from (Finding("reused cluster", found) for found in _kept())
+        yield from _clusters_that_are_there()
 
 
 def _memory() -> str:
@@ -323,18 +324,22 @@ def _manifests(source: str) -> str:
     return source if Path(source).exists() else f"{source}: from the internet"
 
 
-def _kept() -> Sequence[str]:
-    """How to reuse, and how to delete, what a run with ``--serve-chaos-keep`` has left; empty if there is nothing."""
+def _clusters_that_are_there() -> Iterator[Finding]:
+    """How to reuse, and how to delete, what runs have left, also those whose undo journal is gone."""
     from pytest_serve_chaos.backends.probes import run
     from pytest_serve_chaos.cluster.kubernetes import names
 
-    name = names.KEPT_CLUSTER
     try:
-        there = name in run(["kind", "get", "clusters"]).split()
+        there = run(["kind", "get", "clusters"]).split()
     except (OSError, subprocess.SubprocessError):
-        return ()
-    use = "the next run with --serve-chaos-keep takes it over; to delete it: kind delete cluster --name"
-    return (f"{name} is there; {use} {name}",) if there else ()
+        return
+    for name in there:
+        delete = f"kind delete cluster --name {name}"
+        if name == names.KEPT_CLUSTER:
+            use = "the next run with --serve-chaos-keep takes it over"
+            yield Finding("reused cluster", f"{name} is there; {use}; to delete it: {delete}")
+        elif re.fullmatch(names.OF_ONE_RUN, name):
+            yield Finding("cluster of a run", f"{name} is there; if that run is over: serve-chaos undo, or {delete}")
 
 
 KIND = Backend(

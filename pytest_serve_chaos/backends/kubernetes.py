@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_serve_chaos.backends.base import Backend, Finding, Leftover
+from pytest_serve_chaos.backends.base import Backend, Finding
+from pytest_serve_chaos.backends.kubernetes_undo import REPAIR, UNDO, Entries, Place
 from pytest_serve_chaos.errors import SafetyError
 from pytest_serve_chaos.options import options
 
 if TYPE_CHECKING:
     from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Progress
     from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
+    from pytest_serve_chaos.cluster.kubernetes.client.server_identity import FirstServer
     from pytest_serve_chaos.cluster.kubernetes.external.start import ExternalCluster
     from pytest_serve_chaos.safety.guard import Guard
     from pytest_serve_chaos.settings import Settings
-
-UNCORDON = "uncordon_node"
-"""The journal's verb for a node of an external cluster that a run drained."""
-TIDY_POD = "tidy_pod"
-"""The journal's verb for a pod of an external cluster in which a run stopped processes or set health flags."""
 
 
 def _adapt(settings: Settings) -> Settings:
@@ -37,7 +34,7 @@ def _adapt(settings: Settings) -> Settings:
     from pytest_serve_chaos.cluster.proxy_location import check_proxy_location
 
     external = _loan(settings)
-    with closing(_reader(external, settings.allow_context)) as reader:
+    with closing(_reader(external, settings.allow_context, settings.first_server)) as reader:
         service = read_ray_service(reader.ray_service(external.name))
     check_proxy_location(service.serve_config, f"serveConfigV2 of RayService {external.name}")
     check_requests(settings, service.serve_config)
@@ -62,16 +59,16 @@ def _loan(settings: Settings) -> ExternalCluster:
     )
 
 
-def _reader(external: ExternalCluster, allow_context: str | None) -> KubeApi:
+def _reader(external: ExternalCluster, allow_context: str | None, first: FirstServer) -> KubeApi:
     """The API of the cluster that the user means, to look around, and to restore what was left there.
 
     Raises:
-        SafetyError: That cluster was not named twice.
+        SafetyError: That cluster was not named twice, or is another one than the first.
     """
     from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
     from pytest_serve_chaos.safety.guard import check_context
 
-    reader = KubeApi(None, context=external.context, namespace=external.namespace)
+    reader = KubeApi(None, context=external.context, namespace=external.namespace, first=first)
     try:
         check_context(external.context, reader.access().server, allow_context)
     except SafetyError:
@@ -90,88 +87,37 @@ def _guard(external: ExternalCluster, reader: KubeApi) -> Guard:
 
 def _start(spec: ClusterSpec, settings: Settings, directory: Path, progress: Progress) -> Cluster:
     del directory
-    from pytest_serve_chaos.cluster.kubernetes.external.recorded_faults import UndoRecords
     from pytest_serve_chaos.cluster.kubernetes.external.start import connect
 
-    external, journal = _loan(settings), settings.journal
-    reader = _reader(external, settings.allow_context)
-    guard = _guard(external, reader)
-    entries: dict[str, Path] = {}
-    where = {"context": external.context, "server": reader.access().server}
-
-    def on_break(pod: str) -> Callable[[], None]:
-        text = f"what a run that ended by force stopped, or flagged, in the pod {pod} of context {external.context}"
-        named = {"namespace": external.namespace, "rayservice": external.name, "pod": pod}
-        entry = journal.write(TIDY_POD, text, **where, **named)
-        return lambda: journal.done(entry)
-
-    def on_cordon(node: str) -> None:
-        text = f"the node {node} of context {external.context}, cordoned by a run that ended by force"
-        entries[node] = journal.write(UNCORDON, text, **where, node=node)
-
-    def on_uncordon(node: str) -> None:
-        journal.done(entries[node])  # should that fail, the next try finds it again
-        del entries[node]
-
+    external = _loan(settings)
+    reader = _reader(external, settings.allow_context, settings.first_server)
+    try:
+        entries = Entries(settings.journal, _place(external, reader))
+    except BaseException:
+        reader.close()
+        raise
     return connect(
         external,
         spec,
-        guard.permit,
+        _guard(external, reader).permit,
         progress,
-        records=UndoRecords(on_break, on_cordon, on_uncordon),
+        records=entries.records,
         on_close=reader.close,
+        first=settings.first_server,
     )
+
+
+def _place(external: ExternalCluster, reader: KubeApi) -> Place:
+    """Where all is that the plugin changes in it."""
+    from pytest_serve_chaos.cluster.kubernetes.client.records import inner, text
+
+    server = reader.server
+    uid = text(inner(reader.ray_service(external.name), "metadata"), "uid")
+    return Place(external.context, server.url, server.ca, f"{external.namespace}/{external.name}", uid)
 
 
 def _lock(settings: Settings) -> str:
     return f"{settings.context}/{settings.rayservice}"
-
-
-def _uncordon(left: Leftover) -> None:
-    from pytest_serve_chaos.cluster.kubernetes.client.drain import reopen
-    from pytest_serve_chaos.cluster.kubernetes.external.start import ExternalCluster
-
-    external = ExternalCluster(left.arguments["context"], namespace="default", name="", url="")
-    with closing(_reader_again(external, left)) as api:
-        remains = reopen(api, left.arguments["node"])
-    if remains:
-        left.progress(f"undo: {remains}")
-
-
-def _reader_again(external: ExternalCluster, left: Leftover) -> KubeApi:
-    """The API of the cluster of an entry; in another one, a node or pod of that name is somebody else's, or gone.
-
-    Raises:
-        SafetyError: The user has not named the context, or it leads to another cluster now.
-    """
-    named = external.context if external.context in left.allowed else None
-    try:
-        api = _reader(external, named)
-    except SafetyError as error:
-        advice = [f"if you mean it: serve-chaos undo --allow-context={external.context}"]
-        raise SafetyError(error.what, checked=error.checked, fix=advice) from error
-    now, then = api.access().server, left.arguments.get("server")
-    if then not in (None, now):
-        api.close()
-        raise SafetyError(
-            f"the context {external.context} leads to {now} now, and what is to be undone is on {then}",
-            fix=["point the context there again", "or see what the entry says, do that by hand, and delete the file"],
-        )
-    return api
-
-
-def _tidy_pod(left: Leftover) -> None:
-    """Restores a pod under the guard of the run that broke it: that context, and pods of that RayService."""
-    from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
-    from pytest_serve_chaos.cluster.kubernetes.external.start import ExternalCluster
-    from pytest_serve_chaos.cluster.kubernetes.rayservice.programs import tidy_by_name
-
-    given = left.arguments
-    external = ExternalCluster(given["context"], given["namespace"], given["rayservice"], url="")
-    with closing(_reader_again(external, left)) as reader:
-        permit = _guard(external, reader).permit
-        with closing(KubeApi(None, context=external.context, namespace=external.namespace, permit=permit)) as api:
-            tidy_by_name(api, given["pod"])
 
 
 def _doctor(settings: Settings) -> Iterator[Finding]:
@@ -201,5 +147,6 @@ KUBERNETES = Backend(
     doctor=_doctor,
     adapt=_adapt,
     lock=_lock,
-    undo={UNCORDON: _uncordon, TIDY_POD: _tidy_pod},
+    undo=UNDO,
+    repair=REPAIR,
 )

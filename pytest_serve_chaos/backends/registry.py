@@ -113,27 +113,42 @@ class Backends:
             return self.names
         return tuple(backend.name for backend in self if row in backend.options)
 
-    def undo(self, report_dir: Path, progress: Progress, *, allowed: Collection[str] = ()) -> Sequence[str]:
+    def undo(
+        self,
+        report_dir: Path | None,
+        progress: Progress,
+        *,
+        allowed: Collection[str] = (),
+        backend: str | None = None,
+        only: Mapping[str, str] | None = None,
+    ) -> Sequence[str]:
         """Undoes what runs that are over have left.
 
         An entry says what to undo, and never what is allowed: that is for the user who asks for it now.
 
         Args:
-            report_dir: The directory of their reports, which has the journal.
+            report_dir: The directory of their reports; None: that of any run.
             progress: Prints a line about each thing that is undone.
             allowed: The kubeconfig contexts that the user has named for it; kind clusters on this machine need not be.
+            backend: A backend whose entries are undone whatever the report directory of their run.
+            only: Arguments that an entry must have to be undone, such as a context.
 
         Returns:
             What could not be undone, in words; it stays in the journal.
         """
-        from pytest_serve_chaos.safety.journal import journal_of
+        from pytest_serve_chaos.safety.journal import Entry, Journal, directory_of_journals
 
         def call(undo: Undo, arguments: Mapping[str, str]) -> None:
             undo(Leftover(arguments, journal.directory, progress, allowed))
 
-        journal = journal_of(report_dir)
+        def which(entry: Entry) -> bool:
+            of_backend = backend is not None and entry.verb in self[backend].undo
+            matches = not only or only.items() <= entry.arguments.items()
+            return matches and (report_dir is None or journal.has_written(entry) or of_backend)
+
+        journal = Journal(directory_of_journals(), report_dir)
         verbs = {verb: partial(call, undo) for verb, undo in self._undo.items()}
-        return journal.undo(verbs, progress)
+        return journal.undo(verbs, progress, which=which)
 
     def add_options(self, parser: pytest.Parser) -> None:
         """Adds ``--serve-chaos``, and an option and an ini key for each setting, all without a default of pytest's."""

@@ -7,7 +7,7 @@ an object that implements `KillsNodes`, or None. A plugin makes more of them in 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, Literal, Protocol, TypeVar, cast
@@ -336,6 +336,21 @@ class KillsActors(Protocol):
         ...
 
 
+class RecordsStaleProxies(Protocol):
+    """Outlives the run, so that proxies which will not hear their next controller must not be forgotten."""
+
+    def stale_after(self, controller: Component, proxies: Sequence[Component]) -> Callable[[], None]:
+        """Puts proxies on record, before that controller ends for good and another actor takes its place.
+
+        Returns:
+            What takes them off again, once they were replaced, or hear the new controller.
+
+        Raises:
+            NoSuchTarget: One of them is gone.
+        """
+        ...
+
+
 class HasRedis(Protocol):
     """Has a Redis under the GCS that is ours to break."""
 
@@ -521,6 +536,7 @@ FREEZES_MACHINES = Capability[FreezesMachines]("FreezesMachines")
 DELETES_MACHINES = Capability[DeletesMachines]("DeletesMachines")
 DRAINS_MACHINES = Capability[DrainsMachines]("DrainsMachines")
 KILLS_ACTORS = Capability[KillsActors]("KillsActors")
+RECORDS_STALE_PROXIES = Capability[RecordsStaleProxies]("RecordsStaleProxies")
 HAS_REDIS = Capability[HasRedis]("HasRedis")
 SHARES_REDIS = Capability[SharesRedis]("SharesRedis")
 UPGRADES_RAY_SERVICE = Capability[UpgradesRayService]("UpgradesRayService")

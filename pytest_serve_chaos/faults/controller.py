@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
-from pytest_serve_chaos.cluster.capabilities import KILLS_ACTORS, SIGNALS_PROCESSES
+from pytest_serve_chaos.cluster.capabilities import KILLS_ACTORS, RECORDS_STALE_PROXIES, SIGNALS_PROCESSES
 from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.errors import NotHealed, WaitTimeout
 from pytest_serve_chaos.faults.actors import ActorKilled, ActorTarget, choose_component
 from pytest_serve_chaos.faults.defaults import unless_frozen, with_profile
-from pytest_serve_chaos.faults.injection import Injection
+from pytest_serve_chaos.faults.injection import Injection, Strike
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultSpec, Need, freeze_for, keyword
 from pytest_serve_chaos.kinds import Choice
@@ -28,15 +28,27 @@ Replacement = Literal["same_actor", "new_actor"]
 class ControllerKilled(ActorKilled):
     """The controller is killed; with `no_restart` for good, and a new actor takes its place."""
 
+    _off_record: Callable[[], None] | None = None
+
     @property
     def options(self) -> Mapping[str, object]:
         """The verb, and what takes the place of the controller."""
         return {"how": "kill", "replacement": "new_actor" if self.no_restart else "same_actor"}
 
+    def strike(self) -> Strike:
+        """Kills it and waits until its process is gone. Proxies that will not hear the next one are on record first."""
+        records = self.rig.cluster.capability(RECORDS_STALE_PROXIES) if self.no_restart else None
+        if records is not None:
+            self._off_record = records.stale_after(self.victim, self.rig.watcher.sample().of("proxy"))
+        return super().strike()
+
     def heal(self) -> None:
         """Ray restarts the controller; this replaces only the proxies that do not hear a new one."""
         if self.no_restart:
             _replace_stale(self.rig)
+        if self._off_record is not None:
+            self._off_record()
+            self._off_record = None
 
 
 @dataclass(frozen=True)

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from pytest_serve_chaos.errors import ServeChaosError, in_one_line
-from pytest_serve_chaos.safety.private import locked, make_private, read_own, why_not_private, write_whole
+from pytest_serve_chaos.safety.private import (
+    locked,
+    make_private,
+    no_such_place,
+    read_own,
+    why_not_private,
+    write_whole,
+)
 
 BY_HAND = "by_hand"
 """The verb of an entry that only people can undo."""
 
 _BY_HAND = "see what it says, do that by hand"
+_OURS = "pytest-serve-chaos"
+_TRIES = 1000
+"""How often another run may remove the directory, which is empty, at the very moment in which this one writes to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +39,14 @@ class Entry:
         arguments: What the verb needs.
         text: What it is, for people.
         owner: The PID of the run that wrote it, for people.
+        reports: The directory of that run's reports.
     """
 
     verb: str
     arguments: dict[str, str]
     text: str
     owner: int
+    reports: str = ""
 
 
 class Journal:
@@ -45,56 +59,94 @@ class Journal:
     shows it to other containers; a PID may be a zombie's, or somebody else's by now.
 
     Args:
-        directory: Usually ``.serve-chaos/undo``.
+        directory: That of all runs of this user: see `directory_of_journals`.
+        reports: The report directory of a run; None: all that is read is what any run has written.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, reports: Path | None = None) -> None:
         self.directory = directory
+        self._reports = None if reports is None else str(reports.resolve())
         self._locks: dict[Path, int] = {}
 
     def write(self, verb: str, text: str, **arguments: str) -> Path:
         """Writes an entry; it is on disk when this returns. Give the path to `done` when the change was undone.
 
         Raises:
-            SafetyError: The directory is not this user's alone, so that no entry in it would be obeyed.
+            SafetyError: The directory cannot be made, is not this user's alone, so that no entry in it would be obeyed,
+                or its file system has no locks.
         """
-        make_private(self.directory)
-        entry = Entry(verb, arguments, text, os.getpid())
+        if not self.directory.is_absolute():
+            raise no_such_place(self.directory, "this user has no home")
+        entry = Entry(verb, arguments, text, os.getpid(), self._reports or "")
         path = self.directory / f"{uuid.uuid4().hex}.json"
-        self._locks[path] = write_whole(path, json.dumps(asdict(entry)))
-        return path
+        for _ in range(_TRIES):
+            make_private(self.directory)
+            with contextlib.suppress(FileNotFoundError):
+                self._locks[path] = write_whole(path, json.dumps(asdict(entry)))
+                return path
+        raise no_such_place(self.directory, "it disappears again and again")
 
     def done(self, path: Path) -> None:
-        """Removes an entry."""
+        """Removes an entry, and the directory with the last one."""
         path.unlink(missing_ok=True)
         lock = self._locks.pop(path, None)
         if lock is not None:
             os.close(lock)
+        with contextlib.suppress(OSError):  # there are others
+            self.directory.rmdir()
+            if self.directory.parent.name == _OURS:
+                self.directory.parent.rmdir()
 
     def written(self, verb: str, **arguments: str) -> tuple[Path, ...]:
         """All entries that say that, whichever run wrote them."""
         said = (verb, arguments)
-        return tuple(path for path, entry in self._read()[0] if (entry.verb, entry.arguments) == said)
+        return tuple(path for path, entry in self.entries() if (entry.verb, entry.arguments) == said)
+
+    def has_written(self, entry: Entry) -> bool:
+        """Whether a run with this report directory has written that entry."""
+        return self._reports in (None, entry.reports)
+
+    def entries(self) -> tuple[tuple[Path, Entry], ...]:
+        """All entries that can be read."""
+        return tuple(self._read()[0])
 
     def left(self) -> tuple[tuple[Path, Entry], ...]:
         """The entries whose run is over."""
-        return tuple((path, entry) for path, entry in self._read()[0] if _is_free(path))
+        return tuple((path, entry) for path, entry in self.entries() if _run_of(path) == "over")
 
     def alive(self) -> tuple[Entry, ...]:
         """The entries whose run goes on."""
-        return tuple(entry for path, entry in self._read()[0] if not _is_free(path) and path.exists())
+        return tuple(entry for path, entry in self.entries() if _run_of(path) == "alive")
+
+    def broken(self) -> Sequence[str]:
+        """A line about each file that is not an entry, whose run nobody knows."""
+        return self._read()[1]
 
     def undo(
-        self, verbs: Mapping[str, Callable[[Mapping[str, str]], None]], say: Callable[[str], None]
+        self,
+        verbs: Mapping[str, Callable[[Mapping[str, str]], None]],
+        say: Callable[[str], None],
+        *,
+        which: Callable[[Entry], bool] | None = None,
     ) -> Sequence[str]:
         """Undoes what runs that are over have left; returns what could not be undone, in words.
 
         Whatever becomes of one entry, the others are undone.
+
+        Args:
+            verbs: How each verb is undone, by its arguments.
+            say: Prints a line about each entry.
+            which: Whether an entry is to be undone, whatever the report directory of its run; None: those of this one.
         """
-        entries, failed = self._read()
+        entries, failed = self._read(which)
         for path, entry in entries:
-            with locked(path) as held:  # against its run, and against another `undo`
-                if held:
+            with contextlib.ExitStack() as held:
+                try:
+                    free = held.enter_context(locked(path))  # against its run, and against another `undo`
+                except OSError as error:
+                    failed.append(f"{entry.text}: nobody can tell whether its run is over: {in_one_line(error)}")
+                    continue
+                if free:
                     say(f"undo: {entry.text}")
                     failed += self._undone(path, entry, verbs)
         return failed
@@ -116,9 +168,9 @@ class Journal:
             return [f"{entry.text}: {in_one_line(error)}{_advice(error)}"]
         return []
 
-    def _read(self) -> tuple[list[tuple[Path, Entry]], list[str]]:
-        """All entries, and a line about each file that is not an entry."""
-        paths = sorted(self.directory.glob("*.json"))
+    def _read(self, which: Callable[[Entry], bool] | None = None) -> tuple[list[tuple[Path, Entry]], list[str]]:
+        """The entries of this journal, or those that are wanted, and a line about each file that is not an entry."""
+        paths = sorted(self.directory.glob("*.json")) if self.directory.is_absolute() else []
         reason = why_not_private(self.directory)
         if paths and reason:
             return [], [
@@ -127,11 +179,14 @@ class Journal:
         entries, problems = [], []
         for path in paths:
             try:
-                entries.append((path, _entry(read_own(path))))
+                entry = _entry(read_own(path))
             except FileNotFoundError:  # its run has undone it just now
                 continue
             except (OSError, ValueError) as error:
                 problems.append(f"{path} cannot be read: {error}; {_BY_HAND}, and delete the file")
+                continue
+            if (which or self.has_written)(entry):
+                entries.append((path, entry))
         return entries, problems
 
 
@@ -148,9 +203,10 @@ def _entry(text: str) -> Entry:
         pid = int(owner[0] if isinstance(owner, list) else owner)  # older versions also wrote when it had started
         if not isinstance(verb, str) or not isinstance(words, str) or not isinstance(arguments, dict):
             raise TypeError("it has a field of another type")
+        reports = str(record.get("reports", ""))
     except (KeyError, TypeError, IndexError, RecursionError) as error:
         raise ValueError(f"it is not an entry: {type(error).__name__} {error}") from error
-    return Entry(verb, {str(name): str(value) for name, value in arguments.items()}, words, pid)
+    return Entry(verb, {str(name): str(value) for name, value in arguments.items()}, words, pid, reports)
 
 
 def _advice(error: Exception) -> str:
@@ -158,12 +214,25 @@ def _advice(error: Exception) -> str:
     return f" ({'; '.join(fix)})" if fix else ""
 
 
-def _is_free(path: Path) -> bool:
-    """Whether there is an entry that nobody holds: one that was removed meanwhile is not there for anybody."""
-    with locked(path) as held:
-        return held
+def _run_of(path: Path) -> Literal["over", "alive", "unknown"]:
+    """Whether the run that wrote an entry goes on; of one that was removed meanwhile nobody needs to know."""
+    try:
+        with locked(path) as held:
+            return "over" if held else "alive" if path.exists() else "unknown"
+    except OSError:
+        return "unknown"
+
+
+def directory_of_journals() -> Path:
+    """Where the entries of all runs of this user are: in no checkout, and not in a workspace that CI wipes.
+
+    It is not absolute where this user has no home; then there are no entries, and none can be written.
+    """
+    given = os.environ.get("XDG_STATE_HOME", "")
+    state = given if os.path.isabs(given) else os.path.expanduser("~/.local/state")
+    return Path(state) / _OURS / "undo"
 
 
 def journal_of(report_dir: Path) -> Journal:
     """The undo journal of the runs whose reports are there."""
-    return Journal(report_dir / "undo")
+    return Journal(directory_of_journals(), report_dir)

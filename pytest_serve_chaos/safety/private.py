@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from pytest_serve_chaos.errors import SafetyError
+from pytest_serve_chaos.errors import SafetyError, in_one_line
 
 
 def make_private(directory: Path) -> None:
     """Makes a directory for this user alone, unless there is one.
 
     Raises:
-        SafetyError: What is there is not for this user alone.
+        SafetyError: It cannot be made, or what is there is not for this user alone.
     """
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise no_such_place(directory, in_one_line(error)) from error
     if why_not_private(directory) and not directory.is_symlink() and not any(directory.iterdir()):
         directory.chmod(0o700)  # with nothing in it, nothing comes to be trusted by that
     reason = why_not_private(directory)
@@ -26,8 +30,17 @@ def make_private(directory: Path) -> None:
         raise SafetyError(
             f"{directory} is not a private directory: {reason}",
             checked=["its owner and its mode"],
-            fix=["look at what is in it, and delete it", "or name another directory: --serve-chaos-report-dir"],
+            fix=["look at what is in it, and delete it", "or set XDG_STATE_HOME to a directory of your own"],
         )
+
+
+def no_such_place(directory: Path, why: str) -> SafetyError:
+    """The error where there is no place to write down what would have to be undone; then nothing is changed."""
+    return SafetyError(
+        f"{directory} cannot have the undo journal: {why}",
+        checked=["XDG_STATE_HOME, or else ~/.local/state"],
+        fix=["set XDG_STATE_HOME to a directory of your own on a local disk"],
+    )
 
 
 def why_not_private(directory: Path) -> str:
@@ -63,16 +76,19 @@ def write_whole(path: Path, text: str) -> int:
     """Writes a new file so that nobody ever sees a part of it; it is on disk, with its name, when this returns.
 
     Returns:
-        A descriptor that holds the lock on the file, where its file system has locks; closing it ends that.
+        A descriptor that holds the lock on the file; closing it ends that.
 
     Raises:
         OSError: It could not be written, and then there is no such file.
+        SafetyError: Its file system has no locks, so that nobody could tell whether the run goes on.
     """
     part = path.with_suffix(".part")
     handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        with contextlib.suppress(OSError):
+        try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise no_such_place(path.parent, f"its file system has no locks ({in_one_line(error)})") from error
         with open(handle, "w", encoding="utf-8", closefd=False) as file:
             file.write(text)
         os.fsync(handle)
@@ -87,10 +103,14 @@ def write_whole(path: Path, text: str) -> int:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[bool]:
-    """Holds the lock on a file meanwhile; False where somebody else has it, or the file is gone."""
+    """Holds the lock on a file meanwhile; False where somebody else has it, or the file is gone.
+
+    Raises:
+        OSError: It cannot be opened or locked.
+    """
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
+        handle = _opened_for_lock(path)
+    except FileNotFoundError:
         yield False
         return
     try:
@@ -102,6 +122,18 @@ def locked(path: Path) -> Iterator[bool]:
         yield path.exists()  # its previous owner may have removed the file
     finally:
         os.close(handle)
+
+
+def _opened_for_lock(path: Path) -> int:
+    """A descriptor; over NFS an exclusive lock needs one that can write."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except PermissionError:
+        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
 def sync_directory(directory: Path) -> None:

@@ -17,7 +17,7 @@ from pytest_serve_chaos.errors import ServeChaosError, SettingsError, in_one_lin
 from pytest_serve_chaos.faults.registry import FaultRegistry
 from pytest_serve_chaos.options import option
 from pytest_serve_chaos.run import Run
-from pytest_serve_chaos.safety.journal import BY_HAND
+from pytest_serve_chaos.safety.journal import BY_HAND, Journal
 from pytest_serve_chaos.settings import Settings
 from pytest_serve_chaos.termination import ignore_from_now_on
 
@@ -69,14 +69,25 @@ class RunLifetime:
             settings = self._settings
             self._held.enter_context(self._backend.locked(settings))  # first: nothing is made, or undone, without
             directory = self._directory()
-            allowed = [] if settings.allow_context is None else [settings.allow_context]
-            for failure in self._backends.undo(settings.report_dir, self._progress, allowed=allowed):
-                self._progress(f"could not be undone: {failure}")
+            self._undo_what_others_left()
             start, seed = self._start_cluster, settings.seed
             self._begun = Run(
                 directory, start, seed=seed, progress=self._progress, faults=self._faults, record=self._record
             )
         return self._begun
+
+    def _undo_what_others_left(self) -> None:
+        """Undoes what earlier runs with these reports, or on this backend, have left; names what it does not undo."""
+        settings = self._settings
+        allowed = [] if settings.allow_context is None else [settings.allow_context]
+        reports, backend = settings.report_dir, settings.backend
+        for failure in self._backends.undo(reports, self._progress, allowed=allowed, backend=backend):
+            self._progress(f"could not be undone: {failure}")
+        tried, all_left = dict(settings.journal.left()), Journal(settings.journal.directory).left()
+        others = [e for path, e in all_left if path not in tried and e.verb not in self._backend.undo]
+        if others:
+            where = ", ".join(sorted({entry.reports for entry in others}))
+            self._progress(f"`serve-chaos undo` has {len(others)} more to undo, of runs with reports in {where}")
 
     def _record(self, text: str, command: str) -> Callable[[], None]:
         """Writes into the undo journal what only people can repair; returns what removes that entry."""

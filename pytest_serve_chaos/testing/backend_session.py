@@ -66,7 +66,7 @@ class BackendChoice:
         """The settings of a run.
 
         Args:
-            report_dir: The directory of its reports and of the undo journal.
+            report_dir: The directory of its reports.
         """
         values = {**self.options, "backend": self.name, "report_dir": str(report_dir)}
         return resolve(CommandLine(values), {}, self.backends)
@@ -127,8 +127,8 @@ class BackendSession:
 
 
 def entries_of(settings: Settings) -> list[str]:
-    """The texts of all entries of the undo journal."""
-    return [entry.read_text() for entry in settings.journal.directory.glob("*.json")]
+    """What runs with that report directory have in the undo journal, in the words of the entries."""
+    return [entry.text for _, entry in settings.journal.entries()]
 
 
 def answers(url: str, *, timeout: float = 2.0) -> bool:

@@ -30,6 +30,7 @@ from pytest_serve_chaos.errors import SafetyError
 from pytest_serve_chaos.manifests import Manifest
 from pytest_serve_chaos.model import Json
 from pytest_serve_chaos.safety.guard import Guard
+from pytest_serve_chaos.safety.journal import directory_of_journals
 from tests.kind.external_rayservice import PACKAGE, Somebodys
 from tests.kind.needs import given_cluster, kind_settings, needs_kind
 
@@ -187,13 +188,13 @@ def test_nodes_are_left_alone_unless_they_are_allowed(theirs: Somebodys, tmp_pat
     ran = theirs.run(tmp_path, "test_it.py")
     assert {name: case.outcome for name, case in ran.cases.items()} == {"test_drained_by_hand": "skipped"}
     assert "--serve-chaos-allow=node" in ran.cases["test_drained_by_hand"].message
-    assert not list((tmp_path / ".serve-chaos").rglob("undo/*.json"))
+    assert not directory_of_journals().exists()
 
 
 def test_an_allowed_node_is_drained_and_opened_again(theirs: Somebodys, tmp_path: Path) -> None:
     ran = theirs.run(tmp_path, *DRAIN)
     assert (ran.cases["test_node_drained"].outcome, ran.verdict("node_drained")) == ("passed", "passed")
-    assert not list((tmp_path / ".serve-chaos").rglob("undo/*.json"))
+    assert not directory_of_journals().exists()
 
 
 def test_a_node_that_was_drained_when_the_run_was_killed_is_opened_by_undo(theirs: Somebodys, tmp_path: Path) -> None:
@@ -218,7 +219,7 @@ def test_undo_leaves_a_node_to_whoever_has_cordoned_it_since(theirs: Somebodys, 
         theirs.kubectl("uncordon", cordoned)
     assert f"undo: the node {cordoned} stays cordoned, now by kubectl" in said.stdout
     assert (said.returncode, spec.get("unschedulable")) == (0, True)
-    assert not list((tmp_path / ".serve-chaos").rglob("undo/*.json"))
+    assert not directory_of_journals().exists()
     theirs.wait_until_as(before)
 
 
@@ -231,10 +232,28 @@ def _killed_in_a_drain(theirs: Somebodys, directory: Path) -> str:
         process.wait(30.0)
 
 
-def _undo(theirs: Somebodys, directory: Path) -> subprocess.CompletedProcess[str]:
-    undo = [sys.executable, "-m", "pytest_serve_chaos.cli", "undo"]
+def test_what_a_killed_run_left_is_repaired_on_another_machine(theirs: Somebodys, tmp_path: Path) -> None:
+    before = theirs.dump()
+    cordoned = _killed_in_a_drain(theirs, tmp_path)
+    elsewhere = {"XDG_STATE_HOME": str(tmp_path / "of-another-machine")}
+    there = ("--context", theirs.context, "--rayservice", theirs.rayservice, "--allow-context", theirs.context)
+    said = _undo(theirs, tmp_path, *there, **elsewhere)
+    assert (said.returncode, f"undo: the node {cordoned} was cordoned" in said.stdout) == (0, True), said
+    theirs.wait_until_as(before)
+    again = _undo(theirs, tmp_path)
+    assert (again.returncode, "is not cordoned any more" in again.stdout) == (0, True), again
+
+
+def _undo(theirs: Somebodys, directory: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    undo = [sys.executable, "-m", "pytest_serve_chaos.cli", "undo", *arguments]
     return subprocess.run(
-        undo, cwd=directory, env=theirs.environment(), capture_output=True, text=True, timeout=120.0, check=False
+        undo,
+        cwd=directory,
+        env={**theirs.environment(), **environment},
+        capture_output=True,
+        text=True,
+        timeout=120.0,
+        check=False,
     )
 
 
@@ -253,7 +272,7 @@ def test_what_was_frozen_when_the_run_was_killed_goes_on_by_undo(theirs: Somebod
     ours = f"undo: what a run that ended by force stopped, or flagged, in the pod {pod} of context {theirs.context}\n"
     assert (said.returncode, said.stdout) == (0, ours), said
     assert theirs.stopped() == []
-    assert not list((tmp_path / ".serve-chaos").rglob("undo/*.json"))
+    assert not directory_of_journals().exists()
     theirs.wait_until_as(before)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pytest_serve_chaos.cli import main
-from pytest_serve_chaos.safety.journal import Journal
+from pytest_serve_chaos.safety.journal import journal_of
 from tests.plugin.conftest import LOAD, ROOT
 from tests.plugin.test_off import HEAVY
 from tests.unit.test_safety import of_a_dead_run
@@ -84,8 +84,8 @@ def test_it_conforms(pytester: pytest.Pytester) -> None:
     ran.stdout.fnmatch_lines(["SKIPPED*the cluster has no KillsMachines"])
 
 
-def left_behind(directory: Path) -> list[Path]:
-    return list(directory.glob(".serve-chaos/undo/*"))
+def left_behind(directory: Path) -> tuple[object, ...]:
+    return journal_of(directory / ".serve-chaos").entries()
 
 
 def test_an_experiment_passes_on_it(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +105,7 @@ def test_an_experiment_passes_on_it(pytester: pytest.Pytester, monkeypatch: pyte
     )
     (summary,) = pytester.path.glob(".serve-chaos/*/summary.json")
     assert json.loads(summary.read_text())["run"]["details"] == {"machines": "5 of farm.example.com"}
-    assert left_behind(pytester.path) == []
+    assert left_behind(pytester.path) == ()
 
 
 def test_a_conftest_may_have_the_hook(pytester: pytest.Pytester) -> None:
@@ -212,10 +212,10 @@ def test_a_plugin_that_cannot_be_loaded_is_said(capsys: pytest.CaptureFixture[st
 
 
 def test_what_a_killed_run_left_is_undone(pytester: pytest.Pytester, capsys: pytest.CaptureFixture[str]) -> None:
-    of_a_dead_run(Journal(pytester.path / ".serve-chaos" / "undo"), "release_machines", host="farm.example.com")
+    of_a_dead_run(journal_of(pytester.path / ".serve-chaos"), "release_machines", host="farm.example.com")
 
     assert main(["undo"]) == 1
     assert "could not be undone: what release_machines mends" in capsys.readouterr().out
     assert main(["undo", "-p", "farm"]) == 0
     assert Path("released").read_text() == "farm.example.com"
-    assert left_behind(pytester.path) == []
+    assert left_behind(pytester.path) == ()

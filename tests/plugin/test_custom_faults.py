@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from pytest_serve_chaos.safety.journal import journal_of
 from pytest_serve_chaos.testing import FakeBehaviour
 from tests.plugin.conftest import ROOT, RunChaos
 
@@ -14,6 +15,7 @@ SWITCH = """
 
     import pytest
     from pytest_serve_chaos import NotLanded, SettingsError
+    from pytest_serve_chaos.safety.journal import journal_of
 
     broken = threading.Event()
     calls = []
@@ -44,7 +46,7 @@ def test_it_runs_a_whole_experiment_without_a_marker(run_chaos: RunChaos) -> Non
     )
 
     ran.outcomes(passed=1)
-    assert not list((ran.path / ".serve-chaos" / "undo").glob("*"))
+    assert journal_of(ran.path / ".serve-chaos").entries() == ()
 
 
 def test_it_takes_the_place_of_the_fault_that_is_marked(run_chaos: RunChaos) -> None:
@@ -153,14 +155,14 @@ def test_what_half_broke_is_healed_and_the_test_has_an_error(run_chaos: RunChaos
     )
 
     ran.outcomes(failed=1, passed=1)
-    assert not list((ran.path / ".serve-chaos" / "undo").glob("*"))
+    assert journal_of(ran.path / ".serve-chaos").entries() == ()
 
 
 def test_it_is_in_the_journal_before_it_breaks_anything_and_until_it_is_healed(run_chaos: RunChaos) -> None:
     ran = run_chaos(
         f"""{SWITCH}
     def entries(config):
-        return [path.read_text() for path in (config.rootpath / ".serve-chaos" / "undo").glob("*.json")]
+        return [entry.text for _, entry in journal_of(config.rootpath / ".serve-chaos").entries()]
 
     def test_a_switch(chaos, pytestconfig):
         seen = []
@@ -188,9 +190,9 @@ def test_what_cannot_be_healed_stays_in_the_journal(run_chaos: RunChaos) -> None
 """
     )
 
-    (entry,) = (ran.path / ".serve-chaos" / "undo").glob("*.json")
-    assert "switch_off of the test a_switch" in entry.read_text()
-    assert "switch --on 'hall light'" in entry.read_text()
+    ((_, entry),) = journal_of(ran.path / ".serve-chaos").entries()
+    assert "switch_off of the test a_switch" in entry.text
+    assert entry.arguments == {"command": "switch --on 'hall light'"}
     assert "the switch is stuck" in ran.text
     assert ran.result.ret != 0
 

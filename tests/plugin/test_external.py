@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 import pytest
 
 from pytest_serve_chaos.cluster.base import ClusterSpec
-from pytest_serve_chaos.cluster.capabilities import HAS_PROXY_ENDPOINTS, IS_EXTERNAL, Endpoint, Offer
+from pytest_serve_chaos.cluster.capabilities import (
+    HAS_PROXY_ENDPOINTS,
+    IS_EXTERNAL,
+    RECORDS_STALE_PROXIES,
+    Endpoint,
+    Offer,
+)
 from pytest_serve_chaos.cluster.kubernetes.external.policy import Grants, Terms
 from pytest_serve_chaos.cluster.kubernetes.external.rights import RUN, Right
 from pytest_serve_chaos.cluster.policy import Touch
@@ -162,6 +168,27 @@ def test_deaf_proxies_are_found_and_replaced(run_chaos: RunChaos, monkeypatch: p
     ran.outcomes(failed=1)
     ran.result.stdout.fnmatch_lines(["*3 of 3 proxies do not hear the controller: a new replica was not served by*"])
     assert ran.text.count("which does not hear the new controller") == 3
+
+
+class OnRecord(ExternalFake):
+    """Has proxies put on record, and notes what had happened by then."""
+
+    def offers(self) -> tuple[Offer, ...]:
+        """What it can do."""
+        return (*super().offers(), RECORDS_STALE_PROXIES.by(self))
+
+    def stale_after(self, controller: Component, proxies: Sequence[Component]) -> Callable[[], None]:
+        """Notes that."""
+        self.noted = [("on record", controller in self.components(), len(proxies))]
+        return lambda: self.noted.append(("off record", controller in self.components(), 0))
+
+
+def test_proxies_are_on_record_before_their_controller_is_killed_for_good(run_chaos: RunChaos) -> None:
+    ran = run_chaos(ONE.format(fault='controller_failure(replacement="new_actor")'), cluster=OnRecord)
+
+    (cluster,) = ran.backend.clusters
+    assert isinstance(cluster, OnRecord)
+    assert cluster.noted == [("on record", True, 3), ("off record", False, 0)]
 
 
 def test_without_a_word_who_answered_nothing_is_claimed(run_chaos: RunChaos) -> None:

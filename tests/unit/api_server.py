@@ -37,6 +37,7 @@ class ApiServer:
         lacking: The rights that its user has not: ``delete pods``, or ``delete pods in ml`` in that namespace alone.
         refusals: Path -> the statuses with which the next changes there are refused, the first first.
         asked: All requests but those for a review, in order.
+        forbidden: The paths that its user may not even read.
         hiccups: How many of the next requests get no usable answer.
         base: A path before all others, as a server has that stands before several clusters.
     """
@@ -46,6 +47,7 @@ class ApiServer:
         self.base = base
         self.objects: dict[str, Json] = {}
         self.lacking: set[str] = set()
+        self.forbidden: set[str] = set()
         self.hiccups = 0
         self.refusals: dict[str, list[int]] = {}
         self.asked: list[Asked] = []
@@ -58,6 +60,8 @@ class ApiServer:
         if self.hiccups:
             self.hiccups -= 1
             return 500, {"kind": "Status", "message": "etcdserver: leader changed"}
+        if asked.path in self.forbidden:
+            return 403, {"kind": "Status", "message": "forbidden"}
         if asked.method != "GET":
             refused = self.refusals.get(asked.path)
             return (refused.pop(0), {"kind": "Status", "message": "refused"}) if refused else (200, {})

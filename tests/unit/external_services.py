@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import cast
 
 from pytest_serve_chaos.cluster.base import Cluster
@@ -60,7 +60,7 @@ def cordoned_by(*managers: str) -> dict[str, Json]:
         {"manager": manager, "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": fields}
         for manager, fields in (("kube-controller-manager", taint), *owned, ("kubelet", kubelet))
     ]
-    return {"metadata": {"name": "node-1", "managedFields": entries}, "spec": {"unschedulable": True}}
+    return {"metadata": {"name": "node-1", "uid": "n", "managedFields": entries}, "spec": {"unschedulable": True}}
 
 
 class Status:
@@ -99,6 +99,7 @@ def external(
     targets: Mapping[str, int] | None = None,
     api: FakeApi | None = None,
     on_break: Record = lambda _: lambda: None,
+    on_stale: Callable[[], Callable[[], None]] = lambda: lambda: None,
 ) -> RayServiceCluster:
     found = FoundRayService("ranker", gcs, workers, CONFIG)  # type: ignore[arg-type]
     targets = {"ranker#Ranker": 4} if targets is None else targets
@@ -110,7 +111,7 @@ def external(
         Probe(),
         targets,
     )
-    return external_rayservice(to, Grants([*lacking, rights.WATCH], allow), UndoRecords(on_break))
+    return external_rayservice(to, Grants([*lacking, rights.WATCH], allow), UndoRecords(on_break, stale=on_stale))
 
 
 def why_not(cluster: Cluster, kind: str, options: Mapping[str, object], asked_for: Collection[str] = ()) -> str:

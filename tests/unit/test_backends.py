@@ -18,6 +18,7 @@ from pytest_serve_chaos.doctor import examine
 from pytest_serve_chaos.errors import MissingDependency, SettingsError
 from pytest_serve_chaos.kinds import Integer, Kind
 from pytest_serve_chaos.options import GENERAL, OPTIONS, option
+from pytest_serve_chaos.safety.journal import directory_of_journals, journal_of
 from pytest_serve_chaos.settings import Settings, resolve
 from tests.unit.test_safety import of_a_dead_run
 from tests.unit.test_settings import Given
@@ -81,7 +82,28 @@ def test_a_leftover_is_undone_by_the_backend_that_knows_its_verb(tmp_path: Path)
     both = BUILT_IN.and_those([backend(undo={"release": undone.append})])
     of_a_dead_run(Settings(report_dir=tmp_path).journal, "release", host="a")
     assert both.undo(tmp_path, print, allowed=["staging"]) == []
-    assert undone == [Leftover({"host": "a"}, tmp_path / "undo", print, ["staging"])]
+    assert undone == [Leftover({"host": "a"}, directory_of_journals(), print, ["staging"])]
+
+
+def test_a_run_undoes_what_its_backend_has_left_elsewhere_and_nothing_else_there(tmp_path: Path) -> None:
+    undone: list[Leftover] = []
+    both = BUILT_IN.and_those([backend(undo={"release": undone.append, "close": undone.append})])
+    elsewhere = journal_of(tmp_path / "elsewhere")
+    of_a_dead_run(elsewhere, "release", host="a")
+    of_a_dead_run(elsewhere, "mend")
+    assert both.undo(tmp_path, print, backend="local") == []
+    assert (undone, len(elsewhere.left())) == ([], 2)
+    assert both.undo(tmp_path, print, backend="farm") == []
+    assert ([left.arguments for left in undone], len(elsewhere.left())) == ([{"host": "a"}], 1)
+
+
+def test_what_is_to_be_undone_can_be_narrowed_to_one_place(tmp_path: Path) -> None:
+    undone: list[Leftover] = []
+    both = BUILT_IN.and_those([backend(undo={"release": undone.append})])
+    for host in "ab":
+        of_a_dead_run(journal_of(tmp_path), "release", host=host, of="me")
+    assert both.undo(None, print, only={"host": "b"}) == []
+    assert [left.arguments["host"] for left in undone] == ["b"]
 
 
 def test_only_local_and_kind_look_for_the_app_and_others_where_they_say_so() -> None:

@@ -17,7 +17,7 @@ from pytest_serve_chaos.doctor import examine
 from pytest_serve_chaos.errors import MissingDependency
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import NO_DEMANDS, Json
-from pytest_serve_chaos.safety.journal import Journal
+from pytest_serve_chaos.safety.journal import directory_of_journals, journal_of
 from tests.unit.histories import Story, head_failure, node_failure
 from tests.unit.test_safety import of_a_dead_run, planted
 
@@ -308,13 +308,13 @@ def test_a_field_of_another_type_is_named_with_its_line(
 
 def test_nothing_to_undo_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["undo", "--report-dir", str(tmp_path)]) == 0
-    assert capsys.readouterr().out == f"nothing is left to undo in {tmp_path / 'undo'}\n"
+    assert capsys.readouterr().out == f"nothing is left to undo in {directory_of_journals()}\n"
 
 
 def test_what_cannot_be_undone_is_said_and_stays(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], empty_path: Path
 ) -> None:
-    journal = Journal(tmp_path / "undo")
+    journal = journal_of(tmp_path)
     of_a_dead_run(journal, "delete_kind_cluster", name="serve-chaos-abc")
     assert main(["undo", "--report-dir", str(tmp_path)]) == 1
     assert "could not be undone: what delete_kind_cluster mends: the kind backend needs docker" in (
@@ -324,35 +324,87 @@ def test_what_cannot_be_undone_is_said_and_stays(
     assert empty_path.is_dir()
 
 
-def test_what_a_checkout_brings_is_not_obeyed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    called = tmp_path / "called"
-    programs = tmp_path / "bin"
-    programs.mkdir()
+@pytest.fixture
+def called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where programs write how they were called, which do nothing else."""
+    (tmp_path / "bin").mkdir()
     for name in ("docker", "kind", "kubectl"):
-        (programs / name).write_text(f'#!/bin/sh\necho "{name} $*" >>{called}\n')
-        (programs / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
-    mine = tmp_path / "bashrc"
-    mine.write_text("# mine\n")
-    reports = tmp_path / "checkout/.serve-chaos"
-    planted(reports / "undo")
-    (reports / "kind").symlink_to(mine)
-    entry = {"verb": "delete_kind_cluster", "arguments": {"name": "theirs"}, "text": "nothing", "owner": [1, 1]}
-    (reports / "undo/a.json").write_text(json.dumps(entry))
-    assert main(["undo", "--report-dir", str(reports)]) == 1
-    (reports / "undo").chmod(0o700)  # as an archive may have it
-    assert main(["undo", "--report-dir", str(reports)]) == 1
+        program = tmp_path / "bin" / name
+        program.write_text(f'#!/bin/sh\necho "{name} $*" >>{tmp_path / "called"}\n')
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    return tmp_path / "called"
+
+
+DELETE_THEIRS = {"verb": "delete_kind_cluster", "arguments": {"name": "theirs"}, "text": "nothing", "owner": [1, 1]}
+
+
+def test_what_a_checkout_brings_is_not_looked_at(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, called: Path
+) -> None:
+    checkout = tmp_path / "checkout"
+    planted(checkout / ".serve-chaos/undo", 0o700).write_text(json.dumps(DELETE_THEIRS))
+    monkeypatch.chdir(checkout)
+    for arguments in (["undo"], ["undo", "--report-dir", ".serve-chaos"]):
+        assert main(arguments) == 0
+        assert capsys.readouterr().out == f"nothing is left to undo in {directory_of_journals()}\n"
+    assert not called.exists()
+
+
+def test_no_cluster_of_another_name_is_deleted_whatever_an_entry_says(
+    capsys: pytest.CaptureFixture[str], called: Path
+) -> None:
+    planted(directory_of_journals(), 0o700).write_text(json.dumps(DELETE_THEIRS))
+    assert main(["undo"]) == 1
     assert "theirs is not a name that this plugin gives" in capsys.readouterr().out
     assert "delete" not in (called.read_text() if called.exists() else "")
-    assert mine.read_text() == "# mine\n"
+
+
+def test_a_journal_that_others_can_write_to_is_not_obeyed(capsys: pytest.CaptureFixture[str], called: Path) -> None:
+    planted(directory_of_journals(), 0o777).write_text(json.dumps(DELETE_THEIRS))
+    assert main(["undo"]) == 2
+    assert "its mode is 0777, not 0700" in capsys.readouterr().out
+    assert not called.exists()
+
+
+def test_a_file_that_is_not_an_entry_is_named_and_the_others_are_undone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], empty_path: Path
+) -> None:
+    journal = journal_of(tmp_path)
+    of_a_dead_run(journal, "delete_kind_cluster", name="serve-chaos-abcdef")
+    (journal.directory / "0.json").write_text('{"verb": "del')
+    assert main(["undo"]) == 2
+    said = capsys.readouterr().out
+    assert f"could not be undone: {journal.directory / '0.json'} cannot be read" in said
+    assert "undo: what delete_kind_cluster mends" in said
+    assert empty_path.is_dir()
+
+
+def test_what_a_run_left_is_found_wherever_the_command_is_started(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, empty_path: Path
+) -> None:
+    of_a_dead_run(journal_of(tmp_path / "project/reports"), "delete_kind_cluster", name="serve-chaos-abcdef")
+    for directory in ("project", "project/below", "elsewhere"):
+        (tmp_path / directory).mkdir()
+        monkeypatch.chdir(tmp_path / directory)
+        assert main(["undo"]) == 1
+        assert "undo: what delete_kind_cluster mends" in capsys.readouterr().out
+    assert empty_path.is_dir()
+
+
+def test_only_what_one_report_directory_has_left_is_undone_where_that_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_a_dead_run(journal_of(tmp_path / "other"), "mend")
+    monkeypatch.chdir(tmp_path)
+    assert main(["undo", "--report-dir", "reports"]) == 0
+    assert main(["undo", "--report-dir", "other"]) == 1
 
 
 def test_what_belongs_to_a_run_that_goes_on_is_said_to_be_left_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Journal(tmp_path / "undo").write("mend", "something")
+    journal_of(tmp_path).write("mend", "something")
     assert main(["undo", "--report-dir", str(tmp_path)]) == 0
     assert f"skipped, because its run is still going on (PID {os.getpid()}): something" in capsys.readouterr().out
 
@@ -413,7 +465,9 @@ def test_a_cluster_that_was_kept_is_named_with_the_way_to_delete_it(empty_path: 
     program(empty_path, "kind", 'if [ "$1" = get ]; then echo serve-chaos; else echo kind v0.30.0; fi')
     assert "kind delete cluster --name serve-chaos" in by_name(examine("kind", {}, {}))["reused cluster"].found
     program(empty_path, "kind", "echo serve-chaos-3fa2c1")
-    assert "reused cluster" not in by_name(examine("kind", {}, {}))
+    found = by_name(examine("kind", {}, {}))
+    assert "reused cluster" not in found
+    assert found["cluster of a run"].found.endswith("kind delete cluster --name serve-chaos-3fa2c1")
 
 
 def test_an_external_cluster_has_to_be_named() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_serve_chaos.cluster.kubernetes.client import drain
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
-from pytest_serve_chaos.cluster.kubernetes.client.drain import evict_all, reopen, uncordon
+from pytest_serve_chaos.cluster.kubernetes.client.drain import cordon, evict_all, reopen, uncordon
 from pytest_serve_chaos.errors import CommandFailed, WaitTimeout
 from tests.unit.api_server import ApiServer, api_server
 from tests.unit.external_services import cordoned_by
@@ -86,7 +86,7 @@ def test_a_node_is_opened_where_the_cordon_is_ours(server: ApiServer, api: KubeA
     server.objects[NODE] = cordoned_by("pytest-serve-chaos")
     assert reopen(api, "node-1") == ""
     assert [(one.method, one.body) for one in server.asked if one.method != "GET"] == [
-        ("PATCH", {"spec": {"unschedulable": None}})
+        ("PATCH", {"spec": {"unschedulable": None}, "metadata": {"annotations": {"pytest-serve-chaos/undo": None}}})
     ]
 
 
@@ -104,6 +104,14 @@ def test_a_cordon_that_is_not_ours_alone_is_left(
     server.objects[NODE] = cordoned_by(*managers)
     assert reopen(api, "node-1").endswith(f"stays cordoned, now by {whose}")
     assert [one.method for one in server.asked] == ["GET"]
+
+
+def test_the_cordon_and_what_says_whose_it_is_come_in_one_request(server: ApiServer, api: KubeApi) -> None:
+    cordon(api, "node-1", note="for ml/ranker")
+    annotations = {"pytest-serve-chaos/undo": "for ml/ranker"}
+    assert [one.body for one in server.asked] == [
+        {"spec": {"unschedulable": True}, "metadata": {"annotations": annotations}}
+    ]
 
 
 def test_a_node_that_goes_between_two_requests_is_gone(server: ApiServer, api: KubeApi) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import re
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -268,7 +267,7 @@ def test_a_run_stands_in_the_journal_while_it_makes_machines(
     written: list[list[str]] = []
 
     def verbs() -> list[str]:
-        return [json.loads(file.read_text())["verb"] for file in (tmp_path / "undo").iterdir()]
+        return [entry.verb for _, entry in settings.journal.entries()]
 
     def create(config: Mapping[str, Json]) -> None:
         written.append(verbs())
@@ -298,7 +297,7 @@ def test_the_tests_of_a_run_use_the_same_machines_which_go_when_it_ends(
         KIND.start(spec, settings, tmp_path / "run", runs.said.append).close()
 
     def journal() -> list[str]:
-        return [json.loads(file.read_text())["verb"] for file in (tmp_path / "undo").iterdir()]
+        return [entry.verb for _, entry in settings.journal.entries()]
 
     start()
     assert runs.machines.taken() == ["create", *ALL]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import subprocess
@@ -13,7 +15,7 @@ import pytest
 from pytest_serve_chaos.backends.registry import BUILT_IN
 from pytest_serve_chaos.errors import CommandFailed, Locked, SafetyError
 from pytest_serve_chaos.locks import cluster_lock
-from pytest_serve_chaos.safety.journal import BY_HAND, Journal
+from pytest_serve_chaos.safety.journal import BY_HAND, Journal, directory_of_journals, journal_of
 from pytest_serve_chaos.settings import Settings
 
 
@@ -130,6 +132,88 @@ except OSError as error:
     )
     assert ran.stdout == "OSError\n"
     assert [*(tmp_path / "undo").iterdir()] == []
+
+
+def test_the_last_entry_takes_the_directory_with_it_also_while_others_write(tmp_path: Path) -> None:
+    def write() -> None:
+        journal = Journal(tmp_path / "pytest-serve-chaos/undo")
+        for _ in range(100):
+            journal.done(journal.write("mend", "something"))
+
+    writers = [threading.Thread(target=write) for _ in range(2)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("/state", "/state/pytest-serve-chaos/undo"),
+        ("relative", "/home/me/.local/state/pytest-serve-chaos/undo"),
+        ("", "/home/me/.local/state/pytest-serve-chaos/undo"),
+    ],
+)
+def test_the_journal_is_in_the_users_state_directory(given: str, found: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("XDG_STATE_HOME", given)
+    assert directory_of_journals() == Path(found)
+
+
+def test_without_a_home_nothing_is_obeyed_and_nothing_is_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as for a user whom nobody knows
+    monkeypatch.chdir(tmp_path)
+    planted(directory_of_journals().absolute(), 0o700)
+    journal = journal_of(tmp_path)
+    assert (journal.undo({}, print), journal.broken()) == ([], [])
+    with pytest.raises(SafetyError, match="cannot have the undo journal: this user has no home") as refusal:
+        journal.write("mend", "something")
+    assert "XDG_STATE_HOME" in refusal.value.fix[0]
+
+
+def test_where_the_directory_cannot_be_made_nothing_is_begun(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file")
+    with pytest.raises(SafetyError, match=r"cannot have the undo journal: (FileExists|NotADirectory)Error"):
+        Journal(tmp_path / "state/undo").write("mend", "something")
+
+
+def test_a_file_system_without_locks_is_refused_before_anything_is_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.raises(SafetyError, match="its file system has no locks"):
+        Journal(tmp_path / "undo").write("mend", "something")
+    assert [*(tmp_path / "undo").iterdir()] == []
+
+
+def test_an_entry_of_which_nobody_can_tell_whether_its_run_is_over_is_named_and_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(tmp_path / "undo")
+    of_a_dead_run(journal)
+
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    mended: list[Mapping[str, str]] = []
+    (failure,) = journal.undo({"mend": mended.append}, print)
+    assert "what mend mends: nobody can tell whether its run is over: OSError" in failure
+    assert (mended, journal.left(), journal.alive()) == ([], (), ())
+
+
+def test_a_journal_has_the_entries_of_its_report_directory(tmp_path: Path) -> None:
+    here, elsewhere = journal_of(tmp_path / "here"), journal_of(tmp_path / "elsewhere")
+    of_a_dead_run(here, name="it")
+    assert [entry.reports for _, entry in here.left()] == [str(tmp_path / "here")]
+    assert (elsewhere.left(), elsewhere.written("mend", name="it")) == ((), ())
+    assert len(Journal(here.directory).left()) == 1
 
 
 def test_a_run_that_is_over_is_known_also_as_a_zombie(tmp_path: Path) -> None:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
 
 import pytest
 from kubernetes.config import kube_config
 
+from pytest_serve_chaos.backends.kubernetes import KUBERNETES
 from pytest_serve_chaos.backends.registry import BUILT_IN
+from pytest_serve_chaos.cli import main
 from pytest_serve_chaos.cluster.base import Progress
 from pytest_serve_chaos.cluster.capabilities import DRAINS_MACHINES, FREEZES_NODES, SETS_HEALTH_FLAGS, SIGNALS_PROCESSES
 from pytest_serve_chaos.cluster.kubernetes import in_pod
 from pytest_serve_chaos.cluster.kubernetes.client.api import ExecResult
+from pytest_serve_chaos.cluster.kubernetes.client.records import Pod, mapped, name_of
 from pytest_serve_chaos.cluster.kubernetes.external import drains as module
+from pytest_serve_chaos.cluster.kubernetes.external.repairs import CordonNote
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, Unsupported, WaitTimeout
 from pytest_serve_chaos.model import Component, Identity, Json
@@ -32,6 +38,7 @@ from tests.unit.test_safety import unlocked
 
 __all__ = ["server"]  # the fixture
 
+NODES = "/api/v1/nodes"
 CONTROLLER = Identity("process", ("w", "container-w", "113", "7"))
 REPLICA = Component("replica", "worker-1", CONTROLLER, 113, deployment="ranker#Ranker")
 
@@ -48,9 +55,9 @@ class Programs(FakeApi):
         self.open: list[str] = []
         self.on_record: list[list[str]] = []
 
-    def record(self, name: str) -> Callable[[], None]:
-        self.open.append(name)
-        return lambda: self.open.remove(name)
+    def record(self, pod: Pod) -> Callable[[], None]:
+        self.open.append(pod.name)
+        return lambda: self.open.remove(pod.name)
 
     def run(self, name: str, container: str, command: Sequence[str], *, timeout: float = 30.0) -> ExecResult:
         self.on_record.append([*self.open])
@@ -127,11 +134,15 @@ def test_a_process_that_is_killed_is_not_put_on_record(signal: int) -> None:
 # -- undone ------------------------------------------------------------------------------------------------------------
 
 
-class Tidied(Channel):
-    """A program that says what it has tidied."""
+class Printed(Channel):
+    """A program that printed something, and ended."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(ends=True)
+        self.text = text
 
     def read_stdout(self, timeout: float) -> str:
-        return json.dumps({"stopped": 1, "flags": 0})
+        return self.text
 
 
 @pytest.fixture
@@ -142,7 +153,7 @@ def ran(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, s
     def stream(method: object, name: str, namespace: str, *, command: Sequence[str], **options: object) -> Channel:
         assert namespace == "ml"
         programs.append((name, command[2]))
-        return Tidied(ends=True)
+        return Printed("[]" if command[2] == in_pod.source("stale") else json.dumps({"stopped": 1, "flags": 0}))
 
     monkeypatch.setattr("kubernetes.stream.stream", stream)
     server.objects[PODS] = {"items": [running("head")]}
@@ -154,7 +165,7 @@ def killed_while_frozen(given: Settings, directory: Path) -> Path:
     cluster = connected(given, directory)
     part(cluster, SIGNALS_PROCESSES).signal_process(Identity("process", ("u", "abc", "113", "7")), SIGSTOP)
     cluster.close()
-    (entry,) = (given.report_dir / "undo").glob("*.json")
+    ((entry, _),) = given.journal.entries()
     return unlocked(entry)
 
 
@@ -205,7 +216,7 @@ def test_a_context_that_leads_elsewhere_now_is_not_followed(
     monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(elsewhere))
     ran.clear()
     (failure,) = BUILT_IN.undo(tmp_path / "reports", print)
-    assert "name it twice" in failure
+    assert "the context kind-test leads to https://k8s.example.com:443" in failure
     assert (ran, entry.exists()) == ([], True)
 
 
@@ -233,7 +244,7 @@ def test_another_cluster_under_the_same_context_is_not_mended_in_its_place(
         ran.clear()
         (failure,) = BUILT_IN.undo(tmp_path / "reports", print)
         assert another.asked == []
-    assert f"leads to {another.address} now, and what is to be undone is on {server.address}" in failure
+    assert f"leads to {another.address} (CA: none) now, and what is to be undone is on {server.address}" in failure
     assert (ran, entry.exists()) == ([], True)
 
 
@@ -316,7 +327,7 @@ def drained(
     cluster = connected(given, directory, progress)
     with pytest.raises(CommandFailed, match="eviction of pod head"):
         part(cluster, DRAINS_MACHINES).drain_machine("head")
-    (entry,) = (given.report_dir / "undo").glob("*.json")
+    ((entry, _),) = given.journal.entries()
     server.objects[NODE] = cordoned_by("pytest-serve-chaos")
     server.asked.clear()
     return cluster, entry
@@ -349,6 +360,14 @@ def test_a_drained_node_that_somebody_else_has_cordoned_since_is_left_to_them(
     assert not entry.exists()
 
 
+def asked_of_nodes(server: ApiServer) -> list[tuple[str, str, Json]]:
+    """Method, path and body of each request about nodes."""
+    return [(asked.method, asked.path, asked.body) for asked in server.asked if asked.path.startswith(NODES)]
+
+
+UNCORDONED = {"spec": {"unschedulable": None}, "metadata": {"annotations": {"pytest-serve-chaos/undo": None}}}
+
+
 @pytest.fixture
 def cordoned(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The journal's entry of a run that cordoned the node under the head, and was killed."""
@@ -358,9 +377,7 @@ def cordoned(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_what_a_killed_run_left_cordoned_is_opened(server: ApiServer, cordoned: Path, tmp_path: Path) -> None:
     assert BUILT_IN.undo(tmp_path / "reports", print) == []
-    looked, opened = server.asked
-    assert (looked.method, looked.path) == ("GET", NODE)
-    assert (opened.method, opened.path, opened.body) == ("PATCH", NODE, {"spec": {"unschedulable": None}})
+    assert asked_of_nodes(server) == [("GET", NODE, None), ("PATCH", NODE, UNCORDONED)]
     assert not cordoned.exists()
 
 
@@ -368,7 +385,7 @@ def test_what_a_killed_run_left_cordoned_is_opened(server: ApiServer, cordoned: 
     ("node", "says"),
     [
         (None, "the node node-1 is gone, so there is nothing to uncordon"),
-        ({"spec": {}}, "the node node-1 is not cordoned any more"),
+        ({"metadata": {"uid": "n"}, "spec": {}}, "the node node-1 is not cordoned any more"),
         (cordoned_by("kubectl"), "the node node-1 stays cordoned, now by kubectl"),
     ],
     ids=["gone", "open", "somebody-elses"],
@@ -382,14 +399,14 @@ def test_what_is_not_ours_to_open_any_more_is_left_and_said(
     told: list[str] = []
     assert BUILT_IN.undo(tmp_path / "reports", told.append) == []
     assert told[-1] == f"undo: {says}"
-    assert [asked.method for asked in server.asked] == ["GET"]
+    assert asked_of_nodes(server) == [("GET", NODE, None)]
     assert not cordoned.exists()
 
 
 def test_a_node_that_cannot_be_read_stays_in_the_journal(server: ApiServer, cordoned: Path, tmp_path: Path) -> None:
     server.hiccups = 1
     (failure,) = BUILT_IN.undo(tmp_path / "reports", print)
-    assert "node node-1: status 500" in failure
+    assert "status 500" in failure
     assert cordoned.exists()
 
 
@@ -399,5 +416,135 @@ def test_a_context_that_leads_elsewhere_now_is_not_opened(
     elsewhere = ApiServer("https://k8s.example.com").kubeconfig(tmp_path, context="kind-test")
     monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(elsewhere))
     (failure,) = BUILT_IN.undo(tmp_path / "reports", print)
-    assert "name it twice" in failure
+    assert "the context kind-test leads to https://k8s.example.com:443" in failure
     assert (server.asked, cordoned.exists()) == ([], True)
+
+
+def test_a_node_that_was_made_again_under_its_name_is_not_the_one_that_was_cordoned(
+    server: ApiServer, cordoned: Path, tmp_path: Path
+) -> None:
+    again = cordoned_by("pytest-serve-chaos")
+    server.objects[NODE] = {**again, "metadata": {**mapped(again["metadata"]), "uid": "another"}}
+    told: list[str] = []
+    assert BUILT_IN.undo(tmp_path / "reports", told.append) == []
+    assert told[-1] == "undo: the node node-1 is another one of that name now, so there is nothing to uncordon"
+    assert (asked_of_nodes(server), cordoned.exists()) == ([("GET", NODE, None)], False)
+
+
+# -- without a journal -------------------------------------------------------------------------------------------------
+
+
+REPAIR = ("undo", "--context=kind-test", "--rayservice=ml/ranker")
+
+
+def drained_node(name: str, rayservice: str = "ml/ranker", by: str = "pytest-serve-chaos") -> dict[str, Json]:
+    """A node that was drained for a RayService, as the API server gives it."""
+    node = cordoned_by(by)
+    annotations: Json = {"pytest-serve-chaos/undo": str(CordonNote(rayservice, "a-uid"))}
+    return {**node, "metadata": {**mapped(node["metadata"]), "name": name, "annotations": annotations}}
+
+
+@pytest.fixture
+def left_broken(server: ApiServer, ran: list[tuple[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A RayService whose head has a stopped process, and nodes that were drained, for it and for others."""
+    settings_for(server, tmp_path, monkeypatch)
+    nodes: list[dict[str, Json]] = [
+        drained_node("gpu-1"),
+        drained_node("gpu-2", rayservice="ml/other"),
+        drained_node("gpu-3", by="kubectl"),
+        {"metadata": {"name": "gpu-4"}, "spec": {}},
+    ]
+    server.objects[NODES] = {"items": [*nodes]}
+    for node in nodes:
+        server.objects[f"{NODES}/{name_of(node)}"] = node
+
+
+@pytest.mark.usefixtures("left_broken")
+def test_a_rayservice_is_repaired_by_what_the_cluster_shows_where_nothing_is_in_a_journal(
+    server: ApiServer, ran: list[tuple[str, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(REPAIR) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "undo: 1 processes of head were stopped",
+        "undo: the node gpu-1 was cordoned",
+        "undo: the node gpu-3 stays cordoned, now by kubectl",
+    ]
+    assert [name for name, program in ran if program == in_pod.source("tidy")] == ["head"]
+    assert [asked for asked in asked_of_nodes(server) if asked[0] != "GET"] == [
+        ("PATCH", f"{NODES}/gpu-1", UNCORDONED),
+        ("PATCH", f"{NODES}/gpu-3", {"metadata": {"annotations": {"pytest-serve-chaos/undo": None}}}),
+    ]
+
+
+@pytest.mark.usefixtures("left_broken")
+def test_of_a_rayservice_that_is_gone_the_drained_nodes_are_uncordoned(
+    server: ApiServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del server.objects["/apis/ray.io/v1/namespaces/ml/rayservices/ranker"]
+    assert main(REPAIR) == 0
+    assert capsys.readouterr().out.splitlines()[:2] == [
+        "undo: there is no RayService ml/ranker any more",
+        "undo: the node gpu-1 was cordoned",
+    ]
+
+
+@pytest.mark.usefixtures("left_broken")
+def test_what_fails_keeps_nothing_else_from_being_repaired(
+    server: ApiServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*_: object, **__: object) -> None:
+        raise OSError("no websocket")
+
+    monkeypatch.setattr("kubernetes.stream.stream", refuses)
+    assert main(REPAIR) == 1
+    said = capsys.readouterr().out
+    assert "could not be undone: the pod head of RayService ml/ranker: a program could not be run in pod head" in said
+    assert "undo: the node gpu-1 was cordoned" in said
+
+
+@pytest.mark.usefixtures("left_broken")
+def test_a_context_that_is_not_a_kind_cluster_has_to_be_named_twice(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings_for(server, tmp_path, monkeypatch, context="staging")
+    staging = ["undo", "--context=staging", "--rayservice=ml/ranker"]
+    assert main(staging) == 2
+    assert "serve-chaos undo --allow-context=staging" in capsys.readouterr().err
+    assert server.asked == []
+    assert main([*staging, "--allow-context=staging"]) == 0
+
+
+@pytest.mark.usefixtures("left_broken")
+def test_whoever_may_not_list_nodes_is_told_which_were_not_looked_at(
+    server: ApiServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.forbidden = {NODES}
+    assert main(REPAIR) == 1
+    assert "this user may not list nodes, so only node-1 could be looked at" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("left_broken")
+def test_whoever_may_not_read_nodes_has_drained_none(server: ApiServer, capsys: pytest.CaptureFixture[str]) -> None:
+    server.forbidden = {NODES, NODE}
+    assert main(REPAIR) == 0
+    assert "no node was looked at: this user may not read nodes" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("left_broken")
+def test_what_a_run_has_now_is_left_to_it_and_that_is_said(
+    server: ApiServer, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    with ExitStack() as run:
+        with monkeypatch.context() as of_a_run:
+            of_a_run.setattr(os, "getpid", lambda: 1)
+            run.enter_context(KUBERNETES.locked(settings_for(server, tmp_path, monkeypatch)))
+        assert main(REPAIR) == 1
+    assert "ml/ranker: another run is using the cluster kind-test/ml/ranker" in capsys.readouterr().out
+    assert asked_of_nodes(server) == []
+
+
+@pytest.mark.parametrize("given", [["--context=kind-test"], ["--rayservice=ml/ranker"]])
+def test_half_a_name_names_nothing(given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["undo", *given]) == 2
+    assert "is missing" in capsys.readouterr().err

@@ -19,15 +19,23 @@ _NOT_NOW = 429
 """What the API server answers where a PodDisruptionBudget allows no eviction at this moment."""
 _NOT_THERE = 404
 _ASK_AGAIN_AFTER = 1.0
+_NO_NOTE: dict[str, Json] = {"metadata": {"annotations": {names.UNDO: None}}}
 
 
-def cordon(api: KubeApi, machine: str) -> None:
+def cordon(api: KubeApi, machine: str, *, note: str | None = None) -> None:
     """Lets no more pods onto a Kubernetes node, under our name, so that `reopen` knows whose cordon it is.
+
+    Args:
+        api: The Kubernetes API.
+        machine: The node.
+        note: What its annotation `names.UNDO` says from the same moment on, until it is uncordoned; None: nothing.
 
     Raises:
         CommandFailed: It was refused.
     """
     body: dict[str, Json] = {"spec": {"unschedulable": True}}
+    if note is not None:
+        body["metadata"] = {"annotations": {names.UNDO: note}}
     api.nodes.patch(machine, body, what=f"cordoning of {machine}")
 
 
@@ -37,7 +45,7 @@ def uncordon(api: KubeApi, machine: str) -> None:
     Raises:
         CommandFailed: It was refused.
     """
-    body: dict[str, Json] = {"spec": {"unschedulable": None}}  # which leaves no trace of it
+    body: dict[str, Json] = {"spec": {"unschedulable": None}, **_NO_NOTE}  # which leaves no trace of it
     try:
         api.nodes.patch(machine, body, what=f"uncordoning of {machine}")
     except CommandFailed as error:
@@ -45,11 +53,16 @@ def uncordon(api: KubeApi, machine: str) -> None:
             raise
 
 
-def reopen(api: KubeApi, machine: str) -> str:
+def reopen(api: KubeApi, machine: str, *, uid: str = "") -> str:
     """Uncordons a Kubernetes node if this plugin has cordoned it; leaves the cordon of anybody else.
 
     The node itself says whose it is: a field in its `managedFields` belongs to the last client that set it, and to
     nobody once it was removed.
+
+    Args:
+        api: The Kubernetes API.
+        machine: The node.
+        uid: Its UID when it was cordoned; "": whatever has that name is meant.
 
     Returns:
         Why the cordon stays; "" if the node was uncordoned.
@@ -63,14 +76,30 @@ def reopen(api: KubeApi, machine: str) -> str:
         if status_of(error) != _NOT_THERE:
             raise
         return f"the node {machine} is gone, so there is nothing to uncordon"
+    if uid and uid != text(mapped(node.get("metadata")), "uid"):
+        return f"the node {machine} is another one of that name now, so there is nothing to uncordon"
+    why_not = _why_not_uncordon(node)
+    if not why_not:
+        uncordon(api, machine)
+    elif note_on(node):
+        api.nodes.patch(machine, _NO_NOTE, what=f"removal of the annotation of {machine}")
+    return f"the node {machine} {why_not}" if why_not else ""
+
+
+def note_on(node: Mapping[str, Json]) -> str:
+    """What our annotation on a node says; "" where there is none."""
+    return text(inner(node, "metadata", "annotations"), names.UNDO)
+
+
+def _why_not_uncordon(node: Mapping[str, Json]) -> str:
+    """Why a node that is not cordoned, or not by this plugin, stays as it is; "" if this plugin has cordoned it."""
     if not mapped(node.get("spec")).get("unschedulable"):
-        return f"the node {machine} is not cordoned any more"
+        return "is not cordoned any more"
     owners = _who_cordoned(node)
-    if owners != {names.PROJECT}:
-        whose = " and ".join(sorted(owners - {names.PROJECT})) or "somebody without a name"
-        return f"the node {machine} stays cordoned, now by {whose}"
-    uncordon(api, machine)
-    return ""
+    if owners == {names.PROJECT}:
+        return ""
+    whose = " and ".join(sorted(owners - {names.PROJECT})) or "somebody without a name"
+    return f"stays cordoned, now by {whose}"
 
 
 def _who_cordoned(node: Mapping[str, Json]) -> set[str]:

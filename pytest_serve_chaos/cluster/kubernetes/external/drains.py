@@ -8,7 +8,7 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import Progress
 from pytest_serve_chaos.cluster.kubernetes.client.drain import EVICTED_WITHIN, cordon, evict_all, reopen
-from pytest_serve_chaos.cluster.kubernetes.client.records import mapped
+from pytest_serve_chaos.cluster.kubernetes.client.records import mapped, text
 from pytest_serve_chaos.cluster.kubernetes.external.admission import Admission
 from pytest_serve_chaos.cluster.kubernetes.external.recorded_faults import UndoRecords
 from pytest_serve_chaos.cluster.kubernetes.rayservice.machine_faults import TakenMachines
@@ -58,9 +58,9 @@ class ExternalDrains:
         pods = [(n, pod) for n, pod, _ in self._pods.live_named() if pod.node == machine]
         self._admission.admit_company(name, [n for n, _ in pods])
         watches = [self._removals.of(n, pod) for n, pod in pods]
-        self._records.cordoned(machine)
+        self._records.cordoned(machine, text(mapped(item.get("metadata")), "uid"))
         self._drained.take(_DRAIN, name, machine)
-        cordon(self._api, machine)
+        cordon(self._api, machine, note=self._records.note or None)
         evict_all(self._api, [pod for _, pod in pods], within=EVICTED_WITHIN)
         return [sign for watch in watches for sign in watch.evidence(by_force=False)]
 

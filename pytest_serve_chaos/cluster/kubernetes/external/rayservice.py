@@ -14,6 +14,7 @@ from pytest_serve_chaos.cluster.capabilities import (
     HAS_REDIS,
     IS_EXTERNAL,
     KILLS_NODES,
+    RECORDS_STALE_PROXIES,
     SEES_CHILDREN,
     SETS_HEALTH_FLAGS,
     SIGNALS_PROCESSES,
@@ -35,6 +36,7 @@ from pytest_serve_chaos.cluster.kubernetes.external.recorded_faults import (
     RecordedSignals,
     UndoRecords,
 )
+from pytest_serve_chaos.cluster.kubernetes.external.stale_proxies import RecordedProxies
 from pytest_serve_chaos.cluster.kubernetes.logs.stream import LogAccess
 from pytest_serve_chaos.cluster.kubernetes.rayservice.children import PodChildren
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import Ends, RayServiceCluster, RunningConfig
@@ -116,6 +118,7 @@ def external_rayservice(
         HAS_REDIS.by(PodRedis(view)),
         IS_EXTERNAL.by(ExternalFaults(admission, proxies, ActorKills(api, pods, view.dashboard))),
         KILLS_NODES.by(AdmittedDeletions(PodDeletions(api, pods, view.removals), admission)),
+        RECORDS_STALE_PROXIES.by(RecordedProxies(api, pods, records.stale)),
         SEES_CHILDREN.by(PodChildren(api, pods)),
         SETS_HEALTH_FLAGS.by(RecordedFlags(HealthFlags(api, pods), ledger, pods)),
         SIGNALS_PROCESSES.by(RecordedSignals(ProcessSignals(api, pods), ledger, pods)),

@@ -11,13 +11,14 @@ from signal import SIGCONT, SIGKILL, SIGSTOP
 from typing import Literal, TypeAlias
 
 from pytest_serve_chaos.cluster.capabilities import FreezesNodes, KillsNodes, SetsHealthFlags, SignalsProcesses
+from pytest_serve_chaos.cluster.kubernetes.client.records import Pod
 from pytest_serve_chaos.cluster.kubernetes.external.admission import Admission
 from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayPods
 from pytest_serve_chaos.errors import NoSuchTarget, Unsupported
 from pytest_serve_chaos.model import Component, Evidence, Identity
 
-Record: TypeAlias = Callable[[str], Callable[[], None]]
-"""Records that something in the pod of that name must be restored; returns what removes that record."""
+Record: TypeAlias = Callable[[Pod], Callable[[], None]]
+"""Records that something in that pod must be restored; returns what removes that record."""
 
 
 class Ledger:
@@ -31,7 +32,7 @@ class Ledger:
         self._record = record
         self._open: dict[str, Callable[[], None]] = {}
 
-    def begin(self, what: str, pod: str) -> None:
+    def begin(self, what: str, pod: Pod) -> None:
         """Call it before that is broken in that pod."""
         if what not in self._open:
             self._open[what] = self._record(pod)
@@ -48,14 +49,18 @@ class UndoRecords:
     """Where changes of an external cluster are on record until they are undone.
 
     Attributes:
-        broken: Called with a pod's name before something in it is stopped or flagged; returns what takes it off.
-        cordoned: Called with a node's name before it is cordoned.
+        broken: Called with a pod before something in it is stopped or flagged; returns what takes it off.
+        cordoned: Called with a node's name and UID before it is cordoned.
         uncordoned: Called with that name when there is nothing to undo any more.
+        stale: Called before proxies lose their controller for good; returns what takes that off.
+        note: What the annotation of a node says that is cordoned: whose pods were to leave it.
     """
 
     broken: Record = lambda _: lambda: None
-    cordoned: Callable[[str], None] = lambda _: None
+    cordoned: Callable[[str, str], None] = lambda _name, _uid: None
     uncordoned: Callable[[str], None] = lambda _: None
+    stale: Callable[[], Callable[[], None]] = lambda: lambda: None
+    note: str = ""
 
 
 class AdmittedDeletions:
@@ -107,7 +112,7 @@ class RecordedFreezes:
             Unsupported: It must not be done to this cluster.
         """
         self._admission.admit_loss(name, "freeze")
-        self._ledger.begin(name, self._pods.running(name).name)
+        self._ledger.begin(name, self._pods.running(name))
         return self._freezes.freeze_node(name)
 
     def thaw_node(self, name: str) -> None:
@@ -133,7 +138,7 @@ class RecordedSignals:
     def signal_process(self, identity: Identity, signal: int) -> None:
         """Sends the signal; what is stopped is on record until it goes on, or is gone."""
         if signal == SIGSTOP and identity.kind == "process":
-            self._ledger.begin(str(identity), self._pods.with_process(identity).name)
+            self._ledger.begin(str(identity), self._pods.with_process(identity))
         try:
             self._signals.signal_process(identity, signal)
         except NoSuchTarget:
@@ -160,7 +165,7 @@ class RecordedFlags:
     def set_health_flag(self, replica: Component, mode: Literal["raise", "hang"]) -> None:
         """Writes the flag; it is on record until it is removed."""
         flag = f"flag of {replica.identity}"
-        self._ledger.begin(flag, self._pods.with_process(replica.identity).name)
+        self._ledger.begin(flag, self._pods.with_process(replica.identity))
         try:
             self._flags.set_health_flag(replica, mode)
         except Unsupported:

@@ -114,7 +114,7 @@ def delete_kind_cluster(name: str, directory: Path, *, unfinished: bool = False)
         CommandFailed: kind failed.
     """
     programs = find_programs()
-    if name != names.KEPT_CLUSTER if unfinished else not re.fullmatch(_MADE_UP, name):
+    if name != names.KEPT_CLUSTER if unfinished else not re.fullmatch(names.OF_ONE_RUN, name):
         raise SafetyError(f"{name} is not a name that this plugin gives to a kind cluster, so it is not deleted")
     directory.mkdir(parents=True, exist_ok=True)
     nodes = KindNodes(name, None, directory, programs)
@@ -123,9 +123,6 @@ def delete_kind_cluster(name: str, directory: Path, *, unfinished: bool = False)
         if not (unfinished and is_finished(nodes)):
             nodes.delete()
 
-
-_MADE_UP = r"serve-chaos-[0-9a-f]{6}"
-"""The names of kind clusters that live no longer than a run."""
 
 _REBUILDS: Mapping[Step, str] = {
     "renew": "the plugin recreates its RayService",

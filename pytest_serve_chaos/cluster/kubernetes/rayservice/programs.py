@@ -50,14 +50,3 @@ def tidy(api: KubeApi, pod: Pod) -> list[str]:
     said = json.loads(result.stdout)
     stopped = [f"{said['stopped']} processes of {pod.name} were stopped"] if said["stopped"] else []
     return stopped + ([f"{pod.name} had {said['flags']} health flags"] if said["flags"] else [])
-
-
-def tidy_by_name(api: KubeApi, name: str) -> None:
-    """The same for the pod of that name in the API's namespace; one that is gone, or is going, needs nothing.
-
-    Raises:
-        ClusterError: It could not be done, or not be looked at.
-    """
-    for pod in api.pods():
-        if pod.name == name and pod.runs:
-            tidy(api, pod)
