@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from pytest_serve_chaos import scratch
 from pytest_serve_chaos.cluster.kubernetes.client.access import (
     Access,
     Permit,
@@ -193,6 +194,7 @@ class KubeConnection:
                     context=self._context,
                     client_configuration=settings,
                     persist_config=False,
+                    temp_file_path=_for_keys(),
                 )
             settings.tls_server_name = None
         except Exception as error:
@@ -202,6 +204,13 @@ class KubeConnection:
                 fix=["see `kubectl config get-contexts`, and give one of those"],
             ) from error
         return settings
+
+
+def _for_keys() -> str | None:
+    """Where the client writes the keys that are in the kubeconfig itself; None: where it likes."""
+    with contextlib.suppress(OSError):
+        return str(scratch.of_this_process())
+    return None
 
 
 def _connect_directly() -> None:
