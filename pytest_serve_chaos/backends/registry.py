@@ -144,10 +144,11 @@ class Backends:
         Returns:
             What could not be removed, in words.
         """
-        from pytest_serve_chaos.scratch import sweep_files
+        from pytest_serve_chaos import locks, scratch
 
+        locks.sweep()
         failed: list[str] = []
-        for sweep in (*(backend.sweep for backend in self), sweep_files):
+        for sweep in (*(backend.sweep for backend in self), scratch.sweep_files):
             try:
                 failed += sweep(progress)
             except Exception as error:  # of a plugin, or of the machine; the others are swept all the same
