@@ -65,6 +65,20 @@ class Supervisor:
             lambda text: self.tell(event="operator", text=text),
         )
 
+    def make_directory(self) -> Scratch:
+        """Makes the run's directory, for this user alone. Should all of the run be killed, the next run finds it.
+
+        Raises:
+            ClusterStartError: Something has that name already, or nothing can be made there.
+        """
+        try:
+            return scratch.create(Path(self.plan.directory), OWNER, self.plan.run)
+        except OSError as error:
+            self.claim.lock.release()
+            raise ClusterStartError(
+                f"the directory of the run cannot be made: {error}", fix=["set TMPDIR to a directory of your own"]
+            ) from error
+
     def run(self) -> None:
         """Starts all, and serves commands until standard input closes."""
         self.tell(event="ready", slot=self.layout.slot)
@@ -222,23 +236,6 @@ def _listens(host: str, port: int) -> bool:
         return probe.connect_ex((host, port)) == 0
 
 
-def _directory(plan: Plan, lock: FileLock) -> Scratch:
-    """Creates the run's directory. Should all that belongs to the run be killed, the next run finds it.
-
-    Raises:
-        ClusterStartError: It could not be created.
-    """
-    try:
-        return scratch.create(Path(plan.directory), OWNER, plan.run)
-    except OSError as error:
-        lock.release()
-        raise ClusterStartError(
-            f"the directory of the cluster could not be created: {error}",
-            checked=[plan.directory],
-            fix=["make room there", "or set TMPDIR to another directory with a short path"],
-        ) from error
-
-
 def _start_janitor(plan: Plan, lock: FileLock, directory: Scratch) -> int:
     """Starts the process that cleans up after this one; returns the pipe whose end it waits for."""
     reading, writing = os.pipe()
@@ -265,7 +262,7 @@ def main() -> None:
         sys.exit("prctl(PR_SET_CHILD_SUBREAPER) failed")
     try:
         supervisor = Supervisor(plan)
-        directory = _directory(plan, supervisor.claim.lock)
+        directory = supervisor.make_directory()
     except ServeChaosError as error:
         print(json.dumps({"event": "refused", "text": str(error)}), flush=True)
         return
