@@ -15,7 +15,7 @@ from pytest_serve_chaos.fixtures import SESSION
 from pytest_serve_chaos.report.registry import reporters_of
 from pytest_serve_chaos.rootdir import check_rootdir
 from pytest_serve_chaos.session.chaos_session import ChaosSession
-from pytest_serve_chaos.termination import end_in_order
+from pytest_serve_chaos.termination import EndingSignals
 
 
 def start(config: pytest.Config) -> None:
@@ -27,15 +27,17 @@ def start(config: pytest.Config) -> None:
     """
     _refuse_xdist(config)
     check_rootdir(config)
+    signals = EndingSignals()
     try:
         backends, reporters = backends_of(config.pluginmanager), reporters_of(config.pluginmanager)
         given = settings.resolve(config, backends=backends)
-        session = ChaosSession(config, given, known_faults(config), backends, reporters)
+        session = ChaosSession(config, given, known_faults(config), backends, reporters, signals)
     except SettingsError as error:
         raise pytest.UsageError(str(error)) from error
-    end_in_order(config)
+    signals.install(config)
     config.stash[SESSION] = session
     session.register(config.pluginmanager)
+    config.add_cleanup(session.end)  # should another plugin's end raise before ours is called
     config.pluginmanager.register(_CollectsTheGuide(session), "serve_chaos_guide")
 
 

@@ -50,6 +50,7 @@ def acquire(name: str) -> FileLock:
     for _ in range(_TRIES):
         directory = lock_directory()
         with contextlib.suppress(FileNotFoundError), _opened(directory) as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH)  # while `sweep` looks, what it holds for a moment is nobody's
             descriptor = _try(handle, directory / name)
             if descriptor is not None:
                 return FileLock(directory / name, descriptor)
@@ -90,6 +91,29 @@ def remove(path: Path) -> None:
         directory.rmdir()
         if directory.parent.name == f"runtime-{os.getuid()}":  # what platformdirs creates where there is nothing else
             directory.parent.rmdir()
+
+
+def sweep() -> None:
+    """Removes the files of locks whose holders were killed."""
+    with contextlib.suppress(SafetyError, FileNotFoundError):
+        directory = lock_directory()
+        if not directory.is_dir():
+            return
+        with _opened(directory) as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            for path in sorted(directory.glob("*.lock")):
+                with contextlib.suppress(OSError):  # somebody holds it, or it is gone
+                    _remove_if_free(path, handle)
+
+
+def _remove_if_free(path: Path, directory: int) -> None:
+    descriptor = os.open(path.name, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=directory)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _is_still(descriptor, path.name, directory):
+            remove(path)
+    finally:
+        os.close(descriptor)
 
 
 def lock_directory() -> Path:

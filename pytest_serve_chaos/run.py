@@ -128,10 +128,11 @@ class Run:
 
     def close_cluster(self) -> None:
         """Ends the cluster that lives, if one does."""
-        rig, self._rig = self._rig, None
+        rig = self._rig
         if rig is None:
             return
         with contextlib.ExitStack() as ends:  # last first, and all of it, whatever goes wrong
+            ends.callback(self._forget_rig)
             ends.callback(rig.cluster.close)
             ends.callback(rig.watcher.stop)
             ends.callback(rig.machine.stop)
@@ -140,19 +141,22 @@ class Run:
             if rig.soundness.is_sound and reused is not None:
                 reused.vouch()
 
+    def _forget_rig(self) -> None:
+        self._rig = None
+
     def _heal_for_good(self, rig: Rig) -> None:
         """Heals what is still broken; afterwards only the undo journal knows of it."""
+        why = ""
         try:
-            rig.heal_all()
-        except KeyboardInterrupt:  # it met one heal, which is tried again
-            rig.heal_all()
+            why = _why_not_healed(rig)
+        except BaseException:  # Ctrl-C, or the like, met one of the heals, which is tried once more
+            why = _why_not_healed(rig)
             raise
-        except ServeChaosError as error:
-            if not rig.soundness.tainted:
-                rig.soundness.taint(error.what)
+        finally:
             # Any other cluster goes now, or is not taken over as it is; what a test itself broke may be elsewhere.
-            if rig.cluster.capability(IS_EXTERNAL) is not None or rig.injections.outlive_the_cluster:
-                self.not_healed.append(error.what)
+            stays = rig.cluster.capability(IS_EXTERNAL) is not None or rig.injections.outlive_the_cluster
+            if rig.injections.open and stays:
+                self.not_healed.append(why or "it was interrupted")
 
     def close(self) -> None:
         """Ends everything."""
@@ -205,3 +209,14 @@ class Run:
             )
             undo.pop_all()
         return rig
+
+
+def _why_not_healed(rig: Rig) -> str:
+    """Heals everything; returns why something could not be healed, which taints the cluster; "" if nothing remains."""
+    try:
+        rig.heal_all()
+    except ServeChaosError as error:
+        if not rig.soundness.tainted:
+            rig.soundness.taint(error.what)
+        return error.what
+    return ""

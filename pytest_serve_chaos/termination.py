@@ -1,51 +1,88 @@
-"""Signals that end a run: the first becomes Ctrl-C, and none disturbs the end of the run itself."""
+"""Signals that end a run: the first becomes Ctrl-C, and none keeps the run from healing what it broke."""
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
+from collections.abc import Iterator
 from types import FrameType
 
 import pytest
 
-_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
-"""With SIGTERM CI systems and `timeout` end a run; SIGHUP comes when its terminal, or ssh, is lost."""
+from pytest_serve_chaos import clock
+
+HEALED_WITHIN = 10.0
+"""Seconds after the first signal in which further ones do nothing, unless what heals at once is healed before."""
+
+_THE_SAME = 1.0
+"""Seconds in which a second signal is the first one again: some programs send it to a process and to its group."""
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+"""CI systems and `timeout` send SIGTERM; SIGHUP comes when the terminal, or ssh, is lost; Ctrl-C and Ctrl-\\ send the
+others."""
 
 
-def end_in_order(config: pytest.Config) -> None:
-    """Makes the first of these signals a Ctrl-C, and has the others do nothing: else what was broken would stay so.
+class EndingSignals:
+    """What the signals do that end a run.
 
-    A signal for which somebody else has a handler, or that is ignored (`nohup`), is left alone.
+    The first is a Ctrl-C. Those that follow do nothing until `healed` was called, for ten seconds at most; then each is
+    a Ctrl-C again. From the end of the run on, which is what all of them ask for, only a Ctrl-C does anything: it
+    breaks off the step in hand, and the next one begins.
     """
-    if threading.current_thread() is not threading.main_thread():
-        return
-    taken = [one for one in _SIGNALS if signal.getsignal(one) is signal.SIG_DFL]
-    for one in taken:
-        signal.signal(one, _interrupt)
-    config.add_cleanup(lambda: _give_back(taken))
 
+    def __init__(self) -> None:
+        self._first: float | None = None
+        self._healed = False
+        self._ending = False
+        self._can_be_broken_off = True
 
-def ignore_from_now_on() -> None:
-    """Makes these signals do nothing more: the run ends, and that is what they ask for."""
-    if threading.current_thread() is threading.main_thread():
-        _ignore()
+    def install(self, config: pytest.Config) -> None:
+        """Handles them until the end of pytest.
 
+        One that is ignored (`nohup`), or for which somebody else has a handler, is left alone.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return
+        before = {one: signal.getsignal(one) for one in _SIGNALS}
+        taken = {one: there for one, there in before.items() if there in (signal.SIG_DFL, signal.default_int_handler)}
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    _ignore()
-    signal.default_int_handler(number, frame)
+        def give_back() -> None:
+            for one, there in taken.items():
+                signal.signal(one, there)
 
+        for one in taken:
+            signal.signal(one, self.handle)
+        config.add_cleanup(give_back)
 
-def _ignore() -> None:
-    for one in _SIGNALS:
-        if signal.getsignal(one) is _interrupt:
-            signal.signal(one, _nothing)
+    def healed(self) -> None:
+        """What heals at once is healed, so that a second signal may end what the run does now."""
+        self._healed = True
 
+    @contextlib.contextmanager
+    def ending(self) -> Iterator[None]:
+        """The run ends; nothing interrupts that but a Ctrl-C in a `step`."""
+        self._ending, self._can_be_broken_off = True, False
+        try:
+            yield
+        finally:
+            self._can_be_broken_off = True
 
-def _nothing(number: int, frame: FrameType | None) -> None:
-    """Unlike SIG_IGN, this is not inherited by the programs that are run."""
+    @contextlib.contextmanager
+    def step(self) -> Iterator[None]:
+        """One of the things that are done at the end, which the user can break off."""
+        self._can_be_broken_off = True
+        try:
+            yield
+        finally:
+            self._can_be_broken_off = False
 
-
-def _give_back(taken: list[signal.Signals]) -> None:
-    for one in taken:
-        signal.signal(one, signal.SIG_DFL)
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Handles a signal."""
+        if self._first is None:
+            self._first = clock.now()
+        elif clock.now() - self._first < (_THE_SAME if self._healed else HEALED_WITHIN):
+            return
+        if self._ending and not (self._can_be_broken_off and number == signal.SIGINT):
+            return
+        signal.default_int_handler(number, frame)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TypeVar, cast
@@ -504,7 +504,13 @@ def read_record(history: History, experiment: str) -> Record:
     machine = tuple(
         e for e in of_kind(MachineSeen, history.events) if begin <= e.at <= max(end, events[-1].at) + _MACHINE_LATER
     )
-    return Record(experiment, events, ordered, begin, end, asked, hit, machine)
+    return Record(experiment, (*events, *_unwritten(history)), ordered, begin, end, asked, hit, machine)
+
+
+def _unwritten(history: History) -> Iterator[Doubt]:
+    """A doubt where the file lacks what came last: nobody could ever check the verdict by it."""
+    if history.unwritten:
+        yield Doubt(f"the history could not be written: {history.unwritten}")
 
 
 def run_event(history: History, experiment: str = "") -> ClusterReady | None:

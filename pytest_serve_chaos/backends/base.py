@@ -73,6 +73,7 @@ class Repair:
 Start: TypeAlias = "Callable[[ClusterSpec, Settings, Path, Progress], Cluster]"
 Undo: TypeAlias = Callable[[Leftover], None]
 End: TypeAlias = "Callable[[Settings, Path, Progress], None]"
+Sweep: TypeAlias = "Callable[[Progress], Iterable[str]]"
 CheckApp: TypeAlias = "Callable[[ClusterSpec, Settings, Progress], None]"
 
 
@@ -90,6 +91,11 @@ def _not_checked(_: ClusterSpec, __: Settings, ___: Progress) -> None:
 
 def _nothing_shared(_: Settings, __: Path, ___: Progress) -> None:
     """Each cluster ends all that it has."""
+
+
+def _leaves_nothing(_: Progress) -> Iterable[str]:
+    """What it leaves is in the journal."""
+    return ()
 
 
 def _not_locked(_: Settings) -> str | None:
@@ -116,6 +122,8 @@ class Backend:
         end: Ends what the clusters of a run share, such as machines: called once, when the last of them is closed.
         undo: Undoes what a run that ended by force has left, by the verb of its entry in the journal.
         repair: Does the same to a cluster that outlives the run, and that the user names; None: all is in the journal.
+        sweep: Removes what such a run has left on this machine and nobody holds any more: takes a function that prints
+            a line for people, and returns what could not be removed, in words.
     """
 
     name: str
@@ -129,6 +137,7 @@ class Backend:
     end: End = _nothing_shared
     undo: Mapping[str, Undo] = field(default_factory=dict)
     repair: Repair | None = None
+    sweep: Sweep = _leaves_nothing
 
     def locked(self, settings: Settings) -> AbstractContextManager[None]:
         """Keeps other runs off a cluster that outlives this one. Entering raises `Locked` where another run has it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,6 +49,12 @@ def _doctor(settings: Settings) -> Iterator[Finding]:
     yield finding("loopback, ports", lambda: layout.check_layout(settings.workers + 1))
 
 
+def _sweep(progress: Progress) -> Iterable[str]:
+    from pytest_serve_chaos.cluster.local.leftovers import sweep
+
+    return sweep(progress)
+
+
 LOCAL = Backend(
     name="local",
     description="Ray nodes as processes of this machine",
@@ -56,4 +62,5 @@ LOCAL = Backend(
     start=_start,
     doctor=_doctor,
     check_app=_check_app,
+    sweep=_sweep,
 )

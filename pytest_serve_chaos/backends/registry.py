@@ -11,7 +11,7 @@ from pytest_serve_chaos.backends.base import Backend, Leftover, Undo
 from pytest_serve_chaos.backends.kind import KIND
 from pytest_serve_chaos.backends.kubernetes import KUBERNETES
 from pytest_serve_chaos.backends.local import LOCAL
-from pytest_serve_chaos.errors import SettingsError
+from pytest_serve_chaos.errors import SettingsError, in_one_line
 from pytest_serve_chaos.kinds import Choice, Flag
 from pytest_serve_chaos.options import GENERAL, OPTIONS, Option, option
 
@@ -148,7 +148,27 @@ class Backends:
 
         journal = Journal(directory_of_journals(), report_dir)
         verbs = {verb: partial(call, undo) for verb, undo in self._undo.items()}
-        return journal.undo(verbs, progress, which=which)
+        return [*journal.undo(verbs, progress, which=which), *self.sweep(progress)]
+
+    def sweep(self, progress: Progress) -> Sequence[str]:
+        """Removes what runs that were killed have left on this machine: by its lock, which nobody holds any more.
+
+        Args:
+            progress: Prints a line about each thing that is removed.
+
+        Returns:
+            What could not be removed, in words.
+        """
+        from pytest_serve_chaos import locks, scratch
+
+        locks.sweep()
+        failed: list[str] = []
+        for sweep in (*(backend.sweep for backend in self), scratch.sweep_files):
+            try:
+                failed += sweep(progress)
+            except Exception as error:  # of a plugin, or of the machine; the others are swept all the same
+                failed.append(f"what killed runs have left could not be removed: {in_one_line(error)}")
+        return failed
 
     def add_options(self, parser: pytest.Parser) -> None:
         """Adds ``--serve-chaos``, and an option and an ini key for each setting, all without a default of pytest's."""

@@ -41,7 +41,7 @@ def run(command: Sequence[str], *, log: Path, timeout: float, stdin: str | None 
         raise CommandFailed(f"{command[0]} did not end in {timeout:g} s", checked=[line]) from error
     except OSError as error:
         raise CommandFailed(f"{command[0]} could not be started: {error}", checked=[line]) from error
-    with log.open("a", encoding="utf-8") as file:
+    with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as file:  # a full disk must not undo what it did
         file.write(f"$ {line}\n{ended.stdout}{ended.stderr}")
     if ended.returncode != 0:
         said = (ended.stderr or ended.stdout).strip()[-800:]

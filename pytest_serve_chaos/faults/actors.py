@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet, seconds
@@ -139,6 +139,7 @@ class ActorFrozen(_OnOneActor):
     part: Part | None = None
     sick: tuple[Component, ...] = ()
     stopped: Identity | None = None
+    heals_at_once: ClassVar[bool] = True
 
     @property
     def serves(self) -> bool:

@@ -7,6 +7,7 @@ import re
 import signal
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet, seconds
@@ -145,6 +146,7 @@ class ChildFrozen(_ChildrenBroken):
     """Processes below a replica are stopped for a while."""
 
     lasts: float = FREEZE_FOR
+    heals_at_once: ClassVar[bool] = True
 
     @property
     def options(self) -> Mapping[str, object]:

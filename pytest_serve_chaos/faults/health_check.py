@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.capabilities import SETS_HEALTH_FLAGS, SHOWS_CONTROLLER_LOG
@@ -31,6 +31,7 @@ class HealthCheckFails:
     mode: Mode
     kind: str = NAME
     serves: bool = True
+    heals_at_once: ClassVar[bool] = True
 
     @property
     def options(self) -> Mapping[str, object]:

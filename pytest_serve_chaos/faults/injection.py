@@ -189,6 +189,11 @@ class Injection:
         return bool(getattr(self.fault, "hold", False))
 
     @property
+    def heals_at_once(self) -> bool:
+        """Whether to heal it takes one call and waits for nothing, as of a process that continues."""
+        return bool(getattr(self.fault, "heals_at_once", False))
+
+    @property
     def outlives_the_cluster(self) -> bool:
         """Whether what is broken may be outside of the cluster: true of faults of a test itself."""
         return self.fault.kind not in self.rig.run.faults

@@ -16,6 +16,11 @@ class Healable(Protocol):
         ...
 
     @property
+    def heals_at_once(self) -> bool:
+        """Whether that takes one call and waits for nothing."""
+        ...
+
+    @property
     def outlives_the_cluster(self) -> bool:
         """Whether what is broken may be outside of the cluster, so that it does not go with it."""
         ...
@@ -44,7 +49,10 @@ class Injections:
         return any(injection.outlives_the_cluster for injection in self.open)
 
     def heal_all(self, progress: Callable[[str], None]) -> None:
-        """Heals all of them, the last first. What could not be healed stays open, for another try.
+        """Heals all of them. What could not be healed stays open, for another try.
+
+        First comes what heals at once, so that nothing stays frozen or cordoned for the minutes that the rest may take.
+        What of it fails is tried again at the end: perhaps it needed something of the rest.
 
         Args:
             progress: Prints a line for people.
@@ -53,8 +61,26 @@ class Injections:
             ServeChaosError: Something could not be healed, for whatever reason; the rest was.
             KeyboardInterrupt: That, or the like, came in the middle; what it did not meet was healed.
         """
+        last_first = self.open[::-1]
+        first = self._heal([one for one in last_first if one.heals_at_once], progress)
+        failed = [error for error in first if not isinstance(error, Exception)]
+        failed += self._heal([one for one in last_first if not one.heals_at_once], progress)
+        failed += self._heal([one for one in last_first if one.heals_at_once and one in self.open], progress)
+        if failed:
+            raise _as_one(failed)
+
+    def heal_at_once(self, progress: Callable[[str], None]) -> None:
+        """Heals what heals at once, whatever one of them raises. What could not be healed stays open.
+
+        Args:
+            progress: Prints a line for people.
+        """
+        self._heal([one for one in reversed(self.open) if one.heals_at_once], progress)
+
+    def _heal(self, these: Sequence[Healable], progress: Callable[[str], None]) -> list[BaseException]:
+        """Heals these, and returns what they raised."""
         failed: list[BaseException] = []
-        for injection in reversed(tuple(self.open)):
+        for injection in these:
             try:
                 injection.close()
             except BaseException as error:  # whatever it is, the others are still broken
@@ -62,8 +88,7 @@ class Injections:
                 progress(f"not healed: {in_one_line(error)}")
             else:
                 self.open.remove(injection)
-        if failed:
-            raise _as_one(failed)
+        return failed
 
 
 def _as_one(failed: Sequence[BaseException]) -> BaseException:
@@ -77,7 +102,7 @@ def _as_one(failed: Sequence[BaseException]) -> BaseException:
     texts = [in_one_line(error) for error in failed]
     summary = NotHealed(
         f"a fault could not be healed: {texts[0]}" if len(texts) == 1
-        else f"{len(texts)} faults could not be healed: {texts[0]}; ...",
+        else f"{len(texts)} faults could not be healed: {'; '.join(texts)}",
         checked=texts,
     )  # fmt: skip
     summary.__cause__ = first

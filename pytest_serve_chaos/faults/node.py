@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import seconds
@@ -151,6 +151,8 @@ class MachineDeleted(MachineGone):
 @dataclass
 class MachineDrained(MachineGone):
     """The Kubernetes node is cordoned and its pods are evicted, as for maintenance."""
+
+    heals_at_once: ClassVar[bool] = True
 
     @property
     def options(self) -> Mapping[str, object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import seconds
@@ -92,6 +92,7 @@ class NodeFrozen:
     serves: bool = True
     sick: tuple[Component, ...] = ()
     sign_within: float = 15.0
+    heals_at_once: ClassVar[bool] = True
 
     @property
     def options(self) -> Mapping[str, object]:

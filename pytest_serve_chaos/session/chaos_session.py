@@ -22,6 +22,7 @@ from pytest_serve_chaos.session.statuses import Statuses
 from pytest_serve_chaos.session.summary import Summary
 from pytest_serve_chaos.session.terminal import Terminal
 from pytest_serve_chaos.settings import Settings
+from pytest_serve_chaos.termination import EndingSignals
 
 
 class ChaosSession:
@@ -45,12 +46,13 @@ class ChaosSession:
         faults: FaultRegistry,
         backends: Backends,
         reporters: Reporters,
+        signals: EndingSignals,
     ) -> None:
         self.terminal = Terminal(config, settings)
         say = self.terminal.say
         self.collection = Collection(config, settings, backends[settings.backend], faults, say)
         self.results = Results(reporters)
-        lifetime = RunLifetime(config, settings, backends, faults, say)
+        lifetime = RunLifetime(config, settings, backends, faults, say, signals)
         self.lending = Lending(lifetime, self.collection, self.results, self.terminal)
         sections = Sections(config, settings, backends, self.lending, self.results)
         self._statuses = Statuses(self.lending, self.results, sections)
@@ -63,6 +65,10 @@ class ChaosSession:
         manager.register(self.lending, "serve_chaos_lending")
         manager.register(self._statuses, "serve_chaos_statuses")
         manager.register(self._summary, "serve_chaos_summary")
+
+    def end(self) -> None:
+        """Ends the run, if nothing else has done that before."""
+        self._summary.end()
 
     def experiment(self, item: pytest.Item, rig: Rig) -> Experiment:
         """The experiment of a marked test."""

@@ -88,8 +88,9 @@ class Lending:
         self._interrupted = False
 
     def pytest_keyboard_interrupt(self) -> None:
-        """From now on nothing is waited for but the end of the cluster."""
+        """From now on nothing is waited for but the end of the cluster. What heals at once is healed at once."""
         self._interrupted = True
+        self._lifetime.heal_at_once()
 
     def use_of(self, item: pytest.Item) -> RigUse | None:
         """What a test has of the rig, if it has it now or had it last."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -19,7 +19,7 @@ from pytest_serve_chaos.options import option
 from pytest_serve_chaos.run import Run
 from pytest_serve_chaos.safety.journal import BY_HAND, Journal
 from pytest_serve_chaos.settings import Settings
-from pytest_serve_chaos.termination import ignore_from_now_on
+from pytest_serve_chaos.termination import EndingSignals
 
 
 class RunLifetime:
@@ -31,9 +31,11 @@ class RunLifetime:
         backends: Undo what earlier runs left; the one that is set starts the clusters.
         faults: All faults that tests may inject.
         progress: Prints a line for people.
+        signals: What the signals do that end the run.
 
     Attributes:
         ended: Whether the end has begun.
+        signals: What the signals do that end the run.
         problems: What went wrong at the end, in words.
     """
 
@@ -44,8 +46,10 @@ class RunLifetime:
         backends: Backends,
         faults: FaultRegistry,
         progress: Progress,
+        signals: EndingSignals,
     ) -> None:
         self.ended = False
+        self.signals = signals
         self.problems: list[str] = []
         self._config = config
         self._settings = settings
@@ -64,17 +68,27 @@ class RunLifetime:
 
     @property
     def run(self) -> Run:
-        """The run; its directory and history are made when a test first needs them."""
+        """The run; its directory and history are made when a test first needs them.
+
+        Raises:
+            SettingsError: They cannot be written.
+        """
         if self._begun is None:
-            settings = self._settings
-            self._held.enter_context(self._backend.locked(settings))  # first: nothing is made, or undone, without
-            directory = self._directory()
-            self._undo_what_others_left()
-            start, seed = self._start_cluster, settings.seed
-            self._begun = Run(
-                directory, start, seed=seed, progress=self._progress, faults=self._faults, record=self._record
-            )
+            with ExitStack() as held:
+                held.enter_context(self._backend.locked(self._settings))  # first: nothing is made, or undone, without
+                self._begun = self._begin()
+                self._held = held.pop_all()
         return self._begun
+
+    def _begin(self) -> Run:
+        settings = self._settings
+        directory = self._directory()
+        self._undo_what_others_left()
+        start, seed = self._start_cluster, settings.seed
+        try:
+            return Run(directory, start, seed=seed, progress=self._progress, faults=self._faults, record=self._record)
+        except OSError as error:
+            raise _not_writable(directory, error) from error
 
     def _undo_what_others_left(self) -> None:
         """Undoes what earlier runs with these reports, or on this backend, have left; names what it does not undo."""
@@ -97,6 +111,12 @@ class RunLifetime:
 
     def _directory(self) -> Path:
         base = self._config.rootpath / self._settings.report_dir
+        try:
+            return self._new_directory(base)
+        except OSError as error:
+            raise _not_writable(base, error) from error
+
+    def _new_directory(self, base: Path) -> Path:
         if base.name == str(option("report_dir").default) and not base.exists():
             base.mkdir(parents=True)
             # An undo journal, and whatever an app has logged, is not for others.
@@ -120,23 +140,45 @@ class RunLifetime:
         self._started = True
         return self._backend.start(spec, self._settings, directory, progress)
 
+    def heal_at_once(self) -> None:
+        """Heals what takes one call. Call it when the run is interrupted: what comes next may take long, or hang."""
+        rig = None if self._begun is None else self._begun.rig
+        if rig is not None:
+            with suppress(KeyboardInterrupt):  # what fails, or is broken off, is tried again at the end
+                rig.injections.heal_at_once(self._progress)
+        self.signals.healed()
+
     def end(self) -> None:
-        """Ends the cluster, and what the clusters shared, once; it does nothing where no test needed a run."""
+        """Ends the cluster, and what the clusters shared, once; it does nothing where no test needed a run.
+
+        Call it in `signals.ending`. It raises nothing: what goes wrong is in `problems`, and the rest is ended all the
+        same.
+        """
         if self._begun is None or self.ended:
             return
         self.ended = True
-        ignore_from_now_on()
-        try:
-            self._attempt(self._begun.close)
-            if self._started:
-                self._attempt(partial(self._backend.end, self._settings, self._begun.directory, self._progress))
-        finally:
-            self.problems += [f"not healed: {text}\n  see `serve-chaos undo`" for text in self._begun.not_healed]
-            self._held.close()
+        self._attempt("what was broken could not be healed at once", self.heal_at_once)
+        self._attempt("the cluster could not be ended", self._begun.close)
+        if self._started:
+            end = partial(self._backend.end, self._settings, self._begun.directory, self._progress)
+            self._attempt("what the clusters shared could not be ended", end)
+        self.problems += [f"not healed: {text}\n  see `serve-chaos undo`" for text in self._begun.not_healed]
+        self._attempt("the lock on the cluster could not be released", self._held.close)
 
-    def _attempt(self, end: Callable[[], None]) -> None:
+    def _attempt(self, what: str, end: Callable[[], None]) -> None:
         try:
-            end()
-        except Exception as error:  # to raise it here would cost the summary
+            with self.signals.step():
+                end()
+        except KeyboardInterrupt:
+            self.problems.append(f"{what}: it was interrupted")
+        except BaseException as error:  # to raise it here would cost all that comes after it
             text = str(error) if isinstance(error, ServeChaosError) else in_one_line(error)
-            self.problems.append(f"the cluster could not be ended: {text}")
+            self.problems.append(f"{what}: {text}")
+
+
+def _not_writable(directory: Path, error: OSError) -> SettingsError:
+    return SettingsError(
+        f"the run cannot write its report, so nothing is started: {error}",
+        checked=[str(directory)],
+        fix=["make room there, and let this user write to it", "or name another directory: --serve-chaos-report-dir"],
+    )

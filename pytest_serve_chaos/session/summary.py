@@ -68,21 +68,21 @@ class Summary:
         try:
             return (yield)
         finally:
-            self._end()
+            self.end()
             if self._problems:
                 session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
 
     def pytest_unconfigure(self) -> None:
         """Ends what was not ended, should pytest not come to the end of its session."""
-        self._end()
+        self.end()
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """Ends the run and makes its reports, once. It may be called whenever pytest ends."""
         run = self._lifetime.begun
         if run is None or self._lifetime.ended:
             return
-        try:
+        with self._lifetime.signals.ending():
             self._lifetime.end()
-        finally:
             self._report(run)
 
     def _report(self, run: Run) -> None:

@@ -34,7 +34,7 @@ class Terminal:
         capture = self._config.pluginmanager.get_plugin("capturemanager")
         if reporter is None:
             return
-        with suppress(OSError):  # the terminal may be lost, and this line is the least that matters then
+        with suppress(OSError, ValueError):  # the terminal may be lost, and this line is the least that matters then
             if capture is None:
                 reporter.write_line(line)
                 return

@@ -23,12 +23,25 @@ from tests.unit.rigs import cluster_with, rig_around
 class Broken:
     """Something that is broken; the first tries to heal it raise."""
 
-    def __init__(self, *errors: BaseException, outlives_the_cluster: bool = False) -> None:
+    def __init__(
+        self,
+        *errors: BaseException,
+        outlives_the_cluster: bool = False,
+        heals_at_once: bool = False,
+        needs: Broken | None = None,
+        order: list[Broken] | None = None,
+    ) -> None:
         self.errors = [*errors]
         self.healed = False
         self.outlives_the_cluster = outlives_the_cluster
+        self.heals_at_once = heals_at_once
+        self._needs = needs
+        self._order = [] if order is None else order
 
     def close(self) -> None:
+        self._order.append(self)
+        if self._needs is not None and not self._needs.healed:
+            raise CommandFailed("it needs another one")
         if self.errors:
             raise self.errors.pop(0)
         self.healed = True
@@ -75,6 +88,40 @@ def test_all_that_could_not_be_healed_is_named() -> None:
     with pytest.raises(NotHealed, match="2 faults could not be healed") as raised:
         rig(Broken(OSError(28, "No space left")), Broken(), Broken(CommandFailed("docker failed"))).heal_all()
     assert raised.value.checked == ("docker failed", "OSError: [Errno 28] No space left")
+    assert all(text in raised.value.what for text in raised.value.checked)  # which is all that the run's end shows
+
+
+def test_what_heals_at_once_is_healed_before_what_takes_minutes() -> None:
+    order: list[Broken] = []
+    frozen, proxies, cordoned = (Broken(order=order, heals_at_once=at_once) for at_once in (True, False, True))
+    rig(frozen, proxies, cordoned).heal_all()
+    assert order == [cordoned, frozen, proxies]
+
+
+def test_what_cannot_heal_at_once_because_of_the_rest_is_healed_after_it() -> None:
+    machine = Broken()
+    frozen = Broken(heals_at_once=True, needs=machine)
+    there = rig(frozen, machine)
+    there.heal_all()
+    assert (frozen.healed, machine.healed, there.injections.open) == (True, True, [])
+
+
+def test_a_ctrl_c_in_what_heals_at_once_is_not_lost_when_the_next_try_heals_it() -> None:
+    frozen, proxies = Broken(KeyboardInterrupt(), heals_at_once=True), Broken()
+    there = rig(proxies, frozen)
+    with pytest.raises(KeyboardInterrupt):
+        there.heal_all()
+    assert (frozen.healed, proxies.healed) == (True, True)
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_an_interrupted_run_first_heals_what_heals_at_once_and_only_that(error: BaseException) -> None:
+    first, failing, slow, last = Broken(heals_at_once=True), Broken(error, heals_at_once=True), Broken(), Broken()
+    last.heals_at_once = True
+    there = rig(first, failing, slow, last)
+    there.injections.heal_at_once(there.progress)
+    assert [one.healed for one in (first, failing, slow, last)] == [True, False, False, True]
+    assert there.injections.open == [failing, slow]
 
 
 def test_an_interrupt_counts_more_than_an_error() -> None:
@@ -96,13 +143,26 @@ def test_a_cluster_that_was_not_restored_is_not_used_again(
     assert "it could not be restored" in there.soundness.tainted
 
 
-def test_what_an_interrupt_met_at_the_end_of_the_run_is_healed_all_the_same(tmp_path: Path) -> None:
-    broken = Broken(KeyboardInterrupt())
+@pytest.mark.parametrize("error", [e for e in ERRORS if not isinstance(e, Exception)], ids=lambda e: type(e).__name__)
+def test_what_an_interrupt_met_at_the_end_of_the_run_is_healed_all_the_same(
+    tmp_path: Path, error: BaseException
+) -> None:
+    broken = Broken(error)
+    run = Run(tmp_path, lambda *_: cast("Cluster", None), seed=1, progress=lambda _: None)
+    run._rig = rig(broken)
+    with pytest.raises(type(error)):
+        run.close()
+    assert broken.healed
+    assert run.not_healed == []
+
+
+def test_a_second_interrupt_at_the_end_is_no_secret_where_something_stays_broken(tmp_path: Path) -> None:
+    broken = Broken(KeyboardInterrupt(), KeyboardInterrupt(), outlives_the_cluster=True)
     run = Run(tmp_path, lambda *_: cast("Cluster", None), seed=1, progress=lambda _: None)
     run._rig = rig(broken)
     with pytest.raises(KeyboardInterrupt):
         run.close()
-    assert broken.healed
+    assert run.not_healed == ["it was interrupted"]
 
 
 @pytest.mark.parametrize(("external", "outlives"), [(True, False), (False, False), (False, True)])

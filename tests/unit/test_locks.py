@@ -54,6 +54,35 @@ def test_a_lock_is_in_a_directory_of_this_user_alone(base: Path) -> None:
         assert path.read_text() == str(os.getpid())
 
 
+def test_the_file_of_a_lock_whose_holder_was_killed_is_removed_and_no_other(base: Path) -> None:
+    killed = "import os; from pytest_serve_chaos import locks; locks.acquire('killed.lock'); os._exit(1)"
+    with cluster_lock("kind/a"):
+        subprocess.run([sys.executable, "-c", killed], check=False, timeout=30)
+        assert len([path for path in all_in(base) if path.is_file()]) == 2
+        locks.sweep()
+        (path,) = [path for path in all_in(base) if path.is_file()]
+        assert path.name.startswith("cluster-")
+    locks.sweep()
+    assert all_in(base) == []
+
+
+def test_whoever_wants_a_lock_waits_while_somebody_looks_whether_it_is_free(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wants = "from pytest_serve_chaos import locks; locks.acquire('a.lock'); import os; os._exit(0)"
+    subprocess.run([sys.executable, "-c", wants], check=True, timeout=30)
+    waiting: list[subprocess.Popen[bytes]] = []
+
+    def look(path: Path, directory: int) -> None:
+        waiting.append(subprocess.Popen([sys.executable, "-c", wants]))
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiting[0].wait(0.3)
+
+    monkeypatch.setattr(locks, "_remove_if_free", look)
+    locks.sweep()
+    assert [process.wait(30) for process in waiting] == [0]
+
+
 def test_nothing_is_left_of_the_lock_of_a_cluster(base: Path) -> None:
     with cluster_lock("kind/a"):
         pass

@@ -1,18 +1,17 @@
 """Cleans up after a supervisor, however that ended: `python -m ...janitor RUN DIRECTORY LOCK`.
 
 Its standard input is a pipe that only the supervisor holds open. When that closes, it ends every process that carries
-the run's mark and removes the run's directory, and then the file of the lock on the ports, which it holds with the
-supervisor.
+the run's mark and removes the run's directory, and then the file of the lock on the ports. It holds both with the
+supervisor: as long as it works, no other run takes them for left.
 """
 
 from __future__ import annotations
 
-import shutil
 import signal
 import sys
 from pathlib import Path
 
-from pytest_serve_chaos import locks
+from pytest_serve_chaos import locks, scratch
 from pytest_serve_chaos.cluster.local import processes
 
 _ROUNDS = 3
@@ -27,8 +26,7 @@ def main(run: str, directory: str, lock: str) -> None:
         pass
     for _ in range(_ROUNDS):
         processes.end_marked(run)
-        shutil.rmtree(Path(directory), ignore_errors=True)
-        if not Path(directory).exists():
+        if scratch.remove(Path(directory)):
             break
     locks.remove(Path(lock))
 

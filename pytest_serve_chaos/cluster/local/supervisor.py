@@ -24,17 +24,20 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
+from pytest_serve_chaos import scratch
 from pytest_serve_chaos.cluster.local import janitor, layout, processes
 from pytest_serve_chaos.cluster.local.commands import node_command, redis_command, temp_directory
 from pytest_serve_chaos.cluster.local.haproxy import serve_host, state_directory
+from pytest_serve_chaos.cluster.local.leftovers import OWNER
 from pytest_serve_chaos.cluster.local.operator import Operator
 from pytest_serve_chaos.cluster.local.plan import HEAD_INDEX, Plan, node_name
 from pytest_serve_chaos.cluster.local.processes import Process
 from pytest_serve_chaos.cluster.local.unit import Unit
 from pytest_serve_chaos.cluster.rest import Dashboard
-from pytest_serve_chaos.errors import ServeChaosError
+from pytest_serve_chaos.errors import ClusterStartError, ServeChaosError
 from pytest_serve_chaos.locks import FileLock
 from pytest_serve_chaos.model import Json
+from pytest_serve_chaos.scratch import Scratch
 
 _PR_SET_CHILD_SUBREAPER = 36
 _TICK_QUIET = 0.1
@@ -61,6 +64,20 @@ class Supervisor:
             self._with_address(plan.serve_config),
             lambda text: self.tell(event="operator", text=text),
         )
+
+    def make_directory(self) -> Scratch:
+        """Makes the run's directory, for this user alone. Should all of the run be killed, the next run finds it.
+
+        Raises:
+            ClusterStartError: Something has that name already, or nothing can be made there.
+        """
+        try:
+            return scratch.create(Path(self.plan.directory), OWNER, self.plan.run)
+        except OSError as error:
+            self.claim.lock.release()
+            raise ClusterStartError(
+                f"the directory of the run cannot be made: {error}", fix=["set TMPDIR to a directory of your own"]
+            ) from error
 
     def run(self) -> None:
         """Starts all, and serves commands until standard input closes."""
@@ -219,7 +236,7 @@ def _listens(host: str, port: int) -> bool:
         return probe.connect_ex((host, port)) == 0
 
 
-def _start_janitor(plan: Plan, lock: FileLock) -> int:
+def _start_janitor(plan: Plan, lock: FileLock, directory: Scratch) -> int:
     """Starts the process that cleans up after this one; returns the pipe whose end it waits for."""
     reading, writing = os.pipe()
     subprocess.Popen(
@@ -227,7 +244,7 @@ def _start_janitor(plan: Plan, lock: FileLock) -> int:
         stdin=reading,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        pass_fds=(lock.descriptor,),  # the ports stay ours until all is clean
+        pass_fds=(lock.descriptor, directory.descriptor),  # ports and directory stay ours until all is clean
         start_new_session=True,
         env={k: v for k, v in os.environ.items() if k != processes.MARK},
     )
@@ -245,10 +262,11 @@ def main() -> None:
         sys.exit("prctl(PR_SET_CHILD_SUBREAPER) failed")
     try:
         supervisor = Supervisor(plan)
+        directory = supervisor.make_directory()
     except ServeChaosError as error:
         print(json.dumps({"event": "refused", "text": str(error)}), flush=True)
         return
-    _start_janitor(plan, supervisor.claim.lock)  # first, so that nothing is ever there that nobody cleans up
+    _start_janitor(plan, supervisor.claim.lock, directory)  # first, so that nothing is there that nobody cleans up
     for path in (Path(plan.directory) / "flags", Path(plan.directory) / "tmp", state_directory(plan)):
         path.mkdir(mode=0o700, parents=True)
     try:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from pytest_serve_chaos import scratch
 from pytest_serve_chaos.cluster.kubernetes.client.access import (
     Access,
     Permit,
@@ -209,6 +210,7 @@ class KubeConnection:
                     context=self._context,
                     client_configuration=settings,
                     persist_config=False,
+                    temp_file_path=_for_keys(),
                 )
             settings.tls_server_name = None
             found = _identity(settings)
@@ -225,6 +227,13 @@ class KubeConnection:
 def _identity(settings: Any) -> ServerIdentity:
     """Which server a configuration of the Kubernetes client leads to."""
     return ServerIdentity.of(settings.host, settings.ssl_ca_cert, verified=settings.verify_ssl)
+
+
+def _for_keys() -> str | None:
+    """Where the client writes the keys that are in the kubeconfig itself; None: where it likes."""
+    with contextlib.suppress(OSError):
+        return str(scratch.of_this_process())
+    return None
 
 
 def _connect_directly() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from pytest_serve_chaos import clock, manifests
+from pytest_serve_chaos import clock, manifests, scratch
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import Progress
 from pytest_serve_chaos.cluster.kubernetes import names
@@ -225,7 +225,9 @@ class Stack:
         whole = manifests.dump(tuple(placed))
         without = manifests.dump(tuple(_without_secrets(document) for document in placed))
         self._file(name).write_text(without, encoding="utf-8")
-        with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:  # only we can read it
+        with tempfile.NamedTemporaryFile(
+            "w", dir=scratch.of_this_process(), suffix=".yaml", encoding="utf-8"
+        ) as file:  # only we can read it
             file.write(whole)
             file.flush()
             try:

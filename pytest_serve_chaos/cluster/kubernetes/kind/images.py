@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from pytest_serve_chaos import scratch
 from pytest_serve_chaos.cluster.kubernetes.kind.programs import Run
 from pytest_serve_chaos.errors import CommandFailed
 
@@ -66,7 +67,7 @@ class DockerImages:
         Docker's containerd image store, the default since Docker 29, saves an image with the index of all its
         platforms, of which it has one. kind wants all: https://github.com/kubernetes-sigs/kind/issues/3795.
         """
-        with tempfile.TemporaryDirectory(prefix="serve-chaos-images-") as directory:
+        with tempfile.TemporaryDirectory(prefix="images-", dir=scratch.of_this_process()) as directory:
             archive = str(Path(directory, "images.tar"))
             try:
                 platform = self._run("docker", "version", "--format", "{{.Server.Os}}/{{.Server.Arch}}").strip()
