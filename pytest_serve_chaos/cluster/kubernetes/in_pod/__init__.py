@@ -9,15 +9,25 @@ from importlib import resources
 from pathlib import Path
 
 GONE = 3
-"""The exit status of `signal_process`, and of `children`, where the process is gone."""
+"""The exit status of `signal_process`, of `freeze`, and of `children`, where the process is gone."""
 
 NO_DIRECTORY = 4
 """The exit status of `set_flag` where the container has no directory for flags."""
 
 
+_LONG = 5000
+"""Characters, which are half as many more in a URL."""
+
+
 def source(name: str) -> str:
     """The source text of the program of that name, for ``python -c``."""
     return resources.files(__package__).joinpath(f"{name}.py").read_text(encoding="utf-8")
+
+
+def short(name: str) -> str:
+    """The same, packed where it is long."""
+    text = source(name)
+    return text if len(text) < _LONG else packed(name)
 
 
 def packed(name: str) -> str:
