@@ -251,14 +251,12 @@ def test_all_that_the_first_process_started_is_stopped_and_goes_on(tmp_path: Pat
 
 
 def test_all_that_the_first_process_started_goes_on_by_itself(tmp_path: Path) -> None:
-    states = (
-        "until grep -q State:.T /proc/$child/status; do :; done\nwhile grep -q State:.T /proc/$child/status; do :; done"
-    )
-    first = f"sleep 60 &\nchild=$!\necho ready\n{states}\n: >{tmp_path}/resumed\nexec sleep 61\n"
+    ticks = "while :; do echo >>$0; sleep 0.01; done"
+    first = f"bash -c '{ticks}' {tmp_path}/ticks &\necho ready\nexec sleep 61\n"
     with container(tmp_path, first, "freeze") as freeze:
         said_by([*freeze, MARK, "stop", "0.3", "all"])
-        deadline = time.monotonic() + 10.0
-        while not (tmp_path / "resumed").exists():
+        before, deadline = (tmp_path / "ticks").stat().st_size, time.monotonic() + 10.0
+        while (tmp_path / "ticks").stat().st_size == before:
             assert time.monotonic() < deadline
             time.sleep(0.01)
 
