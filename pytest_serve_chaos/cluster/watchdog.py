@@ -13,8 +13,8 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
+from pytest_serve_chaos.cluster.kubernetes import in_pod
 from pytest_serve_chaos.cluster.kubernetes.in_pod import freeze
 from pytest_serve_chaos.errors import CommandFailed
 
@@ -76,7 +76,8 @@ class Watchdogs:
             CommandFailed: It could not be started.
         """
         seconds = expiry(lasts, longest=longest, grace=self._grace)
-        program = (sys.executable, "-I", "-S", str(Path(freeze.__file__)), freeze.MARK, "watch", f"{seconds:g}", claim)
+        source = in_pod.short("freeze")
+        program = (sys.executable, "-I", "-S", "-c", source, freeze.MARK, "watch", f"{seconds:g}", claim)
         try:
             started = subprocess.run(
                 ["/bin/sh", "-c", _START, "sh", *program, *command],
@@ -92,7 +93,7 @@ class Watchdogs:
         except (OSError, subprocess.SubprocessError) as error:
             raise CommandFailed("no watchdog could be started, so nothing was broken", checked=[str(error)]) from error
         if row is None:
-            raise CommandFailed("a watchdog ended at once, so nothing was broken", checked=[" ".join(program)])
+            raise CommandFailed("a watchdog ended at once, so nothing was broken", checked=[claim])
         with self._lock:
             before = self._running.get(claim)
             self._running[claim] = row

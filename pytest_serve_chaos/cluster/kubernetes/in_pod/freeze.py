@@ -21,6 +21,8 @@ import sys
 import time
 from typing import NamedTuple
 
+from pytest_serve_chaos.cluster.kubernetes.in_pod.container import is_own
+
 MARK = "serve-chaos-freeze"
 GONE = 3
 WITHIN = 5.0
@@ -55,8 +57,12 @@ def main(mark: str, what: str, *arguments: str) -> None:
         watch(float(arguments[0]), arguments[1], list(arguments[2:]))
         return
     claim = arguments[-1]
-    if claim != ALL and not members(claim):
-        sys.exit(GONE)
+    if claim != ALL:
+        claimed = members(claim)
+        if not claimed:
+            sys.exit(GONE)
+        if not all(is_own(row.pid) for row in claimed):
+            sys.exit(f"{claim} belongs to another container")
     if what == "stop":
         leave_watchdog(mark, arguments[0], claim)
         if not end_watchdogs(claim, but_the_latest=True):
@@ -94,7 +100,7 @@ def members(claim: str) -> list[Row]:
 
 
 def below_the_first() -> list[Row]:
-    """All processes that PID 1 or one of its children started, watchdogs left out."""
+    """All processes of this container that PID 1 or one of its children started, watchdogs left out."""
     rows = look()
     found: list[Row] = []
     ring = {1}
@@ -104,7 +110,7 @@ def below_the_first() -> list[Row]:
             children = [row for row in children if claimed_by(row.pid) is None]
         found += children
         ring = {row.pid for row in children}
-    return found
+    return [row for row in found if is_own(row.pid)]
 
 
 def look() -> list[Row]:
