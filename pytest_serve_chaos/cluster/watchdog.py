@@ -6,13 +6,14 @@ and the supervisor, and ends when the fault is healed.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from pytest_serve_chaos.cluster.kubernetes import in_pod
 from pytest_serve_chaos.cluster.kubernetes.in_pod import freeze
@@ -109,6 +110,18 @@ class Watchdogs:
         """Ends all of them: what they watch is gone."""
         for claim in tuple(self._running):
             self.end(claim)
+
+    def end_of_all_runs(self, is_over: Callable[[str], bool]) -> None:
+        """Ends those that this user's earlier runs have left, too.
+
+        Args:
+            is_over: Whether the fault with that claim is healed.
+        """
+        for one in freeze.watchdogs():
+            if is_over(one.claim):
+                self.end(one.claim)
+                with contextlib.suppress(PermissionError):  # another user's
+                    _end(freeze.read(str(one.pid)))
 
 
 def _end(row: freeze.Row | None) -> None:

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Literal
@@ -208,8 +208,8 @@ class NoWatchdogs:
     def watch(self, claim: str, lasts: float | None, *, longest: float = 600.0, command: Sequence[str] = ()) -> None:
         self.watching[claim] = (lasts, tuple(command))
 
-    def end(self, claim: str) -> None:
-        self.watching.pop(claim, None)
+    def end_of_all_runs(self, is_over: Callable[[str], bool]) -> None:
+        self.watching = {claim: what for claim, what in self.watching.items() if not is_over(claim)}
 
     def end_all(self) -> None:
         self.watching.clear()

@@ -189,6 +189,14 @@ def test_a_watchdog_with_a_command_runs_it_once_it_is_time(owned: Watchdogs, tmp
     assert not later.exists()
 
 
+def test_the_watchdogs_of_an_earlier_run_end_with_what_they_watched(owned: Watchdogs, tmp_path: Path) -> None:
+    for what in ("repaired", "broken"):
+        owned.watch(f"paused:{tmp_path}-{what}", 60.0, command=("true",))
+    Watchdogs().end_of_all_runs(f"paused:{tmp_path}-repaired".__eq__)
+    wait_for(lambda: not watching(f"paused:{tmp_path}-repaired"))
+    assert len(watching(f"paused:{tmp_path}-broken")) == 1
+
+
 def test_nothing_is_broken_if_no_watchdog_can_be_started(owned: Watchdogs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0, b"999999999\n"))
     with pytest.raises(CommandFailed, match="so nothing was broken"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,8 +97,12 @@ class DockerMachines:
         self._run("docker", "update", "--cpus", half, *self.ray_nodes())
 
     def end_watchdogs(self) -> None:
-        """Ends all watchdogs: the nodes are gone."""
+        """Ends all watchdogs of these nodes, those that earlier runs have left too: the nodes are gone."""
+        ours = re.compile(
+            rf"\w+:{re.escape(self._control_plane.removesuffix('control-plane'))}(control-plane|worker)\d*"
+        )
         self._watchdogs.end_all()
+        self._watchdogs.end_of_all_runs(lambda claim: ours.fullmatch(claim) is not None)
 
     def end_machine(self, node: str, how: Literal["kill", "stop"], *, lasts: float | None = None) -> str:
         """Ends the container that a node is, at once (``kill``) or as a shutdown (``stop``); returns its state then.
@@ -128,7 +133,7 @@ class DockerMachines:
             CommandFailed: It did not start.
         """
         self._run("docker", "start", node)
-        self._watchdogs.end(f"ended:{node}")
+        self._watchdogs.end_of_all_runs(f"ended:{node}".__eq__)
 
     def pause_machine(self, node: str, *, lasts: float | None = None) -> str:
         """Stops everything on a node; returns its state then.
@@ -157,7 +162,7 @@ class DockerMachines:
         """
         if self._machine_state(node).startswith("paused"):
             self._run("docker", "unpause", node)
-        self._watchdogs.end(f"paused:{node}")
+        self._watchdogs.end_of_all_runs(f"paused:{node}".__eq__)
 
     def restart_kubelet(self, node: str) -> None:
         """Starts a node's kubelet again: only then does a node register whose object was deleted.
@@ -200,7 +205,7 @@ class DockerMachines:
             self._watchdogs.watch(f"stopped:{container_id}", lasts, command=resume)
         self._run("docker", "exec", node, "kill", f"-{int(signal)}", pid)
         if signal == SIGCONT:
-            self._watchdogs.end(f"stopped:{container_id}")
+            self._watchdogs.end_of_all_runs(f"stopped:{container_id}".__eq__)
         try:
             return self._status(node, pid)[0] in ("T", "t")
         except CommandFailed:
