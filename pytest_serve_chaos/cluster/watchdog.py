@@ -121,7 +121,7 @@ class Watchdogs:
             if is_over(one.claim):
                 self.end(one.claim)
                 with contextlib.suppress(PermissionError):  # another user's
-                    _end(freeze.read(str(one.pid)))
+                    _end(freeze.Row(one.pid, one.started, 0, 0, False))
 
 
 def _end(row: freeze.Row | None) -> None:
