@@ -217,9 +217,8 @@ def watch(seconds: float, claim: str, command: list[str]) -> None:
         if not command and (not rows or (seen and not stopped)):
             return
         seen = seen or stopped
-    started = read("self")
-    assert started is not None
-    later = [one for one in watchdogs() if (one.started, one.pid) > (started.started, os.getpid())]
+    me = read(str(os.getpid()))
+    later = [one for one in watchdogs() if me is not None and (one.started, one.pid) > (me.started, me.pid)]
     if command:
         if claim not in [one.claim for one in later]:
             os.execvp(command[0], command)
