@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import functools
-import os
-import threading
+import time
 from collections.abc import Mapping
-from pathlib import Path
 
 import ray
 from ray import serve
 from starlette.responses import Response
 
+from pytest_serve_chaos.apps.health_flags import asked_for
+
 REPLICA_HEADER = "x-serve-chaos-replica"
 NODE_HEADER = "x-serve-chaos-node"
 PARENT_HEADER = "x-serve-chaos-parent"
 VERSION_HEADER = "x-serve-chaos-version"
-FLAGS = "SERVE_CHAOS_FLAGS"
+_LOOK_AGAIN_AFTER = 0.2
+"""Seconds between two looks of a check that hangs, whether it still should."""
 
 
 def answer(body: str, extra: Mapping[str, str] | None = None) -> Response:
@@ -40,15 +41,13 @@ class HealthSwitch:
     """Mix this into a deployment, and its health check can be made to fail replica by replica.
 
     The flag is a file in the directory that the environment variable SERVE_CHAOS_FLAGS names; its name is the PID of
-    the replica, its content what the check should do: ``raise`` or ``hang``.
+    the replica, its content what the check should do: ``raise`` or ``hang``. It counts until it is removed, or the time
+    that the file ``PID.until`` names.
     """
 
     def check_health(self) -> None:
-        """Does what the flag says; without a flag, the replica is healthy."""
-        directory = os.environ.get(FLAGS)
-        flag = Path(directory) / str(os.getpid()) if directory else None
-        if flag is None or not flag.exists():
-            return
-        if flag.read_text().strip() == "hang":
-            threading.Event().wait()
-        raise RuntimeError("serve-chaos: this health check fails because a test asked for it")
+        """Does what the flag says; without a flag that counts, the replica is healthy."""
+        while (mode := asked_for()) == "hang":
+            time.sleep(_LOOK_AGAIN_AFTER)
+        if mode:
+            raise RuntimeError("serve-chaos: this health check fails because a test asked for it")

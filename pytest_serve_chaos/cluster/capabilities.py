@@ -231,8 +231,14 @@ class KillsNodes(Protocol):
 class SignalsProcesses(Protocol):
     """Can send a signal to one process, by identity."""
 
-    def signal_process(self, identity: Identity, signal: int) -> None:
+    def signal_process(self, identity: Identity, signal: int, *, lasts: float | None = None) -> None:
         """Sends the signal to that very process.
+
+        Args:
+            identity: The process.
+            signal: The signal's number.
+            lasts: For SIGSTOP: seconds that it is to stand still; None: nobody knows. Soon after them it goes on by
+                itself, also if nobody is left to resume it; a later SIGSTOP counts anew.
 
         Raises:
             NoSuchTarget: The process is gone, or its PID belongs to another one now.
@@ -263,8 +269,13 @@ class SeesChildren(Protocol):
 class FreezesNodes(Protocol):
     """Can stop all processes of a node, and resume them."""
 
-    def freeze_node(self, name: str) -> Sequence[Evidence]:
-        """Stops (SIGSTOP, pause) every process of the node."""
+    def freeze_node(self, name: str, *, lasts: float | None = None) -> Sequence[Evidence]:
+        """Stops (SIGSTOP, pause) every process of the node.
+
+        Args:
+            name: ``head``, ``worker-1``, ...
+            lasts: Seconds that it is to stand still; None: nobody knows. Soon after them it goes on by itself.
+        """
         ...
 
     def thaw_node(self, name: str) -> None:
@@ -275,8 +286,17 @@ class FreezesNodes(Protocol):
 class KillsMachines(Protocol):
     """Can take away the machine under a Ray node, which is more than its pod: nobody is left to tell Kubernetes."""
 
-    def kill_machine(self, name: str, *, how: Literal["kill", "stop"]) -> Sequence[Evidence]:
-        """Takes the machine under the Ray node `name` away: ``kill`` as power does, ``stop`` as a shutdown."""
+    def kill_machine(
+        self, name: str, *, how: Literal["kill", "stop"], lasts: float | None = None
+    ) -> Sequence[Evidence]:
+        """Takes the machine under the Ray node `name` away: ``kill`` as power does, ``stop`` as a shutdown.
+
+        Args:
+            name: The Ray node.
+            how: In which way.
+            lasts: Seconds that it is to stay away; None: until `revive_machine`. Soon after them, or long after it was
+                taken away, it comes back by itself.
+        """
         ...
 
     def revive_machine(self, name: str) -> None:
@@ -287,8 +307,8 @@ class KillsMachines(Protocol):
 class FreezesMachines(Protocol):
     """Can stop everything on the machine under a Ray node, and resume it."""
 
-    def freeze_machine(self, name: str) -> Sequence[Evidence]:
-        """Stops everything on it, what watches over its pods included."""
+    def freeze_machine(self, name: str, *, lasts: float | None = None) -> Sequence[Evidence]:
+        """Stops everything on it, what watches over its pods included. Arguments: those of `freeze_node`."""
         ...
 
     def thaw_machine(self, name: str) -> None:
@@ -449,8 +469,16 @@ class FailsUpgrades(Protocol):
 class SetsHealthFlags(Protocol):
     """Can make the health check of one replica fail, where the app reads our flag."""
 
-    def set_health_flag(self, replica: Component, mode: Literal["raise", "hang"]) -> None:
-        """From now on that replica's `check_health` raises or hangs."""
+    def set_health_flag(
+        self, replica: Component, mode: Literal["raise", "hang"], *, lasts: float | None = None
+    ) -> None:
+        """From now on that replica's `check_health` raises or hangs.
+
+        Args:
+            replica: The replica.
+            mode: What it does.
+            lasts: Seconds that it is to do so; None: nobody knows. Soon after them the flag means nothing any more.
+        """
         ...
 
     def clear_health_flag(self, replica: Component) -> None:

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet, seconds
-from pytest_serve_chaos.cluster.capabilities import KILLS_ACTORS, SIGNALS_PROCESSES
+from pytest_serve_chaos.cluster.capabilities import KILLS_ACTORS, SIGNALS_PROCESSES, SignalsProcesses
 from pytest_serve_chaos.errors import NoSuchTarget, WaitTimeout
 from pytest_serve_chaos.faults import signs
 from pytest_serve_chaos.faults.defaults import FREEZE_FOR
@@ -166,7 +166,7 @@ class ActorFrozen(_OnOneActor):
         self.stopped = self.process_now()
         expected = MANAGER_FROZEN if self.part == "manager" else "frozen"
         asked = clock.now()
-        self._signal(self.stopped, signal.SIGSTOP)
+        self._signals().signal_process(self.stopped, signal.SIGSTOP, lasts=self.lasts)
 
         def stopped() -> Evidence | NotYet:
             seen = self.rig.watcher.sample().find(self.victim.identity)
@@ -196,13 +196,12 @@ class ActorFrozen(_OnOneActor):
         if self.stopped is None:
             return
         try:
-            self._signal(self.stopped, signal.SIGCONT)
+            self._signals().signal_process(self.stopped, signal.SIGCONT)
         except NoSuchTarget:
             self.rig.progress(f"{self.victim.name} was replaced while it was frozen")
 
-    def _signal(self, process: Identity, number: int) -> None:
-        cluster = self.rig.capability(SIGNALS_PROCESSES, "send signals to processes")
-        cluster.signal_process(process, number)
+    def _signals(self) -> SignalsProcesses:
+        return self.rig.capability(SIGNALS_PROCESSES, "send signals to processes")
 
 
 def _of_part(part: Part | None) -> Mapping[str, str]:

@@ -73,13 +73,13 @@ class _ChildrenBroken:
             f"{parent} is still there, {f'with a new {named(new)}' if new else 'without the process that was hit'}",
         )
 
-    def _signal(self, number: int) -> bool:
-        """Sends a signal to each of them; whether one at least was there."""
+    def _signal(self, number: int, *, lasts: float | None = None) -> bool:
+        """Sends a signal to each of them; whether one at least was there. `lasts` is that of `signal_process`."""
         cluster = self.rig.capability(SIGNALS_PROCESSES, "send signals to processes")
         sent = False
         for child in self.children:
             with contextlib.suppress(NoSuchTarget):  # one may go with another
-                cluster.signal_process(child.identity, number)
+                cluster.signal_process(child.identity, number, lasts=lasts)
                 sent = True
         return sent
 
@@ -166,7 +166,8 @@ class ChildFrozen(_ChildrenBroken):
     def strike(self) -> Strike:
         """Stops them, and waits until they stand still."""
         asked = clock.now()
-        stopped = self._await("is stopped (state T)", "frozen") if self._signal(signal.SIGSTOP) else None
+        sent = self._signal(signal.SIGSTOP, lasts=self.lasts)
+        stopped = self._await("is stopped (state T)", "frozen") if sent else None
         return Strike(asked, (stopped,) if stopped else ())
 
     def sign(self, struck: float) -> Evidence | None:

@@ -69,7 +69,8 @@ class HealthCheckFails:
         """Sets the flag."""
         cluster = self.rig.capability(SETS_HEALTH_FLAGS, "make a health check fail")
         asked = clock.now()
-        cluster.set_health_flag(self.victim, self.mode)
+        # Its replica is replaced after three failures: what comes later than that is another one.
+        cluster.set_health_flag(self.victim, self.mode, lasts=2 * self.sign_within)
         return Strike(asked, (Evidence(clock.now(), "victim", f"its check_health {self.mode}s from now on"),))
 
     def sign(self, struck: float) -> Evidence | None:

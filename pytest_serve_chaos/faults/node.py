@@ -102,7 +102,7 @@ class MachineDown(MachineGone):
         """Takes it away."""
         cluster = self.rig.capability(KILLS_MACHINES, "take a machine away")
         asked = clock.now()
-        evidence = cluster.kill_machine(self.node, how=self.how)
+        evidence = cluster.kill_machine(self.node, how=self.how, lasts=self.lasts)
         return _slow_strike(self.node, asked, evidence) if self.how == "stop" else Strike(asked, evidence)
 
     def heal(self) -> None:
@@ -188,7 +188,7 @@ class MachineFrozen(NodeFrozen):
         """Stops it."""
         cluster = self.rig.capability(FREEZES_MACHINES, "freeze a machine")
         asked = clock.now()
-        return Strike(asked, cluster.freeze_machine(self.node))
+        return Strike(asked, cluster.freeze_machine(self.node, lasts=self.lasts))
 
     def heal(self) -> None:
         """Resumes the stopped processes."""
@@ -227,8 +227,9 @@ class MachineTarget(NodeTarget):
         """
         if self.rig.cluster.capability(FREEZES_MACHINES) is None:
             return super().freeze(for_, must_land=must_land)
-        fault = MachineFrozen(self.rig, self.kind, self.node, self._victims())
-        return Injection(self.rig, fault, hold_for=seconds(for_, name="for_"), must_land=must_land)
+        lasts = seconds(for_, name="for_")
+        fault = MachineFrozen(self.rig, self.kind, self.node, self._victims(), lasts)
+        return Injection(self.rig, fault, hold_for=lasts, must_land=must_land)
 
     def delete(self, *, for_: float | str | None = None, must_land: bool = True) -> Injection:
         """Deletes the Kubernetes node.

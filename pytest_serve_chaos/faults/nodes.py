@@ -83,12 +83,17 @@ class NodeDown:
 
 @dataclass
 class NodeFrozen:
-    """All processes of a node are stopped for a while."""
+    """All processes of a node are stopped for a while.
+
+    Attributes:
+        lasts: For how many seconds.
+    """
 
     rig: Rig
     kind: str
     node: str
     victims: tuple[Component, ...]
+    lasts: float = FREEZE_FOR
     serves: bool = True
     sick: tuple[Component, ...] = ()
     sign_within: float = 15.0
@@ -108,7 +113,7 @@ class NodeFrozen:
         """Stops it."""
         cluster = self.rig.capability(FREEZES_NODES, "freeze a node")
         asked = clock.now()
-        return Strike(asked, cluster.freeze_node(self.node))
+        return Strike(asked, cluster.freeze_node(self.node, lasts=self.lasts))
 
     def sign(self, struck: float) -> Evidence | None:
         """Its proxy, or for lack of one its replicas, answer nothing."""
@@ -195,8 +200,9 @@ class NodeTarget:
         Raises:
             NotLanded: Nothing shows that it stands still, and it must (`must_land`).
         """
-        fault = NodeFrozen(self.rig, self.kind, self.node, self._victims())
-        return Injection(self.rig, fault, hold_for=seconds(for_, name="for_"), must_land=must_land)
+        lasts = seconds(for_, name="for_")
+        fault = NodeFrozen(self.rig, self.kind, self.node, self._victims(), lasts)
+        return Injection(self.rig, fault, hold_for=lasts, must_land=must_land)
 
     def _down(self, how: Literal["kill", "stop"], hold: bool, for_: float | str | None, must_land: bool) -> Injection:
         held = hold or self.stays_down

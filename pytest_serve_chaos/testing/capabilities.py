@@ -50,7 +50,7 @@ class FakeNodes:
         """Lets the node come back."""
         self.world.held.discard(name)
 
-    def freeze_node(self, name: str) -> Sequence[Evidence]:
+    def freeze_node(self, name: str, *, lasts: float | None = None) -> Sequence[Evidence]:
         """Stops all that is on the node."""
         if self.world.behaviour.harmless:
             return ()
@@ -72,7 +72,7 @@ class FakeProcesses:
 
     world: World
 
-    def signal_process(self, identity: Identity, signal: int) -> None:
+    def signal_process(self, identity: Identity, signal: int, *, lasts: float | None = None) -> None:
         """Sends a signal to one process."""
         if not self.world.behaviour.harmless:
             self.world.signal(identity, signal)
@@ -173,7 +173,9 @@ class FakeHealthChecks:
 
     world: World
 
-    def set_health_flag(self, replica: Component, mode: Literal["raise", "hang"]) -> None:
+    def set_health_flag(
+        self, replica: Component, mode: Literal["raise", "hang"], *, lasts: float | None = None
+    ) -> None:
         """Makes the health check of that replica fail from now on."""
         if not self.world.behaviour.harmless:
             self.world.fail_check(replica.identity, mode)

@@ -44,7 +44,9 @@ class FakeMachines:
         self.calls: list[str] = []
         self.forgotten = 0
 
-    def kill_machine(self, name: str, *, how: Literal["kill", "stop"]) -> Sequence[Evidence]:
+    def kill_machine(
+        self, name: str, *, how: Literal["kill", "stop"], lasts: float | None = None
+    ) -> Sequence[Evidence]:
         """Takes all that is on the machine down."""
         self.calls.append(f"{how} {name}")
         return self._nodes.kill_node(name, how=how, hold=True)
@@ -57,7 +59,7 @@ class FakeMachines:
         """Counts the call."""
         self.forgotten += 1
 
-    def freeze_machine(self, name: str) -> Sequence[Evidence]:
+    def freeze_machine(self, name: str, *, lasts: float | None = None) -> Sequence[Evidence]:
         """Stops all that is on the machine."""
         self.calls.append(f"freeze {name}")
         return self._nodes.freeze_node(name)

@@ -17,6 +17,7 @@ import pytest_serve_chaos
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.kubernetes import in_pod
+from pytest_serve_chaos.cluster.kubernetes.in_pod import freeze
 from pytest_serve_chaos.errors import CommandFailed
 from pytest_serve_chaos.manifests import Manifest, dump
 from pytest_serve_chaos.model import Json
@@ -272,10 +273,11 @@ def _give_our_turn_to(pid: int) -> None:
 
 
 def _titles() -> list[str]:
-    """The first lines of our programs in pods, which stand in their command lines."""
+    """By what our programs in pods are known in their command lines: their first lines, and the word of watchdogs."""
     files = resources.files(in_pod.__name__).iterdir()
     programs = sorted(file.name for file in files if file.name.endswith(".py") and file.name != "__init__.py")
-    return [in_pod.source(name.removesuffix(".py")).partition("\n")[0].strip('"') for name in programs]
+    titles = [in_pod.source(name.removesuffix(".py")).partition("\n")[0].strip('"') for name in programs]
+    return [*titles, freeze.MARK]  # its text is packed
 
 
 def _cases(file: Path) -> dict[str, Case]:

@@ -26,6 +26,7 @@ from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.client.drain import cordon
 from pytest_serve_chaos.cluster.kubernetes.external.start import OwnPods
 from pytest_serve_chaos.cluster.kubernetes.kind.start import start_kind_cluster
+from pytest_serve_chaos.cluster.watchdog import GRACE
 from pytest_serve_chaos.errors import SafetyError
 from pytest_serve_chaos.manifests import Manifest
 from pytest_serve_chaos.model import Json
@@ -274,6 +275,25 @@ def test_what_was_frozen_when_the_run_was_killed_goes_on_by_undo(theirs: Somebod
     assert theirs.stopped() == []
     assert not directory_of_journals().exists()
     theirs.wait_until_as(before)
+
+
+def test_what_was_frozen_when_the_run_was_killed_goes_on_by_itself(theirs: Somebodys, tmp_path: Path) -> None:
+    before = theirs.dump()
+    (tmp_path / "test_it.py").write_text(FROZEN.replace("60s", "20s"))
+    process = theirs.start(tmp_path, "test_it.py")
+    try:
+        clock.wait_until("the controller to be frozen", lambda: _frozen(theirs, process), timeout=240.0)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(30.0)
+
+    def resumed() -> bool | NotYet:
+        stopped = theirs.stopped()
+        return NotYet(f"stopped: {stopped}") if stopped else True
+
+    clock.wait_until("the controller to go on", resumed, timeout=20.0 + GRACE + 15.0)
+    theirs.wait_until_as(before)
+    assert _undo(theirs, tmp_path).returncode == 0
 
 
 def _frozen(theirs: Somebodys, process: subprocess.Popen[bytes]) -> list[str] | NotYet:

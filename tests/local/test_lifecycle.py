@@ -9,9 +9,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -22,6 +23,7 @@ from pytest_serve_chaos.cluster.capabilities import HAS_REDIS, KILLS_NODES, SHAR
 from pytest_serve_chaos.cluster.local import processes
 from pytest_serve_chaos.cluster.local.cluster import LocalCluster
 from pytest_serve_chaos.cluster.local.start import LocalSettings, start_local_cluster
+from pytest_serve_chaos.cluster.watchdog import GRACE
 from tests.capabilities import part
 
 MOMENTS = int(os.environ.get("SERVE_CHAOS_TEST_MOMENTS", "1"))
@@ -38,8 +40,23 @@ def test_head(experiment):
     experiment.measure(window="60s")
 """
 
+FROZEN = """
+import pytest
+
+@pytest.mark.serve_cluster(workers=1, app_args={"options": {"num_replicas": 2}})
+@pytest.mark.controller_failure(how="freeze", for_="10s")
+def test_frozen(experiment):
+    experiment.measure()
+"""
+
 LONGEST = 35.0
 """Seconds until a victim is killed, at most: a cluster is up after some 20, and its head is killed soon after."""
+
+
+class Start(Protocol):
+    """Starts pytest with a test."""
+
+    def __call__(self, test: str = EXPERIMENT) -> subprocess.Popen[bytes]: ...
 
 
 def runs() -> set[str]:
@@ -72,11 +89,11 @@ def supervisor_or_end(process: subprocess.Popen[bytes]) -> int | NotYet:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+def start(tmp_path: Path) -> Iterator[Start]:
     started: list[subprocess.Popen[bytes]] = []
 
-    def go() -> subprocess.Popen[bytes]:
-        (tmp_path / "test_head.py").write_text(EXPERIMENT)
+    def go(test: str = EXPERIMENT) -> subprocess.Popen[bytes]:
+        (tmp_path / "test_head.py").write_text(test)
         options = ("--serve-chaos", "--serve-chaos-rate=10", f"--rootdir={tmp_path}")
         with (tmp_path / "pytest.log").open("wb") as log:
             process = subprocess.Popen(
@@ -97,7 +114,7 @@ def start(tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
 
 @pytest.mark.parametrize("moment", range(MOMENTS))
 @pytest.mark.parametrize("victim", ["pytest", "supervisor"])
-def test_nothing_is_left_after_kill_9(start: Callable[[], subprocess.Popen[bytes]], victim: str, moment: int) -> None:
+def test_nothing_is_left_after_kill_9(start: Start, victim: str, moment: int) -> None:
     """At a random moment of a run, in which the head is killed and comes back, in one process or the other."""
     before_runs, before_directories = runs(), directories()
     delay = random.Random(f"{victim}{moment}").uniform(0.5, LONGEST)
@@ -112,6 +129,27 @@ def test_nothing_is_left_after_kill_9(start: Callable[[], subprocess.Popen[bytes
         return NotYet(f"runs {left}, directories {there}") if left or there else True
 
     clock.wait_until("all to be gone", clean, timeout=10.0, interval=0.1)
+
+
+def test_a_frozen_controller_goes_on_while_pytest_is_stopped(start: Start) -> None:
+    """As by Ctrl-Z: nobody heals it, and the supervisor waits for commands."""
+    process = start(FROZEN)
+
+    def frozen() -> processes.Process | NotYet:
+        assert process.poll() is None, "pytest has ended"
+        stopped = [one for one in map(processes.read, processes.all_pids()) if one is not None and one.state == "T"]
+        controllers = [one for one in stopped if one.command.startswith("ray::ServeController")]
+        return controllers[0] if controllers else NotYet("no controller is stopped")
+
+    victim = clock.wait_until("the controller to be frozen", frozen, timeout=120.0)
+    os.kill(process.pid, signal.SIGSTOP)
+
+    def resumed() -> bool | NotYet:
+        now = processes.read(victim.pid)
+        assert now is not None, "it is gone"
+        return now.state != "T" or NotYet("it is stopped")
+
+    clock.wait_until("it to go on", resumed, timeout=10.0 + GRACE + 15.0)
 
 
 def nodes_and_replicas(cluster: LocalCluster) -> tuple[int, int]:

@@ -57,7 +57,7 @@ class HAProxyOnEachNode:
         names = self.known if generation.node == self.stale else now
         return Routes({"http-app": frozenset(names)}, 0.0)
 
-    def signal_process(self, identity: Identity, number: int) -> None:
+    def signal_process(self, identity: Identity, number: int, *, lasts: float | None = None) -> None:
         managers = {part.identity for part in self.world.of("proxy")}
         whole = {self.serving(manager): manager for manager in managers}
         if identity in managers and number in (signal.SIGSTOP, signal.SIGCONT):

@@ -266,7 +266,7 @@ def test_requests_that_hang_are_counted_while_traffic_still_runs(run_chaos: RunC
 class FirstSignal(FakeProcesses):
     """The first signal does its work; no later one does anything."""
 
-    def signal_process(self, identity: Identity, signal: int) -> None:
+    def signal_process(self, identity: Identity, signal: int, *, lasts: float | None = None) -> None:
         """Does it once."""
         if self.world.struck is None:
             super().signal_process(identity, signal)

@@ -79,14 +79,14 @@ class Nodes:
     def let_back(self, taint: str) -> None:
         self.asked.append(f"-{taint}")
 
-    def end_machine(self, node: str, how: Literal["kill", "stop"]) -> str:
+    def end_machine(self, node: str, how: Literal["kill", "stop"], *, lasts: float | None = None) -> str:
         self.asked.append(f"{how} {node}")
         return "exited (137)"
 
     def start_machine(self, node: str) -> None:
         self.asked.append(f"start {node}")
 
-    def pause_machine(self, node: str) -> str:
+    def pause_machine(self, node: str, *, lasts: float | None = None) -> str:
         self.asked.append(f"pause {node}")
         return "paused (0)"
 
@@ -99,7 +99,7 @@ class Nodes:
     def forget_connections(self) -> None:
         self.asked.append("forget")
 
-    def signal_container(self, node: str, container_id: str, signal: int) -> bool:
+    def signal_container(self, node: str, container_id: str, signal: int, *, lasts: float | None = None) -> bool:
         self.asked.append(f"{int(signal)} {container_id} {node}")
         return signal == SIGSTOP
 

@@ -20,6 +20,7 @@ import pytest
 
 from pytest_serve_chaos.cluster.kubernetes import in_pod
 from pytest_serve_chaos.cluster.kubernetes.in_pod import watch_processes
+from pytest_serve_chaos.cluster.kubernetes.in_pod.freeze import MARK
 from pytest_serve_chaos.cluster.kubernetes.rayservice.process_watch import Row, parse
 from pytest_serve_chaos.cluster.process_titles import PATTERN, part_of
 
@@ -190,17 +191,20 @@ def test_a_process_that_is_gone_cannot_be_signalled() -> None:
 
 
 @pytest.mark.parametrize("mode", ["raise", "hang"])
-def test_a_flag_is_set_and_taken_away(mode: str, tmp_path: Path) -> None:
+def test_a_flag_is_set_with_its_end_and_taken_away(mode: str, tmp_path: Path) -> None:
     flags = tmp_path / "flags"
-    assert run("set_flag", "113", mode, SERVE_CHAOS_FLAGS=str(flags)).returncode == 0
-    assert {file.name: file.read_text() for file in flags.iterdir()} == {"113": mode}
+    begun = time.clock_gettime(time.CLOCK_BOOTTIME)
+    assert run("set_flag", "113", mode, "50", SERVE_CHAOS_FLAGS=str(flags)).returncode == 0
+    written = {file.name: file.read_text() for file in flags.iterdir()}
+    assert (written["113"], set(written)) == (mode, {"113", "113.until"})
+    assert begun + 49.9 <= float(written["113.until"]) <= time.clock_gettime(time.CLOCK_BOOTTIME) + 50.1
     for _ in range(2):
         assert run("set_flag", "113", "", SERVE_CHAOS_FLAGS=str(flags)).returncode == 0
     assert list(flags.iterdir()) == []
 
 
 def test_without_a_directory_for_flags_none_is_set() -> None:
-    assert run("set_flag", "113", "raise").returncode == in_pod.NO_DIRECTORY
+    assert run("set_flag", "113", "raise", "50").returncode == in_pod.NO_DIRECTORY
 
 
 @contextmanager
@@ -241,14 +245,27 @@ def said_by(command: list[str]) -> object:
 def test_all_that_the_first_process_started_is_stopped_and_goes_on(tmp_path: Path) -> None:
     # The shell is PID 1; the program is started by its child, so it must leave its own parents alone.
     with container(tmp_path, "sleep 60 &\n(sleep 60 & echo ready; wait) &\nexec sleep 61\n", "freeze") as freeze:
-        assert said_by([*freeze, "stop"]) == {"processes": 3, "left": []}
-        assert said_by([*freeze, "go"]) == {"processes": 3, "left": []}
+        for _ in range(2):  # the watchdog that the first one leaves behind is none of them
+            assert said_by([*freeze, MARK, "stop", "60", "all"]) == {"processes": 3, "left": []}
+        assert said_by([*freeze, MARK, "go", "all"]) == {"processes": 3, "left": []}
+
+
+def test_all_that_the_first_process_started_goes_on_by_itself(tmp_path: Path) -> None:
+    ticks = "echo >>$0; echo ready; while :; do sleep 0.01; echo >>$0; done"
+    first = f"bash -c '{ticks}' {tmp_path}/ticks &\nexec sleep 61\n"
+    with container(tmp_path, first, "freeze") as freeze:
+        said_by([*freeze, MARK, "stop", "0.3", "all"])
+        before, deadline = (tmp_path / "ticks").stat().st_size, time.monotonic() + 10.0
+        while (tmp_path / "ticks").stat().st_size == before:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
 
 
 def test_a_container_in_which_something_was_left_is_tidied(tmp_path: Path) -> None:
     flags = tmp_path / "flags"
     flags.mkdir()
     (flags / "113").write_text("raise")
+    (flags / "113.until").write_text("1000.0")
     stopped = "sleep 60 &\nkill -STOP $!\nuntil grep -q State:.T /proc/$!/status; do :; done\n"
     first = f"{stopped}sleep 60 &\necho ready\nexec sleep 61\n"
     with container(tmp_path, first, "tidy", SERVE_CHAOS_FLAGS=str(flags)) as tidy:

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Literal
@@ -10,11 +14,14 @@ import pytest
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
+from pytest_serve_chaos.cluster.kubernetes.in_pod import freeze
+from pytest_serve_chaos.cluster.kubernetes.kind import docker_machines
 from pytest_serve_chaos.cluster.kubernetes.kind import nodes as kind
 from pytest_serve_chaos.cluster.kubernetes.kind.nodes import KindNodes
 from pytest_serve_chaos.cluster.kubernetes.kind.programs import Programs, find_programs
 from pytest_serve_chaos.cluster.kubernetes.kind.settings import KindSettings
 from pytest_serve_chaos.cluster.kubernetes.kind.start import start_kind_cluster
+from pytest_serve_chaos.cluster.watchdog import Watchdogs
 from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, MissingDependency
 
 KUBECONFIG = """
@@ -192,6 +199,79 @@ def test_connections_that_nobody_answered_are_dropped_where_they_come_in(
     assert asked(tmp_path) == ["docker exec test-control-plane conntrack --delete --proto tcp --state SYN_SENT"]
 
 
+class NoWatchdogs:
+    """Watchdogs that only say what they would do."""
+
+    def __init__(self) -> None:
+        self.watching: dict[str, tuple[float | None, tuple[str, ...]]] = {}
+
+    def watch(self, claim: str, lasts: float | None, *, longest: float = 600.0, command: Sequence[str] = ()) -> None:
+        self.watching[claim] = (lasts, tuple(command))
+
+    def end_of_all_runs(self, is_over: Callable[[str], bool]) -> None:
+        self.watching = {claim: what for claim, what in self.watching.items() if not is_over(claim)}
+
+    def end_all(self) -> None:
+        self.watching.clear()
+
+
+@pytest.fixture
+def watchdogs(monkeypatch: pytest.MonkeyPatch) -> NoWatchdogs:
+    found = NoWatchdogs()
+    monkeypatch.setattr(docker_machines, "Watchdogs", lambda: found)
+    return found
+
+
+def test_what_is_done_to_a_machine_is_undone_by_a_watchdog_unless_it_is_healed(
+    watchdogs: NoWatchdogs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run").mkdir()
+    state = """
+case "$*" in
+  kill*) echo exited >state;; pause*) echo paused >state;; start*|unpause*) echo running >state;;
+  inspect*) cat state;;
+esac
+"""
+    nodes, docker = nodes_with_scripts(tmp_path, monkeypatch, docker=state), str(tmp_path / "docker")
+    nodes.docker.end_machine("test-worker", "kill", lasts=90.0)
+    assert watchdogs.watching == {"ended:test-worker": (90.0, (docker, "start", "test-worker"))}
+    nodes.docker.start_machine("test-worker")
+    nodes.docker.pause_machine("test-worker", lasts=20.0)
+    assert watchdogs.watching == {"paused:test-worker": (20.0, (docker, "unpause", "test-worker"))}
+    nodes.docker.unpause_machine("test-worker")
+    assert watchdogs.watching == {}
+    nodes.docker.end_machine("test-worker", "kill")
+    nodes.delete()
+    assert watchdogs.watching == {}
+
+
+def test_a_watchdog_unpauses_a_machine_that_nobody_has_unpaused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run").mkdir()
+    monkeypatch.setattr(docker_machines, "Watchdogs", lambda: Watchdogs(grace=0.1))
+    nodes = nodes_with_scripts(tmp_path, monkeypatch, docker='[ "$1" != inspect ] || echo "paused (0)"')
+    nodes.docker.pause_machine("test-worker", lasts=0.0)
+    deadline = clock.now() + 10.0
+    while asked(tmp_path)[-1] != "docker unpause test-worker":
+        assert clock.now() < deadline
+
+
+def test_a_process_on_a_node_is_resumed_if_it_is_the_very_one() -> None:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        try:
+            row = freeze.read(str(process.pid))
+            assert row is not None
+            for started, resumed in ((row.started + 1, False), (row.started, True)):
+                process.send_signal(signal.SIGSTOP)
+                os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+                subprocess.run(["sh", "-c", docker_machines._RESUME, str(process.pid), str(started)], check=False)
+                assert freeze.read(str(process.pid)) == row._replace(stopped=not resumed)
+        finally:
+            process.kill()
+
+
+@pytest.mark.usefixtures("watchdogs")
 @pytest.mark.parametrize(("how", "command"), [("kill", "kill"), ("stop", "stop --time 30")])
 def test_a_machine_has_ended_when_docker_says_so(
     how: Literal["kill", "stop"], command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -202,17 +282,23 @@ def test_a_machine_has_ended_when_docker_says_so(
     assert asked(tmp_path)[0] == f"docker {command} test-worker"
 
 
-def test_the_first_process_of_a_container_is_found_on_its_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_process_of_a_container_is_found_on_its_node(
+    watchdogs: NoWatchdogs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "run").mkdir()
     docker = """
 case "$*" in
   *"tasks ls") echo 'TASK PID STATUS'; echo 'abc 712 RUNNING';;
-  *"cat /proc/712/stat") echo '712 (redis-server) T 1';;
+  *"cat /proc/712/stat") echo '712 (redis-server) T 1 712 712 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 7000 0';;
 esac
 """
     nodes = nodes_with_scripts(tmp_path, monkeypatch, docker=docker)
-    assert nodes.docker.signal_container("test-worker", "abc", 19)
+    assert nodes.docker.signal_container("test-worker", "abc", 19, lasts=20.0)
     assert "docker exec test-worker kill -19 712" in asked(tmp_path)
+    resume = (str(tmp_path / "docker"), "exec", "test-worker", "sh", "-c", docker_machines._RESUME, "712", "7000")
+    assert watchdogs.watching == {"stopped:abc": (20.0, resume)}
+    nodes.docker.signal_container("test-worker", "abc", 18)
+    assert watchdogs.watching == {}
     with pytest.raises(CommandFailed, match="does not run on test-worker"):
         nodes.docker.signal_container("test-worker", "def", 19)
 

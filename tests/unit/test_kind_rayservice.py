@@ -18,6 +18,7 @@ from pytest_serve_chaos.cluster.capabilities import (
 )
 from pytest_serve_chaos.cluster.kubernetes import in_pod, names
 from pytest_serve_chaos.cluster.kubernetes.client.api import ExecResult
+from pytest_serve_chaos.cluster.kubernetes.in_pod.freeze import MARK
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
 from pytest_serve_chaos.cluster.kubernetes.rayservice.process_watch import Row
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError, Unsupported
@@ -214,14 +215,25 @@ def test_a_node_that_is_not_wholly_let_go_on_is_an_error(service: RayServiceClus
     part(service, FREEZES_NODES).thaw_node("worker-1")
     api.ray_pods.clear()
     part(service, FREEZES_NODES).thaw_node("worker-1")
-    assert api.ran == [("pod-a", ("go",))] * 2, "a pod that is gone took all that was stopped along"
+    assert api.ran == [("pod-a", (MARK, "go", "all"))] * 2, "a pod that is gone took all that was stopped along"
+
+
+def test_what_is_frozen_is_resumed_in_its_container_soon_after_its_time(service: RayServiceCluster, api: Api) -> None:
+    api.result = ExecResult('{"processes": 9, "left": []}', "", 0)
+    replica = Identity("process", ("a", "container-a", "113", "7000"))
+    part(service, FREEZES_NODES).freeze_node("worker-1", lasts=20.0)
+    part(service, FREEZES_NODES).freeze_node("worker-1")
+    part(service, SIGNALS_PROCESSES).signal_process(replica, signal.SIGSTOP, lasts=45.0)
+    part(service, SIGNALS_PROCESSES).signal_process(replica, signal.SIGCONT)
+    said = [(MARK, "stop", "50", "all"), (MARK, "stop", "630", "all"), (MARK, "stop", "75", "113:7000")]
+    assert api.ran == [("pod-a", one) for one in (*said, (MARK, "go", "113:7000"))]
 
 
 def test_a_health_flag_is_set_by_the_replicas_pid(service: RayServiceCluster, api: Api) -> None:
     replica = Component("replica", "worker-1", Identity("process", ("a", "container-a", "113", "7000")), 113)
-    part(service, SETS_HEALTH_FLAGS).set_health_flag(replica, "hang")
+    part(service, SETS_HEALTH_FLAGS).set_health_flag(replica, "hang", lasts=100.0)
     part(service, SETS_HEALTH_FLAGS).clear_health_flag(replica)
-    assert api.ran == [("pod-a", ("113", "hang")), ("pod-a", ("113", ""))]
+    assert api.ran == [("pod-a", ("113", "hang", "130")), ("pod-a", ("113", ""))]
     api.result = ExecResult("", "", in_pod.NO_DIRECTORY)
     with pytest.raises(Unsupported, match="no directory for health flags"):
         part(service, SETS_HEALTH_FLAGS).set_health_flag(replica, "raise")

@@ -32,16 +32,19 @@ from pytest_serve_chaos.cluster.capabilities import (
     AnyCapability,
     KillsNodes,
 )
+from pytest_serve_chaos.cluster.kubernetes.in_pod import freeze
 from pytest_serve_chaos.cluster.local import connections, preflight, processes, start
 from pytest_serve_chaos.cluster.local.cluster import LocalCluster
 from pytest_serve_chaos.cluster.local.layout import Layout
 from pytest_serve_chaos.cluster.local.link import SupervisorLink, UnitState
 from pytest_serve_chaos.cluster.local.parts import local_parts
 from pytest_serve_chaos.cluster.local.plan import Plan
+from pytest_serve_chaos.cluster.local.process_faults import ProcessSignals
 from pytest_serve_chaos.cluster.local.redis import LocalRedis
 from pytest_serve_chaos.cluster.local.start import LocalSettings, did_not_come_up, start_local_cluster
 from pytest_serve_chaos.cluster.local.topology import Table
 from pytest_serve_chaos.cluster.local.view import LocalView
+from pytest_serve_chaos.cluster.watchdog import Watchdogs
 from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, NoSuchTarget, Unsupported, WaitTimeout
 from pytest_serve_chaos.model import ClusterDescription, Component, Evidence, Identity, Json
 from tests.capabilities import part
@@ -247,8 +250,10 @@ def test_a_frozen_node_has_only_stopped_processes(cluster: LocalCluster, link: F
     link.answer = {"processes": [{"pid": 7, "state": "T"}, {"pid": 8, "state": "T"}]}
     (sign,) = part(cluster, FREEZES_NODES).freeze_node("head")
     assert sign.text == "all 2 processes of head are stopped (state T)"
+    part(cluster, FREEZES_NODES).freeze_node("head", lasts=20.0)
     part(cluster, FREEZES_NODES).thaw_node("head")
-    assert link.asked == [("freeze", {"name": "head"}), ("thaw", {"name": "head"})]
+    freezes = [("freeze", {"name": "head", "lasts": lasts}) for lasts in (None, 20.0)]
+    assert link.asked == [*freezes, ("thaw", {"name": "head"})]
 
 
 @pytest.mark.parametrize("states", [[], ["T", "S"]], ids=["no processes", "one runs"])
@@ -364,6 +369,21 @@ def test_what_a_process_of_the_cluster_has_started_is_of_the_cluster_in_whatever
             os.kill(pid, signal.SIGKILL)
 
 
+def test_a_process_that_is_stopped_has_a_watchdog_until_it_is_resumed(
+    link: FakeLink, process: subprocess.Popen[bytes]
+) -> None:
+    link.known = {process.pid: "head"}
+    signals = ProcessSignals(cast("SupervisorLink", link), Watchdogs(grace=0.3))
+    identity, claim = identity_of(process.pid), f"{process.pid}:{identity_of(process.pid).parts[2]}"
+    signals.signal_process(identity, signal.SIGSTOP, lasts=60.0)
+    assert claim in [one.claim for one in freeze.watchdogs()]
+    signals.signal_process(identity, signal.SIGCONT)
+    wait_for(lambda: os.waitid(os.P_PID, process.pid, os.WCONTINUED | os.WNOHANG) is not None)
+    wait_for(lambda: claim not in [one.claim for one in freeze.watchdogs()])
+    signals.signal_process(identity, signal.SIGSTOP, lasts=0.0)
+    wait_for(lambda: os.waitid(os.P_PID, process.pid, os.WCONTINUED | os.WNOHANG) is not None)
+
+
 def wait_for(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 10.0
     while not condition():
@@ -374,8 +394,10 @@ def test_a_flag_is_a_file_for_the_replicas_pid(cluster: LocalCluster, tmp_path: 
     flags = tmp_path / "flags"
     flags.mkdir()
     replica = Component("replica", "worker-1", HEAD_PROCESS, os.getpid())
-    part(cluster, SETS_HEALTH_FLAGS).set_health_flag(replica, "hang")
+    part(cluster, SETS_HEALTH_FLAGS).set_health_flag(replica, "hang", lasts=100.0)
     assert (flags / str(os.getpid())).read_text() == "hang"
+    left = float((flags / f"{os.getpid()}.until").read_text()) - time.clock_gettime(time.CLOCK_BOOTTIME)
+    assert 125.0 < left <= 130.1
     for _ in range(2):
         part(cluster, SETS_HEALTH_FLAGS).clear_health_flag(replica)
     assert list(flags.iterdir()) == []

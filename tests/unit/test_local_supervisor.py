@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from pytest_serve_chaos.cluster.kubernetes.in_pod import freeze
 from pytest_serve_chaos.cluster.local import layout, preflight, supervisor
 from pytest_serve_chaos.cluster.local.layout import Claim, Layout
 from pytest_serve_chaos.cluster.local.operator import Operator
 from pytest_serve_chaos.cluster.local.plan import Plan
 from pytest_serve_chaos.cluster.local.supervisor import Supervisor
 from pytest_serve_chaos.cluster.rest import ActorRow, Dashboard
+from pytest_serve_chaos.cluster.watchdog import Watchdogs
 from pytest_serve_chaos.errors import CommandFailed
 from pytest_serve_chaos.locks import FileLock
 from pytest_serve_chaos.model import Json
@@ -92,6 +97,34 @@ def test_in_one_directory_a_worker_starts_when_no_other_node_is_without_a_raylet
     assert not may_start(run, "worker-2")
     listeners.raylet(1)
     assert may_start(run, "worker-2")
+
+
+def test_a_frozen_node_goes_on_when_its_time_is_over(tmp_path: Path, listeners: Listeners) -> None:
+    run = supervised(tmp_path, one_directory=False)
+    run.watchdogs = Watchdogs(grace=0.3)
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as node:
+        try:
+            run.units["worker-1"].leader = node.pid
+            run._freeze(1, "worker-1", 0.0)
+            os.waitid(os.P_PID, node.pid, os.WCONTINUED)
+        finally:
+            node.kill()
+
+
+def test_the_watchdog_of_a_node_ends_when_it_is_resumed(tmp_path: Path, listeners: Listeners) -> None:
+    run = supervised(tmp_path, one_directory=False)
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as node:
+        try:
+            run.units["worker-1"].leader = node.pid
+            run._freeze(1, "worker-1", None)
+            watchdogs = [one for one in freeze.watchdogs() if one.claim == run.units["worker-1"].claim()]
+            assert len(watchdogs) == 1
+            run._thaw(2, "worker-1")
+            deadline = time.monotonic() + 10.0
+            while watchdogs[0] in freeze.watchdogs():
+                assert time.monotonic() < deadline
+        finally:
+            node.kill()
 
 
 @pytest.mark.parametrize(("version", "shared"), [("2.52.0", True), ("2.54.1", True), ("2.55.0", False)])

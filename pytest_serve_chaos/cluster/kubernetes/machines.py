@@ -45,8 +45,14 @@ class Machines(Protocol):
         """PIDs, on the machine that tests run on, of the first process of each node; those elsewhere have none here."""
         ...
 
-    def end_machine(self, node: str, how: Literal["kill", "stop"]) -> str:
+    def end_machine(self, node: str, how: Literal["kill", "stop"], *, lasts: float | None = None) -> str:
         """Ends a machine, at once (``kill``) or as a shutdown (``stop``); returns its state then, in words.
+
+        Args:
+            node: The machine.
+            how: In which way.
+            lasts: Seconds that it is to stay away, after which something of this machine starts it whatever has become
+                of the run; None: nobody knows, so that it does so long after.
 
         Raises:
             CommandFailed: It still runs.
@@ -61,8 +67,12 @@ class Machines(Protocol):
         """
         ...
 
-    def pause_machine(self, node: str) -> str:
+    def pause_machine(self, node: str, *, lasts: float | None = None) -> str:
         """Stops everything on a machine; returns its state then, in words.
+
+        Args:
+            node: The machine.
+            lasts: Seconds that it is to stand still, as those of `end_machine`.
 
         Raises:
             CommandFailed: It was not paused.
@@ -89,8 +99,14 @@ class Machines(Protocol):
         """How a container on a machine ended; None while it runs, and where that cannot be found out."""
         ...
 
-    def signal_container(self, node: str, container_id: str, signal: int) -> bool:
+    def signal_container(self, node: str, container_id: str, signal: int, *, lasts: float | None = None) -> bool:
         """Sends a signal to the first process of a container; returns whether that is stopped afterwards.
+
+        Args:
+            node: The machine on which it is.
+            container_id: The container.
+            signal: The signal's number.
+            lasts: For SIGSTOP: seconds that it is to stand still, as those of `end_machine`.
 
         Raises:
             CommandFailed: There is no such container, or it was refused.

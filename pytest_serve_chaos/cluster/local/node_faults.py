@@ -90,13 +90,17 @@ class NodeFreezes:
     def __init__(self, link: SupervisorLink) -> None:
         self._link = link
 
-    def freeze_node(self, name: str) -> Sequence[Evidence]:
+    def freeze_node(self, name: str, *, lasts: float | None = None) -> Sequence[Evidence]:
         """Stops every process of the node's session.
+
+        Args:
+            name: ``head``, ``worker-1``, ...
+            lasts: Seconds that they are to stand still.
 
         Raises:
             CommandFailed: Some of them could not be stopped, or there are none.
         """
-        answer = self._link.command("freeze", name=name)
+        answer = self._link.command("freeze", name=name, lasts=lasts)
         stopped = answer["processes"]
         assert isinstance(stopped, list)
         states = [str(p["state"]) for p in stopped if isinstance(p, dict)]

@@ -24,6 +24,7 @@ from pytest_serve_chaos.cluster.capabilities import (
     STREAMS_LOGS,
     Offer,
 )
+from pytest_serve_chaos.cluster.local import processes
 from pytest_serve_chaos.cluster.local.children import ProcessChildren
 from pytest_serve_chaos.cluster.local.haproxy import LocalHAProxy
 from pytest_serve_chaos.cluster.local.node_faults import NodeFreezes, NodeKills, UnitKills
@@ -32,6 +33,7 @@ from pytest_serve_chaos.cluster.local.process_faults import ActorKills, HealthFl
 from pytest_serve_chaos.cluster.local.redis import LocalRedis, SharedRedis, StartSecond
 from pytest_serve_chaos.cluster.local.view import LocalView
 from pytest_serve_chaos.cluster.profiles import drain_timeout, reconnect_timeout
+from pytest_serve_chaos.cluster.watchdog import Watchdogs
 
 
 class LocalSetup:
@@ -83,6 +85,6 @@ def local_parts(view: LocalView, ray_version: str, start_second: StartSecond) ->
         SHOWS_CONTROLLER_LOG.by(view.logs),
         SHOWS_FAILED_STARTS.by(link),
         SHOWS_REPLICA_LOGS.by(view.logs),
-        SIGNALS_PROCESSES.by(ProcessSignals(link)),
+        SIGNALS_PROCESSES.by(ProcessSignals(link, Watchdogs({processes.MARK: plan.run}))),
         STREAMS_LOGS.by(view.logs),
     )

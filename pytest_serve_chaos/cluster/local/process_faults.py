@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from signal import SIGSTOP
+from signal import SIGCONT, SIGKILL, SIGSTOP
 from typing import Literal
 
 from pytest_serve_chaos.cluster.local import processes
@@ -16,6 +16,7 @@ from pytest_serve_chaos.cluster.local.layout import Layout
 from pytest_serve_chaos.cluster.local.link import SupervisorLink
 from pytest_serve_chaos.cluster.local.plan import Plan
 from pytest_serve_chaos.cluster.rest import Dashboard
+from pytest_serve_chaos.cluster.watchdog import Watchdogs, deadline, expiry
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget
 from pytest_serve_chaos.model import Component, Identity
 
@@ -25,25 +26,38 @@ class ProcessSignals:
 
     Args:
         link: Knows the cluster's sessions.
+        watchdogs: They resume what is stopped, if nobody else does.
     """
 
-    def __init__(self, link: SupervisorLink) -> None:
+    def __init__(self, link: SupervisorLink, watchdogs: Watchdogs) -> None:
         self._link = link
+        self._watchdogs = watchdogs
         self._stopped: set[Identity] = set()
 
-    def signal_process(self, identity: Identity, signal: int) -> None:
+    def signal_process(self, identity: Identity, signal: int, *, lasts: float | None = None) -> None:
         """Sends the signal to that very process of this cluster.
+
+        Args:
+            identity: The process.
+            signal: The signal's number.
+            lasts: For SIGSTOP: seconds that it is to stand still.
 
         Raises:
             NoSuchTarget: The process is gone, its PID belongs to another one now, or it is not of this cluster.
+            CommandFailed: Nothing could be started that would resume it; it was not stopped.
         """
         pid = int(identity.parts[1])
         # What was stopped goes on, also where it has lost its parent meanwhile, by which it was known to be ours.
         if identity not in self._stopped and not self._is_ours(pid):
             raise NoSuchTarget(f"{identity} does not belong to this cluster")
+        claim = f"{pid}:{identity.parts[2]}"
         if signal == SIGSTOP:
+            self._watchdogs.watch(claim, lasts)  # first: from then on somebody resumes it whatever happens
             self._stopped.add(identity)
-        if not processes.send(identity, signal):
+        sent = processes.send(identity, signal)
+        if signal in (SIGCONT, SIGKILL) or not sent:
+            self._watchdogs.end(claim)
+        if not sent:
             raise NoSuchTarget(f"{identity} is gone", checked=[f"/proc/{pid}/stat"])
 
     def _is_ours(self, pid: int) -> bool:
@@ -118,13 +132,18 @@ class HealthFlags:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def set_health_flag(self, replica: Component, mode: Literal["raise", "hang"]) -> None:
-        """Writes the flag that the replica's health check reads."""
-        self._flag(replica).write_text(mode)
+    def set_health_flag(
+        self, replica: Component, mode: Literal["raise", "hang"], *, lasts: float | None = None
+    ) -> None:
+        """Writes the flag that the replica's health check reads, and before it until when it counts."""
+        flag = self._flag(replica)
+        flag.with_suffix(".until").write_text(f"{deadline(expiry(lasts)):.1f}")
+        flag.write_text(mode)
 
     def clear_health_flag(self, replica: Component) -> None:
         """Removes the flag."""
         self._flag(replica).unlink(missing_ok=True)
+        self._flag(replica).with_suffix(".until").unlink(missing_ok=True)
 
     def _flag(self, replica: Component) -> Path:
         return self._directory / str(replica.pid)

@@ -34,6 +34,7 @@ from pytest_serve_chaos.cluster.local.plan import HEAD_INDEX, Plan, node_name
 from pytest_serve_chaos.cluster.local.processes import Process
 from pytest_serve_chaos.cluster.local.unit import Unit
 from pytest_serve_chaos.cluster.rest import Dashboard
+from pytest_serve_chaos.cluster.watchdog import Watchdogs
 from pytest_serve_chaos.errors import ClusterStartError, ServeChaosError
 from pytest_serve_chaos.locks import FileLock
 from pytest_serve_chaos.model import Json
@@ -54,6 +55,7 @@ class Supervisor:
         self.plan = plan
         self.claim = layout.claim(plan.workers + 1)
         self.layout = self.claim.layout
+        self.watchdogs = Watchdogs({processes.MARK: plan.run})
         self._output = threading.Lock()
         self.units = {unit.name: unit for unit in self._make_units()}
         self.operator = Operator(
@@ -178,13 +180,19 @@ class Supervisor:
         self.units[name].release(time.monotonic())
         self.tell(reply=number)
 
-    def _freeze(self, number: int, name: str) -> None:
+    def _freeze(self, number: int, name: str, lasts: float | None) -> None:
+        claim = self.units[name].claim()
+        if claim is not None:
+            self.watchdogs.watch(claim, lasts)
         stopped = self.units[name].freeze()
         states = [{"identity": str(p.identity), "state": p.state, "command": p.command} for p in stopped]
         self.tell(reply=number, processes=states)
 
     def _thaw(self, number: int, name: str) -> None:
         self.units[name].thaw()
+        claim = self.units[name].claim()
+        if claim is not None:
+            self.watchdogs.end(claim)
         self.tell(reply=number)
 
     def _config(self, number: int, config: dict[str, Json]) -> None:

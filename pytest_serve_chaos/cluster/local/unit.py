@@ -80,6 +80,11 @@ class Unit:
         """The processes of its session."""
         return processes.in_sessions({self.leader}) if self.leader else ()
 
+    def claim(self) -> str | None:
+        """How a watchdog names all that belongs to its session; None if its first process is gone."""
+        leader = processes.read(self.leader) if self.leader else None
+        return None if leader is None else f"session:{leader.pid}:{leader.started}"
+
     def end(self, how: Literal["kill", "stop"], *, hold: bool, grace: float) -> None:
         """Begins its end: SIGKILL for all, or SIGTERM for the first process and SIGKILL after `grace` seconds."""
         self.hold = hold

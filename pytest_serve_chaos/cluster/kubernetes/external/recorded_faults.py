@@ -105,7 +105,7 @@ class RecordedFreezes:
         self._ledger = ledger
         self._pods = pods
 
-    def freeze_node(self, name: str) -> Sequence[Evidence]:
+    def freeze_node(self, name: str, *, lasts: float | None = None) -> Sequence[Evidence]:
         """Stops the node's processes, where the policy allows it; it is on record until it is thawed.
 
         Raises:
@@ -113,7 +113,7 @@ class RecordedFreezes:
         """
         self._admission.admit_loss(name, "freeze")
         self._ledger.begin(name, self._pods.running(name))
-        return self._freezes.freeze_node(name)
+        return self._freezes.freeze_node(name, lasts=lasts)
 
     def thaw_node(self, name: str) -> None:
         """Resumes them."""
@@ -135,12 +135,12 @@ class RecordedSignals:
         self._ledger = ledger
         self._pods = pods
 
-    def signal_process(self, identity: Identity, signal: int) -> None:
+    def signal_process(self, identity: Identity, signal: int, *, lasts: float | None = None) -> None:
         """Sends the signal; what is stopped is on record until it goes on, or is gone."""
         if signal == SIGSTOP and identity.kind == "process":
             self._ledger.begin(str(identity), self._pods.with_process(identity))
         try:
-            self._signals.signal_process(identity, signal)
+            self._signals.signal_process(identity, signal, lasts=lasts)
         except NoSuchTarget:
             self._ledger.end(str(identity))
             raise
@@ -162,12 +162,14 @@ class RecordedFlags:
         self._ledger = ledger
         self._pods = pods
 
-    def set_health_flag(self, replica: Component, mode: Literal["raise", "hang"]) -> None:
+    def set_health_flag(
+        self, replica: Component, mode: Literal["raise", "hang"], *, lasts: float | None = None
+    ) -> None:
         """Writes the flag; it is on record until it is removed."""
         flag = f"flag of {replica.identity}"
         self._ledger.begin(flag, self._pods.with_process(replica.identity))
         try:
-            self._flags.set_health_flag(replica, mode)
+            self._flags.set_health_flag(replica, mode, lasts=lasts)
         except Unsupported:
             self._ledger.end(flag)
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import zlib
 from importlib import resources
 from pathlib import Path
@@ -11,19 +12,34 @@ from pathlib import Path
 GONE = 3
 """The exit status of `signal_process`, and of `children`, where the process is gone."""
 
+_IMPORT = re.compile(rf"^from {re.escape(__name__)}\.(\w+) import .*$", re.MULTILINE)
+
 NO_DIRECTORY = 4
 """The exit status of `set_flag` where the container has no directory for flags."""
 
+_LONG = 5000
+"""Characters, which are half as many more in a URL."""
+
 
 def source(name: str) -> str:
-    """The source text of the program of that name, for ``python -c``."""
+    """The source text of the program of that name, for ``python -c``; what it imports from here is in it."""
+    return _IMPORT.sub(lambda found: _without_head(_text(found[1])), _text(name))
+
+
+def _text(name: str) -> str:
     return resources.files(__package__).joinpath(f"{name}.py").read_text(encoding="utf-8")
+
+
+def _without_head(text: str) -> str:
+    """A module without its docstring and its import from ``__future__``, which are only valid at the beginning."""
+    return text.partition("from __future__ import annotations\n")[2]
 
 
 def packed(name: str) -> str:
     """The same in less text: it travels in a URL, of which some proxies take no more than 8 KB."""
-    text = base64.b64encode(zlib.compress(source(name).encode(), 9)).decode()
-    return f"import base64, zlib; exec(zlib.decompress(base64.b64decode({text!r})))"
+    program = source(name)
+    title, text = program.partition("\n")[0].strip('"'), base64.b64encode(zlib.compress(program.encode(), 9)).decode()
+    return f"# {title}\nimport base64, zlib; exec(zlib.decompress(base64.b64decode({text!r})))"
 
 
 def moment(output: str, started: float) -> float:
@@ -42,3 +58,9 @@ def moment(output: str, started: float) -> float:
     if boot_id.exists() and boot_id.read_text(encoding="ascii").strip() == said["boot"]:
         return float(said["asked"])
     return started + float(said["asked"]) - float(said["began"])
+
+
+def short(name: str) -> str:
+    """The source text of a program, packed where it is long."""
+    text = source(name)
+    return text if len(text) < _LONG else packed(name)

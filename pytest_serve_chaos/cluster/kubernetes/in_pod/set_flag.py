@@ -1,30 +1,40 @@
-"""Sets the flag that a replica's health check reads, or takes it away. Arguments: the replica's PID; a mode, or ``""``.
+"""Sets the flag that a replica's health check reads, or takes it away.
 
-Ends with status 4 where the container has no directory for flags.
+Arguments: the replica's PID; a mode, and for how many seconds it counts, on the clock that goes on while the machine
+sleeps (CLOCK_BOOTTIME); or ``""``. Ends with status 4 where the container has no directory for flags.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 
 NO_DIRECTORY = 4
 
 
-def main(pid: str, mode: str) -> None:
-    """Writes the file whole, so that a check never reads half a flag."""
+def main(pid: str, mode: str, seconds: str = "") -> None:
+    """Writes each file whole, so that a check never reads half a flag; first the one that says until when it counts."""
     directory = os.environ.get("SERVE_CHAOS_FLAGS")
     if not directory:
         sys.exit(NO_DIRECTORY)
     flag = Path(directory) / pid
+    until = flag.with_suffix(".until")
     if not mode:
         flag.unlink(missing_ok=True)
+        until.unlink(missing_ok=True)
         return
     flag.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = flag.with_suffix(".new")
-    unfinished.write_text(mode)
-    unfinished.replace(flag)
+    write(until, f"{time.clock_gettime(time.CLOCK_BOOTTIME) + float(seconds):.1f}")
+    write(flag, mode)
+
+
+def write(file: Path, text: str) -> None:
+    """Writes a file whole."""
+    unfinished = file.with_name(f"{file.name}.new")
+    unfinished.write_text(text)
+    unfinished.replace(file)
 
 
 if __name__ == "__main__":

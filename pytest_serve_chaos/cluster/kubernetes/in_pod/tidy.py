@@ -30,13 +30,13 @@ def continue_all() -> int:
 
 
 def clear_flags() -> int:
-    """Takes all health flags away; returns how many there were."""
+    """Takes all health flags away, and what says until when they count; returns how many there were."""
     directory = os.environ.get("SERVE_CHAOS_FLAGS", "")
     flags = os.listdir(directory) if directory and os.path.isdir(directory) else []
     for flag in flags:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(directory, flag))
-    return len(flags)
+    return len([flag for flag in flags if not flag.endswith(".until")])
 
 
 if __name__ == "__main__":

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from signal import SIGCONT, SIGSTOP
 from typing import Literal
 
 from pytest_serve_chaos import clock
@@ -14,10 +16,16 @@ from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.install.stack import Kubectl
 from pytest_serve_chaos.cluster.kubernetes.kind.programs import Run
+from pytest_serve_chaos.cluster.watchdog import LONGEST_HOLD, Watchdogs
 from pytest_serve_chaos.errors import CommandFailed, WaitTimeout
 
 _SHUTDOWN = 30
 """Seconds that a node may take to shut down before it is ended by force."""
+
+_RESUME = (
+    'line=$(cat "/proc/$0/stat") && started=$1 && set -- ${line##*) } && [ "${20}" = "$started" ] && kill -CONT "$0"'
+)
+"""For a shell on a node: resumes a process, given its PID and its start time, if it is that very process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +43,12 @@ class DockerMachines:
         run: Runs docker.
         kubectl: Runs kubectl against the cluster.
         control_plane: The node through which connections come in.
+        docker: The program docker, as a path: watchdogs run it to repair what nobody has repaired in time.
     """
 
-    def __init__(self, run: Run, kubectl: Kubectl, control_plane: str) -> None:
+    def __init__(self, run: Run, kubectl: Kubectl, control_plane: str, *, docker: str = "docker") -> None:
+        self._docker = docker
+        self._watchdogs = Watchdogs()
         self._run = run
         self._kubectl = kubectl
         self._control_plane = control_plane
@@ -85,12 +96,27 @@ class DockerMachines:
         half = f"{(os.cpu_count() or 2) / 2:g}"
         self._run("docker", "update", "--cpus", half, *self.ray_nodes())
 
-    def end_machine(self, node: str, how: Literal["kill", "stop"]) -> str:
+    def end_watchdogs(self) -> None:
+        """Ends all watchdogs of these nodes, those that earlier runs have left too: the nodes are gone."""
+        ours = re.compile(
+            rf"\w+:{re.escape(self._control_plane.removesuffix('control-plane'))}(control-plane|worker)\d*"
+        )
+        self._watchdogs.end_all()
+        self._watchdogs.end_of_all_runs(lambda claim: ours.fullmatch(claim) is not None)
+
+    def end_machine(self, node: str, how: Literal["kill", "stop"], *, lasts: float | None = None) -> str:
         """Ends the container that a node is, at once (``kill``) or as a shutdown (``stop``); returns its state then.
+
+        Args:
+            node: The node.
+            how: In which way.
+            lasts: Seconds that it is to stay away; soon after them a watchdog on this machine starts it.
 
         Raises:
             CommandFailed: It still runs.
         """
+        start = (self._docker, "start", node)
+        self._watchdogs.watch(f"ended:{node}", lasts, longest=LONGEST_HOLD, command=start)
         command = ("kill",) if how == "kill" else ("stop", "--time", str(_SHUTDOWN))
         self._run("docker", *command, node, timeout=_SHUTDOWN + 30.0)
 
@@ -107,13 +133,19 @@ class DockerMachines:
             CommandFailed: It did not start.
         """
         self._run("docker", "start", node)
+        self._watchdogs.end_of_all_runs(f"ended:{node}".__eq__)
 
-    def pause_machine(self, node: str) -> str:
+    def pause_machine(self, node: str, *, lasts: float | None = None) -> str:
         """Stops everything on a node; returns its state then.
+
+        Args:
+            node: The node.
+            lasts: Seconds that it is to stand still; soon after them a watchdog on this machine resumes it.
 
         Raises:
             CommandFailed: It was not paused.
         """
+        self._watchdogs.watch(f"paused:{node}", lasts, command=(self._docker, "unpause", node))
         self._run("docker", "pause", node)
 
         def paused() -> str | NotYet:
@@ -130,6 +162,7 @@ class DockerMachines:
         """
         if self._machine_state(node).startswith("paused"):
             self._run("docker", "unpause", node)
+        self._watchdogs.end_of_all_runs(f"paused:{node}".__eq__)
 
     def restart_kubelet(self, node: str) -> None:
         """Starts a node's kubelet again: only then does a node register whose object was deleted.
@@ -150,8 +183,14 @@ class DockerMachines:
         state = tasks[container_id].state if container_id in tasks else "gone from the runtime"
         return None if state in ("RUNNING", "CREATED", "PAUSED") else state.lower()
 
-    def signal_container(self, node: str, container_id: str, signal: int) -> bool:
+    def signal_container(self, node: str, container_id: str, signal: int, *, lasts: float | None = None) -> bool:
         """Sends a signal to the first process of a container on a node; returns whether it is stopped afterwards.
+
+        Args:
+            node: The node.
+            container_id: The container.
+            signal: The signal's number.
+            lasts: For SIGSTOP: seconds that it is to stand still; soon after them a watchdog here resumes it.
 
         Raises:
             CommandFailed: There is no such container, or it was refused.
@@ -160,12 +199,17 @@ class DockerMachines:
         if container_id not in tasks:
             raise CommandFailed(f"container {container_id[:12]} does not run on {node}", checked=[*tasks])
         pid = tasks[container_id].pid
+        if signal == SIGSTOP:
+            started = self._status(node, pid)[19]
+            resume = (self._docker, "exec", node, "sh", "-c", _RESUME, pid, started)
+            self._watchdogs.watch(f"stopped:{container_id}", lasts, command=resume)
         self._run("docker", "exec", node, "kill", f"-{int(signal)}", pid)
+        if signal == SIGCONT:
+            self._watchdogs.end_of_all_runs(f"stopped:{container_id}".__eq__)
         try:
-            status = self._run("docker", "exec", node, "cat", f"/proc/{pid}/stat", timeout=10.0)
+            return self._status(node, pid)[0] in ("T", "t")
         except CommandFailed:
             return False  # it was killed
-        return status.rpartition(")")[2].split()[0] in ("T", "t")
 
     def forget_connections(self) -> None:
         """Drops the connections through node ports that no pod has answered.
@@ -188,6 +232,11 @@ class DockerMachines:
         if header[:1] != ["TASK"]:
             return None
         return {task[0]: _Task(task[1], task[-1]) for task in tasks if len(task) >= 3}
+
+    def _status(self, node: str, pid: str) -> list[str]:
+        """The state of a process on a node, and what follows it in /proc; the 20th of these is its start time."""
+        status = self._run("docker", "exec", node, "cat", f"/proc/{pid}/stat", timeout=10.0)
+        return status.rpartition(")")[2].split()
 
     def _machine_state(self, node: str) -> str:
         return self._run("docker", "inspect", "--format", "{{.State.Status}} ({{.State.ExitCode}})", node).strip()

@@ -66,7 +66,7 @@ class KindNodes:
         self._pid = directory / "kind.pid"
         self._programs = programs
         self._run: Run = partial(run_program, programs, self.log)
-        self.docker = DockerMachines(self._run, self.kubectl, self.control_plane)
+        self.docker = DockerMachines(self._run, self.kubectl, self.control_plane, docker=programs.docker)
         self.images = DockerImages(self._run, name)
         self.taints = NodeTaints(self.kubectl)
         self._kind = self._pytest_kind(image, directory)
@@ -152,6 +152,7 @@ class KindNodes:
                 checked=error.checked,
                 fix=[f"kind delete cluster --name {self.name}"],
             ) from error
+        self.docker.end_watchdogs()
 
     def _pytest_kind(self, image: str | None, directory: Path) -> Any:
         from pytest_kind import KindCluster

@@ -125,8 +125,15 @@ class MachineFaults:
         self._machines = machines
         self._targets = _Targets(pods, machines)
 
-    def kill_machine(self, name: str, *, how: Literal["kill", "stop"]) -> Sequence[Evidence]:
+    def kill_machine(
+        self, name: str, *, how: Literal["kill", "stop"], lasts: float | None = None
+    ) -> Sequence[Evidence]:
         """Ends the machine under a Ray node: ``kill`` at once, ``stop`` as a shutdown.
+
+        Args:
+            name: The Ray node.
+            how: In which way.
+            lasts: Seconds that it is to stay away.
 
         Raises:
             NoSuchTarget: The Ray node is not running.
@@ -135,7 +142,7 @@ class MachineFaults:
         machine = self._targets.take("kill", name)
         pods = [*(pod for _, pod in self._pods.named()), *self._pods.redis()]
         lost = {container.id for pod in pods if pod.node == machine for container in pod.containers}
-        state = self._machines.end_machine(machine, how)
+        state = self._machines.end_machine(machine, how, lasts=lasts)
         at = clock.now()
         # For 40 s or more Kubernetes calls them Running: it hears nothing of a machine, and so takes its last word.
         self._pods.lose(lost)
@@ -145,10 +152,10 @@ class MachineFaults:
         """Starts it again; its pods start again in place."""
         self._targets.give_back("kill", name, self._machines.start_machine)
 
-    def freeze_machine(self, name: str) -> Sequence[Evidence]:
-        """Stops everything on the machine under a Ray node, kubelet and all."""
+    def freeze_machine(self, name: str, *, lasts: float | None = None) -> Sequence[Evidence]:
+        """Stops everything on the machine under a Ray node, kubelet and all, for so many seconds."""
         machine = self._targets.take("freeze", name)
-        state = self._machines.pause_machine(machine)
+        state = self._machines.pause_machine(machine, lasts=lasts)
         return (self._sign(clock.now(), machine, name, state),)
 
     def thaw_machine(self, name: str) -> None:
@@ -266,12 +273,18 @@ class ContainerSignals:
         self._pods = pods
         self._machines = machines
 
-    def send(self, identity: Identity, signal: int) -> None:
+    def send(self, identity: Identity, signal: int, lasts: float | None) -> None:
         """Sends the signal.
+
+        Args:
+            identity: The container.
+            signal: The signal's number.
+            lasts: For SIGSTOP: seconds that it is to stand still.
 
         Raises:
             NoSuchTarget: The container does not run any more.
             CommandFailed: It was refused.
         """
         pod, container = self._pods.with_container(identity)
-        self._pods.stop(container.id, stopped=self._machines.signal_container(pod.node, container.id, signal))
+        stopped = self._machines.signal_container(pod.node, container.id, signal, lasts=lasts)
+        self._pods.stop(container.id, stopped=stopped)

@@ -10,9 +10,10 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.capabilities import KillsNodes
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
+from pytest_serve_chaos.cluster.kubernetes.in_pod import freeze
 from pytest_serve_chaos.cluster.kubernetes.machines import Taints
 from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayPods
-from pytest_serve_chaos.cluster.kubernetes.rayservice.programs import output_of
+from pytest_serve_chaos.cluster.kubernetes.rayservice.programs import freeze_program, output_of
 from pytest_serve_chaos.cluster.kubernetes.rayservice.removal import Removals
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, Unsupported
 from pytest_serve_chaos.model import HEAD, Evidence
@@ -114,16 +115,22 @@ class NodeFreezes:
         self._api = api
         self._pods = pods
 
-    def freeze_node(self, name: str) -> Sequence[Evidence]:
+    def freeze_node(self, name: str, *, lasts: float | None = None) -> Sequence[Evidence]:
         """Stops every process in the node's container but PID 1, which takes no SIGSTOP from inside.
 
         PID 1 is `ray start --block`, or the shell around it: it waits for the others and does nothing else.
+
+        Args:
+            name: ``head``, ``worker-1``, ...
+            lasts: Seconds that they are to stand still. A watchdog in the container resumes them soon after.
 
         Raises:
             NoSuchTarget: The node is not running.
             CommandFailed: Some of them could not be stopped.
         """
-        said = json.loads(output_of(self._api, self._pods.running(name), "freeze", "stop"))
+        said = json.loads(
+            output_of(self._api, self._pods.running(name), *freeze_program("stop", freeze.ALL, lasts=lasts))
+        )
         if said["left"] or not said["processes"]:
             raise CommandFailed(f"{name} could not be frozen", checked=[f"PIDs that still run: {said['left']}"])
         what = f"all {said['processes']} processes that PID 1 of {name} has started are stopped (state T)"
@@ -139,7 +146,7 @@ class NodeFreezes:
             pod = self._pods.running(name)
         except NoSuchTarget:
             return
-        said = json.loads(output_of(self._api, pod, "freeze", "go"))
+        said = json.loads(output_of(self._api, pod, *freeze_program("go", freeze.ALL)))
         if said["left"]:
             raise CommandFailed(f"{name} is still frozen", checked=[f"PIDs that are still stopped: {said['left']}"])
 

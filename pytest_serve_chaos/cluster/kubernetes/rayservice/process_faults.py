@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import Literal
+from signal import SIGCONT, SIGSTOP
+from typing import Literal, TypeAlias
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.kubernetes import in_pod, names
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayPods
-from pytest_serve_chaos.cluster.kubernetes.rayservice.programs import output_of, run_program
+from pytest_serve_chaos.cluster.kubernetes.rayservice.programs import freeze_program, output_of, run_program
 from pytest_serve_chaos.cluster.rest import Dashboard
+from pytest_serve_chaos.cluster.watchdog import expiry
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, Unsupported
 from pytest_serve_chaos.model import HEAD, Component, Identity
 
+ToContainer: TypeAlias = Callable[[Identity, int, float | None], None]
+"""Sends a signal to the first process of a container; for SIGSTOP with the seconds that it is to stand still."""
 
-def _not_from_inside(identity: Identity, signal: int) -> None:
-    del signal
+
+def _not_from_inside(identity: Identity, signal: int, lasts: float | None) -> None:
+    del signal, lasts
     raise Unsupported(
         f"{identity} is the first process of its container, which takes no signal from inside",
         fix=["take a backend with access to the nodes: kind"],
@@ -33,15 +38,18 @@ class ProcessSignals:
         to_container: Sends one to the first process of a container; by default that is refused.
     """
 
-    def __init__(
-        self, api: KubeApi, pods: RayPods, to_container: Callable[[Identity, int], None] = _not_from_inside
-    ) -> None:
+    def __init__(self, api: KubeApi, pods: RayPods, to_container: ToContainer = _not_from_inside) -> None:
         self._api = api
         self._pods = pods
         self._to_container = to_container
 
-    def signal_process(self, identity: Identity, signal: int) -> None:
+    def signal_process(self, identity: Identity, signal: int, *, lasts: float | None = None) -> None:
         """Sends the signal to that very process, by a program in its container that checks PID and start time.
+
+        Args:
+            identity: The process.
+            signal: The signal's number.
+            lasts: For SIGSTOP: seconds that it is to stand still. A watchdog in the container resumes it soon after.
 
         Raises:
             NoSuchTarget: The process is gone, or its PID belongs to another one now.
@@ -49,15 +57,24 @@ class ProcessSignals:
             CommandFailed: The program could not be run.
         """
         if identity.kind == "container":
-            self._to_container(identity, signal)
+            self._to_container(identity, signal, lasts)
             return
         pod = self._pods.with_process(identity)
         pid, started = identity.parts[2:4]
-        result = run_program(self._api, pod, "signal_process", pid, started, str(int(signal)))
+        result = run_program(self._api, pod, *_program(pid, started, signal, lasts))
         if result.returncode == in_pod.GONE:
             raise NoSuchTarget(f"{identity} is gone", checked=[f"/proc/{pid}/stat in pod {pod.name}"])
         if result.returncode != 0:
             raise CommandFailed(f"{identity} could not be signalled", checked=[result.stderr.strip()[-600:]])
+
+
+def _program(pid: str, started: str, number: int, lasts: float | None) -> tuple[str, ...]:
+    """The program that sends a signal, and its arguments."""
+    if number == SIGSTOP:
+        return freeze_program("stop", f"{pid}:{started}", lasts=lasts)
+    if number == SIGCONT:
+        return freeze_program("go", f"{pid}:{started}")
+    return ("signal_process", pid, started, str(int(number)))
 
 
 class ActorKills:
@@ -107,24 +124,31 @@ class HealthFlags:
         self._api = api
         self._pods = pods
 
-    def set_health_flag(self, replica: Component, mode: Literal["raise", "hang"]) -> None:
+    def set_health_flag(
+        self, replica: Component, mode: Literal["raise", "hang"], *, lasts: float | None = None
+    ) -> None:
         """Writes the flag that the replica's health check reads, in its own container.
+
+        Args:
+            replica: The replica.
+            mode: What its check does.
+            lasts: Seconds that it is to do so; soon after them the flag means nothing any more.
 
         Raises:
             NoSuchTarget: The replica's container is gone.
             Unsupported: Its container has no directory for flags.
             CommandFailed: It could not be written.
         """
-        self._flag(replica, mode)
+        self._flag(replica, mode, f"{expiry(lasts):g}")
 
     def clear_health_flag(self, replica: Component) -> None:
         """Takes the flag away; with its container it went anyway."""
         with contextlib.suppress(NoSuchTarget):
             self._flag(replica, "")
 
-    def _flag(self, replica: Component, mode: str) -> None:
+    def _flag(self, replica: Component, mode: str, *seconds: str) -> None:
         pod = self._pods.with_process(replica.identity)
-        result = run_program(self._api, pod, "set_flag", str(replica.pid), mode)
+        result = run_program(self._api, pod, "set_flag", str(replica.pid), mode, *seconds)
         if result.returncode == in_pod.NO_DIRECTORY:
             raise Unsupported(
                 f"pod {pod.name} has no directory for health flags",

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from typing import Literal
 
 from pytest_serve_chaos.cluster.kubernetes import in_pod
 from pytest_serve_chaos.cluster.kubernetes.client.api import ExecResult, KubeApi
 from pytest_serve_chaos.cluster.kubernetes.client.records import Pod
+from pytest_serve_chaos.cluster.kubernetes.in_pod import freeze
+from pytest_serve_chaos.cluster.watchdog import expiry
 from pytest_serve_chaos.errors import CommandFailed
 
 
@@ -17,7 +20,19 @@ def run_program(api: KubeApi, pod: Pod, program: str, *arguments: str) -> ExecRe
         CommandFailed: It could not be started, or did not end in time.
     """
     container = pod.main.name if pod.main else ""
-    return api.run(pod.name, container, ["python", "-c", in_pod.source(program), *arguments])
+    return api.run(pod.name, container, ["python", "-c", in_pod.short(program), *arguments])
+
+
+def freeze_program(what: Literal["stop", "go"], claim: str, *, lasts: float | None = None) -> tuple[str, ...]:
+    """The program that stops or resumes what is claimed, and its arguments; see there what a claim is.
+
+    Args:
+        what: What it does. What it stops goes on by itself soon after its time.
+        claim: The processes.
+        lasts: Seconds that they are to stand still.
+    """
+    seconds = (f"{expiry(lasts):g}",) if what == "stop" else ()
+    return ("freeze", freeze.MARK, what, *seconds, claim)
 
 
 def output_of(api: KubeApi, pod: Pod, program: str, *arguments: str) -> str:
