@@ -15,6 +15,7 @@ from pytest_serve_chaos.options import options
 if TYPE_CHECKING:
     from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Progress
     from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
+    from pytest_serve_chaos.cluster.kubernetes.client.server_identity import FirstServer
     from pytest_serve_chaos.cluster.kubernetes.external.start import ExternalCluster
     from pytest_serve_chaos.safety.guard import Guard
     from pytest_serve_chaos.settings import Settings
@@ -37,7 +38,7 @@ def _adapt(settings: Settings) -> Settings:
     from pytest_serve_chaos.cluster.proxy_location import check_proxy_location
 
     external = _loan(settings)
-    with closing(_reader(external, settings.allow_context)) as reader:
+    with closing(_reader(external, settings.allow_context, settings.first_server)) as reader:
         service = read_ray_service(reader.ray_service(external.name))
     check_proxy_location(service.serve_config, f"serveConfigV2 of RayService {external.name}")
     check_requests(settings, service.serve_config)
@@ -62,16 +63,16 @@ def _loan(settings: Settings) -> ExternalCluster:
     )
 
 
-def _reader(external: ExternalCluster, allow_context: str | None) -> KubeApi:
+def _reader(external: ExternalCluster, allow_context: str | None, first: FirstServer) -> KubeApi:
     """The API of the cluster that the user means, to look around, and to restore what was left there.
 
     Raises:
-        SafetyError: That cluster was not named twice.
+        SafetyError: That cluster was not named twice, or is another one than the first.
     """
     from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
     from pytest_serve_chaos.safety.guard import check_context
 
-    reader = KubeApi(None, context=external.context, namespace=external.namespace)
+    reader = KubeApi(None, context=external.context, namespace=external.namespace, first=first)
     try:
         check_context(external.context, reader.access().server, allow_context)
     except SafetyError:
@@ -94,7 +95,7 @@ def _start(spec: ClusterSpec, settings: Settings, directory: Path, progress: Pro
     from pytest_serve_chaos.cluster.kubernetes.external.start import connect
 
     external, journal = _loan(settings), settings.journal
-    reader = _reader(external, settings.allow_context)
+    reader = _reader(external, settings.allow_context, settings.first_server)
     guard = _guard(external, reader)
     entries: dict[str, Path] = {}
     where = {"context": external.context, "server": reader.access().server}
@@ -120,6 +121,7 @@ def _start(spec: ClusterSpec, settings: Settings, directory: Path, progress: Pro
         progress,
         records=UndoRecords(on_break, on_cordon, on_uncordon),
         on_close=reader.close,
+        first=settings.first_server,
     )
 
 
@@ -129,16 +131,17 @@ def _lock(settings: Settings) -> str:
 
 def _uncordon(left: Leftover) -> None:
     from pytest_serve_chaos.cluster.kubernetes.client.drain import reopen
+    from pytest_serve_chaos.cluster.kubernetes.client.server_identity import FirstServer
     from pytest_serve_chaos.cluster.kubernetes.external.start import ExternalCluster
 
     external = ExternalCluster(left.arguments["context"], namespace="default", name="", url="")
-    with closing(_reader_again(external, left)) as api:
+    with closing(_reader_again(external, left, FirstServer())) as api:
         remains = reopen(api, left.arguments["node"])
     if remains:
         left.progress(f"undo: {remains}")
 
 
-def _reader_again(external: ExternalCluster, left: Leftover) -> KubeApi:
+def _reader_again(external: ExternalCluster, left: Leftover, first: FirstServer) -> KubeApi:
     """The API of the cluster of an entry; in another one, a node or pod of that name is somebody else's, or gone.
 
     Raises:
@@ -146,7 +149,7 @@ def _reader_again(external: ExternalCluster, left: Leftover) -> KubeApi:
     """
     named = external.context if external.context in left.allowed else None
     try:
-        api = _reader(external, named)
+        api = _reader(external, named, first)
     except SafetyError as error:
         advice = [f"if you mean it: serve-chaos undo --allow-context={external.context}"]
         raise SafetyError(error.what, checked=error.checked, fix=advice) from error
@@ -163,14 +166,15 @@ def _reader_again(external: ExternalCluster, left: Leftover) -> KubeApi:
 def _tidy_pod(left: Leftover) -> None:
     """Restores a pod under the guard of the run that broke it: that context, and pods of that RayService."""
     from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
+    from pytest_serve_chaos.cluster.kubernetes.client.server_identity import FirstServer
     from pytest_serve_chaos.cluster.kubernetes.external.start import ExternalCluster
     from pytest_serve_chaos.cluster.kubernetes.rayservice.programs import tidy_by_name
 
-    given = left.arguments
+    given, first = left.arguments, FirstServer()
     external = ExternalCluster(given["context"], given["namespace"], given["rayservice"], url="")
-    with closing(_reader_again(external, left)) as reader:
-        permit = _guard(external, reader).permit
-        with closing(KubeApi(None, context=external.context, namespace=external.namespace, permit=permit)) as api:
+    with closing(_reader_again(external, left, first)) as reader:
+        permit, namespace = _guard(external, reader).permit, external.namespace
+        with closing(KubeApi(None, context=external.context, namespace=namespace, permit=permit, first=first)) as api:
             tidy_by_name(api, given["pod"])
 
 

@@ -19,8 +19,9 @@ from pytest_serve_chaos.cluster.kubernetes.client.objects import (
     KubeWorkloads,
 )
 from pytest_serve_chaos.cluster.kubernetes.client.records import Pod, listed, pod
+from pytest_serve_chaos.cluster.kubernetes.client.server_identity import FirstServer, ServerIdentity
 from pytest_serve_chaos.cluster.kubernetes.client.streaming import printed_lines
-from pytest_serve_chaos.errors import CommandFailed, ObservationError
+from pytest_serve_chaos.errors import CommandFailed, ObservationError, SafetyError
 from pytest_serve_chaos.model import Json
 
 _GROUP, _VERSION = "ray.io", "v1"
@@ -43,10 +44,12 @@ class KubeApi:
         context: The context in it; None takes the current one.
         namespace: The namespace.
         permit: Asked before each request; None: all may be sent.
+        first: The server that other connections of this run lead to; None: it may be any, and stays the same one.
 
     Raises:
         MissingDependency: The Kubernetes client is not installed.
         ClusterError: The kubeconfig or the context in it cannot be used.
+        SafetyError: The kubeconfig leads to another server than `first`, now or later.
 
     Attributes:
         nodes: The nodes of the cluster.
@@ -57,9 +60,17 @@ class KubeApi:
     """
 
     def __init__(
-        self, kubeconfig: Path | None, *, context: str | None = None, namespace: str, permit: Permit | None = None
+        self,
+        kubeconfig: Path | None,
+        *,
+        context: str | None = None,
+        namespace: str,
+        permit: Permit | None = None,
+        first: FirstServer | None = None,
     ) -> None:
-        self._connection = connection = KubeConnection(kubeconfig, context=context, namespace=namespace, permit=permit)
+        self._connection = connection = KubeConnection(
+            kubeconfig, context=context, namespace=namespace, permit=permit, first=first
+        )
         self.nodes = KubeNodes(connection)
         self.workloads = KubeWorkloads(connection)
         self.objects = KubeObjects(connection)
@@ -70,6 +81,11 @@ class KubeApi:
     def namespace(self) -> str:
         """The namespace."""
         return self._connection.namespace
+
+    @property
+    def server(self) -> ServerIdentity:
+        """Which API server it is."""
+        return self._connection.server
 
     def close(self) -> None:
         """Closes all connections."""
@@ -133,6 +149,8 @@ class KubeApi:
                 _request_timeout=timeout,
             )
             return int(response.status), bytes(response.data).decode("utf-8", "replace")
+        except SafetyError:
+            raise
         except Exception as error:
             status, body = getattr(error, "status", None), body_of(error)
             # The API server's own errors are objects of kind Status; anything else is the pod's answer.

@@ -19,6 +19,7 @@ from pytest_serve_chaos.cluster.kubernetes.client.access import (
     without_redirects,
 )
 from pytest_serve_chaos.cluster.kubernetes.client.errors import reason
+from pytest_serve_chaos.cluster.kubernetes.client.server_identity import FirstServer, ServerIdentity
 from pytest_serve_chaos.cluster.kubernetes.client.streaming import Answer, Channel
 from pytest_serve_chaos.errors import ClusterError, CommandFailed, MissingDependency, ObservationError, SafetyError
 from pytest_serve_chaos.model import Json
@@ -49,24 +50,37 @@ class KubeConnection:
         context: The context in it; None takes the current one.
         namespace: The namespace, for errors and for programs in pods.
         permit: Asked before each request; None: all may be sent.
+        first: The server that other connections of this run lead to; None: it may be any, and stays the same one.
 
     Raises:
         MissingDependency: The Kubernetes client is not installed.
         ClusterError: The kubeconfig or the context in it cannot be used.
+        SafetyError: The kubeconfig leads to another server than `first`.
 
     Attributes:
+        server: Which server it is. Whatever is loaded later must lead there, too.
         core, apps, custom, authorization, version: The client's APIs, which come without types. Their methods are given
             to `send`, `read` and `open`.
     """
 
-    def __init__(self, kubeconfig: Path | None, *, context: str | None, namespace: str, permit: Permit | None) -> None:
+    def __init__(
+        self,
+        kubeconfig: Path | None,
+        *,
+        context: str | None,
+        namespace: str,
+        permit: Permit | None,
+        first: FirstServer | None = None,
+    ) -> None:
         self.namespace = namespace
+        self._first = first or FirstServer()
         self._permit = permit
         self._kubeconfig = kubeconfig
         self._context = context
         self._load_lock = threading.Lock()
         self._client = _client_module()
         self._connection = self._connect()
+        self.server = _identity(self._connection.configuration)
         self.core: Any = self._client.CoreV1Api(self._connection)
         self.apps: Any = self._client.AppsV1Api(self._connection)
         self.custom: Any = self._client.CustomObjectsApi(self._connection)
@@ -123,6 +137,8 @@ class KubeConnection:
         options |= {"_preload_content": False, "_request_timeout": (TIMEOUT, wait)}
         try:
             return Answer(method(*arguments, **options), what)
+        except SafetyError:
+            raise
         except Exception as failure:
             raise ObservationError(f"{what}: {reason(failure)}") from failure
 
@@ -157,7 +173,7 @@ class KubeConnection:
                 _request_timeout=TIMEOUT,
             )
             yield channel
-        except CommandFailed:
+        except (CommandFailed, SafetyError):
             raise
         except Exception as error:
             raise CommandFailed(f"a program could not be run in pod {pod}: {reason(error)}") from error
@@ -195,13 +211,20 @@ class KubeConnection:
                     persist_config=False,
                 )
             settings.tls_server_name = None
+            found = _identity(settings)
         except Exception as error:
             raise ClusterError(
                 f"the kubeconfig cannot be used: {error}",
                 checked=[str(self._kubeconfig or "KUBECONFIG or ~/.kube/config"), f"context {self._context}"],
                 fix=["see `kubectl config get-contexts`, and give one of those"],
             ) from error
+        self._first.hold_to(found)
         return settings
+
+
+def _identity(settings: Any) -> ServerIdentity:
+    """Which server a configuration of the Kubernetes client leads to."""
+    return ServerIdentity.of(settings.host, settings.ssl_ca_cert, verified=settings.verify_ssl)
 
 
 def _connect_directly() -> None:

@@ -14,6 +14,7 @@ from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.access import Permit
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.client.records import listed, mapped, text
+from pytest_serve_chaos.cluster.kubernetes.client.server_identity import FirstServer
 from pytest_serve_chaos.cluster.kubernetes.external import rights
 from pytest_serve_chaos.cluster.kubernetes.external.policy import Grants
 from pytest_serve_chaos.cluster.kubernetes.external.rayservice import Connected, external_rayservice
@@ -105,6 +106,7 @@ def connect(
     *,
     records: UndoRecords,
     on_close: Callable[[], None],
+    first: FirstServer | None = None,
 ) -> RayServiceCluster:
     """Connects to the RayService, to test it.
 
@@ -115,13 +117,15 @@ def connect(
         progress: Prints a line about each phase.
         records: Where changes are on record until they are undone.
         on_close: Called when the test is over, or could not begin.
+        first: The server that the guard looks at, and that everything must go to; None: any.
 
     Raises:
+        SafetyError: The kubeconfig leads to another server now.
         Unsupported: The test wants another cluster than it is.
         SettingsError: Serve has no proxies there.
         ClusterStartError: It does not serve, or this user may not look at it.
     """
-    api = KubeApi(None, context=external.context, namespace=external.namespace, permit=permit)
+    api = KubeApi(None, context=external.context, namespace=external.namespace, permit=permit, first=first)
     try:
         sight = rights.look(external.probe.method)
         lacking = rights.missing(api, (*sight, *rights.BREAK, *rights.operator_log(external.operator_namespace)))
