@@ -7,7 +7,7 @@ an object that implements `KillsNodes`, or None. A plugin makes more of them in 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, Literal, Protocol, TypeVar, cast
@@ -89,11 +89,13 @@ class Endpoint:
         url: Where its root is; paths as Serve sees them lie below it.
         headers: To be sent with each request.
         ssl_context: For ``https``.
+        permit: Asked before a request is sent, with its method and path; see `RequestSpec.permit`.
     """
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     ssl_context: ssl.SSLContext | None = None
+    permit: Callable[[str, str], None] | None = field(default=None, repr=False)
 
 
 class OutlivesRuns(Protocol):

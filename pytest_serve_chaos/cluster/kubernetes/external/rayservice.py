@@ -85,6 +85,7 @@ def external_rayservice(
     *,
     on_close: Callable[[], None] | None = None,
     progress: Progress = lambda _: None,
+    before_fault: Callable[[], None] = lambda: None,
 ) -> RayServiceCluster:
     """The cluster, with all that may be done to it.
 
@@ -94,6 +95,7 @@ def external_rayservice(
         records: Where changes are on record until they are undone.
         on_close: Called when the cluster is closed.
         progress: Prints a line about a drained node that is not uncordoned.
+        before_fault: Called before each fault; raises where there must be none.
     """
     found = to.found
     view = RayServiceView(
@@ -114,7 +116,7 @@ def external_rayservice(
         FREEZES_NODES.by(RecordedFreezes(NodeFreezes(api, pods), admission, ledger, pods)),
         HAS_PROXY_ENDPOINTS.by(proxies),
         HAS_REDIS.by(PodRedis(view)),
-        IS_EXTERNAL.by(ExternalFaults(admission, proxies, ActorKills(api, pods, view.dashboard))),
+        IS_EXTERNAL.by(ExternalFaults(before_fault, admission, proxies, ActorKills(api, pods, view.dashboard))),
         KILLS_NODES.by(AdmittedDeletions(PodDeletions(api, pods, view.removals), admission)),
         SEES_CHILDREN.by(PodChildren(api, pods)),
         SETS_HEALTH_FLAGS.by(RecordedFlags(HealthFlags(api, pods), ledger, pods)),
@@ -127,12 +129,16 @@ class ExternalFaults:
     """What is asked of an external cluster alone. Has the capability `IsExternal`.
 
     Args:
+        before_fault: Called before each fault; raises where there must be none.
         admission: Says what may be broken.
         proxies: The way to each proxy.
         actors: Kills actors.
     """
 
-    def __init__(self, admission: Admission, proxies: ExternalProxies, actors: KillsActors) -> None:
+    def __init__(
+        self, before_fault: Callable[[], None], admission: Admission, proxies: ExternalProxies, actors: KillsActors
+    ) -> None:
+        self._before_fault = before_fault
         self._admission = admission
         self._proxies = proxies
         self._actors = actors
@@ -146,7 +152,9 @@ class ExternalFaults:
 
         Raises:
             Unsupported: It cannot, or must not, be injected into this cluster.
+            SafetyError: The kubeconfig leads to another cluster than at the beginning, or another run has this one.
         """
+        self._before_fault()
         self._admission.admit(touch, asked_for)
 
     def who_answers(self, proxy: Component, messages: Sequence[Message] = ()) -> frozenset[str]:
