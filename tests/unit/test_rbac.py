@@ -291,5 +291,7 @@ def test_without_the_rights_to_look_nothing_is_ready(
 def test_a_cluster_is_connected_to_with_the_first_tier(
     server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Role(server, [rule for rule in rules(manifests(request("look"))) if "watch" not in str(rule)])
+    role = Role(server, rules(manifests(request("look"))))
+    for rule in role.rules:
+        rule["verbs"] = [verb for verb in rule["verbs"] if verb != "watch"]  # which would never end here
     external(settings(server, tmp_path, monkeypatch), tmp_path).close()

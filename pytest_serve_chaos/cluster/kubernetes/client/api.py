@@ -152,6 +152,7 @@ class KubeApi:
         Raises:
             ObservationError: The API server did not reach the pod, or there was no answer in `timeout` seconds.
         """
+        proxy_path(self.namespace, "pods", pod, port)  # of names only
         try:
             response = self._connection.core.connect_get_namespaced_pod_proxy_with_path(
                 f"{pod}:{port}",

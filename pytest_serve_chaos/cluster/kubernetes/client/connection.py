@@ -118,6 +118,7 @@ class KubeConnection:
             error: Raised where there is no usable answer.
             **options: For the method.
         """
+        _check_names(arguments)
         try:
             return bytes(method(*arguments, _preload_content=False, _request_timeout=TIMEOUT, **options).data)
         except SafetyError:
@@ -145,6 +146,7 @@ class KubeConnection:
         Raises:
             ObservationError: The API server gave no usable answer.
         """
+        _check_names(arguments)
         options |= {"_preload_content": False, "_request_timeout": (TIMEOUT, wait)}
         try:
             return Answer(method(*arguments, **options), what)
@@ -265,6 +267,15 @@ class KubeConnection:
 def _identity(settings: Any) -> ServerIdentity:
     """Which server a configuration of the Kubernetes client leads to."""
     return ServerIdentity.of(settings.host, settings.ssl_ca_cert, verified=settings.verify_ssl)
+
+
+def _check_names(arguments: Sequence[object]) -> None:
+    """Refuses what is not a name: the client puts texts into the path, where a slash would begin another segment.
+
+    Raises:
+        SafetyError: One of the texts is not a name.
+    """
+    api_path(*(argument for argument in arguments if isinstance(argument, str)))
 
 
 def _connect_directly() -> None:
