@@ -1,4 +1,4 @@
-"""``serve-chaos``: judges a history again, undoes what runs have left behind, and reports what each backend lacks."""
+"""``serve-chaos``: judges a history again, undoes what runs have left, reports what backends lack, prints roles."""
 
 from __future__ import annotations
 
@@ -36,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return max(_analyse(path, show) for path in given.histories)
         if given.command == "undo":
             return _undo(given, backends)
+        if given.command == "rbac":
+            return _rbac(given)
         return _doctor(given.backends, _settings(given, backends), backends)
     except ServeChaosError as error:
         print(f"serve-chaos: {error}", file=sys.stderr)
@@ -141,7 +143,21 @@ def _parser(backends: Backends, reporters: Reporters) -> argparse.ArgumentParser
         if row.doctor:
             doctor.add_argument(row.doctor_flag, dest=row.name, metavar=row.kind.metavar, help=row.help)
     _add_plugins(doctor)
+    _add_rbac(commands.add_parser("rbac", help="print what lets a service account test a RayService, and no more"))
     return parser
+
+
+def _add_rbac(rbac: argparse.ArgumentParser) -> None:
+    rbac.add_argument("rayservice", metavar="NAMESPACE/NAME", help="the RayService")
+    tiers = "look: change nothing; break: delete pods, and run programs in them; drain: drain nodes, too"
+    rbac.add_argument("--tier", choices=("look", "break", "drain"), default="look", help=tiers)
+    nodes = "a node that may be drained (several times for several); by default all nodes may"
+    rbac.add_argument("--node", action="append", default=[], dest="nodes", metavar="NAME", help=nodes)
+    rbac.add_argument("--method", default="GET", help="the HTTP method of requests")
+    rbac.add_argument("--operator-namespace", metavar="NAMESPACE", help="where KubeRay's operator is, to keep its log")
+    policy = "also print an admission policy (Kubernetes 1.30), which limits it to pods of this RayService"
+    rbac.add_argument("--admission-policy", action="store_true", help=policy)
+    _add_plugins(rbac)
 
 
 def _named_contexts() -> list[str]:
@@ -272,13 +288,32 @@ def _repair(named: Mapping[str, str], allowed: Sequence[str], backends: Backends
     raise SettingsError(f"no backend repairs what {', '.join(named)} name", fix=["see serve-chaos undo --help"])
 
 
+def _rbac(given: argparse.Namespace) -> int:
+    from pytest_serve_chaos.cluster.kubernetes.external.access_tiers import AccessRequest, manifests
+    from pytest_serve_chaos.manifests import dump
+
+    namespace, _, name = given.rayservice.partition("/")
+    request = AccessRequest(
+        namespace,
+        name,
+        given.tier,
+        nodes=tuple(given.nodes),
+        method=given.method.upper(),
+        operator_namespace=given.operator_namespace,
+        admission=given.admission_policy,
+    )
+    print(f"# Apply this, and then: kubectl create token {request.account} --namespace {request.namespace}")
+    print(dump(tuple(manifests(request))), end="")
+    return 0
+
+
 def _doctor(named: Sequence[str], settings: dict[str, str], backends: Backends) -> int:
     from pytest_serve_chaos.doctor import examine
 
     ready = {}
     for backend in named or backends.names:
         findings = examine(backend, settings, os.environ, backends)
-        ready[backend] = all(finding.ok for finding in findings)
+        ready[backend] = all(finding.ok or not finding.needed for finding in findings)
         print(f"{backend}: {'ready' if ready[backend] else 'not ready'}")
         for finding in findings:
             print(finding.line)

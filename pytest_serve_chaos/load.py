@@ -662,9 +662,13 @@ def _lane(rig: Rig, endpoints: HasProxyEndpoints, proxy: Component, spec: Reques
         # If there is also one that is about to go, the newer comes last.
         return _way_to(endpoints, there[-1], spec) if there else None
 
-    return KeptLane(proxy.name, _way_to(endpoints, proxy, spec), spec_of, way.at_proxy)
+    first = _way_to(endpoints, proxy, spec)
+    for message in way.at_proxy.one_of_each_kind:
+        first.url_of(message)  # refuses, before anything is sent, what must not be sent there
+    return KeptLane(proxy.name, first, spec_of, way.at_proxy)
 
 
 def _way_to(endpoints: HasProxyEndpoints, proxy: Component, spec: RequestSpec) -> RequestSpec:
     way = endpoints.proxy_endpoint(proxy)
-    return replace(spec, url=way.url, headers={**spec.headers, **way.headers}, ssl_context=way.ssl_context)
+    headers = {**spec.headers, **way.headers}
+    return replace(spec, url=way.url, headers=headers, ssl_context=way.ssl_context, permit=way.permit)

@@ -58,20 +58,25 @@ def acquire(name: str) -> FileLock:
 
 
 @contextlib.contextmanager
-def cluster_lock(cluster: str) -> Iterator[None]:
+def cluster_lock(cluster: str, *, key: str | None = None, again: bool = False) -> Iterator[None]:
     """Holds the lock of a cluster; the kernel gives it back however this process ends.
 
     Args:
-        cluster: What names the cluster on this machine: ``kind/NAME``, ``CONTEXT/NAMESPACE/RAYSERVICE``.
+        cluster: What people call the cluster on this machine: ``kind/NAME``, ``CONTEXT/NAMESPACE/RAYSERVICE``.
+        key: What tells it from all others, where that is something else.
+        again: Whether this process may have the lock already, and keeps it then.
 
     Raises:
         Locked: Another run has it.
         SafetyError: There is no directory that only this user can write to.
     """
-    name = f"cluster-{hashlib.sha256(cluster.encode()).hexdigest()[:16]}.lock"
+    name = f"cluster-{hashlib.sha256((key or cluster).encode()).hexdigest()[:16]}.lock"
     try:
         lock = acquire(name)
     except Locked as held:
+        if again and held.checked[0].endswith(f", held by PID {os.getpid()}"):
+            yield
+            return
         raise Locked(
             f"another run is using the cluster {cluster}",
             checked=held.checked,

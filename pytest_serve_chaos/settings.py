@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import pytest
 
 from pytest_serve_chaos.backends.registry import BUILT_IN, Backends
+from pytest_serve_chaos.cluster.kubernetes.client.lease import RunLease
 from pytest_serve_chaos.cluster.kubernetes.client.server_identity import FirstServer
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.options import OPTIONS, Option, option
@@ -68,6 +69,7 @@ class Settings:
         others: The values of the options that backends of other plugins have added, by name.
         sources: Where each value came from, by name.
         first_server: The API server that this run looked at first.
+        lease: The lease that this run holds on an external RayService.
     """
 
     backend: str = field(default=_default("backend"))
@@ -109,6 +111,7 @@ class Settings:
     others: Mapping[str, object] = field(default_factory=dict, repr=False)
     sources: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     first_server: FirstServer = field(default_factory=FirstServer, compare=False, repr=False)
+    lease: RunLease = field(default_factory=RunLease, compare=False, repr=False)
 
     @property
     def schedule(self) -> Schedule:

@@ -24,12 +24,14 @@ class Finding:
         found: What was found of it, or what is wrong.
         ok: Whether it is here.
         fix: How to get it, if it is not here.
+        needed: Whether nothing can be tested without it.
     """
 
     what: str
     found: str
     ok: bool = True
     fix: str = ""
+    needed: bool = True
 
     @property
     def line(self) -> str:
@@ -119,6 +121,7 @@ class Backend:
         check_app: Looks, before a cluster is started, whether the app of one that tests want exists. Raises
             `SettingsError` where it does not. By default the start finds out.
         lock: Names a cluster that outlives the run, so that no other run uses it at the same time; None: no lock.
+        hold: Keeps other runs off such a cluster in a way of its own, in place of `lock`.
         end: Ends what the clusters of a run share, such as machines: called once, when the last of them is closed.
         undo: Undoes what a run that ended by force has left, by the verb of its entry in the journal.
         repair: Does the same to a cluster that outlives the run, and that the user names; None: all is in the journal.
@@ -134,6 +137,7 @@ class Backend:
     adapt: Callable[[Settings], Settings] = _as_given
     check_app: CheckApp = _not_checked
     lock: Callable[[Settings], str | None] = _not_locked
+    hold: Callable[[Settings], AbstractContextManager[None]] | None = None
     end: End = _nothing_shared
     undo: Mapping[str, Undo] = field(default_factory=dict)
     repair: Repair | None = None
@@ -141,6 +145,8 @@ class Backend:
 
     def locked(self, settings: Settings) -> AbstractContextManager[None]:
         """Keeps other runs off a cluster that outlives this one. Entering raises `Locked` where another run has it."""
+        if self.hold is not None:
+            return self.hold(settings)
         name = self.lock(settings)
         if name is None:
             return nullcontext()

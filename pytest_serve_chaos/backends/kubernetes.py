@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -104,6 +104,7 @@ def _start(spec: ClusterSpec, settings: Settings, directory: Path, progress: Pro
         records=entries.records,
         on_close=reader.close,
         first=settings.first_server,
+        lease=settings.lease,
     )
 
 
@@ -116,8 +117,17 @@ def _place(external: ExternalCluster, reader: KubeApi) -> Place:
     return Place(external.context, server.url, server.ca, f"{external.namespace}/{external.name}", uid)
 
 
-def _lock(settings: Settings) -> str:
-    return f"{settings.context}/{settings.rayservice}"
+@contextmanager
+def _hold(settings: Settings) -> Iterator[None]:
+    """Keeps other runs off the RayService, on all machines if this user may."""
+    from pytest_serve_chaos.backends.kubernetes_lock import hold_for_a_run
+
+    external, first = _loan(settings), settings.first_server
+    with (
+        closing(_reader(external, settings.allow_context, first)) as reader,
+        hold_for_a_run(reader, external.context, external.name, settings.lease, first),
+    ):
+        yield
 
 
 def _doctor(settings: Settings) -> Iterator[Finding]:
@@ -127,15 +137,17 @@ def _doctor(settings: Settings) -> Iterator[Finding]:
     yield client
     context, rayservice = settings.context, settings.rayservice
     if client.ok and context is not None and rayservice is not None:
-        yield finding(f"context {context}", lambda: _server(context, rayservice))
+        from pytest_serve_chaos.backends.kubernetes_rights import right_findings
+        from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
+
+        namespace, _, name = rayservice.partition("/")
+        with closing(KubeApi(None, context=context, namespace=namespace)) as api:
+            yield finding(f"context {context}", lambda: _server(api, name, rayservice))
+            yield from right_findings(api, name, settings)
 
 
-def _server(context: str, rayservice: str) -> str:
-    from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
-
-    namespace, _, name = rayservice.partition("/")
-    with closing(KubeApi(None, context=context, namespace=namespace)) as api:
-        api.ray_service(name)
+def _server(api: KubeApi, name: str, rayservice: str) -> str:
+    api.ray_service(name)
     return f"RayService {rayservice} is there"
 
 
@@ -146,7 +158,7 @@ KUBERNETES = Backend(
     start=_start,
     doctor=_doctor,
     adapt=_adapt,
-    lock=_lock,
+    hold=_hold,
     undo=UNDO,
     repair=REPAIR,
 )

@@ -89,11 +89,13 @@ class Endpoint:
         url: Where its root is; paths as Serve sees them lie below it.
         headers: To be sent with each request.
         ssl_context: For ``https``.
+        permit: Asked before a request is sent, with its method and path; see `RequestSpec.permit`.
     """
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     ssl_context: ssl.SSLContext | None = None
+    permit: Callable[[str, str], None] | None = field(default=None, repr=False)
 
 
 class OutlivesRuns(Protocol):

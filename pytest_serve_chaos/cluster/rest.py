@@ -174,7 +174,7 @@ class Dashboard:
 
         def prepare(request: httpx.Request) -> None:
             if permit is not None:
-                permit(request.method, request.url.path)
+                permit(request.method, request.url.raw_path.decode("ascii").partition("?")[0])
             request.headers.update(headers() if callable(headers) else headers or {})
 
         # A fresh connection a request: a kept one to a head that was killed would fail the first request to its

@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from pytest_serve_chaos.cluster.kubernetes.client.access import EXEC, TRAFFIC
+from pytest_serve_chaos.cluster.kubernetes.client.api_path import why_refused
 from pytest_serve_chaos.errors import SafetyError
 
 _POD = re.compile(r"/api/v1/namespaces/(?P<namespace>[^/]+)/pods/(?P<name>[^/]+)(?P<part>/[a-z]+)?")
@@ -14,8 +16,15 @@ _NODE = re.compile(r"/api/v1/nodes/(?P<name>[^/]+)")
 _REVIEW = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 """Asks what this user may do; it is a POST that changes nothing."""
 
-_ON_PODS = {("DELETE", None), ("EXEC", "/exec"), ("POST", "/eviction")}
+_ON_PODS = {("DELETE", None), (EXEC, "/exec"), ("POST", "/eviction")}
 _READS = ("GET", "HEAD", "OPTIONS")
+_PASSED_ON = re.compile(
+    r"/api/v1/namespaces/(?P<namespace>[^/]+)/(?P<kind>pods|services)/(?P<name>[^/:]+)(?::[^/]+)?/proxy(?:/.*)?"
+)
+"""What the API server passes on to a pod or Service."""
+_OPENS_MORE = re.compile(r".*/(?:exec|attach|portforward)/?|/api/v1/(?:proxy/.*|nodes/[^/]+/proxy(?:/.*)?)")
+"""What a GET opens a way into: a program, a port, or a kubelet, which can run programs in all of its pods."""
+_OUR_ANNOTATIONS = "pytest-serve-chaos/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +47,40 @@ class Guard:
     owns: Callable[[str], bool]
     carries: Callable[[str], bool]
 
-    def permit(self, method: str, path: str) -> None:
+    def permit(self, method: str, path: str, body: object = None, /) -> None:
         """Lets a request pass.
 
         Args:
-            method: ``GET``, ``DELETE``, ...; ``EXEC`` for a program in a pod.
+            method: ``GET``, ``DELETE``, ...; `EXEC` for a program in a pod, `TRAFFIC` for a request to its proxy.
             path: The path at the API server, without its address and without the query.
+            body: What is sent, if the method is ``PATCH``.
 
         Raises:
             SafetyError: It would change what is not the RayService's, or what the user did not allow.
         """
-        if method in _READS or path == _REVIEW:
-            return
+        reason = why_refused(path)
+        if reason:
+            raise self._refusal(method, path, reason)
+        passed_on = _PASSED_ON.fullmatch(path)
+        if passed_on:
+            self._pass_on(method, path, passed_on)
+        elif _OPENS_MORE.fullmatch(path) and method != EXEC:
+            raise self._refusal(method, path, "it opens a way past this guard")
+        elif method not in _READS and path != _REVIEW:
+            self._change(method, path, body)
+
+    def _pass_on(self, method: str, path: str, found: re.Match[str]) -> None:
+        if found["namespace"] != self.namespace:
+            raise self._refusal(method, path, "it is not in the namespace of that RayService")
+        if found["kind"] == "pods":
+            if not self.owns(found["name"]):
+                raise self._refusal(method, path, "it is not a pod of that RayService")
+            if method == TRAFFIC:
+                return
+        if method not in _READS:
+            raise self._refusal(method, path, "nothing but pods may be changed")
+
+    def _change(self, method: str, path: str, body: object) -> None:
         pod, node = _POD.fullmatch(path), _NODE.fullmatch(path)
         if pod and (method, pod["part"]) in _ON_PODS:
             if pod["namespace"] == self.namespace and self.owns(pod["name"]):
@@ -58,6 +89,8 @@ class Guard:
         if node and method == "PATCH":
             if "node" not in self.allow:
                 raise self._refusal(method, path, "faults on nodes are not allowed", "--serve-chaos-allow=node")
+            if not _only_cordons(body):
+                raise self._refusal(method, path, "it changes more of the node than spec.unschedulable")
             if self.carries(node["name"]):
                 return
             raise self._refusal(method, path, "no pod of that RayService is on it")
@@ -69,6 +102,23 @@ class Guard:
             checked=[f"context {self.context}, RayService {self.namespace}/{self.ray_service}"],
             fix=fix or ["use a cluster of your own: --serve-chaos-backend=kind"],
         )
+
+
+def _only_cordons(body: object) -> bool:
+    """Whether a patch of a node changes nothing but whether it takes pods, and annotations that are ours."""
+    if not isinstance(body, dict) or not body or set(body) - {"spec", "metadata"}:
+        return False
+    spec, metadata = body.get("spec", {}), body.get("metadata", {})
+    if not isinstance(spec, dict) or not isinstance(metadata, dict):
+        return False
+    annotations = metadata.get("annotations", {})
+    return (
+        set(spec) <= {"unschedulable"}
+        and spec.get("unschedulable") in (True, False, None)
+        and set(metadata) <= {"annotations"}
+        and isinstance(annotations, dict)
+        and all(str(name).startswith(_OUR_ANNOTATIONS) for name in annotations)
+    )
 
 
 def check_context(context: str, server: str, allowed: str | None) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from pytest_serve_chaos.errors import SettingsError
+from pytest_serve_chaos.errors import SafetyError, SettingsError
+from pytest_serve_chaos.traffic.url_path import leads_elsewhere
 
 REPLICA_HEADER = "x-serve-chaos-replica"
 """The header of an answer that names the replica that gave it."""
@@ -83,6 +84,8 @@ class RequestSpec:
         timeout: Seconds for all of a request: connecting, sending it and reading the whole answer.
         check: Says whether an answer is the right one. It runs where requests are timed, so it must be quick.
         ssl_context: For ``https``; None trusts the authorities that the system trusts.
+        permit: Asked with the method and the path of each request, before it is sent the first time; raises
+            `SafetyError` where it must not be sent. None: all may be sent.
 
     Raises:
         SettingsError: The URL or the timeout cannot be used.
@@ -95,6 +98,7 @@ class RequestSpec:
     timeout: float = 5.0
     check: Callable[[Answer], bool] | None = None
     ssl_context: ssl.SSLContext | None = None
+    permit: Callable[[str, str], None] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         try:
@@ -113,8 +117,18 @@ class RequestSpec:
         return Message("", self.method, self.headers, self.body)
 
     def url_of(self, message: Message) -> str:
-        """Where that message goes."""
-        return self.url.rstrip("/") + message.path if message.path else self.url
+        """Where that message goes.
+
+        Raises:
+            SafetyError: Its path leads out of the URL, or it must not be sent there.
+        """
+        path = message.path
+        if path and (not path.startswith("/") or leads_elsewhere(path)):
+            raise SafetyError(f"a request is not sent: its path {path[:200]!r} leads out of {self.url}")
+        url = self.url.rstrip("/") + path if path else self.url
+        if self.permit is not None:
+            self.permit(message.method, urlsplit(url).path)
+        return url
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import TypeAlias
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.model import Json
 from pytest_serve_chaos.traffic.request import Message
+from pytest_serve_chaos.traffic.url_path import leads_elsewhere
 
 Body: TypeAlias = "bytes | str | Mapping[str, Json] | Sequence[Json]"
 """Bytes are sent as they are; a mapping or a list is sent as JSON."""
@@ -169,6 +170,13 @@ def _check_path(kind: RequestKind) -> None:
         return
     if not isinstance(path, str) or not path.startswith("/") or re.search(r"[\x00-\x20\x7f#]", _FIELD.sub("0", path)):
         raise _wrong("path", path, "a path that begins with /, without spaces and without #")
+    odd = leads_elsewhere(_FIELD.sub("0", path))
+    if odd:
+        raise SettingsError(
+            f"requests: the path {path!r:.100} has {odd}, which some servers take for a way up",
+            checked=["the path, decoded; it begins with the route of its app"],
+            fix=["use a path, and a route_prefix, without . and .. as segments"],
+        )
 
 
 def _check_method(kind: RequestKind) -> None:

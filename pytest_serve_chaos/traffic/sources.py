@@ -125,6 +125,11 @@ class RequestSource:
                 best[app] = number
         return tuple(self._makers[number].message(0) for number in best.values())
 
+    @property
+    def one_of_each_kind(self) -> tuple[Message, ...]:
+        """A message of each kind."""
+        return tuple(maker.message(0) for maker in self._makers)
+
     def moved(self, path_of: Callable[[str], str]) -> RequestSource:
         """The same requests with other paths."""
         kinds = [replace(kind, path=path_of(kind.path or "/")) for kind in self.kinds]

@@ -369,7 +369,7 @@ def test_the_guard_stands_before_every_request(tmp_path: Path) -> None:
     (tmp_path / "kubeconfig").write_text(KUBECONFIG)
     asked: list[tuple[str, str]] = []
 
-    def permit(method: str, path: str) -> None:
+    def permit(method: str, path: str, body: object = None, /) -> None:
         asked.append((method, path))
         raise SafetyError("no")
 

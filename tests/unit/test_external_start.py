@@ -167,7 +167,9 @@ def test_a_drain_that_must_not_be_leaves_nothing_to_undo(
 def test_the_guard_knows_a_path_behind_a_server_of_several_clusters(tmp_path: Path) -> None:
     asked = []
     with api_server("/k8s/clusters/c-7") as server:
-        api = KubeApi(server.kubeconfig(tmp_path), namespace="ml", permit=lambda method, path: asked.append(path))
+        api = KubeApi(
+            server.kubeconfig(tmp_path), namespace="ml", permit=lambda method, path, body=None: asked.append(path)
+        )
         api.delete_pod("head", "uid", grace=0)
         api.close()
     assert asked == [f"{PODS}/head"]
@@ -267,8 +269,12 @@ def test_the_guard_knows_the_dashboards_path_behind_a_server_of_several_clusters
     asked = []
     with api_server("/k8s/clusters/c-7") as server:
         server.objects[f"{HEAD}/api/version"] = {"ray_version": "2.60.0"}
-        api = KubeApi(server.kubeconfig(tmp_path), namespace="ml")
-        dashboard = dashboard_behind(api, "ranker-abcde-head-svc", lambda method, path: asked.append((method, path)))
+        api = KubeApi(
+            server.kubeconfig(tmp_path),
+            namespace="ml",
+            permit=lambda method, path, body=None: asked.append((method, path)),
+        )
+        dashboard = dashboard_behind(api, "ranker-abcde-head-svc")
         assert dashboard.ray_version() == "2.60.0"
         dashboard.close()
         api.close()

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import resources
 from pathlib import Path
 
 import pytest
 
 from pytest_serve_chaos.cluster.capabilities import Endpoint
+from pytest_serve_chaos.cluster.http_client import download, get_if
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
+from pytest_serve_chaos.cluster.kubernetes.rayservice.head_service import dashboard_behind
 from pytest_serve_chaos.cluster.kubernetes.rayservice.probe import Probe, ask
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.errors import ServeChaosError
@@ -95,6 +99,22 @@ def by_a_program_in_a_pod(url: str, directory: Path) -> None:
     _api(url, directory).run("a", "c", ["true"])
 
 
+def by_a_watch(url: str, directory: Path) -> None:
+    list(_api(url, directory).pod_changes.since("1", seconds=1))
+
+
+def by_a_log(url: str, directory: Path) -> None:
+    _api(url, directory).pod_logs.open("a", "ml", container="c", wait=5.0, follow=True)
+
+
+def by_a_review_of_rights(url: str, directory: Path) -> None:
+    _api(url, directory).objects.review_access({}, what="a review")
+
+
+def by_the_dashboard_behind_the_api_server(url: str, directory: Path) -> None:
+    dashboard_behind(_api(url, directory), "head-svc").ray_version()
+
+
 def _api(url: str, directory: Path) -> KubeApi:
     kubeconfig = directory / "kubeconfig"
     kubeconfig.write_text(
@@ -115,7 +135,19 @@ CLIENTS: list[Callable[[str, Path], None]] = [
     by_the_kubernetes_client,
     by_a_deletion,
     by_the_proxy_of_the_api_server,
+    by_a_watch,
+    by_a_log,
+    by_a_review_of_rights,
+    by_the_dashboard_behind_the_api_server,
 ]
+SPEAKS_HTTP = {
+    "cluster/http_client.py": "get_if and download, below",
+    "cluster/kubernetes/client/connection.py": "by the Kubernetes client, its proxies, watches and websockets",
+    "cluster/rest.py": "by the dashboard",
+    "traffic/transports/http.py": "by traffic, and on persistent connections",
+    "traffic/transports/network.py": "connections alone",
+}
+"""Each module that has a client of HTTP, and by which tests here it is covered."""
 
 
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: str(client.__name__))
@@ -141,3 +173,42 @@ def _redirected(client: Callable[[str, Path], None], scheme: str, host: str, dir
     assert len(here) == 1
     assert here[0].endswith(f" Bearer {TOKEN}")
     assert there == []
+
+
+def test_no_other_module_has_a_client_of_http() -> None:
+    package = resources.files("pytest_serve_chaos")
+    assert isinstance(package, Path)
+    libraries = r"httpx|httpcore|kubernetes|requests|urllib3|urllib\.request|http\.client|aiohttp|websockets?"
+    imports = re.compile(rf"^\s*(?:import|from) (?:{libraries})\b|import_module\(\"(?:{libraries})\b", re.MULTILINE)
+    sources = [file for file in package.rglob("*.py") if "in_pod" not in file.parts]
+    found = {str(file.relative_to(package)) for file in sources if imports.search(_without_type_checking(file))}
+    assert found == set(SPEAKS_HTTP)
+
+
+def _without_type_checking(file: Path) -> str:
+    """The text of a module without what only annotations import."""
+    return re.sub(r"(?m)^if TYPE_CHECKING:\n(?:(?:    .*)?\n)+", "", file.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2"])
+def test_what_serves_on_this_machine_leads_nowhere(host: str) -> None:
+    there: list[str] = []
+    here: list[str] = []
+    with (
+        server(host, None, there) as elsewhere,
+        server("127.0.0.1", f"http://{host}:{elsewhere}/", here) as asked,
+    ):
+        assert get_if(f"http://127.0.0.1:{asked}/", lambda _: True, timeout=5.0) == (307, "")
+    assert there == []
+
+
+def test_a_download_follows_and_takes_no_credentials_along() -> None:
+    there: list[str] = []
+    here: list[str] = []
+    with (
+        server("127.0.0.2", None, there) as elsewhere,
+        server("127.0.0.1", f"http://127.0.0.2:{elsewhere}/", here) as asked,
+    ):
+        download(f"http://somebody:{TOKEN}@127.0.0.1:{asked}/manifest.yaml", timeout=5.0)
+    assert here[0].startswith("GET /manifest.yaml Basic ")
+    assert there == ["GET / None"]

@@ -345,13 +345,7 @@ def test_a_cluster_has_one_run_at_a_time() -> None:
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [
-        (Settings(backend="kind", keep=True), Settings(backend="kind", keep=True)),
-        (
-            Settings(backend="kubernetes", context="staging", rayservice="ml/ranker"),
-            Settings(backend="kubernetes", context="staging", rayservice="ml/ranker", rate=1.0),
-        ),
-    ],
+    [(Settings(backend="kind", keep=True), Settings(backend="kind", keep=True, rate=1.0))],
 )
 def test_a_cluster_that_outlives_a_run_is_locked(one: Settings, other: Settings) -> None:
     with BUILT_IN[one.backend].locked(one), pytest.raises(Locked), BUILT_IN[other.backend].locked(other):

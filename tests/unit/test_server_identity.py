@@ -11,6 +11,7 @@ from kubernetes.config import kube_config
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.backends.kubernetes import KUBERNETES
 from pytest_serve_chaos.cluster.base import ClusterSpec
+from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL
 from pytest_serve_chaos.cluster.kubernetes.client import access
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.client.server_identity import (
@@ -19,9 +20,11 @@ from pytest_serve_chaos.cluster.kubernetes.client.server_identity import (
     FirstServer,
     ServerIdentity,
 )
-from pytest_serve_chaos.errors import SafetyError
+from pytest_serve_chaos.errors import CommandFailed, SafetyError
+from pytest_serve_chaos.faults.catalogue import BUILT_IN
+from tests.capabilities import part
 from tests.unit.api_server import ApiServer, api_server
-from tests.unit.test_external_start import server, settings
+from tests.unit.test_external_start import external, server, settings
 
 __all__ = ["server"]  # the fixture
 
@@ -98,19 +101,45 @@ def test_a_second_connection_to_another_server_is_refused(tmp_path: Path) -> Non
         assert there.asked == []
 
 
-def test_a_program_in_a_pod_and_a_renewed_token_do_not_go_where_the_kubeconfig_leads_later(
+def test_nothing_goes_where_the_kubeconfig_leads_later_and_that_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with api_server() as here, api_server() as there:
+        here.objects["/api/v1/namespaces/ml/pods"] = {"items": []}
         api = KubeApi(here.kubeconfig(tmp_path), namespace="ml")
-        there.kubeconfig(tmp_path)
+        api.check_server()
+        there.kubeconfig(tmp_path, user="{token: stolen}")
         with pytest.raises(SafetyError, match="leads to another API server"):
+            api.check_server()
+        with pytest.raises(CommandFailed, match="404"):  # our server's word
             api.run("head", "ray-head", ["true"])
         now = clock.now
         monkeypatch.setattr(clock, "now", lambda: now() + access._RENEWED_EVERY + 1)
-        with pytest.raises(SafetyError, match="leads to another API server"):
-            api.pods()
+        api.pods()  # heals have to get there, with what opened the way at first
         api.close()
+        assert there.asked == []
+        assert {asked.token for asked in here.asked} == {"none"}
+
+
+def test_a_kubeconfig_that_is_gone_leads_nowhere(tmp_path: Path) -> None:
+    with api_server() as here:
+        kubeconfig = here.kubeconfig(tmp_path)
+        api = KubeApi(kubeconfig, namespace="ml")
+        kubeconfig.unlink()
+        api.check_server()
+        api.close()
+
+
+def test_no_fault_is_injected_once_the_kubeconfig_leads_elsewhere(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.lacking.discard("get pods/exec")
+    cluster = external(settings(server, tmp_path, monkeypatch), tmp_path)
+    with api_server() as there:
+        there.kubeconfig(tmp_path)
+        with pytest.raises(SafetyError, match="leads to another API server"):
+            part(cluster, IS_EXTERNAL).admit(BUILT_IN.choose("head_failure", {"how": "stop"}).touch(), ())
+        cluster.close()
         assert there.asked == []
 
 

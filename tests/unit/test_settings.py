@@ -289,7 +289,7 @@ def test_the_operator_is_the_one_that_goes_with_its_manifests() -> None:
 
 
 def test_the_table_and_the_settings_have_the_same_names_in_the_same_order() -> None:
-    others = ("others", "sources", "first_server")
+    others = ("others", "sources", "first_server", "lease")
     assert [row.name for row in OPTIONS] == [f.name for f in fields(Settings) if f.name not in others]
 
 

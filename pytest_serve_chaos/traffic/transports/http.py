@@ -17,6 +17,7 @@ import httpcore
 import httpx
 
 from pytest_serve_chaos import clock
+from pytest_serve_chaos.errors import SafetyError
 from pytest_serve_chaos.traffic.request import (
     NODE_HEADER,
     NOT_SENT,
@@ -228,7 +229,8 @@ class _Target:
         self._own = spec.message
         self._prepared = lru_cache(_PREPARED)(lambda message: _Prepared(spec, message))
         self._ssl_context = spec.ssl_context or _ssl_context(httpx.URL(spec.url).scheme)
-        self._prepared(self._own)
+        with contextlib.suppress(SafetyError):  # then nothing is sent, which is an outcome
+            self._prepared(self._own)
         _quiet_httpcore()
 
     def transport(self, network: Network) -> _Transport:
@@ -237,9 +239,9 @@ class _Target:
 
     async def exchange(self, transport: _Transport, message: Message | None = None) -> Outcome:
         """Sends the request, reads all of the answer and judges it. Whatever goes wrong is an outcome."""
-        prepared = self._prepared(message or self._own)
         deadline = clock.now() + self._spec.timeout
         try:
+            prepared = self._prepared(message or self._own)
             # One deadline for everything: httpx's own timeouts begin again with each part of the answer.
             with anyio.move_on_after(self._spec.timeout) as until_sent:
                 body = _Body(prepared.message.body or b"", until_sent)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import ssl
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from pytest_serve_chaos.cluster.kubernetes.client.access import Access, Permit
+from pytest_serve_chaos.cluster.kubernetes.client.api_path import proxy_path
 from pytest_serve_chaos.cluster.kubernetes.client.connection import KubeConnection
 from pytest_serve_chaos.cluster.kubernetes.client.errors import body_of, reason
 from pytest_serve_chaos.cluster.kubernetes.client.objects import (
+    KubeLeases,
     KubeLogs,
     KubeNodes,
     KubeObjects,
@@ -49,12 +51,13 @@ class KubeApi:
     Raises:
         MissingDependency: The Kubernetes client is not installed.
         ClusterError: The kubeconfig or the context in it cannot be used.
-        SafetyError: The kubeconfig leads to another server than `first`, now or later.
+        SafetyError: The kubeconfig leads to another server than `first`.
 
     Attributes:
         nodes: The nodes of the cluster.
         workloads: The namespace's Deployments and StatefulSets.
         objects: Services, namespaces, events and the rest.
+        leases: The namespace's leases.
         pod_logs: What containers write to their output.
         pod_changes: How the pods of the namespace change.
     """
@@ -74,6 +77,7 @@ class KubeApi:
         self.nodes = KubeNodes(connection)
         self.workloads = KubeWorkloads(connection)
         self.objects = KubeObjects(connection)
+        self.leases = KubeLeases(connection)
         self.pod_logs = KubeLogs(connection)
         self.pod_changes = KubePodChanges(connection)
 
@@ -86,6 +90,14 @@ class KubeApi:
     def server(self) -> ServerIdentity:
         """Which API server it is."""
         return self._connection.server
+
+    def check_server(self) -> None:
+        """Looks whether the kubeconfig still leads to the first server; what is sent goes there in any case.
+
+        Raises:
+            SafetyError: It leads to another one.
+        """
+        self._connection.check_server()
 
     def close(self) -> None:
         """Closes all connections."""
@@ -140,6 +152,7 @@ class KubeApi:
         Raises:
             ObservationError: The API server did not reach the pod, or there was no answer in `timeout` seconds.
         """
+        proxy_path(self.namespace, "pods", pod, port)  # of names only
         try:
             response = self._connection.core.connect_get_namespaced_pod_proxy_with_path(
                 f"{pod}:{port}",
@@ -158,10 +171,13 @@ class KubeApi:
                 return status, body
             raise ObservationError(f"pod {pod} was not reached on port {port}: {reason(error)}") from error
 
-    def proxy_url(self, pod: str, port: int) -> tuple[str, ssl.SSLContext]:
-        """Where the API server passes requests on to one port of one pod, and what to show it there."""
-        way = self.access()
-        return f"{way.server}/api/v1/namespaces/{self.namespace}/pods/{pod}:{port}/proxy/", way.ssl_context
+    def proxy_url(self, kind: Literal["pods", "services"], name: str, port: int) -> str:
+        """Where the API server passes requests on to one port of a pod or Service of the namespace.
+
+        Raises:
+            SafetyError: That is not a name.
+        """
+        return f"{self._connection.address}{proxy_path(self.namespace, kind, name, port)}"
 
     def access(self) -> Access:
         """How to reach the API server, for requests that it passes on."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from pytest_serve_chaos import scratch
 from pytest_serve_chaos.cluster.kubernetes.client.access import (
+    EXEC,
     Access,
     Permit,
     Renewal,
@@ -19,6 +20,8 @@ from pytest_serve_chaos.cluster.kubernetes.client.access import (
     guarded,
     without_redirects,
 )
+from pytest_serve_chaos.cluster.kubernetes.client.api_path import api_path
+from pytest_serve_chaos.cluster.kubernetes.client.deadline import CREDENTIALS_WITHIN, within
 from pytest_serve_chaos.cluster.kubernetes.client.errors import reason
 from pytest_serve_chaos.cluster.kubernetes.client.server_identity import FirstServer, ServerIdentity
 from pytest_serve_chaos.cluster.kubernetes.client.streaming import Answer, Channel
@@ -60,8 +63,8 @@ class KubeConnection:
 
     Attributes:
         server: Which server it is. Whatever is loaded later must lead there, too.
-        core, apps, custom, authorization, version: The client's APIs, which come without types. Their methods are given
-            to `send`, `read` and `open`.
+        core, apps, custom, authorization, coordination, version: The client's APIs, which come without types. Their
+            methods are given to `send`, `read` and `open`.
     """
 
     def __init__(
@@ -80,21 +83,29 @@ class KubeConnection:
         self._context = context
         self._load_lock = threading.Lock()
         self._client = _client_module()
-        self._connection = self._connect()
+        settings = self._load()
+        settings.refresh_api_key_hook = Renewal(settings, self._load)
+        self._connection = self._connect(settings)
         self.server = _identity(self._connection.configuration)
         self.core: Any = self._client.CoreV1Api(self._connection)
         self.apps: Any = self._client.AppsV1Api(self._connection)
         self.custom: Any = self._client.CustomObjectsApi(self._connection)
         self.authorization: Any = self._client.AuthorizationV1Api(self._connection)
+        self.coordination: Any = self._client.CoordinationV1Api(self._connection)
         self.version: Any = self._client.VersionApi(self._connection)
 
     def close(self) -> None:
         """Closes it."""
         self._connection.close()
 
+    @property
+    def address(self) -> str:
+        """The URL of the API server, as the kubeconfig spells it."""
+        return str(self._connection.configuration.host)
+
     def access(self) -> Access:
         """How to reach the API server, for requests that it passes on."""
-        return access_of(self._connection.configuration)
+        return access_of(self._connection.configuration, self._permit)
 
     def send(
         self, method: Method, *arguments: object, what: str, error: type[ClusterError], **options: object
@@ -108,6 +119,7 @@ class KubeConnection:
             error: Raised where there is no usable answer.
             **options: For the method.
         """
+        _check_names(arguments)
         try:
             return bytes(method(*arguments, _preload_content=False, _request_timeout=TIMEOUT, **options).data)
         except SafetyError:
@@ -135,6 +147,7 @@ class KubeConnection:
         Raises:
             ObservationError: The API server gave no usable answer.
         """
+        _check_names(arguments)
         options |= {"_preload_content": False, "_request_timeout": (TIMEOUT, wait)}
         try:
             return Answer(method(*arguments, **options), what)
@@ -153,11 +166,13 @@ class KubeConnection:
         from kubernetes.stream import stream
 
         _connect_directly()
+        path = api_path("api", "v1", "namespaces", self.namespace, "pods", pod, "exec")
         if self._permit is not None:  # a websocket goes past the client's own way to send requests
-            self._permit("EXEC", f"/api/v1/namespaces/{self.namespace}/pods/{pod}/exec")
+            self._permit(EXEC, path)
         # `stream` swaps the client's `call_api` while it connects, so a shared client would send other threads'
-        # requests through the websocket (kubernetes-client/python#928): a client of its own for each exec.
-        connection = self._connect()
+        # requests through the websocket (kubernetes-client/python#928): a client of its own for each exec. What was
+        # loaded is shared: to load it again could run a program for credentials, and lead to another server.
+        connection = self._connect(self._connection.configuration)
         channel: Any = None
         try:
             channel = stream(
@@ -185,13 +200,31 @@ class KubeConnection:
                 channel.sock.shutdown()
             connection.close()
 
-    def _connect(self) -> Any:
-        settings = self._load()
-        settings.refresh_api_key_hook = Renewal(settings, self._load)
+    def check_server(self) -> None:
+        """Reads the kubeconfig again, without asking for credentials; all that is sent goes to the first server anyway.
+
+        Raises:
+            SafetyError: It leads to another server than at first.
+        """
+        try:
+            named = self._named_server()
+        except Exception:  # it is being written, or is gone: then it leads nowhere
+            return
+        self._first.hold_to(named)
+
+    def _named_server(self) -> ServerIdentity:
+        kube_config: Any = importlib.import_module("kubernetes.config.kube_config")
+        merged = kube_config.KubeConfigMerger(str(self._kubeconfig or kube_config.KUBE_CONFIG_DEFAULT_LOCATION)).config
+        context = merged["contexts"].get_with_name(self._context or merged["current-context"])["context"]
+        cluster = merged["clusters"].get_with_name(context["cluster"])["cluster"]
+        base = Path(cluster.path).absolute().parent
+        ca = kube_config.FileOrData(cluster, "certificate-authority", file_base_path=str(base)).as_file()
+        return ServerIdentity.of(cluster["server"], ca, verified=not cluster.safe_get("insecure-skip-tls-verify"))
+
+    def _connect(self, settings: Any) -> Any:
         connection = self._client.ApiClient(settings)
         without_redirects(connection)
-        if self._permit is not None:
-            guarded(connection, self._permit)
+        guarded(connection, self._permit)
         return connection
 
     def _load(self) -> Any:
@@ -205,15 +238,24 @@ class KubeConnection:
         settings.no_proxy = "*"
         try:
             with self._load_lock:
-                config.load_kube_config(
-                    config_file=str(self._kubeconfig) if self._kubeconfig else None,
-                    context=self._context,
-                    client_configuration=settings,
-                    persist_config=False,
-                    temp_file_path=_for_keys(),
+                within(
+                    CREDENTIALS_WITHIN,
+                    lambda: config.load_kube_config(
+                        config_file=str(self._kubeconfig) if self._kubeconfig else None,
+                        context=self._context,
+                        client_configuration=settings,
+                        persist_config=False,
+                        temp_file_path=_for_keys(),
+                    ),
                 )
             settings.tls_server_name = None
             found = _identity(settings)
+        except TimeoutError as error:
+            raise ClusterError(
+                f"the kubeconfig's program for credentials gave none in {CREDENTIALS_WITHIN:g} s",
+                checked=[str(self._kubeconfig or "KUBECONFIG or ~/.kube/config"), f"context {self._context}"],
+                fix=["run `kubectl get pods` with that context: perhaps you have to log in again"],
+            ) from error
         except Exception as error:
             raise ClusterError(
                 f"the kubeconfig cannot be used: {error}",
@@ -234,6 +276,15 @@ def _for_keys() -> str | None:
     with contextlib.suppress(OSError):
         return str(scratch.of_this_process())
     return None
+
+
+def _check_names(arguments: Sequence[object]) -> None:
+    """Refuses what is not a name: the client puts texts into the path, where a slash would begin another segment.
+
+    Raises:
+        SafetyError: One of the texts is not a name.
+    """
+    api_path(*(argument for argument in arguments if isinstance(argument, str)))
 
 
 def _connect_directly() -> None:

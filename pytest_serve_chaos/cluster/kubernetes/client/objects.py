@@ -265,6 +265,57 @@ class KubeObjects:
         return mapped(answer.get("status")).get("allowed") is True
 
 
+class KubeLeases:
+    """The leases of a namespace.
+
+    Args:
+        connection: The connection.
+    """
+
+    def __init__(self, connection: KubeConnection) -> None:
+        self._connection = connection
+
+    def read(self, name: str) -> dict[str, Json]:
+        """A lease as plain data.
+
+        Raises:
+            CommandFailed: The API server gave no usable answer.
+        """
+        read, namespace = self._connection.coordination.read_namespaced_lease, self._connection.namespace
+        return self._connection.read(read, name, namespace, what=f"lease {name}", error=CommandFailed)
+
+    def create(self, lease: Mapping[str, Json]) -> dict[str, Json]:
+        """Creates a lease; returns it as it is then.
+
+        Raises:
+            CommandFailed: It was refused.
+        """
+        create, namespace = self._connection.coordination.create_namespaced_lease, self._connection.namespace
+        what = f"creation of lease {name_of(lease)}"
+        return self._connection.read(create, namespace, dict(lease), what=what, error=CommandFailed)
+
+    def replace(self, name: str, lease: Mapping[str, Json]) -> dict[str, Json]:
+        """Replaces the version of a lease that is named in it, and no other; returns it as it is then.
+
+        Raises:
+            CommandFailed: It was refused, or has changed.
+        """
+        replace, namespace = self._connection.coordination.replace_namespaced_lease, self._connection.namespace
+        what = f"renewal of lease {name}"
+        return self._connection.read(replace, name, namespace, dict(lease), what=what, error=CommandFailed)
+
+    def delete(self, name: str, *, uid: str, version: str) -> None:
+        """Deletes that version of a lease.
+
+        Raises:
+            CommandFailed: It was refused, or has changed.
+        """
+        delete, namespace = self._connection.coordination.delete_namespaced_lease, self._connection.namespace
+        body: Json = {"preconditions": {"uid": uid, "resourceVersion": version}}
+        what = f"deletion of lease {name}"
+        self._connection.send(delete, name, namespace, body=body, what=what, error=CommandFailed)
+
+
 class KubeLogs:
     """What containers write to their output.
 

@@ -22,6 +22,11 @@ _NEEDED: Mapping[Action, tuple[rights.Right, ...]] = {
 }
 
 
+def needed(touch: Touch) -> tuple[rights.Right, ...]:
+    """The rights that a fault takes; none for one that is refused, or whose actions are unknown."""
+    return tuple(dict.fromkeys(right for action in touch.actions for right in _NEEDED.get(action, ())))
+
+
 @dataclass(frozen=True, slots=True)
 class Grants:
     """What an owner, and the rights of this user, allow.

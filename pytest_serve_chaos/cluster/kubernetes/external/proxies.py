@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.asking import way_to
 from pytest_serve_chaos.cluster.capabilities import Endpoint
+from pytest_serve_chaos.cluster.kubernetes.client.access import TRAFFIC
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RunningConfig
 from pytest_serve_chaos.cluster.kubernetes.rayservice.probe import Probe, ask, new_request_id
 from pytest_serve_chaos.cluster.kubernetes.rayservice.view import RayServiceView
@@ -41,11 +43,21 @@ class ExternalProxies:
         self._probe = probe
 
     def proxy_endpoint(self, proxy: Component) -> Endpoint:
-        """The way to that proxy's pod through the API server."""
+        """The way to that proxy's pod through the API server, whose guard is asked here, and for each request.
+
+        Raises:
+            ObservationError: The proxy is gone.
+            SafetyError: The guard does not let requests pass to it.
+        """
         way = self._api.access()
-        pod = self._pods.with_proxy(proxy).name
-        url = f"{way.server}/api/v1/namespaces/{self._api.namespace}/pods/{pod}:{serve_port(self._config.now)}/proxy"
-        return Endpoint(url, way.headers(), way.ssl_context)
+        url = self._api.proxy_url("pods", self._pods.with_proxy(proxy).name, serve_port(self._config.now))
+
+        def permit(method: str, path: str) -> None:
+            del method
+            way.permit(TRAFFIC, path)
+
+        permit("", urlsplit(url).path)  # it may look whose pod that is, for which there is no time while requests leave
+        return Endpoint(url, way.headers(), way.ssl_context, permit)
 
     def who_answers(self, proxy: Component, messages: Sequence[Message] = ()) -> frozenset[str]:
         """Sends requests to one proxy alone, and reads who answered from the answers, or else from access logs.

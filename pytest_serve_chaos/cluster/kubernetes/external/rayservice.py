@@ -87,6 +87,7 @@ def external_rayservice(
     *,
     on_close: Callable[[], None] | None = None,
     progress: Progress = lambda _: None,
+    before_fault: Callable[[], None] = lambda: None,
 ) -> RayServiceCluster:
     """The cluster, with all that may be done to it.
 
@@ -96,6 +97,7 @@ def external_rayservice(
         records: Where changes are on record until they are undone.
         on_close: Called when the cluster is closed.
         progress: Prints a line about a drained node that is not uncordoned.
+        before_fault: Called before each fault; raises where there must be none.
     """
     found = to.found
     view = RayServiceView(
@@ -116,7 +118,7 @@ def external_rayservice(
         FREEZES_NODES.by(RecordedFreezes(NodeFreezes(api, pods), admission, ledger, pods)),
         HAS_PROXY_ENDPOINTS.by(proxies),
         HAS_REDIS.by(PodRedis(view)),
-        IS_EXTERNAL.by(ExternalFaults(admission, proxies, ActorKills(api, pods, view.dashboard))),
+        IS_EXTERNAL.by(ExternalFaults(before_fault, admission, proxies, ActorKills(api, pods, view.dashboard))),
         KILLS_NODES.by(AdmittedDeletions(PodDeletions(api, pods, view.removals), admission)),
         RECORDS_STALE_PROXIES.by(RecordedProxies(api, pods, records.stale)),
         SEES_CHILDREN.by(PodChildren(api, pods)),
@@ -130,12 +132,16 @@ class ExternalFaults:
     """What is asked of an external cluster alone. Has the capability `IsExternal`.
 
     Args:
+        before_fault: Called before each fault; raises where there must be none.
         admission: Says what may be broken.
         proxies: The way to each proxy.
         actors: Kills actors.
     """
 
-    def __init__(self, admission: Admission, proxies: ExternalProxies, actors: KillsActors) -> None:
+    def __init__(
+        self, before_fault: Callable[[], None], admission: Admission, proxies: ExternalProxies, actors: KillsActors
+    ) -> None:
+        self._before_fault = before_fault
         self._admission = admission
         self._proxies = proxies
         self._actors = actors
@@ -149,7 +155,9 @@ class ExternalFaults:
 
         Raises:
             Unsupported: It cannot, or must not, be injected into this cluster.
+            SafetyError: The kubeconfig leads to another cluster than at the beginning, or another run has this one.
         """
+        self._before_fault()
         self._admission.admit(touch, asked_for)
 
     def who_answers(self, proxy: Component, messages: Sequence[Message] = ()) -> frozenset[str]:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.model import Json
+
+Named: TypeAlias = Literal["rayservice", "lease", "node"]
+"""Objects whose names are known, so that a role can be limited to them by ``resourceNames``."""
+Names: TypeAlias = "Mapping[Named, Callable[[], Sequence[str]]]"
+"""Returns the names of such objects; called only where this user may not do something to all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +25,7 @@ class Right:
         group: The API group; "" for the core.
         everywhere: Whether it is a right on the whole cluster, as those on nodes are.
         namespace: Where; None: in the RayService's namespace.
+        named: Which objects it is about, if their names are known.
     """
 
     verb: str
@@ -26,13 +33,14 @@ class Right:
     group: str = ""
     everywhere: bool = False
     namespace: str | None = None
+    named: Named | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         return f"{self.verb} {self.resource}" + (f" in namespace {self.namespace}" if self.namespace else "")
 
 
 LOOK = (
-    Right("get", "rayservices", "ray.io"),
+    Right("get", "rayservices", "ray.io", named="rayservice"),
     Right("list", "pods"),
     Right("get", "pods/proxy"),
     Right("get", "services/proxy"),
@@ -44,14 +52,26 @@ WATCH = Right("watch", "pods")
 """Without it they are listed, again and again."""
 LOGS = Right("get", "pods/log")
 """Without it what containers write to their output is not kept."""
+REDIS_SERVICE = Right("get", "services")
+"""Without it nothing is known of a Redis behind a Service."""
 DELETE = Right("delete", "pods")
 RUN = (Right("get", "pods/exec"), Right("create", "pods/exec"))
 """For a program in a pod: which verb counts for a websocket depends on the version of Kubernetes."""
 DRAIN = (
-    Right("get", "nodes", everywhere=True),
-    Right("patch", "nodes", everywhere=True),
+    Right("get", "nodes", everywhere=True, named="node"),
+    Right("patch", "nodes", everywhere=True, named="node"),
     Right("create", "pods/eviction"),
 )
+_LEASES = "coordination.k8s.io"
+LEASE = (
+    Right("create", "leases", _LEASES),
+    Right("get", "leases", _LEASES, named="lease"),
+    Right("update", "leases", _LEASES, named="lease"),
+    Right("delete", "leases", _LEASES, named="lease"),
+)
+"""Without these only the runs of this user on this machine are kept from testing the RayService at the same time."""
+FIND_NODES = Right("list", "nodes", everywhere=True)
+"""Without it `serve-chaos undo` finds, without a journal, only drained nodes that carry pods again."""
 BREAK = (WATCH, LOGS, DELETE, *RUN, *DRAIN)
 """Without one of these some faults, or some logs, are left out."""
 
@@ -68,18 +88,24 @@ def operator_log(namespace: str | None) -> tuple[Right, ...]:
     return Right("list", "pods", namespace=namespace), Right("get", "pods/log", namespace=namespace)
 
 
-def missing(api: KubeApi, rights: Iterable[Right]) -> tuple[Right, ...]:
+def missing(api: KubeApi, rights: Iterable[Right], names: Names | None = None) -> tuple[Right, ...]:
     """Those of the rights that this user has not, by a SelfSubjectAccessReview for each.
+
+    A role may be limited to objects by their names, so what this user may not do in general is asked for by name.
 
     Raises:
         CommandFailed: The API server gave no usable answer.
     """
-    return tuple(right for right in rights if not _may(api, right))
+    return tuple(right for right in rights if not _may(api, right, names or {}))
 
 
-def _may(api: KubeApi, right: Right) -> bool:
+def _may(api: KubeApi, right: Right, names: Names) -> bool:
     resource, _, part = right.resource.partition("/")
     asked: dict[str, Json] = {"verb": right.verb, "resource": resource, "subresource": part, "group": right.group}
     if not right.everywhere:
         asked["namespace"] = right.namespace or api.namespace
-    return api.objects.review_access(asked, what=f"whether this user may {right}")
+    what = f"whether this user may {right}"
+    if api.objects.review_access(asked, what=what):
+        return True
+    named = names[right.named]() if right.named in names else ()
+    return bool(named) and all(api.objects.review_access({**asked, "name": name}, what=what) for name in named)

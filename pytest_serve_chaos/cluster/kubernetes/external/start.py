@@ -13,9 +13,11 @@ from pytest_serve_chaos.cluster.blind_spots import blind_spots
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.access import Permit
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
+from pytest_serve_chaos.cluster.kubernetes.client.lease import RunLease
 from pytest_serve_chaos.cluster.kubernetes.client.records import listed, mapped, text
 from pytest_serve_chaos.cluster.kubernetes.client.server_identity import FirstServer
 from pytest_serve_chaos.cluster.kubernetes.external import rights
+from pytest_serve_chaos.cluster.kubernetes.external.object_names import names_there
 from pytest_serve_chaos.cluster.kubernetes.external.policy import Grants
 from pytest_serve_chaos.cluster.kubernetes.external.rayservice import Connected, external_rayservice
 from pytest_serve_chaos.cluster.kubernetes.external.recorded_faults import UndoRecords
@@ -107,6 +109,7 @@ def connect(
     records: UndoRecords,
     on_close: Callable[[], None],
     first: FirstServer | None = None,
+    lease: RunLease | None = None,
 ) -> RayServiceCluster:
     """Connects to the RayService, to test it.
 
@@ -118,6 +121,7 @@ def connect(
         records: Where changes are on record until they are undone.
         on_close: Called when the test is over, or could not begin.
         first: The server that the guard looks at, and that everything must go to; None: any.
+        lease: That of this run on the RayService, looked at before each fault.
 
     Raises:
         SafetyError: The kubeconfig leads to another server now.
@@ -125,24 +129,35 @@ def connect(
         SettingsError: Serve has no proxies there.
         ClusterStartError: It does not serve, or this user may not look at it.
     """
-    api = KubeApi(None, context=external.context, namespace=external.namespace, permit=permit, first=first)
+    try:
+        api = KubeApi(None, context=external.context, namespace=external.namespace, permit=permit, first=first)
+    except BaseException:
+        on_close()
+        raise
     try:
         sight = rights.look(external.probe.method)
-        lacking = rights.missing(api, (*sight, *rights.BREAK, *rights.operator_log(external.operator_namespace)))
+        asked = (*sight, *rights.BREAK, *rights.operator_log(external.operator_namespace))
+        lacking = rights.missing(api, asked, names_there(api, external.name))
         _check_sight(external, [right for right in sight if right in lacking])
         found = read_ray_service(api.ray_service(external.name))
         _check(found, wanted)
         check_proxy_location(found.serve_config, f"serveConfigV2 of RayService {found.name}")
         _check_token(found, lacking)
         token = RayToken(api, lambda: found.ray_cluster) if found.wants_token else None
-        dashboard = dashboard_behind(api, found.head_service, permit, token)
+        dashboard = dashboard_behind(api, found.head_service, token)
         status = _wait_until_it_serves(found, dashboard)
         found = _with_ingress_that_runs(found, dashboard)
         progress(f"kubernetes: test RayService {external.namespace}/{external.name} of context {external.context}")
         readable = not set(rights.operator_log(external.operator_namespace)) & set(lacking)
         operator = external.operator_namespace if readable else None
         unseen = blind_spots(found.serve_config)
-        for note in (*unkept_logs(lacking, external.operator_namespace), *_no_operator(api, operator), *unseen):
+        unlocked = [lease.note] if lease is not None and lease.note else []
+        for note in (
+            *unlocked,
+            *unkept_logs(lacking, external.operator_namespace),
+            *_no_operator(api, operator),
+            *unseen,
+        ):
             progress(f"kubernetes: {note}")
         runs_on = versions(api, operator_namespace=operator)
         description = _description(external, found, dashboard.ray_version(), sum(status.targets.values()), runs_on)
@@ -152,6 +167,7 @@ def connect(
             records,
             on_close=on_close,
             progress=progress,
+            before_fault=api.check_server if lease is None else lambda: _still_ours(api, lease),
         )
     except BaseException:
         api.close()
@@ -159,12 +175,18 @@ def connect(
         raise
 
 
+def _still_ours(api: KubeApi, lease: RunLease) -> None:
+    """Makes sure that the kubeconfig leads to the same server, and that no other run has taken the RayService."""
+    api.check_server()
+    lease.check()
+
+
 def _check_sight(external: ExternalCluster, lacking: Collection[rights.Right]) -> None:
     if lacking:
         raise ClusterStartError(
             f"this user may not {', '.join(map(str, lacking))} in namespace {external.namespace}, but must",
             checked=["a SelfSubjectAccessReview for each right"],
-            fix=["bind the role of docs/how-to.md, 'Test an external cluster', to this user"],
+            fix=[f"apply what this prints: serve-chaos rbac {external.namespace}/{external.name} --tier look"],
         )
 
 

@@ -53,7 +53,7 @@ def ask(endpoint: Endpoint, probe: Probe, message: Message, request_id: str) -> 
     A redirect is an answer that names none.
     """
     headers = {**endpoint.headers, _REQUEST_ID: request_id}
-    spec = replace(probe.to(endpoint.url), headers=headers, ssl_context=endpoint.ssl_context)
+    spec = replace(probe.to(endpoint.url), headers=headers, ssl_context=endpoint.ssl_context, permit=endpoint.permit)
     outcome = send_once(spec, message)
     return outcome.replica or "" if outcome.error is None else ""
 
