@@ -163,7 +163,8 @@ class Injection:
         self.rig = rig
         self.fault = fault
         self.hold_for = hold_for
-        rig.admit(fault.kind, fault.options)  # before anything else, so that nobody gets past it
+        rig.admit(fault.kind, fault.options, fault.victims)  # before anything else, so that nobody gets past it
+        self._allow_total_loss = rig.current.total_loss_allowed
         rig.current.begin_by_hand()
         self.before = rig.watcher.sample()
         self._log = rig.log
@@ -404,7 +405,10 @@ class Injection:
         nodes = self.rig.health.proxy_nodes()
         with self._checking("proxies", replaces=self.rig.cluster.capability(IS_EXTERNAL) is not None):
             rig = self.rig
-            result = settle(rig.cluster, rig.watcher, rig.run.canaries, nodes=nodes, messages=rig.traffic.asked)
+            result = settle(
+                rig.cluster, rig.watcher, rig.run.canaries, nodes=nodes, messages=rig.traffic.asked,
+                allow_total_loss=self._allow_total_loss,
+            )  # fmt: skip
         for proxy in result.stale:
             self._log.add(ProxyStale(f"{proxy.name} does not hear the controller", proxy=proxy.name))
         if result.unknown and not result.stale and not result.problem:

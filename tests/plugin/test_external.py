@@ -191,8 +191,8 @@ def test_answers_of_another_clusters_replicas_are_no_steady_state(run_chaos: Run
     [
         ("head_failure", ExternalFake, ["--serve-chaos-gcs=none"], "the RayService has no GCS fault tolerance*"),
         ("gcs_failure", ExternalFake, ["--serve-chaos-gcs=none"], "the RayService has no GCS fault tolerance*"),
-        ("replica_failure", HasOneReplica, [], "sleepy_pid#SleepyPid has one replica, so losing it leaves none"),
-        ("worker_failure", HasOneReplica, [], "sleepy_pid#SleepyPid has one replica, so losing it leaves none"),
+        ("replica_failure", HasOneReplica, [], "sleepy_pid#SleepyPid has one replica, so losing it leaves none*"),
+        ("worker_failure", HasOneReplica, [], "sleepy_pid#SleepyPid has one replica, so losing it leaves none*"),
         ("worker_failure", ExternalFake, ["--serve-chaos-workers=1"], "the RayService has 1 worker*"),
         ("head_failure", NothingMayRun, [], "this user may not get pods/exec, create pods/exec (SelfSubject*"),
         ("proxy_failure", NothingMayRun, [], "this user may not get pods/exec, create pods/exec (SelfSubject*"),
@@ -222,8 +222,13 @@ def test_what_must_not_be_broken_is_skipped_before_anything_is_sent(
         ("chaos.head.kill(hold=True)", ExternalFake, [], "KubeRay makes a new pod at once*"),
         ("chaos.gcs.stop()", ExternalFake, ["--serve-chaos-gcs=none"], "the RayService has no GCS fault tolerance*"),
         ("chaos.worker().stop()", ExternalFake, ["--serve-chaos-workers=1"], "the RayService has 1 worker*"),
-        ("chaos.worker().kill()", HasOneReplica, [], "sleepy_pid#SleepyPid has one replica, so losing it leaves none"),
-        ("chaos.replica().kill()", HasOneReplica, [], "sleepy_pid#SleepyPid has one replica, so losing it leaves none"),
+        ("chaos.worker().kill()", HasOneReplica, [], "sleepy_pid#SleepyPid has one replica, so losing it leaves none*"),
+        (
+            "chaos.replica().kill()",
+            HasOneReplica,
+            [],
+            "sleepy_pid#SleepyPid has one replica, so losing it leaves none*",
+        ),
         ("chaos.replica().freeze()", HasOneReplica, [], "sleepy_pid#SleepyPid has one replica*"),
         ("chaos.replica().fail_health_check()", ExternalFake, [], "the workers have no SERVE_CHAOS_FLAGS*"),
         (
@@ -242,7 +247,7 @@ def test_what_must_not_be_broken_is_skipped_before_anything_is_sent(
         ("chaos.node().freeze()", ExternalFake, [], "*how='drain' works here*"),
         ("chaos.redis.kill()", ExternalFake, [], "Redis does not belong to the RayService, so it is left alone"),
         ("chaos.head.kill(hold=True, for_='20s')", ExternalFake, [], "KubeRay makes a new pod at once*"),
-        ("chaos.raylet().kill()", HasOneReplica, [], "sleepy_pid#SleepyPid has one replica, so losing it leaves none"),
+        ("chaos.raylet().kill()", HasOneReplica, [], "sleepy_pid#SleepyPid has one replica, so losing it leaves none*"),
         (
             "chaos.raylet().freeze()",
             NothingMayRun,
@@ -253,7 +258,7 @@ def test_what_must_not_be_broken_is_skipped_before_anything_is_sent(
             "chaos.replica().child().kill()",
             HasOneReplica,
             [],
-            "sleepy_pid#SleepyPid has one replica, so losing it leaves none",
+            "sleepy_pid#SleepyPid has one replica, so losing it leaves none*",
         ),
         (
             "chaos.replica().child().freeze()",
@@ -298,7 +303,7 @@ def test_a_marker_for_one_fault_does_not_admit_another_by_hand(run_chaos: RunCha
     ran = run_chaos(source, "-rs", cluster=HasOneReplica)
 
     ran.outcomes(skipped=1)
-    ran.result.stdout.fnmatch_lines(["SKIPPED * sleepy_pid#SleepyPid has one replica, so losing it leaves none"])
+    ran.result.stdout.fnmatch_lines(["SKIPPED * sleepy_pid#SleepyPid has one replica, so losing it leaves none*"])
 
 
 def test_by_hand_the_head_is_taken_without_fault_tolerance_where_the_test_asks_for_that(run_chaos: RunChaos) -> None:

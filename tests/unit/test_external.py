@@ -13,7 +13,7 @@ from typing import cast
 import pytest
 
 from pytest_serve_chaos.cluster.asking import path_in_serve
-from pytest_serve_chaos.cluster.base import ClusterSpec
+from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec
 from pytest_serve_chaos.cluster.capabilities import (
     DRAINS_MACHINES,
     FREEZES_NODES,
@@ -168,6 +168,7 @@ def test_a_pod_belongs_to_the_rayservice_by_its_owner_and_stays_known() -> None:
 
 
 KILL: dict[str, str | float] = {"how": "kill"}
+ONE_REPLICA = "ranker#Ranker has one replica, so losing it leaves none (allow_total_loss=True breaks it all the same)"
 
 
 @pytest.mark.parametrize(
@@ -230,9 +231,30 @@ def test_without_fault_tolerance_the_head_is_only_taken_where_the_test_asks_for_
 
 def test_what_would_leave_nothing_is_not_broken() -> None:
     one = external(targets={"ranker#Ranker": 1, "ranker#Cache": 2})
-    assert why_not(one, "replica_failure", KILL, ()) == "ranker#Ranker has one replica, so losing it leaves none"
+    assert why_not(one, "replica_failure", KILL, ()) == ONE_REPLICA
     assert why_not(one, "replica_failure", {**KILL, "deployment": "Cache"}, ()) == ""
     assert "1 worker" in why_not(external(workers=1), "worker_failure", KILL, ())
+
+
+@pytest.mark.parametrize(
+    ("cluster", "kind"),
+    [
+        (external(targets={"ranker#Ranker": 1}), "replica_failure"),
+        (external(workers=1), "worker_failure"),
+        (external(gcs="none"), "head_failure"),
+    ],
+    ids=["the only replica", "the only worker", "a head without fault tolerance"],
+)
+def test_what_would_leave_nothing_is_broken_where_the_test_says_so(cluster: Cluster, kind: str) -> None:
+    assert why_not(cluster, kind, KILL, ()) != ""
+    assert why_not(cluster, kind, {**KILL, "allow_total_loss": True}, ()) == ""
+
+
+def test_total_loss_allows_nothing_else() -> None:
+    allowed = {"how": "kill", "hold": True, "allow_total_loss": True}
+    assert "none can be kept down" in why_not(external(), "worker_failure", allowed, ())
+    lacking = external(lacking=[rights.DELETE])
+    assert "may not delete pods" in why_not(lacking, "worker_failure", {**KILL, "allow_total_loss": True}, ())
 
 
 @pytest.mark.parametrize("said", [None, {}], ids=["nothing", "no deployments"])
@@ -240,8 +262,7 @@ def test_the_only_replica_is_known_also_while_the_dashboard_does_not_tell(said: 
     one = external(targets={"ranker#Ranker": 1})
     status = cast("Status", one.dashboard)
     status.targets = said
-    reason = "ranker#Ranker has one replica, so losing it leaves none"
-    assert why_not(one, "replica_failure", KILL, ()) == reason
+    assert why_not(one, "replica_failure", KILL, ()) == ONE_REPLICA
     status.targets = {"ranker#Ranker": 2}
     assert why_not(one, "replica_failure", KILL, ()) == ""
     status.targets = said

@@ -32,6 +32,7 @@ class Admission:
         scaled = view.ref.worker_range is not None
         self._terms = Terms(spec, grants, self._targets, self._has_flags, self._live_workers if scaled else None)
         self._asked_for: Collection[str] = ()
+        self._admitted = Touch()
 
     def why_not(self, touch: Touch, asked_for: Collection[str]) -> str:
         """Why a fault cannot, or must not, be injected into this cluster; "" if it can."""
@@ -43,8 +44,9 @@ class Admission:
         Raises:
             Unsupported: It cannot, or must not, be injected into this cluster.
         """
-        self._asked_for = asked_for
+        self._asked_for, self._admitted = asked_for, Touch()
         _refuse(self.why_not(touch, asked_for))
+        self._admitted = touch
 
     def admit_loss(self, node: str, how: str, *, hold: bool = False) -> None:
         """The same for a Ray node: a caller that has the cluster itself can do no more than a fault.
@@ -55,7 +57,8 @@ class Admission:
         # As Serve said last: an injection has asked it just now, and to ask again would take from its timing.
         policy = replace(self._terms, targets=lambda: self._last_targets)
         loses: tuple[Loss, ...] = ("head", "Ray node") if node == HEAD else ("worker", "Ray node", "replica")
-        _refuse(policy.why_not(touch_pod(how, hold=hold, loses=loses), self._asked_for))
+        touch = replace(touch_pod(how, hold=hold, loses=loses), allow_total_loss=self._admitted.allow_total_loss)
+        _refuse(policy.why_not(touch, self._asked_for))
 
     def admit_drain(self) -> None:
         """The same for draining any node.
@@ -71,7 +74,8 @@ class Admission:
         Raises:
             Unsupported: Too much of the RayService is on that machine.
         """
-        _refuse(self._terms.taken_along(target, on_machine))
+        if not self._admitted.allow_total_loss:
+            _refuse(self._terms.taken_along(target, on_machine))
 
     def _targets(self) -> Mapping[str, int]:
         """Those of now; where Serve does not say, or says that it has none, those that it said last.
