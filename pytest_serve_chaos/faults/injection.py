@@ -18,7 +18,15 @@ from pytest_serve_chaos.analysis.outages import find_outages, is_over
 from pytest_serve_chaos.analysis.scaling import Scaling, scaling_of
 from pytest_serve_chaos.clock import NotYet, seconds
 from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL, SHOWS_FAILED_STARTS
-from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, NotHealed, NotLanded, WaitTimeout, in_one_line
+from pytest_serve_chaos.errors import (
+    ExpectationFailed,
+    Inconclusive,
+    NotHealed,
+    NotLanded,
+    OwnerChangedIt,
+    WaitTimeout,
+    in_one_line,
+)
 from pytest_serve_chaos.events import (
     EvidenceSeen,
     FaultAsked,
@@ -156,6 +164,7 @@ class Injection:
 
     Raises:
         NotLanded: It must land, and did not.
+        OwnerChangedIt: The cluster is somebody else's, who changed it; nothing more was changed.
         Unsupported: The cluster is somebody else's, and must not be broken in that way; nothing was changed.
     """
 
@@ -164,6 +173,7 @@ class Injection:
         self.fault = fault
         self.hold_for = hold_for
         rig.admit(fault.kind, fault.options, fault.victims)  # before anything else, so that nobody gets past it
+        rig.require_its_owner_left_it_alone()
         self._allow_total_loss = rig.current.total_loss_allowed
         rig.current.begin_by_hand()
         self.before = rig.watcher.sample()
@@ -353,6 +363,9 @@ class Injection:
         for text in given_up:
             self._log.add(Remark(text))
         what = "; ".join((what, *given_up))
+        changed = self.rig.look_at_its_owner()
+        if changed:
+            return OwnerChangedIt(f"{what}; {changed}, so the reason may be that and not the fault")
         busy = self._held_up()
         if not busy:
             return ExpectationFailed(what)
@@ -402,6 +415,7 @@ class Injection:
             Inconclusive: Nobody can know, or the fault did not land.
         """
         self._require_landing("the post-recovery check")
+        self.rig.require_its_owner_left_it_alone()
         nodes = self.rig.health.proxy_nodes()
         with self._checking("proxies", replaces=self.rig.cluster.capability(IS_EXTERNAL) is not None):
             rig = self.rig

@@ -14,7 +14,8 @@ from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL, AnyCapability, 
 from pytest_serve_chaos.cluster.profiles import Timing, timing
 from pytest_serve_chaos.cluster.total_loss import leaves_none
 from pytest_serve_chaos.cluster.waits import Waits, waits_of
-from pytest_serve_chaos.errors import NoSuchTarget, Unsupported
+from pytest_serve_chaos.errors import NoSuchTarget, ObservationError, OwnerChangedIt, Unsupported
+from pytest_serve_chaos.events import OwnerChanged
 from pytest_serve_chaos.faults.injections import Injections
 from pytest_serve_chaos.faults.live_traffic import LiveTraffic
 from pytest_serve_chaos.faults.registry import FaultRegistry
@@ -231,6 +232,41 @@ class Rig:
         reason = leaves_none(touch, healthy(self.watcher.sample(), self.watcher.report)) if victims else ""
         if reason:
             raise Unsupported(reason)
+
+    def owner_change(self) -> str:
+        """What the owner of an external cluster has done to it meanwhile, which taints it; "" if nothing."""
+        external = self.cluster.capability(IS_EXTERNAL)
+        if external is None:
+            return ""
+        try:
+            change = external.owner_change()
+            text = f"its owner changed it: {change}" if change else ""
+        except ObservationError as error:
+            text = f"it is unknown whether its owner changed it: {error.what}"
+        if text:
+            self.soundness.taint(text)
+        return text
+
+    def look_at_its_owner(self) -> str:
+        """The same for what runs now, whose verdict it decides."""
+        text = self.owner_change()
+        if text:
+            self.log.add(OwnerChanged(text))
+        return text
+
+    def require_its_owner_left_it_alone(self) -> None:
+        """Stops whoever is about to change the cluster, where it is not the one any more that was connected to.
+
+        Raises:
+            OwnerChangedIt: It is not, or nobody can say.
+        """
+        text = self.look_at_its_owner()
+        if text:
+            raise OwnerChangedIt(
+                f"{text}, so the plugin leaves it alone",
+                checked=["the RayService: its UID, its generation, and the RayClusters in its status"],
+                fix=["run the test again when its owner is done"],
+            )
 
     @property
     def waits(self) -> Waits:

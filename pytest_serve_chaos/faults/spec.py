@@ -289,7 +289,9 @@ class FaultChoice:
         for need in self.spec.needs:
             if need.applies(self.how, self.keywords):
                 rig.require(need.capabilities, need.action)
-        rig.admit(self.kind, self.options)  # a fault of a plugin may change something before there is an injection
+        # An injection asks again, with its victims; but a fault of a plugin may change something before there is one.
+        rig.admit(self.kind, self.options)
+        rig.require_its_owner_left_it_alone()
         with rig.current.allowing_total_loss(self.allow_total_loss):
             return self.spec.inject(rig, self.how, self.keywords, must_land)
 

@@ -13,7 +13,7 @@ from pytest_serve_chaos.cluster.capabilities import HAS_PROXY_ENDPOINTS, IS_EXTE
 from pytest_serve_chaos.cluster.kubernetes.external.policy import Grants, Terms
 from pytest_serve_chaos.cluster.kubernetes.external.rights import RUN, Right
 from pytest_serve_chaos.cluster.policy import Touch
-from pytest_serve_chaos.errors import Unsupported
+from pytest_serve_chaos.errors import ObservationError, Unsupported
 from pytest_serve_chaos.events import ComponentGone, Moment, Settled, TopologySeen
 from pytest_serve_chaos.history import ExperimentLog, History
 from pytest_serve_chaos.model import Component, Json
@@ -29,10 +29,12 @@ class ExternalFake(FakeCluster):
     Attributes:
         lacking: The rights that this user has not.
         targets: ``app#Deployment`` -> wanted replicas; empty: as they are.
+        changed: What its owner has done to it; None: nobody can look.
     """
 
     lacking: Collection[Right] = ()
     targets: Mapping[str, int] = {}
+    changed: str | None = ""
 
     def __init__(self, spec: ClusterSpec, behaviour: FakeBehaviour | None = None) -> None:
         super().__init__(spec, behaviour)
@@ -55,6 +57,16 @@ class ExternalFake(FakeCluster):
         reason = self.why_not(touch, asked_for)
         if reason:
             raise Unsupported(reason)
+
+    def owner_change(self) -> str:
+        """What its owner has done to it.
+
+        Raises:
+            ObservationError: Nobody can look.
+        """
+        if self.changed is None:
+            raise ObservationError("RayService ranker: status 503: the API server is away")
+        return self.changed
 
     def kill_actor(self, actor_id: str, *, no_restart: bool) -> float:
         """As every fake cluster does."""

@@ -25,6 +25,7 @@ from pytest_serve_chaos.cluster.kubernetes.client.records import mapped
 from pytest_serve_chaos.cluster.kubernetes.external import rights
 from pytest_serve_chaos.cluster.kubernetes.external.admission import Admission
 from pytest_serve_chaos.cluster.kubernetes.external.drains import ExternalDrains
+from pytest_serve_chaos.cluster.kubernetes.external.owner import OwnerWatch, Pinned
 from pytest_serve_chaos.cluster.kubernetes.external.policy import Grants
 from pytest_serve_chaos.cluster.kubernetes.external.proxies import ExternalProxies
 from pytest_serve_chaos.cluster.kubernetes.external.recorded_faults import (
@@ -66,6 +67,7 @@ class Connected:
         description: What it is, for reports; has the address for traffic.
         probe: The request that traffic sends to it.
         targets: ``app#Deployment`` -> wanted replicas, as Serve said at the beginning.
+        pinned: Which RayService of that name it is, as it was at the beginning.
         operator_namespace: Where KubeRay's operator is, and can be seen; None: perhaps in the RayService's namespace.
     """
 
@@ -75,6 +77,7 @@ class Connected:
     description: ClusterDescription
     probe: Probe
     targets: Mapping[str, int]
+    pinned: Pinned
     operator_namespace: str | None = None
 
 
@@ -114,7 +117,9 @@ def external_rayservice(
         FREEZES_NODES.by(RecordedFreezes(NodeFreezes(api, pods), admission, ledger, pods)),
         HAS_PROXY_ENDPOINTS.by(proxies),
         HAS_REDIS.by(PodRedis(view)),
-        IS_EXTERNAL.by(ExternalFaults(admission, proxies, ActorKills(api, pods, view.dashboard))),
+        IS_EXTERNAL.by(
+            ExternalFaults(admission, OwnerWatch(api, to.pinned), proxies, ActorKills(api, pods, view.dashboard))
+        ),
         KILLS_NODES.by(AdmittedDeletions(PodDeletions(api, pods, view.removals), admission)),
         SEES_CHILDREN.by(PodChildren(api, pods)),
         SETS_HEALTH_FLAGS.by(RecordedFlags(HealthFlags(api, pods), ledger, pods)),
@@ -128,12 +133,14 @@ class ExternalFaults:
 
     Args:
         admission: Says what may be broken.
+        owner: Says whether its owner has changed it.
         proxies: The way to each proxy.
         actors: Kills actors.
     """
 
-    def __init__(self, admission: Admission, proxies: ExternalProxies, actors: KillsActors) -> None:
+    def __init__(self, admission: Admission, owner: OwnerWatch, proxies: ExternalProxies, actors: KillsActors) -> None:
         self._admission = admission
+        self._owner = owner
         self._proxies = proxies
         self._actors = actors
 
@@ -148,6 +155,14 @@ class ExternalFaults:
             Unsupported: It cannot, or must not, be injected into this cluster.
         """
         self._admission.admit(touch, asked_for)
+
+    def owner_change(self) -> str:
+        """What its owner has done to it since the connection, in words; "" if nothing.
+
+        Raises:
+            ObservationError: It cannot be looked at.
+        """
+        return self._owner.change()
 
     def who_answers(self, proxy: Component, messages: Sequence[Message] = ()) -> frozenset[str]:
         """The ids of the replicas that answer by one proxy alone, as far as they are known."""
