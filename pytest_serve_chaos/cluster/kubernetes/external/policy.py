@@ -30,10 +30,12 @@ class Grants:
     Attributes:
         lacking: The rights that this user does not have.
         allow: What may be broken in addition to pods: ``node``.
+        shared_processes: Which field of the pods has their containers see processes of others; "" where none does.
     """
 
     lacking: Collection[rights.Right] = ()
     allow: Collection[str] = ()
+    shared_processes: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,11 @@ class Terms:
         return ""
 
     def _no_right(self, touch: Touch) -> str:
+        if self.grants.shared_processes and "run in pods" in touch.actions:
+            return (
+                f"the pods have {self.grants.shared_processes}, so a program in them could reach processes of others,"
+                " and none is run there"
+            )
         needed = [right for action in touch.actions for right in _NEEDED[action]]
         lacking = [str(right) for right in needed if right in self.grants.lacking]
         return f"this user may not {', '.join(lacking)} (SelfSubjectAccessReview)" if lacking else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from pytest_serve_chaos.cluster.base import Progress
@@ -68,6 +68,7 @@ class Connected:
         probe: The request that traffic sends to it.
         targets: ``app#Deployment`` -> wanted replicas, as Serve said at the beginning.
         pinned: Which RayService of that name it is, as it was at the beginning.
+        ray_containers: Group -> the name of its Ray container.
         operator_namespace: Where KubeRay's operator is, and can be seen; None: perhaps in the RayService's namespace.
     """
 
@@ -78,6 +79,7 @@ class Connected:
     probe: Probe
     targets: Mapping[str, int]
     pinned: Pinned
+    ray_containers: Mapping[str, str] = field(default_factory=dict)
     operator_namespace: str | None = None
 
 
@@ -102,7 +104,13 @@ def external_rayservice(
     view = RayServiceView(
         to.api,
         to.dashboard,
-        RayServiceRef(found.spec, found.name, found.ray_cluster, worker_range=found.worker_range),
+        RayServiceRef(
+            found.spec,
+            found.name,
+            found.ray_cluster,
+            worker_range=found.worker_range,
+            ray_containers=to.ray_containers,
+        ),
         _sight(to, grants),
     )
     config = RunningConfig(found.serve_config, _refuse_config)
@@ -175,7 +183,7 @@ class ExternalFaults:
 
 def _sight(to: Connected, grants: Grants) -> Sight:
     """How it is looked at, as far as this user may."""
-    may_run = not set(rights.RUN) & set(grants.lacking)
+    may_run = not set(rights.RUN) & set(grants.lacking) and not grants.shared_processes
     logs = LogAccess(output=rights.LOGS not in grants.lacking, files=may_run, operator_namespace=to.operator_namespace)
     pods = None if rights.WATCH in grants.lacking else PodWatch(to.api)
     return Sight(pods, ProcessWatch(to.api) if may_run else None, logs)

@@ -21,6 +21,7 @@ from pytest_serve_chaos.cluster.kubernetes.external.policy import Grants
 from pytest_serve_chaos.cluster.kubernetes.external.rayservice import Connected, external_rayservice
 from pytest_serve_chaos.cluster.kubernetes.external.recorded_faults import UndoRecords
 from pytest_serve_chaos.cluster.kubernetes.logs.operator import SELECTOR
+from pytest_serve_chaos.cluster.kubernetes.rayservice import ray_containers
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
 from pytest_serve_chaos.cluster.kubernetes.rayservice.existing import FoundRayService, differences, read_ray_service
 from pytest_serve_chaos.cluster.kubernetes.rayservice.head_service import dashboard_behind
@@ -160,15 +161,29 @@ def connect(
         readable = not set(rights.operator_log(external.operator_namespace)) & set(lacking)
         operator = external.operator_namespace if readable else None
         unseen = blind_spots(found.serve_config)
-        for note in (*unkept_logs(lacking, external.operator_namespace), *_no_operator(api, operator), *unseen):
+        shared = ray_containers.shared_by(item, api.pods(f"{names.RAY_CLUSTER}={found.ray_cluster}"))
+        for note in (
+            *_shared(shared),
+            *unkept_logs(lacking, external.operator_namespace),
+            *_no_operator(api, operator),
+            *unseen,
+        ):
             progress(f"kubernetes: {note}")
         runs_on = versions(api, operator_namespace=operator)
         description = _description(external, found, dashboard.ray_version(), sum(status.targets.values()), runs_on)
         return external_rayservice(
             Connected(
-                found.as_wanted(wanted), api, dashboard, description, external.probe, status.targets, pinned, operator
+                found.as_wanted(wanted),
+                api,
+                dashboard,
+                description,
+                external.probe,
+                status.targets,
+                pinned,
+                ray_containers.names_of(item),
+                operator,
             ),
-            Grants(frozenset(lacking), external.allow),
+            Grants(frozenset(lacking), external.allow, shared),
             records,
             on_close=on_close,
             progress=progress,
@@ -209,6 +224,16 @@ def unkept_logs(lacking: Collection[rights.Right], operator_namespace: str | Non
         f"{logs} will not be kept: this user may not {', '.join(str(right) for right in needed if right in lacking)}"
         for logs, needed in wanted.items()
         if set(needed) & set(lacking)
+    ]
+
+
+def _shared(field: str) -> list[str]:
+    """What a field of the pods costs that has their containers see processes of others."""
+    if not field:
+        return []
+    return [
+        f"the pods have {field}, so the plugin runs no program in them: it sees actors by the GCS alone, keeps none of"
+        " Ray's log files, and skips each fault that takes such a program"
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import zlib
 from importlib import resources
 from pathlib import Path
@@ -11,13 +12,24 @@ from pathlib import Path
 GONE = 3
 """The exit status of `signal_process`, and of `children`, where the process is gone."""
 
+_IMPORT = re.compile(rf"^from {re.escape(__name__)}\.(\w+) import .*$", re.MULTILINE)
+
 NO_DIRECTORY = 4
 """The exit status of `set_flag` where the container has no directory for flags."""
 
 
 def source(name: str) -> str:
-    """The source text of the program of that name, for ``python -c``."""
+    """The source text of the program of that name, for ``python -c``; what it imports from here is in it."""
+    return _IMPORT.sub(lambda found: _without_head(_text(found[1])), _text(name))
+
+
+def _text(name: str) -> str:
     return resources.files(__package__).joinpath(f"{name}.py").read_text(encoding="utf-8")
+
+
+def _without_head(text: str) -> str:
+    """A module without its docstring and its import from ``__future__``, which are only valid at the beginning."""
+    return text.partition("from __future__ import annotations\n")[2]
 
 
 def packed(name: str) -> str:

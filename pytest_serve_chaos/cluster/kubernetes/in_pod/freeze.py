@@ -13,6 +13,8 @@ import signal
 import sys
 import time
 
+from pytest_serve_chaos.cluster.kubernetes.in_pod.container import is_own
+
 WITHIN = 5.0
 
 
@@ -33,7 +35,7 @@ def main(what: str) -> None:
 
 
 def descendants_of_the_first() -> dict[int, str]:
-    """PID -> state of all processes that PID 1 or one of its children started."""
+    """PID -> state of all processes of this container that PID 1 or one of its children started."""
     parents: dict[int, tuple[int, str]] = {}
     for name in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
@@ -45,7 +47,7 @@ def descendants_of_the_first() -> dict[int, str]:
     while ring:
         ring = {pid for pid, (parent, _) in parents.items() if parent in ring and pid not in found}
         found |= {pid: parents[pid][1] for pid in ring}
-    return found
+    return {pid: state for pid, state in found.items() if is_own(pid)}
 
 
 if __name__ == "__main__":
