@@ -106,6 +106,7 @@ def external(
     targets: Mapping[str, int] | None = None,
     api: FakeApi | None = None,
     on_break: Record = lambda _: lambda: None,
+    shared_processes: str = "",
 ) -> RayServiceCluster:
     found = FoundRayService("ranker", gcs, workers, CONFIG)  # type: ignore[arg-type]
     targets = {"ranker#Ranker": 4} if targets is None else targets
@@ -118,7 +119,7 @@ def external(
         targets,
         Pinned.of(ray_service()),
     )
-    return external_rayservice(to, Grants([*lacking, rights.WATCH], allow), UndoRecords(on_break))
+    return external_rayservice(to, Grants([*lacking, rights.WATCH], allow, shared_processes), UndoRecords(on_break))
 
 
 def why_not(cluster: Cluster, kind: str, options: Mapping[str, object], asked_for: Collection[str] = ()) -> str:

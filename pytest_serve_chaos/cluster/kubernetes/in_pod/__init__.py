@@ -34,8 +34,9 @@ def _without_head(text: str) -> str:
 
 def packed(name: str) -> str:
     """The same in less text: it travels in a URL, of which some proxies take no more than 8 KB."""
-    text = base64.b64encode(zlib.compress(source(name).encode(), 9)).decode()
-    return f"import base64, zlib; exec(zlib.decompress(base64.b64decode({text!r})))"
+    program = source(name)
+    title, text = program.partition("\n")[0].strip('"'), base64.b64encode(zlib.compress(program.encode(), 9)).decode()
+    return f"# {title}\nimport base64, zlib; exec(zlib.decompress(base64.b64decode({text!r})))"
 
 
 def moment(output: str, started: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 
+PROC = "/proc"
 CONTAINER_ID = re.compile("[0-9a-f]{64}")
 
 
@@ -20,7 +21,7 @@ def is_own(pid: int | str) -> bool:
 def control_group(pid: int | str) -> str:
     """That of its container, "" where it is not known: from inside of one all of its own lie below ``/``."""
     try:
-        with open(f"/proc/{pid}/cgroup") as file:
+        with open(f"{PROC}/{pid}/cgroup") as file:
             paths = [line.rstrip("\n").split(":", 2)[2] for line in file]
     except (OSError, IndexError):
         return ""
@@ -39,6 +40,6 @@ def of_container(path: str) -> str:
 def pid_namespace(pid: int | str) -> str:
     """Its PID namespace, "" where it is not known."""
     try:
-        return os.readlink(f"/proc/{pid}/ns/pid")
+        return os.readlink(f"{PROC}/{pid}/ns/pid")
     except OSError:
         return ""

@@ -18,7 +18,7 @@ def run_program(api: KubeApi, pod: Pod, program: str, *arguments: str) -> ExecRe
     """
     if pod.shares_processes:
         raise CommandFailed(
-            f"no program is run in pod {pod.name}: it has {pod.shares_processes}, so processes of others would be reached",
+            f"no program is run in pod {pod.name}: it has {pod.shares_processes}, so it could reach others",
             checked=[f"spec.{pod.shares_processes} of the pod"],
         )
     container = pod.main.name if pod.main else ""
