@@ -457,7 +457,11 @@ class Injection:
         answering = frozenset(name.rpartition("#")[0] for r in good for name in r.replicas)
         with self._checking("handles", replaces=True):
             result = check_handles(
-                self.rig.cluster, self.rig.watcher, self.rig.traffic.steady_since, answering=answering
+                self.rig.cluster,
+                self.rig.watcher,
+                self.rig.traffic.steady_since,
+                answering=answering,
+                admit=self._admit_replacing,
             )
         if result.unknown and not result.stale and not result.problem:
             raise Inconclusive(result.text)
@@ -468,6 +472,12 @@ class Injection:
         if result.text:
             self._log.add(Settled(result.text) if result.children else Note(result.text))
         return clock.now() - self.asked
+
+    def _admit_replacing(self, replica: Component) -> None:
+        """What a check replaces is as much of a loss to an external cluster as what a fault takes."""
+        with self.rig.current.allowing_total_loss(self._allow_total_loss):
+            self.rig.admit("replica_failure", {"how": "kill", "deployment": replica.deployment}, (replica,))
+        self.rig.require_its_owner_left_it_alone()
 
     def wait_at_rest(self, timeout: float | str = 60.0) -> float:
         """Waits until nothing comes or goes any more: a cluster that lacks a node has then done all that it can.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from signal import SIGCONT, SIGKILL, SIGSTOP
 from typing import cast
 
 import pytest
@@ -18,12 +19,15 @@ from pytest_serve_chaos.cluster.capabilities import (
     DRAINS_MACHINES,
     FREEZES_NODES,
     IS_EXTERNAL,
+    KILLS_ACTORS,
     KILLS_NODES,
     SEES_PROCESSES,
+    SETS_HEALTH_FLAGS,
+    SIGNALS_PROCESSES,
     STREAMS_LOGS,
     Endpoint,
 )
-from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
+from pytest_serve_chaos.cluster.kubernetes.client.api import ExecResult, KubeApi
 from pytest_serve_chaos.cluster.kubernetes.client.records import Pod
 from pytest_serve_chaos.cluster.kubernetes.external import rights
 from pytest_serve_chaos.cluster.kubernetes.external.start import OwnPods, unkept_logs
@@ -39,7 +43,7 @@ from pytest_serve_chaos.errors import (
     Unsupported,
 )
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
-from pytest_serve_chaos.model import Json
+from pytest_serve_chaos.model import Component, Identity, Json
 from pytest_serve_chaos.traffic.request import Message
 from tests.capabilities import part
 from tests.unit.external_services import (
@@ -547,3 +551,66 @@ def test_only_the_logs_that_this_user_may_read_are_streamed(
     stream = part(external(lacking=lacking, api=api), STREAMS_LOGS).stream_logs(tmp_path)
     stream.close()
     assert (min(api.opened, 1), min(api.programs, 1)) == (output, files)
+
+
+# -- by its capabilities -----------------------------------------------------------------------------------------------
+
+
+VICTIM = Component("replica", "worker-1", Identity("process", ("w", "container-w", "113", "7")), 113, "actor-1")
+SAME_CONTAINER = Identity("process", ("w", "container-w", "200", "9"))
+ANOTHER = Component("controller", "head", Identity("process", ("h", "container-h", "80", "5")), 80, "actor-2")
+
+
+class Counting(WithFlags):
+    """Pods that count the programs that were run in them."""
+
+    ran = 0
+
+    def run(self, name: str, container: str, command: Sequence[str], *, timeout: float = 30.0) -> ExecResult:
+        self.ran += 1
+        return super().run(name, container, command, timeout=timeout)
+
+
+BY_ITS_CAPABILITIES: dict[str, Callable[[Cluster, Component], object]] = {
+    "SIGKILL": lambda cluster, one: part(cluster, SIGNALS_PROCESSES).signal_process(one.identity, SIGKILL),
+    "SIGSTOP": lambda cluster, one: part(cluster, SIGNALS_PROCESSES).signal_process(one.identity, SIGSTOP),
+    "ray.kill": lambda cluster, one: part(cluster, KILLS_ACTORS).kill_actor(one.actor_id or "", no_restart=True),
+    "a flag": lambda cluster, one: part(cluster, SETS_HEALTH_FLAGS).set_health_flag(one, "hang"),
+}
+
+
+@pytest.mark.parametrize("how", BY_ITS_CAPABILITIES)
+@pytest.mark.parametrize("hit", [VICTIM, ANOTHER], ids=["of a fault that was not admitted", "of another one"])
+def test_what_no_admitted_fault_hits_is_left_alone(how: str, hit: Component) -> None:
+    api = Counting(pod("h", "head", "10.0.0.1"), pod("w", "worker", "10.0.0.2"))
+    cluster = external(api=api)
+    if hit is ANOTHER:
+        touch = replace(BUILT_IN.choose("replica_failure").touch(), victims=(VICTIM,))
+        part(cluster, IS_EXTERNAL).admit(touch, ())
+    with pytest.raises(Unsupported, match="not a victim of the fault that was admitted last"):
+        BY_ITS_CAPABILITIES[how](cluster, hit)
+    assert api.ran == 0
+
+
+def test_what_an_admitted_fault_hits_is_hit_with_what_is_in_its_container() -> None:
+    api = Counting(pod("h", "head", "10.0.0.1"), pod("w", "worker", "10.0.0.2"))
+    cluster = external(api=api)
+    part(cluster, IS_EXTERNAL).admit(replace(BUILT_IN.choose("child_failure").touch(), victims=(VICTIM,)), ())
+    part(cluster, SIGNALS_PROCESSES).signal_process(SAME_CONTAINER, SIGKILL)
+    assert api.ran == 1
+
+
+def test_what_was_refused_admits_nothing() -> None:
+    api = Counting(pod("w", "worker", "10.0.0.2"))
+    cluster = external(api=api, targets={"ranker#Ranker": 1})
+    with pytest.raises(Unsupported, match="has one replica"):
+        part(cluster, IS_EXTERNAL).admit(replace(BUILT_IN.choose("replica_failure").touch(), victims=(VICTIM,)), ())
+    with pytest.raises(Unsupported, match="not a victim"):
+        part(cluster, SIGNALS_PROCESSES).signal_process(VICTIM.identity, SIGKILL)
+    assert api.ran == 0
+
+
+def test_what_was_stopped_is_resumed_whatever_was_admitted_since() -> None:
+    api = Counting(pod("w", "worker", "10.0.0.2"))
+    part(external(api=api), SIGNALS_PROCESSES).signal_process(VICTIM.identity, SIGCONT)
+    assert api.ran == 1

@@ -12,11 +12,18 @@ from kubernetes.config import kube_config
 
 from pytest_serve_chaos.backends.registry import BUILT_IN
 from pytest_serve_chaos.cluster.base import Progress
-from pytest_serve_chaos.cluster.capabilities import DRAINS_MACHINES, FREEZES_NODES, SETS_HEALTH_FLAGS, SIGNALS_PROCESSES
+from pytest_serve_chaos.cluster.capabilities import (
+    DRAINS_MACHINES,
+    FREEZES_NODES,
+    IS_EXTERNAL,
+    SETS_HEALTH_FLAGS,
+    SIGNALS_PROCESSES,
+)
 from pytest_serve_chaos.cluster.kubernetes import in_pod
 from pytest_serve_chaos.cluster.kubernetes.client.api import ExecResult
 from pytest_serve_chaos.cluster.kubernetes.external import drains as module
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
+from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, Unsupported, WaitTimeout
 from pytest_serve_chaos.model import Component, Identity, Json
 from pytest_serve_chaos.settings import Settings
@@ -57,10 +64,17 @@ class Programs(FakeApi):
         return ExecResult(json.dumps({"left": [], "processes": 3}), "no", self.returncode)
 
 
+def admitted(cluster: RayServiceCluster, process: Identity = CONTROLLER) -> RayServiceCluster:
+    """The cluster, whose policy has let a fault on that process pass."""
+    touch = Touch(actions=("run in pods",), victims=(Component("controller", "worker-1", process),))
+    part(cluster, IS_EXTERNAL).admit(touch, ())
+    return cluster
+
+
 BREAK: dict[str, Callable[[RayServiceCluster], object]] = {
-    "signal": lambda cluster: part(cluster, SIGNALS_PROCESSES).signal_process(CONTROLLER, SIGSTOP),
+    "signal": lambda cluster: part(admitted(cluster), SIGNALS_PROCESSES).signal_process(CONTROLLER, SIGSTOP),
     "freeze": lambda cluster: part(cluster, FREEZES_NODES).freeze_node("worker-1"),
-    "flag": lambda cluster: part(cluster, SETS_HEALTH_FLAGS).set_health_flag(REPLICA, "hang"),
+    "flag": lambda cluster: part(admitted(cluster), SETS_HEALTH_FLAGS).set_health_flag(REPLICA, "hang"),
 }
 HEAL: dict[str, Callable[[RayServiceCluster], object]] = {
     "signal": lambda cluster: part(cluster, SIGNALS_PROCESSES).signal_process(CONTROLLER, SIGCONT),
@@ -120,7 +134,7 @@ def test_a_pod_without_flags_needs_no_mending() -> None:
 @pytest.mark.parametrize("signal", [SIGKILL, SIGTERM])
 def test_a_process_that_is_killed_is_not_put_on_record(signal: int) -> None:
     api = Programs()
-    part(external(api=api, on_break=api.record), SIGNALS_PROCESSES).signal_process(CONTROLLER, signal)
+    part(admitted(external(api=api, on_break=api.record)), SIGNALS_PROCESSES).signal_process(CONTROLLER, signal)
     assert api.on_record == [[]]
 
 
@@ -152,7 +166,8 @@ def ran(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, s
 def killed_while_frozen(given: Settings, directory: Path) -> Path:
     """The journal's entry of a run that froze a process in the head's pod, and was killed."""
     cluster = connected(given, directory)
-    part(cluster, SIGNALS_PROCESSES).signal_process(Identity("process", ("u", "abc", "113", "7")), SIGSTOP)
+    process = Identity("process", ("u", "abc", "113", "7"))
+    part(admitted(cluster, process), SIGNALS_PROCESSES).signal_process(process, SIGSTOP)
     cluster.close()
     (entry,) = (given.report_dir / "undo").glob("*.json")
     return unlocked(entry)

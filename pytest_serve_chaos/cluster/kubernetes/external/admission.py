@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from pytest_serve_chaos.cluster.base import ClusterSpec
@@ -13,7 +13,10 @@ from pytest_serve_chaos.cluster.kubernetes.external.policy import DRAIN, Grants,
 from pytest_serve_chaos.cluster.kubernetes.rayservice.view import RayServiceView
 from pytest_serve_chaos.cluster.policy import Touch, touch_pod
 from pytest_serve_chaos.errors import ObservationError, Unsupported
-from pytest_serve_chaos.model import HEAD, Json, Loss
+from pytest_serve_chaos.model import HEAD, Component, Identity, Json, Loss
+
+_IN_CONTAINERS = ("process", "container")
+"""The kinds of identities that begin with the UID of a pod and the id of a container."""
 
 
 class Admission:
@@ -59,6 +62,29 @@ class Admission:
         loses: tuple[Loss, ...] = ("head", "Ray node") if node == HEAD else ("worker", "Ray node", "replica")
         touch = replace(touch_pod(how, hold=hold, loses=loses), allow_total_loss=self._admitted.allow_total_loss)
         _refuse(policy.why_not(touch, self._asked_for))
+
+    def admit_signal(self, process: Identity) -> None:
+        """The same for a signal, or a health flag: it goes only into a container of what an admitted fault hits.
+
+        Raises:
+            Unsupported: No fault was admitted, or it hits something else.
+        """
+        # By the container: HAProxy replaces its process, and below a replica there are others.
+        places = {victim.identity.parts[:2] for victim in self._victims() if victim.identity.kind in _IN_CONTAINERS}
+        if process.parts[:2] not in places:
+            raise Unsupported(f"{process} is not a victim of the fault that was admitted last, so it is left alone")
+
+    def admit_kill(self, actor_id: str) -> None:
+        """The same for an actor.
+
+        Raises:
+            Unsupported: No fault was admitted, or it hits something else.
+        """
+        if actor_id not in {victim.actor_id for victim in self._victims()}:
+            raise Unsupported(f"actor {actor_id} is not a victim of the fault that was admitted last")
+
+    def _victims(self) -> Sequence[Component]:
+        return self._admitted.victims if "run in pods" in self._admitted.actions else ()
 
     def admit_drain(self) -> None:
         """The same for draining any node.

@@ -13,6 +13,7 @@ from pytest_serve_chaos.cluster.capabilities import (
     HAS_PROXY_ENDPOINTS,
     HAS_REDIS,
     IS_EXTERNAL,
+    KILLS_ACTORS,
     KILLS_NODES,
     SEES_CHILDREN,
     SETS_HEALTH_FLAGS,
@@ -24,6 +25,11 @@ from pytest_serve_chaos.cluster.kubernetes.client.pod_watch import PodWatch
 from pytest_serve_chaos.cluster.kubernetes.client.records import mapped
 from pytest_serve_chaos.cluster.kubernetes.external import rights
 from pytest_serve_chaos.cluster.kubernetes.external.admission import Admission
+from pytest_serve_chaos.cluster.kubernetes.external.admitted_faults import (
+    AdmittedActorKills,
+    AdmittedFlags,
+    AdmittedSignals,
+)
 from pytest_serve_chaos.cluster.kubernetes.external.drains import ExternalDrains
 from pytest_serve_chaos.cluster.kubernetes.external.owner import OwnerWatch, Pinned
 from pytest_serve_chaos.cluster.kubernetes.external.policy import Grants
@@ -128,10 +134,11 @@ def external_rayservice(
         IS_EXTERNAL.by(
             ExternalFaults(admission, OwnerWatch(api, to.pinned), proxies, ActorKills(api, pods, view.dashboard))
         ),
+        KILLS_ACTORS.by(AdmittedActorKills(ActorKills(api, pods, view.dashboard), admission)),
         KILLS_NODES.by(AdmittedDeletions(PodDeletions(api, pods, view.removals), admission)),
         SEES_CHILDREN.by(PodChildren(api, pods)),
-        SETS_HEALTH_FLAGS.by(RecordedFlags(HealthFlags(api, pods), ledger, pods)),
-        SIGNALS_PROCESSES.by(RecordedSignals(ProcessSignals(api, pods), ledger, pods)),
+        SETS_HEALTH_FLAGS.by(AdmittedFlags(RecordedFlags(HealthFlags(api, pods), ledger, pods), admission)),
+        SIGNALS_PROCESSES.by(AdmittedSignals(RecordedSignals(ProcessSignals(api, pods), ledger, pods), admission)),
     )
     return RayServiceCluster(view, config, to.description, offers, Ends((drains.close,), on_close))
 
