@@ -26,6 +26,7 @@ from pytest_serve_chaos.safety.guard import Guard
 from pytest_serve_chaos.testing import FakeBackend, FakeBehaviour, FakeCluster
 from tests.plugin.conftest import Ran, RunChaos
 from tests.plugin.test_external import ExternalFake
+from tests.plugin.test_owner import UPGRADED
 from tests.unit.external_services import owned_by, owned_pod, ray_service
 
 
@@ -83,9 +84,7 @@ class SharesProcesses(ExternalFake):
 class Upgraded(ExternalFake):
     """One whose owner has upgraded it since the connection."""
 
-    changed: ClassVar[str | None] = (
-        "RayCluster ranker-fghij serves for RayService ranker now, and no longer ranker-abcde"
-    )
+    changed = UPGRADED
 
 
 class Unseen(ExternalFake):
