@@ -7,27 +7,32 @@ from __future__ import annotations
 
 import fnmatch
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
 import pytest
 
+from pytest_serve_chaos.cluster.base import Cluster
+from pytest_serve_chaos.cluster.capabilities import DRAINS_MACHINES, KILLS_NODES, SIGNALS_PROCESSES, Offer
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.external.policy import Grants, Terms
 from pytest_serve_chaos.cluster.kubernetes.external.rights import RUN
 from pytest_serve_chaos.cluster.kubernetes.external.start import OwnPods
 from pytest_serve_chaos.cluster.policy import Touch
-from pytest_serve_chaos.errors import SafetyError
+from pytest_serve_chaos.errors import SafetyError, Unsupported
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.model import Json
+from pytest_serve_chaos.model import Identity, Json
 from pytest_serve_chaos.safety.guard import Guard
 from pytest_serve_chaos.testing import FakeBackend, FakeBehaviour, FakeCluster
+from pytest_serve_chaos.testing.kubernetes import FakeMachines
+from tests.capabilities import part
 from tests.plugin.conftest import Ran, RunChaos
 from tests.plugin.test_external import ExternalFake
 from tests.plugin.test_owner import UPGRADED
-from tests.unit.external_services import owned_by, owned_pod, ray_service
+from tests.unit.external_services import WithFlags, external, owned_by, owned_pod, ray_service
+from tests.unit.rayservices import pod
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,14 @@ class Place:
     options: tuple[str, ...] = ()
 
 
+class WithMachines(ExternalFake):
+    """One whose nodes could be drained."""
+
+    def offers(self) -> tuple[Offer, ...]:
+        """What it can do."""
+        return (*super().offers(), DRAINS_MACHINES.by(FakeMachines(self.world)))
+
+
 class WithoutPrograms(ExternalFake):
     """One in whose pods this user may run nothing."""
 
@@ -102,7 +115,7 @@ CHANGED = "its owner changed it: RayCluster ranker-fghij serves for RayService r
 PLACES = (
     Place(
         "4 replicas on 2 workers, with GCS fault tolerance",
-        ExternalFake,
+        WithMachines,
         (
             Attempt("Redis", "Redis does not belong to the RayService*", "redis_failure", "chaos.redis.kill()"),
             Attempt("its Serve config", NO_UPDATE, "app_update", "chaos.app().update()"),
@@ -128,7 +141,7 @@ PLACES = (
                 "a node that is drained",
                 "faults on nodes are not allowed: --serve-chaos-allow=node",
                 'node_failure(how="drain")',
-                'chaos.inject("node_failure", how="drain")',
+                "chaos.node().drain()",
             ),
             Attempt(
                 "something else, by a fault of the test's own",
@@ -170,12 +183,12 @@ PLACES = (
             Attempt(
                 "the last healthy replica",
                 LEAVES_NONE,
-                by_hand="chaos.replica(on='worker-1').freeze(); chaos.replica(on='worker-2').kill()",
+                by_hand="chaos.replica(on='worker-1').freeze(must_land=False); chaos.replica(on='worker-2').kill()",
             ),
             Attempt(
                 "the last healthy worker",
                 LEAVES_NONE,
-                by_hand="chaos.worker('worker-1').freeze(); chaos.worker('worker-2').kill()",
+                by_hand="chaos.worker('worker-1').freeze(must_land=False); chaos.worker('worker-2').kill()",
             ),
         ),
         replicas=2,
@@ -249,8 +262,8 @@ class Answers(FakeBackend):
 
 def _reason(text: str) -> str:
     lines = [line.removeprefix("E").strip() for line in text.splitlines() if line.startswith("E")]
-    found = [line.rpartition("OwnerChangedIt: ")[2] for line in lines]
-    return next((line for line in found if "its owner changed it" in line), text)
+    first = next(iter(lines), text)
+    return first.rpartition("inconclusive: ")[2].rpartition("OwnerChangedIt: ")[2]
 
 
 @pytest.fixture(scope="module")
@@ -344,3 +357,24 @@ def test_a_node_without_its_pods_is_refused_though_nodes_are_allowed(table: list
     with pytest.raises(SafetyError, match="no pod of that RayService is on it") as refused:
         guard.permit("PATCH", "/api/v1/nodes/node-2")
     table.append(Row("any", "a node with pods of others", "PATCH /api/v1/nodes/node-2", f"error: {refused.value.what}"))
+
+
+# -- the cluster itself, in the hands of a test ------------------------------------------------------------------------
+
+
+GCS = Identity("process", ("h", "container-h", "80", "5"))
+
+BY_CAPABILITIES: dict[str, Callable[[Cluster], object]] = {
+    "KILLS_NODES: kill_node('head')": lambda c: part(c, KILLS_NODES).kill_node("head", how="stop", hold=False),
+    "SIGNALS_PROCESSES: SIGKILL to the GCS": lambda c: part(c, SIGNALS_PROCESSES).signal_process(GCS, 9),
+    "apply_serve_config({})": lambda c: c.apply_serve_config({}),
+}
+
+
+@pytest.mark.parametrize("tried", BY_CAPABILITIES)
+def test_who_has_the_cluster_itself_can_do_no_more(table: list[Row], tried: str) -> None:
+    cluster = external(gcs="none", api=WithFlags(pod("h", "head", "10.0.0.1"), pod("w", "worker", "10.0.0.2")))
+    with pytest.raises(Unsupported) as refused:
+        BY_CAPABILITIES[tried](cluster)
+    row = Row("without GCS fault tolerance", "serve_cluster.backend", tried, f"skipped: {refused.value.what}")
+    table.append(row)

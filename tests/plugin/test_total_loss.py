@@ -4,35 +4,32 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_serve_chaos.events import ComponentGone, of_kind
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.testing import FakeBehaviour, FakeCluster
 from tests.plugin.conftest import RunChaos
 from tests.plugin.test_external import ONE, ExternalFake
 
-TWO_REPLICAS = FakeBehaviour(replicas=2, keeps_holes=True)
-"""One on each worker; what is lost of them stays lost."""
+TWO_REPLICAS = FakeBehaviour(replicas=2)
+"""One on each worker."""
 
 
 @pytest.mark.parametrize(
     ("first", "second", "reason"),
     [
         (
-            "chaos.replica().kill()",
-            "chaos.replica().kill()",
+            "chaos.replica(on='worker-1').freeze()",
+            "chaos.replica(on='worker-2').kill()",
             "no replica of sleepy_pid#SleepyPid but the one that is to be hit runs",
         ),
         (
-            "chaos.replica().kill()",
-            "chaos.worker('most_replicas').stop()",
-            "no replica of sleepy_pid#SleepyPid but what is on worker-* runs",
+            "chaos.replica(on='worker-1').freeze()",
+            "chaos.worker('worker-2').stop()",
+            "no replica of sleepy_pid#SleepyPid but what is on worker-2 runs",
         ),
+        ("chaos.worker('worker-1').freeze()", "chaos.worker('worker-2').kill()", "no worker but worker-2 runs"),
         (
-            "chaos.worker('worker-1').freeze('60s')",
-            "chaos.worker('worker-2').kill()",
-            "no worker but worker-2 runs",
-        ),
-        (
-            "chaos.worker('worker-1').freeze('60s')",
+            "chaos.worker('worker-1').freeze()",
             "chaos.replica(on='worker-2').kill()",
             "no replica of sleepy_pid#SleepyPid but the one that is to be hit runs",
         ),
@@ -77,7 +74,7 @@ def test_it_is_broken_by_a_marker_where_the_test_says_so(
 
         @pytest.mark.{name}({said and f"{said}, "}allow_total_loss=True)
         def test_it(experiment):
-            result = experiment.measure(window="700ms")
+            result = experiment.measure(availability=0.3, window="700ms")
             assert result.evidence
     """
     ran = run_chaos(source, behaviour=FakeBehaviour(replicas=1), cluster=cluster)
@@ -93,5 +90,5 @@ def test_the_post_recovery_check_replaces_no_only_replica(run_chaos: RunChaos) -
     ran.result.stdout.fnmatch_lines(
         ["*the post-recovery check cannot be judged: it replaces a replica of sleepy_pid#SleepyPid, and no other of*"]
     )
-    gone = [e.component for e in History.load(ran.directory / "history.jsonl").events if e.kind == "gone"]
-    assert not [one for one in gone if one.role == "replica"]
+    gone = of_kind(ComponentGone, History.load(ran.directory / "history.jsonl").events)
+    assert "replica" not in [event.component.role for event in gone]

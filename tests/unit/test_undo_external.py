@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
+from typing import cast
 
 import pytest
 from kubernetes.config import kube_config
@@ -22,6 +23,7 @@ from pytest_serve_chaos.cluster.capabilities import (
 from pytest_serve_chaos.cluster.kubernetes import in_pod
 from pytest_serve_chaos.cluster.kubernetes.client.api import ExecResult
 from pytest_serve_chaos.cluster.kubernetes.external import drains as module
+from pytest_serve_chaos.cluster.kubernetes.external.admitted_faults import AdmittedSignals
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
 from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, Unsupported, WaitTimeout
@@ -64,9 +66,9 @@ class Programs(FakeApi):
         return ExecResult(json.dumps({"left": [], "processes": 3}), "no", self.returncode)
 
 
-def admitted(cluster: RayServiceCluster, process: Identity = CONTROLLER) -> RayServiceCluster:
-    """The cluster, whose policy has let a fault on that process pass."""
-    touch = Touch(actions=("run in pods",), victims=(Component("controller", "worker-1", process),))
+def admitted(cluster: RayServiceCluster) -> RayServiceCluster:
+    """The cluster, whose policy has let a fault on that replica's container pass."""
+    touch = Touch(actions=("run in pods",), victims=(REPLICA,))
     part(cluster, IS_EXTERNAL).admit(touch, ())
     return cluster
 
@@ -167,7 +169,8 @@ def killed_while_frozen(given: Settings, directory: Path) -> Path:
     """The journal's entry of a run that froze a process in the head's pod, and was killed."""
     cluster = connected(given, directory)
     process = Identity("process", ("u", "abc", "113", "7"))
-    part(admitted(cluster, process), SIGNALS_PROCESSES).signal_process(process, SIGSTOP)
+    signals = cast("AdmittedSignals", part(cluster, SIGNALS_PROCESSES))
+    signals._signals.signal_process(process, SIGSTOP)  # past the policy: this user lacks the right to run programs
     cluster.close()
     (entry,) = (given.report_dir / "undo").glob("*.json")
     return unlocked(entry)
