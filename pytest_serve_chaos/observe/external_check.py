@@ -99,10 +99,13 @@ def replace_replicas(
             asked=len(before.of("proxy")), unknown=f"the post-recovery check cannot be judged: {_NAMELESS}"
         )
     try:
-        for victim in _victims(in_service(before, watcher.report), answering):
-            if not allow_total_loss and _is_the_last(watcher, victim):
-                return PostRecoveryCheck(unknown=with_a_way_out(_ONLY_REPLICA.format(victim.deployment)))
-            _replace(cluster, watcher, victim)
+        replacing = _victims(in_service(before, watcher.report), answering)
+        victims = [v for v in replacing if allow_total_loss or not _is_the_last(watcher, v)]
+        if replacing and not victims:
+            return PostRecoveryCheck(unknown=with_a_way_out(_ONLY_REPLICA.format(replacing[0].deployment)))
+        for victim in victims:
+            if allow_total_loss or not _is_the_last(watcher, victim):  # others may have gone meanwhile
+                _replace(cluster, watcher, victim)
     except (CommandFailed, NoSuchTarget, ObservationError) as error:
         return PostRecoveryCheck(unknown=f"the post-recovery check could not run: {error.what}")
     except WaitTimeout as error:
