@@ -234,15 +234,18 @@ class Rig:
             raise Unsupported(reason)
 
     def owner_change(self) -> str:
-        """What the owner of an external cluster has done to it meanwhile, which taints it; "" if nothing."""
+        """What the owner of an external cluster has done to it meanwhile, which taints it; "" if nothing.
+
+        What cannot be looked at now is not tainted: the next look may tell.
+        """
         external = self.cluster.capability(IS_EXTERNAL)
         if external is None:
             return ""
         try:
             change = external.owner_change()
-            text = f"its owner changed it: {change}" if change else ""
         except ObservationError as error:
-            text = f"it is unknown whether its owner changed it: {error.what}"
+            return f"it is unknown whether its owner changed it: {error.what}"
+        text = f"its owner changed it: {change}" if change else ""
         if text:
             self.soundness.taint(text)
         return text

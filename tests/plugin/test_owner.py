@@ -139,3 +139,10 @@ def test_later_tests_are_errors_in_one_line_where_it_cannot_be_had_again(run_cha
             "*the cluster that this test needs did not start for *test_second*, so it is not started again*",
         ]
     )
+
+
+def test_an_api_server_that_is_away_for_a_moment_costs_no_connection(run_chaos: RunChaos) -> None:
+    ran = run_chaos(TWICE, cluster=NobodyCanLook)
+
+    ran.outcomes(inconclusive=2)
+    assert len(ran.backend.clusters) == 1
