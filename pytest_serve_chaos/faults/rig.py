@@ -258,7 +258,7 @@ class Rig:
         return text
 
     def require_its_owner_left_it_alone(self) -> None:
-        """Stops whoever is about to change the cluster, where it is not the one any more that was connected to.
+        """Refuses a change of a cluster that is not the one any more to which the plugin connected.
 
         Raises:
             OwnerChangedIt: It is not, or nobody can say.
