@@ -55,6 +55,7 @@ __all__ = [
     "Outage",
     "Outcome",
     "Outcomes",
+    "OwnerChangedIt",
     "PersistentSender",
     "Repair",
     "Reporter",
@@ -97,8 +98,8 @@ _HOMES = {
     "cluster.policy": "Touch",
     "events": "Event",
     "errors": "ClusterError ClusterStartError CommandFailed ExpectationFailed FaultError HistoryError Inconclusive "
-    "Judgement Locked MissingDependency NoSuchTarget NotHealed NotLanded NotStartedAgain ObservationError SafetyError "
-    "ServeChaosError SettingsError Unsupported WaitTimeout",
+    "Judgement Locked MissingDependency NoSuchTarget NotHealed NotLanded NotStartedAgain ObservationError "
+    "OwnerChangedIt SafetyError ServeChaosError SettingsError Unsupported WaitTimeout",
     "experiment": "Experiment",
     "faults.chaos": "Chaos",
     "faults.injection": "Injection Strike",
@@ -144,6 +145,7 @@ if TYPE_CHECKING:
         NotLanded,
         NotStartedAgain,
         ObservationError,
+        OwnerChangedIt,
         SafetyError,
         ServeChaosError,
         SettingsError,

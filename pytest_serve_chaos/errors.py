@@ -19,7 +19,8 @@ ServeChaosError
 └── Judgement                  not a broken rig: what an experiment says
     ├── ExpectationFailed      the cluster did not do what was demanded
     └── Inconclusive           the experiment showed nothing
-        └── NotLanded          a fault did nothing, or no sign showed that it did something
+        ├── NotLanded          a fault did nothing, or no sign showed that it did something
+        └── OwnerChangedIt     the owner of an external cluster changed it meanwhile
 """
 
 from __future__ import annotations
@@ -145,6 +146,10 @@ class Inconclusive(Judgement):
 
     It is not an `AssertionError`: a test that expects the app to fail must not pass if a fault did nothing.
     """
+
+
+class OwnerChangedIt(Inconclusive):
+    """The owner of an external cluster upgraded, edited, replaced or deleted it, or it is unknown whether they did."""
 
 
 class NotLanded(Inconclusive):

@@ -489,6 +489,13 @@ class Doubt(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class OwnerChanged(Event):
+    """The owner of an external cluster changed it meanwhile, or it is unknown whether they did."""
+
+    name: ClassVar[str] = "owner_changed"
+
+
+@dataclass(frozen=True, slots=True)
 class Remark(Event):
     """Something that the reader of the verdict must know."""
 
@@ -592,6 +599,7 @@ EVENTS: tuple[type[Event], ...] = (
     RunAgain,
     Problem,
     Doubt,
+    OwnerChanged,
     Remark,
     CheckDone,
     Judged,

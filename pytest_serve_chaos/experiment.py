@@ -16,7 +16,14 @@ from pytest_serve_chaos.checks.base import Check
 from pytest_serve_chaos.checks.own import accepted, together
 from pytest_serve_chaos.clock import NotYet, seconds
 from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL
-from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, NotHealed, SettingsError, in_one_line
+from pytest_serve_chaos.errors import (
+    ExpectationFailed,
+    Inconclusive,
+    NotHealed,
+    OwnerChangedIt,
+    SettingsError,
+    in_one_line,
+)
 from pytest_serve_chaos.events import (
     Demanded,
     FaultAsked,
@@ -350,13 +357,21 @@ class Experiment:
             before = self.rig.watcher.sample()
             self.rig.log.add(TopologySeen.of(before, Moment.BEFORE))
             self._phase(Phase.INJECT)
-            injection = self.fault.inject(self.rig)
+            try:
+                injection = self.fault.inject(self.rig)
+            except OwnerChangedIt as error:
+                self.rig.log.add(NotStarted(error.what))
+                return
             try:
                 self._adapt(expected, before, injection)
                 self._phase(Phase.WATCH)
                 back = injection.landed and self._watch(injection, expected)
                 self._wait_window(injection, expected)
                 self._say_if_away_again(injection)
+                changed = self.rig.look_at_its_owner()
+                if changed:
+                    self.rig.progress(changed)
+                    return
                 if back:
                     look_for_idle_replicas(self.rig, self._least_since_redundancy(traffic))
                     look_at_the_end(injection, expected)

@@ -485,6 +485,7 @@ class Traffic:
         write_expectations(
             self.rig.log, demanded, autoscaled=autoscaled, source=self.source, at=until, parts=self._parts
         )
+        self.rig.look_at_its_owner()
         result = result_of(self.rig.history, self.rig.current.experiment)
         self.rig.log.add(Judged(result.outcome))
         self._on_result(result)

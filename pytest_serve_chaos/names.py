@@ -26,26 +26,26 @@ SETTINGS: dict[Literal["string", "int", "float", "bool", "linelist"], str] = {
 """The names of the settings, by their type in pytest's configuration."""
 
 MARKERS = (
-    "head_failure(how, hold, for_): the test breaks the head, with GCS, controller and its proxy "
+    "head_failure(how, hold, for_, allow_total_loss): the test breaks the head, with GCS, controller and its proxy "
     "(how: kill, stop, freeze).",
-    "worker_failure(how, which, hold, for_): the test breaks a worker, with its proxy and replicas "
+    "worker_failure(how, which, hold, for_, allow_total_loss): the test breaks a worker, with its proxy and replicas "
     "(how: kill, stop, freeze).",
-    "node_failure(how, which, for_): the test breaks the machine under a worker, until it is healed "
-    "(how: kill, stop, freeze, delete, drain).",
+    "node_failure(how, which, for_, allow_total_loss): the test breaks the machine under a worker, until it is "
+    "healed (how: kill, stop, freeze, delete, drain).",
     "controller_failure(how, replacement, for_): the test breaks the Serve controller (how: kill, freeze).",
-    "replica_failure(how, deployment, on, by, for_): the test breaks a replica (how: kill, freeze).",
-    "child_failure(how, name, deployment, on, for_): the test breaks a process that a replica has started "
-    "(how: kill, freeze).",
+    "replica_failure(how, deployment, on, by, for_, allow_total_loss): the test breaks a replica (how: kill, freeze).",
+    "child_failure(how, name, deployment, on, for_, allow_total_loss): the test breaks a process that a replica has "
+    "started (how: kill, freeze).",
     "proxy_failure(how, on, by, for_, part): the test breaks a proxy (how: kill, freeze).",
-    "raylet_failure(how, on, for_): the test breaks the raylet of a node (how: kill, freeze).",
-    "gcs_failure(how, for_): the test breaks the GCS process (how: kill, stop, freeze).",
+    "raylet_failure(how, on, for_, allow_total_loss): the test breaks the raylet of a node (how: kill, freeze).",
+    "gcs_failure(how, for_, allow_total_loss): the test breaks the GCS process (how: kill, stop, freeze).",
     "redis_failure(how, hold, for_): the test breaks the Redis under the GCS (how: kill, stop, freeze).",
-    "health_check_failure(how, deployment, on, mode): the test breaks the health check of a replica "
-    "(how: fail_health_check).",
-    "app_update(how, change, bad, app, deployment, to, for_): the test breaks a running app, by an update in place of "
-    "its code, user_config, options or num_replicas (how: update).",
-    "rayservice_upgrade(how, bad): the test breaks the RayCluster under a RayService, which a new one replaces "
-    "(how: upgrade).",
+    "health_check_failure(how, deployment, on, mode, allow_total_loss): the test breaks the health check of a "
+    "replica (how: fail_health_check).",
+    "app_update(how, change, bad, app, deployment, to, for_): the test breaks a running app, by an update in place "
+    "of its code, user_config, options or num_replicas (how: update).",
+    "rayservice_upgrade(how, bad): the test breaks the RayCluster under a RayService, which a new one replaces (how: "
+    "upgrade).",
     "serve_cluster(gcs, app, workers, profile, ingress, env, app_args): the Serve cluster that this test wants.",
 )
 

@@ -12,7 +12,7 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Progress
 from pytest_serve_chaos.cluster.capabilities import AUTOSCALES_WORKERS, IS_EXTERNAL, ON_THIS_MACHINE, OUTLIVES_RUNS
 from pytest_serve_chaos.cluster.waits import waits_of
-from pytest_serve_chaos.errors import NotStartedAgain, ServeChaosError, Unsupported
+from pytest_serve_chaos.errors import ClusterStartError, NotStartedAgain, ServeChaosError, Unsupported
 from pytest_serve_chaos.events import ClusterReady
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.faults.live_traffic import LiveTraffic
@@ -99,6 +99,8 @@ class Run:
             NotStartedAgain: That cluster failed to start before.
         """
         self._refuse_to_start_again(spec)
+        if self._rig is not None and not self._rig.soundness.tainted:
+            self._rig.owner_change()
         if self._rig is not None and (self._rig.cluster.spec != spec or self._rig.soundness.tainted):
             if self._rig.soundness.tainted:
                 verb = "reconnects to" if self._rig.cluster.capability(IS_EXTERNAL) is not None else "rebuilds"
@@ -120,8 +122,14 @@ class Run:
     def _start_once(self, spec: ClusterSpec, test: str) -> Rig:
         try:
             return self._new_rig(spec)
-        except Unsupported:  # the test is skipped, and nothing was started
-            raise
+        except Unsupported as error:
+            if all(spec != started for started, _ in self.started):
+                raise  # the test is skipped, and nothing was started
+            self.failed_starts.append(FailedStart(spec, test))
+            raise ClusterStartError(
+                f"{error.what}; earlier tests of this run had that cluster, so its owner changed it",
+                fix=["run the tests again"],
+            ) from error
         except Exception:
             self.failed_starts.append(FailedStart(spec, test))
             raise

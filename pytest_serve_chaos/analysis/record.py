@@ -29,6 +29,7 @@ from pytest_serve_chaos.events import (
     Moment,
     NotSettled,
     NotStarted,
+    OwnerChanged,
     Phase,
     PhaseBegan,
     PostRecoveryChecking,
@@ -297,6 +298,11 @@ class Record:
     def doubts(self) -> tuple[str, ...]:
         """What had to be seen and could not be."""
         return self._texts(Doubt)
+
+    @property
+    def owner_changes(self) -> tuple[str, ...]:
+        """What the owner of an external cluster did to it meanwhile, or that this is unknown."""
+        return tuple(dict.fromkeys(self._texts(OwnerChanged)))
 
     @property
     def remarks(self) -> tuple[str, ...]:

@@ -1,9 +1,10 @@
 """The verdict on one experiment, composed of what its checks say, with every reason in words and figures.
 
 First comes whether the rig can be believed: without a fault that landed the verdict is inconclusive, whatever else was
-seen, and so it is where the generator was late, unless an outage lasted far longer than that. Then a demand that was
-certainly not met makes it failed, whatever else is in doubt. Without one, a demand that could not be judged makes it
-inconclusive. Where nothing was demanded of the requests, it is measured. So "passed" means all was judged, and met.
+seen. So it is where the owner of the cluster changed it, or where the generator was late, unless an outage lasted far
+longer than that. Then a demand that was certainly not met makes it failed, whatever else is in doubt. Without one, a
+demand that could not be judged makes it inconclusive. Where nothing was demanded of the requests, it is measured. So
+"passed" means all was judged, and met.
 
 If several apps are asked, each is judged by its own requests, and so are the requests of each name.
 """
@@ -22,6 +23,7 @@ from pytest_serve_chaos.checks.favour import despite_lag, in_its_favour
 from pytest_serve_chaos.checks.landed import Landed
 from pytest_serve_chaos.checks.latency import LatencyRatio
 from pytest_serve_chaos.checks.load_generator import not_sent
+from pytest_serve_chaos.checks.owner import LeftAlone
 from pytest_serve_chaos.checks.registry import checks_for, checks_of_a_part, punctual
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Checked, Measurement, PartName, Verdict
@@ -60,9 +62,10 @@ def judge_record(record: Record, measurement: Measurement, own: Sequence[Check] 
     """
     seen = Observation(record, measurement)
     expected = record.expectations
-    landed, lateness = ask(Landed(), seen), ask(punctual(expected, own), seen)
-    if landed.unknown:
-        return Judged(_inconclusive(_unknown([landed, lateness]), [landed, lateness]))
+    landed, lateness, left_alone = ask(Landed(), seen), ask(punctual(expected, own), seen), ask(LeftAlone(), seen)
+    if landed.unknown or left_alone.unknown:
+        believed = [left_alone, landed, lateness]
+        return Judged(_inconclusive(_unknown(believed), believed))
     _refuse_wrong_selectors(record)
     of_all = (*checks_for(expected, several_apps=bool(record.apps)), *own)
     if lateness.unknown:

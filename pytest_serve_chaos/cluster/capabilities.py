@@ -195,6 +195,14 @@ class IsExternal(Protocol):
         """
         ...
 
+    def owner_change(self) -> str:
+        """What its owner has done to it since the connection, in words; "" if nothing.
+
+        Raises:
+            ObservationError: It cannot be looked at.
+        """
+        ...
+
     def who_answers(self, proxy: Component, messages: Sequence[Message] = ()) -> frozenset[str]:
         """Sends requests to one proxy alone; returns the ids of the replicas that answered, as far as they are known.
 

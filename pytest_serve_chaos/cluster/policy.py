@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from pytest_serve_chaos.model import Loss
+from pytest_serve_chaos.model import Component, Loss
 
 Action = Literal["delete pods", "run in pods", "drain nodes"]
 """What can be done to an external cluster: all of it takes a right that its owner has given."""
@@ -22,6 +22,8 @@ class Touch:
         deployment: The deployment whose replicas it takes; "" for any.
         new_controller: Whether the controller comes back as a new actor, which replicas' handles may not hear.
         health_flags: Whether it takes an app that reads the plugin's health flags.
+        victims: What it hits, once that is chosen.
+        allow_total_loss: Whether the test says that nothing need be left of what it takes away.
     """
 
     refused: str = ""
@@ -30,6 +32,8 @@ class Touch:
     deployment: str = ""
     new_controller: bool = False
     health_flags: bool = False
+    victims: tuple[Component, ...] = ()
+    allow_total_loss: bool = False
 
 
 def touch_pod(how: str, *, hold: bool, loses: tuple[Loss, ...] = ()) -> Touch:

@@ -194,19 +194,23 @@ class ChildTarget:
     parent: Component
     pattern: str | None
 
-    def kill(self, *, must_land: bool = True) -> Injection:
+    def kill(self, *, must_land: bool = True, allow_total_loss: bool = False) -> Injection:
         """SIGKILL to each of them.
 
         Raises:
             NoSuchTarget: There is no such process below the replica.
             NotLanded: Nothing shows that they died, and they must (`must_land`).
         """
-        children = self._children({"how": "kill"})
-        injection = Injection(self.rig, ChildKilled(self.rig, self.parent, children, self.pattern), must_land=must_land)
+        with self.rig.current.allowing_total_loss(allow_total_loss):
+            children = self._children({"how": "kill"})
+            fault = ChildKilled(self.rig, self.parent, children, self.pattern)
+            injection = Injection(self.rig, fault, must_land=must_land)
         self._tell_if_nameless(children)
         return injection
 
-    def freeze(self, for_: float | str = FREEZE_FOR, *, must_land: bool = True) -> Injection:
+    def freeze(
+        self, for_: float | str = FREEZE_FOR, *, must_land: bool = True, allow_total_loss: bool = False
+    ) -> Injection:
         """SIGSTOP to each of them for so many seconds. It has landed when the replica gives no good answer any more.
 
         Raises:
@@ -214,9 +218,10 @@ class ChildTarget:
             NotLanded: Nothing shows that they stand still, and they must (`must_land`).
         """
         lasts = seconds(for_, name="for_")
-        children = self._children({"how": "freeze", "for_": lasts})
-        fault = ChildFrozen(self.rig, self.parent, children, self.pattern, lasts=lasts)
-        injection = Injection(self.rig, fault, hold_for=lasts, must_land=must_land)
+        with self.rig.current.allowing_total_loss(allow_total_loss):
+            children = self._children({"how": "freeze", "for_": lasts})
+            fault = ChildFrozen(self.rig, self.parent, children, self.pattern, lasts=lasts)
+            injection = Injection(self.rig, fault, hold_for=lasts, must_land=must_land)
         self._tell_if_nameless(children)
         return injection
 
@@ -232,7 +237,7 @@ class ChildTarget:
 
     def _children(self, options: Mapping[str, object]) -> tuple[ChildProcess, ...]:
         # On an external cluster a program runs in the pod for it: not before that is known to be allowed.
-        self.rig.admit(NAME, {**options, **_name(self.pattern), **deployment_of(self.parent)})
+        self.rig.admit(NAME, {**options, **_name(self.pattern), **deployment_of(self.parent)}, (self.parent,))
         there = below(self.rig, self.parent)
         found = matching(there or (), self.pattern)
         if found:

@@ -86,6 +86,7 @@ def _replace_stale(rig: Rig) -> None:
         raise NotHealed("proxies that do not hear their controller cannot be replaced here", checked=[result.text])
     for proxy in stale:
         rig.progress(f"replace {proxy.name}, which does not hear the new controller")
+        rig.admit("proxy_failure", {"how": "kill"}, (proxy,))
         processes.signal_process(proxy.identity, signal.SIGKILL)
 
     def replaced() -> bool | NotYet:

@@ -100,23 +100,27 @@ class GcsTarget:
     rig: Rig
     victim: Component
 
-    def kill(self, *, must_land: bool = True) -> Injection:
+    def kill(self, *, must_land: bool = True, allow_total_loss: bool = False) -> Injection:
         """SIGKILL to `gcs_server`.
 
         Raises:
             NotLanded: Nothing shows that it died, and it must (`must_land`).
         """
-        return Injection(self.rig, GcsKilled(self.rig, self.victim, signal.SIGKILL), must_land=must_land)
+        with self.rig.current.allowing_total_loss(allow_total_loss):
+            return Injection(self.rig, GcsKilled(self.rig, self.victim, signal.SIGKILL), must_land=must_land)
 
-    def stop(self, *, must_land: bool = True) -> Injection:
+    def stop(self, *, must_land: bool = True, allow_total_loss: bool = False) -> Injection:
         """SIGTERM to `gcs_server`: the head stays some 60 s without one, then goes.
 
         Raises:
             NotLanded: Nothing shows that it ended, and it must (`must_land`).
         """
-        return Injection(self.rig, GcsKilled(self.rig, self.victim, signal.SIGTERM), must_land=must_land)
+        with self.rig.current.allowing_total_loss(allow_total_loss):
+            return Injection(self.rig, GcsKilled(self.rig, self.victim, signal.SIGTERM), must_land=must_land)
 
-    def freeze(self, for_: float | str = FREEZE_FOR, *, must_land: bool = True) -> Injection:
+    def freeze(
+        self, for_: float | str = FREEZE_FOR, *, must_land: bool = True, allow_total_loss: bool = False
+    ) -> Injection:
         """SIGSTOP for so many seconds.
 
         Raises:
@@ -124,7 +128,8 @@ class GcsTarget:
         """
         hold_for = seconds(for_, name="for_")
         fault = GcsFrozen(self.rig, NAME, self.victim, lasts=hold_for)
-        return Injection(self.rig, fault, hold_for=hold_for, must_land=must_land)
+        with self.rig.current.allowing_total_loss(allow_total_loss):
+            return Injection(self.rig, fault, hold_for=hold_for, must_land=must_land)
 
 
 # -- the fault ---------------------------------------------------------------------------------------------------

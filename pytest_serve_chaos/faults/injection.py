@@ -18,7 +18,15 @@ from pytest_serve_chaos.analysis.outages import find_outages, is_over
 from pytest_serve_chaos.analysis.scaling import Scaling, scaling_of
 from pytest_serve_chaos.clock import NotYet, seconds
 from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL, SHOWS_FAILED_STARTS
-from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, NotHealed, NotLanded, WaitTimeout, in_one_line
+from pytest_serve_chaos.errors import (
+    ExpectationFailed,
+    Inconclusive,
+    NotHealed,
+    NotLanded,
+    OwnerChangedIt,
+    WaitTimeout,
+    in_one_line,
+)
 from pytest_serve_chaos.events import (
     EvidenceSeen,
     FaultAsked,
@@ -156,6 +164,7 @@ class Injection:
 
     Raises:
         NotLanded: It must land, and did not.
+        OwnerChangedIt: The cluster is somebody else's, who changed it; nothing more was changed.
         Unsupported: The cluster is somebody else's, and must not be broken in that way; nothing was changed.
     """
 
@@ -163,7 +172,9 @@ class Injection:
         self.rig = rig
         self.fault = fault
         self.hold_for = hold_for
-        rig.admit(fault.kind, fault.options)  # before anything else, so that nobody gets past it
+        rig.admit(fault.kind, fault.options, fault.victims)  # before anything else, so that nobody gets past it
+        rig.require_its_owner_left_it_alone()
+        self._allow_total_loss = rig.current.total_loss_allowed
         rig.current.begin_by_hand()
         self.before = rig.watcher.sample()
         self._log = rig.log
@@ -357,6 +368,9 @@ class Injection:
         for text in given_up:
             self._log.add(Remark(text))
         what = "; ".join((what, *given_up))
+        changed = self.rig.look_at_its_owner()
+        if changed:
+            return OwnerChangedIt(f"{what}; {changed}, so the reason may be that and not the fault")
         busy = self._held_up()
         if not busy:
             return ExpectationFailed(what)
@@ -406,10 +420,14 @@ class Injection:
             Inconclusive: Nobody can know, or the fault did not land.
         """
         self._require_landing("the post-recovery check")
+        self.rig.require_its_owner_left_it_alone()
         nodes = self.rig.health.proxy_nodes()
         with self._checking("proxies", replaces=self.rig.cluster.capability(IS_EXTERNAL) is not None):
             rig = self.rig
-            result = settle(rig.cluster, rig.watcher, rig.run.canaries, nodes=nodes, messages=rig.traffic.asked)
+            result = settle(
+                rig.cluster, rig.watcher, rig.run.canaries, nodes=nodes, messages=rig.traffic.asked,
+                allow_total_loss=self._allow_total_loss,
+            )  # fmt: skip
         for proxy in result.stale:
             self._log.add(ProxyStale(f"{proxy.name} does not hear the controller", proxy=proxy.name))
         if result.unknown and not result.stale and not result.problem:
@@ -444,7 +462,11 @@ class Injection:
         answering = frozenset(name.rpartition("#")[0] for r in good for name in r.replicas)
         with self._checking("handles", replaces=True):
             result = check_handles(
-                self.rig.cluster, self.rig.watcher, self.rig.traffic.steady_since, answering=answering
+                self.rig.cluster,
+                self.rig.watcher,
+                self.rig.traffic.steady_since,
+                answering=answering,
+                admit=self._admit_replacing,
             )
         if result.unknown and not result.stale and not result.problem:
             raise Inconclusive(result.text)
@@ -455,6 +477,12 @@ class Injection:
         if result.text:
             self._log.add(Settled(result.text) if result.children else Note(result.text))
         return clock.now() - self.asked
+
+    def _admit_replacing(self, replica: Component) -> None:
+        """What a check replaces is as much of a loss to an external cluster as what a fault takes."""
+        with self.rig.current.allowing_total_loss(self._allow_total_loss):
+            self.rig.admit("replica_failure", {"how": "kill", "deployment": replica.deployment}, (replica,))
+        self.rig.require_its_owner_left_it_alone()
 
     def wait_at_rest(self, timeout: float | str = 60.0) -> float:
         """Waits until nothing comes or goes any more: a cluster that lacks a node has then done all that it can.

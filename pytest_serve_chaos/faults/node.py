@@ -199,7 +199,14 @@ class MachineFrozen(NodeFrozen):
 class MachineTarget(NodeTarget):
     """The machine under a Ray node: ``chaos.node(...)``. Arguments: those of `NodeTarget`."""
 
-    def kill(self, *, hold: bool = True, for_: float | str | None = None, must_land: bool = True) -> Injection:
+    def kill(
+        self,
+        *,
+        hold: bool = True,
+        for_: float | str | None = None,
+        must_land: bool = True,
+        allow_total_loss: bool = False,
+    ) -> Injection:
         """Takes its power (kind: `docker kill`); on `local`, which has no machines, the Ray node is killed.
 
         It stays away until it is healed, or for so many seconds (`for_`).
@@ -207,9 +214,17 @@ class MachineTarget(NodeTarget):
         Raises:
             NotLanded: Nothing shows that it went down, and it must (`must_land`).
         """
-        return self._lose("kill", for_, must_land) or super().kill(hold=hold, for_=for_, must_land=must_land)
+        with self.rig.current.allowing_total_loss(allow_total_loss):
+            return self._lose("kill", for_, must_land) or super().kill(hold=hold, for_=for_, must_land=must_land)
 
-    def stop(self, *, hold: bool = True, for_: float | str | None = None, must_land: bool = True) -> Injection:
+    def stop(
+        self,
+        *,
+        hold: bool = True,
+        for_: float | str | None = None,
+        must_land: bool = True,
+        allow_total_loss: bool = False,
+    ) -> Injection:
         """Shuts it down (kind: `docker stop`); on `local`, which has no machines, the Ray node is stopped.
 
         It stays away until it is healed, or for so many seconds (`for_`).
@@ -217,27 +232,34 @@ class MachineTarget(NodeTarget):
         Raises:
             NotLanded: Nothing shows that it went down, and it must (`must_land`).
         """
-        return self._lose("stop", for_, must_land) or super().stop(hold=hold, for_=for_, must_land=must_land)
+        with self.rig.current.allowing_total_loss(allow_total_loss):
+            return self._lose("stop", for_, must_land) or super().stop(hold=hold, for_=for_, must_land=must_land)
 
-    def freeze(self, for_: float | str = FREEZE_FOR, *, must_land: bool = True) -> Injection:
+    def freeze(
+        self, for_: float | str = FREEZE_FOR, *, must_land: bool = True, allow_total_loss: bool = False
+    ) -> Injection:
         """Stops everything on it for so many seconds (kind: `docker pause`), or in the Ray node.
 
         Raises:
             NotLanded: Nothing shows that it stands still, and it must (`must_land`).
         """
         if self.rig.cluster.capability(FREEZES_MACHINES) is None:
-            return super().freeze(for_, must_land=must_land)
+            return super().freeze(for_, must_land=must_land, allow_total_loss=allow_total_loss)
         lasts = seconds(for_, name="for_")
         fault = MachineFrozen(self.rig, self.kind, self.node, self._victims(), lasts)
-        return Injection(self.rig, fault, hold_for=lasts, must_land=must_land)
+        with self.rig.current.allowing_total_loss(allow_total_loss):
+            return Injection(self.rig, fault, hold_for=lasts, must_land=must_land)
 
-    def delete(self, *, for_: float | str | None = None, must_land: bool = True) -> Injection:
+    def delete(
+        self, *, for_: float | str | None = None, must_land: bool = True, allow_total_loss: bool = False
+    ) -> Injection:
         """Deletes the Kubernetes node.
 
         Args:
             for_: Seconds after which it registers again; None: when it is healed. Until its pods are gone, which takes
                 a minute, nothing has happened: if the node comes back before, the fault has not landed.
             must_land: Whether that is an error.
+            allow_total_loss: Whether it may be the last that runs on an external cluster.
 
         Raises:
             NotLanded: Its pods did not go.
@@ -246,9 +268,10 @@ class MachineTarget(NodeTarget):
         self.rig.capability(DELETES_MACHINES, "delete a Kubernetes node")
         within = None if for_ is None else seconds(for_, name="for_")
         fault = MachineDeleted(self.rig, self.node, self._victims(), self._ids(), within=within)
-        return Injection(self.rig, fault, hold_for=within, must_land=must_land)
+        with self.rig.current.allowing_total_loss(allow_total_loss):
+            return Injection(self.rig, fault, hold_for=within, must_land=must_land)
 
-    def drain(self, *, must_land: bool = True) -> Injection:
+    def drain(self, *, must_land: bool = True, allow_total_loss: bool = False) -> Injection:
         """Cordons the Kubernetes node and evicts its pods, which end in their grace period, until it is healed.
 
         Raises:
@@ -257,7 +280,8 @@ class MachineTarget(NodeTarget):
         """
         self.rig.capability(DRAINS_MACHINES, "drain a Kubernetes node")
         fault = MachineDrained(self.rig, self.node, self._victims(), self._ids())
-        return Injection(self.rig, fault, must_land=must_land)
+        with self.rig.current.allowing_total_loss(allow_total_loss):
+            return Injection(self.rig, fault, must_land=must_land)
 
     def _lose(self, how: Literal["kill", "stop"], for_: float | str | None, must_land: bool) -> Injection | None:
         if self.rig.cluster.capability(KILLS_MACHINES) is None:

@@ -171,30 +171,49 @@ class NodeTarget:
     node: str
     stays_down: bool = False
 
-    def kill(self, *, hold: bool = False, for_: float | str | None = None, must_land: bool = True) -> Injection:
+    def kill(
+        self,
+        *,
+        hold: bool = False,
+        for_: float | str | None = None,
+        must_land: bool = True,
+        allow_total_loss: bool = False,
+    ) -> Injection:
         """SIGKILL to all its processes (forced deletion of its pod).
 
         Args:
             hold: Whether it stays down until it is healed.
             for_: With `hold`: seconds after which it may come back by itself.
             must_land: Whether it is an error if nothing shows that it went down.
+            allow_total_loss: Whether it may be the last that runs on an external cluster.
 
         Raises:
             NotLanded: Nothing shows that it went down, and it must (`must_land`).
             SettingsError: There is a `for_` without `hold`.
         """
-        return self._down("kill", hold, for_, must_land)
+        with self.rig.current.allowing_total_loss(allow_total_loss):
+            return self._down("kill", hold, for_, must_land)
 
-    def stop(self, *, hold: bool = False, for_: float | str | None = None, must_land: bool = True) -> Injection:
+    def stop(
+        self,
+        *,
+        hold: bool = False,
+        for_: float | str | None = None,
+        must_land: bool = True,
+        allow_total_loss: bool = False,
+    ) -> Injection:
         """SIGTERM (graceful deletion): it drains, and is killed after the grace period. Arguments: those of `kill`.
 
         Raises:
             NotLanded: Nothing shows that it went down, and it must (`must_land`).
             SettingsError: There is a `for_` without `hold`.
         """
-        return self._down("stop", hold, for_, must_land)
+        with self.rig.current.allowing_total_loss(allow_total_loss):
+            return self._down("stop", hold, for_, must_land)
 
-    def freeze(self, for_: float | str = FREEZE_FOR, *, must_land: bool = True) -> Injection:
+    def freeze(
+        self, for_: float | str = FREEZE_FOR, *, must_land: bool = True, allow_total_loss: bool = False
+    ) -> Injection:
         """SIGSTOP to all its processes for so many seconds.
 
         Raises:
@@ -202,7 +221,8 @@ class NodeTarget:
         """
         lasts = seconds(for_, name="for_")
         fault = NodeFrozen(self.rig, self.kind, self.node, self._victims(), lasts)
-        return Injection(self.rig, fault, hold_for=lasts, must_land=must_land)
+        with self.rig.current.allowing_total_loss(allow_total_loss):
+            return Injection(self.rig, fault, hold_for=lasts, must_land=must_land)
 
     def _down(self, how: Literal["kill", "stop"], hold: bool, for_: float | str | None, must_land: bool) -> Injection:
         held = hold or self.stays_down

@@ -114,7 +114,7 @@ class RayletTarget:
     rig: Rig
     victim: Component
 
-    def kill(self, *, must_land: bool = True) -> Injection:
+    def kill(self, *, must_land: bool = True, allow_total_loss: bool = False) -> Injection:
         """SIGKILL: all that Ray runs on its node goes, and the node is started again.
 
         Raises:
@@ -123,9 +123,12 @@ class RayletTarget:
         node = self.victim.node
         victims = tuple(c for c in self.rig.watcher.topology.components if c.node == node)
         fault = RayletKilled(self.rig, self.victim, victims, signs.node_ids(self.rig, node))
-        return Injection(self.rig, fault, must_land=must_land)
+        with self.rig.current.allowing_total_loss(allow_total_loss):
+            return Injection(self.rig, fault, must_land=must_land)
 
-    def freeze(self, for_: float | str = FREEZE_FOR, *, must_land: bool = True) -> Injection:
+    def freeze(
+        self, for_: float | str = FREEZE_FOR, *, must_land: bool = True, allow_total_loss: bool = False
+    ) -> Injection:
         """SIGSTOP for so many seconds: actors on its node go on, until the GCS takes the node for dead.
 
         Raises:
@@ -133,7 +136,8 @@ class RayletTarget:
         """
         lasts = seconds(for_, name="for_")
         fault = RayletFrozen(self.rig, NAME, self.victim, lasts=lasts, silent=_silent(self.rig) or 0)
-        return Injection(self.rig, fault, hold_for=lasts, must_land=must_land)
+        with self.rig.current.allowing_total_loss(allow_total_loss):
+            return Injection(self.rig, fault, hold_for=lasts, must_land=must_land)
 
 
 # -- the fault ---------------------------------------------------------------------------------------------------

@@ -5,20 +5,24 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias, TypeVar
 
 from pytest_serve_chaos.cluster.base import Cluster, Progress
 from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL, AnyCapability, Capability
 from pytest_serve_chaos.cluster.profiles import Timing, timing
+from pytest_serve_chaos.cluster.total_loss import leaves_none
 from pytest_serve_chaos.cluster.waits import Waits, waits_of
-from pytest_serve_chaos.errors import NoSuchTarget, Unsupported
+from pytest_serve_chaos.errors import NoSuchTarget, ObservationError, OwnerChangedIt, Unsupported
+from pytest_serve_chaos.events import OwnerChanged
 from pytest_serve_chaos.faults.injections import Injections
 from pytest_serve_chaos.faults.live_traffic import LiveTraffic
 from pytest_serve_chaos.faults.registry import FaultRegistry
 from pytest_serve_chaos.history import ExperimentLog, History
 from pytest_serve_chaos.model import Component, ConfigWarning, Json, Topology
 from pytest_serve_chaos.observe.health import Health
+from pytest_serve_chaos.observe.healthy import healthy
 from pytest_serve_chaos.observe.observer import Observer
 from pytest_serve_chaos.observe.pressure import MachineWatch
 from pytest_serve_chaos.observe.watcher import Watcher
@@ -98,6 +102,7 @@ class Current:
         test: The name of the test.
         experiment: The name under which events are written now: that of the test, or of one of its experiments.
         asked_for: What the test says of the cluster that it wants: the keywords of its `serve_cluster` markers.
+        total_loss_allowed: Whether the fault that is injected now may leave nothing of what it takes away.
     """
 
     def __init__(self, history: History, watcher: Watcher) -> None:
@@ -105,6 +110,7 @@ class Current:
         self.test = ""
         self.experiment = ""
         self.asked_for: frozenset[str] = frozenset()
+        self.total_loss_allowed = False
         self._watcher = watcher
         self._by_hand = ""
 
@@ -122,6 +128,16 @@ class Current:
         """From now on events belong to that experiment."""
         self.experiment, self._by_hand = experiment, ""
         self._watcher.belongs_to(experiment)
+
+    @contextmanager
+    def allowing_total_loss(self, allowed: bool) -> Iterator[None]:
+        """What is injected meanwhile may leave nothing of what it takes away, if `allowed` here or around it."""
+        before = self.total_loss_allowed
+        self.total_loss_allowed = before or allowed
+        try:
+            yield
+        finally:
+            self.total_loss_allowed = before
 
     def end(self, by_hand: str) -> None:
         """The experiment is over: what the test does by hand from now on is not part of it, and gets that name."""
@@ -192,12 +208,13 @@ class Rig:
         """Prints a line for people."""
         self.run.progress(line)
 
-    def admit(self, kind: str, options: Mapping[str, object]) -> None:
+    def admit(self, kind: str, options: Mapping[str, object], victims: Sequence[Component] = ()) -> None:
         """What every fault passes before anything is changed, whether a marker names it or a test injects it by hand.
 
         Args:
             kind: The name of the fault's marker.
             options: What the marker would say.
+            victims: What it hits; none: that is not chosen yet.
 
         Raises:
             SettingsError: There is no such fault, or its marker cannot say that.
@@ -206,8 +223,53 @@ class Rig:
         external = self.cluster.capability(IS_EXTERNAL)
         if external is not None and kind not in self.run.faults:
             raise Unsupported(f"{kind} is a fault of the test itself, and it is unknown what that does to this cluster")
-        if external is not None:
-            external.admit(self.run.faults.choose(kind, options).touch(), self.current.asked_for)
+        if external is None:
+            return
+        touch = self.run.faults.choose(kind, options).touch()
+        allowed = touch.allow_total_loss or self.current.total_loss_allowed
+        touch = replace(touch, victims=tuple(victims), allow_total_loss=allowed)
+        external.admit(touch, self.current.asked_for)
+        reason = leaves_none(touch, healthy(self.watcher.sample(), self.watcher.report)) if victims else ""
+        if reason:
+            raise Unsupported(reason)
+
+    def owner_change(self) -> str:
+        """What the owner of an external cluster has done to it meanwhile, which taints it; "" if nothing.
+
+        What cannot be looked at now is not tainted: the next look may tell.
+        """
+        external = self.cluster.capability(IS_EXTERNAL)
+        if external is None:
+            return ""
+        try:
+            change = external.owner_change()
+        except ObservationError as error:
+            return f"it is unknown whether its owner changed it: {error.what}"
+        text = f"its owner changed it: {change}" if change else ""
+        if text:
+            self.soundness.taint(text)
+        return text
+
+    def look_at_its_owner(self) -> str:
+        """The same for what runs now, whose verdict it decides."""
+        text = self.owner_change()
+        if text:
+            self.log.add(OwnerChanged(text))
+        return text
+
+    def require_its_owner_left_it_alone(self) -> None:
+        """Refuses a change of a cluster that is not the one any more to which the plugin connected.
+
+        Raises:
+            OwnerChangedIt: It is not, or nobody can say.
+        """
+        text = self.look_at_its_owner()
+        if text:
+            raise OwnerChangedIt(
+                f"{text}, so the plugin leaves it alone",
+                checked=["the RayService: its UID, its generation, and the RayClusters in its status"],
+                fix=["run the test again when its owner is done"],
+            )
 
     @property
     def waits(self) -> Waits:

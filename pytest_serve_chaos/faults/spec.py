@@ -12,6 +12,7 @@ from pytest_serve_chaos.analysis.configuration import Configuration
 from pytest_serve_chaos.cluster.capabilities import AnyCapability
 from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.cluster.storage import no_redis
+from pytest_serve_chaos.cluster.total_loss import ALLOW_TOTAL_LOSS, CAN_BE_THE_LAST
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.faults.defaults import FREEZE_FOR, with_profile
 from pytest_serve_chaos.kinds import Bool, Choice, Duration, Kind, NodeName
@@ -157,10 +158,13 @@ class FaultSpec(Generic[K_co]):
         if not self.verbs:
             raise SettingsError(f"the fault {self.name} has no verb", fix=["give one, for example verbs=('kill',)"])
         for one in fields(self.keywords) if is_dataclass(self.keywords) else ():
-            if one.name == "how" or _KIND not in one.metadata or one.default is MISSING:
+            if one.name in ("how", ALLOW_TOTAL_LOSS) or _KIND not in one.metadata or one.default is MISSING:
                 raise SettingsError(
                     f"{one.name} of {self.keywords.__name__} cannot be a keyword of the fault {self.name}",
-                    fix=["declare it as name: type = keyword(kind, default); `how` is there already"],
+                    fix=[
+                        "declare it as name: type = keyword(kind, default);"
+                        f" `how` and `{ALLOW_TOTAL_LOSS}` are there already"
+                    ],
                 )
         if not is_dataclass(self.keywords):
             raise SettingsError(f"the keywords of the fault {self.name} are not a dataclass")
@@ -168,7 +172,16 @@ class FaultSpec(Generic[K_co]):
     @property
     def options(self) -> tuple[Keyword, ...]:
         """The keywords of its marker, without `how`."""
-        return tuple(self._option(one) for one in fields(self.keywords))  # type: ignore[arg-type]
+        own = tuple(self._option(one) for one in fields(self.keywords))  # type: ignore[arg-type]
+        return (*own, Keyword(ALLOW_TOTAL_LOSS, Bool(), self.verbs, default=False)) if self.can_lose_all else own
+
+    @property
+    def can_lose_all(self) -> bool:
+        """Whether it may take the last replica, worker or node of an external cluster, if a test says that it shall."""
+        if self.external is None or not CAN_BE_THE_LAST.intersection(self.loses):
+            return False
+        usual = self.keywords()
+        return any(not self.external(how, usual).refused for how in self.verbs)
 
     @property
     def marker(self) -> str:
@@ -208,7 +221,8 @@ class FaultSpec(Generic[K_co]):
                     f"{one.name} in @pytest.mark.{self.name} goes with {needed}=True where how is {how!r}",
                     fix=[f"add {needed}=True", f"or leave {one.name} out"],
                 )
-        keywords = self.keywords(**{name: value for name, value in said.items() if name != "how"})
+        of_the_fault = {name: value for name, value in said.items() if name not in ("how", ALLOW_TOTAL_LOSS)}
+        keywords = self.keywords(**of_the_fault)
         return FaultChoice(self, how, keywords, MappingProxyType(said))
 
     def _option(self, one: Field[object]) -> Keyword:
@@ -251,6 +265,11 @@ class FaultChoice:
         lasts = self.options.get("for_")
         return lasts if isinstance(lasts, float) else 0.0
 
+    @property
+    def allow_total_loss(self) -> bool:
+        """Whether nothing need be left of what it takes away."""
+        return self.options.get(ALLOW_TOTAL_LOSS) is True
+
     def check_cluster(self, cluster: ClusterSpec) -> None:
         """Makes sure, before there is such a cluster, that it will have what the fault breaks.
 
@@ -289,7 +308,11 @@ class FaultChoice:
         for need in self.spec.needs:
             if need.applies(self.how, self.keywords):
                 rig.require(need.capabilities, need.action)
-        return self.spec.inject(rig, self.how, self.keywords, must_land)
+        # An injection asks again, with its victims; but a fault of a plugin may change something before there is one.
+        rig.admit(self.kind, self.options)
+        rig.require_its_owner_left_it_alone()
+        with rig.current.allowing_total_loss(self.allow_total_loss):
+            return self.spec.inject(rig, self.how, self.keywords, must_land)
 
     def expectations(self, cluster: ClusterSpec) -> Expectations:
         """What is demanded by default on such a cluster."""
@@ -302,7 +325,7 @@ class FaultChoice:
         if self.spec.external is None:
             return Touch(refused=f"{self.kind} does not say what it does to an external cluster, so it is refused")
         touch = self.spec.external(self.how, self.keywords)
-        return replace(touch, loses=(*self.spec.loses, *touch.loses))
+        return replace(touch, loses=(*self.spec.loses, *touch.loses), allow_total_loss=self.allow_total_loss)
 
     def not_shown(self, topology: Topology, rate: float) -> Iterator[str]:
         """Why traffic cannot show it at all, each with the way out.

@@ -15,9 +15,11 @@ from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import Cluster
 from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL, SHOWS_HAPROXY, IsExternal
 from pytest_serve_chaos.cluster.rest import autoscaled
+from pytest_serve_chaos.cluster.total_loss import with_a_way_out
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError, WaitTimeout
 from pytest_serve_chaos.model import Component, Topology
 from pytest_serve_chaos.observe.haproxy_check import check_haproxy
+from pytest_serve_chaos.observe.healthy import healthy
 from pytest_serve_chaos.observe.listing import in_service
 from pytest_serve_chaos.observe.observer import Report
 from pytest_serve_chaos.observe.post_recovery import (
@@ -31,6 +33,10 @@ from pytest_serve_chaos.observe.watcher import Watcher
 from pytest_serve_chaos.traffic.request import Message
 
 _REPLACED_WITHIN = 180.0
+_ONLY_REPLICA = (
+    "the post-recovery check cannot be judged: it replaces a replica of {0}, and no other of them"
+    " runs, so losing it leaves none"
+)
 _NAMELESS = "the answers do not name their replica (`who_am_i`), and no access log does"
 
 
@@ -41,6 +47,7 @@ def settle(
     *,
     nodes: frozenset[str],
     messages: Sequence[Message] = (),
+    allow_total_loss: bool = False,
 ) -> PostRecoveryCheck:
     """Shows whether each proxy hears its controller, and each HAProxy has the right servers.
 
@@ -48,7 +55,7 @@ def settle(
     """
     external = cluster.capability(IS_EXTERNAL)
     if external is not None:
-        result = replace_replicas(external, watcher, nodes=nodes, messages=messages)
+        result = replace_replicas(external, watcher, nodes=nodes, messages=messages, allow_total_loss=allow_total_loss)
     else:
         result = check_proxies(cluster, watcher, numbers, nodes=nodes)
     haproxy = cluster.capability(SHOWS_HAPROXY)
@@ -66,7 +73,12 @@ class _Expected:
 
 
 def replace_replicas(
-    cluster: IsExternal, watcher: Watcher, *, nodes: frozenset[str], messages: Sequence[Message] = ()
+    cluster: IsExternal,
+    watcher: Watcher,
+    *,
+    nodes: frozenset[str],
+    messages: Sequence[Message] = (),
+    allow_total_loss: bool = False,
 ) -> PostRecoveryCheck:
     """Replaces replicas one after the other, so that the app stays up, and asks each proxy alone.
 
@@ -76,6 +88,7 @@ def replace_replicas(
         nodes: The names of the nodes that must have a proxy (`shape.proxy_nodes`). One other than the head that loses
             its last replica meanwhile needs none any more.
         messages: What each proxy is asked. None: what the settings say.
+        allow_total_loss: Whether the only replica of a deployment may be replaced, too.
     """
     before = watcher.sample()
     if not nodes or not before.of("proxy"):
@@ -86,8 +99,13 @@ def replace_replicas(
             asked=len(before.of("proxy")), unknown=f"the post-recovery check cannot be judged: {_NAMELESS}"
         )
     try:
-        for victim in _victims(in_service(before, watcher.report), answering):
-            _replace(cluster, watcher, victim)
+        replacing = _victims(in_service(before, watcher.report), answering)
+        victims = [v for v in replacing if allow_total_loss or not _is_the_last(watcher, v)]
+        if replacing and not victims:
+            return PostRecoveryCheck(unknown=with_a_way_out(_ONLY_REPLICA.format(replacing[0].deployment)))
+        for victim in victims:
+            if allow_total_loss or not _is_the_last(watcher, victim):  # others may have gone meanwhile
+                _replace(cluster, watcher, victim)
     except (CommandFailed, NoSuchTarget, ObservationError) as error:
         return PostRecoveryCheck(unknown=f"the post-recovery check could not run: {error.what}")
     except WaitTimeout as error:
@@ -116,6 +134,11 @@ def _victims(replicas: Sequence[Component], answering: Collection[str]) -> list[
     own = [c for c in replicas if _id(c) in answering and c.actor_id is not None]
     first = {c.node: c for c in reversed(own)}
     return [first[node] for node in sorted(first)]
+
+
+def _is_the_last(watcher: Watcher, victim: Component) -> bool:
+    running = healthy(watcher.sample(), watcher.report).replicas.get(victim.deployment or "", ())
+    return not any(one.identity != victim.identity for one in running)
 
 
 def _replace(cluster: IsExternal, watcher: Watcher, victim: Component) -> None:

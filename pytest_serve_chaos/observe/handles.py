@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pytest_serve_chaos import clock
@@ -125,7 +125,14 @@ def _request(line: str) -> str:
     return request if is_one else ""
 
 
-def check_handles(cluster: Cluster, watcher: Watcher, since: float, *, answering: frozenset[str]) -> HandleCheck:
+def check_handles(
+    cluster: Cluster,
+    watcher: Watcher,
+    since: float,
+    *,
+    answering: frozenset[str],
+    admit: Callable[[Component], None] = lambda _: None,
+) -> HandleCheck:
     """Replaces one replica of each child, and looks whether every replica of its parents reaches the new one.
 
     Traffic must be running. A child that no request reached since `since` (monotonic seconds), though its parents had
@@ -137,6 +144,7 @@ def check_handles(cluster: Cluster, watcher: Watcher, since: float, *, answering
         watcher: Watches it.
         since: From when on the traffic's requests are looked at.
         answering: The deployments (``app#Deployment``) that this traffic's answers name.
+        admit: Called with each replica before it is replaced; raises what keeps it from that.
 
     Raises:
         Inconclusive: Serve did not say who holds handles.
@@ -155,6 +163,7 @@ def check_handles(cluster: Cluster, watcher: Watcher, since: float, *, answering
             silent = [parent for parent in parents if evidence.called(parent) is None]
             evidence.leave_out(*silent)  # they would look stale
             checked.append(child)
+            admit(victim)
             try:
                 new = _replace(cluster, watcher, victim)
             except WaitTimeout as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_serve_chaos import fixtures
-from pytest_serve_chaos.errors import Inconclusive, Judgement, ServeChaosError, Unsupported
+from pytest_serve_chaos.errors import Inconclusive, Judgement, OwnerChangedIt, ServeChaosError, Unsupported
 from pytest_serve_chaos.fixtures import wants_cluster
 from pytest_serve_chaos.load import raise_unless_passed
 from pytest_serve_chaos.session.lending import Lending
@@ -73,6 +73,8 @@ class Statuses:
             excinfo = pytest.ExceptionInfo.from_exception(unmeasured)
             report.longrepr = item.repr_failure(excinfo)
         error = excinfo.value
+        if isinstance(error, AssertionError) and call.when == "call":
+            error, excinfo = self._blamed_on_the_owner(item, report, excinfo)
         outcome = self._outcome_of(error)
         if outcome and hasattr(report, "wasxfail"):
             # A test that expects a failure expects neither that nothing is shown nor that the rig breaks.
@@ -99,6 +101,20 @@ class Statuses:
             return "inconclusive"
         broke = isinstance(error, ServeChaosError) and not isinstance(error, Judgement)
         return "error" if broke or error is self._lending.test.broken_rig else ""
+
+    def _blamed_on_the_owner(
+        self, item: pytest.Item, report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseException]
+    ) -> tuple[BaseException, pytest.ExceptionInfo[BaseException]]:
+        """What a test shows that fails on a cluster which its owner has changed meanwhile: nothing."""
+        use = self._lending.use_of(item)
+        changed = "" if use is None else use.rig.look_at_its_owner()
+        if not changed:
+            return excinfo.value, excinfo
+        found = OwnerChangedIt(f"{_one_line(excinfo.value)}\n  {changed}, so the reason may be that and not the app")
+        found = found.with_traceback(excinfo.value.__traceback__)
+        blamed = pytest.ExceptionInfo.from_exception(found)
+        report.longrepr = item.repr_failure(blamed)
+        return found, blamed
 
     def _unmeasured(self, item: pytest.Item, error: BaseException) -> Inconclusive | None:
         """The error to raise instead of a TypeError about a figure that is None, because nothing was measured."""

@@ -90,6 +90,14 @@ def test_drained_by_hand(chaos):
     chaos.node().drain()
 """
 
+WATCHED_FOR_LONG = """
+import pytest
+
+@pytest.mark.replica_failure
+def test_watched(experiment):
+    experiment.run(window="40s")
+"""
+
 WITH_FEW_RIGHTS = """
 import pytest
 
@@ -307,6 +315,37 @@ def _cordoned(theirs: Somebodys, process: subprocess.Popen[bytes]) -> str | NotY
     nodes = json.loads(theirs.kubectl("get", "nodes", "-o", "json"))["items"]
     found = [node["metadata"]["name"] for node in nodes if node["spec"].get("unschedulable")]
     return str(found[0]) if found else NotYet("no node is cordoned")
+
+
+# -- its owner ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_its_owner_edits_in_the_middle_of_a_test_shows_nothing(theirs: Somebodys, tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(WATCHED_FOR_LONG)
+    process = theirs.start(tmp_path, "test_it.py")
+    try:
+        clock.wait_until("the fault", lambda: _injected(tmp_path, process), timeout=240.0)
+        _set_deletion_delay(theirs, 61)
+        process.wait(300.0)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(30.0)
+        _set_deletion_delay(theirs, None)
+    text = (tmp_path / "output.txt").read_text(errors="replace")
+    assert f"its owner changed it: the spec of RayService {theirs.name} was edited" in text
+    assert "1 inconclusive" in text
+
+
+def _injected(directory: Path, process: subprocess.Popen[bytes]) -> bool | NotYet:
+    assert process.poll() is None, "it ended before it had broken anything"
+    return "inject: " in (directory / "output.txt").read_text(errors="replace") or NotYet("nothing is broken yet")
+
+
+def _set_deletion_delay(theirs: Somebodys, seconds: int | None) -> None:
+    """An edit of the spec for which KubeRay replaces nothing."""
+    patch = json.dumps({"spec": {"rayClusterDeletionDelaySeconds": seconds}})
+    theirs.kubectl("-n", theirs.namespace, "patch", "rayservice", theirs.name, "--type=merge", "-p", patch)
 
 
 # -- refusals ----------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from pytest_serve_chaos.cluster.capabilities import (
 from pytest_serve_chaos.cluster.kubernetes.external.policy import Grants, Terms
 from pytest_serve_chaos.cluster.kubernetes.external.rights import RUN, Right
 from pytest_serve_chaos.cluster.policy import Touch
-from pytest_serve_chaos.errors import Unsupported
+from pytest_serve_chaos.errors import ObservationError, Unsupported
 from pytest_serve_chaos.events import ComponentGone, Moment, Settled, TopologySeen
 from pytest_serve_chaos.history import ExperimentLog, History
 from pytest_serve_chaos.model import Component, Json
@@ -35,10 +35,12 @@ class ExternalFake(FakeCluster):
     Attributes:
         lacking: The rights that this user has not.
         targets: ``app#Deployment`` -> wanted replicas; empty: as they are.
+        changed: What its owner has done to it; None: nobody can look.
     """
 
     lacking: Collection[Right] = ()
     targets: Mapping[str, int] = {}
+    changed: str | None = ""
 
     def __init__(self, spec: ClusterSpec, behaviour: FakeBehaviour | None = None) -> None:
         super().__init__(spec, behaviour)
@@ -61,6 +63,16 @@ class ExternalFake(FakeCluster):
         reason = self.why_not(touch, asked_for)
         if reason:
             raise Unsupported(reason)
+
+    def owner_change(self) -> str:
+        """What its owner has done to it.
+
+        Raises:
+            ObservationError: Nobody can look.
+        """
+        if self.changed is None:
+            raise ObservationError("RayService ranker: status 503: the API server is away")
+        return self.changed
 
     def kill_actor(self, actor_id: str, *, no_restart: bool) -> float:
         """As every fake cluster does."""
@@ -218,8 +230,8 @@ def test_answers_of_another_clusters_replicas_are_no_steady_state(run_chaos: Run
     [
         ("head_failure", ExternalFake, ["--serve-chaos-gcs=none"], "the RayService has no GCS fault tolerance*"),
         ("gcs_failure", ExternalFake, ["--serve-chaos-gcs=none"], "the RayService has no GCS fault tolerance*"),
-        ("replica_failure", HasOneReplica, [], "sleepy_pid#SleepyPid has one replica, so losing it leaves none"),
-        ("worker_failure", HasOneReplica, [], "sleepy_pid#SleepyPid has one replica, so losing it leaves none"),
+        ("replica_failure", HasOneReplica, [], "sleepy_pid#SleepyPid has one replica, so losing it leaves none*"),
+        ("worker_failure", HasOneReplica, [], "sleepy_pid#SleepyPid has one replica, so losing it leaves none*"),
         ("worker_failure", ExternalFake, ["--serve-chaos-workers=1"], "the RayService has 1 worker*"),
         ("head_failure", NothingMayRun, [], "this user may not get pods/exec, create pods/exec (SelfSubject*"),
         ("proxy_failure", NothingMayRun, [], "this user may not get pods/exec, create pods/exec (SelfSubject*"),
@@ -249,8 +261,13 @@ def test_what_must_not_be_broken_is_skipped_before_anything_is_sent(
         ("chaos.head.kill(hold=True)", ExternalFake, [], "KubeRay makes a new pod at once*"),
         ("chaos.gcs.stop()", ExternalFake, ["--serve-chaos-gcs=none"], "the RayService has no GCS fault tolerance*"),
         ("chaos.worker().stop()", ExternalFake, ["--serve-chaos-workers=1"], "the RayService has 1 worker*"),
-        ("chaos.worker().kill()", HasOneReplica, [], "sleepy_pid#SleepyPid has one replica, so losing it leaves none"),
-        ("chaos.replica().kill()", HasOneReplica, [], "sleepy_pid#SleepyPid has one replica, so losing it leaves none"),
+        ("chaos.worker().kill()", HasOneReplica, [], "sleepy_pid#SleepyPid has one replica, so losing it leaves none*"),
+        (
+            "chaos.replica().kill()",
+            HasOneReplica,
+            [],
+            "sleepy_pid#SleepyPid has one replica, so losing it leaves none*",
+        ),
         ("chaos.replica().freeze()", HasOneReplica, [], "sleepy_pid#SleepyPid has one replica*"),
         ("chaos.replica().fail_health_check()", ExternalFake, [], "the workers have no SERVE_CHAOS_FLAGS*"),
         (
@@ -269,7 +286,7 @@ def test_what_must_not_be_broken_is_skipped_before_anything_is_sent(
         ("chaos.node().freeze()", ExternalFake, [], "*how='drain' works here*"),
         ("chaos.redis.kill()", ExternalFake, [], "Redis does not belong to the RayService, so it is left alone"),
         ("chaos.head.kill(hold=True, for_='20s')", ExternalFake, [], "KubeRay makes a new pod at once*"),
-        ("chaos.raylet().kill()", HasOneReplica, [], "sleepy_pid#SleepyPid has one replica, so losing it leaves none"),
+        ("chaos.raylet().kill()", HasOneReplica, [], "sleepy_pid#SleepyPid has one replica, so losing it leaves none*"),
         (
             "chaos.raylet().freeze()",
             NothingMayRun,
@@ -280,7 +297,7 @@ def test_what_must_not_be_broken_is_skipped_before_anything_is_sent(
             "chaos.replica().child().kill()",
             HasOneReplica,
             [],
-            "sleepy_pid#SleepyPid has one replica, so losing it leaves none",
+            "sleepy_pid#SleepyPid has one replica, so losing it leaves none*",
         ),
         (
             "chaos.replica().child().freeze()",
@@ -325,7 +342,7 @@ def test_a_marker_for_one_fault_does_not_admit_another_by_hand(run_chaos: RunCha
     ran = run_chaos(source, "-rs", cluster=HasOneReplica)
 
     ran.outcomes(skipped=1)
-    ran.result.stdout.fnmatch_lines(["SKIPPED * sleepy_pid#SleepyPid has one replica, so losing it leaves none"])
+    ran.result.stdout.fnmatch_lines(["SKIPPED * sleepy_pid#SleepyPid has one replica, so losing it leaves none*"])
 
 
 def test_by_hand_the_head_is_taken_without_fault_tolerance_where_the_test_asks_for_that(run_chaos: RunChaos) -> None:

@@ -127,7 +127,7 @@ def test_on_an_external_cluster_it_does_not_take_the_only_replica(run_chaos: Run
     ran = run_chaos(QUICK, "-rs", cluster=HasOneReplica)
 
     ran.outcomes(skipped=1)
-    ran.result.stdout.fnmatch_lines(["SKIPPED*sleepy_pid#SleepyPid has one replica, so losing it leaves none"])
+    ran.result.stdout.fnmatch_lines(["SKIPPED*sleepy_pid#SleepyPid has one replica, so losing it leaves none (allow_*"])
 
 
 def test_a_fault_that_says_nothing_is_not_injected_there(run_chaos: RunChaos, pytester: pytest.Pytester) -> None:
@@ -152,7 +152,7 @@ def test_its_marker_is_known_without_the_option(pytester: pytest.Pytester) -> No
     pytester.runpytest_inprocess("--strict-markers").assert_outcomes(skipped=1)
     pytester.runpytest_inprocess("--markers").stdout.fnmatch_lines(
         [
-            "@pytest.mark.replicas_pause(how, count, for_): the test breaks several replicas, which stand still for a"
-            " while (how: stop)."
+            "@pytest.mark.replicas_pause(how, count, for_, allow_total_loss): the test breaks several replicas, which"
+            " stand still for a while (how: stop)."
         ]
     )

@@ -10,6 +10,7 @@ from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.client.records import mapped
 from pytest_serve_chaos.cluster.kubernetes.external import rights
+from pytest_serve_chaos.cluster.kubernetes.external.owner import Pinned
 from pytest_serve_chaos.cluster.kubernetes.external.policy import Grants
 from pytest_serve_chaos.cluster.kubernetes.external.rayservice import Connected, external_rayservice
 from pytest_serve_chaos.cluster.kubernetes.external.recorded_faults import Record, UndoRecords
@@ -37,15 +38,21 @@ def ray_service(**changes: Json) -> dict[str, Json]:
         **changes,
     }
     return {
-        "metadata": {"name": "ranker"},
+        "metadata": {"name": "ranker", "uid": "uid-of-ranker", "generation": 1},
         "spec": {"serveConfigV2": SERVE_CONFIG, "rayClusterConfig": cluster},
         "status": {"activeServiceStatus": {"rayClusterName": "ranker-abcde"}},
     }
 
 
+def owned_by(ray_cluster: str, **changes: Json) -> dict[str, Json]:
+    """What KubeRay writes into a pod: which RayCluster it belongs to."""
+    owner: dict[str, Json] = {"apiVersion": "ray.io/v1", "kind": "RayCluster", "name": ray_cluster}
+    return {**owner, "uid": f"uid-of-{ray_cluster}", "controller": True, **changes}
+
+
 def owned_pod(name: str, owner: str = "ranker-abcde", node: str = "node-1") -> dict[str, Json]:
     return {
-        "metadata": {"name": name, "ownerReferences": [{"kind": "RayCluster", "name": owner}]},
+        "metadata": {"name": name, "ownerReferences": [owned_by(owner)]},
         "spec": {"nodeName": node},
     }
 
@@ -99,6 +106,7 @@ def external(
     targets: Mapping[str, int] | None = None,
     api: FakeApi | None = None,
     on_break: Record = lambda _: lambda: None,
+    shared_processes: str = "",
     on_stale: Callable[[], Callable[[], None]] = lambda: lambda: None,
 ) -> RayServiceCluster:
     found = FoundRayService("ranker", gcs, workers, CONFIG)  # type: ignore[arg-type]
@@ -110,8 +118,10 @@ def external(
         ClusterDescription("kubernetes", "2.60.0", workers, gcs, "ranker:app", "guide", 4, "http://x/rank"),
         Probe(),
         targets,
+        Pinned.of(ray_service()),
     )
-    return external_rayservice(to, Grants([*lacking, rights.WATCH], allow), UndoRecords(on_break, stale=on_stale))
+    grants = Grants([*lacking, rights.WATCH], allow, shared_processes)
+    return external_rayservice(to, grants, UndoRecords(on_break, stale=on_stale))
 
 
 def why_not(cluster: Cluster, kind: str, options: Mapping[str, object], asked_for: Collection[str] = ()) -> str:

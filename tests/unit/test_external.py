@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from signal import SIGCONT, SIGKILL, SIGSTOP
 from typing import cast
 
 import pytest
 
 from pytest_serve_chaos.cluster.asking import path_in_serve
-from pytest_serve_chaos.cluster.base import ClusterSpec
+from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec
 from pytest_serve_chaos.cluster.capabilities import (
     DRAINS_MACHINES,
     FREEZES_NODES,
     IS_EXTERNAL,
+    KILLS_ACTORS,
     KILLS_NODES,
     SEES_PROCESSES,
+    SETS_HEALTH_FLAGS,
+    SIGNALS_PROCESSES,
     STREAMS_LOGS,
     Endpoint,
 )
-from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
+from pytest_serve_chaos.cluster.kubernetes.client.api import ExecResult, KubeApi
 from pytest_serve_chaos.cluster.kubernetes.client.records import Pod
 from pytest_serve_chaos.cluster.kubernetes.external import rights
 from pytest_serve_chaos.cluster.kubernetes.external.start import OwnPods, unkept_logs
@@ -39,7 +43,7 @@ from pytest_serve_chaos.errors import (
     Unsupported,
 )
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
-from pytest_serve_chaos.model import Json
+from pytest_serve_chaos.model import Component, Identity, Json
 from pytest_serve_chaos.traffic.request import Message
 from tests.capabilities import part
 from tests.unit.external_services import (
@@ -168,6 +172,7 @@ def test_a_pod_belongs_to_the_rayservice_by_its_owner_and_stays_known() -> None:
 
 
 KILL: dict[str, str | float] = {"how": "kill"}
+ONE_REPLICA = "ranker#Ranker has one replica, so losing it leaves none (allow_total_loss=True breaks it all the same)"
 
 
 @pytest.mark.parametrize(
@@ -230,9 +235,30 @@ def test_without_fault_tolerance_the_head_is_only_taken_where_the_test_asks_for_
 
 def test_what_would_leave_nothing_is_not_broken() -> None:
     one = external(targets={"ranker#Ranker": 1, "ranker#Cache": 2})
-    assert why_not(one, "replica_failure", KILL, ()) == "ranker#Ranker has one replica, so losing it leaves none"
+    assert why_not(one, "replica_failure", KILL, ()) == ONE_REPLICA
     assert why_not(one, "replica_failure", {**KILL, "deployment": "Cache"}, ()) == ""
     assert "1 worker" in why_not(external(workers=1), "worker_failure", KILL, ())
+
+
+@pytest.mark.parametrize(
+    ("cluster", "kind"),
+    [
+        (external(targets={"ranker#Ranker": 1}), "replica_failure"),
+        (external(workers=1), "worker_failure"),
+        (external(gcs="none"), "head_failure"),
+    ],
+    ids=["the only replica", "the only worker", "a head without fault tolerance"],
+)
+def test_what_would_leave_nothing_is_broken_where_the_test_says_so(cluster: Cluster, kind: str) -> None:
+    assert why_not(cluster, kind, KILL, ()) != ""
+    assert why_not(cluster, kind, {**KILL, "allow_total_loss": True}, ()) == ""
+
+
+def test_total_loss_allows_nothing_else() -> None:
+    allowed = {"how": "kill", "hold": True, "allow_total_loss": True}
+    assert "none can be kept down" in why_not(external(), "worker_failure", allowed, ())
+    lacking = external(lacking=[rights.DELETE])
+    assert "may not delete pods" in why_not(lacking, "worker_failure", {**KILL, "allow_total_loss": True}, ())
 
 
 @pytest.mark.parametrize("said", [None, {}], ids=["nothing", "no deployments"])
@@ -240,8 +266,7 @@ def test_the_only_replica_is_known_also_while_the_dashboard_does_not_tell(said: 
     one = external(targets={"ranker#Ranker": 1})
     status = cast("Status", one.dashboard)
     status.targets = said
-    reason = "ranker#Ranker has one replica, so losing it leaves none"
-    assert why_not(one, "replica_failure", KILL, ()) == reason
+    assert why_not(one, "replica_failure", KILL, ()) == ONE_REPLICA
     status.targets = {"ranker#Ranker": 2}
     assert why_not(one, "replica_failure", KILL, ()) == ""
     status.targets = said
@@ -526,3 +551,66 @@ def test_only_the_logs_that_this_user_may_read_are_streamed(
     stream = part(external(lacking=lacking, api=api), STREAMS_LOGS).stream_logs(tmp_path)
     stream.close()
     assert (min(api.opened, 1), min(api.programs, 1)) == (output, files)
+
+
+# -- by its capabilities -----------------------------------------------------------------------------------------------
+
+
+VICTIM = Component("replica", "worker-1", Identity("process", ("w", "container-w", "113", "7")), 113, "actor-1")
+SAME_CONTAINER = Identity("process", ("w", "container-w", "200", "9"))
+ANOTHER = Component("controller", "head", Identity("process", ("h", "container-h", "80", "5")), 80, "actor-2")
+
+
+class Counting(WithFlags):
+    """Pods that count the programs that were run in them."""
+
+    ran = 0
+
+    def run(self, name: str, container: str, command: Sequence[str], *, timeout: float = 30.0) -> ExecResult:
+        self.ran += 1
+        return super().run(name, container, command, timeout=timeout)
+
+
+BY_ITS_CAPABILITIES: dict[str, Callable[[Cluster, Component], object]] = {
+    "SIGKILL": lambda cluster, one: part(cluster, SIGNALS_PROCESSES).signal_process(one.identity, SIGKILL),
+    "SIGSTOP": lambda cluster, one: part(cluster, SIGNALS_PROCESSES).signal_process(one.identity, SIGSTOP),
+    "ray.kill": lambda cluster, one: part(cluster, KILLS_ACTORS).kill_actor(one.actor_id or "", no_restart=True),
+    "a flag": lambda cluster, one: part(cluster, SETS_HEALTH_FLAGS).set_health_flag(one, "hang"),
+}
+
+
+@pytest.mark.parametrize("how", BY_ITS_CAPABILITIES)
+@pytest.mark.parametrize("hit", [VICTIM, ANOTHER], ids=["of a fault that was not admitted", "of another one"])
+def test_what_no_admitted_fault_hits_is_left_alone(how: str, hit: Component) -> None:
+    api = Counting(pod("h", "head", "10.0.0.1"), pod("w", "worker", "10.0.0.2"))
+    cluster = external(api=api)
+    if hit is ANOTHER:
+        touch = replace(BUILT_IN.choose("replica_failure").touch(), victims=(VICTIM,))
+        part(cluster, IS_EXTERNAL).admit(touch, ())
+    with pytest.raises(Unsupported, match="not a victim of the fault that was admitted last"):
+        BY_ITS_CAPABILITIES[how](cluster, hit)
+    assert api.ran == 0
+
+
+def test_what_an_admitted_fault_hits_is_hit_with_what_is_in_its_container() -> None:
+    api = Counting(pod("h", "head", "10.0.0.1"), pod("w", "worker", "10.0.0.2"))
+    cluster = external(api=api)
+    part(cluster, IS_EXTERNAL).admit(replace(BUILT_IN.choose("child_failure").touch(), victims=(VICTIM,)), ())
+    part(cluster, SIGNALS_PROCESSES).signal_process(SAME_CONTAINER, SIGKILL)
+    assert api.ran == 1
+
+
+def test_what_was_refused_admits_nothing() -> None:
+    api = Counting(pod("w", "worker", "10.0.0.2"))
+    cluster = external(api=api, targets={"ranker#Ranker": 1})
+    with pytest.raises(Unsupported, match="has one replica"):
+        part(cluster, IS_EXTERNAL).admit(replace(BUILT_IN.choose("replica_failure").touch(), victims=(VICTIM,)), ())
+    with pytest.raises(Unsupported, match="not a victim"):
+        part(cluster, SIGNALS_PROCESSES).signal_process(VICTIM.identity, SIGKILL)
+    assert api.ran == 0
+
+
+def test_what_was_stopped_is_resumed_whatever_was_admitted_since() -> None:
+    api = Counting(pod("w", "worker", "10.0.0.2"))
+    part(external(api=api), SIGNALS_PROCESSES).signal_process(VICTIM.identity, SIGCONT)
+    assert api.ran == 1

@@ -11,7 +11,7 @@ from kubernetes.config import kube_config
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.backends.kubernetes import KUBERNETES
 from pytest_serve_chaos.cluster.base import ClusterSpec, Progress
-from pytest_serve_chaos.cluster.capabilities import DRAINS_MACHINES, STREAMS_LOGS
+from pytest_serve_chaos.cluster.capabilities import DRAINS_MACHINES, IS_EXTERNAL, STREAMS_LOGS
 from pytest_serve_chaos.cluster.kubernetes.client import access
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.client.connection import KubeConnection
@@ -366,3 +366,48 @@ def test_unless_it_is_said_no_other_namespace_is_looked_at(
     part(cluster, STREAMS_LOGS).stream_logs(tmp_path / "logs").close()
     cluster.close()
     assert asked_there(server) == set()
+
+
+# -- what its owner has, and does --------------------------------------------------------------------------------------
+
+
+def test_no_program_is_run_in_pods_that_share_processes(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    server.lacking = {"watch pods"}
+    head: Json = {"template": {"spec": {"hostPID": True, "containers": [{"name": "ray-head"}]}}}
+    server.objects["/apis/ray.io/v1/namespaces/ml/rayservices/ranker"] = ray_service(headGroupSpec=head)
+    cluster = external(settings(server, tmp_path, monkeypatch), tmp_path, told.append)
+    assert any("the pods have hostPID, so the plugin runs no program in them" in line for line in told)
+    assert "the pods have hostPID" in why_not(cluster, "controller_failure", {"how": "kill"}, ())
+    assert why_not(cluster, "worker_failure", {"how": "stop"}, ()) == ""
+    cluster.nodes()
+    cluster.components()
+    cluster.close()
+    assert not [asked.path for asked in server.asked if asked.path.endswith("/exec")]
+
+
+def test_what_its_owner_does_after_the_connection_is_noticed(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = "/apis/ray.io/v1/namespaces/ml/rayservices/ranker"
+    cluster = external(settings(server, tmp_path, monkeypatch), tmp_path)
+    owner = part(cluster, IS_EXTERNAL)
+    assert owner.owner_change() == ""
+    server.objects[path] = {**ray_service(), "metadata": {"name": "ranker", "uid": "another"}}
+    assert owner.owner_change() == "RayService ranker was deleted and created again"
+    del server.objects[path]
+    assert owner.owner_change() == "RayService ranker was deleted"
+    cluster.close()
+
+
+def test_a_rayservice_that_its_owner_has_deleted_is_one_clear_line(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = settings(server, tmp_path, monkeypatch)
+    spec = external(given, tmp_path).spec
+    del server.objects["/apis/ray.io/v1/namespaces/ml/rayservices/ranker"]
+    with pytest.raises(ClusterStartError) as gone:
+        KUBERNETES.start(spec, given, tmp_path, print)
+    assert gone.value.what == "there is no RayService ml/ranker in context kind-test"

@@ -19,6 +19,10 @@ from pytest_serve_chaos.traffic.request import Message
 
 PID = "app#Pid"
 ALL = frozenset({"head", "worker-1", "worker-2"})
+NODES = (
+    Component("head", "head", Identity("pod", ("h",))),
+    *(Component("worker", f"worker-{n}", Identity("pod", (f"w{n}",))) for n in (1, 2)),
+)
 
 
 @dataclass
@@ -48,7 +52,7 @@ class External:
             )
             for node, n in self.replicas.items()
         ]  # fmt: skip
-        return Topology(0.0, (*proxies, *replicas))
+        return Topology(0.0, (*NODES, *proxies, *replicas))
 
     @property
     def report(self) -> Report:
@@ -108,3 +112,14 @@ def test_a_replica_of_which_serve_wants_fewer_by_then_is_not_awaited() -> None:
     external = External(scales_to=1)
     assert check(external).passed, check(external).text
     assert len(external.replicas) == 1
+
+
+def test_an_only_replica_is_not_replaced_unless_the_test_says_so() -> None:
+    external = External(replicas={"worker-1": 1})
+    result = check(external)
+    assert (result.passed, external.kills) == (False, 0)
+    assert f"it replaces a replica of {PID}, and no other of them runs, so losing it leaves none" in result.unknown
+    external_check.replace_replicas(
+        cast("IsExternal", external), cast("Watcher", external), nodes=ALL, allow_total_loss=True
+    )
+    assert external.kills == 1

@@ -146,7 +146,7 @@ def terms(now: int) -> Terms:
 def test_the_only_worker_of_now_is_not_broken_however_many_there_were() -> None:
     lost = touch_pod("kill", hold=False, loses=("worker", "Ray node", "replica"))
     assert terms(2).why_not(lost, ()) == ""
-    assert terms(1).why_not(lost, ()) == "the RayService has 1 worker, so losing one leaves none"
+    assert terms(1).why_not(lost, ()).startswith("the RayService has 1 worker, so losing one leaves none (")
     assert "leaves none" in terms(2).taken_along("worker-1", ("worker-1", "worker-2"))
     assert terms(3).taken_along("worker-1", ("worker-1", "worker-2")) == ""
 

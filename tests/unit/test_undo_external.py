@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
+from typing import cast
 
 import pytest
 from kubernetes.config import kube_config
@@ -16,13 +17,21 @@ from pytest_serve_chaos.backends.kubernetes import KUBERNETES
 from pytest_serve_chaos.backends.registry import BUILT_IN
 from pytest_serve_chaos.cli import main
 from pytest_serve_chaos.cluster.base import Progress
-from pytest_serve_chaos.cluster.capabilities import DRAINS_MACHINES, FREEZES_NODES, SETS_HEALTH_FLAGS, SIGNALS_PROCESSES
+from pytest_serve_chaos.cluster.capabilities import (
+    DRAINS_MACHINES,
+    FREEZES_NODES,
+    IS_EXTERNAL,
+    SETS_HEALTH_FLAGS,
+    SIGNALS_PROCESSES,
+)
 from pytest_serve_chaos.cluster.kubernetes import in_pod
 from pytest_serve_chaos.cluster.kubernetes.client.api import ExecResult
 from pytest_serve_chaos.cluster.kubernetes.client.records import Pod, mapped, name_of
 from pytest_serve_chaos.cluster.kubernetes.external import drains as module
+from pytest_serve_chaos.cluster.kubernetes.external.admitted_faults import AdmittedSignals
 from pytest_serve_chaos.cluster.kubernetes.external.repairs import CordonNote
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
+from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, Unsupported, WaitTimeout
 from pytest_serve_chaos.model import Component, Identity, Json
 from pytest_serve_chaos.settings import Settings
@@ -64,10 +73,17 @@ class Programs(FakeApi):
         return ExecResult(json.dumps({"left": [], "processes": 3}), "no", self.returncode)
 
 
+def admitted(cluster: RayServiceCluster) -> RayServiceCluster:
+    """The cluster, whose policy has let a fault on that replica's container pass."""
+    touch = Touch(actions=("run in pods",), victims=(REPLICA,))
+    part(cluster, IS_EXTERNAL).admit(touch, ())
+    return cluster
+
+
 BREAK: dict[str, Callable[[RayServiceCluster], object]] = {
-    "signal": lambda cluster: part(cluster, SIGNALS_PROCESSES).signal_process(CONTROLLER, SIGSTOP),
+    "signal": lambda cluster: part(admitted(cluster), SIGNALS_PROCESSES).signal_process(CONTROLLER, SIGSTOP),
     "freeze": lambda cluster: part(cluster, FREEZES_NODES).freeze_node("worker-1"),
-    "flag": lambda cluster: part(cluster, SETS_HEALTH_FLAGS).set_health_flag(REPLICA, "hang"),
+    "flag": lambda cluster: part(admitted(cluster), SETS_HEALTH_FLAGS).set_health_flag(REPLICA, "hang"),
 }
 HEAL: dict[str, Callable[[RayServiceCluster], object]] = {
     "signal": lambda cluster: part(cluster, SIGNALS_PROCESSES).signal_process(CONTROLLER, SIGCONT),
@@ -127,7 +143,7 @@ def test_a_pod_without_flags_needs_no_mending() -> None:
 @pytest.mark.parametrize("signal", [SIGKILL, SIGTERM])
 def test_a_process_that_is_killed_is_not_put_on_record(signal: int) -> None:
     api = Programs()
-    part(external(api=api, on_break=api.record), SIGNALS_PROCESSES).signal_process(CONTROLLER, signal)
+    part(admitted(external(api=api, on_break=api.record)), SIGNALS_PROCESSES).signal_process(CONTROLLER, signal)
     assert api.on_record == [[]]
 
 
@@ -163,7 +179,9 @@ def ran(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, s
 def killed_while_frozen(given: Settings, directory: Path) -> Path:
     """The journal's entry of a run that froze a process in the head's pod, and was killed."""
     cluster = connected(given, directory)
-    part(cluster, SIGNALS_PROCESSES).signal_process(Identity("process", ("u", "abc", "113", "7")), SIGSTOP)
+    process = Identity("process", ("u", "abc", "113", "7"))
+    signals = cast("AdmittedSignals", part(cluster, SIGNALS_PROCESSES))
+    signals._signals.signal_process(process, SIGSTOP)  # past the policy: this user lacks the right to run programs
     cluster.close()
     ((entry, _),) = given.journal.entries()
     return unlocked(entry)

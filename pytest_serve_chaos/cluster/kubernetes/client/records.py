@@ -11,6 +11,9 @@ from pytest_serve_chaos.model import Json
 _NOT_BEGUN = ("Pending", "PodInitializing")
 """The states of a container before which others have to run."""
 
+_RAY_START = "KUBERAY_GEN_RAY_START_CMD"
+"""The variable that KubeRay sets in Ray's container, which is the first of the RayCluster's template, and no other."""
+
 _LONGEST_MESSAGE = 200
 """Characters of a message of Kubernetes that are shown."""
 
@@ -51,6 +54,8 @@ class Pod:
         grace: Seconds between SIGTERM and SIGKILL when it is deleted gracefully.
         init_containers: Those that run before the others, or as sidecars from the start.
         owner: The kind of what controls it: ``DaemonSet``; "" where nothing does.
+        main_name: The name of its main container; "": it is the first.
+        shares_processes: Which field of it has its containers see processes of others: ``hostPID``; "" where none does.
     """
 
     name: str
@@ -67,20 +72,24 @@ class Pod:
     init_containers: tuple[Container, ...] = ()
     owner: str = ""
     ready: bool | None = None
+    main_name: str = ""
+    shares_processes: str = ""
 
     @property
     def main(self) -> Container | None:
-        """Its first container, which in Ray's pods is Ray's."""
-        return self.containers[0] if self.containers else None
+        """Its main container, which in Ray's pods is Ray's: somebody may have put a sidecar before it."""
+        if not self.main_name:
+            return self.containers[0] if self.containers else None
+        return next((container for container in self.containers if container.name == self.main_name), None)
 
     @property
     def runs(self) -> bool:
-        """Whether its first container runs, and it is to stay."""
+        """Whether its main container runs, and it is to stay."""
         return self.main is not None and self.main.running and not self.deleting
 
     @property
     def is_ready(self) -> bool:
-        """Whether its first container is ready, and it is to stay."""
+        """Whether its main container is ready, and it is to stay."""
         return self.main is not None and self.main.ready and not self.deleting
 
     @property
@@ -126,8 +135,23 @@ def pod(item: Mapping[str, Json]) -> Pod:
         grace=float(text(spec, "terminationGracePeriodSeconds") or 30),
         init_containers=_containers(spec.get("initContainers"), status.get("initContainerStatuses")),
         ready=_ready(status),
+        main_name=_of_ray(spec),
+        shares_processes=shared_processes(spec),
         owner=next((text(o, "kind") for o in listed(metadata.get("ownerReferences")) if o.get("controller")), ""),
     )
+
+
+def shared_processes(spec: Mapping[str, Json]) -> str:
+    """Which field of a pod's spec has its containers see processes of others; "" where none does."""
+    return next((field for field in ("hostPID", "shareProcessNamespace") if spec.get(field)), "")
+
+
+def _of_ray(spec: Mapping[str, Json]) -> str:
+    """The name of the container for which KubeRay has written how Ray starts; "" where none is."""
+    for container in listed(spec.get("containers")):
+        if any(text(variable, "name") == _RAY_START for variable in listed(container.get("env"))):
+            return text(container, "name")
+    return ""
 
 
 def _containers(wanted: Json, reported: Json) -> tuple[Container, ...]:

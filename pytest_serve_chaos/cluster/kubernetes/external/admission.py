@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from pytest_serve_chaos.cluster.base import ClusterSpec
@@ -13,7 +13,10 @@ from pytest_serve_chaos.cluster.kubernetes.external.policy import DRAIN, Grants,
 from pytest_serve_chaos.cluster.kubernetes.rayservice.view import RayServiceView
 from pytest_serve_chaos.cluster.policy import Touch, touch_pod
 from pytest_serve_chaos.errors import ObservationError, Unsupported
-from pytest_serve_chaos.model import HEAD, Json, Loss
+from pytest_serve_chaos.model import HEAD, Component, Identity, Json, Loss
+
+_IN_CONTAINERS = ("process", "container")
+"""The kinds of identities that begin with the UID of a pod and the id of a container."""
 
 
 class Admission:
@@ -32,6 +35,7 @@ class Admission:
         scaled = view.ref.worker_range is not None
         self._terms = Terms(spec, grants, self._targets, self._has_flags, self._live_workers if scaled else None)
         self._asked_for: Collection[str] = ()
+        self._admitted = Touch()
 
     def why_not(self, touch: Touch, asked_for: Collection[str]) -> str:
         """Why a fault cannot, or must not, be injected into this cluster; "" if it can."""
@@ -43,8 +47,9 @@ class Admission:
         Raises:
             Unsupported: It cannot, or must not, be injected into this cluster.
         """
-        self._asked_for = asked_for
+        self._asked_for, self._admitted = asked_for, Touch()
         _refuse(self.why_not(touch, asked_for))
+        self._admitted = touch
 
     def admit_loss(self, node: str, how: str, *, hold: bool = False) -> None:
         """The same for a Ray node: a caller that has the cluster itself can do no more than a fault.
@@ -55,7 +60,31 @@ class Admission:
         # As Serve said last: an injection has asked it just now, and to ask again would take from its timing.
         policy = replace(self._terms, targets=lambda: self._last_targets)
         loses: tuple[Loss, ...] = ("head", "Ray node") if node == HEAD else ("worker", "Ray node", "replica")
-        _refuse(policy.why_not(touch_pod(how, hold=hold, loses=loses), self._asked_for))
+        touch = replace(touch_pod(how, hold=hold, loses=loses), allow_total_loss=self._admitted.allow_total_loss)
+        _refuse(policy.why_not(touch, self._asked_for))
+
+    def admit_signal(self, process: Identity) -> None:
+        """The same for a signal, or a health flag: it goes only into a container of what an admitted fault hits.
+
+        Raises:
+            Unsupported: No fault was admitted, or it hits something else.
+        """
+        # By the container: HAProxy replaces its process, and below a replica there are others.
+        places = {victim.identity.parts[:2] for victim in self._victims() if victim.identity.kind in _IN_CONTAINERS}
+        if process.parts[:2] not in places:
+            raise Unsupported(f"{process} is not a victim of the fault that was admitted last, so it is left alone")
+
+    def admit_kill(self, actor_id: str) -> None:
+        """The same for an actor.
+
+        Raises:
+            Unsupported: No fault was admitted, or it hits something else.
+        """
+        if actor_id not in {victim.actor_id for victim in self._victims()}:
+            raise Unsupported(f"actor {actor_id} is not a victim of the fault that was admitted last")
+
+    def _victims(self) -> Sequence[Component]:
+        return self._admitted.victims if "run in pods" in self._admitted.actions else ()
 
     def admit_drain(self) -> None:
         """The same for draining any node.
@@ -71,7 +100,8 @@ class Admission:
         Raises:
             Unsupported: Too much of the RayService is on that machine.
         """
-        _refuse(self._terms.taken_along(target, on_machine))
+        if not self._admitted.allow_total_loss:
+            _refuse(self._terms.taken_along(target, on_machine))
 
     def _targets(self) -> Mapping[str, int]:
         """Those of now; where Serve does not say, or says that it has none, those that it said last.

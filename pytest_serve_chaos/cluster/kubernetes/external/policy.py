@@ -10,6 +10,7 @@ from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.external import rights
 from pytest_serve_chaos.cluster.policy import Action, Touch
+from pytest_serve_chaos.cluster.total_loss import with_a_way_out
 from pytest_serve_chaos.model import HEAD
 
 DRAIN = Touch(actions=("drain nodes",))
@@ -34,10 +35,12 @@ class Grants:
     Attributes:
         lacking: The rights that this user does not have.
         allow: What may be broken in addition to pods: ``node``.
+        shared_processes: Which field of the pods has their containers see processes of others; "" where none does.
     """
 
     lacking: Collection[rights.Right] = ()
     allow: Collection[str] = ()
+    shared_processes: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +77,23 @@ class Terms:
         return ""
 
     def _no_right(self, touch: Touch) -> str:
+        if self.grants.shared_processes and "run in pods" in touch.actions:
+            return (
+                f"the pods have {self.grants.shared_processes}, so a program in them could reach processes of others,"
+                " and none is run there"
+            )
         needed = [right for action in touch.actions for right in _NEEDED[action]]
         lacking = [str(right) for right in needed if right in self.grants.lacking]
         return f"this user may not {', '.join(lacking)} (SelfSubjectAccessReview)" if lacking else ""
 
     def _no_sense(self, touch: Touch, asked_for: Collection[str]) -> str:
-        if "head" in touch.loses and self.spec.gcs == "none" and "gcs" not in asked_for:
+        if "head" in touch.loses and self.spec.gcs == "none" and "gcs" not in asked_for and not touch.allow_total_loss:
             return (
                 "the RayService has no GCS fault tolerance, so losing the head restarts all of it;"
                 " to measure that, mark the test with serve_cluster(gcs='none')"
             )
-        if "worker" in touch.loses and self._workers() < 2:
-            return f"the RayService has {number(self._workers(), 'worker')}, so losing one leaves none"
+        if "worker" in touch.loses and self._workers() < 2 and not touch.allow_total_loss:
+            return with_a_way_out(f"the RayService has {number(self._workers(), 'worker')}, so losing one leaves none")
         deployments = self._targets_of(touch.deployment) if "replica" in touch.loses or touch.new_controller else None
         if deployments == {}:
             return "Serve does not say how many replicas there are, so it is unknown what would be left"
@@ -93,9 +101,9 @@ class Terms:
             return "handles in replicas would stay stale (ray#63784), and only a cluster of our own can be rebuilt"
         if touch.health_flags and not self.has_flags():
             return f"the workers have no {names.FLAGS_VARIABLE}, which a health check that can be made to fail reads"
-        if "replica" in touch.loses:
+        if "replica" in touch.loses and not touch.allow_total_loss:
             single = [name for name, n in self._targets_of(touch.deployment).items() if n == 1]
-            return f"{', '.join(single)} has one replica, so losing it leaves none" if single else ""
+            return with_a_way_out(f"{', '.join(single)} has one replica, so losing it leaves none") if single else ""
         return ""
 
     def taken_along(self, target: str, on_machine: Collection[str]) -> str:
@@ -108,7 +116,9 @@ class Terms:
         if target != HEAD and HEAD in on_machine and self.spec.gcs == "none":
             return f"the head is on the machine of {target}, and without GCS fault tolerance its loss restarts all"
         if len(set(on_machine) - {HEAD}) >= self._workers():
-            return f"all workers of the RayService are on the machine of {target}, so draining it leaves none"
+            return with_a_way_out(
+                f"all workers of the RayService are on the machine of {target}, so draining it leaves none"
+            )
         return ""
 
     def _workers(self) -> int:

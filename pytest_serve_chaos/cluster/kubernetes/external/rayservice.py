@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from pytest_serve_chaos.cluster.base import Progress
@@ -13,6 +13,7 @@ from pytest_serve_chaos.cluster.capabilities import (
     HAS_PROXY_ENDPOINTS,
     HAS_REDIS,
     IS_EXTERNAL,
+    KILLS_ACTORS,
     KILLS_NODES,
     RECORDS_STALE_PROXIES,
     SEES_CHILDREN,
@@ -25,7 +26,13 @@ from pytest_serve_chaos.cluster.kubernetes.client.pod_watch import PodWatch
 from pytest_serve_chaos.cluster.kubernetes.client.records import mapped
 from pytest_serve_chaos.cluster.kubernetes.external import rights
 from pytest_serve_chaos.cluster.kubernetes.external.admission import Admission
+from pytest_serve_chaos.cluster.kubernetes.external.admitted_faults import (
+    AdmittedActorKills,
+    AdmittedFlags,
+    AdmittedSignals,
+)
 from pytest_serve_chaos.cluster.kubernetes.external.drains import ExternalDrains
+from pytest_serve_chaos.cluster.kubernetes.external.owner import OwnerWatch, Pinned
 from pytest_serve_chaos.cluster.kubernetes.external.policy import Grants
 from pytest_serve_chaos.cluster.kubernetes.external.proxies import ExternalProxies
 from pytest_serve_chaos.cluster.kubernetes.external.recorded_faults import (
@@ -68,6 +75,8 @@ class Connected:
         description: What it is, for reports; has the address for traffic.
         probe: The request that traffic sends to it.
         targets: ``app#Deployment`` -> wanted replicas, as Serve said at the beginning.
+        pinned: Which RayService of that name it is, as it was at the beginning.
+        ray_containers: Group -> the name of its Ray container.
         operator_namespace: Where KubeRay's operator is, and can be seen; None: perhaps in the RayService's namespace.
     """
 
@@ -77,6 +86,8 @@ class Connected:
     description: ClusterDescription
     probe: Probe
     targets: Mapping[str, int]
+    pinned: Pinned
+    ray_containers: Mapping[str, str] = field(default_factory=dict)
     operator_namespace: str | None = None
 
 
@@ -103,7 +114,13 @@ def external_rayservice(
     view = RayServiceView(
         to.api,
         to.dashboard,
-        RayServiceRef(found.spec, found.name, found.ray_cluster, worker_range=found.worker_range),
+        RayServiceRef(
+            found.spec,
+            found.name,
+            found.ray_cluster,
+            worker_range=found.worker_range,
+            ray_containers=to.ray_containers,
+        ),
         _sight(to, grants),
     )
     config = RunningConfig(found.serve_config, _refuse_config)
@@ -118,12 +135,17 @@ def external_rayservice(
         FREEZES_NODES.by(RecordedFreezes(NodeFreezes(api, pods), admission, ledger, pods)),
         HAS_PROXY_ENDPOINTS.by(proxies),
         HAS_REDIS.by(PodRedis(view)),
-        IS_EXTERNAL.by(ExternalFaults(before_fault, admission, proxies, ActorKills(api, pods, view.dashboard))),
+        IS_EXTERNAL.by(
+            ExternalFaults(
+                before_fault, admission, OwnerWatch(api, to.pinned), proxies, ActorKills(api, pods, view.dashboard)
+            )
+        ),
+        KILLS_ACTORS.by(AdmittedActorKills(ActorKills(api, pods, view.dashboard), admission)),
         KILLS_NODES.by(AdmittedDeletions(PodDeletions(api, pods, view.removals), admission)),
         RECORDS_STALE_PROXIES.by(RecordedProxies(api, pods, records.stale)),
         SEES_CHILDREN.by(PodChildren(api, pods)),
-        SETS_HEALTH_FLAGS.by(RecordedFlags(HealthFlags(api, pods), ledger, pods)),
-        SIGNALS_PROCESSES.by(RecordedSignals(ProcessSignals(api, pods), ledger, pods)),
+        SETS_HEALTH_FLAGS.by(AdmittedFlags(RecordedFlags(HealthFlags(api, pods), ledger, pods), admission)),
+        SIGNALS_PROCESSES.by(AdmittedSignals(RecordedSignals(ProcessSignals(api, pods), ledger, pods), admission)),
     )
     return RayServiceCluster(view, config, to.description, offers, Ends((drains.close,), on_close))
 
@@ -134,15 +156,22 @@ class ExternalFaults:
     Args:
         before_fault: Called before each fault; raises where there must be none.
         admission: Says what may be broken.
+        owner: Says whether its owner has changed it.
         proxies: The way to each proxy.
         actors: Kills actors.
     """
 
     def __init__(
-        self, before_fault: Callable[[], None], admission: Admission, proxies: ExternalProxies, actors: KillsActors
+        self,
+        before_fault: Callable[[], None],
+        admission: Admission,
+        owner: OwnerWatch,
+        proxies: ExternalProxies,
+        actors: KillsActors,
     ) -> None:
         self._before_fault = before_fault
         self._admission = admission
+        self._owner = owner
         self._proxies = proxies
         self._actors = actors
 
@@ -160,6 +189,14 @@ class ExternalFaults:
         self._before_fault()
         self._admission.admit(touch, asked_for)
 
+    def owner_change(self) -> str:
+        """What its owner has done to it since the connection, in words; "" if nothing.
+
+        Raises:
+            ObservationError: It cannot be looked at.
+        """
+        return self._owner.change()
+
     def who_answers(self, proxy: Component, messages: Sequence[Message] = ()) -> frozenset[str]:
         """The ids of the replicas that answer by one proxy alone, as far as they are known."""
         return self._proxies.who_answers(proxy, messages)
@@ -171,7 +208,7 @@ class ExternalFaults:
 
 def _sight(to: Connected, grants: Grants) -> Sight:
     """How it is looked at, as far as this user may."""
-    may_run = not set(rights.RUN) & set(grants.lacking)
+    may_run = not set(rights.RUN) & set(grants.lacking) and not grants.shared_processes
     logs = LogAccess(output=rights.LOGS not in grants.lacking, files=may_run, operator_namespace=to.operator_namespace)
     pods = None if rights.WATCH in grants.lacking else PodWatch(to.api)
     return Sight(pods, ProcessWatch(to.api) if may_run else None, logs)

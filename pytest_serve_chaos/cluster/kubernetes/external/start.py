@@ -13,15 +13,18 @@ from pytest_serve_chaos.cluster.blind_spots import blind_spots
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.access import Permit
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
+from pytest_serve_chaos.cluster.kubernetes.client.errors import status_of
 from pytest_serve_chaos.cluster.kubernetes.client.lease import RunLease
 from pytest_serve_chaos.cluster.kubernetes.client.records import listed, mapped, text
 from pytest_serve_chaos.cluster.kubernetes.client.server_identity import FirstServer
 from pytest_serve_chaos.cluster.kubernetes.external import rights
 from pytest_serve_chaos.cluster.kubernetes.external.object_names import names_there
+from pytest_serve_chaos.cluster.kubernetes.external.owner import NOT_FOUND, Pinned
 from pytest_serve_chaos.cluster.kubernetes.external.policy import Grants
 from pytest_serve_chaos.cluster.kubernetes.external.rayservice import Connected, external_rayservice
 from pytest_serve_chaos.cluster.kubernetes.external.recorded_faults import UndoRecords
 from pytest_serve_chaos.cluster.kubernetes.logs.operator import SELECTOR
+from pytest_serve_chaos.cluster.kubernetes.rayservice import ray_containers
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
 from pytest_serve_chaos.cluster.kubernetes.rayservice.existing import FoundRayService, differences, read_ray_service
 from pytest_serve_chaos.cluster.kubernetes.rayservice.head_service import dashboard_behind
@@ -33,6 +36,7 @@ from pytest_serve_chaos.cluster.rest import HAPROXY_MANAGER, Dashboard, ServeSta
 from pytest_serve_chaos.errors import ClusterStartError, ObservationError, Unsupported, WaitTimeout
 from pytest_serve_chaos.model import ClusterDescription, Json
 
+_GROUP = "ray.io"
 _SERVES_WITHIN = 60.0
 _OPERATORS_LOG = "the log of KubeRay's operator"
 
@@ -63,7 +67,9 @@ class ExternalCluster:
 class OwnPods:
     """The pods of one RayService, and the nodes that they are on. Safe to use from several threads.
 
-    A pod that once was there stays known: KubeRay does not reuse its name, so a caller that has it means that pod.
+    It is the RayService, and the RayCluster, that there were at the first look: those that its owner makes later under
+    the same name are others. A pod that once was there stays known: KubeRay gives its name only to a pod of the same
+    RayCluster again.
 
     Args:
         api: The Kubernetes API, in the RayService's namespace; it is only read.
@@ -73,6 +79,8 @@ class OwnPods:
     def __init__(self, api: KubeApi, name: str) -> None:
         self._api = api
         self._name = name
+        self._pinned: Pinned | None = None
+        self._ray_cluster_uid = ""
         self._pods: frozenset[str] = frozenset()
         self._nodes: frozenset[str] = frozenset()
 
@@ -89,15 +97,29 @@ class OwnPods:
         return node in self._nodes
 
     def _look(self) -> None:
-        found = read_ray_service(self._api.ray_service(self._name))
-        for cluster in {found.ray_cluster, found.pending} - {""}:
-            for item in self._api.raw_pods(f"{names.RAY_CLUSTER}={cluster}"):
-                metadata = mapped(item.get("metadata"))
-                owners = [(text(o, "kind"), text(o, "name")) for o in listed(metadata.get("ownerReferences"))]
-                # A label can be given by anybody; the owner is written by KubeRay.
-                if ("RayCluster", cluster) in owners:
-                    self._pods |= {text(metadata, "name")}
-                    self._nodes |= {text(mapped(item.get("spec")), "nodeName")} - {""}
+        now = Pinned.of(self._api.ray_service(self._name))
+        first = self._pinned = self._pinned or now
+        if now.uid != first.uid or not first.ray_cluster:
+            return
+        items = self._api.raw_pods(f"{names.RAY_CLUSTER}={first.ray_cluster}")
+        # A label can be given by anybody; the owner is written by KubeRay.
+        owners = [_ray_cluster_uid(item, first.ray_cluster) for item in items]
+        found = {uid for uid in owners if uid}
+        if not self._ray_cluster_uid and len(found) == 1:
+            (self._ray_cluster_uid,) = found
+        for item, uid in zip(items, owners, strict=True):
+            if uid and uid == self._ray_cluster_uid:
+                self._pods |= {text(mapped(item.get("metadata")), "name")}
+                self._nodes |= {text(mapped(item.get("spec")), "nodeName")} - {""}
+
+
+def _ray_cluster_uid(pod: Mapping[str, Json], ray_cluster: str) -> str:
+    """The UID of the RayCluster of that name that controls a pod; "" if none does."""
+    for owner in listed(mapped(pod.get("metadata")).get("ownerReferences")):
+        group = text(owner, "apiVersion").partition("/")[0]
+        if (group, text(owner, "kind"), text(owner, "name")) == (_GROUP, "RayCluster", ray_cluster):
+            return text(owner, "uid") if owner.get("controller") else ""
+    return ""
 
 
 def connect(
@@ -139,7 +161,8 @@ def connect(
         asked = (*sight, *rights.BREAK, *rights.operator_log(external.operator_namespace))
         lacking = rights.missing(api, asked, names_there(api, external.name))
         _check_sight(external, [right for right in sight if right in lacking])
-        found = read_ray_service(api.ray_service(external.name))
+        item = _existing(api, external)
+        found, pinned = read_ray_service(item), Pinned.of(item)
         _check(found, wanted)
         check_proxy_location(found.serve_config, f"serveConfigV2 of RayService {found.name}")
         _check_token(found, lacking)
@@ -152,8 +175,10 @@ def connect(
         operator = external.operator_namespace if readable else None
         unseen = blind_spots(found.serve_config)
         unlocked = [lease.note] if lease is not None and lease.note else []
+        shared = ray_containers.shared_by(item, api.pods(f"{names.RAY_CLUSTER}={found.ray_cluster}"))
         for note in (
             *unlocked,
+            *_shared(shared),
             *unkept_logs(lacking, external.operator_namespace),
             *_no_operator(api, operator),
             *unseen,
@@ -162,8 +187,18 @@ def connect(
         runs_on = versions(api, operator_namespace=operator)
         description = _description(external, found, dashboard.ray_version(), sum(status.targets.values()), runs_on)
         return external_rayservice(
-            Connected(found.as_wanted(wanted), api, dashboard, description, external.probe, status.targets, operator),
-            Grants(frozenset(lacking), external.allow),
+            Connected(
+                found.as_wanted(wanted),
+                api,
+                dashboard,
+                description,
+                external.probe,
+                status.targets,
+                pinned,
+                ray_containers.names_of(item),
+                operator,
+            ),
+            Grants(frozenset(lacking), external.allow, shared),
             records,
             on_close=on_close,
             progress=progress,
@@ -214,6 +249,16 @@ def unkept_logs(lacking: Collection[rights.Right], operator_namespace: str | Non
     ]
 
 
+def _shared(field: str) -> list[str]:
+    """What a field of the pods costs that has their containers see processes of others."""
+    if not field:
+        return []
+    return [
+        f"the pods have {field}, so the plugin runs no program in them: it sees actors by the GCS alone, keeps none of"
+        " Ray's log files, and skips each fault that takes such a program"
+    ]
+
+
 def _no_operator(api: KubeApi, namespace: str | None) -> list[str]:
     """The same, where KubeRay's operator is not where the user says."""
     if namespace is None:
@@ -225,6 +270,24 @@ def _no_operator(api: KubeApi, namespace: str | None) -> list[str]:
     if found:
         return []
     return [f"{_OPERATORS_LOG} will not be kept: no pod in namespace {namespace} has the label {SELECTOR}"]
+
+
+def _existing(api: KubeApi, external: ExternalCluster) -> Mapping[str, Json]:
+    """The RayService as the API server gives it.
+
+    Raises:
+        ClusterStartError: There is none.
+    """
+    try:
+        return api.ray_service(external.name)
+    except ObservationError as error:
+        if status_of(error) != NOT_FOUND:
+            raise
+        raise ClusterStartError(
+            f"there is no RayService {external.namespace}/{external.name} in context {external.context}",
+            checked=error.checked,
+            fix=["see `kubectl get rayservices`: its owner may have deleted it since the run began"],
+        ) from error
 
 
 def _check(found: FoundRayService, wanted: ClusterSpec) -> None:

@@ -11,6 +11,8 @@ import json
 import os
 import sys
 
+from pytest_serve_chaos.cluster.kubernetes.in_pod.container import is_own
+
 GONE = 3
 LONGEST = 2000
 
@@ -46,7 +48,7 @@ def look() -> dict[int, Row]:
             with open(f"/proc/{name}/cmdline", "rb") as file:
                 command = file.read().replace(b"\0", b" ").decode(errors="replace").strip()
             state = fields[0].decode()
-            if state not in "ZX":
+            if state not in "ZX" and is_own(name):
                 comm = before.partition(b"(")[2].decode(errors="replace")
                 rows[int(name)] = (int(name), int(fields[19]), int(fields[1]), state, comm, command[:LONGEST])
     return rows

@@ -9,6 +9,8 @@ import os
 import signal
 import sys
 
+from pytest_serve_chaos.cluster.kubernetes.in_pod.container import is_own
+
 GONE = 3
 
 
@@ -20,6 +22,8 @@ def main(pid: str, started: str, number: str) -> None:
             fields = file.read().rpartition(b")")[2].split()
         if fields[0] in (b"Z", b"X") or fields[19].decode() != started:
             sys.exit(GONE)
+        if not is_own(pid):
+            sys.exit(f"process {pid} belongs to another container")
         signal.pidfd_send_signal(handle, int(number))
     except (ProcessLookupError, FileNotFoundError):
         sys.exit(GONE)

@@ -10,6 +10,8 @@ import json
 import os
 import signal
 
+from pytest_serve_chaos.cluster.kubernetes.in_pod.container import is_own
+
 
 def main() -> None:
     """Does both; a process that has gone meanwhile needs nothing."""
@@ -17,13 +19,13 @@ def main() -> None:
 
 
 def continue_all() -> int:
-    """Sends SIGCONT to every process that is stopped; returns how many there were."""
+    """Sends SIGCONT to every process of this container that is stopped; returns how many there were."""
     stopped = 0
     for name in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):
             with open(f"/proc/{name}/stat", "rb") as file:
                 state = file.read().rpartition(b")")[2].split()[0]
-            if state in (b"T", b"t"):
+            if state in (b"T", b"t") and is_own(name):
                 os.kill(int(name), signal.SIGCONT)
                 stopped += 1
     return stopped

@@ -14,6 +14,8 @@ import select
 import sys
 import time
 
+from pytest_serve_chaos.cluster.kubernetes.in_pod.container import is_own
+
 HEARTBEAT = 5.0
 ALONE = "60"
 STDIN = 0
@@ -64,7 +66,8 @@ def look(wanted: re.Pattern[str], commands: dict[tuple[int, int], str]) -> list[
             key = int(name), int(fields[19])
             if key not in commands:
                 command = command_line(name)
-                if not wanted.match(command) or command == command_line(fields[1].decode()):
+                inherited = command == command_line(fields[1].decode())
+                if not wanted.match(command) or inherited or not is_own(name):
                     continue
                 commands[key] = command
         except OSError:

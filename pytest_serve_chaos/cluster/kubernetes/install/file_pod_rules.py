@@ -1,4 +1,4 @@
-"""What Kubernetes refuses of the pods of a file.
+"""What Kubernetes refuses of the pods of a file, and what the plugin must refuse.
 
 The API server checks the pods of a RayService only when KubeRay creates them, so that they would never come.
 """
@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from pytest_serve_chaos.cluster.kubernetes.client.records import inner, listed, text
+from pytest_serve_chaos.cluster.kubernetes.client.records import inner, listed, shared_processes, text
 from pytest_serve_chaos.cluster.kubernetes.install.file_needs import amount
-from pytest_serve_chaos.cluster.kubernetes.install.file_objects import FileObject, PodPlace, names_in, pods
+from pytest_serve_chaos.cluster.kubernetes.install.file_objects import PATCH, FileObject, PodPlace, names_in, pods
 from pytest_serve_chaos.cluster.kubernetes.install.file_templates import is_template
 from pytest_serve_chaos.cluster.problems import Problem
 from pytest_serve_chaos.cluster.yaml_lines import Path
@@ -41,6 +41,8 @@ def pod_rules(objects: Sequence[FileObject], *, other_image: bool = False) -> It
         yield from _names(pod)
         yield from _mounts(pod)
         yield from _quantities(pod)
+        if pod.role:
+            yield from _shared_processes(pod)
         if not pod.role:  # what the schema of a RayService says of Ray's pods
             yield from _texts(pod)
 
@@ -72,6 +74,17 @@ def _names(pod: PodPlace) -> Iterator[Problem]:
                 "take lower-case letters, digits and hyphens, 63 at most",
             )
         seen.add(name)
+
+
+def _shared_processes(pod: PodPlace) -> Iterator[Problem]:
+    """What would have a fault of the plugin reach processes of others: it is not Kubernetes that refuses it."""
+    field = shared_processes(pod.spec)
+    if field:
+        yield pod.problem(
+            (field,),
+            f"with {field} a fault could reach processes that are not Ray's, so the plugin does not run such pods",
+            f"remove it {PATCH}: {{{field}: null}}",
+        )
 
 
 def _mounts(pod: PodPlace) -> Iterator[Problem]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.client.pod_watch import PodWatch
 from pytest_serve_chaos.cluster.kubernetes.client.records import Container, Pod
+from pytest_serve_chaos.cluster.kubernetes.rayservice.ray_containers import with_ray_container
 from pytest_serve_chaos.errors import NoSuchTarget, ObservationError
 from pytest_serve_chaos.model import HEAD, NOT_READY, Component, Identity
 
@@ -94,6 +95,7 @@ class RayServiceRef:
         ray_cluster: The name of the RayCluster that KubeRay made for it.
         redis_selector: Labels of the Redis pod; None where there is none, or it is not ours.
         worker_range: The least and the most workers where Ray's autoscaler scales them; None: always as in the spec.
+        ray_containers: Group -> the name of its Ray container; of others it is the one that KubeRay has marked.
     """
 
     spec: ClusterSpec
@@ -101,6 +103,7 @@ class RayServiceRef:
     ray_cluster: str
     redis_selector: str | None = None
     worker_range: tuple[int, int] | None = None
+    ray_containers: Mapping[str, str] = field(default_factory=dict)
 
 
 class RayPods:
@@ -119,6 +122,7 @@ class RayPods:
         self.ray_cluster = ref.ray_cluster
         self._api = api
         self._redis_selector = ref.redis_selector
+        self._ray_containers = ref.ray_containers
         self._watch = watch
         self._names = PodNames(ref.spec.workers)
         self._lost: frozenset[str] = frozenset()
@@ -129,9 +133,11 @@ class RayPods:
     def of(self, ray_cluster: str) -> tuple[Pod, ...]:
         """The Ray pods of a RayCluster."""
         if self._watch is None:
-            return self._api.pods(f"{names.RAY_CLUSTER}={ray_cluster},{names.RAY_NODES}")
-        pods = self._watch.pods({names.RAY_CLUSTER: ray_cluster})
-        return tuple(pod for pod in pods if pod.labels.get(names.RAY_NODE_TYPE) in ("head", "worker"))
+            pods = self._api.pods(f"{names.RAY_CLUSTER}={ray_cluster},{names.RAY_NODES}")
+        else:
+            labelled = self._watch.pods({names.RAY_CLUSTER: ray_cluster})
+            pods = tuple(pod for pod in labelled if pod.labels.get(names.RAY_NODE_TYPE) in ("head", "worker"))
+        return tuple(with_ray_container(pod, self._ray_containers) for pod in pods)
 
     def named(self) -> list[tuple[str, Pod]]:
         """Ray's pods with their names, head first."""

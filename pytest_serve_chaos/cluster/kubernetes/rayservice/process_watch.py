@@ -109,7 +109,7 @@ class _Follower:
         self._thread.join(10.0)
 
     def _run(self) -> None:
-        command = ["python", "-c", in_pod.source("watch_processes"), PATTERN, str(_LOOK_EVERY)]
+        command = ["python", "-c", in_pod.packed("watch_processes"), PATTERN, str(_LOOK_EVERY)]
         while not self._stopped.is_set():
             try:
                 for line in self._api.follow(

@@ -14,11 +14,16 @@ from pytest_serve_chaos.errors import CommandFailed
 
 
 def run_program(api: KubeApi, pod: Pod, program: str, *arguments: str) -> ExecResult:
-    """Runs a program in a pod and waits for it.
+    """Runs a program in a pod's Ray container and waits for it.
 
     Raises:
-        CommandFailed: It could not be started, or did not end in time.
+        CommandFailed: It could not be started, or did not end in time; or it would see processes of others.
     """
+    if pod.shares_processes:
+        raise CommandFailed(
+            f"no program is run in pod {pod.name}: it has {pod.shares_processes}, so it could reach others",
+            checked=[f"spec.{pod.shares_processes} of the pod"],
+        )
     container = pod.main.name if pod.main else ""
     return api.run(pod.name, container, ["python", "-c", in_pod.short(program), *arguments])
 

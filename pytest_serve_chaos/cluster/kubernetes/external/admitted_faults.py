@@ -1,0 +1,84 @@
+"""Faults on processes of an external RayService that hit nothing but the victims of the fault that was admitted last.
+
+So a test that has the cluster itself can do no more than by a fault.
+"""
+
+from __future__ import annotations
+
+from signal import SIGCONT
+from typing import Literal
+
+from pytest_serve_chaos.cluster.capabilities import KillsActors, SetsHealthFlags, SignalsProcesses
+from pytest_serve_chaos.cluster.kubernetes.external.admission import Admission
+from pytest_serve_chaos.model import Component, Identity
+
+
+class AdmittedSignals:
+    """Sends signals to processes in pods. Has the capability `SignalsProcesses`.
+
+    Args:
+        signals: Sends them.
+        admission: Says which processes may be hit.
+    """
+
+    def __init__(self, signals: SignalsProcesses, admission: Admission) -> None:
+        self._signals = signals
+        self._admission = admission
+
+    def signal_process(self, identity: Identity, signal: int) -> None:
+        """Sends the signal; SIGCONT, which heals, to any process.
+
+        Raises:
+            Unsupported: It is not a victim of the fault that was admitted.
+        """
+        if signal != SIGCONT:
+            self._admission.admit_signal(identity)
+        self._signals.signal_process(identity, signal)
+
+
+class AdmittedFlags:
+    """Sets health flags. Has the capability `SetsHealthFlags`.
+
+    Args:
+        flags: Sets them.
+        admission: Says which replicas may be hit.
+    """
+
+    def __init__(self, flags: SetsHealthFlags, admission: Admission) -> None:
+        self._flags = flags
+        self._admission = admission
+
+    def set_health_flag(self, replica: Component, mode: Literal["raise", "hang"]) -> None:
+        """Writes the flag.
+
+        Raises:
+            Unsupported: The replica is not a victim of the fault that was admitted.
+        """
+        self._admission.admit_signal(replica.identity)
+        self._flags.set_health_flag(replica, mode)
+
+    def clear_health_flag(self, replica: Component) -> None:
+        """Removes the flag."""
+        self._flags.clear_health_flag(replica)
+
+
+class AdmittedActorKills:
+    """Kills actors. Has the capability `KillsActors`.
+
+    Args:
+        kills: Kills them.
+        admission: Says which may be hit.
+    """
+
+    def __init__(self, kills: KillsActors, admission: Admission) -> None:
+        self._kills = kills
+        self._admission = admission
+
+    def kill_actor(self, actor_id: str, *, no_restart: bool) -> float:
+        """Kills an actor; returns when, monotonic seconds.
+
+        Raises:
+            Unsupported: It is not a victim of the fault that was admitted.
+        """
+        self._admission.admit_kill(actor_id)
+        return self._kills.kill_actor(actor_id, no_restart=no_restart)
