@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
 import importlib.util
 import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -142,7 +144,28 @@ def check_platform() -> str:
             checked=[f"platform: {platform.platform()}"],
             fix=["use --serve-chaos-backend=kind, or run in a Linux container or virtual machine"],
         )
+    _check_pidfd()
     return platform.platform()
+
+
+def _check_pidfd() -> None:
+    """Tries what ends all processes of a run: a sandbox may refuse it on a kernel that has it."""
+    try:
+        handle = os.pidfd_open(os.getpid())
+        try:
+            signal.pidfd_send_signal(handle, 0)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        files = error.errno in (errno.EMFILE, errno.ENFILE)
+        raise MissingDependency(
+            f"the kernel refuses pidfd_open, without which the local backend could not end what it starts: {error}",
+            checked=["pidfd_open and pidfd_send_signal, with this very process"],
+            fix=["allow more open files: ulimit -n 4096"] if files else [
+                "allow both system calls in the seccomp profile of this container; that of Docker 20.10 or newer does",
+                "or use --serve-chaos-backend=kind",
+            ],
+        ) from error  # fmt: skip
 
 
 def check_ray() -> str:

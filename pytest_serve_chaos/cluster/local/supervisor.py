@@ -30,9 +30,10 @@ from pytest_serve_chaos.cluster.local.haproxy import serve_host, state_directory
 from pytest_serve_chaos.cluster.local.operator import Operator
 from pytest_serve_chaos.cluster.local.plan import HEAD_INDEX, Plan, node_name
 from pytest_serve_chaos.cluster.local.processes import Process
+from pytest_serve_chaos.cluster.local.redis_config import write_redis_config
 from pytest_serve_chaos.cluster.local.unit import Unit
 from pytest_serve_chaos.cluster.rest import Dashboard
-from pytest_serve_chaos.errors import ServeChaosError
+from pytest_serve_chaos.errors import ClusterStartError, ServeChaosError
 from pytest_serve_chaos.locks import FileLock
 from pytest_serve_chaos.model import Json
 
@@ -61,6 +62,28 @@ class Supervisor:
             self._with_address(plan.serve_config),
             lambda text: self.tell(event="operator", text=text),
         )
+
+    def make_directory(self) -> None:
+        """Makes the run's directory, before the janitor starts: its arguments tell everybody the name.
+
+        Raises:
+            ClusterStartError: Something has that name already, or nothing can be made there.
+        """
+        try:
+            os.mkdir(self.plan.directory, mode=0o700)
+        except OSError as error:
+            self.claim.lock.release()
+            raise ClusterStartError(
+                f"the directory of the run cannot be made: {error}", fix=["set TMPDIR to a directory of your own"]
+            ) from error
+
+    def fill_directory(self) -> None:
+        """Makes what Redis and the nodes need there."""
+        directory = Path(self.plan.directory)
+        for path in (directory / "flags", directory / "tmp", state_directory(self.plan)):
+            path.mkdir(mode=0o700)
+        if self.plan.redis_server is not None:
+            write_redis_config(self.plan, self.layout)
 
     def run(self) -> None:
         """Starts all, and serves commands until standard input closes."""
@@ -180,7 +203,7 @@ class Supervisor:
         delay = self.plan.restart_delay
         units = []
         if self.plan.redis_server is not None:
-            units.append(Unit(redis_command(self.plan, self.layout), delay, lambda: True))
+            units.append(Unit(redis_command(self.plan), delay, lambda: True))
         for index in range(self.plan.workers + 1):
             ready = self._head_may_start if index == HEAD_INDEX else partial(self._worker_may_start, index)
             units.append(Unit(node_command(self.plan, self.layout, index), delay, ready))
@@ -245,13 +268,13 @@ def main() -> None:
         sys.exit("prctl(PR_SET_CHILD_SUBREAPER) failed")
     try:
         supervisor = Supervisor(plan)
+        supervisor.make_directory()
     except ServeChaosError as error:
         print(json.dumps({"event": "refused", "text": str(error)}), flush=True)
         return
-    _start_janitor(plan, supervisor.claim.lock)  # first, so that nothing is ever there that nobody cleans up
-    for path in (Path(plan.directory) / "flags", Path(plan.directory) / "tmp", state_directory(plan)):
-        path.mkdir(mode=0o700, parents=True)
+    _start_janitor(plan, supervisor.claim.lock)
     try:
+        supervisor.fill_directory()
         supervisor.run()
     finally:
         supervisor.close()
