@@ -89,6 +89,7 @@ class Settings:
     slow_after: float | None = None
     send_lag_limit: float | None = None
     redis_server: Path | None = None
+    allow_ray_without_token: bool = field(default=_default("allow_ray_without_token"))
     keep: bool = field(default=_default("keep"))
     context: str | None = None
     rayservice: str | None = None
