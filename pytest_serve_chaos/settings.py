@@ -13,6 +13,7 @@ import pytest
 
 from pytest_serve_chaos.backends.registry import BUILT_IN, Backends
 from pytest_serve_chaos.errors import SettingsError
+from pytest_serve_chaos.masking import masked
 from pytest_serve_chaos.options import OPTIONS, Option, option
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class Settings:
     method: str = field(default=_default("method"))
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     body: str | None = field(default=None, repr=False)
-    path: str | None = None
+    path: str | None = field(default=None, repr=False)
     requests: Path | None = None
     seed: int = field(default_factory=choose_seed)
     report_dir: Path = field(default=_default("report_dir"))
@@ -93,7 +94,7 @@ class Settings:
     keep: bool = field(default=_default("keep"))
     context: str | None = None
     rayservice: str | None = None
-    url: str | None = None
+    url: str | None = field(default=None, repr=False)
     allow: tuple[str, ...] = ()
     allow_context: str | None = None
     operator_namespace: str | None = None
@@ -279,7 +280,7 @@ def _parse_one(row: Option, text: str, given: _Given) -> object:
     try:
         return row.kind.parse(text, given.base)
     except ValueError:
-        shown = "(not shown)" if row.secret else repr(text)
+        shown = "(not shown)" if row.secret else repr(masked(text))
         raise SettingsError(f"Invalid {row.flag} {shown} from {given.source}: it must be {row.kind.must}") from None
 
 

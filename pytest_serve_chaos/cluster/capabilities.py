@@ -91,7 +91,7 @@ class Endpoint:
         ssl_context: For ``https``.
     """
 
-    url: str
+    url: str = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     ssl_context: ssl.SSLContext | None = None
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pytest_serve_chaos.errors import CommandFailed
+from pytest_serve_chaos.masking import with_masked_urls
 
 
 def run(command: Sequence[str], *, log: Path, timeout: float, stdin: str | None = None) -> str:
@@ -28,7 +29,7 @@ def run(command: Sequence[str], *, log: Path, timeout: float, stdin: str | None 
     Raises:
         CommandFailed: It could not be started, took too long, or ended with another status than 0.
     """
-    line = " ".join(command)
+    line = with_masked_urls(" ".join(command))
     try:
         ended = subprocess.run(
             list(command),

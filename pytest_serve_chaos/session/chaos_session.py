@@ -14,6 +14,7 @@ from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.load import Load
 from pytest_serve_chaos.report.registry import Reporters
 from pytest_serve_chaos.session.collection import Collection
+from pytest_serve_chaos.session.hidden_locals import HiddenLocals
 from pytest_serve_chaos.session.lending import Lending
 from pytest_serve_chaos.session.lifetime import RunLifetime
 from pytest_serve_chaos.session.results import Results
@@ -59,6 +60,7 @@ class ChaosSession:
 
     def register(self, manager: pytest.PytestPluginManager) -> None:
         """Adds the hooks of the parts to those of pytest."""
+        manager.register(HiddenLocals(), "serve_chaos_hidden_locals")
         manager.register(self.collection, "serve_chaos_collection")
         manager.register(self.lending, "serve_chaos_lending")
         manager.register(self._statuses, "serve_chaos_statuses")

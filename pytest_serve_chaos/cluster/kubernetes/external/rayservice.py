@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from pytest_serve_chaos.cluster.base import Progress
@@ -63,10 +63,11 @@ class Connected:
         found: What it is.
         api: The Kubernetes API in its namespace; its guard lets nothing else be changed.
         dashboard: The dashboard of its head.
-        description: What it is, for reports; has the address for traffic.
+        description: What it is, for reports.
         probe: The request that traffic sends to it.
         targets: ``app#Deployment`` -> wanted replicas, as Serve said at the beginning.
         operator_namespace: Where KubeRay's operator is, and can be seen; None: perhaps in the RayService's namespace.
+        url: Where traffic goes, with the credentials that may be in it; None: as the description says.
     """
 
     found: FoundRayService
@@ -76,6 +77,12 @@ class Connected:
     probe: Probe
     targets: Mapping[str, int]
     operator_namespace: str | None = None
+    url: str | None = field(default=None, repr=False)
+
+    @property
+    def address(self) -> str:
+        """Where traffic goes."""
+        return self.description.url if self.url is None else self.url
 
 
 def external_rayservice(
@@ -106,7 +113,7 @@ def external_rayservice(
     api, pods = view.api, view.pods
     admission = Admission(view, found.spec, grants, to.targets)
     ledger = Ledger(records.broken)
-    proxies = ExternalProxies(view, config, to.description.url, to.probe)
+    proxies = ExternalProxies(view, config, to.address, to.probe)
     drains = ExternalDrains(view, admission, records, progress)
     offers = (
         *pod_parts(view, config, to.description.ray_version, partial(_redis_items, api, found.redis), _mode_at(found)),
@@ -120,7 +127,7 @@ def external_rayservice(
         SETS_HEALTH_FLAGS.by(RecordedFlags(HealthFlags(api, pods), ledger, pods)),
         SIGNALS_PROCESSES.by(RecordedSignals(ProcessSignals(api, pods), ledger, pods)),
     )
-    return RayServiceCluster(view, config, to.description, offers, Ends((drains.close,), on_close))
+    return RayServiceCluster(view, config, to.description, offers, Ends((drains.close,), on_close), url=to.address)
 
 
 class ExternalFaults:

@@ -28,6 +28,7 @@ from pytest_serve_chaos.cluster.kubernetes.rayservice.setup import versions
 from pytest_serve_chaos.cluster.proxy_location import check_proxy_location
 from pytest_serve_chaos.cluster.rest import HAPROXY_MANAGER, Dashboard, ServeStatus
 from pytest_serve_chaos.errors import ClusterStartError, ObservationError, Unsupported, WaitTimeout
+from pytest_serve_chaos.masking import masked
 from pytest_serve_chaos.model import ClusterDescription, Json
 
 _SERVES_WITHIN = 60.0
@@ -51,7 +52,7 @@ class ExternalCluster:
     context: str
     namespace: str
     name: str
-    url: str
+    url: str = field(repr=False)
     allow: Collection[str] = ()
     probe: Probe = field(default_factory=Probe)
     operator_namespace: str | None = None
@@ -143,7 +144,16 @@ def connect(
         runs_on = versions(api, operator_namespace=operator)
         description = _description(external, found, dashboard.ray_version(), sum(status.targets.values()), runs_on)
         return external_rayservice(
-            Connected(found.as_wanted(wanted), api, dashboard, description, external.probe, status.targets, operator),
+            Connected(
+                found.as_wanted(wanted),
+                api,
+                dashboard,
+                description,
+                external.probe,
+                status.targets,
+                operator,
+                url=external.url,
+            ),
             Grants(frozenset(lacking), external.allow),
             records,
             on_close=on_close,
@@ -254,7 +264,7 @@ def _description(
         profile=found.spec.profile,
         ingress=found.ingress,
         replicas=replicas,
-        url=external.url,
+        url=masked(external.url),
         details={
             "context": external.context,
             "rayservice": f"{external.namespace}/{external.name}",

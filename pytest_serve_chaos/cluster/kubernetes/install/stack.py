@@ -228,7 +228,8 @@ class Stack:
         whole = manifests.dump(tuple(placed))
         without = manifests.dump(tuple(_without_secrets(document) for document in placed))
         self._file(name).write_text(without, encoding="utf-8")
-        with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:  # only we can read it
+        private = private_directory(self._directory)
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8", dir=private) as file:
             file.write(whole)
             file.flush()
             try:
