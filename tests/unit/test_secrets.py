@@ -38,6 +38,12 @@ ELSEWHERE = {
     ("FoundRayService", "redis"),
     ("Fields", "values"),  # what Serve's REST says has the app's runtime_env
     ("ServeStatus", "options"),
+    # The new config of an app that is updated.
+    ("Wanted", "to"),
+    ("AppUpdateKeywords", "to"),
+    ("Target", "code"),
+    ("Target", "options"),
+    ("FaultChoice", "options"),
     # The query of a path may have a token.
     *((owner, "path") for owner in ("Asking", "Load", "Message", "Probe", "RequestKind", "Settings")),
 }
