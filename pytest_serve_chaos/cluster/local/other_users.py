@@ -65,7 +65,7 @@ def check_tokens(ray_version: str, *, allowed: bool, others: Callable[[], Sequen
                 "or allow it: --serve-chaos-allow-ray-without-token",
             ],
         )
-    return f"Ray {ray_version} has no tokens (the first is {first}): whoever reaches this machine can use the cluster"
+    return f"Ray {ray_version} has no tokens (the first is {first}): everybody who reaches this machine can use it"
 
 
 def _in_container(proc: Path) -> bool:

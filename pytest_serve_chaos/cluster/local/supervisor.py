@@ -33,7 +33,7 @@ from pytest_serve_chaos.cluster.local.processes import Process
 from pytest_serve_chaos.cluster.local.redis_config import write_redis_config
 from pytest_serve_chaos.cluster.local.unit import Unit
 from pytest_serve_chaos.cluster.rest import Dashboard
-from pytest_serve_chaos.errors import ClusterStartError, ServeChaosError
+from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, ServeChaosError
 from pytest_serve_chaos.locks import FileLock
 from pytest_serve_chaos.model import Json
 
@@ -111,7 +111,8 @@ class Supervisor:
         self.operator.stop()
         for unit in self.units.values():
             for process in unit.members():
-                processes.send(process.identity, signal.SIGKILL)
+                with contextlib.suppress(CommandFailed):  # the others are not to be left for that
+                    processes.send(process.identity, signal.SIGKILL)
 
     def tell(self, **record: object) -> None:
         """Writes one line for the pytest process; if that is gone, nobody needs it."""
