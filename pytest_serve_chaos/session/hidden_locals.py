@@ -14,7 +14,7 @@ import pytest
 from _pytest._code.code import ExceptionChainRepr, ReprEntry, ReprExceptionInfo, ReprTraceback
 
 _OURS = Path(__file__).resolve().parents[1]
-_FOR_TESTS = tuple(_OURS / name for name in ("suite", "testing", "apps"))
+_TESTS = _OURS / "suite"
 _INSTALLED = tuple({Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "purelib", "platlib")})
 
 
@@ -52,7 +52,7 @@ def hide_locals(shown: object) -> None:
         for entry in traceback.reprentries:
             if isinstance(entry, ReprEntry) and entry.reprfileloc is not None:
                 path = Path(entry.reprfileloc.path).resolve()
-                ours = _is_below(path, (_OURS,)) and not _is_below(path, _FOR_TESTS)
+                ours = _is_below(path, (_OURS,)) and not _is_below(path, (_TESTS,))
                 below = below or ours
                 if ours or (below and _is_below(path, _INSTALLED)):
                     entry.reprlocals = entry.reprfuncargs = None

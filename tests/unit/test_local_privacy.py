@@ -77,7 +77,7 @@ def test_the_head_takes_the_password_from_its_environment(monkeypatch: pytest.Mo
 def test_the_environment_of_the_head_has_the_password(tmp_path: Path) -> None:
     head = commands.node_command(plan(tmp_path), Layout(0), 0)
     assert head.environment["RAY_REDIS_PASSWORD"] == PASSWORD
-    assert head.arguments[2].endswith(".start_head")
+    assert head.arguments[1].endswith("/start_head.py")
 
 
 # -- Redis --
@@ -137,7 +137,7 @@ def redis_of_this_machine() -> str:
 def released(monkeypatch: pytest.MonkeyPatch) -> list[FileLock]:
     """The locks that were released."""
     released: list[FileLock] = []
-    monkeypatch.setattr(FileLock, "release", released.append)
+    monkeypatch.setattr(FileLock, "release", lambda lock: released.append(lock))
     return released
 
 

@@ -13,6 +13,7 @@ from pytest_serve_chaos.cluster.local import processes
 from pytest_serve_chaos.cluster.local.haproxy import haproxy_environment
 from pytest_serve_chaos.cluster.local.layout import Layout
 from pytest_serve_chaos.cluster.local.plan import HEAD_INDEX, Plan, node_name
+from pytest_serve_chaos.cluster.local.programs import start_head
 from pytest_serve_chaos.cluster.local.redis_config import redis_config_path
 
 _OBJECT_STORE = 100 * 1024 * 1024  # bytes; Ray's least is 75 MiB
@@ -53,7 +54,7 @@ def node_command(plan: Plan, layout: Layout, index: int) -> Command:
 def _ray_start(plan: Plan, index: int) -> tuple[str, ...]:
     """`ray start`, of the head with the password that its environment has."""
     if plan.has_redis and index == HEAD_INDEX:
-        return sys.executable, "-m", "pytest_serve_chaos.cluster.local.programs.start_head"
+        return sys.executable, str(Path(start_head.__file__))  # a path: the node's PYTHONPATH may be the user's
     return sys.executable, "-m", "ray.scripts.scripts", "start"
 
 

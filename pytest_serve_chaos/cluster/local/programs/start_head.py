@@ -1,4 +1,4 @@
-"""Runs `ray start` with Redis' password from RAY_REDIS_PASSWORD: `python -m ...start_head ARGUMENTS...`.
+"""Runs `ray start` with Redis' password from RAY_REDIS_PASSWORD: `start_head.py ARGUMENTS...`.
 
 `ray start` takes the password only as an argument (Ray 2.60.0), and every user of the machine can read the arguments of
 a process. Here it becomes one when the process runs already.
