@@ -60,11 +60,11 @@ class ChaosSession:
 
     def register(self, manager: pytest.PytestPluginManager) -> None:
         """Adds the hooks of the parts to those of pytest."""
-        manager.register(HiddenLocals(), "serve_chaos_hidden_locals")
         manager.register(self.collection, "serve_chaos_collection")
         manager.register(self.lending, "serve_chaos_lending")
         manager.register(self._statuses, "serve_chaos_statuses")
         manager.register(self._summary, "serve_chaos_summary")
+        manager.register(HiddenLocals(), "serve_chaos_hidden_locals")  # last, so that it has the last word
 
     def experiment(self, item: pytest.Item, rig: Rig) -> Experiment:
         """The experiment of a marked test."""

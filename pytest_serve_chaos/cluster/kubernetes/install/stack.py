@@ -228,8 +228,7 @@ class Stack:
         whole = manifests.dump(tuple(placed))
         without = manifests.dump(tuple(_without_secrets(document) for document in placed))
         self._file(name).write_text(without, encoding="utf-8")
-        private = private_directory(self._directory)
-        with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8", dir=private) as file:
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:  # only we can read it
             file.write(whole)
             file.flush()
             try:
