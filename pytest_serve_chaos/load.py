@@ -96,8 +96,8 @@ class Load:
     method: str = "GET"
     headers: Mapping[str, str] | None = field(default=None, repr=False)
     body: bytes | None = field(default=None, repr=False)
-    url: str | None = None
-    path: str | None = None
+    url: str | None = field(default=None, repr=False)
+    path: str | None = field(default=None, repr=False)
     requests: tuple[RequestKind, ...] = field(default=(), repr=False)
     apps: tuple[str, ...] = ()
     seed: int = 0

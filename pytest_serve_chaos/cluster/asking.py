@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from pytest_serve_chaos.cluster.serve_config import CANARY, applications, first_route
 from pytest_serve_chaos.errors import SettingsError
+from pytest_serve_chaos.masking import masked
 from pytest_serve_chaos.model import Json
 from pytest_serve_chaos.traffic.request_kind import RequestKind
 from pytest_serve_chaos.traffic.sources import RequestSource
@@ -30,7 +31,7 @@ class Asking:
     method: str = "GET"
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes | None = field(default=None, repr=False)
-    path: str | None = None
+    path: str | None = field(default=None, repr=False)
     kinds: tuple[RequestKind, ...] = ()
     apps: tuple[str, ...] = ()
     seed: int = 0
@@ -108,7 +109,7 @@ class Asking:
         if len(asked) == 1:
             return asked[0]
         raise SettingsError(
-            f"the path {path} is below the route of no app",
+            f"the path {masked(path)} is below the route of no app",
             checked=[f"the route of {app}: {route}" for app, route in among.items()],
             fix=["begin the path with the route of the app", "or say which app: app=..."],
         )
@@ -124,7 +125,7 @@ class Way:
         at_proxy: What is sent to one proxy alone: a way in may change paths before a proxy sees them.
     """
 
-    url: str
+    url: str = field(repr=False)
     messages: RequestSource
     at_proxy: RequestSource
 

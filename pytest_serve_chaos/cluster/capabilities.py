@@ -92,7 +92,7 @@ class Endpoint:
         permit: Asked before a request is sent, with its method and path; see `RequestSpec.permit`.
     """
 
-    url: str
+    url: str = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     ssl_context: ssl.SSLContext | None = None
     permit: Callable[[str, str], None] | None = field(default=None, repr=False)

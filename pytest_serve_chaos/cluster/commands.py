@@ -11,10 +11,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pytest_serve_chaos.errors import CommandFailed
+from pytest_serve_chaos.masking import with_masked_urls
 
 
 def run(command: Sequence[str], *, log: Path, timeout: float, stdin: str | None = None) -> str:
     """Runs a program, appends what it said to a log, and returns its standard output.
+
+    Its output may be objects with the passwords in them. Only what it says on its standard error is for the log, or its
+    output if it fails without a word there.
 
     Args:
         command: The program and its arguments.
@@ -25,7 +29,7 @@ def run(command: Sequence[str], *, log: Path, timeout: float, stdin: str | None 
     Raises:
         CommandFailed: It could not be started, took too long, or ended with another status than 0.
     """
-    line = " ".join(command)
+    line = with_masked_urls(" ".join(command))
     try:
         ended = subprocess.run(
             list(command),
@@ -41,10 +45,11 @@ def run(command: Sequence[str], *, log: Path, timeout: float, stdin: str | None 
         raise CommandFailed(f"{command[0]} did not end in {timeout:g} s", checked=[line]) from error
     except OSError as error:
         raise CommandFailed(f"{command[0]} could not be started: {error}", checked=[line]) from error
+    said = ended.stderr or (ended.stdout if ended.returncode != 0 else "")
     with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as file:  # a full disk must not undo what it did
-        file.write(f"$ {line}\n{ended.stdout}{ended.stderr}")
+        file.write(f"$ {line}\n{said}")
     if ended.returncode != 0:
-        said = (ended.stderr or ended.stdout).strip()[-800:]
+        said = said.strip()[-800:]
         raise CommandFailed(
             f"{Path(command[0]).name} failed with exit status {ended.returncode}", checked=[line, said, f"log: {log}"]
         )

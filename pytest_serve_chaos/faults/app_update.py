@@ -431,7 +431,7 @@ class AppUpdateKeywords:
     bad: Bad | None = keyword(Choice("constructor", "health_check", "answers"), None)
     app: str | None = keyword(Kind("the name of an app", "APP"), None)
     deployment: str | None = keyword(DEPLOYMENT, None)
-    to: Json = keyword(_Value(), None)
+    to: Json = keyword(_Value(), None, secret=True)
     for_: float | None = keyword(Duration(), None)
 
     def __post_init__(self) -> None:
@@ -446,17 +446,18 @@ class AppUpdateKeywords:
             self._check_value(self.to)
 
     def _check_value(self, to: Json) -> None:
+        shown = _shown(to)
         if self.change == "num_replicas" and (not isinstance(to, int) or isinstance(to, bool) or to < 1):
-            raise SettingsError(f"num_replicas cannot become {to!r}", fix=["give a whole number, 1 or more: to=4"])
+            raise SettingsError(f"num_replicas cannot become {shown}", fix=["give a whole number, 1 or more: to=4"])
         if self.change == "options" and (not isinstance(to, dict) or not to):
-            raise SettingsError(f"{to!r} are not options of a deployment", fix=["to={'max_ongoing_requests': 20}"])
+            raise SettingsError(f"{shown} are not options of a deployment", fix=["to={'max_ongoing_requests': 20}"])
         if self.change == "options" and isinstance(to, dict) and (wrong := sorted(OTHER_OPTIONS & to.keys())):
             raise SettingsError(f"{wrong[0]} is not changed as an option", fix=["see change='...', or leave it out"])
         if self.change == "code" and not (
             (isinstance(to, dict) and makes_a_version(to)) or (isinstance(to, str) and re.search("[:.]", to))
         ):
             raise SettingsError(
-                f"{to!r} does not name a new version",
+                f"{shown} does not name a new version",
                 checked=["import_path, args and runtime_env, of which at least one makes another version"]
                 if isinstance(to, dict)
                 else [],
@@ -467,6 +468,11 @@ class AppUpdateKeywords:
     def wanted(self) -> Wanted:
         """The update."""
         return Wanted(self.change, self.bad, self.app, self.deployment, self.to)
+
+
+def _shown(to: Json) -> str:
+    """A new value for people: of a mapping the names, for a value may be secret."""
+    return f"{{{', '.join(map(repr, to))}}}" if isinstance(to, dict) else repr(to)
 
 
 def _inject(rig: Rig, how: str, given: AppUpdateKeywords, must_land: bool) -> Injection:

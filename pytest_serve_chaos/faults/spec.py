@@ -34,7 +34,14 @@ _KIND, _VERBS, _WITH = "kind", "verbs", "with"
 # -- keywords ---------------------------------------------------------------------------------------------------------
 
 
-def keyword(kind: Kind, default: T, *, verbs: Collection[str] = (), only_with: Mapping[str, str] | None = None) -> T:
+def keyword(
+    kind: Kind,
+    default: T,
+    *,
+    verbs: Collection[str] = (),
+    only_with: Mapping[str, str] | None = None,
+    secret: bool = False,
+) -> T:
     """A field of a fault's keywords, for the right-hand side in its dataclass.
 
     Args:
@@ -42,9 +49,10 @@ def keyword(kind: Kind, default: T, *, verbs: Collection[str] = (), only_with: M
         default: The value of a marker that does not say it.
         verbs: The verbs that it goes with; none: all of them.
         only_with: Verb -> the keyword that must be True where this one is given with that verb.
+        secret: Whether no repr shows the value.
     """
     metadata = {_KIND: kind, _VERBS: tuple(verbs), _WITH: MappingProxyType(dict(only_with or {}))}
-    return field(default=default, metadata=metadata)
+    return field(default=default, metadata=metadata, repr=not secret)
 
 
 def freeze_for() -> float:
@@ -252,7 +260,7 @@ class FaultChoice:
     spec: FaultSpec[object]
     how: str
     keywords: object
-    options: Mapping[str, object]
+    options: Mapping[str, object] = field(repr=False)
 
     @property
     def kind(self) -> str:

@@ -14,6 +14,7 @@ from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.load import Load
 from pytest_serve_chaos.report.registry import Reporters
 from pytest_serve_chaos.session.collection import Collection
+from pytest_serve_chaos.session.hidden_locals import HiddenLocals
 from pytest_serve_chaos.session.lending import Lending
 from pytest_serve_chaos.session.lifetime import RunLifetime
 from pytest_serve_chaos.session.results import Results
@@ -65,6 +66,7 @@ class ChaosSession:
         manager.register(self.lending, "serve_chaos_lending")
         manager.register(self._statuses, "serve_chaos_statuses")
         manager.register(self._summary, "serve_chaos_summary")
+        manager.register(HiddenLocals(), "serve_chaos_hidden_locals")  # last, so that it has the last word
 
     def end(self) -> None:
         """Ends the run, if nothing else has done that before."""

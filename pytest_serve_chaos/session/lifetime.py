@@ -125,7 +125,7 @@ class RunLifetime:
         for suffix in ("", *(f"-{i}" for i in range(2, 100))):
             directory = base / f"{stamp}{suffix}"
             try:
-                directory.mkdir(parents=True)
+                directory.mkdir(mode=0o700, parents=True)  # whatever an app logs is not for others
             except FileExistsError:  # another run began in the same second
                 continue
             return directory

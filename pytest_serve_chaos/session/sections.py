@@ -14,6 +14,7 @@ from pytest_serve_chaos.cluster.test_logs import LogsOfTest
 from pytest_serve_chaos.errors import ServeChaosError
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.kinds import Flag
+from pytest_serve_chaos.masking import masked
 from pytest_serve_chaos.report.terminal import timeline_excerpt
 from pytest_serve_chaos.session.lending import Lending
 from pytest_serve_chaos.session.results import Results
@@ -76,14 +77,14 @@ class Sections:
         return shlex.join(["pytest", "--serve-chaos", seed, *self._given_options(), test])
 
     def _given_options(self) -> list[str]:
-        """Our options as they stood on the command line, without the seed and without what is secret."""
+        """Our options as they stood on the command line, without the seed and without credentials."""
         given: list[str] = []
         for row in self._backends.options:
             value = self._config.getoption(row.ini)
             if value is None or row.name == "seed":
                 continue
             values = value if isinstance(value, list) else [value]
-            shown = ["..."] if row.secret else [str(one) for one in values]
+            shown = ["..."] if row.secret else [masked(str(one)) for one in values]
             given += [row.flag] if isinstance(row.kind, Flag) else [f"{row.flag}={one}" for one in shown]
         return given
 

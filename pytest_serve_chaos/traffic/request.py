@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from pytest_serve_chaos.errors import SafetyError, SettingsError
+from pytest_serve_chaos.masking import masked
 from pytest_serve_chaos.traffic.url_path import leads_elsewhere
 
 REPLICA_HEADER = "x-serve-chaos-replica"
@@ -59,7 +60,7 @@ class Message:
         name: What reports call this kind of request, where it has a name.
     """
 
-    path: str = ""
+    path: str = field(default="", repr=False)
     method: str = "GET"
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes | None = field(default=None, repr=False)
@@ -91,7 +92,7 @@ class RequestSpec:
         SettingsError: The URL or the timeout cannot be used.
     """
 
-    url: str
+    url: str = field(repr=False)
     method: str = "GET"
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes | None = field(default=None, repr=False)
@@ -105,9 +106,11 @@ class RequestSpec:
             url = urlsplit(self.url)
             _ = url.port  # raises where it is not a number
         except ValueError as error:
-            raise SettingsError(f"url: {self.url!r} is not a URL: {error}") from None
+            raise SettingsError(f"url: {masked(self.url)!r} is not a URL: {error}") from None
         if url.scheme not in ("http", "https") or not url.hostname:
-            raise SettingsError(f"url: {self.url!r} has no host to send to", fix=["write it as http://host:port/route"])
+            raise SettingsError(
+                f"url: {masked(self.url)!r} has no host to send to", fix=["write it as http://host:port/route"]
+            )
         if not self.timeout > 0:
             raise SettingsError(f"timeout: {self.timeout!r} is not above 0", fix=["give seconds, 5.0 for example"])
 

@@ -52,7 +52,7 @@ class RequestKind:
         SettingsError: A value cannot be used.
     """
 
-    path: str | None = None
+    path: str | None = field(default=None, repr=False)
     method: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: Body | None = field(default=None, repr=False)

@@ -26,6 +26,7 @@ from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.client.drain import cordon
 from pytest_serve_chaos.cluster.kubernetes.external.start import OwnPods
 from pytest_serve_chaos.cluster.kubernetes.kind.start import start_kind_cluster
+from pytest_serve_chaos.cluster.private_files import PRIVATE
 from pytest_serve_chaos.cluster.watchdog import GRACE
 from pytest_serve_chaos.errors import SafetyError
 from pytest_serve_chaos.manifests import Manifest
@@ -136,7 +137,7 @@ def theirs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Somebodys]:
     with closing(start_kind_cluster(ClusterSpec(), kind_settings(), directory, print)) as cluster:
         cluster.stop_watching()  # from now on it is somebody's, and nobody watches it
         rayservice = f"{names.NAMESPACE}/{names.RAY_SERVICE}"
-        found = _somebodys(directory / "kubeconfig", rayservice, cluster.url, directory)
+        found = _somebodys(directory / PRIVATE / "kubeconfig", rayservice, cluster.url, directory)
         _wait_until_nothing_is_left(found)
         yield found
 

@@ -17,6 +17,7 @@ from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.kind.settings import KindSettings
 from pytest_serve_chaos.cluster.kubernetes.kind.start import start_kind_cluster
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
+from pytest_serve_chaos.cluster.private_files import PRIVATE
 from pytest_serve_chaos.cluster.serve_config import canary, with_app
 from tests.capabilities import part
 from tests.kind.needs import SHARED, kind_settings, needs_kind, run
@@ -62,7 +63,7 @@ class Kept:
 
     def kubectl(self, *arguments: str) -> str:
         """Runs kubectl against it."""
-        return run("kubectl", "--kubeconfig", str(self.directory / "kubeconfig"), *arguments)
+        return run("kubectl", "--kubeconfig", str(self.directory / PRIVATE / "kubeconfig"), *arguments)
 
     def pods(self) -> dict[str, str]:
         """The UID of every pod in our namespace."""

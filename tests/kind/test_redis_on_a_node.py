@@ -16,6 +16,7 @@ from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.kind.settings import KindSettings
 from pytest_serve_chaos.cluster.kubernetes.kind.start import start_kind_cluster
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
+from pytest_serve_chaos.cluster.private_files import PRIVATE
 from pytest_serve_chaos.errors import ObservationError
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.faults.rig import Rig
@@ -38,7 +39,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory, said: list[str]) -> Iterator[R
     def start(directory: Path, progress: Progress) -> RayServiceCluster:
         cluster = start_kind_cluster(ClusterSpec(), settings, directory, progress)
         try:
-            move_redis(cluster, settings, directory / "kubeconfig")
+            move_redis(cluster, settings, directory / PRIVATE / "kubeconfig")
         except BaseException:
             cluster.close()
             raise

@@ -239,7 +239,9 @@ class Api(KubeCalls):
         image = "redis:7.0" if "part=redis" in selector else f"operator-in-{namespace}:v1.6.2"
         return ({"spec": {"containers": [{"image": image}]}},)
 
-    def run(self, name: str, container: str, command: Sequence[str], *, timeout: float = 30.0) -> ExecResult:
+    def run(
+        self, name: str, container: str, command: Sequence[str], *, timeout: float = 30.0, stdin: str | None = None
+    ) -> ExecResult:
         self.ran.append(name)
         return ExecResult(json.dumps(self.tidied), "", 0)
 

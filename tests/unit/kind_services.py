@@ -35,6 +35,7 @@ class Api(FakeApi):
         super().__init__(*pods, redis=redis)
         self.calls: list[tuple[object, ...]] = []
         self.ran: list[tuple[str, tuple[str, ...]]] = []
+        self.read: list[str | None] = []
         self.result = ExecResult("", "", 0)
         self.on_call: Callable[[], object] = lambda: None
 
@@ -48,8 +49,11 @@ class Api(FakeApi):
         self.on_call()
         return {}
 
-    def run(self, name: str, container: str, command: Sequence[str], *, timeout: float = 30.0) -> ExecResult:
+    def run(
+        self, name: str, container: str, command: Sequence[str], *, timeout: float = 30.0, stdin: str | None = None
+    ) -> ExecResult:
         self.ran.append((name, tuple(command[3:])))
+        self.read.append(stdin)
         return self.result
 
     def close(self) -> None:

@@ -201,7 +201,9 @@ class FakeApi(KubeCalls):
         self.asked.append((name, path))
         return 200, "{}"
 
-    def run(self, name: str, container: str, command: Sequence[str], *, timeout: float = 30.0) -> ExecResult:
+    def run(
+        self, name: str, container: str, command: Sequence[str], *, timeout: float = 30.0, stdin: str | None = None
+    ) -> ExecResult:
         return ExecResult(json.dumps({"began": 2.0, "asked": 5.0, "boot": "of another machine"}), "", 0)
 
     @property

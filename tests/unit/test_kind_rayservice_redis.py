@@ -152,6 +152,31 @@ def test_the_redis_of_a_users_own_is_held_by_what_runs_it_and_asked_as_the_rayse
     assert store.list_keys[-8:] == ("redis-cli", "-p", "6400", "--user", "ray", "--raw", "KEYS", "*")
 
 
+def test_the_password_of_a_users_redis_is_an_argument_of_nothing(api: Api) -> None:
+    store = RedisStore("StatefulSet", "store", 1, 6400, "ray", "open sesame")
+    part(fake_service(api, Nodes(), FakeDashboard(None, {}, {}), [], redis=store), HAS_REDIS).redis_keys()
+    assert "open sesame" not in str((store.list_keys, api.ran))
+    assert api.read == ["open sesame\n"]
+
+
+@pytest.mark.parametrize("password", [" open  sesame ", "a\\b'\"$x"])
+def test_the_client_of_a_users_redis_gets_its_password_as_it_is(password: str, tmp_path: Path) -> None:
+    client = tmp_path / "redis-cli"
+    client.write_text('#!/bin/sh\nprintf %s "$REDISCLI_AUTH"\n')
+    client.chmod(0o755)
+    store = RedisStore(password=password)
+    path = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    ran = subprocess.run(store.list_keys, input=store.stdin, env=path, capture_output=True, text=True, check=True)
+    assert ran.stdout == password
+
+
+@pytest.mark.parametrize(("password", "read"), [(None, None), ("", None)], ids=["that of its container", "none"])
+def test_the_client_of_a_redis_reads_nothing_where_it_needs_no_password_of_ours(
+    password: str | None, read: str | None
+) -> None:
+    assert RedisStore(password=password).stdin is read
+
+
 def test_keys_of_a_redis_whose_password_is_not_known_cannot_be_listed(api: Api) -> None:
     store = RedisStore(unknown="it comes from fieldRef")
     service = fake_service(api, Nodes(), FakeDashboard(None, {}, {}), [], redis=store)

@@ -18,6 +18,7 @@ from pytest_serve_chaos.cluster.capabilities import Endpoint
 from pytest_serve_chaos.cluster.kubernetes.external.start import ExternalCluster
 from pytest_serve_chaos.cluster.kubernetes.rayservice.probe import Probe
 from pytest_serve_chaos.load import Load
+from pytest_serve_chaos.settings import Settings
 from pytest_serve_chaos.traffic.kept import KeptLane
 from pytest_serve_chaos.traffic.request import RequestSpec
 
@@ -26,7 +27,7 @@ HEADERS = {"Authorization": f"Bearer {SECRET}"}
 
 MAY_HOLD_SECRETS = re.compile(
     r"(^|_)(headers|body|password|secret|token|env|environment|credentials|stdout|command|texts|app_args"
-    r"|serve_config|config)$"
+    r"|serve_config|config|url|home)$"
 )
 """Names of fields in which credentials of users, of Ray, Redis or Kubernetes come, or the environment of an app."""
 MANIFEST = re.compile(r"\b(Manifest|bytes)\b")
@@ -37,8 +38,18 @@ ELSEWHERE = {
     ("FoundRayService", "redis"),
     ("Fields", "values"),  # what Serve's REST says has the app's runtime_env
     ("ServeStatus", "options"),
+    # The new config of an app that is updated.
+    ("Wanted", "to"),
+    ("AppUpdateKeywords", "to"),
+    ("Target", "code"),
+    ("Target", "options"),
+    ("FaultChoice", "options"),
+    # The query of a path may have a token.
+    *((owner, "path") for owner in ("Asking", "Load", "Message", "Probe", "RequestKind", "Settings")),
 }
 """Such fields under another name."""
+MASKED = {("ClusterDescription", "url")}
+"""Such fields whose value has none: what is there is masked before it is put there."""
 NO_SECRET = re.compile(r"^(bool|Command|Callable\[.*|ImageEnvironment)$")
 """Types whose repr cannot show one, or that are looked at themselves."""
 SEPARATE_PROGRAMS = re.compile(r"\.(in_pod|programs|suite|apps)\.|\.(child|janitor)$")
@@ -53,10 +64,36 @@ def dataclasses_of_the_package() -> Iterator[type[Any]]:
 
 
 def may_hold_secrets(owner: type[Any], field: dataclasses.Field[Any]) -> bool:
-    if (owner.__name__, field.name) in ELSEWHERE:
-        return True
+    if (owner.__name__, field.name) in ELSEWHERE | MASKED:
+        return (owner.__name__, field.name) in ELSEWHERE
     named = MAY_HOLD_SECRETS.search(field.name) or MANIFEST.search(str(field.type))
     return bool(named) and not NO_SECRET.match(str(field.type))
+
+
+def test_what_is_to_be_found_is_there() -> None:
+    """A field that was renamed would not be looked at any more."""
+    there = {
+        (owner.__name__, field.name) for owner in dataclasses_of_the_package() for field in dataclasses.fields(owner)
+    }
+    assert there >= ELSEWHERE | MASKED
+
+
+def named_tuples() -> Iterator[type[Any]]:
+    for module in pkgutil.walk_packages(pytest_serve_chaos.__path__, "pytest_serve_chaos."):
+        if not SEPARATE_PROGRAMS.search(module.name):
+            for found in vars(importlib.import_module(module.name)).values():
+                if inspect.isclass(found) and found.__module__ == module.name and hasattr(found, "_fields"):
+                    yield found
+
+
+def test_no_named_tuple_holds_a_secret() -> None:
+    """Their repr shows all of their fields."""
+    types = {owner: getattr(owner, "__annotations__", {}) for owner in named_tuples()}
+    assert types
+    for owner, fields in types.items():
+        for name, type_ in fields.items():
+            known = NO_SECRET.match(str(getattr(type_, "__forward_arg__", type_)))
+            assert not MAY_HOLD_SECRETS.search(name) or known, f"{owner.__name__}.{name}"
 
 
 def case_of(owner: type[Any], field: dataclasses.Field[Any]) -> Any:
@@ -93,6 +130,9 @@ def test_a_field_that_may_hold_a_secret_is_not_in_the_repr(owner: type[Any], nam
         Endpoint("http://a/", HEADERS),
         ExternalCluster("c", "n", "r", "http://a/", probe=Probe(headers=HEADERS, body=SECRET.encode())),
         ClusterSpec(env=(("KEY", SECRET),), app_args=(("key", SECRET),)),
+        RequestSpec(f"http://me:{SECRET}@a/?token={SECRET}"),
+        ExternalCluster("c", "n", "r", f"http://a/?token={SECRET}"),
+        Settings(url=f"http://a/?token={SECRET}", path=f"/?token={SECRET}", headers=(("Key", SECRET),), body=SECRET),
     ],
     ids=lambda holder: type(holder).__name__,
 )

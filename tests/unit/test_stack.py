@@ -55,7 +55,7 @@ def test_objects_are_checked_once_the_kinds_are_served(tmp_path: Path) -> None:
     check(kubectl, tmp_path)
     assert ["get" in ran for ran in kubectl.ran] == [True, True, True, False]
     assert "--dry-run=server" in kubectl.ran[-1]
-    assert "name: theirs" in (tmp_path / "checked.yaml").read_text()
+    assert "name: theirs" in (tmp_path / "private" / "checked.yaml").read_text()
 
 
 def test_what_names_no_namespace_is_put_into_that_of_the_rayservice(tmp_path: Path) -> None:
@@ -96,9 +96,9 @@ def test_what_secrets_hold_is_applied_and_not_kept(tmp_path: Path) -> None:
 
     for secret in ("aHVudGVyMg==", "hunter3"):
         assert kubectl.applied.count(secret) == 2
-        assert not any(secret in file.read_text() for file in tmp_path.iterdir())
+        assert not any(secret in file.read_text() for file in tmp_path.rglob("*.yaml"))
     for name in ("checked", "redis"):
-        kept = (tmp_path / f"{name}.yaml").read_text()
+        kept = (tmp_path / "private" / f"{name}.yaml").read_text()
         assert all(word in kept for word in ("theirs", "also", "password: (not kept)", "token: (not kept)"))
     assert not any(file.exists() for file in kubectl.files)
 

@@ -10,6 +10,7 @@ from typing import cast
 import pytest
 import yaml
 
+from pytest_serve_chaos.cluster.private_files import PRIVATE
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.model import Json
 
@@ -169,3 +170,26 @@ def test_the_example_in_the_how_to_gives_inputs_that_exist() -> None:
     (example,) = (text for text in re.findall(r"```yaml\n(.*?)```", how_to, re.DOTALL) if "chaos.yml@" in text)
     (caller,) = cast("dict[str, dict[str, Json]]", yaml.safe_load(example)["jobs"]).values()
     assert set(cast("dict[str, Json]", caller["with"])) <= set(inputs_of(FOR_OTHERS))
+
+
+def uploads(path: Path) -> list[str]:
+    """What each upload takes of the directories of runs, as the text of its patterns."""
+    text = path.read_text()
+    if path.suffix == ".md":
+        text = "\n".join(block for block in text.split("```") if block.startswith("yaml"))
+    steps = re.findall(r"upload-artifact@.*?path: (.*?)(?:\n\n|\Z|include-hidden-files)", text, re.DOTALL)
+    return [step for step in steps if "chaos" in step]
+
+
+@pytest.mark.parametrize("file", [*WORKFLOWS, ROOT / "docs" / "how-to.md"], ids=lambda path: path.name)
+def test_credentials_are_not_uploaded(file: Path) -> None:
+    for taken in uploads(file):
+        directories = re.findall(r"^\s*(?!!)([\w-]+)$", taken.replace("|", "\n"), re.MULTILINE)
+        assert directories
+        for directory in directories:
+            assert f"!{directory}/**/{PRIVATE}/**" in taken
+
+
+def test_the_uploads_are_found() -> None:
+    files = [path.name for path in (*WORKFLOWS, ROOT / "docs" / "how-to.md") if uploads(path)]
+    assert files == ["chaos.yml", "ci.yml", "kind.yml", "how-to.md"]

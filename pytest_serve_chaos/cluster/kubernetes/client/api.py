@@ -237,13 +237,24 @@ class KubeApi:
             error=CommandFailed,
         )
 
-    def run(self, pod: str, container: str, command: Sequence[str], *, timeout: float = 30.0) -> ExecResult:
+    def run(
+        self, pod: str, container: str, command: Sequence[str], *, timeout: float = 30.0, stdin: str | None = None
+    ) -> ExecResult:
         """Runs a program in a container and waits for it.
+
+        Args:
+            pod: The pod.
+            container: The container.
+            command: The program.
+            timeout: Seconds until it is given up.
+            stdin: What it reads, which has no end; None: nothing.
 
         Raises:
             CommandFailed: It could not be started, or did not end in `timeout` seconds.
         """
-        with self._connection.exec(pod, container, command) as channel:
+        with self._connection.exec(pod, container, command, stdin=stdin is not None) as channel:
+            if stdin is not None:
+                channel.write_stdin(stdin)
             channel.run_forever(timeout=timeout)
             ended = not channel.is_open()
             stdout, stderr = channel.read_stdout(timeout=0) or "", channel.read_stderr(timeout=0) or ""

@@ -23,6 +23,7 @@ from pytest_serve_chaos.cluster.kubernetes.client.access import (
 from pytest_serve_chaos.cluster.kubernetes.client.api_path import api_path
 from pytest_serve_chaos.cluster.kubernetes.client.deadline import CREDENTIALS_WITHIN, within
 from pytest_serve_chaos.cluster.kubernetes.client.errors import reason
+from pytest_serve_chaos.cluster.kubernetes.client.key_files import keep_keys_in_memory
 from pytest_serve_chaos.cluster.kubernetes.client.server_identity import FirstServer, ServerIdentity
 from pytest_serve_chaos.cluster.kubernetes.client.streaming import Answer, Channel
 from pytest_serve_chaos.errors import ClusterError, CommandFailed, MissingDependency, ObservationError, SafetyError
@@ -229,6 +230,7 @@ class KubeConnection:
 
     def _load(self) -> Any:
         config: Any = importlib.import_module("kubernetes.config")
+        keep_keys_in_memory(config.kube_config)
         settings = self._client.Configuration()
         # Without this a GET that times out is sent three times more, and takes four times as long as it may.
         settings.retries = False

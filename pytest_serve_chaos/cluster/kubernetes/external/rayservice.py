@@ -72,12 +72,13 @@ class Connected:
         found: What it is.
         api: The Kubernetes API in its namespace; its guard lets nothing else be changed.
         dashboard: The dashboard of its head.
-        description: What it is, for reports; has the address for traffic.
+        description: What it is, for reports.
         probe: The request that traffic sends to it.
         targets: ``app#Deployment`` -> wanted replicas, as Serve said at the beginning.
         pinned: Which RayService of that name it is, as it was at the beginning.
         ray_containers: Group -> the name of its Ray container.
         operator_namespace: Where KubeRay's operator is, and can be seen; None: perhaps in the RayService's namespace.
+        url: Where traffic goes, with the credentials that may be in it; None: as the description says.
     """
 
     found: FoundRayService
@@ -89,6 +90,12 @@ class Connected:
     pinned: Pinned
     ray_containers: Mapping[str, str] = field(default_factory=dict)
     operator_namespace: str | None = None
+    url: str | None = field(default=None, repr=False)
+
+    @property
+    def address(self) -> str:
+        """Where traffic goes."""
+        return self.description.url if self.url is None else self.url
 
 
 def external_rayservice(
@@ -127,7 +134,7 @@ def external_rayservice(
     api, pods = view.api, view.pods
     admission = Admission(view, found.spec, grants, to.targets)
     ledger = Ledger(records.broken)
-    proxies = ExternalProxies(view, config, to.description.url, to.probe)
+    proxies = ExternalProxies(view, config, to.address, to.probe)
     drains = ExternalDrains(view, admission, records, progress)
     offers = (
         *pod_parts(view, config, to.description.ray_version, partial(_redis_items, api, found.redis), _mode_at(found)),
@@ -147,7 +154,7 @@ def external_rayservice(
         SETS_HEALTH_FLAGS.by(AdmittedFlags(RecordedFlags(HealthFlags(api, pods), ledger, pods), admission)),
         SIGNALS_PROCESSES.by(AdmittedSignals(RecordedSignals(ProcessSignals(api, pods), ledger, pods), admission)),
     )
-    return RayServiceCluster(view, config, to.description, offers, Ends((drains.close,), on_close))
+    return RayServiceCluster(view, config, to.description, offers, Ends((drains.close,), on_close), url=to.address)
 
 
 class ExternalFaults:

@@ -34,6 +34,7 @@ from pytest_serve_chaos.cluster.kubernetes.rayservice.setup import versions
 from pytest_serve_chaos.cluster.proxy_location import check_proxy_location
 from pytest_serve_chaos.cluster.rest import HAPROXY_MANAGER, Dashboard, ServeStatus
 from pytest_serve_chaos.errors import ClusterStartError, ObservationError, Unsupported, WaitTimeout
+from pytest_serve_chaos.masking import masked
 from pytest_serve_chaos.model import ClusterDescription, Json
 
 _GROUP = "ray.io"
@@ -58,7 +59,7 @@ class ExternalCluster:
     context: str
     namespace: str
     name: str
-    url: str
+    url: str = field(repr=False)
     allow: Collection[str] = ()
     probe: Probe = field(default_factory=Probe)
     operator_namespace: str | None = None
@@ -197,6 +198,7 @@ def connect(
                 pinned,
                 ray_containers.names_of(item),
                 operator,
+                url=external.url,
             ),
             Grants(frozenset(lacking), external.allow, shared),
             records,
@@ -343,7 +345,7 @@ def _description(
         profile=found.spec.profile,
         ingress=found.ingress,
         replicas=replicas,
-        url=external.url,
+        url=masked(external.url),
         details={
             "context": external.context,
             "rayservice": f"{external.namespace}/{external.name}",

@@ -29,13 +29,13 @@ from pytest_serve_chaos.cluster.kubernetes.install.rayservice_file import OwnFil
 from pytest_serve_chaos.cluster.kubernetes.install.workload import Workload
 from pytest_serve_chaos.cluster.kubernetes.rayservice.ray_token import wants_token
 from pytest_serve_chaos.cluster.local_code import code_of_config, named_by, without_directories
+from pytest_serve_chaos.cluster.ray_tokens import has_tokens
 from pytest_serve_chaos.cluster.serve_config import OWN_APPS, applications, serve_config_text
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.manifests import Manifest, merge
-from pytest_serve_chaos.model import Json, minor_version
+from pytest_serve_chaos.model import Json
 
 _VERSION = "ray.io/v1"
-_FIRST_WITH_TOKENS = (2, 52)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ def _check_token(cluster: Mapping[str, Json]) -> None:
     """What KubeRay would refuse after minutes, and only in its log."""
     version = text(cluster, "rayVersion")
     known = re.match(r"\d+\.\d+\.", version) is not None
-    if wants_token(cluster) and not (known and minor_version(version) >= _FIRST_WITH_TOKENS):
+    if wants_token(cluster) and not (known and has_tokens(version)):
         raise SettingsError(
             f"KubeRay takes authOptions with a rayVersion from 2.52.0 on only, and it is {version or 'not set'}",
             fix=["set rayClusterConfig.rayVersion", "or --serve-chaos-ray-version, for another Ray"],

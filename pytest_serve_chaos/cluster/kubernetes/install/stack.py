@@ -19,6 +19,7 @@ from pytest_serve_chaos.cluster.kubernetes.client.records import inner, listed, 
 from pytest_serve_chaos.cluster.kubernetes.client.waits import newest_warnings, wait_for
 from pytest_serve_chaos.cluster.kubernetes.install.file_kinds import OF_THE_CLUSTER
 from pytest_serve_chaos.cluster.kubernetes.logs.operator import SELECTOR, operator_errors
+from pytest_serve_chaos.cluster.private_files import private_directory
 from pytest_serve_chaos.errors import CommandFailed, WaitTimeout
 from pytest_serve_chaos.manifests import Manifest
 from pytest_serve_chaos.model import Json
@@ -52,7 +53,7 @@ class Stack:
     Args:
         kubectl: Runs kubectl.
         api: The Kubernetes API, in our namespace.
-        directory: Where the manifests that were applied are kept.
+        directory: That of the run; the manifests that were applied are kept in its private part.
         progress: Prints a line about each phase.
         operator_namespace: Where the operator is, if it is installed.
 
@@ -190,19 +191,21 @@ class Stack:
 
     def describe(self) -> None:
         """Writes what can be learned of a cluster that went wrong into the directory."""
-        for file, arguments in (
-            ("pods.txt", ("get", "all", "-A", "-o", "wide")),
-            ("events.txt", ("get", "events", "-A", "--sort-by=.lastTimestamp")),
-            ("rayservices.yaml", ("get", "rayservices,rayclusters", "-A", "-o", "yaml")),
-            ("describe-pods.txt", ("-n", self._api.namespace, "describe", "pods")),
-            ("operator.log", ("-n", self.operator_namespace, "logs", "-l", SELECTOR, "--tail=2000")),
-            ("ray-pods.log", ("-n", self._api.namespace, "logs", "-l", f"{names.PART}=ray", "--tail=500", "--prefix")),
+        private = private_directory(self._directory)  # for what shows the environments of containers
+        logs, ray = ("logs", "-l"), f"{names.PART}=ray"
+        for where, file, arguments in (
+            (self._directory, "pods.txt", ("get", "all", "-A", "-o", "wide")),
+            (self._directory, "events.txt", ("get", "events", "-A", "--sort-by=.lastTimestamp")),
+            (private, "rayservices.yaml", ("get", "rayservices,rayclusters", "-A", "-o", "yaml")),
+            (private, "describe-pods.txt", ("-n", self._api.namespace, "describe", "pods")),
+            (self._directory, "operator.log", ("-n", self.operator_namespace, *logs, SELECTOR, "--tail=2000")),
+            (self._directory, "ray-pods.log", ("-n", self._api.namespace, *logs, ray, "--tail=500", "--prefix")),
         ):
             try:
                 said = self._kubectl(*arguments, timeout=20.0)
             except CommandFailed as error:
                 said = str(error)
-            (self._directory / file).write_text(said, encoding="utf-8")
+            (where / file).write_text(said, encoding="utf-8")
 
     def _apply(self, name: str, file: str, *options: str) -> None:
         self._applied.append(name)
@@ -216,7 +219,7 @@ class Stack:
 
     def _file(self, name: str) -> Path:
         """Where what was applied under that name is kept."""
-        return self._directory / f"{name}.yaml"
+        return private_directory(self._directory) / f"{name}.yaml"
 
     @contextlib.contextmanager
     def _kept(self, name: str, documents: Sequence[Manifest]) -> Iterator[str]:

@@ -22,6 +22,7 @@ from pytest_serve_chaos.cluster.kubernetes.install.stack import Kubectl
 from pytest_serve_chaos.cluster.kubernetes.kind.docker_machines import DockerMachines
 from pytest_serve_chaos.cluster.kubernetes.kind.images import DockerImages
 from pytest_serve_chaos.cluster.kubernetes.kind.programs import Programs, Run, run_program
+from pytest_serve_chaos.cluster.private_files import private_directory
 from pytest_serve_chaos.errors import ClusterStartError, CommandFailed
 from pytest_serve_chaos.model import Json
 
@@ -46,7 +47,7 @@ class KindNodes:
     Args:
         name: The cluster's name.
         image: The nodes' image; None takes kind's own.
-        directory: Where config, kubeconfig and logs are kept.
+        directory: Where config and logs are kept, and the kubeconfig in its private part.
         programs: docker, kind and kubectl.
 
     Attributes:
@@ -60,7 +61,7 @@ class KindNodes:
 
     def __init__(self, name: str, image: str | None, directory: Path, programs: Programs) -> None:
         self.name = name
-        self.kubeconfig = directory / "kubeconfig"
+        self.kubeconfig = private_directory(directory) / "kubeconfig"
         self.log = directory / "kind.log"
         self._config = directory / "kind-config.yaml"
         self._pid = directory / "kind.pid"

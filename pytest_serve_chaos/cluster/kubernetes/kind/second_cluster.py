@@ -20,6 +20,7 @@ from pytest_serve_chaos.cluster.kubernetes.rayservice.parts import pod_parts
 from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayServiceRef
 from pytest_serve_chaos.cluster.kubernetes.rayservice.ray_token import RayToken, wants_token
 from pytest_serve_chaos.cluster.kubernetes.rayservice.view import RayServiceView, Sight
+from pytest_serve_chaos.cluster.private_files import private_directory
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.errors import ClusterError, ClusterStartError, CommandFailed, WaitTimeout
 from pytest_serve_chaos.manifests import Manifest, merge
@@ -124,7 +125,7 @@ class SecondClusters:
             raise
 
     def _make(self, name: str, namespace: str | None) -> None:
-        file = self.directory / f"{name}.yaml"
+        file = private_directory(self.directory) / f"{name}.yaml"
         file.write_text(manifests.dump((lone_head(self.ray_service, name, namespace),)), encoding="utf-8")
         options = ("--server-side", f"--field-manager={names.PROJECT}")
         self.kubectl("-n", self._namespace, "apply", *options, "-f", str(file))

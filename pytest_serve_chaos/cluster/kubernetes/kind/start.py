@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_serve_chaos import clock
@@ -137,7 +137,7 @@ class _Served:
 
     ray_cluster: str
     dashboard: Dashboard
-    url: str
+    url: str = field(repr=False)
     operator_namespace: str
 
 

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from pytest_serve_chaos.cluster.http_client import download
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, ObservationError, SettingsError
+from pytest_serve_chaos.masking import masked, with_masked_urls
 
 SELECTOR = "app.kubernetes.io/component=kuberay-operator"
 _DOWNLOAD_TIMEOUT = 60.0
@@ -46,10 +47,13 @@ def read_manifests(source: str, kustomize: Callable[[str], str]) -> str:
             return download(source, timeout=_DOWNLOAD_TIMEOUT)
         return kustomize(source)
     except (OSError, UnicodeDecodeError) as error:
-        raise ClusterStartError(f"KubeRay's manifests cannot be read: {error}", checked=[source]) from error
+        what = f"KubeRay's manifests cannot be read: {with_masked_urls(str(error))}"
+        raise ClusterStartError(what, checked=[masked(source)]) from error
     except CommandFailed as error:
         what = f"KubeRay's manifests cannot be read: {error.what}"
-        raise ClusterStartError(what, checked=[source, *error.checked], fix=error.fix) from error
+        raise ClusterStartError(
+            what, checked=[masked(source), *map(with_masked_urls, error.checked)], fix=error.fix
+        ) from error
 
 
 def check_manifests(text: str, source: str) -> None:
@@ -66,7 +70,7 @@ def check_manifests(text: str, source: str) -> None:
     if lacking:
         raise SettingsError(
             f"the manifests of KubeRay's operator lack {' and '.join(lacking)}",
-            checked=[source, f"they begin: {text.strip()[:80]!r}"],
+            checked=[masked(source), f"they begin: {text.strip()[:80]!r}"],
             fix=[
                 "give --serve-chaos-kuberay-manifests all that `kubectl create -k` takes, with its CRDs",
                 "or, for a chart, the output of `helm template --include-crds`",

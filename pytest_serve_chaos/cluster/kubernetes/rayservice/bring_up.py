@@ -15,6 +15,7 @@ from pytest_serve_chaos.cluster.kubernetes.client.records import listed, mapped,
 from pytest_serve_chaos.cluster.kubernetes.client.waits import newest_warnings, wait_for
 from pytest_serve_chaos.cluster.kubernetes.rayservice.probe import Probe
 from pytest_serve_chaos.cluster.rest import Dashboard, GivenUp
+from pytest_serve_chaos.masking import masked
 from pytest_serve_chaos.model import Json
 from pytest_serve_chaos.traffic.request import WRONG_ANSWER, Message, Outcome, RequestSpec
 from pytest_serve_chaos.traffic.transports.http import send_once
@@ -134,7 +135,7 @@ class BringUp:
             self._answers(self._probe.to(way.url), message)
 
     def _answers(self, spec: RequestSpec, message: Message) -> None:
-        url, answered = spec.url_of(message), Answered()
+        url, answered = masked(spec.url_of(message)), Answered()
 
         def probe() -> bool | NotYet:
             outcome = send_once(spec, message)

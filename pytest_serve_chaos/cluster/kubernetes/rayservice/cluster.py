@@ -102,9 +102,10 @@ class RayServiceCluster:
     Args:
         view: What its parts work with.
         config: The Serve config that it runs.
-        description: What it is, for reports; has the address for traffic.
+        description: What it is, for reports.
         offers: What it can do, and which part does it.
         ends: What is called when it is closed.
+        url: Where traffic goes; None: to the address of the description.
     """
 
     def __init__(
@@ -114,11 +115,14 @@ class RayServiceCluster:
         description: ClusterDescription,
         offers: Iterable[Offer],
         ends: Ends | None = None,
+        *,
+        url: str | None = None,
     ) -> None:
         self.spec = view.ref.spec
         self._view = view
         self._config = config
         self._description = description
+        self._url = description.url if url is None else url
         self._proxies = PodProxies(view.api, view.pods, config)
         self._capabilities = Capabilities(*offers)
         self._ends = ends or Ends()
@@ -134,7 +138,7 @@ class RayServiceCluster:
     @property
     def url(self) -> str:
         """Where traffic goes: the Service's address, with the app's route."""
-        return self._description.url
+        return self._url
 
     @property
     def dashboard(self) -> Dashboard:

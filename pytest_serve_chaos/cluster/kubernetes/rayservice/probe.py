@@ -33,7 +33,7 @@ class Probe:
     body: bytes | None = field(default=None, repr=False)
     timeout: float = 5.0
     check: Callable[[Answer], bool] | None = None
-    path: str | None = None
+    path: str | None = field(default=None, repr=False)
     kinds: tuple[RequestKind, ...] = ()
     seed: int = 0
 

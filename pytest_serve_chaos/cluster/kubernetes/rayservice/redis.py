@@ -89,7 +89,13 @@ class RedisStore:
             return ("sh", "-c", 'REDISCLI_AUTH="$REDIS_PASSWORD" exec "$@"', "sh", *client)
         if not self.password:
             return client
-        return ("sh", "-c", 'REDISCLI_AUTH="$0" exec "$@"', self.password, *client)
+        # Not as an argument, nor in the address of the exec, which an API server may write into its audit log.
+        return ("sh", "-c", 'IFS= read -r REDISCLI_AUTH; export REDISCLI_AUTH; exec "$@"', "sh", *client)
+
+    @property
+    def stdin(self) -> str | None:
+        """What that program reads: the password, if the file of the user has one; None: nothing."""
+        return f"{self.password}\n" if self.password else None
 
 
 class PodRedis:
@@ -176,7 +182,7 @@ class PodRedis:
         try:
             pod = self._pods.running_redis()
             container = self._store.container or (pod.main.name if pod.main else "")
-            result = self._api.run(pod.name, container, program, timeout=_PATIENCE)
+            result = self._api.run(pod.name, container, program, timeout=_PATIENCE, stdin=self._store.stdin)
         except (CommandFailed, NoSuchTarget) as error:
             raise ObservationError(f"Redis did not answer: {error}") from error
         lines = result.stdout.splitlines()
