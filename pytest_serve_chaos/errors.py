@@ -10,6 +10,7 @@ ServeChaosError
 │   │   └── NotStartedAgain
 │   ├── CommandFailed          the supervisor, kubectl or the like refused a command
 │   └── ObservationError       a source of observation gave no usable answer
+├── WatchEnded                a thread that watches the cluster has ended, so nobody sees what happens to it
 ├── WaitTimeout                a state was not reached in time
 ├── FaultError
 │   ├── Unsupported            this backend or cluster cannot do that
@@ -93,6 +94,10 @@ class CommandFailed(ClusterError):
 
 class ObservationError(ClusterError):
     """A source of observation gave no usable answer."""
+
+
+class WatchEnded(ServeChaosError):
+    """A thread that watches the cluster has ended, so nothing that was seen since then says anything about the app."""
 
 
 class WaitTimeout(ServeChaosError):

@@ -472,6 +472,7 @@ class Traffic:
             ExpectationFailed: It was not met.
             Inconclusive: No fault landed, there were too few requests, or the generator was late.
             SettingsError: A value cannot be demanded.
+            WatchEnded: A thread that watches the cluster has ended.
         """
         demands: dict[str, object] = {"availability": availability, "longest_outage": longest_outage}
         if slow_after is not None:
@@ -489,6 +490,7 @@ class Traffic:
         write_expectations(
             self.rig.log, demanded, autoscaled=autoscaled, source=self.source, at=until, parts=self._parts
         )
+        self.rig.check_watches()
         result = result_of(self.rig.history, self.rig.current.experiment)
         self.rig.log.add(Judged(result.outcome))
         self._on_result(result)

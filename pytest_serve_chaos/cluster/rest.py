@@ -13,6 +13,7 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.json_fields import Fields
 from pytest_serve_chaos.cluster.proxy_location import HEAD_ONLY
 from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, ObservationError
+from pytest_serve_chaos.json_text import read_json
 from pytest_serve_chaos.model import Json
 
 HAPROXY_MANAGER = "HAProxyManager"
@@ -311,7 +312,7 @@ class Dashboard:
         try:
             answer = self._client.get(path, params=dict(params), timeout=timeout or self._client.timeout)
             if answer.status_code == 200:
-                return Fields.of(answer.json(), f"{where}: the answer")
+                return Fields.of(read_json(answer.content), f"{where}: the answer")
         except (httpx.HTTPError, ValueError) as error:
             raise ObservationError(f"{where}: {type(error).__name__} {error}") from error
         raise ObservationError(f"{where}: status {answer.status_code}: {answer.text[:200]}")

@@ -98,7 +98,13 @@ class Statuses:
         if isinstance(error, Inconclusive):
             return "inconclusive"
         broke = isinstance(error, ServeChaosError) and not isinstance(error, Judgement)
-        return "error" if broke or error is self._lending.test.broken_rig else ""
+        return "error" if broke or self._blind or error is self._lending.test.broken_rig else ""
+
+    @property
+    def _blind(self) -> bool:
+        """Whether a thread that watches the test's cluster has ended: then no failure says anything of the app."""
+        use = self._lending.test.use
+        return use is not None and bool(use.rig.dead_watches())
 
     def _unmeasured(self, item: pytest.Item, error: BaseException) -> Inconclusive | None:
         """The error to raise instead of a TypeError about a figure that is None, because nothing was measured."""

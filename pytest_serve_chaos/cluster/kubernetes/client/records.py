@@ -11,6 +11,9 @@ from pytest_serve_chaos.model import Json
 _NOT_BEGUN = ("Pending", "PodInitializing")
 """The states of a container before which others have to run."""
 
+_LONGEST_GRACE = 10**9
+"""Seconds; more is no time that anybody waits."""
+
 _LONGEST_MESSAGE = 200
 """Characters of a message of Kubernetes that are shown."""
 
@@ -123,11 +126,15 @@ def pod(item: Mapping[str, Json]) -> Pod:
         labels={key: str(value) for key, value in mapped(metadata.get("labels")).items()},
         containers=_containers(spec.get("containers"), status.get("containerStatuses")),
         message=_shortened(_scheduling_message(status) or text(status, "message")),
-        grace=float(text(spec, "terminationGracePeriodSeconds") or 30),
+        grace=_seconds(spec.get("terminationGracePeriodSeconds"), 30.0),
         init_containers=_containers(spec.get("initContainers"), status.get("initContainerStatuses")),
         ready=_ready(status),
         owner=next((text(o, "kind") for o in listed(metadata.get("ownerReferences")) if o.get("controller")), ""),
     )
+
+
+def _seconds(value: Json, default: float) -> float:
+    return float(value) if isinstance(value, int) and 0 <= value < _LONGEST_GRACE else default
 
 
 def _containers(wanted: Json, reported: Json) -> tuple[Container, ...]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
-import json
 import zlib
 from importlib import resources
 from pathlib import Path
+
+from pytest_serve_chaos.json_text import read_json
 
 GONE = 3
 """The exit status of `signal_process`, and of `children`, where the process is gone."""
@@ -36,9 +37,16 @@ def moment(output: str, started: float) -> float:
     Args:
         output: What it printed; the last line is JSON with ``began``, ``asked`` and ``boot``.
         started: When we started it, monotonic seconds.
+
+    Raises:
+        ValueError: It printed something else.
     """
-    said = json.loads(output.strip().splitlines()[-1])
+    match read_json((output.strip().splitlines() or [""])[-1]):
+        case {"began": int() | float() as began, "asked": int() | float() as asked, "boot": boot}:
+            pass
+        case said:
+            raise ValueError(f"{said!r:.80} does not say when it was")
     boot_id = Path("/proc/sys/kernel/random/boot_id")
-    if boot_id.exists() and boot_id.read_text(encoding="ascii").strip() == said["boot"]:
-        return float(said["asked"])
-    return started + float(said["asked"]) - float(said["began"])
+    if boot_id.exists() and boot_id.read_text(encoding="ascii").strip() == boot:
+        return float(asked)
+    return started + float(asked) - float(began)

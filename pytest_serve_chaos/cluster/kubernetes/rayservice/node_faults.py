@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Literal
 
@@ -12,7 +11,7 @@ from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.machines import Taints
 from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayPods
-from pytest_serve_chaos.cluster.kubernetes.rayservice.programs import output_of
+from pytest_serve_chaos.cluster.kubernetes.rayservice.programs import answer_of
 from pytest_serve_chaos.cluster.kubernetes.rayservice.removal import Removals
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, Unsupported
 from pytest_serve_chaos.model import HEAD, Evidence
@@ -123,7 +122,7 @@ class NodeFreezes:
             NoSuchTarget: The node is not running.
             CommandFailed: Some of them could not be stopped.
         """
-        said = json.loads(output_of(self._api, self._pods.running(name), "freeze", "stop"))
+        said = answer_of(self._api, self._pods.running(name), "freeze", "stop", keys=("left", "processes"))
         if said["left"] or not said["processes"]:
             raise CommandFailed(f"{name} could not be frozen", checked=[f"PIDs that still run: {said['left']}"])
         what = f"all {said['processes']} processes that PID 1 of {name} has started are stopped (state T)"
@@ -139,7 +138,7 @@ class NodeFreezes:
             pod = self._pods.running(name)
         except NoSuchTarget:
             return
-        said = json.loads(output_of(self._api, pod, "freeze", "go"))
+        said = answer_of(self._api, pod, "freeze", "go", keys=("left",))
         if said["left"]:
             raise CommandFailed(f"{name} is still frozen", checked=[f"PIDs that are still stopped: {said['left']}"])
 
