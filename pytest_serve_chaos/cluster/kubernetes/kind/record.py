@@ -9,8 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Literal, TypeAlias
 
-import yaml
-
+from pytest_serve_chaos import safe_yaml
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.records import Pod, mapped, text
 from pytest_serve_chaos.cluster.kubernetes.rayservice.redis import RedisStore
@@ -99,7 +98,8 @@ class Wishes:
     @property
     def apps(self) -> frozenset[str]:
         """The names of the apps in it; ``default`` is Serve's own word for one without a name."""
-        return frozenset(text(app, "name") or "default" for app in applications(yaml.safe_load(self.serve_config)))
+        config = safe_yaml.read_document(self.serve_config)
+        return frozenset(text(app, "name") or "default" for app in applications(mapped(config)))
 
 
 def plan(record: Record | None, wanted: Record, *, machines: int, number: int) -> Plan:
