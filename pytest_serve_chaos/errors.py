@@ -27,6 +27,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pytest_serve_chaos.printable import printable
+
 
 class ServeChaosError(Exception):
     """The base of all errors here.
@@ -50,7 +52,7 @@ class ServeChaosError(Exception):
         if self.fix:
             one = len(self.fix) == 1
             lines += ["To fix this:" if one else "To fix this, either:", *(f"  - {line}" for line in self.fix)]
-        return "\n".join(lines)
+        return printable("\n".join(lines))  # an answer, or a name, that it quotes may be anything
 
 
 def in_one_line(error: BaseException) -> str:

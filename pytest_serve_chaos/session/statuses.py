@@ -11,6 +11,7 @@ from pytest_serve_chaos import fixtures
 from pytest_serve_chaos.errors import Inconclusive, Judgement, ServeChaosError, Unsupported
 from pytest_serve_chaos.fixtures import wants_cluster
 from pytest_serve_chaos.load import raise_unless_passed
+from pytest_serve_chaos.printable import printable
 from pytest_serve_chaos.session.lending import Lending
 from pytest_serve_chaos.session.results import Results
 from pytest_serve_chaos.session.sections import Sections
@@ -81,7 +82,7 @@ class Statuses:
         if report.skipped and isinstance(error.__context__, Unsupported):
             test.skipped = error.__context__.what
             file, line, _ = report.location
-            report.longrepr = (file, (line or 0) + 1, f"Skipped: {error.__context__.what}")
+            report.longrepr = (file, (line or 0) + 1, printable(f"Skipped: {error.__context__.what}"))
         if not report.failed:
             return report
         if outcome:

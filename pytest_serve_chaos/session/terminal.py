@@ -7,6 +7,7 @@ from contextlib import suppress
 import pytest
 
 from pytest_serve_chaos.faults.rig import Rig
+from pytest_serve_chaos.printable import printable
 from pytest_serve_chaos.report.terminal import header_line
 from pytest_serve_chaos.settings import Settings
 
@@ -35,6 +36,7 @@ class Terminal:
         if reporter is None:
             return
         with suppress(OSError):  # the terminal may be lost, and this line is the least that matters then
+            line = printable(line)
             if capture is None:
                 reporter.write_line(line)
                 return
