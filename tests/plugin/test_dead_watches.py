@@ -8,6 +8,8 @@ from tests.plugin.conftest import RunChaos
 
 DIES = """
     import pytest
+    from pytest_serve_chaos import clock
+    from pytest_serve_chaos.clock import NotYet
     from pytest_serve_chaos.observe.watcher import Watcher
 
     @pytest.fixture
@@ -15,12 +17,8 @@ DIES = """
         def end(self):
             raise SystemExit("a library called sys.exit")
         monkeypatch.setattr(Watcher, "ask", end)
-        rig = serve_cluster._rig if hasattr(serve_cluster, "_rig") else serve_cluster.rig
-        import time
-        for _ in range(500):
-            if rig.watcher.dead:
-                return
-            time.sleep(0.01)
+        watcher = serve_cluster._rig.watcher
+        clock.wait_until("its end", lambda: bool(watcher.dead) or NotYet("it goes on"), timeout=10.0, interval=0.01)
 """
 
 

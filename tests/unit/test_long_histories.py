@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_serve_chaos.cluster.kubernetes.logs.files import LogFiles
 from pytest_serve_chaos.errors import HistoryError
 from pytest_serve_chaos.events import Demanded, Judged, Note
 from pytest_serve_chaos.history import History
@@ -154,3 +155,12 @@ def test_requests_are_moved_by_when_the_history_began(tmp_path: Path) -> None:
     assert first.sent is None
     assert first.scheduled == pytest.approx(unsent.scheduled, abs=1e-5)
     history.close()
+
+
+def test_the_places_of_log_lines_that_nobody_reads_any_more_are_forgotten(tmp_path: Path) -> None:
+    files = LogFiles(tmp_path)
+    for number in range(1500):
+        files.add("serve/proxy.log", f"{number} {'x' * 4000}\n")
+    assert len(files._files["serve/proxy.log"].pieces) < 1100
+    (last,) = [line.text for line in files.lines(["serve/*"], 0.0)][-1:]
+    assert last.startswith("1499 ")
