@@ -29,7 +29,7 @@ from pytest_serve_chaos.events import (
     TrafficBegan,
 )
 from pytest_serve_chaos.history import ExperimentLog, History
-from pytest_serve_chaos.model import Evidence, Expectations, Request
+from pytest_serve_chaos.model import Expectations, Request
 from pytest_serve_chaos.request_pieces import IN_MEMORY
 from pytest_serve_chaos.results import result_of
 from pytest_serve_chaos.traffic.recorder import FRESH
@@ -128,9 +128,10 @@ class _Experiment:
         log.add(TrafficBegan("traffic begins", at=at, source=self.source, rate=200.0, stages="", arrivals="constant"))
         log.add(PhaseBegan("steady", at=at, phase=Phase.STEADY))
         if not self.source:
-            log.add(FaultAsked("SIGKILL to a replica", at=at + 10, fault="replica_failure", injection=1))
-            log.add(EvidenceSeen("it is gone", at=at + 10, evidence=Evidence(at + 10, "victim", "it is gone")))
-            log.add(FaultLanded("the replica is down", at=at + 10, injection=1, served=100))
+            log.add(FaultAsked("SIGKILL to a replica", at=at + 2, fault="replica_failure", injection=1))
+            log.add(EvidenceSeen("it is gone", at=at + 2, side="victim"))
+            log.add(EvidenceSeen("the GCS says DEAD", at=at + 2, side="cluster"))
+            log.add(FaultLanded("the replica is down", at=at + 2, injection=1, served=100))
 
     def end(self, at: float) -> None:
         if not self.source:

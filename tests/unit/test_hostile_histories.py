@@ -93,7 +93,7 @@ ANY = st.recursive(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(line=st.integers(0, 20), key=st.sampled_from(["at", "text", "data", "experiment", "kind", "type"]), value=ANY)
 def test_whatever_an_event_has_there_is_a_verdict_or_a_reason_why_not(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], line: int, key: str, value: Json

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import Cluster
+from pytest_serve_chaos.cluster.haproxy import Generation
 from pytest_serve_chaos.cluster.json_fields import Fields
 from pytest_serve_chaos.cluster.kubernetes import in_pod
 from pytest_serve_chaos.cluster.kubernetes.client.api import ExecResult, KubeApi
@@ -45,6 +46,7 @@ from pytest_serve_chaos.cluster.kubernetes.rayservice.node_faults import NodeFre
 from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayPods
 from pytest_serve_chaos.cluster.kubernetes.rayservice.process_watch import Place, ProcessWatch, parse
 from pytest_serve_chaos.cluster.kubernetes.rayservice.programs import tidy
+from pytest_serve_chaos.cluster.kubernetes.rayservice.topology import PodTopology
 from pytest_serve_chaos.cluster.rest import Dashboard, autoscaled, nodes_with_proxy
 from pytest_serve_chaos.errors import CommandFailed, ObservationError, ServeChaosError
 from pytest_serve_chaos.model import Identity, Json
@@ -60,7 +62,7 @@ KEYS = st.sampled_from(
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 ANY = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3))
 
-few = settings(max_examples=60, deadline=None)
+few = settings(max_examples=25, deadline=None)
 
 
 def around(*path: str, inner: st.SearchStrategy[Json]) -> st.SearchStrategy[Json]:
@@ -220,7 +222,7 @@ class Programs:
         self.text = text
 
     def run(self, *_: object, **__: object) -> ExecResult:
-        return ExecResult(0, self.text, "")
+        return ExecResult(self.text, "", 0)
 
     def running(self, _: object) -> Pod:
         return pod({})
@@ -243,8 +245,8 @@ def programs(text: str) -> None:
     usable(lambda: tidy(api, pod({})))
     usable(lambda: PodChildren(api, pods).children(PROCESS))
     usable(lambda: PodChildren(api, pods).states([PROCESS]))
-    generation = SimpleNamespace(process=PROCESS, directory="/tmp", node="head")
-    usable(lambda: PodHAProxy(api, pods, cast("object", None)).routes(generation))  # type: ignore[arg-type]
+    generation = Generation("head", PROCESS, 7, None, serves=True, directory="/tmp")
+    usable(lambda: PodHAProxy(api, pods, cast("PodTopology", None)).routes(generation))
     for read in (lambda: parse(text), lambda: in_pod.moment(text, 0.0)):
         with contextlib.suppress(ValueError):
             read()

@@ -95,8 +95,7 @@ def test_markdown_has_neither_commands_nor_links_nor_mentions() -> None:
     text = markdown.summary([result], missing=[NASTY])
     assert is_harmless(text)
     assert "\n# Approved" not in text
-    for link in ("://", "www.e", "@e", "![", "](", "~z"):
-        assert link not in text
+    assert not re.search(r"://|www\.e|@e|(?<!\\)[\[\]~]", text)
 
 
 def test_the_properties_of_a_test_case_are_text() -> None:

@@ -37,7 +37,7 @@ def problem(text: str) -> str:
         ("a: 1\nb: !Ref c\n", "could not determine a constructor for the tag '!Ref' in line 2"),
         ("a: *b\n", "found undefined alias 'b' in line 1"),
         ("a: b\x07\n", "special characters are not allowed: #x0007"),
-        ("a: &a\n  b: *a\n", "found an alias that leads back to itself in line 1"),
+        ("a: &a\n  b: *a\n", "found an alias that leads back to itself in line 2"),
         (MANY, "found aliases of aliases that stand for too many values in line 5"),
     ],
 )
@@ -61,7 +61,7 @@ MERGED = "a0: &a0 {x: 1}\n" + "".join(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 
         (DEEP, "found values that are nested more than 100 deep in line 1"),
         ("- " * 200 + "a", "found values that are nested more than 100 deep in line 1"),
         (ALIASED_TEXT, "found aliases of aliases that stand for too many values in line 2"),
-        (MERGED, "found aliases of aliases that stand for too many values in line 5"),
+        (MERGED, "found aliases of aliases that stand for too many values in line 4"),
         ("a: 2026-13-01\n", "found a value that is not what it is written as (ValueError)"),
         ("a: !!timestamp secret\n", "found a value that is not what it is written as (AttributeError)"),
         ("a: !!int secret\n", "found a value that is not what it is written as (ValueError)"),
