@@ -22,6 +22,9 @@ HAPROXY_MANAGER = "HAProxyManager"
 ACTOR_COMING_STATES = ("DEPENDENCIES_UNREADY", "PENDING_CREATION", "ALIVE", "RESTARTING")
 """The states of an actor that is there or on its way; the only other one is DEAD."""
 
+_LONGEST = 1e9
+"""Seconds; more is no time that anybody waits."""
+
 _LONGEST_MESSAGE = 4000
 """Characters of a message of Serve, the last ones: a traceback ends with the error."""
 
@@ -74,7 +77,8 @@ class ReplicaRow:
 def seconds_of(options: Mapping[str, Json], name: str, otherwise: float) -> float:
     """An option of a deployment that is a time, or else `otherwise`."""
     found = options.get(name)
-    return float(found) if isinstance(found, int | float) else otherwise
+    is_time = isinstance(found, int | float) and not isinstance(found, bool) and abs(found) < _LONGEST
+    return float(found) if is_time else otherwise  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)

@@ -213,7 +213,10 @@ class MachineWatch:
 
     def start(self) -> None:
         """Begins to watch."""
-        self.look()
+        try:
+            self.look()
+        except Exception as error:
+            self._failed(error)
         self._thread.start()
 
     def stop(self) -> None:

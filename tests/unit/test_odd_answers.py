@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
@@ -47,13 +49,19 @@ from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayPods
 from pytest_serve_chaos.cluster.kubernetes.rayservice.process_watch import Place, ProcessWatch, parse
 from pytest_serve_chaos.cluster.kubernetes.rayservice.programs import tidy
 from pytest_serve_chaos.cluster.kubernetes.rayservice.topology import PodTopology
+from pytest_serve_chaos.cluster.local.link import SupervisorLink
 from pytest_serve_chaos.cluster.rest import Dashboard, autoscaled, nodes_with_proxy
 from pytest_serve_chaos.errors import CommandFailed, ObservationError, ServeChaosError
+from pytest_serve_chaos.events import Note, of_kind
+from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Identity, Json
+from pytest_serve_chaos.observe import pressure
 from pytest_serve_chaos.observe.handles import requests_logged
 from pytest_serve_chaos.observe.observer import Observer
 from pytest_serve_chaos.observe.post_recovery import routes_in
+from pytest_serve_chaos.observe.pressure import MachineWatch
 from pytest_serve_chaos.observe.watcher import scaled_numbers
+from pytest_serve_chaos.traffic.kept import in_a_thread
 
 DEEP = "[" * 100_000 + "]" * 100_000
 KEYS = st.sampled_from(
@@ -321,3 +329,47 @@ def test_a_number_that_is_not_one_is_an_odd_answer() -> None:
     for value in (True, "1", None, float("inf")):
         with pytest.raises(ObservationError, match="not a number"):
             Fields("it", {"asked": value}).seconds("asked")
+
+
+# -- who else asks in a thread -----------------------------------------------------------------------------------------
+
+
+def test_an_odd_answer_about_a_proxys_address_is_none() -> None:
+    def odd() -> str:
+        return cast("dict[str, str]", {})["address"]
+
+    assert asyncio.run(in_a_thread(odd)) is None
+
+
+def test_who_watches_the_processors_notes_what_went_wrong_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pressure, "_EVERY", 0.0)
+    looks = iter([*["two"] * 5, "three", "three"])
+
+    def roots() -> tuple[int, ...]:
+        said = next(looks, None)
+        if said is None:
+            done.set()
+            return ()
+        raise IndexError(f"Docker said {said}")
+
+    done = threading.Event()
+    history = History()
+    watch = MachineWatch(history, roots)
+    watch.start()
+    assert done.wait(10.0)
+    assert watch.dead == ""
+    watch.stop()
+    notes = [event.text for event in of_kind(Note, history.events)]
+    assert notes == [
+        "the processors of this machine cannot be watched: IndexError: Docker said two",
+        "the processors of this machine cannot be watched: IndexError: Docker said three",
+    ]
+
+
+def test_a_line_of_the_supervisor_that_makes_no_sense_changes_nothing(tmp_path: Path) -> None:
+    link = object.__new__(SupervisorLink)
+    link._lock, link._log, link._slot, link._units = threading.Lock(), tmp_path / "log", None, {}
+    for line in (b"5", b"null", DEEP.encode(), b"{}", b'{"event":"unit"}', b"\xff", b'{"event":"ready","slot":3}'):
+        link._hear(line)
+    assert (link._slot, link._units) == (3, {})
+    assert (tmp_path / "log").read_text().count("makes no sense") == 6

@@ -11,7 +11,7 @@ from pytest_serve_chaos.model import Json
 _NOT_BEGUN = ("Pending", "PodInitializing")
 """The states of a container before which others have to run."""
 
-_LONGEST_GRACE = 10**9
+_LONGEST = 10**9
 """Seconds; more is no time that anybody waits."""
 
 _LONGEST_MESSAGE = 200
@@ -126,15 +126,11 @@ def pod(item: Mapping[str, Json]) -> Pod:
         labels={key: str(value) for key, value in mapped(metadata.get("labels")).items()},
         containers=_containers(spec.get("containers"), status.get("containerStatuses")),
         message=_shortened(_scheduling_message(status) or text(status, "message")),
-        grace=_seconds(spec.get("terminationGracePeriodSeconds"), 30.0),
+        grace=seconds(spec, "terminationGracePeriodSeconds", 30.0),
         init_containers=_containers(spec.get("initContainers"), status.get("initContainerStatuses")),
         ready=_ready(status),
         owner=next((text(o, "kind") for o in listed(metadata.get("ownerReferences")) if o.get("controller")), ""),
     )
-
-
-def _seconds(value: Json, default: float) -> float:
-    return float(value) if isinstance(value, int) and 0 <= value < _LONGEST_GRACE else default
 
 
 def _containers(wanted: Json, reported: Json) -> tuple[Container, ...]:
@@ -225,6 +221,13 @@ def text(item: Mapping[str, Json], key: str) -> str:
     """The text at a key, "" where there is none."""
     value = item.get(key)
     return "" if value is None else str(value)
+
+
+def seconds(item: Mapping[str, Json], key: str, default: float) -> float:
+    """The whole seconds at a key; the default where there are none, or what is there is not a time."""
+    value = item.get(key)
+    is_time = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _LONGEST
+    return float(value) if is_time else default  # type: ignore[arg-type]
 
 
 def ray_clusters_of(item: Mapping[str, Json]) -> tuple[str, str]:
