@@ -85,7 +85,7 @@ class RequestPieces:
         newest.number += 1
         newest.first_due = min(newest.first_due, request.scheduled)
         newest.last_due = max(newest.last_due, request.scheduled)
-        newest.ended_by = max(newest.ended_by, request.finished)
+        newest.ended_by = max(newest.ended_by, request.finished, request.scheduled)
         newest.last_line = line
         self.in_memory += 1
         return newest
