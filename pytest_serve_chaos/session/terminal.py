@@ -31,12 +31,12 @@ class Terminal:
             self._show(header_line(rig.cluster.description, self._settings.schedule, self._settings.seed))
 
     def _show(self, line: str) -> None:
+        line = printable(line)
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
         capture = self._config.pluginmanager.get_plugin("capturemanager")
         if reporter is None:
             return
         with suppress(OSError):  # the terminal may be lost, and this line is the least that matters then
-            line = printable(line)
             if capture is None:
                 reporter.write_line(line)
                 return

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import base64
+import json
 import zlib
 from importlib import resources
 from pathlib import Path
-
-from pytest_serve_chaos.json_text import read_json
 
 GONE = 3
 """The exit status of `signal_process`, and of `children`, where the process is gone."""
@@ -41,12 +40,12 @@ def moment(output: str, started: float) -> float:
     Raises:
         ValueError: It printed something else.
     """
-    match read_json((output.strip().splitlines() or [""])[-1]):
-        case {"began": int() | float() as began, "asked": int() | float() as asked, "boot": boot}:
-            pass
-        case said:
-            raise ValueError(f"{said!r:.80} does not say when it was")
+    try:
+        said = json.loads(output.strip().splitlines()[-1])
+        began, asked, boot = float(said["began"]), float(said["asked"]), said["boot"]
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
+        raise ValueError(f"{output[-80:]!r} does not say when it was") from error
     boot_id = Path("/proc/sys/kernel/random/boot_id")
     if boot_id.exists() and boot_id.read_text(encoding="ascii").strip() == boot:
-        return float(asked)
-    return started + float(asked) - float(began)
+        return asked
+    return started + asked - began
