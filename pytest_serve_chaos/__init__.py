@@ -79,6 +79,7 @@ __all__ = [
     "Unsupported",
     "Verdict",
     "WaitTimeout",
+    "WatchEnded",
     "events",
     "hookspecs",
     "keyword",
@@ -99,7 +100,7 @@ _HOMES = {
     "events": "Event",
     "errors": "ClusterError ClusterStartError CommandFailed ExpectationFailed FaultError HistoryError Inconclusive "
     "Judgement Locked MissingDependency NoSuchTarget NotHealed NotLanded NotStartedAgain ObservationError "
-    "OwnerChangedIt SafetyError ServeChaosError SettingsError Unsupported WaitTimeout",
+    "OwnerChangedIt SafetyError ServeChaosError SettingsError Unsupported WaitTimeout WatchEnded",
     "experiment": "Experiment",
     "faults.chaos": "Chaos",
     "faults.injection": "Injection Strike",
@@ -151,6 +152,7 @@ if TYPE_CHECKING:
         SettingsError,
         Unsupported,
         WaitTimeout,
+        WatchEnded,
     )
     from pytest_serve_chaos.events import Event
     from pytest_serve_chaos.experiment import Experiment

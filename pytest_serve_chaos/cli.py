@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.metadata
 import os
 import re
 import sys
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_serve_chaos.backends.registry import Backends, backends_of
-from pytest_serve_chaos.errors import Locked, ServeChaosError, SettingsError
+from pytest_serve_chaos.errors import Locked, ServeChaosError, SettingsError, in_one_line
 from pytest_serve_chaos.options import Option, option
+from pytest_serve_chaos.printable import printable
 from pytest_serve_chaos.report.registry import Reporters, reporters_of
 
 if TYPE_CHECKING:
@@ -25,23 +28,48 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; returns the exit status: 0 all is well, 1 something is not, 2 the command failed."""
-    words = sys.argv[1:] if arguments is None else arguments
+    """Runs a command; returns the exit status: 0 all is well, 1 something is not, 2 the command failed.
+
+    Whatever goes wrong is one of the last, and never a traceback, whose exit status would be 1.
+    """
     try:
-        plugins = _with_plugins(_named_plugins(words))
-        backends, reporters = backends_of(plugins), reporters_of(plugins)
-        given = _parser(backends, reporters).parse_args(words)
-        if given.command == "analyse":
-            show = _Show(given.format, reporters, given.timeline, _load_checks(given.checks))
-            return max(_analyse(path, show) for path in given.histories)
-        if given.command == "undo":
-            return _undo(given, backends)
-        if given.command == "rbac":
-            return _rbac(given)
-        return _doctor(given.backends, _settings(given, backends), backends)
-    except ServeChaosError as error:
-        print(f"serve-chaos: {error}", file=sys.stderr)
+        return _run(sys.argv[1:] if arguments is None else arguments)
+    except Exception as error:
+        _complain(error)
         return 2
+
+
+def _run(words: Sequence[str]) -> int:
+    plugins = _with_plugins(_named_plugins(words))
+    backends, reporters = backends_of(plugins), reporters_of(plugins)
+    given = _parser(backends, reporters).parse_args(words)
+    if given.command == "analyse":
+        show = _Show(given.format, reporters, given.timeline, _load_checks(given.checks))
+        return max(_analyse(path, show) for path in given.histories)
+    if given.command == "undo":
+        return _undo(given, backends)
+    if given.command == "rbac":
+        return _rbac(given)
+    return _doctor(given.backends, _settings(given, backends), backends)
+
+
+def _print(text: str) -> None:
+    """Prints a line for people, in which nothing commands their terminal or their CI."""
+    print(printable(text), flush=True)
+
+
+def _complain(error: Exception, about: str = "") -> None:
+    """Prints what went wrong; of what nobody foresaw, one line."""
+    text = str(error) if isinstance(error, ServeChaosError) else f"this is a defect, please report it: {_type(error)}"
+    with contextlib.suppress(OSError):  # standard error may be closed
+        print(printable(f"serve-chaos: {about}{text}"), file=sys.stderr)
+
+
+def _type(error: Exception) -> str:
+    """The type and the text of an error, and where it was raised, for who looks for the cause."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return f"{in_one_line(error)}{where}"
 
 
 def _named_plugins(words: Sequence[str]) -> Sequence[str]:
@@ -199,8 +227,8 @@ def _analyse(path: Path, show: _Show) -> int:
     """
     try:
         return 0 if _all_passed(path, show) else 1
-    except ServeChaosError as error:  # of several histories the others are shown all the same
-        print(f"serve-chaos: {error}", file=sys.stderr)
+    except Exception as error:  # of several histories the others are shown all the same
+        _complain(error, "" if isinstance(error, ServeChaosError) else f"{path} cannot be judged: ")
         return 2
 
 
@@ -212,14 +240,17 @@ def _all_passed(path: Path, show: _Show) -> bool:
 
     history = History.load(path)
     if show.timeline is not None:
-        print("\n".join(timeline_excerpt(history, show.timeline, most=1000)))
+        _print("\n".join(timeline_excerpt(history, show.timeline, most=1000)))
         return True
     results = tuple(results_of(history, known=show.known))
     missing = () if results else (f"no experiment in {path}: nothing was broken, so nothing can have passed",)
-    print(show.reporters.text(show.form, Outcomes(history, results, missing, with_tracebacks=True)))
-    if show.reporters.is_document(show.form):  # which has no place for it
-        for line in missing:
-            print(f"serve-chaos: {line}", file=sys.stderr)
+    text = show.reporters.text(show.form, Outcomes(history, results, missing, with_tracebacks=True))
+    if not show.reporters.is_document(show.form):
+        _print(text)
+    else:
+        print(text, flush=True)
+        for line in missing:  # for which a document has no place
+            print(printable(f"serve-chaos: {line}"), file=sys.stderr)
     counted = [result for result in results if not result.run_again]
     return bool(counted) and all(result.passed for result in counted)
 
@@ -239,7 +270,7 @@ def _undo(given: argparse.Namespace, backends: Backends) -> int:
 
     def say(text: str) -> None:
         restored.append(text)
-        print(text, flush=True)
+        _print(text)
 
     broken = journal.broken()
     try:
@@ -250,11 +281,11 @@ def _undo(given: argparse.Namespace, backends: Backends) -> int:
     except Locked as live:
         failed = [f"{' '.join(named.values())}: {live}"]
     for failure in failed:
-        print(f"could not be undone: {failure}")
+        _print(f"could not be undone: {failure}")
     if not restored and not failed:
-        print(f"nothing is left to undo in {' '.join(named.values()) or journal.directory}")
+        _print(f"nothing is left to undo in {' '.join(named.values()) or journal.directory}")
     for entry in journal.alive():
-        print(f"skipped, because its run is still going on (PID {entry.owner}): {entry.text}")
+        _print(f"skipped, because its run is still going on (PID {entry.owner}): {entry.text}")
     return 2 if broken else 1 if failed else 0
 
 
@@ -314,9 +345,9 @@ def _doctor(named: Sequence[str], settings: dict[str, str], backends: Backends) 
     for backend in named or backends.names:
         findings = examine(backend, settings, os.environ, backends)
         ready[backend] = all(finding.ok or not finding.needed for finding in findings)
-        print(f"{backend}: {'ready' if ready[backend] else 'not ready'}")
+        _print(f"{backend}: {'ready' if ready[backend] else 'not ready'}")
         for finding in findings:
-            print(finding.line)
+            _print(finding.line)
     return 0 if (all if named else any)(ready.values()) else 1
 
 

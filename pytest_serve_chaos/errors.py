@@ -10,6 +10,7 @@ ServeChaosError
 │   │   └── NotStartedAgain
 │   ├── CommandFailed          the supervisor, kubectl or the like refused a command
 │   └── ObservationError       a source of observation gave no usable answer
+├── WatchEnded                a thread that watches the cluster has ended, so nobody sees what happens to it
 ├── WaitTimeout                a state was not reached in time
 ├── FaultError
 │   ├── Unsupported            this backend or cluster cannot do that
@@ -26,6 +27,8 @@ ServeChaosError
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+from pytest_serve_chaos.printable import printable
 
 
 class ServeChaosError(Exception):
@@ -50,7 +53,7 @@ class ServeChaosError(Exception):
         if self.fix:
             one = len(self.fix) == 1
             lines += ["To fix this:" if one else "To fix this, either:", *(f"  - {line}" for line in self.fix)]
-        return "\n".join(lines)
+        return printable("\n".join(lines))  # an answer, or a name, that it quotes may be anything
 
 
 def in_one_line(error: BaseException) -> str:
@@ -94,6 +97,10 @@ class CommandFailed(ClusterError):
 
 class ObservationError(ClusterError):
     """A source of observation gave no usable answer."""
+
+
+class WatchEnded(ServeChaosError):
+    """A thread that watches the cluster has ended, so nothing that was seen since then says anything about the app."""
 
 
 class WaitTimeout(ServeChaosError):

@@ -223,6 +223,7 @@ class Experiment:
             self._phase(Phase.DONE)
             self.rig.current.end(by_hand=self._unused_name(f"{name}-by-hand"))
         not_restored = restore(self.rig)
+        self.rig.check_watches()
         if not_restored and log.has(RedundancyBack):
             log.add(Problem(f"the first shape could not be restored: {not_restored}"))
         result = result_of(self.rig.history, name, checks=checks)

@@ -13,10 +13,11 @@ from typing import TypeAlias, TypeVar
 
 from pytest_serve_chaos import __version__, clock
 from pytest_serve_chaos.errors import HistoryError
-from pytest_serve_chaos.events import Event, has, of_kind
+from pytest_serve_chaos.events import Demanded, Event, Judged, has, of_kind
 from pytest_serve_chaos.json_records import event_from_json, event_to_json, request_from_json, request_to_json
-from pytest_serve_chaos.line_file import LineFile
+from pytest_serve_chaos.line_file import LineFile, read_bytes
 from pytest_serve_chaos.model import UNFINISHED, Json, Request
+from pytest_serve_chaos.request_pieces import IN_MEMORY, Piece, RequestPieces, requests_of
 
 E = TypeVar("E", bound=Event)
 
@@ -31,25 +32,29 @@ _Flight: TypeAlias = tuple[str, str, int, float]
 class History:
     """Requests and events of a run, kept in memory and written to a file as JSON lines.
 
-    Requests in flight are kept in memory only; the file has those that have ended. Threads may add to it at the same
-    time. Times in memory are monotonic seconds; in the file they are seconds since the history began, and the first
-    line says when that was.
+    Requests in flight are kept in memory only; the file has those that have ended. Older ones are in the file alone,
+    and are read from it where they are asked for, except for those of an experiment that is not judged yet. Threads
+    may add to it at the same time. Times in memory are monotonic seconds; in the file they are seconds since the
+    history began, and the first line says when that was.
 
     Args:
         path: The file; None keeps the history in memory only.
+        in_memory: How many requests stay in memory at least, the newest.
 
     """
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, *, in_memory: int = IN_MEMORY) -> None:
         self.path = path
         self.origin = clock.now()
-        self._requests: list[Request] = []
-        self._newest_end = -math.inf
-        self._disorder = 0.0
+        self._requests = RequestPieces(in_memory)
         self._in_flight: dict[_Flight, Request] = {}
         self._events: list[Event] = []
+        self._of: dict[str, list[Event]] = {}
+        self._judging = ("", math.inf)
         self._lock = threading.Lock()
         self._file = None if path is None else LineFile(path)
+        self._lines = 0
+        self._size = 0
         began = clock.wall_time().isoformat()
         self._write(lambda: {"type": "history", "format": FORMAT, "version": __version__, "began": began})
 
@@ -64,9 +69,13 @@ class History:
 
     @property
     def requests(self) -> tuple[Request, ...]:
-        """All requests that have ended, in the order in which they did."""
-        with self._lock:
-            return tuple(self._requests)
+        """All requests that have ended, in the order in which they did; of a long run that is gigabytes."""
+        return self.requests_since(-math.inf)
+
+    @property
+    def in_memory(self) -> int:
+        """How many requests are in memory; the others are in the file alone."""
+        return self._requests.in_memory
 
     def requests_since(
         self, at: float, source: str | None = None, *, with_pending: bool = False
@@ -78,17 +87,47 @@ class History:
             source: Only those that this traffic sent; None: those of all.
             with_pending: Also those in flight, as `pending` gives them, at the end. Two questions would miss, or count
                 twice, those that end in between.
+
+        Raises:
+            HistoryError: Some are in the file alone, and it was changed.
         """
         with self._lock:
             in_flight = self._pending(at, source) if with_pending else []
-            found = []
-            # They are in the order in which they ended, apart from the disorder, and none ends before it is scheduled.
-            for request in reversed(self._requests):
-                if request.finished < at - self._disorder:
-                    break
-                if request.scheduled >= at and source in (None, request.source):
-                    found.append(request)
-        return (*reversed(found), *_until_now(in_flight))
+            pieces = self._requests.ended_since(at)
+        return (*self._found(pieces, at, math.inf, source), *_until_now(in_flight))
+
+    def requests_between(self, begin: float, end: float, source: str | None = None) -> Iterator[Request]:
+        """Those that were scheduled from then until then and have ended, one after the other as they are read.
+
+        Args:
+            begin: Monotonic seconds.
+            end: Those scheduled at that moment are among them.
+            source: Only those that this traffic sent; None: those of all.
+
+        Raises:
+            HistoryError: Some are in the file alone, and it was changed.
+        """
+        with self._lock:
+            pieces = self._requests.ended_since(begin)
+        return self._found(pieces, begin, end, source)
+
+    def _found(
+        self, pieces: list[tuple[Piece, list[Request] | None]], begin: float, end: float, source: str | None
+    ) -> Iterator[Request]:
+        for piece, requests in pieces:
+            if piece.first_due <= end:
+                for request in self._read(piece) if requests is None else requests:
+                    if begin <= request.scheduled <= end and source in (None, request.source):
+                        yield request
+
+    def _read(self, piece: Piece) -> list[Request]:
+        return requests_of(piece, self._bytes, self.origin)
+
+    def _bytes(self, begin: int, end: int) -> bytes:
+        if self._file is not None:
+            return self._file.read(begin, end)
+        assert self.path is not None  # without a file all is in memory
+        return read_bytes(self.path, begin, end)
 
     def pending(self, source: str | None = None) -> tuple[Request, ...]:
         """The requests that have left and not ended, as if they ended now, with the error `model.UNFINISHED`.
@@ -118,27 +157,42 @@ class History:
         """Appends a request that has ended."""
         with self._lock:
             self._in_flight.pop(_flight(request), None)
-            self._append(request)
+            piece = self._requests.add(request, self._lines + 1)
             times = ("scheduled", "sent", "finished")
-            self._write(lambda: {"type": "request", **self._relative(request_to_json(request), *times)})
+            self._write(lambda: {"type": "request", **self._relative(request_to_json(request), *times)}, piece)
+            if self._file is not None:
+                self._requests.free(self._file.lines, self._judging[1])
 
     def add(self, event: E) -> E:
         """Appends an event."""
         with self._lock:
-            self._events.append(event)
+            self._keep(event)
             # Serialized here: the caller gets the error for what cannot be JSON.
             line = _line({"type": "event", **self._relative(event_to_json(event), "at")})
             if self._file is not None:
-                self._file.add(lambda: line, at_once=True)
+                self._lines += 1
+                self._file.add(lambda: self._measured(line), at_once=True)
         return event
+
+    def _keep(self, event: Event) -> None:
+        self._events.append(event)
+        self._of.setdefault(event.experiment, []).append(event)
+        # The requests of an experiment are needed until it is judged. Traffic by hand may go on for hours.
+        name, is_same = event.experiment, event.experiment == self._judging[0]
+        if isinstance(event, Demanded) and not event.source and not is_same:
+            self._judging = (name, event.at)
+        elif name and (isinstance(event, Judged) or not is_same):
+            self._judging = ("", math.inf)
 
     def of(self, experiment: str) -> tuple[Event, ...]:
         """The events of one experiment."""
-        return tuple(e for e in self.events if e.experiment == experiment)
+        with self._lock:
+            return tuple(self._of.get(experiment, ()))
 
     def experiments(self) -> tuple[str, ...]:
         """The names of the experiments, in the order in which they began."""
-        return tuple(dict.fromkeys(e.experiment for e in self.events if e.experiment))
+        with self._lock:
+            return tuple(name for name in self._of if name)
 
     def close(self) -> None:
         """Writes what is not in the file yet, and closes it; the history stays readable.
@@ -153,15 +207,17 @@ class History:
         if self._file is not None:
             self._file.flush()
 
-    def _append(self, request: Request) -> None:
-        self._requests.append(request)
-        self._newest_end = max(self._newest_end, request.finished)
-        # After a stall, many answers are read long after they arrived.
-        self._disorder = max(self._disorder, self._newest_end - request.finished)
-
-    def _write(self, record: Callable[[], Mapping[str, object]]) -> None:
+    def _write(self, record: Callable[[], Mapping[str, object]], piece: Piece | None = None) -> None:
         if self._file is not None:
-            self._file.add(lambda: _line(record()))
+            self._lines += 1
+            self._file.add(lambda: self._measured(_line(record()), piece))
+
+    def _measured(self, line: str, piece: Piece | None = None) -> str:
+        """A line that is about to be written; its place in the file is noted. Lines are ASCII."""
+        begin, self._size = self._size, self._size + len(line) + 1
+        if piece is not None:
+            piece.written(begin, self._size)
+        return line
 
     def _relative(self, record: dict[str, Json], *times: str) -> dict[str, Json]:
         for name in times:
@@ -171,22 +227,29 @@ class History:
         return record
 
     @classmethod
-    def load(cls, path: Path) -> History:
+    def load(cls, path: Path, *, in_memory: int = IN_MEMORY) -> History:
         """Reads a history from its file; its times are then seconds since it began.
 
         Fields that a newer version added are left out.
 
+        Args:
+            path: The file.
+            in_memory: How many requests stay in memory at least; the others are read again where they are asked for.
+
         Raises:
             HistoryError: The file is missing or not a history of this format, or a line of it cannot be used.
         """
-        history = cls()
+        history = cls(in_memory=in_memory)
+        history.path = path
         history.origin = 0.0
         try:
-            with path.open(encoding="utf-8") as file:
-                _check_format(file.readline(), path)
-                for number, record in _records(file, path):
+            with path.open("rb") as file:
+                header = file.readline()
+                _check_format(header.decode("utf-8"), path)
+                history._size = len(header)
+                for number, line, record in _records(file, path):
                     try:
-                        history._restore(record)
+                        history._restore(record, len(line))
                     except ValueError as error:
                         raise HistoryError(f"{path}: line {number}: {error}") from error
         except (OSError, UnicodeDecodeError) as error:
@@ -194,16 +257,23 @@ class History:
             raise HistoryError(f"the history {path} cannot be read: {why}", fix=[_which_file(path)]) from error
         return history
 
-    def _restore(self, record: object) -> None:
-        """Adds a record of the file; a kind of record that only a newer version knows is left out."""
+    def _restore(self, record: object, length: int) -> None:
+        """Adds a record of the file; a kind of record that only a newer version knows is left out.
+
+        Args:
+            record: What was read.
+            length: Of its line in bytes, with the line's end.
+        """
+        begin, self._size = self._size, self._size + length
         if not isinstance(record, dict):
             raise ValueError(f"it is not a JSON object: {repr(record)[:60]}")
         if "type" not in record:
             raise ValueError("it has no 'type'")
         if record["type"] == "request":
-            self._append(request_from_json(record))
+            self._requests.add(request_from_json(record), 0).written(begin, self._size)
+            self._requests.free(0, math.inf)
         elif record["type"] == "event":
-            self._events.append(event_from_json(record))
+            self._keep(event_from_json(record))
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,13 +363,17 @@ def _of_another_format(path: Path, found: int, version: object) -> HistoryError:
     )
 
 
-def _records(lines: Iterable[str], path: Path) -> Iterator[tuple[int, object]]:
+def _records(lines: Iterable[bytes], path: Path) -> Iterator[tuple[int, bytes, object]]:
+    """Each line with its number and what it says."""
     for number, line in enumerate(lines, start=2):
+        text = line.decode("utf-8")
         try:
-            record = json.loads(line)
+            record = json.loads(text)
+        except RecursionError:
+            raise HistoryError(f"{path}: line {number} is nested too deeply: {text[:80]!r}") from None
         except ValueError:
             # The last line of a run that was killed may be cut; any other broken line is an error.
-            if line.endswith("\n"):
-                raise HistoryError(f"{path}: line {number} is not JSON: {line[:80]!r}") from None
+            if text.endswith("\n"):
+                raise HistoryError(f"{path}: line {number} is not JSON: {text[:80]!r}") from None
             return
-        yield number, record
+        yield number, line, record

@@ -6,7 +6,7 @@ field may have follows from its annotation.
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import TypeAlias, TypeVar
@@ -169,12 +169,16 @@ def _build(make: Callable[..., T], found: Mapping[str, object]) -> T:
     return make(**found)
 
 
+_TOO_MUCH = 1e12
+"""What no figure reaches; seconds would be thousands of years."""
+
+
 def _is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < _TOO_MUCH
 
 
 def _is_text(value: object) -> bool:
@@ -210,7 +214,7 @@ _TEXTS = frozenset({str})
 
 _TYPES: Mapping[str, _Type] = {
     "int": _Type("a whole number", _is_int, always=_INTS),
-    "float": _Type("a number", _is_number, always=_INTS),
+    "float": _Type("a number", _is_number),
     "bool": _Type("true or false", lambda value: isinstance(value, bool)),
     "str": _Type("text", _is_text, always=_TEXTS),
     "Role": _Type("text", _is_text),  # that of a newer version is accepted
@@ -268,6 +272,9 @@ _NESTED = {
 
 _ALWAYS_OF_A_REQUEST = tuple(one.name for one in _REQUEST.fields if one.name not in ("app", "name"))
 
+_REPEATED = ("stream", "error", "replica", "node", "parent", "path", "source", "app", "name")
+"""Fields of a request whose values are the same again and again."""
+
 _NO_WARNING = {"code": "", "text": "", "outage": "", "fix": ""}
 
 
@@ -288,7 +295,12 @@ def request_from_json(data: Data) -> Request:
     Raises:
         ValueError: A field is missing or has a value of another type.
     """
-    return _build(Request, _REQUEST.read(data))
+    found = _REQUEST.read(data)
+    for name in _REPEATED:
+        value = found.get(name)
+        if type(value) is str:
+            found[name] = sys.intern(value)  # each answer of a replica names it again
+    return _build(Request, found)
 
 
 def _component(data: Data) -> Component:

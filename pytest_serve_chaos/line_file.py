@@ -15,6 +15,9 @@ Line: TypeAlias = Callable[[], str]
 _EVERY = 0.25
 """Seconds after which lines are in the file that nobody asked to be there at once."""
 
+_PROC = Path("/proc/self/fd")
+"""Where Linux shows the files of this process, those that somebody has removed too."""
+
 _CLOSED_WITHIN = 60.0
 """Seconds after which a file is given up that cannot be closed."""
 
@@ -29,11 +32,13 @@ class LineFile:
 
     Attributes:
         problem: Why the last lines are missing in the file, as on a full disk; "" if none are.
+        lines: How many lines are in the file for sure, and can be read there.
     """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.problem = ""
+        self.lines = 0
         self._path = path
         self._file = path.open("w", encoding="utf-8")
         self._lines: deque[Line] = deque()
@@ -61,6 +66,21 @@ class LineFile:
         with self._writing:
             self._write()
 
+    def read(self, begin: int, end: int) -> bytes:
+        """What the file has from one place to another, also if somebody has removed it meanwhile.
+
+        Args:
+            begin: In bytes.
+            end: In bytes.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        with self._writing:
+            still_open = not self._file.closed
+            path = Path(f"/proc/self/fd/{self._file.fileno()}") if still_open and _PROC.is_dir() else self._path
+            return read_bytes(path, begin, end)
+
     def close(self) -> None:
         """Writes what is left, and closes the file. May be called twice."""
         self._closing = True
@@ -85,6 +105,8 @@ class LineFile:
             self._try(lambda line=line: self._file.write(f"{line()}\n"))  # type: ignore[misc]
         if lines:
             self._try(self._file.flush)
+        if not self.problem:
+            self.lines += len(lines)
 
     def _try(self, what: Callable[[], object]) -> None:
         try:
@@ -94,3 +116,14 @@ class LineFile:
             self.problem = f"{self._path}: {error}"
             with contextlib.suppress(OSError):
                 self._file.close()
+
+
+def read_bytes(path: Path, begin: int, end: int) -> bytes:
+    """What a file has from one place to another, in bytes.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as file:
+        file.seek(begin)
+        return file.read(end - begin)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from types import TracebackType
@@ -421,17 +421,21 @@ class Traffic:
 
     @property
     def requests(self) -> tuple[Request, ...]:
-        """All that have ended, since this traffic began."""
-        return self.rig.history.requests_since(self._begun, source=self.source)
+        """All that have ended, since this traffic began; of hours of traffic that is a lot of memory."""
+        return tuple(self._ended())
+
+    def _ended(self) -> Iterator[Request]:
+        return self.rig.history.requests_between(self._begun, math.inf, source=self.source)
 
     @property
     def lost(self) -> int:
         """How many on fresh connections were lost."""
-        return sum(r.lost for r in self.requests if not r.kept)
+        return sum(r.lost for r in self._ended() if not r.kept)
 
     def answered_by(self, *, since: float = 0.0) -> frozenset[str]:
         """The replicas that answered requests scheduled since then (monotonic seconds)."""
-        return frozenset(r.replica for r in self.requests if r.replica and not r.lost and r.scheduled >= since)
+        ended = self.rig.history.requests_between(max(since, self._begun), math.inf, source=self.source)
+        return frozenset(r.replica for r in ended if r.replica and not r.lost)
 
     def longest_outage(self) -> float:
         """Seconds in which requests, of one app, were lost or waited too long; infinity if an outage has not ended."""
@@ -468,6 +472,7 @@ class Traffic:
             ExpectationFailed: It was not met.
             Inconclusive: No fault landed, there were too few requests, or the generator was late.
             SettingsError: A value cannot be demanded.
+            WatchEnded: A thread that watches the cluster has ended.
         """
         demands: dict[str, object] = {"availability": availability, "longest_outage": longest_outage}
         if slow_after is not None:
@@ -485,6 +490,7 @@ class Traffic:
         write_expectations(
             self.rig.log, demanded, autoscaled=autoscaled, source=self.source, at=until, parts=self._parts
         )
+        self.rig.check_watches()
         self.rig.look_at_its_owner()
         result = result_of(self.rig.history, self.rig.current.experiment)
         self.rig.log.add(Judged(result.outcome))
@@ -509,7 +515,7 @@ class Traffic:
     def _window(self, demanded: Expectations, until: float) -> float:
         """As an experiment has it, but no longer than the traffic lasted: a test that idles on dilutes nothing."""
         asked = self._asked()
-        due = [r.scheduled for r in self.requests if not r.kept and r.scheduled <= until]
+        due = (r.scheduled for r in self._ended() if not r.kept and r.scheduled <= until)
         lasted = max(due, default=0.0) - (self._begun if asked is None else asked)
         wanted = max(
             window_for(demanded, self._schedule, self._stage_time(asked)),

@@ -494,18 +494,17 @@ def read_record(history: History, experiment: str) -> Record:
         )
     demanded = of_kind(Demanded, events)
     source = demanded[-1].source if demanded else ""
-    requests = tuple(request for request in history.requests if request.source == source)
     began = [e.at for e in of_kind(TrafficBegan, events) if e.source == source and source]
     if began:  # this traffic cannot have met earlier faults
         events = tuple(e for e in events if e.at >= began[0] or isinstance(e, (Demanded, TopologySeen)))
     steady = [e.at for e in of_kind(PhaseBegan, events) if e.phase is Phase.STEADY]
     begin = began[0] if began else steady[0] if steady else events[0].at
-    end = _end(history, events, requests)
+    end = _end(history, events, source)
     if source:  # of what was sent after the question, only what was answered at once is known
         end = min(end, max(e.at for e in demanded))
     asked = next((e.at for e in of_kind(FaultAsked, events)), None)
     hit = None if asked is None else next((e.at for e in of_kind(VictimEnded, events) if e.at >= asked), asked)
-    inside = (request for request in requests if begin <= request.scheduled <= end)
+    inside = history.requests_between(begin, end, source)
     ordered = tuple(sorted(inside, key=lambda request: (request.scheduled, request.stream, request.index)))
     machine = tuple(
         e for e in of_kind(MachineSeen, history.events) if begin <= e.at <= max(end, events[-1].at) + _MACHINE_LATER
@@ -543,11 +542,12 @@ def warned_about(history: History, experiment: str = "") -> tuple[ConfigWarning,
     return tuple(dict.fromkeys(found))
 
 
-def _end(history: History, events: tuple[Event, ...], requests: tuple[Request, ...]) -> float:
+def _end(history: History, events: tuple[Event, ...], source: str) -> float:
     """The end of what is judged; without one, the last that was seen before something else began."""
     ended = [e.at for e in of_kind(PhaseBegan, events) if e.phase is not None and not e.phase.is_judged]
     if ended:
         return ended[0]
     last, name = events[-1].at, events[-1].experiment
     following = min((e.at for e in history.events if e.experiment not in ("", name) and e.at > last), default=math.inf)
-    return max([last, *(r.scheduled for r in requests if r.scheduled < following)])
+    later = history.requests_between(last, math.inf, source)
+    return max([last, *(r.scheduled for r in later if r.scheduled < following)])

@@ -167,6 +167,14 @@ class OnThisMachine(Protocol):
         ...
 
 
+class Watches(Protocol):
+    """Has threads that watch the cluster, and knows whether one has ended, so that nobody sees its news any more."""
+
+    def dead_watches(self) -> tuple[str, ...]:
+        """Which of them ended although nobody stopped them, and why, in words."""
+        ...
+
+
 class ShowsFailedStarts(Protocol):
     """Knows when Ray itself gave up starting a node."""
 
@@ -563,6 +571,7 @@ SHOWS_HAPROXY = Capability[ShowsHAProxy]("ShowsHAProxy")
 HAS_PROXY_ENDPOINTS = Capability[HasProxyEndpoints]("HasProxyEndpoints")
 KNOWS_ITS_SETUP = Capability[KnowsItsSetup]("KnowsItsSetup")
 ON_THIS_MACHINE = Capability[OnThisMachine]("OnThisMachine")
+WATCHES = Capability[Watches]("Watches")
 SHOWS_FAILED_STARTS = Capability[ShowsFailedStarts]("ShowsFailedStarts")
 IS_EXTERNAL = Capability[IsExternal]("IsExternal")
 KILLS_NODES = Capability[KillsNodes]("KillsNodes")

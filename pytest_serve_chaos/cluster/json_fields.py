@@ -58,6 +58,17 @@ class Fields:
             raise _odd(self._at(key), value, "a whole number")
         return value
 
+    def seconds(self, key: str) -> float:
+        """A number.
+
+        Raises:
+            ObservationError: It is something else.
+        """
+        value = self.values.get(key)
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not abs(value) < float("inf"):
+            raise _odd(self._at(key), value, "a number")
+        return float(value)
+
     def object(self, key: str) -> Fields:
         """An object; an empty one where there is none.
 

@@ -13,6 +13,7 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.json_fields import Fields
 from pytest_serve_chaos.cluster.proxy_location import HEAD_ONLY
 from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, ObservationError
+from pytest_serve_chaos.json_text import read_json
 from pytest_serve_chaos.model import Json
 
 HAPROXY_MANAGER = "HAProxyManager"
@@ -20,6 +21,9 @@ HAPROXY_MANAGER = "HAProxyManager"
 
 ACTOR_COMING_STATES = ("DEPENDENCIES_UNREADY", "PENDING_CREATION", "ALIVE", "RESTARTING")
 """The states of an actor that is there or on its way; the only other one is DEAD."""
+
+_LONGEST = 1e9
+"""Seconds; more is no time that anybody waits."""
 
 _LONGEST_MESSAGE = 4000
 """Characters of a message of Serve, the last ones: a traceback ends with the error."""
@@ -73,7 +77,8 @@ class ReplicaRow:
 def seconds_of(options: Mapping[str, Json], name: str, otherwise: float) -> float:
     """An option of a deployment that is a time, or else `otherwise`."""
     found = options.get(name)
-    return float(found) if isinstance(found, int | float) else otherwise
+    is_time = isinstance(found, int | float) and not isinstance(found, bool) and abs(found) < _LONGEST
+    return float(found) if is_time else otherwise  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,7 +316,7 @@ class Dashboard:
         try:
             answer = self._client.get(path, params=dict(params), timeout=timeout or self._client.timeout)
             if answer.status_code == 200:
-                return Fields.of(answer.json(), f"{where}: the answer")
+                return Fields.of(read_json(answer.content), f"{where}: the answer")
         except (httpx.HTTPError, ValueError) as error:
             raise ObservationError(f"{where}: {type(error).__name__} {error}") from error
         raise ObservationError(f"{where}: status {answer.status_code}: {answer.text[:200]}")

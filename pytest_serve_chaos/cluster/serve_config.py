@@ -176,12 +176,12 @@ def _own_arguments(given: dict[str, Json], periods: Timing) -> dict[str, Json]:
 def _from_file(path: Path) -> dict[str, Json]:
     import yaml
 
+    from pytest_serve_chaos import safe_yaml
     from pytest_serve_chaos.cluster import yaml_text
 
     text = yaml_text.read_text(path, "the Serve config file")
     try:
-        yaml_text.check_size(text)
-        config = yaml.safe_load(text)
+        config = safe_yaml.read_document(text)
     except yaml.YAMLError as error:
         raise SettingsError(
             f"the Serve config file {path} is not YAML: {yaml_text.problem(error)}",

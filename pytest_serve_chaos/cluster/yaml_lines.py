@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import yaml
 
+from pytest_serve_chaos import safe_yaml
 from pytest_serve_chaos.model import Json
 
 Path: TypeAlias = "tuple[str | int, ...]"
@@ -55,6 +56,7 @@ def documents(text: str) -> list[Lines]:
 def document(text: str) -> Lines:
     """Those of a text with one document; none where it is not YAML."""
     try:
+        safe_yaml.check_size(text)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError:
         return Lines()

@@ -12,8 +12,9 @@ from pytest_serve_chaos.errors import SettingsError
 
 RENDER = "render the file first: envsubst, helm template, or kustomize build"
 """The way out for a file with templates."""
-_MOST_VALUES = 1_000_000
-"""More than any file has; aliases of aliases of aliases reach it."""
+_MOST_BYTES = 50_000_000
+"""Of a file; more is not a file of configuration."""
+
 _HAS_TEMPLATES = re.compile(r"\{\{|\{%|\$\{")
 
 
@@ -28,7 +29,13 @@ def read_text(path: Path, what: str) -> str:
         SettingsError: It cannot be read, or is in another encoding than UTF-8.
     """
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise SettingsError(
+                f"{what} {path} has more than {_MOST_BYTES // 1_000_000} MB", fix=["give a file of YAML"]
+            )
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise SettingsError(
             f"{what} {path} cannot be read: {error}", checked=["its encoding"], fix=["save it as UTF-8"]
@@ -58,33 +65,6 @@ def ways_out(text: str, way_out: str) -> list[str]:
     return [*([f"{RENDER}: it has templates"] if _HAS_TEMPLATES.search(text) else []), way_out]
 
 
-def check_size(text: str) -> None:
-    """Refuses what would never end to be read: an alias of what it is in, and aliases that multiply each other.
-
-    Raises:
-        yaml.YAMLError: The text is one of these, or not YAML.
-    """
-    sizes: dict[int, int] = {}
-    for root in yaml.compose_all(text, Loader=yaml.SafeLoader):
-        if root is not None and _size(root, sizes) > _MOST_VALUES:
-            raise _refused("found aliases of aliases that stand for too many values", root)
-
-
-def _refused(what: str, node: yaml.Node) -> yaml.YAMLError:
-    return yaml.constructor.ConstructorError(None, None, what, node.start_mark)
-
-
-def _size(node: yaml.Node, sizes: dict[int, int]) -> int:
-    """How many values a node has where each alias counts as what it stands for."""
-    if id(node) in sizes:
-        if not sizes[id(node)]:  # still being counted
-            raise _refused("found an alias that leads back to itself", node)
-        return sizes[id(node)]
-    sizes[id(node)] = 0
-    sizes[id(node)] = 1 + sum(_size(below, sizes) for below in _below(node))
-    return sizes[id(node)]
-
-
 def _below(node: yaml.Node) -> Iterator[yaml.Node]:
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
@@ -94,7 +74,11 @@ def _below(node: yaml.Node) -> Iterator[yaml.Node]:
 
 
 def repeated_keys(text: str) -> list[str]:
-    """The keys that a mapping of the text has twice, a sentence each: the last one counts."""
+    """The keys that a mapping of the text has twice, a sentence each: the last one counts.
+
+    Args:
+        text: What `read_documents` has taken.
+    """
     found: list[str] = []
     for root in yaml.compose_all(text, Loader=yaml.SafeLoader):
         if root is not None:

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.base import Cluster
 from pytest_serve_chaos.cluster.capabilities import HAS_PROXY_ENDPOINTS
 from pytest_serve_chaos.history import History
@@ -13,6 +14,9 @@ from pytest_serve_chaos.model import Component, Request, Slowness
 from pytest_serve_chaos.observe.handles import requests_logged
 from pytest_serve_chaos.traffic.request import Message
 from pytest_serve_chaos.traffic.sources import RequestSource
+
+_LONG_PAST = 900.0
+"""Seconds after which what traffic by hand was answered shows no more who serves it now."""
 
 
 @dataclass(slots=True)
@@ -36,7 +40,8 @@ class LiveTraffic:
         numbers: Of the traffic of a run; each is taken once.
 
     Attributes:
-        steady_since: From when on answers count as given before the fault, monotonic seconds.
+        steady_since: From when on answers count as given before the fault, monotonic seconds. Traffic by hand may go
+            on for hours, so there what was answered longer than a quarter of an hour ago does not count.
         slowness: How long requests take in steady state, and what is too long.
         of_apps: The same of each app, if several are asked.
         source: Whose requests are judged live: the experiment's own, or those of the first traffic of a test by hand.
@@ -45,7 +50,7 @@ class LiveTraffic:
     """
 
     def __init__(self, cluster: Cluster, history: History, numbers: Iterator[int] | None = None) -> None:
-        self.steady_since = 0.0
+        self._steady_since = 0.0
         self.source = ""
         self._streams: dict[str, _Stream] = {}
         self._cluster = cluster
@@ -70,6 +75,15 @@ class LiveTraffic:
         self._running = [one for one in self._running if one != source]
         if self._running and self.source == source:
             self.source = self._running[0]
+
+    @property
+    def steady_since(self) -> float:
+        """See the attributes of the class."""
+        return max(self._steady_since, clock.now() - _LONG_PAST) if self.source else self._steady_since
+
+    @steady_since.setter
+    def steady_since(self, moment: float) -> None:
+        self._steady_since = moment
 
     @property
     def slowness(self) -> Slowness:

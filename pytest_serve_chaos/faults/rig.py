@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias, TypeVar
 
 from pytest_serve_chaos.cluster.base import Cluster, Progress
-from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL, AnyCapability, Capability
+from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL, WATCHES, AnyCapability, Capability
 from pytest_serve_chaos.cluster.profiles import Timing, timing
 from pytest_serve_chaos.cluster.total_loss import leaves_none
 from pytest_serve_chaos.cluster.waits import Waits, waits_of
-from pytest_serve_chaos.errors import NoSuchTarget, ObservationError, OwnerChangedIt, Unsupported
+from pytest_serve_chaos.errors import NoSuchTarget, ObservationError, OwnerChangedIt, Unsupported, WatchEnded
 from pytest_serve_chaos.events import OwnerChanged
 from pytest_serve_chaos.faults.injections import Injections
 from pytest_serve_chaos.faults.live_traffic import LiveTraffic
@@ -203,6 +203,27 @@ class Rig:
     def timing(self) -> Timing:
         """The periods of the cluster's profile."""
         return timing(self.cluster.spec.profile)
+
+    def dead_watches(self) -> tuple[str, ...]:
+        """Which threads that watch the cluster ended although nobody stopped them, in words."""
+        watches = self.cluster.capability(WATCHES)
+        own = (*self.watcher.dead, *filter(None, (self.machine.dead,)))
+        return own if watches is None else (*own, *watches.dead_watches())
+
+    def check_watches(self) -> None:
+        """Makes sure that the cluster is watched: else what was seen says nothing, and the next test needs a new one.
+
+        Raises:
+            WatchEnded: A thread that watches it has ended.
+        """
+        dead = self.dead_watches()
+        if dead:
+            self.soundness.taint("a thread that watches it has ended")
+            raise WatchEnded(
+                "a thread that watches the cluster has ended, so nobody knows what happened to the cluster since then",
+                checked=dead,
+                fix=["this is an error of the plugin: report it with the run's directory"],
+            )
 
     def progress(self, line: str) -> None:
         """Prints a line for people."""

@@ -5,7 +5,6 @@ Who called whom is read from the logs of the replicas, where a request has the s
 
 from __future__ import annotations
 
-import json
 import re
 import signal
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,7 @@ from pytest_serve_chaos.cluster.base import Cluster
 from pytest_serve_chaos.cluster.capabilities import KILLS_ACTORS, SHOWS_REPLICA_LOGS, SIGNALS_PROCESSES
 from pytest_serve_chaos.cluster.rest import ServeStatus
 from pytest_serve_chaos.errors import Inconclusive, WaitTimeout
+from pytest_serve_chaos.json_text import read_json
 from pytest_serve_chaos.model import Component
 from pytest_serve_chaos.observe.listing import running
 from pytest_serve_chaos.observe.watcher import Watcher
@@ -117,8 +117,10 @@ def _request(line: str) -> str:
         found = _REQUEST.search(line)
         return found[1] if found else ""
     try:
-        record = json.loads(line[begin:])
+        record = read_json(line[begin:])
     except ValueError:
+        return ""
+    if not isinstance(record, dict):
         return ""
     request, message = record.get("request_id"), record.get("message")
     is_one = isinstance(request, str) and isinstance(message, str) and _MESSAGE.fullmatch(message)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster import serve_config
 from pytest_serve_chaos.cluster.base import Cluster
 from pytest_serve_chaos.errors import CommandFailed, ObservationError, WaitTimeout
+from pytest_serve_chaos.json_text import read_json
 from pytest_serve_chaos.model import HEAD, Component, Json, Topology
 from pytest_serve_chaos.observe.watcher import Watcher
 
@@ -329,6 +329,7 @@ def _note(one: _Hearing, status: int, body: str, words: str) -> None:
 def routes_in(status: int, body: str) -> frozenset[str]:
     """The routes in a proxy's answer to ``/-/routes``; none in any other answer."""
     try:
-        return frozenset(json.loads(body)) if status == 200 else frozenset()
+        said = read_json(body) if status == 200 else None
     except ValueError:
         return frozenset()
+    return frozenset(said) if isinstance(said, dict) else frozenset()

@@ -11,8 +11,10 @@ from pathlib import Path
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.words import number
-from pytest_serve_chaos.events import MachineSeen
+from pytest_serve_chaos.errors import in_one_line
+from pytest_serve_chaos.events import MachineSeen, Note
 from pytest_serve_chaos.history import History
+from pytest_serve_chaos.watch_thread import WatchThread
 
 _EVERY = 1.0
 """Seconds between two looks. One look reads some hundred files of /proc, which takes some 10 ms."""
@@ -202,21 +204,30 @@ class MachineWatch:
         self._history = history
         self._roots = roots
         self._kernel = kernel or Kernel()
-        self._stop = threading.Event()
         self._last: Look | None = None
         self._one_look = threading.Lock()
-        self._thread = threading.Thread(target=self._run, name="serve-chaos-machine", daemon=True)
+        self._noted = ""
+        self._thread = WatchThread(
+            "serve-chaos-machine", self._turn, again_after=_EVERY, met=self._failed, first_after=_EVERY
+        )
 
     def start(self) -> None:
         """Begins to watch."""
-        self.look()
+        try:
+            self.look()
+        except Exception as error:
+            self._failed(error)
         self._thread.start()
 
     def stop(self) -> None:
         """Ends the watch."""
-        self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join(10.0)
+        self._thread.stopped.set()
+        self._thread.join(10.0)
+
+    @property
+    def dead(self) -> str:
+        """Why its thread ended although nobody stopped it, in words; "" if it did not."""
+        return self._thread.dead
 
     def look(self) -> None:
         """Writes what the processors did since the last look."""
@@ -231,6 +242,13 @@ class MachineWatch:
                 seen = compare(before, now, processors=self._kernel.processors, has_cluster=bool(of_cluster))
                 self._history.add(seen)
 
-    def _run(self) -> None:
-        while not self._stop.wait(_EVERY):
-            self.look()
+    def _turn(self) -> float:
+        self.look()
+        return _EVERY
+
+    def _failed(self, error: Exception) -> None:
+        """Writes down, once for each text in turn, that a look failed."""
+        text = in_one_line(error)
+        if text != self._noted:
+            self._noted = text
+            self._history.add(Note(f"the processors of this machine cannot be watched: {text}"))

@@ -13,8 +13,12 @@ from pytest_serve_chaos.events import WORKERS, ComponentCame, ComponentGone, HAP
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Component, Identity, Topology
 from pytest_serve_chaos.observe.observer import Observer, Report
+from pytest_serve_chaos.watch_thread import WatchThread
 
 _LOOK_EVERY = 0.2
+
+_MOST_NOTES = 100
+"""Texts of unforeseen errors that are written down: each may differ, as with a time in it."""
 
 
 class Watcher:
@@ -32,7 +36,6 @@ class Watcher:
         self.observer = observer
         self._history = history
         self._ask_every = ask_every
-        self._stop = threading.Event()
         self._lock = threading.Lock()
         self._one_look = threading.Lock()
         self._experiment = ""
@@ -45,8 +48,14 @@ class Watcher:
         self._noted: set[str] = set()
         self._wanted: dict[str, int] = {}
         self._threads = [
-            threading.Thread(target=self._look, name="serve-chaos-look", daemon=True),
-            threading.Thread(target=self._ask, name="serve-chaos-ask", daemon=True),
+            WatchThread(
+                "serve-chaos-look",
+                self._look,
+                again_after=_LOOK_EVERY,
+                met=self._look_failed,
+                first_after=_LOOK_EVERY,
+            ),
+            WatchThread("serve-chaos-ask", self._ask, again_after=ask_every, met=self._ask_failed),
         ]
 
     def start(self) -> None:
@@ -56,9 +65,15 @@ class Watcher:
 
     def stop(self) -> None:
         """Ends the watch."""
-        self._stop.set()
+        for thread in self._threads:
+            thread.stopped.set()
         for thread in self._threads:
             thread.join(10.0)
+
+    @property
+    def dead(self) -> tuple[str, ...]:
+        """Which of its threads ended although nobody stopped them, in words."""
+        return tuple(thread.dead for thread in self._threads if thread.dead)
 
     def belongs_to(self, experiment: str) -> None:
         """From now on the events belong to that experiment."""
@@ -136,23 +151,22 @@ class Watcher:
             self._history.add(Rescaled(text, experiment=experiment, what=what, before=before, now=now))
         return report
 
-    def _look(self) -> None:
-        while not self._stop.wait(_LOOK_EVERY):
-            try:
-                self.sample()
-                self._trouble = ""
-            except Exception as error:  # a watch that ended would make every recovery look like none
-                self._trouble = self._explain(error)
+    def _look(self) -> float:
+        self.sample()
+        self._trouble = ""
+        return _LOOK_EVERY
 
-    def _ask(self) -> None:
-        while not self._stop.is_set():
-            begun = clock.now()
-            try:
-                error = self.ask().error
-            except Exception as unforeseen:
-                error = unforeseen
-            self._silence = "" if error is None else self._explain(error)
-            self._stop.wait(max(0.05, self._ask_every - (clock.now() - begun)))
+    def _look_failed(self, error: Exception) -> None:
+        self._trouble = self._explain(error)
+
+    def _ask(self) -> float:
+        begun = clock.now()
+        error = self.ask().error
+        self._silence = "" if error is None else self._explain(error)
+        return max(0.05, self._ask_every - (clock.now() - begun))
+
+    def _ask_failed(self, error: Exception) -> None:
+        self._silence = self._explain(error)
 
     def _explain(self, error: Exception) -> str:
         """The error in words. One of a kind that is not foreseen goes into the history, once for each text."""
@@ -160,8 +174,9 @@ class Watcher:
             return str(error)
         text = f"{type(error).__name__}: {error}"
         with self._lock:
-            new = text not in self._noted
-            self._noted.add(text)
+            new = text not in self._noted and len(self._noted) < _MOST_NOTES
+            if new:
+                self._noted.add(text)
             experiment = self._experiment
         if new:
             with contextlib.suppress(OSError):  # of a disk that is full

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from pytest_serve_chaos.analysis.result import Result
+from pytest_serve_chaos.printable import printable
 from pytest_serve_chaos.report.terminal import part_lines
 
 PREFIX = "serve_chaos_"
@@ -24,7 +25,7 @@ def properties(result: Result) -> list[tuple[str, str]]:
         *(("part", line) for line in part_lines(result)),
         *_figures(result),
     ]
-    return [(PREFIX + name, value) for name, value in pairs if value]
+    return [(PREFIX + name, printable(value)) for name, value in pairs if value]
 
 
 def _figures(result: Result) -> list[tuple[str, str]]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping
 
 from pytest_serve_chaos.analysis.result import Result
 from pytest_serve_chaos.model import ConfigWarning
+from pytest_serve_chaos.printable import printable
 from pytest_serve_chaos.report.terminal import (
     TITLES,
     VERDICTS,
@@ -15,6 +17,15 @@ from pytest_serve_chaos.report.terminal import (
     part_lines,
     what_is_late,
 )
+
+_LINKED = re.compile(r"://|www\.|@", re.IGNORECASE)
+
+_UNLINKED: Mapping[str, Callable[[str], str]] = {
+    "://": lambda _: "&#58;//",
+    "www.": lambda text: f"{text[:3]}&#46;",
+    "@": lambda _: "@<!-- -->",
+}
+"""How the beginning of what GitHub makes a link, or a mention, of is written so that it is text."""
 
 
 def summary(results: Iterable[Result], warnings: Iterable[ConfigWarning] = (), *, missing: Iterable[str] = ()) -> str:
@@ -58,7 +69,9 @@ def _cluster(result: Result) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Text that is shown as it is: without what Markdown or HTML would make of it."""
-    for special in "\\`*_[]|":
+    """Text that is shown as it is: without what Markdown, HTML or GitHub would make of it."""
+    text = printable(text.replace("\r\n", "\n").replace("\n", " "))
+    for special in "\\`*_[]|~$":
         text = text.replace(special, "\\" + special)
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace("\n", " ")
+    text = text.replace("&", "&amp;").replace("<", "&lt;")
+    return _LINKED.sub(lambda found: _UNLINKED[found[0].lower()](found[0]), text)

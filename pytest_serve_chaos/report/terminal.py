@@ -32,6 +32,7 @@ from pytest_serve_chaos.events import (
 )
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import ClusterDescription, ConfigWarning, Measurement, Outage, Outcome
+from pytest_serve_chaos.printable import one_line
 from pytest_serve_chaos.schedule import Schedule
 
 WIDTH = 120
@@ -191,7 +192,7 @@ def _row(result: Result, figures: list[str] | None, columns: _Layout, width: int
     lines = []
     name = _shown_name(result) if columns.names else ""
     if not name:
-        lines.append(result.experiment)
+        lines.append(one_line(result.experiment))
     start = [name, _verdict(result)]
     if figures is not None:
         lines.append(columns.line([*start, *figures]))
@@ -232,7 +233,8 @@ def _run_again(result: Result) -> list[str]:
 
 
 def _shown_name(result: Result) -> str:
-    return result.experiment if len(result.experiment) <= _SHORT_NAME else ""
+    name = one_line(result.experiment)
+    return name if len(name) <= _SHORT_NAME else ""
 
 
 def _verdict(result: Result) -> str:

@@ -135,6 +135,7 @@ class Lending:
         for name in use.names:
             if not has(Judged, rig.history.of(name)):
                 self._keep_unjudged(item, rig, name)
+        rig.check_watches()
 
     def _keep_unjudged(self, item: pytest.Item, rig: Rig, name: str) -> None:
         """Puts into the table what the test broke and did not judge."""

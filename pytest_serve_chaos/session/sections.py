@@ -15,6 +15,7 @@ from pytest_serve_chaos.errors import ServeChaosError
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.kinds import Flag
 from pytest_serve_chaos.masking import masked
+from pytest_serve_chaos.printable import printable
 from pytest_serve_chaos.report.terminal import timeline_excerpt
 from pytest_serve_chaos.session.lending import Lending
 from pytest_serve_chaos.session.results import Results
@@ -67,7 +68,8 @@ class Sections:
         raised = [t for result in self._results.since(use.results_before) for t in result.verdict.tracebacks]
         if raised:
             sections.append(("serve chaos: checks that raised an exception", "\n".join(raised)))
-        return [*sections, ("serve chaos: run it again", self._command(item))]
+        sections.append(("serve chaos: run it again", self._command(item)))
+        return [(title, printable(text)) for title, text in sections]
 
     def _command(self, item: pytest.Item) -> str:
         """The command that runs a test again."""

@@ -11,6 +11,7 @@ from pytest_serve_chaos import fixtures
 from pytest_serve_chaos.errors import Inconclusive, Judgement, OwnerChangedIt, ServeChaosError, Unsupported
 from pytest_serve_chaos.fixtures import wants_cluster
 from pytest_serve_chaos.load import raise_unless_passed
+from pytest_serve_chaos.printable import printable
 from pytest_serve_chaos.session.lending import Lending
 from pytest_serve_chaos.session.results import Results
 from pytest_serve_chaos.session.sections import Sections
@@ -83,7 +84,7 @@ class Statuses:
         if report.skipped and isinstance(error.__context__, Unsupported):
             test.skipped = error.__context__.what
             file, line, _ = report.location
-            report.longrepr = (file, (line or 0) + 1, f"Skipped: {error.__context__.what}")
+            report.longrepr = (file, (line or 0) + 1, printable(f"Skipped: {error.__context__.what}"))
         if not report.failed:
             return report
         if outcome:
@@ -100,7 +101,13 @@ class Statuses:
         if isinstance(error, Inconclusive):
             return "inconclusive"
         broke = isinstance(error, ServeChaosError) and not isinstance(error, Judgement)
-        return "error" if broke or error is self._lending.test.broken_rig else ""
+        return "error" if broke or self._blind or error is self._lending.test.broken_rig else ""
+
+    @property
+    def _blind(self) -> bool:
+        """Whether a thread that watches the test's cluster has ended: then no failure says anything of the app."""
+        use = self._lending.test.use
+        return use is not None and bool(use.rig.dead_watches())
 
     def _blamed_on_the_owner(
         self, item: pytest.Item, report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseException]

@@ -6,6 +6,7 @@ from collections.abc import Generator
 
 import pytest
 
+from pytest_serve_chaos.printable import printable
 from pytest_serve_chaos.report.base import Outcomes
 from pytest_serve_chaos.report.registry import Reporters
 from pytest_serve_chaos.results import is_experiment
@@ -53,11 +54,11 @@ class Summary:
             return
         terminalreporter.section("serve chaos")
         for line in self._shown:
-            terminalreporter.line(line)
+            terminalreporter.line(printable(line))
         for problem in self._problems:
-            terminalreporter.line(f"ERROR: {problem}", red=True)
+            terminalreporter.line(printable(f"ERROR: {problem}"), red=True)
         for line in where:
-            terminalreporter.line(line)
+            terminalreporter.line(printable(line))
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:

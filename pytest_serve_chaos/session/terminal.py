@@ -7,6 +7,7 @@ from contextlib import suppress
 import pytest
 
 from pytest_serve_chaos.faults.rig import Rig
+from pytest_serve_chaos.printable import printable
 from pytest_serve_chaos.report.terminal import header_line
 from pytest_serve_chaos.settings import Settings
 
@@ -30,6 +31,7 @@ class Terminal:
             self._show(header_line(rig.cluster.description, self._settings.schedule, self._settings.seed))
 
     def _show(self, line: str) -> None:
+        line = printable(line)
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
         capture = self._config.pluginmanager.get_plugin("capturemanager")
         if reporter is None:

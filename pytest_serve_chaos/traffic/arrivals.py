@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import threading
+from array import array
 from bisect import bisect_right
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -73,7 +74,7 @@ class Timetable:
         self.schedule = schedule
         self._segments: tuple[_Segment, ...] = (_Segment(start, 0.0, schedule.first),)
         self._random = random.Random(str(seed))
-        self._places: list[float] = []
+        self._places = array("d")  # a list would need four times as much, and hours of traffic have millions
         self._drawing = threading.Lock()
 
     def begin_stages(self, at: float) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+from collections import deque
 from dataclasses import replace
 
 from pytest_serve_chaos import clock
@@ -15,6 +17,13 @@ FRESH = "fresh"
 
 SHARED_PATH = "proxies"
 """The path of requests to the address that all proxies share, if it is unknown which one took them."""
+
+
+_LAGS = 10_000
+"""Requests of which it is known here how late each was sent; the history has it of all."""
+
+_LONGEST_NAME = 300
+"""Characters of a name in an answer: an app that names something else there must not fill the memory."""
 
 
 class Recorder:
@@ -38,7 +47,7 @@ class Recorder:
         self.problem: Exception | None = None
         self._history = history
         self._source = source
-        self._lags: list[float] = []
+        self._lags: deque[float] = deque(maxlen=_LAGS)
 
     def leave(self, index: int, stream: str, scheduled: float, message: Message, path: str = SHARED_PATH) -> Request:
         """Counts a request as in flight from now on, and returns it as it is while it is pending."""
@@ -75,7 +84,7 @@ class Recorder:
         self._add(unsent, Outcome(now, error=NOT_SENT))
 
     def send_lag(self, quantile: float) -> float:
-        """That quantile (0 to 1) of the seconds by which requests on fresh connections were sent late; 0.0 for none."""
+        """That quantile (0 to 1) of the seconds by which the last requests on fresh connections were sent late."""
         lags = sorted(self._lags)
         return lags[max(0, math.ceil(quantile * len(lags)) - 1)] if lags else 0.0
 
@@ -86,12 +95,17 @@ class Recorder:
             finished=outcome.finished,
             status=outcome.status,
             error=outcome.error,
-            replica=outcome.replica,
-            node=outcome.node,
-            parent=outcome.parent,
+            replica=_shared(outcome.replica),
+            node=_shared(outcome.node),
+            parent=_shared(outcome.parent),
         )
         try:
             self._history.add_request(ended)
         except Exception as error:
             # One record that cannot be written must not end the traffic; the generator tells it when it stops.
             self.problem = self.problem or error
+
+
+def _shared(name: str | None) -> str | None:
+    """A name that an answer has: one text for all answers that have the same."""
+    return None if name is None else sys.intern(name[:_LONGEST_NAME])

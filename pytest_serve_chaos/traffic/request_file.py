@@ -46,6 +46,8 @@ def _json_lines(text: str, path: Path) -> Iterator[tuple[int, object]]:
             continue
         try:
             yield number, json.loads(line, object_pairs_hook=_once)
+        except RecursionError:
+            raise _wrong(path, number, "it is nested too deeply", fix=["write a JSON object in each line"]) from None
         except SettingsError as error:
             raise _wrong(path, number, error.what, fix=list(error.fix)) from None
         except ValueError as error:
@@ -63,8 +65,11 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
 def _yaml_items(text: str, path: Path) -> Iterator[tuple[int, object]]:
     import yaml
 
+    from pytest_serve_chaos import safe_yaml
+
     loader = yaml.SafeLoader(text)
     try:
+        safe_yaml.check_size(text)
         root = loader.get_single_node()
         if root is None:
             return
@@ -84,6 +89,8 @@ def _yaml_items(text: str, path: Path) -> Iterator[tuple[int, object]]:
         raise _wrong(path, 1 if mark is None else mark.line + 1, f"it is not YAML: {problem}", fix=fix) from None
     except yaml.YAMLError as error:
         raise SettingsError(f"the file of requests {path} is not YAML: {error}") from None
+    except (ValueError, TypeError, AttributeError) as error:  # of a date with a month 13
+        raise _wrong(path, 1, f"a value is not what it is written as ({type(error).__name__})") from None
     finally:
         loader.dispose()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pytest_serve_chaos import safe_yaml
 from pytest_serve_chaos.cluster import yaml_text
 from pytest_serve_chaos.cluster.app_check import check_app
 from pytest_serve_chaos.cluster.base import ClusterSpec
@@ -22,8 +23,7 @@ MANY = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
 
 def problem(text: str) -> str:
     try:
-        yaml_text.check_size(text)
-        list(yaml.safe_load_all(text))
+        safe_yaml.read_documents(text)
     except yaml.YAMLError as error:
         return yaml_text.problem(error)
     return ""
@@ -37,8 +37,8 @@ def problem(text: str) -> str:
         ("a: 1\nb: !Ref c\n", "could not determine a constructor for the tag '!Ref' in line 2"),
         ("a: *b\n", "found undefined alias 'b' in line 1"),
         ("a: b\x07\n", "special characters are not allowed: #x0007"),
-        ("a: &a\n  b: *a\n", "found an alias that leads back to itself in line 1"),
-        (MANY, "found aliases of aliases that stand for too many values in line 1"),
+        ("a: &a\n  b: *a\n", "found an alias that leads back to itself in line 2"),
+        (MANY, "found aliases of aliases that stand for too many values in line 5"),
     ],
 )
 def test_what_is_wrong_is_one_line_without_the_text_itself(text: str, said: str) -> None:
@@ -46,7 +46,34 @@ def test_what_is_wrong_is_one_line_without_the_text_itself(text: str, said: str)
 
 
 def test_ordinary_anchors_are_fine() -> None:
-    yaml_text.check_size("a: &a {b: 1}\nc: [*a, *a]\nd: {<<: *a, e: 2}\n")
+    text = "a: &a {b: 1}\nc: [*a, *a]\nd: {<<: *a, e: 2}\n"
+    assert safe_yaml.read_document(text) == {"a": {"b": 1}, "c": [{"b": 1}, {"b": 1}], "d": {"b": 1, "e": 2}}
+
+
+DEEP = "[" * 100_000
+ALIASED_TEXT = f"a: &a {'x' * 100_000}\nb: [{', '.join(['*a'] * 100)}]\n"
+MERGED = "a0: &a0 {x: 1}\n" + "".join(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 30)}]}}\n" for n in range(1, 9))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (DEEP, "found values that are nested more than 100 deep in line 1"),
+        ("- " * 200 + "a", "found values that are nested more than 100 deep in line 1"),
+        (ALIASED_TEXT, "found aliases of aliases that stand for too many values in line 2"),
+        (MERGED, "found aliases of aliases that stand for too many values in line 4"),
+        ("a: 2026-13-01\n", "found a value that is not what it is written as (ValueError)"),
+        ("a: !!timestamp secret\n", "found a value that is not what it is written as (AttributeError)"),
+        ("a: !!int secret\n", "found a value that is not what it is written as (ValueError)"),
+    ],
+    ids=["brackets", "dashes", "text", "merged", "date", "timestamp", "number"],
+)
+def test_hostile_text_is_refused_in_one_line_and_without_its_values(text: str, said: str) -> None:
+    assert problem(text) == said
+
+
+def test_a_large_text_without_aliases_is_not_refused() -> None:
+    safe_yaml.check_size(f"a: {'x' * 3_000_000}\n", yaml.CSafeLoader)
 
 
 def test_keys_that_are_there_twice_are_found_and_merged_ones_are_not() -> None:
@@ -78,8 +105,10 @@ def refusal(kind: str, path: Path) -> SettingsError:
         ("a: b".encode("utf-16"), "'utf-8' codec can't decode byte 0xff"),
         (b"a: {{ b }}\n", "is not YAML: found unhashable key in line 1"),
         (b"a: &a {b: *a}\n", "is not YAML: found an alias that leads back to itself in line 1"),
+        (DEEP.encode(), "is not YAML: found values that are nested more than 100 deep in line 1"),
+        (MANY.encode(), "is not YAML: found aliases of aliases that stand for too many values in line 5"),
     ],
-    ids=["latin-1", "utf-16", "template", "recursive"],
+    ids=["latin-1", "utf-16", "template", "recursive", "deep", "aliases"],
 )
 def test_every_file_of_the_user_is_refused_in_words(kind: str, content: bytes, said: str, tmp_path: Path) -> None:
     (tmp_path / "given.yaml").write_bytes(content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -16,7 +17,8 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.local import processes
 from pytest_serve_chaos.cluster.local.plan import Plan
-from pytest_serve_chaos.errors import ClusterError, ClusterStartError, CommandFailed
+from pytest_serve_chaos.errors import ClusterError, ClusterStartError, CommandFailed, in_one_line
+from pytest_serve_chaos.json_text import read_json
 from pytest_serve_chaos.model import Identity, Json
 
 
@@ -65,6 +67,7 @@ class SupervisorLink:
         self._failed_starts: list[tuple[float, str]] = []
         self._slot: int | None = None
         self._refusal: str | None = None
+        self._deaf = ""
         self._process = _spawn(log)
         self._reader = threading.Thread(target=self._read, name="serve-chaos-supervisor", daemon=True)
         self._reader.start()
@@ -176,18 +179,34 @@ class SupervisorLink:
             raise ClusterError("the supervisor takes no commands any more") from None
 
     def _read(self) -> None:
-        output = cast("IO[bytes]", self._process.stdout)
-        for line in output:
-            record = json.loads(line)
+        try:
+            for line in cast("IO[bytes]", self._process.stdout):
+                self._hear(line)
+        except BaseException as error:
+            self._deaf = in_one_line(error)
+
+    def _hear(self, line: bytes) -> None:
+        """Takes one line. One that makes no sense is named in the log of its messages, and changes nothing."""
+        try:
+            record = read_json(line)
+            if not isinstance(record, dict):
+                raise ValueError("it is not an object")
             with self._lock:
                 self._take(record)
             if record.get("event") == "operator":
                 self._on_text(str(record["text"]))
+        except Exception as error:
+            with contextlib.suppress(OSError), self._log.open("a", encoding="utf-8") as log:
+                log.write(f"a line of the supervisor makes no sense: {in_one_line(error)}: {line[:200]!r}\n")
+
+    def dead_watches(self) -> tuple[str, ...]:
+        """Why it hears the supervisor no more, in words. Has the capability `Watches`."""
+        return (f"the thread {self._reader.name} ended: {self._deaf}",) if self._deaf else ()
 
     def _take(self, record: dict[str, Json]) -> None:
         if "reply" in record:
             self._replies[cast(int, record["reply"])] = record
-        elif record["event"] == "ready":
+        elif record.get("event") == "ready":
             self._slot = cast(int, record["slot"])
         elif record["event"] == "refused":
             self._refusal = str(record["text"])

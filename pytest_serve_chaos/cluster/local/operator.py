@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from pytest_serve_chaos.cluster.rest import ACTOR_COMING_STATES, Dashboard
-from pytest_serve_chaos.errors import CommandFailed, ObservationError
+from pytest_serve_chaos.errors import CommandFailed, ObservationError, in_one_line
 from pytest_serve_chaos.model import Json
 
 _PERIOD = 0.5
@@ -47,7 +47,11 @@ class Operator(threading.Thread):
     def run(self) -> None:
         """Looks for the controller until stopped."""
         while not self._stopped.wait(_PERIOD):
-            self.look(time.monotonic())
+            try:
+                self.look(time.monotonic())
+            except Exception as error:  # an odd answer must not end it: no Serve would get its config again
+                self._missing_since = None
+                self._say_once(in_one_line(error))
 
     def look(self, now: float) -> None:
         """Submits the config if there is no controller, or if there is one and no submission has succeeded yet."""
@@ -74,9 +78,12 @@ class Operator(threading.Thread):
             self._dashboard.put_serve(self._config)
         except CommandFailed as error:
             self._failed_at = now
-            if str(error) != self._error:  # once for each reason
-                self._error = str(error)
-                self._tell(self._error)
+            self._say_once(str(error))
         else:
             self._submitted, self._failed_at, self._error = True, None, ""
             self._tell("the Serve config was submitted, because there was no controller")
+
+    def _say_once(self, error: str) -> None:
+        if error != self._error:  # once for each reason
+            self._error = error
+            self._tell(error)

@@ -22,6 +22,7 @@ from pytest_serve_chaos.cluster.capabilities import (
     SHOWS_REPLICA_LOGS,
     SIGNALS_PROCESSES,
     STREAMS_LOGS,
+    WATCHES,
     Offer,
 )
 from pytest_serve_chaos.cluster.local import processes
@@ -87,4 +88,5 @@ def local_parts(view: LocalView, ray_version: str, start_second: StartSecond) ->
         SHOWS_REPLICA_LOGS.by(view.logs),
         SIGNALS_PROCESSES.by(ProcessSignals(link, Watchdogs({processes.MARK: plan.run}))),
         STREAMS_LOGS.by(view.logs),
+        WATCHES.by(link),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP
 from typing import Literal
 
+from pytest_serve_chaos.cluster.json_fields import Fields
 from pytest_serve_chaos.cluster.local import processes
 from pytest_serve_chaos.cluster.local.commands import client_environment
 from pytest_serve_chaos.cluster.local.layout import Layout
@@ -17,7 +17,8 @@ from pytest_serve_chaos.cluster.local.link import SupervisorLink
 from pytest_serve_chaos.cluster.local.plan import Plan
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.cluster.watchdog import Watchdogs, deadline, expiry
-from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget
+from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError
+from pytest_serve_chaos.json_text import read_json
 from pytest_serve_chaos.model import Component, Identity
 
 
@@ -119,7 +120,10 @@ class ActorKills:
             raise CommandFailed(
                 f"ray.kill of {name} failed with status {done.returncode}", checked=[log.read_text()[-800:]]
             )
-        return float(json.loads(done.stdout)["asked"])
+        try:
+            return Fields.of(read_json(done.stdout), "what the program said").seconds("asked")
+        except (ValueError, ObservationError) as error:
+            raise CommandFailed(f"nobody knows when {name} was killed: {error}") from error
 
 
 class HealthFlags:

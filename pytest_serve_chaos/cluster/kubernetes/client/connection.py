@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ from pytest_serve_chaos.cluster.kubernetes.client.key_files import keep_keys_in_
 from pytest_serve_chaos.cluster.kubernetes.client.server_identity import FirstServer, ServerIdentity
 from pytest_serve_chaos.cluster.kubernetes.client.streaming import Answer, Channel
 from pytest_serve_chaos.errors import ClusterError, CommandFailed, MissingDependency, ObservationError, SafetyError
+from pytest_serve_chaos.json_text import read_json
 from pytest_serve_chaos.model import Json
 
 if TYPE_CHECKING:
@@ -132,7 +132,13 @@ class KubeConnection:
         self, method: Method, *arguments: object, what: str, error: type[ClusterError], **options: object
     ) -> dict[str, Json]:
         """The same for an answer that is an object, as plain data. Arguments: those of `send`."""
-        answer: dict[str, Json] = json.loads(self.send(method, *arguments, what=what, error=error, **options))
+        said = self.send(method, *arguments, what=what, error=error, **options)
+        try:
+            answer = read_json(said)
+        except ValueError as odd:
+            raise error(f"{what}: the answer is not JSON: {odd}", checked=[f"namespace {self.namespace}"]) from odd
+        if not isinstance(answer, dict):
+            raise error(f"{what}: the answer is {answer!r:.80}, not an object")
         return answer
 
     def open(self, method: Method, *arguments: object, what: str, wait: float, **options: object) -> Answer:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
+from pytest_serve_chaos.json_text import read_json
 
 
 def reason(error: Exception) -> str:
     """What an error of the client says: it puts headers and body into its text."""
     body = body_of(error)
     try:
-        message = str(json.loads(body)["message"])
-    except (ValueError, KeyError, TypeError):
-        message = body or str(getattr(error, "reason", None) or error)
+        said = read_json(body)
+    except ValueError:
+        said = None
+    message = str(said["message"]) if isinstance(said, dict) and "message" in said else body
+    message = message or str(getattr(error, "reason", None) or error)
     status = getattr(error, "status", None)
     kind = f"status {status}" if status else type(error).__name__
     return f"{kind}: {' '.join(message.split())[:400]}"

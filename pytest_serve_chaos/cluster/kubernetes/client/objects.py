@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Literal, TypeAlias
 
@@ -20,6 +19,7 @@ from pytest_serve_chaos.cluster.kubernetes.client.records import (
 )
 from pytest_serve_chaos.cluster.kubernetes.client.streaming import Answer
 from pytest_serve_chaos.errors import CommandFailed, ObservationError
+from pytest_serve_chaos.json_text import read_json
 from pytest_serve_chaos.model import Json
 
 WorkloadKind: TypeAlias = Literal["Deployment", "StatefulSet"]
@@ -413,6 +413,18 @@ class KubePodChanges:
         )
         try:
             for lines in answer.batches():
-                yield from (json.loads(line) for line in lines if line.strip())
+                yield from (_change(line) for line in lines if line.strip())
         except ValueError as error:
             raise ObservationError(f"{what}: {reason(error)}") from error
+
+
+def _change(line: bytes) -> dict[str, Json]:
+    """What one line of a watch says.
+
+    Raises:
+        ValueError: It is not an object.
+    """
+    change = read_json(line)
+    if not isinstance(change, dict):
+        raise ValueError(f"{change!r:.80} is not an object")
+    return change

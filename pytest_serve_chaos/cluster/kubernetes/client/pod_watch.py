@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.client.records import Pod, listed, mapped, pod, text
-from pytest_serve_chaos.errors import ClusterError, ObservationError
+from pytest_serve_chaos.errors import ObservationError, in_one_line
 from pytest_serve_chaos.model import Json
+from pytest_serve_chaos.watch_thread import WatchThread
 
 _TURN = 2
 """Seconds that one request watches; the next goes on where it ended, so that the watch can end soon."""
@@ -38,9 +39,8 @@ class PodWatch:
         self._version = ""
         self._heard = 0.0
         self._trouble = ""
-        self._stopped = threading.Event()
         self._list()
-        self._thread = threading.Thread(target=self._run, name="serve-chaos-pods", daemon=True)
+        self._thread = WatchThread("serve-chaos-pods", self._turn, again_after=_AGAIN_AFTER, met=self._failed)
         self._thread.start()
 
     def pods(self, labels: Mapping[str, str]) -> tuple[Pod, ...]:
@@ -65,22 +65,26 @@ class PodWatch:
 
     def close(self) -> None:
         """Ends the watch."""
-        self._stopped.set()
+        self._thread.stopped.set()
         self._thread.join(_TURN + 10.0)
 
-    def _run(self) -> None:
-        while not self._stopped.is_set():
-            try:
-                if not self._version:
-                    self._list()
-                for event in self._api.pod_changes.since(self._version, seconds=_TURN):
-                    self._take(event)
-                with self._lock:
-                    self._heard = clock.now()
-            except ClusterError as error:
-                self._trouble = error.what
-                self._version = ""  # events may have been missed: begin again
-                self._stopped.wait(_AGAIN_AFTER)
+    @property
+    def dead(self) -> tuple[str, ...]:
+        """Why its thread ended although nobody stopped it, in words."""
+        return tuple(filter(None, (self._thread.dead,)))
+
+    def _turn(self) -> float:
+        if not self._version:
+            self._list()
+        for event in self._api.pod_changes.since(self._version, seconds=_TURN):
+            self._take(event)
+        with self._lock:
+            self._heard = clock.now()
+        return 0.0
+
+    def _failed(self, error: Exception) -> None:
+        self._trouble = in_one_line(error)
+        self._version = ""  # events may have been missed: begin again
 
     def _list(self) -> None:
         answer = self._api.pod_changes.all()

@@ -14,6 +14,9 @@ _NOT_BEGUN = ("Pending", "PodInitializing")
 _RAY_START = "KUBERAY_GEN_RAY_START_CMD"
 """The variable that KubeRay sets in Ray's container, which is the first of the RayCluster's template, and no other."""
 
+_LONGEST = 10**9
+"""Seconds; more is no time that anybody waits."""
+
 _LONGEST_MESSAGE = 200
 """Characters of a message of Kubernetes that are shown."""
 
@@ -132,7 +135,7 @@ def pod(item: Mapping[str, Json]) -> Pod:
         labels={key: str(value) for key, value in mapped(metadata.get("labels")).items()},
         containers=_containers(spec.get("containers"), status.get("containerStatuses")),
         message=_shortened(_scheduling_message(status) or text(status, "message")),
-        grace=float(text(spec, "terminationGracePeriodSeconds") or 30),
+        grace=seconds(spec, "terminationGracePeriodSeconds", 30.0),
         init_containers=_containers(spec.get("initContainers"), status.get("initContainerStatuses")),
         ready=_ready(status),
         main_name=_of_ray(spec),
@@ -242,6 +245,13 @@ def text(item: Mapping[str, Json], key: str) -> str:
     """The text at a key, "" where there is none."""
     value = item.get(key)
     return "" if value is None else str(value)
+
+
+def seconds(item: Mapping[str, Json], key: str, default: float) -> float:
+    """The whole seconds at a key; the default where there are none, or what is there is not a time."""
+    value = item.get(key)
+    is_time = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _LONGEST
+    return float(value) if is_time else default  # type: ignore[arg-type]
 
 
 def ray_clusters_of(item: Mapping[str, Json]) -> tuple[str, str]:

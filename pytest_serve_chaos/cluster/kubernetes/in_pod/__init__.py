@@ -52,12 +52,19 @@ def moment(output: str, started: float) -> float:
     Args:
         output: What it printed; the last line is JSON with ``began``, ``asked`` and ``boot``.
         started: When we started it, monotonic seconds.
+
+    Raises:
+        ValueError: It printed something else.
     """
-    said = json.loads(output.strip().splitlines()[-1])
+    try:
+        said = json.loads(output.strip().splitlines()[-1])
+        began, asked, boot = float(said["began"]), float(said["asked"]), said["boot"]
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
+        raise ValueError(f"{output[-80:]!r} does not say when it was") from error
     boot_id = Path("/proc/sys/kernel/random/boot_id")
-    if boot_id.exists() and boot_id.read_text(encoding="ascii").strip() == said["boot"]:
-        return float(said["asked"])
-    return started + float(said["asked"]) - float(said["began"])
+    if boot_id.exists() and boot_id.read_text(encoding="ascii").strip() == boot:
+        return asked
+    return started + asked - began
 
 
 def short(name: str) -> str:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 import yaml
 
+from pytest_serve_chaos import safe_yaml
 from pytest_serve_chaos.cluster.kubernetes.client.records import inner, listed, mapped, name_of, text
 from pytest_serve_chaos.cluster.yaml_lines import Path
 from pytest_serve_chaos.model import Json
@@ -40,7 +41,7 @@ def read_schema(manifests: str) -> Mapping[str, Json] | None:
         if _NAME not in document or "kind: CustomResourceDefinition" not in document:
             continue
         try:
-            found = mapped(yaml.load(document, Loader=loader))
+            found = mapped(safe_yaml.read_document(document, loader))
         except yaml.YAMLError:
             return None
         if name_of(found) == _NAME:

@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 import yaml
 
+from pytest_serve_chaos import safe_yaml
 from pytest_serve_chaos.cluster import yaml_text
 from pytest_serve_chaos.cluster.kubernetes.client.records import mapped, name_of, text
 from pytest_serve_chaos.cluster.serve_config import serve_config_text
@@ -59,8 +60,7 @@ def read_patches(path: Path) -> tuple[FilePatch, ...]:
 def parse_patches(content: str, path: Path) -> tuple[FilePatch, ...]:
     """The same for a text; `path` says where it comes from."""
     try:
-        yaml_text.check_size(content)
-        found = [document for document in yaml.safe_load_all(content) if document is not None]
+        found = [document for document in safe_yaml.read_documents(content) if document is not None]
     except yaml.YAMLError as error:
         raise SettingsError(f"the patch file {path} is not YAML: {yaml_text.problem(error)}", fix=[_EXAMPLE]) from error
     items = [item for document in found for item in (document if isinstance(document, list) else [document])]
@@ -128,10 +128,25 @@ def _with_patch(item: Manifest, patch: FilePatch) -> Manifest:
     spec = mapped(changes.get("spec"))
     config = spec.get("serveConfigV2")
     if isinstance(config, dict):  # it is a text of YAML, and is changed as what it says
-        given = yaml.safe_load(text(mapped(item.get("spec")), "serveConfigV2") or "{}")
+        given = _given_config(mapped(item.get("spec")), patch)
         merged = merge_named(mapped(given), config, patch.source)
         changes["spec"] = {**spec, "serveConfigV2": serve_config_text(merged)}
     return merge_named(item, changes, patch.source)
+
+
+def _given_config(spec: Mapping[str, Json], patch: FilePatch) -> Json:
+    """What the Serve config of the file says.
+
+    Raises:
+        SettingsError: It is not YAML.
+    """
+    try:
+        return safe_yaml.read_document(text(spec, "serveConfigV2") or "{}")
+    except yaml.YAMLError as error:
+        raise SettingsError(
+            f"{patch.source} changes a serveConfigV2 that is not YAML: {yaml_text.problem(error)}",
+            fix=["correct the YAML, or give serveConfigV2 as a whole in the patch"],
+        ) from error
 
 
 def merge_named(base: Mapping[str, Json], patch: Mapping[str, Json], source: str) -> Manifest:
@@ -201,7 +216,7 @@ def _absent(item: Manifest, patch: FilePatch) -> Iterator[str]:
 
 def _read(config: Json) -> Json:
     try:
-        found: Json = yaml.safe_load(config) if isinstance(config, str) else config
+        found: Json = safe_yaml.read_document(config) if isinstance(config, str) else config
     except yaml.YAMLError:
         return config
     return found

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 
 from pytest_serve_chaos.cluster.kubernetes.client.records import inner, mapped, text
 from pytest_serve_chaos.cluster.kubernetes.install.file_objects import PATCH
 from pytest_serve_chaos.cluster.kubernetes.install.file_rules import groups
 from pytest_serve_chaos.cluster.yaml_lines import Path
+from pytest_serve_chaos.json_text import read_json
 from pytest_serve_chaos.model import Json
 
 _GPU = "num_gpus"
@@ -55,7 +55,7 @@ def _offered(group: Mapping[str, Json]) -> set[str]:
     parameters = mapped(group.get("rayStartParams"))
     given = text(parameters, "resources").strip().strip("'").replace('\\"', '"').strip('"')
     try:
-        found = mapped(json.loads(given or "{}"))
+        found = mapped(read_json(given or "{}"))
     except ValueError:
         found = {}
     names = {*found, *mapped(group.get("resources"))}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from pytest_serve_chaos import safe_yaml
 from pytest_serve_chaos.cluster import yaml_lines, yaml_text
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.kubernetes import names
@@ -166,8 +167,7 @@ def _with_app(ray_service: Manifest, app: str) -> Manifest:
 
 def _objects(content: str, path: Path) -> Iterator[FileObject]:
     try:
-        yaml_text.check_size(content)
-        documents = list(yaml.load_all(content, Loader=_Loader))
+        documents = safe_yaml.read_documents(content, _Loader)
     except yaml.YAMLError as error:
         raise SettingsError(
             f"{path} is not YAML: {yaml_text.problem(error)}",

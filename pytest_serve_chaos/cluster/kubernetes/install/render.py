@@ -12,7 +12,8 @@ from typing import Literal, cast
 
 import yaml
 
-from pytest_serve_chaos import manifests
+from pytest_serve_chaos import manifests, safe_yaml
+from pytest_serve_chaos.cluster import yaml_text
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.records import inner, listed, name_of
 from pytest_serve_chaos.cluster.kubernetes.client.records import text as text_of
@@ -225,7 +226,7 @@ def operator_image(text: str) -> str:
     """The image of the first Deployment in manifests that `operator_manifests` gave; "" where it names none."""
     for document in _documents(text):
         if re.search(r"^kind: Deployment$", document, re.MULTILINE):
-            deployment = cast("Manifest", yaml.safe_load(document))
+            deployment = cast("Manifest", safe_yaml.read_document(document))
             containers = listed(inner(deployment, "spec", "template", "spec").get("containers"))
             return "".join(text_of(container, "image") for container in containers[:1])
     return ""
@@ -239,10 +240,11 @@ def _operator_document(document: str, image: str | None, labels: Mapping[str, st
     if re.search(r"^kind: CustomResourceDefinition\s*$", document, re.MULTILINE):
         return document.strip() + "\n"
     try:
-        read = yaml.safe_load(document)
+        read = safe_yaml.read_document(document)
     except yaml.YAMLError as error:
         raise SettingsError(
-            f"a document of KubeRay's manifests is not YAML: {error}", checked=[document.strip()[:200]]
+            f"a document of KubeRay's manifests is not YAML: {yaml_text.problem(error)}",
+            checked=[document.strip()[:200]],
         ) from error
     if read is None:  # a comment: the licence, before the first object
         return ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +20,7 @@ from pytest_serve_chaos.cluster.kubernetes.install.file_kinds import OF_THE_CLUS
 from pytest_serve_chaos.cluster.kubernetes.logs.operator import SELECTOR, operator_errors
 from pytest_serve_chaos.cluster.private_files import private_directory
 from pytest_serve_chaos.errors import CommandFailed, WaitTimeout
+from pytest_serve_chaos.json_text import read_json
 from pytest_serve_chaos.manifests import Manifest
 from pytest_serve_chaos.model import Json
 
@@ -109,7 +109,11 @@ class Stack:
 
         def established() -> bool | NotYet:
             # Not `kubectl wait`, nor a jsonpath: both fail where the conditions are null, as they are at first.
-            status = mapped(json.loads(self._kubectl("get", _CRD, "-o", "json")).get("status"))
+            try:
+                crd = mapped(read_json(self._kubectl("get", _CRD, "-o", "json")))
+            except ValueError as error:
+                return NotYet(f"{_CRD}: {error}")
+            status = mapped(crd.get("status"))
             said = {text(c, "type"): text(c, "status") for c in listed(status.get("conditions"))}
             return said.get("Established") == "True" or NotYet(f"the conditions of {_CRD}: {said or 'none yet'}")
 

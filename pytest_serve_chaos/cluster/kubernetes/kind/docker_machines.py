@@ -84,7 +84,10 @@ class DockerMachines:
         if not self._nodes:  # only once: a node that Kubernetes forgets still has its machine
             found = self._kubectl("get", "nodes", "-o", "name").split()
             self._nodes = tuple(node.removeprefix("node/") for node in found)
-        said = [int(pid) for pid in self._run("docker", "inspect", "--format", "{{.State.Pid}}", *self._nodes).split()]
+        words = self._run("docker", "inspect", "--format", "{{.State.Pid}}", *self._nodes).split()
+        if not all(word.isdecimal() for word in words):
+            raise CommandFailed(f"Docker does not say which processes the nodes are: {' '.join(words)[:80]!r}")
+        said = [int(pid) for pid in words]
         self._pids = tuple(filter(_is_init, said))
         self._elsewhere = all(said) and not self._pids
 

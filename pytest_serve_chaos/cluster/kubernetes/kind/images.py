@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from pytest_serve_chaos import scratch
 from pytest_serve_chaos.cluster.kubernetes.kind.programs import Run
 from pytest_serve_chaos.errors import CommandFailed
+from pytest_serve_chaos.json_text import read_json
 
 _LOADED = 600.0
 """Seconds for copying images onto nodes."""
@@ -41,7 +41,14 @@ class DockerImages:
             said = self._run("docker", "image", "inspect", "--format", "{{json .Config.Env}}", image)
         except CommandFailed:
             return None
-        return dict(variable.split("=", 1) for variable in json.loads(said or "null") or ())
+        try:
+            variables = read_json(said or "null") or []
+        except ValueError:
+            variables = None
+        if not isinstance(variables, list):
+            raise CommandFailed(f"docker does not say what image {image} sets: {said[:80]!r}")
+        named = (variable.partition("=") for variable in variables if isinstance(variable, str))
+        return {name: value for name, equals, value in named if equals}
 
     def load(self, images: Sequence[str], nodes: Sequence[str]) -> tuple[str, ...]:
         """Copies those images that Docker has onto nodes; kind leaves out the nodes that have them.

@@ -6,7 +6,6 @@ The only module that imports `pytest_kind`, and that only when a cluster is made
 from __future__ import annotations
 
 import contextlib
-import json
 import shlex
 import socket
 import subprocess
@@ -24,6 +23,7 @@ from pytest_serve_chaos.cluster.kubernetes.kind.images import DockerImages
 from pytest_serve_chaos.cluster.kubernetes.kind.programs import Programs, Run, run_program
 from pytest_serve_chaos.cluster.private_files import private_directory
 from pytest_serve_chaos.errors import ClusterStartError, CommandFailed
+from pytest_serve_chaos.json_text import read_json
 from pytest_serve_chaos.model import Json
 
 _CREATED = 900.0
@@ -113,21 +113,24 @@ class KindNodes:
         """The container of each node, and Docker's word for its state: ``running``, ``paused``, ``exited``."""
         label, form = f"label=io.x-k8s.kind.cluster={self.name}", "{{.Names}} {{.State}}"
         lines = self._run("docker", "ps", "--all", "--filter", label, "--format", form).splitlines()
-        return {line.split()[0]: line.split()[1] for line in lines}
+        return {words[0]: words[1] for line in lines if len(words := line.split()) > 1}
 
     def publishes(self, *node_ports: int) -> bool:
         """Whether the control plane was made with these node ports on this machine; it need not run."""
         form = "{{json .HostConfig.PortBindings}}"
         try:
-            bindings = json.loads(self._run("docker", "inspect", "--format", form, self.control_plane))
+            bindings = read_json(self._run("docker", "inspect", "--format", form, self.control_plane))
         except (CommandFailed, ValueError):
             return False
-        return all(f"{port}/tcp" in (bindings or {}) for port in node_ports)
+        return all(isinstance(bindings, dict) and f"{port}/tcp" in bindings for port in node_ports)
 
     def host_port(self, node_port: int) -> int:
         """The port on 127.0.0.1 that leads to a node port."""
-        line = self._run("docker", "port", self.control_plane, f"{node_port}/tcp")
-        return int(line.split()[0].rpartition(":")[2])
+        said = self._run("docker", "port", self.control_plane, f"{node_port}/tcp")
+        port = (said.split() or [""])[0].rpartition(":")[2]
+        if not port.isdecimal():
+            raise CommandFailed(f"docker does not say which port leads to {node_port}: {said[:80]!r}")
+        return int(port)
 
     def kubectl(self, *arguments: str, timeout: float = 60.0) -> str:
         """Runs kubectl against the cluster and returns what it printed.

@@ -9,13 +9,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Literal, TypeAlias
 
-import yaml
-
+from pytest_serve_chaos import safe_yaml
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.records import Pod, mapped, text
 from pytest_serve_chaos.cluster.kubernetes.rayservice.redis import RedisStore
 from pytest_serve_chaos.cluster.rest import NodeRow, ServeStatus, autoscaled, nodes_with_proxy
 from pytest_serve_chaos.cluster.serve_config import applications
+from pytest_serve_chaos.json_text import read_json
 from pytest_serve_chaos.manifests import Manifest, merge
 from pytest_serve_chaos.model import Json
 
@@ -98,7 +98,8 @@ class Wishes:
     @property
     def apps(self) -> frozenset[str]:
         """The names of the apps in it; ``default`` is Serve's own word for one without a name."""
-        return frozenset(text(app, "name") or "default" for app in applications(yaml.safe_load(self.serve_config)))
+        config = safe_yaml.read_document(self.serve_config)
+        return frozenset(text(app, "name") or "default" for app in applications(mapped(config)))
 
 
 def plan(record: Record | None, wanted: Record, *, machines: int, number: int) -> Plan:
@@ -152,9 +153,19 @@ def to_text(record: Record) -> str:
 def from_text(said: str) -> Record | None:
     """The record from an annotation; None where it is not one of this version."""
     try:
-        return Record(**json.loads(said))
+        found = read_json(said)
+        record = Record(**mapped(found))  # type: ignore[arg-type]  # looked at below
     except (ValueError, TypeError):
         return None
+    return record if _has_its_kinds(record) else None
+
+
+def _has_its_kinds(record: Record) -> bool:
+    """Whether each field has a value of its own kind: others may have written the annotation."""
+    texts = (record.machines, record.base, record.service, record.spec, record.operator)
+    placed = record.placement.values() if isinstance(record.placement, dict) else [None]
+    counts = all(isinstance(counts, list) and all(isinstance(n, int) for n in counts) for counts in placed)
+    return all(isinstance(text, str) for text in texts) and counts and isinstance(record.sound, bool)
 
 
 # -- whether what was adopted is all there ----------------------------------------------------------------------------

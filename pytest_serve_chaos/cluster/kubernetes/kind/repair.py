@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import yaml
 
-from pytest_serve_chaos import clock
+from pytest_serve_chaos import clock, safe_yaml
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
@@ -90,7 +90,7 @@ class ClusterRepair:
             ClusterError: Kubernetes refused it, or it cannot be read.
         """
         spec = mapped(self._api.ray_service(ray_service).get("spec"))
-        if yaml.safe_load(text(spec, "serveConfigV2")) != yaml.safe_load(config):
+        if _said(text(spec, "serveConfigV2")) != _said(config):
             self._api.patch_ray_service(ray_service, {"spec": {"serveConfigV2": config}})
             repaired = ["the Serve config was another"]
             self.repaired += repaired
@@ -153,3 +153,11 @@ def _installed(api: KubeApi, wanted: RedisStore | None) -> dict[RedisStore, Json
                 store = wanted
             found[store] = inner(item, "spec").get("replicas")
     return found
+
+
+def _said(config: str) -> Json:
+    """What a Serve config says; one that is not YAML is only like itself."""
+    try:
+        return safe_yaml.read_document(config)
+    except yaml.YAMLError:
+        return config

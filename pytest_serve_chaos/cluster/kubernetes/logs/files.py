@@ -19,6 +19,8 @@ from pytest_serve_chaos.cluster.test_logs import MOST_BYTES, name_of_file
 
 _MOST_READ = 2_000_000
 """Bytes of a file, the last ones, that are looked at for lines."""
+_MANY_PIECES = 512
+"""Pieces of a file after each of which those are forgotten that are not read any more."""
 _STAMP_WITHIN = 120
 """Characters at the beginning of a line in which its time stands, if it has one."""
 _TRUNCATED = 0.001
@@ -104,6 +106,8 @@ class LogFiles:
             opened.write(data)
         file.size += len(data)
         file.pieces.append(_Piece(clock.now(), offset, len(data)))
+        if len(file.pieces) >= _MANY_PIECES and len(file.pieces) % _MANY_PIECES == 0:
+            del file.pieces[: _first_by_size(file)]  # nobody reads them any more, and a run may last for hours
 
     def lines(self, patterns: Collection[str], since: float) -> list[Line]:
         """The lines since then (monotonic seconds) of the files that match, in their order in each file.
@@ -153,6 +157,10 @@ def _first(file: _File, since: float) -> int:
     by_time = bisect_left([piece.at for piece in file.pieces], since)
     if not file.pieces:
         return 0
+    return max(by_time, _first_by_size(file))
+
+
+def _first_by_size(file: _File) -> int:
+    """The first piece that is near enough to the end of the file to be read."""
     last = file.pieces[-1]
-    by_size = bisect_left([piece.offset for piece in file.pieces], last.offset + last.length - _MOST_READ)
-    return max(by_time, by_size)
+    return bisect_left([piece.offset for piece in file.pieces], last.offset + last.length - _MOST_READ)

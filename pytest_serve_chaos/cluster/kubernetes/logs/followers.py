@@ -14,7 +14,7 @@ from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.client.streaming import Answer
 from pytest_serve_chaos.cluster.kubernetes.logs.files import LogFiles
 from pytest_serve_chaos.cluster.test_logs import name_of_file
-from pytest_serve_chaos.errors import ServeChaosError
+from pytest_serve_chaos.watch_thread import WatchThread
 
 CONTAINER_LOG = "container.log"
 """What the first container of a pod writes to its output; each line begins with its time, as Kubernetes has it."""
@@ -92,8 +92,9 @@ class Follower(ABC):
         self._since = since
         self._whole = whole
         self._last_turn = threading.Event()
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"serve-chaos-logs-{source.pod}", daemon=True)
+        self._wait = _FIRST_AFTER
+        self._thread = WatchThread(f"serve-chaos-logs-{source.pod}", self._turn, again_after=_AT_LEAST_EVERY)
+        self._stopped = self._thread.stopped
 
     def start(self) -> None:
         """Begins."""
@@ -112,19 +113,23 @@ class Follower(ABC):
         """Waits until it has ended."""
         self._thread.join(timeout)
 
-    def _run(self) -> None:
-        wait = _FIRST_AFTER
-        while not self._stopped.is_set():
-            came = False
-            try:
-                for _ in self._take():
-                    came = True
-            except (ServeChaosError, ValueError, TypeError):
-                pass  # a container that has just been started takes none yet, and one that ends breaks it off
-            self._stopped.wait(_AGAIN_AFTER if came else wait)
-            if self._last_turn.is_set():
-                return
-            wait = _FIRST_AFTER if came else min(2 * wait, _AT_LEAST_EVERY)
+    @property
+    def dead(self) -> str:
+        """Why its thread ended although nobody stopped it, in words; "" if it did not."""
+        return self._thread.dead
+
+    def _turn(self) -> float:
+        came = False
+        try:
+            for _ in self._take():
+                came = True
+        except Exception:
+            pass  # a container that was just started takes none yet, one that ends breaks it off, or prints nonsense
+        wait, self._wait = self._wait, _FIRST_AFTER if came else min(2 * self._wait, _AT_LEAST_EVERY)
+        self._stopped.wait(_AGAIN_AFTER if came else wait)
+        if self._last_turn.is_set():
+            self._stopped.set()
+        return 0.0
 
     @abstractmethod
     def _take(self) -> Iterator[None]:

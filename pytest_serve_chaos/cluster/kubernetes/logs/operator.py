@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from types import MappingProxyType
 from pytest_serve_chaos.cluster.http_client import download
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, ObservationError, SettingsError
+from pytest_serve_chaos.json_text import read_json
 from pytest_serve_chaos.masking import masked, with_masked_urls
 
 SELECTOR = "app.kubernetes.io/component=kuberay-operator"
@@ -103,7 +103,7 @@ def operator_errors(api: KubeApi, namespace: str) -> Sequence[str]:
 
 def _error_of(line: str) -> str | None:
     try:
-        record = json.loads(line)
+        record = read_json(line)
     except ValueError:
         return None
     if not isinstance(record, dict) or record.get("level") != "error":

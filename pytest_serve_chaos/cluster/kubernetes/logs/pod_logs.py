@@ -51,6 +51,11 @@ class PodLogs:
         self._stream = LogStream(self._api, self._access, self._sources, directory)
         return self._stream
 
+    @property
+    def dead(self) -> tuple[str, ...]:
+        """Which threads of the stream ended although nobody stopped them, in words."""
+        return () if self._stream is None else self._stream.dead
+
     def close(self) -> None:
         """Ends the stream, if there is one."""
         if self._stream is not None:

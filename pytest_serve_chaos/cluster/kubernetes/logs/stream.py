@@ -13,6 +13,7 @@ from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.logs.files import Line, LogFiles
 from pytest_serve_chaos.cluster.kubernetes.logs.followers import FileFollower, Follower, OutputFollower, Source
 from pytest_serve_chaos.errors import ServeChaosError
+from pytest_serve_chaos.watch_thread import WatchThread
 
 _LOOK_EVERY = 1.0
 """Seconds between two looks for containers that are new, or gone."""
@@ -72,10 +73,16 @@ class LogStream:
         self._first_look = True
         self._lock = threading.Lock()
         self._containers: dict[str, _Container] = {}
-        self._stopped = threading.Event()
         self._look()
-        self._thread = threading.Thread(target=self._run, name="serve-chaos-logs", daemon=True)
+        self._thread = WatchThread("serve-chaos-logs", self._turn, again_after=_LOOK_EVERY, first_after=_LOOK_EVERY)
         self._thread.start()
+
+    @property
+    def dead(self) -> tuple[str, ...]:
+        """Which of its threads ended although nobody stopped them, in words."""
+        with self._lock:
+            followers = [follower.dead for container in self._containers.values() for follower in container.followers]
+        return tuple(filter(None, (self._thread.dead, *followers)))
 
     # -- capabilities.KeptLogs ----------------------------------------------------------------------------------------
 
@@ -84,7 +91,7 @@ class LogStream:
 
     def close(self) -> None:
         """Ends all that follows; the files stay, and can still be read here."""
-        self._stopped.set()
+        self._thread.stopped.set()
         self._thread.join(_ENDS_WITHIN)
         with self._lock:
             followers = [follower for container in self._containers.values() for follower in container.followers]
@@ -132,9 +139,9 @@ class LogStream:
 
     # -- how ----------------------------------------------------------------------------------------------------------
 
-    def _run(self) -> None:
-        while not self._stopped.wait(_LOOK_EVERY):
-            self._look()
+    def _turn(self) -> float:
+        self._look()
+        return _LOOK_EVERY
 
     def _look(self) -> None:
         try:

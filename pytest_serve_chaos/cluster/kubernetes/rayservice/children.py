@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 from pytest_serve_chaos.cluster.child_process import ChildProcess
 from pytest_serve_chaos.cluster.kubernetes import in_pod
@@ -11,7 +11,8 @@ from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayPods
 from pytest_serve_chaos.cluster.kubernetes.rayservice.programs import output_of, run_program
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError
-from pytest_serve_chaos.model import Identity
+from pytest_serve_chaos.json_text import read_json
+from pytest_serve_chaos.model import Identity, Json
 
 
 class PodChildren:
@@ -43,7 +44,7 @@ class PodChildren:
             return None
         if result.returncode != 0:
             raise ObservationError(f"nobody can look below {parent}", checked=[result.stderr.strip()[-600:]])
-        return tuple(_child(parent, row) for row in json.loads(result.stdout))
+        return tuple(_child(parent, row) for row in _rows(result.stdout, parent, 6))
 
     def states(self, identities: Sequence[Identity]) -> Mapping[Identity, str]:
         """``running`` or ``frozen``, for those of the processes of one container that are there.
@@ -57,16 +58,37 @@ class PodChildren:
         try:
             pod = self._pods.with_process(first)
             named = [":".join(identity.parts[2:4]) for identity in identities]
-            rows = json.loads(output_of(self._api, pod, "children", "states", *named))
+            rows = _rows(output_of(self._api, pod, "children", "states", *named), first, 4)
         except NoSuchTarget:
             return {}
         except CommandFailed as error:
             raise ObservationError(f"nobody can look for {first}: {error.what}") from error
-        return {_identity(first, row): "frozen" if row[3] in "Tt" else "running" for row in rows}
+        return {_identity(first, row): "frozen" if row[3] in ("T", "t") else "running" for row in rows}
+
+
+def _rows(said: str, process: Identity, least: int) -> list[list[int | str]]:
+    """The rows that the program printed.
+
+    Raises:
+        ObservationError: It printed something else.
+    """
+    try:
+        rows = read_json(said)
+    except ValueError:
+        rows = None
+    if not isinstance(rows, list) or not all(_is_row(row, least) for row in rows):
+        raise ObservationError(f"nobody can look below {process}: the program said {said[:80]!r}")
+    return cast("list[list[int | str]]", rows)
+
+
+def _is_row(row: Json, least: int) -> bool:
+    if not isinstance(row, list) or len(row) < least:
+        return False
+    return all(isinstance(value, (int, str)) for value in row) and isinstance(row[0], int) and isinstance(row[2], int)
 
 
 def _child(parent: Identity, row: Sequence[int | str]) -> ChildProcess:
-    pid, _, of, _, name, command = row
+    pid, _, of, _, name, command = row[:6]
     return ChildProcess(_identity(parent, row), int(pid), int(of), str(name), str(command))
 
 

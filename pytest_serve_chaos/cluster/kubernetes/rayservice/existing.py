@@ -8,6 +8,7 @@ from typing import cast
 
 import yaml
 
+from pytest_serve_chaos import safe_yaml
 from pytest_serve_chaos.cluster import yaml_text
 from pytest_serve_chaos.cluster.base import ClusterSpec, Gcs, Ingress
 from pytest_serve_chaos.cluster.kubernetes.client.records import listed, mapped, name_of, text
@@ -166,8 +167,7 @@ def _head_variables(cluster: Mapping[str, Json], name: str) -> list[str]:
 
 def _serve_config(name: str, config: str) -> dict[str, Json]:
     try:
-        yaml_text.check_size(config)
-        found = yaml.safe_load(config)
+        found = safe_yaml.read_document(config)
     except yaml.YAMLError as error:
         raise ClusterStartError(
             f"the serveConfigV2 of RayService {name} is not YAML: {yaml_text.problem(error)}",

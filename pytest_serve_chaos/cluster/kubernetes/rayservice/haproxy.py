@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from pytest_serve_chaos.cluster.haproxy import Generation, Routes, no_answer, read_routes
@@ -11,6 +10,7 @@ from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayPods
 from pytest_serve_chaos.cluster.kubernetes.rayservice.programs import output_of
 from pytest_serve_chaos.cluster.kubernetes.rayservice.topology import PodTopology
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget
+from pytest_serve_chaos.json_text import read_json
 
 
 class PodHAProxy:
@@ -39,7 +39,12 @@ class PodHAProxy:
         """
         try:
             pod = self._pods.with_process(generation.process)
-            state, config = json.loads(output_of(self._api, pod, "show_haproxy", generation.directory))
+            said = read_json(output_of(self._api, pod, "show_haproxy", generation.directory))
+            match said:
+                case [str(state), str(config)]:
+                    pass
+                case _:
+                    raise ValueError(f"{said!r:.80} is not its state and its config")
         except (CommandFailed, NoSuchTarget, ValueError) as error:
             raise no_answer(generation, error) from error
         return read_routes(state, config)

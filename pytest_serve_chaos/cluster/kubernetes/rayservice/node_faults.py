@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Literal
 
@@ -13,7 +12,7 @@ from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.in_pod import freeze
 from pytest_serve_chaos.cluster.kubernetes.machines import Taints
 from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayPods
-from pytest_serve_chaos.cluster.kubernetes.rayservice.programs import freeze_program, output_of
+from pytest_serve_chaos.cluster.kubernetes.rayservice.programs import answer_of, freeze_program
 from pytest_serve_chaos.cluster.kubernetes.rayservice.removal import Removals
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, Unsupported
 from pytest_serve_chaos.model import HEAD, Evidence
@@ -128,9 +127,8 @@ class NodeFreezes:
             NoSuchTarget: The node is not running.
             CommandFailed: Some of them could not be stopped.
         """
-        said = json.loads(
-            output_of(self._api, self._pods.running(name), *freeze_program("stop", freeze.ALL, lasts=lasts))
-        )
+        pod, program = self._pods.running(name), freeze_program("stop", freeze.ALL, lasts=lasts)
+        said = answer_of(self._api, pod, *program, keys=("left", "processes"))
         if said["left"] or not said["processes"]:
             raise CommandFailed(f"{name} could not be frozen", checked=[f"PIDs that still run: {said['left']}"])
         what = f"all {said['processes']} processes that PID 1 of {name} has started are stopped (state T)"
@@ -146,7 +144,7 @@ class NodeFreezes:
             pod = self._pods.running(name)
         except NoSuchTarget:
             return
-        said = json.loads(output_of(self._api, pod, *freeze_program("go", freeze.ALL)))
+        said = answer_of(self._api, pod, *freeze_program("go", freeze.ALL), keys=("left",))
         if said["left"]:
             raise CommandFailed(f"{name} is still frozen", checked=[f"PIDs that are still stopped: {said['left']}"])
 

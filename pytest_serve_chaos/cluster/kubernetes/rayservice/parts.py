@@ -19,6 +19,7 @@ from pytest_serve_chaos.cluster.capabilities import (
     SHOWS_REPLICA_LOGS,
     SIGNALS_PROCESSES,
     STREAMS_LOGS,
+    WATCHES,
     Offer,
 )
 from pytest_serve_chaos.cluster.kubernetes.rayservice.children import PodChildren
@@ -62,6 +63,7 @@ def pod_parts(
         SHOWS_CONTROLLER_LOG.by(view.logs),
         SHOWS_REPLICA_LOGS.by(view.logs),
         STREAMS_LOGS.by(view.logs),
+        WATCHES.by(view),
     )
 
 

@@ -109,7 +109,10 @@ class ActorKills:
         head = self._pods.running(HEAD)
         started = clock.now()
         output = output_of(self._api, head, "kill_actor", actor_id, name, names.SERVE_NAMESPACE, restart)
-        return in_pod.moment(output, started)
+        try:
+            return in_pod.moment(output, started)
+        except ValueError as error:
+            raise CommandFailed(f"nobody knows when {name} was killed: {error}") from error
 
 
 class HealthFlags:

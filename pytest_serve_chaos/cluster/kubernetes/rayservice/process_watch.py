@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +9,10 @@ from dataclasses import dataclass, field
 from pytest_serve_chaos.cluster.kubernetes import in_pod
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.process_titles import PATTERN, Part, part_of
-from pytest_serve_chaos.errors import ServeChaosError
+from pytest_serve_chaos.errors import ObservationError
+from pytest_serve_chaos.json_text import read_json
+from pytest_serve_chaos.model import Json
+from pytest_serve_chaos.watch_thread import WatchThread
 
 _LOOK_EVERY = 0.25
 """Seconds between two looks of the program; that a process ended it sees at once."""
@@ -19,6 +21,9 @@ _PATIENCE = 20.0
 """Seconds of silence after which the program is restarted; it says something every 5."""
 
 _AGAIN_AFTER = 0.5
+
+_ENOUGH_NONSENSE = 3
+"""Reports in a row that make no sense, after which what was reported before counts no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,9 @@ class ProcessWatch:
 
         Args:
             containers: Id -> place of the containers that run now; the others are forgotten.
+
+        Raises:
+            ObservationError: The reports of one are nonsense, so that nobody knows what runs in it.
         """
         with self._lock:
             for container_id in set(self._followers) - set(containers):
@@ -77,7 +85,16 @@ class ProcessWatch:
             if not self._closed:
                 for container_id in set(containers) - set(self._followers):
                     self._followers[container_id] = _Follower(self._api, containers[container_id])
+            odd = next((follower.odd for follower in self._followers.values() if follower.odd), "")
+            if odd:
+                raise ObservationError(odd)
             return {key: follower.rows for key, follower in self._followers.items() if follower.rows is not None}
+
+    @property
+    def dead(self) -> tuple[str, ...]:
+        """Which of its threads ended although nobody stopped them, in words."""
+        with self._lock:
+            return tuple(why for follower in self._followers.values() if (why := follower.dead))
 
     def close(self) -> None:
         """Stops all programs."""
@@ -92,35 +109,51 @@ class ProcessWatch:
 
 
 class _Follower:
-    """One program in one container; it is restarted if it ends too early."""
+    """One program in one container; it is restarted if it ends too early.
+
+    Attributes:
+        rows: What it reported last; None: nothing yet.
+        odd: What is wrong with its reports, in words; "" if nothing is.
+    """
 
     def __init__(self, api: KubeApi, place: Place) -> None:
         self.rows: tuple[Row, ...] | None = None
+        self.odd = ""
+        self._nonsense = 0
         self._api = api
         self._place = place
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"serve-chaos-in-{place.pod}", daemon=True)
+        # A container that has just been started takes no program yet, and one that ends breaks it off. Nor may an API
+        # server that is silent for a moment, or a guard that does not know the pod yet, end the watch.
+        self._thread = WatchThread(f"serve-chaos-in-{place.pod}", self._turn, again_after=_AGAIN_AFTER)
         self._thread.start()
 
+    @property
+    def dead(self) -> str:
+        return self._thread.dead
+
     def stop(self) -> None:
-        self._stopped.set()
+        self._thread.stopped.set()
 
     def wait(self) -> None:
         self._thread.join(10.0)
 
-    def _run(self) -> None:
+    def _turn(self) -> float:
         command = ["python", "-c", in_pod.packed("watch_processes"), PATTERN, str(_LOOK_EVERY)]
-        while not self._stopped.is_set():
-            try:
-                for line in self._api.follow(
-                    self._place.pod, self._place.container, command, until=self._stopped, patience=_PATIENCE
-                ):
-                    self.rows = parse(line)
-            except (ServeChaosError, ValueError):
-                # A container that has just been started takes none yet, and one that ends breaks it off. Nor may an API
-                # server that is silent for a moment, or a guard that does not know the pod yet, end the watch.
-                pass
-            self._stopped.wait(_AGAIN_AFTER)
+        place, stopped = self._place, self._thread.stopped
+        for line in self._api.follow(place.pod, place.container, command, until=stopped, patience=_PATIENCE):
+            self.rows = self._parsed(line)
+        return _AGAIN_AFTER
+
+    def _parsed(self, line: str) -> tuple[Row, ...]:
+        try:
+            rows = parse(line)
+        except ValueError as error:
+            self._nonsense += 1  # one line may have been cut where the connection broke
+            if self._nonsense >= _ENOUGH_NONSENSE:
+                self.odd = f"the program that watches processes in pod {self._place.pod} reports nonsense: {error}"
+            raise
+        self._nonsense, self.odd = 0, ""
+        return rows
 
 
 def parse(line: str) -> tuple[Row, ...]:
@@ -129,9 +162,16 @@ def parse(line: str) -> tuple[Row, ...]:
     Raises:
         ValueError: It is not such a line.
     """
-    found = []
-    for pid, started, state, command, parent in json.loads(line):
-        part = part_of(command)
-        if part is not None:
-            found.append(Row(pid, started, *part, state == "T", parent, command))
-    return tuple(found)
+    rows = read_json(line)
+    if not isinstance(rows, list):
+        raise ValueError(f"{line:.80} is not a list")
+    return tuple(found for row in rows if (found := _row(row)) is not None)
+
+
+def _row(row: Json) -> Row | None:
+    """A process, if it is one of Serve's."""
+    match row:
+        case [int(pid), int(started), str(state), str(command), int(parent)]:
+            part = part_of(command)
+            return None if part is None else Row(pid, started, *part, state == "T", parent, command)
+    raise ValueError(f"{row!r:.80} is not a process")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Collection
 from typing import Literal
 
 from pytest_serve_chaos.cluster.kubernetes import in_pod
@@ -11,6 +11,8 @@ from pytest_serve_chaos.cluster.kubernetes.client.records import Pod
 from pytest_serve_chaos.cluster.kubernetes.in_pod import freeze
 from pytest_serve_chaos.cluster.watchdog import expiry
 from pytest_serve_chaos.errors import CommandFailed
+from pytest_serve_chaos.json_text import read_json
+from pytest_serve_chaos.model import Json
 
 
 def run_program(api: KubeApi, pod: Pod, program: str, *arguments: str) -> ExecResult:
@@ -55,6 +57,32 @@ def output_of(api: KubeApi, pod: Pod, program: str, *arguments: str) -> str:
     return result.stdout
 
 
+def answer_of(api: KubeApi, pod: Pod, program: str, *arguments: str, keys: Collection[str]) -> dict[str, Json]:
+    """What a program says as one JSON object.
+
+    Args:
+        api: The Kubernetes API.
+        pod: Where it runs.
+        program: Its name.
+        *arguments: Given to it.
+        keys: What the object must have.
+
+    Raises:
+        CommandFailed: It could not be run, or failed, or says something else.
+    """
+    return _object(output_of(api, pod, program, *arguments), f"{program} in pod {pod.name}", keys)
+
+
+def _object(said: str, whose: str, keys: Collection[str]) -> dict[str, Json]:
+    try:
+        answer = read_json(said)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict) or not answer.keys() >= set(keys):
+        raise CommandFailed(f"{whose} gave no usable answer: {said[:80]!r}")
+    return answer
+
+
 def tidy(api: KubeApi, pod: Pod) -> list[str]:
     """Resumes the stopped processes of a pod's Ray container, and removes the health flags.
 
@@ -67,6 +95,6 @@ def tidy(api: KubeApi, pod: Pod) -> list[str]:
     result = run_program(api, pod, "tidy")
     if result.returncode != 0:
         raise CommandFailed(f"pod {pod.name} could not be restored", checked=[result.stderr.strip()[-600:]])
-    said = json.loads(result.stdout)
+    said = _object(result.stdout, f"tidy in pod {pod.name}", ("stopped", "flags"))
     stopped = [f"{said['stopped']} processes of {pod.name} were stopped"] if said["stopped"] else []
     return stopped + ([f"{pod.name} had {said['flags']} health flags"] if said["flags"] else [])

@@ -13,7 +13,7 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.configuration import DRAIN_TIMEOUT, GRACE_PERIOD, STOP_HOOK, Setup
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
-from pytest_serve_chaos.cluster.kubernetes.client.records import Pod, inner, listed, mapped, text
+from pytest_serve_chaos.cluster.kubernetes.client.records import Pod, inner, listed, mapped, seconds, text
 from pytest_serve_chaos.cluster.kubernetes.logs.operator import SELECTOR
 from pytest_serve_chaos.cluster.kubernetes.rayservice.gcs_storage import DURABLE
 from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayPods
@@ -91,8 +91,8 @@ def setup_of(
     redis = () if mode == "sentinel" else redis
     limits: dict[str, float] = {}
     for pod in workers:
-        for what, seconds in _drain_limits(pod, ray_version).items():
-            limits[what] = min(seconds, limits.get(what, seconds))
+        for what, after in _drain_limits(pod, ray_version).items():
+            limits[what] = min(after, limits.get(what, after))
     return Setup(
         redis_persists=any(_persists(pod) for pod in redis) if redis else None,
         redis_mode=mode,
@@ -118,9 +118,10 @@ def started_again(pods: Sequence[tuple[str, Pod]], now: datetime) -> tuple[str, 
 def _last_end(pod: Pod) -> datetime | None:
     """When its first container ended for the last time before it was, or is to be, started again."""
     try:
-        return datetime.fromisoformat(pod.main.ended.replace("Z", "+00:00")) if pod.main is not None else None
+        found = datetime.fromisoformat(pod.main.ended.replace("Z", "+00:00")) if pod.main is not None else None
     except ValueError:
         return None
+    return None if found is None or found.tzinfo is None else found
 
 
 def _persists(pod: Mapping[str, Json]) -> bool:
@@ -152,8 +153,8 @@ def _drain_limits(pod: Mapping[str, Json], ray_version: str) -> dict[str, float]
     if drain is None:
         return limits
     limits[DRAIN_TIMEOUT] = drain
-    grace = text(spec, "terminationGracePeriodSeconds")
-    return {**limits, GRACE_PERIOD: float(grace)} if grace else limits
+    grace = seconds(spec, "terminationGracePeriodSeconds", -1.0)
+    return limits if grace < 0 else {**limits, GRACE_PERIOD: grace}
 
 
 def _environment(pod: Mapping[str, Json]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from pytest_serve_chaos import clock, manifests
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
-from pytest_serve_chaos.cluster.kubernetes.client.records import mapped, ray_clusters_of, text
+from pytest_serve_chaos.cluster.kubernetes.client.records import mapped, ray_clusters_of, seconds, text
 from pytest_serve_chaos.cluster.kubernetes.rayservice.redis import PodRedis
 from pytest_serve_chaos.cluster.kubernetes.rayservice.view import RayServiceView
 from pytest_serve_chaos.cluster.profiles import timing
@@ -82,7 +82,7 @@ class Upgrades:
         patch = change_for_upgrade(spec, timing(self._ref.spec.profile).deletion_delay)
         self._api.patch_ray_service(self._ref.ray_service, {"spec": patch})
         self._follow(self._wait_for_switch(old))
-        delay = float(text(spec, _DELAY) or text(patch, _DELAY))
+        delay = seconds(spec, _DELAY, seconds(patch, _DELAY, _LONGEST_DELAY))
         grace = max((pod.grace for pod in old_pods), default=0.0)
         self._wait_until_gone(old, delay + grace + _MARGIN)
         # They are deleted gracefully: a pod's object goes when its kubelet has reported the end of its containers.
@@ -147,7 +147,7 @@ class Upgrades:
         spec = mapped(self._api.ray_service(self._ref.ray_service).get("spec"))
         grace = max((pod.grace for pod in old_pods), default=0.0)
         for name in filter(None, (old, stuck)):
-            self._wait_until_gone(name, float(text(spec, _DELAY) or _LONGEST_DELAY) + grace + _MARGIN)
+            self._wait_until_gone(name, seconds(spec, _DELAY, _LONGEST_DELAY) + grace + _MARGIN)
         self._in_vain = None
 
     def _check(self, spec: Mapping[str, Json], status: Mapping[str, Json]) -> None:
@@ -224,7 +224,8 @@ def change_for_upgrade(spec: Mapping[str, Json], delay: float) -> dict[str, Json
     """
     head = mapped(mapped(spec.get("rayClusterConfig")).get("headGroupSpec"))
     annotations = mapped(mapped(mapped(head.get("template")).get("metadata")).get("annotations"))
-    number = int(text(annotations, names.UPGRADE) or 0) + 1
+    before = text(annotations, names.UPGRADE)
+    number = int(before) + 1 if before.isdecimal() else 1
     template: Json = {"metadata": {"annotations": {names.UPGRADE: str(number)}}}
     change: dict[str, Json] = {"rayClusterConfig": {"headGroupSpec": {"template": template}}}
     return change if _DELAY in spec else {**change, _DELAY: round(delay)}

@@ -80,6 +80,10 @@ class RayServiceView:
         """Redis' pods as plain data, where they are known."""
         return self.api.raw_pods(self.ref.redis_selector) if self.ref.redis_selector is not None else ()
 
+    def dead_watches(self) -> tuple[str, ...]:
+        """Which threads that watch it ended although nobody stopped them. Has the capability `Watches`."""
+        return (*self.logs.dead, *(why for watch in self._watches for why in watch.dead))
+
     def close(self) -> None:
         """Ends the watches of pods, processes and logs; what is made for the cluster stays."""
         self.logs.close()
