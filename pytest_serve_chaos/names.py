@@ -21,7 +21,7 @@ SETTINGS: dict[Literal["string", "int", "float", "bool", "linelist"], str] = {
     "int": "workers seed",
     "float": "rate persistent_rate",
     "linelist": "headers allow",
-    "bool": "keep",
+    "bool": "dry_run keep",
 }
 """The names of the settings, by their type in pytest's configuration."""
 

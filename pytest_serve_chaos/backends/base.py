@@ -101,6 +101,7 @@ class Backend:
         lock: Names a cluster that outlives the run, so that no other run uses it at the same time; None: no lock.
         end: Ends what the clusters of a run share, such as machines: called once, when the last of them is closed.
         undo: Undoes what a run that ended by force has left, by the verb of its entry in the journal.
+        external: Whether its clusters are somebody else's, so that a dry run takes no lock on them.
     """
 
     name: str
@@ -113,10 +114,11 @@ class Backend:
     lock: Callable[[Settings], str | None] = _not_locked
     end: End = _nothing_shared
     undo: Mapping[str, Undo] = field(default_factory=dict)
+    external: bool = False
 
     def locked(self, settings: Settings) -> AbstractContextManager[None]:
         """Keeps other runs off a cluster that outlives this one. Entering raises `Locked` where another run has it."""
-        name = self.lock(settings)
+        name = None if settings.dry_run and self.external else self.lock(settings)
         if name is None:
             return nullcontext()
         from pytest_serve_chaos.locks import cluster_lock

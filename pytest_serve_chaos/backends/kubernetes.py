@@ -92,10 +92,12 @@ def _start(spec: ClusterSpec, settings: Settings, directory: Path, progress: Pro
     del directory
     from pytest_serve_chaos.cluster.kubernetes.external.recorded_faults import UndoRecords
     from pytest_serve_chaos.cluster.kubernetes.external.start import connect
+    from pytest_serve_chaos.safety.read_only import read_only
 
     external, journal = _loan(settings), settings.journal
     reader = _reader(external, settings.allow_context)
     guard = _guard(external, reader)
+    permit = read_only(guard.permit) if settings.dry_run else guard.permit
     entries: dict[str, Path] = {}
     where = {"context": external.context, "server": reader.access().server}
 
@@ -116,7 +118,7 @@ def _start(spec: ClusterSpec, settings: Settings, directory: Path, progress: Pro
     return connect(
         external,
         spec,
-        guard.permit,
+        permit,
         progress,
         records=UndoRecords(on_break, on_cordon, on_uncordon),
         on_close=reader.close,
@@ -202,4 +204,5 @@ KUBERNETES = Backend(
     adapt=_adapt,
     lock=_lock,
     undo={UNCORDON: _uncordon, TIDY_POD: _tidy_pod},
+    external=True,
 )

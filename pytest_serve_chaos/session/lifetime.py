@@ -13,6 +13,7 @@ import pytest
 
 from pytest_serve_chaos.backends.registry import Backends
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Progress
+from pytest_serve_chaos.cluster.dry_run import DryRunCluster
 from pytest_serve_chaos.errors import ServeChaosError, SettingsError, in_one_line
 from pytest_serve_chaos.faults.registry import FaultRegistry
 from pytest_serve_chaos.options import option
@@ -70,8 +71,12 @@ class RunLifetime:
             self._held.enter_context(self._backend.locked(settings))  # first: nothing is made, or undone, without
             directory = self._directory()
             allowed = [] if settings.allow_context is None else [settings.allow_context]
-            for failure in self._backends.undo(settings.report_dir, self._progress, allowed=allowed):
-                self._progress(f"could not be undone: {failure}")
+            if settings.dry_run:
+                for _, entry in settings.journal.left():
+                    self._progress(f"dry run: a run that is not dry would first undo: {entry.text}")
+            else:
+                for failure in self._backends.undo(settings.report_dir, self._progress, allowed=allowed):
+                    self._progress(f"could not be undone: {failure}")
             start, seed = self._start_cluster, settings.seed
             self._begun = Run(
                 directory, start, seed=seed, progress=self._progress, faults=self._faults, record=self._record
@@ -101,6 +106,10 @@ class RunLifetime:
         raise SettingsError(f"no new directory can be made under {base}")
 
     def _start_cluster(self, spec: ClusterSpec, directory: Path, progress: Progress) -> Cluster:
+        cluster = self._start(spec, directory, progress)
+        return DryRunCluster(cluster) if self._settings.dry_run else cluster
+
+    def _start(self, spec: ClusterSpec, directory: Path, progress: Progress) -> Cluster:
         given = self._config.hook.pytest_serve_chaos_start_cluster(
             spec=spec, settings=self._settings, directory=directory, progress=progress
         )
