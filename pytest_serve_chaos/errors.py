@@ -14,6 +14,7 @@ ServeChaosError
 ├── WaitTimeout                a state was not reached in time
 ├── FaultError
 │   ├── Unsupported            this backend or cluster cannot do that
+│   │   └── Withheld           it would change something, and this is a dry run
 │   ├── NoSuchTarget           nothing in the cluster matches the target
 │   └── NotHealed              what a fault broke is still broken
 ├── HistoryError               a history file cannot be read
@@ -126,6 +127,10 @@ class FaultError(ServeChaosError):
 
 class Unsupported(FaultError):
     """The backend, or this cluster, cannot do what the fault needs."""
+
+
+class Withheld(Unsupported):
+    """It would change something, and a dry run changes nothing."""
 
 
 class NoSuchTarget(FaultError):

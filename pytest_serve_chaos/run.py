@@ -83,6 +83,13 @@ class Run:
         """The cluster that lives now, with all that is around it."""
         return self._rig
 
+    def choose_for(self, test: str) -> None:
+        """From now on choices depend on the seed and that test alone, whatever other tests have chosen.
+
+        So a test that runs by itself, and a dry run of it, choose as it does among others.
+        """
+        self._of_the_run.random.seed(f"{self.seed} {test}")
+
     @property
     def faults(self) -> FaultRegistry:
         """All faults that tests may inject."""

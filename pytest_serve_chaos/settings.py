@@ -90,6 +90,7 @@ class Settings:
     path: str | None = field(default=None, repr=False)
     requests: Path | None = None
     seed: int = field(default_factory=choose_seed)
+    dry_run: bool = field(default=_default("dry_run"))
     report_dir: Path = field(default=_default("report_dir"))
     slow_after: float | None = None
     send_lag_limit: float | None = None

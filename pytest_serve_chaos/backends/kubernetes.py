@@ -88,6 +88,7 @@ def _guard(external: ExternalCluster, reader: KubeApi) -> Guard:
 def _start(spec: ClusterSpec, settings: Settings, directory: Path, progress: Progress) -> Cluster:
     del directory
     from pytest_serve_chaos.cluster.kubernetes.external.start import connect
+    from pytest_serve_chaos.safety.read_only import read_only
 
     external = _loan(settings)
     reader = _reader(external, settings.allow_context, settings.first_server)
@@ -96,10 +97,11 @@ def _start(spec: ClusterSpec, settings: Settings, directory: Path, progress: Pro
     except BaseException:
         reader.close()
         raise
+    permit = _guard(external, reader).permit
     return connect(
         external,
         spec,
-        _guard(external, reader).permit,
+        read_only(permit) if settings.dry_run else permit,
         progress,
         records=entries.records,
         on_close=reader.close,
@@ -161,4 +163,5 @@ KUBERNETES = Backend(
     hold=_hold,
     undo=UNDO,
     repair=REPAIR,
+    external=True,
 )

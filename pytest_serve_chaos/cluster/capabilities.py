@@ -29,9 +29,13 @@ class Capability(Generic[T]):
 
     Attributes:
         name: The name of the protocol.
+        reads: Its methods that change nothing. In a dry run every other one is withheld.
+        returns_nothing: Its methods that change something and return nothing, so that a dry run can go on after them.
     """
 
     name: str
+    reads: tuple[str, ...] = ()
+    returns_nothing: tuple[str, ...] = ()
 
     def by(self, part: T) -> Offer:
         """Says which object has the capability, for `Capabilities`."""
@@ -563,20 +567,20 @@ class ShowsReplicaLogs(Protocol):
 
 # -- the keys: what `Cluster.capability` is asked with ----------------------------------------------------------------
 
-OUTLIVES_RUNS = Capability[OutlivesRuns]("OutlivesRuns")
+OUTLIVES_RUNS = Capability[OutlivesRuns]("OutlivesRuns", reads=("vouch",))
 REMEMBERS_CONNECTIONS = Capability[RemembersConnections]("RemembersConnections")
-AUTOSCALES_WORKERS = Capability[AutoscalesWorkers]("AutoscalesWorkers")
+AUTOSCALES_WORKERS = Capability[AutoscalesWorkers]("AutoscalesWorkers", reads=("workers_wanted",))
 SEES_PROCESSES = Capability[SeesProcesses]("SeesProcesses")
-SHOWS_HAPROXY = Capability[ShowsHAProxy]("ShowsHAProxy")
-HAS_PROXY_ENDPOINTS = Capability[HasProxyEndpoints]("HasProxyEndpoints")
-KNOWS_ITS_SETUP = Capability[KnowsItsSetup]("KnowsItsSetup")
-ON_THIS_MACHINE = Capability[OnThisMachine]("OnThisMachine")
-WATCHES = Capability[Watches]("Watches")
-SHOWS_FAILED_STARTS = Capability[ShowsFailedStarts]("ShowsFailedStarts")
-IS_EXTERNAL = Capability[IsExternal]("IsExternal")
+SHOWS_HAPROXY = Capability[ShowsHAProxy]("ShowsHAProxy", reads=("generations", "routes"))
+HAS_PROXY_ENDPOINTS = Capability[HasProxyEndpoints]("HasProxyEndpoints", reads=("proxy_endpoint",))
+KNOWS_ITS_SETUP = Capability[KnowsItsSetup]("KnowsItsSetup", reads=("setup",))
+ON_THIS_MACHINE = Capability[OnThisMachine]("OnThisMachine", reads=("first_processes",))
+WATCHES = Capability[Watches]("Watches", reads=("dead_watches",))
+SHOWS_FAILED_STARTS = Capability[ShowsFailedStarts]("ShowsFailedStarts", reads=("failed_starts",))
+IS_EXTERNAL = Capability[IsExternal]("IsExternal", reads=("why_not", "admit", "owner_change"))
 KILLS_NODES = Capability[KillsNodes]("KillsNodes")
-SIGNALS_PROCESSES = Capability[SignalsProcesses]("SignalsProcesses")
-SEES_CHILDREN = Capability[SeesChildren]("SeesChildren")
+SIGNALS_PROCESSES = Capability[SignalsProcesses]("SignalsProcesses", returns_nothing=("signal_process",))
+SEES_CHILDREN = Capability[SeesChildren]("SeesChildren", reads=("children", "states"))
 FREEZES_NODES = Capability[FreezesNodes]("FreezesNodes")
 KILLS_MACHINES = Capability[KillsMachines]("KillsMachines")
 FREEZES_MACHINES = Capability[FreezesMachines]("FreezesMachines")
@@ -584,12 +588,14 @@ DELETES_MACHINES = Capability[DeletesMachines]("DeletesMachines")
 DRAINS_MACHINES = Capability[DrainsMachines]("DrainsMachines")
 KILLS_ACTORS = Capability[KillsActors]("KillsActors")
 RECORDS_STALE_PROXIES = Capability[RecordsStaleProxies]("RecordsStaleProxies")
-HAS_REDIS = Capability[HasRedis]("HasRedis")
+HAS_REDIS = Capability[HasRedis]("HasRedis", reads=("redis_keys",))
 SHARES_REDIS = Capability[SharesRedis]("SharesRedis")
-UPGRADES_RAY_SERVICE = Capability[UpgradesRayService]("UpgradesRayService")
-CARRIES_CODE = Capability[CarriesCode]("CarriesCode")
-FAILS_UPGRADES = Capability[FailsUpgrades]("FailsUpgrades")
-SETS_HEALTH_FLAGS = Capability[SetsHealthFlags]("SetsHealthFlags")
+UPGRADES_RAY_SERVICE = Capability[UpgradesRayService]("UpgradesRayService", reads=("serving",))
+CARRIES_CODE = Capability[CarriesCode]("CarriesCode", reads=("why_not",))
+FAILS_UPGRADES = Capability[FailsUpgrades]("FailsUpgrades", reads=("pending",))
+SETS_HEALTH_FLAGS = Capability[SetsHealthFlags](
+    "SetsHealthFlags", returns_nothing=("set_health_flag", "clear_health_flag")
+)
 STREAMS_LOGS = Capability[StreamsLogs]("StreamsLogs")
-SHOWS_CONTROLLER_LOG = Capability[ShowsControllerLog]("ShowsControllerLog")
-SHOWS_REPLICA_LOGS = Capability[ShowsReplicaLogs]("ShowsReplicaLogs")
+SHOWS_CONTROLLER_LOG = Capability[ShowsControllerLog]("ShowsControllerLog", reads=("controller_log",))
+SHOWS_REPLICA_LOGS = Capability[ShowsReplicaLogs]("ShowsReplicaLogs", reads=("replica_log",))

@@ -521,4 +521,5 @@ FAULT = FaultSpec(
     loses=("replica",),
     target="chaos.app(name)",
     effect="nothing, if the new version is good: Serve updates the app in place",
+    dry_run=True,
 )

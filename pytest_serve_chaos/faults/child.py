@@ -339,4 +339,5 @@ FAULT = FaultSpec(
     loses=("replica",),
     target="chaos.replica(deployment).child(name)",
     effect="a process below a replica: an inference engine",
+    dry_run=True,
 )

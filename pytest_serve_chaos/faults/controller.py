@@ -150,4 +150,5 @@ FAULT = FaultSpec(
     external=_touch,
     target="chaos.controller",
     effect="Serve's controller",
+    dry_run=True,
 )

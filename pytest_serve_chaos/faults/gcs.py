@@ -171,4 +171,5 @@ FAULT = FaultSpec(
     loses=("head", "head container"),
     target="chaos.gcs",
     effect="the GCS, and the head with it",
+    dry_run=True,
 )

@@ -53,4 +53,5 @@ FAULT = FaultSpec(
     loses=("head", "Ray node"),
     target="chaos.head",
     effect="the head: GCS, controller and proxy",
+    dry_run=True,
 )

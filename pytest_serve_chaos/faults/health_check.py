@@ -129,4 +129,5 @@ FAULT = FaultSpec(
     loses=("replica",),
     target="chaos.replica(deployment)",
     effect="the health check of one replica",
+    dry_run=True,
 )

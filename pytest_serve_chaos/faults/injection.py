@@ -18,6 +18,7 @@ from pytest_serve_chaos.analysis.outages import find_outages, is_over
 from pytest_serve_chaos.analysis.scaling import Scaling, scaling_of
 from pytest_serve_chaos.clock import NotYet, seconds
 from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL, SHOWS_FAILED_STARTS
+from pytest_serve_chaos.cluster.dry_run import WITHHOLDS_CHANGES
 from pytest_serve_chaos.errors import (
     ExpectationFailed,
     Inconclusive,
@@ -25,6 +26,7 @@ from pytest_serve_chaos.errors import (
     NotLanded,
     OwnerChangedIt,
     WaitTimeout,
+    Withheld,
     in_one_line,
 )
 from pytest_serve_chaos.events import (
@@ -151,6 +153,20 @@ class TakesTime(Protocol):
         ...
 
 
+class NotInjected(Withheld):
+    """A fault that would have been injected now, if this were not a dry run.
+
+    Args:
+        fault: What.
+        hold_for: Seconds after which it would be healed by itself; None: when somebody heals it.
+    """
+
+    def __init__(self, fault: Fault, hold_for: float | None) -> None:
+        super().__init__(f"this is a dry run, which injects nothing: {fault.text}")
+        self.fault = fault
+        self.hold_for = hold_for
+
+
 class Injection:
     """A fault that was injected. As a context manager it heals on leaving.
 
@@ -166,6 +182,7 @@ class Injection:
         NotLanded: It must land, and did not.
         OwnerChangedIt: The cluster is somebody else's, who changed it; nothing more was changed.
         Unsupported: The cluster is somebody else's, and must not be broken in that way; nothing was changed.
+        NotInjected: This is a dry run; nothing was changed.
     """
 
     def __init__(self, rig: Rig, fault: Fault, *, hold_for: float | None = None, must_land: bool = True) -> None:
@@ -173,6 +190,8 @@ class Injection:
         self.fault = fault
         self.hold_for = hold_for
         rig.admit(fault.kind, fault.options, fault.victims)  # before anything else, so that nobody gets past it
+        if rig.cluster.capability(WITHHOLDS_CHANGES) is not None:
+            raise NotInjected(fault, hold_for)
         rig.require_its_owner_left_it_alone()
         self._allow_total_loss = rig.current.total_loss_allowed
         rig.current.begin_by_hand()

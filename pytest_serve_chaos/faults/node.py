@@ -360,4 +360,5 @@ FAULT = FaultSpec(
     loses=("worker", "Ray node", "replica", "machine"),
     target="chaos.node(which)",
     effect="the machine under a Ray node; it stays away",
+    dry_run=True,
 )

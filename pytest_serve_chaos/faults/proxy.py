@@ -88,4 +88,5 @@ FAULT = FaultSpec(
     loses=("proxy",),
     target="chaos.proxy(on, part)",
     effect="one proxy",
+    dry_run=True,
 )

@@ -196,4 +196,5 @@ FAULT = FaultSpec(
     loses=("worker", "replica"),
     target="chaos.raylet(on)",
     effect="the raylet of a node, and with it all that Ray runs there",
+    dry_run=True,
 )

@@ -186,4 +186,5 @@ FAULT = FaultSpec(
     target="chaos.redis",
     gcs=("redis",),
     effect="the store of the GCS",
+    dry_run=True,
 )

@@ -132,4 +132,5 @@ FAULT = FaultSpec(
     not_shown=_not_shown,
     target="chaos.replica(deployment)",
     effect="one replica",
+    dry_run=True,
 )

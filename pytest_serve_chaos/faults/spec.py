@@ -142,6 +142,8 @@ class FaultSpec(Generic[K_co]):
         target: The same fault by hand: ``chaos.head``.
         effect: What breaks, for the README.
         gcs: Where the GCS must keep its state, so that the fault can exist; empty: anywhere.
+        dry_run: Whether all that it changes goes through capabilities of the cluster, and through its Serve config.
+            Then a dry run calls `inject` and `Fault.strike`, withholds each change and shows it; else it calls neither.
     """
 
     name: str
@@ -159,6 +161,7 @@ class FaultSpec(Generic[K_co]):
     target: str = ""
     effect: str = ""
     gcs: tuple[Gcs, ...] = ()
+    dry_run: bool = False
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():

@@ -242,4 +242,5 @@ FAULT = FaultSpec(
     external=_touch,
     target="chaos.rayservice",
     effect="nothing: KubeRay replaces the RayCluster (`kind` only)",
+    dry_run=True,
 )

@@ -57,4 +57,5 @@ FAULT = FaultSpec(
     loses=("worker", "Ray node", "replica"),
     target="chaos.worker(which)",
     effect="a worker with its proxy and replicas; it starts again",
+    dry_run=True,
 )

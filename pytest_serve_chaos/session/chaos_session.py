@@ -14,6 +14,7 @@ from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.load import Load
 from pytest_serve_chaos.report.registry import Reporters
 from pytest_serve_chaos.session.collection import Collection
+from pytest_serve_chaos.session.dry_run import DryRun
 from pytest_serve_chaos.session.hidden_locals import HiddenLocals
 from pytest_serve_chaos.session.lending import Lending
 from pytest_serve_chaos.session.lifetime import RunLifetime
@@ -59,9 +60,13 @@ class ChaosSession:
         self._statuses = Statuses(self.lending, self.results, sections)
         self._summary = Summary(lifetime, self.results, reporters)
         self.load = _load(settings)
+        self._dry_run = DryRun(lifetime, self.collection, self.terminal, seed=settings.seed)
+        self._is_dry = settings.dry_run
 
     def register(self, manager: pytest.PytestPluginManager) -> None:
         """Adds the hooks of the parts to those of pytest."""
+        if self._is_dry:  # first, so that what it raises is seen by the other parts
+            manager.register(self._dry_run, "serve_chaos_dry_run")
         manager.register(self.collection, "serve_chaos_collection")
         manager.register(self.lending, "serve_chaos_lending")
         manager.register(self._statuses, "serve_chaos_statuses")

@@ -106,6 +106,7 @@ class Lending:
             fault.check_cluster(spec)  # so that no cluster is started for a test that it must skip
         rig = run.rig_for(spec, test=item.nodeid)
         self._terminal.say_header(rig)
+        run.choose_for(item.nodeid)
         rig.current.begin_test(self._name(item), cluster_keywords(item.iter_markers()))
         for fault in fault_requests(item.iter_markers(), rig.run.faults):
             rig.admit(fault.kind, fault.options)  # so that a test whose fault is refused is skipped before it begins

@@ -13,6 +13,7 @@ import pytest
 
 from pytest_serve_chaos.backends.registry import Backends
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Progress
+from pytest_serve_chaos.cluster.dry_run import DryRunCluster
 from pytest_serve_chaos.errors import ServeChaosError, SettingsError, in_one_line
 from pytest_serve_chaos.faults.registry import FaultRegistry
 from pytest_serve_chaos.options import option
@@ -93,6 +94,10 @@ class RunLifetime:
     def _undo_what_others_left(self) -> None:
         """Undoes what earlier runs with these reports, or on this backend, have left; names what it does not undo."""
         settings = self._settings
+        if settings.dry_run:
+            for _, entry in settings.journal.left():
+                self._progress(f"dry run: a run that is not dry would first undo: {entry.text}")
+            return
         allowed = [] if settings.allow_context is None else [settings.allow_context]
         reports, backend = settings.report_dir, settings.backend
         for failure in self._backends.undo(reports, self._progress, allowed=allowed, backend=backend):
@@ -132,6 +137,10 @@ class RunLifetime:
         raise SettingsError(f"no new directory can be made under {base}")
 
     def _start_cluster(self, spec: ClusterSpec, directory: Path, progress: Progress) -> Cluster:
+        cluster = self._start(spec, directory, progress)
+        return DryRunCluster(cluster) if self._settings.dry_run else cluster
+
+    def _start(self, spec: ClusterSpec, directory: Path, progress: Progress) -> Cluster:
         given = self._config.hook.pytest_serve_chaos_start_cluster(
             spec=spec, settings=self._settings, directory=directory, progress=progress
         )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from pytest_serve_chaos.cluster.base import ClusterSpec
+from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec
 from pytest_serve_chaos.experiment import Experiment
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.faults.registry import FaultRegistry
@@ -36,6 +36,7 @@ def fake_rig(
     behaviour: FakeBehaviour | None = None,
     cluster: type[FakeCluster] = FakeCluster,
     spec: ClusterSpec | None = None,
+    seen_as: Callable[[FakeCluster], Cluster] = lambda cluster: cluster,
 ) -> Iterator[Rig]:
     """Starts a fake cluster with everything around it, and ends both.
 
@@ -44,10 +45,11 @@ def fake_rig(
         behaviour: What is wrong with the cluster; by default nothing.
         cluster: Its class.
         spec: Which cluster it is.
+        seen_as: What stands before it, as `DryRunCluster` does in a dry run.
     """
 
-    def start(wanted: ClusterSpec, *_: object) -> FakeCluster:
-        return cluster(wanted, behaviour)
+    def start(wanted: ClusterSpec, *_: object) -> Cluster:
+        return seen_as(cluster(wanted, behaviour))
 
     with tempfile.TemporaryDirectory(prefix="fake-cluster-") as directory:
         run = Run(Path(directory), start, seed=1, progress=print, faults=_registry(faults))

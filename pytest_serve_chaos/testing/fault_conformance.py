@@ -15,13 +15,15 @@ import pytest
 from pytest_serve_chaos.analysis.demands import with_demands
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.capabilities import AnyCapability
+from pytest_serve_chaos.cluster.dry_run import DryRunCluster
 from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.cluster.waits import HAS_OWN_WAITS
 from pytest_serve_chaos.errors import Unsupported
+from pytest_serve_chaos.fault_plan import plan_of
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultChoice, FaultSpec, Keyword
 from pytest_serve_chaos.load import Load, Traffic
-from pytest_serve_chaos.model import Component, Evidence, Expectations
+from pytest_serve_chaos.model import Component, Evidence, Expectations, Json
 from pytest_serve_chaos.testing.behaviour import FakeBehaviour
 from pytest_serve_chaos.testing.cluster import FakeCluster
 from pytest_serve_chaos.testing.experiments import FAKE_LOAD, fake_experiment, fake_rig
@@ -178,6 +180,20 @@ class FaultConformance:
             left = self.left_broken(rig)
         assert not left, f"after an error in the middle: {'; '.join(left)}"
 
+    def test_a_dry_run_shows_it_and_changes_nothing(self, how: str) -> None:
+        """A dry run shows its victims and its first change, and the cluster is as it was."""
+        if not self.fault.dry_run:
+            pytest.skip("FaultSpec.dry_run is not set, so a dry run does not call it")
+        before = _Before()
+        with fake_rig(self.fault, cluster=self.cluster, spec=self.spec, seen_as=before.withhold) as rig:
+            plan = plan_of(rig, self._choice(how))
+            world, config = before.cluster.world, before.cluster.serve_config
+        assert not plan.refused, f"it has all that FaultSpec.needs names, and is refused: {plan.refused}"
+        assert plan.victims, "Fault.victims is empty, so nobody can see in a dry run what it would hit"
+        assert plan.steps, "it has changed nothing by a capability of the cluster, so FaultSpec.dry_run must not be set"
+        assert world.struck is None, "the dry run has broken the cluster"
+        assert config == before.config, "the dry run has changed the Serve config"
+
     # -- the verdict --------------------------------------------------------------------------------------------
 
     def test_a_fault_that_does_nothing_is_inconclusive(self, how: str) -> None:
@@ -272,6 +288,17 @@ class FaultConformance:
             result = experiment.measure(availability=_DEMANDED, window=_LOSSY_FOR)
         print(*result.reasons, sep="\n")
         return result.outcome
+
+
+class _Before:
+    """A fake cluster in a dry run, and what it was before."""
+
+    cluster: FakeCluster
+    config: Mapping[str, Json]
+
+    def withhold(self, cluster: FakeCluster) -> DryRunCluster:
+        self.cluster, self.config = cluster, cluster.serve_config
+        return DryRunCluster(cluster)
 
 
 def _valid(option: Keyword, value: object) -> bool:

@@ -52,7 +52,7 @@ def test_it_conforms(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch)
     for name in ("test_conformance.py", "test_replicas_pause.py"):
         (pytester.path / name).write_text(FILES[name])
 
-    pytester.runpytest_inprocess().assert_outcomes(passed=13)
+    pytester.runpytest_inprocess().assert_outcomes(passed=14)
 
 
 def test_it_passes_when_it_has_landed_and_is_healed(run_chaos: RunChaos) -> None:

@@ -25,8 +25,10 @@ from pytest_serve_chaos.cluster.capabilities import (
     WATCHES,
     Offer,
 )
+from pytest_serve_chaos.cluster.dry_run import EXPLAINS_CHANGES
 from pytest_serve_chaos.cluster.local import processes
 from pytest_serve_chaos.cluster.local.children import ProcessChildren
+from pytest_serve_chaos.cluster.local.explanations import LocalExplanations
 from pytest_serve_chaos.cluster.local.haproxy import LocalHAProxy
 from pytest_serve_chaos.cluster.local.node_faults import NodeFreezes, NodeKills, UnitKills
 from pytest_serve_chaos.cluster.local.plan import Plan
@@ -74,6 +76,7 @@ def local_parts(view: LocalView, ray_version: str, start_second: StartSecond) ->
     shown = (SHOWS_HAPROXY.by(LocalHAProxy(view.topology)),) if plan.ingress == "haproxy" else ()
     return (
         *shown,
+        EXPLAINS_CHANGES.by(LocalExplanations(view)),
         FREEZES_NODES.by(NodeFreezes(link)),
         HAS_REDIS.by(redis),
         KILLS_ACTORS.by(ActorKills(plan, layout, view.dashboard)),

@@ -82,8 +82,7 @@ class Terms:
                 f"the pods have {self.grants.shared_processes}, so a program in them could reach processes of others,"
                 " and none is run there"
             )
-        needed = [right for action in touch.actions for right in _NEEDED[action]]
-        lacking = [str(right) for right in needed if right in self.grants.lacking]
+        lacking = [str(right) for right in needed(touch) if right in self.grants.lacking]
         return f"this user may not {', '.join(lacking)} (SelfSubjectAccessReview)" if lacking else ""
 
     def _no_sense(self, touch: Touch, asked_for: Collection[str]) -> str:

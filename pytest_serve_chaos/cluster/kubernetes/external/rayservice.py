@@ -21,6 +21,7 @@ from pytest_serve_chaos.cluster.capabilities import (
     SIGNALS_PROCESSES,
     KillsActors,
 )
+from pytest_serve_chaos.cluster.dry_run import EXPLAINS_CHANGES
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.client.pod_watch import PodWatch
 from pytest_serve_chaos.cluster.kubernetes.client.records import mapped
@@ -32,6 +33,7 @@ from pytest_serve_chaos.cluster.kubernetes.external.admitted_faults import (
     AdmittedSignals,
 )
 from pytest_serve_chaos.cluster.kubernetes.external.drains import ExternalDrains
+from pytest_serve_chaos.cluster.kubernetes.external.explanations import ExternalExplanations
 from pytest_serve_chaos.cluster.kubernetes.external.owner import OwnerWatch, Pinned
 from pytest_serve_chaos.cluster.kubernetes.external.policy import Grants
 from pytest_serve_chaos.cluster.kubernetes.external.proxies import ExternalProxies
@@ -139,6 +141,7 @@ def external_rayservice(
     offers = (
         *pod_parts(view, config, to.description.ray_version, partial(_redis_items, api, found.redis), _mode_at(found)),
         DRAINS_MACHINES.by(drains),
+        EXPLAINS_CHANGES.by(ExternalExplanations(view)),
         FREEZES_NODES.by(RecordedFreezes(NodeFreezes(api, pods), admission, ledger, pods)),
         HAS_PROXY_ENDPOINTS.by(proxies),
         HAS_REDIS.by(PodRedis(view)),

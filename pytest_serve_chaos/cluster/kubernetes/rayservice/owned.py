@@ -25,11 +25,13 @@ from pytest_serve_chaos.cluster.capabilities import (
     SIGNALS_PROCESSES,
     UPGRADES_RAY_SERVICE,
 )
+from pytest_serve_chaos.cluster.dry_run import EXPLAINS_CHANGES
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.client.pod_watch import PodWatch
 from pytest_serve_chaos.cluster.kubernetes.logs.stream import LogAccess
 from pytest_serve_chaos.cluster.kubernetes.machines import Machines, Taints
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import Ends, RayServiceCluster, config_of_ray_service
+from pytest_serve_chaos.cluster.kubernetes.rayservice.explanations import OwnedExplanations
 from pytest_serve_chaos.cluster.kubernetes.rayservice.machine_faults import (
     ContainerSignals,
     MachineFaults,
@@ -120,6 +122,7 @@ def owned_rayservice(
         *program_parts(view),
         DELETES_MACHINES.by(NodeDeletions(view, machines)),
         DRAINS_MACHINES.by(NodeDrains(view, machines)),
+        EXPLAINS_CHANGES.by(OwnedExplanations(view, machines, of.redis)),
         FREEZES_MACHINES.by(faults),
         HAS_REDIS.by(redis),
         KILLS_MACHINES.by(faults),
