@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from pytest_serve_chaos import clock
+from pytest_serve_chaos.backends.registry import BUILT_IN as BACKENDS
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.capabilities import HAS_REDIS, KILLS_NODES, SHARES_REDIS
@@ -112,6 +113,30 @@ def test_nothing_is_left_after_kill_9(start: Callable[[], subprocess.Popen[bytes
         return NotYet(f"runs {left}, directories {there}") if left or there else True
 
     clock.wait_until("all to be gone", clean, timeout=10.0, interval=0.1)
+
+
+def janitors_below(pid: int) -> list[int]:
+    return [process.pid for process in processes.below(pid) if "local.janitor" in process.command]
+
+
+def test_the_next_run_removes_what_is_left_if_the_janitor_is_killed_too(
+    start: Callable[[], subprocess.Popen[bytes]],
+) -> None:
+    before_runs, before_directories = runs(), directories()
+    process = start()
+    supervisor = clock.wait_until("the supervisor", lambda: supervisor_or_end(process), timeout=60.0, interval=0.02)
+    clock.wait_until("a node", lambda: bool(runs() - before_runs) or NotYet("none"), timeout=60.0)
+    pids = [*janitors_below(process.pid), supervisor, process.pid]
+    assert len(pids) == 3
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in pids:
+            os.kill(pid, number)
+    process.wait()
+    assert directories() - before_directories
+    said: list[str] = []
+    assert BACKENDS.sweep(said.append) == []
+    assert len(said) >= 1
+    assert (runs() - before_runs, directories() - before_directories) == (set(), set())
 
 
 def nodes_and_replicas(cluster: LocalCluster) -> tuple[int, int]:
