@@ -14,7 +14,9 @@ from pytest_serve_chaos.errors import CommandFailed
 from pytest_serve_chaos.masking import with_masked_urls
 
 
-def run(command: Sequence[str], *, log: Path, timeout: float, stdin: str | None = None) -> str:
+def run(
+    command: Sequence[str], *, log: Path, timeout: float, stdin: str | None = None, temporary: Path | None = None
+) -> str:
     """Runs a program, appends what it said to a log, and returns its standard output.
 
     Its output may be objects with the passwords in them. Only what it says on its standard error is for the log, or its
@@ -25,6 +27,7 @@ def run(command: Sequence[str], *, log: Path, timeout: float, stdin: str | None 
         log: The file for its output.
         timeout: Seconds until it is killed.
         stdin: What it reads; nothing if None.
+        temporary: Where its temporary files are; None: where they always are.
 
     Raises:
         CommandFailed: It could not be started, took too long, or ended with another status than 0.
@@ -39,6 +42,7 @@ def run(command: Sequence[str], *, log: Path, timeout: float, stdin: str | None 
             errors="replace",
             timeout=timeout,
             start_new_session=True,
+            env=None if temporary is None else {**os.environ, "TMPDIR": str(temporary)},
             check=False,
         )
     except subprocess.TimeoutExpired as error:

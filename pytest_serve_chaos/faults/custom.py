@@ -117,8 +117,8 @@ class CustomBroken:
         if self._forget is None:
             return
         self.functions.heal()
-        self._forget()
-        self._forget = None
+        forget, self._forget = self._forget, None  # should the entry stay, what was healed is not healed twice
+        forget()
 
     def _await(self) -> Evidence | None:
         def broken() -> Evidence | NotYet:

@@ -17,6 +17,7 @@ from typing import Protocol
 import pytest
 
 from pytest_serve_chaos import clock
+from pytest_serve_chaos.backends.registry import BUILT_IN as BACKENDS
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.capabilities import HAS_REDIS, KILLS_NODES, SHARES_REDIS
@@ -150,6 +151,28 @@ def test_a_frozen_controller_goes_on_while_pytest_is_stopped(start: Start) -> No
         return now.state != "T" or NotYet("it is stopped")
 
     clock.wait_until("it to go on", resumed, timeout=10.0 + GRACE + 15.0)
+
+
+def janitors_below(pid: int) -> list[int]:
+    return [process.pid for process in processes.below(pid) if "local.janitor" in process.command]
+
+
+def test_the_next_run_removes_what_is_left_if_the_janitor_is_killed_too(start: Start) -> None:
+    before_runs, before_directories = runs(), directories()
+    process = start()
+    supervisor = clock.wait_until("the supervisor", lambda: supervisor_or_end(process), timeout=60.0, interval=0.02)
+    clock.wait_until("a node", lambda: bool(runs() - before_runs) or NotYet("none"), timeout=60.0)
+    pids = [*janitors_below(process.pid), supervisor, process.pid]
+    assert len(pids) == 3
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in pids:
+            os.kill(pid, number)
+    process.wait()
+    assert directories() - before_directories
+    said: list[str] = []
+    assert BACKENDS.sweep(said.append) == []
+    assert len(said) >= 1
+    assert (runs() - before_runs, directories() - before_directories) == (set(), set())
 
 
 def nodes_and_replicas(cluster: LocalCluster) -> tuple[int, int]:

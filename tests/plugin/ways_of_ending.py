@@ -180,8 +180,13 @@ def _names(directory: Path) -> Iterator[str]:
 
 def _left(directory: Path) -> Iterator[str]:
     """All files but the report, and the entries of the journal."""
-    for name in ("state", "run", "tmp", "home", "report/undo"):
-        yield from sorted(str(path.relative_to(directory)) for path in (directory / name).rglob("*") if path.is_file())
+    found = {path for name in ("run", "tmp", "home") for path in (directory / name).rglob("*") if path.is_file()}
+    found |= {path for name in ("state", "report") for path in (directory / name).rglob("*.json") if _is_entry(path)}
+    yield from sorted(str(path.relative_to(directory)) for path in found)
+
+
+def _is_entry(path: Path) -> bool:
+    return path.name != "summary.json"
 
 
 def environment(directory: Path) -> dict[str, str]:

@@ -9,10 +9,12 @@ from typing import cast
 
 import pytest
 
+from pytest_serve_chaos.cluster import commands
 from pytest_serve_chaos.cluster.base import Cluster
 from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL, IsExternal
 from pytest_serve_chaos.errors import CommandFailed, NotHealed, ServeChaosError
 from pytest_serve_chaos.events import FaultHealed, Note
+from pytest_serve_chaos.faults.custom import CustomBroken, Functions
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.restore import restore
@@ -189,3 +191,21 @@ def test_a_full_disk_is_remembered_and_keeps_nobody_from_healing() -> None:
     history.close()
     assert [e.kind for e in history.events] == ["note", "healed"]
     assert history.unwritten.startswith("/dev/full: ")
+
+
+def test_a_program_that_did_its_work_has_not_failed_because_its_log_is_on_a_full_disk() -> None:
+    assert commands.run(["echo", "uncordoned"], log=Path("/dev/full"), timeout=5.0) == "uncordoned\n"
+
+
+def test_what_a_test_healed_is_not_healed_again_because_its_entry_could_not_be_removed() -> None:
+    healed: list[str] = []
+
+    def read_only() -> None:
+        raise OSError(30, "Read-only file system")
+
+    functions = Functions(inject=lambda: None, heal=lambda: healed.append("once"), evidence=lambda: True)
+    fault = CustomBroken(rig(), "broken", "it is broken", functions, (), None, 1.0, "", _forget=read_only)
+    with pytest.raises(OSError, match="Read-only"):
+        fault.heal()
+    fault.heal()
+    assert healed == ["once"]

@@ -15,6 +15,7 @@ import pytest
 from pytest_serve_chaos import scratch
 from pytest_serve_chaos.backends.registry import BUILT_IN
 from pytest_serve_chaos.cluster.kubernetes.client.connection import KubeConnection
+from pytest_serve_chaos.cluster.kubernetes.kind.programs import Programs, run_program
 from pytest_serve_chaos.cluster.local import leftovers, processes
 from pytest_serve_chaos.cluster.local.processes import Process
 
@@ -146,6 +147,15 @@ def test_the_key_that_a_kubeconfig_has_is_where_the_next_run_finds_it(
         KubeConnection(kubeconfig, context="c", namespace="ml", permit=None).close()
         written = [path for path in temporary.rglob("*") if path.is_file() and "the key" in path.read_text()]
         assert [path.parent for path in written] == [scratch.of_this_process()]
+    finally:
+        scratch.of_this_process.cache_clear()
+
+
+def test_programs_that_are_killed_with_the_run_have_their_temporary_files_there(temporary: Path) -> None:
+    scratch.of_this_process.cache_clear()
+    try:
+        said = run_program(Programs("sh", "sh", "sh"), temporary / "log", "kind", "-c", "echo $TMPDIR")
+        assert said.strip() == str(scratch.of_this_process())
     finally:
         scratch.of_this_process.cache_clear()
 

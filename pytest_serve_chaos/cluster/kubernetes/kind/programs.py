@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, Protocol
 
+from pytest_serve_chaos import scratch
 from pytest_serve_chaos.cluster import commands
 from pytest_serve_chaos.errors import MissingDependency
 
@@ -43,7 +44,9 @@ def run_program(
         CommandFailed: It failed, or took too long.
     """
     paths = {"docker": programs.docker, "kind": programs.kind, "kubectl": programs.kubectl}
-    return commands.run([paths[program], *arguments], log=log, timeout=timeout)
+    # `kind load` writes gigabytes of images, and is killed with the run.
+    temporary = scratch.of_this_process()
+    return commands.run([paths[program], *arguments], log=log, timeout=timeout, temporary=temporary)
 
 
 def find_programs() -> Programs:

@@ -9,12 +9,14 @@ from signal import SIGSTOP, Signals
 from pytest_serve_chaos.cluster.dry_run import Explanations, Step
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.records import Pod, mapped
+from pytest_serve_chaos.cluster.kubernetes.in_pod import freeze
 from pytest_serve_chaos.cluster.kubernetes.machines import Machines
+from pytest_serve_chaos.cluster.kubernetes.rayservice.process_faults import signal_program
+from pytest_serve_chaos.cluster.kubernetes.rayservice.programs import freeze_program
 from pytest_serve_chaos.cluster.kubernetes.rayservice.redis import RedisStore
 from pytest_serve_chaos.cluster.kubernetes.rayservice.upgrades import change_for_upgrade, change_in_vain
 from pytest_serve_chaos.cluster.kubernetes.rayservice.view import RayServiceView
 from pytest_serve_chaos.cluster.profiles import timing
-from pytest_serve_chaos.cluster.watchdog import expiry
 from pytest_serve_chaos.errors import NoSuchTarget
 from pytest_serve_chaos.model import HEAD, Component, Identity, Json
 
@@ -46,7 +48,8 @@ class PodExplanations(Explanations):
 
     def freeze_node(self, name: str, lasts: float | None = None) -> Sequence[Step]:
         """A program in its pod that stops all processes but the first, and leaves a watchdog."""
-        return (self._program(self._pods.running(name), "freeze", "stop", f"{expiry(lasts):g}", undone=True),)
+        program = freeze_program("stop", freeze.ALL, lasts=lasts)
+        return (self._program(self._pods.running(name), *program, undone=True),)
 
     def signal_process(self, identity: Identity, signal: int, lasts: float | None = None) -> Sequence[Step]:
         """A program in the process' container that signals it; with SIGSTOP it leaves a watchdog."""
@@ -55,9 +58,8 @@ class PodExplanations(Explanations):
             return self._signal_container(identity, name)
         pid, started = identity.parts[2:4]
         pod = self._pods.with_process(identity)
-        if signal == SIGSTOP:
-            return (self._program(pod, "freeze", "stop", f"{expiry(lasts):g}", f"{pid}:{started}", undone=True),)
-        return (self._program(pod, "signal_process", pid, started, name),)
+        program = signal_program(pid, started, signal, lasts=lasts)
+        return (self._program(pod, *program, undone=signal == SIGSTOP),)
 
     def kill_actor(self, actor_id: str, no_restart: bool) -> Sequence[Step]:
         """A program in the head's pod that calls `ray.kill`."""

@@ -61,15 +61,15 @@ class ProcessSignals:
             return
         pod = self._pods.with_process(identity)
         pid, started = identity.parts[2:4]
-        result = run_program(self._api, pod, *_program(pid, started, signal, lasts))
+        result = run_program(self._api, pod, *signal_program(pid, started, signal, lasts=lasts))
         if result.returncode == in_pod.GONE:
             raise NoSuchTarget(f"{identity} is gone", checked=[f"/proc/{pid}/stat in pod {pod.name}"])
         if result.returncode != 0:
             raise CommandFailed(f"{identity} could not be signalled", checked=[result.stderr.strip()[-600:]])
 
 
-def _program(pid: str, started: str, number: int, lasts: float | None) -> tuple[str, ...]:
-    """The program that sends a signal, and its arguments."""
+def signal_program(pid: str, started: str, number: int, *, lasts: float | None) -> tuple[str, ...]:
+    """The program that sends a signal to a process of its container, and its arguments."""
     if number == SIGSTOP:
         return freeze_program("stop", f"{pid}:{started}", lasts=lasts)
     if number == SIGCONT:
