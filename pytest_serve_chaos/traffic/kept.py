@@ -111,8 +111,8 @@ class Persistent:
 
     Attributes:
         rate: Requests per second on each.
-        lanes: Those that lead to an address of their own, or to the shared one whoever takes them.
-        shared: The proxies behind the shared address. None: they cannot be told apart.
+        lanes: Those that lead to an address of their own, or to the shared one and any proxy behind it.
+        shared: The proxies behind the shared address. None: nothing distinguishes them.
 
     Raises:
         SettingsError: The rate is not above zero.
@@ -140,7 +140,7 @@ class Lane:
         transport: How it is sent.
         recorder: Gets all requests.
         connection: One that is open already; else the first request opens it.
-        shared: The address, if it is shared and the proxies behind it can be told apart.
+        shared: The address, if several proxies share it and something distinguishes them.
 
     Attributes:
         path: The proxy that the connection leads to now; ``proxies`` as long as it is unknown.

@@ -145,7 +145,7 @@ def _names_of(request: AccessRequest, named: Named | None) -> Sequence[str]:
 
 
 def _policies(request: AccessRequest) -> Iterable[tuple[str, Sequence[Manifest], Sequence[tuple[str, str]]]]:
-    """Name, the requests that it is about, and what must be true of them with what is said if it is not."""
+    """Name, the requests that it is about, and what must be true of them with the message if it is not."""
     cluster = rf"^{re.escape(request.name)}-(raycluster-)?[a-z0-9]{{5}}"
     whose = f"of RayService {request.namespace}/{request.name}"
     named = (f"request.name.matches({_cel(cluster + '-.+$')})", f"it is not named as those {whose} are")
