@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pytest_serve_chaos.backends.base import Finding
@@ -48,7 +48,9 @@ def _finding(
 
 
 def _of_fault(fault: FaultSpec[object], lacking: Collection[rights.Right], advice: str) -> Finding:
-    may, may_not, never = [], [], []
+    may: list[str] = []
+    may_not: list[str] = []
+    never: list[str] = []
     missing: set[rights.Right] = set()
     for how in fault.verbs:
         try:
@@ -68,5 +70,5 @@ def _of_fault(fault: FaultSpec[object], lacking: Collection[rights.Right], advic
     return Finding(fault.name, "; ".join(said), not may_not, f"{advice} {tier}", needed=False)
 
 
-def _list(some: Iterator[rights.Right] | Sequence[rights.Right]) -> str:
+def _list(some: Iterable[rights.Right]) -> str:
     return ", ".join(str(right) for right in some)

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -97,9 +97,13 @@ class Leases:
         self.delete()
         return 200, {}
 
-    def _store(self, lease: dict[str, Json]) -> Json:
+    def _store(self, lease: Mapping[str, Json]) -> Json:
         self._version += 1
-        metadata = {**cast("dict[str, Json]", lease["metadata"]), "resourceVersion": str(self._version), "uid": "u"}
+        metadata: Json = {
+            **cast("dict[str, Json]", lease["metadata"]),
+            "resourceVersion": str(self._version),
+            "uid": "u",
+        }
         self._server.objects[LEASE] = {**lease, "metadata": metadata}
         return self._server.objects[LEASE]
 
@@ -122,8 +126,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_RENEWED_EVERY", 0.01)
 
 
-def until(what: str, holds: object) -> None:
-    assert callable(holds)
+def until(what: str, holds: Callable[[], object]) -> None:
     clock.wait_until(what, lambda: holds() or clock.NotYet("not yet"), timeout=5.0, interval=0.01)
 
 

@@ -131,7 +131,8 @@ def _rules(request: AccessRequest, given: Iterable[Right]) -> Iterable[dict[str,
         known = tuple(_names_of(request, right.named))
         verbs.setdefault((right.group, right.resource, known), []).append(right.verb)
     for (group, resource, known), allowed in verbs.items():
-        limit: dict[str, Json] = {"resourceNames": list(known)} if known else {}
+        listed: list[Json] = [*known]
+        limit: dict[str, Json] = {"resourceNames": listed} if listed else {}
         yield {"apiGroups": [group], "resources": [resource], **limit, "verbs": allowed}
 
 

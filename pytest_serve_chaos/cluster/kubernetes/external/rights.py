@@ -107,5 +107,6 @@ def _may(api: KubeApi, right: Right, names: Names) -> bool:
     what = f"whether this user may {right}"
     if api.objects.review_access(asked, what=what):
         return True
-    named = names[right.named]() if right.named in names else ()
+    look_up = None if right.named is None else names.get(right.named)
+    named = () if look_up is None else look_up()
     return bool(named) and all(api.objects.review_access({**asked, "name": name}, what=what) for name in named)
