@@ -98,9 +98,9 @@ class Journal:
                 self.directory.parent.rmdir()
 
     def written(self, verb: str, **arguments: str) -> tuple[Path, ...]:
-        """All entries that say that, whichever run wrote them."""
-        said = (verb, arguments)
-        return tuple(path for path, entry in self.entries() if (entry.verb, entry.arguments) == said)
+        """All entries that say at least that, whichever run wrote them."""
+        said = arguments.items()
+        return tuple(path for path, entry in self.entries() if entry.verb == verb and said <= entry.arguments.items())
 
     def has_written(self, entry: Entry) -> bool:
         """Whether a run with this report directory has written that entry."""
