@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.backends.base import Backend, Finding, Leftover
-from pytest_serve_chaos.errors import MissingDependency, SettingsError, Unsupported
+from pytest_serve_chaos.errors import MissingDependency, SafetyError, SettingsError, Unsupported
 from pytest_serve_chaos.options import option, options
 
 if TYPE_CHECKING:
@@ -150,7 +150,8 @@ def _start(spec: ClusterSpec, settings: Settings, directory: Path, progress: Pro
 
     def on_create(name: str) -> None:
         verb = DELETE_UNFINISHED if settings.keep else DELETE
-        entries.append(journal.write(verb, f"the kind cluster {name} of a run that ended by force", name=name))
+        text = f"the kind cluster {name} of a run that ended by force"
+        entries.append(journal.write(verb, text, name=name, docker=docker_id()))
 
     def on_done(_: str) -> None:
         while entries and settings.keep:  # machines that are not kept stay until `_end`
@@ -177,6 +178,16 @@ def _start(spec: ClusterSpec, settings: Settings, directory: Path, progress: Pro
 def _name_of(directory: Path) -> str:
     """The name of the kind cluster that all tests of a run use, one after the other."""
     return f"serve-chaos-{hashlib.sha256(bytes(directory.absolute())).hexdigest()[:6]}"
+
+
+def docker_id() -> str:
+    """Which Docker it is that makes clusters here; "" where it does not answer."""
+    from pytest_serve_chaos.backends.probes import run
+
+    try:
+        return run(["docker", "info", "--format", "{{.ID}}"]).strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
 
 
 def _end(settings: Settings, directory: Path, progress: Progress) -> None:
@@ -219,6 +230,13 @@ def _lock(settings: Settings) -> str | None:
 def _delete(left: Leftover, *, unfinished: bool = False) -> None:
     from pytest_serve_chaos.cluster.kubernetes.kind.start import delete_kind_cluster
 
+    then, now = left.arguments.get("docker"), docker_id()
+    if then and now and then != now:  # in another one, a cluster of that name is not there, or somebody else's
+        raise SafetyError(
+            f"the kind cluster {left.arguments['name']} is in another Docker than the one that answers now",
+            checked=[f"docker info: it has the ID {now}, and that of the cluster has {then}"],
+            fix=["set DOCKER_HOST, or `docker context use`, as the run had it, and call serve-chaos undo again"],
+        )
     # New, and in the journal's own directory: nothing that lies in a checkout is written to, or through.
     directory = Path(tempfile.mkdtemp(prefix="kind-", dir=left.directory))
     delete_kind_cluster(left.arguments["name"], directory, unfinished=unfinished)

@@ -98,9 +98,9 @@ class Journal:
                 self.directory.parent.rmdir()
 
     def written(self, verb: str, **arguments: str) -> tuple[Path, ...]:
-        """All entries that say that, whichever run wrote them."""
-        said = (verb, arguments)
-        return tuple(path for path, entry in self.entries() if (entry.verb, entry.arguments) == said)
+        """All entries that say at least that, whichever run wrote them."""
+        said = arguments.items()
+        return tuple(path for path, entry in self.entries() if entry.verb == verb and said <= entry.arguments.items())
 
     def has_written(self, entry: Entry) -> bool:
         """Whether a run with this report directory has written that entry."""
@@ -138,6 +138,7 @@ class Journal:
             say: Prints a line about each entry.
             which: Whether an entry is to be undone, whatever the report directory of its run; None: those of this one.
         """
+        self._remove_parts()
         entries, failed = self._read(which)
         for path, entry in entries:
             with contextlib.ExitStack() as held:
@@ -150,6 +151,13 @@ class Journal:
                     say(f"undo: {entry.text}")
                     failed += self._undone(path, entry, verbs)
         return failed
+
+    def _remove_parts(self) -> None:
+        """Removes entries whose run was killed while it wrote them, so that nothing was changed yet."""
+        for part in self.directory.glob("*.part") if self.directory.is_absolute() else ():
+            with contextlib.suppress(OSError), locked(part) as held:
+                if held and not why_not_private(self.directory):
+                    part.unlink()
 
     def _undone(
         self, path: Path, entry: Entry, verbs: Mapping[str, Callable[[Mapping[str, str]], None]]
@@ -172,7 +180,7 @@ class Journal:
         """The entries of this journal, or those that are wanted, and a line about each file that is not an entry."""
         paths = sorted(self.directory.glob("*.json")) if self.directory.is_absolute() else []
         reason = why_not_private(self.directory)
-        if paths and reason:
+        if reason and (paths or not os.access(self.directory, os.R_OK)):
             return [], [
                 f"nothing in {self.directory} is undone, because {reason}; {_BY_HAND}, and delete the directory"
             ]

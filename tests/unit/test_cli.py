@@ -360,6 +360,18 @@ def test_no_cluster_of_another_name_is_deleted_whatever_an_entry_says(
     assert "delete" not in (called.read_text() if called.exists() else "")
 
 
+def test_a_cluster_in_another_docker_is_not_taken_for_gone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], empty_path: Path
+) -> None:
+    for name in ("docker", "kind", "kubectl"):
+        program(empty_path, name, 'if [ "$1" = info ]; then echo B; fi')
+    journal = journal_of(tmp_path)
+    of_a_dead_run(journal, "delete_kind_cluster", name="serve-chaos-abcdef", docker="A")
+    assert main(["undo"]) == 1
+    assert "the kind cluster serve-chaos-abcdef is in another Docker" in capsys.readouterr().out
+    assert len(journal.left()) == 1
+
+
 def test_a_journal_that_others_can_write_to_is_not_obeyed(capsys: pytest.CaptureFixture[str], called: Path) -> None:
     planted(directory_of_journals(), 0o777).write_text(json.dumps(DELETE_THEIRS))
     assert main(["undo"]) == 2

@@ -46,6 +46,7 @@ from tests.unit.kind_runs import (
 
 @pytest.fixture
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
+    monkeypatch.setattr("pytest_serve_chaos.backends.kind.docker_id", lambda: "here")
     return fake_runs(tmp_path, monkeypatch)
 
 

@@ -16,6 +16,7 @@ from pytest_serve_chaos.backends.registry import BUILT_IN
 from pytest_serve_chaos.errors import CommandFailed, Locked, SafetyError
 from pytest_serve_chaos.locks import cluster_lock
 from pytest_serve_chaos.safety.journal import BY_HAND, Journal, directory_of_journals, journal_of
+from pytest_serve_chaos.safety.private import locked
 from pytest_serve_chaos.settings import Settings
 
 
@@ -132,6 +133,25 @@ except OSError as error:
     )
     assert ran.stdout == "OSError\n"
     assert [*(tmp_path / "undo").iterdir()] == []
+
+
+def test_what_is_left_of_a_write_is_removed_and_of_one_that_goes_on_is_not(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "undo")
+    entry = of_a_dead_run(journal)
+    cut, going_on = tmp_path / "undo/a.part", tmp_path / "undo/b.part"
+    cut.write_text('{"verb": "me')
+    going_on.write_text("")
+    with locked(going_on):
+        journal.undo({}, print)
+    assert sorted((tmp_path / "undo").iterdir()) == sorted([entry, going_on])
+
+
+def test_a_directory_that_this_user_cannot_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "undo").mkdir(mode=0o755)
+    (tmp_path / "undo").chmod(0o755)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    (line,) = Journal(tmp_path / "undo").broken()
+    assert "its mode is 0755" in line
 
 
 def test_the_last_entry_takes_the_directory_with_it_also_while_others_write(tmp_path: Path) -> None:
