@@ -103,13 +103,19 @@ class Traces:
         self._state = state
         self._reports = reports
         self._look = look
-        self._before = frozenset[str]()
-        self._before = frozenset(self.now())
+        self._before = frozenset([*self._made(), *self._seen()])
 
     def now(self) -> tuple[str, ...]:
-        """What there is, and was not there before, a few words each."""
-        found = [*_marked(), *self._files(), *_kind_clusters(), *self._seen()]
-        return tuple(one for one in found if one not in self._before)
+        """What there is and was not there before, and what the command no longer prints, a few words each."""
+        seen = [*self._seen()]
+        gone = sorted(one for one in self._before if one.startswith("`") and one not in seen)
+        new = [one for one in (*self._made(), *seen) if one not in self._before]
+        return (*new, *(f"no longer {one}" for one in gone))
+
+    def _made(self) -> Iterator[str]:
+        yield from _marked()
+        yield from self._files()
+        yield from _kind_clusters()
 
     def _files(self) -> Iterator[str]:
         for path in Path(tempfile.gettempdir()).glob("serve-chaos-*"):
