@@ -238,7 +238,7 @@ class SignalsProcesses(Protocol):
             identity: The process.
             signal: The signal's number.
             lasts: For SIGSTOP: seconds that it is to stand still; None: nobody knows. Soon after them it goes on by
-                itself, also if nobody is left to resume it; a later SIGSTOP counts anew.
+                itself, also if nobody is left to resume it. The time of a later SIGSTOP begins with that one.
 
         Raises:
             NoSuchTarget: The process is gone, or its PID belongs to another one now.
