@@ -260,7 +260,7 @@ class SignalsProcesses(Protocol):
             identity: The process.
             signal: The signal's number.
             lasts: For SIGSTOP: seconds that it is to stand still; None: nobody knows. Soon after them it goes on by
-                itself, also if nobody is left to resume it; a later SIGSTOP begins the time again.
+                itself, also if nobody is left to resume it. The time of a later SIGSTOP begins with that one.
 
         Raises:
             NoSuchTarget: The process is gone, or its PID belongs to another one now.

@@ -20,7 +20,7 @@ from pytest_serve_chaos.cluster.kubernetes.in_pod import freeze
 from pytest_serve_chaos.errors import CommandFailed
 
 GRACE = 30.0
-"""Seconds after which a fault ends by itself once its time is over: a run that is alive has healed it by then."""
+"""Seconds after which a fault ends by itself once its time is over: a run that can heal it has done so by then."""
 
 LONGEST_FREEZE = 600.0
 """Seconds that a freeze may last which does not say how long it is to last."""
@@ -38,7 +38,7 @@ def expiry(lasts: float | None, *, longest: float = LONGEST_FREEZE, grace: float
     Args:
         lasts: Seconds that it is to last; None: as long as such a fault may.
         longest: How long it may last.
-        grace: Seconds that the run has to heal it.
+        grace: Seconds for the run to heal it.
     """
     return (longest if lasts is None else lasts) + grace
 

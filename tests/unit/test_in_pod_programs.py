@@ -254,7 +254,7 @@ def test_all_that_the_first_process_started_goes_on_by_itself(tmp_path: Path) ->
     ticks = "echo >>$0; echo ready; while :; do sleep 0.01; echo >>$0; done"
     first = f"bash -c '{ticks}' {tmp_path}/ticks &\nexec sleep 61\n"
     with container(tmp_path, first, "freeze") as freeze:
-        said_by([*freeze, MARK, "stop", "0.3", "all"])
+        said_by([*freeze, MARK, "stop", "0.1", "all"])
         before, deadline = (tmp_path / "ticks").stat().st_size, time.monotonic() + 10.0
         while (tmp_path / "ticks").stat().st_size == before:
             assert time.monotonic() < deadline

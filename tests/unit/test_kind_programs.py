@@ -264,7 +264,7 @@ def test_a_process_on_a_node_is_resumed_if_it_is_the_very_one() -> None:
             assert row is not None
             for started, resumed in ((row.started + 1, False), (row.started, True)):
                 process.send_signal(signal.SIGSTOP)
-                os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+                os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
                 subprocess.run(["sh", "-c", docker_machines._RESUME, str(process.pid), str(started)], check=False)
                 assert freeze.read(str(process.pid)) == row._replace(stopped=not resumed)
         finally:

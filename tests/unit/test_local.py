@@ -373,7 +373,7 @@ def test_a_process_that_is_stopped_has_a_watchdog_until_it_is_resumed(
     link: FakeLink, process: subprocess.Popen[bytes]
 ) -> None:
     link.known = {process.pid: "head"}
-    signals = ProcessSignals(cast("SupervisorLink", link), Watchdogs(grace=0.3))
+    signals = ProcessSignals(cast("SupervisorLink", link), Watchdogs(grace=0.1))
     identity, claim = identity_of(process.pid), f"{process.pid}:{identity_of(process.pid).parts[2]}"
     signals.signal_process(identity, signal.SIGSTOP, lasts=60.0)
     assert claim in [one.claim for one in freeze.watchdogs()]

@@ -101,7 +101,7 @@ def test_in_one_directory_a_worker_starts_when_no_other_node_is_without_a_raylet
 
 def test_a_frozen_node_goes_on_when_its_time_is_over(tmp_path: Path, listeners: Listeners) -> None:
     run = supervised(tmp_path, one_directory=False)
-    run.watchdogs = Watchdogs(grace=0.3)
+    run.watchdogs = Watchdogs(grace=0.1)
     with subprocess.Popen(["sleep", "60"], start_new_session=True) as node:
         try:
             run.units["worker-1"].leader = node.pid

@@ -20,7 +20,7 @@ from pytest_serve_chaos.cluster.kubernetes.in_pod import freeze
 from pytest_serve_chaos.cluster.watchdog import Watchdogs, expiry
 from pytest_serve_chaos.errors import CommandFailed
 
-SOON = "0.3"
+SOON = "0.1"
 """Seconds that are over before a test is."""
 LONG = "60"
 
@@ -36,7 +36,7 @@ def victim() -> Iterator[subprocess.Popen[bytes]]:
 @pytest.fixture
 def owned() -> Iterator[Watchdogs]:
     """Watchdogs that end what is over at once."""
-    watchdogs = Watchdogs(grace=0.3)
+    watchdogs = Watchdogs(grace=0.1)
     yield watchdogs
     watchdogs.end_all()
 
@@ -125,7 +125,7 @@ FREEZES_AND_THEN = """
 import os, signal, sys
 from pytest_serve_chaos.cluster.watchdog import Watchdogs
 claim, then = sys.argv[1], int(sys.argv[2])
-Watchdogs(grace=0.3).watch(claim, 0.0)
+Watchdogs(grace=0.1).watch(claim, 0.0)
 os.kill(int(claim.split(":")[0]), signal.SIGSTOP)
 os.kill(os.getpid(), then)
 """

@@ -173,8 +173,8 @@ def end_watchdogs(claim: str, *, but_the_latest: bool = False) -> bool:
 def leave_watchdog(mark: str, seconds: str, claim: str) -> None:
     """Starts a watchdog that outlives this program; it is there when this returns.
 
-    It becomes a child of the process that started this program, outside of the container, which collects it when it
-    ends: PID 1 does not, if it is `ray start --block`.
+    It becomes a child of the container's runtime, which started this program and collects it when it ends: PID 1 does
+    not, if it is `ray start --block`.
     """
     with open("/proc/self/cmdline", "rb") as file:
         words = file.read().decode().split("\0")
