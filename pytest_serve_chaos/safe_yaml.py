@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import yaml
 
 from pytest_serve_chaos.model import Json
+
+Loader: TypeAlias = "type[yaml.SafeLoader | yaml.CSafeLoader]"
+"""Makes data of a text, and nothing else; the second one is in C, and not everywhere."""
 
 _MOST_ADDED = 1_000_000
 """Characters that aliases may add to a text, as far as they stand for more than is written there."""
@@ -16,12 +21,12 @@ _MOST_DEEP = 100
 """How deep values may be nested; what Kubernetes and Serve take has some ten levels, and schemas some forty."""
 
 
-def read_documents(text: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> list[Json]:
+def read_documents(text: str, loader: Loader = yaml.SafeLoader) -> list[Json]:
     """What the documents of a YAML text say, as data; an empty document is None.
 
     Args:
         text: The text.
-        loader: Makes data of it; it must not make anything else.
+        loader: Makes data of it.
 
     Raises:
         yaml.YAMLError: It is not YAML, or `check_size` refuses it.
@@ -37,7 +42,7 @@ def read_documents(text: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -
         ) from None
 
 
-def read_document(text: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> Json:
+def read_document(text: str, loader: Loader = yaml.SafeLoader) -> Json:
     """The same for a text with one document; None where it has none.
 
     Raises:
@@ -49,7 +54,7 @@ def read_document(text: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) ->
     return found[0] if found else None
 
 
-def check_size(text: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> None:
+def check_size(text: str, loader: Loader = yaml.SafeLoader) -> None:
     """Refuses what would never end to be read: aliases that multiply each other, or lead back to themselves, and depth.
 
     It builds nothing, so it takes no more memory than the text.
@@ -89,7 +94,7 @@ class _Sizes:
                 self._anchor(anchor, size)
                 self._count(size)
             case yaml.AliasEvent(anchor=anchor):
-                self._count(self._size_of_alias(anchor, event))
+                self._count(self._size_of_alias(anchor or "", event))
 
     def _anchor(self, anchor: str | None, size: int | None) -> None:
         if anchor is not None:
