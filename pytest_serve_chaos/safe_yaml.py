@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import yaml
 
@@ -115,4 +115,4 @@ class _Sizes:
 
 
 def _refused(what: str, event: yaml.Event) -> yaml.YAMLError:
-    return yaml.constructor.ConstructorError(None, None, what, event.start_mark)
+    return yaml.constructor.ConstructorError(None, None, what, cast("yaml.Mark | None", event.start_mark))
