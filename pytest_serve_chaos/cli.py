@@ -60,7 +60,11 @@ def _print(text: str) -> None:
 
 def _complain(error: Exception, about: str = "") -> None:
     """Prints what went wrong; of what nobody foresaw, one line."""
-    text = str(error) if isinstance(error, ServeChaosError) else f"this is a defect, please report it: {_type(error)}"
+    if isinstance(error, BrokenPipeError):  # who read the output has gone, and Python would try to write the rest
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return
+    foreseen = isinstance(error, (ServeChaosError, OSError))
+    text = str(error) if foreseen else f"this is a defect, please report it: {_type(error)}"
     with contextlib.suppress(OSError):  # standard error may be closed
         print(printable(f"serve-chaos: {about}{text}"), file=sys.stderr)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.kubernetes.logs.files import LogFiles
 from pytest_serve_chaos.errors import HistoryError
 from pytest_serve_chaos.events import Demanded, Judged, Note
@@ -18,6 +19,7 @@ from pytest_serve_chaos.results import result_of
 from pytest_serve_chaos.traffic.recorder import Recorder
 from pytest_serve_chaos.traffic.request import Message, Outcome
 from tests.unit.histories import Story, head_failure, node_failure
+from tests.unit.rigs import rig_around
 from tools.soak_memory import Soak, simulate, slope
 
 MANY = 4 * OF_A_PIECE
@@ -164,3 +166,14 @@ def test_the_places_of_log_lines_that_nobody_reads_any_more_are_forgotten(tmp_pa
     assert len(files._files["serve/proxy.log"].pieces) < 1100
     (last,) = [line.text for line in files.lines(["serve/*"], 0.0)][-1:]
     assert last.startswith("1499 ")
+
+
+@pytest.mark.parametrize(("source", "since"), [("", 100.0), ("traffic-1", 4100.0)])
+def test_who_serves_traffic_by_hand_is_shown_by_its_last_answers(
+    monkeypatch: pytest.MonkeyPatch, source: str, since: float
+) -> None:
+    monkeypatch.setattr(clock, "now", lambda: 5000.0)
+    traffic = rig_around().traffic
+    traffic.steady_since = 100.0
+    traffic.source = source
+    assert traffic.steady_since == since
