@@ -10,6 +10,7 @@ import inspect
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from functools import partial
 from typing import Protocol, TypeVar, cast
 
@@ -291,6 +292,8 @@ def _words(value: object) -> str:
         return f"{value.name} (PID {value.pid})"
     if isinstance(value, Identity):
         return str(value)
+    if isinstance(value, Enum):
+        return value.name
     if value is None or isinstance(value, str | int | float | bool):
         return repr(value)
     return f"<{type(value).__name__}>"
