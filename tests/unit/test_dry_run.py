@@ -109,7 +109,7 @@ def test_the_values_of_a_serve_config_are_in_no_message(dry: DryRunCluster) -> N
 FIRST, SECOND = (Identity("process", ("boot", pid, "1")) for pid in ("7", "8"))
 
 
-def test_an_attempt_goes_on_after_a_change_that_returns_nothing(dry: DryRunCluster) -> None:
+def test_an_attempt_goes_on_after_a_change_that_can_be_skipped(dry: DryRunCluster) -> None:
     def attempt() -> None:
         for identity in (FIRST, SECOND):
             part(dry, SIGNALS_PROCESSES).signal_process(identity, 9)

@@ -36,22 +36,22 @@ class LocalExplanations(Explanations):
         """The same for Redis."""
         return self.kill_node(REDIS, how, hold)
 
-    def freeze_node(self, name: str) -> Sequence[Step]:
+    def freeze_node(self, name: str, lasts: float | None = None) -> Sequence[Step]:
         """SIGSTOP to all of them."""
-        return (Step(f"SIGSTOP to {self._processes_of(name)}"),)
+        return (Step(f"SIGSTOP to {self._processes_of(name)}{_for(lasts)}"),)
 
-    def signal_process(self, identity: Identity, signal: int) -> Sequence[Step]:
+    def signal_process(self, identity: Identity, signal: int, lasts: float | None = None) -> Sequence[Step]:
         """A signal to one process."""
-        return (Step(f"{Signals(signal).name} to PID {identity.pid} ({identity})"),)
+        return (Step(f"{Signals(signal).name} to PID {identity.pid} ({identity}){_for(lasts)}"),)
 
     def kill_actor(self, actor_id: str, no_restart: bool) -> Sequence[Step]:
         """A program that does it."""
         return (Step(f"a program calls ray.kill(no_restart={no_restart}) for actor {actor_id}"),)
 
-    def set_health_flag(self, replica: Component, mode: str) -> Sequence[Step]:
+    def set_health_flag(self, replica: Component, mode: str, lasts: float | None = None) -> Sequence[Step]:
         """A file that the replica reads."""
         flag = Path(self._view.plan.directory) / "flags" / str(replica.pid)
-        return (Step(f"write {mode!r} to {flag}, which the health check of that replica reads"),)
+        return (Step(f"write {mode!r} to {flag}, which the health check of that replica reads{_for(lasts)}"),)
 
     def apply_serve_config(self, config: Mapping[str, Json]) -> Sequence[Step]:
         """A request to the head."""
@@ -64,3 +64,8 @@ class LocalExplanations(Explanations):
         shown = ", ".join(map(str, pids[:_MOST_PIDS]))
         more = f" and {len(pids) - _MOST_PIDS} more" if len(pids) > _MOST_PIDS else ""
         return f"all {len(pids)} processes of {name}, of session {session} (PIDs {shown}{more})"
+
+
+def _for(lasts: float | None) -> str:
+    """How long something is to last, where its call says that."""
+    return "" if lasts is None else f", for {lasts:g} s"

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pytest_serve_chaos.cluster.dry_run import Step
-from pytest_serve_chaos.cluster.kubernetes.external.policy import rights_for
+from pytest_serve_chaos.cluster.kubernetes.external.policy import needed
 from pytest_serve_chaos.cluster.kubernetes.rayservice.explanations import PodExplanations, drain
 from pytest_serve_chaos.cluster.kubernetes.rayservice.view import RayServiceView
 from pytest_serve_chaos.cluster.policy import Touch
 
-_KNOCK = (
-    "EXEC in another pod of its RayCluster: knock, which looks whether the address of the pod still answers"
-)
+_KNOCK = "EXEC in another pod of its RayCluster: knock, which looks whether the address of the pod still answers"
 
 
 class ExternalExplanations(PodExplanations):
@@ -27,7 +25,7 @@ class ExternalExplanations(PodExplanations):
 
     def rights(self, touch: Touch) -> Sequence[str]:
         """What the user must be allowed for it."""
-        return tuple(str(right) for right in rights_for(touch))
+        return tuple(str(right) for right in needed(touch))
 
     def kill_node(self, name: str, how: str, hold: bool) -> Sequence[Step]:
         """The deletion of its pod; what went by force is looked for from another pod."""

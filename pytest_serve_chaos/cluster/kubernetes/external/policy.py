@@ -22,9 +22,9 @@ _NEEDED: Mapping[Action, tuple[rights.Right, ...]] = {
 }
 
 
-def rights_for(touch: Touch) -> tuple[rights.Right, ...]:
-    """What a user must be allowed for that; an action that is unknown needs nothing that is known."""
-    return tuple(right for action in touch.actions for right in _NEEDED.get(action, ()))
+def needed(touch: Touch) -> tuple[rights.Right, ...]:
+    """The rights that a fault takes; none for one that is refused, or whose actions are unknown."""
+    return tuple(dict.fromkeys(right for action in touch.actions for right in _NEEDED.get(action, ())))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Terms:
         return ""
 
     def _no_right(self, touch: Touch) -> str:
-        lacking = [str(right) for right in rights_for(touch) if right in self.grants.lacking]
+        lacking = [str(right) for right in needed(touch) if right in self.grants.lacking]
         return f"this user may not {', '.join(lacking)} (SelfSubjectAccessReview)" if lacking else ""
 
     def _no_sense(self, touch: Touch, asked_for: Collection[str]) -> str:

@@ -43,28 +43,28 @@ class PodExplanations(Explanations):
         del hold
         return (self._deletion(self._pods.running(name), how),)
 
-    def freeze_node(self, name: str) -> Sequence[Step]:
+    def freeze_node(self, name: str, lasts: float | None = None) -> Sequence[Step]:
         """A program in its pod that stops all processes but the first."""
-        return (self._program(self._pods.running(name), "freeze", "stop", undone=True),)
+        return (self._program(self._pods.running(name), "freeze", "stop", *for_so_long(lasts), undone=True),)
 
-    def signal_process(self, identity: Identity, signal: int) -> Sequence[Step]:
+    def signal_process(self, identity: Identity, signal: int, lasts: float | None = None) -> Sequence[Step]:
         """A program in the process' container that signals it."""
         name = Signals(signal).name
         if identity.kind == "container":
             return self._signal_container(identity, name)
         pid, started = identity.parts[2:4]
-        pod = self._pods.with_process(identity)
-        return (self._program(pod, "signal_process", pid, started, name, undone=signal == SIGSTOP),)
+        command = ("signal_process", pid, started, name, *for_so_long(lasts))
+        return (self._program(self._pods.with_process(identity), *command, undone=signal == SIGSTOP),)
 
     def kill_actor(self, actor_id: str, no_restart: bool) -> Sequence[Step]:
         """A program in the head's pod that calls `ray.kill`."""
         restart = "no_restart" if no_restart else "restart"
         return (self._program(self._pods.running(HEAD), "kill_actor", actor_id, restart),)
 
-    def set_health_flag(self, replica: Component, mode: str) -> Sequence[Step]:
+    def set_health_flag(self, replica: Component, mode: str, lasts: float | None = None) -> Sequence[Step]:
         """A program in the replica's container that writes the flag."""
         pod = self._pods.with_process(replica.identity)
-        return (self._program(pod, "set_flag", str(replica.pid), mode, undone=True),)
+        return (self._program(pod, "set_flag", str(replica.pid), mode, *for_so_long(lasts), undone=True),)
 
     def _signal_container(self, identity: Identity, signal: str) -> Sequence[Step]:
         return (Step(f"refused: {identity} takes no {signal} from inside of its container"),)
@@ -109,12 +109,14 @@ class OwnedExplanations(PodExplanations):
         scale = f"PATCH {store.kind.lower()}s/{store.name}/scale{self._where}: replicas 0"
         return (*((Step(scale),) if hold else ()), self._deletion(self._pods.running_redis(), how))
 
-    def kill_machine(self, name: str, how: str) -> Sequence[Step]:
+    def kill_machine(self, name: str, how: str, lasts: float | None = None) -> Sequence[Step]:
         """The end of a machine."""
+        del lasts  # it is started again by whoever has ended it
         return (self._on_machine(how, name),)
 
-    def freeze_machine(self, name: str) -> Sequence[Step]:
+    def freeze_machine(self, name: str, lasts: float | None = None) -> Sequence[Step]:
         """Everything on it is stopped."""
+        del lasts
         return (self._on_machine("pause", name),)
 
     def delete_machine(self, name: str, within: float) -> Sequence[Step]:
@@ -169,6 +171,11 @@ class OwnedExplanations(PodExplanations):
     def _patch(self, change: Mapping[str, Json]) -> Step:
         name = self._view.ref.ray_service
         return Step(f"PATCH rayservices/{name}{self._where}: spec {json.dumps(change, sort_keys=True)}")
+
+
+def for_so_long(lasts: float | None) -> tuple[str, ...]:
+    """How long something is to last, where its call says that."""
+    return () if lasts is None else (f"for {lasts:g} s",)
 
 
 def drain(machine: str, pods: Sequence[Pod], where: str, undo: str = "") -> Sequence[Step]:
