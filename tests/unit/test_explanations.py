@@ -170,7 +170,7 @@ def undo_entries(attempt: Attempt) -> list[str]:
     [
         (
             lambda c: part(c, FREEZES_NODES).freeze_node("worker-1"),
-            "tidy_pod: what is stopped, or flagged, in pods/pod-a",
+            "tidy_pod: what is stopped, or flagged, in pods/*",
         ),
         (lambda c: part(c, SIGNALS_PROCESSES).signal_process(REPLICA.identity, SIGSTOP), "tidy_pod: what is stopped*"),
         (lambda c: part(c, SETS_HEALTH_FLAGS).set_health_flag(REPLICA, "raise"), "tidy_pod: what is stopped*"),
