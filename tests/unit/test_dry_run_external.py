@@ -29,7 +29,7 @@ def test_the_guard_refuses_a_change_that_nothing_else_has_withheld(
     server.objects[PODS] = {"items": [running("head")]}
     cluster = external(settings(server, tmp_path, monkeypatch, dry_run=True), tmp_path)
 
-    with pytest.raises(SafetyError, match="this is a dry run, which changes nothing: DELETE .*/pods/head"):
+    with pytest.raises(SafetyError, match=r"this is a dry run, which changes nothing: DELETE .*/pods/head"):
         part(cluster, KILLS_NODES).kill_node("head", how="stop", hold=False)
 
     cluster.close()
@@ -43,9 +43,8 @@ def test_a_dry_run_takes_no_lock_on_a_cluster_of_somebody_else(
     kubernetes = BUILT_IN["kubernetes"]
 
     with kubernetes.locked(real), kubernetes.locked(dry), kubernetes.locked(dry):
-        with pytest.raises(Locked), kubernetes.locked(real):
-            pass
-    with kubernetes.locked(dry):
+        pass
+    with kubernetes.locked(dry), kubernetes.locked(real), pytest.raises(Locked), kubernetes.locked(real):
         pass
     assert changes(server) == []
 
