@@ -187,6 +187,17 @@ def test_a_difference_names_what_is_otherwise_by_its_path() -> None:
     ]
 
 
+def test_texts_that_may_be_secret_are_not_shown() -> None:
+    before = {"applications": [{"name": "a", "runtime_env": {"env_vars": {"TOKEN": "old", "LEVEL": 1}}}]}
+    env = {"env_vars": {"TOKEN": "new", "LEVEL": 2}}
+    after = {"applications": [{"name": "a", "runtime_env": env, "args": {"k": "s"}}]}
+    assert difference(before, after) == [  # type: ignore[arg-type]
+        'applications.a.runtime_env.env_vars.TOKEN: "..." -> "..."',
+        "applications.a.runtime_env.env_vars.LEVEL: 1 -> 2",
+        'applications.a.args: nothing -> {"k": "..."}',
+    ]
+
+
 def test_a_list_without_names_differs_as_a_whole() -> None:
     assert difference({"a": [1, 2]}, {"a": [1, 3]}) == ["a: [1, 2] -> [1, 3]"]
     assert difference({"a": [1, 2]}, {"a": [1, 2]}) == []
