@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL
 from pytest_serve_chaos.cluster.dry_run import WITHHOLDS_CHANGES, Step, WithholdsChanges
-from pytest_serve_chaos.errors import Unsupported
+from pytest_serve_chaos.errors import Unsupported, Withheld
 from pytest_serve_chaos.faults.injection import Fault, NotInjected
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultChoice
 from pytest_serve_chaos.model import Component
 
 _UNDECLARED = (
-    "not shown: the fault does not say that all of it goes through capabilities of the cluster (FaultSpec.dry_run), so"
-    " the dry run does not call it"
+    "the fault does not say that all of it goes through capabilities of the cluster (FaultSpec.dry_run), so the dry run"
+    " does not call it"
 )
 
 
@@ -32,6 +32,7 @@ class FaultPlan:
         refused: Why it would not be injected, and the test be skipped; "" if it would be.
         external: Whether the cluster is somebody else's.
         heals: When it would be healed, in words.
+        unknown: Why its requests and signals are not known; "" if they are.
     """
 
     fault: str
@@ -42,6 +43,7 @@ class FaultPlan:
     refused: str = ""
     external: bool = False
     heals: str = ""
+    unknown: str = ""
 
     @property
     def lines(self) -> list[str]:
@@ -52,8 +54,7 @@ class FaultPlan:
         yield "fault", f"{self.fault}{': ' if self.text else ''}{self.text}"
         yield from _under("victim", (_named(component) for component in self.victims))
         if not self.refused:
-            changes = [step.text for step in self.steps]
-            yield from _under("change", changes or [_UNDECLARED])
+            yield from _under("change", [step.text for step in self.steps] or [f"not shown: {self.unknown}"])
         yield "rights", ", ".join(self.rights) or ("unknown" if self.external else _OWN_RIGHTS)
         yield "allowed", f"no: {self.refused}" if self.refused else "yes"
         if self.steps:
@@ -63,7 +64,7 @@ class FaultPlan:
 
 
 _OWN_RIGHTS = "none of yours: the cluster is the run's own"
-_OWN_UNDO = "no entry of its own: the cluster is the run's own, and is in the journal as a whole where it must be"
+_OWN_UNDO = "no entry: the cluster is the run's own, and goes with it"
 _NOTHING_TO_UNDO = "no entry: what was broken is replaced by Ray, Serve or KubeRay"
 
 
@@ -85,7 +86,7 @@ def plan_of(rig: Rig, choice: FaultChoice) -> FaultPlan:
     try:
         rig.admit(choice.kind, choice.options)
         if not choice.spec.dry_run:
-            return FaultPlan(marker, choice.spec.breaks, rights=rights, external=external)
+            return FaultPlan(marker, choice.spec.breaks, rights=rights, external=external, unknown=_UNDECLARED)
         return _injected(rig, choice, withholds, FaultPlan(marker, rights=rights, external=external))
     except Unsupported as error:
         return FaultPlan(marker, rights=rights, refused=error.what, external=external)
@@ -97,17 +98,18 @@ def _injected(rig: Rig, choice: FaultChoice, withholds: WithholdsChanges, plan: 
         choice.inject(rig)
     except NotInjected as held:
         fault, hold_for = held.fault, held.hold_for
+    except Withheld as error:
+        return replace(plan, unknown=f"it is withheld before it is injected: {error.what}")
     else:
-        return plan  # it has changed nothing that a cluster could see
+        return replace(plan, unknown="it makes no injection")
     changes = withholds.changes_of(fault.strike)
-    return FaultPlan(
-        fault=plan.fault,
+    return replace(
+        plan,
         text=fault.text,
         victims=tuple(fault.victims),
         steps=tuple(step for change in changes for step in withholds.steps(change)),
-        rights=plan.rights,
-        external=plan.external,
         heals=_heals(fault, hold_for),
+        unknown="" if changes else "it changes nothing by a capability of the cluster",
     )
 
 
@@ -119,7 +121,12 @@ def _heals(fault: Fault, hold_for: float | None) -> str:
 
 
 def _marker(choice: FaultChoice) -> str:
-    return f"{choice.kind}({', '.join(f'{name}={value!r}' for name, value in choice.options.items())})"
+    return f"{choice.kind}({', '.join(f'{name}={_shown(value)}' for name, value in choice.options.items())})"
+
+
+def _shown(value: object) -> str:
+    """A value of a marker; of a mapping the names, for its values may be secret."""
+    return f"{{{', '.join(map(repr, value))}}}" if isinstance(value, Mapping) else repr(value)
 
 
 def _named(component: Component) -> str:

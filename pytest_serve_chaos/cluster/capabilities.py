@@ -30,12 +30,12 @@ class Capability(Generic[T]):
     Attributes:
         name: The name of the protocol.
         reads: Its methods that change nothing. In a dry run every other one is withheld.
-        returns_nothing: Its methods that change something and return nothing, so that a dry run can go on after them.
+        skippable: Its methods after which a dry run can go on although it withheld them: nobody needs what they return.
     """
 
     name: str
     reads: tuple[str, ...] = ()
-    returns_nothing: tuple[str, ...] = ()
+    skippable: tuple[str, ...] = ()
 
     def by(self, part: T) -> Offer:
         """Says which object has the capability, for `Capabilities`."""
@@ -579,7 +579,7 @@ WATCHES = Capability[Watches]("Watches", reads=("dead_watches",))
 SHOWS_FAILED_STARTS = Capability[ShowsFailedStarts]("ShowsFailedStarts", reads=("failed_starts",))
 IS_EXTERNAL = Capability[IsExternal]("IsExternal", reads=("why_not", "admit", "owner_change"))
 KILLS_NODES = Capability[KillsNodes]("KillsNodes")
-SIGNALS_PROCESSES = Capability[SignalsProcesses]("SignalsProcesses", returns_nothing=("signal_process",))
+SIGNALS_PROCESSES = Capability[SignalsProcesses]("SignalsProcesses", skippable=("signal_process",))
 SEES_CHILDREN = Capability[SeesChildren]("SeesChildren", reads=("children", "states"))
 FREEZES_NODES = Capability[FreezesNodes]("FreezesNodes")
 KILLS_MACHINES = Capability[KillsMachines]("KillsMachines")
@@ -593,9 +593,7 @@ SHARES_REDIS = Capability[SharesRedis]("SharesRedis")
 UPGRADES_RAY_SERVICE = Capability[UpgradesRayService]("UpgradesRayService", reads=("serving",))
 CARRIES_CODE = Capability[CarriesCode]("CarriesCode", reads=("why_not",))
 FAILS_UPGRADES = Capability[FailsUpgrades]("FailsUpgrades", reads=("pending",))
-SETS_HEALTH_FLAGS = Capability[SetsHealthFlags](
-    "SetsHealthFlags", returns_nothing=("set_health_flag", "clear_health_flag")
-)
+SETS_HEALTH_FLAGS = Capability[SetsHealthFlags]("SetsHealthFlags", skippable=("set_health_flag", "clear_health_flag"))
 STREAMS_LOGS = Capability[StreamsLogs]("StreamsLogs")
 SHOWS_CONTROLLER_LOG = Capability[ShowsControllerLog]("ShowsControllerLog", reads=("controller_log",))
 SHOWS_REPLICA_LOGS = Capability[ShowsReplicaLogs]("ShowsReplicaLogs", reads=("replica_log",))

@@ -1,4 +1,7 @@
-"""How two Serve configs differ, in words: what changes, and nothing of what stays."""
+"""How two Serve configs differ, in words: what changes, and nothing of what stays.
+
+Texts may be secret, so only those are shown that say which code it is, and where.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pytest_serve_chaos.model import Json
 
 _ABSENT = object()
+_SHOWN = ("import_path", "name", "route_prefix")
 
 
 def difference(before: Mapping[str, Json], after: Mapping[str, Json]) -> list[str]:
@@ -22,7 +26,7 @@ def _differences(path: str, before: object, after: object) -> Iterator[str]:
     one, other = _by_key(before), _by_key(after)
     if one is None or other is None:
         if before != after:
-            yield f"{path}: {_shown(before)} -> {_shown(after)}"
+            yield f"{path}: {_shown(path, before)} -> {_shown(path, after)}"
         return
     for key in dict.fromkeys((*one, *other)):
         below = f"{path}.{key}" if path else str(key)
@@ -41,5 +45,14 @@ def _by_key(value: object) -> Mapping[str, object] | None:
     return dict(zip(map(str, names), value, strict=True))
 
 
-def _shown(value: object) -> str:
-    return "nothing" if value is _ABSENT else json.dumps(value, sort_keys=True, default=str)
+def _shown(path: str, value: object) -> str:
+    return "nothing" if value is _ABSENT else json.dumps(_without_texts(path.rpartition(".")[2], value), default=str)
+
+
+def _without_texts(key: str, value: object) -> object:
+    """A value with every text replaced but those of some keys."""
+    if isinstance(value, str):
+        return value if key in _SHOWN else "..."
+    if isinstance(value, Mapping):
+        return {str(name): _without_texts(str(name), one) for name, one in value.items()}
+    return [_without_texts(key, one) for one in value] if isinstance(value, list) else value

@@ -10,6 +10,7 @@ import inspect
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from functools import partial
 from typing import Protocol, TypeVar, cast
 
@@ -80,7 +81,9 @@ class Explanations:
     def steps(self, change: Change) -> Sequence[Step]:
         """What a change is made of; see `ExplainsChanges`."""
         explain: Callable[..., Sequence[Step]] | None = getattr(self, change.method, None)
-        return () if explain is None else tuple(explain(**change.arguments))
+        if explain is None or change.method in ("steps", "rights"):
+            return ()
+        return tuple(explain(**change.arguments))
 
     def rights(self, touch: Touch) -> Sequence[str]:
         """Nothing: the cluster is the run's own."""
@@ -94,8 +97,8 @@ class WithholdsChanges(Protocol):
     def changes_of(self, attempt: Callable[[], object]) -> tuple[Change, ...]:
         """What an attempt to break it would change first.
 
-        Changes that return nothing, as a signal does, are followed by the next. What they would have done is not to be
-        seen, so the attempt ends at its first look at the cluster after one of them.
+        After those that can be skipped (`Capability.skippable`), as a signal can, the attempt goes on. What they would
+        have done is not to be seen, so it ends at its first look at the cluster after one of them.
         """
         ...
 
@@ -155,7 +158,7 @@ class Withholding:
         explains = self._cluster.capability(EXPLAINS_CHANGES)
         return () if explains is None else tuple(explains.rights(touch))
 
-    def withhold(self, change: Change, *, returns_nothing: bool = False) -> None:
+    def withhold(self, change: Change, *, skippable: bool = False) -> None:
         """Writes a change down.
 
         Raises:
@@ -164,7 +167,7 @@ class Withholding:
         attempt = self._attempts.get(threading.get_ident())
         if attempt is not None:
             attempt.append(change)
-        if attempt is None or not returns_nothing:
+        if attempt is None or not skippable:
             raise Withheld(f"this is a dry run, which changes nothing: {change}")
 
     def look(self) -> None:
@@ -181,12 +184,12 @@ class _Reader:
     """Passes on what only reads; everything else is withheld."""
 
     def __init__(
-        self, part: object, name: str, reads: Collection[str], returns_nothing: Collection[str], to: Withholding
+        self, part: object, name: str, reads: Collection[str], skippable: Collection[str], to: Withholding
     ) -> None:
         self._part = part
         self._name = name
         self._reads = frozenset(reads)
-        self._returns_nothing = frozenset(returns_nothing)
+        self._skippable = frozenset(skippable)
         self._to = to
 
     def __getattr__(self, method: str) -> object:
@@ -200,7 +203,7 @@ class _Reader:
         bound = inspect.signature(call).bind(*given, **named)
         bound.apply_defaults()
         change = Change(self._name, method, dict(bound.arguments))
-        self._to.withhold(change, returns_nothing=method in self._returns_nothing)
+        self._to.withhold(change, skippable=method in self._skippable)
 
 
 class DryRunCluster:
@@ -274,7 +277,7 @@ class DryRunCluster:
         part = self._cluster.capability(wanted)
         if part is None:
             return None
-        return cast("T", _Reader(part, wanted.name, wanted.reads, wanted.returns_nothing, self._withholding))
+        return cast("T", _Reader(part, wanted.name, wanted.reads, wanted.skippable, self._withholding))
 
     def log_excerpt(self, since: float, *, pattern: str | None = None, lines: int = 40) -> tuple[str, ...]:
         """The last log lines of Ray and Serve."""
@@ -291,6 +294,8 @@ def _words(value: object) -> str:
         return f"{value.name} (PID {value.pid})"
     if isinstance(value, Identity):
         return str(value)
+    if isinstance(value, Enum):
+        return value.name
     if value is None or isinstance(value, str | int | float | bool):
         return repr(value)
     return f"<{type(value).__name__}>"

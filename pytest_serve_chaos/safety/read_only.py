@@ -7,8 +7,8 @@ from typing import TypeAlias
 
 from pytest_serve_chaos.errors import SafetyError
 
-Permit: TypeAlias = Callable[[str, str], None]
-"""Lets a request pass, by its method and its path, or raises `SafetyError`."""
+Permit: TypeAlias = Callable[..., None]
+"""Lets a request pass, by its method, its path and what else there is to judge it by, or raises `SafetyError`."""
 
 _READS = ("GET", "HEAD", "OPTIONS")
 _EXEC = "EXEC"
@@ -25,9 +25,9 @@ def read_only(permit: Permit) -> Permit:
         permit: The other guard.
     """
 
-    def ask(method: str, path: str) -> None:
+    def ask(method: str, path: str, /, *others: object) -> None:
         if method not in (*_READS, _EXEC) and path != _REVIEW:
             raise SafetyError(f"refused, because this is a dry run, which changes nothing: {method} {path}")
-        permit(method, path)
+        permit(method, path, *others)
 
     return ask

@@ -93,7 +93,7 @@ def test_each_of_several_signals_is_shown(run_chaos: RunChaos, pytester: pytest.
 
     plan = plan_of(ran)
     assert len(plan["victim"]) == len(plan["change"]) == 2
-    assert all(re.fullmatch(r"SignalsProcesses\.signal_process\(.*signal=19\)", line) for line in plan["change"])
+    assert all(re.fullmatch(r"SignalsProcesses\.signal_process\(.*signal=SIGSTOP\)", line) for line in plan["change"])
     (cluster,) = ran.backend.clusters
     assert cluster.world.struck is None
 
@@ -210,11 +210,11 @@ CHOICES = """
 
     @pytest.mark.replica_failure
     def test_one(experiment):
-        experiment.measure(window="300ms", settled=False)
+        experiment.measure(availability=None, longest_outage=None, traffic_back="60s", window="700ms")
 
     @pytest.mark.worker_failure(which="random")
     def test_two(experiment):
-        experiment.measure(window="300ms", settled=False)
+        experiment.measure(availability=None, longest_outage=None, traffic_back="60s", window="700ms")
 """
 
 

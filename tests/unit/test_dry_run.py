@@ -109,7 +109,7 @@ def test_the_values_of_a_serve_config_are_in_no_message(dry: DryRunCluster) -> N
 FIRST, SECOND = (Identity("process", ("boot", pid, "1")) for pid in ("7", "8"))
 
 
-def test_an_attempt_goes_on_after_a_change_that_returns_nothing(dry: DryRunCluster) -> None:
+def test_an_attempt_goes_on_after_a_change_that_can_be_skipped(dry: DryRunCluster) -> None:
     def attempt() -> None:
         for identity in (FIRST, SECOND):
             part(dry, SIGNALS_PROCESSES).signal_process(identity, 9)
@@ -184,6 +184,17 @@ def test_a_difference_names_what_is_otherwise_by_its_path() -> None:
         'applications.a.import_path: "a:app" -> "c:app"',
         'applications.b: {"name": "b"} -> nothing',
         'applications.c: nothing -> {"name": "c"}',
+    ]
+
+
+def test_texts_that_may_be_secret_are_not_shown() -> None:
+    before = {"applications": [{"name": "a", "runtime_env": {"env_vars": {"TOKEN": "old", "LEVEL": 1}}}]}
+    env = {"env_vars": {"TOKEN": "new", "LEVEL": 2}}
+    after = {"applications": [{"name": "a", "runtime_env": env, "args": {"k": "s"}}]}
+    assert difference(before, after) == [  # type: ignore[arg-type]
+        'applications.a.runtime_env.env_vars.TOKEN: "..." -> "..."',
+        "applications.a.runtime_env.env_vars.LEVEL: 1 -> 2",
+        'applications.a.args: nothing -> {"k": "..."}',
     ]
 
 

@@ -52,9 +52,8 @@ class LocalExplanations(Explanations):
 
     def set_health_flag(self, replica: Component, mode: str, lasts: float | None = None) -> Sequence[Step]:
         """A file that the replica reads."""
-        del lasts
         flag = Path(self._view.plan.directory) / "flags" / str(replica.pid)
-        return (Step(f"write {mode!r} to {flag}, which the health check of that replica reads"),)
+        return (Step(f"write {mode!r} to {flag}, which the health check of that replica reads{_for(lasts)}"),)
 
     def apply_serve_config(self, config: Mapping[str, Json]) -> Sequence[Step]:
         """A request to the head."""
@@ -67,3 +66,8 @@ class LocalExplanations(Explanations):
         shown = ", ".join(map(str, pids[:_MOST_PIDS]))
         more = f" and {len(pids) - _MOST_PIDS} more" if len(pids) > _MOST_PIDS else ""
         return f"all {len(pids)} processes of {name}, of session {session} (PIDs {shown}{more})"
+
+
+def _for(lasts: float | None) -> str:
+    """How long something is to last, where its call says that."""
+    return "" if lasts is None else f", for {lasts:g} s"

@@ -17,6 +17,7 @@ from pytest_serve_chaos.cluster.kubernetes.rayservice.redis import RedisStore
 from pytest_serve_chaos.cluster.kubernetes.rayservice.upgrades import change_for_upgrade, change_in_vain
 from pytest_serve_chaos.cluster.kubernetes.rayservice.view import RayServiceView
 from pytest_serve_chaos.cluster.profiles import timing
+from pytest_serve_chaos.cluster.watchdog import expiry
 from pytest_serve_chaos.errors import NoSuchTarget
 from pytest_serve_chaos.model import HEAD, Component, Identity, Json
 
@@ -68,9 +69,8 @@ class PodExplanations(Explanations):
 
     def set_health_flag(self, replica: Component, mode: str, lasts: float | None = None) -> Sequence[Step]:
         """A program in the replica's container that writes the flag."""
-        del lasts
         pod = self._pods.with_process(replica.identity)
-        return (self._program(pod, "set_flag", str(replica.pid), mode, undone=True),)
+        return (self._program(pod, "set_flag", str(replica.pid), mode, f"{expiry(lasts):g}", undone=True),)
 
     def _signal_container(self, identity: Identity, signal: str) -> Sequence[Step]:
         return (Step(f"refused: {identity} takes no {signal} from inside of its container"),)
@@ -117,7 +117,7 @@ class OwnedExplanations(PodExplanations):
 
     def kill_machine(self, name: str, how: str, lasts: float | None = None) -> Sequence[Step]:
         """The end of a machine."""
-        del lasts
+        del lasts  # the machine is started again by the run
         return (self._on_machine(how, name),)
 
     def freeze_machine(self, name: str, lasts: float | None = None) -> Sequence[Step]:
