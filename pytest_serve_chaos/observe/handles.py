@@ -123,8 +123,9 @@ def _request(line: str) -> str:
     if not isinstance(record, dict):
         return ""
     request, message = record.get("request_id"), record.get("message")
-    is_one = isinstance(request, str) and isinstance(message, str) and _MESSAGE.fullmatch(message)
-    return request if is_one else ""
+    if not isinstance(request, str) or not isinstance(message, str):
+        return ""
+    return request if _MESSAGE.fullmatch(message) else ""
 
 
 def check_handles(

@@ -110,12 +110,12 @@ class _OutsideNodes:
         self._journal = journal
         self._entries: dict[str, Path] = {}
 
-    def freeze_node(self, name: str) -> Sequence[Evidence]:
+    def freeze_node(self, name: str, *, lasts: float | None = None) -> Sequence[Evidence]:
         """Freezes a node."""
         at("before")
         self._entries[name] = self._journal.write("thaw", f"the node {name} is frozen", node=name)
         (_directory() / "frozen" / name).touch()
-        return self._nodes.freeze_node(name)
+        return self._nodes.freeze_node(name, lasts=lasts)
 
     def thaw_node(self, name: str) -> None:
         """Resumes a node."""

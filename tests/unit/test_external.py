@@ -566,7 +566,9 @@ class Counting(WithFlags):
 
     ran = 0
 
-    def run(self, name: str, container: str, command: Sequence[str], *, timeout: float = 30.0) -> ExecResult:
+    def run(
+        self, name: str, container: str, command: Sequence[str], *, timeout: float = 30.0, stdin: str | None = None
+    ) -> ExecResult:
         self.ran += 1
         return super().run(name, container, command, timeout=timeout)
 

@@ -61,7 +61,9 @@ class Api(FakeApi):
         parts = {"active": self.active, "pending": self.pending}
         return {"status": {f"{which}ServiceStatus": {"rayClusterName": part} for which, part in parts.items() if part}}
 
-    def run(self, name: str, container: str, command: Sequence[str], *, timeout: float = 30.0) -> ExecResult:
+    def run(
+        self, name: str, container: str, command: Sequence[str], *, timeout: float = 30.0, stdin: str | None = None
+    ) -> ExecResult:
         if name in self.broken:
             raise CommandFailed("no")
         globs, expression, _, lines = command[3:]

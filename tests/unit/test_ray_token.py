@@ -26,7 +26,9 @@ class Tokens(FakeApi):
     token = "t1"
     refusals = 0
 
-    def run(self, name: str, container: str, command: Sequence[str], *, timeout: float = 30.0) -> ExecResult:
+    def run(
+        self, name: str, container: str, command: Sequence[str], *, timeout: float = 30.0, stdin: str | None = None
+    ) -> ExecResult:
         self.asked.append((name, container))
         if self.refusals:
             self.refusals -= 1

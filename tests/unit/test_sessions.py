@@ -103,7 +103,8 @@ def test_the_supervisor_takes_no_process_for_its_own_that_has_the_id_of_a_dead_s
     tmp_path: Path, somebody: Identity
 ) -> None:
     of = unit(tmp_path)
-    of.state, of.leader, of.first = "ending", pid(somebody), earlier(somebody)
+    of.leader, of.first = pid(somebody), earlier(somebody)
+    of.state = "ending"
     of.advance(1.0)
     assert of.state == "down"
     assert processes.alive(somebody)

@@ -55,7 +55,9 @@ class Pods(FakeApi):
         self.fails = ""
         self.comes_back = True
 
-    def run(self, name: str, container: str, command: Sequence[str], *, timeout: float = 30.0) -> ExecResult:
+    def run(
+        self, name: str, container: str, command: Sequence[str], *, timeout: float = 30.0, stdin: str | None = None
+    ) -> ExecResult:
         program = "stale" if command[2] == in_pod.source("stale") else "signal"
         what, *arguments = command[3:]
         if self.fails == what:

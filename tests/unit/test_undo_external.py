@@ -68,7 +68,9 @@ class Programs(FakeApi):
         self.open.append(pod.name)
         return lambda: self.open.remove(pod.name)
 
-    def run(self, name: str, container: str, command: Sequence[str], *, timeout: float = 30.0) -> ExecResult:
+    def run(
+        self, name: str, container: str, command: Sequence[str], *, timeout: float = 30.0, stdin: str | None = None
+    ) -> ExecResult:
         self.on_record.append([*self.open])
         return ExecResult(json.dumps({"left": [], "processes": 3}), "no", self.returncode)
 

@@ -25,7 +25,7 @@ class AdmittedSignals:
         self._signals = signals
         self._admission = admission
 
-    def signal_process(self, identity: Identity, signal: int) -> None:
+    def signal_process(self, identity: Identity, signal: int, *, lasts: float | None = None) -> None:
         """Sends the signal; SIGCONT, which heals, to any process.
 
         Raises:
@@ -33,7 +33,7 @@ class AdmittedSignals:
         """
         if signal != SIGCONT:
             self._admission.admit_signal(identity)
-        self._signals.signal_process(identity, signal)
+        self._signals.signal_process(identity, signal, lasts=lasts)
 
 
 class AdmittedFlags:
@@ -48,14 +48,16 @@ class AdmittedFlags:
         self._flags = flags
         self._admission = admission
 
-    def set_health_flag(self, replica: Component, mode: Literal["raise", "hang"]) -> None:
+    def set_health_flag(
+        self, replica: Component, mode: Literal["raise", "hang"], *, lasts: float | None = None
+    ) -> None:
         """Writes the flag.
 
         Raises:
             Unsupported: The replica is not a victim of the fault that was admitted.
         """
         self._admission.admit_signal(replica.identity)
-        self._flags.set_health_flag(replica, mode)
+        self._flags.set_health_flag(replica, mode, lasts=lasts)
 
     def clear_health_flag(self, replica: Component) -> None:
         """Removes the flag."""
