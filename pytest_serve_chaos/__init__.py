@@ -80,6 +80,7 @@ __all__ = [
     "Verdict",
     "WaitTimeout",
     "WatchEnded",
+    "Withheld",
     "events",
     "hookspecs",
     "keyword",
@@ -100,7 +101,7 @@ _HOMES = {
     "events": "Event",
     "errors": "ClusterError ClusterStartError CommandFailed ExpectationFailed FaultError HistoryError Inconclusive "
     "Judgement Locked MissingDependency NoSuchTarget NotHealed NotLanded NotStartedAgain ObservationError "
-    "OwnerChangedIt SafetyError ServeChaosError SettingsError Unsupported WaitTimeout WatchEnded",
+    "OwnerChangedIt SafetyError ServeChaosError SettingsError Unsupported WaitTimeout WatchEnded Withheld",
     "experiment": "Experiment",
     "faults.chaos": "Chaos",
     "faults.injection": "Injection Strike",
@@ -153,6 +154,7 @@ if TYPE_CHECKING:
         Unsupported,
         WaitTimeout,
         WatchEnded,
+        Withheld,
     )
     from pytest_serve_chaos.events import Event
     from pytest_serve_chaos.experiment import Experiment

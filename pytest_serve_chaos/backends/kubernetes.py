@@ -113,9 +113,10 @@ def _start(spec: ClusterSpec, settings: Settings, directory: Path, progress: Pro
 def _place(external: ExternalCluster, reader: KubeApi) -> Place:
     """Where all is that the plugin changes in it."""
     from pytest_serve_chaos.cluster.kubernetes.client.records import inner, text
+    from pytest_serve_chaos.cluster.kubernetes.external.start import existing
 
     server = reader.server
-    uid = text(inner(reader.ray_service(external.name), "metadata"), "uid")
+    uid = text(inner(existing(reader, external), "metadata"), "uid")
     return Place(external.context, server.url, server.ca, f"{external.namespace}/{external.name}", uid)
 
 

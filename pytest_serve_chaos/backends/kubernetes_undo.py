@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from pytest_serve_chaos.backends.base import Leftover, Repair, Undo
 from pytest_serve_chaos.errors import SafetyError, ServeChaosError
-from pytest_serve_chaos.locks import cluster_lock
 
 if TYPE_CHECKING:
     from pytest_serve_chaos.cluster.base import Progress
@@ -199,6 +198,7 @@ def _guarded(
     check: Callable[[ServerIdentity], None],
     may_change: Callable[[str], bool],
 ) -> Iterator[_Connection]:
+    from pytest_serve_chaos.backends.kubernetes_lock import hold_for_undo
     from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
     from pytest_serve_chaos.cluster.kubernetes.client.server_identity import FirstServer
     from pytest_serve_chaos.cluster.kubernetes.external.start import OwnPods
@@ -215,7 +215,10 @@ def _guarded(
             raise SafetyError(error.what, checked=error.checked, fix=advice) from error
         owns = OwnPods(reader, name).owns
         permit = Guard(context, namespace, name, ("node",), owns, may_change).permit
-        with closing(KubeApi(None, context=context, namespace=namespace, permit=permit, first=first)) as api:
+        with (
+            hold_for_undo(reader, context, name, first),
+            closing(KubeApi(None, context=context, namespace=namespace, permit=permit, first=first)) as api,
+        ):
             yield _Connection(api, name, owns)
 
 
@@ -231,10 +234,7 @@ def _repair(settings: Settings, progress: Progress) -> Sequence[str]:
         note = CordonNote.of(there.api.nodes.read(node))
         return note is not None and note.rayservice == rayservice
 
-    with (
-        _guarded(context, rayservice, allowed, lambda _: None, drained_for_it) as there,
-        cluster_lock(f"{context}/{rayservice}"),
-    ):
+    with _guarded(context, rayservice, allowed, lambda _: None, drained_for_it) as there:
         repairs = Repairs(there.api, there.name, there.owns, progress)
         try:
             repairs.repair_all()

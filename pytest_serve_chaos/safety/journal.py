@@ -80,8 +80,8 @@ class Journal:
         entry = Entry(verb, arguments, text, os.getpid(), self._reports or "")
         path = self.directory / f"{uuid.uuid4().hex}.json"
         for _ in range(_TRIES):
-            make_private(self.directory)
             with contextlib.suppress(FileNotFoundError):
+                make_private(self.directory)
                 self._locks[path] = write_whole(path, json.dumps(asdict(entry)))
                 return path
         raise no_such_place(self.directory, "it disappears again and again")

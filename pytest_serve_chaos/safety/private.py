@@ -17,11 +17,16 @@ def make_private(directory: Path) -> None:
     """Makes a directory for this user alone, unless there is one.
 
     Raises:
+        FileNotFoundError: Another run has removed it meanwhile, with its last entry.
         SafetyError: It cannot be made, or what is there is not for this user alone.
     """
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileNotFoundError:
+        raise
     except OSError as error:
+        if isinstance(error, FileExistsError) and not os.path.lexists(directory):
+            raise FileNotFoundError(error.errno, "it has just been removed", str(directory)) from error
         raise no_such_place(directory, in_one_line(error)) from error
     if why_not_private(directory) and not directory.is_symlink() and not any(directory.iterdir()):
         directory.chmod(0o700)  # with nothing in it, nothing comes to be trusted by that

@@ -495,8 +495,9 @@ def test_a_redis_with_tls_is_asked_with_its_own_certificates() -> None:
     work = adapted(change)
     assert cluster(work)["gcsFaultToleranceOptions"]["redisAddress"] == "rediss://store:6379"
     assert work.redis is not None
+    assert work.redis.stdin == "plain\n"
     assert work.redis.list_keys[3:] == (
-        *("plain", "redis-cli", "--tls", "--cacert", "/tls/ca.crt"),
+        *("sh", "redis-cli", "--tls", "--cacert", "/tls/ca.crt"),
         *("-p", "6379", "--user", "ray", "--raw", "KEYS", "*"),
     )
 

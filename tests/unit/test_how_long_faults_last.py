@@ -104,6 +104,7 @@ def rig(told: Told) -> Rig:
         lambda rig: MachineFrozen(rig, "node_failure", "worker-1", (), 45.0),
         lambda rig: MachineDown(rig, "worker-1", (), frozenset(), lasts=45.0),
     ],
+    ids=["actor", "GCS", "raylet", "Redis", "child", "node", "machine", "machine away"],
 )
 def test_it_lasts_as_long_as_the_test_says(rig: Rig, told: Told, fault: Callable[[Rig], Fault]) -> None:
     with contextlib.suppress(NoSuchTarget):

@@ -43,7 +43,7 @@ def raising(error: BaseException) -> Callable[..., None]:
 
 def lifetime(directory: Path, lock: Lock, *, end: Callable[..., None] = lambda *_: None) -> RunLifetime:
     backend = SimpleNamespace(locked=lock, end=end)
-    settings = SimpleNamespace(backend="there", report_dir=directory, allow_context=None, seed=1)
+    settings = SimpleNamespace(backend="there", report_dir=directory, allow_context=None, seed=1, dry_run=False)
     config = SimpleNamespace(rootpath=directory.parent)
     found = cast("Backends", _Backends(backend))
     return RunLifetime(

@@ -199,7 +199,7 @@ def test_a_haproxy_in_a_pod_that_says_nothing_is_not_observed(result: ExecResult
 
 
 def pod_haproxy(api: object) -> PodHAProxy:
-    pod = SimpleNamespace(name="pod", main=SimpleNamespace(name="ray-worker"))
+    pod = SimpleNamespace(name="pod", main=SimpleNamespace(name="ray-worker"), shares_processes="")
     pods = SimpleNamespace(with_process=lambda _: pod)
     return PodHAProxy(cast("KubeApi", api), cast("RayPods", pods), cast("PodTopology", None))
 

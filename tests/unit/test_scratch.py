@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import os
 import subprocess
 import sys
@@ -14,7 +12,6 @@ import pytest
 
 from pytest_serve_chaos import scratch
 from pytest_serve_chaos.backends.registry import BUILT_IN
-from pytest_serve_chaos.cluster.kubernetes.client.connection import KubeConnection
 from pytest_serve_chaos.cluster.kubernetes.kind.programs import Programs, run_program
 from pytest_serve_chaos.cluster.local import leftovers, processes
 from pytest_serve_chaos.cluster.local.processes import Process
@@ -124,31 +121,6 @@ def test_a_removal_that_was_killed_in_the_middle_is_finished_by_the_next_run(
     assert [entry.name for entry in left.iterdir()] == ["in-use"]
     assert len(swept()) == 1
     assert not left.exists()
-
-
-def test_the_key_that_a_kubeconfig_has_is_where_the_next_run_finds_it(
-    temporary: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    key = base64.b64encode(b"the key of the user").decode()
-    kubeconfig = temporary / "kubeconfig"
-    kubeconfig.write_text(
-        json.dumps(
-            {
-                "apiVersion": "v1",
-                "kind": "Config",
-                "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-                "clusters": [{"name": "c", "cluster": {"server": "https://127.0.0.1:9"}}],
-                "users": [{"name": "u", "user": {"client-certificate-data": key, "client-key-data": key}}],
-            }
-        )
-    )
-    scratch.of_this_process.cache_clear()
-    try:
-        KubeConnection(kubeconfig, context="c", namespace="ml", permit=None).close()
-        written = [path for path in temporary.rglob("*") if path.is_file() and "the key" in path.read_text()]
-        assert [path.parent for path in written] == [scratch.of_this_process()]
-    finally:
-        scratch.of_this_process.cache_clear()
 
 
 def test_programs_that_are_killed_with_the_run_have_their_temporary_files_there(temporary: Path) -> None:

@@ -134,7 +134,6 @@ def test_a_field_that_may_hold_a_secret_is_not_in_the_repr(owner: type[Any], nam
         ExternalCluster("c", "n", "r", f"http://a/?token={SECRET}"),
         Settings(url=f"http://a/?token={SECRET}", path=f"/?token={SECRET}", headers=(("Key", SECRET),), body=SECRET),
     ],
-    ids=lambda holder: type(holder).__name__,
 )
 def test_what_is_inside_another_is_not_shown_either(holder: object) -> None:
     assert SECRET not in repr(holder)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from pytest_serve_chaos import scratch
 from pytest_serve_chaos.cluster.kubernetes.client.access import (
     EXEC,
     Access,
@@ -253,7 +252,6 @@ class KubeConnection:
                         context=self._context,
                         client_configuration=settings,
                         persist_config=False,
-                        temp_file_path=_for_keys(),
                     ),
                 )
             settings.tls_server_name = None
@@ -277,13 +275,6 @@ class KubeConnection:
 def _identity(settings: Any) -> ServerIdentity:
     """Which server a configuration of the Kubernetes client leads to."""
     return ServerIdentity.of(settings.host, settings.ssl_ca_cert, verified=settings.verify_ssl)
-
-
-def _for_keys() -> str | None:
-    """Where the client writes the keys that are in the kubeconfig itself; None: where it likes."""
-    with contextlib.suppress(OSError):
-        return str(scratch.of_this_process())
-    return None
 
 
 def _check_names(arguments: Sequence[object]) -> None:

@@ -162,7 +162,7 @@ def connect(
         asked = (*sight, *rights.BREAK, *rights.operator_log(external.operator_namespace))
         lacking = rights.missing(api, asked, names_there(api, external.name))
         _check_sight(external, [right for right in sight if right in lacking])
-        item = _existing(api, external)
+        item = existing(api, external)
         found, pinned = read_ray_service(item), Pinned.of(item)
         _check(found, wanted)
         check_proxy_location(found.serve_config, f"serveConfigV2 of RayService {found.name}")
@@ -274,7 +274,7 @@ def _no_operator(api: KubeApi, namespace: str | None) -> list[str]:
     return [f"{_OPERATORS_LOG} will not be kept: no pod in namespace {namespace} has the label {SELECTOR}"]
 
 
-def _existing(api: KubeApi, external: ExternalCluster) -> Mapping[str, Json]:
+def existing(api: KubeApi, external: ExternalCluster) -> Mapping[str, Json]:
     """The RayService as the API server gives it.
 
     Raises:
