@@ -77,6 +77,7 @@ __all__ = [
     "Unsupported",
     "Verdict",
     "WaitTimeout",
+    "Withheld",
     "events",
     "hookspecs",
     "keyword",
@@ -97,7 +98,7 @@ _HOMES = {
     "events": "Event",
     "errors": "ClusterError ClusterStartError CommandFailed ExpectationFailed FaultError HistoryError Inconclusive "
     "Judgement Locked MissingDependency NoSuchTarget NotHealed NotLanded NotStartedAgain ObservationError SafetyError "
-    "ServeChaosError SettingsError Unsupported WaitTimeout",
+    "ServeChaosError SettingsError Unsupported WaitTimeout Withheld",
     "experiment": "Experiment",
     "faults.chaos": "Chaos",
     "faults.injection": "Injection Strike",
@@ -148,6 +149,7 @@ if TYPE_CHECKING:
         SettingsError,
         Unsupported,
         WaitTimeout,
+        Withheld,
     )
     from pytest_serve_chaos.events import Event
     from pytest_serve_chaos.experiment import Experiment

@@ -84,7 +84,7 @@ def exactly(owner: Somebodys) -> dict[str, Json]:
             restarts = [status["restartCount"] for status in statuses]
             spec = None if kind == "Lease" else item.get("spec")
             found[name] = {**said, "annotations": sorted(metadata.get("annotations", {})), "spec": spec, "n": restarts}
-    found["processes"] = sorted(owner._said_in_pods(_PROCESSES))
+    found["processes"] = [*sorted(owner._said_in_pods(_PROCESSES))]
     return found
 
 

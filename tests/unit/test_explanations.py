@@ -60,7 +60,14 @@ def api() -> Api:
     found = fake_api()
     found.ray_pods = [replace(p, node=MACHINES[p.uid]) for p in found.ray_pods]
     found.result = ExecResult(json.dumps({"left": [], "processes": 3}), "", 0)
+    found.on_call = lambda: gone_from(found, "kind-worker2")
     return found
+
+
+def gone_from(api: Api, machine: str) -> None:
+    """What is scaled down, or drained, is gone when somebody looks."""
+    api.redis = ()
+    api.ray_pods = [p for p in api.ray_pods if p.node != machine]
 
 
 @pytest.fixture
