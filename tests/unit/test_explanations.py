@@ -22,7 +22,7 @@ from pytest_serve_chaos.cluster.capabilities import (
     SETS_HEALTH_FLAGS,
     SIGNALS_PROCESSES,
 )
-from pytest_serve_chaos.cluster.dry_run import WITHHOLDS_CHANGES, DryRunCluster
+from pytest_serve_chaos.cluster.dry_run import EXPLAINS_CHANGES, WITHHOLDS_CHANGES, Change, DryRunCluster
 from pytest_serve_chaos.cluster.kubernetes.client.api import ExecResult
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
 from pytest_serve_chaos.cluster.policy import Touch
@@ -60,7 +60,14 @@ def api() -> Api:
     found = fake_api()
     found.ray_pods = [replace(p, node=MACHINES[p.uid]) for p in found.ray_pods]
     found.result = ExecResult(json.dumps({"left": [], "processes": 3}), "", 0)
+    found.on_call = lambda: gone_from(found, "kind-worker2")
     return found
+
+
+def gone_from(api: Api, machine: str) -> None:
+    """What is scaled down, or drained, is gone when somebody looks."""
+    api.redis = ()
+    api.ray_pods = [p for p in api.ray_pods if p.node != machine]
 
 
 @pytest.fixture
@@ -181,6 +188,14 @@ def undo_entries(attempt: Attempt) -> list[str]:
 def test_what_the_journal_would_get_is_shown(attempt: Attempt, undo: str) -> None:
     (found,) = undo_entries(attempt)
     assert found.startswith(undo.rstrip("*"))
+
+
+def test_proxies_that_will_not_hear_the_next_controller_are_marked() -> None:
+    proxy = Component("proxy", "worker-1", REPLICA.identity, 113)
+    change = Change("RecordsStaleProxies", "stale_after", {"controller": REPLICA, "proxies": [proxy, proxy]})
+    (step,) = part(theirs(), EXPLAINS_CHANGES).steps(change)
+    assert step.text.endswith("of pods/pod-a in namespace serve-chaos (UID a): stale mark")
+    assert step.undo.startswith("replace_stale_proxies: ")
 
 
 def test_what_needs_no_undoing_has_no_entry() -> None:

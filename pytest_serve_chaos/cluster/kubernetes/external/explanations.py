@@ -9,6 +9,7 @@ from pytest_serve_chaos.cluster.kubernetes.external.policy import needed
 from pytest_serve_chaos.cluster.kubernetes.rayservice.explanations import PodExplanations, drain
 from pytest_serve_chaos.cluster.kubernetes.rayservice.view import RayServiceView
 from pytest_serve_chaos.cluster.policy import Touch
+from pytest_serve_chaos.model import Component
 
 _KNOCK = "EXEC in another pod of its RayCluster: knock, which looks whether the address of the pod still answers"
 
@@ -31,6 +32,14 @@ class ExternalExplanations(PodExplanations):
         """The deletion of its pod; what went by force is looked for from another pod."""
         steps = super().kill_node(name, how, hold)
         return (*steps, Step(_KNOCK)) if how == "kill" else steps
+
+    def stale_after(self, controller: Component, proxies: Sequence[Component]) -> Sequence[Step]:
+        """A mark in the pod of each proxy that will not hear the controller which follows this one."""
+        del controller
+        pods = {pod.uid: pod for pod in (self._pods.with_process(proxy.identity) for proxy in proxies)}
+        undo = "replace_stale_proxies: the proxies that do not hear the next controller"
+        marks = [self._program(pod, "stale", "mark").text for pod in pods.values()]
+        return [Step(mark, undo) for mark in marks]
 
     def drain_machine(self, name: str) -> Sequence[Step]:
         """A cordon, and evictions of this RayService's pods."""
