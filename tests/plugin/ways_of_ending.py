@@ -89,7 +89,7 @@ class Seen:
         files: What else it left outside of its report directory.
         closed: Whether it closed its cluster.
         writable: Whether a read-only disk was not, as for root.
-        after_next: What was left, frozen or not, after the next run.
+        after_next: What was left, frozen or not, after the next run; there is none where nothing was left.
         next_output: What the next run printed.
     """
 
@@ -152,11 +152,19 @@ def end(way: Way, moment: Moment, directory: Path) -> Seen:
     for path in writable_directories(directory):
         path.chmod(0o700)
     frozen, files = tuple(_names(directory / "frozen")), tuple(_left(directory))
-    following = _pytest(directory, "test_next.py", {})
-    next_output, _ = following.communicate(timeout=_REACHED)
+    next_output = _run_again(directory) if frozen or files else ""
     after_next = (*_names(directory / "frozen"), *_left(directory))
     closed = (directory / "closed").exists()
     return Seen(process.returncode, output, frozen, files, closed, writable, after_next, next_output)
+
+
+def _run_again(directory: Path) -> str:
+    """The next run, of a test that only looks at the cluster; returns what it prints."""
+    with _pytest(directory, "test_next.py", {}) as process:
+        try:
+            return process.communicate(timeout=_REACHED)[0]
+        finally:
+            process.kill()
 
 
 def _reached(process: subprocess.Popen[str], directory: Path) -> bool | NotYet:
