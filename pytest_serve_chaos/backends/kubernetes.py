@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pytest_serve_chaos.backends.base import Backend, Finding
 from pytest_serve_chaos.backends.kubernetes_undo import REPAIR, UNDO, Entries, Place
-from pytest_serve_chaos.errors import SafetyError
+from pytest_serve_chaos.errors import SafetyError, ServeChaosError
 from pytest_serve_chaos.options import options
 
 if TYPE_CHECKING:
@@ -144,7 +144,12 @@ def _doctor(settings: Settings) -> Iterator[Finding]:
         from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 
         namespace, _, name = rayservice.partition("/")
-        with closing(KubeApi(None, context=context, namespace=namespace)) as api:
+        try:
+            api = KubeApi(None, context=context, namespace=namespace)
+        except ServeChaosError as error:
+            yield Finding(f"context {context}", error.what, False, "; ".join(error.fix[:2]))
+            return
+        with closing(api):
             yield finding(f"context {context}", lambda: _server(api, name, rayservice))
             yield from right_findings(api, name, settings)
 

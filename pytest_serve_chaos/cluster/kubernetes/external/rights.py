@@ -52,6 +52,8 @@ WATCH = Right("watch", "pods")
 """Without it they are listed, again and again."""
 LOGS = Right("get", "pods/log")
 """Without it what containers write to their output is not kept."""
+POD = Right("get", "pods")
+"""Shows nothing that a list does not; kubectl asks for it before it shows a log or enters a pod."""
 REDIS_SERVICE = Right("get", "services")
 """Without it nothing is known of a Redis behind a Service."""
 DELETE = Right("delete", "pods")
