@@ -191,8 +191,11 @@ class OnRecord(ExternalFake):
 
     def stale_after(self, controller: Component, proxies: Sequence[Component]) -> Callable[[], None]:
         """Notes that."""
-        self.noted = [("on record", controller in self.components(), len(proxies))]
-        return lambda: self.noted.append(("off record", controller in self.components(), 0))
+        self.noted = [("on record", self._lives(controller), len(proxies))]
+        return lambda: self.noted.append(("off record", self._lives(controller), 0))
+
+    def _lives(self, one: Component) -> bool:
+        return one.identity in {component.identity for component in self.components()}
 
 
 def test_proxies_are_on_record_before_their_controller_is_killed_for_good(run_chaos: RunChaos) -> None:
