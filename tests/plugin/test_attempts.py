@@ -8,7 +8,7 @@ from __future__ import annotations
 import fnmatch
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -25,10 +25,10 @@ from pytest_serve_chaos.errors import SafetyError, Unsupported
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Identity, Json
 from pytest_serve_chaos.safety.guard import Guard
-from pytest_serve_chaos.testing import FakeBackend, FakeBehaviour, FakeCluster
+from pytest_serve_chaos.testing import FakeBackend, FakeCluster
 from pytest_serve_chaos.testing.kubernetes import FakeMachines
 from tests.capabilities import part
-from tests.plugin.conftest import Ran, RunChaos
+from tests.plugin.conftest import SOON_GIVEN_UP, Ran, RunChaos
 from tests.plugin.test_external import ExternalFake
 from tests.plugin.test_owner import UPGRADED
 from tests.unit.external_services import WithFlags, external, owned_by, owned_pod, ray_service
@@ -221,7 +221,7 @@ PLACES = (
         (Attempt("a replica", CHANGED, "replica_failure", "chaos.replica().kill()"),),
     ),
     Place(
-        "deleted or unreachable",
+        "whose API server does not answer",
         Unseen,
         (
             Attempt(
@@ -285,7 +285,8 @@ def test_what_is_not_allowed_is_refused_before_the_first_change(
     tries = [(attempt, by_marker) for attempt in place.attempts for by_marker in (True, False)]
     tries = [(a, by_marker) for a, by_marker in tries if (a.marker if by_marker else a.by_hand)]
     source = "import pytest\n\n" + "\n".join(_test(n, *one) for n, one in enumerate(tries))
-    backend = Answers(FakeBehaviour(replicas=place.replicas), place.cluster)
+    behaviour = replace(SOON_GIVEN_UP, replicas=place.replicas)  # without traffic no sign of a freeze ever comes
+    backend = Answers(behaviour, place.cluster)
     ran = run_chaos(source, *place.options, backend=backend)
 
     for number, (attempt, by_marker) in enumerate(tries):
