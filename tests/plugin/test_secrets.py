@@ -39,12 +39,12 @@ import pytest
 
 @pytest.mark.replica_failure
 def test_fails(experiment):
-    experiment.measure(window="500ms")
+    experiment.measure(availability=None, window="500ms")
     assert False
 
 @pytest.mark.replica_failure
 def test_cannot_send(experiment):
-    experiment.sending(url=os.environ["SOMEWHERE"]).run(availability=0.7, window="500ms")
+    experiment.sending(url=os.environ["SOMEWHERE"]).run(availability=0.7, window="1500ms", longest_outage="20s")
 
 @pytest.mark.replica_failure
 def test_is_broken_inside(experiment, monkeypatch):
@@ -52,7 +52,7 @@ def test_is_broken_inside(experiment, monkeypatch):
         raise OSError("too many open files")
 
     monkeypatch.setattr("pytest_serve_chaos.observe.watcher.Watcher.sample", sample)
-    experiment.run(availability=0.7, window="500ms")
+    experiment.run(availability=0.7, window="1500ms", longest_outage="20s")
 
 def test_by_hand(chaos, traffic):
     with traffic(check=lambda answer: 1 / 0, wait=False), chaos.replica().kill():
@@ -130,7 +130,7 @@ def test_variables_of_a_test_are_still_shown(run_chaos: RunChaos) -> None:
         @pytest.mark.replica_failure
         def test_it(experiment):
             wanted = "a variable of the test"
-            experiment.sending(url="ftp://host/").run(availability=0.7)
+            experiment.sending(url="ftp://host/").run(availability=0.7, window="1500ms", longest_outage="20s")
         """,
         *ALL,
     )

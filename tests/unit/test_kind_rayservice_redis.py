@@ -198,5 +198,5 @@ def test_a_client_of_redis_gets_the_password_by_its_environment(store: RedisStor
     client.write_text('#!/bin/sh\necho "$REDISCLI_AUTH|$*"\n')
     client.chmod(0o755)
     env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "REDIS_PASSWORD": "of the container"}
-    ran = subprocess.run(store.list_keys, env=env, check=True, capture_output=True, text=True, input=store.stdin or "")
+    ran = subprocess.run(store.list_keys, env=env, input=store.stdin, check=True, capture_output=True, text=True)
     assert ran.stdout == f"{said}\n"

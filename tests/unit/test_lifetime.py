@@ -14,6 +14,7 @@ from pytest_serve_chaos.backends.registry import Backends
 from pytest_serve_chaos.errors import ClusterError, SettingsError
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.run import Run
+from pytest_serve_chaos.safety.journal import Journal
 from pytest_serve_chaos.session.lifetime import RunLifetime
 from pytest_serve_chaos.settings import Settings
 from pytest_serve_chaos.termination import EndingSignals
@@ -42,8 +43,10 @@ def raising(error: BaseException) -> Callable[..., None]:
 
 
 def lifetime(directory: Path, lock: Lock, *, end: Callable[..., None] = lambda *_: None) -> RunLifetime:
-    backend = SimpleNamespace(locked=lock, end=end)
-    settings = SimpleNamespace(backend="there", report_dir=directory, allow_context=None, seed=1, dry_run=False)
+    backend = SimpleNamespace(locked=lock, end=end, undo={})
+    settings = SimpleNamespace(
+        backend="there", report_dir=directory, allow_context=None, seed=1, dry_run=False, journal=Journal(directory)
+    )
     config = SimpleNamespace(rootpath=directory.parent)
     found = cast("Backends", _Backends(backend))
     return RunLifetime(

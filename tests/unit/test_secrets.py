@@ -125,13 +125,11 @@ def test_a_field_that_may_hold_a_secret_is_not_in_the_repr(owner: type[Any], nam
     "holder",
     [
         Load(headers=HEADERS, body=SECRET.encode()),
-        RequestSpec("http://a/", headers=HEADERS, body=SECRET.encode()),
+        RequestSpec(f"http://me:{SECRET}@a/?token={SECRET}", headers=HEADERS, body=SECRET.encode()),
         KeptLane("proxy", RequestSpec("http://a/", headers=HEADERS)),
         Endpoint("http://a/", HEADERS),
-        ExternalCluster("c", "n", "r", "http://a/", probe=Probe(headers=HEADERS, body=SECRET.encode())),
+        ExternalCluster("c", "n", "r", f"http://a/?token={SECRET}", probe=Probe(headers=HEADERS, body=SECRET.encode())),
         ClusterSpec(env=(("KEY", SECRET),), app_args=(("key", SECRET),)),
-        RequestSpec(f"http://me:{SECRET}@a/?token={SECRET}"),
-        ExternalCluster("c", "n", "r", f"http://a/?token={SECRET}"),
         Settings(url=f"http://a/?token={SECRET}", path=f"/?token={SECRET}", headers=(("Key", SECRET),), body=SECRET),
     ],
 )

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import re
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -30,7 +30,7 @@ class ServerIdentity:
         ca: The SHA-256 of the certificates that must have signed its own, in hexadecimal; or `SYSTEM_CA`, or `NO_CA`.
     """
 
-    url: str
+    url: str = field(repr=False)
     ca: str
 
     @classmethod
