@@ -120,11 +120,10 @@ def _request(line: str) -> str:
         record = read_json(line[begin:])
     except ValueError:
         return ""
-    if not isinstance(record, dict):
-        return ""
-    request, message = record.get("request_id"), record.get("message")
-    is_one = isinstance(request, str) and isinstance(message, str) and _MESSAGE.fullmatch(message)
-    return request if is_one else ""
+    match record:
+        case {"request_id": str(request), "message": str(message)} if _MESSAGE.fullmatch(message):
+            return request
+    return ""
 
 
 def check_handles(cluster: Cluster, watcher: Watcher, since: float, *, answering: frozenset[str]) -> HandleCheck:

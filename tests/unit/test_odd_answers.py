@@ -23,7 +23,7 @@ from pytest_serve_chaos.cluster.haproxy import Generation
 from pytest_serve_chaos.cluster.json_fields import Fields
 from pytest_serve_chaos.cluster.kubernetes import in_pod
 from pytest_serve_chaos.cluster.kubernetes.client.api import ExecResult, KubeApi
-from pytest_serve_chaos.cluster.kubernetes.client.connection import KubeConnection
+from pytest_serve_chaos.cluster.kubernetes.client.connection import KubeConnection, Method
 from pytest_serve_chaos.cluster.kubernetes.client.errors import reason
 from pytest_serve_chaos.cluster.kubernetes.client.objects import KubePodChanges
 from pytest_serve_chaos.cluster.kubernetes.client.pod_watch import PodWatch
@@ -181,7 +181,7 @@ def test_of_the_kubernetes_api_that_is_no_json(text: str) -> None:
 
 def whole(text: str) -> None:
     connection = cast("KubeConnection", Connection(text))
-    usable(lambda: KubeConnection.read(connection, cast("Callable[..., object]", None), what="it", error=CommandFailed))
+    usable(lambda: KubeConnection.read(connection, cast("Method", None), what="it", error=CommandFailed))
     usable(lambda: list(KubePodChanges(connection).since("1", seconds=1)))
     reason(cast("Exception", SimpleNamespace(body=text, status=500)))
 
@@ -302,7 +302,7 @@ def test_no_odd_line_ends_who_follows_logs(tmp_path_factory: pytest.TempPathFact
 @few
 @given(ANY.map(json.dumps))
 def test_of_docker_and_of_an_annotation(text: str) -> None:
-    images = DockerImages(lambda *_, **__: text, "kind")  # type: ignore[arg-type, call-arg]
+    images = DockerImages(lambda *_, **__: text, "kind")
     usable(lambda: images.environment_of("rayproject/ray"))
     record = from_text(text)
     if record is not None:
@@ -371,5 +371,5 @@ def test_a_line_of_the_supervisor_that_makes_no_sense_changes_nothing(tmp_path: 
     link._lock, link._log, link._slot, link._units = threading.Lock(), tmp_path / "log", None, {}
     for line in (b"5", b"null", DEEP.encode(), b"{}", b'{"event":"unit"}', b"\xff", b'{"event":"ready","slot":3}'):
         link._hear(line)
-    assert (link._slot, link._units) == (3, {})
+    assert {"slot": link._slot, "units": link._units} == {"slot": 3, "units": {}}
     assert (tmp_path / "log").read_text().count("makes no sense") == 6

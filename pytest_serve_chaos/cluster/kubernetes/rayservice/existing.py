@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import cast
 
 import yaml
 
@@ -177,4 +176,4 @@ def _serve_config(name: str, config: str) -> dict[str, Json]:
         raise ClusterStartError(
             f"RayService {name} has no app to test", checked=["spec.serveConfigV2"], fix=["give it applications"]
         )
-    return cast("dict[str, Json]", found)
+    return found
