@@ -120,12 +120,10 @@ def _request(line: str) -> str:
         record = read_json(line[begin:])
     except ValueError:
         return ""
-    if not isinstance(record, dict):
-        return ""
-    request, message = record.get("request_id"), record.get("message")
-    if not isinstance(request, str) or not isinstance(message, str):
-        return ""
-    return request if _MESSAGE.fullmatch(message) else ""
+    match record:
+        case {"request_id": str(request), "message": str(message)} if _MESSAGE.fullmatch(message):
+            return request
+    return ""
 
 
 def check_handles(

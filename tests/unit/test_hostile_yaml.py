@@ -12,7 +12,7 @@ from pytest_serve_chaos.cluster.kubernetes.install.file_patch import parse_patch
 from pytest_serve_chaos.cluster.kubernetes.install.render import operator_manifests
 from pytest_serve_chaos.cluster.kubernetes.rayservice.existing import read_ray_service
 from pytest_serve_chaos.errors import ServeChaosError
-from pytest_serve_chaos.model import Json
+from pytest_serve_chaos.manifests import Manifest
 from pytest_serve_chaos.traffic.request_file import read_requests
 
 LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -29,7 +29,7 @@ def of_a_cluster(text: str, directory: Path) -> object:
 
 def of_a_patched_file(text: str, directory: Path) -> object:
     patch = "kind: RayService\nname: svc\npatch: {spec: {serveConfigV2: {http_options: {port: 1}}}}\n"
-    item: dict[str, Json] = {"kind": "RayService", "metadata": {"name": "svc"}, "spec": {"serveConfigV2": text}}
+    item: Manifest = {"kind": "RayService", "metadata": {"name": "svc"}, "spec": {"serveConfigV2": text}}
     return patched([item], parse_patches(patch, directory / "patch.yaml"))
 
 

@@ -371,6 +371,5 @@ def test_a_line_of_the_supervisor_that_makes_no_sense_changes_nothing(tmp_path: 
     link._lock, link._log, link._slot, link._units = threading.Lock(), tmp_path / "log", None, {}
     for line in (b"5", b"null", DEEP.encode(), b"{}", b'{"event":"unit"}', b"\xff", b'{"event":"ready","slot":3}'):
         link._hear(line)
-    found = vars(link)
-    assert (found["_slot"], found["_units"]) == (3, {})
+    assert {"slot": link._slot, "units": link._units} == {"slot": 3, "units": {}}
     assert (tmp_path / "log").read_text().count("makes no sense") == 6
