@@ -92,23 +92,22 @@ def rig(told: Told) -> Rig:
     return rig_around(there, SimpleNamespace(sample=cluster, report=SimpleNamespace(serve=None)))
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        lambda rig: ActorFrozen(rig, "replica_failure", REPLICA, lasts=45.0),
-        lambda rig: GcsFrozen(rig, "gcs_failure", component("gcs", "head"), lasts=45.0),
-        lambda rig: RayletFrozen(rig, "raylet_failure", REPLICA, lasts=45.0),
-        lambda rig: RedisFrozen(rig, "redis_failure", REPLICA, lasts=45.0),
-        lambda rig: ChildFrozen(rig, REPLICA, (CHILD,), None, lasts=45.0),
-        lambda rig: NodeFrozen(rig, "worker_failure", "worker-1", (), 45.0),
-        lambda rig: MachineFrozen(rig, "node_failure", "worker-1", (), 45.0),
-        lambda rig: MachineDown(rig, "worker-1", (), frozenset(), lasts=45.0),
-    ],
-    ids=["actor", "GCS", "raylet", "Redis", "child", "node", "machine", "machine away"],
-)
-def test_it_lasts_as_long_as_the_test_says(rig: Rig, told: Told, fault: Callable[[Rig], Fault]) -> None:
+FAULTS: dict[str, Callable[[Rig], Fault]] = {
+    "an actor": lambda rig: ActorFrozen(rig, "replica_failure", REPLICA, lasts=45.0),
+    "the GCS": lambda rig: GcsFrozen(rig, "gcs_failure", component("gcs", "head"), lasts=45.0),
+    "a raylet": lambda rig: RayletFrozen(rig, "raylet_failure", REPLICA, lasts=45.0),
+    "Redis": lambda rig: RedisFrozen(rig, "redis_failure", REPLICA, lasts=45.0),
+    "a child": lambda rig: ChildFrozen(rig, REPLICA, (CHILD,), None, lasts=45.0),
+    "a node": lambda rig: NodeFrozen(rig, "worker_failure", "worker-1", (), 45.0),
+    "a machine": lambda rig: MachineFrozen(rig, "node_failure", "worker-1", (), 45.0),
+    "a machine that is killed": lambda rig: MachineDown(rig, "worker-1", (), frozenset(), lasts=45.0),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_it_lasts_as_long_as_the_test_says(rig: Rig, told: Told, name: str) -> None:
     with contextlib.suppress(NoSuchTarget):
-        fault(rig).strike()
+        FAULTS[name](rig).strike()
     assert told.lasts == [45.0]
 
 
