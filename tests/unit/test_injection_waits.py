@@ -506,7 +506,7 @@ class Checks:
         """An injection whose check of handles comes to that, and the deployments that it is asked about."""
         asked: list[frozenset[str]] = []
 
-        def check(*_: object, answering: frozenset[str]) -> HandleCheck:
+        def check(*_: object, answering: frozenset[str], **__: object) -> HandleCheck:
             asked.append(answering)
             return result
 
