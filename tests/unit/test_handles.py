@@ -11,7 +11,7 @@ import pytest
 from pytest_serve_chaos.cluster.base import Cluster
 from pytest_serve_chaos.cluster.capabilities import KILLS_ACTORS, SHOWS_REPLICA_LOGS
 from pytest_serve_chaos.cluster.rest import ReplicaRow, ServeStatus
-from pytest_serve_chaos.errors import Inconclusive
+from pytest_serve_chaos.errors import Inconclusive, Unsupported
 from pytest_serve_chaos.model import Component, Identity, Topology
 from pytest_serve_chaos.observe import handles
 from pytest_serve_chaos.observe.handles import HandleCheck, check_handles, children_of, requests_logged
@@ -243,3 +243,13 @@ def test_the_handles_of_an_app_that_logs_json_are_checked() -> None:
     result = check(composed)
     assert (result.passed, result.children) == (True, ("app#Child",))
     assert len(composed.killed) == 1
+
+
+def test_a_child_that_must_not_be_lost_is_not_replaced() -> None:
+    def admit(replica: Component) -> None:
+        raise Unsupported(f"{replica.name} is the last one")
+
+    composed = Composed([COMPOSED])
+    with pytest.raises(Unsupported, match="replica app#Child on worker-1 is the last one"):
+        check_handles(cluster_of(composed), composed.watcher, 0.0, answering=frozenset({"app#Parent"}), admit=admit)
+    assert composed.killed == []
