@@ -17,13 +17,17 @@ def raised(*, chained: bool = False) -> pytest.ExceptionInfo[Exception]:
     mine = "a variable of a test"
     assert mine
     with pytest.raises(Exception, match="has no host" if not chained else "what follows") as found:
-        try:
-            RequestSpec(ELSEWHERE)
-        except SettingsError as error:
-            if chained:
-                raise RuntimeError("what follows") from error
-            raise
+        go_wrong(chained=chained)
     return found
+
+
+def go_wrong(*, chained: bool) -> None:
+    try:
+        RequestSpec(ELSEWHERE)
+    except SettingsError as error:
+        if chained:
+            raise RuntimeError("what follows") from error
+        raise
 
 
 @pytest.mark.parametrize("chained", [False, True])
