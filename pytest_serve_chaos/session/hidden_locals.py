@@ -65,7 +65,7 @@ def _tracebacks(shown: object) -> Iterator[ReprTraceback]:
 
 
 def _is_ours(file: str) -> bool:
-    """Whether it is a module of the plugin, or no file: the constructor of a dataclass is code that Python generates."""
+    """Whether it is a module of the plugin, or no file: Python generates the constructor of a dataclass."""
     return file.startswith("<") or (_is_below(file, (_OURS,)) and not _is_below(file, (_TESTS,)))
 
 
