@@ -51,10 +51,9 @@ def hide_locals(shown: object) -> None:
         below = False
         for entry in traceback.reprentries:
             if isinstance(entry, ReprEntry) and entry.reprfileloc is not None:
-                path = Path(entry.reprfileloc.path).resolve()
-                ours = _is_below(path, (_OURS,)) and not _is_below(path, (_TESTS,))
+                ours = _is_ours(entry.reprfileloc.path)
                 below = below or ours
-                if ours or (below and _is_below(path, _INSTALLED)):
+                if ours or (below and _is_below(entry.reprfileloc.path, _INSTALLED)):
                     entry.reprlocals = entry.reprfuncargs = None
 
 
@@ -65,5 +64,11 @@ def _tracebacks(shown: object) -> Iterator[ReprTraceback]:
         yield shown.reprtraceback
 
 
-def _is_below(path: Path, directories: tuple[Path, ...]) -> bool:
+def _is_ours(file: str) -> bool:
+    """Whether it is a module of the plugin, or no file: Python generates the constructor of a dataclass."""
+    return file.startswith("<") or (_is_below(file, (_OURS,)) and not _is_below(file, (_TESTS,)))
+
+
+def _is_below(file: str, directories: tuple[Path, ...]) -> bool:
+    path = Path(file).resolve()
     return any(path.is_relative_to(directory) for directory in directories)
