@@ -11,9 +11,10 @@ import functools
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from typing import ParamSpec, TypeAlias, TypeVar
 
 from pytest_serve_chaos import clock
+from pytest_serve_chaos.errors import ServeChaosError
 from pytest_serve_chaos.model import UNFINISHED
 from pytest_serve_chaos.traffic.arrivals import Arrivals
 from pytest_serve_chaos.traffic.recorder import SHARED_PATH, Recorder
@@ -28,9 +29,10 @@ ProxyOf: TypeAlias = Callable[[Address], str | None]
 SpecOf: TypeAlias = Callable[[], RequestSpec | None]
 """Says what leads to a proxy now; None while there is no such proxy."""
 
-Stays: TypeAlias = Callable[[str], bool]
+Stays: TypeAlias = Callable[[str], "bool | None"]
 """Says whether the proxy of that name is there although it ends connections, as HAProxy does when it is reloaded."""
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _TRIES_PER_PROXY = 64
@@ -121,15 +123,15 @@ class Lane:
         self._recorder = recorder
         self._messages = messages
         self._first = first
-        self._proxy_of = proxy_of
+        self._proxy_of = None if proxy_of is None else whatever_happens(proxy_of)
         self._connection = connection or transport.persistent(spec)
         self._connection.on_open = self._opened
         self._sent = 0
         self._asking: set[asyncio.Task[None]] = set()
-        self._spec_of = spec_of
+        self._spec_of = None if spec_of is None else whatever_happens(spec_of)
         self._looking: asyncio.Task[None] | None = None
         self._elsewhere: RequestSpec | None = None
-        self._stays = stays
+        self._stays = None if stays is None else whatever_happens(stays)
         self._wanted = path if path != SHARED_PATH else None
         self._searching: asyncio.Task[None] | None = None
         self._found: PersistentSender | None = None
@@ -224,11 +226,24 @@ class Lane:
                 return
 
 
+def whatever_happens(question: Callable[P, T | None]) -> Callable[P, T | None]:
+    """The same question, to which an exception is no answer: nothing odd may end a connection that is in use."""
+
+    @functools.wraps(question)
+    def ask(*arguments: P.args, **keywords: P.kwargs) -> T | None:
+        try:
+            return question(*arguments, **keywords)
+        except Exception:
+            return None
+
+    return ask
+
+
 async def in_a_thread(question: Callable[[], T | None]) -> T | None:
     """Asks in a thread: to look through a machine's sockets, or to ask a server, takes its time; None: no answer."""
     try:
         return await asyncio.get_running_loop().run_in_executor(None, question)
-    except Exception:  # an odd answer must not end the search, and the next request asks again
+    except (ServeChaosError, OSError):
         return None
 
 
