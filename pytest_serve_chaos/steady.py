@@ -119,11 +119,13 @@ def wait_steady(rig: Rig, sent: Sent, *, timeout: float) -> tuple[Request, ...]:
 
     Raises:
         WaitTimeout: Something was missing until the end.
+        WatchEnded: A thread that watches the cluster has ended.
     """
     begun = clock.now()
     advice = [""]
 
     def steady() -> tuple[Request, ...] | NotYet:
+        rig.check_watches()
         wrong = rig.health.wrong()
         if wrong:
             advice[0] = "nothing was broken: see why the cluster is not whole before any fault (Serve's and Ray's logs)"

@@ -11,9 +11,10 @@ import functools
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias, TypeVar
+from typing import ParamSpec, TypeAlias, TypeVar
 
 from pytest_serve_chaos import clock
+from pytest_serve_chaos.errors import ServeChaosError
 from pytest_serve_chaos.model import UNFINISHED
 from pytest_serve_chaos.schedule import check_rate
 from pytest_serve_chaos.traffic.arrivals import Arrivals
@@ -29,9 +30,10 @@ ProxyOf: TypeAlias = Callable[[Address], str | None]
 SpecOf: TypeAlias = Callable[[], RequestSpec | None]
 """Says what leads to a proxy now; None while there is no such proxy."""
 
-Stays: TypeAlias = Callable[[str], bool]
+Stays: TypeAlias = Callable[[str], "bool | None"]
 """Says whether the proxy of that name is there although it ends connections, as HAProxy does when it is reloaded."""
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _TRIES_PER_PROXY = 64
@@ -104,6 +106,11 @@ class SharedAddress:
         """Seconds for finding the proxies, with requests of this timeout."""
         return min(10.0 + _TIMEOUTS * timeout, _LONGEST) if self.search_for is None else self.search_for
 
+    def whatever_happens(self) -> SharedAddress:
+        """The same, where an exception is no answer."""
+        stays = None if self.stays is None else whatever_happens(self.stays)
+        return replace(self, proxy_of=whatever_happens(self.proxy_of), stays=stays)
+
 
 @dataclass(frozen=True, slots=True)
 class Persistent:
@@ -165,12 +172,12 @@ class Lane:
         self._recorder = recorder
         self._messages = messages
         self._first = LANE * (number + 1)
-        self._shared = shared
+        self._shared = None if shared is None else shared.whatever_happens()
         self._connection = connection or transport.persistent(self._spec)
         self._connection.on_open = self._opened
         self._sent = 0
         self._asking: set[asyncio.Task[None]] = set()
-        self._spec_of = wish.spec_of
+        self._spec_of = None if wish.spec_of is None else whatever_happens(wish.spec_of)
         self._looking: asyncio.Task[None] | None = None
         self._elsewhere: RequestSpec | None = None
         self._wanted = wish.path if wish.path != SHARED_PATH else None
@@ -267,11 +274,24 @@ class Lane:
                 return
 
 
+def whatever_happens(question: Callable[P, T | None]) -> Callable[P, T | None]:
+    """The same question, to which an exception is no answer: nothing odd may end a connection that is in use."""
+
+    @functools.wraps(question)
+    def ask(*arguments: P.args, **keywords: P.kwargs) -> T | None:
+        try:
+            return question(*arguments, **keywords)
+        except Exception:
+            return None
+
+    return ask
+
+
 async def in_a_thread(question: Callable[[], T | None]) -> T | None:
     """Asks in a thread: to look through a machine's sockets, or to ask a server, takes its time; None: no answer."""
     try:
         return await asyncio.get_running_loop().run_in_executor(None, question)
-    except Exception:  # an odd answer must not end the search, and the next request asks again
+    except (ServeChaosError, OSError):
         return None
 
 

@@ -354,9 +354,10 @@ def test_requests_are_refused_whoever_sends_them(table: list[Row], what: str, me
 def test_a_node_without_its_pods_is_refused_though_nodes_are_allowed(table: list[Row]) -> None:
     own = OwnPods(cast("KubeApi", OneRayService()), "ranker")
     guard = Guard("staging", "ml", "ranker", ("node",), own.owns, own.carries)
-    guard.permit("PATCH", "/api/v1/nodes/node-1")
+    cordon = {"spec": {"unschedulable": True}}
+    guard.permit("PATCH", "/api/v1/nodes/node-1", cordon)
     with pytest.raises(SafetyError, match="no pod of that RayService is on it") as refused:
-        guard.permit("PATCH", "/api/v1/nodes/node-2")
+        guard.permit("PATCH", "/api/v1/nodes/node-2", cordon)
     table.append(Row("any", "a node with pods of others", "PATCH /api/v1/nodes/node-2", f"error: {refused.value.what}"))
 
 

@@ -16,7 +16,7 @@ from tests.plugin.conftest import LOAD, ROOT, RunChaos
 PAGES = [
     page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if "def test_" in page.read_text()
 ]
-EXAMPLES = [path for path in (ROOT / "docs" / "examples").iterdir() if path.is_dir()]
+EXAMPLES = [path.parent for path in (ROOT / "docs" / "examples").glob("*/pytest.ini")]
 SUITE = ROOT / "pytest_serve_chaos" / "suite"
 
 _BLOCK = re.compile(r"^```python\n(?:# (\w+\.py)\n)?(.*?)^```", re.MULTILINE | re.DOTALL)

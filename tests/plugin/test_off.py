@@ -57,7 +57,7 @@ def test_markers_are_known(pytester: pytest.Pytester) -> None:
 
     result.stdout.fnmatch_lines(
         [
-            "@pytest.mark.head_failure(how, hold, for_): the test breaks the head*Provided by pytest-serve-chaos.",
+            "@pytest.mark.head_failure(how, hold, for_, *): the test breaks the head*Provided by pytest-serve-chaos.",
             "@pytest.mark.serve_cluster(*): the Serve cluster that this test wants. Provided by pytest-serve-chaos.",
         ]
     )

@@ -549,13 +549,12 @@ def test_a_kept_connection_finds_its_proxy_again_after_a_reload(monkeypatch: pyt
     assert {r.path for r in stream(history, "kept:1")} == {"b"}
 
 
-def test_an_odd_answer_about_a_connection_names_no_proxy_and_ends_nothing() -> None:
+def test_an_error_in_naming_the_proxies_that_is_no_such_answer_is_raised_at_the_start() -> None:
     def broken(address: tuple[str, int]) -> str | None:
         raise KeyError(address)
 
-    persistent = Persistent(shared=SharedAddress(("a",), broken, search_for=0.2))
-    with (
-        serving(answers()) as url,
-        Generator(RequestSpec(url), transport=Http(), rate=1, history=History(), persistent=persistent) as generator,
-    ):
-        assert generator.kept_paths == {}
+    persistent = Persistent(shared=SharedAddress(("a",), broken))
+    with serving(answers()) as url:
+        generator = Generator(RequestSpec(url), transport=Http(), rate=1, history=History(), persistent=persistent)
+        with pytest.raises(ServeChaosError, match="traffic broke down: KeyError"):
+            generator.start()

@@ -22,6 +22,7 @@ from pytest_serve_chaos.cluster.kubernetes.in_pod.freeze import MARK
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
 from pytest_serve_chaos.cluster.kubernetes.rayservice.process_watch import Row
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError, Unsupported
+from pytest_serve_chaos.manifests import Manifest
 from pytest_serve_chaos.model import Component, Identity
 from pytest_serve_chaos.observe.observer import Observer
 from tests.capabilities import part
@@ -303,6 +304,7 @@ def test_a_drained_node_is_cordoned_its_pods_are_evicted_and_it_is_opened_again(
     signs = part(service, DRAINS_MACHINES).drain_machine("worker-1")
     part(service, DRAINS_MACHINES).reopen_machine("worker-1")
     assert evicted == ["pod-h", "pod-a", "pod-b", "pod-r"], "Redis is on that machine, too"
+    without_note: Manifest = {"metadata": {"annotations": {names.UNDO: None}}}
     cordons = [call[2] for call in api.calls if call[0] == "patch_node"]
-    assert [cordon["spec"] for cordon in cordons] == [{"unschedulable": True}, {"unschedulable": None}]
+    assert cordons == [{"spec": {"unschedulable": True}}, {"spec": {"unschedulable": None}, **without_note}]
     assert {sign.side for sign in signs} == {"cluster", "victim"}

@@ -43,6 +43,7 @@ NAMES = tuple(str(c.replica) for c in REPLICAS)
 class Watched:
     topology: Topology
     report: Report = field(default_factory=Report)
+    dead: tuple[str, ...] = ()
 
     def sample(self) -> Topology:
         return self.topology
