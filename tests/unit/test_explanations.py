@@ -60,7 +60,6 @@ def api() -> Api:
     found = fake_api()
     found.ray_pods = [replace(p, node=MACHINES[p.uid]) for p in found.ray_pods]
     found.result = ExecResult(json.dumps({"left": [], "processes": 3}), "", 0)
-    found.on_call = lambda: gone_from(found, "kind-worker2")
     return found
 
 
@@ -128,6 +127,7 @@ def test_what_is_said_of_a_call_on_kind_is_what_it_does(
 
     assert not done(api, nodes)
     assert promised
+    api.on_call = lambda: gone_from(api, "kind-worker2")
     ATTEMPTS[what](service)
     assert done(api, nodes) == promised
 
