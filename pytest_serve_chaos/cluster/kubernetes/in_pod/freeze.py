@@ -89,7 +89,7 @@ def signal_all(claim: str, *, stop: bool) -> None:
 def members(claim: str) -> list[Row]:
     """The processes that a claim is for, as they are now."""
     if claim == ALL:
-        return below_the_first()
+        return descendants_of_the_first()
     *kind, pid, started = claim.split(":")
     first = read(pid)
     if first is not None and first.started != int(started):
@@ -99,7 +99,7 @@ def members(claim: str) -> list[Row]:
     return [] if kind or first is None else [first]
 
 
-def below_the_first() -> list[Row]:
+def descendants_of_the_first() -> list[Row]:
     """All processes of this container that PID 1 or one of its children started, watchdogs left out."""
     rows = look()
     found: list[Row] = []
