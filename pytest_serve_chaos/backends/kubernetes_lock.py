@@ -37,7 +37,8 @@ def hold_for_a_run(
         Locked: Another run is testing it.
         ObservationError: It cannot be read.
     """
-    with _held(reader, context, rayservice, lease, first, again=False):
+    uid = _uid(reader, rayservice)
+    with _held(reader, context, rayservice, uid, lease, first, again=False):
         yield
 
 
@@ -52,24 +53,23 @@ def hold_for_undo(reader: KubeApi, context: str, rayservice: str, first: FirstSe
         ObservationError: It cannot be read.
     """
     try:
-        reader.ray_service(rayservice)
+        uid = _uid(reader, rayservice)
     except ObservationError as error:
         if status_of(error) != _NOT_THERE:
             raise
         yield
         return
-    with _held(reader, context, rayservice, RunLease(), first, again=True):
+    with _held(reader, context, rayservice, uid, RunLease(), first, again=True):
         yield
 
 
 @contextmanager
 def _held(
-    reader: KubeApi, context: str, rayservice: str, lease: RunLease, first: FirstServer, *, again: bool
+    reader: KubeApi, context: str, rayservice: str, uid: str, lease: RunLease, first: FirstServer, *, again: bool
 ) -> Iterator[None]:
     from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 
     namespace = reader.namespace
-    uid = text(inner(reader.ray_service(rayservice), "metadata"), "uid")
     key = f"{reader.server.url} {reader.server.ca} {uid or f'{namespace}/{rayservice}'}"
     permit = _only_the_lease(namespace, rayservice)
     with ExitStack() as held:
@@ -78,6 +78,10 @@ def _held(
         held.enter_context(closing(api))
         held.enter_context(lease.held(api, rayservice))
         yield
+
+
+def _uid(reader: KubeApi, rayservice: str) -> str:
+    return text(inner(reader.ray_service(rayservice), "metadata"), "uid")
 
 
 def _only_the_lease(namespace: str, rayservice: str) -> Permit:

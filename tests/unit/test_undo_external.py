@@ -43,6 +43,7 @@ from tests.unit.test_external_start import NODE, PODS, server
 from tests.unit.test_external_start import external as connected
 from tests.unit.test_external_start import settings as settings_for
 from tests.unit.test_kind_programs import Channel
+from tests.unit.test_lease import ELSEWHERE, Leases
 from tests.unit.test_safety import unlocked
 
 __all__ = ["server"]  # the fixture
@@ -562,6 +563,29 @@ def test_what_a_run_has_now_is_left_to_it_and_that_is_said(
         assert main(REPAIR) == 1
     assert "ml/ranker: another run is using the cluster kind-test/ml/ranker" in capsys.readouterr().out
     assert asked_of_nodes(server) == []
+
+
+@pytest.mark.usefixtures("left_broken")
+def test_what_a_run_on_another_machine_has_now_is_left_to_it(
+    server: ApiServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Leases(server).put(ELSEWHERE)
+    assert main(REPAIR) == 1
+    assert "another run is testing RayService ml/ranker: ann@laptop" in capsys.readouterr().out
+    assert asked_of_nodes(server) == []
+
+
+def test_an_entry_is_kept_while_a_run_on_another_machine_tests_the_rayservice(
+    server: ApiServer, cordoned: Path, tmp_path: Path
+) -> None:
+    leases = Leases(server)
+    leases.put(ELSEWHERE)
+    (failure,) = BUILT_IN.undo(tmp_path / "reports", print)
+    assert "another run is testing RayService ml/ranker: ann@laptop" in failure
+    assert (asked_of_nodes(server), cordoned.exists()) == ([], True)
+    leases.delete()
+    assert BUILT_IN.undo(tmp_path / "reports", print) == []
+    assert (leases.is_there, cordoned.exists()) == (False, False)
 
 
 @pytest.mark.parametrize("given", [["--context=kind-test"], ["--rayservice=ml/ranker"]])
