@@ -15,7 +15,7 @@ from pytest_serve_chaos import clock
 HEALED_WITHIN = 10.0
 """Seconds after the first signal in which further ones do nothing, unless what heals at once is healed before."""
 
-_THE_SAME = 1.0
+THE_SAME = 1.0
 """Seconds in which a second signal is the first one again: some programs send it to a process and to its group."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -81,7 +81,7 @@ class EndingSignals:
         """Handles a signal."""
         if self._first is None:
             self._first = clock.now()
-        elif clock.now() - self._first < (_THE_SAME if self._healed else HEALED_WITHIN):
+        elif clock.now() - self._first < (THE_SAME if self._healed else HEALED_WITHIN):
             return
         if self._ending and not (self._can_be_broken_off and number == signal.SIGINT):
             return

@@ -14,12 +14,31 @@ import pytest
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.termination import THE_SAME
 from tests.plugin.outside_cluster import HOW, MOMENT, Moment
-from tests.plugin.ways_of_ending import WAYS, Way, command, end, environment
+from tests.plugin.ways_of_ending import WAYS, Way, command, elapsed, end, environment, prepare, pytest_in
 
 IN_ORDER = [way for way in WAYS if way.signals and signal.SIGKILL not in way.signals and not way.fails]
 BY_FORCE = [way for way in WAYS if way.how == "os._exit" or signal.SIGKILL in way.signals]
 GOES_ON = [way for way in WAYS if way not in IN_ORDER and way not in BY_FORCE]
+
+
+FREEZES = """
+def test_it(chaos, moment):
+    chaos.worker("worker-1").freeze(for_="600s", must_land=False)
+    moment("during")
+"""
+
+HANGS = """
+import os, pathlib, time
+import pytest
+
+@pytest.fixture(autouse=True)
+def mine():
+    yield
+    pathlib.Path(os.environ["OUTSIDE"], "hangs").touch()
+    time.sleep(300)
+"""
 
 
 def each(ways: list[Way]) -> pytest.MarkDecorator:
@@ -68,13 +87,28 @@ def test_a_run_that_cannot_write_says_so_and_ends_without_a_traceback(how: str, 
     assert "ERROR: " in seen.output
 
 
+def test_a_fixture_that_hangs_keeps_nothing_frozen_and_a_later_signal_ends_it(tmp_path: Path) -> None:
+    prepare(tmp_path, HANGS + FREEZES)
+    frozen = tmp_path / "frozen" / "worker-1"
+    with pytest_in(tmp_path, "test_it.py", {MOMENT: "during", HOW: ""}) as process:
+        try:
+            clock.wait_until("the fault", lambda: (tmp_path / "reached").exists() or NotYet("none"), timeout=60)
+            assert frozen.exists()
+            process.send_signal(signal.SIGINT)
+            clock.wait_until("the fixture", lambda: (tmp_path / "hangs").exists() or NotYet("not yet"), timeout=60)
+            assert not frozen.exists()
+            assert not (tmp_path / "closed").exists()
+            clock.wait_until("another signal to count", elapsed(THE_SAME), timeout=10, interval=0.05)
+            process.send_signal(signal.SIGTERM)
+            output, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert (tmp_path / "closed").exists(), output
+    assert [*tmp_path.glob("report/*/summary.json")]
+
+
 def test_a_lost_terminal_is_no_reason_to_leave_anything(tmp_path: Path) -> None:
-    for name in ("frozen", "report", "state", "run", "tmp", "home"):
-        (tmp_path / name).mkdir(mode=0o700)
-    (tmp_path / "test_it.py").write_text(
-        'def test_it(chaos, moment):\n    chaos.worker("worker-1").freeze(for_="600s", must_land=False)\n'
-        '    moment("during")\n'
-    )
+    prepare(tmp_path, FREEZES)
     terminal, its_end = pty.openpty()
 
     def in_the_terminal() -> None:

@@ -132,17 +132,14 @@ def end(way: Way, moment: Moment, directory: Path) -> Seen:
         moment: When.
         directory: An empty one, for all that they write.
     """
-    for name in _DIRECTORIES:
-        (directory / name).mkdir(mode=0o700)
-    (directory / "test_it.py").write_text(_TEST.format(fails=way.fails))
-    (directory / "test_next.py").write_text(_NEXT)
-    process = _pytest(directory, "test_it.py", {MOMENT: moment, HOW: way.how})
+    prepare(directory, _TEST.format(fails=way.fails))
+    process = pytest_in(directory, "test_it.py", {MOMENT: moment, HOW: way.how})
     try:
         for number, one in enumerate(way.signals):
             if number == 0:
                 clock.wait_until("the moment", lambda: _reached(process, directory), timeout=_REACHED, interval=0.02)
             else:
-                clock.wait_until("the second signal", _elapsed(_AGAIN_AFTER), timeout=5.0, interval=0.02)
+                clock.wait_until("the second signal", elapsed(_AGAIN_AFTER), timeout=5.0, interval=0.02)
             process.send_signal(one)
         output, _ = process.communicate(timeout=_REACHED)
     finally:
@@ -158,9 +155,17 @@ def end(way: Way, moment: Moment, directory: Path) -> Seen:
     return Seen(process.returncode, output, frozen, files, closed, writable, after_next, next_output)
 
 
+def prepare(directory: Path, test: str) -> None:
+    """Makes all that there is outside of pytest, and the test."""
+    for name in _DIRECTORIES:
+        (directory / name).mkdir(mode=0o700)
+    (directory / "test_it.py").write_text(test)
+    (directory / "test_next.py").write_text(_NEXT)
+
+
 def _run_again(directory: Path) -> str:
     """The next run, of a test that only looks at the cluster; returns what it prints."""
-    with _pytest(directory, "test_next.py", {}) as process:
+    with pytest_in(directory, "test_next.py", {}) as process:
         try:
             return process.communicate(timeout=_REACHED)[0]
         finally:
@@ -173,7 +178,8 @@ def _reached(process: subprocess.Popen[str], directory: Path) -> bool | NotYet:
     return (directory / "reached").exists() or NotYet("it is on its way")
 
 
-def _elapsed(seconds: float) -> Callable[[], bool | NotYet]:
+def elapsed(seconds: float) -> Callable[[], bool | NotYet]:
+    """Whether so many seconds have passed from now on."""
     due = clock.now() + seconds
 
     def elapsed() -> bool | NotYet:
@@ -221,7 +227,8 @@ def command(directory: Path, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "pytest", "-q", *plugins, *backend, *arguments]
 
 
-def _pytest(directory: Path, test: str, variables: dict[str, str]) -> subprocess.Popen[str]:
+def pytest_in(directory: Path, test: str, variables: dict[str, str]) -> subprocess.Popen[str]:
+    """Starts pytest with a file of tests."""
     return subprocess.Popen(
         command(directory, test),
         cwd=directory,
