@@ -26,7 +26,7 @@ FAULT = 1000.0
 
 
 def experiment(load: Load | None = None) -> Experiment:
-    watcher = SimpleNamespace(topology=Topology(0.0, ()), belongs_to=lambda _: None)
+    watcher = SimpleNamespace(topology=Topology(0.0, ()), belongs_to=lambda _: None, dead=())
     rig = rig_around(watcher=watcher)
     rig.current.experiment = "it"
     return Experiment(rig, load or Load(), BUILT_IN["head_failure"].choose({}))
