@@ -11,7 +11,7 @@ import functools
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ParamSpec, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.errors import ServeChaosError
@@ -29,11 +29,13 @@ ProxyOf: TypeAlias = Callable[[Address], str | None]
 SpecOf: TypeAlias = Callable[[], RequestSpec | None]
 """Says what leads to a proxy now; None while there is no such proxy."""
 
-Stays: TypeAlias = Callable[[str], "bool | None"]
+Stays: TypeAlias = Callable[[str], bool]
 """Says whether the proxy of that name is there although it ends connections, as HAProxy does when it is reloaded."""
 
-P = ParamSpec("P")
 T = TypeVar("T")
+
+_NO_ANSWER = (ServeChaosError, OSError)
+"""What a question may raise that has no answer now; what else it raises is a defect."""
 
 _TRIES_PER_PROXY = 64
 """With ten proxies, 640 connections miss one of them in less than one case of 10**28."""
@@ -123,15 +125,15 @@ class Lane:
         self._recorder = recorder
         self._messages = messages
         self._first = first
-        self._proxy_of = None if proxy_of is None else whatever_happens(proxy_of)
+        self._proxy_of = proxy_of
         self._connection = connection or transport.persistent(spec)
         self._connection.on_open = self._opened
         self._sent = 0
         self._asking: set[asyncio.Task[None]] = set()
-        self._spec_of = None if spec_of is None else whatever_happens(spec_of)
+        self._spec_of = spec_of
         self._looking: asyncio.Task[None] | None = None
         self._elsewhere: RequestSpec | None = None
-        self._stays = None if stays is None else whatever_happens(stays)
+        self._stays = stays
         self._wanted = path if path != SHARED_PATH else None
         self._searching: asyncio.Task[None] | None = None
         self._found: PersistentSender | None = None
@@ -173,7 +175,7 @@ class Lane:
 
     async def _look(self, spec_of: SpecOf) -> None:
         """Looks where the proxy is now; meanwhile requests go on to where it was."""
-        spec = await in_a_thread(spec_of)
+        spec = await in_a_thread(spec_of, none_for=Exception)  # nothing odd may end this: it is asked for each loss
         if spec is not None and (spec.url, spec.headers) != (self._spec.url, self._spec.headers):
             self._elsewhere = spec
         await asyncio.sleep(_LOOK_AGAIN_AFTER)
@@ -218,7 +220,7 @@ class Lane:
     async def _ask(self, proxy_of: ProxyOf, address: Address) -> None:
         for pause in _ASK_AFTER:
             await asyncio.sleep(pause)
-            name = await in_a_thread(functools.partial(proxy_of, address))
+            name = await in_a_thread(functools.partial(proxy_of, address), none_for=Exception)
             if self._connection.local_address != address:
                 return
             if name is not None:
@@ -226,24 +228,18 @@ class Lane:
                 return
 
 
-def whatever_happens(question: Callable[P, T | None]) -> Callable[P, T | None]:
-    """The same question, to which an exception is no answer: nothing odd may end a connection that is in use."""
+async def in_a_thread(
+    question: Callable[[], T | None], *, none_for: type[Exception] | tuple[type[Exception], ...] = _NO_ANSWER
+) -> T | None:
+    """Asks in a thread: to look through a machine's sockets, or to ask a server, takes its time.
 
-    @functools.wraps(question)
-    def ask(*arguments: P.args, **keywords: P.kwargs) -> T | None:
-        try:
-            return question(*arguments, **keywords)
-        except Exception:
-            return None
-
-    return ask
-
-
-async def in_a_thread(question: Callable[[], T | None]) -> T | None:
-    """Asks in a thread: to look through a machine's sockets, or to ask a server, takes its time; None: no answer."""
+    Args:
+        question: What is asked.
+        none_for: Exceptions that count as no answer, which is None.
+    """
     try:
         return await asyncio.get_running_loop().run_in_executor(None, question)
-    except (ServeChaosError, OSError):
+    except none_for:
         return None
 
 
