@@ -10,8 +10,13 @@ import asyncio
 import functools
 import itertools
 from collections.abc import Callable, Sequence
+<<<<<<< HEAD
 from dataclasses import dataclass, replace
 from typing import ParamSpec, TypeAlias, TypeVar
+=======
+from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
+>>>>>>> hostile
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.errors import ServeChaosError
@@ -30,11 +35,13 @@ ProxyOf: TypeAlias = Callable[[Address], str | None]
 SpecOf: TypeAlias = Callable[[], RequestSpec | None]
 """Says what leads to a proxy now; None while there is no such proxy."""
 
-Stays: TypeAlias = Callable[[str], "bool | None"]
+Stays: TypeAlias = Callable[[str], bool]
 """Says whether the proxy of that name is there although it ends connections, as HAProxy does when it is reloaded."""
 
-P = ParamSpec("P")
 T = TypeVar("T")
+
+_NO_ANSWER = (ServeChaosError, OSError)
+"""What a question may raise that has no answer now; what else it raises is a defect."""
 
 _TRIES_PER_PROXY = 64
 """With ten proxies, 640 connections miss one of them in less than one case of 10**28."""
@@ -171,6 +178,7 @@ class Lane:
         self._transport = transport
         self._recorder = recorder
         self._messages = messages
+<<<<<<< HEAD
         self._first = LANE * (number + 1)
         self._shared = None if shared is None else shared.whatever_happens()
         self._connection = connection or transport.persistent(self._spec)
@@ -181,6 +189,19 @@ class Lane:
         self._looking: asyncio.Task[None] | None = None
         self._elsewhere: RequestSpec | None = None
         self._wanted = wish.path if wish.path != SHARED_PATH else None
+=======
+        self._first = first
+        self._proxy_of = proxy_of
+        self._connection = connection or transport.persistent(spec)
+        self._connection.on_open = self._opened
+        self._sent = 0
+        self._asking: set[asyncio.Task[None]] = set()
+        self._spec_of = spec_of
+        self._looking: asyncio.Task[None] | None = None
+        self._elsewhere: RequestSpec | None = None
+        self._stays = stays
+        self._wanted = path if path != SHARED_PATH else None
+>>>>>>> hostile
         self._searching: asyncio.Task[None] | None = None
         self._found: PersistentSender | None = None
 
@@ -221,7 +242,7 @@ class Lane:
 
     async def _look(self, spec_of: SpecOf) -> None:
         """Looks where the proxy is now; meanwhile requests go on to where it was."""
-        spec = await in_a_thread(spec_of)
+        spec = await in_a_thread(spec_of, none_for=Exception)  # nothing odd may end this: it is asked for each loss
         if spec is not None and (spec.url, spec.headers) != (self._spec.url, self._spec.headers):
             self._elsewhere = spec
         await asyncio.sleep(_LOOK_AGAIN_AFTER)
@@ -266,7 +287,7 @@ class Lane:
     async def _ask(self, proxy_of: ProxyOf, address: Address) -> None:
         for pause in _ASK_AFTER:
             await asyncio.sleep(pause)
-            name = await in_a_thread(functools.partial(proxy_of, address))
+            name = await in_a_thread(functools.partial(proxy_of, address), none_for=Exception)
             if self._connection.local_address != address:
                 return
             if name is not None:
@@ -274,24 +295,18 @@ class Lane:
                 return
 
 
-def whatever_happens(question: Callable[P, T | None]) -> Callable[P, T | None]:
-    """The same question, to which an exception is no answer: nothing odd may end a connection that is in use."""
+async def in_a_thread(
+    question: Callable[[], T | None], *, none_for: type[Exception] | tuple[type[Exception], ...] = _NO_ANSWER
+) -> T | None:
+    """Asks in a thread: to look through a machine's sockets, or to ask a server, takes its time.
 
-    @functools.wraps(question)
-    def ask(*arguments: P.args, **keywords: P.kwargs) -> T | None:
-        try:
-            return question(*arguments, **keywords)
-        except Exception:
-            return None
-
-    return ask
-
-
-async def in_a_thread(question: Callable[[], T | None]) -> T | None:
-    """Asks in a thread: to look through a machine's sockets, or to ask a server, takes its time; None: no answer."""
+    Args:
+        question: What is asked.
+        none_for: Exceptions that count as no answer, which is None.
+    """
     try:
         return await asyncio.get_running_loop().run_in_executor(None, question)
-    except (ServeChaosError, OSError):
+    except none_for:
         return None
 
 

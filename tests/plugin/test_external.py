@@ -206,6 +206,16 @@ def test_proxies_are_on_record_before_their_controller_is_killed_for_good(run_ch
     assert cluster.noted == [("on record", True, 3), ("off record", False, 0)]
 
 
+def test_a_dry_run_shows_the_kill_behind_the_record(run_chaos: RunChaos) -> None:
+    fault = 'controller_failure(replacement="new_actor")'
+    ran = run_chaos(ONE.format(fault=fault), "--serve-chaos-dry-run", cluster=OnRecord)
+
+    ran.outcomes(skipped=1)
+    ran.result.stdout.fnmatch_lines(
+        ["*RecordsStaleProxies.stale_after(controller=controller (PID*", "*KillsActors.kill_actor(*no_restart=True)"]
+    )
+
+
 def test_without_a_word_who_answered_nothing_is_claimed(run_chaos: RunChaos) -> None:
     ran = run_chaos(ONE.format(fault="head_failure"), behaviour=FakeBehaviour(anonymous=True), cluster=ExternalFake)
 

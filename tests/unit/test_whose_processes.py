@@ -207,9 +207,9 @@ def proc(
 
 
 def test_a_freeze_leaves_processes_of_others_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    there = {row.pid for row in freeze.below_the_first()}
+    there = {row.pid for row in freeze.descendants_of_the_first()}
     monkeypatch.setattr(freeze, "is_own", lambda pid: pid == os.getpid())
-    assert {row.pid for row in freeze.below_the_first()} == there & {os.getpid()}
+    assert {row.pid for row in freeze.descendants_of_the_first()} == there & {os.getpid()}
 
 
 @pytest.mark.parametrize("program", ["freeze", "tidy", "signal_process", "children", "watch_processes"])
