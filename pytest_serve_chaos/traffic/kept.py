@@ -10,13 +10,8 @@ import asyncio
 import functools
 import itertools
 from collections.abc import Callable, Sequence
-<<<<<<< HEAD
 from dataclasses import dataclass, replace
-from typing import ParamSpec, TypeAlias, TypeVar
-=======
-from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
->>>>>>> hostile
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.errors import ServeChaosError
@@ -113,11 +108,6 @@ class SharedAddress:
         """Seconds for finding the proxies, with requests of this timeout."""
         return min(10.0 + _TIMEOUTS * timeout, _LONGEST) if self.search_for is None else self.search_for
 
-    def whatever_happens(self) -> SharedAddress:
-        """The same, where an exception is no answer."""
-        stays = None if self.stays is None else whatever_happens(self.stays)
-        return replace(self, proxy_of=whatever_happens(self.proxy_of), stays=stays)
-
 
 @dataclass(frozen=True, slots=True)
 class Persistent:
@@ -178,30 +168,16 @@ class Lane:
         self._transport = transport
         self._recorder = recorder
         self._messages = messages
-<<<<<<< HEAD
         self._first = LANE * (number + 1)
-        self._shared = None if shared is None else shared.whatever_happens()
+        self._shared = shared
         self._connection = connection or transport.persistent(self._spec)
         self._connection.on_open = self._opened
         self._sent = 0
         self._asking: set[asyncio.Task[None]] = set()
-        self._spec_of = None if wish.spec_of is None else whatever_happens(wish.spec_of)
+        self._spec_of = wish.spec_of
         self._looking: asyncio.Task[None] | None = None
         self._elsewhere: RequestSpec | None = None
         self._wanted = wish.path if wish.path != SHARED_PATH else None
-=======
-        self._first = first
-        self._proxy_of = proxy_of
-        self._connection = connection or transport.persistent(spec)
-        self._connection.on_open = self._opened
-        self._sent = 0
-        self._asking: set[asyncio.Task[None]] = set()
-        self._spec_of = spec_of
-        self._looking: asyncio.Task[None] | None = None
-        self._elsewhere: RequestSpec | None = None
-        self._stays = stays
-        self._wanted = path if path != SHARED_PATH else None
->>>>>>> hostile
         self._searching: asyncio.Task[None] | None = None
         self._found: PersistentSender | None = None
 
