@@ -127,7 +127,7 @@ class RequestSpec:
         """
         path = message.path
         if path and (not path.startswith("/") or leads_elsewhere(path)):
-            raise SafetyError(f"a request is not sent: its path {path[:200]!r} leads out of {self.url}")
+            raise SafetyError(f"a request is not sent: its path {masked(path)[:200]!r} leads out of {masked(self.url)}")
         url = self.url.rstrip("/") + path if path else self.url
         if self.permit is not None:
             self.permit(message.method, urlsplit(url).path)
