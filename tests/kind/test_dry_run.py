@@ -15,6 +15,7 @@ from pytest_serve_chaos.cluster.dry_run import DryRunCluster
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.kind.start import start_kind_cluster
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
+from pytest_serve_chaos.cluster.private_files import PRIVATE
 from pytest_serve_chaos.fault_plan import plan_of
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.model import Json
@@ -65,7 +66,7 @@ class Ours:
 def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ours]:
     directory = tmp_path_factory.mktemp("dry")
     with closing(start_kind_cluster(ClusterSpec(), kind_settings(), directory, print)) as cluster:
-        kubeconfig, rayservice = directory / "kubeconfig", f"{names.NAMESPACE}/{names.RAY_SERVICE}"
+        kubeconfig, rayservice = directory / PRIVATE / "kubeconfig", f"{names.NAMESPACE}/{names.RAY_SERVICE}"
         found = Somebodys(kubeconfig, "", rayservice, cluster.url, kubeconfig)
         owner = found.seen_as(directory, found.kubectl("config", "current-context").strip())
         yield Ours(cluster, directory, owner)
