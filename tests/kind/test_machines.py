@@ -62,9 +62,10 @@ def test_serve_replaces_what_is_frozen_for_three_health_checks(experiment: Exper
 
 @pytest.mark.node_failure(which="head")
 def test_the_machine_under_the_head_is_lost(experiment: Experiment) -> None:
-    result = experiment.run(**LOST_MACHINE)
+    # Replicas may be silent for three health checks then, and Serve kills them (docs/ray-and-kubernetes.md).
+    result = experiment.run(**LOST_MACHINE, kept=["worker"])
     assert result.replaced("head")
-    assert result.kept("worker", "replicas")
+    assert result.kept("worker")
 
 
 @pytest.mark.node_failure(which="worker-1")
