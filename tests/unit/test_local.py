@@ -376,6 +376,8 @@ def test_a_process_that_is_stopped_has_a_watchdog_until_it_is_resumed(
     signals = ProcessSignals(cast("SupervisorLink", link), Watchdogs(grace=0.1))
     identity, claim = identity_of(process.pid), f"{process.pid}:{identity_of(process.pid).parts[2]}"
     signals.signal_process(identity, signal.SIGSTOP, lasts=60.0)
+    # A SIGCONT that comes before the process has stopped only takes the SIGSTOP back.
+    wait_for(lambda: os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOHANG) is not None)
     assert claim in [one.claim for one in freeze.watchdogs()]
     signals.signal_process(identity, signal.SIGCONT)
     wait_for(lambda: os.waitid(os.P_PID, process.pid, os.WCONTINUED | os.WNOHANG) is not None)
