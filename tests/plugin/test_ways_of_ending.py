@@ -50,7 +50,9 @@ def each(ways: list[Way]) -> pytest.MarkDecorator:
 def test_a_signal_leaves_nothing(way: Way, moment: Moment, tmp_path: Path) -> None:
     seen = end(way, moment, tmp_path)
     assert seen.left == "nothing", seen.output
-    assert seen.status == pytest.ExitCode.INTERRUPTED, seen.output
+    # A second signal may come when the run is over and Python is on its way out: it ends the process as it always does.
+    late = {-number for number in way.signals[1:]}
+    assert seen.status in {pytest.ExitCode.INTERRUPTED, *late}, seen.output
     assert seen.closed
     assert [*tmp_path.glob("report/*/summary.json")]
     assert "Traceback" not in seen.output
