@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING
 
 from pytest_serve_chaos.cluster.kubernetes.client.access import Permit
-from pytest_serve_chaos.cluster.kubernetes.client.errors import status_of
+from pytest_serve_chaos.cluster.kubernetes.client.errors import NOT_FOUND, status_of
 from pytest_serve_chaos.cluster.kubernetes.client.lease import RunLease, lease_name
 from pytest_serve_chaos.cluster.kubernetes.client.records import inner, text
 from pytest_serve_chaos.errors import ObservationError, SafetyError
@@ -16,8 +16,6 @@ from pytest_serve_chaos.locks import cluster_lock
 if TYPE_CHECKING:
     from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
     from pytest_serve_chaos.cluster.kubernetes.client.server_identity import FirstServer
-
-_NOT_THERE = 404
 
 
 @contextmanager
@@ -55,7 +53,7 @@ def hold_for_undo(reader: KubeApi, context: str, rayservice: str, first: FirstSe
     try:
         uid = _uid(reader, rayservice)
     except ObservationError as error:
-        if status_of(error) != _NOT_THERE:
+        if status_of(error) != NOT_FOUND:
             raise
         yield
         return

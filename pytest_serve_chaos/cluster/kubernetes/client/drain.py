@@ -8,7 +8,7 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
-from pytest_serve_chaos.cluster.kubernetes.client.errors import status_of
+from pytest_serve_chaos.cluster.kubernetes.client.errors import NOT_FOUND, status_of
 from pytest_serve_chaos.cluster.kubernetes.client.records import Pod, inner, listed, mapped, text
 from pytest_serve_chaos.errors import CommandFailed
 from pytest_serve_chaos.model import Json
@@ -17,7 +17,6 @@ EVICTED_WITHIN = 180.0
 """Seconds for PodDisruptionBudgets to allow the evictions: a budget may wait for a new worker to be ready."""
 _NOT_NOW = 429
 """What the API server answers where a PodDisruptionBudget allows no eviction at this moment."""
-_NOT_THERE = 404
 _ASK_AGAIN_AFTER = 1.0
 _NO_NOTE: dict[str, Json] = {"metadata": {"annotations": {names.UNDO: None}}}
 
@@ -49,7 +48,7 @@ def uncordon(api: KubeApi, machine: str) -> None:
     try:
         api.nodes.patch(machine, body, what=f"uncordoning of {machine}")
     except CommandFailed as error:
-        if status_of(error) != _NOT_THERE:
+        if status_of(error) != NOT_FOUND:
             raise
 
 
@@ -73,7 +72,7 @@ def reopen(api: KubeApi, machine: str, *, uid: str = "") -> str:
     try:
         node = api.nodes.read(machine)
     except CommandFailed as error:
-        if status_of(error) != _NOT_THERE:
+        if status_of(error) != NOT_FOUND:
             raise
         return f"the node {machine} is gone, so there is nothing to uncordon"
     if uid and uid != text(mapped(node.get("metadata")), "uid"):
@@ -129,7 +128,7 @@ def evict_all(api: KubeApi, pods: Iterable[Pod], *, within: float) -> None:
             except CommandFailed as error:
                 if status_of(error) == _NOT_NOW:
                     refused.append((pod, error.what))
-                elif status_of(error) != _NOT_THERE:  # then it has gone by itself
+                elif status_of(error) != NOT_FOUND:  # then it has gone by itself
                     raise
         left[:] = [pod for pod, _ in refused]
         return NotYet("; ".join(what for _, what in refused)) if refused else True

@@ -19,6 +19,10 @@ def reason(error: Exception) -> str:
     return f"{kind}: {' '.join(message.split())[:400]}"
 
 
+FORBIDDEN, NOT_FOUND, CONFLICT = 403, 404, 409
+"""Statuses of the API server: this user may not; there is no such object; the object was changed meanwhile."""
+
+
 def status_of(error: BaseException) -> int | None:
     """The status of the answer that refused a request, given the error of ours that says so; None: there was none."""
     status = getattr(error.__cause__, "status", None)

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 from pytest_serve_chaos.cluster.kubernetes import names
-from pytest_serve_chaos.cluster.kubernetes.client.errors import status_of
+from pytest_serve_chaos.cluster.kubernetes.client.errors import CONFLICT, FORBIDDEN, NOT_FOUND, status_of
 from pytest_serve_chaos.cluster.kubernetes.client.lease_holder import Holder, this_process
 from pytest_serve_chaos.cluster.kubernetes.client.records import mapped, text
 from pytest_serve_chaos.errors import CommandFailed, Locked, in_one_line
@@ -25,7 +25,6 @@ DURATION = 60
 _RENEWED_EVERY = 15.0
 _MARGIN = 60.0
 """Seconds by which the clocks of two machines may differ."""
-_FORBIDDEN, _NOT_THERE, _CONFLICT = 403, 404, 409
 _TRIES = 5
 """How often another run may change the lease at the very moment in which this one does."""
 
@@ -108,7 +107,7 @@ class RunLease:
         try:
             lease = client.take()
         except CommandFailed as error:
-            if status_of(error) != _FORBIDDEN:
+            if status_of(error) != FORBIDDEN:
                 raise
             self.note = f"no run on another machine is kept away: {error.what}"
             lease = None
@@ -214,7 +213,7 @@ class _Client:
         try:
             return _Lease.of(self._leases.read(self._name))
         except CommandFailed as error:
-            if status_of(error) != _NOT_THERE:
+            if status_of(error) != NOT_FOUND:
                 raise
             return None
 
@@ -235,7 +234,7 @@ class _Client:
             metadata["resourceVersion"] = before.version
             return _Lease.of(self._leases.replace(self._name, {"metadata": metadata, "spec": spec}))
         except CommandFailed as error:
-            if status_of(error) in (_CONFLICT, _NOT_THERE):
+            if status_of(error) in (CONFLICT, NOT_FOUND):
                 raise _Changed from error
             raise
 

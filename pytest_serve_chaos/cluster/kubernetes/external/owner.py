@@ -6,13 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
-from pytest_serve_chaos.cluster.kubernetes.client.errors import status_of
+from pytest_serve_chaos.cluster.kubernetes.client.errors import NOT_FOUND, status_of
 from pytest_serve_chaos.cluster.kubernetes.client.records import mapped, ray_clusters_of, text
 from pytest_serve_chaos.errors import ObservationError
 from pytest_serve_chaos.model import Json
-
-NOT_FOUND = 404
-"""What the API server answers where there is no such object."""
 
 
 @dataclass(frozen=True, slots=True)

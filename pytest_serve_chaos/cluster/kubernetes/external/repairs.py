@@ -11,7 +11,7 @@ from pytest_serve_chaos.cluster.base import Progress
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.client.drain import note_on, reopen
-from pytest_serve_chaos.cluster.kubernetes.client.errors import status_of
+from pytest_serve_chaos.cluster.kubernetes.client.errors import FORBIDDEN, NOT_FOUND, status_of
 from pytest_serve_chaos.cluster.kubernetes.client.records import Pod, name_of, ray_clusters_of
 from pytest_serve_chaos.cluster.kubernetes.external.stale_proxies import replace_stale
 from pytest_serve_chaos.cluster.kubernetes.rayservice.existing import read_ray_service
@@ -19,8 +19,6 @@ from pytest_serve_chaos.cluster.kubernetes.rayservice.programs import tidy
 from pytest_serve_chaos.cluster.serve_config import serve_port
 from pytest_serve_chaos.errors import CommandFailed, ObservationError, in_one_line
 from pytest_serve_chaos.model import Json
-
-_FORBIDDEN, _NOT_THERE = 403, 404
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +86,7 @@ class Repairs:
         try:
             return self._api.ray_service(self._name)
         except ObservationError as error:
-            if status_of(error) != _NOT_THERE:
+            if status_of(error) != NOT_FOUND:
                 raise
             self._progress(f"undo: there is no RayService {self._api.namespace}/{self._name} any more")
             return {}
@@ -113,7 +111,7 @@ class Repairs:
         try:
             return self._api.nodes.items()
         except CommandFailed as error:
-            if status_of(error) != _FORBIDDEN:
+            if status_of(error) != FORBIDDEN:
                 raise
         under = {node: self._node(node) for node in sorted({pod.node for pod in pods} - {""})}
         seen = {name: node for name, node in under.items() if node is not None}
@@ -130,7 +128,7 @@ class Repairs:
         try:
             return self._api.nodes.read(name)
         except CommandFailed as error:
-            if status_of(error) != _FORBIDDEN:
+            if status_of(error) != FORBIDDEN:
                 raise
             return None
 

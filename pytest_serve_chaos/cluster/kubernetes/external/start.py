@@ -13,13 +13,13 @@ from pytest_serve_chaos.cluster.blind_spots import blind_spots
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.access import Permit
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
-from pytest_serve_chaos.cluster.kubernetes.client.errors import status_of
+from pytest_serve_chaos.cluster.kubernetes.client.errors import NOT_FOUND, status_of
 from pytest_serve_chaos.cluster.kubernetes.client.lease import RunLease
 from pytest_serve_chaos.cluster.kubernetes.client.records import listed, mapped, text
 from pytest_serve_chaos.cluster.kubernetes.client.server_identity import FirstServer
 from pytest_serve_chaos.cluster.kubernetes.external import rights
 from pytest_serve_chaos.cluster.kubernetes.external.object_names import names_there
-from pytest_serve_chaos.cluster.kubernetes.external.owner import NOT_FOUND, Pinned
+from pytest_serve_chaos.cluster.kubernetes.external.owner import Pinned
 from pytest_serve_chaos.cluster.kubernetes.external.policy import Grants
 from pytest_serve_chaos.cluster.kubernetes.external.rayservice import Connected, external_rayservice
 from pytest_serve_chaos.cluster.kubernetes.external.recorded_faults import UndoRecords
