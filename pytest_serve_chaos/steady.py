@@ -27,9 +27,8 @@ _NOISE = 0.05
 _FEW = 4
 """Answers below which two spans of time are not compared by their latency."""
 
-_PATIENCE = 1.0
 _HANGS_AFTER = 3.0
-"""A request hangs that is in flight for so many times as long as others took, and for a second."""
+"""A request hangs that is in flight for so many times as long as others took, and for `Waits.hangs_after`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +212,8 @@ def _unanswered(seen: Sequence[Request], recent: Sequence[Request], sent: Sent) 
         )
     good = latency([r for r in seen if not r.lost and not r.kept])
     longest = 0.0 if good is None else good.p99
-    hanging = [r for r in seen if r.error == UNFINISHED and r.latency > max(_PATIENCE, _HANGS_AFTER * longest)]
+    hangs_after = min(sent.timeout, max(sent.waits.hangs_after, _HANGS_AFTER * longest))
+    hanging = [r for r in seen if r.error == UNFINISHED and r.latency > hangs_after]
     fresh = [r for r in recent if not r.kept]
     if hanging and fresh:
         waited = max(r.latency for r in hanging)
@@ -227,6 +227,13 @@ def _unanswered(seen: Sequence[Request], recent: Sequence[Request], sent: Sent) 
             f"{sum(r.error == UNFINISHED for r in seen)} requests in flight",
             f"the app answers fewer than {sent.rate:g} requests a second: lower --serve-chaos-rate, or give it more "
             "replicas",
+        )
+    old = [r for r in seen if not r.kept and r.scheduled < clock.now() - hangs_after]
+    if len(old) < sent.answers:
+        return _Trouble(
+            f"only {len(old)} requests have had {hangs_after:.1f} s to be answered; {sent.answers} must have, to see "
+            "whether some hang",
+            f"the app's answers take longer and longer: see whether it keeps up with {sent.rate:g} requests a second",
         )
     return None
 

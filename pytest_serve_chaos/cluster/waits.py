@@ -18,6 +18,7 @@ class Waits:
     Attributes:
         stable_for: All must be well for so long before a fault.
         latest: The latency of so many seconds is compared with that of the seconds before them.
+        hangs_after: No request counts as one that hangs before it is in flight for so long.
         steady_within: The time for the cluster to come to steady state, in addition to what traffic takes.
         ask_every: The period of questions to Ray and Serve.
         quiet: Traffic is back after so many seconds of good answers only; the same as the gap that ends an outage.
@@ -31,6 +32,7 @@ class Waits:
 
     stable_for: float = 3.0
     latest: float = 1.0
+    hangs_after: float = 1.0
     steady_within: float = 60.0
     ask_every: float = 1.0
     quiet: float = 1.0

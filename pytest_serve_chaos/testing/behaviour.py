@@ -13,6 +13,7 @@ from pytest_serve_chaos.cluster.waits import Waits
 QUICK = Waits(
     stable_for=0.4,
     latest=0.4,
+    hangs_after=0.4,
     # A machine that is busy for a minute must not change the verdict.
     steady_within=180.0,
     ask_every=0.1,

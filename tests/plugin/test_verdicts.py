@@ -71,7 +71,7 @@ def test_wrong_answers_fail(run_chaos: RunChaos) -> None:
         behaviour=FakeBehaviour(garbles=True),
     )
 
-    failed_with(ran, "requests lost in the 1 s after the fault (* WrongAnswer): *Allowed: 30 % lost.")
+    failed_with(ran, "requests lost in the 1 s after the fault (* WrongAnswer*): *Allowed: 30 % lost.")
 
 
 def test_deaf_proxies_fail(run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch) -> None:
