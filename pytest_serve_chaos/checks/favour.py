@@ -19,7 +19,7 @@ from pytest_serve_chaos.analysis.words import latency, number
 from pytest_serve_chaos.checks.base import Observation
 from pytest_serve_chaos.checks.load_generator import not_sent
 from pytest_serve_chaos.model import Measurement, Request
-from pytest_serve_chaos.traffic.request import WRONG_ANSWER
+from pytest_serve_chaos.traffic.request import TOO_LARGE, WRONG_ANSWER
 
 _OF_A_BUSY_SERVER = ("HTTP 408", "HTTP 429", "HTTP 502", "HTTP 503", "HTTP 504")
 """What a server answers that has nobody to answer, or none in time."""
@@ -107,7 +107,7 @@ def _held_up(record: Record, measurement: Measurement) -> tuple[str, Record]:
 def _is_own_answer(request: Request) -> bool:
     """Whether a request was lost by an answer that the app gave itself, as HTTP 500, or one that the check refuses."""
     error = request.error or ""
-    return error == WRONG_ANSWER or (error.startswith("HTTP ") and error not in _OF_A_BUSY_SERVER)
+    return error in (WRONG_ANSWER, TOO_LARGE) or (error.startswith("HTTP ") and error not in _OF_A_BUSY_SERVER)
 
 
 def _slowed(record: Record, measurement: Measurement) -> tuple[str, Record]:

@@ -23,6 +23,12 @@ NODE_HEADER = "x-serve-chaos-node"
 WRONG_ANSWER = "WrongAnswer"
 """The error of a request whose answer had a good status, and not what the check wanted."""
 
+TOO_LARGE = "TooLarge"
+"""The error of a request whose answer has more bytes than a check gets to see (`LARGEST_CHECKED`)."""
+
+LARGEST_CHECKED = 16 * 1024 * 1024
+"""Bytes of a body that a check gets to see: all in flight are in memory. Without a check a body may have any size."""
+
 NOT_SENT = "NotSent"
 """The error of a request that never left: this side had no socket, or no place in flight, for it."""
 
@@ -34,7 +40,7 @@ class Answer:
     Attributes:
         status: The HTTP status: 200 to 299, or one that the request expects. No other is checked.
         headers: By name in lower case.
-        body: All of it.
+        body: All of it; at most `LARGEST_CHECKED` bytes, else the request is lost as `TOO_LARGE`.
         app: The app that was asked, where traffic goes to several.
         name: The name of the request, where it has one.
     """

@@ -189,6 +189,24 @@ def test_an_answer_that_the_check_cannot_read_is_a_wrong_answer() -> None:
     assert outcome.error == "WrongAnswer"
 
 
+def test_a_check_gets_no_answer_of_more_bytes_than_all_in_flight_may_have_in_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client, "LARGEST_CHECKED", 5)
+    seen: list[bytes] = []
+
+    def check(answer: Answer) -> bool:
+        seen.append(answer.body)
+        return True
+
+    with serving(answers(response(b"12345"))) as url:
+        assert send(RequestSpec(url, check=check)).error is None
+    with serving(answers(response(b"123456"))) as url:
+        assert send(RequestSpec(url, check=check)).error == "TooLarge"
+        assert send(RequestSpec(url)).error is None
+    assert seen == [b"12345"]
+
+
 def test_method_headers_and_body_arrive() -> None:
     got: list[bytes] = []
 

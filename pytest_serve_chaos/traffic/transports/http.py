@@ -20,9 +20,11 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.errors import SafetyError
 from pytest_serve_chaos.traffic.request import (
     NODE_HEADER,
+    LARGEST_CHECKED,
     NOT_SENT,
     PARENT_HEADER,
     REPLICA_HEADER,
+    TOO_LARGE,
     WRONG_ANSWER,
     Answer,
     Message,
@@ -246,17 +248,19 @@ class _Target:
             with anyio.move_on_after(self._spec.timeout) as until_sent:
                 body = _Body(prepared.message.body or b"", until_sent)
                 response = await transport.handle_async_request(prepared.request(body, deadline))
-                content = await response.aread()
+                content = await _content(response, keep=LARGEST_CHECKED if self._spec.check is not None else 0)
                 return self._judge(prepared.message, response, content, _finished(response, transport.network))
         except Exception as error:
             name = NOT_SENT if _our_own_lack(error) else type(error).__name__
             return Outcome(_ended(transport.network), error=name)
         return Outcome(clock.now(), error=body.too_late_for.__name__)
 
-    def _judge(self, message: Message, response: httpx.Response, content: bytes, finished: float) -> Outcome:
+    def _judge(self, message: Message, response: httpx.Response, content: bytes | None, finished: float) -> Outcome:
         error = None
         if not message.expects(response.status_code):
             error = f"HTTP {response.status_code}"
+        elif content is None:
+            error = TOO_LARGE
         elif self._spec.check is not None and not _passes(self._spec.check, message, response, content):
             error = WRONG_ANSWER
         named = response.headers
@@ -268,6 +272,22 @@ class _Target:
             node=named.get(NODE_HEADER),
             parent=named.get(PARENT_HEADER),
         )
+
+
+async def _content(response: httpx.Response, *, keep: int) -> bytes | None:
+    """Reads all of the body, and returns its first `keep` bytes, which are all of it; None if it has more than these.
+
+    With `keep` 0, nobody looks at the body, and nothing of it stays in memory.
+    """
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.aiter_bytes():
+        size += len(part)
+        if size <= keep:
+            parts.append(part)
+        else:
+            parts.clear()
+    return None if size > keep > 0 else b"".join(parts)
 
 
 def _passes(check: Callable[[Answer], bool], message: Message, response: httpx.Response, content: bytes) -> bool:

@@ -208,13 +208,14 @@ class KubeApi:
             error=CommandFailed,
         )
 
-    def evict_pod(self, name: str) -> None:
+    def evict_pod(self, name: str, uid: str) -> None:
         """Asks for a pod's graceful end, which a PodDisruptionBudget can refuse.
 
         Raises:
-            CommandFailed: It was refused.
+            CommandFailed: It was refused; with status 409, since a pod with another UID has the name now.
         """
-        body: Json = {"metadata": {"name": name, "namespace": self.namespace}}
+        only_this = {"preconditions": {"uid": uid}}
+        body: Json = {"metadata": {"name": name, "namespace": self.namespace}, "deleteOptions": only_this}
         evict = self._connection.core.create_namespaced_pod_eviction
         self._connection.read(evict, name, self.namespace, body, what=f"eviction of pod {name}", error=CommandFailed)
 

@@ -8,7 +8,7 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
-from pytest_serve_chaos.cluster.kubernetes.client.errors import NOT_FOUND, status_of
+from pytest_serve_chaos.cluster.kubernetes.client.errors import CONFLICT, NOT_FOUND, status_of
 from pytest_serve_chaos.cluster.kubernetes.client.records import Pod, inner, listed, mapped, text
 from pytest_serve_chaos.errors import CommandFailed
 from pytest_serve_chaos.model import Json
@@ -124,11 +124,11 @@ def evict_all(api: KubeApi, pods: Iterable[Pod], *, within: float) -> None:
         refused: list[tuple[Pod, str]] = []
         for pod in left:
             try:
-                api.evict_pod(pod.name)
+                api.evict_pod(pod.name, pod.uid)
             except CommandFailed as error:
                 if status_of(error) == _NOT_NOW:
                     refused.append((pod, error.what))
-                elif status_of(error) != NOT_FOUND:  # then it has gone by itself
+                elif status_of(error) not in (NOT_FOUND, CONFLICT):  # it has gone by itself, or another has its name
                     raise
         left[:] = [pod for pod, _ in refused]
         return NotYet("; ".join(what for _, what in refused)) if refused else True
