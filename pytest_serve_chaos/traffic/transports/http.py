@@ -19,8 +19,8 @@ import httpx
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.errors import SafetyError
 from pytest_serve_chaos.traffic.request import (
-    NODE_HEADER,
     LARGEST_CHECKED,
+    NODE_HEADER,
     NOT_SENT,
     PARENT_HEADER,
     REPLICA_HEADER,
