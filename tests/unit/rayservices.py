@@ -63,7 +63,7 @@ class KubeCalls:
     # -- of the API itself --
 
     def evict_pod(self, name: str, uid: str) -> None:
-        only_this = {"preconditions": {"uid": uid}}
+        only_this: Json = {"preconditions": {"uid": uid}}
         body: Json = {"metadata": {"name": name, "namespace": self.namespace}, "deleteOptions": only_this}
         self.call("create_namespaced_pod_eviction", name, self.namespace, body, what=f"eviction of pod {name}")
 

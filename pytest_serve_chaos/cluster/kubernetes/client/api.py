@@ -214,7 +214,7 @@ class KubeApi:
         Raises:
             CommandFailed: It was refused; with status 409, since a pod with another UID has the name now.
         """
-        only_this = {"preconditions": {"uid": uid}}
+        only_this: Json = {"preconditions": {"uid": uid}}
         body: Json = {"metadata": {"name": name, "namespace": self.namespace}, "deleteOptions": only_this}
         evict = self._connection.core.create_namespaced_pod_eviction
         self._connection.read(evict, name, self.namespace, body, what=f"eviction of pod {name}", error=CommandFailed)
