@@ -21,7 +21,8 @@ from pytest_serve_chaos.events import (
     SettlingUnknown,
     TopologySeen,
 )
-from pytest_serve_chaos.faults.injection import Injection, LooksAfterwards
+from pytest_serve_chaos.faults.fault import LooksAfterwards
+from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.final_check import look_at_the_end, look_for_idle_replicas, look_for_leaks, look_for_losses
 from pytest_serve_chaos.load import Traffic

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL
 from pytest_serve_chaos.cluster.dry_run import WITHHOLDS_CHANGES, Step, WithholdsChanges
 from pytest_serve_chaos.errors import Unsupported, Withheld
-from pytest_serve_chaos.faults.injection import Fault, NotInjected
+from pytest_serve_chaos.faults.fault import Fault
+from pytest_serve_chaos.faults.injection import NotInjected
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultChoice
 from pytest_serve_chaos.model import Component

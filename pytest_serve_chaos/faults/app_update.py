@@ -40,8 +40,9 @@ from pytest_serve_chaos.errors import (
 )
 from pytest_serve_chaos.events import Note, Remark, Rescaled
 from pytest_serve_chaos.faults.defaults import with_profile
+from pytest_serve_chaos.faults.fault import Strike
 from pytest_serve_chaos.faults.health_check import DEPLOYMENT
-from pytest_serve_chaos.faults.injection import Injection, Strike
+from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultSpec, Need, keyword
 from pytest_serve_chaos.kinds import Choice, Duration, Kind

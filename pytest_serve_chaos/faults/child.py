@@ -19,8 +19,9 @@ from pytest_serve_chaos.events import Remark
 from pytest_serve_chaos.faults import signs
 from pytest_serve_chaos.faults.actors import ON, choose_component, deployment_of
 from pytest_serve_chaos.faults.defaults import FREEZE_FOR, unless_frozen, with_profile
+from pytest_serve_chaos.faults.fault import Strike
 from pytest_serve_chaos.faults.health_check import DEPLOYMENT
-from pytest_serve_chaos.faults.injection import Injection, Strike
+from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultSpec, Need, freeze_for, keyword
 from pytest_serve_chaos.kinds import Kind

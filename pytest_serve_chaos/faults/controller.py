@@ -14,7 +14,8 @@ from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.errors import NotHealed, WaitTimeout
 from pytest_serve_chaos.faults.actors import ActorKilled, ActorTarget, choose_component
 from pytest_serve_chaos.faults.defaults import unless_frozen, with_profile
-from pytest_serve_chaos.faults.injection import Injection, Strike
+from pytest_serve_chaos.faults.fault import Strike
+from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultSpec, Need, freeze_for, keyword
 from pytest_serve_chaos.kinds import Choice

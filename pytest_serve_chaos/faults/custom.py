@@ -13,7 +13,8 @@ from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.errors import SettingsError, WaitTimeout, in_one_line
 from pytest_serve_chaos.events import Note
 from pytest_serve_chaos.faults.defaults import while_down, with_profile
-from pytest_serve_chaos.faults.injection import Injection, Strike
+from pytest_serve_chaos.faults.fault import Strike
+from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultChoice, FaultSpec, keyword
 from pytest_serve_chaos.kinds import Duration
@@ -58,7 +59,7 @@ class Functions:
 
 @dataclass
 class CustomBroken:
-    """One injection of a test's own fault. It implements `injection.Fault`.
+    """One injection of a test's own fault. It implements `fault.Fault`.
 
     Attributes:
         text: What it does, for people.

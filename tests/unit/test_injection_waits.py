@@ -27,8 +27,9 @@ from pytest_serve_chaos.events import (
     TrafficBegan,
     of_kind,
 )
-from pytest_serve_chaos.faults import injection as module
-from pytest_serve_chaos.faults.injection import Injection, Strike, ended
+from pytest_serve_chaos.faults import settling
+from pytest_serve_chaos.faults.fault import Strike, ended
+from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.model import UNFINISHED, Component, Evidence, Identity, Request, Role, Slowness, Topology
 from pytest_serve_chaos.observe import health
 from pytest_serve_chaos.observe.handles import HandleCheck
@@ -496,7 +497,7 @@ class Checks:
         """An injection whose check of proxies comes to that."""
         injection = injected()
         self.monkeypatch.setattr(health, "proxy_nodes", lambda *_: frozenset({"head"}))
-        self.monkeypatch.setattr(module, "settle", lambda *_, **__: result)
+        self.monkeypatch.setattr(settling, "settle", lambda *_, **__: result)
         if busy:
             work(injection)
         self.monkeypatch.setattr(clock, "now", lambda: ASKED + 30.0)
@@ -511,7 +512,7 @@ class Checks:
             return result
 
         injection = injected()
-        self.monkeypatch.setattr(module, "check_handles", check)
+        self.monkeypatch.setattr(settling, "check_handles", check)
         self.monkeypatch.setattr(clock, "now", lambda: ASKED + 30.0)
         return injection, asked
 
