@@ -18,6 +18,7 @@ from pytest_serve_chaos.events import (
     TopologySeen,
     VictimEnded,
 )
+from pytest_serve_chaos.faults.answers import answers_of, answers_to, only_probed
 from pytest_serve_chaos.faults.fault import Fault, Strike
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.model import Component, Evidence, Topology
@@ -96,9 +97,9 @@ def _victims(rig: Rig, fault: Fault) -> _Victims:
     others = [one for one in traffic.running if one != traffic.source]
     return _Victims(
         victims,
-        traffic.answers_of(victims, since=since),
-        {one: traffic.answers_to(one, victims, since=since) for one in others},
-        probed=traffic.only_probed(victims, since=since),
+        answers_of(rig, victims, since=since),
+        {one: answers_to(rig, one, victims, since=since) for one in others},
+        probed=only_probed(rig, victims, since=since),
     )
 
 
