@@ -218,7 +218,7 @@ class Run:
                 watcher=watcher,
                 health=Health(watcher, shape),
                 current=Current(self.history, watcher),
-                traffic=LiveTraffic(self._of_the_run.sources),
+                traffic=LiveTraffic(self.history, self._of_the_run.sources),
                 serve_config=cluster.serve_config,
                 machine=machine,
             )

@@ -12,7 +12,6 @@ from pytest_serve_chaos.clock import NotYet, seconds
 from pytest_serve_chaos.cluster.capabilities import KILLS_ACTORS, SIGNALS_PROCESSES, SignalsProcesses
 from pytest_serve_chaos.errors import NoSuchTarget, WaitTimeout
 from pytest_serve_chaos.faults import signs
-from pytest_serve_chaos.faults.answers import serving
 from pytest_serve_chaos.faults.defaults import FREEZE_FOR
 from pytest_serve_chaos.faults.fault import Strike
 from pytest_serve_chaos.faults.injection import Injection
@@ -233,7 +232,7 @@ def choose_component(rig: Rig, role: Role, *, on: str | None = None, deployment:
             f"there is no {what}",
             checked=[f"{c.name} (PID {c.pid})" for c in topology.of(role)] or [f"no {role}"],
         )
-    return rig.choose(serving(rig, candidates), what, topology)
+    return rig.choose(rig.traffic.serving(candidates), what, topology)
 
 
 @dataclass(frozen=True)

@@ -1,30 +1,13 @@
-"""Who answers the requests of a test: which components serve, and how often these have answered."""
+"""How often components have answered the requests of a test."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 
 from pytest_serve_chaos.cluster.capabilities import HAS_PROXY_ENDPOINTS
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.model import Component, Request
 from pytest_serve_chaos.observe.handles import requests_logged
-
-
-def serving(rig: Rig, candidates: Sequence[Component]) -> list[Component]:
-    """Those of the candidates that answers name: of the traffic that is judged live, or else of any that runs.
-
-    Where no answer names any, those of the apps that the judged traffic goes to; all of them where that is unknown.
-    """
-    traffic = rig.traffic
-    found = _named(rig, candidates, traffic.source) or _named(rig, candidates, None)
-    asked = [c for c in candidates if c.role != "replica" or (c.deployment or "").partition("#")[0] in traffic.shares]
-    return found or (asked if traffic.running else []) or list(candidates)
-
-
-def _named(rig: Rig, candidates: Sequence[Component], source: str | None) -> list[Component]:
-    good = _good(rig, rig.traffic.steady_since, source) if rig.traffic.running else []
-    named = {name for r in good for name in (*r.replicas, r.path)}
-    return [c for c in candidates if (c.replica if c.role == "replica" else c.name) in named]
 
 
 def answers_of(rig: Rig, victims: Collection[Component], *, since: float) -> int:

@@ -1,13 +1,14 @@
-"""What is known of the traffic on a cluster while it runs: when it was steady, what is slow, and what is judged."""
+"""What is known of the traffic on a cluster while it runs: when it was steady, what is slow, and who serves it."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.model import Slowness
+from pytest_serve_chaos.history import History
+from pytest_serve_chaos.model import Component, Slowness
 from pytest_serve_chaos.traffic.request import Message
 from pytest_serve_chaos.traffic.sources import RequestSource
 
@@ -31,6 +32,7 @@ class LiveTraffic:
     What is judged live is the experiment's own, or else the first of all that runs at a time.
 
     Args:
+        history: Where its requests are.
         numbers: Of the traffic of a run; each is taken once.
 
     Attributes:
@@ -43,10 +45,11 @@ class LiveTraffic:
         asked: What it asks one proxy alone: a message for each app.
     """
 
-    def __init__(self, numbers: Iterator[int] | None = None) -> None:
+    def __init__(self, history: History, numbers: Iterator[int] | None = None) -> None:
         self._steady_since = 0.0
         self.source = ""
         self._streams: dict[str, _Stream] = {}
+        self._history = history
         self._numbers = itertools.count(1) if numbers is None else numbers
         self._running: list[str] = []
 
@@ -113,3 +116,22 @@ class LiveTraffic:
     @property
     def _judged(self) -> _Stream:
         return self._streams.setdefault(self.source, _Stream())
+
+    def serving(self, candidates: Sequence[Component]) -> list[Component]:
+        """Those of the candidates that answers name: of the traffic that is judged live, or else of any that runs.
+
+        Where no answer names any, those of the apps that the judged traffic goes to; all of them where that is unknown.
+        """
+        if not self._running:
+            return list(candidates)
+        since = self.steady_since
+        found = _named(self._history, candidates, since, self.source) or _named(self._history, candidates, since, None)
+        asked = [c for c in candidates if c.role != "replica" or (c.deployment or "").partition("#")[0] in self.shares]
+        return found or asked or list(candidates)
+
+
+def _named(history: History, candidates: Sequence[Component], since: float, source: str | None) -> list[Component]:
+    """Those of the candidates that good answers name."""
+    good = [r for r in history.requests_since(since, source) if not r.lost]
+    named = {name for r in good for name in (*r.replicas, r.path)}
+    return [c for c in candidates if (c.replica if c.role == "replica" else c.name) in named]

@@ -11,7 +11,6 @@ from pytest_serve_chaos.clock import seconds
 from pytest_serve_chaos.cluster.capabilities import FREEZES_NODES, KILLS_NODES
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.faults import signs
-from pytest_serve_chaos.faults.answers import serving
 from pytest_serve_chaos.faults.defaults import FREEZE_FOR, freeze_seconds
 from pytest_serve_chaos.faults.fault import Strike, ended
 from pytest_serve_chaos.faults.injection import Injection
@@ -250,8 +249,8 @@ def choose_worker(rig: Rig, which: str) -> str:
     """The name of a worker: by its name, ``most_replicas``, or ``random``."""
     topology = rig.watcher.sample()
     workers = topology.of("worker")
-    answering = serving(rig, rig.health.in_service())
-    counts = {w.node: sum(replica.node == w.node for replica in answering) for w in workers}
+    serving = rig.traffic.serving(rig.health.in_service())
+    counts = {w.node: sum(replica.node == w.node for replica in serving) for w in workers}
     if which == "most_replicas":
         most = max(counts.values(), default=0)
         return rig.choose([w for w in workers if counts[w.node] == most], "worker", topology).node

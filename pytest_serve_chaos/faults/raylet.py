@@ -14,7 +14,6 @@ from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.errors import NoSuchTarget, ObservationError
 from pytest_serve_chaos.faults import head, signs, worker
 from pytest_serve_chaos.faults.actors import ON, ActorFrozen
-from pytest_serve_chaos.faults.answers import serving
 from pytest_serve_chaos.faults.defaults import FREEZE_FOR, unless_frozen, with_profile, without_head
 from pytest_serve_chaos.faults.fault import Strike
 from pytest_serve_chaos.faults.injection import Injection
@@ -164,8 +163,8 @@ def target(rig: Rig, on: str | None) -> RayletTarget:
     what = "raylet" + (f" on {on}" if on else "")
     if not raylets:
         raise NoSuchTarget(f"there is no {what}", checked=[c.name for c in topology.of("raylet")] or ["no raylet"])
-    nodes = {c.node for c in serving(rig, topology.of("replica", on=on))}
-    return RayletTarget(rig, rig.choose([c for c in raylets if c.node in nodes] or raylets, what, topology))
+    serving = {c.node for c in rig.traffic.serving(topology.of("replica", on=on))}
+    return RayletTarget(rig, rig.choose([c for c in raylets if c.node in serving] or raylets, what, topology))
 
 
 def _inject(rig: Rig, how: str, given: RayletKeywords, must_land: bool) -> Injection:

@@ -11,7 +11,7 @@ from pytest_serve_chaos import clock, load
 from pytest_serve_chaos.checks.verdict import judge
 from pytest_serve_chaos.cluster.capabilities import SHOWS_REPLICA_LOGS
 from pytest_serve_chaos.events import ComponentCame, Demanded, FaultLanded
-from pytest_serve_chaos.faults.answers import answers_of, answers_to, serving
+from pytest_serve_chaos.faults.answers import answers_of, answers_to
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.load import Load, Traffic
 from pytest_serve_chaos.model import Component, Expectations, Identity, Request, Slowness, Topology
@@ -99,8 +99,8 @@ def test_what_other_traffic_got_is_not_what_the_judged_traffic_got() -> None:
         r.history.add_request(Request(0, "fresh", now, now, now, 200, replica=victim.replica, source=source))
     assert [answers_of(r, [victim], since=0.0) for victim in (one, other)] == [1, 0]
     assert [answers_to(r, "traffic-1", [victim], since=0.0) for victim in (one, other)] == [0, 2]
-    assert serving(r, [one, other]) == [one]
-    assert serving(r, [other, replica(CHILD, 3)]) == [other], "of a deployment that only other traffic asks"
+    assert r.traffic.serving([one, other]) == [one]
+    assert r.traffic.serving([other, replica(CHILD, 3)]) == [other], "of a deployment that only other traffic asks"
 
 
 @pytest.mark.parametrize(("judged", "outcome"), [("", "inconclusive"), ("traffic-2", "passed"), ("third", "passed")])
