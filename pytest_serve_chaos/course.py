@@ -21,6 +21,7 @@ from pytest_serve_chaos.events import (
     SettlingUnknown,
     TopologySeen,
 )
+from pytest_serve_chaos.faults.admission import look_at_its_owner
 from pytest_serve_chaos.faults.fault import LooksAfterwards
 from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.rig import Rig
@@ -169,7 +170,7 @@ class Course:
         back = injection.landed and recovery.wait()
         recovery.wait_window()
         recovery.say_if_away_again()
-        changed = rig.look_at_its_owner()
+        changed = look_at_its_owner(rig)
         if changed:
             rig.progress(changed)
             return

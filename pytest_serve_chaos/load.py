@@ -33,6 +33,7 @@ from pytest_serve_chaos.events import (
     TrafficBegan,
     has,
 )
+from pytest_serve_chaos.faults.admission import look_at_its_owner
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.generators import generator_for
 from pytest_serve_chaos.history import ExperimentLog
@@ -448,7 +449,7 @@ class Traffic:
             self.rig.log, demanded, autoscaled=autoscaled, source=self.source, at=until, parts=self._parts
         )
         self.rig.check_watches()
-        self.rig.look_at_its_owner()
+        look_at_its_owner(self.rig)
         result = result_of(self.rig.history, self.rig.current.experiment)
         self.rig.log.add(Judged(result.outcome))
         self._on_result(result)

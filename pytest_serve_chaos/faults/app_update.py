@@ -39,6 +39,7 @@ from pytest_serve_chaos.errors import (
     in_one_line,
 )
 from pytest_serve_chaos.events import Note, Remark, Rescaled
+from pytest_serve_chaos.faults.admission import admit
 from pytest_serve_chaos.faults.defaults import with_profile
 from pytest_serve_chaos.faults.fault import Strike
 from pytest_serve_chaos.faults.health_check import DEPLOYMENT
@@ -379,7 +380,7 @@ def _update(
     rig: Rig, keywords: AppUpdateKeywords, given: Mapping[str, object], *, hold_for: float | None, must_land: bool
 ) -> Injection:
     options = {"how": "update", **given}
-    rig.admit(NAME, options)  # before Serve is asked
+    admit(rig, NAME, options)  # before Serve is asked
     before = rig.cluster.serve_config
     status = rig.cluster.dashboard.serve()
     planned = plan(before, status, keywords.wanted, next(rig.run.updates))

@@ -9,6 +9,7 @@ from pytest_serve_chaos.clock import NotYet, seconds
 from pytest_serve_chaos.cluster.dry_run import WITHHOLDS_CHANGES
 from pytest_serve_chaos.errors import Inconclusive, NotHealed, NotLanded, WaitTimeout, Withheld
 from pytest_serve_chaos.events import Note, RedundancyBack, RedundancyMissing
+from pytest_serve_chaos.faults.admission import admit, require_its_owner_left_it_alone
 from pytest_serve_chaos.faults.fault import Fault, TakesTime
 from pytest_serve_chaos.faults.healing import Healing
 from pytest_serve_chaos.faults.landing import land
@@ -60,10 +61,10 @@ class Injection:
         self.rig = rig
         self.fault = fault
         self.hold_for = hold_for
-        rig.admit(fault.kind, fault.options, fault.victims)  # before anything else, so that nobody gets past it
+        admit(rig, fault.kind, fault.options, fault.victims)  # before anything else, so that nobody gets past it
         if rig.cluster.capability(WITHHOLDS_CHANGES) is not None:
             raise NotInjected(fault, hold_for)
-        rig.require_its_owner_left_it_alone()
+        require_its_owner_left_it_alone(rig)
         allow_total_loss = rig.current.total_loss_allowed
         rig.current.begin_by_hand()
         self.before = rig.watcher.sample()

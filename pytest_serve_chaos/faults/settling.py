@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL
 from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive
 from pytest_serve_chaos.events import Note, NotSettled, PostRecoveryChecking, ProxyStale, Settled, SettlingUnknown
+from pytest_serve_chaos.faults.admission import admit, require_its_owner_left_it_alone
 from pytest_serve_chaos.faults.waiting import Waiting
 from pytest_serve_chaos.model import Component
 from pytest_serve_chaos.observe.external_check import settle
@@ -35,7 +36,7 @@ class Settling:
             Inconclusive: Nobody can know.
         """
         rig, log = self.waiting.rig, self.waiting.log
-        rig.require_its_owner_left_it_alone()
+        require_its_owner_left_it_alone(rig)
         nodes = rig.health.proxy_nodes()
         with self._checking("proxies", replaces=rig.cluster.capability(IS_EXTERNAL) is not None):
             result = settle(
@@ -86,8 +87,8 @@ class Settling:
         """What a check replaces is as much of a loss to an external cluster as what a fault takes."""
         rig = self.waiting.rig
         with rig.current.allowing_total_loss(self.allow_total_loss):
-            rig.admit("replica_failure", {"how": "kill", "deployment": replica.deployment}, (replica,))
-        rig.require_its_owner_left_it_alone()
+            admit(rig, "replica_failure", {"how": "kill", "deployment": replica.deployment}, (replica,))
+        require_its_owner_left_it_alone(rig)
 
     @contextlib.contextmanager
     def _checking(self, what: str, *, replaces: bool) -> Iterator[None]:

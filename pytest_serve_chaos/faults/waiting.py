@@ -13,6 +13,7 @@ from pytest_serve_chaos.clock import NotYet, seconds
 from pytest_serve_chaos.cluster.capabilities import SHOWS_FAILED_STARTS
 from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, OwnerChangedIt
 from pytest_serve_chaos.events import MachineSeen, Remark, of_kind
+from pytest_serve_chaos.faults.admission import look_at_its_owner
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.history import ExperimentLog
 from pytest_serve_chaos.progress import now_and_then
@@ -72,7 +73,7 @@ class Waiting:
         for text in given_up:
             self.log.add(Remark(text))
         what = "; ".join((what, *given_up))
-        changed = self.rig.look_at_its_owner()
+        changed = look_at_its_owner(self.rig)
         if changed:
             return OwnerChangedIt(f"{what}; {changed}, so the reason may be that and not the fault")
         busy = self.held_up()
