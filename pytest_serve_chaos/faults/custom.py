@@ -59,7 +59,7 @@ class Functions:
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What people and reports are told of a test's own fault.
+    """What a test says of its fault for people and reports.
 
     Attributes:
         name: Of the fault, in reports.
@@ -80,7 +80,7 @@ class CustomBroken:
 
     Attributes:
         functions: What breaks it, heals it, and shows that it is broken.
-        about: What people are told of it.
+        about: What the test says of it for people.
         lasts: Seconds after which it is healed; None: when all was judged.
         sign_within: Seconds in which there must be evidence.
     """
@@ -189,7 +189,7 @@ class CustomFault:
     Args:
         rig: The cluster under test, and what is recorded about it.
         functions: What the test says of it.
-        about: What people are told of it.
+        about: What the test says of it for people.
         for_: Seconds after which it is healed; None: when the injection is closed, or all was judged.
         landed_within: Seconds in which there must be evidence.
         expectations: What is demanded by default.

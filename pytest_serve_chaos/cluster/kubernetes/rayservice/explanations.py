@@ -92,7 +92,7 @@ class PodExplanations(Explanations):
 class OwnedExplanations(PodExplanations):
     """Explains what would be done to a RayService of our own, to its Redis and to its machines.
 
-    It has many methods: one for each call of a capability that it explains, with the name and the arguments of that call.
+    It has many methods: one for each call of a capability that it explains, by its name and with its arguments.
 
     Args:
         view: The RayService.
