@@ -104,7 +104,8 @@ _HOMES = {
     "OwnerChangedIt SafetyError ServeChaosError SettingsError Unsupported WaitTimeout WatchEnded Withheld",
     "experiment": "Experiment",
     "faults.chaos": "Chaos",
-    "faults.injection": "Injection Strike",
+    "faults.fault": "Strike",
+    "faults.injection": "Injection",
     "faults.rig": "Rig",
     "faults.spec": "FaultSpec Need keyword",
     "fixtures": "MakeTraffic",
@@ -159,7 +160,8 @@ if TYPE_CHECKING:
     from pytest_serve_chaos.events import Event
     from pytest_serve_chaos.experiment import Experiment
     from pytest_serve_chaos.faults.chaos import Chaos
-    from pytest_serve_chaos.faults.injection import Injection, Strike
+    from pytest_serve_chaos.faults.fault import Strike
+    from pytest_serve_chaos.faults.injection import Injection
     from pytest_serve_chaos.faults.rig import Rig
     from pytest_serve_chaos.faults.spec import FaultSpec, Need, keyword
     from pytest_serve_chaos.fixtures import MakeTraffic

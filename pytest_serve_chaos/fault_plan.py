@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL
 from pytest_serve_chaos.cluster.dry_run import WITHHOLDS_CHANGES, Step, WithholdsChanges
 from pytest_serve_chaos.errors import Unsupported, Withheld
-from pytest_serve_chaos.faults.injection import Fault, NotInjected
+from pytest_serve_chaos.faults.admission import admit
+from pytest_serve_chaos.faults.fault import Fault
+from pytest_serve_chaos.faults.injection import NotInjected
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultChoice
 from pytest_serve_chaos.model import Component
@@ -84,7 +86,7 @@ def plan_of(rig: Rig, choice: FaultChoice) -> FaultPlan:
     touch, external = choice.touch(), rig.cluster.capability(IS_EXTERNAL) is not None
     rights = withholds.rights(touch)
     try:
-        rig.admit(choice.kind, choice.options)
+        admit(rig, choice.kind, choice.options)
         if not choice.spec.dry_run:
             return FaultPlan(marker, choice.spec.breaks, rights=rights, external=external, unknown=_UNDECLARED)
         return _injected(rig, choice, withholds, FaultPlan(marker, rights=rights, external=external))

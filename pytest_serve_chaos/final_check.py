@@ -21,8 +21,9 @@ from pytest_serve_chaos.events import (
     RedundancyMissing,
     Remark,
 )
-from pytest_serve_chaos.faults.injection import Injection, place
+from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.rig import Rig
+from pytest_serve_chaos.faults.succession import place
 from pytest_serve_chaos.model import Component, Expectations, PartDemands, Request
 from pytest_serve_chaos.steady import idle_replicas, replicas_to_reach
 

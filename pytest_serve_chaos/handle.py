@@ -81,7 +81,7 @@ class ServeCluster:
         wanted = Target(app, {}, {deployment: others}, {deployment: replicas} if isinstance(replicas, int) else {})
         cluster.apply_serve_config(serve_config.with_deployment_options(before, deployment, options))
         try:
-            self._wait_deployed(app, seconds(timeout), wanted)
+            _wait_deployed(self._rig, app, seconds(timeout), wanted)
         except WaitTimeout:
             cluster.apply_serve_config(before)
             raise
@@ -98,12 +98,12 @@ class ServeCluster:
         rig = self._rig
         deadline = clock.now() + seconds(timeout)
         rig.cluster.apply_serve_config(serve_config.with_app(rig.cluster.serve_config, app))
-        self._wait_deployed(str(app["name"]), deadline - clock.now())
+        _wait_deployed(rig, str(app["name"]), deadline - clock.now())
         route = app.get("route_prefix", "/")
         if isinstance(route, str):
             # Until then another app may answer below that route: HAProxy knows a new one about a second later.
             left = max(1.0, deadline - clock.now())
-            clock.wait_until(f"each proxy to know {route}", partial(self._knows_route, route), timeout=left)
+            clock.wait_until(f"each proxy to know {route}", partial(_knows_route, rig, route), timeout=left)
 
     def wait_replicas(self, deployment: str, count: int, *, timeout: float | str = "60s") -> float:
         """Waits until a deployment has so many RUNNING replicas; returns the seconds that it took.
@@ -114,7 +114,7 @@ class ServeCluster:
         begun = clock.now()
 
         def enough() -> float | NotYet:
-            running = self._running(deployment)
+            running = _running(self._rig, deployment)
             return clock.now() - begun if running == count else NotYet(f"{running} replicas are RUNNING")
 
         return clock.wait_until(f"{count} replicas of {deployment}", enough, timeout=seconds(timeout))
@@ -149,40 +149,44 @@ class ServeCluster:
         backend = self._rig.capability(SHOWS_CONTROLLER_LOG, "show the controller's log")
         return backend.controller_log(pattern=pattern, since=since)
 
-    def _wait_deployed(self, app: str, timeout: float, wanted: Target | None = None) -> None:
-        probe = partial(self._runs, app, wanted)
-        report = clock.wait_until(f"the app {app} to run", probe, timeout=timeout)
-        health = self._rig.health
-        now = shape_of(self._rig.watcher.sample(), report, workers=health.shape.workers)
-        health.expect(replace(now, nodes=health.shape.nodes))
 
-    def _knows_route(self, route: str) -> bool | NotYet:
-        """Whether each proxy has a route; of one that does not answer nobody can know."""
-        without = []
-        for proxy in self.of("proxy"):
-            with contextlib.suppress(ObservationError):
-                status, body = self._rig.cluster.ask_proxy(proxy, "/-/routes", timeout=2.0)
-                if status == 200 and route not in routes_in(status, body):
-                    without.append(proxy.name)
-        return NotYet(f"{', '.join(without)} does not know it") if without else True
+def _wait_deployed(rig: Rig, app: str, timeout: float, wanted: Target | None = None) -> None:
+    """Waits until an app runs, from when on its replicas belong to the shape."""
+    report = clock.wait_until(f"the app {app} to run", partial(_runs, rig, app, wanted), timeout=timeout)
+    health = rig.health
+    now = shape_of(rig.watcher.sample(), report, workers=health.shape.workers)
+    health.expect(replace(now, nodes=health.shape.nodes))
 
-    def _running(self, deployment: str) -> int:
-        report = self._rig.observer.refresh()
-        rows = report.serve.replicas if report.serve is not None else ()
-        running = sum(f"{r.app}#{r.deployment}" == deployment and r.state == "RUNNING" for r in rows)
-        return min(running, len(self.of("replica", deployment=deployment)))
 
-    def _runs(self, app: str, target: Target | None) -> Report | NotYet:
-        report = self._rig.observer.refresh()
-        status = report.serve
-        if status is None:
-            return NotYet(f"Serve's REST does not answer: {report.error}")
-        if status.apps.get(app) != "RUNNING":
-            return NotYet(f"it is {status.apps.get(app, 'not known')}: {status.messages.get(app, '')[:200]}")
-        # KubeRay passes an update on a second later; until then Serve runs the app as it was.
-        old = target.accepted(status) if target is not None and status.options.get(next(iter(target.options))) else []
-        if old:
-            return NotYet("; ".join(old))
-        wanted = {name: n for name, n in status.targets.items() if name.startswith(f"{app}#")}
-        there = {name: len(self.of("replica", deployment=name)) for name in wanted}
-        return report if there == wanted else NotYet(f"{there} of {wanted} replicas are there")
+def _knows_route(rig: Rig, route: str) -> bool | NotYet:
+    """Whether each proxy has a route; of one that does not answer nobody can know."""
+    without = []
+    for proxy in rig.watcher.sample().of("proxy"):
+        with contextlib.suppress(ObservationError):
+            status, body = rig.cluster.ask_proxy(proxy, "/-/routes", timeout=2.0)
+            if status == 200 and route not in routes_in(status, body):
+                without.append(proxy.name)
+    return NotYet(f"{', '.join(without)} does not know it") if without else True
+
+
+def _running(rig: Rig, deployment: str) -> int:
+    report = rig.observer.refresh()
+    rows = report.serve.replicas if report.serve is not None else ()
+    running = sum(f"{r.app}#{r.deployment}" == deployment and r.state == "RUNNING" for r in rows)
+    return min(running, len(rig.watcher.sample().of("replica", deployment=deployment)))
+
+
+def _runs(rig: Rig, app: str, target: Target | None) -> Report | NotYet:
+    report = rig.observer.refresh()
+    status = report.serve
+    if status is None:
+        return NotYet(f"Serve's REST does not answer: {report.error}")
+    if status.apps.get(app) != "RUNNING":
+        return NotYet(f"it is {status.apps.get(app, 'not known')}: {status.messages.get(app, '')[:200]}")
+    # KubeRay passes an update on a second later; until then Serve runs the app as it was.
+    old = target.accepted(status) if target is not None and status.options.get(next(iter(target.options))) else []
+    if old:
+        return NotYet("; ".join(old))
+    wanted = {name: n for name, n in status.targets.items() if name.startswith(f"{app}#")}
+    there = {name: len(rig.watcher.sample().of("replica", deployment=name)) for name in wanted}
+    return report if there == wanted else NotYet(f"{there} of {wanted} replicas are there")

@@ -6,14 +6,12 @@ import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlsplit
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.configuration import Setup
-from pytest_serve_chaos.analysis.demands import can_show, patience, seconds_needed, window_for, with_demands
+from pytest_serve_chaos.analysis.demands import can_show, with_demands
 from pytest_serve_chaos.analysis.outages import find_outages
 from pytest_serve_chaos.analysis.record import LEAST_REQUESTS, slowness_of
 from pytest_serve_chaos.analysis.result import Result
@@ -21,13 +19,11 @@ from pytest_serve_chaos.checks.base import Check
 from pytest_serve_chaos.checks.own import spec_of
 from pytest_serve_chaos.clock import NotYet, seconds
 from pytest_serve_chaos.cluster.asking import Asking, Way, routes_of, way_to
-from pytest_serve_chaos.cluster.capabilities import HAS_PROXY_ENDPOINTS, HasProxyEndpoints
 from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive, SettingsError, WaitTimeout
 from pytest_serve_chaos.events import (
     CheckDone,
     Demanded,
     FaultAsked,
-    FaultHealed,
     Judged,
     NotStarted,
     Phase,
@@ -37,12 +33,14 @@ from pytest_serve_chaos.events import (
     TrafficBegan,
     has,
 )
+from pytest_serve_chaos.faults.admission import look_at_its_owner
 from pytest_serve_chaos.faults.rig import Rig
+from pytest_serve_chaos.generators import generator_for
 from pytest_serve_chaos.history import ExperimentLog
+from pytest_serve_chaos.judged_time import JudgedTime
 from pytest_serve_chaos.model import (
     UNFINISHED,
     Checked,
-    Component,
     Expectations,
     PartDemands,
     PartName,
@@ -58,8 +56,7 @@ from pytest_serve_chaos.traffic.sources import RequestSource
 
 if TYPE_CHECKING:
     from pytest_serve_chaos.traffic.generator import Generator
-    from pytest_serve_chaos.traffic.kept import KeptLane
-    from pytest_serve_chaos.traffic.request import Answer, RequestSpec
+    from pytest_serve_chaos.traffic.request import Answer
     from pytest_serve_chaos.traffic.transports.base import Transport
 
 _TO_END = 1.0
@@ -282,9 +279,7 @@ class Traffic:
         self._on_result = on_result
         self._generator: Generator | None = None
         self._begun = 0.0
-        self._proxies: frozenset[str] = frozenset()
-        self._slowness = Slowness()
-        self._of_apps: Mapping[str, Slowness] = {}
+        self._usual = _Usual()
         self._stages_begun: float | None = None
         self._parts: JudgedParts | None = None
 
@@ -294,52 +289,31 @@ class Traffic:
         Raises:
             Inconclusive: There is no steady state, so nothing should be broken.
         """
-        setup = setup_now(self.rig.cluster) if self._wait else None  # before it could make a request late
-        self._proxies = frozenset(c.name for c in self.rig.watcher.sample().of("proxy"))
+        rig, load = self.rig, self.load
+        setup = setup_now(rig.cluster) if self._wait else None  # before it could make a request late
+        proxies = frozenset(c.name for c in rig.watcher.sample().of("proxy"))
         # As the config is now: a test may remove an app before it asks for the verdict.
-        way, self._parts = self.load.way(self.rig), self.load.judged(self.rig)
-        self._generator = _generator(self.rig, self.load, self.source, way)
+        way, self._parts = load.way(rig), load.judged(rig)
+        generator = self._generator = generator_for(rig, load, self.source, way)
         self._begun = clock.now()
         if self.source:
-            self.rig.current.begin_by_hand()
-        self.rig.traffic.begin(self.source, way.at_proxy)
-        self.rig.log.add(_began(self.source, self.load.schedule))
-        if not self._wait:
-            self._generator.start()
-            self._begin_stages(self._generator)
-            return
-        self.rig.log.add(PhaseBegan.of(Phase.STEADY))
-        self._generator.start()
-        try:
-            steady = self._wait_steady()
-        except WaitTimeout as error:
-            self.stop(drain=0.0)  # nothing is judged, so nobody waits for requests that hang
-            self.rig.log.add(NotStarted(f"no steady state: {error.last_seen}"))
-            if has(FaultAsked, self.rig.history.events):
-                self.rig.soundness.taint(f"an earlier fault left it without steady state: {error.last_seen}")
-            raise Inconclusive(f"no steady state before the fault: {error.last_seen}", fix=error.fix) from error
-        self.rig.log.add(SteadyConfirmed("steady since then", at=min(r.scheduled for r in steady)))
-        self._of_apps = {app: self._usual(steady, app) for app in self._parts.apps}
-        self._slowness = self._usual(steady)
-        if self.rig.traffic.source == self.source:
-            self.rig.traffic.slowness, self.rig.traffic.of_apps = self._slowness, self._of_apps
+            rig.current.begin_by_hand()
+        rig.traffic.begin(self.source, way.at_proxy)
+        rig.log.add(_began(self.source, load.schedule))
         if setup is not None:
-            self._warn(setup)
-        self._begin_stages(self._generator)
-
-    def _usual(self, steady: Sequence[Request], app: str = "") -> Slowness:
-        """How slow the answers of one app are in steady state, or those of all."""
-        own = [request for request in steady if app in ("", request.app)]
-        if len(own) < LEAST_REQUESTS:
-            own = [r for r in self.requests if not r.kept and app in ("", r.app)][-LEAST_REQUESTS:]
-        return slowness_of(own, self.load.applied_to(Expectations()), uneven=not self.load.schedule.even)
-
-    def _begin_stages(self, generator: Generator) -> None:
-        self._stages_begun = clock.now()
-        generator.begin_stages(self._stages_begun)
-        if len(self.load.schedule.stages) > 1:
-            text = f"stages begin: {self.load.schedule.words}"
-            self.rig.log.add(StagesBegan(text, at=self._stages_begun, source=self.source))
+            rig.log.add(PhaseBegan.of(Phase.STEADY))
+        generator.start()
+        if setup is not None:
+            try:
+                steady = _wait_steady(rig, load, self.source, proxies, self._parts)
+            except WaitTimeout as error:
+                self.stop(drain=0.0)  # nothing is judged, so nobody waits for requests that hang
+                raise _no_steady_state(rig, error) from error
+            self._usual = _Usual.of(steady, self._ended(), load, self._parts.apps)
+            if rig.traffic.source == self.source:
+                rig.traffic.slowness, rig.traffic.of_apps = self._usual.of_all, self._usual.of_apps
+            _warn(rig, setup)
+        self._stages_begun = _begin_stages(rig, load.schedule, self.source, generator)
 
     @property
     def elapsed(self) -> float:
@@ -357,28 +331,6 @@ class Traffic:
         left = seconds(at, name="at") - self.elapsed
         if self.running:
             _wait_till(clock.now() + left, f"{at} after steady state", every=0.05)
-
-    def _wait_steady(self) -> tuple[Request, ...]:
-        load, waits = self.load, self.rig.waits
-        # The stages wait for steady state, so the rate is that of the first.
-        sent = Sent(
-            self.source,
-            load.schedule.first,
-            load.timeout,
-            kept=load.persistent_rate > 0,
-            proxies=self._proxies,
-            waits=waits,
-            apps=() if self._parts is None else self._parts.apps,
-        )
-        replicas = replicas_to_reach(self.rig.watcher.topology, self.rig.traffic.shares)
-        return wait_steady(self.rig, sent, timeout=steady_within(sent, replicas, least=waits.steady_within))
-
-    def _warn(self, setup: Setup) -> None:
-        """Checks the configuration again: a test may have added an app, and a pod may have moved."""
-        rig = self.rig
-        watcher = rig.watcher
-        found = warnings_about(rig.cluster.description, setup, watcher.topology, watcher.report.serve, rig.run.faults)
-        write_what_holds(rig.log, found, rig.run.warned, rig.progress)
 
     def wait_answered(self) -> None:
         """Waits until each request of before has ended, for as long as one may take at most, while others are sent."""
@@ -441,9 +393,9 @@ class Traffic:
         """Seconds in which requests, of one app, were lost or waited too long; infinity if an outage has not ended."""
         seen = self.rig.history.requests_since(self._begun, source=self.source, with_pending=True)
         fresh = [request for request in seen if not request.kept]
-        if not self._of_apps:
-            return _longest_outage(fresh, self._slowness)
-        of_apps = self._of_apps.items()
+        if not self._usual.of_apps:
+            return _longest_outage(fresh, self._usual.of_all)
+        of_apps = self._usual.of_apps.items()
         return max(_longest_outage([r for r in fresh if r.app == app], slowness) for app, slowness in of_apps)
 
     def assert_available(
@@ -480,73 +432,104 @@ class Traffic:
         if window is not None:
             demands["window"] = window
         demanded = with_demands(_BY_HAND, demands)
-        self._wait_for_requests(demanded.window if window is not None else self._usual_window(demanded))
+        schedule = self.load.schedule if self._parts is None else self._parts.schedule
+        time = JudgedTime(self.rig.log, self._begun, self._stages_begun, schedule, self._usual.of_all.usual)
+        if self.running:
+            usual = window is None
+            needed = time.usual_window(demanded, self.rig.waits.judged_for) if usual else demanded.window
+            _wait_for_requests(self.rig, time, needed)
         until = clock.now()
         self.wait_answered()
         if window is None:
-            demanded = replace(demanded, window=self._window(demanded, until))
+            due = (r.scheduled for r in self._ended() if not r.kept and r.scheduled <= until)
+            demanded = replace(demanded, window=time.window(demanded, max(due, default=0.0)))
         demanded = self.load.applied_to(demanded)
         autoscaled = self.rig.health.shape.autoscaled
         write_expectations(
             self.rig.log, demanded, autoscaled=autoscaled, source=self.source, at=until, parts=self._parts
         )
         self.rig.check_watches()
-        self.rig.look_at_its_owner()
+        look_at_its_owner(self.rig)
         result = result_of(self.rig.history, self.rig.current.experiment)
         self.rig.log.add(Judged(result.outcome))
         self._on_result(result)
         raise_unless_passed(result)
         return result
 
-    def _wait_for_requests(self, needed: float) -> None:
-        """While traffic runs, waits until it has run for so many seconds since the fault."""
-        asked = self._asked()
-        if asked is None or not self.running:
-            return
-        end = asked + needed
-        if clock.now() < end:
-            self.rig.progress(f"{end - clock.now():.0f} s more of traffic are needed to judge it")
-        _wait_till(end, "enough requests", every=0.1)
 
-    def _asked(self) -> float | None:
-        """When the first fault was asked for since this traffic began; None if none was."""
-        return next((e.at for e in self.rig.log.of(FaultAsked, since=self._begun)), None)
+@dataclass(frozen=True, slots=True)
+class _Usual:
+    """How slow the answers of a traffic are in steady state: all, and those of each app if several are asked."""
 
-    def _window(self, demanded: Expectations, until: float) -> float:
-        """As an experiment has it, but no longer than the traffic lasted: a test that idles on dilutes nothing."""
-        asked = self._asked()
-        due = (r.scheduled for r in self._ended() if not r.kept and r.scheduled <= until)
-        lasted = max(due, default=0.0) - (self._begun if asked is None else asked)
-        wanted = max(
-            window_for(demanded, self._schedule, self._stage_time(asked)),
-            demanded.window + self._held(),
-        ) + patience(self._slowness.usual)
-        return wanted if lasted >= wanted else max(0.1, math.ceil(10 * lasted) / 10)
+    of_all: Slowness = field(default_factory=Slowness)
+    of_apps: Mapping[str, Slowness] = field(default_factory=dict)
 
-    def _held(self) -> float:
-        """Seconds from the first fault until the last of those that heal by themselves did, or was healed before."""
-        asked = self._asked()
-        healed = {e.injection: e.at for e in self.rig.log.of(FaultHealed, since=self._begun)}
-        ends = [
-            min(e.at + e.held_for, healed.get(e.injection, math.inf))
-            for e in self.rig.log.of(FaultAsked, since=self._begun)
-            if e.held_for
-        ]
-        return 0.0 if asked is None else max(ends, default=asked) - asked
+    @classmethod
+    def of(cls, steady: Sequence[Request], ended: Iterable[Request], load: Load, apps: Iterable[str]) -> _Usual:
+        """By the requests in steady state; where these are few, by all that have ended since the traffic began."""
+        all_fresh = [request for request in ended if not request.kept]
+        expected = load.applied_to(Expectations())
 
-    def _usual_window(self, demanded: Expectations) -> float:
-        usual = min(demanded.window, self.rig.waits.judged_for) + self._held()
-        needed = seconds_needed(demanded, self._schedule, self._stage_time(self._asked()))
-        return max(usual, needed) + patience(self._slowness.usual)
+        def slowness(app: str = "") -> Slowness:
+            own = [request for request in steady if app in ("", request.app)]
+            if len(own) < LEAST_REQUESTS:
+                own = [request for request in all_fresh if app in ("", request.app)][-LEAST_REQUESTS:]
+            return slowness_of(own, expected, uneven=not load.schedule.even)
 
-    @property
-    def _schedule(self) -> Schedule:
-        """Of the requests of the app that gets the fewest."""
-        return self.load.schedule if self._parts is None else self._parts.schedule
+        return cls(slowness(), {app: slowness(app) for app in apps})
 
-    def _stage_time(self, moment: float | None) -> float:
-        """That moment in seconds since the stages began."""
-        return 0.0 if moment is None or self._stages_begun is None else max(0.0, moment - self._stages_begun)
+
+def _wait_steady(rig: Rig, load: Load, source: str, proxies: frozenset[str], parts: JudgedParts) -> tuple[Request, ...]:
+    """Waits for steady state, and writes that it is there."""
+    # The stages wait for steady state, so the rate is that of the first.
+    sent = Sent(
+        source,
+        load.schedule.first,
+        load.timeout,
+        kept=load.persistent_rate > 0,
+        proxies=proxies,
+        waits=rig.waits,
+        apps=parts.apps,
+    )
+    replicas = replicas_to_reach(rig.watcher.topology, rig.traffic.shares)
+    steady = wait_steady(rig, sent, timeout=steady_within(sent, replicas, least=rig.waits.steady_within))
+    rig.log.add(SteadyConfirmed("steady since then", at=min(r.scheduled for r in steady)))
+    return steady
+
+
+def _no_steady_state(rig: Rig, error: WaitTimeout) -> Inconclusive:
+    """Writes that there is none; an earlier fault may be why."""
+    rig.log.add(NotStarted(f"no steady state: {error.last_seen}"))
+    if has(FaultAsked, rig.history.events):
+        rig.soundness.taint(f"an earlier fault left it without steady state: {error.last_seen}")
+    return Inconclusive(f"no steady state before the fault: {error.last_seen}", fix=error.fix)
+
+
+def _warn(rig: Rig, setup: Setup) -> None:
+    """Checks the configuration again: a test may have added an app, and a pod may have moved."""
+    watcher = rig.watcher
+    found = warnings_about(rig.cluster.description, setup, watcher.topology, watcher.report.serve, rig.run.faults)
+    write_what_holds(rig.log, found, rig.run.warned, rig.progress)
+
+
+def _begin_stages(rig: Rig, schedule: Schedule, source: str, generator: Generator) -> float:
+    """From now on the stages count; returns that moment."""
+    begun = clock.now()
+    generator.begin_stages(begun)
+    if len(schedule.stages) > 1:
+        rig.log.add(StagesBegan(f"stages begin: {schedule.words}", at=begun, source=source))
+    return begun
+
+
+def _wait_for_requests(rig: Rig, time: JudgedTime, needed: float) -> None:
+    """Waits until traffic has run for so many seconds since the fault, if there was one."""
+    asked = time.asked
+    if asked is None:
+        return
+    end = asked + needed
+    if clock.now() < end:
+        rig.progress(f"{end - clock.now():.0f} s more of traffic are needed to judge it")
+    _wait_till(end, "enough requests", every=0.1)
 
 
 def _longest_outage(fresh: Iterable[Request], slowness: Slowness) -> float:
@@ -617,65 +600,3 @@ def raise_unless_passed(result: Result) -> None:
     kind = ExpectationFailed if verdict.outcome == "failed" else Inconclusive
     first, *others = verdict.reasons or ("nothing was demanded of the requests, so nothing is shown",)
     raise kind("\n  ".join([f"{result.experiment}: {verdict.outcome}: {first}", *others]))
-
-
-def _generator(rig: Rig, load: Load, source: str, way: Way) -> Generator:
-    from pytest_serve_chaos.traffic.generator import Generator
-    from pytest_serve_chaos.traffic.kept import Persistent, SharedAddress
-    from pytest_serve_chaos.traffic.request import RequestSpec
-    from pytest_serve_chaos.traffic.transports.http import Http
-
-    spec = RequestSpec(way.url, timeout=load.timeout, check=load.check)
-    generator = partial(
-        Generator,
-        spec,
-        transport=load.transport or Http(),
-        rate=load.schedule,
-        # Two apps of one run do not get their requests at the same moments.
-        seed=f"{load.seed} {urlsplit(way.url).path}",
-        history=rig.history,
-        source=source,
-        messages=way.messages,
-    )
-    if not load.persistent_rate:
-        return generator()
-
-    endpoints = rig.cluster.capability(HAS_PROXY_ENDPOINTS)
-    if endpoints is not None:
-        lanes = [_lane(rig, endpoints, proxy, spec, way) for proxy in rig.watcher.sample().of("proxy")]
-        return generator(persistent=Persistent(load.persistent_rate, lanes))
-
-    def name_of(client: tuple[str, int]) -> str | None:
-        identity = rig.cluster.proxy_of(client)
-        component = None if identity is None else rig.watcher.topology.find(identity)
-        return None if component is None else component.name
-
-    proxies = tuple(c.name for c in rig.watcher.sample().of("proxy"))
-
-    def stays(name: str) -> bool:
-        """Whether it is HAProxy, which ends its connections when it is reloaded."""
-        return any(c.name == name and c.serving is not None for c in rig.watcher.topology.of("proxy"))
-
-    shared = SharedAddress(proxies, name_of, stays)
-    return generator(persistent=Persistent(load.persistent_rate, shared=shared))
-
-
-def _lane(rig: Rig, endpoints: HasProxyEndpoints, proxy: Component, spec: RequestSpec, way: Way) -> KeptLane:
-    from pytest_serve_chaos.traffic.kept import KeptLane
-
-    def spec_of() -> RequestSpec | None:
-        """What leads to the proxy that goes by that name now: its pod may be another one."""
-        there = [c for c in rig.watcher.topology.of("proxy") if c.name == proxy.name]
-        # If there is also one that is about to go, the newer comes last.
-        return _way_to(endpoints, there[-1], spec) if there else None
-
-    first = _way_to(endpoints, proxy, spec)
-    for message in way.at_proxy.one_of_each_kind:
-        first.url_of(message)  # refuses, before anything is sent, what must not be sent there
-    return KeptLane(proxy.name, first, spec_of, way.at_proxy)
-
-
-def _way_to(endpoints: HasProxyEndpoints, proxy: Component, spec: RequestSpec) -> RequestSpec:
-    way = endpoints.proxy_endpoint(proxy)
-    headers = {**spec.headers, **way.headers}
-    return replace(spec, url=way.url, headers=headers, ssl_context=way.ssl_context, permit=way.permit)

@@ -14,6 +14,7 @@ from pytest_serve_chaos.cluster.capabilities import AUTOSCALES_WORKERS, IS_EXTER
 from pytest_serve_chaos.cluster.waits import waits_of
 from pytest_serve_chaos.errors import ClusterStartError, NotStartedAgain, ServeChaosError, Unsupported
 from pytest_serve_chaos.events import ClusterReady
+from pytest_serve_chaos.faults.admission import owner_change
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.faults.live_traffic import LiveTraffic
 from pytest_serve_chaos.faults.registry import FaultRegistry
@@ -107,7 +108,7 @@ class Run:
         """
         self._refuse_to_start_again(spec)
         if self._rig is not None and not self._rig.soundness.tainted:
-            self._rig.owner_change()
+            owner_change(self._rig)
         if self._rig is not None and (self._rig.cluster.spec != spec or self._rig.soundness.tainted):
             if self._rig.soundness.tainted:
                 verb = "reconnects to" if self._rig.cluster.capability(IS_EXTERNAL) is not None else "rebuilds"
@@ -218,7 +219,7 @@ class Run:
                 watcher=watcher,
                 health=Health(watcher, shape),
                 current=Current(self.history, watcher),
-                traffic=LiveTraffic(cluster, self.history, self._of_the_run.sources),
+                traffic=LiveTraffic(self.history, self._of_the_run.sources),
                 serve_config=cluster.serve_config,
                 machine=machine,
             )

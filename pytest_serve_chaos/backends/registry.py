@@ -203,15 +203,16 @@ class Backends:
             text += f" Backend: {', '.join(self.users(row))}."
         return text.replace("%", "%%")
 
-    def table(self) -> str:
-        """The options as Markdown, for the reference."""
-        lines = ["| option | default | backends | meaning |", "| --- | --- | --- | --- |"]
-        for row in self.options:
-            usage = row.usage.replace("|", "\\|")
-            default = f"`{row.default}`" if row.default else "required" if row.required else row.unset
-            users = "all" if self.users(row) == self.names else ", ".join(self.users(row))
-            lines.append(f"| `{usage}` | {default} | {users} | {row.help} |")
-        return "\n".join(lines) + "\n"
+
+def settings_table(backends: Backends) -> str:
+    """The options as Markdown, for the reference."""
+    lines = ["| option | default | backends | meaning |", "| --- | --- | --- | --- |"]
+    for row in backends.options:
+        usage = row.usage.replace("|", "\\|")
+        default = f"`{row.default}`" if row.default else "required" if row.required else row.unset
+        users = "all" if backends.users(row) == backends.names else ", ".join(backends.users(row))
+        lines.append(f"| `{usage}` | {default} | {users} | {row.help} |")
+    return "\n".join(lines) + "\n"
 
 
 def _listed(returned: object) -> tuple[Backend, ...]:

@@ -13,7 +13,8 @@ from pytest_serve_chaos.cluster.capabilities import KILLS_ACTORS, SIGNALS_PROCES
 from pytest_serve_chaos.errors import NoSuchTarget, WaitTimeout
 from pytest_serve_chaos.faults import signs
 from pytest_serve_chaos.faults.defaults import FREEZE_FOR
-from pytest_serve_chaos.faults.injection import Injection, Strike
+from pytest_serve_chaos.faults.fault import Strike
+from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import Need, keyword
 from pytest_serve_chaos.kinds import Choice, NodeName

@@ -7,9 +7,9 @@ back.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,7 +17,6 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.app_updates import (
     OTHER_OPTIONS,
-    SCALING,
     Bad,
     Change,
     Planned,
@@ -28,7 +27,7 @@ from pytest_serve_chaos.cluster.app_updates import (
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.capabilities import CARRIES_CODE, SHOWS_CONTROLLER_LOG
 from pytest_serve_chaos.cluster.policy import Touch
-from pytest_serve_chaos.cluster.rest import ReplicaRow, ServeStatus, autoscaled
+from pytest_serve_chaos.cluster.rest import ServeStatus
 from pytest_serve_chaos.errors import (
     CommandFailed,
     NotHealed,
@@ -39,13 +38,16 @@ from pytest_serve_chaos.errors import (
     in_one_line,
 )
 from pytest_serve_chaos.events import Note, Remark, Rescaled
+from pytest_serve_chaos.faults.admission import admit
 from pytest_serve_chaos.faults.defaults import with_profile
+from pytest_serve_chaos.faults.fault import Strike
 from pytest_serve_chaos.faults.health_check import DEPLOYMENT
-from pytest_serve_chaos.faults.injection import Injection, Strike
+from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultSpec, Need, keyword
+from pytest_serve_chaos.faults.updated_replicas import UpdatedReplicas, is_complete, planned_shape, shape_of_new_code
 from pytest_serve_chaos.kinds import Choice, Duration, Kind
-from pytest_serve_chaos.model import Component, Evidence, Expectations, Identity, Json, Topology
+from pytest_serve_chaos.model import Component, Evidence, Expectations, Identity, Json
 from pytest_serve_chaos.observe.shape import Shape
 
 NAME = "app_update"
@@ -113,13 +115,17 @@ class AppUpdated:
         """Whether the old replicas live on: all of them, or those that a bad version does not replace."""
         return not self.planned.wanted.replaces or self.planned.wanted.bad is not None
 
+    @property
+    def _replicas(self) -> UpdatedReplicas:
+        return UpdatedReplicas(self.planned, self.victims, self.known, self.targets)
+
     def strike(self) -> Strike:
         """Submits the changed config, and waits until something happens to a replica."""
         asked = clock.now()
         self._changed = True
         self.rig.cluster.apply_serve_config(self.planned.config)
-        self.rig.health.expect(_updated(self.shape, self.planned))
-        self._write_numbers(self.planned.old.replicas, self.planned.new.replicas, at=asked)
+        self.rig.health.expect(planned_shape(self.shape, self.planned))
+        _write_numbers(self.rig, self.planned.old.replicas, self.planned.new.replicas, at=asked)
         within = self.rig.sign_within(_BEGINS_WITHIN)
         try:
             sign = clock.wait_until(
@@ -141,7 +147,7 @@ class AppUpdated:
             return None
         if not self.planned.wanted.replaces:
             return Evidence(clock.now(), "cluster", f"Serve's REST says so: {self.planned.text}")
-        new = self._listed_since(status)
+        new = self._replicas.listed_since(status)
         if not new:
             return None
         return Evidence(
@@ -174,35 +180,37 @@ class AppUpdated:
         if not self._taken_back:
             self._look_at_what_is_left()
             if self.planned.wanted.replaces:
-                self._new = frozenset(c.identity for c in self._new_replicas())
-        self._write_numbers(self.rig.health.shape.replicas, self.shape.replicas)
+                self._new = frozenset(c.identity for c in self._replicas.came(self.rig.watcher.sample()))
+        _write_numbers(self.rig, self.rig.health.shape.replicas, self.shape.replicas)
         self.rig.health.expect(self.shape)
         self._taken_back = True
-        deadline = clock.now() + _TAKEN_BACK_WITHIN
         try:
-            clock.wait_until(
-                "the old Serve config to be taken", self._submitted, timeout=_TAKEN_BACK_WITHIN, interval=1.0
-            )
-            submitted = clock.now()
-
-            def back() -> bool | NotYet:
-                report = self.rig.watcher.report
-                if report.at < submitted:
-                    return NotYet("Serve has said nothing since")
-                there = [
-                    c
-                    for c in self.rig.watcher.sample().components
-                    if c.identity in self._new and not _is_complete(report.serve, c.deployment or "")
-                ]
-                left = [f"{c.name} (PID {c.pid}) of the new version is there" for c in there]
-                lacking = [*left, *self.unfinished()]
-                return NotYet("; ".join(lacking)) if lacking else True
-
-            left = max(1.0, deadline - clock.now())
-            clock.wait_until("the app to run as before the update", back, timeout=left, interval=0.2)
+            self._wait_until_taken_back()
         except WaitTimeout as error:
             raise NotHealed(f"the update was not taken back: {error.what}") from error
         self._changed = False
+
+    def _wait_until_taken_back(self) -> None:
+        deadline = clock.now() + _TAKEN_BACK_WITHIN
+        submit = partial(_submit, self.rig, self.before)
+        clock.wait_until("the old Serve config to be taken", submit, timeout=_TAKEN_BACK_WITHIN, interval=1.0)
+        submitted = clock.now()
+
+        def back() -> bool | NotYet:
+            report = self.rig.watcher.report
+            if report.at < submitted:
+                return NotYet("Serve has said nothing since")
+            there = [
+                c
+                for c in self.rig.watcher.sample().components
+                if c.identity in self._new and not is_complete(report.serve, c.deployment or "")
+            ]
+            left = [f"{c.name} (PID {c.pid}) of the new version is there" for c in there]
+            lacking = [*left, *self.unfinished()]
+            return NotYet("; ".join(lacking)) if lacking else True
+
+        left = max(1.0, deadline - clock.now())
+        clock.wait_until("the app to run as before the update", back, timeout=left, interval=0.2)
 
     # -- what is seen of it -------------------------------------------------------------------------------------
 
@@ -210,14 +218,7 @@ class AppUpdated:
         """The sign from the replicas' side."""
         if not self.planned.wanted.replaces and self.planned.wanted.change != "num_replicas":
             return self._reconfigured(asked)
-        now = self.rig.watcher.sample()
-        gone = [c for c in self.victims if now.find(c.identity) is None]
-        if gone:
-            return Evidence(clock.now(), "victim", f"{gone[0].name} (PID {gone[0].pid}) has ended")
-        new = self._new_replicas(now)
-        if new:
-            return Evidence(clock.now(), "victim", f"{new[0].name} (PID {new[0].pid}) has started")
-        return NotYet("no replica came or went")
+        return self._replicas.sign(self.rig.watcher.sample()) or NotYet("no replica came or went")
 
     def _reconfigured(self, asked: float) -> Evidence | NotYet:
         """A replica that is reconfigured shows nothing itself; the controller logs that it called it."""
@@ -227,13 +228,6 @@ class AppUpdated:
         if not lines:
             return NotYet("the controller has reconfigured no replica")
         return Evidence(clock.now(), "victim", f"the controller reconfigures them: {lines[0][-160:]}")
-
-    def _new_replicas(self, topology: Topology | None = None) -> list[Component]:
-        """The replicas that came since the update."""
-        old = {c.identity for c in self.victims}
-        now = topology or self.rig.watcher.sample()
-        new = [c for c in now.of("replica") if self._concerns(c.deployment or "") and c.identity not in old]
-        return [c for c in new if c.replica is None or c.replica not in self.known]
 
     def _look_at_what_is_left(self) -> None:
         """Writes down how far a bad update got."""
@@ -246,62 +240,13 @@ class AppUpdated:
         replicas = f"{left} of {len(self.victims)} old replicas were left"
         self.rig.log.add(Remark(f"when the update was taken back, {replicas}, and Serve {said}"))
 
-    def _submitted(self) -> bool | NotYet:
-        try:
-            self.rig.cluster.apply_serve_config(self.before)
-        except CommandFailed as error:  # there may be no head at the moment
-            return NotYet(in_one_line(error))
-        return True
-
-    def _listed_since(self, status: ServeStatus) -> list[ReplicaRow]:
-        """The replicas that Serve lists and did not list before; none if they may be those of a scale-up alone.
-
-        While Serve imports the new version, it goes on with scaling the old one.
-        """
-        new = [r for r in status.replicas if r.replica_id not in self.known]
-        new = [r for r in new if self._concerns(f"{r.app}#{r.deployment}")]
-        scaled = autoscaled(status)
-        count = Counter(f"{r.app}#{r.deployment}" for r in new)
-        of_the_update = {
-            name
-            for name, n in count.items()
-            if name not in scaled
-            or status.deployments.get(name) not in ("HEALTHY", *SCALING)
-            or n > max(0, status.targets.get(name, 0) - self.targets.get(name, 0))
-        }
-        return [r for r in new if f"{r.app}#{r.deployment}" in of_the_update]
-
     def _expect(self, status: ServeStatus) -> None:
-        """Takes over how many replicas the new version has, or between which numbers Serve scales it.
-
-        Serve has them from the config or from the code, which it imports first.
-        """
-        planned = self.planned
-        runs = status.apps.get(planned.new.app) == "RUNNING" and not planned.new.accepted(status)
-        if planned.wanted.change != "code" or planned.wanted.bad is not None or not runs:
-            return
-        app, shape, ranges = f"{planned.new.app}#", self.rig.health.shape, autoscaled(status)
-        numbers = {name: n for name, n in status.targets.items() if name.startswith(app)}
-        others = {name: n for name, n in shape.replicas.items() if not name.startswith(app)}
-        scaled = {name: between for name, between in shape.autoscaled.items() if not name.startswith(app)}
-        scaled |= {name: between for name, between in ranges.items() if name.startswith(app)}
-        same = [name for name in shape.placement if name not in numbers or shape.replicas.get(name) == numbers[name]]
-        placement = {name: counts for name, counts in shape.placement.items() if name in same}
-        changed = replace(shape, replicas={**others, **numbers}, autoscaled=scaled, placement=placement)
+        """Takes over how many replicas the new version has, once Serve knows it."""
+        shape = self.rig.health.shape
+        changed = shape_of_new_code(shape, self.planned, status)
         if changed != shape:
             self.rig.health.expect(changed)
-            self._write_numbers(shape.replicas, numbers)
-
-    def _write_numbers(self, before: Mapping[str, int], now: Mapping[str, int], *, at: float | None = None) -> None:
-        """Writes which numbers of replicas an update changes; those that Serve scales are seen by the watcher."""
-        at = clock.now() if at is None else at
-        for name, n in now.items():
-            if name not in self.rig.health.shape.autoscaled and before.get(name, n) != n:
-                text = f"{name}: {before[name]} were wanted, and now {n}"
-                self.rig.log.add(Rescaled(text, at=at, what=name, before=before[name], now=n))
-
-    def _concerns(self, deployment: str) -> bool:
-        return deployment in self.planned.deployments
+            _write_numbers(self.rig, shape.replicas, changed.replicas)
 
     def _status(self) -> ServeStatus | None:
         try:
@@ -310,19 +255,21 @@ class AppUpdated:
             return None
 
 
-def _is_complete(status: ServeStatus | None, deployment: str) -> bool:
-    """Whether Serve scales a deployment, and says that all of its replicas are of the version that it wants.
+def _submit(rig: Rig, config: Mapping[str, Json]) -> bool | NotYet:
+    try:
+        rig.cluster.apply_serve_config(config)
+    except CommandFailed as error:  # there may be no head at the moment
+        return NotYet(in_one_line(error))
+    return True
 
-    A replica that came while an update began may be of the old version, if Serve scaled up just then.
-    """
-    return status is not None and deployment in autoscaled(status) and status.deployments.get(deployment) == "HEALTHY"
 
-
-def _updated(shape: Shape, planned: Planned) -> Shape:
-    """The shape of a cluster whose app has the number of replicas that the update wants."""
-    changed = planned.new.replicas
-    placement = {name: counts for name, counts in shape.placement.items() if name not in changed}
-    return replace(shape, replicas={**shape.replicas, **changed}, placement=placement)
+def _write_numbers(rig: Rig, before: Mapping[str, int], now: Mapping[str, int], *, at: float | None = None) -> None:
+    """Writes which numbers of replicas an update changes; those that Serve scales are seen by the watcher."""
+    at = clock.now() if at is None else at
+    for name, n in now.items():
+        if name not in rig.health.shape.autoscaled and before.get(name, n) != n:
+            text = f"{name}: {before[name]} were wanted, and now {n}"
+            rig.log.add(Rescaled(text, at=at, what=name, before=before[name], now=n))
 
 
 # -- the target -------------------------------------------------------------------------------------------------------
@@ -378,7 +325,7 @@ def _update(
     rig: Rig, keywords: AppUpdateKeywords, given: Mapping[str, object], *, hold_for: float | None, must_land: bool
 ) -> Injection:
     options = {"how": "update", **given}
-    rig.admit(NAME, options)  # before Serve is asked
+    admit(rig, NAME, options)  # before Serve is asked
     before = rig.cluster.serve_config
     status = rig.cluster.dashboard.serve()
     planned = plan(before, status, keywords.wanted, next(rig.run.updates))

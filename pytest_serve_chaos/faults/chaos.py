@@ -8,7 +8,7 @@ from pytest_serve_chaos.faults import controller, gcs, head, node, proxy, raylet
 from pytest_serve_chaos.faults.actors import Part, ServingTarget
 from pytest_serve_chaos.faults.app_update import AppTarget
 from pytest_serve_chaos.faults.controller import ControllerTarget
-from pytest_serve_chaos.faults.custom import CustomFault, Functions
+from pytest_serve_chaos.faults.custom import About, CustomFault, Functions
 from pytest_serve_chaos.faults.gcs import GcsTarget
 from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.node import MachineTarget
@@ -127,13 +127,10 @@ class Chaos:
         return CustomFault(
             self._rig,
             Functions(inject, heal, evidence),
-            name=name,
-            text=text,
-            victims=victims,
+            About(name, text, tuple(victims), tuple(undo_command)),
             for_=for_,
             landed_within=landed_within,
             expectations=expectations,
-            undo_command=undo_command,
         )
 
     def inject(self, name: str, /, *, must_land: bool = True, **keywords: object) -> Injection:

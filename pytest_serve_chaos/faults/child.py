@@ -18,9 +18,11 @@ from pytest_serve_chaos.errors import NoSuchTarget, ObservationError, SettingsEr
 from pytest_serve_chaos.events import Remark
 from pytest_serve_chaos.faults import signs
 from pytest_serve_chaos.faults.actors import ON, choose_component, deployment_of
+from pytest_serve_chaos.faults.admission import admit
 from pytest_serve_chaos.faults.defaults import FREEZE_FOR, unless_frozen, with_profile
+from pytest_serve_chaos.faults.fault import Strike
 from pytest_serve_chaos.faults.health_check import DEPLOYMENT
-from pytest_serve_chaos.faults.injection import Injection, Strike
+from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultSpec, Need, freeze_for, keyword
 from pytest_serve_chaos.kinds import Kind
@@ -237,7 +239,7 @@ class ChildTarget:
 
     def _children(self, options: Mapping[str, object]) -> tuple[ChildProcess, ...]:
         # On an external cluster a program runs in the pod for it: not before that is known to be allowed.
-        self.rig.admit(NAME, {**options, **_name(self.pattern), **deployment_of(self.parent)}, (self.parent,))
+        admit(self.rig, NAME, {**options, **_name(self.pattern), **deployment_of(self.parent)}, (self.parent,))
         there = below(self.rig, self.parent)
         found = matching(there or (), self.pattern)
         if found:

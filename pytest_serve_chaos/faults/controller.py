@@ -13,8 +13,10 @@ from pytest_serve_chaos.cluster.capabilities import KILLS_ACTORS, RECORDS_STALE_
 from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.errors import NotHealed, WaitTimeout
 from pytest_serve_chaos.faults.actors import ActorKilled, ActorTarget, choose_component
+from pytest_serve_chaos.faults.admission import admit
 from pytest_serve_chaos.faults.defaults import unless_frozen, with_profile
-from pytest_serve_chaos.faults.injection import Injection, Strike
+from pytest_serve_chaos.faults.fault import Strike
+from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultSpec, Need, freeze_for, keyword
 from pytest_serve_chaos.kinds import Choice
@@ -86,7 +88,7 @@ def _replace_stale(rig: Rig) -> None:
         raise NotHealed("proxies that do not hear their controller cannot be replaced here", checked=[result.text])
     for proxy in stale:
         rig.progress(f"replace {proxy.name}, which does not hear the new controller")
-        rig.admit("proxy_failure", {"how": "kill"}, (proxy,))
+        admit(rig, "proxy_failure", {"how": "kill"}, (proxy,))
         processes.signal_process(proxy.identity, signal.SIGKILL)
 
     def replaced() -> bool | NotYet:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 
@@ -13,7 +13,8 @@ from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.errors import SettingsError, WaitTimeout, in_one_line
 from pytest_serve_chaos.events import Note
 from pytest_serve_chaos.faults.defaults import while_down, with_profile
-from pytest_serve_chaos.faults.injection import Injection, Strike
+from pytest_serve_chaos.faults.fault import Strike
+from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultChoice, FaultSpec, keyword
 from pytest_serve_chaos.kinds import Duration
@@ -56,28 +57,56 @@ class Functions:
         return said
 
 
-@dataclass
-class CustomBroken:
-    """One injection of a test's own fault. It implements `injection.Fault`.
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a test says of its fault for people and reports.
 
     Attributes:
-        text: What it does, for people.
+        name: Of the fault, in reports.
+        text: What it does, for people; the name if there is none.
         victims: The components that it hits, where the test names them.
+        undo_command: What repairs it if the run ends by force: `serve-chaos undo` prints it.
+    """
+
+    name: str
+    text: str = ""
+    victims: tuple[Component, ...] = ()
+    undo_command: tuple[str, ...] = ()
+
+
+@dataclass
+class CustomBroken:
+    """One injection of a test's own fault. It implements `fault.Fault`.
+
+    Attributes:
+        functions: What breaks it, heals it, and shows that it is broken.
+        about: What the test says of it for people.
         lasts: Seconds after which it is healed; None: when all was judged.
         sign_within: Seconds in which there must be evidence.
-        undo: What to do by hand if the run ends by force.
     """
 
     rig: Rig
-    kind: str
-    text: str
     functions: Functions
-    victims: tuple[Component, ...]
+    about: About
     lasts: float | None
     sign_within: float
-    undo: str
     sick: tuple[Component, ...] = ()
     _forget: Callable[[], None] | None = field(default=None, repr=False)
+
+    @property
+    def kind(self) -> str:
+        """Its name."""
+        return self.about.name
+
+    @property
+    def text(self) -> str:
+        """What it does, for people."""
+        return self.about.text or self.about.name
+
+    @property
+    def victims(self) -> tuple[Component, ...]:
+        """The components that it hits, where the test names them."""
+        return self.about.victims
 
     @property
     def options(self) -> Mapping[str, object]:
@@ -100,7 +129,8 @@ class CustomBroken:
         if before:  # it would be there without the fault too, so it could show nothing
             self.rig.log.add(Note(f"the evidence was there before the fault, which was not injected: {before}"))
             return Strike(clock.now(), ())
-        self._forget = self.rig.run.record(f"{self.kind} of the test {self.rig.current.test}: {self.text}", self.undo)
+        undo = shlex.join(self.about.undo_command)
+        self._forget = self.rig.run.record(f"{self.kind} of the test {self.rig.current.test}: {self.text}", undo)
         asked = clock.now()
         self.functions.inject()
         sign = self._await()
@@ -159,13 +189,10 @@ class CustomFault:
     Args:
         rig: The cluster under test, and what is recorded about it.
         functions: What the test says of it.
-        name: Of the fault, in reports.
-        text: What it does, for people.
-        victims: The components that it hits.
+        about: What the test says of it for people.
         for_: Seconds after which it is healed; None: when the injection is closed, or all was judged.
         landed_within: Seconds in which there must be evidence.
         expectations: What is demanded by default.
-        undo_command: What repairs it if the run ends by force: `serve-chaos undo` prints it.
 
     Raises:
         SettingsError: The name is that of a fault with a marker, or no name.
@@ -175,30 +202,27 @@ class CustomFault:
         self,
         rig: Rig,
         functions: Functions,
+        about: About,
         *,
-        name: str,
-        text: str,
-        victims: Sequence[Component],
         for_: float | str | None,
         landed_within: float | str,
         expectations: Expectations | None,
-        undo_command: Sequence[str],
     ) -> None:
-        if name in rig.run.faults:
-            raise SettingsError(f"there is a fault with the name {name} already", fix=["give your own another name"])
+        if about.name in rig.run.faults:
+            raise SettingsError(
+                f"there is a fault with the name {about.name} already", fix=["give your own another name"]
+            )
         self._rig = rig
         self._functions = functions
-        self._text = text or name
-        self._victims = tuple(victims)
+        self._about = about
         self._lasts = None if for_ is None else seconds(for_, name="for_")
         if self._lasts == 0:
             raise SettingsError("for_=0 breaks nothing", fix=["give the seconds for which it stays broken: for_='90s'"])
         self._within = seconds(landed_within, name="landed_within")
-        self._undo = shlex.join(undo_command)
         self._open: list[Injection] = []
         self.spec: FaultSpec[CustomKeywords] = FaultSpec(
-            name=name,
-            breaks=self._text,
+            name=about.name,
+            breaks=about.text or about.name,
             verbs=(_VERB,),
             keywords=CustomKeywords,
             inject=lambda _rig, _how, _given, must_land: self.inject(must_land=must_land),
@@ -218,9 +242,7 @@ class CustomFault:
             NotLanded: Its evidence was there before, or is not there afterwards, and it must land (`must_land`).
             Unsupported: The cluster is external: nobody knows what the fault would do to it.
         """
-        fault = CustomBroken(
-            self._rig, self.spec.name, self._text, self._functions, self._victims, self._lasts, self._within, self._undo
-        )
+        fault = CustomBroken(self._rig, self._functions, self._about, self._lasts, self._within)
         return Injection(self._rig, fault, hold_for=self._lasts, must_land=must_land)
 
     def __enter__(self) -> Injection:

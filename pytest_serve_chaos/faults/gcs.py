@@ -14,7 +14,8 @@ from pytest_serve_chaos.errors import WaitTimeout
 from pytest_serve_chaos.faults import head, signs
 from pytest_serve_chaos.faults.actors import ActorFrozen, choose_component
 from pytest_serve_chaos.faults.defaults import FREEZE_FOR, unless_frozen, without_head
-from pytest_serve_chaos.faults.injection import Injection, Strike
+from pytest_serve_chaos.faults.fault import Strike
+from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultSpec, Need, freeze_for
 from pytest_serve_chaos.model import HEAD, Component, Evidence

@@ -11,7 +11,8 @@ from pytest_serve_chaos.cluster.capabilities import SETS_HEALTH_FLAGS, SHOWS_CON
 from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.cluster.rest import seconds_of
 from pytest_serve_chaos.faults.actors import ON, choose_component, deployment_of
-from pytest_serve_chaos.faults.injection import Injection, Strike
+from pytest_serve_chaos.faults.fault import Strike
+from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultSpec, Need, keyword
 from pytest_serve_chaos.kinds import Choice, Kind

@@ -1,17 +1,14 @@
-"""What is known of the traffic on a cluster while it runs: when it was steady, what is slow, and who answers."""
+"""What is known of the traffic on a cluster while it runs: when it was steady, what is slow, and who serves it."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.cluster.base import Cluster
-from pytest_serve_chaos.cluster.capabilities import HAS_PROXY_ENDPOINTS
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.model import Component, Request, Slowness
-from pytest_serve_chaos.observe.handles import requests_logged
+from pytest_serve_chaos.model import Component, Slowness
 from pytest_serve_chaos.traffic.request import Message
 from pytest_serve_chaos.traffic.sources import RequestSource
 
@@ -35,7 +32,6 @@ class LiveTraffic:
     What is judged live is the experiment's own, or else the first of all that runs at a time.
 
     Args:
-        cluster: Where it goes.
         history: Where its requests are.
         numbers: Of the traffic of a run; each is taken once.
 
@@ -49,11 +45,10 @@ class LiveTraffic:
         asked: What it asks one proxy alone: a message for each app.
     """
 
-    def __init__(self, cluster: Cluster, history: History, numbers: Iterator[int] | None = None) -> None:
+    def __init__(self, history: History, numbers: Iterator[int] | None = None) -> None:
         self._steady_since = 0.0
         self.source = ""
         self._streams: dict[str, _Stream] = {}
-        self._cluster = cluster
         self._history = history
         self._numbers = itertools.count(1) if numbers is None else numbers
         self._running: list[str] = []
@@ -127,62 +122,16 @@ class LiveTraffic:
 
         Where no answer names any, those of the apps that the judged traffic goes to; all of them where that is unknown.
         """
-        found = self._named(candidates, self.source) or self._named(candidates, None)
+        if not self._running:
+            return list(candidates)
+        since = self.steady_since
+        found = _named(self._history, candidates, since, self.source) or _named(self._history, candidates, since, None)
         asked = [c for c in candidates if c.role != "replica" or (c.deployment or "").partition("#")[0] in self.shares]
-        return found or (asked if self._running else []) or list(candidates)
-
-    def _named(self, candidates: Sequence[Component], source: str | None) -> list[Component]:
-        good = self._good(self.steady_since, source) if self._running else []
-        named = {name for r in good for name in (*r.replicas, r.path)}
-        return [c for c in candidates if (c.replica if c.role == "replica" else c.name) in named]
-
-    def answers_of(self, victims: Collection[Component], *, since: float) -> int:
-        """How many good answers they gave since then to the traffic that is judged live; see `answers_to`."""
-        return self.answers_to(self.source, victims, since=since)
-
-    def answers_to(self, source: str | None, victims: Collection[Component], *, since: float, app: str = "") -> int:
-        """How many good answers requests scheduled since then got from these replicas and proxies.
-
-        Where no answer names a replica of a deployment (the child of another), their logs say how many requests they
-        had, those of all traffic.
-
-        Args:
-            source: Of the traffic whose requests count. None: those of all that was sent.
-            victims: The replicas and proxies; others answer nothing.
-            since: Monotonic seconds.
-            app: To which these requests went, if there are several; "": to any.
-        """
-        answered = sum(map(_by(victims), (r for r in self._good(since, source) if not app or r.app == app)))
-        named = {name.rpartition("#")[0] for r in self._good(self.steady_since, source) for name in r.replicas}
-        silent = [
-            c
-            for c in victims
-            if c.role == "replica"
-            and c.replica
-            and c.deployment not in named
-            and app in ("", (c.deployment or "").partition("#")[0])
-        ]
-        return answered or len(requests_logged(self._cluster, silent, since))
-
-    def only_probed(self, victims: Collection[Component], *, since: float) -> bool:
-        """Whether none of the requests that are judged is known to have gone through these, but probes have.
-
-        Where each proxy has an address of its own, persistent connections go to it, wherever the user's URL leads. On a
-        shared address they show where that leads to.
-        """
-        if self._cluster.capability(HAS_PROXY_ENDPOINTS) is None:
-            return False
-        by_victims = [r for r in self._good(since, self.source) if _by(victims)(r)]
-        names = {c.replica for c in victims if c.role == "replica"}
-        judged = any(not r.kept and not names.isdisjoint(r.replicas) for r in by_victims)
-        return not judged and any(r.kept for r in by_victims)
-
-    def _good(self, since: float, source: str | None) -> list[Request]:
-        return [r for r in self._history.requests_since(since, source) if not r.lost]
+        return found or asked or list(candidates)
 
 
-def _by(victims: Collection[Component]) -> Callable[[Request], bool]:
-    """Whether one of these answered a request."""
-    names = {c.replica for c in victims if c.role == "replica" and c.replica}
-    proxies = {c.name for c in victims if c.role == "proxy"}
-    return lambda request: request.path in proxies or not names.isdisjoint(request.replicas)
+def _named(history: History, candidates: Sequence[Component], since: float, source: str | None) -> list[Component]:
+    """Those of the candidates that good answers name."""
+    good = [r for r in history.requests_since(since, source) if not r.lost]
+    named = {name for r in good for name in (*r.replicas, r.path)}
+    return [c for c in candidates if (c.replica if c.role == "replica" else c.name) in named]

@@ -30,7 +30,8 @@ from pytest_serve_chaos.faults.defaults import (
     with_profile,
     without_head,
 )
-from pytest_serve_chaos.faults.injection import Injection, Strike, ended
+from pytest_serve_chaos.faults.fault import Strike, ended
+from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.nodes import NodeFrozen, NodeTarget, choose_worker, for_so_long, hold_seconds
 from pytest_serve_chaos.faults.reconnect import inject_without_gcs
 from pytest_serve_chaos.faults.rig import Rig

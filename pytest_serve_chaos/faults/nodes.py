@@ -12,7 +12,8 @@ from pytest_serve_chaos.cluster.capabilities import FREEZES_NODES, KILLS_NODES
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.faults import signs
 from pytest_serve_chaos.faults.defaults import FREEZE_FOR, freeze_seconds
-from pytest_serve_chaos.faults.injection import Injection, Strike, ended
+from pytest_serve_chaos.faults.fault import Strike, ended
+from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.reconnect import inject_without_gcs
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import Need

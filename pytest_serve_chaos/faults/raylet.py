@@ -15,7 +15,8 @@ from pytest_serve_chaos.errors import NoSuchTarget, ObservationError
 from pytest_serve_chaos.faults import head, signs, worker
 from pytest_serve_chaos.faults.actors import ON, ActorFrozen
 from pytest_serve_chaos.faults.defaults import FREEZE_FOR, unless_frozen, with_profile, without_head
-from pytest_serve_chaos.faults.injection import Injection, Strike
+from pytest_serve_chaos.faults.fault import Strike
+from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultSpec, Need, freeze_for, keyword
 from pytest_serve_chaos.model import HEAD, Component, Evidence, Expectations

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pytest_serve_chaos.analysis.configuration import RECONNECT_TIMEOUT
 from pytest_serve_chaos.analysis.words import limit
 from pytest_serve_chaos.events import Remark
-from pytest_serve_chaos.faults.injection import Fault, Injection
+from pytest_serve_chaos.faults.fault import Fault
+from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.observe.configuration import setup_now
 

@@ -15,7 +15,8 @@ from pytest_serve_chaos.errors import NoSuchTarget, ObservationError, Unsupporte
 from pytest_serve_chaos.faults import signs
 from pytest_serve_chaos.faults.actors import ActorFrozen
 from pytest_serve_chaos.faults.defaults import FREEZE_FOR, freeze_seconds, unless_away
-from pytest_serve_chaos.faults.injection import Injection, Strike
+from pytest_serve_chaos.faults.fault import Strike
+from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.nodes import for_so_long, hold_seconds
 from pytest_serve_chaos.faults.reconnect import inject_without_gcs
 from pytest_serve_chaos.faults.rig import Rig

@@ -6,23 +6,20 @@ import itertools
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
 
 from pytest_serve_chaos.cluster.base import Cluster, Progress
-from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL, WATCHES, AnyCapability, Capability
+from pytest_serve_chaos.cluster.capabilities import WATCHES, AnyCapability, Capability
 from pytest_serve_chaos.cluster.profiles import Timing, timing
-from pytest_serve_chaos.cluster.total_loss import leaves_none
 from pytest_serve_chaos.cluster.waits import Waits, waits_of
-from pytest_serve_chaos.errors import NoSuchTarget, ObservationError, OwnerChangedIt, Unsupported, WatchEnded
-from pytest_serve_chaos.events import OwnerChanged
+from pytest_serve_chaos.errors import NoSuchTarget, Unsupported, WatchEnded
 from pytest_serve_chaos.faults.injections import Injections
 from pytest_serve_chaos.faults.live_traffic import LiveTraffic
 from pytest_serve_chaos.faults.registry import FaultRegistry
 from pytest_serve_chaos.history import ExperimentLog, History
 from pytest_serve_chaos.model import Component, ConfigWarning, Json, Topology
 from pytest_serve_chaos.observe.health import Health
-from pytest_serve_chaos.observe.healthy import healthy
 from pytest_serve_chaos.observe.observer import Observer
 from pytest_serve_chaos.observe.pressure import MachineWatch
 from pytest_serve_chaos.observe.watcher import Watcher
@@ -228,69 +225,6 @@ class Rig:
     def progress(self, line: str) -> None:
         """Prints a line for people."""
         self.run.progress(line)
-
-    def admit(self, kind: str, options: Mapping[str, object], victims: Sequence[Component] = ()) -> None:
-        """What every fault passes before anything is changed, whether a marker names it or a test injects it by hand.
-
-        Args:
-            kind: The name of the fault's marker.
-            options: What the marker would say.
-            victims: What it hits; none: that is not chosen yet.
-
-        Raises:
-            SettingsError: There is no such fault, or its marker cannot say that.
-            Unsupported: The cluster is external, and it cannot or must not be broken in that way.
-        """
-        external = self.cluster.capability(IS_EXTERNAL)
-        if external is not None and kind not in self.run.faults:
-            raise Unsupported(f"{kind} is a fault of the test itself, and it is unknown what that does to this cluster")
-        if external is None:
-            return
-        touch = self.run.faults.choose(kind, options).touch()
-        allowed = touch.allow_total_loss or self.current.total_loss_allowed
-        touch = replace(touch, victims=tuple(victims), allow_total_loss=allowed)
-        external.admit(touch, self.current.asked_for)
-        reason = leaves_none(touch, healthy(self.watcher.sample(), self.watcher.report)) if victims else ""
-        if reason:
-            raise Unsupported(reason)
-
-    def owner_change(self) -> str:
-        """What the owner of an external cluster has done to it meanwhile, which taints it; "" if nothing.
-
-        What cannot be looked at now is not tainted: the next look may tell.
-        """
-        external = self.cluster.capability(IS_EXTERNAL)
-        if external is None:
-            return ""
-        try:
-            change = external.owner_change()
-        except ObservationError as error:
-            return f"it is unknown whether its owner changed it: {error.what}"
-        text = f"its owner changed it: {change}" if change else ""
-        if text:
-            self.soundness.taint(text)
-        return text
-
-    def look_at_its_owner(self) -> str:
-        """The same for what runs now, whose verdict it decides."""
-        text = self.owner_change()
-        if text:
-            self.log.add(OwnerChanged(text))
-        return text
-
-    def require_its_owner_left_it_alone(self) -> None:
-        """Refuses a change of a cluster that is not the one any more to which the plugin connected.
-
-        Raises:
-            OwnerChangedIt: It is not, or nobody can say.
-        """
-        text = self.look_at_its_owner()
-        if text:
-            raise OwnerChangedIt(
-                f"{text}, so the plugin leaves it alone",
-                checked=["the RayService: its UID, its generation, and the RayClusters in its status"],
-                fix=["run the test again when its owner is done"],
-            )
 
     @property
     def waits(self) -> Waits:

@@ -10,6 +10,7 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.statistics import latency
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.errors import ObservationError, WaitTimeout
+from pytest_serve_chaos.faults.answers import answers_to
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.model import HEAD, UNFINISHED, Component, Evidence, Request, Slowness
 
@@ -92,14 +93,14 @@ def nobody_answers(rig: Rig, victims: Collection[Component], struck: float) -> E
     """
     now, traffic = clock.now(), rig.traffic
     since = struck + 0.2  # what was on its way is let in
-    if now - since < _SILENCE or traffic.answers_to(None, victims, since=since):
+    if now - since < _SILENCE or answers_to(rig, None, victims, since=since):
         return None
     names = ", ".join(sorted({c.name for c in victims if c.role in ("replica", "proxy")}))
     sent = rig.history.requests_since(traffic.steady_since, with_pending=True)
     found = []
     for source, app in dict.fromkeys((r.source, r.app) for r in sent if r.scheduled < struck):
         own = [r for r in sent if (r.source, r.app) == (source, app)]
-        served = traffic.answers_to(source, victims, since=traffic.steady_since, app=app)
+        served = answers_to(rig, source, victims, since=traffic.steady_since, app=app)
         before, late = [r for r in own if r.scheduled < struck], [r for r in own if r.scheduled >= since]
         if served:
             found.append(_OfApp(before, late, min(len(before), served)))

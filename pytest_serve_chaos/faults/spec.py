@@ -14,6 +14,7 @@ from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.cluster.storage import no_redis
 from pytest_serve_chaos.cluster.total_loss import ALLOW_TOTAL_LOSS, CAN_BE_THE_LAST
 from pytest_serve_chaos.errors import SettingsError
+from pytest_serve_chaos.faults.admission import admit, require_its_owner_left_it_alone
 from pytest_serve_chaos.faults.defaults import FREEZE_FOR, with_profile
 from pytest_serve_chaos.kinds import Bool, Choice, Duration, Kind, NodeName
 from pytest_serve_chaos.model import ConfigWarning, Loss
@@ -320,8 +321,8 @@ class FaultChoice:
             if need.applies(self.how, self.keywords):
                 rig.require(need.capabilities, need.action)
         # An injection asks again, with its victims; but a fault of a plugin may change something before there is one.
-        rig.admit(self.kind, self.options)
-        rig.require_its_owner_left_it_alone()
+        admit(rig, self.kind, self.options)
+        require_its_owner_left_it_alone(rig)
         with rig.current.allowing_total_loss(self.allow_total_loss):
             return self.spec.inject(rig, self.how, self.keywords, must_land)
 

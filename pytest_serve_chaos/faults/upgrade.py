@@ -16,7 +16,8 @@ from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.errors import CommandFailed, NotHealed, ObservationError, Unsupported, WaitTimeout
 from pytest_serve_chaos.events import Note
 from pytest_serve_chaos.faults.defaults import ALL, with_profile
-from pytest_serve_chaos.faults.injection import Injection, Strike
+from pytest_serve_chaos.faults.fault import Strike
+from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultSpec, Need, keyword
 from pytest_serve_chaos.kinds import Choice

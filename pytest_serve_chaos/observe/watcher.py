@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
+from functools import partial
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.rest import autoscaled
 from pytest_serve_chaos.cluster.serve_config import CANARY
-from pytest_serve_chaos.errors import ServeChaosError
-from pytest_serve_chaos.events import WORKERS, ComponentCame, ComponentGone, HAProxyReloaded, Note, Rescaled
+from pytest_serve_chaos.events import WORKERS, ComponentCame, ComponentGone, HAProxyReloaded, Rescaled
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Component, Identity, Topology
 from pytest_serve_chaos.observe.observer import Observer, Report
+from pytest_serve_chaos.observe.troubles import Troubles
 from pytest_serve_chaos.watch_thread import WatchThread
 
 _LOOK_EVERY = 0.2
-
-_MOST_NOTES = 100
-"""Texts of unforeseen errors that are written down: each may differ, as with a time in it."""
 
 
 class Watcher:
@@ -43,19 +40,17 @@ class Watcher:
         self._gone: dict[Identity, Component] = {}
         self._newest = 0.0
         self._newcomer = ""
-        self._trouble = ""
-        self._silence = ""
-        self._noted: set[str] = set()
+        self._troubles = Troubles(history, lambda: self._experiment)
         self._wanted: dict[str, int] = {}
         self._threads = [
             WatchThread(
                 "serve-chaos-look",
                 self._look,
                 again_after=_LOOK_EVERY,
-                met=self._look_failed,
+                met=partial(self._troubles.met, "look"),
                 first_after=_LOOK_EVERY,
             ),
-            WatchThread("serve-chaos-ask", self._ask, again_after=ask_every, met=self._ask_failed),
+            WatchThread("serve-chaos-ask", self._ask, again_after=ask_every, met=partial(self._troubles.met, "ask")),
         ]
 
     def start(self) -> None:
@@ -113,7 +108,7 @@ class Watcher:
     @property
     def trouble(self) -> str:
         """Why the last look, or the last question to Ray and Serve, failed; empty if neither did."""
-        return "; ".join(text for text in (self._trouble, self._silence) if text)
+        return self._troubles.text
 
     def sample(self) -> Topology:
         """Looks now."""
@@ -153,36 +148,17 @@ class Watcher:
 
     def _look(self) -> float:
         self.sample()
-        self._trouble = ""
+        self._troubles.over("look")
         return _LOOK_EVERY
-
-    def _look_failed(self, error: Exception) -> None:
-        self._trouble = self._explain(error)
 
     def _ask(self) -> float:
         begun = clock.now()
         error = self.ask().error
-        self._silence = "" if error is None else self._explain(error)
+        if error is None:
+            self._troubles.over("ask")
+        else:
+            self._troubles.met("ask", error)
         return max(0.05, self._ask_every - (clock.now() - begun))
-
-    def _ask_failed(self, error: Exception) -> None:
-        self._silence = self._explain(error)
-
-    def _explain(self, error: Exception) -> str:
-        """The error in words. One of a kind that is not foreseen goes into the history, once for each text."""
-        if isinstance(error, (ServeChaosError, OSError)):
-            return str(error)
-        text = f"{type(error).__name__}: {error}"
-        with self._lock:
-            new = text not in self._noted and len(self._noted) < _MOST_NOTES
-            if new:
-                self._noted.add(text)
-            experiment = self._experiment
-        if new:
-            with contextlib.suppress(OSError):  # of a disk that is full
-                note = f"the watch met an unforeseen error and goes on: {text}"
-                self._history.add(Note(note, experiment=experiment))
-        return text
 
 
 def scaled_numbers(report: Report) -> dict[str, int]:

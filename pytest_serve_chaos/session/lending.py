@@ -9,6 +9,7 @@ import pytest
 
 from pytest_serve_chaos.cluster.test_logs import LogsOfTest
 from pytest_serve_chaos.events import BrokenOff, Demanded, FaultAsked, Judged, LogsKept, Skipped, TrafficBegan, has
+from pytest_serve_chaos.faults.admission import admit
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.history import ExperimentLog
 from pytest_serve_chaos.load import write_expectations
@@ -109,7 +110,7 @@ class Lending:
         run.choose_for(item.nodeid)
         rig.current.begin_test(self._name(item), cluster_keywords(item.iter_markers()))
         for fault in fault_requests(item.iter_markers(), rig.run.faults):
-            rig.admit(fault.kind, fault.options)  # so that a test whose fault is refused is skipped before it begins
+            admit(rig, fault.kind, fault.options)  # so that a test whose fault is refused is skipped before it begins
         rig.soundness.lend()
         test.use = use = RigUse(rig, frozenset(rig.history.experiments()), len(self._results))
         test.logs = logs = LogsOfTest(rig.cluster, run.directory, rig.current.test)

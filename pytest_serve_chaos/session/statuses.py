@@ -9,6 +9,7 @@ import pytest
 
 from pytest_serve_chaos import fixtures
 from pytest_serve_chaos.errors import Inconclusive, Judgement, OwnerChangedIt, ServeChaosError, Unsupported
+from pytest_serve_chaos.faults.admission import look_at_its_owner
 from pytest_serve_chaos.fixtures import wants_cluster
 from pytest_serve_chaos.load import raise_unless_passed
 from pytest_serve_chaos.printable import printable
@@ -114,7 +115,7 @@ class Statuses:
     ) -> tuple[BaseException, pytest.ExceptionInfo[BaseException]]:
         """What a test shows that fails on a cluster which its owner has changed meanwhile: nothing."""
         use = self._lending.use_of(item)
-        changed = "" if use is None else use.rig.look_at_its_owner()
+        changed = "" if use is None else look_at_its_owner(use.rig)
         if not changed:
             return excinfo.value, excinfo
         found = OwnerChangedIt(f"{_one_line(excinfo.value)}\n  {changed}, so the reason may be that and not the app")

@@ -167,7 +167,7 @@ def test_an_update_that_cannot_be_taken_back_fails_and_costs_the_cluster(
     run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pytest_serve_chaos.faults.app_update._TAKEN_BACK_WITHIN", 2.0)
-    monkeypatch.setattr("pytest_serve_chaos.experiment.HEALS_WITHIN", 5.0)
+    monkeypatch.setattr("pytest_serve_chaos.recovery.HEALS_WITHIN", 5.0)
     ran = run_chaos(
         """
         import pytest

@@ -47,7 +47,7 @@ def rig_around(
         watcher=sees,
         health=Health(sees, Shape(frozenset(), {}, {}, frozenset(), redis=False)),
         current=Current(history, sees),
-        traffic=LiveTraffic(there, history),
+        traffic=LiveTraffic(history),
         serve_config={},
         machine=MachineWatch(history, None),
     )

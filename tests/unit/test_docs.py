@@ -17,6 +17,7 @@ from pytest_serve_chaos.analysis import configuration
 from pytest_serve_chaos.analysis.demands import with_demands
 from pytest_serve_chaos.analysis.result import Result
 from pytest_serve_chaos.backends.registry import BUILT_IN as BACKENDS
+from pytest_serve_chaos.backends.registry import settings_table
 from pytest_serve_chaos.events import EVENTS
 from pytest_serve_chaos.experiment import Experiment
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
@@ -62,7 +63,7 @@ def words(names: tuple[str, ...]) -> str:
 
 
 def test_the_reference_has_the_settings_as_they_are() -> None:
-    assert between(REFERENCE, "settings") == BACKENDS.table()
+    assert between(REFERENCE, "settings") == settings_table(BACKENDS)
 
 
 @pytest.mark.parametrize("page", PAGES)

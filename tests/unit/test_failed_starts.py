@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import threading
 from pathlib import Path
 
 from pytest_serve_chaos.cluster.local.commands import Command
-from pytest_serve_chaos.cluster.local.link import SupervisorLink
+from pytest_serve_chaos.cluster.local.reported import Reported
 from pytest_serve_chaos.cluster.local.unit import Unit
 
 GAVE_UP = "Exception: The current node timed out during startup. This could happen because some of the raylet failed"
@@ -44,9 +43,8 @@ def test_a_node_that_never_logged_has_not_given_up(tmp_path: Path) -> None:
 
 
 def test_the_starts_that_failed_since_a_moment() -> None:
-    link = SupervisorLink.__new__(SupervisorLink)  # without a supervisor
-    link._failed_starts, link._lock = [], threading.Lock()
+    reported = Reported()
     for at in (10.0, 20.0):
-        link._take({"event": "gave_up", "name": "worker-1", "text": "The current node timed out", "at": at})
-    assert link.failed_starts(15.0) == ("`ray start` gave worker-1 up: The current node timed out",)
-    assert len(link.failed_starts(0.0)) == 2
+        reported.take({"event": "gave_up", "name": "worker-1", "text": "The current node timed out", "at": at})
+    assert reported.failed_starts(15.0) == ("`ray start` gave worker-1 up: The current node timed out",)
+    assert len(reported.failed_starts(0.0)) == 2

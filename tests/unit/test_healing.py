@@ -14,7 +14,7 @@ from pytest_serve_chaos.cluster.base import Cluster
 from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL, IsExternal
 from pytest_serve_chaos.errors import CommandFailed, NotHealed, ServeChaosError
 from pytest_serve_chaos.events import FaultHealed, Note
-from pytest_serve_chaos.faults.custom import CustomBroken, Functions
+from pytest_serve_chaos.faults.custom import About, CustomBroken, Functions
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.restore import restore
@@ -204,7 +204,7 @@ def test_what_a_test_healed_is_not_healed_again_because_its_entry_could_not_be_r
         raise OSError(30, "Read-only file system")
 
     functions = Functions(inject=lambda: None, heal=lambda: healed.append("once"), evidence=lambda: True)
-    fault = CustomBroken(rig(), "broken", "it is broken", functions, (), None, 1.0, "", _forget=read_only)
+    fault = CustomBroken(rig(), functions, About("broken", "it is broken"), None, 1.0, _forget=read_only)
     with pytest.raises(OSError, match="Read-only"):
         fault.heal()
     fault.heal()

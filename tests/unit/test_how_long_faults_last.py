@@ -22,9 +22,9 @@ from pytest_serve_chaos.cluster.child_process import ChildProcess
 from pytest_serve_chaos.errors import NoSuchTarget
 from pytest_serve_chaos.faults.actors import ActorFrozen
 from pytest_serve_chaos.faults.child import ChildFrozen
+from pytest_serve_chaos.faults.fault import Fault
 from pytest_serve_chaos.faults.gcs import GcsFrozen
 from pytest_serve_chaos.faults.health_check import HealthCheckFails
-from pytest_serve_chaos.faults.injection import Fault
 from pytest_serve_chaos.faults.node import MachineDown, MachineFrozen
 from pytest_serve_chaos.faults.nodes import NodeFrozen
 from pytest_serve_chaos.faults.raylet import RayletFrozen

@@ -11,7 +11,8 @@ import pytest
 from pytest_serve_chaos import progress
 from pytest_serve_chaos.cluster.base import Cluster
 from pytest_serve_chaos.errors import CommandFailed, ExpectationFailed, NotLanded
-from pytest_serve_chaos.faults.injection import Injection, Strike
+from pytest_serve_chaos.faults.fault import Strike
+from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.model import Component, Evidence, Identity, Topology
 from pytest_serve_chaos.observe.observer import Report
@@ -83,7 +84,7 @@ def test_what_could_not_be_healed_is_tried_again_and_then_left_alone() -> None:
 def test_what_a_timer_could_not_heal_is_on_record_and_close_tries_again() -> None:
     fault = Paused(fails=1)
     injection = unproved(fault, hold_for=0.0)
-    timer = injection._timer
+    timer = injection._healing.timer
     assert fault.tried.wait(5.0)
     assert timer is not None
     timer.join(5.0)
@@ -165,8 +166,8 @@ def test_a_timer_whose_heal_raises_anything_leaves_it_to_close() -> None:
     fault = Odd(fails=1)
     injection = unproved(fault, hold_for=0.0)
     assert fault.tried.wait(5.0)
-    assert injection._timer is not None
-    injection._timer.join(5.0)
+    assert injection._healing.timer is not None
+    injection._healing.timer.join(5.0)
     injection.close()
     notes = [e.text for e in injection.rig.history.events if e.kind == "note"]
     assert notes[-1] == "not healed yet: ValueError: what a pod printed is no JSON"

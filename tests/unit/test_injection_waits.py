@@ -27,8 +27,9 @@ from pytest_serve_chaos.events import (
     TrafficBegan,
     of_kind,
 )
-from pytest_serve_chaos.faults import injection as module
-from pytest_serve_chaos.faults.injection import Injection, Strike, ended
+from pytest_serve_chaos.faults import landing, settling
+from pytest_serve_chaos.faults.fault import Strike, ended
+from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.model import UNFINISHED, Component, Evidence, Identity, Request, Role, Slowness, Topology
 from pytest_serve_chaos.observe import health
 from pytest_serve_chaos.observe.handles import HandleCheck
@@ -496,7 +497,7 @@ class Checks:
         """An injection whose check of proxies comes to that."""
         injection = injected()
         self.monkeypatch.setattr(health, "proxy_nodes", lambda *_: frozenset({"head"}))
-        self.monkeypatch.setattr(module, "settle", lambda *_, **__: result)
+        self.monkeypatch.setattr(settling, "settle", lambda *_, **__: result)
         if busy:
             work(injection)
         self.monkeypatch.setattr(clock, "now", lambda: ASKED + 30.0)
@@ -511,7 +512,7 @@ class Checks:
             return result
 
         injection = injected()
-        self.monkeypatch.setattr(module, "check_handles", check)
+        self.monkeypatch.setattr(settling, "check_handles", check)
         self.monkeypatch.setattr(clock, "now", lambda: ASKED + 30.0)
         return injection, asked
 
@@ -723,12 +724,12 @@ def test_the_clusters_sign_is_awaited_and_seen_soon(now: list[float]) -> None:
 
 def test_how_many_answered_before_is_on_record_and_whether_those_were_probes(monkeypatch: pytest.MonkeyPatch) -> None:
     rig = injected().rig
-    monkeypatch.setattr(rig.traffic, "answers_of", lambda victims, *, since: len(victims) + 40)
+    monkeypatch.setattr(landing, "answers_of", lambda _, victims, *, since: len(victims) + 40)
     for probed, remarks in (
         (False, []),
         (True, ["only probes on persistent connections are known to have reached proxy on head"]),
     ):
-        monkeypatch.setattr(rig.traffic, "only_probed", lambda *_, since, probed=probed: probed)
+        monkeypatch.setattr(landing, "only_probed", lambda *_, since, probed=probed: probed)
         Injection(rig, Gone(victims=(WORKER, PROXY), serves=True))
         assert of_kind(FaultLanded, rig.history.events)[-1].served == 42
         assert [event.text for event in of_kind(Remark, rig.history.events)] == remarks

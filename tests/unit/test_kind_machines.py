@@ -10,7 +10,7 @@ from typing import Literal
 import pytest
 
 from pytest_serve_chaos.cluster.capabilities import DELETES_MACHINES, DRAINS_MACHINES, FREEZES_MACHINES, KILLS_MACHINES
-from pytest_serve_chaos.cluster.kubernetes.kind import docker_machines
+from pytest_serve_chaos.cluster.kubernetes.kind import first_processes
 from pytest_serve_chaos.cluster.kubernetes.kind.docker_machines import DockerMachines
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
 from pytest_serve_chaos.cluster.kubernetes.rayservice.machine_faults import TakenMachines
@@ -207,7 +207,7 @@ class Docker:
 def inits(monkeypatch: pytest.MonkeyPatch) -> set[int]:
     """The PIDs on this machine that are the first process of a container."""
     found = {11, 12}
-    monkeypatch.setattr(docker_machines, "_is_init", found.__contains__)
+    monkeypatch.setattr(first_processes, "_is_init", found.__contains__)
     return found
 
 
@@ -245,5 +245,5 @@ def test_while_all_nodes_are_down_their_docker_is_not_taken_for_one_that_is_else
 
 
 def test_no_process_of_this_test_is_the_first_of_a_container() -> None:
-    assert not docker_machines._is_init(os.getpid())
-    assert not docker_machines._is_init(0)
+    assert not first_processes._is_init(os.getpid())
+    assert not first_processes._is_init(0)

@@ -36,11 +36,12 @@ from pytest_serve_chaos.cluster.kubernetes.in_pod import freeze
 from pytest_serve_chaos.cluster.local import connections, preflight, processes, start
 from pytest_serve_chaos.cluster.local.cluster import LocalCluster
 from pytest_serve_chaos.cluster.local.layout import Layout
-from pytest_serve_chaos.cluster.local.link import SupervisorLink, UnitState
+from pytest_serve_chaos.cluster.local.link import SupervisorLink
 from pytest_serve_chaos.cluster.local.parts import local_parts
 from pytest_serve_chaos.cluster.local.plan import Plan
 from pytest_serve_chaos.cluster.local.process_faults import ProcessSignals
 from pytest_serve_chaos.cluster.local.redis import LocalRedis
+from pytest_serve_chaos.cluster.local.reported import UnitState
 from pytest_serve_chaos.cluster.local.start import LocalSettings, did_not_come_up, start_local_cluster
 from pytest_serve_chaos.cluster.local.topology import Table
 from pytest_serve_chaos.cluster.local.view import LocalView

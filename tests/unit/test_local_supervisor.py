@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pytest_serve_chaos.cluster.kubernetes.in_pod import freeze
-from pytest_serve_chaos.cluster.local import layout, preflight, supervisor
+from pytest_serve_chaos.cluster.local import layout, preflight, units
 from pytest_serve_chaos.cluster.local.layout import Claim, Layout
 from pytest_serve_chaos.cluster.local.operator import Operator
 from pytest_serve_chaos.cluster.local.plan import Plan
@@ -44,7 +44,7 @@ class Listeners:
 @pytest.fixture
 def listeners(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Listeners:
     listeners = Listeners()
-    monkeypatch.setattr(supervisor, "_listens", listeners)
+    monkeypatch.setattr(units, "_listens", listeners)
     monkeypatch.setattr(layout, "claim", lambda nodes: Claim(LAYOUT, FileLock(tmp_path / "lock", 0)))
     return listeners
 

@@ -50,6 +50,7 @@ from pytest_serve_chaos.cluster.kubernetes.rayservice.process_watch import Place
 from pytest_serve_chaos.cluster.kubernetes.rayservice.programs import tidy
 from pytest_serve_chaos.cluster.kubernetes.rayservice.topology import PodTopology
 from pytest_serve_chaos.cluster.local.link import SupervisorLink
+from pytest_serve_chaos.cluster.local.reported import Reported
 from pytest_serve_chaos.cluster.rest import Dashboard, autoscaled, nodes_with_proxy
 from pytest_serve_chaos.errors import CommandFailed, ObservationError, ServeChaosError
 from pytest_serve_chaos.events import Note, of_kind
@@ -368,8 +369,8 @@ def test_who_watches_the_processors_notes_what_went_wrong_and_goes_on(monkeypatc
 
 def test_a_line_of_the_supervisor_that_makes_no_sense_changes_nothing(tmp_path: Path) -> None:
     link = object.__new__(SupervisorLink)
-    link._lock, link._log, link._slot, link._units = threading.Lock(), tmp_path / "log", None, {}
+    link._log, link._reported = tmp_path / "log", Reported()
     for line in (b"5", b"null", DEEP.encode(), b"{}", b'{"event":"unit"}', b"\xff", b'{"event":"ready","slot":3}'):
         link._hear(line)
-    assert {"slot": link._slot, "units": link._units} == {"slot": 3, "units": {}}
+    assert {"slot": link._reported.slot, "units": link.units()} == {"slot": 3, "units": {}}
     assert (tmp_path / "log").read_text().count("makes no sense") == 6

@@ -11,6 +11,7 @@ from pytest_serve_chaos import clock, load
 from pytest_serve_chaos.checks.verdict import judge
 from pytest_serve_chaos.cluster.capabilities import SHOWS_REPLICA_LOGS
 from pytest_serve_chaos.events import ComponentCame, Demanded, FaultLanded
+from pytest_serve_chaos.faults.answers import answers_of, answers_to
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.load import Load, Traffic
 from pytest_serve_chaos.model import Component, Expectations, Identity, Request, Slowness, Topology
@@ -64,9 +65,9 @@ def test_an_answer_counts_for_the_child_that_gave_it_and_for_the_parent_that_ask
     r = rig(parent, child)
     answered(r, child.replica, parent.replica)
 
-    assert r.traffic.answers_of([parent], since=0.0) == 1
-    assert r.traffic.answers_of([child], since=0.0) == 1
-    assert r.traffic.answers_of([replica(PARENT, 2)], since=0.0) == 0
+    assert answers_of(r, [parent], since=0.0) == 1
+    assert answers_of(r, [child], since=0.0) == 1
+    assert answers_of(r, [replica(PARENT, 2)], since=0.0) == 0
 
 
 def test_where_no_answer_names_a_replica_its_log_says_whether_it_served() -> None:
@@ -75,8 +76,8 @@ def test_where_no_answer_names_a_replica_its_log_says_whether_it_served() -> Non
     r = rig(child, idle, logs=Logs({f"{CHILD}#1": (line, "INFO no request"), f"{CHILD}#2": ("INFO no request",)}))
     answered(r, f"{PARENT}#1")
 
-    assert r.traffic.answers_of([child], since=0.0) == 1
-    assert r.traffic.answers_of([idle], since=0.0) == 0
+    assert answers_of(r, [child], since=0.0) == 1
+    assert answers_of(r, [idle], since=0.0) == 0
 
 
 def test_of_a_deployment_that_answers_name_its_log_says_nothing_more() -> None:
@@ -85,7 +86,7 @@ def test_of_a_deployment_that_answers_name_its_log_says_nothing_more() -> None:
     line = "INFO 2026-01-01 00:00:00,000 composed_Child 1 0f-1 -- GET / 200 0.4ms"
     r = rig(one, other, logs=Logs({f"{CHILD}#2": (line,)}))
     answered(r, one.replica)
-    assert r.traffic.answers_of([other], since=0.0) == 0
+    assert answers_of(r, [other], since=0.0) == 0
 
 
 def test_what_other_traffic_got_is_not_what_the_judged_traffic_got() -> None:
@@ -96,8 +97,8 @@ def test_what_other_traffic_got_is_not_what_the_judged_traffic_got() -> None:
     for victim, source in ((one, ""), (other, "traffic-1"), (other, "traffic-1")):
         now = clock.now()
         r.history.add_request(Request(0, "fresh", now, now, now, 200, replica=victim.replica, source=source))
-    assert [r.traffic.answers_of([victim], since=0.0) for victim in (one, other)] == [1, 0]
-    assert [r.traffic.answers_to("traffic-1", [victim], since=0.0) for victim in (one, other)] == [0, 2]
+    assert [answers_of(r, [victim], since=0.0) for victim in (one, other)] == [1, 0]
+    assert [answers_to(r, "traffic-1", [victim], since=0.0) for victim in (one, other)] == [0, 2]
     assert r.traffic.serving([one, other]) == [one]
     assert r.traffic.serving([other, replica(CHILD, 3)]) == [other], "of a deployment that only other traffic asks"
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pytest_serve_chaos.backends.registry import BUILT_IN
+from pytest_serve_chaos.backends.registry import BUILT_IN, settings_table
 from pytest_serve_chaos.cluster.base import Gcs, Profile
 from pytest_serve_chaos.cluster.kubernetes.kind.settings import KindSettings
 from pytest_serve_chaos.errors import SettingsError
@@ -309,7 +309,7 @@ def choices(name: str) -> tuple[str, ...]:
 
 
 def test_the_markdown_table_has_a_row_for_each_setting() -> None:
-    _, rule, *rows = BUILT_IN.table().splitlines()
+    _, rule, *rows = settings_table(BUILT_IN).splitlines()
 
     assert [re.split("[ =]", row.split("`")[1])[0] for row in rows] == [row.flag for row in OPTIONS]
     # A bar inside a cell would be read as the end of the cell.

@@ -9,41 +9,16 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
-from pytest_serve_chaos.cluster.local import processes
 from pytest_serve_chaos.cluster.local.plan import Plan
+from pytest_serve_chaos.cluster.local.reported import Reported, UnitState
 from pytest_serve_chaos.errors import ClusterError, ClusterStartError, CommandFailed, in_one_line
 from pytest_serve_chaos.json_text import read_json
-from pytest_serve_chaos.model import Identity, Json
-
-
-@dataclass(frozen=True, slots=True)
-class UnitState:
-    """What the supervisor last reported about Redis or a node.
-
-    Attributes:
-        session: The id of its session, 0 while it is down.
-        at: Since when (monotonic seconds).
-    """
-
-    name: str
-    state: str
-    session: int
-    identity: Identity | None
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Session:
-    """A session of Redis or a node, with its first process where that was seen."""
-
-    name: str
-    leader: Identity | None
+from pytest_serve_chaos.model import Json
 
 
 class SupervisorLink:
@@ -61,12 +36,7 @@ class SupervisorLink:
         self._log = log
         self._lock = threading.Lock()
         self._number = 0
-        self._replies: dict[int, dict[str, Json]] = {}
-        self._units: dict[str, UnitState] = {}
-        self._sessions: dict[int, _Session] = {}
-        self._failed_starts: list[tuple[float, str]] = []
-        self._slot: int | None = None
-        self._refusal: str | None = None
+        self._reported = Reported()
         self._deaf = ""
         self._process = _spawn(log)
         self._reader = threading.Thread(target=self._read, name="serve-chaos-supervisor", daemon=True)
@@ -90,31 +60,24 @@ class SupervisorLink:
         """
 
         def slot() -> int | NotYet:
-            if self._refusal is not None:
-                raise ClusterStartError(self._refusal)
+            if self._reported.refusal is not None:
+                raise ClusterStartError(self._reported.refusal)
             self.check_alive()
-            return NotYet("it has said nothing yet") if self._slot is None else self._slot
+            return NotYet("it has said nothing yet") if self._reported.slot is None else self._reported.slot
 
         return clock.wait_until("the supervisor to start", slot, timeout=timeout, interval=0.02)
 
     def units(self) -> dict[str, UnitState]:
         """The last reported state of each unit."""
-        with self._lock:
-            return dict(self._units)
+        return self._reported.units()
 
     def sessions(self) -> dict[int, str]:
-        """Session id -> name, of every session that may have processes.
-
-        A session is forgotten when nothing of it is left, and left out when its id has become another one's.
-        """
-        with self._lock:
-            known = dict(self._sessions)
-        return {session: of.name for session, of in known.items() if not processes.is_another(session, of.leader)}
+        """Session id -> name, of every session that may have processes."""
+        return self._reported.sessions()
 
     def failed_starts(self, since: float) -> tuple[str, ...]:
         """Each node whose `ray start` has given up since then, in words. Has the capability `ShowsFailedStarts`."""
-        with self._lock:
-            return tuple(text for at, text in self._failed_starts if at >= since)
+        return self._reported.failed_starts(since)
 
     def command(self, verb: str, *, timeout: float = 30.0, **arguments: Json) -> dict[str, Json]:
         """Sends a command and waits for its answer.
@@ -130,8 +93,7 @@ class SupervisorLink:
         self._send(json.dumps({"id": number, "do": verb, **arguments}) + "\n")
 
         def reply() -> dict[str, Json] | NotYet:
-            with self._lock:
-                answer = self._replies.pop(number, None)
+            answer = self._reported.reply(number)
             if answer is not None:
                 return answer
             self.check_alive()
@@ -191,8 +153,7 @@ class SupervisorLink:
             record = read_json(line)
             if not isinstance(record, dict):
                 raise ValueError("it is not an object")
-            with self._lock:
-                self._take(record)
+            self._reported.take(record)
             if record.get("event") == "operator":
                 self._on_text(str(record["text"]))
         except Exception as error:
@@ -202,31 +163,6 @@ class SupervisorLink:
     def dead_watches(self) -> tuple[str, ...]:
         """Why it hears the supervisor no more, in words. Has the capability `Watches`."""
         return (f"the thread {self._reader.name} ended: {self._deaf}",) if self._deaf else ()
-
-    def _take(self, record: dict[str, Json]) -> None:
-        if "reply" in record:
-            self._replies[cast(int, record["reply"])] = record
-        elif record.get("event") == "ready":
-            self._slot = cast(int, record["slot"])
-        elif record["event"] == "refused":
-            self._refusal = str(record["text"])
-        elif record["event"] == "gave_up":
-            text = f"`ray start` gave {record['name']} up: {record['text']}"
-            self._failed_starts.append((cast(float, record["at"]), text))
-        elif record["event"] == "unit":
-            name, session, identity = str(record["name"]), cast(int, record["session"]), record["identity"]
-            at = cast(float, record["at"])
-            parsed = Identity.parse(str(identity)) if identity else None
-            self._units[name] = UnitState(name, str(record["state"]), session, parsed, at)
-            self._take_session(name, session, parsed)
-
-    def _take_session(self, name: str, session: int, leader: Identity | None) -> None:
-        known = self._sessions.get(session)
-        if known is not None and known.name == name:
-            leader = known.leader or leader  # the first process may be gone, and others not
-        self._sessions = {id_: of for id_, of in self._sessions.items() if of.name != name}
-        if session:
-            self._sessions[session] = _Session(name, leader)
 
 
 def _spawn(log: Path) -> subprocess.Popen[bytes]:

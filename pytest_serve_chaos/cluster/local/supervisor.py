@@ -13,27 +13,26 @@ import json
 import os
 import selectors
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import cast
 
 from pytest_serve_chaos import scratch
 from pytest_serve_chaos.cluster.local import janitor, layout, processes
-from pytest_serve_chaos.cluster.local.commands import node_command, redis_command, temp_directory
 from pytest_serve_chaos.cluster.local.haproxy import serve_host, state_directory
+from pytest_serve_chaos.cluster.local.layout import Layout
 from pytest_serve_chaos.cluster.local.leftovers import OWNER
 from pytest_serve_chaos.cluster.local.operator import Operator
-from pytest_serve_chaos.cluster.local.plan import HEAD_INDEX, Plan, node_name
+from pytest_serve_chaos.cluster.local.plan import HEAD_INDEX, Plan
 from pytest_serve_chaos.cluster.local.processes import Process
 from pytest_serve_chaos.cluster.local.redis_config import write_redis_config
 from pytest_serve_chaos.cluster.local.unit import Unit
+from pytest_serve_chaos.cluster.local.units import Units
 from pytest_serve_chaos.cluster.rest import Dashboard
 from pytest_serve_chaos.cluster.watchdog import Watchdogs
 from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, ServeChaosError
@@ -49,7 +48,7 @@ _TICK_ENDING = 0.01
 class Supervisor:
     """The run's processes, and the loop that keeps them.
 
-    It has many methods: one for each command that the pytest process can send, and one for each step of the loop.
+    It has a method for each command that the pytest process can send, and one for each step of the loop.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -58,13 +57,13 @@ class Supervisor:
         self.layout = self.claim.layout
         self.watchdogs = Watchdogs({processes.MARK: plan.run})
         self._output = threading.Lock()
-        self.units = {unit.name: unit for unit in self._make_units()}
+        self.units = Units(plan, self.layout).by_name
         self.operator = Operator(
             Dashboard(
                 f"http://{self.layout.address(HEAD_INDEX)}:{self.layout.dashboard_port}",
                 {"Authorization": f"Bearer {plan.secret}"},
             ),
-            self._with_address(plan.serve_config),
+            _with_address(plan, self.layout, plan.serve_config),
             lambda text: self.tell(event="operator", text=text),
         )
 
@@ -206,52 +205,15 @@ class Supervisor:
         self.tell(reply=number)
 
     def _config(self, number: int, config: dict[str, Json]) -> None:
-        self.operator.replace(self._with_address(config))
+        self.operator.replace(_with_address(self.plan, self.layout, config))
         self.tell(reply=number)
 
-    # -- what there is ------------------------------------------------------------------------------------------
 
-    def _make_units(self) -> list[Unit]:
-        delay = self.plan.restart_delay
-        units = []
-        if self.plan.redis_server is not None:
-            units.append(Unit(redis_command(self.plan), delay, lambda: True))
-        for index in range(self.plan.workers + 1):
-            ready = self._head_may_start if index == HEAD_INDEX else partial(self._worker_may_start, index)
-            units.append(Unit(node_command(self.plan, self.layout, index), delay, ready))
-        return units
-
-    def _head_may_start(self) -> bool:
-        if self.plan.redis_server is not None and not _listens(self.layout.serve_host, self.layout.redis_port):
-            return False
-        # `ray start` refuses a second head while the file with the first one's address is there.
-        (temp_directory(self.plan, HEAD_INDEX) / "ray_current_cluster").unlink(missing_ok=True)
-        return True
-
-    def _worker_may_start(self, index: int) -> bool:
-        if not _listens(self.layout.address(HEAD_INDEX), self.layout.gcs_port):
-            return False
-        return not (self.plan.one_directory and self._another_starts(index))
-
-    def _another_starts(self, index: int) -> bool:
-        """Whether another node has no raylet yet: in one directory the two may choose the same names for sockets."""
-        return any(
-            self.units[node_name(other)].state == "up"
-            and not _listens(self.layout.address(other), self.layout.node_ports(other).node_manager)
-            for other in range(self.plan.workers + 1)
-            if other != index
-        )
-
-    def _with_address(self, config: dict[str, Json]) -> dict[str, Json]:
-        options = cast("dict[str, Json]", config.get("http_options") or {})
-        address: dict[str, Json] = {"host": serve_host(self.plan, self.layout), "port": self.layout.serve_port}
-        return {**config, "http_options": {**options, **address}}
-
-
-def _listens(host: str, port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(0.2)
-        return probe.connect_ex((host, port)) == 0
+def _with_address(plan: Plan, layout: Layout, config: dict[str, Json]) -> dict[str, Json]:
+    """The Serve config with the address of this run."""
+    options = cast("dict[str, Json]", config.get("http_options") or {})
+    address: dict[str, Json] = {"host": serve_host(plan, layout), "port": layout.serve_port}
+    return {**config, "http_options": {**options, **address}}
 
 
 def _start_janitor(plan: Plan, lock: FileLock, directory: Scratch) -> int:

@@ -171,17 +171,14 @@ class KubeApi:
                 return status, body
             raise ObservationError(f"pod {pod} was not reached on port {port}: {reason(error)}") from error
 
-    def proxy_url(self, kind: Literal["pods", "services"], name: str, port: int) -> str:
-        """Where the API server passes requests on to one port of a pod or Service of the namespace.
+    def way_to(self, kind: Literal["pods", "services"], name: str, port: int) -> tuple[str, Access]:
+        """Where the API server passes requests on to one port of a pod or Service of the namespace, and what it wants.
 
         Raises:
             SafetyError: That is not a name.
         """
-        return f"{self._connection.address}{proxy_path(self.namespace, kind, name, port)}"
-
-    def access(self) -> Access:
-        """How to reach the API server, for requests that it passes on."""
-        return self._connection.access()
+        path = proxy_path(self.namespace, kind, name, port)
+        return f"{self._connection.address}{path}", self._connection.access()
 
     # -- changing ---------------------------------------------------------------------------------------------
 

@@ -215,12 +215,6 @@ class Stack:
         self._applied.append(name)
         self._kubectl(*options, "apply", *_APPLY, "-f", file)
 
-    def _placed(self, document: Manifest) -> Manifest:
-        """An object of ours that names no namespace is in that of the RayService."""
-        if document.get("kind") in OF_THE_CLUSTER or inner(document, "metadata").get("namespace"):
-            return document
-        return manifests.merge(document, {"metadata": {"namespace": self._api.namespace}})
-
     def _file(self, name: str) -> Path:
         """Where what was applied under that name is kept."""
         return private_directory(self._directory) / f"{name}.yaml"
@@ -228,7 +222,7 @@ class Stack:
     @contextlib.contextmanager
     def _kept(self, name: str, documents: Sequence[Manifest]) -> Iterator[str]:
         """The path of a file with these objects. What is kept of it, for reports, is without what Secrets hold."""
-        placed = [self._placed(document) for document in documents]
+        placed = [_placed(document, self._api.namespace) for document in documents]
         whole = manifests.dump(tuple(placed))
         without = manifests.dump(tuple(_without_secrets(document) for document in placed))
         self._file(name).write_text(without, encoding="utf-8")
@@ -272,6 +266,13 @@ def _wait_until_no_ray_pods(api: KubeApi, progress: Progress) -> None:
         wait_for("Ray's pods to be gone", probe, timeout=_REMOVED, progress=progress)
     except WaitTimeout as error:
         raise CommandFailed("the RayService's pods did not go", checked=[str(error)]) from error
+
+
+def _placed(document: Manifest, namespace: str) -> Manifest:
+    """An object of ours that names no namespace is in that of the RayService."""
+    if document.get("kind") in OF_THE_CLUSTER or inner(document, "metadata").get("namespace"):
+        return document
+    return manifests.merge(document, {"metadata": {"namespace": namespace}})
 
 
 def _without_secrets(document: Manifest) -> Manifest:

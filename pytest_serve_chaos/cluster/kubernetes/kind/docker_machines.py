@@ -5,9 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from signal import SIGCONT, SIGSTOP
 from typing import Literal
 
@@ -15,6 +12,8 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.install.stack import Kubectl
+from pytest_serve_chaos.cluster.kubernetes.kind.container_tasks import status_on, tasks_on
+from pytest_serve_chaos.cluster.kubernetes.kind.first_processes import FirstProcesses
 from pytest_serve_chaos.cluster.kubernetes.kind.programs import Run
 from pytest_serve_chaos.cluster.watchdog import LONGEST_HOLD, Watchdogs
 from pytest_serve_chaos.errors import CommandFailed, WaitTimeout
@@ -26,14 +25,6 @@ _RESUME = (
     'line=$(cat "/proc/$0/stat") && started=$1 && set -- ${line##*) } && [ "${20}" = "$started" ] && kill -CONT "$0"'
 )
 """For a shell on a node: resumes a process, given its PID and its start time, if it is that very process."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Task:
-    """A container as its runtime has it: the PID of its first process on the node, and its state."""
-
-    pid: str
-    state: str
 
 
 class DockerMachines:
@@ -52,9 +43,7 @@ class DockerMachines:
         self._run = run
         self._kubectl = kubectl
         self._control_plane = control_plane
-        self._nodes: tuple[str, ...] = ()
-        self._pids: tuple[int, ...] = ()
-        self._elsewhere = False
+        self._first_processes = FirstProcesses(run, kubectl)
 
     @property
     def witness(self) -> str:
@@ -67,29 +56,8 @@ class DockerMachines:
         return tuple(node.removeprefix("node/") for node in found)
 
     def first_processes(self) -> tuple[int, ...]:
-        """The PID of each node's first process on this machine.
-
-        Docker is asked again while a node has none, and when one of them has ended. Where Docker runs elsewhere (in a
-        virtual machine, on another host) its PIDs mean nothing here, so only those count that are an `init`.
-        """
-        if not self._elsewhere and not self._all_run():
-            with contextlib.suppress(CommandFailed):
-                self._ask_for_first_processes()
-        return self._pids
-
-    def _all_run(self) -> bool:
-        return bool(self._nodes) and len(self._pids) == len(self._nodes) and all(map(_is_init, self._pids))
-
-    def _ask_for_first_processes(self) -> None:
-        if not self._nodes:  # only once: a node that Kubernetes forgets still has its machine
-            found = self._kubectl("get", "nodes", "-o", "name").split()
-            self._nodes = tuple(node.removeprefix("node/") for node in found)
-        words = self._run("docker", "inspect", "--format", "{{.State.Pid}}", *self._nodes).split()
-        if not all(word.isdecimal() for word in words):
-            raise CommandFailed(f"Docker does not say which processes the nodes are: {' '.join(words)[:80]!r}")
-        said = [int(pid) for pid in words]
-        self._pids = tuple(filter(_is_init, said))
-        self._elsewhere = all(said) and not self._pids
+        """The PID of each node's first process on this machine. Has the capability `OnThisMachine`."""
+        return self._first_processes.pids()
 
     def limit_processors(self) -> None:
         """Gives each node for Ray half of this machine's processors at most.
@@ -123,11 +91,7 @@ class DockerMachines:
         command = ("kill",) if how == "kill" else ("stop", "--time", str(_SHUTDOWN))
         self._run("docker", *command, node, timeout=_SHUTDOWN + 30.0)
 
-        def ended() -> str | NotYet:
-            state = self._machine_state(node)
-            return state if state.startswith("exited") else NotYet(state)
-
-        return self._wait_machine(node, "end", ended)
+        return _wait_for_state(self._run, node, "end", "exited")
 
     def start_machine(self, node: str) -> None:
         """Starts a node that was ended; it registers by itself.
@@ -151,11 +115,7 @@ class DockerMachines:
         self._watchdogs.watch(f"paused:{node}", lasts, command=(self._docker, "unpause", node))
         self._run("docker", "pause", node)
 
-        def paused() -> str | NotYet:
-            state = self._machine_state(node)
-            return state if state.startswith("paused") else NotYet(state)
-
-        return self._wait_machine(node, "pause", paused)
+        return _wait_for_state(self._run, node, "pause", "paused")
 
     def unpause_machine(self, node: str) -> None:
         """Resumes a paused node.
@@ -163,7 +123,7 @@ class DockerMachines:
         Raises:
             CommandFailed: Docker refused.
         """
-        if self._machine_state(node).startswith("paused"):
+        if _state(self._run, node).startswith("paused"):
             self._run("docker", "unpause", node)
         self._watchdogs.end_of_all_runs(f"paused:{node}".__eq__)
 
@@ -178,9 +138,9 @@ class DockerMachines:
     def container_end(self, node: str, container_id: str) -> str | None:
         """How a container on a node ended, as the node's own runtime says; None while it runs.
 
-        None also if that cannot be found out. It asks containerd itself, since `crictl` is not in every node image.
+        None also if that cannot be found out.
         """
-        tasks = self._tasks(node)
+        tasks = tasks_on(self._run, node)
         if tasks is None:
             return None
         state = tasks[container_id].state if container_id in tasks else "gone from the runtime"
@@ -198,19 +158,19 @@ class DockerMachines:
         Raises:
             CommandFailed: There is no such container, or it was refused.
         """
-        tasks = self._tasks(node) or {}
+        tasks = tasks_on(self._run, node) or {}
         if container_id not in tasks:
             raise CommandFailed(f"container {container_id[:12]} does not run on {node}", checked=[*tasks])
         pid = tasks[container_id].pid
         if signal == SIGSTOP:
-            started = self._status(node, pid)[19]
+            started = status_on(self._run, node, pid)[19]
             resume = (self._docker, "exec", node, "sh", "-c", _RESUME, pid, started)
             self._watchdogs.watch(f"stopped:{container_id}", lasts, command=resume)
         self._run("docker", "exec", node, "kill", f"-{int(signal)}", pid)
         if signal == SIGCONT:
             self._watchdogs.end_of_all_runs(f"stopped:{container_id}".__eq__)
         try:
-            return self._status(node, pid)[0] in ("T", "t")
+            return status_on(self._run, node, pid)[0] in ("T", "t")
         except CommandFailed:
             return False  # it was killed
 
@@ -225,34 +185,23 @@ class DockerMachines:
         with contextlib.suppress(CommandFailed):  # its exit status is 1 also where there are none
             self._run("docker", "exec", self._control_plane, *drop)
 
-    def _tasks(self, node: str) -> dict[str, _Task] | None:
-        """Container id -> task of all containers on a node; None where its runtime does not tell."""
-        try:
-            listed = self._run("docker", "exec", node, "ctr", "--namespace", "k8s.io", "tasks", "ls", timeout=10.0)
-        except CommandFailed:
-            return None
-        header, *tasks = [line.split() for line in listed.splitlines() if line.strip()] or [[]]
-        if header[:1] != ["TASK"]:
-            return None
-        return {task[0]: _Task(task[1], task[-1]) for task in tasks if len(task) >= 3}
 
-    def _status(self, node: str, pid: str) -> list[str]:
-        """The state of a process on a node, and what follows it in /proc; the 20th of these is its start time."""
-        status = self._run("docker", "exec", node, "cat", f"/proc/{pid}/stat", timeout=10.0)
-        return status.rpartition(")")[2].split()
-
-    def _machine_state(self, node: str) -> str:
-        return self._run("docker", "inspect", "--format", "{{.State.Status}} ({{.State.ExitCode}})", node).strip()
-
-    def _wait_machine(self, node: str, verb: str, probe: Callable[[], str | NotYet]) -> str:
-        try:
-            return clock.wait_until(f"{node} to {verb}", probe, timeout=10.0, interval=0.1)
-        except WaitTimeout as error:
-            raise CommandFailed(f"the machine {node} did not {verb}", checked=[str(error)]) from error
+def _state(run: Run, node: str) -> str:
+    return run("docker", "inspect", "--format", "{{.State.Status}} ({{.State.ExitCode}})", node).strip()
 
 
-def _is_init(pid: int) -> bool:
+def _wait_for_state(run: Run, node: str, verb: str, wanted: str) -> str:
+    """Waits until Docker says that a node is in that state; returns it as it says it.
+
+    Raises:
+        CommandFailed: It does not come into it.
+    """
+
+    def there() -> str | NotYet:
+        state = _state(run, node)
+        return state if state.startswith(wanted) else NotYet(state)
+
     try:
-        return Path(f"/proc/{pid}/comm").read_text().strip() in ("systemd", "init")
-    except OSError:
-        return False
+        return clock.wait_until(f"{node} to {verb}", there, timeout=10.0, interval=0.1)
+    except WaitTimeout as error:
+        raise CommandFailed(f"the machine {node} did not {verb}", checked=[str(error)]) from error

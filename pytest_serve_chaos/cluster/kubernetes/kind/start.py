@@ -316,20 +316,16 @@ class _Start:
             raise
         return _Served(ray_cluster, dashboard, url, stack.operator_namespace)
 
-    @property
-    def _worker_range(self) -> tuple[int, int] | None:
-        """The least and the most workers, where the user's file has an autoscaler: there is no node for more."""
-        scaled = worker_range(self._workload.ray_service)
-        return None if scaled is None else (min(scaled[0], self._spec.workers), self._spec.workers)
-
     def _cluster(self, api: KubeApi, served: _Served) -> RayServiceCluster:
         work = self._workload
         up = BroughtUp(
-            RayServiceRef(self._spec, work.name, served.ray_cluster, self._redis_selector, self._worker_range),
+            RayServiceRef(
+                self._spec, work.name, served.ray_cluster, _redis_selector(work), _worker_range(self._spec, work)
+            ),
             api,
             served.dashboard,
             work.serve_config,
-            self._description(api, served),
+            _description(self._spec, work, self._nodes.name, api, served),
             work.redis,
             served.operator_namespace,
         )
@@ -354,28 +350,6 @@ class _Start:
             timeout=self._settings.timeout,
         )
 
-    @property
-    def _redis_selector(self) -> str | None:
-        """Labels of the Redis that is ours to break, where there is one."""
-        return REDIS_SELECTOR if self._workload.redis is not None else None
-
-    def _description(self, api: KubeApi, served: _Served) -> ClusterDescription:
-        dashboard, work = served.dashboard, self._workload
-        details = {"kind cluster": self._nodes.name, "ray cluster": served.ray_cluster, "image": work.ray_images[0]}
-        runs_on = versions(api, operator_namespace=served.operator_namespace, redis=self._redis_selector)
-        return ClusterDescription(
-            backend="kind",
-            ray_version=dashboard.ray_version(),
-            workers=self._spec.workers,
-            gcs=self._spec.gcs,
-            ingress=self._spec.ingress,
-            app=self._spec.app,
-            profile=self._spec.profile,
-            replicas=sum(dashboard.serve().targets.values()),
-            url=served.url,
-            details={**details, **runs_on, **work.details},
-        )
-
     def _close(self) -> None:
         """Deletes everything, in order; whatever ends a step, Ctrl-C among it, does not keep the nodes from going."""
         name, began = self._nodes.name, clock.now()
@@ -392,6 +366,37 @@ class _Start:
             self._nodes.delete()
             self.on_done(name)
             self._progress(f"kind: deleted {name} in {clock.now() - began:.1f} s")
+
+
+def _worker_range(spec: ClusterSpec, workload: Workload) -> tuple[int, int] | None:
+    """The least and the most workers, where the user's file has an autoscaler: there is no node for more."""
+    scaled = worker_range(workload.ray_service)
+    return None if scaled is None else (min(scaled[0], spec.workers), spec.workers)
+
+
+def _redis_selector(workload: Workload) -> str | None:
+    """Labels of the Redis that is ours to break, where there is one."""
+    return REDIS_SELECTOR if workload.redis is not None else None
+
+
+def _description(
+    spec: ClusterSpec, workload: Workload, cluster: str, api: KubeApi, served: _Served
+) -> ClusterDescription:
+    dashboard = served.dashboard
+    details = {"kind cluster": cluster, "ray cluster": served.ray_cluster, "image": workload.ray_images[0]}
+    runs_on = versions(api, operator_namespace=served.operator_namespace, redis=_redis_selector(workload))
+    return ClusterDescription(
+        backend="kind",
+        ray_version=dashboard.ray_version(),
+        workers=spec.workers,
+        gcs=spec.gcs,
+        ingress=spec.ingress,
+        app=spec.app,
+        profile=spec.profile,
+        replicas=sum(dashboard.serve().targets.values()),
+        url=served.url,
+        details={**details, **runs_on, **workload.details},
+    )
 
 
 def _check_ray(wanted: str | None, found: str) -> None:

@@ -92,6 +92,8 @@ class PodExplanations(Explanations):
 class OwnedExplanations(PodExplanations):
     """Explains what would be done to a RayService of our own, to its Redis and to its machines.
 
+    It has many methods: one for each call of a capability that it explains, by its name and with its arguments.
+
     Args:
         view: The RayService.
         machines: Its machines.
