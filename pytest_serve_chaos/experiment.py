@@ -353,7 +353,8 @@ class Experiment:
                 return
             record = read_record(self.rig.history, self.rig.current.experiment)
             self.rig.traffic.slowness = record.slowness
-            self.rig.traffic.of_apps = {app: record.of_part(PartName("app", app)).slowness for app in record.apps}
+            of_apps = {app: record.of_part(PartName("app", app)).slowness for app in record.demanded.apps}
+            self.rig.traffic.of_apps = of_apps
             expected = self._widen(expected)
             before = self.rig.watcher.sample()
             self.rig.log.add(TopologySeen.of(before, Moment.BEFORE))

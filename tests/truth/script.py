@@ -19,7 +19,7 @@ from typing import IO
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.outages import find_outages
-from pytest_serve_chaos.analysis.record import slowness_of
+from pytest_serve_chaos.analysis.steady_state import slowness_of
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Expectations, Request
 from pytest_serve_chaos.traffic.generator import Generator
