@@ -6,6 +6,7 @@ import math
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
@@ -61,16 +62,21 @@ class History:
         path: The file; None keeps the history in memory only.
         in_memory: How many requests stay in memory at least, the newest.
 
+    Attributes:
+        path: The file; None: it has none.
+        origin: The monotonic second at which it began; 0.0 where it was read from a file.
+        began: The time of day then; None where the file does not say it.
     """
 
     def __init__(self, path: Path | None = None, *, in_memory: int = IN_MEMORY) -> None:
         self.path = path
         self.origin = clock.now()
+        self.began: datetime | None = clock.wall_time()
         self._requests = RequestPieces(in_memory)
         self._in_flight: dict[_Flight, Request] = {}
         self._events = _Events()
         self._lock = threading.Lock()
-        self._file = HistoryFile(path, origin=self.origin)
+        self._file = HistoryFile(path, origin=self.origin, began=self.began)
 
     @property
     def unwritten(self) -> str:
@@ -198,7 +204,8 @@ class History:
         history = cls(in_memory=in_memory)
         history.path, history.origin = path, 0.0
         history._file = HistoryFile(path, origin=0.0, is_written=False)
-        for one, begin, end in read_history(path):
+        history.began, contents = read_history(path)
+        for one, begin, end in contents:
             if isinstance(one, Request):
                 history._requests.add(one, 0).written(begin, end)
                 history._requests.free(0, math.inf)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 
-from pytest_serve_chaos import __version__, clock
+from pytest_serve_chaos import __version__
 from pytest_serve_chaos.errors import HistoryError
 from pytest_serve_chaos.events import Event
 from pytest_serve_chaos.json_records import event_from_json, event_to_json, request_from_json, request_to_json
@@ -28,17 +30,20 @@ class HistoryFile:
     Args:
         path: Where it is; None: there is no file.
         origin: When the history began, in the seconds of its times in memory.
+        began: The time of day then.
         is_written: Whether it is written; else it is there, and only read.
     """
 
-    def __init__(self, path: Path | None, *, origin: float, is_written: bool = True) -> None:
+    def __init__(
+        self, path: Path | None, *, origin: float, began: datetime | None = None, is_written: bool = True
+    ) -> None:
         self._path = path
         self._origin = origin
         self._lines = LineFile(path) if path is not None and is_written else None
         self._added = 0
         self._size = 0
-        began = clock.wall_time().isoformat()
-        self._add(lambda: _line({"type": "history", "format": FORMAT, "version": __version__, "began": began}))
+        at = None if began is None else began.isoformat()
+        self._add(lambda: _line({"type": "history", "format": FORMAT, "version": __version__, "began": at}))
 
     @property
     def problem(self) -> str:
@@ -113,27 +118,41 @@ class HistoryFile:
         return record
 
 
-def read_history(path: Path) -> Iterator[tuple[Request | Event, int, int]]:
-    """The requests and events of a file, in order, each with where its line begins and ends, in bytes.
+def read_history(path: Path) -> tuple[datetime | None, Iterator[tuple[Request | Event, int, int]]]:
+    """When a history began, if its file says it, and its requests and events as they are read, in their order.
 
-    Records of a kind that only a newer version knows are left out.
+    Each has with it where its line begins and ends, in bytes. Records of a kind that only a newer version knows are
+    left out.
 
     Raises:
-        HistoryError: The file is missing or not a history of this format, or a line of it cannot be used.
+        HistoryError: The file is missing or not a history of this format; or, when it is read, a line of it cannot be
+            used.
     """
+    with _readable(path), path.open("rb") as file:
+        line = file.readline()
+        header = line.decode("utf-8")
+        _check_format(header, path)
+    return _time_of_day(_header(header).get("began")), _contents(path, len(line))
+
+
+def _contents(path: Path, end: int) -> Iterator[tuple[Request | Event, int, int]]:
+    """What the lines after the first have, which ends there."""
+    with _readable(path), path.open("rb") as file:
+        file.seek(end)
+        for number, line, record in _records(file, path):
+            begin, end = end, end + len(line)
+            try:
+                content = _content(record)
+            except ValueError as error:
+                raise HistoryError(f"{path}: line {number}: {error}") from error
+            if content is not None:
+                yield content, begin, end
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
     try:
-        with path.open("rb") as file:
-            header = file.readline()
-            _check_format(header.decode("utf-8"), path)
-            end = len(header)
-            for number, line, record in _records(file, path):
-                begin, end = end, end + len(line)
-                try:
-                    content = _content(record)
-                except ValueError as error:
-                    raise HistoryError(f"{path}: line {number}: {error}") from error
-                if content is not None:
-                    yield content, begin, end
+        yield
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise HistoryError(f"the history {path} cannot be read: {why}", fix=[_which_file(path)]) from error
@@ -180,6 +199,14 @@ def _header(line: str) -> dict[str, object]:
     except ValueError:
         return {}
     return header if isinstance(header, dict) else {}
+
+
+def _time_of_day(value: object) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(str(value))
+    except ValueError:
+        return None
+    return found if found.tzinfo is not None else None
 
 
 def _of_another_format(path: Path, found: int, version: object) -> HistoryError:
