@@ -108,7 +108,7 @@ class Course:
         record = read_record(self._rig.history, self._rig.current.experiment)
         live = self._rig.traffic
         live.slowness = record.slowness
-        live.of_apps = {app: record.of_part(PartName("app", app)).slowness for app in record.apps}
+        live.of_apps = {app: record.of_part(PartName("app", app)).slowness for app in record.demanded.apps}
 
     def _for_slow_answers(self, expected: Expectations) -> Expectations:
         """What is demanded where answers take seconds."""

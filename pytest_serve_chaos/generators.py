@@ -34,19 +34,18 @@ def generator_for(rig: Rig, load: Load, source: str, way: Way) -> Generator:
     from pytest_serve_chaos.traffic.generator import Generator
     from pytest_serve_chaos.traffic.kept import Persistent, SharedAddress
     from pytest_serve_chaos.traffic.request import RequestSpec
+    from pytest_serve_chaos.traffic.sending import Sending
     from pytest_serve_chaos.traffic.transports.http import Http
 
     spec = RequestSpec(way.url, timeout=load.timeout, check=load.check)
     generator = partial(
         Generator,
-        spec,
-        transport=load.transport or Http(),
+        Sending.of(spec, load.transport or Http(), way.messages),
         rate=load.schedule,
         # Two apps of one run do not get their requests at the same moments.
         seed=f"{load.seed} {urlsplit(way.url).path}",
         history=rig.history,
         source=source,
-        messages=way.messages,
     )
     if not load.persistent_rate:
         return generator()

@@ -13,8 +13,8 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.configuration import Setup
 from pytest_serve_chaos.analysis.demands import can_show, with_demands
 from pytest_serve_chaos.analysis.outages import find_outages
-from pytest_serve_chaos.analysis.record import LEAST_REQUESTS, slowness_of
 from pytest_serve_chaos.analysis.result import Result
+from pytest_serve_chaos.analysis.steady_state import LEAST_REQUESTS, slowness_of
 from pytest_serve_chaos.checks.base import Check
 from pytest_serve_chaos.checks.own import spec_of
 from pytest_serve_chaos.clock import NotYet, seconds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -115,6 +115,29 @@ class RequestPieces:
         if found and found[0][0] is self._pieces[-1]:  # more may come to it
             found[0] = (found[0][0], list(found[0][1] or ()))
         return found[::-1]
+
+
+def scheduled_between(
+    pieces: Iterable[tuple[Piece, list[Request] | None]],
+    begin: float,
+    end: float,
+    source: str | None,
+    read: Callable[[Piece], list[Request]],
+) -> Iterator[Request]:
+    """The requests of these pieces that were scheduled in that time, one after the other as they are read.
+
+    Args:
+        pieces: Each with its requests; None where they are in the file alone.
+        begin: Monotonic seconds.
+        end: Those scheduled at that moment are among them.
+        source: Only those that this traffic sent; None: those of all.
+        read: Reads the requests of a piece from the file.
+    """
+    for piece, requests in pieces:
+        if piece.first_due <= end:
+            for request in read(piece) if requests is None else requests:
+                if begin <= request.scheduled <= end and source in (None, request.source):
+                    yield request
 
 
 def requests_of(piece: Piece, read: Read, origin: float) -> list[Request]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from pytest_serve_chaos.analysis.machine import use_of
+from pytest_serve_chaos.analysis.machine import Interference, use_of
 from pytest_serve_chaos.analysis.measure import measure_record
 from pytest_serve_chaos.analysis.record import Record, read_record, run_event, warnings_of
 from pytest_serve_chaos.analysis.result import Result
@@ -21,6 +21,7 @@ from pytest_serve_chaos.events import (
     NotStarted,
     Phase,
     PhaseBegan,
+    Remark,
     Restored,
     Skipped,
     TrafficBegan,
@@ -56,32 +57,44 @@ def result_of(
     judged = judge_record(record, measurement, own)
     return Result(
         experiment=experiment,
-        fault=record.fault,
+        fault=record.faults.text,
         description=None if ready is None else ready.description,
         expectations=record.expectations,
         measurement=measurement,
         verdict=judged.verdict,
-        before=record.before,
-        after=record.after,
-        evidence=record.evidence,
-        victims=record.victims,
-        gone=record.gone,
+        before=record.components.before,
+        after=record.components.after,
+        evidence=record.faults.evidence,
+        victims=record.faults.victims,
+        gone=record.components.gone,
         events=record.events,
         warnings=_foreseen(record, warnings_of(history, experiment)),
-        remarks=(*record.remarks, *judged.notes, *_of_the_machine(record, judged.verdict), *was_judged_then(own)),
+        remarks=(
+            *_remarks(record),
+            *judged.notes,
+            *_of_the_machine(record.interference, judged.verdict),
+            *was_judged_then(own),
+        ),
         parts=tuple(Part(part, measure_record(record.of_part(part))) for part in record.parts),
-        scaling=record.scaling,
+        scaling=record.components.scaling,
         checks=judged.own,
         machine=use_of(record.machine),
     )
 
 
-def _of_the_machine(record: Record, verdict: Verdict) -> Iterator[str]:
+def _remarks(record: Record) -> tuple[str, ...]:
+    """What was remarked while the experiment ran, and before it which apps its verdict is about."""
+    about = record.demanded.about
+    return tuple(dict.fromkeys([*([about] if about else []), *record.texts(Remark)]))
+
+
+def _of_the_machine(interference: Interference, verdict: Verdict) -> Iterator[str]:
     """What the reader of a verdict must know of the machine; an inconclusive one has it among its reasons."""
-    if record.held_up_before:
-        yield f"before the fault, {record.held_up_before}: what was usual then is slower than without them"
-    if record.held_up and not any(record.held_up in reason for reason in verdict.reasons):
-        yield f"since the fault, {record.held_up}: the figures are worse than without them"
+    before, since = interference.before, interference.since_fault
+    if before:
+        yield f"before the fault, {before}: what was usual then is slower than without them"
+    if since and not any(since in reason for reason in verdict.reasons):
+        yield f"since the fault, {since}: the figures are worse than without them"
 
 
 def results_of(history: History, *, known: Sequence[MakesCheck] = ()) -> tuple[Result, ...]:
@@ -153,6 +166,6 @@ def _measured(result: Result) -> Result:
 
 def _foreseen(record: Record, warnings: tuple[ConfigWarning, ...]) -> tuple[ConfigWarning, ...]:
     """Those that concern what this experiment broke."""
-    before = record.before
-    hit = {c.node for c in before.components if c.identity in record.victims} if before is not None else set()
-    return tuple(w for w in warnings if record.kinds.intersection(w.faults) and (not w.node or w.node in hit))
+    before, victims, markers = record.components.before, record.faults.victims, record.faults.markers
+    hit = {c.node for c in before.components if c.identity in victims} if before is not None else set()
+    return tuple(w for w in warnings if markers.intersection(w.faults) and (not w.node or w.node in hit))

@@ -94,6 +94,38 @@ def held_up_since(seen: Iterable[MachineSeen], begin: float) -> float:
     return min((max(begin, part[0].at - part[0].seconds) for part in busy), default=math.inf)
 
 
+@dataclass(frozen=True, slots=True)
+class Interference:
+    """How others' work on the machine held the cluster up in an experiment.
+
+    Attributes:
+        seen: What the processors did.
+        begin: When its steady state began; monotonic seconds, as all times.
+        asked: The moment of the fault; None: there was none.
+        end: When the observation ended.
+    """
+
+    seen: tuple[MachineSeen, ...]
+    begin: float
+    asked: float | None
+    end: float
+
+    @property
+    def before(self) -> str:
+        """How it did before the fault, as a clause; "" if it did not."""
+        return held_up(self.seen, self.begin, self.end if self.asked is None else self.asked)
+
+    @property
+    def since_fault(self) -> str:
+        """How it did since the fault, as a clause; "" if it did not."""
+        return "" if self.asked is None else held_up(self.seen, self.asked, math.inf)
+
+    @property
+    def began(self) -> float:
+        """The monotonic second at which it began to after the fault; else infinity."""
+        return math.inf if self.asked is None else held_up_since(self.seen, self.asked)
+
+
 def _busy(seen: Iterable[MachineSeen], begin: float, end: float) -> list[Sequence[MachineSeen]]:
     inside = [one for one in seen if one.has_cluster and one.at > begin and one.at - one.seconds < end]
     return [part for part in _parts(inside) if _is_busy(part)]

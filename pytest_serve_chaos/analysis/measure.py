@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from pytest_serve_chaos.analysis.outages import find_outages, is_exposed, is_late, length, merge_gap_of, traffic_back
-from pytest_serve_chaos.analysis.record import AFTER_RECOVERY, Record, on_time, read_record
+from pytest_serve_chaos.analysis.record import Record, read_record
 from pytest_serve_chaos.analysis.statistics import (
     availability_interval,
     chance_of_more,
@@ -18,12 +18,17 @@ from pytest_serve_chaos.analysis.statistics import (
     lower_bound,
     percentile,
 )
+from pytest_serve_chaos.analysis.steady_state import on_time
 from pytest_serve_chaos.events import ComponentGone, FaultHealed, NotSettled, RedundancyBack, RedundancyMissing, Settled
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Latency, Measurement, Outage, Request, Slowness
 
 NOT_SENT = "NotSent"
 """The error of a scheduled request that the generator never sent."""
+
+AFTER_RECOVERY = 5.0
+"""Seconds after redundancy is back from which persistent connections to proxies that the fault hit must work again: the
+request that finds the proxy gone is lost, and only then is its successor looked up."""
 
 _SLICE = 10.0
 """Seconds in which 1 % of the requests may be sent late: over a long observation 1 % is a standstill that hides an
@@ -56,9 +61,10 @@ def measure(history: History, experiment: str) -> Measurement:
 def measure_record(record: Record) -> Measurement:
     """The figures of an experiment whose record was read. Before a fault has landed nothing is known of its cost."""
     fresh = record.fresh
-    slowness = record.slowness
+    steady = record.steady
+    slowness = steady.slowness
     generator = Measurement(
-        before=record.usual_latency,
+        before=steady.latency,
         slow_after=slowness.after,
         send_lag_p99=_worst_lag(fresh),
         most_in_flight=_most_in_flight(fresh),
@@ -75,7 +81,7 @@ def measure_record(record: Record) -> Measurement:
         settled=None if _last_says_no(record) else record.after_fault(Settled),
         healed=record.after_fault(FaultHealed),
     )
-    return _with_requests(record, record.asked, fresh, slowness, recovery) if record.landed else recovery
+    return _with_requests(record, record.asked, fresh, slowness, recovery) if record.faults.have_landed else recovery
 
 
 def sent_in_window(record: Record) -> int:
@@ -126,7 +132,7 @@ def usual_waits(record: Record) -> UsualWaits:
     the test says what is too long, each such request counts.
     """
     asked, slowness = record.asked, record.slowness
-    steady = [on_time(request) for request in record.steady_requests if not request.lost]
+    steady = [on_time(request) for request in record.steady.requests if not request.lost]
     if asked is None or not steady or record.expectations.slow_after is not None:
         return UsualWaits(frozenset(), 0, len(steady))
     # Those that wait when the fault comes have not ended, and are not among the others.
@@ -269,23 +275,23 @@ def _with_persistent(record: Record, asked: float, recovery: Measurement) -> Mea
 
 def _hit_paths(record: Record) -> frozenset[str]:
     """The names of the proxies that the faults hit: they are away until they are replaced."""
-    before = record.before
+    before, hit = record.components.before, record.components.victims
     if before is None:
         return frozenset()
-    victims = [component for component in before.components if component.identity in record.victims]
+    victims = [component for component in before.components if component.identity in hit]
     nodes = {component.node for component in victims if component.role in ("head", "worker", "proxy")}
     return frozenset(proxy.name for proxy in before.of("proxy") if proxy.node in nodes)
 
 
 def _taken_away(record: Record) -> Mapping[str, float]:
     """The proxies that ended because Serve took all replicas of their nodes away -> when they were gone."""
-    before, after = record.before, record.after
-    if before is None or after is None or not record.scaling.stopped:
+    seen = record.components
+    if seen.before is None or seen.after is None or not seen.scaling.stopped:
         return {}
-    living = [c for c in after.components if c.identity not in record.gone]
+    living = [c for c in seen.after.components if c.identity not in seen.gone]
     alive = {c.identity for c in living}
-    gone = [proxy for proxy in before.of("proxy") if proxy.identity not in alive]
-    lost = record.scaling.lost(gone, before, living, record.victims)
+    gone = [proxy for proxy in seen.before.of("proxy") if proxy.identity not in alive]
+    lost = seen.scaling.lost(gone, seen.before, living, seen.victims)
     at = {event.component.identity: event.at for event in record.of(ComponentGone)}
     return {proxy.name: at.get(proxy.identity, -math.inf) for proxy in gone if proxy not in lost}
 

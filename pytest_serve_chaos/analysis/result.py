@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pytest_serve_chaos.analysis import identities
+from pytest_serve_chaos.analysis.components import Components
+from pytest_serve_chaos.analysis.identities import Finding
 from pytest_serve_chaos.analysis.machine import MachineUse
 from pytest_serve_chaos.analysis.scaling import NO_SCALING, Scaling
 from pytest_serve_chaos.errors import Inconclusive, SettingsError
@@ -98,9 +100,7 @@ class Result:
             Inconclusive: No fault landed, so nobody was replaced or kept because of it.
             SettingsError: There is no such role.
         """
-        findings = [self.was_replaced(role if on is None else f"{role}@{on}") for role in roles]
-        self._must_have_landed()
-        return bool(findings) and all(finding.holds for finding in findings)
+        return self._holds(self.was_replaced, roles, on)
 
     def kept(self, *roles: str, on: str | None = None) -> bool:
         """Whether every component of those roles is the very same as before the fault.
@@ -115,30 +115,27 @@ class Result:
             Inconclusive: No fault landed, so nobody was replaced or kept because of it.
             SettingsError: There is no such role.
         """
-        findings = [self.was_kept(role if on is None else f"{role}@{on}") for role in roles]
-        self._must_have_landed()
-        return bool(findings) and all(finding.holds for finding in findings)
+        return self._holds(self.was_kept, roles, on)
 
-    def _must_have_landed(self) -> None:
+    def _holds(self, find: Callable[[str], Finding], roles: Sequence[str], on: str | None) -> bool:
+        findings = [find(role if on is None else f"{role}@{on}") for role in roles]
         if not self.landed:
             why = "; ".join(self.reasons) or "no fault landed"
             raise Inconclusive(f"{self.experiment}: it is unknown who was replaced and who stayed: {why}")
+        return bool(findings) and all(finding.holds for finding in findings)
 
-    def was_replaced(self, selector: str) -> identities.Finding:
+    def was_replaced(self, selector: str) -> Finding:
         """Like `replaced`, for one selector (``replica@workers``), with the reason."""
-        identities.parse_selector(selector)
-        if self.before is None or self.after is None:
-            return _unseen(self.before)
-        return identities.replaced(
-            self.before, self.after, selector, self.gone, victims=self.victims, scaling=self.scaling
-        )
+        return self.components.replaced(selector)
 
-    def was_kept(self, selector: str) -> identities.Finding:
+    def was_kept(self, selector: str) -> Finding:
         """Like `kept`, for one selector (``replica@workers``), with the reason."""
-        identities.parse_selector(selector)
-        if self.before is None or self.after is None:
-            return _unseen(self.before)
-        return identities.kept(self.before, self.after, selector, self.gone, victims=self.victims, scaling=self.scaling)
+        return self.components.kept(selector)
+
+    @property
+    def components(self) -> Components:
+        """Who was alive before and after, and what is known of those in between."""
+        return Components(self.before, self.after, self.gone, self.victims, self.scaling)
 
     @property
     def landed(self) -> bool:
@@ -228,9 +225,3 @@ class Result:
     def never_settled(self) -> bool:
         """Whether the post-recovery check ran and did not pass."""
         return self.settled is None and has(NotSettled, self.events)
-
-
-def _unseen(before: Topology | None) -> identities.Finding:
-    return identities.Finding(
-        False, f"it was not seen who was alive {'before the fault' if before is None else 'after it'}"
-    )

@@ -69,7 +69,7 @@ class Observation:
     @property
     def steady_requests(self) -> tuple[Request, ...]:
         """The requests on fresh connections that were answered in steady state, before the fault."""
-        return self.record.steady_requests
+        return self.record.steady.requests
 
     def missing_requests(self) -> tuple[str, ...]:
         """Why the requests do not show what happened in the window: there are none, or not in all of it."""

@@ -14,6 +14,7 @@ from pytest_serve_chaos.analysis.measure import (
     with_waits_as_good,
 )
 from pytest_serve_chaos.analysis.outages import is_exposed, is_late
+from pytest_serve_chaos.analysis.post_recovery import own_checks_of
 from pytest_serve_chaos.analysis.record import Record
 from pytest_serve_chaos.analysis.words import latency, number
 from pytest_serve_chaos.checks.base import Observation
@@ -38,7 +39,7 @@ def in_its_favour(record: Record, measurement: Measurement) -> tuple[str, Observ
         texts += [text] if text else []
     if not texts:
         return "", None
-    seen = Observation(at_best, measure_record(at_best), at_best=True, held_up=bool(record.held_up))
+    seen = Observation(at_best, measure_record(at_best), at_best=True, held_up=bool(record.interference.since_fault))
     return " and ".join(texts), seen
 
 
@@ -90,11 +91,11 @@ def _held_up(record: Record, measurement: Measurement) -> tuple[str, Record]:
 
     Not those that were lost, or late already, when that work began.
     """
-    why, asked = record.held_up, record.asked
+    why, asked = record.interference.since_fault, record.asked
     if not why or asked is None:
         return "", record
 
-    since, too_long = record.held_up_since, record.slowness.after
+    since, too_long = record.interference.began, record.slowness.after
 
     def may_have_waited(request: Request) -> bool:
         away_before = min(request.finished, request.scheduled + too_long) <= since
@@ -137,7 +138,7 @@ def _waited(requests: Collection[Request], measurement: Measurement) -> str:
 
 
 def _slowed_by_our_own_check(record: Record) -> frozenset[Request]:
-    checks, slowness = record.own_checks, record.slowness
+    checks, slowness = own_checks_of(record.events), record.slowness
     if not checks:
         return frozenset()
 

@@ -19,7 +19,7 @@ class DemandsKnown:
 
     def needs(self, seen: Observation) -> Iterator[str]:
         """A version that knows them all."""
-        yield from (f"this version does not know the demand {name}" for name in seen.record.unknown_demands)
+        yield from (f"this version does not know the demand {name}" for name in seen.record.demanded.unknown)
 
     def judge(self, seen: Observation) -> Iterator[Objection]:
         """Demands nothing more."""

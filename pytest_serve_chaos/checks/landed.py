@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+from pytest_serve_chaos.analysis.faults import Faults
 from pytest_serve_chaos.analysis.record import Record
 from pytest_serve_chaos.analysis.words import limit, listing
 from pytest_serve_chaos.checks.base import Objection, Observation
+from pytest_serve_chaos.events import NotStarted, PhaseBegan
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,15 +22,16 @@ class Landed:
 
     def needs(self, seen: Observation) -> Iterator[str]:
         """The evidence."""
-        record = seen.record
-        if record.why_not_started:
-            yield from record.why_not_started
+        record, faults = seen.record, seen.record.faults
+        why_not_started = record.texts(NotStarted)
+        if why_not_started:
+            yield from why_not_started
         elif record.asked is None:
             yield _not_asked(record)
-        elif record.faults == 1 and record.not_landed:
+        elif len(faults.asked) == 1 and faults.not_landed:
             yield _without_evidence(record, record.asked)
         else:
-            yield from _some_without_evidence(record)
+            yield from _some_without_evidence(faults)
 
     def judge(self, seen: Observation) -> Iterator[Objection]:
         """Demands nothing more."""
@@ -36,20 +39,21 @@ class Landed:
 
 
 def _not_asked(record: Record) -> str:
-    if not record.last_phase:
+    phases = record.texts(PhaseBegan)
+    if not phases:
         return "no fault was asked for while this traffic was sent"
-    return f"no fault was asked for: it ended in the phase {record.last_phase}"
+    return f"no fault was asked for: it ended in the phase {phases[-1]}"
 
 
 def _without_evidence(record: Record, asked: float) -> str:
-    signs = listing(evidence.text for evidence in record.evidence) or "none"
+    signs = listing(evidence.text for evidence in record.faults.evidence) or "none"
     seconds = record.end - asked
     within = f" within {limit(round(seconds, 1))}" if seconds >= 0.1 else ""
     return f"the fault did not land{within}; signs of it: {signs}"
 
 
-def _some_without_evidence(record: Record) -> Iterator[str]:
-    for event in record.not_landed:
-        yield f"one of {record.faults} faults did not land: {event.text}"
-    if not record.landed and not record.not_landed:
+def _some_without_evidence(faults: Faults) -> Iterator[str]:
+    for event in faults.not_landed:
+        yield f"one of {len(faults.asked)} faults did not land: {event.text}"
+    if not faults.have_landed and not faults.not_landed:
         yield "no fault landed"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pytest_serve_chaos.analysis import statistics
-from pytest_serve_chaos.analysis.record import on_time
+from pytest_serve_chaos.analysis.steady_state import on_time
 from pytest_serve_chaos.analysis.words import latency
 from pytest_serve_chaos.checks import window
 from pytest_serve_chaos.checks.base import Check, Missed, Objection, Observation, Unknown

@@ -10,6 +10,7 @@ from typing import TypeAlias
 from pytest_serve_chaos.analysis.record import Record
 from pytest_serve_chaos.checks.base import Check, Missed, Objection, Observation, Unknown
 from pytest_serve_chaos.errors import SettingsError
+from pytest_serve_chaos.events import CheckDone
 from pytest_serve_chaos.model import Checked, CheckSpec, Json
 
 MakesCheck: TypeAlias = Callable[..., object]
@@ -79,8 +80,9 @@ def load_class(path: str) -> MakesCheck:
 def from_history(record: Record, given: Sequence[Check], known: Sequence[MakesCheck]) -> tuple[Check, ...]:
     """The checks by which an experiment is judged: those given, and those of the test that are not among them."""
     names = {check.name for check in given}
-    others = (spec for spec in record.check_specs if spec.name not in names)
-    return (*given, *(_again(spec, record.checked, known) for spec in others))
+    others = (spec for spec in record.demanded.checks if spec.name not in names)
+    found = {event.found.check: event.found for event in record.of(CheckDone)}
+    return (*given, *(_again(spec, found, known) for spec in others))
 
 
 def was_judged_then(checks: Iterable[Check]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pytest_serve_chaos.checks.base import Objection, Observation
+from pytest_serve_chaos.events import NotStarted, OwnerChanged, has
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +19,8 @@ class LeftAlone:
 
     def needs(self, seen: Observation) -> Iterator[str]:
         """That nobody else changed it."""
-        if not seen.record.why_not_started:  # which says it
-            yield from seen.record.owner_changes
+        if not has(NotStarted, seen.record.events):  # which says it
+            yield from dict.fromkeys(seen.record.texts(OwnerChanged))
 
     def judge(self, seen: Observation) -> Iterator[Objection]:
         """Demands nothing more."""

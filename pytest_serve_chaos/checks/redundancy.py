@@ -10,6 +10,7 @@ from pytest_serve_chaos.analysis import identities
 from pytest_serve_chaos.analysis.record import Record
 from pytest_serve_chaos.analysis.words import duration, limit
 from pytest_serve_chaos.checks.base import Check, Missed, Objection, Observation, Unknown
+from pytest_serve_chaos.events import Problem, RedundancyMissing, TopologySeen, has
 from pytest_serve_chaos.model import Expectations
 
 
@@ -40,7 +41,7 @@ class RedundancyBack:
         if observed >= self.allowed:
             reason = f"redundancy never came back in {duration(observed)} of observation{lacking}. {allowed}"
             yield Missed(reason, whatever_the_load=self._was_late_before(seen.record))
-        elif not (seen.record.redundancy_in_vain and seen.record.problems):  # which say the same
+        elif not all(has(kind, seen.record.events) for kind in (RedundancyMissing, Problem)):  # which say the same
             yield Unknown(
                 f"redundancy was not back{lacking} when the observation ended, {duration(observed)} after the fault. "
                 f"{allowed}"
@@ -48,14 +49,15 @@ class RedundancyBack:
 
     def _was_late_before(self, record: Record) -> bool:
         """Whether its time was over before others' work on the machine held anything up."""
-        return record.asked is not None and record.asked + self.allowed <= record.held_up_since
+        return record.asked is not None and record.asked + self.allowed <= record.interference.began
 
 
 def _lacking(record: Record) -> str:
     """The names of what was there before and is not yet again, for the end of a clause."""
-    if record.before is None or record.last_seen is None:
+    before, seen = record.components.before, record.of(TopologySeen)
+    if before is None or not seen:
         return ""
-    lacking = identities.missing(record.before, record.last_seen, record.scaling)
+    lacking = identities.missing(before, seen[-1].topology, record.components.scaling)
     return f" (missing: {lacking})" if lacking else ""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pytest_serve_chaos.analysis.record import Record
+from pytest_serve_chaos.analysis.components import Components
 from pytest_serve_chaos.analysis.words import listing
 from pytest_serve_chaos.checks.base import Check, Objection, Observation, Unknown
 from pytest_serve_chaos.model import Expectations
@@ -30,12 +30,14 @@ class VictimsServed:
 
     def judge(self, seen: Observation) -> Iterator[Objection]:
         """Unknown if a fault hit nobody who served."""
-        if seen.record.idle_faults(of_any_traffic=self.of_any_traffic):
-            yield Unknown(f"{_victims(seen.record)} answered nothing before the fault, so nothing was tested")
+        record = seen.record
+        if record.faults.idle(None if self.of_any_traffic else record.demanded.source):
+            yield Unknown(f"{_victims(record.components)} answered nothing before the fault, so nothing was tested")
 
 
-def _victims(record: Record) -> str:
-    found = [record.before.find(victim) if record.before else None for victim in record.victims]
+def _victims(components: Components) -> str:
+    before = components.before
+    found = [before.find(victim) if before else None for victim in components.victims]
     names = listing(victim.name for victim in found if victim is not None)
     return f"the victim ({names})" if names else "the victim"
 

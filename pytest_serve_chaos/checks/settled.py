@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pytest_serve_chaos.analysis.record import PostRecovery
+from pytest_serve_chaos.analysis.post_recovery import PostRecovery, post_recovery_of
 from pytest_serve_chaos.analysis.words import listing, number
 from pytest_serve_chaos.checks.base import Check, Missed, Objection, Observation, Unknown
 from pytest_serve_chaos.model import Expectations
@@ -21,12 +21,12 @@ class Settled:
 
     def needs(self, seen: Observation) -> Iterator[str]:
         """That the post-recovery check was run."""
-        if not seen.record.post_recovery.was_run:
+        if not post_recovery_of(seen.record.events).was_run:
             yield "the post-recovery check did not run, so it is unknown whether all proxies hear their controller"
 
     def judge(self, seen: Observation) -> Iterator[Objection]:
         """Missed if it was not passed; unknown of what it could not see."""
-        found = seen.record.post_recovery
+        found = post_recovery_of(seen.record.events)
         yield from map(Unknown, found.unknown)
         if found.failures and seen.measurement.settled is None:
             # A proxy that answers with old routes is stale, whatever others do on the machine.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pytest_serve_chaos.checks.base import Check, Missed, Objection, Observation, Unknown
+from pytest_serve_chaos.events import Doubt, Problem
 from pytest_serve_chaos.model import Expectations
 
 
@@ -23,8 +24,8 @@ class Shape:
 
     def judge(self, seen: Observation) -> Iterator[Objection]:
         """Missed by each problem; unknown where nobody could look."""
-        yield from map(Unknown, seen.record.doubts)
-        yield from map(Missed, seen.record.problems)
+        yield from map(Unknown, seen.record.texts(Doubt))
+        yield from map(Missed, seen.record.texts(Problem))
 
 
 def demanded(expected: Expectations) -> Iterator[Check]:

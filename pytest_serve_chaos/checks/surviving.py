@@ -23,23 +23,22 @@ class Surviving:
 
     def needs(self, seen: Observation) -> Iterator[str]:
         """Who was alive before and after."""
-        record = seen.record
-        if record.before is None or record.after is None:
-            when = "before the fault" if record.before is None else "after it"
-            yield f"it was not seen who was alive {when}. Demanded: surviving={self.share:g}."
+        unseen = seen.record.components.unseen
+        if unseen:
+            yield f"{unseen}. Demanded: surviving={self.share:g}."
 
     def judge(self, seen: Observation) -> Iterator[Objection]:
         """Missed where more are gone, but for as many as an autoscaler may have stopped; unknown without victims."""
-        record = seen.record
-        if record.before is None or record.after is None:
+        components = seen.record.components
+        if components.before is None or components.after is None:
             return
-        victims = [c for c in record.before.of("replica") if c.identity in record.victims]
+        victims = [c for c in components.before.of("replica") if c.identity in components.victims]
         if not victims:
             yield Unknown(f"no replica was among the victims. Demanded: surviving={self.share:g}.")
             return
-        alive = {c.identity for c in record.after.components} - record.gone
+        alive = {c.identity for c in components.after.components} - components.gone
         dead = Counter(c.deployment or "" for c in victims if c.identity not in alive)
-        stopped = sum(min(n, record.scaling.stopped.get(name, 0)) for name, n in dead.items())
+        stopped = sum(min(n, components.scaling.stopped.get(name, 0)) for name, n in dead.items())
         staying = len(victims) - stopped
         left, needed = len(victims) - dead.total(), least(staying, self.share) if staying else 0
         if left < needed:

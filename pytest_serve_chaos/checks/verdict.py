@@ -67,7 +67,7 @@ def judge_record(record: Record, measurement: Measurement, own: Sequence[Check] 
         believed = [left_alone, landed, lateness]
         return Judged(_inconclusive(_unknown(believed), believed))
     _refuse_wrong_selectors(record)
-    of_all = (*checks_for(expected, several_apps=bool(record.apps)), *own)
+    of_all = (*checks_for(expected, several_apps=bool(record.demanded.apps)), *own)
     if lateness.unknown:
         return Judged(_with_late_generator(of_all, lateness, seen))
     whole = _judge_by(of_all, seen)
@@ -233,7 +233,7 @@ def _objection(found: object) -> Objection:
 
 def _refuse_wrong_selectors(record: Record) -> None:
     """A selector that selects nothing of any cluster is the user's error, and not that of a check."""
-    if record.before is not None and record.after is not None:
+    if not record.components.unseen:
         for selector in (*record.expectations.replaced, *record.expectations.kept):
             parse_selector(selector)
 

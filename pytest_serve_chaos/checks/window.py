@@ -62,21 +62,17 @@ def too_far_apart(record: Record, name: str, allowed: float, seen: float = 0.0) 
         seen: What was measured. If that is more than what is allowed, by less than the gaps that there were, it may be
             the doing of a gap.
     """
-    apart = record.apart if seen <= allowed + TIE else _widest(record)
+    spacing = record.spacing
+    apart = spacing.apart if seen <= allowed + TIE else spacing.widest
     if not shows(allowed, _NEARLY * apart):
-        sent = f"requests that are {'up to ' if record.uneven or apart > record.apart else ''}{latency(apart)} apart"
+        sent = f"requests that are {'up to ' if spacing.uneven or apart > spacing.apart else ''}{latency(apart)} apart"
         yield f"{sent} do not show {name}={limit(allowed)}: send more, or allow more"
 
 
 def certainly_longer_than(record: Record, allowed: float) -> float:
     """Seconds beyond which an outage was certainly longer than allowed, by requests that may be far apart."""
-    apart = _widest(record)
+    apart = record.spacing.widest
     return allowed + (TIE if shows(allowed, _NEARLY * apart) else 2 * apart)
-
-
-def _widest(record: Record) -> float:
-    """How far requests were apart at most: those of a part are a choice of all, and so not evenly spaced."""
-    return max(record.apart, record.most_apart) if record.part is not None else record.apart
 
 
 def _where(missing: tuple[float, float], record: Record) -> str:
@@ -94,12 +90,13 @@ def _missing(record: Record) -> tuple[float, float] | None:
     if record.asked is None:
         return None
     window, asked = record.expectations.window, record.asked
-    fresh = record.fresh
+    spacing = record.spacing
+    fresh = spacing.requests
     # Requests that are due at the same moment, as those of two apps may be, leave no smaller gaps than one would.
     moments = len({r.scheduled for r in fresh})
     gap = (fresh[-1].scheduled - fresh[0].scheduled) / moments if fresh else 0.0
-    if record.uneven is not None:
-        gap = record.uneven.spacing(window, record.stage_time)
+    if spacing.uneven is not None:
+        gap = spacing.uneven.spacing(window, spacing.stage_time)
     longest = max(1.0, 2 * gap) + TIE
     due = [0.0, *(r.scheduled - asked for r in fresh if 0 <= r.scheduled - asked <= window), window]
     return next(((a, b) for a, b in pairwise(due) if b - a > longest), None)

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from pytest_serve_chaos.errors import ObservationError
 from pytest_serve_chaos.model import Json
 
+LONGEST = 1e9
+"""Seconds; more is no time that anybody waits."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fields:

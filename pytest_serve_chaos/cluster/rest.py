@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import httpx
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.cluster.json_fields import Fields
+from pytest_serve_chaos.cluster.json_fields import LONGEST, Fields
 from pytest_serve_chaos.cluster.proxy_location import HEAD_ONLY
 from pytest_serve_chaos.errors import ClusterStartError, CommandFailed, ObservationError
 from pytest_serve_chaos.json_text import read_json
@@ -21,9 +21,6 @@ HAPROXY_MANAGER = "HAProxyManager"
 
 ACTOR_COMING_STATES = ("DEPENDENCIES_UNREADY", "PENDING_CREATION", "ALIVE", "RESTARTING")
 """The states of an actor that is there or on its way; the only other one is DEAD."""
-
-_LONGEST = 1e9
-"""Seconds; more is no time that anybody waits."""
 
 _LONGEST_MESSAGE = 4000
 """Characters of a message of Serve, the last ones: a traceback ends with the error."""
@@ -77,7 +74,7 @@ class ReplicaRow:
 def seconds_of(options: Mapping[str, Json], name: str, otherwise: float) -> float:
     """An option of a deployment that is a time, or else `otherwise`."""
     found = options.get(name)
-    is_time = isinstance(found, int | float) and not isinstance(found, bool) and abs(found) < _LONGEST
+    is_time = isinstance(found, int | float) and not isinstance(found, bool) and abs(found) < LONGEST
     return float(found) if is_time else otherwise  # type: ignore[arg-type]
 
 

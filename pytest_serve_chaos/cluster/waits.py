@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
-from pytest_serve_chaos.analysis.record import AFTER_RECOVERY
+from pytest_serve_chaos.analysis.measure import AFTER_RECOVERY
 from pytest_serve_chaos.cluster.base import Cluster
 from pytest_serve_chaos.cluster.capabilities import Capability
 

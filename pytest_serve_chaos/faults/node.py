@@ -23,7 +23,6 @@ from pytest_serve_chaos.cluster.capabilities import (
 from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.faults import head, signs, worker
 from pytest_serve_chaos.faults.defaults import (
-    FREEZE_FOR,
     freeze_seconds,
     when_frozen,
     while_down,
@@ -198,58 +197,12 @@ class MachineFrozen(NodeFrozen):
 
 @dataclass(frozen=True)
 class MachineTarget(NodeTarget):
-    """The machine under a Ray node: ``chaos.node(...)``. Arguments: those of `NodeTarget`."""
+    """The machine under a Ray node: ``chaos.node(...)``. Arguments: those of `NodeTarget`.
 
-    def kill(
-        self,
-        *,
-        hold: bool = True,
-        for_: float | str | None = None,
-        must_land: bool = True,
-        allow_total_loss: bool = False,
-    ) -> Injection:
-        """Takes its power (kind: `docker kill`); on `local`, which has no machines, the Ray node is killed.
-
-        It stays away until it is healed, or for so many seconds (`for_`).
-
-        Raises:
-            NotLanded: Nothing shows that it went down, and it must (`must_land`).
-        """
-        with self.rig.current.allowing_total_loss(allow_total_loss):
-            return self._lose("kill", for_, must_land) or super().kill(hold=hold, for_=for_, must_land=must_land)
-
-    def stop(
-        self,
-        *,
-        hold: bool = True,
-        for_: float | str | None = None,
-        must_land: bool = True,
-        allow_total_loss: bool = False,
-    ) -> Injection:
-        """Shuts it down (kind: `docker stop`); on `local`, which has no machines, the Ray node is stopped.
-
-        It stays away until it is healed, or for so many seconds (`for_`).
-
-        Raises:
-            NotLanded: Nothing shows that it went down, and it must (`must_land`).
-        """
-        with self.rig.current.allowing_total_loss(allow_total_loss):
-            return self._lose("stop", for_, must_land) or super().stop(hold=hold, for_=for_, must_land=must_land)
-
-    def freeze(
-        self, for_: float | str = FREEZE_FOR, *, must_land: bool = True, allow_total_loss: bool = False
-    ) -> Injection:
-        """Stops everything on it for so many seconds (kind: `docker pause`), or in the Ray node.
-
-        Raises:
-            NotLanded: Nothing shows that it stands still, and it must (`must_land`).
-        """
-        if self.rig.cluster.capability(FREEZES_MACHINES) is None:
-            return super().freeze(for_, must_land=must_land, allow_total_loss=allow_total_loss)
-        lasts = seconds(for_, name="for_")
-        fault = MachineFrozen(self.rig, self.kind, self.node, self._victims(), lasts)
-        with self.rig.current.allowing_total_loss(allow_total_loss):
-            return Injection(self.rig, fault, hold_for=lasts, must_land=must_land)
+    `kill` takes its power (kind: `docker kill`), `stop` shuts it down (kind: `docker stop`), and it stays away until it
+    is healed, or for so many seconds (`for_`). `freeze` stops everything on it (kind: `docker pause`). On `local`,
+    which has no machines, they do that to the Ray node.
+    """
 
     def delete(
         self, *, for_: float | str | None = None, must_land: bool = True, allow_total_loss: bool = False
@@ -284,14 +237,19 @@ class MachineTarget(NodeTarget):
         with self.rig.current.allowing_total_loss(allow_total_loss):
             return Injection(self.rig, fault, must_land=must_land)
 
-    def _lose(self, how: Literal["kill", "stop"], for_: float | str | None, must_land: bool) -> Injection | None:
+    def _down(self, how: Literal["kill", "stop"], hold: bool, for_: float | str | None, must_land: bool) -> Injection:
         if self.rig.cluster.capability(KILLS_MACHINES) is None:
-            return None
+            return super()._down(how, hold, for_, must_land)
         lasts = hold_seconds(for_, hold=True)
         fault = MachineDown(self.rig, self.node, self._victims(), self._ids(), how=how, lasts=lasts)
         if self.node == HEAD:
             return inject_without_gcs(self.rig, fault, lasts, must_land=must_land)
         return Injection(self.rig, fault, hold_for=lasts, must_land=must_land)
+
+    def _frozen(self, lasts: float) -> NodeFrozen:
+        if self.rig.cluster.capability(FREEZES_MACHINES) is None:
+            return super()._frozen(lasts)
+        return MachineFrozen(self.rig, self.kind, self.node, self._victims(), lasts)
 
     def _ids(self) -> frozenset[str]:
         return signs.node_ids(self.rig, self.node)

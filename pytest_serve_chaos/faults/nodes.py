@@ -180,7 +180,7 @@ class NodeTarget:
         must_land: bool = True,
         allow_total_loss: bool = False,
     ) -> Injection:
-        """SIGKILL to all its processes (forced deletion of its pod).
+        """SIGKILL to all its processes (forced deletion of its pod); a machine loses its power.
 
         Args:
             hold: Whether it stays down until it is healed.
@@ -203,7 +203,9 @@ class NodeTarget:
         must_land: bool = True,
         allow_total_loss: bool = False,
     ) -> Injection:
-        """SIGTERM (graceful deletion): it drains, and is killed after the grace period. Arguments: those of `kill`.
+        """SIGTERM (graceful deletion): it drains, and is killed after the grace period; a machine is shut down.
+
+        Arguments: those of `kill`.
 
         Raises:
             NotLanded: Nothing shows that it went down, and it must (`must_land`).
@@ -221,7 +223,7 @@ class NodeTarget:
             NotLanded: Nothing shows that it stands still, and it must (`must_land`).
         """
         lasts = seconds(for_, name="for_")
-        fault = NodeFrozen(self.rig, self.kind, self.node, self._victims(), lasts)
+        fault = self._frozen(lasts)
         with self.rig.current.allowing_total_loss(allow_total_loss):
             return Injection(self.rig, fault, hold_for=lasts, must_land=must_land)
 
@@ -233,6 +235,9 @@ class NodeTarget:
         if self.node == HEAD:
             return inject_without_gcs(self.rig, fault, lasts, must_land=must_land)
         return Injection(self.rig, fault, hold_for=lasts, must_land=must_land)
+
+    def _frozen(self, lasts: float) -> NodeFrozen:
+        return NodeFrozen(self.rig, self.kind, self.node, self._victims(), lasts)
 
     def _victims(self) -> tuple[Component, ...]:
         return tuple(c for c in self.rig.watcher.sample().components if c.node == self.node)

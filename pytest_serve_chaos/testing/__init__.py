@@ -16,9 +16,10 @@ from pytest_serve_chaos.testing.capabilities import (
 from pytest_serve_chaos.testing.cluster import FakeCluster
 from pytest_serve_chaos.testing.experiments import FAKE_LOAD, fake_experiment, fake_rig
 from pytest_serve_chaos.testing.fault_conformance import FaultConformance
-from pytest_serve_chaos.testing.gcs import Part
 from pytest_serve_chaos.testing.kubernetes import FakeKubernetesCluster, FakeMachines, FakeUpgrades
+from pytest_serve_chaos.testing.parts import Part, Parts
 from pytest_serve_chaos.testing.plan import Slot
+from pytest_serve_chaos.testing.proxies import FakeProxies
 from pytest_serve_chaos.testing.server import FakeServer, Handler, Reply
 from pytest_serve_chaos.testing.world import World
 
@@ -37,12 +38,14 @@ __all__ = [
     "FakeMachines",
     "FakeNodes",
     "FakeProcesses",
+    "FakeProxies",
     "FakeRedis",
     "FakeServer",
     "FakeUpgrades",
     "FaultConformance",
     "Handler",
     "Part",
+    "Parts",
     "Reply",
     "Slot",
     "Waits",

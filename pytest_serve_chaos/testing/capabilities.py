@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from pytest_serve_chaos import clock
+from pytest_serve_chaos.analysis.configuration import Setup
 from pytest_serve_chaos.cluster.base import Cluster
 from pytest_serve_chaos.cluster.capabilities import KeptLogs
 from pytest_serve_chaos.cluster.child_process import ChildProcess
@@ -81,7 +82,7 @@ class FakeProcesses:
         """The engine below each replica."""
         self.world.tick()
         with self.world.lock:
-            part = self.world.by_identity(parent)
+            part = self.world.parts.by_identity(parent)
             if part is None:
                 return None
             return (ChildProcess(part.child_identity, part.child, part.pid, ENGINE, COMMAND),) if part.child else ()
@@ -90,7 +91,7 @@ class FakeProcesses:
         """Which of these engines are there, and whether they stand still."""
         self.world.tick()
         with self.world.lock:
-            parts = {identity: self.world.with_child(identity) for identity in identities}
+            parts = {identity: self.world.parts.with_child(identity) for identity in identities}
             return {i: "frozen" if part.child_frozen else "running" for i, part in parts.items() if part is not None}
 
     def kill_actor(self, actor_id: str, *, no_restart: bool) -> float:
@@ -149,7 +150,7 @@ class FakeRedis:
         """
         self._check()
         with self.world.lock:
-            if all(part.frozen for part in self.world.of("redis")):
+            if all(part.frozen for part in self.world.parts.of("redis")):
                 raise ObservationError("Redis does not answer")
         return ("RAYfake@KV", "RAYfake@NODE")
 
@@ -213,11 +214,11 @@ class FakeLogs:
 
 @dataclass(frozen=True)
 class FakeRecords:
-    """Implements `StreamsLogs` and `HasOwnWaits`: what the cluster says about itself.
+    """Implements `StreamsLogs`, `KnowsItsSetup` and `HasOwnWaits`: what the cluster says about itself.
 
     Attributes:
         world: What lives in the cluster.
-        behaviour: Has its waits.
+        behaviour: Has its waits and its setup.
     """
 
     world: World
@@ -226,6 +227,10 @@ class FakeRecords:
     def stream_logs(self, directory: Path) -> KeptLogs:
         """Begins to collect what is logged, for a test that fails."""
         return FakeLogs(self.world, clock.now(), directory)
+
+    def setup(self) -> Setup:
+        """How it is set up: as the behaviour says."""
+        return self.behaviour.setup
 
     @property
     def waits(self) -> Waits:

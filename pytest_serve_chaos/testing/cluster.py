@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
-import json
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar, TypeVar
 
-from pytest_serve_chaos.analysis.configuration import Setup
 from pytest_serve_chaos.cluster import serve_config
 from pytest_serve_chaos.cluster.base import ClusterSpec, NodeInfo
 from pytest_serve_chaos.cluster.capabilities import (
@@ -42,8 +38,9 @@ from pytest_serve_chaos.testing.capabilities import (
     FakeRedis,
 )
 from pytest_serve_chaos.testing.dashboard import RAY_VERSION, DashboardWithoutServe, FakeDashboard
-from pytest_serve_chaos.testing.plan import DEPLOYMENT, Slot
-from pytest_serve_chaos.testing.server import FakeServer, Handler, Reply
+from pytest_serve_chaos.testing.plan import Slot
+from pytest_serve_chaos.testing.proxies import FakeProxies
+from pytest_serve_chaos.testing.server import FakeServer, Handler
 from pytest_serve_chaos.testing.world import World
 
 T = TypeVar("T")
@@ -61,12 +58,15 @@ class FakeCluster:
 
     Attributes:
         world_class: The class of what lives in it.
+        proxies_class: The class of what its proxies answer.
         world: What lives in it.
+        proxies: What its proxies answer.
         hidden: Capabilities that it does not have, although it offers them.
         closed: Whether it was closed.
     """
 
     world_class: ClassVar[type[World]] = World
+    proxies_class: ClassVar[type[FakeProxies]] = FakeProxies
 
     def __init__(self, spec: ClusterSpec, behaviour: FakeBehaviour | None = None) -> None:
         self.spec = spec
@@ -74,8 +74,10 @@ class FakeCluster:
         self.closed = False
         self.hidden: set[AnyCapability] = set(self.behaviour.lacks)
         self.world = self.world_class(spec, self.behaviour)
-        self._turns: defaultdict[str, Iterator[int]] = defaultdict(itertools.count)
-        self._server = FakeServer(Handler(self.proxies, self.serve, self._retired, self.wait, self.refuse))
+        self.proxies = proxies = self.proxies_class(self.world)
+        self._server = FakeServer(
+            Handler(proxies.alive, proxies.serve, proxies.is_retired, proxies.wait, proxies.refuse)
+        )
         self._dashboard: Dashboard = FakeDashboard(self.world)
 
     # -- pytest_serve_chaos.Cluster -----------------------------------------------------------------------------
@@ -123,16 +125,16 @@ class FakeCluster:
         """The proxy that has the connection from that address and port."""
         pid = self._server.owner(client)
         with self.world.lock:
-            return next((p.identity for p in self.world.of("proxy") if p.pid == pid), None)
+            return next((p.identity for p in self.world.parts.of("proxy") if p.pid == pid), None)
 
     def ask_proxy(self, proxy: Component, path: str, *, timeout: float) -> tuple[int, str]:
         """Sends a request to one proxy alone."""
         self.world.tick()
         with self.world.lock:
-            part = self.world.by_identity(proxy.identity)
+            part = self.world.parts.by_identity(proxy.identity)
             if part is None or part.frozen:
                 raise ObservationError(f"{proxy.name} does not answer {path}")
-        reply = self.answer(part.pid, path)
+        reply = self.proxies.answer(part.pid, path)
         return reply.status, reply.body
 
     def log_excerpt(self, since: float, *, pattern: str | None = None, lines: int = 40) -> tuple[str, ...]:
@@ -143,10 +145,6 @@ class FakeCluster:
         """Ends the server."""
         self._server.close()
         self.closed = True
-
-    def setup(self) -> Setup:
-        """How it is set up: as the behaviour says."""
-        return self.behaviour.setup
 
     def capability(self, wanted: Capability[T]) -> T | None:
         """The object that has a capability."""
@@ -163,7 +161,7 @@ class FakeCluster:
             HAS_REDIS.by(redis),
             KILLS_ACTORS.by(processes),
             KILLS_NODES.by(nodes),
-            KNOWS_ITS_SETUP.by(self),
+            KNOWS_ITS_SETUP.by(records),
             SEES_CHILDREN.by(processes),
             SETS_HEALTH_FLAGS.by(checks),
             SHARES_REDIS.by(redis),
@@ -172,75 +170,8 @@ class FakeCluster:
             STREAMS_LOGS.by(records),
         )
 
-    # -- what its server asks; a subclass may answer otherwise --------------------------------------------------
-
-    def proxies(self) -> dict[int, bool]:
-        """PID of each proxy that lives -> whether it is frozen."""
-        self.world.tick()
-        with self.world.lock:
-            return {part.pid: part.frozen for part in self.world.of("proxy")}
-
-    def wait(self, path: str) -> float:
-        """Seconds that a client waits for the answer to a path; infinity: for ever."""
-        return 0.0 if path == "/-/routes" else self.behaviour.answers_after
-
-    def refuse(self, method: str, path: str) -> Reply | None:
-        """What a client gets who asks with a method that the apps do not take."""
-        wrong = self.behaviour.takes not in ("", method) and path != "/-/routes" and serve_config.CANARY not in path
-        return Reply(500, "Internal Server Error") if wrong else None
-
-    def serve(self, pid: int, path: str) -> Reply:
-        """What a client gets from the proxy with that PID.
-
-        In an outage a client gets an error, where somebody who asks one proxy alone gets an answer.
-        """
-        if not self.world.takes_request():
-            return Reply(503, "unavailable")
-        reply = self.answer(pid, path)
-        return replace(reply, headers=(*reply.headers, ("connection", "close"))) if self._retired(pid) else reply
-
-    def answer(self, pid: int, path: str) -> Reply:
-        """What the proxy with that PID answers to a path."""
-        with self.world.lock:
-            plan, behaviour, struck = self.world.plan, self.behaviour, self.world.struck is not None
-            proxies = (*self.world.of("proxy"), *self.world.retired)
-            proxy = next((part for part in proxies if part.pid == pid), None)
-            if proxy is None:
-                return Reply(503, "unavailable")
-            if path == "/-/routes":
-                return Reply(200, json.dumps({route: route for route in sorted(self.world.routes_of(proxy))}))
-            app = self._app_at(path.partition("?")[0])
-            if app is not None and serve_config.CANARY in app:  # it has no part of its own in this world
-                known = 1 if proxy.slot.node == behaviour.outdated else plan.canaries()[app]
-                return Reply(200, f"{app}#Canary#{next(self._turns[app]) % known}")
-            deployment = f"{app}#{DEPLOYMENT}"
-            mine = [p for p in self.world.of("replica") if p.slot.deployment == deployment]
-            replicas = [p for p in mine if not p.frozen and not p.child_frozen]
-        if not replicas:
-            return Reply(503 if app else 404, "nobody")
-        replicas = replicas[1:] if struck and behaviour.forgets else replicas
-        part = replicas[next(self._turns[deployment]) % len(replicas)]
-        headers = () if behaviour.anonymous else (("x-serve-chaos-replica", part.name),)
-        if not part.child and behaviour.engine != "unused":
-            return Reply(500, "the engine is gone", headers)
-        if part.bad == "answers":
-            return Reply(500, "Internal Server Error", headers)
-        return Reply(200, "nonsense" if struck and behaviour.garbles else str(part.pid), headers)
-
-    def _app_at(self, path: str) -> str | None:
-        routes = self.world.plan.routes()
-        found = routes.get(path)
-        below = self.behaviour.below
-        if not below or (found is not None and serve_config.CANARY in found):
-            return found
-        return next((app for route, app in routes.items() if path == route.rstrip("/") + below), None)
-
-    def _retired(self, pid: int) -> bool:
-        with self.world.lock:
-            return any(part.pid == pid for part in self.world.retired)
-
     def _node(self, name: str) -> NodeInfo:
-        part = next((p for p in (*self.world.of("head"), *self.world.of("worker")) if p.slot.node == name), None)
+        part = next((p for p in self.world.parts.of("head", "worker") if p.slot.node == name), None)
         return NodeInfo(name, self.world.plan.address(name), part is not None, part.identity if part else None)
 
 

@@ -9,7 +9,7 @@ from pytest_serve_chaos.cluster import serve_config
 from pytest_serve_chaos.cluster.rest import ActorRow, Dashboard, NodeRow, ReplicaRow, ServeStatus
 from pytest_serve_chaos.errors import CommandFailed, ObservationError
 from pytest_serve_chaos.model import Json
-from pytest_serve_chaos.testing.gcs import Part
+from pytest_serve_chaos.testing.parts import Part
 from pytest_serve_chaos.testing.world import World
 
 RAY_VERSION = "2.60.0"
@@ -36,7 +36,11 @@ class FakeDashboard(Dashboard):
     def actors(self, *, class_name: str | None = None) -> tuple[ActorRow, ...]:
         """All actors that the GCS knows."""
         with self._asked():
-            return tuple(row for row in self._world.actor_rows() if class_name in (None, row.class_name))
+            return tuple(
+                row
+                for row in self._world.gcs.actors(self._world.parts.values())
+                if class_name in (None, row.class_name)
+            )
 
     def nodes(self) -> tuple[NodeRow, ...]:
         """All nodes, including those that are DEAD."""
@@ -46,24 +50,24 @@ class FakeDashboard(Dashboard):
     def silent_raylets(self) -> int:
         """How many raylets stand still."""
         with self._asked():
-            return sum(part.frozen for part in self._world.of("raylet"))
+            return sum(part.frozen for part in self._world.parts.of("raylet"))
 
     def serve(self) -> ServeStatus:
         """What the controller reports."""
         with self._asked(controller=True):
             world, plan = self._world, self._world.plan
-            controller = next(p.actor_id for p in world.of("controller"))
+            controller = next(p.actor_id for p in world.parts.of("controller"))
             apps = set(plan.routes().values())
             updated = world.rollouts.unfinished(world.parts)
             deploying = {name.partition("#")[0] for name in updated}
-            healthy = {p.slot.node: "HEALTHY" for p in world.of("proxy")}
+            healthy = {p.slot.node: "HEALTHY" for p in world.parts.of("proxy")}
             return ServeStatus(
                 apps={app: "DEPLOYING" if app in deploying else "RUNNING" for app in apps},
                 targets=plan.targets(),
                 deployments={name: "UPDATING" if name in updated else "HEALTHY" for name in plan.targets()},
                 messages=dict.fromkeys(apps, ""),
                 replicas=(
-                    *(_replica_row(part) for part in world.of("replica")),
+                    *(_replica_row(part) for part in world.parts.of("replica")),
                     *world.rollouts.starting(world.parts),
                     *_canary_rows(plan.canaries()),
                 ),
@@ -91,7 +95,7 @@ class FakeDashboard(Dashboard):
         world = self._world
         world.tick()
         with world.lock:
-            if not (world.controller_works() if controller else world.gcs_answers()):
+            if not (world.parts.controller_works if controller else world.parts.gcs_answers):
                 raise ObservationError(f"the fake {'controller' if controller else 'GCS'} does not answer")
             yield
 

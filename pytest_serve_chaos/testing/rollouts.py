@@ -10,7 +10,7 @@ from pytest_serve_chaos.cluster import serve_config
 from pytest_serve_chaos.cluster.rest import ReplicaRow
 from pytest_serve_chaos.model import Json
 from pytest_serve_chaos.testing.behaviour import FakeBehaviour
-from pytest_serve_chaos.testing.gcs import Part
+from pytest_serve_chaos.testing.parts import Part
 from pytest_serve_chaos.testing.plan import Plan, Slot
 
 

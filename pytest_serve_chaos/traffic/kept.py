@@ -20,9 +20,10 @@ from pytest_serve_chaos.schedule import check_rate
 from pytest_serve_chaos.traffic.arrivals import Arrivals
 from pytest_serve_chaos.traffic.recorder import SHARED_PATH, Recorder
 from pytest_serve_chaos.traffic.request import Message, Outcome, RequestSpec
-from pytest_serve_chaos.traffic.sources import LANE, Messages
+from pytest_serve_chaos.traffic.sending import Sending
+from pytest_serve_chaos.traffic.sources import LANE, Always, Messages
 from pytest_serve_chaos.traffic.tasks import cancel_and_wait
-from pytest_serve_chaos.traffic.transports.base import Address, PersistentSender, Transport
+from pytest_serve_chaos.traffic.transports.base import Address, PersistentSender
 
 ProxyOf: TypeAlias = Callable[[Address], str | None]
 """Names the proxy at the other end of the connection that this side has from that address, or None if it cannot."""
@@ -139,9 +140,7 @@ class Lane:
     Args:
         number: Of this connection; its requests have the stream ``kept:<number>``, and numbers of their own.
         wish: What the user asks for.
-        spec: What to send, where the wish does not say.
-        messages: Says what each request sends.
-        transport: How it is sent.
+        sending: What to send, and how.
         recorder: Gets all requests.
         connection: One that is open already; else the first request opens it.
         shared: The address, if several proxies share it and something distinguishes them.
@@ -154,9 +153,7 @@ class Lane:
         self,
         number: int,
         wish: KeptLane,
-        spec: RequestSpec,
-        messages: Messages,
-        transport: Transport,
+        sending: Sending,
         recorder: Recorder,
         *,
         connection: PersistentSender | None = None,
@@ -164,13 +161,11 @@ class Lane:
     ) -> None:
         self.stream = f"kept:{number}"
         self.path = wish.path
-        self._spec = wish.spec or spec
-        self._transport = transport
+        self._sending = sending
         self._recorder = recorder
-        self._messages = messages
         self._first = LANE * (number + 1)
         self._shared = shared
-        self._connection = connection or transport.persistent(self._spec)
+        self._connection = connection or sending.transport.persistent(sending.spec)
         self._connection.on_open = self._opened
         self._sent = 0
         self._asking: set[asyncio.Task[None]] = set()
@@ -202,7 +197,7 @@ class Lane:
 
     async def _send(self, due: float) -> None:
         await self._turn()
-        message = self._messages.message(self._first + self._sent)
+        message = self._sending.messages.message(self._first + self._sent)
         flight = self._recorder.leave(self._sent, self.stream, due, message, self.path)
         self._sent += 1
         try:
@@ -219,7 +214,7 @@ class Lane:
     async def _look(self, spec_of: SpecOf) -> None:
         """Looks where the proxy is now; meanwhile requests go on to where it was."""
         spec = await in_a_thread(spec_of, none_for=Exception)  # nothing odd may end this: it is asked for each loss
-        if spec is not None and (spec.url, spec.headers) != (self._spec.url, self._spec.headers):
+        if spec is not None and (spec.url, spec.headers) != (self._sending.spec.url, self._sending.spec.headers):
             self._elsewhere = spec
         await asyncio.sleep(_LOOK_AGAIN_AFTER)
 
@@ -232,7 +227,7 @@ class Lane:
             if not stays(wanted):
                 continue
             wished = replace(shared, proxies=[wanted], search_for=_SEARCH_FOR)
-            found = await connect_to_each(wished, self._spec, self._transport, self._messages)
+            found = await connect_to_each(wished, self._sending)
             self._found = found.get(wanted)
             if self._found is not None:
                 return
@@ -246,7 +241,8 @@ class Lane:
             await ended.close()
         spec, self._elsewhere = self._elsewhere, None
         if spec is not None:
-            before, self._spec, self._connection = self._connection, spec, self._transport.persistent(spec)
+            before, self._connection = self._connection, self._sending.transport.persistent(spec)
+            self._sending = replace(self._sending, spec=spec)
             self._connection.on_open = self._opened
             await before.close()
 
@@ -286,9 +282,38 @@ async def in_a_thread(
         return None
 
 
-async def connect_to_each(
-    shared: SharedAddress, spec: RequestSpec, transport: Transport, messages: Messages
-) -> dict[str, PersistentSender]:
+async def open_lanes(persistent: Persistent, sending: Sending, recorder: Recorder) -> tuple[Lane, ...]:
+    """The persistent connections of a traffic: one to each proxy that can be told apart, and those that the user wants.
+
+    Args:
+        persistent: Which there shall be.
+        sending: What is sent where these do not say otherwise, and how.
+        recorder: Gets all requests.
+    """
+    shared = persistent.shared
+    found: dict[str, PersistentSender] = {} if shared is None else await connect_to_each(shared, sending)
+    proxies = () if shared is None else shared.proxies
+    to_proxies = [(KeptLane(name), found[name]) for name in proxies if name in found]
+    wishes = [*to_proxies, *((wish, None) for wish in persistent.lanes)]
+    return tuple(
+        Lane(
+            number,
+            wish,
+            _sending_to(wish, sending),
+            recorder,
+            connection=connection,
+            shared=shared if connection is not None or wish.path == SHARED_PATH else None,
+        )
+        for number, (wish, connection) in enumerate(wishes)
+    )
+
+
+def _sending_to(wish: KeptLane, sending: Sending) -> Sending:
+    own = Always(wish.spec) if wish.spec is not None and isinstance(sending.messages, Always) else sending.messages
+    return replace(sending, spec=wish.spec or sending.spec, messages=wish.messages or own)
+
+
+async def connect_to_each(shared: SharedAddress, sending: Sending) -> dict[str, PersistentSender]:
     """Opens connections to the shared address until each proxy has one, and closes those that are not needed.
 
     Which proxy takes a connection is chance, so some are not needed. Each is tried with one request, which is not
@@ -296,9 +321,7 @@ async def connect_to_each(
 
     Args:
         shared: The proxies, and how to tell which of them took a connection.
-        spec: What to send.
-        transport: How it is sent.
-        messages: Says what each request sends.
+        sending: What to send, and how.
 
     Returns:
         The connection to each proxy that was reached.
@@ -309,9 +332,9 @@ async def connect_to_each(
 
     async def search() -> None:
         while len(found) < len(proxies) and (number := next(tries)) < _TRIES_PER_PROXY * len(proxies):
-            connection = transport.persistent(spec)
+            connection = sending.transport.persistent(sending.spec)
             try:
-                name = await _proxy_behind(connection, messages.message(_SEARCH + number), shared.proxy_of)
+                name = await _proxy_behind(connection, sending.messages.message(_SEARCH + number), shared.proxy_of)
                 if name is not None and name in proxies and name not in found:
                     found[name] = connection
             finally:
@@ -323,7 +346,9 @@ async def connect_to_each(
     searches = {asyncio.ensure_future(search()) for _ in range(min(_MOST_SEARCHES, 2 * len(proxies)))}
     if searches:
         try:
-            await asyncio.wait(searches, timeout=shared.seconds(spec.timeout), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                searches, timeout=shared.seconds(sending.spec.timeout), return_when=asyncio.FIRST_COMPLETED
+            )
             await cancel_and_wait(searches)
         except BaseException:
             await cancel_and_wait(searches)

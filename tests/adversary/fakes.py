@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.base import ClusterSpec
-from pytest_serve_chaos.testing import QUICK, FakeBehaviour, FakeCluster, Reply, Slot
+from pytest_serve_chaos.testing import QUICK, FakeBehaviour, FakeCluster, FakeProxies, Reply, Slot
 from tests.adversary.worlds import Readable
 from tests.plugin.test_at_the_end import CrashLoop, LosesProxies
 
@@ -83,8 +83,9 @@ class Broken(Readable):
         class World(_World):
             broken = plan
 
-        class Cluster(_Cluster):
+        class Cluster(FakeCluster):
             world_class = World
+            proxies_class = _Proxies
 
         return Cluster
 
@@ -140,7 +141,7 @@ class _World(CrashLoop, LosesProxies):
         return max(0.0, self.away_until - clock.now())
 
 
-class _Cluster(FakeCluster):
+class _Proxies(FakeProxies):
     """Whose clients wait, or are refused, as long as the world is away."""
 
     @property

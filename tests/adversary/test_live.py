@@ -22,7 +22,7 @@ from tests.unit.rigs import rig_around
 def live(history: History, record: Record) -> float | NotYet:
     """What is known at the end of a history, by an experiment that knows what is usual before the fault."""
     rig = rig_around(history=history)
-    rig.traffic.source = record.source
+    rig.traffic.source = record.demanded.source
     rig.traffic.slowness = record.slowness
     rig.traffic.of_apps = {part.name: record.of_part(part).slowness for part in record.parts}
     injection = Injection.__new__(Injection)
@@ -34,7 +34,7 @@ def live(history: History, record: Record) -> float | NotYet:
 def agree(history: History) -> None:
     """A wait for traffic that ends during the run gives the same moment as the judgement after it."""
     record, result = read_record(history, EXPERIMENT), result_of(history, EXPERIMENT)
-    if not record.landed or result.measurement.sent is None:
+    if not record.faults.have_landed or result.measurement.sent is None:
         return
     back = live(history, record)
     event("not yet" if isinstance(back, NotYet) else "back")

@@ -44,7 +44,7 @@ class HAProxyOnEachNode:
 
     def generations(self) -> Sequence[Generation]:
         found = []
-        for part in self.world.of("proxy"):
+        for part in self.world.parts.of("proxy"):
             process = self.serving(part.identity)
             found.append(Generation(part.slot.node, process, process.pid or 0, part.identity, True, "/tmp/h"))
         if self.lingers and self.world.struck is not None:
@@ -52,13 +52,13 @@ class HAProxyOnEachNode:
         return found
 
     def routes(self, generation: Generation) -> Routes:
-        now = {server_name(part.name) for part in self.world.of("replica")}
+        now = {server_name(part.name) for part in self.world.parts.of("replica")}
         self.known |= now
         names = self.known if generation.node == self.stale else now
         return Routes({"http-app": frozenset(names)}, 0.0)
 
     def signal_process(self, identity: Identity, number: int, *, lasts: float | None = None) -> None:
-        managers = {part.identity for part in self.world.of("proxy")}
+        managers = {part.identity for part in self.world.parts.of("proxy")}
         whole = {self.serving(manager): manager for manager in managers}
         if identity in managers and number in (signal.SIGSTOP, signal.SIGCONT):
             self.signals.append(("manager", number))
@@ -93,7 +93,7 @@ class HAProxyCluster(FakeCluster):
         super().__init__(replace(spec, ingress="haproxy"), behaviour)
         self._dashboard = HAProxyActors(self.world)
         self.haproxy = HAProxyOnEachNode(self.world)
-        self.haproxy.known |= {server_name(part.name) for part in self.world.of("replica")}
+        self.haproxy.known |= {server_name(part.name) for part in self.world.parts.of("replica")}
 
     @property
     def description(self) -> ClusterDescription:

@@ -9,7 +9,7 @@ import pytest
 from pytest_serve_chaos import load
 from pytest_serve_chaos.cluster.capabilities import SIGNALS_PROCESSES, Offer
 from pytest_serve_chaos.model import Identity
-from pytest_serve_chaos.testing import QUICK, FakeBehaviour, FakeCluster, FakeProcesses, Reply
+from pytest_serve_chaos.testing import QUICK, FakeBehaviour, FakeCluster, FakeProcesses, FakeProxies, Reply
 from tests.plugin.conftest import SOON_GIVEN_UP, RunChaos
 
 
@@ -328,13 +328,17 @@ def test_a_fault_that_need_not_land_shows_nothing_itself(run_chaos: RunChaos) ->
     ran.result.stdout.fnmatch_lines(["*Inconclusive: none_lands: inconclusive: *did not land*"])
 
 
-class SecondAppFalls(FakeCluster):
+class WithoutSecondApp(FakeProxies):
     """From the first fault on, an app at /second answers nothing."""
 
     def answer(self, pid: int, path: str) -> Reply:
         if path == "/second" and self.world.log:
             return Reply(503, "gone")
         return super().answer(pid, path)
+
+
+class SecondAppFalls(FakeCluster):
+    proxies_class = WithoutSecondApp
 
 
 def test_each_traffic_is_judged_by_itself(run_chaos: RunChaos) -> None:

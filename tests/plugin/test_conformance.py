@@ -210,8 +210,9 @@ CLUSTERS: dict[str, tuple[str, str, set[str]]] = {
 def description(self):
     return super().description
 
-def answer(self, pid, path):
-    return Reply(500, "no") if path == "/" else super().answer(pid, path)
+class proxies_class(FakeProxies):
+    def answer(self, pid, path):
+        return Reply(500, "no") if path == "/" else super().answer(pid, path)
 
 def nodes(self):
     return super().nodes()[::-1]

@@ -34,7 +34,7 @@ class FakeWithEndpoints(FakeCluster):
     def proxy_endpoint(self, proxy: Component) -> Endpoint:
         """The way to that one."""
         with self.world.lock:
-            part = self.world.by_identity(proxy.identity)
+            part = self.world.parts.by_identity(proxy.identity)
         if part is None:
             raise ObservationError(f"{proxy.name}: its pod is gone")
         return Endpoint(f"http://127.0.0.1:{self._ways.port}{_PODS}{part.pid}")
@@ -47,10 +47,10 @@ class FakeWithEndpoints(FakeCluster):
     def _pass_on(self, nobody: int, path: str) -> Reply:
         del nobody
         pod, _, route = path.removeprefix(_PODS).partition("/")
-        frozen = self.proxies().get(int(pod))
+        frozen = self.proxies.alive().get(int(pod))
         if frozen is None:
             return Reply(404, f"pods {pod} not found")
-        return Reply(504, "timeout") if frozen else self.answer(int(pod), f"/{route}")
+        return Reply(504, "timeout") if frozen else self.proxies.answer(int(pod), f"/{route}")
 
 
 def test_the_fake_has_them() -> None:

@@ -86,10 +86,10 @@ class ExternalFake(FakeCluster):
         """The replicas of the proxy's own node, or for lack of them all; a deaf proxy knows those of long ago."""
         self.world.tick()
         with self.world.lock:
-            part = self.world.by_identity(proxy.identity)
+            part = self.world.parts.by_identity(proxy.identity)
             if part is None or self.behaviour.anonymous:
                 return frozenset()
-            replicas = self.world.of("replica")
+            replicas = self.world.parts.of("replica")
             local = [p.replica_id for p in replicas if p.slot.node == proxy.node]
             if part.stale_routes is None or part.pid not in self._heard:
                 self._heard[part.pid] = frozenset(local or [p.replica_id for p in replicas])
@@ -114,7 +114,7 @@ class LedElsewhere(ExternalFake):
     def __init__(self, spec: ClusterSpec, behaviour: FakeBehaviour | None = None) -> None:
         super().__init__(spec, behaviour)
         self._other = FakeCluster(spec, behaviour)
-        for part in self._other.world.of("replica"):
+        for part in self._other.world.parts.of("replica"):
             part.replica_id = f"other-{part.replica_id}"
         self._alone: list[FakeServer] = []
 
@@ -134,9 +134,9 @@ class LedElsewhere(ExternalFake):
         """An address at which that proxy alone answers."""
 
         def alone() -> dict[int, bool]:
-            return {pid: frozen for pid, frozen in self.proxies().items() if pid == proxy.pid}
+            return {pid: frozen for pid, frozen in self.proxies.alive().items() if pid == proxy.pid}
 
-        self._alone.append(FakeServer(Handler(alone, self.answer)))
+        self._alone.append(FakeServer(Handler(alone, self.proxies.answer)))
         return Endpoint(f"http://127.0.0.1:{self._alone[-1].port}")
 
     def close(self) -> None:

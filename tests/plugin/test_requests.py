@@ -12,7 +12,7 @@ import pytest
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Json
-from pytest_serve_chaos.testing import FakeBehaviour, FakeCluster, Reply
+from pytest_serve_chaos.testing import FakeBehaviour, FakeCluster, FakeProxies, Reply, World
 from tests.plugin.conftest import LOAD, Ran, RunChaos
 from tests.plugin.test_endpoints import FakeWithEndpoints
 from tests.plugin.test_external import ExternalFake
@@ -178,7 +178,7 @@ def test_an_unknown_app_is_refused_before_anything_is_broken(run_chaos: RunChaos
 # -- kinds of requests -------------------------------------------------------------------------------------------------
 
 
-class ForgetsDogs(FakeCluster):
+class WithoutDogs(FakeProxies):
     """From the first fault on, one path answers nothing but errors."""
 
     def serve(self, pid: int, path: str) -> Reply:
@@ -186,6 +186,10 @@ class ForgetsDogs(FakeCluster):
         if "dogs" in path and self.world.struck is not None:
             return Reply(500, "no dogs")
         return super().serve(pid, path.partition("?")[0])
+
+
+class ForgetsDogs(FakeCluster):
+    proxies_class = WithoutDogs
 
 
 KINDS = (
@@ -282,11 +286,11 @@ def test_apps_whose_requests_stand_in_blocks_of_a_file_get_a_verdict(
     ran.outcomes(passed=1)
 
 
-class OneAppSuffers(FakeCluster):
+class LoseOneApp(FakeProxies):
     """For three seconds from the first fault on, every second request to one app is lost."""
 
-    def __init__(self, *given: object) -> None:
-        super().__init__(*given)  # type: ignore[arg-type]
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
         self.asked = 0
 
     def serve(self, pid: int, path: str) -> Reply:
@@ -297,6 +301,10 @@ class OneAppSuffers(FakeCluster):
             if self.asked % 2:
                 return Reply(500, "no")
         return super().serve(pid, path)
+
+
+class OneAppSuffers(FakeCluster):
+    proxies_class = LoseOneApp
 
 
 LOSES = """
@@ -362,9 +370,12 @@ def test_a_victim_is_one_of_those_that_serve(run_chaos: RunChaos, three: str, se
 
 
 def test_an_app_that_does_not_answer_is_not_steady(run_chaos: RunChaos, three: str) -> None:
-    class Silent(FakeCluster):
+    class SilentVision(FakeProxies):
         def wait(self, path: str) -> float:
             return float("inf") if path == "/vision" else 0.0
+
+    class Silent(FakeCluster):
+        proxies_class = SilentVision
 
     ran = run_chaos(SURVIVES, three, behaviour=short(FakeBehaviour()), cluster=Silent)
     ran.outcomes(inconclusive=1)

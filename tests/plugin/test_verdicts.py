@@ -18,7 +18,7 @@ from pytest_serve_chaos.cluster.capabilities import KILLS_NODES, Offer
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.model import HEAD, Evidence, Json, Request
 from pytest_serve_chaos.observe import post_recovery
-from pytest_serve_chaos.testing import FakeBehaviour, FakeCluster, FakeNodes, Handler
+from pytest_serve_chaos.testing import FakeBehaviour, FakeCluster, FakeNodes, FakeProxies, Handler, World
 from tests.plugin.conftest import SOON_GIVEN_UP, Ran, RunChaos
 from tests.plugin.test_endpoints import FakeWithEndpoints
 
@@ -225,26 +225,34 @@ def test_no_steady_state_breaks_nothing(run_chaos: RunChaos, monkeypatch: pytest
 # -- steady state ----------------------------------------------------------------------------------------------------
 
 
-class Slow(FakeCluster):
+class SlowProxies(FakeProxies):
     """Each client waits for 1.2 s."""
 
     def wait(self, path: str) -> float:
         return 0.0 if path.startswith("/-/") else 1.2
 
 
+class Slow(FakeCluster):
+    proxies_class = SlowProxies
+
+
 def test_a_slow_app_is_judged(run_chaos: RunChaos) -> None:
     run_chaos(one("replica_failure"), cluster=Slow).outcomes(passed=1)
 
 
-class SomeHang(FakeCluster):
+class HangNowAndThen(FakeProxies):
     """One request in six is never answered."""
 
-    def __init__(self, spec: ClusterSpec, behaviour: FakeBehaviour | None = None) -> None:
-        super().__init__(spec, behaviour)
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
         self._count = itertools.count()
 
     def wait(self, path: str) -> float:
         return math.inf if next(self._count) % 6 == 5 else 0.0
+
+
+class SomeHang(FakeCluster):
+    proxies_class = HangNowAndThen
 
 
 @pytest.mark.parametrize(
@@ -338,11 +346,15 @@ def test_a_victim_is_chosen_among_those_that_serve(run_chaos: RunChaos) -> None:
 # -- outages ---------------------------------------------------------------------------------------------------------
 
 
-class Stalls(FakeCluster):
+class StallingProxies(FakeProxies):
     """When the head is lost nobody gets an answer for 1.5 s; then all who wait get theirs at once."""
 
     def wait(self, path: str) -> float:
         return 0.0 if self.world.struck is None else max(0.0, self.world.struck + 1.5 - clock.now())
+
+
+class Stalls(FakeCluster):
+    proxies_class = StallingProxies
 
 
 def test_a_stall_that_is_answered_in_the_end_is_an_outage(run_chaos: RunChaos) -> None:
@@ -379,8 +391,8 @@ class OnlyTheHeadIsAsked(FakeWithEndpoints):
 
     def _proxy_of_the_head(self) -> dict[int, bool]:
         with self.world.lock:
-            heads = {part.pid for part in self.world.of("proxy", HEAD)}
-        return {pid: frozen for pid, frozen in self.proxies().items() if pid in heads}
+            heads = {part.pid for part in self.world.parts.of("proxy") if part.slot.node == HEAD}
+        return {pid: frozen for pid, frozen in self.proxies.alive().items() if pid in heads}
 
 
 def test_a_victim_that_only_probes_reached_is_pointed_out(run_chaos: RunChaos) -> None:

@@ -19,11 +19,12 @@ from typing import IO
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.outages import find_outages
-from pytest_serve_chaos.analysis.record import slowness_of
+from pytest_serve_chaos.analysis.steady_state import slowness_of
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Expectations, Request
 from pytest_serve_chaos.traffic.generator import Generator
 from pytest_serve_chaos.traffic.request import Answer, RequestSpec
+from pytest_serve_chaos.traffic.sending import Sending
 from pytest_serve_chaos.traffic.transports.http import Http
 from tests.truth.server import Span
 
@@ -151,7 +152,7 @@ def send(spans: Sequence[Span], *, rate: float, timeout: float) -> Run:
     history = History()
     with scripted(spans) as server:
         generator = Generator(
-            RequestSpec(server.url, timeout=timeout, check=_is_ok), transport=Http(), rate=rate, history=history
+            Sending.of(RequestSpec(server.url, timeout=timeout, check=_is_ok), Http()), rate=rate, history=history
         )
         with generator:
             went = server.go()

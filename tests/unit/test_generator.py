@@ -25,6 +25,7 @@ from pytest_serve_chaos.traffic import kept
 from pytest_serve_chaos.traffic.generator import Generator
 from pytest_serve_chaos.traffic.kept import KeptLane, Persistent, SharedAddress
 from pytest_serve_chaos.traffic.request import Answer, RequestSpec
+from pytest_serve_chaos.traffic.sending import Sending
 from pytest_serve_chaos.traffic.transports.http import Http
 from tests.unit.http_servers import (
     Manners,
@@ -55,7 +56,7 @@ def assert_complete(requests: list[Request]) -> None:
 
 def test_requests_are_sent_at_constant_spacing_and_all_recorded() -> None:
     history = History()
-    with serving(answers()) as url, Generator(RequestSpec(url), transport=Http(), rate=100, history=history):
+    with serving(answers()) as url, Generator(Sending.of(RequestSpec(url), Http()), rate=100, history=history):
         time.sleep(0.2)
     requests = stream(history, "fresh")
     assert_complete(requests)
@@ -69,7 +70,7 @@ def test_stages_begin_when_somebody_says_so_and_a_higher_rate_begins_at_once() -
     history = History()
     with serving(answers()) as url:
         schedule = Schedule.of("1/s for 200ms, 100/s")
-        with Generator(RequestSpec(url), transport=Http(), rate=schedule, history=history) as generator:
+        with Generator(Sending.of(RequestSpec(url), Http()), rate=schedule, history=history) as generator:
             clock.wait_until("the first", lambda: len(history.requests) >= 1 or NotYet(""), timeout=9, interval=0.01)
             begun = clock.now()
             generator.begin_stages(begun)
@@ -86,7 +87,7 @@ def test_stages_that_begin_when_traffic_has_ended_change_nothing() -> None:
     history = History()
     with serving(answers()) as url:
         generator = Generator(
-            RequestSpec(url), transport=Http(), rate=Schedule.of("9/s for 1s, 100/s"), history=history
+            Sending.of(RequestSpec(url), Http()), rate=Schedule.of("9/s for 1s, 100/s"), history=history
         )
         generator.begin_stages(clock.now())
         generator.start()
@@ -97,7 +98,10 @@ def test_stages_that_begin_when_traffic_has_ended_change_nothing() -> None:
 
 def test_requests_are_sent_whatever_the_answers_do() -> None:
     history = History()
-    with serving(stalls) as url, Generator(RequestSpec(url), transport=Http(), rate=100, history=history) as generator:
+    with (
+        serving(stalls) as url,
+        Generator(Sending.of(RequestSpec(url), Http()), rate=100, history=history) as generator,
+    ):
         clock.wait_until("a crowd", lambda: generator.in_flight >= 20 or NotYet(""), timeout=4, interval=0.01)
         assert history.requests == ()
         generator.stop(drain=0.0)
@@ -109,7 +113,7 @@ def test_a_request_without_an_answer_is_lost_and_its_latency_is_its_timeout() ->
     history = History()
     with (
         serving(stalls) as url,
-        Generator(RequestSpec(url, timeout=0.3), transport=Http(), rate=50, history=history) as generator,
+        Generator(Sending.of(RequestSpec(url, timeout=0.3), Http()), rate=50, history=history) as generator,
     ):
         time.sleep(0.1)
         generator.stop(drain=60)
@@ -120,7 +124,7 @@ def test_a_request_without_an_answer_is_lost_and_its_latency_is_its_timeout() ->
 
 def test_latency_counts_from_the_scheduled_time() -> None:
     history = History()
-    with serving(answers(after=0.1)) as url, Generator(RequestSpec(url), transport=Http(), rate=20, history=history):
+    with serving(answers(after=0.1)) as url, Generator(Sending.of(RequestSpec(url), Http()), rate=20, history=history):
         time.sleep(0.2)
     assert all(r.finished - r.scheduled >= 0.1 + r.lag for r in history.requests)
 
@@ -129,7 +133,7 @@ def test_requests_go_on_when_a_server_is_away_and_are_good_when_it_is_back() -> 
     history = History()
     with refusing() as url:
         port = int(url.rsplit(":", 1)[1].strip("/"))
-        with Generator(RequestSpec(url), transport=Http(), rate=100, history=history) as generator:
+        with Generator(Sending.of(RequestSpec(url), Http()), rate=100, history=history) as generator:
             clock.wait_until("losses", lambda: len(history.requests) > 5 or NotYet(""), timeout=5, interval=0.01)
             assert {r.error for r in history.requests} == {"ConnectError"}
             with serving(answers(), port=port):
@@ -148,7 +152,7 @@ def test_what_is_in_flight_at_the_end_is_waited_for() -> None:
     history = History()
     with (
         serving(answers(after=0.2)) as url,
-        Generator(RequestSpec(url), transport=Http(), rate=50, history=history) as generator,
+        Generator(Sending.of(RequestSpec(url), Http()), rate=50, history=history) as generator,
     ):
         time.sleep(0.1)
         asked = clock.now()
@@ -165,7 +169,7 @@ def test_what_takes_longer_than_the_drain_is_recorded_as_unfinished() -> None:
     with serving(stalls) as url:
         spec = RequestSpec(url, timeout=60)
         generator = Generator(
-            spec, transport=Http(), rate=100, history=history, persistent=Persistent(20, [KeptLane()])
+            Sending.of(spec, Http()), rate=100, history=history, persistent=Persistent(20, [KeptLane()])
         )
         generator.start()
         clock.wait_until("a crowd", lambda: generator.in_flight >= 20 or NotYet(""), timeout=60, interval=0.01)
@@ -181,7 +185,7 @@ def test_what_takes_longer_than_the_drain_is_recorded_as_unfinished() -> None:
 
 def test_stop_may_be_called_twice_and_before_the_start() -> None:
     with refusing() as url:
-        generator = Generator(RequestSpec(url), transport=Http(), rate=10, history=History())
+        generator = Generator(Sending.of(RequestSpec(url), Http()), rate=10, history=History())
         generator.stop()
         generator.start()
         generator.stop()
@@ -194,7 +198,7 @@ def test_a_history_that_cannot_be_written_is_told_at_the_end() -> None:
             raise OSError("no space left on device")
 
     with serving(answers()) as url:
-        generator = Generator(RequestSpec(url), transport=Http(), rate=100, history=Full())
+        generator = Generator(Sending.of(RequestSpec(url), Http()), rate=100, history=Full())
         with contextlib.suppress(ServeChaosError):
             generator.start()  # tells it already, where the first request has ended by then
         with pytest.raises(ServeChaosError, match="no space left on device"):
@@ -211,7 +215,7 @@ def test_a_starved_generator_shows_its_lag() -> None:
 
     history = History()
     with serving(answers()) as url:
-        with Generator(RequestSpec(url, check=slow_check), transport=Http(), rate=100, history=history) as generator:
+        with Generator(Sending.of(RequestSpec(url, check=slow_check), Http()), rate=100, history=history) as generator:
             time.sleep(0.1)
         assert generator.send_lag(0.99) > 0.018
     assert_complete(stream(history, "fresh"))
@@ -222,7 +226,7 @@ def test_a_generator_that_is_held_up_says_so_while_it_lasts() -> None:
     release = threading.Event()
     with serving(answers()) as url:
         spec = RequestSpec(url, check=lambda _: release.wait(5))
-        with Generator(spec, transport=Http(), rate=50, history=History()) as generator:
+        with Generator(Sending.of(spec, Http()), rate=50, history=History()) as generator:
             deadline = time.monotonic() + 4.0
             while generator.behind <= 0.05 and time.monotonic() < deadline:
                 time.sleep(0.01)
@@ -234,13 +238,13 @@ def test_a_generator_that_is_held_up_says_so_while_it_lasts() -> None:
 
 def test_threads_take_shorter_turns_only_while_there_is_traffic() -> None:
     before = sys.getswitchinterval()
-    with refusing() as url, Generator(RequestSpec(url), transport=Http(), rate=10, history=History()):
+    with refusing() as url, Generator(Sending.of(RequestSpec(url), Http()), rate=10, history=History()):
         assert sys.getswitchinterval() < before / 5
     assert sys.getswitchinterval() == before
 
 
 def test_what_was_there_before_makes_no_collection_of_garbage_long_while_there_is_traffic() -> None:
-    with refusing() as url, Generator(RequestSpec(url), transport=Http(), rate=10, history=History()):
+    with refusing() as url, Generator(Sending.of(RequestSpec(url), Http()), rate=10, history=History()):
         assert gc.get_freeze_count() > 0
     assert gc.get_freeze_count() == 0
 
@@ -248,7 +252,7 @@ def test_what_was_there_before_makes_no_collection_of_garbage_long_while_there_i
 def test_objects_that_somebody_else_froze_stay_so() -> None:
     gc.freeze()
     try:
-        with refusing() as url, Generator(RequestSpec(url), transport=Http(), rate=10, history=History()):
+        with refusing() as url, Generator(Sending.of(RequestSpec(url), Http()), rate=10, history=History()):
             pass
         assert gc.get_freeze_count() > 0
     finally:
@@ -259,7 +263,7 @@ def test_a_rate_beyond_all_means_shows_its_lag_and_still_records_everything() ->
     history = History()
     with (
         refusing() as url,
-        Generator(RequestSpec(url), transport=Http(), rate=20_000, history=history, in_flight_limit=100) as generator,
+        Generator(Sending.of(RequestSpec(url), Http()), rate=20_000, history=history, in_flight_limit=100) as generator,
     ):
         time.sleep(0.05)
         asked = clock.now()
@@ -273,7 +277,7 @@ def test_a_rate_beyond_all_means_shows_its_lag_and_still_records_everything() ->
 def test_requests_beyond_the_limit_in_flight_are_recorded_as_not_sent() -> None:
     history = History()
     with serving(stalls) as url:
-        generator = Generator(RequestSpec(url), transport=Http(), rate=100, history=history, in_flight_limit=5)
+        generator = Generator(Sending.of(RequestSpec(url), Http()), rate=100, history=history, in_flight_limit=5)
         generator.start()
         time.sleep(0.2)
         generator.stop(drain=0.0)
@@ -293,7 +297,7 @@ def test_each_kept_connection_has_its_own_schedule_alongside_the_main_stream() -
     with serving(answers()) as url:
         lanes = [KeptLane(), KeptLane("proxy on worker-1", RequestSpec(url + "?direct"))]
         with Generator(
-            RequestSpec(url), transport=Http(), rate=50, history=history, persistent=Persistent(20, lanes)
+            Sending.of(RequestSpec(url), Http()), rate=50, history=history, persistent=Persistent(20, lanes)
         ) as generator:
             time.sleep(0.3)
             assert generator.kept_paths == {"kept:0": "proxies", "kept:1": "proxy on worker-1"}
@@ -309,7 +313,7 @@ def test_a_persistent_connection_adapts_to_answers_that_take_longer_than_its_per
     history = History()
     with serving(answers(after=0.25)) as url:
         spec = RequestSpec(url, timeout=60)
-        with Generator(spec, transport=Http(), rate=1, history=history, persistent=Persistent(10, [KeptLane()])):
+        with Generator(Sending.of(spec, Http()), rate=1, history=history, persistent=Persistent(10, [KeptLane()])):
             time.sleep(1.2)
     requests = stream(history, "kept:0")
     assert_complete(requests)
@@ -327,7 +331,7 @@ def test_each_request_on_a_persistent_connection_has_its_whole_timeout() -> None
     history = History()
     with serving(stalls) as url:
         spec = RequestSpec(url, timeout=0.4)
-        with Generator(spec, transport=Http(), rate=1, history=history, persistent=Persistent(10, [KeptLane()])):
+        with Generator(Sending.of(spec, Http()), rate=1, history=history, persistent=Persistent(10, [KeptLane()])):
             time.sleep(1.2)
     requests = stream(history, "kept:0")
     assert_complete(requests)
@@ -341,7 +345,7 @@ def test_a_request_on_a_persistent_connection_that_was_sent_before_the_stop_is_r
     history = History()
     with serving(answers(after=0.3)) as url:
         spec = RequestSpec(url, timeout=60)
-        with Generator(spec, transport=Http(), rate=1, history=history, persistent=Persistent(10, [KeptLane()])):
+        with Generator(Sending.of(spec, Http()), rate=1, history=history, persistent=Persistent(10, [KeptLane()])):
             clock.wait_until("a request", lambda: any(r.kept for r in history.pending()) or NotYet(""), timeout=10)
             asked = clock.now()
     assert stream(history, "kept:0")[-1].scheduled <= asked
@@ -359,7 +363,9 @@ def test_a_request_that_is_lost_makes_none_behind_it_late() -> None:
     history = History()
     with serving(answers()) as url, serving(changing(holds, answers())) as holding_once:
         lane = KeptLane(spec=RequestSpec(holding_once, timeout=60))
-        with Generator(RequestSpec(url), transport=Http(), rate=1, history=history, persistent=Persistent(10, [lane])):
+        with Generator(
+            Sending.of(RequestSpec(url), Http()), rate=1, history=history, persistent=Persistent(10, [lane])
+        ):
             time.sleep(0.3)
             over.set()
             clock.wait_until("another", lambda: len(stream(history, "kept:0")) > 1 or NotYet(""), timeout=60)
@@ -418,8 +424,7 @@ def test_each_proxy_gets_one_kept_connection_and_the_search_is_not_recorded() ->
     history = History()
     with sharing(a=answers(), b=answers(), c=answers()) as shared:
         with Generator(
-            RequestSpec(shared.url),
-            transport=Http(),
+            Sending.of(RequestSpec(shared.url), Http()),
             rate=1,
             history=history,
             persistent=Persistent(20, shared=SharedAddress(("a", "b", "c"), shared.taken_by.get)),
@@ -440,8 +445,7 @@ def test_a_proxy_that_hangs_gets_no_kept_connection_and_the_other_does(monkeypat
     monkeypatch.setattr(kept, "_TRIES_PER_PROXY", 8)
     with sharing(a=answers(), b=stalls) as shared:
         generator = Generator(
-            RequestSpec(shared.url, timeout=0.3),
-            transport=Http(),
+            Sending.of(RequestSpec(shared.url, timeout=0.3), Http()),
             rate=1,
             history=History(),
             persistent=Persistent(shared=SharedAddress(("a", "b"), shared.taken_by.get, search_for=60)),
@@ -458,8 +462,7 @@ def test_the_search_for_proxies_waits_for_slow_answers(timeout: float, longest: 
 def test_where_nobody_can_tell_the_proxies_none_gets_a_kept_connection() -> None:
     with serving(answers()) as url:
         generator = Generator(
-            RequestSpec(url),
-            transport=Http(),
+            Sending.of(RequestSpec(url), Http()),
             rate=1,
             history=History(),
             persistent=Persistent(shared=SharedAddress(("a",), lambda _: None, search_for=0.2)),
@@ -481,8 +484,7 @@ def test_a_kept_connection_goes_by_the_name_of_the_proxy_that_it_leads_to_now(
     with (
         sharing(a=answers(), b=answers()) as shared,
         Generator(
-            RequestSpec(shared.url),
-            transport=Http(),
+            Sending.of(RequestSpec(shared.url), Http()),
             rate=1,
             history=history,
             persistent=Persistent(50, shared=SharedAddress(("a",), proxy_of)),
@@ -524,8 +526,7 @@ def test_a_kept_connection_finds_its_proxy_again_after_a_reload(monkeypatch: pyt
     with (
         sharing(a=reloads, b=answers(), c=answers(), d=answers()) as shared,
         Generator(
-            RequestSpec(shared.url),
-            transport=Http(),
+            Sending.of(RequestSpec(shared.url), Http()),
             rate=1,
             history=history,
             persistent=Persistent(
@@ -555,6 +556,6 @@ def test_an_error_in_naming_the_proxies_that_is_no_such_answer_is_raised_at_the_
 
     persistent = Persistent(shared=SharedAddress(("a",), broken))
     with serving(answers()) as url:
-        generator = Generator(RequestSpec(url), transport=Http(), rate=1, history=History(), persistent=persistent)
+        generator = Generator(Sending.of(RequestSpec(url), Http()), rate=1, history=History(), persistent=persistent)
         with pytest.raises(ServeChaosError, match="traffic broke down: KeyError"):
             generator.start()

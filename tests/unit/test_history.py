@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_serve_chaos import __version__, events, history
+from pytest_serve_chaos import __version__, events, history_file
 from pytest_serve_chaos.cli import main
 from pytest_serve_chaos.errors import HistoryError
 from pytest_serve_chaos.events import EVENTS, Event, Moment, OtherEvent, Phase, PhaseBegan, TopologySeen
@@ -176,21 +176,21 @@ def test_the_first_line_says_which_version_wrote_a_history(tmp_path: Path) -> No
     path = tmp_path / "history.jsonl"
     History(path).close()
     header = json.loads(path.read_text())
-    assert (header["format"], header["version"]) == (history.FORMAT, __version__)
+    assert (header["format"], header["version"]) == (history_file.FORMAT, __version__)
 
 
 def test_of_each_format_it_is_known_which_versions_read_it() -> None:
-    assert sorted(history.READ_BY) == list(range(1, history.FORMAT + 1))
-    ended = [number for number, versions in history.READ_BY.items() if "<" in versions]
-    assert ended == list(range(1, history.FORMAT)), "only the newest is read by versions to come"
+    assert sorted(history_file.READ_BY) == list(range(1, history_file.FORMAT + 1))
+    ended = [number for number, versions in history_file.READ_BY.items() if "<" in versions]
+    assert ended == list(range(1, history_file.FORMAT)), "only the newest is read by versions to come"
 
 
 @pytest.mark.parametrize("said", [{}, {"version": "0.1.4"}])
 def test_an_older_format_says_which_versions_can_read_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], said: Record
 ) -> None:
-    monkeypatch.setattr(history, "FORMAT", 2)
-    monkeypatch.setattr(history, "READ_BY", {1: ">=0.1,<0.3", 2: ">=0.3"})
+    monkeypatch.setattr(history_file, "FORMAT", 2)
+    monkeypatch.setattr(history_file, "READ_BY", {1: ">=0.1,<0.3", 2: ">=0.3"})
     path = of_format(tmp_path / "history.jsonl", 1, **said)
     assert main(["analyse", str(path)]) == 2
     told = capsys.readouterr().err
@@ -208,8 +208,8 @@ def test_an_older_format_says_which_versions_can_read_it(
     ],
 )
 def test_a_newer_format_says_so_too(tmp_path: Path, said: Record, way_out: str) -> None:
-    path = of_format(tmp_path / "history.jsonl", history.FORMAT + 6, **said)
-    with pytest.raises(HistoryError, match=f"format {history.FORMAT + 6}, which a newer version wrote") as raised:
+    path = of_format(tmp_path / "history.jsonl", history_file.FORMAT + 6, **said)
+    with pytest.raises(HistoryError, match=f"format {history_file.FORMAT + 6}, which a newer version wrote") as raised:
         History.load(path)
     assert raised.value.fix[0].endswith(way_out)
 

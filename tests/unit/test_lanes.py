@@ -17,6 +17,7 @@ from pytest_serve_chaos.traffic import kept
 from pytest_serve_chaos.traffic.generator import Generator
 from pytest_serve_chaos.traffic.kept import KeptLane, Persistent, SpecOf
 from pytest_serve_chaos.traffic.request import RequestSpec
+from pytest_serve_chaos.traffic.sending import Sending
 from pytest_serve_chaos.traffic.transports.http import Http
 from tests.unit.http_servers import Manners, Reader, Writer, answers, response, serving
 
@@ -40,7 +41,7 @@ def lane_to(url: str, spec_of: SpecOf) -> Iterator[Callable[[], list[Request]]]:
     history = History()
     with serving(answers()) as shared:
         lane = KeptLane(NAME, to(url), spec_of)
-        with Generator(to(shared), transport=Http(), rate=1, history=history, persistent=Persistent(50, [lane])):
+        with Generator(Sending.of(to(shared), Http()), rate=1, history=history, persistent=Persistent(50, [lane])):
             yield lambda: [r for r in history.requests if r.kept]
 
 

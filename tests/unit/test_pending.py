@@ -12,6 +12,7 @@ from pytest_serve_chaos.model import UNFINISHED, Request
 from pytest_serve_chaos.traffic.generator import Generator
 from pytest_serve_chaos.traffic.kept import KeptLane, Persistent
 from pytest_serve_chaos.traffic.request import RequestSpec
+from pytest_serve_chaos.traffic.sending import Sending
 from pytest_serve_chaos.traffic.transports.http import Http
 from tests.unit.http_servers import answers, serving, stalls
 
@@ -103,7 +104,10 @@ def test_traffic_shows_what_hangs_before_its_time_is_over() -> None:
     lane = KeptLane("proxy on head")
     with serving(stalls) as url:
         generator = Generator(
-            RequestSpec(url, timeout=60), transport=Http(), rate=50, history=history, persistent=Persistent(10, [lane])
+            Sending.of(RequestSpec(url, timeout=60), Http()),
+            rate=50,
+            history=history,
+            persistent=Persistent(10, [lane]),
         )
         with generator:
             clock.wait_until("a crowd", lambda: len(history.pending()) > 5 or NotYet(""), timeout=10, interval=0.01)
@@ -119,7 +123,7 @@ def test_of_traffic_that_is_answered_nothing_stays_pending() -> None:
     with (
         serving(answers()) as url,
         Generator(
-            RequestSpec(url), transport=Http(), rate=200, history=history, persistent=Persistent(lanes=[KeptLane()])
+            Sending.of(RequestSpec(url), Http()), rate=200, history=history, persistent=Persistent(lanes=[KeptLane()])
         ),
     ):
         clock.wait_until("answers", lambda: len(history.requests) > 20 or NotYet(""), timeout=10, interval=0.01)

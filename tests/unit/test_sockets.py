@@ -18,6 +18,7 @@ from pytest_serve_chaos.history import History
 from pytest_serve_chaos.schedule import Schedule
 from pytest_serve_chaos.traffic.generator import Generator
 from pytest_serve_chaos.traffic.request import RequestSpec
+from pytest_serve_chaos.traffic.sending import Sending
 from pytest_serve_chaos.traffic.sockets import in_flight_possible, open_files_for, sockets_for
 from pytest_serve_chaos.traffic.transports.http import Http
 from tests.unit.http_servers import refusing, serving, stalls
@@ -83,7 +84,7 @@ def test_beyond_the_hard_limit_there_are_as_many_as_there_can_be(monkeypatch: py
 def test_an_app_that_hangs_gets_all_requests_that_are_due(soft: int) -> None:
     history = History()
     with serving(stalls) as url:
-        generator = Generator(RequestSpec(url, timeout=20), transport=Http(), rate=400, history=history)
+        generator = Generator(Sending.of(RequestSpec(url, timeout=20), Http()), rate=400, history=history)
         with generator:
             raised = limit()[0]
             clock.wait_until("requests", lambda: generator.in_flight > 850 or NotYet(""), timeout=60, interval=0.05)
@@ -95,7 +96,7 @@ def test_an_app_that_hangs_gets_all_requests_that_are_due(soft: int) -> None:
 
 
 def test_traffic_that_needs_few_sockets_changes_no_limit(soft: int) -> None:
-    with refusing() as url, Generator(RequestSpec(url, timeout=5), transport=Http(), rate=100, history=History()):
+    with refusing() as url, Generator(Sending.of(RequestSpec(url, timeout=5), Http()), rate=100, history=History()):
         assert limit()[0] == soft
 
 

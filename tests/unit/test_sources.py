@@ -12,6 +12,7 @@ from pytest_serve_chaos.model import Request
 from pytest_serve_chaos.traffic.generator import Generator
 from pytest_serve_chaos.traffic.kept import KeptLane, Persistent
 from pytest_serve_chaos.traffic.request import RequestSpec
+from pytest_serve_chaos.traffic.sending import Sending
 from pytest_serve_chaos.traffic.transports.http import Http
 from tests.unit.http_servers import answers, response, serving
 
@@ -26,14 +27,13 @@ def test_each_traffic_finds_its_own_requests_and_none_of_the_other() -> None:
     history = History()
     with serving(answers()) as well, serving(OOPS) as ill:
         second = Generator(
-            RequestSpec(ill),
-            transport=Http(),
+            Sending.of(RequestSpec(ill), Http()),
             rate=50,
             history=history,
             source="second",
             persistent=Persistent(lanes=[KeptLane()]),
         )
-        with Generator(RequestSpec(well), transport=Http(), rate=50, history=history), second:
+        with Generator(Sending.of(RequestSpec(well), Http()), rate=50, history=history), second:
             clock.wait_until("answers", lambda: len(history.requests) > 20 or NotYet(""), timeout=10, interval=0.01)
     own, others = history.requests_since(0.0, ""), history.requests_since(0.0, "second")
     assert {r.error for r in own} == {None}

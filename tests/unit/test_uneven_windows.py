@@ -62,4 +62,4 @@ def test_the_schedule_is_that_of_the_traffic_that_is_judged(source: str) -> None
     story.add(-9.0, TrafficBegan("traffic begins", source="traffic-2", rate=50.0, arrivals="poisson"))
     story.events = [replace(e, source=source) if e.kind == "expectations" else e for e in story.events]  # type: ignore[call-arg]
     story.requests = [replace(r, source=source) for r in story.requests]
-    assert read_record(story.history(), story.experiment).uneven is None
+    assert read_record(story.history(), story.experiment).spacing.uneven is None

@@ -57,6 +57,44 @@ class Turns:
             waiter.set_result(None)
 
 
+class Turn:
+    """The turn of one connection, for which one task at a time waits.
+
+    Args:
+        turns: Those of all connections.
+    """
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+        self._waiter: asyncio.Future[None] | None = None
+
+    async def wait(self, deadline: float | None = None) -> None:
+        """Waits until something came and it is its turn.
+
+        Raises:
+            httpcore.ReadTimeout: Nothing came by the deadline, a moment in monotonic seconds.
+        """
+        loop = asyncio.get_running_loop()
+        self._waiter = waiter = loop.create_future()
+        timer = None if deadline is None else loop.call_at(deadline, self._give_up)
+        try:
+            await waiter
+        finally:
+            self._waiter = None
+            if timer is not None:
+                timer.cancel()
+
+    def ask_for(self) -> None:
+        """Something came: who waits gets a turn."""
+        if self._waiter is not None:
+            self._turns.join(self._waiter)
+            self._waiter = None
+
+    def _give_up(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(httpcore.ReadTimeout())
+
+
 class Network(httpcore.AsyncNetworkBackend):
     """Opens the connections of one transport.
 
@@ -108,11 +146,10 @@ class Connection(asyncio.Protocol, httpcore.AsyncNetworkStream):
     def __init__(self, turns: Turns) -> None:
         self.data_at = 0.0
         self.ended_at: float | None = None
-        self._turns = turns
+        self._turn = Turn(turns)
         self._unread = bytearray()
         self._error: Exception | None = None
         self._may_write = True
-        self._waiter: asyncio.Future[None] | None = None
         self._transport: asyncio.Transport
 
     @property
@@ -133,7 +170,7 @@ class Connection(asyncio.Protocol, httpcore.AsyncNetworkStream):
         """Something came, maybe a while ago."""
         self.data_at = clock.now() - seconds_unread(self._transport.get_extra_info("socket"))
         self._unread += data
-        self._wake()
+        self._turn.ask_for()
 
     def eof_received(self) -> None:
         """The other side sends no more."""
@@ -151,11 +188,11 @@ class Connection(asyncio.Protocol, httpcore.AsyncNetworkStream):
     def resume_writing(self) -> None:
         """The kernel has taken all."""
         self._may_write = True
-        self._wake()
+        self._turn.ask_for()
 
     def _end(self) -> None:
         self.ended_at = self.ended_at or clock.now()
-        self._wake()
+        self._turn.ask_for()
 
     # -- what httpcore asks for --
 
@@ -167,7 +204,7 @@ class Connection(asyncio.Protocol, httpcore.AsyncNetworkStream):
             timeout: A moment in monotonic seconds, since all of an answer has one deadline.
         """
         if not self._unread and self.ended_at is None:
-            await self._wait(timeout)
+            await self._turn.wait(timeout)
         came_at = self.data_at if self._unread else self.ended_at
         if timeout is not None and came_at is not None and came_at > timeout:
             raise httpcore.ReadTimeout
@@ -182,7 +219,7 @@ class Connection(asyncio.Protocol, httpcore.AsyncNetworkStream):
         if self.ended_at is None:
             self._transport.write(buffer)
         while not self._may_write and self.ended_at is None:
-            await self._wait()
+            await self._turn.wait()
         if self.ended_at is not None:
             raise httpcore.WriteError(str(self._error or "the connection was closed"))
 
@@ -225,29 +262,6 @@ class Connection(asyncio.Protocol, httpcore.AsyncNetworkStream):
         poll = select.poll()
         poll.register(self._transport.get_extra_info("socket"), select.POLLIN)
         return bool(poll.poll(0))
-
-    # -- waiting --
-
-    async def _wait(self, deadline: float | None = None) -> None:
-        """Waits until something came and it is its turn, unless nothing came by the deadline."""
-        loop = asyncio.get_running_loop()
-        self._waiter = waiter = loop.create_future()
-        timer = None if deadline is None else loop.call_at(deadline, self._give_up)
-        try:
-            await waiter
-        finally:
-            self._waiter = None
-            if timer is not None:
-                timer.cancel()
-
-    def _wake(self) -> None:
-        if self._waiter is not None:
-            self._turns.join(self._waiter)
-            self._waiter = None
-
-    def _give_up(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_exception(httpcore.ReadTimeout())
 
 
 def _is_address(host: str) -> bool:

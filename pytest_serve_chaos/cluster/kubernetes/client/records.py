@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pytest_serve_chaos.cluster.json_fields import LONGEST
 from pytest_serve_chaos.model import Json
 
 _NOT_BEGUN = ("Pending", "PodInitializing")
@@ -13,9 +14,6 @@ _NOT_BEGUN = ("Pending", "PodInitializing")
 
 _RAY_START = "KUBERAY_GEN_RAY_START_CMD"
 """The variable that KubeRay sets in Ray's container, which is the first of the RayCluster's template, and no other."""
-
-_LONGEST = 10**9
-"""Seconds; more is no time that anybody waits."""
 
 _LONGEST_MESSAGE = 200
 """Characters of a message of Kubernetes that are shown."""
@@ -250,7 +248,7 @@ def text(item: Mapping[str, Json], key: str) -> str:
 def seconds(item: Mapping[str, Json], key: str, default: float) -> float:
     """The whole seconds at a key; the default where there are none, or what is there is not a time."""
     value = item.get(key)
-    is_time = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _LONGEST
+    is_time = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < LONGEST
     return float(value) if is_time else default  # type: ignore[arg-type]
 
 

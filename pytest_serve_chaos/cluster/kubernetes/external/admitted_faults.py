@@ -5,6 +5,7 @@ So a test that has the cluster itself can do no more than by a fault.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from signal import SIGCONT
 from typing import Literal
 
@@ -13,17 +14,17 @@ from pytest_serve_chaos.cluster.kubernetes.external.admission import Admission
 from pytest_serve_chaos.model import Component, Identity
 
 
+@dataclass(frozen=True, slots=True)
 class AdmittedSignals:
     """Sends signals to processes in pods. Has the capability `SignalsProcesses`.
 
-    Args:
+    Attributes:
         signals: Sends them.
         admission: Says which processes may be hit.
     """
 
-    def __init__(self, signals: SignalsProcesses, admission: Admission) -> None:
-        self._signals = signals
-        self._admission = admission
+    signals: SignalsProcesses
+    admission: Admission
 
     def signal_process(self, identity: Identity, signal: int, *, lasts: float | None = None) -> None:
         """Sends the signal; SIGCONT, which heals, to any process.
@@ -32,21 +33,21 @@ class AdmittedSignals:
             Unsupported: It is not a victim of the fault that was admitted.
         """
         if signal != SIGCONT:
-            self._admission.admit_signal(identity)
-        self._signals.signal_process(identity, signal, lasts=lasts)
+            self.admission.admit_signal(identity)
+        self.signals.signal_process(identity, signal, lasts=lasts)
 
 
+@dataclass(frozen=True, slots=True)
 class AdmittedFlags:
     """Sets health flags. Has the capability `SetsHealthFlags`.
 
-    Args:
+    Attributes:
         flags: Sets them.
         admission: Says which replicas may be hit.
     """
 
-    def __init__(self, flags: SetsHealthFlags, admission: Admission) -> None:
-        self._flags = flags
-        self._admission = admission
+    flags: SetsHealthFlags
+    admission: Admission
 
     def set_health_flag(
         self, replica: Component, mode: Literal["raise", "hang"], *, lasts: float | None = None
@@ -56,25 +57,25 @@ class AdmittedFlags:
         Raises:
             Unsupported: The replica is not a victim of the fault that was admitted.
         """
-        self._admission.admit_signal(replica.identity)
-        self._flags.set_health_flag(replica, mode, lasts=lasts)
+        self.admission.admit_signal(replica.identity)
+        self.flags.set_health_flag(replica, mode, lasts=lasts)
 
     def clear_health_flag(self, replica: Component) -> None:
         """Removes the flag."""
-        self._flags.clear_health_flag(replica)
+        self.flags.clear_health_flag(replica)
 
 
+@dataclass(frozen=True, slots=True)
 class AdmittedActorKills:
     """Kills actors. Has the capability `KillsActors`.
 
-    Args:
+    Attributes:
         kills: Kills them.
         admission: Says which may be hit.
     """
 
-    def __init__(self, kills: KillsActors, admission: Admission) -> None:
-        self._kills = kills
-        self._admission = admission
+    kills: KillsActors
+    admission: Admission
 
     def kill_actor(self, actor_id: str, *, no_restart: bool) -> float:
         """Kills an actor; returns when, monotonic seconds.
@@ -82,5 +83,5 @@ class AdmittedActorKills:
         Raises:
             Unsupported: It is not a victim of the fault that was admitted.
         """
-        self._admission.admit_kill(actor_id)
-        return self._kills.kill_actor(actor_id, no_restart=no_restart)
+        self.admission.admit_kill(actor_id)
+        return self.kills.kill_actor(actor_id, no_restart=no_restart)
