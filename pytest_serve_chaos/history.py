@@ -56,7 +56,8 @@ class History:
     Requests in flight are kept in memory only; the file has those that have ended. Older ones are in the file alone,
     and are read from it where they are asked for, except for those of an experiment that is not judged yet. Threads
     may add to it at the same time. Times in memory are monotonic seconds; in the file they are seconds since the
-    history began, and the first line says when that was.
+    history began, and the first line says when that was. How requests are kept, and how the file is written and read,
+    is left to `RequestPieces` and `HistoryFile`; what it has itself is what others add to it, and ask of it.
 
     Args:
         path: The file; None keeps the history in memory only.

@@ -77,8 +77,8 @@ def components_of(
     seen = of_kind(TopologySeen, events)
     first = next((event for event in seen if event.moment is Moment.BEFORE), None)
     last = next((event for event in reversed(seen) if event.moment is Moment.AFTER), None)
-    before, after = first and first.topology, last and last.topology
-    begin, until = -math.inf if first is None else first.at, end if last is None else last.at
+    before, begin = (None, -math.inf) if first is None else (first.topology, first.at)
+    after, until = (None, end) if last is None else (last.topology, last.at)
     inside = [event for event in events if begin <= event.at <= until]
     scaling = scaling_of(autoscaled, inside, before, after)
     return Components(before, after, _gone(events, until), victims, scaling)

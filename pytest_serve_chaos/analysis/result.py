@@ -30,7 +30,8 @@ from pytest_serve_chaos.model import (
 class Result:
     """One experiment, as its history has it.
 
-    It has one property for each figure of the measurement and the verdict, so that a test asks the result alone.
+    It has one property for each figure of the measurement and the verdict, so that a test asks the result alone; that
+    is why it has more of them than other classes may have.
 
     Attributes:
         experiment: Its name.
