@@ -17,6 +17,7 @@ from pytest_serve_chaos.history import History
 from pytest_serve_chaos.traffic.generator import Generator
 from pytest_serve_chaos.traffic.kept import KeptLane, Persistent
 from pytest_serve_chaos.traffic.request import RequestSpec
+from pytest_serve_chaos.traffic.sending import Sending
 from pytest_serve_chaos.traffic.transports.http import Http
 from tests.truth.script import BEHAVIOURS, measured_outages, scripted, send, truth_of
 
@@ -40,8 +41,7 @@ def _schedule(rate: float, seconds: float, main_thread: Callable[[float], None])
     history = History()
     with scripted([]) as server:
         generator = Generator(
-            RequestSpec(server.url),
-            transport=Http(),
+            Sending.of(RequestSpec(server.url), Http()),
             rate=rate,
             history=history,
             persistent=Persistent(lanes=[KeptLane()] * 3),

@@ -70,7 +70,7 @@ def _reader(external: ExternalCluster, allow_context: str | None, first: FirstSe
 
     reader = KubeApi(None, context=external.context, namespace=external.namespace, first=first)
     try:
-        check_context(external.context, reader.access().server, allow_context)
+        check_context(external.context, reader.server.url, allow_context)
     except SafetyError:
         reader.close()
         raise

@@ -209,7 +209,7 @@ def _guarded(
     with closing(KubeApi(None, context=context, namespace=namespace, first=first)) as reader:
         check(reader.server)
         try:
-            check_context(context, reader.access().server, context if context in allowed else None)
+            check_context(context, reader.server.url, context if context in allowed else None)
         except SafetyError as error:
             advice = [f"if you mean it: serve-chaos undo --allow-context={context}"]
             raise SafetyError(error.what, checked=error.checked, fix=advice) from error

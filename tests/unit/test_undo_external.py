@@ -184,7 +184,7 @@ def killed_while_frozen(given: Settings, directory: Path) -> Path:
     cluster = connected(given, directory)
     process = Identity("process", ("u", "abc", "113", "7"))
     signals = cast("AdmittedSignals", part(cluster, SIGNALS_PROCESSES))
-    signals._signals.signal_process(process, SIGSTOP)  # past the policy: this user lacks the right to run programs
+    signals.signals.signal_process(process, SIGSTOP)  # past the policy: this user lacks the right to run programs
     cluster.close()
     ((entry, _),) = given.journal.entries()
     return unlocked(entry)
