@@ -41,7 +41,7 @@ class ExecResult:
 class KubeApi:
     """One namespace of one Kubernetes cluster. Safe to call from several threads.
 
-    It has a method for each request about pods, their programs and RayServices; its attributes have those about the rest.
+    It has a method for each request about pods, their programs and RayServices; its attributes have the others.
 
     Args:
         kubeconfig: The kubeconfig file; None takes kubectl's default.
