@@ -199,8 +199,7 @@ def test_a_token_that_is_written_anew_is_sent_from_then_on(
     api.raw_pods()
     api.raw_pods()
     assert [asked.token for asked in server.asked] == ["first", "first", "second", "second"]
-    _, way = api.way_to("services", "head", 8265)
-    assert dict(way.headers()) == {"Authorization": "Bearer second"}
+    assert dict(api.access().headers()) == {"Authorization": "Bearer second"}
     api.close()
 
 

@@ -41,6 +41,8 @@ class ExecResult:
 class KubeApi:
     """One namespace of one Kubernetes cluster. Safe to call from several threads.
 
+    It has a method for each request about pods, their programs and RayServices; its attributes have the others.
+
     Args:
         kubeconfig: The kubeconfig file; None takes kubectl's default.
         context: The context in it; None takes the current one.
@@ -171,14 +173,17 @@ class KubeApi:
                 return status, body
             raise ObservationError(f"pod {pod} was not reached on port {port}: {reason(error)}") from error
 
-    def way_to(self, kind: Literal["pods", "services"], name: str, port: int) -> tuple[str, Access]:
-        """Where the API server passes requests on to one port of a pod or Service of the namespace, and what it wants.
+    def proxy_url(self, kind: Literal["pods", "services"], name: str, port: int) -> str:
+        """Where the API server passes requests on to one port of a pod or Service of the namespace.
 
         Raises:
             SafetyError: That is not a name.
         """
-        path = proxy_path(self.namespace, kind, name, port)
-        return f"{self._connection.address}{path}", self._connection.access()
+        return f"{self._connection.address}{proxy_path(self.namespace, kind, name, port)}"
+
+    def access(self) -> Access:
+        """How to reach the API server, for requests that it passes on."""
+        return self._connection.access()
 
     # -- changing ---------------------------------------------------------------------------------------------
 

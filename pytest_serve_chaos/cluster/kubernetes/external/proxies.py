@@ -49,7 +49,8 @@ class ExternalProxies:
             ObservationError: The proxy is gone.
             SafetyError: The guard does not let requests pass to it.
         """
-        url, way = self._api.way_to("pods", self._pods.with_proxy(proxy).name, serve_port(self._config.now))
+        way = self._api.access()
+        url = self._api.proxy_url("pods", self._pods.with_proxy(proxy).name, serve_port(self._config.now))
 
         def permit(method: str, path: str) -> None:
             del method

@@ -92,8 +92,8 @@ class PodProxies:
 
     def proxy_endpoint(self, proxy: Component) -> Endpoint:
         """The way to that proxy's pod."""
-        url, way = self._api.way_to("pods", self._pods.with_proxy(proxy).name, serve_port(self._config.now))
-        return Endpoint(url, ssl_context=way.ssl_context)
+        url = self._api.proxy_url("pods", self._pods.with_proxy(proxy).name, serve_port(self._config.now))
+        return Endpoint(url, ssl_context=self._api.access().ssl_context)
 
 
 class RayServiceCluster:

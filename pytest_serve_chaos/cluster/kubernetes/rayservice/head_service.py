@@ -21,9 +21,10 @@ def dashboard_behind(api: KubeApi, service: str, token: RayToken | None = None) 
         service: The Service.
         token: Ray's own, where it wants one.
     """
-    url, way = api.way_to("services", service, _PORT)
+    way = api.access()
 
     def headers() -> Mapping[str, str]:
         return {**way.headers(), **({} if token is None else token.headers())}
 
+    url = api.proxy_url("services", service, _PORT)
     return Dashboard(url, headers, timeout=_PATIENCE, verify=way.ssl_context, permit=way.permit)
