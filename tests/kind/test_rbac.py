@@ -250,12 +250,12 @@ def test_faults_are_injected_as_far_as_the_tier_goes(guest: Guest, tmp_path: Pat
 
 
 def test_the_doctor_says_what_the_tier_lacks(guest: Guest) -> None:
-    given = ("--context", guest.seen.context, "--rayservice", guest.seen.rayservice, "--url", guest.seen.url)
+    given = ("--context", guest.seen.context, "--rayservice", guest.seen.rayservice)
     command = [sys.executable, "-m", "pytest_serve_chaos.cli", "doctor", "kubernetes", *given]
     ended = subprocess.run(
         command, capture_output=True, text=True, check=False, env=guest.seen.environment(), cwd=PACKAGE
     )
+    assert ended.returncode == 0, ended.stderr + ended.stdout
     lines = {line.split()[1]: line.split()[0] for line in ended.stdout.splitlines() if line.startswith("  ")}
     assert lines["head_failure"] == ("missing" if guest.tier == "look" else "ok")
     assert lines["node_failure"] == ("ok" if guest.tier == "drain" else "missing")
-    assert ended.returncode == 0
