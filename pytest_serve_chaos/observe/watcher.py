@@ -11,8 +11,8 @@ from pytest_serve_chaos.cluster.serve_config import CANARY
 from pytest_serve_chaos.events import WORKERS, ComponentCame, ComponentGone, HAProxyReloaded, Rescaled
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Component, Identity, Topology
+from pytest_serve_chaos.observe.failures import Failures
 from pytest_serve_chaos.observe.observer import Observer, Report
-from pytest_serve_chaos.observe.troubles import Troubles
 from pytest_serve_chaos.watch_thread import WatchThread
 
 _LOOK_EVERY = 0.2
@@ -40,17 +40,17 @@ class Watcher:
         self._gone: dict[Identity, Component] = {}
         self._newest = 0.0
         self._newcomer = ""
-        self._troubles = Troubles(history, lambda: self._experiment)
+        self._failures = Failures(history, lambda: self._experiment)
         self._wanted: dict[str, int] = {}
         self._threads = [
             WatchThread(
                 "serve-chaos-look",
                 self._look,
                 again_after=_LOOK_EVERY,
-                met=partial(self._troubles.met, "look"),
+                met=partial(self._failures.met, "look"),
                 first_after=_LOOK_EVERY,
             ),
-            WatchThread("serve-chaos-ask", self._ask, again_after=ask_every, met=partial(self._troubles.met, "ask")),
+            WatchThread("serve-chaos-ask", self._ask, again_after=ask_every, met=partial(self._failures.met, "ask")),
         ]
 
     def start(self) -> None:
@@ -108,7 +108,7 @@ class Watcher:
     @property
     def trouble(self) -> str:
         """Why the last look, or the last question to Ray and Serve, failed; empty if neither did."""
-        return self._troubles.text
+        return self._failures.text
 
     def sample(self) -> Topology:
         """Looks now."""
@@ -148,16 +148,16 @@ class Watcher:
 
     def _look(self) -> float:
         self.sample()
-        self._troubles.over("look")
+        self._failures.over("look")
         return _LOOK_EVERY
 
     def _ask(self) -> float:
         begun = clock.now()
         error = self.ask().error
         if error is None:
-            self._troubles.over("ask")
+            self._failures.over("ask")
         else:
-            self._troubles.met("ask", error)
+            self._failures.met("ask", error)
         return max(0.05, self._ask_every - (clock.now() - begun))
 
 

@@ -17,7 +17,7 @@ _MOST_NOTES = 100
 Doing: TypeAlias = Literal["look", "ask"]
 
 
-class Troubles:
+class Failures:
     """The errors of a watch. One of a kind that is not foreseen is written down once, as a note.
 
     Args:
