@@ -51,7 +51,7 @@ class Quiet(SupervisorLink):
 
     def says(self, name: str, state: str, session: int, leader: Identity | None) -> None:
         record: dict[str, Json] = {"event": "unit", "name": name, "state": state, "session": session, "at": 1.0}
-        self._take({**record, "identity": str(leader) if leader else None})
+        self._reported.take({**record, "identity": str(leader) if leader else None})
 
 
 @pytest.fixture
