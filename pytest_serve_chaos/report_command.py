@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.history import History
+from pytest_serve_chaos.report import telemetry
 from pytest_serve_chaos.report.base import Outcomes
 from pytest_serve_chaos.report.registry import Reporters, write_report
 from pytest_serve_chaos.results import results_of
@@ -57,9 +58,7 @@ def report(given: argparse.Namespace, reporters: Reporters, say: Callable[[str],
     if given.format is None:
         return _write_all(reporters, outcomes, path.parent, say)
     if given.format == OTEL:
-        from pytest_serve_chaos.report.otel import export
-
-        say(export(outcomes))
+        say(telemetry.send(outcomes))
         return 0
     content = _content(given, reporters, outcomes)
     if given.output is None:
