@@ -180,8 +180,8 @@ class Refuses(SpanExporter):
 def test_what_nobody_takes_is_an_error() -> None:
     with pytest.raises(ExportFailed, match="the spans could not be sent"):
         otel.send(outcomes_of(head_failure()), Refuses(), MetricsInMemory())
+    failing = MetricsInMemory(MetricExportResult.FAILURE)
     with pytest.raises(ExportFailed, match="the figures could not be sent"):
-        failing = MetricsInMemory(MetricExportResult.FAILURE)
         otel.send(outcomes_of(head_failure()), InMemorySpanExporter(), failing)
 
 
