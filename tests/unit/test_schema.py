@@ -58,9 +58,7 @@ def document(*stories: Story) -> Any:
     return json.loads(json.dumps(summary_document(history, results), allow_nan=False))
 
 
-WHOLE = document(
-    head_failure(), node_failure(), not_started(), replace(idle_worker(), experiment="idle"), deaf_controller()
-)
+WHOLE = document(head_failure(), node_failure(), not_started(), deaf_controller())
 
 
 def test_the_schema_is_one() -> None:
