@@ -6,13 +6,12 @@ from collections.abc import Generator
 
 import pytest
 
-from pytest_serve_chaos import settings
+from pytest_serve_chaos import settings, telemetry
 from pytest_serve_chaos.backends.registry import backends_of
 from pytest_serve_chaos.errors import MissingDependency, SettingsError
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.faults.registry import FaultRegistry
 from pytest_serve_chaos.fixtures import SESSION
-from pytest_serve_chaos.report import telemetry
 from pytest_serve_chaos.report.registry import reporters_of
 from pytest_serve_chaos.rootdir import check_rootdir
 from pytest_serve_chaos.session.chaos_session import ChaosSession

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from pytest_serve_chaos import telemetry
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.report import telemetry
 from pytest_serve_chaos.report.base import Outcomes
 from pytest_serve_chaos.report.registry import Reporters, write_report
 from pytest_serve_chaos.results import results_of

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 
 import pytest
 
+from pytest_serve_chaos import telemetry
 from pytest_serve_chaos.backends.registry import Backends
 from pytest_serve_chaos.checks.base import Check
 from pytest_serve_chaos.experiment import Experiment
 from pytest_serve_chaos.faults.registry import FaultRegistry
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.load import Load
-from pytest_serve_chaos.report import telemetry
 from pytest_serve_chaos.report.registry import Reporters
 from pytest_serve_chaos.session import html_extras
 from pytest_serve_chaos.session.collection import Collection

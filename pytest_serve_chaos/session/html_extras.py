@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from urllib.parse import quote
@@ -13,16 +14,13 @@ from pytest_serve_chaos.report.registry import Reporters
 from pytest_serve_chaos.session.lending import Lending
 from pytest_serve_chaos.session.lifetime import RunLifetime
 
-PLUGIN = "html"
-"""The name of pytest-html's entry point."""
-
 _EXTRAS = "extras"
 """The attribute of a report that pytest-html reads."""
 
 
 def is_wanted(config: pytest.Config) -> bool:
-    """Whether pytest-html writes a page in this run."""
-    return config.pluginmanager.hasplugin(PLUGIN) and bool(config.getoption("htmlpath", None))
+    """Whether pytest-html writes a page in this run. It is loaded then, whoever has loaded it."""
+    return bool(config.getoption("htmlpath", None)) and "pytest_html" in sys.modules
 
 
 class HtmlExtras:

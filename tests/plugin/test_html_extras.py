@@ -31,7 +31,7 @@ def rows(ran: Ran, page: str) -> dict[str, list[dict[str, str]]]:
 
 
 def test_a_row_leads_to_the_report_of_the_run(run_chaos: RunChaos) -> None:
-    ran = run_chaos(TESTS, "-p", "pytest_html.plugin", "--html=ci/page one.html", "--self-contained-html")
+    ran = run_chaos(TESTS, "-p", "metadata", "-p", "html", "--html=ci/page one.html", "--self-contained-html")
 
     ran.outcomes(passed=2)
     found = rows(ran, "ci/page one.html")

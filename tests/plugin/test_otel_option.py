@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_serve_chaos import telemetry
 from pytest_serve_chaos.errors import ExportFailed, MissingDependency
-from pytest_serve_chaos.report import telemetry
 from pytest_serve_chaos.report.base import Outcomes
 from tests.plugin.conftest import RunChaos
 

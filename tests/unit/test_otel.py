@@ -18,13 +18,14 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
+from pytest_serve_chaos import telemetry
 from pytest_serve_chaos.cli import main
 from pytest_serve_chaos.errors import ExportFailed, MissingDependency, SettingsError
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Json
-from pytest_serve_chaos.report import otel, telemetry
 from pytest_serve_chaos.report.base import Outcomes
 from pytest_serve_chaos.results import results_of
+from pytest_serve_chaos.telemetry import otel
 from tests.unit.histories import FAULT, Story, head_failure, node_failure, not_started, written
 
 ZERO = 1_796_126_400_250_000_000

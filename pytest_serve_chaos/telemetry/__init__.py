@@ -14,7 +14,7 @@ def check() -> None:
         SettingsError: The environment names a protocol that no exporter speaks.
     """
     try:
-        from pytest_serve_chaos.report import otel
+        from pytest_serve_chaos.telemetry import otel
     except ImportError as error:
         raise MissingDependency(
             f"OpenTelemetry is not installed: {error}", fix=["pip install 'pytest-serve-chaos[otel]'"]
@@ -34,6 +34,6 @@ def send(outcomes: Outcomes) -> str:
         ExportFailed: Nobody took it.
     """
     check()
-    from pytest_serve_chaos.report import otel
+    from pytest_serve_chaos.telemetry import otel
 
     return otel.export(outcomes)
