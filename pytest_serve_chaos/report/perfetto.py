@@ -43,9 +43,7 @@ def perfetto_trace_with_ray(outcomes: Outcomes, ray: RayTimeline) -> bytes:
     if history.began is None:
         raise HistoryError("the history does not say when it began, so nothing can be merged with it")
     writer = _trace(outcomes)
-    begin = _unix_nanoseconds(history)
-    last = max((event.at for event in history.events), default=history.origin)
-    end = begin + round((last - history.origin) * 1e9)
+    begin, end = _span(history)
     if not any(task.begin <= end and task.end >= begin for task in ray.tasks):
         raise HistoryError(
             f"nothing of {ray.name} happened during this run",
@@ -76,6 +74,13 @@ def _unix_nanoseconds(history: History) -> int:
         return 0
     since = history.began - _EPOCH
     return ((since.days * 86400 + since.seconds) * 1_000_000 + since.microseconds) * 1000
+
+
+def _span(history: History) -> tuple[int, int]:
+    """The Unix times of its first and its last event, in nanoseconds."""
+    began = _unix_nanoseconds(history)
+    moments = [event.at - history.origin for event in history.events] or [0.0]
+    return began + round(min(moments) * 1e9), began + round(max(moments) * 1e9)
 
 
 def _in_words(nanoseconds: int) -> str:

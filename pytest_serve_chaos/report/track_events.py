@@ -34,7 +34,7 @@ _BEGIN, _END, _INSTANT, _COUNTED = 1, 2, 3, 4
 _REALTIME, _BOOTTIME = 1, 6
 _EXPLICIT = 3
 _CLEARED, _NEEDED = 1, 2
-"""Whether a packet begins the numbers of names anew, or uses them."""
+"""Whether a packet begins the numbers of names again, or uses them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class TraceWriter:
         return self._track(name, under, _bytes_field(_COUNTER, _bytes_field(_UNIT_NAME, _utf8(unit))))
 
     def about(self, name: str, category: str, arguments: Mapping[str, Value] | None = None) -> About:
-        """What an event is. The same may be said of many events.
+        """What an event is, for one event or many.
 
         Args:
             name: What is written on it.

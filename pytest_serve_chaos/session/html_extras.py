@@ -19,7 +19,7 @@ _EXTRAS = "extras"
 
 
 def is_wanted(config: pytest.Config) -> bool:
-    """Whether pytest-html writes a page in this run. It is loaded then, whoever has loaded it."""
+    """Whether pytest-html writes a page in this run. Then it is loaded."""
     return bool(config.getoption("htmlpath", None)) and "pytest_html" in sys.modules
 
 

@@ -275,7 +275,7 @@ class _Tracer:
             name: What it is called.
             key: What tells it from the others of the experiment.
             times: When it began and ended, in Unix nanoseconds.
-            attributes: What is said of it.
+            attributes: What it has.
             within: Its parent.
             links: To spans that it has to do with.
             events: What happened in it, and when.

@@ -69,7 +69,10 @@ REALTIME, BOOTTIME = 1, 6
 
 @dataclass(frozen=True)
 class Slice:
-    """A slice or, with the same begin and end, an instant. Times are nanoseconds since 1970."""
+    """A slice or, with the same begin and end, an instant. Times are nanoseconds since 1970.
+
+    Its place is that among all events: of two that begin at one moment, it says which came first.
+    """
 
     track: str
     name: str
@@ -78,6 +81,7 @@ class Slice:
     category: str
     arguments: Mapping[str, object]
     depth: int
+    place: int
     flows: tuple[int, ...] = ()
     last_flows: tuple[int, ...] = ()
 
@@ -104,7 +108,8 @@ class Trace:
         found = []
         for number in sorted(numbers):
             steps = [one for one in self.slices if number in (*one.flows, *one.last_flows)]
-            found.append(sorted(steps, key=lambda one: (one.begin, number in one.last_flows)))
+            assert all(number not in one.last_flows for one in sorted(steps, key=_when)[:-1])
+            found.append(sorted(steps, key=_when))
         return found
 
 
@@ -129,7 +134,8 @@ def read(compressed: bytes) -> Trace:
             assert clocks[BOOTTIME] == clocks[REALTIME] == packet.timestamp
             trace.began.append(packet.timestamp)
         if packet.HasField("track_descriptor"):
-            assert tracks.setdefault(packet.track_descriptor.uuid, packet.track_descriptor) is packet.track_descriptor
+            assert packet.track_descriptor.uuid not in tracks, "a track is described once"
+            tracks[packet.track_descriptor.uuid] = packet.track_descriptor
         if packet.HasField("track_event"):
             assert packet.track_event.track_uuid in tracks, "an event must not come before its track"
             events.append((packet.timestamp, packet.track_event, _texts(packet.track_event, own)))
@@ -137,6 +143,10 @@ def read(compressed: bytes) -> Trace:
     assert len(trace.tracks) == len(tracks), "two tracks of one place and name would be shown as one"
     _put_on_tracks(trace, tracks, sorted(events, key=lambda event: event[0]))  # stable, as Perfetto's sorter is
     return trace
+
+
+def _when(one: Slice) -> tuple[int, int]:
+    return one.begin, one.place
 
 
 def _path(track: Any, tracks: Mapping[int, Any]) -> str:
@@ -164,20 +174,20 @@ def _texts(event: Any, names: Mapping[tuple[str, int], str]) -> dict[str, Any]:
 
 
 def _put_on_tracks(trace: Trace, tracks: Mapping[int, Any], events: Sequence[tuple[int, Any, dict[str, Any]]]) -> None:
-    open_on: dict[int, list[tuple[int, Any, dict[str, Any]]]] = {}
-    for at, event, texts in events:
+    open_on: dict[int, list[tuple[int, int, Any, dict[str, Any]]]] = {}
+    for place, (at, event, texts) in enumerate(events):
         stack = open_on.setdefault(event.track_uuid, [])
         path = _path(tracks[event.track_uuid], tracks)
         if event.type == COUNTER:
             assert tracks[event.track_uuid].HasField("counter")
             trace.counters.setdefault(path, []).append((at, event.double_counter_value))
         elif event.type == BEGIN:
-            stack.append((at, event, texts))
+            stack.append((place, at, event, texts))
         else:
-            begun, about, said = (at, event, texts) if event.type == INSTANT else stack.pop()
+            first, begun, about, said = (place, at, event, texts) if event.type == INSTANT else stack.pop()
             flows = (tuple(about.flow_ids), tuple(about.terminating_flow_ids))
             trace.slices.append(
-                Slice(path, said["name"], begun, at, said["category"], said["arguments"], len(stack), *flows)
+                Slice(path, said["name"], begun, at, said["category"], said["arguments"], len(stack), first, *flows)
             )
     assert not any(open_on.values()), "a slice without an end lasts as long as the trace"
 

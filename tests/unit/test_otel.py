@@ -24,7 +24,7 @@ from pytest_serve_chaos.errors import ExportFailed, MissingDependency, SettingsE
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Json
 from pytest_serve_chaos.report.base import Outcomes
-from pytest_serve_chaos.results import results_of
+from pytest_serve_chaos.results import result_of
 from pytest_serve_chaos.telemetry import otel
 from tests.unit.histories import FAULT, Story, head_failure, node_failure, not_started, written
 
@@ -63,7 +63,7 @@ def outcomes_of(*stories: Story) -> Outcomes:
     history.add(written("run", "local backend", at=FAULT - 20, data=run))
     for number, story in enumerate(stories):
         story.add_to(history, later=100.0 * number)
-    return Outcomes(history, tuple(results_of(history)))
+    return Outcomes(history, tuple(result_of(history, story.experiment) for story in stories))
 
 
 def spans_of(outcomes: Outcomes) -> tuple[ReadableSpan, ...]:
@@ -224,6 +224,7 @@ def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", server.url)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         yield server
         server.shutdown()
         thread.join(5)
@@ -233,7 +234,7 @@ def test_a_receiver_gets_spans_and_figures_once(
     receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=chaos")
-    node_failure().lose(0.0, 24.0).history(tmp_path / "history.jsonl")
+    node_failure().lose(0.0, 24.0).event(61.0, "verdict", "failed").history(tmp_path / "history.jsonl")
     for _ in range(2):
         assert main(["report", str(tmp_path), "--format", "otel"]) == 0
     assert capsys.readouterr().out.startswith("sent to OpenTelemetry: 1 experiments as 1203 spans, and ")
@@ -253,7 +254,7 @@ def test_why_a_receiver_refuses_is_in_the_error(
     receiver: Receiver, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     receiver.status = 403
-    head_failure().history(tmp_path / "history.jsonl")
+    head_failure().event(61.0, "verdict", "passed").history(tmp_path / "history.jsonl")
     assert main(["report", str(tmp_path), "--format", "otel"]) == 2
     said = capsys.readouterr().err
     assert "the spans could not be sent to OpenTelemetry" in said
@@ -273,7 +274,7 @@ def test_a_protocol_that_nobody_speaks_is_refused_before_a_run(monkeypatch: pyte
 
 
 def test_what_is_not_installed_is_named_before_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(otel._PROTOCOLS, "grpc", ("opentelemetry.exporter.otlp.proto.nowhere", "the-exporter"))  # type: ignore[arg-type]
+    monkeypatch.setitem(otel._PROTOCOLS, "grpc", ("opentelemetry.exporter.otlp.proto.nowhere", "the-exporter"))
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
     with pytest.raises(MissingDependency) as missing:
         telemetry.check()

@@ -36,7 +36,7 @@ def reporter(name: str = "page", **fields: object) -> Reporter:
 
 def test_each_reporter_of_this_package_has_its_place(tmp_path: Path) -> None:
     given = outcomes()
-    assert BUILT_IN.formats == ("table", "json", "github")
+    assert BUILT_IN.formats == ("table", "json", "perfetto", "github")
     assert BUILT_IN.text("table", given).splitlines() == BUILT_IN.terminal(given)[0]
     assert BUILT_IN.write(given, tmp_path) == []
     assert [file.name for file in tmp_path.iterdir()] == ["summary.json"]
@@ -61,7 +61,7 @@ def test_those_of_others_write_files_print_lines_and_give_properties(tmp_path: P
         Reporter(name="p", description="", properties=lambda _: [("a", "b")]),
     ]
     both = BUILT_IN.and_those(more)
-    assert both.formats == ("table", "json", "github", "page")
+    assert both.formats == ("table", "json", "perfetto", "github", "page")
     assert both.write(given, tmp_path) == []
     assert (tmp_path / "page.txt").read_text() == "all is well\n"
     assert both.terminal(given)[0][-1] == "all is well"

@@ -94,11 +94,11 @@ def test_what_is_no_such_document_does_not(path: list[Any], value: object) -> No
 
 def described(schema: Any, value: Any, path: str = "$") -> Iterator[tuple[str, Any]]:
     """Each value of a document with what the schema says of it; None: nothing."""
+    definitions: Any = summary_schema()["$defs"]
     while "$ref" in schema or "anyOf" in schema:
         word = schema.get("$ref") or next(one["$ref"] for one in schema["anyOf"] if "$ref" in one)
-        found = summary_schema()["$defs"]
-        assert isinstance(found, dict)
-        schema = {**(found[word.rpartition("/")[2]] or {}), "description": schema.get("description", "")}  # type: ignore[dict-item]
+        whole = definitions[word.rpartition("/")[2]]
+        schema = {**whole, "description": schema.get("description") or whole["description"]}
     yield path, schema
     if isinstance(value, dict) and schema.get("properties", schema.get("additionalProperties")) is not None:
         for name, one in value.items():
