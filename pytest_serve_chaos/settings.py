@@ -91,8 +91,8 @@ class Settings:
     requests: Path | None = None
     seed: int = field(default_factory=choose_seed)
     dry_run: bool = field(default=_default("dry_run"))
-    otel: bool = field(default=_default("otel"))
     report_dir: Path = field(default=_default("report_dir"))
+    otel: bool = field(default=_default("otel"))
     slow_after: float | None = None
     send_lag_limit: float | None = None
     redis_server: Path | None = None

@@ -104,7 +104,7 @@ class _Chain:
         arrow: Its number.
         lost: The first request that was lost after the fault, as its place in the columns.
         in_flight: Whether that was in flight when the fault came, so that only its end is after it.
-        outage: The outage that it belongs to, if it does.
+        outage: The outage that it belongs to, if that had not ended when it was lost.
     """
 
     arrow: int
@@ -331,7 +331,8 @@ def _chains(of: Timeline, writer: TraceWriter) -> Iterator[tuple[int, _Chain]]:
         first = caught if later is None else later
         if first is not None:
             moment = max(fault.asked, requests.scheduled[first])
-            inside = (one for one in of.outages if one.start <= moment and (one.end is None or moment <= one.end))
+            seen = moment if later is not None else requests.scheduled[first] + requests.latency[first]
+            inside = (one for one in of.outages if one.start <= moment and (one.end is None or seen <= one.end))
             arrow = writer.arrow(f"{of.experiment} {of.zero} {number}")
             yield number, _Chain(arrow, first, later is None, next(inside, None))
 

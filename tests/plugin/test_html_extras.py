@@ -14,6 +14,8 @@ from tests.plugin.conftest import Ran, RunChaos
 
 pytest.importorskip("pytest_html")
 
+PAGE = ("-p", "pytest_metadata.plugin", "-p", "pytest_html.plugin", "-W", "ignore:Module already imported")
+
 TESTS = """
 def test_by_hand(chaos):
     chaos.replica().kill()
@@ -31,7 +33,7 @@ def rows(ran: Ran, page: str) -> dict[str, list[dict[str, str]]]:
 
 
 def test_a_row_leads_to_the_report_of_the_run(run_chaos: RunChaos) -> None:
-    ran = run_chaos(TESTS, "-p", "metadata", "-p", "html", "--html=ci/page one.html", "--self-contained-html")
+    ran = run_chaos(TESTS, *PAGE, "--html=ci/page one.html", "--self-contained-html")
 
     ran.outcomes(passed=2)
     found = rows(ran, "ci/page one.html")
