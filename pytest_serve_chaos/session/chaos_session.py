@@ -65,7 +65,7 @@ class ChaosSession:
         self._summary = Summary(lifetime, self.results, reporters, send=telemetry.send if settings.otel else None)
         self._extras = None
         if html_extras.is_wanted(config):
-            self._extras = html_extras.HtmlExtras(config, lifetime, self.lending, reporters)
+            self._extras = html_extras.HtmlExtras(config, lifetime, self.lending, self.results, reporters)
         self.load = _load(settings)
         self._dry_run = DryRun(lifetime, self.collection, self.terminal, seed=settings.seed)
         self._is_dry = settings.dry_run

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import json
 import re
 import sys
+import xml.etree.ElementTree as ElementTree
 from urllib.parse import unquote
 
 import pytest
 
+from pytest_serve_chaos.session import html_extras
 from tests.plugin.conftest import Ran, RunChaos
 
 pytest.importorskip("pytest_html")
@@ -17,6 +20,12 @@ pytest.importorskip("pytest_html")
 PAGE = ("-p", "pytest_metadata.plugin", "-p", "pytest_html.plugin", "-W", "ignore:Module already imported")
 
 TESTS = """
+import pytest
+
+@pytest.mark.replica_failure
+def test_replica(experiment):
+    experiment.measure(window="500ms")
+
 def test_by_hand(chaos):
     chaos.replica().kill()
 
@@ -35,14 +44,30 @@ def rows(ran: Ran, page: str) -> dict[str, list[dict[str, str]]]:
 def test_a_row_leads_to_the_report_of_the_run(run_chaos: RunChaos) -> None:
     ran = run_chaos(TESTS, *PAGE, "--html=ci/page one.html", "--self-contained-html")
 
-    ran.outcomes(passed=2)
+    ran.outcomes(passed=3)
     found = rows(ran, "ci/page one.html")
     assert found["test_that_breaks_nothing"] == []
-    (link,) = (one for one in found["test_by_hand"] if one["format_type"] == "url")
-    assert link["name"] == "serve chaos"
+    (link,) = found["test_by_hand"]
+    assert (link["name"], link["format_type"]) == ("serve chaos", "url")
     assert (ran.path / "ci" / unquote(link["content"])).resolve().is_file()
+    _, picture = found["test_replica"]
+    kind, _, svg = picture["content"].partition(";base64,")
+    assert (kind, picture["name"]) == ("data:image/svg+xml", "replica")
+    assert "replica: " in ElementTree.fromstring(base64.b64decode(svg))[0].text
 
 
 def test_where_no_page_is_asked_for_nothing_is_imported(run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pytest_html", None)
-    run_chaos(TESTS).outcomes(passed=2)
+    run_chaos(TESTS.partition("@")[0] + "def test_it(serve_cluster): pass").outcomes(passed=1)
+
+
+def test_a_picture_that_cannot_be_drawn_costs_nothing(run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(timeline: object) -> str:
+        raise KeyError("nothing")
+
+    monkeypatch.setattr(html_extras, "timeline_svg", fails)
+    ran = run_chaos(TESTS.partition("def test_by_hand")[0], *PAGE, "--html=page.html", "--self-contained-html")
+
+    ran.outcomes(passed=1)
+    _, why = rows(ran, "page.html")["test_replica"]
+    assert b"no picture of replica: KeyError: 'nothing'" in base64.b64decode(why["content"].partition(";base64,")[2])
