@@ -1,4 +1,4 @@
-"""What pytest-html shows of a test, where it writes a page: a link to the run's own page, and pictures of experiments."""
+"""What the page of pytest-html shows of a test: a link to the page of the run, and pictures of experiments."""
 
 from __future__ import annotations
 
