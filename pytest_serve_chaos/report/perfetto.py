@@ -58,9 +58,11 @@ def _trace(outcomes: Outcomes) -> TraceWriter:
     history = outcomes.history
     began = _unix_nanoseconds(history)
     writer = TraceWriter(f"pytest-serve-chaos {began}", began)
+    # Perfetto shows tracks without a parent in the order of their names, and those of one name as one.
+    run = writer.track("serve-chaos" if history.began is None else f"serve-chaos {_in_words(began)}")
     for result in outcomes.results:
         timeline = timeline_of(result, history)
-        _draw(_Drawing(writer, timeline, began + round((timeline.zero - history.origin) * 1e9)))
+        _draw(_Drawing(writer, run, timeline, began + round((timeline.zero - history.origin) * 1e9)))
     return writer
 
 
@@ -123,6 +125,7 @@ class _Drawing:
 
     Attributes:
         writer: Of the trace.
+        run: The track that has all experiments.
         of: The experiment.
         zero: The Unix time, in nanoseconds, from which its times count.
         group: The track that has all its tracks.
@@ -130,6 +133,7 @@ class _Drawing:
     """
 
     writer: TraceWriter
+    run: Track
     of: Timeline
     zero: int
     group: Track = field(init=False)
@@ -137,7 +141,7 @@ class _Drawing:
 
     def __post_init__(self) -> None:
         name = f"{self.of.experiment}: {self.of.outcome}"
-        self.group = self.writer.track(name, description=self.of.fault)
+        self.group = self.writer.track(name, under=self.run, description=self.of.fault)
         self.chains = dict(_chains(self.of, self.writer))
 
     def at(self, seconds: float | None) -> int:
