@@ -107,8 +107,8 @@ def _task(event: Data, names: Mapping[tuple[object, object], str]) -> RayTask:
         category=str(event.get("cat", "")),
         node=names.get((node, None), f"node {node}"),
         worker=names.get((node, worker), f"worker {worker}"),
-        begin=round(begin * 1000),
-        end=round((begin + max(0.0, lasted)) * 1000),
+        begin=_nanoseconds(begin),
+        end=_nanoseconds(begin + max(0.0, lasted)),
         arguments={str(key): _text(value) for key, value in known.items()},
     )
 
@@ -120,6 +120,12 @@ def _microseconds(event: Data, name: str) -> float:
     if abs(value) > _LARGEST or (name == "ts" and value < 0):
         raise ValueError(f"{name!r} is no time: {value}")
     return value
+
+
+def _nanoseconds(microseconds: float) -> int:
+    """The same; a thousand times as many would not be exact in floating point."""
+    whole = math.floor(microseconds)
+    return whole * 1000 + round((microseconds - whole) * 1000)
 
 
 def _text(value: object) -> str:

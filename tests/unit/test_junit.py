@@ -25,7 +25,7 @@ def test_a_test_case_carries_verdict_and_figures() -> None:
         ("serve_chaos_persistent_sent", "0"),
         ("serve_chaos_persistent_lost", "0"),
         ("serve_chaos_not_sent", "0"),
-        ("serve_chaos_most_in_flight", "6"),
+        ("serve_chaos_most_in_flight", "4"),
         ("serve_chaos_availability", "0.997009"),
         ("serve_chaos_availability_low", "0.991284"),
         ("serve_chaos_availability_high", "0.999383"),

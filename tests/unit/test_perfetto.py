@@ -157,7 +157,7 @@ def test_counters_show_what_is_in_flight_and_what_is_answered_well() -> None:
     trace = trace_of(node_failure())
     available = trace.counters[f"{NODE}/availability"]
     assert available[0][1] == 100.0
-    assert min(value for _, value in available) == pytest.approx(60.0, abs=7)
+    assert 40.0 <= min(value for _, value in available) < 70.0, "of five requests, one or two are lost"
     assert available[-1][1] == 100.0
     flying = [value for _, value in trace.counters[f"{NODE}/requests in flight"]]
     assert max(flying) == pytest.approx(50 / 3 * 5, abs=2)
