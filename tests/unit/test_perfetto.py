@@ -210,10 +210,12 @@ def test_what_others_have_named_is_text_and_numbers_are_kept(name: str, number: 
     assert (found.arguments["number"], found.arguments["share"], found.arguments["so"]) == (number, share, True)
 
 
-def test_a_negative_time_of_a_history_that_does_not_say_when_it_began_is_no_error() -> None:
+def test_a_history_that_does_not_say_when_it_began_begins_in_1970() -> None:
     found = outcomes_of(head_failure())
-    found.history.began = None
-    assert read(perfetto_trace(found)).began == [0]
+    found.history.began, found.history.origin = None, FAULT
+    trace = read(perfetto_trace(found))
+    assert trace.began == [0]
+    assert min(one.begin for one in trace.slices) == 0, "there is no time before"
 
 
 def test_all_requests_of_the_picture_are_in_the_trace() -> None:
@@ -257,6 +259,13 @@ def test_a_timeline_of_another_day_is_refused(tmp_path: Path) -> None:
     assert "2026-11-30T12:00:00+00:00" in str(refused.value)
     with pytest.raises(HistoryError, match="no events"):
         perfetto_trace_with_ray(outcomes_of(head_failure()), RayTimeline("none", ()))
+
+
+@pytest.mark.parametrize("began", ["", "yesterday", "2026-12-01T12:00:00"])
+def test_a_time_of_day_that_a_file_does_not_say_is_unknown(tmp_path: Path, began: str) -> None:
+    file = tmp_path / "history.jsonl"
+    file.write_text(json.dumps({"type": "history", "format": 1, "version": "0.1.0", "began": began}) + "\n")
+    assert History.load(file).began is None
 
 
 def test_a_history_that_does_not_say_when_it_began_cannot_be_merged() -> None:
