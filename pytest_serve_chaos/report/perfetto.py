@@ -309,7 +309,7 @@ def _draw_requests(drawing: _Drawing) -> None:
         writer.slice(slots[requests.kept[i]].free(begin, end), begin, end, about, passing.get(i, NO_ARROWS))
 
 
-def _of_request(requests: Requests, i: int) -> dict[str, Value]:
+def _of_request(requests: Requests, i: int) -> dict[str, str]:
     found = {
         "replica": requests.replicas[requests.replica[i]],
         "way": requests.ways[requests.way[i]],

@@ -344,7 +344,12 @@ class _Experiment:
 
     def _whole(self) -> Span:
         of = self.of
-        facts = {"experiment": of.experiment, "verdict": of.outcome, "fault": of.fault, **_cluster(self.result)}
+        facts: dict[str, Attribute] = {
+            "experiment": of.experiment,
+            "verdict": of.outcome,
+            "fault": of.fault,
+            **_cluster(self.result),
+        }
         lines = {"reasons": of.reasons, "remarks": of.remarks, "warnings": of.warnings}
         conventions = {"test.case.name": of.experiment}
         if of.outcome in _TEST_STATUS:
@@ -373,7 +378,11 @@ class _Experiment:
             for sign in fault.evidence
         ]
         end = max(at for at in (fault.asked, fault.landed, fault.ended, fault.healed) if at is not None)
-        about = {"fault": fault.text, "landed": fault.landed is not None, "victims": list(fault.victims)}
+        about: dict[str, Attribute] = {
+            "fault": fault.text,
+            "landed": fault.landed is not None,
+            "victims": list(fault.victims),
+        }
         times = self._times(fault.asked, end)
         name = f"fault {fault.name}".strip()
         return self.tracer.span(name, f"fault {number}", times, _own(about), within=whole, events=events)
@@ -449,8 +458,12 @@ _FIGURES = (
     _Figure("traffic_back", "s", "Time from the fault until traffic is back.", lambda m: m.traffic_back),
     _Figure("redundancy_back", "s", "Time from the fault until redundancy is back.", lambda m: m.redundancy_back),
     _Figure("settled", "s", "Time from the fault until the post-recovery check passed.", lambda m: m.settled),
-    _Figure("latency.p99_before", "s", "99th percentile before the fault.", lambda m: m.before and m.before.p99),
-    _Figure("latency.p99_during", "s", "99th percentile after the fault.", lambda m: m.during and m.during.p99),
+    _Figure(
+        "latency.p99_before", "s", "99th percentile before the fault.", lambda m: m.before.p99 if m.before else None
+    ),
+    _Figure(
+        "latency.p99_during", "s", "99th percentile after the fault.", lambda m: m.during.p99 if m.during else None
+    ),
 )
 
 

@@ -12,11 +12,18 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.sdk.metrics.export import Metric, MetricExporter, MetricExportResult, MetricsData
+from opentelemetry.sdk.metrics.export import (
+    Gauge,
+    Metric,
+    MetricExporter,
+    MetricExportResult,
+    MetricsData,
+    NumberDataPoint,
+)
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace import SpanContext, SpanKind, StatusCode
 
 from pytest_serve_chaos import telemetry
 from pytest_serve_chaos.cli import main
@@ -76,6 +83,16 @@ def named(spans: tuple[ReadableSpan, ...], name: str) -> tuple[ReadableSpan, ...
     return tuple(span for span in spans if span.name == name)
 
 
+def context(span: ReadableSpan) -> SpanContext:
+    assert span.context is not None
+    return span.context
+
+
+def points(metric: Metric) -> list[NumberDataPoint]:
+    assert isinstance(metric.data, Gauge)
+    return list(metric.data.data_points)
+
+
 def attributes(span: ReadableSpan) -> Mapping[str, object]:
     return span.attributes or {}
 
@@ -91,9 +108,9 @@ def test_an_experiment_is_a_trace_with_its_faults_outages_and_lost_requests() ->
     assert whole.status.status_code is StatusCode.ERROR
     assert "the longest outage lasted 24.0 s" in (whole.status.description or "")
     others = [span for span in spans if span is not whole]
-    assert {span.parent and span.parent.span_id for span in others} == {whole.context.span_id}
-    assert {span.context.trace_id for span in spans} == {whole.context.trace_id}
-    assert len({span.context.span_id for span in spans}) == len(spans)
+    assert {span.parent and span.parent.span_id for span in others} == {context(whole).span_id}
+    assert {context(span).trace_id for span in spans} == {context(whole).trace_id}
+    assert len({context(span).span_id for span in spans}) == len(spans)
     assert len(named(spans, "lost request")) == 400
     (outage,) = named(spans, "outage")
     assert (outage.start_time, attributes(outage)["serve_chaos.lost"]) == (ZERO, 400)
@@ -122,21 +139,21 @@ def test_a_lost_request_says_why_and_is_linked_to_the_fault_before_its_end() -> 
     assert (attributes(before)["error.type"], attributes(before)["http.response.status_code"]) == ("HTTP 503", 503)
     assert attributes(before)["serve_chaos.way"] == "proxies"
     assert before.links == ()
-    assert [link.context.span_id for link in after.links] == [fault.context.span_id]
+    assert [link.context.span_id for link in after.links] == [context(fault).span_id]
 
 
 def test_what_is_sent_again_is_the_same() -> None:
     first, again = (spans_of(outcomes_of(head_failure(), node_failure())) for _ in range(2))
     assert [span.to_json() for span in first] == [span.to_json() for span in again]
-    assert len({span.context.trace_id for span in first}) == 2
+    assert len({context(span).trace_id for span in first}) == 2
 
 
 def test_another_run_has_other_ids() -> None:
     other = outcomes_of(head_failure())
     other.history.began = datetime(2026, 12, 2, tzinfo=timezone.utc)
     one, two = spans_of(outcomes_of(head_failure())), spans_of(other)
-    assert not {s.context.trace_id for s in one} & {s.context.trace_id for s in two}
-    assert not {s.context.span_id for s in one} & {s.context.span_id for s in two}
+    assert not {context(s).trace_id for s in one} & {context(s).trace_id for s in two}
+    assert not {context(s).span_id for s in one} & {context(s).span_id for s in two}
 
 
 def test_figures_are_metrics_with_their_units_at_the_end_of_the_experiment() -> None:
@@ -144,7 +161,7 @@ def test_figures_are_metrics_with_their_units_at_the_end_of_the_experiment() -> 
     sent = otel.send(outcomes_of(head_failure(), not_started()), InMemorySpanExporter(), metrics)
     lost = metrics.metrics["serve_chaos.requests.lost"]
     assert (lost.unit, lost.description) == ("{request}", "Those of them without a good answer.")
-    (point,) = lost.data.data_points
+    (point,) = points(lost)
     assert (point.value, point.time_unix_nano) == (3, ZERO + 60 * SECOND)
     assert point.attributes == {
         "serve_chaos.experiment": "head_failure",
@@ -152,7 +169,7 @@ def test_figures_are_metrics_with_their_units_at_the_end_of_the_experiment() -> 
         "serve_chaos.backend": "local",
         "serve_chaos.ray_version": "2.60.0",
     }
-    assert metrics.metrics["serve_chaos.availability"].data.data_points[0].value == pytest.approx(0.997009, abs=1e-6)
+    assert points(metrics.metrics["serve_chaos.availability"])[0].value == pytest.approx(0.997009, abs=1e-6)
     assert str(sent) == f"2 experiments as {sent.spans} spans, and {sent.points} figures"
 
 
