@@ -182,7 +182,9 @@ class TraceWriter:
     def _event(self, at: int, body: bytes) -> None:
         new, self._new = self._new, b""
         names = _bytes_field(_INTERNED, new) if new else b""
-        self._packets.append(_packet(_TIMESTAMP_TAG + _varint(max(0, at)) + _bytes_field(_EVENT, body) + names + self._tail))
+        self._packets.append(
+            _packet(_TIMESTAMP_TAG + _varint(max(0, at)) + _bytes_field(_EVENT, body) + names + self._tail)
+        )
 
 
 def _arrows(arrows: Arrows) -> bytes:
