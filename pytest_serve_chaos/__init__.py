@@ -27,6 +27,7 @@ __all__ = [
     "ExpectationFailed",
     "Expectations",
     "Experiment",
+    "ExportFailed",
     "FaultError",
     "FaultSpec",
     "Finding",
@@ -99,8 +100,8 @@ _HOMES = {
     "cluster.base": "Cluster ClusterSpec",
     "cluster.policy": "Touch",
     "events": "Event",
-    "errors": "ClusterError ClusterStartError CommandFailed ExpectationFailed FaultError HistoryError Inconclusive "
-    "Judgement Locked MissingDependency NoSuchTarget NotHealed NotLanded NotStartedAgain ObservationError "
+    "errors": "ClusterError ClusterStartError CommandFailed ExpectationFailed ExportFailed FaultError HistoryError "
+    "Inconclusive Judgement Locked MissingDependency NoSuchTarget NotHealed NotLanded NotStartedAgain ObservationError "
     "OwnerChangedIt SafetyError ServeChaosError SettingsError Unsupported WaitTimeout WatchEnded Withheld",
     "experiment": "Experiment",
     "faults.chaos": "Chaos",
@@ -137,6 +138,7 @@ if TYPE_CHECKING:
         ClusterStartError,
         CommandFailed,
         ExpectationFailed,
+        ExportFailed,
         FaultError,
         HistoryError,
         Inconclusive,

@@ -6,9 +6,9 @@ from collections.abc import Generator
 
 import pytest
 
-from pytest_serve_chaos import settings
+from pytest_serve_chaos import settings, telemetry
 from pytest_serve_chaos.backends.registry import backends_of
-from pytest_serve_chaos.errors import SettingsError
+from pytest_serve_chaos.errors import MissingDependency, SettingsError
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.faults.registry import FaultRegistry
 from pytest_serve_chaos.fixtures import SESSION
@@ -22,8 +22,8 @@ def start(config: pytest.Config) -> None:
     """Begins what lives as long as the run.
 
     Raises:
-        pytest.UsageError: A setting cannot be used or has moved pytest's root directory, or pytest-xdist distributes
-            the tests.
+        pytest.UsageError: A setting cannot be used or has moved pytest's root directory, what it needs is not
+            installed, or pytest-xdist distributes the tests.
     """
     _refuse_xdist(config)
     check_rootdir(config)
@@ -31,8 +31,10 @@ def start(config: pytest.Config) -> None:
     try:
         backends, reporters = backends_of(config.pluginmanager), reporters_of(config.pluginmanager)
         given = settings.resolve(config, backends=backends)
+        if given.otel:
+            telemetry.check()
         session = ChaosSession(config, given, known_faults(config), backends, reporters, signals)
-    except SettingsError as error:
+    except (SettingsError, MissingDependency) as error:
         raise pytest.UsageError(str(error)) from error
     signals.install(config)
     config.stash[SESSION] = session

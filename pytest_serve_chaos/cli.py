@@ -19,6 +19,8 @@ from pytest_serve_chaos.errors import Locked, ServeChaosError, SettingsError, in
 from pytest_serve_chaos.options import Option, option
 from pytest_serve_chaos.printable import printable
 from pytest_serve_chaos.report.registry import Reporters, reporters_of
+from pytest_serve_chaos.report_command import add_arguments as add_report_arguments
+from pytest_serve_chaos.report_command import print_report, report
 
 if TYPE_CHECKING:
     import pytest
@@ -46,6 +48,8 @@ def _run(words: Sequence[str]) -> int:
     if given.command == "analyse":
         show = _Show(given.format, reporters, given.timeline, _load_checks(given.checks))
         return max(_analyse(path, show) for path in given.histories)
+    if given.command == "report":
+        return report(given, reporters, _print)
     if given.command == "undo":
         return _undo(given, backends)
     if given.command == "rbac":
@@ -133,7 +137,7 @@ def _parser(backends: Backends, reporters: Reporters) -> argparse.ArgumentParser
 
     analyse = commands.add_parser("analyse", help="judge the experiments of a history again")
     analyse.add_argument("histories", type=Path, nargs="+", metavar="HISTORY", help="history.jsonl of a run")
-    formats = ", ".join(f"{one.name} ({one.description})" for one in reporters if one.text is not None)
+    formats = ", ".join(f"{one.name} ({one.description})" for one in reporters if one.name in reporters.formats)
     analyse.add_argument("--format", choices=reporters.formats, default="table", help=formats)
     analyse.add_argument("--json", action="store_const", dest="format", const="json", help="the same as --format json")
     analyse.add_argument(
@@ -146,6 +150,10 @@ def _parser(backends: Backends, reporters: Reporters) -> argparse.ArgumentParser
     )
     analyse.add_argument("--timeline", metavar="EXPERIMENT", help="print the events of one experiment")
     _add_plugins(analyse)
+
+    again = commands.add_parser("report", help="make the reports of a run once more")
+    add_report_arguments(again, reporters)
+    _add_plugins(again)
 
     undo = commands.add_parser("undo", help="undo what runs that were ended by force have left behind")
     undo.add_argument(
@@ -248,11 +256,11 @@ def _all_passed(path: Path, show: _Show) -> bool:
         return True
     results = tuple(results_of(history, known=show.known))
     missing = () if results else (f"no experiment in {path}: nothing was broken, so nothing can have passed",)
-    text = show.reporters.text(show.form, Outcomes(history, results, missing, with_tracebacks=True))
-    if not show.reporters.is_document(show.form):
-        _print(text)
+    content = show.reporters.content(show.form, Outcomes(history, results, missing, with_tracebacks=True))
+    if isinstance(content, str) and not show.reporters.is_document(show.form):
+        _print(content)
     else:
-        print(text, flush=True)
+        print_report(content)
         for line in missing:  # for which a document has no place
             print(printable(f"serve-chaos: {line}"), file=sys.stderr)
     counted = [result for result in results if not result.run_again]

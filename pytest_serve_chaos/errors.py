@@ -145,6 +145,10 @@ class HistoryError(ServeChaosError):
     """A history file is missing, unreadable or of another format."""
 
 
+class ExportFailed(ServeChaosError):
+    """A report could not be sent to where it should go."""
+
+
 class Judgement(ServeChaosError):
     """What an experiment or an assertion says about the cluster under test."""
 

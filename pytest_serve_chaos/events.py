@@ -22,13 +22,21 @@ from pytest_serve_chaos.model import (
     Expectations,
     Identity,
     Json,
+    LogLine,
     PartDemands,
     PartName,
     Topology,
 )
+from pytest_serve_chaos.predicted import Prediction
 
 WORKERS = "workers"
 """What Ray's own autoscaler scales, as an event names it."""
+
+SERVE = "Serve"
+"""Serve itself, among the things of which `ServeSaid` has a status."""
+
+SERVE_IS_SILENT = "does not answer"
+"""Its status while its REST API does not answer. What it said before of all else is then no longer what it says."""
 
 
 class Word(str, Enum):
@@ -263,6 +271,20 @@ class SteadyConfirmed(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Predicted(Event):
+    """What the fault that comes next is expected to cost. No verdict depends on it.
+
+    Attributes:
+        prediction: What.
+        injection: The number of the fault in the run.
+    """
+
+    name: ClassVar[str] = "prediction"
+    prediction: Prediction
+    injection: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FaultAsked(Event):
     """A fault was asked for.
 
@@ -366,6 +388,21 @@ class Rescaled(Event):
     what: str
     before: int
     now: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeSaid(Event):
+    """Serve says something else than before of its apps, deployments or proxies, or does not answer.
+
+    The first of an experiment has all that it says.
+
+    Attributes:
+        statuses: What changed: ``app default``, ``deployment default#Echo``, ``proxy on head`` or `SERVE` -> its status
+            in Serve's own word; "" for what it no longer names.
+    """
+
+    name: ClassVar[str] = "serve_said"
+    statuses: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -541,6 +578,38 @@ class LogsKept(Event):
     directory: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogsExcerpted(Event):
+    """Some of what was logged around the fault of an experiment; secrets in it are masked.
+
+    Attributes:
+        lines: In order of time, with their seconds from the fault.
+        left_out: How many lines of the same time are not among them.
+    """
+
+    name: ClassVar[str] = "log_lines"
+    lines: tuple[LogLine, ...] = ()
+    left_out: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repeatable(Event):
+    """How the test of an experiment is run again; the text is the command.
+
+    Attributes:
+        test: The test, as pytest takes it.
+        seed: Of all choices of the run.
+        options: What was set, wherever, as options of the command line; secrets are masked.
+        on_local: Those of them that the local backend takes.
+    """
+
+    name: ClassVar[str] = "repeat"
+    test: str = ""
+    seed: int | None = None
+    options: tuple[str, ...] = ()
+    on_local: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Note(Event):
     """Anything else that helps to read the record."""
@@ -577,6 +646,7 @@ EVENTS: tuple[type[Event], ...] = (
     TrafficBegan,
     StagesBegan,
     SteadyConfirmed,
+    Predicted,
     FaultAsked,
     VictimEnded,
     EvidenceSeen,
@@ -585,6 +655,7 @@ EVENTS: tuple[type[Event], ...] = (
     ComponentGone,
     ComponentCame,
     Rescaled,
+    ServeSaid,
     HAProxyReloaded,
     RedundancyBack,
     RedundancyMissing,
@@ -605,6 +676,8 @@ EVENTS: tuple[type[Event], ...] = (
     Judged,
     Restored,
     LogsKept,
+    LogsExcerpted,
+    Repeatable,
     Note,
 )
 """All kinds of events that this version writes, in the order in which the reference describes them."""

@@ -21,7 +21,7 @@ SETTINGS: dict[Literal["string", "int", "float", "bool", "linelist"], str] = {
     "int": "workers seed",
     "float": "rate persistent_rate",
     "linelist": "headers allow",
-    "bool": "dry_run keep allow_ray_without_token",
+    "bool": "dry_run otel keep allow_ray_without_token",
 }
 """The names of the settings, by their type in pytest's configuration."""
 

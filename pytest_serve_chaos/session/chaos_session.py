@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import pytest
 
+from pytest_serve_chaos import telemetry
 from pytest_serve_chaos.backends.registry import Backends
 from pytest_serve_chaos.checks.base import Check
 from pytest_serve_chaos.experiment import Experiment
@@ -13,11 +14,13 @@ from pytest_serve_chaos.faults.registry import FaultRegistry
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.load import Load
 from pytest_serve_chaos.report.registry import Reporters
+from pytest_serve_chaos.session import html_extras
 from pytest_serve_chaos.session.collection import Collection
 from pytest_serve_chaos.session.dry_run import DryRun
 from pytest_serve_chaos.session.hidden_locals import HiddenLocals
 from pytest_serve_chaos.session.lending import Lending
 from pytest_serve_chaos.session.lifetime import RunLifetime
+from pytest_serve_chaos.session.repeat import Repetition
 from pytest_serve_chaos.session.results import Results
 from pytest_serve_chaos.session.sections import Sections
 from pytest_serve_chaos.session.statuses import Statuses
@@ -55,10 +58,14 @@ class ChaosSession:
         self.collection = Collection(config, settings, backends[settings.backend], faults, say)
         self.results = Results(reporters)
         lifetime = RunLifetime(config, settings, backends, faults, say, signals)
-        self.lending = Lending(lifetime, self.collection, self.results, self.terminal)
+        repetition = Repetition(config, settings, backends)
+        self.lending = Lending(lifetime, self.collection, self.results, self.terminal, repetition)
         sections = Sections(config, settings, backends, self.lending, self.results)
         self._statuses = Statuses(self.lending, self.results, sections)
-        self._summary = Summary(lifetime, self.results, reporters)
+        self._summary = Summary(lifetime, self.results, reporters, send=telemetry.send if settings.otel else None)
+        self._extras = None
+        if html_extras.is_wanted(config):
+            self._extras = html_extras.HtmlExtras(config, lifetime, self.lending, self.results, reporters)
         self.load = _load(settings)
         self._dry_run = DryRun(lifetime, self.collection, self.terminal, seed=settings.seed)
         self._is_dry = settings.dry_run
@@ -71,6 +78,8 @@ class ChaosSession:
         manager.register(self.lending, "serve_chaos_lending")
         manager.register(self._statuses, "serve_chaos_statuses")
         manager.register(self._summary, "serve_chaos_summary")
+        if self._extras is not None:
+            manager.register(self._extras, "serve_chaos_html_extras")
         manager.register(HiddenLocals(), "serve_chaos_hidden_locals")  # last, so that it has the last word
 
     def end(self) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 import pytest
 
+from pytest_serve_chaos.errors import ServeChaosError, in_one_line
 from pytest_serve_chaos.printable import printable
 from pytest_serve_chaos.report.base import Outcomes
 from pytest_serve_chaos.report.registry import Reporters
@@ -22,10 +23,19 @@ class Summary:
         lifetime: Of the run.
         results: Of all experiments.
         reporters: Make the reports.
+        send: Sends the run elsewhere, and says what it sent; None: it stays here.
     """
 
-    def __init__(self, lifetime: RunLifetime, results: Results, reporters: Reporters) -> None:
+    def __init__(
+        self,
+        lifetime: RunLifetime,
+        results: Results,
+        reporters: Reporters,
+        *,
+        send: Callable[[Outcomes], str] | None = None,
+    ) -> None:
         self._lifetime = lifetime
+        self._send = send
         self._results = results
         self._reporters = reporters
         self._shown: list[str] = []
@@ -93,6 +103,12 @@ class Summary:
         outcomes = Outcomes(run.history, self._results.since(0))
         self._shown, failed = self._reporters.terminal(outcomes)
         self._not_written += dict.fromkeys([*failed, *self._reporters.write(outcomes, run.directory)])
+        if self._send is not None and outcomes.results:
+            try:
+                self._shown.append(self._send(outcomes))
+            except Exception as error:  # also of a library; the run has its files all the same
+                text = str(error) if isinstance(error, ServeChaosError) else in_one_line(error)
+                self._not_written.append(text)
 
 
 def _has_experiments(run: Run) -> bool:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pytest_serve_chaos.model import NO_DEMANDS
+from pytest_serve_chaos.model import NO_DEMANDS, Checked, ClusterDescription, ConfigWarning
 from pytest_serve_chaos.report.junit import properties
 from pytest_serve_chaos.results import result_of
 from tests.unit.histories import FAULT, Story, deaf_controller, head_failure, node_failure, not_started, request
@@ -24,18 +24,44 @@ def test_a_test_case_carries_verdict_and_figures() -> None:
         ("serve_chaos_lost_beyond_in_flight", "0"),
         ("serve_chaos_persistent_sent", "0"),
         ("serve_chaos_persistent_lost", "0"),
+        ("serve_chaos_not_sent", "0"),
+        ("serve_chaos_most_in_flight", "4"),
         ("serve_chaos_availability", "0.997009"),
         ("serve_chaos_availability_low", "0.991284"),
         ("serve_chaos_availability_high", "0.999383"),
         ("serve_chaos_seconds", "20.000"),
+        ("serve_chaos_outages", "1"),
         ("serve_chaos_longest_outage", "0.020"),
         ("serve_chaos_slow_after", "1.008"),
         ("serve_chaos_traffic_back", "0.020"),
+        ("serve_chaos_send_lag_p99", "0.000"),
+        ("serve_chaos_error", "RemoteProtocolError: 3"),
         ("serve_chaos_p99_before", "0.008"),
         ("serve_chaos_p99_during", "0.008"),
         ("serve_chaos_redundancy_back", "19.800"),
         ("serve_chaos_settled", "21.000"),
     ]
+
+
+def test_what_was_under_test_what_foresaw_it_and_what_checks_found_are_properties() -> None:
+    result = result_of(head_failure().history(), "head_failure")
+    described = replace(
+        result,
+        description=ClusterDescription("local", "2.60.0", 2, "redis", "a:app", "fast", 4, "http://127.0.0.1/"),
+        warnings=(ConfigWarning("no_spread", "one node has all replicas", "losing it is an outage", "spread them"),),
+        checks=(Checked("p999", missed=("over 1 s",)), Checked("tokens")),
+    )
+    found = properties(described)
+    assert ("serve_chaos_ray_version", "2.60.0") in found
+    assert ("serve_chaos_backend", "local") in found
+    warned = "one node has all replicas: losing it is an outage. To fix this: spread them."
+    assert ("serve_chaos_warning", warned) in found
+    checks = [value for name, value in found if name == "serve_chaos_check"]
+    assert checks == ["p999: missed: over 1 s", "tokens: met"]
+
+
+def test_when_a_fault_was_healed_is_a_property() -> None:
+    assert ("serve_chaos_healed", "15.000") in properties_of(Story().event(15.0, "healed", "it may start"))
 
 
 def test_what_nobody_demanded_is_measured_and_carries_its_figures() -> None:
@@ -88,5 +114,7 @@ def test_what_was_not_measured_is_left_out() -> None:
         "serve_chaos_experiment",
         "serve_chaos_verdict",
         "serve_chaos_reason",
+        "serve_chaos_not_sent",
+        "serve_chaos_most_in_flight",
         "serve_chaos_p99_before",
     ]

@@ -36,10 +36,10 @@ def reporter(name: str = "page", **fields: object) -> Reporter:
 
 def test_each_reporter_of_this_package_has_its_place(tmp_path: Path) -> None:
     given = outcomes()
-    assert BUILT_IN.formats == ("table", "json", "github")
+    assert BUILT_IN.formats == ("table", "json", "html", "perfetto", "github")
     assert BUILT_IN.text("table", given).splitlines() == BUILT_IN.terminal(given)[0]
     assert BUILT_IN.write(given, tmp_path) == []
-    assert [file.name for file in tmp_path.iterdir()] == ["summary.json"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["report.html", "summary.json"]
     assert json.loads((tmp_path / "summary.json").read_text()) == json.loads(BUILT_IN.text("json", given))
     assert ("serve_chaos_experiment", "head_failure") in BUILT_IN.properties(given.results[0])
 
@@ -61,7 +61,7 @@ def test_those_of_others_write_files_print_lines_and_give_properties(tmp_path: P
         Reporter(name="p", description="", properties=lambda _: [("a", "b")]),
     ]
     both = BUILT_IN.and_those(more)
-    assert both.formats == ("table", "json", "github", "page")
+    assert both.formats == ("table", "json", "html", "perfetto", "github", "page")
     assert both.write(given, tmp_path) == []
     assert (tmp_path / "page.txt").read_text() == "all is well\n"
     assert both.terminal(given)[0][-1] == "all is well"
@@ -74,10 +74,37 @@ def test_one_that_breaks_costs_no_other(tmp_path: Path) -> None:
     )
     failure = "the report broken could not be made: KeyError: 'nothing'"
     assert both.write(outcomes(), tmp_path) == [failure]
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["page.txt", "summary.json"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["page.txt", "report.html", "summary.json"]
     lines, failed = both.terminal(outcomes())
     assert lines
     assert failed == [failure]
+
+
+def trace(_: Outcomes) -> bytes:
+    return b"\x00\xff\n\n"
+
+
+def test_a_report_of_bytes_is_written_as_it_is(tmp_path: Path) -> None:
+    both = BUILT_IN.and_those([reporter("trace", text=None, data=trace, file="trace.bin")])
+    assert both.formats[-1] == "trace"
+    assert both.content("trace", outcomes()) == b"\x00\xff\n\n"
+    assert both.write(outcomes(), tmp_path) == []
+    assert (tmp_path / "trace.bin").read_bytes() == b"\x00\xff\n\n"
+
+
+def test_a_file_that_cannot_be_written_stays_what_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "page.txt"
+    file.write_text("that of before")
+
+    def full(path: Path, data: bytes) -> int:
+        with path.open("wb") as part:
+            part.write(data[:3])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    failed = BUILT_IN.and_those([reporter(file="page.txt")]).write(outcomes(), tmp_path)
+    assert "the report page could not be made: OSError: [Errno 28] No space left on device" in failed
+    assert {one.name: one.read_text() for one in tmp_path.iterdir()} == {"page.txt": "that of before"}
 
 
 @pytest.mark.parametrize(
@@ -89,6 +116,8 @@ def test_one_that_breaks_costs_no_other(tmp_path: Path) -> None:
         ([reporter(file="history.jsonl")], "the reporter page cannot write the file 'history.jsonl'"),
         ([reporter(file="../page.html")], r"the reporter page cannot write the file '\.\./page\.html'"),
         ([reporter(text=None)], "the reporter page has no text"),
+        ([reporter(data=trace)], "the reporter page has both text and data"),
+        ([reporter(text=None, data=trace, terminal=True)], "the reporter page has no text"),
         (["page"], r"returned \['page'\], which is not a list of reporters"),
         (reporter(), r"returned Reporter\(.*, which is not a list of reporters"),
     ],
