@@ -12,9 +12,10 @@ from datetime import datetime, timezone
 
 from pytest_serve_chaos.errors import HistoryError
 from pytest_serve_chaos.history import History
+from pytest_serve_chaos.model import Outage
 from pytest_serve_chaos.report.base import Outcomes
 from pytest_serve_chaos.report.ray_timeline import RayTask, RayTimeline
-from pytest_serve_chaos.report.timeline import Fault, Life, Outage, Requests, Timeline, timeline_of
+from pytest_serve_chaos.report.timeline import Fault, Life, Requests, Timeline, timeline_of
 from pytest_serve_chaos.report.track_events import NO_ARROWS, About, Arrows, TraceWriter, Track, Value
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)

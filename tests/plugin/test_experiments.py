@@ -4,7 +4,7 @@ from typing import cast
 
 import pytest
 
-from pytest_serve_chaos import experiment
+from pytest_serve_chaos import course
 from pytest_serve_chaos.errors import Inconclusive
 from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.load import Traffic
@@ -106,7 +106,7 @@ def test_what_is_judged_is_answered_before_the_post_recovery_check_kills_a_child
         wait(traffic)
         steps.append("answered")
 
-    monkeypatch.setattr(experiment, "children_of", lambda _: {"app#Child": ("app#Parent",)})
+    monkeypatch.setattr(course, "children_of", lambda _: {"app#Child": ("app#Parent",)})
     monkeypatch.setattr(Traffic, "wait_answered", wait_answered)
     monkeypatch.setattr(Injection, "wait_children_reached", lambda _: steps.append("killed"))
     ran = run_chaos(
@@ -129,7 +129,7 @@ def test_a_serve_that_does_not_say_who_holds_handles_leaves_the_verdict_open(
     def untold(_: object) -> None:
         raise Inconclusive("it is not known whether handles hear the controller: no answer")
 
-    monkeypatch.setattr(experiment, "children_of", untold)
+    monkeypatch.setattr(course, "children_of", untold)
     ran = run_chaos(
         """
         import pytest
@@ -148,7 +148,7 @@ def test_a_serve_that_does_not_say_who_holds_handles_leaves_the_verdict_open(
 def test_handles_of_which_no_log_can_be_read_leave_the_verdict_open(
     run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (experiment, handles):
+    for module in (course, handles):
         monkeypatch.setattr(module, "children_of", lambda _: {"sleepy_pid#SleepyPid": ("sleepy_pid#Parent",)})
     ran = run_chaos(
         """

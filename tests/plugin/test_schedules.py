@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from pytest_serve_chaos import experiment, final_check
+from pytest_serve_chaos import criteria, final_check
 from pytest_serve_chaos.events import FaultAsked, StagesBegan, TrafficBegan, of_kind
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.testing import QUICK, FakeBehaviour
@@ -187,7 +187,7 @@ def test_stages_that_no_generator_can_send_are_refused_before_the_cluster(run_ch
 
 
 def test_an_app_that_answers_slowly_is_judged_for_longer(run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(experiment, "window_for", lambda *_: 2.0)
+    monkeypatch.setattr(criteria, "window_for", lambda *_: 2.0)
     monkeypatch.setattr(final_check, "idle_after", lambda replicas, rate: 0.5)
     ran = run_chaos(
         """

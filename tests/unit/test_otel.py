@@ -84,7 +84,7 @@ def named(spans: tuple[ReadableSpan, ...], name: str) -> tuple[ReadableSpan, ...
 
 
 def context(span: ReadableSpan) -> SpanContext:
-    assert span.context is not None
+    assert isinstance(span.context, SpanContext)
     return span.context
 
 
