@@ -71,7 +71,7 @@ class About:
     name: str
     text: str = ""
     victims: tuple[Component, ...] = ()
-    undo_command: tuple[str, ...] = ()
+    undo_command: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass
