@@ -441,7 +441,7 @@ def test_a_user_who_may_not_look_is_told_what_is_missing(user: Somebodys, tmp_pa
     case = ran.cases["test_controller_lost"]
     assert case.outcome == "error"
     assert "this user may not list pods, get pods/proxy, get services/proxy in namespace" in case.message
-    assert "docs/how-to.md" in case.message
+    assert f"serve-chaos rbac {user.rayservice} --tier look" in case.message
 
 
 @pytest.mark.parametrize("user", [[]], indirect=True, ids=["nothing"])

@@ -294,17 +294,22 @@ def test_requests_beyond_the_limit_in_flight_are_recorded_as_not_sent() -> None:
 
 def test_each_kept_connection_has_its_own_schedule_alongside_the_main_stream() -> None:
     history = History()
+    paths = {"kept:0": "proxies", "kept:1": "proxy on worker-1"}
+
+    def five_on_each() -> bool | NotYet:
+        sent = [len(stream(history, name)) for name in paths]
+        return min(sent) >= 5 or NotYet(f"there are {sent}")
+
     with serving(answers()) as url:
         lanes = [KeptLane(), KeptLane("proxy on worker-1", RequestSpec(url + "?direct"))]
         with Generator(
             Sending.of(RequestSpec(url), Http()), rate=50, history=history, persistent=Persistent(20, lanes)
         ) as generator:
-            time.sleep(0.3)
-            assert generator.kept_paths == {"kept:0": "proxies", "kept:1": "proxy on worker-1"}
-    for name, path in (("kept:0", "proxies"), ("kept:1", "proxy on worker-1")):
+            clock.wait_until("five requests on each", five_on_each, timeout=10.0, interval=0.02)
+            assert generator.kept_paths == paths
+    for name, path in paths.items():
         requests = stream(history, name)
         assert_complete(requests)
-        assert len(requests) >= 5
         assert {(r.path, r.error, r.kept) for r in requests} == {(path, None, True)}
     assert stream(history, "kept:1")[0].scheduled - stream(history, "kept:0")[0].scheduled == pytest.approx(0.025)
 
