@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from pytest_serve_chaos.analysis.configuration import Setup
 from pytest_serve_chaos.cluster.base import ClusterSpec, Progress
 from pytest_serve_chaos.errors import CommandFailed, ObservationError
 from pytest_serve_chaos.locks import cluster_lock
 from pytest_serve_chaos.run import Run
 from pytest_serve_chaos.testing import FakeBackend, FakeBehaviour, FakeCluster
+from pytest_serve_chaos.testing.capabilities import FakeRecords
 from tests.plugin.conftest import RunChaos
 
 
@@ -175,11 +177,11 @@ def test_a_cluster_whose_setup_cannot_be_looked_at_is_ended(
 ) -> None:
     cluster = FakeCluster(ClusterSpec())
 
-    def setup() -> None:
+    def setup(_: FakeRecords) -> Setup:
         assert "serve-chaos-look" in [thread.name for thread in threading.enumerate()]
         raise failure
 
-    monkeypatch.setattr(cluster, "setup", setup)
+    monkeypatch.setattr(FakeRecords, "setup", setup)
     run = Run(tmp_path, lambda *_: cluster, seed=1, progress=print)
     with pytest.raises(type(failure)):
         run.rig_for(cluster.spec)

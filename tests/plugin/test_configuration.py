@@ -105,12 +105,15 @@ def test_an_app_that_a_test_adds_is_looked_at_before_its_fault(run_chaos: RunCha
 def test_what_was_mended_since_is_not_what_foresaw_a_fault(run_chaos: RunChaos) -> None:
     ran = run_chaos(
         """
+        from dataclasses import replace
+
         import pytest
         from pytest_serve_chaos.analysis.configuration import Setup
 
         @pytest.mark.redis_failure
         def test_mended(experiment, serve_cluster):
-            serve_cluster.backend.setup = lambda: Setup(redis_persists=True)
+            cluster = serve_cluster.backend
+            cluster.behaviour = replace(cluster.behaviour, setup=Setup(redis_persists=True))
             assert not experiment.measure(window="700ms", availability=0.7).warnings
         """,
         behaviour=WEAK,
