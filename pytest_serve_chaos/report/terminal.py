@@ -24,6 +24,7 @@ from pytest_serve_chaos.events import (
     PostRecoveryChecking,
     Restored,
     RunAgain,
+    ServeSaid,
     Skipped,
     StagesBegan,
     TopologySeen,
@@ -58,6 +59,7 @@ _NOT_SHOWN = (
     Skipped,
     RunAgain,
     Restored,
+    ServeSaid,
     LogsKept,
     OtherEvent,
 )
