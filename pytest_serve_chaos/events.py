@@ -22,6 +22,7 @@ from pytest_serve_chaos.model import (
     Expectations,
     Identity,
     Json,
+    LogLine,
     PartDemands,
     PartName,
     Topology,
@@ -541,6 +542,20 @@ class LogsKept(Event):
     directory: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogsExcerpted(Event):
+    """Some of what was logged around the fault of an experiment; secrets in it are masked.
+
+    Attributes:
+        lines: In order of time, with their seconds from the fault.
+        left_out: How many lines of the same time are not among them.
+    """
+
+    name: ClassVar[str] = "log_lines"
+    lines: tuple[LogLine, ...] = ()
+    left_out: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Note(Event):
     """Anything else that helps to read the record."""
@@ -605,6 +620,7 @@ EVENTS: tuple[type[Event], ...] = (
     Judged,
     Restored,
     LogsKept,
+    LogsExcerpted,
     Note,
 )
 """All kinds of events that this version writes, in the order in which the reference describes them."""

@@ -22,6 +22,7 @@ from pytest_serve_chaos.events import (
     Event,
     FaultAsked,
     FaultLanded,
+    LogsExcerpted,
     LogsKept,
     Moment,
     OtherEvent,
@@ -41,6 +42,7 @@ from pytest_serve_chaos.model import (
     Expectations,
     Identity,
     Json,
+    LogLine,
     PartDemands,
     PartName,
     Request,
@@ -227,6 +229,7 @@ _TYPES: Mapping[str, _Type] = {
     "Mapping[str, Json]": _Type("an object", _is_object),
     "Mapping[str, int]": _Type("an object of whole numbers", _is_object_of_ints),
     "tuple[Component, ...]": _Type("a list of objects", _list_of(_is_object), _each(lambda data: _component(data))),
+    "tuple[LogLine, ...]": _Type("a list of objects", _list_of(_is_object), _each(lambda data: _log_line(data))),
     "tuple[CheckSpec, ...]": _Type("a list of objects", _list_of(_is_object), _each(lambda data: _spec(data))),
     "tuple[PartDemands, ...]": _Type(
         "a list of objects", _list_of(_is_object), _each(lambda data: _part_demands(data))
@@ -262,12 +265,14 @@ _CHECKED = _Reader(Checked, "a check", optional=True)
 _SPEC = _Reader(CheckSpec, "a check", optional=True)
 _PART = _Reader(PartName, "a part")
 _OF_A_PART = _Reader(PartDemands, "the demands of a part")
+_LOG_LINE = _Reader(LogLine, "a log line")
 _NESTED = {
     Component: _COMPONENT,
     ConfigWarning: _WARNING,
     CheckSpec: _SPEC,
     PartName: _PART,
     PartDemands: _OF_A_PART,
+    LogLine: _LOG_LINE,
 }
 
 _ALWAYS_OF_A_REQUEST = tuple(one.name for one in _REQUEST.fields if one.name not in ("app", "name"))
@@ -323,6 +328,10 @@ def _part_demands(data: Data) -> PartDemands:
     return _build(PartDemands, _OF_A_PART.read(data))
 
 
+def _log_line(data: Data) -> LogLine:
+    return _build(LogLine, _LOG_LINE.read(data))
+
+
 # -- events ------------------------------------------------------------------------------------------------------------
 
 _BY_NAME: Mapping[str, type[Event]] = {one.name: one for one in EVENTS}
@@ -349,6 +358,7 @@ _WHAT: Mapping[type[Event], str] = {
     FaultAsked: "a fault",
     FaultLanded: "a fault",
     LogsKept: "the logs",
+    LogsExcerpted: "the log lines",
 }
 """What errors call what belongs to an event, where that is not simply an event."""
 

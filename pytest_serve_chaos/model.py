@@ -207,6 +207,25 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class LogLine:
+    """A line that a process of the cluster logged.
+
+    Attributes:
+        seconds: When, in seconds from the moment around which lines were asked for; negative before it.
+        node: Whose logs it is in: ``head``, ``worker-1``, ``redis``, ``operator``.
+        file: The file, below the directory for logs: ``serve/controller_123.log``.
+        text: The line.
+        times: How many lines of that file and time differ from it in numbers and names alone, itself among them.
+    """
+
+    seconds: float
+    node: str
+    file: str
+    text: str
+    times: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """One independent sign that a fault landed.
 

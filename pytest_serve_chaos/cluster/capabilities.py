@@ -17,7 +17,7 @@ from pytest_serve_chaos.cluster.base import Cluster
 from pytest_serve_chaos.cluster.child_process import ChildProcess
 from pytest_serve_chaos.cluster.haproxy import Generation, Routes
 from pytest_serve_chaos.cluster.policy import Touch
-from pytest_serve_chaos.model import Component, Evidence, Identity
+from pytest_serve_chaos.model import Component, Evidence, Identity, LogLine
 from pytest_serve_chaos.traffic.request import Message
 
 T = TypeVar("T")
@@ -533,6 +533,16 @@ class KeptLogs(Protocol):
 
         Raises:
             OSError: It could not be written.
+        """
+        ...
+
+    def around(self, moment: float, *, before: float, after: float) -> Sequence[LogLine]:
+        """Lines that were logged around a moment, in order of time; of large files, those near the end.
+
+        Args:
+            moment: Monotonic seconds.
+            before: Seconds before it from which on lines are wanted.
+            after: Seconds after it until which lines are wanted.
         """
         ...
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_serve_chaos.cluster.base import Cluster
 from pytest_serve_chaos.cluster.capabilities import STREAMS_LOGS
+from pytest_serve_chaos.model import LogLine
 
 MOST_BYTES = 20_000_000
 """Of one file."""
@@ -41,6 +43,10 @@ class LogsOfTest:
     def place(self) -> str:
         """The same, as seen from the run's directory."""
         return self._directory.relative_to(self._within).as_posix()
+
+    def around(self, moment: float, *, before: float, after: float) -> Sequence[LogLine]:
+        """Lines that were logged around a moment (monotonic seconds), in order of time."""
+        return () if self._kept is None else self._kept.around(moment, before=before, after=after)
 
     def keep(self) -> None:
         """The test failed: they have to stay.

@@ -18,6 +18,7 @@ from pytest_serve_chaos.events import (
     Demanded,
     Event,
     HAProxyReloaded,
+    LogsExcerpted,
     LogsKept,
     Note,
     OtherEvent,
@@ -58,6 +59,7 @@ _NOT_SHOWN = (
     Skipped,
     RunAgain,
     Restored,
+    LogsExcerpted,
     LogsKept,
     OtherEvent,
 )

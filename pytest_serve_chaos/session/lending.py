@@ -18,6 +18,7 @@ from pytest_serve_chaos.restore import restore
 from pytest_serve_chaos.results import is_experiment, result_of, unfinished
 from pytest_serve_chaos.session.collection import Collection
 from pytest_serve_chaos.session.lifetime import RunLifetime
+from pytest_serve_chaos.session.log_excerpts import keep_log_lines
 from pytest_serve_chaos.session.results import Results
 from pytest_serve_chaos.session.terminal import Terminal
 
@@ -118,6 +119,7 @@ class Lending:
         finally:
             try:
                 if not self._interrupted:  # nobody waits for a cluster that ends now
+                    keep_log_lines(rig.history, use.names, logs)
                     self._take_back(item, use)
             except Exception as error:
                 test.broken_rig = error

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 from collections.abc import Iterable
 
 import pytest
 
+from pytest_serve_chaos.analysis.log_choice import shape_of
 from pytest_serve_chaos.backends.registry import Backends
 from pytest_serve_chaos.cluster.test_logs import LogsOfTest
 from pytest_serve_chaos.errors import ServeChaosError
@@ -23,8 +23,6 @@ from pytest_serve_chaos.settings import Settings
 
 WIDTH = 300
 """Characters of a line that are shown."""
-
-_DIFFERENT_EACH_TIME = re.compile(r"'[^']*'|\b[0-9a-f]{6,}(?:-[0-9a-f]+)*\b|\b(?=[a-z]*\d)[a-z0-9]{8}\b|\d+")
 
 _LOG_LINES = 1000
 """Lines that are read for the excerpt of a failed test; those that say the same are shown once."""
@@ -120,7 +118,7 @@ def without_repetitions(lines: Iterable[str], *, most: int = 30) -> list[str]:
     first: dict[str, str] = {}
     times: dict[str, int] = {}
     for line in lines:
-        shape = _DIFFERENT_EACH_TIME.sub("#", line)
+        shape = shape_of(line)
         first.setdefault(shape, line)
         times[shape] = times.get(shape, 0) + 1
     shown = [_cut(line) + (f"  (x {times[shape]})" if times[shape] > 1 else "") for shape, line in first.items()]

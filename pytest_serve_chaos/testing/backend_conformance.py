@@ -224,6 +224,9 @@ class BackendConformance:
     def test_it_collects_logs(self, rig: Rig, tmp_path: Path) -> None:
         """Logs of a test can be kept, and closed twice (`StreamsLogs`)."""
         logs = self._capability(rig, STREAMS_LOGS).stream_logs(tmp_path / "logs")
+        seconds = [line.seconds for line in logs.around(clock.now(), before=5.0, after=1.0)]
+        assert seconds == sorted(seconds)
+        assert all(-5.0 <= one <= 1.0 for one in seconds), seconds
         logs.keep()
         logs.close()
         logs.close()

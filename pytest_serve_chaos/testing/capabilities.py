@@ -14,7 +14,7 @@ from pytest_serve_chaos.cluster.child_process import ChildProcess
 from pytest_serve_chaos.cluster.storage import no_redis
 from pytest_serve_chaos.cluster.waits import Waits
 from pytest_serve_chaos.errors import NoSuchTarget, ObservationError
-from pytest_serve_chaos.model import HEAD, Component, Evidence, Identity
+from pytest_serve_chaos.model import HEAD, Component, Evidence, Identity, LogLine
 from pytest_serve_chaos.testing.behaviour import FakeBehaviour
 from pytest_serve_chaos.testing.plan import REDIS, Slot
 from pytest_serve_chaos.testing.world import World
@@ -206,6 +206,12 @@ class FakeLogs:
         """Writes it."""
         self.directory.mkdir(parents=True, exist_ok=True)
         (self.directory / "world.log").write_text("\n".join(self.world.lines(self.since, None)))
+
+    def around(self, moment: float, *, before: float, after: float) -> list[LogLine]:
+        """Its lines around a moment."""
+        with self.world.lock:
+            log = [(at - moment, text) for at, text in self.world.log]
+        return [LogLine(at, HEAD, "world.log", text) for at, text in log if -before <= at <= after]
 
     def close(self) -> None:
         """Does nothing: nothing is open."""

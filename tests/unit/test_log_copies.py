@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.capabilities import STREAMS_LOGS
 from pytest_serve_chaos.cluster.local.logs import LogCopies
 from pytest_serve_chaos.cluster.test_logs import LogsOfTest, name_of_file
+from pytest_serve_chaos.model import LogLine
 from tests.unit.rigs import cluster_with
 
 NODES = {"ray": "head", "w1": "worker-1"}
@@ -75,6 +78,27 @@ def test_a_file_that_was_rotated_is_copied_from_where_it_was(source: Path, tmp_p
     }
 
 
+def test_lines_around_a_moment_have_their_node_their_file_and_their_time(source: Path, tmp_path: Path) -> None:
+    copies = LogCopies(source, NODES, tmp_path / "logs")
+    now = datetime.now()
+
+    def stamped(seconds: float, text: str) -> str:
+        return f"[{now + timedelta(seconds=seconds):%Y-%m-%d %H:%M:%S},000 E 1 1] {text}\n"
+
+    log = logs_of(source, "w1") / "raylet.out"
+    write(log, stamped(-60, "long before"))
+    write(log, stamped(-2, "before") + "and a line without a time\n" + stamped(3, "after") + stamped(60, "long after"))
+    write(source / "head.log", stamped(1, "of its start"))
+    lines = copies.around(clock.now(), before=5.0, after=10.0)
+    assert [(line.node, line.file, line.text.partition("] ")[2] or line.text) for line in lines] == [
+        ("worker-1", "raylet.out", "before"),
+        ("worker-1", "raylet.out", "and a line without a time"),
+        ("head", "head.log", "of its start"),
+        ("worker-1", "raylet.out", "after"),
+    ]
+    assert [round(line.seconds) for line in lines] in ([-2, -2, 1, 3], [-3, -3, 0, 2])  # stamps are whole seconds here
+
+
 def test_links_sockets_and_packages_are_left_alone(source: Path, tmp_path: Path) -> None:
     copies = LogCopies(source, NODES, tmp_path / "logs")
     (source / "ray" / "session_latest").symlink_to(SESSION)
@@ -107,6 +131,9 @@ class Streaming:
 
     def keep(self) -> None:
         write(self.directory / "head" / "container.log", "kept\n")
+
+    def around(self, moment: float, *, before: float, after: float) -> list[LogLine]:
+        return [LogLine(0.0, "head", "container.log", "a line")]
 
     def close(self) -> None:
         self.closed += 1

@@ -12,11 +12,12 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
+from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.capabilities import KeptLogs
 from pytest_serve_chaos.cluster.local.commands import temp_directory
 from pytest_serve_chaos.cluster.local.plan import Plan, node_name
 from pytest_serve_chaos.cluster.test_logs import MOST_BYTES, name_of_file
-from pytest_serve_chaos.model import Component
+from pytest_serve_chaos.model import Component, LogLine
 
 # Python logs begin with "2026-11-22 18:04:11,123", Serve's with a level before it, C++ logs with "[2026-11-22 ...".
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3})")
@@ -127,6 +128,24 @@ class LogCopies:
             if status.st_size > had:
                 with contextlib.suppress(FileNotFoundError):  # it was taken away meanwhile
                     self._copy(path, had, status.st_size)
+
+    def around(self, moment: float, *, before: float, after: float) -> list[LogLine]:
+        """Lines that the nodes logged around a moment, in order of time; of files that were written since then."""
+        ahead = time.time() - clock.now()
+        found: list[LogLine] = []
+        for path, status in _logs(self._source):
+            if status.st_mtime >= moment + ahead - before:
+                found += [line for line in self._lines(path, moment + ahead) if -before <= line.seconds <= after]
+        return sorted(found, key=lambda line: line.seconds)
+
+    def _lines(self, path: Path, moment: float) -> Iterator[LogLine]:
+        """The lines at the end of a file, each with its time from the moment; without one, that of the line before."""
+        directory, *rest = self._place(path).parts
+        node, file = directory.partition(f"_{_SESSION}")[0].removesuffix(".log"), "/".join(rest) or directory
+        at = 0.0
+        for text in _tail(path):
+            at = _time_of(text, at)
+            yield LogLine(at - moment, node, file, text)
 
     def close(self) -> None:
         """Does nothing: the copies are there, or were not wanted."""

@@ -13,6 +13,7 @@ from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.logs.files import Line, LogFiles
 from pytest_serve_chaos.cluster.kubernetes.logs.followers import FileFollower, Follower, OutputFollower, Source
 from pytest_serve_chaos.errors import ServeChaosError
+from pytest_serve_chaos.model import LogLine
 from pytest_serve_chaos.watch_thread import WatchThread
 
 _LOOK_EVERY = 1.0
@@ -88,6 +89,18 @@ class LogStream:
 
     def keep(self) -> None:
         """Does nothing: they are in files already."""
+
+    def around(self, moment: float, *, before: float, after: float) -> list[LogLine]:
+        """Lines of all containers, also of those that are gone, in order of time."""
+        with self._lock:
+            containers = [(container.source.node, container.files) for container in self._containers.values()]
+        found = [
+            LogLine(line.at - moment, node, line.file, line.text)
+            for node, files in containers
+            for line in files.lines(("*",), moment - before)
+            if line.at <= moment + after
+        ]
+        return sorted(found, key=lambda line: line.seconds)
 
     def close(self) -> None:
         """Ends all that follows; the files stay, and can still be read here."""

@@ -1,0 +1,73 @@
+"""The log lines around a fault, by process, as a history has them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pytest_serve_chaos.events import Event, LogsExcerpted, of_kind
+from pytest_serve_chaos.model import LogLine
+
+_NAMES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), name)
+    for pattern, name in (
+        (r"serve/controller_(\d+)\.log.*", r"controller (PID \1)"),
+        (r"serve/controller_build_(.+)_(\d+)\.log.*", r"build of the app \1 (PID \2)"),
+        (r"serve/proxy_.*", "proxy"),
+        (r"serve/replica_(.+)_([a-z0-9]{6,12})\.log.*", r"replica \2 of \1"),
+        (r"serve/(.+)_([a-z0-9]{8})\.log.*", r"\1 \2"),
+        (r"gcs_server\..*", "gcs_server"),
+        (r"raylet\..*", "raylet"),
+        (r"python-core-driver-.*_(\d+)\.log.*", r"Ray core of a driver (PID \1)"),
+        (r"python-core-worker-.*_(\d+)\.log.*", r"Ray core of PID \1"),
+        (r"worker-[0-9a-f]+-[0-9a-f]+-(\d+)\.(?:err|out).*", r"output of PID \1"),
+        (r"(?:.*/)?admin\.sock\..*", "HAProxy"),
+        (r"container.*\.log", "output of the container"),
+        (r"(?:head|worker-\d+|redis)\.log", "output of ray start"),
+    )
+)
+"""What a file's name says of the process that writes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessLog:
+    """Some lines of one process.
+
+    Attributes:
+        node: Whose logs they are in.
+        file: Their file.
+        lines: In order of time, with seconds from the fault.
+    """
+
+    node: str
+    file: str
+    lines: tuple[LogLine, ...]
+
+    @property
+    def name(self) -> str:
+        """The process, for people: ``controller (PID 797) on head``."""
+        return f"{process_of(self.file)} on {self.node}"
+
+
+def process_of(file: str) -> str:
+    """What a log file's name says of its process; else the file."""
+    for pattern, name in _NAMES:
+        found = pattern.fullmatch(file)
+        if found is not None:
+            return found.expand(name)
+    return file
+
+
+def excerpt_of(events: Iterable[Event]) -> tuple[ProcessLog, ...]:
+    """The log lines of an experiment's events by process, in the order of their first lines after the fault."""
+    by_process: dict[tuple[str, str], list[LogLine]] = {}
+    for event in of_kind(LogsExcerpted, events):
+        for line in event.lines:
+            by_process.setdefault((line.node, line.file), []).append(line)
+    logs = (ProcessLog(node, file, tuple(lines)) for (node, file), lines in by_process.items())
+    return tuple(sorted(logs, key=_first_after_the_fault))
+
+
+def _first_after_the_fault(log: ProcessLog) -> float:
+    return next((line.seconds for line in log.lines if line.seconds >= 0), float("inf"))
