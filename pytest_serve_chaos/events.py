@@ -31,6 +31,12 @@ from pytest_serve_chaos.model import (
 WORKERS = "workers"
 """What Ray's own autoscaler scales, as an event names it."""
 
+SERVE = "Serve"
+"""Serve itself, among the things of which `ServeSaid` has a status."""
+
+SERVE_IS_SILENT = "does not answer"
+"""Its status while its REST API does not answer. What it said before of all else is then no longer what it says."""
+
 
 class Word(str, Enum):
     """A word of a closed list, as `enum.StrEnum` of Python 3.11 is."""
@@ -370,6 +376,21 @@ class Rescaled(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServeSaid(Event):
+    """Serve says something else than before of its apps, deployments or proxies, or does not answer.
+
+    The first of an experiment has all that it says.
+
+    Attributes:
+        statuses: What changed: ``app default``, ``deployment default#Echo``, ``proxy on head`` or `SERVE` -> its status
+            in Serve's own word; "" for what it no longer names.
+    """
+
+    name: ClassVar[str] = "serve_said"
+    statuses: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HAProxyReloaded(Event):
     """Another process of HAProxy takes the requests of a proxy that stays the same.
 
@@ -600,6 +621,7 @@ EVENTS: tuple[type[Event], ...] = (
     ComponentGone,
     ComponentCame,
     Rescaled,
+    ServeSaid,
     HAProxyReloaded,
     RedundancyBack,
     RedundancyMissing,

@@ -203,6 +203,10 @@ def _is_object(value: object) -> bool:
     return isinstance(value, dict)
 
 
+def _is_object_of_texts(value: object) -> bool:
+    return isinstance(value, dict) and all(_is_text(text) for text in value.values())
+
+
 def _is_object_of_ints(value: object) -> bool:
     return isinstance(value, dict) and all(_is_int(number) for number in value.values())
 
@@ -227,6 +231,7 @@ _TYPES: Mapping[str, _Type] = {
     "tuple[str, ...]": _Type("a list of texts", _list_of(_is_text), lambda value: tuple(_listed(value))),
     "tuple[Identity, ...]": _Type("a list of texts", _list_of(_is_text), lambda v: tuple(map(_identity, _listed(v)))),
     "Mapping[str, Json]": _Type("an object", _is_object),
+    "Mapping[str, str]": _Type("an object of texts", _is_object_of_texts),
     "Mapping[str, int]": _Type("an object of whole numbers", _is_object_of_ints),
     "tuple[Component, ...]": _Type("a list of objects", _list_of(_is_object), _each(lambda data: _component(data))),
     "tuple[LogLine, ...]": _Type("a list of objects", _list_of(_is_object), _each(lambda data: _log_line(data))),

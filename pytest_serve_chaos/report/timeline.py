@@ -1,0 +1,598 @@
+"""One experiment as a picture shows it: requests as columns, faults, outages, and a lane for each process.
+
+Every graphic report begins here, so that they agree. All times are seconds from the fault, or from the beginning of
+the experiment where nothing was broken; `Timeline.zero` says when that was. What a history does not have, as one of an
+older version, is left out: its field is empty.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from typing import TypeVar
+
+from pytest_serve_chaos.analysis.result import Result
+from pytest_serve_chaos.events import (
+    SERVE,
+    SERVE_IS_SILENT,
+    ComponentCame,
+    ComponentGone,
+    Demanded,
+    EvidenceSeen,
+    FaultAsked,
+    FaultHealed,
+    FaultLanded,
+    HAProxyReloaded,
+    Judged,
+    MachineSeen,
+    Phase,
+    PhaseBegan,
+    ProxyStale,
+    Restored,
+    ServeSaid,
+    TopologySeen,
+    TrafficBegan,
+    VictimEnded,
+    of_kind,
+)
+from pytest_serve_chaos.history import History
+from pytest_serve_chaos.model import (
+    HEAD,
+    ROLES,
+    Component,
+    Identity,
+    Outage,
+    Outcome,
+    Request,
+)
+from pytest_serve_chaos.report.demanded import Demand, demands
+
+STRIP = 0.1
+"""Seconds of a strip of `Timeline.strips`."""
+
+GOOD = ""
+"""The outcome of a request that was answered well."""
+
+_MOST_STRIPS = 20_000
+"""Strips of an experiment; of one that lasts longer than half an hour they are wider."""
+
+E = TypeVar("E", FaultLanded, FaultHealed)
+
+_DETAIL = (TopologySeen, MachineSeen, ServeSaid, HAProxyReloaded)
+"""Events that have a place of their own in the picture, or none."""
+
+
+# -- requests ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """The requests of the judged traffic as columns of the same length, in the order in which they ended.
+
+    The outcome, the way and all that follows are indexes into the tuples of words.
+
+    Attributes:
+        scheduled: When each was due.
+        latency: Seconds from then to its end.
+        lag: Seconds by which the generator sent it late.
+        outcome: What became of it: 0 is `GOOD`, the others are error classes (``ReadTimeout``, ``HTTP 500``).
+        way: Which way it took: ``proxies`` (the shared address), or the name of the proxy of a persistent connection.
+        replica: The replica that answered; 0 is "": the answer does not say, or there was none.
+        app: The app that it asked.
+        name: What its kind of request is called.
+        kept: 1 where it went over a persistent connection. Only the others are judged for the figures of the verdict.
+        outcomes: The words of `outcome`.
+        ways: The words of `way`.
+        replicas: The words of `replica`.
+        apps: The words of `app`.
+        names: The words of `name`.
+    """
+
+    scheduled: array[float]
+    latency: array[float]
+    lag: array[float]
+    outcome: array[int]
+    way: array[int]
+    replica: array[int]
+    app: array[int]
+    name: array[int]
+    kept: array[int]
+    outcomes: tuple[str, ...]
+    ways: tuple[str, ...]
+    replicas: tuple[str, ...]
+    apps: tuple[str, ...]
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self.scheduled)
+
+
+@dataclass(frozen=True, slots=True)
+class Strips:
+    """What became of the requests on fresh connections that were due in each strip of time.
+
+    Attributes:
+        begin: When the first strip begins.
+        width: Seconds of each.
+        sent: All requests that were due in it.
+        lost: Those of them without a good answer.
+        late: Those of them whose good answer came too late.
+    """
+
+    begin: float
+    width: float
+    sent: array[int]
+    lost: array[int]
+    late: array[int]
+
+
+# -- what happened -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Something that happened.
+
+    Attributes:
+        at: When.
+        kind: The kind of event (``asked``, ``gone``, ``evidence``).
+        text: One line for people.
+    """
+
+    at: float
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A time in which something was so.
+
+    Attributes:
+        begin: When it began.
+        end: None: it was still so when the experiment ended.
+        text: What was so.
+    """
+
+    begin: float
+    end: float | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault.
+
+    Attributes:
+        name: The name of its marker: ``head_failure``.
+        text: What was broken and how.
+        asked: When it was asked for.
+        landed: None: it did not land.
+        healed: When what it broke was restored; None: it was not, or need not be.
+        ended: When a victim that ends slowly ended.
+        victims: The names of the components that it was aimed at, as far as they were seen.
+        evidence: The signs that it landed.
+    """
+
+    name: str
+    text: str
+    asked: float
+    landed: float | None = None
+    healed: float | None = None
+    ended: float | None = None
+    victims: tuple[str, ...] = ()
+    evidence: tuple[Moment, ...] = ()
+
+
+# -- lanes -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """One incarnation of a component.
+
+    Attributes:
+        identity: Which one.
+        pid: Its PID, where it is a process; in its own PID namespace.
+        begin: When it was first seen.
+        end: When it was seen to be gone; None: it was there when the experiment ended.
+        was_there: Whether it was there when the experiment began, so that `begin` is not its start.
+        victim: Whether the fault was aimed at it.
+        machine: The machine under it, of a pod.
+        replica: Serve's id of a replica, where known.
+    """
+
+    identity: str
+    pid: int | None
+    begin: float
+    end: float | None
+    was_there: bool = False
+    victim: bool = False
+    machine: str | None = None
+    replica: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessLane:
+    """What was there in one place, one incarnation after the other.
+
+    Attributes:
+        name: ``controller``, ``proxy on worker-1``; with a number where there were several at once.
+        role: What part it plays.
+        node: The node that it is on.
+        lives: Its incarnations in order of time.
+        marks: Moments of it: HAProxy was reloaded, a proxy became stale.
+    """
+
+    name: str
+    role: str
+    node: str
+    lives: tuple[Life, ...]
+    marks: tuple[Moment, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StatusLane:
+    """What Serve said of one thing.
+
+    Attributes:
+        subject: ``app default``, ``deployment default#Echo``, ``proxy on head``; ``Serve`` for whether it answered.
+        spans: Its statuses in Serve's own words. There is none while Serve did not answer.
+    """
+
+    subject: str
+    spans: tuple[Span, ...]
+
+
+# -- all of it ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """One experiment, for a picture.
+
+    Attributes:
+        experiment: Its name.
+        outcome: The verdict.
+        reasons: Why.
+        fault: What was broken and how, in words; "" if nothing was.
+        zero: The monotonic second (on the clock of the history) from which all times count.
+        begin: When the steady state began.
+        end: When it was judged, or all that is known of it ends.
+        judged_until: When the observation ended; what came then starts and ends replicas.
+        requests: Those of the judged traffic.
+        strips: The same, counted.
+        slow_after: Seconds after which an answer is late.
+        faults: All faults, in order of time.
+        outages: As the verdict has them, in these seconds.
+        phases: The phases of the experiment.
+        lanes: Nodes and processes, in the order of `model.ROLES`.
+        statuses: What Serve said over time.
+        events: All other events, in order of time.
+        demands: What was demanded, and what was seen.
+        warnings: What foresaw it.
+        remarks: What the reader of the verdict must know.
+        traffic_back: Seconds from the fault until traffic was back; None: it never came back, or was not measured.
+        redundancy_back: Seconds from the fault until redundancy was back; None likewise.
+        settled: Seconds from the fault until the post-recovery check passed; None likewise.
+    """
+
+    experiment: str
+    outcome: Outcome
+    reasons: tuple[str, ...]
+    fault: str
+    zero: float
+    begin: float
+    end: float
+    judged_until: float
+    requests: Requests
+    strips: Strips
+    slow_after: float | None = None
+    faults: tuple[Fault, ...] = ()
+    outages: tuple[Outage, ...] = ()
+    phases: tuple[Span, ...] = ()
+    lanes: tuple[ProcessLane, ...] = ()
+    statuses: tuple[StatusLane, ...] = ()
+    events: tuple[Moment, ...] = ()
+    demands: tuple[Demand, ...] = ()
+    warnings: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    traffic_back: float | None = None
+    redundancy_back: float | None = None
+    settled: float | None = None
+
+
+def timeline_of(result: Result, history: History) -> Timeline:
+    """The picture of an experiment.
+
+    Requests are read one after the other, so that those of a long experiment need not be in memory.
+
+    Args:
+        result: What it gave, of this run or from a file.
+        history: The same history.
+
+    Raises:
+        HistoryError: Some requests are in the file alone, and it was changed.
+    """
+    view = _View.of(result)
+    requests = _requests(history.requests_between(view.begin, view.end, view.source), view.zero)
+    measured = result.measurement
+    # A request that was due before the last event may have ended after it.
+    end = max([view.end - view.zero, *(outage.end - view.zero for outage in measured.outages if outage.end)])
+    return Timeline(
+        experiment=result.experiment,
+        outcome=result.outcome,
+        reasons=result.reasons,
+        fault=result.fault,
+        zero=view.zero,
+        begin=view.begin - view.zero,
+        end=end,
+        judged_until=view.judged_until - view.zero,
+        requests=requests,
+        strips=_strips(requests, view.begin - view.zero, end, measured.slow_after),
+        slow_after=measured.slow_after,
+        faults=tuple(_faults(result, view.zero)),
+        outages=tuple(_shifted(outage, view.zero) for outage in measured.outages),
+        phases=tuple(_phases(result, view)),
+        lanes=_lanes(result, view),
+        statuses=_statuses(result, view),
+        events=tuple(
+            Moment(event.at - view.zero, event.kind, event.text)
+            for event in result.events
+            if not isinstance(event, _DETAIL) and event.at <= view.end
+        ),
+        demands=demands(result),
+        warnings=tuple(warning.line for warning in result.warnings),
+        remarks=result.remarks,
+        traffic_back=result.traffic_back,
+        redundancy_back=result.redundancy_back,
+        settled=result.settled,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """Which time a picture shows, in monotonic seconds, and whose requests."""
+
+    begin: float
+    zero: float
+    judged_until: float
+    end: float
+    source: str
+
+    @classmethod
+    def of(cls, result: Result) -> _View:
+        demanded = of_kind(Demanded, result.events)
+        source = demanded[-1].source if demanded else ""
+        phases = of_kind(PhaseBegan, result.events)
+        steady = [event.at for event in phases if event.phase is Phase.STEADY]
+        began = [event.at for event in of_kind(TrafficBegan, result.events) if source and event.source == source]
+        first, last = (result.events[0].at, result.events[-1].at) if result.events else (0.0, 0.0)
+        begin = next(iter([*began, *steady]), first)
+        asked = next((event.at for event in of_kind(FaultAsked, result.events)), begin)
+        over = [e.at for e in result.events if isinstance(e, Judged) or (isinstance(e, Restored) and e.at > asked)]
+        done = [event.at for event in phases if event.phase is Phase.DONE]
+        judged = [event.at for event in phases if event.phase is not None and not event.phase.is_judged]
+        end = max(begin, next(iter([*done, *over]), max(last, asked + result.measurement.observed)))
+        return cls(begin, asked, next(iter(judged), end), end, source)
+
+
+def _shifted(outage: Outage, zero: float) -> Outage:
+    return replace(outage, start=outage.start - zero, end=None if outage.end is None else outage.end - zero)
+
+
+# -- requests ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Words:
+    """Texts that are repeated, each as a number."""
+
+    numbers: dict[str, int] = field(default_factory=lambda: {"": 0})
+
+    def number(self, text: str) -> int:
+        return self.numbers.setdefault(text, len(self.numbers))
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        return tuple(self.numbers)
+
+
+def _requests(found: Iterable[Request], zero: float) -> Requests:
+    """The columns. There may be a million of them, so each is appended to at once."""
+    scheduled, latency, lag = array("d"), array("d"), array("f")
+    outcome, way, replica, app, name = array("I"), array("I"), array("I"), array("I"), array("I")
+    kept = array("B")
+    outcomes, ways, replicas, apps, names = (_Words() for _ in range(5))
+    for request in found:
+        scheduled.append(request.scheduled - zero)
+        latency.append(request.finished - request.scheduled)
+        lag.append(request.lag)
+        outcome.append(outcomes.number(request.error or GOOD))
+        way.append(ways.number(request.path))
+        replica.append(replicas.number(request.replica or ""))
+        app.append(apps.number(request.app))
+        name.append(names.number(request.name))
+        kept.append(request.kept)
+    words = (outcomes.words, ways.words, replicas.words, apps.words, names.words)
+    return Requests(scheduled, latency, lag, outcome, way, replica, app, name, kept, *words)
+
+
+def _strips(requests: Requests, begin: float, end: float, slow_after: float | None) -> Strips:
+    width = STRIP
+    while (end - begin) / width > _MOST_STRIPS:
+        width *= 10
+    number = max(1, math.ceil((end - begin) / width + 1e-9))
+    sent, lost, late = (array("I", bytes(4 * number)) for _ in range(3))
+    slow = math.inf if slow_after is None else slow_after
+    columns = zip(requests.scheduled, requests.latency, requests.outcome, requests.kept, strict=True)
+    for at, latency, outcome, kept in columns:
+        strip = int((at - begin) / width)
+        if not kept and 0 <= strip < number:
+            sent[strip] += 1
+            if outcome:
+                lost[strip] += 1
+            elif latency > slow:
+                late[strip] += 1
+    return Strips(begin, width, sent, lost, late)
+
+
+# -- faults and phases -------------------------------------------------------------------------------------------------
+
+
+def _faults(result: Result, zero: float) -> Iterator[Fault]:
+    """Each fault with what became of it; in a history of an older version, in their order."""
+    landed, healed = of_kind(FaultLanded, result.events), of_kind(FaultHealed, result.events)
+    asked = of_kind(FaultAsked, result.events)
+    named = {one.identity: one.name for one in _seen(result)}
+    for number, event in enumerate(asked):
+        until = asked[number + 1].at if number + 1 < len(asked) else math.inf
+        own = _own(landed, event.injection, number)
+        undone = _own(healed, event.injection, number)
+        ended = [one.at for one in of_kind(VictimEnded, result.events) if event.at <= one.at < until]
+        signs = [one for one in of_kind(EvidenceSeen, result.events) if event.at <= one.at < until]
+        yield Fault(
+            name=event.fault,
+            text=event.text,
+            asked=event.at - zero,
+            landed=None if own is None else own.at - zero,
+            healed=None if undone is None else undone.at - zero,
+            ended=ended[0] - zero if ended else None,
+            victims=() if own is None else tuple(named.get(victim, str(victim)) for victim in own.victims),
+            evidence=tuple(Moment(one.at - zero, one.side, one.text) for one in signs),
+        )
+
+
+def _own(events: Sequence[E], injection: int | None, number: int) -> E | None:
+    """What became of a fault: by its number in the run, or by its place where the history has no numbers."""
+    if injection is not None and all(event.injection is not None for event in events):
+        return next((event for event in events if event.injection == injection), None)
+    return events[number] if number < len(events) else None
+
+
+def _phases(result: Result, view: _View) -> Iterator[Span]:
+    found = [event for event in of_kind(PhaseBegan, result.events) if event.at <= view.end]
+    for number, event in enumerate(found):
+        end = found[number + 1].at - view.zero if number + 1 < len(found) else view.end - view.zero
+        if event.phase is not Phase.DONE:
+            yield Span(event.at - view.zero, end, event.text)
+
+
+# -- lanes -------------------------------------------------------------------------------------------------------------
+
+
+def _seen(result: Result) -> Iterator[Component]:
+    """All components that were seen; one that was seen several times last as it was known best."""
+    yield from (e.component for e in result.events if isinstance(e, (ComponentGone, ComponentCame)))
+    for topology in (result.before, result.after):
+        yield from () if topology is None else topology.components
+
+
+def _lanes(result: Result, view: _View) -> tuple[ProcessLane, ...]:
+    """The lives of all components, those of one place in one lane; what was there at the same time in several."""
+    best = {component.identity: component for component in _seen(result)}
+    lives = _lives(result, view)
+    marks = _marks(result, view)
+    found: list[ProcessLane] = []
+    ordered = sorted(lives, key=lambda one: (_place(best[one[0]]), one[1].begin))
+    for _, group in groupby(ordered, key=lambda one: _place(best[one[0]])):
+        members = list(group)
+        first = best[members[0][0]]
+        rows = _rows(life for _, life in members)
+        for number, row in enumerate(rows, start=1):
+            name = first.name if len(rows) == 1 else f"{first.name} #{number}"
+            found.append(ProcessLane(name, first.role, first.node, tuple(row), tuple(marks.get(first.name, ()))))
+    return tuple(found)
+
+
+def _place(component: Component) -> tuple[int, bool, list[str | int], str]:
+    """What has a lane in common, in the order of the lanes."""
+    role = ROLES.index(component.role) if component.role in ROLES else len(ROLES)
+    return role, component.node != HEAD, natural(component.node), component.deployment or ""
+
+
+def natural(text: str) -> list[str | int]:
+    """A key that sorts ``worker-10`` after ``worker-9``."""
+    parts = re.split(r"([0-9]+)", text)
+    return [int(part) if number % 2 else part for number, part in enumerate(parts)]
+
+
+def _lives(result: Result, view: _View) -> list[tuple[Identity, Life]]:
+    """Each incarnation that was seen, from when it came until it went."""
+    best = {component.identity: component for component in _seen(result)}
+    changes = [e for e in result.events if isinstance(e, (ComponentGone, ComponentCame)) and e.at <= view.end]
+    came = {event.component.identity for event in changes if isinstance(event, ComponentCame)}
+    there = {} if result.before is None else {c.identity: view.begin for c in result.before.components}
+    begun = {identity: at for identity, at in there.items() if identity not in came}
+    ended: list[tuple[Identity, float, float | None]] = []
+    for event in changes:
+        identity = event.component.identity
+        if isinstance(event, ComponentCame):
+            begun.setdefault(identity, event.at)
+        else:
+            ended.append((identity, begun.pop(identity, view.begin), event.at))
+    known = {identity for identity, _, _ in ended} | begun.keys()
+    if result.after is not None:
+        begun |= {c.identity: result.after.at for c in result.after.components if c.identity not in known}
+    lives = [*ended, *((identity, at, None) for identity, at in begun.items())]
+    return [(identity, _life(best[identity], begin, end, result, view)) for identity, begin, end in lives]
+
+
+def _life(component: Component, begin: float, end: float | None, result: Result, view: _View) -> Life:
+    return Life(
+        identity=str(component.identity),
+        pid=component.pid,
+        begin=max(begin, view.begin) - view.zero,
+        end=None if end is None else max(end, view.begin) - view.zero,
+        was_there=begin <= view.begin,
+        victim=component.identity in result.victims,
+        machine=component.machine,
+        replica=component.replica,
+    )
+
+
+def _rows(lives: Iterable[Life]) -> list[list[Life]]:
+    """Lives in order of time, in as few rows as they need; a successor is in the row that is empty the longest."""
+    rows: list[list[Life]] = []
+    for life in lives:
+        free = [row for row in rows if (row[-1].end or math.inf) <= life.begin]
+        if free:
+            min(free, key=lambda row: row[-1].end or math.inf).append(life)
+        else:
+            rows.append([life])
+    return rows
+
+
+def _marks(result: Result, view: _View) -> dict[str, list[Moment]]:
+    """What happened to proxies that stayed, by their names."""
+    found: dict[str, list[Moment]] = {}
+    for event in result.events:
+        if isinstance(event, (HAProxyReloaded, ProxyStale)) and view.begin <= event.at <= view.end:
+            found.setdefault(event.proxy, []).append(Moment(event.at - view.zero, event.kind, event.text))
+    return found
+
+
+def _statuses(result: Result, view: _View) -> tuple[StatusLane, ...]:
+    """What Serve said of each thing, in the order in which it was first named; while it is silent it says nothing."""
+    spans: dict[str, list[Span]] = {}
+    last: dict[str, str] = {}
+    events = [event for event in of_kind(ServeSaid, result.events) if event.at <= view.end]
+    for event in events:
+        at = max(event.at, view.begin) - view.zero
+        before = dict(last)
+        last |= event.statuses
+        silent, was_silent = (SERVE_IS_SILENT in (one.get(SERVE, ""),) for one in (last, before))
+        for subject, word in last.items():
+            hidden = silent and subject != SERVE
+            shown, was = "" if hidden else word, "" if was_silent and subject != SERVE else before.get(subject, "")
+            own = spans.setdefault(subject, [])
+            if shown != was and own and own[-1].end is None:
+                own[-1] = replace(own[-1], end=at)
+            if shown and shown != was:
+                own.append(Span(at, None, shown))
+    return tuple(StatusLane(subject, tuple(own)) for subject, own in spans.items() if own)
