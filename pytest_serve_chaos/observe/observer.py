@@ -68,6 +68,7 @@ class _Known:
 class _Memory:
     by_identity: dict[Identity, _Known] = field(default_factory=dict)
     addresses: dict[str, str] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
     actors: tuple[ActorRow, ...] = ()
 
 
@@ -91,6 +92,11 @@ class Observer:
     def report(self) -> Report:
         """The last that Ray and Serve said."""
         return self._report
+
+    def node_name(self, node_id: str) -> str:
+        """The name of the node with that id; "" if it is not known."""
+        with self._lock:
+            return self._memory.names.get(self._memory.addresses.get(node_id, ""), "")
 
     def refresh(self) -> Report:
         """Asks Ray and Serve; takes up to three request timeouts when they hang.
@@ -154,6 +160,7 @@ class Observer:
         if report.nodes is not None:
             self._memory.addresses |= {node.node_id: node.address for node in report.nodes.values()}
         names = {node.address: node.name for node in nodes if node.address}
+        self._memory.names |= names
         by_place = {(c.node, c.pid): c for c in components if c.role in ("controller", "proxy", "replica")}
         seen = self._cluster.capability(SEES_PROCESSES)
         ask_the_gcs = not by_place and not (seen is not None and seen.sees_processes)

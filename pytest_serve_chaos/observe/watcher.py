@@ -13,6 +13,7 @@ from pytest_serve_chaos.events import WORKERS, ComponentCame, ComponentGone, HAP
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Component, Identity, Topology
 from pytest_serve_chaos.observe.observer import Observer, Report
+from pytest_serve_chaos.observe.statuses import change, serve_said, statuses_of
 from pytest_serve_chaos.watch_thread import WatchThread
 
 _LOOK_EVERY = 0.2
@@ -47,6 +48,7 @@ class Watcher:
         self._silence = ""
         self._noted: set[str] = set()
         self._wanted: dict[str, int] = {}
+        self._said: dict[str, str] = {}
         self._threads = [
             WatchThread(
                 "serve-chaos-look",
@@ -80,6 +82,7 @@ class Watcher:
         with self._lock:
             self._experiment = experiment
             self._gone = {}
+            self._said = {}
 
     @property
     def topology(self) -> Topology:
@@ -139,16 +142,22 @@ class Watcher:
         return topology
 
     def ask(self) -> Report:
-        """Asks Ray and Serve now, and writes down what an autoscaler wants otherwise than before."""
+        """Asks Ray and Serve now, and writes down what they say, and an autoscaler wants, otherwise than before."""
         report = self.observer.refresh()
-        wanted = scaled_numbers(report)
+        wanted, statuses = scaled_numbers(report), statuses_of(report, lambda node: self.observer.node_name(node))
         with self._lock:  # two threads may ask at a time
             changes = {what: (self._wanted[what], n) for what, n in wanted.items() if self._wanted.get(what, n) != n}
             self._wanted |= wanted
             experiment = self._experiment
+            said = change(self._said, statuses) if experiment else {}
+            self._said |= said
         for what, (before, now) in changes.items():
             text = f"{what}: {before} were wanted, and now {now}"
             self._history.add(Rescaled(text, experiment=experiment, what=what, before=before, now=now))
+        if said:
+            # A question that was not answered says nothing of the time in which it was waited for.
+            at = report.at if report.serve is None else clock.now()
+            self._history.add(serve_said(said, at, experiment))
         return report
 
     def _look(self) -> float:

@@ -25,6 +25,7 @@ from pytest_serve_chaos.events import (
     PostRecoveryChecking,
     Restored,
     RunAgain,
+    ServeSaid,
     Skipped,
     StagesBegan,
     TopologySeen,
@@ -60,6 +61,7 @@ _NOT_SHOWN = (
     RunAgain,
     Restored,
     LogsExcerpted,
+    ServeSaid,
     LogsKept,
     OtherEvent,
 )

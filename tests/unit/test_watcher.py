@@ -13,7 +13,16 @@ from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import Cluster
 from pytest_serve_chaos.cluster.rest import ActorRow, NodeRow, ServeStatus
 from pytest_serve_chaos.errors import ObservationError
-from pytest_serve_chaos.events import ComponentCame, ComponentGone, Event, Moment, Rescaled, TopologySeen, of_kind
+from pytest_serve_chaos.events import (
+    ComponentCame,
+    ComponentGone,
+    Event,
+    Moment,
+    Rescaled,
+    ServeSaid,
+    TopologySeen,
+    of_kind,
+)
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.json_records import event_from_json, event_to_json
 from pytest_serve_chaos.model import Component, Identity, Json, Topology
@@ -246,3 +255,40 @@ def test_trouble_with_the_controller_is_no_scaling() -> None:
     for _ in range(5):
         watcher.ask()
     assert [(e.before, e.now) for e in of_kind(Rescaled, history.events)] == [(4, 3)]
+
+
+def said(app: str, proxy: str, *, at: float = 1.0) -> Report:
+    """What Serve says of an app, its deployment and the proxy of a node."""
+    apps, deployments, proxies = {"shop": app} if app else {}, {"shop#Cart": "HEALTHY"} if app else {}, {"n1": proxy}
+    return Report(at, serve=ServeStatus(apps, {}, deployments, {}, (), proxies, None))
+
+
+def test_what_serve_says_is_written_down_where_it_changes() -> None:
+    reports = iter(
+        [said("RUNNING", "HEALTHY"), said("RUNNING", "HEALTHY"), Report(7.0), Report(8.0), said("", "HEALTHY")]
+    )
+    observer = SimpleNamespace(
+        look=lambda: Topology(0.0, ()), refresh=lambda: next(reports), node_name={"n1": "worker-1"}.__getitem__
+    )
+    watcher = Watcher(cast("Observer", observer), history := History())
+    watcher.belongs_to("head_lost")
+    for _ in range(5):
+        watcher.ask()
+    first, silent, later = of_kind(ServeSaid, history.events)
+    everything = {"Serve": "answers", "app shop": "RUNNING", "deployment shop#Cart": "HEALTHY"}
+    assert first.statuses == {**everything, "proxy on worker-1": "HEALTHY"}
+    assert (silent.statuses, silent.at) == ({"Serve": "does not answer"}, 7.0), "since it was asked in vain"
+    assert later.statuses == {"Serve": "answers", "app shop": "", "deployment shop#Cart": ""}
+    assert event_from_json(event_to_json(later)) == later
+
+
+def test_each_experiment_begins_with_all_that_serve_says() -> None:
+    observer = SimpleNamespace(
+        look=lambda: Topology(0.0, ()), refresh=lambda: said("RUNNING", "HEALTHY"), node_name=str
+    )
+    watcher = Watcher(cast("Observer", observer), history := History())
+    for name in ("first", "", "second"):
+        watcher.belongs_to(name)
+        watcher.ask()
+    assert [event.experiment for event in of_kind(ServeSaid, history.events)] == ["first", "second"]
+    assert len({str(event.statuses) for event in of_kind(ServeSaid, history.events)}) == 1
