@@ -577,6 +577,24 @@ class LogsExcerpted(Event):
     left_out: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repeatable(Event):
+    """How the test of an experiment is run again; the text is the command.
+
+    Attributes:
+        test: The test, as pytest takes it.
+        seed: Of all choices of the run.
+        options: What was set, wherever, as options of the command line; secrets are masked.
+        on_local: Those of them that the local backend takes.
+    """
+
+    name: ClassVar[str] = "repeat"
+    test: str = ""
+    seed: int | None = None
+    options: tuple[str, ...] = ()
+    on_local: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Note(Event):
     """Anything else that helps to read the record."""
@@ -643,6 +661,7 @@ EVENTS: tuple[type[Event], ...] = (
     Restored,
     LogsKept,
     LogsExcerpted,
+    Repeatable,
     Note,
 )
 """All kinds of events that this version writes, in the order in which the reference describes them."""

@@ -236,6 +236,12 @@ def resolve(
     return _settings(values, sources, backends[backend].options)
 
 
+def given_texts(row: Option, config: Configuration) -> tuple[str, ...]:
+    """What a user gave for one setting, on the command line, in the environment or in pytest's configuration."""
+    given = _given(row, config, os.environ)
+    return () if given.source == DEFAULT else given.texts
+
+
 def _settings(values: Mapping[str, object], sources: Mapping[str, str], used: Sequence[Option]) -> Settings:
     """The settings, of which those that are not in our table are in `others`; of these, all that the backend uses."""
     ours = {row.name for row in OPTIONS}

@@ -18,6 +18,7 @@ from pytest_serve_chaos.session.dry_run import DryRun
 from pytest_serve_chaos.session.hidden_locals import HiddenLocals
 from pytest_serve_chaos.session.lending import Lending
 from pytest_serve_chaos.session.lifetime import RunLifetime
+from pytest_serve_chaos.session.repeat import Repetition
 from pytest_serve_chaos.session.results import Results
 from pytest_serve_chaos.session.sections import Sections
 from pytest_serve_chaos.session.statuses import Statuses
@@ -55,7 +56,8 @@ class ChaosSession:
         self.collection = Collection(config, settings, backends[settings.backend], faults, say)
         self.results = Results(reporters)
         lifetime = RunLifetime(config, settings, backends, faults, say, signals)
-        self.lending = Lending(lifetime, self.collection, self.results, self.terminal)
+        repetition = Repetition(config, settings, backends)
+        self.lending = Lending(lifetime, self.collection, self.results, self.terminal, repetition)
         sections = Sections(config, settings, backends, self.lending, self.results)
         self._statuses = Statuses(self.lending, self.results, sections)
         self._summary = Summary(lifetime, self.results, reporters)

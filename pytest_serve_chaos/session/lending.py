@@ -19,6 +19,7 @@ from pytest_serve_chaos.results import is_experiment, result_of, unfinished
 from pytest_serve_chaos.session.collection import Collection
 from pytest_serve_chaos.session.lifetime import RunLifetime
 from pytest_serve_chaos.session.log_excerpts import keep_log_lines
+from pytest_serve_chaos.session.repeat import Repetition
 from pytest_serve_chaos.session.results import Results
 from pytest_serve_chaos.session.terminal import Terminal
 
@@ -74,17 +75,26 @@ class Lending:
         collection: Says which cluster a test wants.
         results: Of all experiments, also of those that a test has not judged itself.
         terminal: Shows what the cluster is.
+        repetition: Knows how a test is run again.
 
     Attributes:
         test: The test that asked for the rig last.
     """
 
-    def __init__(self, lifetime: RunLifetime, collection: Collection, results: Results, terminal: Terminal) -> None:
+    def __init__(
+        self,
+        lifetime: RunLifetime,
+        collection: Collection,
+        results: Results,
+        terminal: Terminal,
+        repetition: Repetition,
+    ) -> None:
         self.test = CurrentTest()
         self._lifetime = lifetime
         self._collection = collection
         self._results = results
         self._terminal = terminal
+        self._repetition = repetition
         self._names: set[str] = set()
         self._interrupted = False
 
@@ -126,6 +136,8 @@ class Lending:
                 raise
             finally:
                 logs.close()
+            for name in use.names:
+                rig.history.add(self._repetition.of(item, name))
             if not self._interrupted:
                 _record(logs, {rig.current.test, *use.names}, rig)
 

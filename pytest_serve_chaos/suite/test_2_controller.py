@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_serve_chaos.suite.autoscaled import DEPLOYMENT, ROUTE, autoscaled
-from pytest_serve_chaos.suite.known_defects import DEAF_PROXIES, expected_failure
+from pytest_serve_chaos.suite.known_defects import STALE_PROXIES, expected_failure
 
 if TYPE_CHECKING:
     from pytest_serve_chaos.experiment import Experiment
@@ -29,7 +29,7 @@ def test_controller_killed_as_in_the_guide(
     experiment: Experiment, serve_cluster: ServeCluster, request: pytest.FixtureRequest
 ) -> None:
     """The guide's own step, `ray.kill(no_restart=True)`: a new actor takes over, and all hear it."""
-    request.applymarker(expected_failure(DEAF_PROXIES, serve_cluster.description.ray_version))
+    request.applymarker(expected_failure(STALE_PROXIES, serve_cluster.description.ray_version))
     experiment.run(lost_beyond_in_flight=0)
 
 

@@ -14,11 +14,11 @@ from tests.plugin.conftest import RunChaos
 
 GUIDE = """
     import pytest
-    from pytest_serve_chaos.suite.known_defects import DEAF_PROXIES, expected_failure
+    from pytest_serve_chaos.suite.known_defects import STALE_PROXIES, expected_failure
 
     @pytest.mark.controller_failure(replacement="new_actor")
     def test_it(experiment, serve_cluster, request):
-        request.applymarker(expected_failure(DEAF_PROXIES, serve_cluster.description.ray_version))
+        request.applymarker(expected_failure(STALE_PROXIES, serve_cluster.description.ray_version))
         experiment.run(availability=0.7, window="1s", kept=("replica", "proxy"))
 """
 

@@ -1,0 +1,75 @@
+"""The command that runs the test of an experiment again, here and on the local backend."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import pytest_serve_chaos
+from pytest_serve_chaos.backends.registry import Backends
+from pytest_serve_chaos.events import Repeatable
+from pytest_serve_chaos.kinds import Flag
+from pytest_serve_chaos.masking import masked
+from pytest_serve_chaos.options import Option
+from pytest_serve_chaos.settings import Settings, given_texts
+
+_LOCAL = "local"
+_OF_THIS_RUN = ("seed", "report_dir", "dry_run", "keep")
+"""Settings that say nothing of what was tested; the seed is given in any case."""
+
+
+class Repetition:
+    """Knows how a test was run.
+
+    Args:
+        config: Of pytest.
+        settings: What a user set.
+        backends: Have the options that a user can give.
+    """
+
+    def __init__(self, config: pytest.Config, settings: Settings, backends: Backends) -> None:
+        self._config = config
+        self._settings = settings
+        self._backends = backends
+
+    def of(self, item: pytest.Item, experiment: str) -> Repeatable:
+        """How the test of an experiment is run again."""
+        rows = [row for row in self._backends.options if row.name not in _OF_THIS_RUN]
+        used = [row for row in rows if self._settings.backend in self._backends.users(row)]
+        options = tuple(option for row in used for option in self._given(row))
+        on_local = tuple(
+            option
+            for row in used
+            if row.name != "backend" and _LOCAL in self._backends.users(row)
+            for option in self._given(row)
+        )
+        test, seed = self._test(item), self._settings.seed
+        command = ["pytest", "--serve-chaos", f"--serve-chaos-seed={seed}", *options, *test]
+        return Repeatable(
+            shlex.join(command),
+            experiment=experiment,
+            test=shlex.join(test),
+            seed=seed,
+            options=options,
+            on_local=on_local,
+        )
+
+    def _given(self, row: Option) -> Iterator[str]:
+        texts = given_texts(row, self._config)
+        if texts and isinstance(row.kind, Flag):
+            yield from [row.flag] if row.kind.parse(texts[-1], Path.cwd()) else []
+            return
+        yield from (f"{row.flag}={'...' if row.secret else masked(text)}" for text in texts)
+
+    def _test(self, item: pytest.Item) -> list[str]:
+        """The test as pytest takes it: one of the guide by its module, which is elsewhere on another machine."""
+        inside, package = item.nodeid.partition("::")[2], Path(pytest_serve_chaos.__file__).parent
+        if item.path.is_relative_to(package):
+            module = ".".join(item.path.relative_to(package.parent).with_suffix("").parts)
+            return ["--pyargs", f"{module}::{inside}"]
+        file = os.path.relpath(item.path, self._config.invocation_params.dir)
+        return [f"{file}::{inside}"]
