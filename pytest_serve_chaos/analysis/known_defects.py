@@ -1,6 +1,7 @@
 """Defects and behaviour of Ray and KubeRay that are known, and by which symptoms an experiment shows one.
 
-A match says that an experiment looks like a known defect, and by what. It decides nothing: the verdict is made without it.
+A match says that an experiment looks like a known defect, and by what. It decides nothing: the verdict is made without
+it.
 """
 
 from __future__ import annotations

@@ -138,6 +138,7 @@ class Lending:
                 logs.close()
             for name in use.names:
                 rig.history.add(self._repetition.of(item, name))
+            self._results.complete(use.results_before, rig.history)
             if not self._interrupted:
                 _record(logs, {rig.current.test, *use.names}, rig)
 
