@@ -58,6 +58,24 @@ def _print(text: str) -> None:
     print(printable(text), flush=True)
 
 
+def _print_document(content: str | bytes) -> None:
+    """Prints what is for programs, as it is.
+
+    Raises:
+        SettingsError: It is not text, and standard output is a terminal.
+    """
+    if isinstance(content, str):
+        print(content, flush=True)
+        return
+    if sys.stdout.isatty():
+        raise SettingsError(
+            "this format is not text, so it is not printed on a terminal", fix=["write it to a file: > FILE"]
+        )
+    sys.stdout.flush()
+    sys.stdout.buffer.write(content)
+    sys.stdout.buffer.flush()
+
+
 def _complain(error: Exception, about: str = "") -> None:
     """Prints what went wrong; of what nobody foresaw, one line."""
     if isinstance(error, BrokenPipeError):  # who read the output has gone, and Python would try to write the rest
@@ -133,7 +151,7 @@ def _parser(backends: Backends, reporters: Reporters) -> argparse.ArgumentParser
 
     analyse = commands.add_parser("analyse", help="judge the experiments of a history again")
     analyse.add_argument("histories", type=Path, nargs="+", metavar="HISTORY", help="history.jsonl of a run")
-    formats = ", ".join(f"{one.name} ({one.description})" for one in reporters if one.text is not None)
+    formats = ", ".join(f"{one.name} ({one.description})" for one in reporters if one.name in reporters.formats)
     analyse.add_argument("--format", choices=reporters.formats, default="table", help=formats)
     analyse.add_argument("--json", action="store_const", dest="format", const="json", help="the same as --format json")
     analyse.add_argument(
@@ -248,11 +266,11 @@ def _all_passed(path: Path, show: _Show) -> bool:
         return True
     results = tuple(results_of(history, known=show.known))
     missing = () if results else (f"no experiment in {path}: nothing was broken, so nothing can have passed",)
-    text = show.reporters.text(show.form, Outcomes(history, results, missing, with_tracebacks=True))
-    if not show.reporters.is_document(show.form):
-        _print(text)
+    content = show.reporters.content(show.form, Outcomes(history, results, missing, with_tracebacks=True))
+    if isinstance(content, str) and not show.reporters.is_document(show.form):
+        _print(content)
     else:
-        print(text, flush=True)
+        _print_document(content)
         for line in missing:  # for which a document has no place
             print(printable(f"serve-chaos: {line}"), file=sys.stderr)
     counted = [result for result in results if not result.run_again]

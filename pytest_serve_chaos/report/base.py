@@ -1,4 +1,4 @@
-"""What a reporter is: from the results and the history of a run to text. It changes nothing."""
+"""What a reporter is: from the results and the history of a run to text, or bytes. It changes nothing."""
 
 from __future__ import annotations
 
@@ -31,13 +31,14 @@ class Outcomes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reporter:
-    """One form of report. It has at least one of `text` and `properties`.
+    """One form of report. It has at least one of `text`, `data` and `properties`, and not both of the first two.
 
     Attributes:
-        name: What `serve-chaos analyse --format` takes, if it has `text`.
+        name: What `serve-chaos analyse --format` takes, if it has `text` or `data`.
         description: What it is for, in a few words.
         text: The report.
-        file: Each run writes the text into the file of that name, in its report directory.
+        data: The report as bytes, in a format that is not text.
+        file: Each run writes the report into the file of that name, in its report directory.
         terminal: Whether pytest prints the text at the end of a run.
         properties: Names and values, which the result's test case gets in a JUnit XML file.
     """
@@ -45,6 +46,7 @@ class Reporter:
     name: str
     description: str
     text: Callable[[Outcomes], str] | None = None
+    data: Callable[[Outcomes], bytes] | None = None
     file: str | None = None
     terminal: bool = False
     properties: Callable[[Result], Sequence[tuple[str, str]]] | None = None

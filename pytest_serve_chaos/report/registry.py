@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator
 from functools import reduce
@@ -48,10 +49,9 @@ class Reporters:
                 checked=[f"files of a run: {', '.join(self._files)}"],
                 fix=["give it the name of a file that is not there yet, without a directory"],
             )
-        if reporter.text is None and (reporter.properties is None or reporter.file is not None or reporter.terminal):
-            raise SettingsError(
-                f"the reporter {reporter.name} has no text", fix=["give it `text`, which file and terminal show"]
-            )
+        if problem := _problem_of_content(reporter):
+            what, fix = problem
+            raise SettingsError(f"the reporter {reporter.name} has {what}", fix=[fix])
         self._reporters[reporter.name] = reporter
 
     @property
@@ -78,11 +78,16 @@ class Reporters:
 
     @property
     def formats(self) -> tuple[str, ...]:
-        """The names of those that have a text."""
-        return tuple(one.name for one in self if one.text is not None)
+        """The names of those that make a report, as text or as bytes."""
+        return tuple(one.name for one in self if one.text is not None or one.data is not None)
+
+    def content(self, name: str, outcomes: Outcomes) -> str | bytes:
+        """The report in the format of that name: text, or bytes where that is no format for people."""
+        data = self._reporters[name].data
+        return self.text(name, outcomes) if data is None else data(outcomes)
 
     def text(self, name: str, outcomes: Outcomes) -> str:
-        """The report in the format of that name."""
+        """The report in the format of that name, which is one of text."""
         text = self._reporters[name].text
         assert text is not None, name
         return text(outcomes)
@@ -104,12 +109,15 @@ class Reporters:
         return lines, failed
 
     def write(self, outcomes: Outcomes, directory: Path) -> list[str]:
-        """Writes the files of a run; returns which reports could not be written, and why."""
+        """Writes the files of a run; returns which reports could not be written, and why.
+
+        Nobody sees a part of a file: a report that fails leaves the file of before, or none.
+        """
         failed: list[str] = []
         for reporter in self:
             if reporter.file is not None:
                 try:
-                    (directory / reporter.file).write_text(self.text(reporter.name, outcomes).rstrip("\n") + "\n")
+                    write_report(directory / reporter.file, self.content(reporter.name, outcomes))
                 except Exception as error:  # of a plugin; the other reports are written all the same
                     failed.append(_failure(reporter, error))
         return failed
@@ -117,6 +125,37 @@ class Reporters:
     def properties(self, result: Result) -> list[tuple[str, str]]:
         """What the test case of a result gets in a JUnit XML file."""
         return [pair for one in self if one.properties is not None for pair in one.properties(result)]
+
+
+def write_report(path: Path, content: str | bytes) -> None:
+    """Writes a report so that nobody ever sees a part of it.
+
+    Args:
+        path: The file, which is replaced.
+        content: What it will have. Text gets one end of line at its end.
+
+    Raises:
+        OSError: It could not be written. The file is what it was before.
+    """
+    data = content if isinstance(content, bytes) else (content.rstrip("\n") + "\n").encode("utf-8")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(data)
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _problem_of_content(reporter: Reporter) -> tuple[str, str] | None:
+    """What a reporter lacks to report anything, and how to fix it."""
+    if reporter.text is not None and reporter.data is not None:
+        return "both text and data", "give it one of them"
+    if reporter.text is None and reporter.terminal:
+        return "no text", "give it `text`, which the terminal shows"
+    if reporter.text is None and reporter.data is None and (reporter.properties is None or reporter.file is not None):
+        return "no text", "give it `text` or `data`, which the file has"
+    return None
 
 
 def _failure(reporter: Reporter, error: Exception) -> str:
