@@ -1,0 +1,239 @@
+"""Perfetto's own trace format: tracks, and the slices, instants and counters on them, as protobuf messages.
+
+It has the few messages of https://github.com/google/perfetto/tree/main/protos/perfetto/trace that a report needs, written
+by hand: the package ``perfetto`` would bring protobuf, and a program to download, for these field numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from pytest_serve_chaos.printable import printable
+
+Value: TypeAlias = "bool | int | float | str"
+
+_VARINT, _FIXED64, _BYTES = 0, 1, 2
+"""Wire types of protobuf."""
+
+# Fields of Trace, TracePacket, ClockSnapshot, TrackDescriptor, TrackEvent, DebugAnnotation and InternedData.
+_PACKET = 1
+_CLOCKS, _TIMESTAMP, _SEQUENCE, _EVENT, _INTERNED, _FLAGS, _TRACK = 6, 8, 10, 11, 12, 13, 60
+_CLOCK, _CLOCK_ID, _CLOCK_TIME = 1, 1, 2
+_UUID, _TRACK_NAME, _PARENT, _COUNTER, _CHILD_ORDER, _RANK, _DESCRIPTION = 1, 2, 5, 8, 11, 12, 14
+_UNIT_NAME = 6
+_CATEGORY, _ARGUMENT, _TYPE, _EVENT_NAME, _EVENT_TRACK, _COUNT, _FLOW, _LAST_FLOW = 3, 4, 9, 10, 11, 44, 47, 48
+_ARGUMENT_NAME, _BOOL, _INT, _DOUBLE, _TEXT = 1, 2, 4, 5, 17
+_CATEGORIES, _NAMES, _ARGUMENT_NAMES, _TEXTS = 1, 2, 3, 29
+
+_BEGIN, _END, _INSTANT, _COUNTED = 1, 2, 3, 4
+_REALTIME, _BOOTTIME = 1, 6
+_EXPLICIT = 3
+_CLEARED, _NEEDED = 1, 2
+"""Whether a packet begins the numbers of names anew, or uses them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """A row of the trace.
+
+    Attributes:
+        uuid: What its events name.
+        field: The same, as it is in them.
+    """
+
+    uuid: int
+    field: bytes
+
+
+class TraceWriter:
+    """Collects packets of one trace. All times are nanoseconds since 1970 (Unix time).
+
+    Two traces may be put into one file, one after the other: their tracks have other numbers, and each begins its own
+    numbers of names.
+
+    Args:
+        of: What the trace is of, such as the moment at which a run began. The numbers of its tracks come from it, so that
+            the same trace is the same bytes.
+        began: When the trace begins.
+    """
+
+    def __init__(self, of: str, began: int) -> None:
+        self._of = of
+        self._rows = 0
+        sequence = _number(of, "sequence") >> 33 or 1
+        self._tail = _varint_field(_SEQUENCE, sequence) + _varint_field(_FLAGS, _NEEDED)
+        self._interned: dict[int, dict[str, int]] = {kind: {} for kind in (_CATEGORIES, _NAMES, _ARGUMENT_NAMES, _TEXTS)}
+        self._new = b""
+        # Both clocks say the same: times of the trace are times of day, also where it is merged with another.
+        clocks = b"".join(
+            _bytes_field(_CLOCK, _varint_field(_CLOCK_ID, clock) + _varint_field(_CLOCK_TIME, began))
+            for clock in (_BOOTTIME, _REALTIME)
+        )
+        start = _varint_field(_SEQUENCE, sequence) + _varint_field(_FLAGS, _CLEARED)
+        self._packets = [_packet(_varint_field(_TIMESTAMP, began) + _bytes_field(_CLOCKS, clocks) + start)]
+
+    def track(self, name: str, *, under: Track | None = None, description: str = "") -> Track:
+        """A new row; those of one parent are shown in the order in which they were made."""
+        return self._track(name, under, _bytes_field(_DESCRIPTION, _utf8(description)) if description else b"")
+
+    def counter(self, name: str, unit: str, *, under: Track | None = None) -> Track:
+        """A new row of numbers."""
+        return self._track(name, under, _bytes_field(_COUNTER, _bytes_field(_UNIT_NAME, _utf8(unit))))
+
+    def slice(
+        self,
+        track: Track,
+        begin: int,
+        end: int,
+        name: str,
+        *,
+        category: str,
+        arguments: Mapping[str, Value] | None = None,
+        flows: Iterable[int] = (),
+        ends_flows: Iterable[int] = (),
+    ) -> None:
+        """Something that lasted. The slices of one track must not overlap, and come in the order of time.
+
+        Args:
+            track: Where.
+            begin: When it began.
+            end: When it ended.
+            name: What is written on it.
+            category: What it is, for queries.
+            arguments: What is shown of it when it is selected.
+            flows: Numbers of arrows that leave it, or pass through it.
+            ends_flows: Numbers of arrows that end here.
+        """
+        self._event(begin, self._body(_BEGIN, track, name, category, arguments, flows, ends_flows))
+        self._event(end, _END_OF_SLICE + track.field)
+
+    def instant(
+        self,
+        track: Track,
+        at: int,
+        name: str,
+        *,
+        category: str,
+        arguments: Mapping[str, Value] | None = None,
+        flows: Iterable[int] = (),
+        ends_flows: Iterable[int] = (),
+    ) -> None:
+        """Something that happened at one moment; the arguments are those of `slice`."""
+        self._event(at, self._body(_INSTANT, track, name, category, arguments, flows, ends_flows))
+
+    def count(self, track: Track, at: int, value: float) -> None:
+        """The number of a counter from that moment on."""
+        self._event(at, _COUNT_EVENT + track.field + _COUNT_TAG + struct.pack("<d", value))
+
+    def flow(self, name: str) -> int:
+        """The number of an arrow."""
+        return _number(self._of, f"flow {name}")
+
+    def data(self) -> bytes:
+        """The trace."""
+        return b"".join(self._packets)
+
+    def _track(self, name: str, under: Track | None, kind: bytes) -> Track:
+        self._rows += 1
+        uuid = _number(self._of, "track") + self._rows
+        parent = b"" if under is None else _varint_field(_PARENT, under.uuid)
+        order = _varint_field(_CHILD_ORDER, _EXPLICIT) + _varint_field(_RANK, self._rows)
+        described = _varint_field(_UUID, uuid) + parent + _bytes_field(_TRACK_NAME, _utf8(name)) + order + kind
+        self._packets.append(_packet(_bytes_field(_TRACK, described) + self._tail))
+        return Track(uuid, _varint_field(_EVENT_TRACK, uuid))
+
+    def _body(
+        self,
+        kind: int,
+        track: Track,
+        name: str,
+        category: str,
+        arguments: Mapping[str, Value] | None,
+        flows: Iterable[int],
+        ends_flows: Iterable[int],
+    ) -> bytes:
+        pieces = [
+            _varint_field(_TYPE, kind),
+            track.field,
+            _varint_field(_EVENT_NAME, self._intern(_NAMES, name)),
+            _varint_field(_CATEGORY, self._intern(_CATEGORIES, category)),
+        ]
+        pieces += [self._argument(key, value) for key, value in (arguments or {}).items()]
+        pieces += [_FLOW_TAG + struct.pack("<Q", flow) for flow in flows]
+        pieces += [_LAST_FLOW_TAG + struct.pack("<Q", flow) for flow in ends_flows]
+        return b"".join(pieces)
+
+    def _argument(self, name: str, value: Value) -> bytes:
+        key = _varint_field(_ARGUMENT_NAME, self._intern(_ARGUMENT_NAMES, name))
+        if isinstance(value, bool):
+            return _bytes_field(_ARGUMENT, key + _varint_field(_BOOL, value))
+        if isinstance(value, int):
+            return _bytes_field(_ARGUMENT, key + _varint_field(_INT, value % 2**64))
+        if isinstance(value, float):
+            return _bytes_field(_ARGUMENT, key + _DOUBLE_TAG + struct.pack("<d", value))
+        return _bytes_field(_ARGUMENT, key + _varint_field(_TEXT, self._intern(_TEXTS, value)))
+
+    def _intern(self, kind: int, text: str) -> int:
+        """The number of a text. The next packet says which text it is, if none has."""
+        known = self._interned[kind]
+        number = known.get(text)
+        if number is None:
+            number = known[text] = len(known) + 1
+            self._new += _bytes_field(kind, _varint_field(1, number) + _bytes_field(2, _utf8(text)))
+        return number
+
+    def _event(self, at: int, body: bytes) -> None:
+        new, self._new = self._new, b""
+        names = _bytes_field(_INTERNED, new) if new else b""
+        self._packets.append(_packet(_TIMESTAMP_TAG + _varint(at) + _bytes_field(_EVENT, body) + names + self._tail))
+
+
+def _number(of: str, what: str) -> int:
+    """A number of 62 bits that is another one for other texts; as good as sure."""
+    return int.from_bytes(hashlib.sha256(f"{of}\n{what}".encode("utf-8", "surrogatepass")).digest()[:8], "big") >> 2
+
+
+def _utf8(text: str) -> bytes:
+    return printable(text).encode("utf-8")
+
+
+def _varint(number: int) -> bytes:
+    if number < 128:
+        return _ONE_BYTE[number]
+    found = bytearray()
+    while number > 127:
+        found.append(number & 127 | 128)
+        number >>= 7
+    found.append(number)
+    return bytes(found)
+
+
+_ONE_BYTE = tuple(bytes((number,)) for number in range(128))
+
+
+def _tag(field: int, wire: int) -> bytes:
+    return _varint(field << 3 | wire)
+
+
+def _varint_field(field: int, number: int) -> bytes:
+    return _varint(field << 3 | _VARINT) + _varint(number)
+
+
+def _bytes_field(field: int, content: bytes) -> bytes:
+    return _varint(field << 3 | _BYTES) + _varint(len(content)) + content
+
+
+def _packet(content: bytes) -> bytes:
+    return _PACKET_TAG + _varint(len(content)) + content
+
+
+_PACKET_TAG = _tag(_PACKET, _BYTES)
+_TIMESTAMP_TAG = _tag(_TIMESTAMP, _VARINT)
+_FLOW_TAG, _LAST_FLOW_TAG = _tag(_FLOW, _FIXED64), _tag(_LAST_FLOW, _FIXED64)
+_COUNT_TAG, _DOUBLE_TAG = _tag(_COUNT, _FIXED64), _tag(_DOUBLE, _FIXED64)
+_END_OF_SLICE = _varint_field(_TYPE, _END)
+_COUNT_EVENT = _varint_field(_TYPE, _COUNTED)
