@@ -7,6 +7,7 @@ import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias, TypeVar
@@ -41,6 +42,10 @@ class History:
         path: The file; None keeps the history in memory only.
         in_memory: How many requests stay in memory at least, the newest.
 
+    Attributes:
+        path: The file; None: it has none.
+        origin: The monotonic second at which it began; 0.0 where it was read from a file.
+        began: The time of day then; None where the file does not say it.
     """
 
     def __init__(self, path: Path | None = None, *, in_memory: int = IN_MEMORY) -> None:
@@ -55,7 +60,8 @@ class History:
         self._file = None if path is None else LineFile(path)
         self._lines = 0
         self._size = 0
-        began = clock.wall_time().isoformat()
+        self.began: datetime | None = clock.wall_time()
+        began = self.began.isoformat()
         self._write(lambda: {"type": "history", "format": FORMAT, "version": __version__, "began": began})
 
     @property
@@ -246,6 +252,7 @@ class History:
             with path.open("rb") as file:
                 header = file.readline()
                 _check_format(header.decode("utf-8"), path)
+                history.began = _time_of_day(_header(header.decode("utf-8")).get("began"))
                 history._size = len(header)
                 for number, line, record in _records(file, path):
                     try:
@@ -346,6 +353,14 @@ def _header(line: str) -> dict[str, object]:
     except ValueError:
         return {}
     return header if isinstance(header, dict) else {}
+
+
+def _time_of_day(value: object) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(str(value))
+    except ValueError:
+        return None
+    return found if found.tzinfo is not None else None
 
 
 def _of_another_format(path: Path, found: int, version: object) -> HistoryError:

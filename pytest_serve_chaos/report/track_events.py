@@ -1,15 +1,16 @@
 """Perfetto's own trace format: tracks, and the slices, instants and counters on them, as protobuf messages.
 
-It has the few messages of https://github.com/google/perfetto/tree/main/protos/perfetto/trace that a report needs, written
-by hand: the package ``perfetto`` would bring protobuf, and a program to download, for these field numbers.
+It writes the few messages of https://github.com/google/perfetto/tree/main/protos/perfetto/trace that a report needs by
+itself: the package ``perfetto`` would bring protobuf, and a program to download, for these field numbers.
 """
 
 from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import starmap
 from typing import TypeAlias
 
 from pytest_serve_chaos.printable import printable
@@ -49,6 +50,29 @@ class Track:
     field: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class About:
+    """What an event is, as it is in its message."""
+
+    fields: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Arrows:
+    """The arrows of an event, by their numbers.
+
+    Attributes:
+        through: Those that leave it, or pass through it.
+        last: Those that end there.
+    """
+
+    through: tuple[int, ...] = ()
+    last: tuple[int, ...] = ()
+
+
+NO_ARROWS = Arrows()
+
+
 class TraceWriter:
     """Collects packets of one trace. All times are nanoseconds since 1970 (Unix time).
 
@@ -56,8 +80,8 @@ class TraceWriter:
     numbers of names.
 
     Args:
-        of: What the trace is of, such as the moment at which a run began. The numbers of its tracks come from it, so that
-            the same trace is the same bytes.
+        of: What the trace is of, such as the moment at which a run began. The numbers of its tracks come from it, so
+            that the same trace is the same bytes.
         began: When the trace begins.
     """
 
@@ -66,7 +90,9 @@ class TraceWriter:
         self._rows = 0
         sequence = _number(of, "sequence") >> 33 or 1
         self._tail = _varint_field(_SEQUENCE, sequence) + _varint_field(_FLAGS, _NEEDED)
-        self._interned: dict[int, dict[str, int]] = {kind: {} for kind in (_CATEGORIES, _NAMES, _ARGUMENT_NAMES, _TEXTS)}
+        self._interned: dict[int, dict[str, int]] = {
+            kind: {} for kind in (_CATEGORIES, _NAMES, _ARGUMENT_NAMES, _TEXTS)
+        }
         self._new = b""
         # Both clocks say the same: times of the trace are times of day, also where it is merged with another.
         clocks = b"".join(
@@ -84,54 +110,42 @@ class TraceWriter:
         """A new row of numbers."""
         return self._track(name, under, _bytes_field(_COUNTER, _bytes_field(_UNIT_NAME, _utf8(unit))))
 
-    def slice(
-        self,
-        track: Track,
-        begin: int,
-        end: int,
-        name: str,
-        *,
-        category: str,
-        arguments: Mapping[str, Value] | None = None,
-        flows: Iterable[int] = (),
-        ends_flows: Iterable[int] = (),
-    ) -> None:
-        """Something that lasted. The slices of one track must not overlap, and come in the order of time.
+    def about(self, name: str, category: str, arguments: Mapping[str, Value] | None = None) -> About:
+        """What an event is. The same may be said of many events.
 
         Args:
-            track: Where.
-            begin: When it began.
-            end: When it ended.
             name: What is written on it.
-            category: What it is, for queries.
+            category: For queries.
             arguments: What is shown of it when it is selected.
-            flows: Numbers of arrows that leave it, or pass through it.
-            ends_flows: Numbers of arrows that end here.
         """
-        self._event(begin, self._body(_BEGIN, track, name, category, arguments, flows, ends_flows))
-        self._event(end, _END_OF_SLICE + track.field)
+        named = _varint_field(_EVENT_NAME, self._intern(_NAMES, name))
+        categorized = _varint_field(_CATEGORY, self._intern(_CATEGORIES, category))
+        return About(named + categorized + b"".join(starmap(self._argument, (arguments or {}).items())))
 
-    def instant(
-        self,
-        track: Track,
-        at: int,
-        name: str,
-        *,
-        category: str,
-        arguments: Mapping[str, Value] | None = None,
-        flows: Iterable[int] = (),
-        ends_flows: Iterable[int] = (),
-    ) -> None:
-        """Something that happened at one moment; the arguments are those of `slice`."""
-        self._event(at, self._body(_INSTANT, track, name, category, arguments, flows, ends_flows))
+    def begin(self, track: Track, at: int, about: About, arrows: Arrows = NO_ARROWS) -> None:
+        """A slice begins, in the slice of that track that has not ended yet, if there is one."""
+        self._event(at, _BEGIN_OF_SLICE + track.field + about.fields + _arrows(arrows))
+
+    def end(self, track: Track, at: int) -> None:
+        """The innermost slice of that track ends."""
+        self._event(at, _END_OF_SLICE + track.field)
+
+    def slice(self, track: Track, begin: int, end: int, about: About, arrows: Arrows = NO_ARROWS) -> None:
+        """Something that lasted. Slices of one track come in the order of time, and do not overlap."""
+        self.begin(track, begin, about, arrows)
+        self.end(track, end)
+
+    def instant(self, track: Track, at: int, about: About, arrows: Arrows = NO_ARROWS) -> None:
+        """Something that happened at one moment."""
+        self._event(at, _MOMENT + track.field + about.fields + _arrows(arrows))
 
     def count(self, track: Track, at: int, value: float) -> None:
         """The number of a counter from that moment on."""
         self._event(at, _COUNT_EVENT + track.field + _COUNT_TAG + struct.pack("<d", value))
 
-    def flow(self, name: str) -> int:
-        """The number of an arrow."""
-        return _number(self._of, f"flow {name}")
+    def arrow(self, name: str) -> int:
+        """The number of an arrow, which leads from one event to the next that has it."""
+        return _number(self._of, f"arrow {name}")
 
     def data(self) -> bytes:
         """The trace."""
@@ -145,27 +159,6 @@ class TraceWriter:
         described = _varint_field(_UUID, uuid) + parent + _bytes_field(_TRACK_NAME, _utf8(name)) + order + kind
         self._packets.append(_packet(_bytes_field(_TRACK, described) + self._tail))
         return Track(uuid, _varint_field(_EVENT_TRACK, uuid))
-
-    def _body(
-        self,
-        kind: int,
-        track: Track,
-        name: str,
-        category: str,
-        arguments: Mapping[str, Value] | None,
-        flows: Iterable[int],
-        ends_flows: Iterable[int],
-    ) -> bytes:
-        pieces = [
-            _varint_field(_TYPE, kind),
-            track.field,
-            _varint_field(_EVENT_NAME, self._intern(_NAMES, name)),
-            _varint_field(_CATEGORY, self._intern(_CATEGORIES, category)),
-        ]
-        pieces += [self._argument(key, value) for key, value in (arguments or {}).items()]
-        pieces += [_FLOW_TAG + struct.pack("<Q", flow) for flow in flows]
-        pieces += [_LAST_FLOW_TAG + struct.pack("<Q", flow) for flow in ends_flows]
-        return b"".join(pieces)
 
     def _argument(self, name: str, value: Value) -> bytes:
         key = _varint_field(_ARGUMENT_NAME, self._intern(_ARGUMENT_NAMES, name))
@@ -190,6 +183,13 @@ class TraceWriter:
         new, self._new = self._new, b""
         names = _bytes_field(_INTERNED, new) if new else b""
         self._packets.append(_packet(_TIMESTAMP_TAG + _varint(at) + _bytes_field(_EVENT, body) + names + self._tail))
+
+
+def _arrows(arrows: Arrows) -> bytes:
+    if arrows is NO_ARROWS:
+        return b""
+    through = [_FLOW_TAG + struct.pack("<Q", number) for number in arrows.through]
+    return b"".join([*through, *(_LAST_FLOW_TAG + struct.pack("<Q", number) for number in arrows.last)])
 
 
 def _number(of: str, what: str) -> int:
@@ -235,5 +235,7 @@ _PACKET_TAG = _tag(_PACKET, _BYTES)
 _TIMESTAMP_TAG = _tag(_TIMESTAMP, _VARINT)
 _FLOW_TAG, _LAST_FLOW_TAG = _tag(_FLOW, _FIXED64), _tag(_LAST_FLOW, _FIXED64)
 _COUNT_TAG, _DOUBLE_TAG = _tag(_COUNT, _FIXED64), _tag(_DOUBLE, _FIXED64)
+_BEGIN_OF_SLICE = _varint_field(_TYPE, _BEGIN)
+_MOMENT = _varint_field(_TYPE, _INSTANT)
 _END_OF_SLICE = _varint_field(_TYPE, _END)
 _COUNT_EVENT = _varint_field(_TYPE, _COUNTED)
