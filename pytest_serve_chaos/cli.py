@@ -19,6 +19,8 @@ from pytest_serve_chaos.errors import Locked, ServeChaosError, SettingsError, in
 from pytest_serve_chaos.options import Option, option
 from pytest_serve_chaos.printable import printable
 from pytest_serve_chaos.report.registry import Reporters, reporters_of
+from pytest_serve_chaos.report_command import add_arguments as add_report_arguments
+from pytest_serve_chaos.report_command import print_report, report
 
 if TYPE_CHECKING:
     import pytest
@@ -46,6 +48,8 @@ def _run(words: Sequence[str]) -> int:
     if given.command == "analyse":
         show = _Show(given.format, reporters, given.timeline, _load_checks(given.checks))
         return max(_analyse(path, show) for path in given.histories)
+    if given.command == "report":
+        return report(given, reporters, _print)
     if given.command == "undo":
         return _undo(given, backends)
     if given.command == "rbac":
@@ -56,24 +60,6 @@ def _run(words: Sequence[str]) -> int:
 def _print(text: str) -> None:
     """Prints a line for people, in which nothing commands their terminal or their CI."""
     print(printable(text), flush=True)
-
-
-def _print_document(content: str | bytes) -> None:
-    """Prints what is for programs, as it is.
-
-    Raises:
-        SettingsError: It is not text, and standard output is a terminal.
-    """
-    if isinstance(content, str):
-        print(content, flush=True)
-        return
-    if sys.stdout.isatty():
-        raise SettingsError(
-            "this format is not text, so it is not printed on a terminal", fix=["write it to a file: > FILE"]
-        )
-    sys.stdout.flush()
-    sys.stdout.buffer.write(content)
-    sys.stdout.buffer.flush()
 
 
 def _complain(error: Exception, about: str = "") -> None:
@@ -164,6 +150,10 @@ def _parser(backends: Backends, reporters: Reporters) -> argparse.ArgumentParser
     )
     analyse.add_argument("--timeline", metavar="EXPERIMENT", help="print the events of one experiment")
     _add_plugins(analyse)
+
+    again = commands.add_parser("report", help="make the reports of a run once more")
+    add_report_arguments(again, reporters)
+    _add_plugins(again)
 
     undo = commands.add_parser("undo", help="undo what runs that were ended by force have left behind")
     undo.add_argument(
@@ -270,7 +260,7 @@ def _all_passed(path: Path, show: _Show) -> bool:
     if isinstance(content, str) and not show.reporters.is_document(show.form):
         _print(content)
     else:
-        _print_document(content)
+        print_report(content)
         for line in missing:  # for which a document has no place
             print(printable(f"serve-chaos: {line}"), file=sys.stderr)
     counted = [result for result in results if not result.run_again]

@@ -1,0 +1,106 @@
+"""``serve-chaos report``: makes the reports of a run once more, from its history."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from pytest_serve_chaos.errors import SettingsError
+from pytest_serve_chaos.history import History
+from pytest_serve_chaos.report.base import Outcomes
+from pytest_serve_chaos.report.registry import Reporters, write_report
+from pytest_serve_chaos.results import results_of
+
+OTEL = "otel"
+"""The format that is sent and not written."""
+
+
+def add_arguments(parser: argparse.ArgumentParser, reporters: Reporters) -> None:
+    """Adds what the command takes."""
+    parser.add_argument("history", type=Path, metavar="HISTORY", help="history.jsonl of a run, or its directory")
+    formats = ", ".join(f"{one.name} ({one.description})" for one in reporters if one.name in reporters.formats)
+    parser.add_argument(
+        "--format",
+        choices=(*reporters.formats, OTEL),
+        help=f"{formats}, {OTEL} (sends spans and metrics to where OTEL_EXPORTER_OTLP_ENDPOINT says);"
+        " without it, all files of a run are written again",
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="where the report is written; default: printed")
+    parser.add_argument(
+        "--ray-timeline", type=Path, metavar="FILE", help="what `ray timeline` wrote, to be part of the perfetto trace"
+    )
+
+
+def report(given: argparse.Namespace, reporters: Reporters, say: Callable[[str], None]) -> int:
+    """Makes the reports.
+
+    Args:
+        given: What `add_arguments` takes.
+        reporters: All reporters.
+        say: Prints a line for people.
+
+    Returns:
+        The exit status: 0 if all reports were made, 2 if one was not.
+
+    Raises:
+        ServeChaosError: The history cannot be read, or the options do not fit each other.
+    """
+    if given.ray_timeline is not None and given.format != "perfetto":
+        raise SettingsError("only a perfetto trace takes --ray-timeline", fix=["add --format perfetto"])
+    if given.output is not None and given.format in (None, OTEL):
+        raise SettingsError("nothing is written to --output", fix=["name one format: --format NAME"])
+    path = given.history / "history.jsonl" if given.history.is_dir() else given.history
+    history = History.load(path)
+    outcomes = Outcomes(history, tuple(results_of(history)))
+    if given.format is None:
+        return _write_all(reporters, outcomes, path.parent, say)
+    if given.format == OTEL:
+        from pytest_serve_chaos.report.otel import export
+
+        say(export(outcomes))
+        return 0
+    content = _content(given, reporters, outcomes)
+    if given.output is None:
+        print_report(content)
+    else:
+        write_report(given.output, content)
+    return 0
+
+
+def _write_all(reporters: Reporters, outcomes: Outcomes, directory: Path, say: Callable[[str], None]) -> int:
+    failed = reporters.write(outcomes, directory)
+    for line in failed:
+        say(line)
+    for one in reporters:
+        if one.file is not None and (directory / one.file).is_file():
+            say(f"{one.name}: {directory / one.file}")
+    return 2 if failed else 0
+
+
+def _content(given: argparse.Namespace, reporters: Reporters, outcomes: Outcomes) -> str | bytes:
+    if given.ray_timeline is None:
+        return reporters.content(given.format, outcomes)
+    from pytest_serve_chaos.report.perfetto import perfetto_trace_with_ray
+    from pytest_serve_chaos.report.ray_timeline import read_ray_timeline
+
+    return perfetto_trace_with_ray(outcomes, read_ray_timeline(given.ray_timeline))
+
+
+def print_report(content: str | bytes) -> None:
+    """Prints a report for programs as it is.
+
+    Raises:
+        SettingsError: It is not text, and standard output is a terminal.
+    """
+    if isinstance(content, str):
+        print(content, flush=True)
+        return
+    if sys.stdout.isatty():
+        raise SettingsError(
+            "this format is not text, so it is not printed on a terminal", fix=["write it to a file: > FILE"]
+        )
+    sys.stdout.flush()
+    sys.stdout.buffer.write(content)
+    sys.stdout.buffer.flush()
