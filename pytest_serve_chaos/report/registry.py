@@ -14,6 +14,7 @@ from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.report import junit, markdown
 from pytest_serve_chaos.report.base import Outcomes, Reporter
 from pytest_serve_chaos.report.document import summary_document
+from pytest_serve_chaos.report.page import page
 from pytest_serve_chaos.report.perfetto import perfetto_trace
 from pytest_serve_chaos.report.terminal import summary_table, traceback_lines, warning_lines
 from pytest_serve_chaos.report.timeline import timeline_of
@@ -188,6 +189,7 @@ BUILT_IN = Reporters(
     [
         Reporter(name="table", description="a table for a terminal", text=_table, terminal=True),
         Reporter(name="json", description="a document for programs", text=_document, file="summary.json"),
+        Reporter(name="html", description="a page with pictures, for people", text=page, file="report.html"),
         Reporter(name="perfetto", description="a trace for ui.perfetto.dev, gzipped", data=perfetto_trace),
         Reporter(name="github", description="Markdown, for a job's summary", text=_markdown),
         Reporter(name="junit", description="properties of test cases", properties=junit.properties),

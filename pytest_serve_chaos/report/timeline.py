@@ -249,6 +249,25 @@ class StatusLane:
     spans: tuple[Span, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class LogText:
+    """A line that a process of the cluster logged.
+
+    Attributes:
+        at: When.
+        node: Whose logs it is in: ``head``, ``worker-1``.
+        file: The file of that node: ``serve/controller_123.log``.
+        text: The line.
+        times: How many lines of that file and time say nearly the same.
+    """
+
+    at: float
+    node: str
+    file: str
+    text: str
+    times: int = 1
+
+
 # -- all of it ---------------------------------------------------------------------------------------------------------
 
 
@@ -280,6 +299,8 @@ class Timeline:
         traffic_back: Seconds from the fault until traffic was back; None: it never came back, or was not measured.
         redundancy_back: Seconds from the fault until redundancy was back; None likewise.
         settled: Seconds from the fault until the post-recovery check passed; None likewise.
+        logs: Lines that were logged around the fault, in order of time.
+        logs_left_out: How many lines of the same time are not among them.
     """
 
     experiment: str
@@ -305,6 +326,8 @@ class Timeline:
     traffic_back: float | None = None
     redundancy_back: float | None = None
     settled: float | None = None
+    logs: tuple[LogText, ...] = ()
+    logs_left_out: int = 0
 
 
 def timeline_of(result: Result, history: History) -> Timeline:
@@ -320,7 +343,7 @@ def timeline_of(result: Result, history: History) -> Timeline:
         HistoryError: Some requests are in the file alone, and it was changed.
     """
     view = _View.of(result)
-    requests = _requests(history.requests_between(view.begin, view.end, view.source), view.zero)
+    requests = columns_of(history.requests_between(view.begin, view.end, view.source), view.zero)
     measured = result.measurement
     # A request that was due before the last event may have ended after it.
     end = max([view.end - view.zero, *(outage.end - view.zero for outage in measured.outages if outage.end)])
@@ -403,8 +426,13 @@ class _Words:
         return tuple(self.numbers)
 
 
-def _requests(found: Iterable[Request], zero: float) -> Requests:
-    """The columns. There may be a million of them, so each is appended to at once."""
+def columns_of(found: Iterable[Request], zero: float) -> Requests:
+    """The columns of these requests. There may be a million of them, so none is kept.
+
+    Args:
+        found: The requests.
+        zero: The moment from which their times count.
+    """
     scheduled, latency, lag = array("d"), array("d"), array("f")
     outcome, way, replica, app, name = array("I"), array("I"), array("I"), array("I"), array("I")
     kept = array("B")
@@ -534,11 +562,16 @@ def _lives(result: Result, view: _View) -> list[tuple[Identity, Life]]:
         identity = event.component.identity
         if isinstance(event, ComponentCame):
             begun.setdefault(identity, event.at)
-        else:
+        elif identity in begun or not any(identity == other for other, _, _ in ended):
             ended.append((identity, begun.pop(identity, view.begin), event.at))
-    known = {identity for identity, _, _ in ended} | begun.keys()
-    if result.after is not None:
-        begun |= {c.identity: result.after.at for c in result.after.components if c.identity not in known}
+    found = [e for e in of_kind(TopologySeen, result.events) if e.topology is result.after]
+    if found and result.after is not None:
+        at, after = found[-1].at, {component.identity for component in result.after.components}
+        known = {identity for identity, _, _ in ended} | begun.keys()
+        # An older history does not say when something went or came, but that it had by then.
+        missed = [identity for identity, since in begun.items() if since <= at and identity not in after]
+        ended += [(identity, begun.pop(identity), at) for identity in missed]
+        begun |= dict.fromkeys(sorted(after - known, key=str), at)
     lives = [*ended, *((identity, at, None) for identity, at in begun.items())]
     return [(identity, _life(best[identity], begin, end, result, view)) for identity, begin, end in lives]
 

@@ -42,12 +42,12 @@ def test_each_run_writes_it_and_a_history_is_shown_in_its_format(
 
     ran.outcomes(passed=1)
     (directory,) = (path.parent for path in ran.path.glob(".serve-chaos/*/history.jsonl"))
-    written = (directory / "report.html").read_text()
+    written = (directory / "losses.html").read_text()
     assert re.search(r"<td>a_worker_may_go</td><td>passed</td><td>\d+ of \d+</td>", written)
     assert (directory / "summary.json").is_file()
 
     capsys.readouterr()
-    assert main(["analyse", "-p", "page", "--format", "html", str(directory / "history.jsonl")]) == 0
+    assert main(["analyse", "-p", "page", "--format", "losses", str(directory / "history.jsonl")]) == 0
     assert capsys.readouterr().out.strip() == written.strip()
 
 
@@ -57,7 +57,7 @@ def test_a_report_that_cannot_be_made_costs_no_other(run_chaos: RunChaos, pytest
     ran = run_chaos(MEASURED, "-p", "page")
 
     assert ran.result.ret == pytest.ExitCode.TESTS_FAILED
-    ran.result.stdout.fnmatch_lines(["ERROR: the report html could not be made: AttributeError: *nonsense*"])
+    ran.result.stdout.fnmatch_lines(["ERROR: the report losses could not be made: AttributeError: *nonsense*"])
     assert ran.summary["schema"] == 2
 
 
@@ -67,4 +67,4 @@ def test_two_plugins_with_one_name_are_a_usage_error(run_chaos: RunChaos, pytest
     ran = run_chaos(MEASURED, "-p", "page", "-p", "other")
 
     assert ran.result.ret == pytest.ExitCode.USAGE_ERROR
-    ran.result.stderr.fnmatch_lines(["*a reporter cannot have the name 'html'*"])
+    ran.result.stderr.fnmatch_lines(["*a reporter cannot have the name 'losses'*"])

@@ -36,10 +36,10 @@ def reporter(name: str = "page", **fields: object) -> Reporter:
 
 def test_each_reporter_of_this_package_has_its_place(tmp_path: Path) -> None:
     given = outcomes()
-    assert BUILT_IN.formats == ("table", "json", "github")
+    assert BUILT_IN.formats == ("table", "json", "html", "github")
     assert BUILT_IN.text("table", given).splitlines() == BUILT_IN.terminal(given)[0]
     assert BUILT_IN.write(given, tmp_path) == []
-    assert [file.name for file in tmp_path.iterdir()] == ["summary.json"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["report.html", "summary.json"]
     assert json.loads((tmp_path / "summary.json").read_text()) == json.loads(BUILT_IN.text("json", given))
     assert ("serve_chaos_experiment", "head_failure") in BUILT_IN.properties(given.results[0])
 
@@ -61,7 +61,7 @@ def test_those_of_others_write_files_print_lines_and_give_properties(tmp_path: P
         Reporter(name="p", description="", properties=lambda _: [("a", "b")]),
     ]
     both = BUILT_IN.and_those(more)
-    assert both.formats == ("table", "json", "github", "page")
+    assert both.formats == ("table", "json", "html", "github", "page")
     assert both.write(given, tmp_path) == []
     assert (tmp_path / "page.txt").read_text() == "all is well\n"
     assert both.terminal(given)[0][-1] == "all is well"
@@ -74,7 +74,7 @@ def test_one_that_breaks_costs_no_other(tmp_path: Path) -> None:
     )
     failure = "the report broken could not be made: KeyError: 'nothing'"
     assert both.write(outcomes(), tmp_path) == [failure]
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["page.txt", "summary.json"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["page.txt", "report.html", "summary.json"]
     lines, failed = both.terminal(outcomes())
     assert lines
     assert failed == [failure]

@@ -1,0 +1,179 @@
+"""The page of a run: everything is in it, and nothing that others wrote becomes a part of it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+import re
+import zlib
+from array import array
+from html.parser import HTMLParser
+from typing import cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_serve_chaos.events import ServeSaid, Warned
+from pytest_serve_chaos.model import ConfigWarning, Json, Request
+from pytest_serve_chaos.report import Outcomes
+from pytest_serve_chaos.report.page import page
+from pytest_serve_chaos.report.page.columns import Packed, drawn, pack, pack_requests
+from pytest_serve_chaos.report.page.markup import Html, data, element, inline, together
+from pytest_serve_chaos.report.timeline import Requests, columns_of
+from pytest_serve_chaos.results import result_of
+from tests.unit.histories import FAULT, Story, head_failure, node_failure, not_started, request
+
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&--><!--\u202e"
+
+
+def page_of(*stories: Story) -> str:
+    history = stories[0].history()
+    for number, story in enumerate(stories[1:], start=1):
+        story.add_to(history, later=1000.0 * number)
+    return page(Outcomes(history, tuple(result_of(history, story.experiment) for story in stories)))
+
+
+class Parts(HTMLParser):
+    """The elements of a page, and the text in each kind of them."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text = ""
+        self.data: list[Json] = []
+        self._open: list[str] = []
+        self._is_data = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+        self._is_data = ("type", "application/json") in attrs
+        self._open.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1] == "script":
+            if self._is_data:
+                self.data.append(json.loads(data))
+        elif self._open and self._open[-1] != "style":
+            self.text += data
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._open and self._open.pop() != tag:
+            pass
+
+
+def unpacked(packed: Packed) -> dict[str, list[int]]:
+    planes = zlib.decompress(base64.b64decode(packed.text))
+    rows = packed.rows
+    return {
+        name: [
+            sum(planes[(4 * place + plane) * rows + row] << (8 * plane) for plane in range(4)) for row in range(rows)
+        ]
+        for place, name in enumerate(packed.names)
+    }
+
+
+def test_a_page_has_the_verdicts_and_a_section_for_each_experiment() -> None:
+    parts = Parts(page_of(head_failure(), node_failure(), not_started()))
+    assert parts.tags.count("section") == 4, "the verdicts, and one for each experiment"
+    assert ("href", "#experiment-2") in parts.attributes
+    assert ("id", "experiment-2") in parts.attributes
+    assert "the pod held no replica" in parts.text
+    assert "at least 99 % in 20 s" in parts.text
+    assert len(parts.data) == 3
+
+
+def test_what_is_drawn_is_all_that_was_sent() -> None:
+    (picture,) = Parts(page_of(head_failure())).data
+    table = cast("dict[str, Json]", cast("dict[str, Json]", picture)["requests"])
+    assert (table["rows"], table["all"]) == (3501, 3501)
+    columns = unpacked(Packed(str(table["packed"]), tuple(cast("list[str]", table["columns"])), 3501))
+    assert sum(map(bool, columns["outcome"])) == 3
+    assert set(columns["scheduled"][1:]) == {2000}, "at 50 a second each is 20 ms after the one before"
+    assert cast("dict[str, list[str]]", table["words"])["outcome"] == ["", "RemoteProtocolError"]
+
+
+def test_nothing_is_loaded_and_only_the_code_of_this_package_may_run() -> None:
+    text = page_of(head_failure())
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)
+    assert policy
+    assert "default-src &#x27;none&#x27;" in policy[1]
+    assert "unsafe" not in policy[1]
+    assert not re.search(r'(?:src|href)="(?!#)', text)
+    assert not re.search(r"<[a-z]+ [^>]*\b(?:style|on[a-z]+)=", text.split("<script>")[0].split("</style>")[1])
+
+
+def test_what_others_wrote_stays_text() -> None:
+    story = Story(experiment=HOSTILE, before=None, after=None)
+    story.event(1.0, "note", HOSTILE).event(2.0, "remark", HOSTILE)
+    story.add(3.0, ServeSaid(HOSTILE, statuses={f"app {HOSTILE}": HOSTILE}))
+    story.add(-20.0, Warned("w", warning=ConfigWarning(HOSTILE, HOSTILE, HOSTILE, HOSTILE)))
+    story.requests += [
+        Request(9, "fresh", FAULT + 9, None, FAULT + 10, error=HOSTILE, replica=HOSTILE, path=HOSTILE, app=HOSTILE)
+    ]
+    parts, harmless = Parts(page_of(story)), Parts(page_of(Story(before=None, after=None)))
+    assert parts.tags.count("script") == harmless.tags.count("script")
+    assert "img" not in parts.tags
+    assert "<script>alert(1)" in parts.text
+    assert "\u202e" not in parts.text + json.dumps(parts.data, ensure_ascii=False)
+    assert not [name for name, _ in parts.attributes if name.startswith("on")]
+
+
+@given(st.text())
+def test_text_is_never_markup(text: str) -> None:
+    parts = Parts(f"<p>{element('b', text, title=text)}</p>{data({text: text}, id='x')}<i></i>")
+    assert parts.tags == ["p", "b", "script", "i"]
+    assert json.loads(json.dumps(parts.data)) == [{text: text}]
+
+
+def test_markup_of_this_package_is_not_escaped_twice() -> None:
+    assert element("p", element("b", "a & b"), None, ["c", Html("<br>")]) == "<p><b>a &amp; b</b>c<br></p>"
+    assert element("meta", charset="utf-8", hidden=True, id=None) == '<meta charset="utf-8" hidden>'
+    assert together(["<", Html("<")]) == "&lt;<"
+
+
+def test_code_that_would_end_its_own_element_is_refused() -> None:
+    with pytest.raises(ValueError, match="must not have </script"):
+        inline("script", "x = '</SCRIPT>'")
+
+
+@given(st.lists(st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 9)), max_size=50))
+def test_columns_come_back_as_they_were(rows: list[tuple[int, int]]) -> None:
+    columns = {"a": array("I", [a for a, _ in rows]), "b": array("I", [b for _, b in rows])}
+    assert unpacked(pack(columns)) == {name: list(column) for name, column in columns.items()}
+
+
+def many(number: int, *, lost: int) -> Requests:
+    chance = random.Random(7)
+    found = [request(at / 1000, takes=chance.expovariate(100)) for at in range(number)]
+    for place in chance.sample(range(number), lost):
+        found[place] = request(place / 1000, "ReadTimeout", takes=5.0)
+    return columns_of(found, 0.0)
+
+
+def test_of_too_many_requests_no_loss_is_left_out() -> None:
+    requests = many(6000, lost=300)
+    found = drawn(requests, None, most=2000)
+    assert len(found) <= 2000
+    assert sum(requests.outcome[i] > 0 for i in found) == 300
+    assert list(found) == sorted(found)
+
+
+def test_of_too_many_losses_some_are_left_out_everywhere() -> None:
+    requests = many(6000, lost=5000)
+    found = drawn(requests, None, most=1000)
+    assert len(found) <= 1000
+    times = [requests.scheduled[i] for i in found if requests.outcome[i]]
+    assert min(times) < 0.1
+    assert max(times) > 5.9
+
+
+def test_few_requests_are_all_drawn_in_order() -> None:
+    requests = columns_of([request(2.0), request(1.0), request(3.0)], 0.0)
+    assert list(drawn(requests, None)) == [1, 0, 2]
+    assert unpacked(pack_requests(requests, None))["scheduled"] == [0, 100000, 100000]
+    assert pack_requests(columns_of([], 0.0), None).rows == 0
