@@ -1,7 +1,7 @@
 """Pictures of `report.html` for the README and the docs, of a recorded history, in a real browser.
 
-``python tools/report_pictures.py docs/pictures`` draws the history in that directory: `history.jsonl.gz`, one experiment
-of a real run. With ``--record EXPERIMENT HISTORY`` it replaces that by an experiment of another history first.
+``python tools/report_pictures.py docs/pictures`` draws the history in that directory (`history.jsonl.gz`: an experiment
+of a real run). With ``--record EXPERIMENT HISTORY`` it first replaces that by an experiment of another history.
 """
 
 from __future__ import annotations

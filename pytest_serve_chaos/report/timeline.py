@@ -28,9 +28,11 @@ from pytest_serve_chaos.events import (
     FaultLanded,
     HAProxyReloaded,
     Judged,
+    LogsExcerpted,
     MachineSeen,
     Phase,
     PhaseBegan,
+    Predicted,
     ProxyStale,
     Restored,
     ServeSaid,
@@ -49,7 +51,9 @@ from pytest_serve_chaos.model import (
     Outcome,
     Request,
 )
+from pytest_serve_chaos.predicted import Prediction
 from pytest_serve_chaos.report.demanded import Demand, demands
+from pytest_serve_chaos.report.log_excerpts import process_of
 
 STRIP = 0.1
 """Seconds of a strip of `Timeline.strips`."""
@@ -62,7 +66,7 @@ _MOST_STRIPS = 20_000
 
 E = TypeVar("E", FaultLanded, FaultHealed)
 
-_DETAIL = (TopologySeen, MachineSeen, ServeSaid, HAProxyReloaded)
+_DETAIL = (TopologySeen, MachineSeen, ServeSaid, HAProxyReloaded, LogsExcerpted, Predicted)
 """Events that have a place of their own in the picture, or none."""
 
 
@@ -255,14 +259,14 @@ class LogText:
 
     Attributes:
         at: When.
-        node: Whose logs it is in: ``head``, ``worker-1``.
-        file: The file of that node: ``serve/controller_123.log``.
+        process: Which process, as far as its file tells: ``controller (PID 123) on head``.
+        file: The file: ``serve/controller_123.log``.
         text: The line.
         times: How many lines of that file and time say nearly the same.
     """
 
     at: float
-    node: str
+    process: str
     file: str
     text: str
     times: int = 1
@@ -301,6 +305,7 @@ class Timeline:
         settled: Seconds from the fault until the post-recovery check passed; None likewise.
         logs: Lines that were logged around the fault, in order of time.
         logs_left_out: How many lines of the same time are not among them.
+        predictions: What each fault was expected to cost, as far as somebody computed it.
     """
 
     experiment: str
@@ -328,6 +333,7 @@ class Timeline:
     settled: float | None = None
     logs: tuple[LogText, ...] = ()
     logs_left_out: int = 0
+    predictions: tuple[Prediction, ...] = ()
 
 
 def timeline_of(result: Result, history: History) -> Timeline:
@@ -375,7 +381,18 @@ def timeline_of(result: Result, history: History) -> Timeline:
         traffic_back=result.traffic_back,
         redundancy_back=result.redundancy_back,
         settled=result.settled,
+        logs=tuple(_logs(result)),
+        logs_left_out=sum(event.left_out for event in of_kind(LogsExcerpted, result.events)),
+        predictions=tuple(event.prediction for event in of_kind(Predicted, result.events)),
     )
+
+
+def _logs(result: Result) -> Iterator[LogText]:
+    """Their times count from the fault in the history, too."""
+    for event in of_kind(LogsExcerpted, result.events):
+        for line in event.lines:
+            process = f"{process_of(line.file)} on {line.node}"
+            yield LogText(line.seconds, process, line.file, line.text, line.times)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ function describe(view, i) {
   section(panel, "What Serve said", saidAt(data.statuses, due));
   section(panel, "Who was away", awayAt(data.lanes, due, ended));
   section(panel, "What happened around it", data.events.filter(inside).map((one) => `${moment(one.at)}  ${one.kind.replaceAll("_", " ")}: ${one.text}`));
-  const lines = data.logs.filter(inside).map((one) => `${moment(one.at)}  ${one.node} ${one.file}: ${one.text}`);
+  const lines = data.logs.filter(inside).map((one) => `${moment(one.at)}  ${one.process}: ${one.text}`);
   if (data.logs.length) section(panel, "Logs of that moment", lines.length ? lines : ["nothing was logged, or it is not among the lines that were kept"], "logged");
   return panel;
 }

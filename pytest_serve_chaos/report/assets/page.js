@@ -41,7 +41,7 @@ class Picture {
     [this.begin, this.end] = this.ends;
     this.#build();
     this.resize();
-    new ResizeObserver(() => this.resize()).observe(place);
+    new ResizeObserver(() => requestAnimationFrame(() => this.resize())).observe(place);
   }
 
   get visible() {
@@ -184,7 +184,7 @@ class Picture {
     this.rate?.plot.destroy();
     this.scatter = new Scatter(this, this.latencies, size);
     this.rate = new Rate(this, this.rates, size);
-    this.#shown();
+    this.#apply();
   }
 
   redraw() {
@@ -200,12 +200,13 @@ class Picture {
     if (!Number.isFinite(width)) width = last - first;
     this.begin = Math.min(Math.max(first, from), last - width);
     this.end = this.begin + width;
-    for (const plot of [this.scatter?.plot, this.rate?.plot]) plot?.setScale("x", { min: this.begin, max: this.end });
-    this.#shown();
+    this.#apply();
     this.say(`${moment(this.begin)} to ${moment(this.end)}`);
   }
 
-  #shown() {
+  /** Moves both plots and all lanes to the view. */
+  #apply() {
+    for (const plot of [this.scatter?.plot, this.rate?.plot]) plot?.setScale("x", { min: this.begin, max: this.end });
     this.lanes.show(this.begin, this.end);
     this.range.textContent = `${moment(this.begin)} to ${moment(this.end)}`;
     this.place.dataset.begin = this.begin.toFixed(4);

@@ -1,7 +1,7 @@
 // The two plots with axes: latencies as points, and requests a second as bars. uPlot gives axes, scales and the pointer.
 
 const POINT = 3; // pixels of a point, and around a loss
-const RUG_ROW = 9; // pixels of a row of losses above the latencies
+const RUG_ROW = 11; // pixels of a row of losses above the latencies
 const MOST_OUTCOMES = 6; // rows of losses; what is rarer shares the last one
 
 /** The colours of a page, as its style sheet has them for light, dark and paper. */
@@ -34,7 +34,14 @@ function common(view, size, height, axes, scales, series, hooks, padding) {
     cursor: {
       y: false,
       points: { show: false },
-      sync: { key: view.key },
+      // A drag in one plot is none in the other: the view moves both.
+      sync: { key: view.key, filters: { pub: (type) => type === "mousemove" || type === "mouseleave" } },
+      bind: {
+        dblclick: () => () => {
+          view.zoom(...view.ends);
+          return null;
+        },
+      },
       drag: { x: true, y: false, setScale: false, dist: 5 },
     },
     scales: { x: { time: false, range: () => [view.begin, view.end] }, ...scales },
@@ -73,7 +80,7 @@ function round(value) {
   return Math.round(value * 1000) / 1000;
 }
 
-function valueAxis(palette, gutter, label, values) {
+function valueAxis(palette, gutter, values) {
   return {
     stroke: palette.text,
     size: gutter,
@@ -82,9 +89,6 @@ function valueAxis(palette, gutter, label, values) {
     ticks: { show: false },
     font: "12px system-ui, sans-serif",
     values,
-    label: gutter > 100 ? label : undefined,
-    labelSize: 0,
-    labelGap: 0,
   };
 }
 
@@ -139,9 +143,8 @@ class Scatter {
     }
     low = Math.max(1e-4, Math.min(low, 1e-2) / 1.3);
     high = Math.max(high * 1.3, low * 100);
-    const axis = valueAxis(this.palette, size.gutter, "latency", (plot, splits) =>
-      splits.map((value) => (value !== null && Math.abs(Math.log10(value) % 1) < 1e-6 ? shortSpan(value) : "")),
-    );
+    this.named = size.gutter > 100;
+    const axis = valueAxis(this.palette, size.gutter, (plot, splits) => splits.map((value) => (value === null ? "" : shortSpan(value))));
     axis.splits = () => powers(low, high);
     const options = common(
       view,
@@ -154,7 +157,11 @@ class Scatter {
       [8 + this.rows * RUG_ROW, size.right, 0, 0],
     );
     this.plot = new uPlot(options, [view.requests.scheduled, view.requests.latency], element);
-    this.plot.root.addEventListener("click", (event) => this.#clicked(event));
+    let pressed = 0;
+    this.plot.root.addEventListener("mousedown", (event) => (pressed = event.clientX));
+    this.plot.root.addEventListener("click", (event) => {
+      if (Math.abs(event.clientX - pressed) < 5) this.#clicked(event); // else it was a drag, which zooms
+    });
   }
 
   draw(plot) {
@@ -204,8 +211,26 @@ class Scatter {
       pen.fillStyle = palette.outcomes[view.losses.row(i)];
       pen.fillRect(Math.round(px - scale), row, Math.max(1, 2 * scale), (RUG_ROW - 2) * scale);
     }
+    this.#names(plot);
     this.#slowLine(plot);
     this.#chosen(plot, x, y);
+    pen.restore();
+  }
+
+  /** What each row of losses is, where there is room. */
+  #names(plot) {
+    if (!this.named) return;
+    const { ctx: pen, bbox } = plot;
+    pen.save();
+    pen.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
+    pen.textAlign = "right";
+    pen.textBaseline = "middle";
+    for (let row = 0; row < this.rows; row++) {
+      const { outcome } = this.view.losses.kinds[row];
+      pen.fillStyle = this.palette.outcomes[row];
+      const middle = bbox.top - (this.rows - row - 0.5) * RUG_ROW * devicePixelRatio - devicePixelRatio;
+      pen.fillText(this.view.requests.words.outcome[outcome].slice(0, 32), bbox.left - 8 * devicePixelRatio, middle);
+    }
     pen.restore();
   }
 
@@ -287,7 +312,7 @@ class Rate {
       view,
       size,
       130,
-      [timeAxis(this.palette, true), valueAxis(this.palette, size.gutter, "requests/s", (plot, splits) => splits.map((value) => `${round(value)}`))],
+      [timeAxis(this.palette, true), valueAxis(this.palette, size.gutter, (plot, splits) => splits.map((value) => `${round(value)}`))],
       { y: { range: () => [0, this.#highest() || 1] } },
       [{ scale: "y", paths: () => null, points: { show: false } }],
       { drawClear: [(plot) => drawBands(plot, view, this.palette)], draw: [(plot) => this.draw(plot)] },

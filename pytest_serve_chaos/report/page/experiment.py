@@ -11,7 +11,8 @@ from pytest_serve_chaos.analysis.words import duration, latency
 from pytest_serve_chaos.analysis.words import number as counted
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.report.page.columns import MOST
-from pytest_serve_chaos.report.page.markup import Child, Html, data, element
+from pytest_serve_chaos.report.page.expected import expected_and_seen
+from pytest_serve_chaos.report.page.markup import Html, data, element, folded, table
 from pytest_serve_chaos.report.page.picture import line_of, picture
 from pytest_serve_chaos.report.terminal import TITLES, VERDICTS, cells, explained, part_lines
 from pytest_serve_chaos.report.timeline import Life, LogText, ProcessLane, Requests, Timeline, timeline_of
@@ -42,6 +43,7 @@ def experiment_section(result: Result, history: History, *, number: int, is_open
         *_drawn(timeline, own),
         *_losses(timeline.requests),
         *_demands(timeline),
+        *expected_and_seen(result, timeline.predictions),
         *_events(timeline),
         *_processes(timeline),
         *_logs(timeline),
@@ -87,28 +89,13 @@ def _drawn(timeline: Timeline, own: str) -> Iterator[Html]:
 # -- tables ------------------------------------------------------------------------------------------------------------
 
 
-def _table(titles: Iterable[str], rows: Iterable[Iterable[Child]], *, class_: str = "") -> Html:
-    """A table whose first column has the titles of the rows."""
-    head = element("tr", *(element("th", title, scope="col") for title in titles))
-    body = []
-    for row in rows:
-        first, *others = row
-        body.append(element("tr", element("th", first, scope="row"), *(element("td", cell) for cell in others)))
-    table = element("table", element("thead", head), element("tbody", *body), class_=class_ or None)
-    return element("div", table, class_="wide")
-
-
-def _folded(title: str, *content: Child, is_open: bool = False) -> Html:
-    return element("details", element("summary", title), *content, open=is_open, class_="folded")
-
-
 def _demands(timeline: Timeline) -> Iterator[Html]:
     if timeline.demands:
         rows = [
             (d.what, d.demanded, d.seen or "-", element("span", _MET[d.met], class_=f"met {_MET[d.met]}"))
             for d in timeline.demands
         ]
-        yield _folded("Demanded and seen", _table(("demand", "demanded", "seen", ""), rows), is_open=True)
+        yield folded("Demanded and seen", table(("demand", "demanded", "seen", ""), rows), is_open=True)
 
 
 def _losses(requests: Requests) -> Iterator[Html]:
@@ -130,7 +117,7 @@ def _losses(requests: Requests) -> Iterator[Html]:
             for (outcome, way), lost in sorted(found.items(), key=lambda item: -len(item[1]))
         ]
         titles = ("lost", "way", "requests", "first due", "last due", "longest wait")
-        yield _folded("Lost requests", _table(titles, rows), is_open=True)
+        yield folded("Lost requests", table(titles, rows), is_open=True)
 
 
 def _events(timeline: Timeline) -> Iterator[Html]:
@@ -142,7 +129,7 @@ def _events(timeline: Timeline) -> Iterator[Html]:
             entries.append((outage.end, "outage over", f"after {duration(outage.end - outage.start)}"))
     if entries:
         rows = [(_moment(at), kind, text) for at, kind, text in sorted(entries)]
-        yield _folded(f"Events ({len(rows)})", _table(("time", "event", "what"), rows, class_="events"))
+        yield folded(f"Events ({len(rows)})", table(("time", "event", "what"), rows, class_="events"))
 
 
 def _moment(at: float) -> Html:
@@ -154,7 +141,7 @@ def _processes(timeline: Timeline) -> Iterator[Html]:
     if timeline.lanes:
         rows = [(lane.name, *_lives(lane)) for lane in timeline.lanes]
         titles = ("process or node", "before the fault", "went", "came")
-        yield _folded(f"Processes and nodes ({len(rows)})", _table(titles, rows))
+        yield folded(f"Processes and nodes ({len(rows)})", table(titles, rows))
 
 
 def _lives(lane: ProcessLane) -> tuple[str, str, str]:
@@ -174,14 +161,14 @@ def _logs(timeline: Timeline) -> Iterator[Html]:
     """Log lines around the fault, by process."""
     if not timeline.logs:
         return
-    ordered = sorted(timeline.logs, key=lambda line: (line.node, line.file, line.at))
+    ordered = sorted(timeline.logs, key=lambda line: (line.process, line.file, line.at))
     files = [
-        element("div", element("p", f"{node}: {file}", class_="file"), _lines(lines), class_="log")
-        for (node, file), lines in groupby(ordered, key=lambda line: (line.node, line.file))
+        element("div", element("p", f"{process}: {file}", class_="file"), _lines(lines), class_="log")
+        for (process, file), lines in groupby(ordered, key=lambda line: (line.process, line.file))
     ]
     left_out = timeline.logs_left_out
     note = element("p", f"{counted(left_out, 'line')} left out.", class_="note") if left_out else None
-    yield _folded(f"Logs around the fault ({counted(len(timeline.logs), 'line')})", note, *files)
+    yield folded(f"Logs around the fault ({counted(len(timeline.logs), 'line')})", note, *files)
 
 
 def _lines(lines: Iterable[LogText]) -> Html:

@@ -69,6 +69,22 @@ def data(value: Json, *, id: str) -> Html:
     return Html(f'<script type="application/json" id="{html.escape(id)}">{text}</script>')
 
 
+def table(titles: Iterable[str], rows: Iterable[Iterable[Child]], *, class_: str = "") -> Html:
+    """A table whose first column has the titles of the rows; it may scroll sideways."""
+    head = element("tr", *(element("th", title, scope="col") for title in titles))
+    body = []
+    for row in rows:
+        first, *others = row
+        body.append(element("tr", element("th", first, scope="row"), *(element("td", cell) for cell in others)))
+    whole = element("table", element("thead", head), element("tbody", *body), class_=class_ or None)
+    return element("div", whole, class_="wide")
+
+
+def folded(title: str, *content: Child, is_open: bool = False) -> Html:
+    """A part that is unfolded by its title."""
+    return element("details", element("summary", title), *content, open=is_open, class_="folded")
+
+
 def _attribute(name: str, value: str | bool | None) -> str:
     if value is None or value is False:
         return ""

@@ -60,7 +60,7 @@ def picture(timeline: Timeline) -> dict[str, Json]:
         ],
         "events": [_moment(event) for event in timeline.events],
         "logs": [
-            {"at": _seconds(line.at), "node": one_line(line.node), "file": one_line(line.file), "text": line_of(line)}
+            {"at": _seconds(line.at), "process": one_line(line.process), "text": line_of(line)}
             for line in timeline.logs
         ],
     }
