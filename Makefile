@@ -42,7 +42,7 @@ OF_KIND := --serve-chaos-ray-image=$(RAY_IMAGE) $(if $(RAY),--serve-chaos-ray-ve
 	--serve-chaos-redis-image=$(REDIS_IMAGE) --serve-chaos-operator-image=$(OPERATOR_IMAGE)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-unit test-truth test-local test-kind test-lowest test-pytest-main test-wheel suite summary \
+.PHONY: help install demo test test-unit test-browser test-truth test-local test-kind test-lowest test-pytest-main test-wheel suite summary \
 	images doctor lint lint-workflows type docs bench build inspect gate clean
 
 help: ## show this
@@ -58,12 +58,15 @@ $(INSTALLED): pyproject.toml
 demo: $(INSTALLED) ## lose the head, a worker, a node, the controller, a replica and a proxy of a real local cluster
 	$(BIN)/python -m pytest --serve-chaos --serve-chaos-rate=$(RATE) --pyargs pytest_serve_chaos.suite $(DEMO) $(ARGS)
 
-test: lint type test-unit test-truth ## lint, types, and the tests that need no Docker; test-local has more of them
+test: lint type test-unit test-browser test-truth ## lint, types, and the tests that need no Docker; test-local has more of them
 	$(BIN)/python -m pytest --serve-chaos --serve-chaos-rate=$(RATE) $(QUICK_LOCAL_TESTS) $(ARGS)
 
 test-unit: $(INSTALLED) ## the tests that need neither Ray nor Docker; those of the plugin wait most of their time
 	$(BIN)/python -m pytest -n 4 tests/unit tests/adversary $(ARGS)
 	$(BIN)/python -m pytest $(OF_PLUGIN) tests/plugin $(ARGS)
+
+test-browser: $(INSTALLED) ## report.html in Chromium; skipped where there is none
+	$(BIN)/python -m pytest tests/browser $(ARGS)
 
 test-truth: $(INSTALLED) ## real traffic against a scripted server; SERVE_CHAOS_TRUTH=full tries every rate and timeout
 	$(BIN)/python -m pytest tests/truth $(ARGS)
@@ -129,8 +132,9 @@ lint-workflows: $(INSTALLED) ## actionlint and zizmor, for .github/workflows; ne
 type: $(INSTALLED) ## mypy, strict
 	$(BIN)/mypy
 
-docs: $(INSTALLED) ## the site, into docs/_build/html; a link that leads nowhere is an error
+docs: $(INSTALLED) ## the site, into docs/_build/html; a link that leads nowhere is an error. Its pictures, where there is a browser
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	$(BIN)/python tools/report_pictures.py docs/pictures --where-possible
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --builder html docs docs/_build/html
 
 bench: $(INSTALLED) ## measure what the plugin itself costs and can

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import importlib.util
 import json
 import shutil
 import sys
@@ -71,13 +72,20 @@ def write_page(recorded: Path, target: Path) -> None:
         target.write_text(page(Outcomes(history, results_of(history))), encoding="utf-8")
 
 
+def _lacks() -> str:
+    """What it takes to draw and is not here; "" if nothing."""
+    if importlib.util.find_spec("playwright") is None:
+        return "playwright is not installed"
+    return "" if any(map(shutil.which, PROGRAMS)) else f"there is no browser: none of {', '.join(PROGRAMS)}"
+
+
 def draw(html: Path, directory: Path) -> Iterator[Path]:
     """Draws a page at each width in each theme; gives each picture that it wrote."""
+    if lacks := _lacks():
+        raise SystemExit(lacks)
     from playwright.sync_api import sync_playwright
 
-    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
-    if program is None:
-        raise SystemExit(f"there is no browser: none of {', '.join(PROGRAMS)}")
+    program = next(filter(None, map(shutil.which, PROGRAMS)))
     with sync_playwright() as programs, programs.chromium.launch(executable_path=program, args=["--no-sandbox"]) as one:
         for name, width in WIDTHS.items():
             for theme in THEMES:
@@ -96,7 +104,11 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=Path)
     parser.add_argument("--record", nargs=2, metavar=("EXPERIMENT", "HISTORY"))
+    parser.add_argument("--where-possible", action="store_true", help="leave the pictures alone without a browser")
     given = parser.parse_args(arguments)
+    if given.where_possible and _lacks():
+        print(f"the pictures stay as they are: {_lacks()}")
+        return 0
     recorded = given.directory / RECORDED
     if given.record:
         record(Path(given.record[1]), given.record[0], recorded)

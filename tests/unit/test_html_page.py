@@ -15,8 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_serve_chaos.events import ServeSaid, Warned
-from pytest_serve_chaos.model import ConfigWarning, Json, Request
+from pytest_serve_chaos.events import LogsExcerpted, Predicted, ServeSaid, Warned
+from pytest_serve_chaos.model import ConfigWarning, Json, LogLine, Request
+from pytest_serve_chaos.predicted import PredictedStep, Prediction
 from pytest_serve_chaos.report import Outcomes
 from pytest_serve_chaos.report.page import page
 from pytest_serve_chaos.report.page.columns import Packed, drawn, pack, pack_requests
@@ -95,6 +96,47 @@ def test_what_is_drawn_is_all_that_was_sent() -> None:
     assert sum(map(bool, columns["outcome"])) == 3
     assert set(columns["scheduled"][1:]) == {2000}, "at 50 a second each is 20 ms after the one before"
     assert cast("dict[str, list[str]]", table["words"])["outcome"] == ["", "RemoteProtocolError"]
+
+
+def test_log_lines_stand_by_process_and_with_their_times() -> None:
+    lines = (
+        LogLine(-0.5, "head", "serve/controller_797.log", "deploying <shop>"),
+        LogLine(0.25, "head", "serve/controller_797.log", "lost", times=3),
+    )
+    story = head_failure().add(20.0, LogsExcerpted("2 lines", lines=lines, left_out=5))
+    parts = Parts(page_of(story))
+    assert "controller (PID 797) on head" in parts.text
+    assert "-0.50 s  deploying <shop>\n   +0.25 s  lost  (x 3)" in parts.text
+    assert "5 lines left out" in parts.text
+
+
+def test_what_was_expected_stands_beside_what_was_seen() -> None:
+    prediction = Prediction(
+        "head_failure",
+        lost=1.5,
+        lost_most=4,
+        outage_most=2.0,
+        redundancy_least=8.0,
+        redundancy_most=30.04,
+        steps=(PredictedStep("outage", "the proxy is found unhealthy", 1.0, None, "PERIOD_S = 1", "serve, Ray 2.60"),),
+        dominant="PERIOD_S = 1",
+        change="0.5 would give 15 s",
+        unknown=("how long the image is pulled",),
+    )
+    text = Parts(page_of(head_failure().add(-0.05, Predicted("expected", prediction=prediction)))).text
+    for words in (
+        "1.5 on average, at most 4 in 99 of 100 cases",
+        "0 s to 2 s",
+        "8 s to 30 s",
+        "19.8 s",
+        "at least 1 s",
+    ):
+        assert words in text
+    assert "Decided most by PERIOD_S = 1. 0.5 would give 15 s" in text
+    assert "Unknown: how long the image is pulled" in text
+    unknown = Prediction("custom", why_not="nobody knows what a fault of your own does")
+    said = Parts(page_of(head_failure().add(-0.05, Predicted("", prediction=unknown)))).text
+    assert "No prediction: nobody knows" in said
 
 
 def test_nothing_is_loaded_and_only_the_code_of_this_package_may_run() -> None:
