@@ -196,25 +196,45 @@ class Scatter {
         if (late) pen.fillStyle = kept ? palette.kept : palette.good;
       }
     }
-    pen.lineWidth = 1.6 * scale;
-    for (const i of view.losses.indexes) {
-      if (i < from || i >= to || !view.isShown(i)) continue;
-      pen.strokeStyle = palette.outcomes[view.losses.row(i)];
-      const [px, py, arm] = [x(i), y(i), 3.2 * scale];
-      pen.beginPath();
-      pen.moveTo(px - arm, py - arm);
-      pen.lineTo(px + arm, py + arm);
-      pen.moveTo(px - arm, py + arm);
-      pen.lineTo(px + arm, py - arm);
-      pen.stroke();
-      const row = top - (this.rows - view.losses.row(i)) * RUG_ROW * scale;
-      pen.fillStyle = palette.outcomes[view.losses.row(i)];
-      pen.fillRect(Math.round(px - scale), row, Math.max(1, 2 * scale), (RUG_ROW - 2) * scale);
-    }
+    this.#drawLosses(pen, plot, from, to, x, y);
     this.#names(plot);
     this.#slowLine(plot);
     this.#chosen(plot, x, y);
     pen.restore();
+  }
+
+  /** A cross where each loss ended, and a tick in its row. What would be in the same place is drawn once. */
+  #drawLosses(pen, plot, from, to, x, y) {
+    const { view, palette } = this;
+    const scale = devicePixelRatio;
+    const arm = 3.2 * scale;
+    const rows = Array.from({ length: this.rows }, () => ({ crosses: new Path2D(), ticks: new Path2D(), taken: new Set() }));
+    for (const i of view.losses.indexes) {
+      if (i < from || i >= to || !view.isShown(i)) continue;
+      const row = view.losses.row(i);
+      const { crosses, ticks, taken } = rows[row];
+      const [px, py] = [Math.round(x(i)), Math.round(y(i))];
+      const place = px * 65536 + py;
+      if (!taken.has(place)) {
+        taken.add(place);
+        crosses.moveTo(px - arm, py - arm);
+        crosses.lineTo(px + arm, py + arm);
+        crosses.moveTo(px - arm, py + arm);
+        crosses.lineTo(px + arm, py - arm);
+      }
+      if (!taken.has(px)) {
+        taken.add(px);
+        const top = plot.bbox.top - (this.rows - row) * RUG_ROW * scale;
+        ticks.rect(px - scale, top, Math.max(1, 2 * scale), (RUG_ROW - 2) * scale);
+      }
+    }
+    pen.lineWidth = 1.6 * scale;
+    rows.forEach(({ crosses, ticks }, row) => {
+      pen.strokeStyle = palette.outcomes[row];
+      pen.fillStyle = palette.outcomes[row];
+      pen.stroke(crosses);
+      pen.fill(ticks);
+    });
   }
 
   /** What each row of losses is, where there is room. */
