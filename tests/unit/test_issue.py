@@ -182,7 +182,6 @@ def test_a_block_ends_where_it_ends(texts: list[str]) -> None:
 @given(st.text(min_size=1, max_size=60))
 def test_names_of_others_break_neither_the_text_nor_the_picture(name: str) -> None:
     story = Story(traffic_until=1.0, begin=-1.0)
-    story.experiment = "e"
     story.event(0.0, "asked", name, fault=name)
     story.add(61.0, lines(name, file=name))
     history = history_of(story)
