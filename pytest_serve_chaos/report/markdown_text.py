@@ -18,7 +18,7 @@ _UNLINKED: Mapping[str, Callable[[str], str]] = {
 }
 """How the beginning of what GitHub makes a link, a mention or a reference of is written so that it is text."""
 
-_BLOCK = re.compile(r"^(\s*)([#>+=-]|\d+(?=[.)]))(?=[\s#>=.)-]|$)")
+_BLOCK = re.compile(r"^(\s*)(>|#+(?=\s|$)|[+=-]+(?=\s|$)|\d+(?=[.)](?:\s|$)))")
 """What begins a heading, a quotation or an item of a list."""
 
 

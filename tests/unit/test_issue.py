@@ -91,7 +91,7 @@ def test_the_issue_has_all_in_the_order_in_which_it_is_read(tmp_path: Path) -> N
     path = tmp_path / "history.jsonl"
     text = issue(told(node_failure()), path)
     parts = [
-        "## 400 of 1200 requests lost or late after SIGKILL to the head (Ray 2.60.0)",
+        "## 400 of 1198 requests lost or late after SIGKILL to the head (Ray 2.60.0)",
         "(95 % interval: ",
         "](timeline.svg)",
         "<details><summary>Versions, topology and settings</summary>",
@@ -117,7 +117,7 @@ def test_the_issue_has_all_in_the_order_in_which_it_is_read(tmp_path: Path) -> N
 
 def test_a_failure_without_a_lost_request_says_what_failed() -> None:
     text = issue(told(deaf_controller()))
-    assert text.startswith("## a new route was not served by them within 10 s ")
+    assert text.startswith("## 3 proxies do not hear their controller after SIGKILL to the head (Ray 2.60.0)\n")
     assert "None of 1000 requests was lost or late" in text
     assert "[ray#63784](https://github.com/ray-project/ray/issues/63784): proxies that were alive" in text
     assert "no longer received the controller's updates" in text
@@ -178,7 +178,7 @@ def test_a_block_ends_where_it_ends(texts: list[str]) -> None:
     assert not any(line.strip().startswith(last) for line in inside)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.text(min_size=1, max_size=60))
 def test_names_of_others_break_neither_the_text_nor_the_picture(name: str) -> None:
     story = Story(traffic_until=1.0, begin=-1.0)
@@ -232,7 +232,7 @@ def test_the_picture_is_light_and_dark_and_says_what_it_shows() -> None:
     assert root.get("role") == "img"
     described = root.find(f"{SVG}desc")
     assert described is not None
-    assert "400 of 1200 requests lost" in (described.text or "")
+    assert "400 of 1198 requests lost" in (described.text or "")
     assert "http" not in svg.replace("http://www.w3.org/2000/svg", "")
 
 
@@ -254,7 +254,7 @@ def test_the_facts_are_what_the_picture_shows() -> None:
     history = history_of(story)
     facts = facts_of(timeline_of(result_of(history, story.experiment), history))
     assert facts[0] == "Fault at 0.0 s: SIGKILL to the head, landed at +8.0 s."
-    assert facts[1].startswith("Outage from 0.0 s to +24.0 s (24.0 s): 400 of 1200 requests lost")
+    assert facts[1].startswith("Outage from 0.0 s to +24.0 s (24.0 s): 400 of 1198 requests lost")
     assert any(fact.startswith("controller: gone PID 200 at +0.1 s, there PID 200 since +7.0 s") for fact in facts)
     assert facts[-1].endswith("app default RUNNING, deployment default#SleepyPid HEALTHY, proxy on worker-2 HEALTHY.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -91,18 +92,19 @@ def _headline(subject: Subject) -> Iterator[str]:
 def title_of(subject: Subject) -> str:
     """A line that can be the title of the issue."""
     result = subject.result
-    fault = result.fault.partition(";")[0] or "nothing was broken"
+    fault = _IN_BRACKETS.sub("", result.fault.partition(";")[0]) or "nothing was broken"
     away, sent = (result.lost or 0) + (result.late or 0), result.sent
     versions = f" (Ray {result.description.ray_version})" if result.description is not None else ""
+    what = "no request lost"
     if sent and away:
-        return f"{away} of {number(sent, 'request')} lost or late after {fault}{versions}"
-    if result.reasons:
-        reason = result.reasons[0]
-        short = reason if len(reason) <= _TITLE else reason[:_TITLE].rpartition(" ")[0] + " ..."
-        return f"{short.partition(': ')[0].rstrip('.')} after {fault}{versions}"
-    return f"No request lost after {fault}{versions}"
+        what = f"{away} of {number(sent, 'request')} lost or late"
+    elif result.reasons:
+        what = _IN_BRACKETS.sub("", result.reasons[0].partition(": ")[0]).rstrip(".")
+    what = what if len(what) <= _TITLE else what[:_TITLE].rpartition(" ")[0] + " ..."
+    return f"{what[:1].upper()}{what[1:]} after {fault}{versions}"
 
 
+_IN_BRACKETS = re.compile(r" \([^()]*\)")
 _TITLE = 110
 """Characters of a reason that stand in a title."""
 

@@ -87,7 +87,8 @@ class _Answers:
 
 def _replicas(timeline: Timeline) -> Iterator[str]:
     answers = _answers(timeline)
-    if not answers:
+    away = any(timeline.strips.lost) or any(timeline.strips.late)
+    if not answers or not away:
         return
     node = {life.replica: lane.node for lane in timeline.lanes for life in lane.lives if life.replica}
     ordered = sorted(answers.items(), key=lambda item: (-item[1].silent, item[0]))
@@ -107,8 +108,9 @@ def _replicas(timeline: Timeline) -> Iterator[str]:
 
 
 def _answers(timeline: Timeline) -> dict[str, _Answers]:
-    """What each replica answered; the silence of one that was there before the fault begins with its last answer."""
+    """What each replica answered. Its silence begins with an answer, and ends with the next one, or when it went."""
     columns, found = timeline.requests, dict[str, _Answers]()
+    gone = {life.replica: life.end for lane in timeline.lanes for life in lane.lives if life.replica and life.end}
     ended = sorted(
         (due + took, columns.replica[number])
         for number, (due, took) in enumerate(zip(columns.scheduled, columns.latency, strict=True))
@@ -122,8 +124,8 @@ def _answers(timeline: Timeline) -> dict[str, _Answers]:
             one.after += 1
             _note_silence(one, at)
         one.last = at
-    for one in found.values():
-        _note_silence(one, timeline.judged_until)
+    for replica, one in found.items():
+        _note_silence(one, min(timeline.judged_until, gone.get(replica) or timeline.judged_until))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -35,6 +36,9 @@ _TOGETHER = 0.5
 
 _WIDTH = 160
 
+_SAID = re.compile(r" (?:is gone|is there|does not hear the controller)(?= |,|$)|^healed: ")
+"""What the kind of a line says already."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
@@ -54,7 +58,8 @@ def sequence(subject: Subject, most: int) -> list[str]:
 
 
 def _line(entry: _Entry) -> str:
-    text = entry.text if len(entry.text) <= _WIDTH else f"{entry.text[:_WIDTH]}..."
+    text = _SAID.sub("", entry.text)
+    text = text if len(text) <= _WIDTH else f"{text[:_WIDTH]}..."
     return f"{entry.at:+9.2f} s  {entry.kind:<13}  {text}"
 
 
@@ -74,7 +79,9 @@ def _entries(timeline: Timeline) -> Iterator[_Entry]:
     if timeline.traffic_back:
         yield _Entry(timeline.traffic_back, "traffic", "is back")
     if timeline.judged_until < timeline.end:
-        yield _Entry(timeline.judged_until, "judged", "until here; what follows is the post-recovery check")
+        yield _Entry(
+            timeline.judged_until, "judged", "until here; what follows is the post-recovery check and the healing"
+        )
 
 
 def _joined(entries: list[_Entry]) -> Iterator[_Entry]:
@@ -96,5 +103,4 @@ def _one(group: list[_Entry]) -> _Entry:
     first = group[0]
     if len(group) == 1:
         return first
-    names = (entry.text.replace(" is gone", "").replace(" is there", "") for entry in group)
-    return _Entry(first.at, first.kind, listing(names, most=4))
+    return _Entry(first.at, first.kind, listing((entry.text for entry in group), most=4))

@@ -15,7 +15,7 @@ from pytest_serve_chaos.report.timeline import Timeline
 from pytest_serve_chaos.report.timeline_facts import facts_of, seconds
 
 WIDTH = 900
-_LEFT = 196
+_LEFT = 206
 _RIGHT = WIDTH - 14
 _BEFORE = 5.0
 """Seconds of the steady state that are shown."""
@@ -134,10 +134,10 @@ def _placed(marks: Sequence[_Mark], scale: Scale) -> list[_Label]:
     They are placed from right to left: what is above a label begins to its left, and so does the line of that.
     """
     labels: list[_Label] = []
-    for mark in sorted(marks, key=lambda mark: -mark.at):
-        text = f"{mark.text} {seconds(mark.at)}" if mark.at else mark.text
+    texts = [(mark, f"{mark.text} {seconds(mark.at)}" if mark.at else mark.text) for mark in marks]
+    begins = [(min(scale.x(mark.at) + 3, _RIGHT - width_of(text, _SIZE)), mark, text) for mark, text in texts]
+    for left, mark, text in sorted(begins, key=lambda begin: -begin[0]):
         wide = width_of(text, _SIZE)
-        left = min(scale.x(mark.at) + 3, _RIGHT - wide)
         taken = {label.row for label in labels if label.left < left + wide + 8 and left < label.right + 8}
         row = next(number for number in range(len(labels) + 1) if number not in taken)
         labels.append(_Label(mark, text, left, left + wide, row))
@@ -193,7 +193,7 @@ def _entries(canvas: Canvas, entries: Sequence[tuple[str, str]], y: float) -> fl
         wide = 16 + width_of(text, _SIZE) + 14
         if x + wide > _RIGHT:
             x, y = 12.0, y + 17
-        canvas.rect(x, y - 9, 11, 11, style)
+        canvas.rect(x, y - 9, 11, 11, f"{style} edge")
         canvas.text(x + 15, y, text, "dim")
         x += wide
     return y
