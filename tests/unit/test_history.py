@@ -262,7 +262,8 @@ WITH_FIELDS: tuple[Event, ...] = (
     events.Restored("as before", seconds=2.5),
     events.LogsKept("logs/it", directory="logs/it"),
     events.LogsExcerpted(
-        "2 log lines", lines=(LogLine(-0.5, "head", "raylet.out", "a"), LogLine(1.0, "redis", "b.log", "c", 7)), left_out=9
+        "2 log lines", left_out=9,
+        lines=(LogLine(-0.5, "head", "raylet.out", "a"), LogLine(1.0, "redis", "b.log", "c", 7)),
     ),
     events.Repeatable(
         "pytest --serve-chaos", test="test_a.py::test_b", seed=7, options=("--serve-chaos-rate=20",), on_local=()

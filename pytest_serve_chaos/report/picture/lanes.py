@@ -90,7 +90,8 @@ def _lane(canvas: Canvas, lane: ProcessLane, scale: Scale, top: float) -> None:
     for mark in lane.marks:
         if scale.shows(mark.at):
             x = scale.x(mark.at)
-            canvas.line(x, top, x, top + _BAR + 2, "stale" if mark.kind == "proxy_deaf" else "mark")
+            stale = mark.kind == "proxy_deaf"
+            canvas.line(x, top if stale else top + _BAR - 2, x, top + _BAR + 2, "stale" if stale else "mark")
 
 
 def _who(life: Life) -> str:
