@@ -76,6 +76,12 @@ def what_serve_said(timeline: Timeline) -> tuple[SaidMeanwhile, ...]:
     )
 
 
+def what_serve_said_since_the_fault(timeline: Timeline) -> SaidMeanwhile:
+    """What Serve said from the fault until the observation ended."""
+    said = tuple(_said(timeline.statuses, 0.0, timeline.judged_until))
+    return SaidMeanwhile("no outage and no stale proxy", 0.0, timeline.judged_until, said)
+
+
 def _wrong_by_requests(timeline: Timeline) -> Iterator[tuple[str, float, float | None]]:
     for outage in timeline.outages:
         yield _away(outage).replace(" lost", " were lost", 1), outage.start, outage.end

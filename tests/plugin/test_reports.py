@@ -65,7 +65,7 @@ def test_the_history_of_a_run_is_enough_for_an_issue(run_chaos: RunChaos) -> Non
     (command,) = (line for line in text.splitlines() if line.startswith("pytest --serve-chaos "))
     assert command.startswith("pytest --serve-chaos --serve-chaos-backend=local --serve-chaos-seed=7 ")
     assert command.endswith(".py::test_replica")
-    assert "deployment sleepy_pid#SleepyPid" in text, "what Serve said"
+    assert "deployment sleepy\\_pid#SleepyPid" in text, "what Serve said"
     assert "hunter2" not in text
     assert (ran.path / "timeline.svg").read_text().startswith("<svg ")
 

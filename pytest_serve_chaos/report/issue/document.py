@@ -16,7 +16,12 @@ from pytest_serve_chaos.report.issue.sequence import sequence
 from pytest_serve_chaos.report.issue.subject import Subject
 from pytest_serve_chaos.report.markdown_text import escaped, folded, in_code, table
 from pytest_serve_chaos.report.terminal import VERDICTS, cluster_words
-from pytest_serve_chaos.report.timeline_facts import facts_of, seconds, what_serve_said
+from pytest_serve_chaos.report.timeline_facts import (
+    facts_of,
+    seconds,
+    what_serve_said,
+    what_serve_said_since_the_fault,
+)
 
 MOST = 60_000
 """Characters; GitHub takes 65,536."""
@@ -224,13 +229,10 @@ def _sign(met: bool | None) -> str:
 
 
 def _said(subject: Subject) -> Iterator[str]:
-    told = what_serve_said(subject.timeline)
     if not subject.timeline.statuses:
         yield "The history does not have what Serve's REST API said."
         return
-    if not told:
-        yield "Nothing went wrong for the requests, so there is nothing to compare."
-        return
+    told = what_serve_said(subject.timeline) or (what_serve_said_since_the_fault(subject.timeline),)
     rows = (
         (
             f"{seconds(one.begin)} to {'the end' if one.end is None else seconds(one.end)}",
