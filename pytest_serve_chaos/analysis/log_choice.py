@@ -119,7 +119,7 @@ def _best(lines: list[LogLine], moments: Sequence[float], most: int) -> list[_Ra
     by_shape: dict[str, _Rated] = {}
     times: dict[str, int] = {}
     for one in rated:
-        shape = shape_of(one.line.text)
+        shape = shape_of(one.line.text[:WIDTH])
         by_shape.setdefault(shape, one)
         times[shape] = times.get(shape, 0) + 1
     best = [_Rated(one.worth, replace(one.line, times=times[shape])) for shape, one in by_shape.items()]
@@ -127,7 +127,7 @@ def _best(lines: list[LogLine], moments: Sequence[float], most: int) -> list[_Ra
 
 
 def _worth(line: LogLine, moments: Sequence[float]) -> float:
-    weight = _weight(line.text)
+    weight = _weight(line.text[:WIDTH])
     if not weight:
         return 0.0
     aside = 0.3 if _ASIDE.search(line.file) else 1.0
@@ -154,7 +154,7 @@ def _distance(seconds: float, moments: Sequence[float]) -> float:
 
 
 def _shown(line: LogLine) -> LogLine:
-    text = one_line(with_masked_secrets(line.text.rstrip()))
+    text = one_line(with_masked_secrets(line.text[: 2 * WIDTH].rstrip()))  # what is cut here is cut again below
     return replace(
         line,
         seconds=round(line.seconds, 3),

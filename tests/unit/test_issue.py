@@ -91,7 +91,7 @@ def test_the_issue_has_all_in_the_order_in_which_it_is_read(tmp_path: Path) -> N
     path = tmp_path / "history.jsonl"
     text = issue(told(node_failure()), path)
     parts = [
-        "## 400 of 1198 requests lost or late after SIGKILL to the head (Ray 2.60.0)",
+        " requests lost or late after SIGKILL to the head (Ray 2.60.0)\n",
         "(95 % interval: ",
         "](timeline.svg)",
         "<details><summary>Versions, topology and settings</summary>",
@@ -118,7 +118,7 @@ def test_the_issue_has_all_in_the_order_in_which_it_is_read(tmp_path: Path) -> N
 def test_a_failure_without_a_lost_request_says_what_failed() -> None:
     text = issue(told(deaf_controller()))
     assert text.startswith("## 3 proxies do not hear their controller after SIGKILL to the head (Ray 2.60.0)\n")
-    assert "None of 1000 requests was lost or late" in text
+    assert re.search(r"\nNone of \d+ requests was lost or late in the 20 s after the fault", text)
     assert "[ray#63784](https://github.com/ray-project/ray/issues/63784): proxies that were alive" in text
     assert "no longer received the controller's updates" in text
 
@@ -237,8 +237,8 @@ def test_the_picture_is_light_and_dark_and_says_what_it_shows() -> None:
 
 
 def test_a_busy_experiment_is_no_large_picture() -> None:
-    story = Story(rate=400.0).lose(0.0, 20.0, every=2)
-    assert len(picture(story)) < 200_000
+    story = Story(rate=150.0).lose(0.0, 20.0, every=2)
+    assert len(picture(story)) < 100_000
 
 
 @given(st.text(max_size=80), st.floats(0, 300))
