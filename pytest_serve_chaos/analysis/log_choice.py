@@ -35,13 +35,16 @@ _NOISE = re.compile(
     r"""
     ^\s*$ | ^\s | ^[-:=*] | ^\d+\ pending | ^Global\ stats | ^Current\ usage     # what follows a line: tables, dumps
     | (?:GET|POST|PUT)\s\S+\s(?:[\w/.]+\s)?2\d\d                                # requests that were answered well
-    | Event\ stats | debug\ (?:dump|string) | DeprecationWarning | Using\ HAProxy\ binary
+    | Event\ stats | debug\ (?:dump|string|state) | DeprecationWarning | Using\ HAProxy\ binary
     | is\ not\ installed | GPU\ profiling | GpuProfil | Token\ authentication\ is\ disabled | RAY_AUTH_MODE
     | ^\[state-dump\] | Traceback\ \(most | already\ started\ in\ worker\ pool | serve_chaos_canary | 'Canary'
     | Marking\ all\ running\ tasks | concurrency\ groups\ are | skipping\ Update | Overriding\ default
     """,
     re.VERBOSE | re.IGNORECASE,
 )
+_TIME = re.compile(r"\d\d:\d\d:\d\d")
+"""What a line of its own has; others belong to the line before them, and are shown only where they are errors."""
+
 _ERROR = re.compile(
     r"""
     \b(?:ERROR|CRITICAL|FATAL)\b | ,\d{3}\ [EF]\ \d | "(?:level|levelname)":\ ?"(?:error|fatal|critical)"
@@ -141,6 +144,8 @@ def _weight(text: str) -> float:
         return 4.0
     if _WARNING.search(text):
         return 2.5
+    if _TIME.search(text) is None:
+        return 0.0
     return 2.0 if _LIFE.search(text) else 0.5
 
 
