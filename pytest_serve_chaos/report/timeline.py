@@ -34,6 +34,7 @@ from pytest_serve_chaos.events import (
     PhaseBegan,
     Predicted,
     ProxyStale,
+    Repeatable,
     Restored,
     ServeSaid,
     TopologySeen,
@@ -66,7 +67,7 @@ _MOST_STRIPS = 20_000
 
 E = TypeVar("E", FaultLanded, FaultHealed)
 
-_DETAIL = (TopologySeen, MachineSeen, ServeSaid, HAProxyReloaded, LogsExcerpted, Predicted)
+_DETAIL = (TopologySeen, MachineSeen, ServeSaid, HAProxyReloaded, LogsExcerpted, Predicted, Repeatable)
 """Events that have a place of their own in the picture, or none."""
 
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_serve_chaos.events import LogsExcerpted, Predicted, ServeSaid, Warned
+from pytest_serve_chaos.events import LogsExcerpted, Predicted, Repeatable, ServeSaid, Warned
 from pytest_serve_chaos.model import ConfigWarning, Json, LogLine, Request
 from pytest_serve_chaos.predicted import PredictedStep, Prediction
 from pytest_serve_chaos.report import Outcomes
@@ -137,6 +137,12 @@ def test_what_was_expected_stands_beside_what_was_seen() -> None:
     unknown = Prediction("custom", why_not="nobody knows what a fault of your own does")
     said = Parts(page_of(head_failure().add(-0.05, Predicted("", prediction=unknown)))).text
     assert "No prediction: nobody knows" in said
+
+
+def test_it_says_how_to_repeat_the_experiment() -> None:
+    assert "pytest --serve-chaos -k head_failure" in Parts(page_of(head_failure())).text
+    command = "pytest --serve-chaos --serve-chaos-seed=7 tests/test_it.py::test_head"
+    assert command in Parts(page_of(head_failure().add(-9.0, Repeatable(command)))).text
 
 
 def test_nothing_is_loaded_and_only_the_code_of_this_package_may_run() -> None:

@@ -80,33 +80,6 @@ def test_one_that_breaks_costs_no_other(tmp_path: Path) -> None:
     assert failed == [failure]
 
 
-def trace(_: Outcomes) -> bytes:
-    return b"\x00\xff\n\n"
-
-
-def test_a_report_of_bytes_is_written_as_it_is(tmp_path: Path) -> None:
-    both = BUILT_IN.and_those([reporter("trace", text=None, data=trace, file="trace.bin")])
-    assert both.formats[-1] == "trace"
-    assert both.content("trace", outcomes()) == b"\x00\xff\n\n"
-    assert both.write(outcomes(), tmp_path) == []
-    assert (tmp_path / "trace.bin").read_bytes() == b"\x00\xff\n\n"
-
-
-def test_a_file_that_cannot_be_written_stays_what_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "page.txt"
-    file.write_text("that of before")
-
-    def full(path: Path, data: bytes) -> int:
-        with path.open("wb") as part:
-            part.write(data[:3])
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    failed = BUILT_IN.and_those([reporter(file="page.txt")]).write(outcomes(), tmp_path)
-    assert "the report page could not be made: OSError: [Errno 28] No space left on device" in failed
-    assert {one.name: one.read_text() for one in tmp_path.iterdir()} == {"page.txt": "that of before"}
-
-
 @pytest.mark.parametrize(
     ("added", "says"),
     [
@@ -116,8 +89,6 @@ def test_a_file_that_cannot_be_written_stays_what_it_was(tmp_path: Path, monkeyp
         ([reporter(file="history.jsonl")], "the reporter page cannot write the file 'history.jsonl'"),
         ([reporter(file="../page.html")], r"the reporter page cannot write the file '\.\./page\.html'"),
         ([reporter(text=None)], "the reporter page has no text"),
-        ([reporter(data=trace)], "the reporter page has both text and data"),
-        ([reporter(text=None, data=trace, terminal=True)], "the reporter page has no text"),
         (["page"], r"returned \['page'\], which is not a list of reporters"),
         (reporter(), r"returned Reporter\(.*, which is not a list of reporters"),
     ],

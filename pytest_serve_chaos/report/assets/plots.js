@@ -35,7 +35,11 @@ function common(view, size, height, axes, scales, series, hooks, padding) {
       y: false,
       points: { show: false },
       // A drag in one plot is none in the other: the view moves both.
-      sync: { key: view.key, filters: { pub: (type) => type === "mousemove" || type === "mouseleave" } },
+      sync: {
+        key: view.key,
+        scales: ["x", null],
+        filters: { pub: (type) => type === "mousemove" || type === "mouseleave", sub: () => true },
+      },
       bind: {
         dblclick: () => () => {
           view.zoom(...view.ends);
@@ -156,7 +160,8 @@ class Scatter {
       { drawClear: [(plot) => drawBands(plot, view, this.palette)], draw: [(plot) => this.draw(plot)] },
       [8 + this.rows * RUG_ROW, size.right, 0, 0],
     );
-    this.plot = new uPlot(options, [view.requests.scheduled, view.requests.latency], element);
+    const { rows, scheduled } = view.requests;
+    this.plot = new uPlot(options, rows ? [scheduled, latency] : [[view.begin, view.end], [null, null]], element);
     let pressed = 0;
     this.plot.root.addEventListener("mousedown", (event) => (pressed = event.clientX));
     this.plot.root.addEventListener("click", (event) => {
@@ -343,32 +348,32 @@ class Rate {
   }
 
   /** As many parts as have room, none narrower than a strip. */
-  #sums(width) {
-    const { view } = this;
-    const parts = Math.max(1, Math.min(Math.floor(width / 3), Math.round((view.end - view.begin) / view.strips.width)));
-    return { parts, seconds: (view.end - view.begin) / parts, ...counted(view.strips, view.begin, view.end, parts) };
+  #sums() {
+    const width = (this.plot && this.plot.over.clientWidth) || 600;
+    return counted(this.view.strips, this.view.begin, this.view.end, width / 3);
   }
 
   #highest() {
-    const width = this.plot ? this.plot.over.clientWidth : 600;
-    const { sent, seconds } = this.#sums(width || 600);
-    return (1.15 * sent.reduce((most, n) => Math.max(most, n), 0)) / seconds;
+    const { seconds, parts } = this.#sums();
+    return (1.15 * parts.reduce((most, part) => Math.max(most, part.sent), 0)) / seconds;
   }
 
   draw(plot) {
     const { left, top, width, height } = plot.bbox;
-    const { sent, lost, late, parts, seconds } = this.#sums(width / devicePixelRatio);
+    const { seconds, parts } = this.#sums();
     const most = plot.scales.y.max;
     const pen = plot.ctx;
+    const x = (at) => Math.round(Math.min(left + width, Math.max(left, plot.valToPos(at, "x", true))));
     pen.save();
-    for (let part = 0; part < parts; part++) {
-      const from = left + (part * width) / parts;
-      const wide = Math.max(1, width / parts - (width / parts > 4 ? devicePixelRatio : 0));
+    for (const part of parts) {
+      const from = x(part.begin);
+      const whole = x(part.begin + seconds) - from;
+      const wide = whole > 4 * devicePixelRatio ? whole - devicePixelRatio : whole;
       let bottom = top + height;
       for (const [n, colour] of [
-        [sent[part] - lost[part] - late[part], this.palette.bar],
-        [late[part], this.palette.late],
-        [lost[part], this.palette.lost],
+        [part.sent - part.lost - part.late, this.palette.bar],
+        [part.late, this.palette.late],
+        [part.lost, this.palette.lost],
       ]) {
         const high = (height * n) / seconds / most;
         pen.fillStyle = colour;

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
+import shlex
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 
+from pytest_serve_chaos.analysis.record import run_event
 from pytest_serve_chaos.analysis.result import Result
 from pytest_serve_chaos.analysis.words import duration, latency
 from pytest_serve_chaos.analysis.words import number as counted
+from pytest_serve_chaos.events import Repeatable, of_kind
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.report.page.columns import MOST
 from pytest_serve_chaos.report.page.expected import expected_and_seen
@@ -16,6 +20,7 @@ from pytest_serve_chaos.report.page.markup import Html, data, element, folded, t
 from pytest_serve_chaos.report.page.picture import line_of, picture
 from pytest_serve_chaos.report.terminal import TITLES, VERDICTS, cells, explained, part_lines
 from pytest_serve_chaos.report.timeline import Life, LogText, ProcessLane, Requests, Timeline, timeline_of
+from pytest_serve_chaos.report.timeline_facts import facts_of
 
 _MET = {True: "met", False: "missed", None: "unknown"}
 
@@ -47,6 +52,7 @@ def experiment_section(result: Result, history: History, *, number: int, is_open
         *_events(timeline),
         *_processes(timeline),
         *_logs(timeline),
+        *_repeat(result, history),
     ]
     return element("section", element("details", title, *parts, open=is_open), id=own, class_="experiment")
 
@@ -82,8 +88,11 @@ def _drawn(timeline: Timeline, own: str) -> Iterator[Html]:
             class_="note",
         )
     yield element("noscript", element("p", "The picture needs JavaScript; all else is below.", class_="note"))
+    facts = [element("li", fact) for fact in facts_of(timeline)]
     yield element("div", class_="picture", data_picture=f"{own}-data", data_title=timeline.experiment)
     yield data(picture(timeline), id=f"{own}-data")
+    if facts:
+        yield folded("The picture in words", element("ul", *facts))
 
 
 # -- tables ------------------------------------------------------------------------------------------------------------
@@ -173,6 +182,19 @@ def _logs(timeline: Timeline) -> Iterator[Html]:
 
 def _lines(lines: Iterable[LogText]) -> Html:
     return element("pre", "\n".join(f"{_at(line.at):>10}  {line_of(line)}" for line in lines), tabindex="0")
+
+
+def _repeat(result: Result, history: History) -> Iterator[Html]:
+    """The command that repeats it; where the history does not say which test it was, one that chooses it by name."""
+    known = of_kind(Repeatable, result.events)
+    if known:
+        command = known[-1].text
+    else:
+        ready = run_event(history, result.experiment)
+        seed = [] if ready is None or ready.seed is None else [f"--serve-chaos-seed={ready.seed}"]
+        words = " and ".join(dict.fromkeys(re.findall(r"\w+", result.experiment)))
+        command = shlex.join(["pytest", "--serve-chaos", *seed, "-k", words])
+    yield folded("Repeat it", element("pre", command, tabindex="0"), is_open=True)
 
 
 def _at(seconds: float | None) -> str:
