@@ -63,7 +63,8 @@ class Results:
             history: Of the run.
         """
         for number, result in enumerate(self._results[since:], since):
-            added = [one for one in history.of(result.experiment) if isinstance(one, (LogsExcerpted, Repeatable))]
+            later = (one for one in history.of(result.experiment) if isinstance(one, (LogsExcerpted, Repeatable)))
+            added = tuple(one for one in later if one not in result.events)
             self._results[number] = replace(result, events=(*result.events, *added))
 
     def without_properties(self, properties: Iterable[tuple[str, object]]) -> list[tuple[str, object]]:
