@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Callable, Iterable, Mapping
 
@@ -28,7 +29,10 @@ def escaped(text: str) -> str:
     for special in "\\`*_[]|~$":
         text = text.replace(special, "\\" + special)
     text = text.replace("&", "&amp;").replace("<", "&lt;")
-    text = _BLOCK.sub(_without_block, text)
+    return _unlinked(_BLOCK.sub(_without_block, text))
+
+
+def _unlinked(text: str) -> str:
     return _LINKED.sub(lambda found: _UNLINKED[found[0].lower()](found[0]), text)
 
 
@@ -61,7 +65,8 @@ def table(titles: Iterable[str], rows: Iterable[Iterable[str]], *, right: int = 
 
 def folded(title: str, lines: Iterable[str]) -> list[str]:
     """Lines that the reader has to unfold."""
-    return [f"<details><summary>{escaped(title)}</summary>", "", *lines, "", "</details>", ""]
+    shown = _unlinked(html.escape(one_line(title), quote=False))  # what stands in a tag is HTML, and not Markdown
+    return [f"<details><summary>{shown}</summary>", "", *lines, "", "</details>", ""]
 
 
 def _row(cells: Iterable[str]) -> str:

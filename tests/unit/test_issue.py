@@ -26,7 +26,7 @@ from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import ClusterDescription, Expectations, LogLine
 from pytest_serve_chaos.report.issue import issue_markdown, subject_of
 from pytest_serve_chaos.report.issue.document import MOST
-from pytest_serve_chaos.report.markdown_text import escaped, fenced, in_code
+from pytest_serve_chaos.report.markdown_text import escaped, fenced, folded, in_code
 from pytest_serve_chaos.report.picture import timeline_svg
 from pytest_serve_chaos.report.picture.canvas import fitted, width_of
 from pytest_serve_chaos.report.timeline import timeline_of
@@ -156,6 +156,12 @@ def test_log_lines_end_no_block_and_link_nothing() -> None:
 )
 def test_text_of_others_is_text(text: str, shown: str) -> None:
     assert escaped(text) == shown
+
+
+def test_what_is_folded_has_a_title_that_is_text() -> None:
+    assert folded("a_b <c> & @ray #1", ["text"])[0] == (
+        "<details><summary>a_b &lt;c&gt; &amp; @<!-- -->ray #<!-- -->1</summary>"
+    )
 
 
 @given(st.text())
