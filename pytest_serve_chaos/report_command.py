@@ -8,10 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pytest_serve_chaos import telemetry
+from pytest_serve_chaos.cluster.test_logs import name_of_file
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.report.base import Outcomes
+from pytest_serve_chaos.report.issue import ISSUE, PICTURE, issue_markdown, subject_of
+from pytest_serve_chaos.report.picture import timeline_svg
 from pytest_serve_chaos.report.registry import Reporters, write_report
+from pytest_serve_chaos.report.terminal import cluster_words
 from pytest_serve_chaos.results import results_of
 
 OTEL = "otel"
@@ -32,6 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser, reporters: Reporters) -> None
     parser.add_argument(
         "--ray-timeline", type=Path, metavar="FILE", help="what `ray timeline` wrote, to be part of the perfetto trace"
     )
+    parser.add_argument(
+        "--issue",
+        metavar="EXPERIMENT",
+        help="write the text of an issue about one experiment (issue.md), and its picture (timeline.svg)",
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where --issue writes; default: beside the history")
 
 
 def report(given: argparse.Namespace, reporters: Reporters, say: Callable[[str], None]) -> int:
@@ -52,8 +62,14 @@ def report(given: argparse.Namespace, reporters: Reporters, say: Callable[[str],
         raise SettingsError("only a perfetto trace takes --ray-timeline", fix=["add --format perfetto"])
     if given.output is not None and given.format in (None, OTEL):
         raise SettingsError("nothing is written to --output", fix=["name one format: --format NAME"])
+    if given.issue is not None and (given.format or given.output):
+        raise SettingsError("--issue writes files of its own", fix=["leave out --format and --output"])
+    if given.out is not None and given.issue is None:
+        raise SettingsError("only --issue writes to --out", fix=["name an experiment: --issue EXPERIMENT"])
     path = given.history / "history.jsonl" if given.history.is_dir() else given.history
     history = History.load(path)
+    if given.issue is not None:
+        return _write_issue(history, given.issue, given.out or path.parent / f"issue-{name_of_file(given.issue)}", say)
     outcomes = Outcomes(history, tuple(results_of(history)))
     if given.format is None:
         return _write_all(reporters, outcomes, path.parent, say)
@@ -65,6 +81,25 @@ def report(given: argparse.Namespace, reporters: Reporters, say: Callable[[str],
         print_report(content)
     else:
         write_report(given.output, content)
+    return 0
+
+
+def _write_issue(history: History, experiment: str, directory: Path, say: Callable[[str], None]) -> int:
+    """Writes the text of an issue, and its picture."""
+    results = {result.experiment: result for result in results_of(history)}
+    if experiment not in results:
+        raise SettingsError(
+            f"the history has no experiment {experiment!r}",
+            checked=[f"its experiments: {', '.join(results) or 'none'}"],
+            fix=["name one of them"],
+        )
+    subject = subject_of(history, results[experiment])
+    description = results[experiment].description
+    directory.mkdir(parents=True, exist_ok=True)
+    about = "" if description is None else cluster_words(description)
+    for name, text in ((PICTURE, timeline_svg(subject.timeline, about)), (ISSUE, issue_markdown(subject))):
+        write_report(directory / name, text)
+        say(str(directory / name))
     return 0
 
 

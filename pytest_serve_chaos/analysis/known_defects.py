@@ -1,6 +1,7 @@
 """Defects and behaviour of Ray and KubeRay that are known, and by which symptoms an experiment shows one.
 
-A match says that an experiment looks like a known defect, and by what. It decides nothing: the verdict is made without it.
+A match says that an experiment looks like a known defect, and by what. It decides nothing: the verdict is made without
+it.
 """
 
 from __future__ import annotations
@@ -118,7 +119,8 @@ def matching(seen: Seen) -> tuple[Match, ...]:
 # -- symptoms: pure functions on the record ----------------------------------------------------------------------------
 
 _TIMEOUTS = ("ReadTimeout", "ConnectTimeout", "PoolTimeout", "WriteTimeout")
-_CONNECTIONS = ("ConnectError", "ConnectTimeout", "RemoteProtocolError", "ReadError")
+_CONNECTIONS = ("ConnectError", "ConnectTimeout", "RemoteProtocolError")
+_SOME_SECONDS = 10.0
 _HEAD = ("head_failure", "gcs_failure")
 
 
@@ -176,11 +178,7 @@ def zombie_workers(seen: Seen) -> str:
         for one in seen.there(Moment.AFTER)
         if one.role == "worker" and one.state == NOT_READY and one.identity not in struck
     ]
-    return (
-        f"{listing(zombies)} {'was' if len(zombies) == 1 else 'were'} running and not ready at the end"
-        if zombies
-        else ""
-    )
+    return f"running and not ready at the end: {listing(zombies)}" if zombies else ""
 
 
 def errors_on_stop(seen: Seen) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,15 +12,17 @@ from pytest_serve_chaos.model import LogLine
 from pytest_serve_chaos.printable import one_line
 
 LINES_OF_A_PROCESS = 12
-PROCESSES = 50
-LINES = 300
-"""Lines that are chosen at most, of one process, of all; and of how many processes."""
+LINES_ASIDE = 3
+PROCESSES = 40
+LINES = 240
+"""Lines that are chosen at most, of one process, of one that is aside, of all; and of how many processes."""
 
 WIDTH = 400
 """Characters of a line that are kept."""
 
-_SHOWS_MOST = 20_000
-"""Lines of one process that are looked at, those nearest to a moment."""
+_LOOKED_AT = 20_000
+_LOOKED_AT_OF_A_PROCESS = 300
+"""Lines that are looked at, those nearest to a moment: of all, and of each process at least. Each costs time."""
 
 _PER_SECOND = 1 / 3.0
 _BEFORE = 4.0
@@ -32,12 +35,16 @@ _NOISE = re.compile(
     r"""
     ^\s*$ | ^\s | ^[-:=*] | ^\d+\ pending | ^Global\ stats | ^Current\ usage     # what follows a line: tables, dumps
     | (?:GET|POST|PUT)\s\S+\s(?:[\w/.]+\s)?2\d\d                                # requests that were answered well
-    | Event\ stats | debug\ (?:dump|string) | DeprecationWarning | Using\ HAProxy\ binary
+    | Event\ stats | debug\ (?:dump|string|state) | DeprecationWarning | Using\ HAProxy\ binary
     | is\ not\ installed | GPU\ profiling | GpuProfil | Token\ authentication\ is\ disabled | RAY_AUTH_MODE
+    | ^\[state-dump\] | Traceback\ \(most | already\ started\ in\ worker\ pool | serve_chaos_canary | 'Canary'
     | Marking\ all\ running\ tasks | concurrency\ groups\ are | skipping\ Update | Overriding\ default
     """,
     re.VERBOSE | re.IGNORECASE,
 )
+_TIME = re.compile(r"\d\d:\d\d:\d\d")
+"""What a line of its own has; others belong to the line before them, and are shown only where they are errors."""
+
 _ERROR = re.compile(
     r"""
     \b(?:ERROR|CRITICAL|FATAL)\b | ,\d{3}\ [EF]\ \d | "(?:level|levelname)":\ ?"(?:error|fatal|critical)"
@@ -56,7 +63,8 @@ _LIFE = re.compile(
 )
 
 _ASIDE = re.compile(
-    r"(?:^|/)(?:python-core-|dashboard|log_monitor|monitor|runtime_env|agent|event|admin\.sock|ray_client)"
+    r"(?:^|/)(?:python-core-|dashboard|log_monitor|monitor|runtime_env|agent|event|admin\.sock|ray_client|worker-\w{20})"
+    r"|controller_build_|serve_chaos_canary"
 )
 """Files of processes that a failure of Serve seldom concerns, or that say again what others say."""
 
@@ -90,7 +98,8 @@ def choose_lines(lines: Iterable[LogLine], moments: Sequence[float]) -> LogChoic
     for line in lines:
         seen += 1
         by_process.setdefault((line.node, line.file), []).append(line)
-    best = [_best(of_one, sorted(moments) or [0.0]) for of_one in by_process.values()]
+    most = max(_LOOKED_AT_OF_A_PROCESS, _LOOKED_AT // max(1, len(by_process)))
+    best = [_best(of_one, sorted(moments) or [0.0], most) for of_one in by_process.values()]
     best = sorted((rated for rated in best if rated), key=lambda rated: -rated[0].worth)[:PROCESSES]
     # In turns, so that one process that says much leaves room for the others.
     turns = (rated[turn] for turn in range(LINES_OF_A_PROCESS) for rated in best if turn < len(rated))
@@ -104,24 +113,24 @@ def shape_of(text: str) -> str:
     return _DIFFERENT_EACH_TIME.sub("#", text)
 
 
-def _best(lines: list[LogLine], moments: Sequence[float]) -> list[_Rated]:
+def _best(lines: list[LogLine], moments: Sequence[float], most: int) -> list[_Rated]:
     """Those of one process that are worth most, without those that say the same, the best first."""
-    if len(lines) > _SHOWS_MOST:
-        lines = sorted(lines, key=lambda line: _distance(line.seconds, moments))[:_SHOWS_MOST]
+    if len(lines) > most:
+        lines = sorted(lines, key=lambda line: _distance(line.seconds, moments))[:most]
     rated = [_Rated(worth, line) for line in lines if (worth := _worth(line, moments))]
     rated.sort(key=lambda one: (-one.worth, one.line.seconds))
     by_shape: dict[str, _Rated] = {}
     times: dict[str, int] = {}
     for one in rated:
-        shape = shape_of(one.line.text)
+        shape = shape_of(one.line.text[:WIDTH])
         by_shape.setdefault(shape, one)
         times[shape] = times.get(shape, 0) + 1
     best = [_Rated(one.worth, replace(one.line, times=times[shape])) for shape, one in by_shape.items()]
-    return best[:LINES_OF_A_PROCESS]
+    return best[: LINES_ASIDE if _ASIDE.search(lines[0].file) else LINES_OF_A_PROCESS]
 
 
 def _worth(line: LogLine, moments: Sequence[float]) -> float:
-    weight = _weight(line.text)
+    weight = _weight(line.text[:WIDTH])
     if not weight:
         return 0.0
     aside = 0.3 if _ASIDE.search(line.file) else 1.0
@@ -135,6 +144,8 @@ def _weight(text: str) -> float:
         return 4.0
     if _WARNING.search(text):
         return 2.5
+    if _TIME.search(text) is None:
+        return 0.0
     return 2.0 if _LIFE.search(text) else 0.5
 
 
@@ -142,11 +153,13 @@ def _distance(seconds: float, moments: Sequence[float]) -> float:
     """Seconds to the nearest moment, of which those before the first count more."""
     if seconds < moments[0]:
         return (moments[0] - seconds) * _BEFORE
-    return min(abs(seconds - moment) for moment in moments)
+    after = bisect_left(moments, seconds)
+    nearest = moments[max(0, after - 1) : after + 1]
+    return min(abs(seconds - moment) for moment in nearest)
 
 
 def _shown(line: LogLine) -> LogLine:
-    text = one_line(with_masked_secrets(line.text.rstrip()))
+    text = one_line(with_masked_secrets(line.text[: 2 * WIDTH].rstrip()))  # what is cut here is cut again below
     return replace(
         line,
         seconds=round(line.seconds, 3),

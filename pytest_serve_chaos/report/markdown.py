@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from pytest_serve_chaos.analysis.result import Result
 from pytest_serve_chaos.model import ConfigWarning
-from pytest_serve_chaos.printable import printable
+from pytest_serve_chaos.report.markdown_text import escaped, folded
 from pytest_serve_chaos.report.terminal import (
     TITLES,
     VERDICTS,
@@ -18,36 +17,36 @@ from pytest_serve_chaos.report.terminal import (
     what_is_late,
 )
 
-_LINKED = re.compile(r"://|www\.|@", re.IGNORECASE)
 
-_UNLINKED: Mapping[str, Callable[[str], str]] = {
-    "://": lambda _: "&#58;//",
-    "www.": lambda text: f"{text[:3]}&#46;",
-    "@": lambda _: "@<!-- -->",
-}
-"""How the beginning of what GitHub makes a link, or a mention, of is written so that it is text."""
-
-
-def summary(results: Iterable[Result], warnings: Iterable[ConfigWarning] = (), *, missing: Iterable[str] = ()) -> str:
-    """A heading for each cluster, the table of its experiments, why they did not pass, and the warnings.
+def summary(
+    results: Iterable[Result],
+    warnings: Iterable[ConfigWarning] = (),
+    *,
+    missing: Iterable[str] = (),
+    facts: Mapping[str, Sequence[str]] | None = None,
+) -> str:
+    """A heading for each cluster, the table of its experiments, why they did not pass, the warnings, and what happened.
 
     Args:
         results: Those of all experiments.
         warnings: What the check of the configuration said.
         missing: What should be there and is not, a line each.
+        facts: Experiment -> what its picture shows, a sentence each.
     """
     all_results = list(results)
     lines = []
     for cluster in dict.fromkeys(_cluster(result) for result in all_results):
         its_own = [result for result in all_results if _cluster(result) == cluster]
         late = what_is_late(its_own)
-        lines += [f"### {_escaped(cluster)}", "", *_table(its_own), "", *([_escaped(late), ""] if late else [])]
+        lines += [f"### {escaped(cluster)}", "", *_table(its_own), "", *([escaped(late), ""] if late else [])]
     if not all_results:
         lines += ["No experiment was judged.", ""]
     told = [(result, line) for result in all_results for line in (*part_lines(result), *explained(result))]
-    lines += [f"- **{_escaped(result.experiment)}**: {_escaped(line)}" for result, line in told]
-    lines += [f"- {_escaped(line)}" for line in missing]
-    lines += [f"- warning: {_escaped(warning.line)}" for warning in warnings]
+    lines += [f"- **{escaped(result.experiment)}**: {escaped(line)}" for result, line in told]
+    lines += [f"- {escaped(line)}" for line in missing]
+    lines += [f"- warning: {escaped(warning.line)}" for warning in warnings]
+    for experiment, sentences in (facts or {}).items():
+        lines += ["", *folded(f"What happened: {experiment}", [f"- {escaped(sentence)}" for sentence in sentences])]
     return "\n".join(lines).strip() + "\n"
 
 
@@ -57,7 +56,7 @@ def _table(results: Iterable[Result]) -> Iterable[str]:
     for result in results:
         verdict = VERDICTS[result.outcome]
         shown = verdict if result.passed else f"**{verdict}**"
-        yield _row([_escaped(result.experiment), shown, *(cells(result) or [""] * len(TITLES))])
+        yield _row([escaped(result.experiment), shown, *(cells(result) or [""] * len(TITLES))])
 
 
 def _row(texts: Iterable[str]) -> str:
@@ -66,12 +65,3 @@ def _row(texts: Iterable[str]) -> str:
 
 def _cluster(result: Result) -> str:
     return "an unknown cluster" if result.description is None else cluster_words(result.description)
-
-
-def _escaped(text: str) -> str:
-    """Text that is shown as it is: without what Markdown, HTML or GitHub would make of it."""
-    text = printable(text.replace("\r\n", "\n").replace("\n", " "))
-    for special in "\\`*_[]|~$":
-        text = text.replace(special, "\\" + special)
-    text = text.replace("&", "&amp;").replace("<", "&lt;")
-    return _LINKED.sub(lambda found: _UNLINKED[found[0].lower()](found[0]), text)

@@ -17,6 +17,8 @@ from pytest_serve_chaos.report.document import summary_document
 from pytest_serve_chaos.report.page import page
 from pytest_serve_chaos.report.perfetto import perfetto_trace
 from pytest_serve_chaos.report.terminal import summary_table, traceback_lines, warning_lines
+from pytest_serve_chaos.report.timeline import timeline_of
+from pytest_serve_chaos.report.timeline_facts import facts_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -179,7 +181,8 @@ def _document(outcomes: Outcomes) -> str:
 
 
 def _markdown(outcomes: Outcomes) -> str:
-    return markdown.summary(outcomes.results, warnings_of(outcomes.history), missing=outcomes.missing)
+    facts = {one.experiment: facts_of(timeline_of(one, outcomes.history)) for one in outcomes.results if one.landed}
+    return markdown.summary(outcomes.results, warnings_of(outcomes.history), missing=outcomes.missing, facts=facts)
 
 
 BUILT_IN = Reporters(

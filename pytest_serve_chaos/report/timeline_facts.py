@@ -13,6 +13,9 @@ from pytest_serve_chaos.report.timeline import Fault, ProcessLane, StatusLane, T
 _MANY = 6
 """Processes that are named one by one."""
 
+_SINCE = -5.0
+"""What went or came earlier has nothing to do with the fault."""
+
 
 def facts_of(timeline: Timeline) -> tuple[str, ...]:
     """One sentence for each thing that the picture shows, in order of time where there is one."""
@@ -76,6 +79,12 @@ def what_serve_said(timeline: Timeline) -> tuple[SaidMeanwhile, ...]:
     )
 
 
+def what_serve_said_since_the_fault(timeline: Timeline) -> SaidMeanwhile:
+    """What Serve said from the fault until the observation ended."""
+    said = tuple(_said(timeline.statuses, 0.0, timeline.judged_until))
+    return SaidMeanwhile("no outage and no stale proxy", 0.0, timeline.judged_until, said)
+
+
 def _wrong_by_requests(timeline: Timeline) -> Iterator[tuple[str, float, float | None]]:
     for outage in timeline.outages:
         yield _away(outage).replace(" lost", " were lost", 1), outage.start, outage.end
@@ -123,7 +132,7 @@ def _away(outage: Outage) -> str:
 
 def _processes(lanes: Sequence[ProcessLane]) -> Iterator[str]:
     """Who was replaced and when; the others only by their number."""
-    changed = [lane for lane in lanes if any(life.end is not None or not life.was_there for life in lane.lives)]
+    changed = [lane for lane in lanes if _lives(lane)]
     for lane in changed[:_MANY]:
         yield f"{lane.name}: {_lives(lane)}."
     if len(changed) > _MANY:
@@ -137,9 +146,9 @@ def _lives(lane: ProcessLane) -> str:
     told = []
     for life in lane.lives:
         who = "" if life.pid is None else f" PID {life.pid}"
-        if not life.was_there:
+        if not life.was_there and life.begin >= _SINCE:
             told.append(f"there{who} since {seconds(life.begin)}")
-        if life.end is not None:
+        if life.end is not None and life.end >= _SINCE:
             told.append(f"gone{who} at {seconds(life.end)}")
     return ", ".join(told)
 

@@ -58,7 +58,7 @@ class ChaosSession:
         self.collection = Collection(config, settings, backends[settings.backend], faults, say)
         self.results = Results(reporters)
         lifetime = RunLifetime(config, settings, backends, faults, say, signals)
-        repetition = Repetition(config, settings, backends)
+        repetition = Repetition(config, config.invocation_params.dir, settings, backends)
         self.lending = Lending(lifetime, self.collection, self.results, self.terminal, repetition)
         sections = Sections(config, settings, backends, self.lending, self.results)
         self._statuses = Statuses(self.lending, self.results, sections)

@@ -138,7 +138,8 @@ class Lending:
             finally:
                 logs.close()
             for name in use.names:
-                rig.history.add(self._repetition.of(item, name))
+                rig.history.add(self._repetition.of(item.nodeid, item.path, name))
+            self._results.complete(use.results_before, rig.history)
             if not self._interrupted:
                 _record(logs, {rig.current.test, *use.names}, rig)
 

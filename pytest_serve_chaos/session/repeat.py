@@ -7,15 +7,13 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 import pytest_serve_chaos
 from pytest_serve_chaos.backends.registry import Backends
 from pytest_serve_chaos.events import Repeatable
 from pytest_serve_chaos.kinds import Flag
 from pytest_serve_chaos.masking import masked
 from pytest_serve_chaos.options import Option
-from pytest_serve_chaos.settings import Settings, given_texts
+from pytest_serve_chaos.settings import Configuration, Settings, given_texts
 
 _LOCAL = "local"
 _OF_THIS_RUN = ("seed", "report_dir", "dry_run", "keep")
@@ -27,17 +25,25 @@ class Repetition:
 
     Args:
         config: Of pytest.
+        directory: Where pytest was started.
         settings: What a user set.
         backends: Have the options that a user can give.
     """
 
-    def __init__(self, config: pytest.Config, settings: Settings, backends: Backends) -> None:
+    def __init__(self, config: Configuration, directory: Path, settings: Settings, backends: Backends) -> None:
         self._config = config
+        self._directory = directory
         self._settings = settings
         self._backends = backends
 
-    def of(self, item: pytest.Item, experiment: str) -> Repeatable:
-        """How the test of an experiment is run again."""
+    def of(self, nodeid: str, path: Path, experiment: str) -> Repeatable:
+        """How the test of an experiment is run again.
+
+        Args:
+            nodeid: pytest's name of the test.
+            path: The file that it is in.
+            experiment: Its name.
+        """
         rows = [row for row in self._backends.options if row.name not in _OF_THIS_RUN]
         used = [row for row in rows if self._settings.backend in self._backends.users(row)]
         options = tuple(option for row in used for option in self._given(row))
@@ -47,7 +53,7 @@ class Repetition:
             if row.name != "backend" and _LOCAL in self._backends.users(row)
             for option in self._given(row)
         )
-        test, seed = self._test(item), self._settings.seed
+        test, seed = self._test(nodeid, path), self._settings.seed
         command = ["pytest", "--serve-chaos", f"--serve-chaos-seed={seed}", *options, *test]
         return Repeatable(
             shlex.join(command),
@@ -65,11 +71,10 @@ class Repetition:
             return
         yield from (f"{row.flag}={'...' if row.secret else masked(text)}" for text in texts)
 
-    def _test(self, item: pytest.Item) -> list[str]:
+    def _test(self, nodeid: str, path: Path) -> list[str]:
         """The test as pytest takes it: one of the guide by its module, which is elsewhere on another machine."""
-        inside, package = item.nodeid.partition("::")[2], Path(pytest_serve_chaos.__file__).parent
-        if item.path.is_relative_to(package):
-            module = ".".join(item.path.relative_to(package.parent).with_suffix("").parts)
+        inside, package = nodeid.partition("::")[2], Path(pytest_serve_chaos.__file__).parent
+        if path.is_relative_to(package):
+            module = ".".join(path.relative_to(package.parent).with_suffix("").parts)
             return ["--pyargs", f"{module}::{inside}"]
-        file = os.path.relpath(item.path, self._config.invocation_params.dir)
-        return [f"{file}::{inside}"]
+        return [f"{os.path.relpath(path, self._directory)}::{inside}"]

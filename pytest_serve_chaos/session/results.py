@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from pytest_serve_chaos.analysis.result import Result
-from pytest_serve_chaos.events import RunAgain
+from pytest_serve_chaos.events import LogsExcerpted, Repeatable, RunAgain
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.report.registry import Reporters
 
@@ -54,6 +54,18 @@ class Results:
             if not result.run_again:
                 event = history.add(RunAgain("its test is run again", experiment=result.experiment))
                 self._results[number] = replace(result, events=(*result.events, event))
+
+    def complete(self, since: int, history: History) -> None:
+        """Adds to the results of a test what the history got after they were judged: log lines, and its command.
+
+        Args:
+            since: How many results there were before the test.
+            history: Of the run.
+        """
+        for number, result in enumerate(self._results[since:], since):
+            later = (one for one in history.of(result.experiment) if isinstance(one, (LogsExcerpted, Repeatable)))
+            added = tuple(one for one in later if one not in result.events)
+            self._results[number] = replace(result, events=(*result.events, *added))
 
     def without_properties(self, properties: Iterable[tuple[str, object]]) -> list[tuple[str, object]]:
         """The properties of a test case, without those that reporters have given it."""

@@ -41,7 +41,7 @@ def test_a_run_leaves_a_table_a_history_a_summary_and_junit_properties(run_chaos
 
     history = History.load(ran.directory / "history.jsonl")
     assert history.experiments() == ("replica",)
-    assert {"asked", "landed", "gone", "came", "redundancy_back", "settled", "verdict"} <= {
+    assert {"asked", "landed", "gone", "came", "redundancy_back", "settled", "verdict", "log_lines", "repeat"} <= {
         event.kind for event in history.of("replica")
     }
 
@@ -55,6 +55,19 @@ def test_a_run_leaves_a_table_a_history_a_summary_and_junit_properties(run_chaos
     properties = dict(junit_properties(ran))
     assert properties["serve_chaos_verdict"] == "passed"
     assert properties["serve_chaos_experiment"] == "replica"
+
+
+def test_the_history_of_a_run_is_enough_for_an_issue(run_chaos: RunChaos) -> None:
+    ran = run_chaos(REPLICA, "--serve-chaos-seed=7", "--serve-chaos-headers=Authorization: Bearer hunter2hunter2")
+    assert main(["report", str(ran.directory), "--issue", "replica", "--out", str(ran.path)]) == 0
+    text = (ran.path / "issue.md").read_text()
+    assert "ERROR replica sleepy_pid#SleepyPid on worker-" in text
+    (command,) = (line for line in text.splitlines() if line.startswith("pytest --serve-chaos "))
+    assert command.startswith("pytest --serve-chaos --serve-chaos-backend=local --serve-chaos-seed=7 ")
+    assert command.endswith(".py::test_replica")
+    assert "deployment sleepy\\_pid#SleepyPid" in text, "what Serve said"
+    assert "hunter2" not in text
+    assert (ran.path / "timeline.svg").read_text().startswith("<svg ")
 
 
 def test_where_no_experiment_ran_no_report_is_announced(run_chaos: RunChaos) -> None:

@@ -23,6 +23,7 @@ from pytest_serve_chaos.model import (
     Expectations,
     Identity,
     Json,
+    LogLine,
 )
 from pytest_serve_chaos.predicted import PredictedStep, Prediction
 from tests.unit.histories import cluster, component, head_failure
@@ -260,6 +261,13 @@ WITH_FIELDS: tuple[Event, ...] = (
     events.CheckDone("p999: too slow", found=Checked("p999", ("too slow",), (), ("why",), "Traceback", True)),
     events.Restored("as before", seconds=2.5),
     events.LogsKept("logs/it", directory="logs/it"),
+    events.LogsExcerpted(
+        "2 log lines", left_out=9,
+        lines=(LogLine(-0.5, "head", "raylet.out", "a"), LogLine(1.0, "redis", "b.log", "c", 7)),
+    ),
+    events.Repeatable(
+        "pytest --serve-chaos", test="test_a.py::test_b", seed=7, options=("--serve-chaos-rate=20",), on_local=()
+    ),
 )  # fmt: skip
 
 

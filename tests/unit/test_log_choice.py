@@ -43,6 +43,12 @@ def test_errors_and_warnings_near_the_fault_are_kept_and_answered_requests_are_n
     assert choice.left_out == 100
 
 
+def test_what_follows_a_line_is_kept_where_it_is_the_error() -> None:
+    dump = [line(0.1, "GcsNodeManager:", "gcs_server.out"), line(0.1, "- DrainNode request count: 0", "gcs_server.out")]
+    raised = [line(0.2, "Traceback (most recent call last):"), line(0.2, "ray.exceptions.ActorDiedError: it died")]
+    assert texts(choose_lines([*dump, *raised], [0.0]).lines) == ["ray.exceptions.ActorDiedError: it died"]
+
+
 def test_a_line_that_repeats_is_kept_once_with_how_often() -> None:
     many = [
         line(1 + i, f"WARNING proxy -- Failed to get queue length from Replica(id='x{i}') in {i}s") for i in range(9)
@@ -54,7 +60,7 @@ def test_a_line_that_repeats_is_kept_once_with_how_often() -> None:
 def test_a_process_that_says_much_leaves_room_for_the_others() -> None:
     words = [f"{chr(97 + i % 26)}{chr(97 + i // 26)}" for i in range(400)]
     loud = [line(0.1, f"ERROR {word}", "raylet.out") for word in words]
-    quiet = [line(9.0, "INFO controller -- Controller starting")]
+    quiet = [line(9.0, "INFO 2026-12-01 14:49:13,618 controller 7 -- Controller starting")]
     kept = choose_lines([*loud, *quiet], [0.0]).lines
     assert len([one for one in kept if one.file == "raylet.out"]) == LINES_OF_A_PROCESS
     assert quiet[0] in kept

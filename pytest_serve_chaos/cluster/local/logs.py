@@ -87,7 +87,7 @@ def _time_of(line: str, previous: float) -> float:
     match = _TIME.search(line[:_TIME_WITHIN])
     if match is None:
         return previous
-    return datetime.strptime(match[1], "%Y-%m-%d %H:%M:%S,%f").timestamp()
+    return datetime.fromisoformat(match[1].replace(",", ".")).timestamp()
 
 
 def _tail(path: Path) -> list[str]:

@@ -42,7 +42,7 @@ def draw_lanes(canvas: Canvas, timeline: Timeline, scale: Scale, top: float) -> 
         return top
     canvas.text(12, top + 11, "nodes and processes", "ink strong")
     top += _ROW
-    changed = [lane for lane in timeline.lanes if _changed(lane)]
+    changed = [lane for lane in timeline.lanes if _changed(lane) and _is_seen(lane, scale)]
     for lane in changed[:_MOST_LANES]:
         _lane(canvas, lane, scale, top)
         top += _ROW
@@ -67,8 +67,17 @@ def _changed(lane: ProcessLane) -> bool:
     return any(life.end is not None or not life.was_there or life.victim for life in lane.lives)
 
 
+def _is_seen(lane: ProcessLane, scale: Scale) -> bool:
+    return any(life.begin < scale.end and (life.end is None or life.end > scale.begin) for life in lane.lives)
+
+
+def _label(lane: ProcessLane) -> str:
+    """Its name, and of a replica without its app where there is no room for it."""
+    return lane.name.partition("#")[2] if lane.role == "replica" and "#" in lane.name else lane.name
+
+
 def _lane(canvas: Canvas, lane: ProcessLane, scale: Scale, top: float) -> None:
-    canvas.text(12, top + 10, fitted(lane.name, scale.left - 20, _SIZE), "ink", title=lane.name)
+    canvas.text(12, top + 10, fitted(_label(lane), scale.left - 20, _SIZE), "ink", title=lane.name)
     for life in lane.lives:
         end = scale.end if life.end is None else life.end
         if end <= scale.begin or life.begin >= scale.end:
@@ -81,7 +90,8 @@ def _lane(canvas: Canvas, lane: ProcessLane, scale: Scale, top: float) -> None:
     for mark in lane.marks:
         if scale.shows(mark.at):
             x = scale.x(mark.at)
-            canvas.line(x, top, x, top + _BAR + 2, "stale" if mark.kind == "proxy_deaf" else "mark")
+            stale = mark.kind == "proxy_deaf"
+            canvas.line(x, top if stale else top + _BAR - 2, x, top + _BAR + 2, "stale" if stale else "mark")
 
 
 def _who(life: Life) -> str:

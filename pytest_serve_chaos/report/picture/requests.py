@@ -6,7 +6,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
-from pytest_serve_chaos.analysis.words import latency
 from pytest_serve_chaos.report.picture.canvas import Canvas, Scale, fitted
 from pytest_serve_chaos.report.timeline import Timeline
 
@@ -32,7 +31,7 @@ def draw_latencies(canvas: Canvas, timeline: Timeline, scale: Scale, top: float)
     for power in range(round(math.log10(low)), round(math.log10(high)) + 1):
         at = y(10.0**power)
         canvas.line(scale.left, at, scale.right, at, "grid")
-        canvas.text(scale.left - 52, at + 4, latency(10.0**power), "dim")
+        canvas.text(scale.left - 52, at + 4, f"{10**power} s" if power >= 0 else f"{10 ** (power + 3)} ms", "dim")
     canvas.text(12, top + 12, "latency", "ink strong")
     canvas.text(12, top + 27, "of good answers,", "dim")
     canvas.text(12, top + 41, "by when each was", "dim")
@@ -103,23 +102,31 @@ def _losses(timeline: Timeline) -> Iterator[tuple[str, list[float]]]:
         yield "of other kinds", others
 
 
+def _column(timeline: Timeline, scale: Scale) -> int:
+    """Pixels of a column that has two requests, so that no column is empty by chance."""
+    sent = sum(timeline.strips.sent)
+    seconds = len(timeline.strips.sent) * timeline.strips.width
+    return max(CELL, math.ceil(2 * scale.per_second * seconds / sent)) if sent else CELL
+
+
 def draw_answered(canvas: Canvas, timeline: Timeline, scale: Scale, top: float) -> float:
     """Draws the shares of good, late and lost requests over time; returns where it ends."""
-    strips = timeline.strips
+    strips, wide = timeline.strips, _column(timeline, scale)
     columns: dict[int, list[int]] = {}
     for number, (sent, lost, late) in enumerate(zip(strips.sent, strips.lost, strips.late, strict=True)):
         at = strips.begin + (number + 0.5) * strips.width
         if sent and scale.shows(at):
-            column = columns.setdefault(int(scale.x(at)) // CELL * CELL, [0, 0, 0])
+            column = columns.setdefault(int(scale.x(at) - scale.left) // wide * wide, [0, 0, 0])
             for place, value in enumerate((sent, lost, late)):
                 column[place] += value
     pieces: dict[str, list[str]] = {"answered": [], "late": [], "lost": []}
-    for x, (sent, lost, late) in columns.items():
-        y = top
+    for begin, (sent, lost, late) in columns.items():
+        x, y = scale.left + begin, top
+        width = min(wide, scale.right - x)
         for style, share in (("lost", lost / sent), ("late", late / sent), ("answered", (sent - lost - late) / sent)):
             height = share * _STRIP
             if height:
-                pieces[style].append(f"M{x} {y:.1f}h{CELL}v{height:.1f}h-{CELL}z")
+                pieces[style].append(f"M{x:.0f} {y:.1f}h{width:.0f}v{height:.1f}h-{width:.0f}z")
             y += height
     for style, parts in pieces.items():
         canvas.path("".join(parts), style)

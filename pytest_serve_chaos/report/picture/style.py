@@ -62,6 +62,7 @@ _SHAPES = (
     f"text{{{_FONT};font-size:11px}}"
     ".big{font-size:15px;font-weight:600}.head{font-size:12px}.strong{font-weight:600}"
     ".grid,.rule,.mark,.limit,.fault-line,.lost-line,.stale{fill:none;stroke-width:1}"
+    ".edge{stroke:#8b949e;stroke-width:.6}"
     ".limit{stroke-dasharray:4 3}.lost-line{stroke-width:1.4}.stale{stroke-width:2}"
     ".d1{fill-opacity:.35}.d2{fill-opacity:.55}.d3{fill-opacity:.8}.d4{fill-opacity:1}"
 )

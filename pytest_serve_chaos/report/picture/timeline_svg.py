@@ -15,7 +15,7 @@ from pytest_serve_chaos.report.timeline import Timeline
 from pytest_serve_chaos.report.timeline_facts import facts_of, seconds
 
 WIDTH = 900
-_LEFT = 196
+_LEFT = 206
 _RIGHT = WIDTH - 14
 _BEFORE = 5.0
 """Seconds of the steady state that are shown."""
@@ -106,27 +106,42 @@ def _moments(timeline: Timeline) -> Iterator[_Mark]:
         yield _Mark(min(stale), "stale proxies found", bad=True)
 
 
+@dataclass(frozen=True, slots=True)
+class _Label:
+    """A mark with the place of its text."""
+
+    mark: _Mark
+    text: str
+    left: float
+    right: float
+    row: int
+
+
 def _marks(canvas: Canvas, timeline: Timeline, scale: Scale, top: float) -> float:
-    """Labels in as many rows as they need so that none is over another; each has a line to the plots."""
-    marks = sorted((mark for mark in _moments(timeline) if scale.shows(mark.at)), key=lambda mark: mark.at)
-    rows: list[float] = []
-    placed: list[tuple[_Mark, str, float, int]] = []
-    for mark in marks:
-        text = f"{mark.text} {seconds(mark.at)}" if mark.at else mark.text
-        wide = width_of(text, _SIZE)
-        x = min(scale.x(mark.at) + 3, _RIGHT - wide)
-        row = next((number for number, right in enumerate(rows) if right + 8 <= x), len(rows))
-        if row == len(rows):
-            rows.append(0.0)
-        rows[row] = x + wide
-        placed.append((mark, text, x, row))
-    bottom = top + _LABEL_ROW * len(rows)
-    for mark, text, x, row in placed:
-        # The first row is the lowest, so that a line crosses only labels that begin to its left.
-        y = bottom - row * _LABEL_ROW
-        canvas.line(scale.x(mark.at), y - 11, scale.x(mark.at), bottom + _GAP / 2, "fault-line" if mark.bad else "mark")
-        canvas.text(x, y - 2, text, "bad" if mark.bad else "dim")
+    """Draws the labels, each with a line from it down to the plots; returns where they end."""
+    labels = _placed([mark for mark in _moments(timeline) if scale.shows(mark.at)], scale)
+    bottom = top + _LABEL_ROW * (max((label.row for label in labels), default=-1) + 1)
+    for label in labels:
+        y, x = bottom - label.row * _LABEL_ROW, scale.x(label.mark.at)
+        canvas.line(x, y - 11, x, bottom + _GAP / 2, "fault-line" if label.mark.bad else "mark")
+        canvas.text(label.left, y - 2, label.text, "bad" if label.mark.bad else "dim")
     return bottom
+
+
+def _placed(marks: Sequence[_Mark], scale: Scale) -> list[_Label]:
+    """In as many rows as it takes, the lowest first, so that no label is over another.
+
+    They are placed from right to left: what is above a label begins to its left, and so does the line of that.
+    """
+    labels: list[_Label] = []
+    texts = [(mark, f"{mark.text} {seconds(mark.at)}" if mark.at else mark.text) for mark in marks]
+    begins = [(min(scale.x(mark.at) + 3, _RIGHT - width_of(text, _SIZE)), mark, text) for mark, text in texts]
+    for left, mark, text in sorted(begins, key=lambda begin: -begin[0]):
+        wide = width_of(text, _SIZE)
+        taken = {label.row for label in labels if label.left < left + wide + 8 and left < label.right + 8}
+        row = next(number for number in range(len(labels) + 1) if number not in taken)
+        labels.append(_Label(mark, text, left, left + wide, row))
+    return labels
 
 
 # -- behind the plots --------------------------------------------------------------------------------------------------
@@ -178,7 +193,7 @@ def _entries(canvas: Canvas, entries: Sequence[tuple[str, str]], y: float) -> fl
         wide = 16 + width_of(text, _SIZE) + 14
         if x + wide > _RIGHT:
             x, y = 12.0, y + 17
-        canvas.rect(x, y - 9, 11, 11, style)
+        canvas.rect(x, y - 9, 11, 11, f"{style} edge")
         canvas.text(x + 15, y, text, "dim")
         x += wide
     return y

@@ -1,0 +1,135 @@
+"""Lost requests by outcome, way and replica, and how long each replica was silent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from pytest_serve_chaos.analysis.words import duration
+from pytest_serve_chaos.report.issue.subject import Subject
+from pytest_serve_chaos.report.markdown_text import escaped, in_code, table
+from pytest_serve_chaos.report.timeline import Requests, Timeline
+from pytest_serve_chaos.report.timeline_facts import seconds
+
+_ROWS = 20
+_NOT_NAMED = "none answered"
+
+
+@dataclass(slots=True)
+class _Lost:
+    """Lost requests that have outcome, way and replica in common."""
+
+    due: list[float] = field(default_factory=list)
+    waited: list[float] = field(default_factory=list)
+
+
+def loss_tables(subject: Subject) -> Iterator[str]:
+    """What was lost since the fault, or that nothing was; and the replicas that answered."""
+    timeline = subject.timeline
+    groups = _groups(timeline)
+    if not groups:
+        yield "No request was lost from the fault to the end of the observation."
+        yield ""
+    else:
+        ordered = sorted(groups.items(), key=lambda item: (-len(item[1].due), item[0]))
+        rows = (
+            (
+                in_code(outcome),
+                escaped(way),
+                in_code(replica) if replica else _NOT_NAMED,
+                f"{seconds(min(lost.due))} to {seconds(max(lost.due))}" if len(lost.due) > 1 else seconds(lost.due[0]),
+                duration(sorted(lost.waited)[len(lost.waited) // 2]),
+                str(len(lost.due)),
+            )
+            for (outcome, way, replica), lost in ordered[:_ROWS]
+        )
+        yield from table(("outcome", "way", "replica", "due", "waited (median)", "lost"), rows, right=2)
+        rest = sum(len(lost.due) for _, lost in ordered[_ROWS:])
+        if rest:
+            yield f"{rest} more of other kinds."
+            yield ""
+    yield from _replicas(timeline)
+
+
+def _groups(timeline: Timeline) -> dict[tuple[str, str, str], _Lost]:
+    found: dict[tuple[str, str, str], _Lost] = {}
+    columns = timeline.requests
+    for number, outcome in enumerate(columns.outcome):
+        due, took = columns.scheduled[number], columns.latency[number]
+        if outcome and due + took >= 0 and due <= timeline.judged_until:
+            key = (columns.outcomes[outcome], _way(columns, number), columns.replicas[columns.replica[number]])
+            lost = found.setdefault(key, _Lost())
+            lost.due.append(due)
+            lost.waited.append(took)
+    return found
+
+
+def _way(columns: Requests, number: int) -> str:
+    if columns.kept[number]:
+        return f"persistent connection to {columns.ways[columns.way[number]]}"
+    app = columns.apps[columns.app[number]]
+    return "fresh connection" + (f", app {app}" if app else "")
+
+
+# -- replicas ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Answers:
+    """When a replica answered: requests that were answered well, by the end of each."""
+
+    before: int = 0
+    after: int = 0
+    last: float = float("-inf")
+    silent: float = 0.0
+    silent_since: float = 0.0
+
+
+def _replicas(timeline: Timeline) -> Iterator[str]:
+    answers = _answers(timeline)
+    away = any(timeline.strips.lost) or any(timeline.strips.late)
+    if not answers or not away:
+        return
+    node = {life.replica: lane.node for lane in timeline.lanes for life in lane.lives if life.replica}
+    ordered = sorted(answers.items(), key=lambda item: (-item[1].silent, item[0]))
+    rows = (
+        (
+            in_code(replica),
+            escaped(node.get(replica, "")),
+            str(one.before),
+            str(one.after),
+            f"{duration(one.silent)} from {seconds(one.silent_since)}",
+        )
+        for replica, one in ordered[:_ROWS]
+    )
+    yield "Good answers of each replica, and its longest silence since the fault:"
+    yield ""
+    yield from table(("replica", "node", "before", "since", "longest silence"), rows, right=3)
+
+
+def _answers(timeline: Timeline) -> dict[str, _Answers]:
+    """What each replica answered. Its silence begins with an answer, and ends with the next one, or when it went."""
+    columns, found = timeline.requests, dict[str, _Answers]()
+    gone = {life.replica: life.end for lane in timeline.lanes for life in lane.lives if life.replica and life.end}
+    ended = sorted(
+        (due + took, columns.replica[number])
+        for number, (due, took) in enumerate(zip(columns.scheduled, columns.latency, strict=True))
+        if columns.replica[number] and not columns.outcome[number] and due + took <= timeline.judged_until
+    )
+    for at, word in ended:
+        one = found.setdefault(columns.replicas[word], _Answers())
+        if at < 0:
+            one.before += 1
+        else:
+            one.after += 1
+            _note_silence(one, at)
+        one.last = at
+    for replica, one in found.items():
+        _note_silence(one, min(timeline.judged_until, gone.get(replica) or timeline.judged_until))
+    return found
+
+
+def _note_silence(one: _Answers, until: float) -> None:
+    begin = max(one.last, 0.0)
+    if one.last != float("-inf") and until - begin > one.silent:
+        one.silent, one.silent_since = until - begin, begin

@@ -1,0 +1,89 @@
+"""What an issue is about: an experiment, and all that its history has of it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_serve_chaos.analysis.known_defects import Match, Seen, matching
+from pytest_serve_chaos.analysis.record import read_record, run_event
+from pytest_serve_chaos.analysis.result import Result
+from pytest_serve_chaos.events import ClusterReady, Repeatable, TrafficBegan, of_kind
+from pytest_serve_chaos.history import History
+from pytest_serve_chaos.report.log_excerpts import ProcessLog, excerpt_of
+from pytest_serve_chaos.report.timeline import Timeline, timeline_of
+
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryFile:
+    """The file of a history.
+
+    Attributes:
+        name: Its name, without a directory.
+        size: Bytes.
+        sha256: Its hash, in hexadecimal digits.
+    """
+
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """An experiment, for an issue.
+
+    Attributes:
+        result: What it gave.
+        timeline: What its picture shows.
+        ready: The cluster that was under test; None where the history does not say it.
+        traffic: What was sent; None likewise.
+        repeat: How its test is run again; None in a history of an older version.
+        logs: What was logged around the fault, by process.
+        known: The known defects that it looks like.
+        file: The file of the history; None of one that is in memory only.
+    """
+
+    result: Result
+    timeline: Timeline
+    ready: ClusterReady | None = None
+    traffic: TrafficBegan | None = None
+    repeat: Repeatable | None = None
+    logs: tuple[ProcessLog, ...] = ()
+    known: tuple[Match, ...] = ()
+    file: HistoryFile | None = None
+
+
+def subject_of(history: History, result: Result) -> Subject:
+    """What a history has of an experiment.
+
+    Args:
+        history: From a file, or of this run.
+        result: What the experiment gave.
+
+    Raises:
+        HistoryError: Some requests are in the file alone, and it was changed.
+        OSError: The file cannot be read.
+    """
+    events = history.of(result.experiment)
+    return Subject(
+        result=result,
+        timeline=timeline_of(result, history),
+        ready=run_event(history, result.experiment),
+        traffic=next(iter(of_kind(TrafficBegan, events)), None),
+        repeat=next(iter(of_kind(Repeatable, events)), None),
+        logs=excerpt_of(events),
+        known=matching(Seen(read_record(history, result.experiment), result.description)),
+        file=None if history.path is None else _file(history.path),
+    )
+
+
+def _file(path: Path) -> HistoryFile:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            digest.update(piece)
+    return HistoryFile(path.name, path.stat().st_size, digest.hexdigest())
