@@ -35,7 +35,11 @@ function common(view, size, height, axes, scales, series, hooks, padding) {
       y: false,
       points: { show: false },
       // A drag in one plot is none in the other: the view moves both.
-      sync: { key: view.key, filters: { pub: (type) => type === "mousemove" || type === "mouseleave" } },
+      sync: {
+        key: view.key,
+        scales: ["x", null],
+        filters: { pub: (type) => type === "mousemove" || type === "mouseleave", sub: () => true },
+      },
       bind: {
         dblclick: () => () => {
           view.zoom(...view.ends);
@@ -156,7 +160,8 @@ class Scatter {
       { drawClear: [(plot) => drawBands(plot, view, this.palette)], draw: [(plot) => this.draw(plot)] },
       [8 + this.rows * RUG_ROW, size.right, 0, 0],
     );
-    this.plot = new uPlot(options, [view.requests.scheduled, view.requests.latency], element);
+    const { rows, scheduled } = view.requests;
+    this.plot = new uPlot(options, rows ? [scheduled, latency] : [[view.begin, view.end], [null, null]], element);
     let pressed = 0;
     this.plot.root.addEventListener("mousedown", (event) => (pressed = event.clientX));
     this.plot.root.addEventListener("click", (event) => {
