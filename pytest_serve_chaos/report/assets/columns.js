@@ -51,17 +51,24 @@ function firstFrom(ordered, at) {
   return low;
 }
 
-/** Sums of strips over equal parts of a view: for each part what was sent, lost and late. */
-function counted(strips, begin, end, parts) {
-  const sums = { sent: new Float64Array(parts), lost: new Float64Array(parts), late: new Float64Array(parts) };
-  const first = Math.max(0, Math.floor((begin - strips.begin) / strips.width));
-  const last = Math.min(strips.sent.length, Math.ceil((end - strips.begin) / strips.width));
-  for (let strip = first; strip < last; strip++) {
-    const at = strips.begin + (strip + 0.5) * strips.width;
-    const part = Math.min(parts - 1, Math.max(0, Math.floor((parts * (at - begin)) / (end - begin))));
-    for (const name of ["sent", "lost", "late"]) sums[name][part] += strips[name][strip];
+/**
+ * Sums over parts of a view: for each what was sent, lost and late, when it begins, and how many seconds it has. A part is a
+ * whole number of strips, so that each has as many; there are no more parts than `most`, or one or two more at the ends.
+ */
+function counted(strips, begin, end, most) {
+  const together = Math.max(1, Math.ceil((end - begin) / strips.width / Math.max(1, most)));
+  const seconds = together * strips.width;
+  const first = Math.max(0, Math.floor((begin - strips.begin) / seconds));
+  const last = Math.min(Math.ceil(strips.sent.length / together), Math.ceil((end - strips.begin) / seconds));
+  const parts = [];
+  for (let part = first; part < last; part++) {
+    const sum = { begin: strips.begin + part * seconds, sent: 0, lost: 0, late: 0 };
+    const until = Math.min(strips.sent.length, (part + 1) * together);
+    for (let strip = part * together; strip < until; strip++)
+      for (const name of ["sent", "lost", "late"]) sum[name] += strips[name][strip];
+    parts.push(sum);
   }
-  return sums;
+  return { seconds, parts };
 }
 
 /** A moment in seconds from the fault, for people. */

@@ -13,6 +13,7 @@ class Lanes {
     this.element = make("div", "lanes");
     this.bands = make("div", "bands");
     this.element.append(this.bands);
+    this.#phases();
     this.#answered();
     this.#serveSaid();
     this.#processes();
@@ -26,13 +27,21 @@ class Lanes {
     this.element.append(make("p", "lanes-title", text));
   }
 
-  #row(name, kind, description) {
+  /** Names without the app of a replica, where that leaves no two alike. */
+  #shortNames() {
+    const names = this.data.lanes.map((lane) => lane.name);
+    const short = names.map((name) => name.replace(/^replica [^#]*#/, "replica "));
+    const alike = new Set(short).size < names.length;
+    return new Map(names.map((name, place) => [name, alike ? name : short[place]]));
+  }
+
+  #row(name, kind, description, whole = name) {
     const row = make("div", `lane ${kind}`);
     const title = make("span", "lane-name", name);
-    title.title = name;
+    title.title = whole;
     const track = make("div", "track");
     track.setAttribute("role", "img");
-    track.setAttribute("aria-label", `${name}: ${description}`);
+    track.setAttribute("aria-label", `${whole}: ${description}`);
     row.append(title, track);
     this.element.append(row);
     return { row, track };
@@ -52,6 +61,13 @@ class Lanes {
     element.title = hint;
     track.append(element);
     this.marks.push({ element, at });
+  }
+
+  #phases() {
+    if (!this.data.phases.length) return;
+    const words = this.data.phases.map((one) => `${one.text} from ${moment(one.begin)}`).join(", ");
+    const { track } = this.#row("phase", "phases", words);
+    for (const one of this.data.phases) this.#place(track, one.begin, one.end, "phase", one.text, `${one.text}: ${moment(one.begin)} to ${moment(one.end)}`);
   }
 
   /** The share of requests that were answered well and in time, strip by strip. */
@@ -91,9 +107,10 @@ class Lanes {
     if (!this.data.lanes.length) return;
     this.#heading("Who was there");
     const quiet = [];
+    const short = this.#shortNames();
     for (const lane of this.data.lanes) {
       const words = lane.lives.map((life) => this.#words(life)).join(", then ");
-      const { row, track } = this.#row(lane.name, "process", words);
+      const { row, track } = this.#row(short.get(lane.name), "process", words, lane.name);
       row.dataset.lane = "process";
       row.dataset.role = lane.role;
       lane.lives.forEach((life, number) => this.#life(track, life, number));
@@ -175,18 +192,16 @@ class Lanes {
     this.canvas.height = Math.round(height * scale);
     const pen = this.canvas.getContext("2d");
     const colours = getComputedStyle(this.element);
-    const parts = Math.max(1, Math.min(Math.floor(width / 2), Math.ceil((end - begin) / this.strips.width)));
-    const sums = counted(this.strips, begin, end, parts);
-    const step = this.canvas.width / parts;
-    for (let part = 0; part < parts; part++) {
-      const sent = sums.sent[part];
-      if (!sent) continue;
-      const from = Math.floor(part * step);
-      const wide = Math.ceil((part + 1) * step) - from;
+    const { seconds, parts } = counted(this.strips, begin, end, width / 2);
+    const x = (at) => ((at - begin) / (end - begin)) * this.canvas.width;
+    for (const part of parts) {
+      if (!part.sent) continue;
+      const from = Math.floor(x(part.begin));
+      const wide = Math.ceil(x(part.begin + seconds)) - from;
       let top = 0;
       for (const [share, colour] of [
-        [sums.lost[part] / sent, "--lost"],
-        [sums.late[part] / sent, "--late"],
+        [part.lost / part.sent, "--lost"],
+        [part.late / part.sent, "--late"],
         [1, "--good"],
       ]) {
         const high = Math.min(this.canvas.height - top, Math.ceil(share * this.canvas.height));

@@ -348,32 +348,32 @@ class Rate {
   }
 
   /** As many parts as have room, none narrower than a strip. */
-  #sums(width) {
-    const { view } = this;
-    const parts = Math.max(1, Math.min(Math.floor(width / 3), Math.round((view.end - view.begin) / view.strips.width)));
-    return { parts, seconds: (view.end - view.begin) / parts, ...counted(view.strips, view.begin, view.end, parts) };
+  #sums() {
+    const width = (this.plot && this.plot.over.clientWidth) || 600;
+    return counted(this.view.strips, this.view.begin, this.view.end, width / 3);
   }
 
   #highest() {
-    const width = this.plot ? this.plot.over.clientWidth : 600;
-    const { sent, seconds } = this.#sums(width || 600);
-    return (1.15 * sent.reduce((most, n) => Math.max(most, n), 0)) / seconds;
+    const { seconds, parts } = this.#sums();
+    return (1.15 * parts.reduce((most, part) => Math.max(most, part.sent), 0)) / seconds;
   }
 
   draw(plot) {
     const { left, top, width, height } = plot.bbox;
-    const { sent, lost, late, parts, seconds } = this.#sums(width / devicePixelRatio);
+    const { seconds, parts } = this.#sums();
     const most = plot.scales.y.max;
     const pen = plot.ctx;
+    const x = (at) => Math.round(Math.min(left + width, Math.max(left, plot.valToPos(at, "x", true))));
     pen.save();
-    for (let part = 0; part < parts; part++) {
-      const from = left + (part * width) / parts;
-      const wide = Math.max(1, width / parts - (width / parts > 4 ? devicePixelRatio : 0));
+    for (const part of parts) {
+      const from = x(part.begin);
+      const whole = x(part.begin + seconds) - from;
+      const wide = whole > 4 * devicePixelRatio ? whole - devicePixelRatio : whole;
       let bottom = top + height;
       for (const [n, colour] of [
-        [sent[part] - lost[part] - late[part], this.palette.bar],
-        [late[part], this.palette.late],
-        [lost[part], this.palette.lost],
+        [part.sent - part.lost - part.late, this.palette.bar],
+        [part.late, this.palette.late],
+        [part.lost, this.palette.lost],
       ]) {
         const high = (height * n) / seconds / most;
         pen.fillStyle = colour;
