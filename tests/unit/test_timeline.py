@@ -126,7 +126,7 @@ def test_what_serve_said_is_spans_with_gaps_while_it_is_silent() -> None:
 
 
 def test_what_was_demanded_stands_beside_what_was_seen() -> None:
-    expected = Expectations(lost_beyond_in_flight=0, replaced=("head",), kept=("worker", "nobody@x"))
+    expected = Expectations(lost_beyond_in_flight=0, replaced=("head",), kept=("worker",))
     found = {one.what: one for one in shown(node_failure(expected)).demands if not one.what.startswith("unchanged")}
     assert (found["availability"].demanded, found["availability"].met) == ("at least 99 % in 20 s", False)
     assert found["longest outage"].met is False
