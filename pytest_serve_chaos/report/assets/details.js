@@ -2,6 +2,7 @@
 
 const AROUND = 1; // seconds before a request was due, and after it ended, of which events and log lines are shown
 const MOST_LINES = 40;
+const ROUNDED = 0.0001; // seconds by which times in the columns are rounded, and more
 
 /** The panel for a request. */
 function describe(view, i) {
@@ -64,7 +65,7 @@ function nameAt(spans, at) {
 }
 
 function outageAt(data, at) {
-  const found = data.outages.find((one) => one.start <= at && at <= (one.end ?? data.end));
+  const found = data.outages.find((one) => one.start - ROUNDED <= at && at <= (one.end ?? data.end) + ROUNDED);
   return found ? `in the one from ${moment(found.start)} to ${found.end === null ? "the end" : moment(found.end)}` : "in none";
 }
 
