@@ -33,7 +33,7 @@ class Shown:
         self.page = page
         self.problems: list[str] = []
         self.requested: list[str] = []
-        page.on("console", lambda message: self.problems.append(message.text))
+        page.on("console", lambda message: self.problems.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: self.problems.append(str(error)))
         page.on("request", lambda request: self.requested.append(request.url))
         page.on("dialog", lambda dialog: self.problems.append(f"dialog {dialog.message}"))
