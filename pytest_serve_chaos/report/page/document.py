@@ -12,6 +12,7 @@ from importlib.resources import files
 from pytest_serve_chaos import __version__
 from pytest_serve_chaos.analysis.record import warnings_of
 from pytest_serve_chaos.analysis.result import Result
+from pytest_serve_chaos.model import Outcome
 from pytest_serve_chaos.report.base import Outcomes
 from pytest_serve_chaos.report.page.experiment import experiment_section
 from pytest_serve_chaos.report.page.markup import Html, element, inline
@@ -78,7 +79,7 @@ def _title(results: Iterable[Result]) -> str:
 
 def _counts(results: Iterable[Result]) -> str:
     found = Counter(result.outcome for result in results)
-    order = ("failed", "inconclusive", "unfinished", "passed", "measured")
+    order: tuple[Outcome, ...] = ("failed", "inconclusive", "unfinished", "passed", "measured")
     return ", ".join(f"{found[outcome]} {outcome}" for outcome in order if found[outcome])
 
 
