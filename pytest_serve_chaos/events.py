@@ -26,6 +26,7 @@ from pytest_serve_chaos.model import (
     PartName,
     Topology,
 )
+from pytest_serve_chaos.predicted import Prediction
 
 WORKERS = "workers"
 """What Ray's own autoscaler scales, as an event names it."""
@@ -260,6 +261,20 @@ class SteadyConfirmed(Event):
 
 
 # -- the fault ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predicted(Event):
+    """What the fault that comes next is expected to cost. No verdict depends on it.
+
+    Attributes:
+        prediction: What.
+        injection: The number of the fault in the run.
+    """
+
+    name: ClassVar[str] = "prediction"
+    prediction: Prediction
+    injection: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -577,6 +592,7 @@ EVENTS: tuple[type[Event], ...] = (
     TrafficBegan,
     StagesBegan,
     SteadyConfirmed,
+    Predicted,
     FaultAsked,
     VictimEnded,
     EvidenceSeen,

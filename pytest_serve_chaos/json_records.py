@@ -27,6 +27,7 @@ from pytest_serve_chaos.events import (
     OtherEvent,
     Phase,
     PhaseBegan,
+    Predicted,
     ProxyStale,
     TopologySeen,
     Warned,
@@ -46,6 +47,7 @@ from pytest_serve_chaos.model import (
     Request,
     Topology,
 )
+from pytest_serve_chaos.predicted import PredictedStep, Prediction
 
 T = TypeVar("T")
 W = TypeVar("W", bound=Word)
@@ -220,6 +222,7 @@ _TYPES: Mapping[str, _Type] = {
     "Role": _Type("text", _is_text),  # that of a newer version is accepted
     "Literal['victim', 'cluster']": _Type("victim or cluster", lambda value: value in ("victim", "cluster")),
     "Literal['app', 'name']": _Type("app or name", lambda value: value in ("app", "name")),
+    "Figure": _Type("outage or redundancy", lambda value: value in ("outage", "redundancy")),
     "Identity": _Type("text", _is_text, _identity),
     "PartName": _Type("an object", _is_object, lambda value: _part(value)),
     "tuple[str, ...]": _Type("a list of texts", _list_of(_is_text), lambda value: tuple(_listed(value))),
@@ -231,6 +234,7 @@ _TYPES: Mapping[str, _Type] = {
     "tuple[PartDemands, ...]": _Type(
         "a list of objects", _list_of(_is_object), _each(lambda data: _part_demands(data))
     ),
+    "tuple[PredictedStep, ...]": _Type("a list of objects", _list_of(_is_object), _each(lambda data: _step(data))),
     "tuple[ConfigWarning, ...]": _Type("a list of objects", _list_of(_is_object), _each(lambda data: _warning(data))),
 }
 """Annotation -> what the value is in JSON."""
@@ -262,7 +266,10 @@ _CHECKED = _Reader(Checked, "a check", optional=True)
 _SPEC = _Reader(CheckSpec, "a check", optional=True)
 _PART = _Reader(PartName, "a part")
 _OF_A_PART = _Reader(PartDemands, "the demands of a part")
+_STEP = _Reader(PredictedStep, "a step of a prediction")
+_PREDICTION = _Reader(Prediction, "a prediction")
 _NESTED = {
+    PredictedStep: _STEP,
     Component: _COMPONENT,
     ConfigWarning: _WARNING,
     CheckSpec: _SPEC,
@@ -323,6 +330,10 @@ def _part_demands(data: Data) -> PartDemands:
     return _build(PartDemands, _OF_A_PART.read(data))
 
 
+def _step(data: Data) -> PredictedStep:
+    return _build(PredictedStep, _STEP.read(data))
+
+
 # -- events ------------------------------------------------------------------------------------------------------------
 
 _BY_NAME: Mapping[str, type[Event]] = {one.name: one for one in EVENTS}
@@ -352,7 +363,7 @@ _WHAT: Mapping[type[Event], str] = {
 }
 """What errors call what belongs to an event, where that is not simply an event."""
 
-_FLAT = ("description", "warning", "expectations", "unknown", "topology", "component", "found")
+_FLAT = ("description", "warning", "expectations", "unknown", "topology", "component", "found", "prediction")
 """Fields whose own fields stand in the data themselves, or that are not there at all."""
 
 _IN_THE_TEXT = ("phase", "moment")
@@ -405,6 +416,8 @@ def _data_of(event: Event) -> dict[str, Json]:
             return {key: found[key] for key in kept}
         case CheckDone():
             return _CHECKED.write(event.found)
+        case Predicted():
+            return {**_PREDICTION.write(event.prediction), **_OWN[Predicted].write(event)}
     return _OWN[type(event)].write(event)
 
 
@@ -452,6 +465,11 @@ def _topology_seen(line: _Line) -> dict[str, object]:
     return {"topology": topology, "moment": _word(Moment, line.text)}
 
 
+def _predicted(line: _Line) -> dict[str, object]:
+    prediction = _build(Prediction, _PREDICTION.read(line.data))
+    return {"prediction": prediction, **_OWN[Predicted].read(line.data)}
+
+
 def _word(words: type[W], text: str) -> W | None:
     """The word of a closed list that a text is; None if it is not on the list."""
     return words(text) if text in list(words) else None
@@ -463,6 +481,7 @@ _SPECIAL: Mapping[type[Event], Callable[[_Line], dict[str, object]]] = {
     PhaseBegan: lambda line: {"phase": _word(Phase, line.text)},
     Demanded: _demanded,
     TopologySeen: _topology_seen,
+    Predicted: _predicted,
     ComponentGone: lambda line: {"component": _component(line.data)},
     ComponentCame: lambda line: {"component": _component(line.data)},
     ProxyStale: lambda line: _OWN[ProxyStale].read({"proxy": line.text, **line.data}),

@@ -24,6 +24,7 @@ from pytest_serve_chaos.model import (
     Identity,
     Json,
 )
+from pytest_serve_chaos.predicted import PredictedStep, Prediction
 from tests.unit.histories import cluster, component, head_failure
 
 Record = dict[str, Json]
@@ -225,6 +226,11 @@ def test_a_file_without_the_number_of_its_format_is_no_history(tmp_path: Path, n
 
 WARNING = ConfigWarning("one_replica", "app has one replica", "nothing answers", "more", ("replica_failure",), "head")
 DESCRIPTION = ClusterDescription("kind", "2.60.0", 2, "redis", "app:app", "fast", 4, "http://a/", {"nodes": ["a", "b"]})
+PREDICTION = Prediction(
+    "proxy_failure", 0.2, 2, "in flight", 0.0, 0.1, 2.5, None,
+    (PredictedStep("redundancy", "Serve finds it", 2.0, None, "PERIOD = 1", "ray 2.60.0"),),
+    "PERIOD = 1", "less", ("how long it takes to start",),
+)  # fmt: skip
 CHECK = CheckSpec("p999", "my_checks:P999", {"limit": 0.5})
 
 WITH_FIELDS: tuple[Event, ...] = (
@@ -241,6 +247,7 @@ WITH_FIELDS: tuple[Event, ...] = (
     replace(TopologySeen.of(cluster(), Moment.BEFORE), at=0.0),
     events.TrafficBegan("traffic begins", source="traffic-1", rate=50.0),
     events.StagesBegan("stages begin", source="traffic-1"),
+    events.Predicted("expected: 1 lost", prediction=PREDICTION, injection=3),
     events.FaultAsked("SIGKILL to the head", fault="head_failure", injection=3, must_land=False),
     events.EvidenceSeen("14 processes are gone", side="victim"),
     events.FaultLanded("the head is down", victims=(Identity("pod", ("uid",)),), served=None, injection=3),
