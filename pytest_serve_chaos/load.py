@@ -303,7 +303,7 @@ class Traffic:
         if self.source:
             self.rig.current.begin_by_hand()
         self.rig.traffic.begin(self.source, way.at_proxy)
-        self.rig.log.add(_began(self.source, self.load.schedule))
+        self.rig.log.add(_began(self.source, self.load))
         if not self._wait:
             self._generator.start()
             self._begin_stages(self._generator)
@@ -565,9 +565,16 @@ def _wait_till(end: float, what: str, *, every: float) -> None:
     clock.wait_until(what, there, timeout=max(0.0, end - clock.now()), interval=every)
 
 
-def _began(source: str, schedule: Schedule) -> TrafficBegan:
-    stages = str(schedule) if len(schedule.stages) > 1 else ""
-    return TrafficBegan("traffic begins", source=source, rate=schedule.first, stages=stages, arrivals=schedule.arrivals)
+def _began(source: str, load: Load) -> TrafficBegan:
+    schedule = load.schedule
+    return TrafficBegan(
+        "traffic begins",
+        source=source,
+        rate=schedule.first,
+        stages=str(schedule) if len(schedule.stages) > 1 else "",
+        arrivals=schedule.arrivals,
+        timeout=load.timeout,
+    )
 
 
 def write_expectations(

@@ -47,6 +47,7 @@ from pytest_serve_chaos.faults.spec import FaultSpec, Need, keyword
 from pytest_serve_chaos.kinds import Choice, Duration, Kind
 from pytest_serve_chaos.model import Component, Evidence, Expectations, Identity, Json, Topology
 from pytest_serve_chaos.observe.shape import Shape
+from pytest_serve_chaos.prediction import serve_rules
 
 NAME = "app_update"
 
@@ -522,4 +523,5 @@ FAULT = FaultSpec(
     target="chaos.app(name)",
     effect="nothing, if the new version is good: Serve updates the app in place",
     dry_run=True,
+    predict=serve_rules.app_update,
 )

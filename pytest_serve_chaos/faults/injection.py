@@ -50,6 +50,7 @@ from pytest_serve_chaos.events import (
     VictimEnded,
     of_kind,
 )
+from pytest_serve_chaos.faults.predicting import write_prediction
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.model import UNFINISHED, Component, Evidence, Identity, Request, Slowness, Topology
 from pytest_serve_chaos.observe.configuration import workers_look_for_the_gcs
@@ -632,6 +633,7 @@ class Injection:
         served = traffic.answers_of(victims, since=since) if serves else None
         served_others = {one: traffic.answers_to(one, victims, since=since) for one in others}
         probed = serves and traffic.only_probed(victims, since=since)
+        write_prediction(self.rig, self.fault, self.before, number=self.number, lasts=self.hold_for)
         self.rig.progress(f"inject: {self.fault.text}")
         with still("at it", self.rig.progress, who="inject"):
             strike = self.fault.strike()
