@@ -1,26 +1,32 @@
 """Holds the rules of predictions against runs that were recorded.
 
-``python -m tools.predictions HISTORY...`` computes for each experiment of each ``history.jsonl`` what its fault would be
-expected to cost, by what was known just before it, and prints that beside what was seen. Histories of before there were
-predictions do not say what a marker said, so that is read from the words of the fault.
+``python -m tools.predictions HISTORY...`` computes for each experiment of each ``history.jsonl`` what its fault would
+be expected to cost, by what was known just before it, and prints that beside what was seen. A history does not have
+what a marker said, so that is read from the words of the fault.
+
+``python -m tools.predictions reduce FILE HISTORY...`` writes what the rules need of each experiment, and what was seen,
+to a JSON file for tests.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from pytest_serve_chaos.analysis.record import read_record
 from pytest_serve_chaos.analysis.result import Result
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.errors import ServeChaosError
-from pytest_serve_chaos.events import FaultAsked, Predicted, TrafficBegan, of_kind
+from pytest_serve_chaos.events import FaultAsked, TrafficBegan, of_kind
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.faults.predicting import settings_of, traffic_of
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.model import ClusterDescription, Component
-from pytest_serve_chaos.prediction.comparison import Comparison, compared
+from pytest_serve_chaos.model import ClusterDescription, Component, Identity, Topology
+from pytest_serve_chaos.prediction.comparison import Comparison, against
 from pytest_serve_chaos.prediction.situation import Situation, TrafficNow
 from pytest_serve_chaos.prediction.steps import between
 from pytest_serve_chaos.results import results_of
@@ -39,25 +45,46 @@ _HEAD = (
 )
 
 
-def rows_of(path: Path) -> Iterator[tuple[str, ...]]:
-    """A row for each experiment of a history whose fault landed."""
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An experiment that was run: what was known before its fault, and what was seen.
+
+    Attributes:
+        experiment: Its name.
+        situation: What was known.
+        lost: Requests that were lost; None: there were none.
+        outage: Seconds of the longest outage; None: nobody knows.
+        redundancy: Seconds until redundancy was back; None: it never was.
+    """
+
+    experiment: str
+    situation: Situation
+    lost: int | None
+    outage: float | None
+    redundancy: float | None
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """What the rule of its fault expects, against what was seen; None: it expects nothing."""
+        rule = BUILT_IN[self.situation.fault].predict if self.situation.fault in BUILT_IN else None
+        prediction = None if rule is None else rule(self.situation)
+        if prediction is None or prediction.why_not:
+            return None
+        return against(prediction, lost=self.lost, outage=self.outage, redundancy=self.redundancy)
+
+
+def recorded(path: Path) -> Iterator[Recorded]:
+    """The experiments of a history with one fault, which landed."""
     history = History.load(path)
     for result in results_of(history):
-        found = again(history, result)
-        if found is not None:
-            yield _row(result, found)
-
-
-def again(history: History, result: Result) -> Comparison | None:
-    """The prediction of an experiment that has ended, against what was seen; None where there can be none."""
-    asked = of_kind(FaultAsked, result.events)
-    said = of_kind(Predicted, result.events)
-    if len(asked) != 1 or not result.landed or result.before is None or result.description is None:
-        return None
-    situation = _situation(history, result, asked[0], said[0].prediction.fault if said else asked[0].fault)
-    rule = BUILT_IN[asked[0].fault].predict if asked[0].fault in BUILT_IN else None
-    prediction = None if rule is None else rule(situation)
-    return None if prediction is None or prediction.why_not else compared(prediction, result)
+        asked = of_kind(FaultAsked, result.events)
+        if len(asked) != 1 or not result.landed or result.before is None or result.description is None:
+            continue
+        measured = result.measurement
+        in_flight, others = measured.in_flight, measured.lost_beyond_in_flight
+        lost = None if in_flight is None or others is None else in_flight + others
+        situation = _situation(history, result, asked[0], asked[0].fault)
+        yield Recorded(result.experiment, situation, lost, measured.longest_outage, measured.redundancy_back)
 
 
 def _situation(history: History, result: Result, asked: FaultAsked, fault: str) -> Situation:
@@ -113,47 +140,110 @@ def _named(components: Sequence[Component], text: str) -> tuple[Component, ...]:
     return tuple(c for c in components if c.name in text)
 
 
-def _row(result: Result, found: Comparison) -> tuple[str, ...]:
+def _row(one: Recorded, found: Comparison) -> tuple[str, ...]:
     expected = found.prediction
-    description = result.description
-    backend = "" if description is None else f"{description.backend} {description.ingress}"
+    known = expected.lost_most is not None and expected.lost is not None
     return (
-        backend,
-        result.experiment,
+        f"{one.situation.cluster.backend} {one.situation.cluster.ingress}",
+        one.experiment,
         expected.fault,
-        f"<= {expected.lost_most}, {expected.lost:.1f}" if expected.lost_most is not None and expected.lost is not None
-        else "?",
+        f"<= {expected.lost_most}, {expected.lost:.1f}" if known else "?",
         "-" if found.lost is None else str(found.lost),
         between(expected.outage_least, expected.outage_most),
         "-" if found.outage is None else f"{found.outage:.1f}",
         between(expected.redundancy_least or 0.0, expected.redundancy_most),
         "never" if found.redundancy is None else f"{found.redundancy:.1f}",
-        _marks(found),
-    )  # fmt: skip
+        " ".join(beyond(found)),
+    )
 
 
-def _marks(found: Comparison) -> str:
-    return " ".join(
-        name
-        for name, beyond in (
-            ("lost", found.unexplained), ("outage", found.outage_beyond), ("back", found.redundancy_beyond)
-        )
-        if beyond
-    )  # fmt: skip
+def beyond(found: Comparison) -> list[str]:
+    """Which figures are beyond what was expected."""
+    figures = {"lost": found.unexplained, "outage": found.outage_beyond, "back": found.redundancy_beyond}
+    return [name for name, by in figures.items() if by]
+
+
+# -- as JSON, for tests --------------------------------------------------------------------------------------------
+
+
+def to_json(one: Recorded) -> dict[str, object]:
+    """A recorded experiment as plain data."""
+    s = one.situation
+    listed = s.topology.components
+    return {
+        "experiment": one.experiment,
+        "fault": s.fault,
+        "options": dict(s.options),
+        "hold": s.hold,
+        "lasts": s.lasts,
+        "cluster": {f.name: getattr(s.cluster, f.name) for f in fields(s.cluster) if f.name != "details"},
+        "kubernetes": s.settings.kubernetes_version,
+        "components": [[c.role, c.node, c.deployment, c.replica] for c in listed],
+        "victims": [listed.index(c) for c in s.victims],
+        "traffic": {f.name: _short(getattr(s.traffic, f.name)) for f in fields(s.traffic)},
+        "autoscaled": list(s.autoscaled),
+        "seen": [one.lost, _short(one.outage), _short(one.redundancy)],
+    }
+
+
+def _short(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {name: _short(each) for name, each in value.items()}
+    return round(value, 4) if isinstance(value, float) else value
+
+
+def from_json(data: Mapping[str, Any]) -> Recorded:
+    """The experiment that `to_json` wrote."""
+    kubernetes = {"kubernetes version": data["kubernetes"]} if data["kubernetes"] else {}
+    cluster = ClusterDescription(**data["cluster"], details=kubernetes)
+    listed = tuple(
+        Component(role, node, Identity("process", ("boot", str(number), "1")), deployment=deployment, replica=replica)
+        for number, (role, node, deployment, replica) in enumerate(data["components"])
+    )
+    situation = Situation(
+        fault=data["fault"],
+        how=data["options"]["how"],
+        options=data["options"],
+        victims=tuple(listed[number] for number in data["victims"]),
+        cluster=cluster,
+        topology=Topology(0.0, listed),
+        settings=settings_of(spec_of(cluster), cluster),
+        traffic=TrafficNow(**data["traffic"]),
+        hold=data["hold"],
+        lasts=data["lasts"],
+        autoscaled=tuple(data["autoscaled"]),
+    )
+    lost, outage, redundancy = data["seen"]
+    return Recorded(data["experiment"], situation, lost, outage, redundancy)
+
+
+# -- command line --------------------------------------------------------------------------------------------------
+
+
+def _all(paths: Sequence[str]) -> Iterator[Recorded]:
+    for path in paths:
+        try:
+            yield from recorded(Path(path))
+        except ServeChaosError as error:
+            print(f"{path}: {error.what}", file=sys.stderr)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Does what the command line says; returns the exit status."""
-    if not arguments:
-        print(__doc__)
-        return 2
-    print(f"| {' | '.join(_HEAD)} |\n|{' --- |' * len(_HEAD)}")
-    for path in map(Path, arguments):
-        try:
-            for row in rows_of(path):
-                print(f"| {' | '.join(row)} |")
-        except ServeChaosError as error:
-            print(f"{path}: {error.what}", file=sys.stderr)
+    match arguments:
+        case ["reduce", file, *paths] if paths:
+            found = [to_json(one) for one in _all(paths)]
+            lines = ",\n".join(json.dumps(one, separators=(",", ":")) for one in found)
+            Path(file).write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+        case [_, *_]:
+            print(f"| {' | '.join(_HEAD)} |\n|{' --- |' * len(_HEAD)}")
+            for one in _all(arguments):
+                found_of_one = one.comparison
+                if found_of_one is not None:
+                    print(f"| {' | '.join(_row(one, found_of_one))} |")
+        case _:
+            print(__doc__)
+            return 2
     return 0
 
 

@@ -13,6 +13,7 @@ from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL
 from pytest_serve_chaos.cluster.profiles import environment, timing
 from pytest_serve_chaos.cluster.rest import ServeStatus, seconds_of
 from pytest_serve_chaos.cluster.serve_config import OWN_APPS
+from pytest_serve_chaos.cluster.waits import HAS_OWN_WAITS
 from pytest_serve_chaos.errors import in_one_line
 from pytest_serve_chaos.events import Predicted, TrafficBegan
 from pytest_serve_chaos.faults.rig import Rig
@@ -53,6 +54,8 @@ def write_prediction(
 ) -> None:
     """Computes, prints and writes down what the fault is expected to cost. It never keeps the fault from striking.
 
+    Of a cluster that lives faster or slower than Ray, as a fake one does, Ray's rules say nothing.
+
     Args:
         rig: The cluster under test, and what is recorded about it.
         fault: What will be injected.
@@ -60,6 +63,8 @@ def write_prediction(
         number: Of the injection in the run.
         lasts: Seconds after which it is healed by itself; None: somebody heals it.
     """
+    if rig.cluster.capability(HAS_OWN_WAITS) is not None:
+        return
     try:
         prediction = _predict(rig, fault, topology, lasts)
     except Exception as error:  # a rule of a plugin must not cost the experiment

@@ -76,8 +76,18 @@ def compared(prediction: Prediction, result: Result) -> Comparison:
         result: Of the experiment.
     """
     measured = result.measurement
-    lost = _lost(result)
-    outage, redundancy = measured.longest_outage, measured.redundancy_back
+    return against(prediction, lost=_lost(result), outage=measured.longest_outage, redundancy=measured.redundancy_back)
+
+
+def against(prediction: Prediction, *, lost: int | None, outage: float | None, redundancy: float | None) -> Comparison:
+    """A prediction against figures.
+
+    Args:
+        prediction: What was expected.
+        lost: Requests that were lost; None: nobody knows.
+        outage: Seconds of the longest outage; None: nobody knows.
+        redundancy: Seconds until redundancy was back; None: it never was.
+    """
     return Comparison(
         prediction=prediction,
         lost=lost,

@@ -28,10 +28,7 @@ from pytest_serve_chaos.prediction.steps import (
     sum_of,
 )
 
-_HANGS = (
-    "requests may hang for some seconds when the first head of a cluster is replaced, or when the GCS and the head's"
-    " proxy go together (docs/ray-and-kubernetes.md); that is a defect, and not among the losses"
-)
+_HANGS = "requests that hang for seconds when a head or a GCS is replaced, a defect (docs/ray-and-kubernetes.md)"
 _NO_FAULT_TOLERANCE = "without GCS fault tolerance all workers end and start again, which no setting decides"
 _AT_REST = 4.0
 """Seconds without any change after which the plugin starts again what it kept down (`Waits.no_change`)."""

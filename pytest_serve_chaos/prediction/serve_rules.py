@@ -103,12 +103,19 @@ def controller(s: Situation) -> Prediction:
     starts = measured("the controller starts, and asks all replicas for their state", 0.5, 3.0)
     if s.options.get("replacement") != "new_actor":
         return prediction(s, redundancy=(starts, is_seen()), losses=NOTHING_LOST)
-    reconcile = s.settings[names.RECONCILE]
-    text = "somebody sees that there is no controller, and submits the Serve config again"
-    most = reconcile.seconds if s.on_kubernetes else 2 * reconcile.seconds
-    submits = by(text, 0.0 if s.on_kubernetes else reconcile.seconds, most + 0.5, reconcile)
+    submits = _config_is_submitted(s)
     stale = "proxies of before do not hear the new controller (ray#63784), which costs requests only later"
     return prediction(s, redundancy=(submits, starts, is_seen()), losses=NOTHING_LOST, unknown=(stale,))
+
+
+def _config_is_submitted(s: Situation) -> PredictedStep:
+    """Until a Serve without a controller gets its config again."""
+    if not s.on_kubernetes:
+        return measured("the supervisor looks twice, 2 s apart, and submits the Serve config again", 2.0, 4.5)
+    reconcile = s.settings[names.RECONCILE]
+    return by(
+        "KubeRay sees that there are no apps, and submits the Serve config", 0.0, reconcile.seconds + 0.5, reconcile
+    )
 
 
 def app_update(s: Situation) -> Prediction:

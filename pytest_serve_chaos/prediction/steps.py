@@ -32,11 +32,13 @@ class Losses:
         mean: On average.
         worst: On average in the worst case, from which chance may still differ; None: nobody knows.
         why: In words.
+        for_: Seconds in which they are sent, at most.
     """
 
     mean: float | None
     worst: float | None
     why: str
+    for_: float = 0.0
 
 
 UNKNOWN_LOSSES = Losses(None, None, "")
@@ -224,7 +226,7 @@ def in_flight(s: Situation, *, ends_within: float = 0.1) -> Losses:
         f"{s.traffic.rate:.3g}/s for {seconds(s.traffic.service_time)} each, of which {share(s.touched)} are on what is"
         " lost"
     )
-    return Losses(s.in_flight + slow / 2, worst, why)
+    return Losses(s.in_flight + slow / 2, worst, why, ends_within)
 
 
 def during(s: Situation, part: float, steps: Sequence[PredictedStep], where: str) -> Losses:
@@ -243,7 +245,7 @@ def during(s: Situation, part: float, steps: Sequence[PredictedStep], where: str
     if most is None:
         return Losses(None, None, why)
     per_second = s.traffic.rate * part
-    return Losses(per_second * (least + most) / 2, per_second * most, f"{why}, for {between(least, most)}")
+    return Losses(per_second * (least + most) / 2, per_second * most, f"{why}, for {between(least, most)}", most)
 
 
 def sum_of(*losses: Losses) -> Losses:
@@ -254,6 +256,7 @@ def sum_of(*losses: Losses) -> Losses:
         None if None in means else sum(mean for mean in means if mean is not None),
         None if None in worst else sum(one for one in worst if one is not None),
         "; ".join(one.why for one in losses if one.why),
+        max(one.for_ for one in losses),
     )
 
 
@@ -283,10 +286,8 @@ def prediction(
         unknown: What it does not know.
     """
     least, most = total(redundancy)
-    outage_least, outage_most = total(outage)
-    if not outage:
-        # From the fault to the answer of the first request that is due later.
-        outage_most = _until_the_next_answer(s)
+    outage_least, lasts = total(outage)
+    outage_most = None if lasts is None or s.traffic.rate is None else max(lasts, losses.for_) + _until_an_answer(s)
     starts = any(step.source == MEASURED for step in redundancy)
     decides = dominant(outage if outage_least >= 1.0 or (outage_most or 0.0) >= 5.0 else redundancy)
     return Prediction(
@@ -316,13 +317,13 @@ def dominant(steps: Sequence[PredictedStep]) -> PredictedStep | None:
 
 
 def _change(step: PredictedStep) -> str:
-    """What another value would give: every step that a setting decides grows with it."""
-    return f"half of it would save up to {seconds((step.most or step.least) / 2)}"
+    """What another value would give: every step grows with its setting, but for the share of a rolling update."""
+    other = "twice that share" if step.setting.startswith(names.ROLLING_SHARE) else "half of it"
+    return f"{other} would save up to {seconds((step.most or step.least) / 2)}"
 
 
-def _until_the_next_answer(s: Situation) -> float | None:
-    if s.traffic.rate is None:
-        return None
+def _until_an_answer(s: Situation) -> float:
+    """From the last request that fails to the answer that ends an outage: that of the first that is due later."""
     return 2 * s.spacing + s.traffic.slowest + 0.2
 
 

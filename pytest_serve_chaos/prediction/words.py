@@ -15,7 +15,7 @@ def prediction_lines(prediction: Prediction) -> list[str]:
         return [f"no prediction: {prediction.why_not}"]
     lines = [f"expected: {expected(prediction)}" + (f" ({prediction.lost_why})" if prediction.lost_why else "")]
     if prediction.dominant:
-        lines.append(f"most of that is {prediction.dominant}: {prediction.change}")
+        lines.append(f"of the settings, {prediction.dominant} decides most: {prediction.change}")
     unknown = [text for text in prediction.unknown if text != ON_THIS_MACHINE]  # it is in the reports, and always true
     if unknown:
         lines.append(f"not in that: {'; '.join(unknown)}")
