@@ -80,9 +80,9 @@ DEFAULTS: Mapping[str, Default] = {
     READY_DELAY: Default(10, f"{_KUBERAY}/utils/constant.go"),
     READY_PERIOD: Default(5, f"{_KUBERAY}/utils/constant.go; a failureThreshold of 1 for a worker of a RayService"),
     RECONCILE: Default(2, f"{_KUBERAY}/rayservice_controller.go, ServiceDefaultRequeueDuration"),
-    NODE_GRACE: Default(50, "kube-controller-manager from Kubernetes 1.32 on"),
+    NODE_GRACE: Default(50, "kube-controller-manager from Kubernetes 1.32 on (kubernetes#126287)"),
     NODE_PERIOD: Default(5, "kube-controller-manager"),
-    HEARTBEAT: Default(10, "the kubelet's configuration"),
+    HEARTBEAT: Default(10, "the kubelet: a lease is renewed each quarter of its 40 s"),
     GRPC_CONNECT: Default(20, "gRPC, connection backoff"),
 }
 """Every setting that a rule asks for. Names that begin with RAY_ are environment variables of Ray's processes."""
