@@ -12,6 +12,7 @@ from pytest_serve_chaos.prediction.situation import Situation
 from pytest_serve_chaos.prediction.steps import (
     UNKNOWN_LOSSES,
     Losses,
+    beyond,
     by,
     container_starts_again,
     during,
@@ -21,6 +22,7 @@ from pytest_serve_chaos.prediction.steps import (
     machine_is_not_ready,
     measured,
     node_starts_again,
+    old_head_is_found_dead,
     pod_is_ready,
     prediction,
     proxy_starts,
@@ -84,15 +86,26 @@ def _of_head(s: Situation, back: tuple[PredictedStep, ...], losses: Losses) -> P
     if s.leaves_no_replica or s.leaves_no_proxy:
         outage = back[:-1]
         return prediction(s, redundancy=back, outage=outage, losses=during(s, 1.0, outage, "while nothing answers"))
-    return prediction(s, redundancy=back, losses=losses, unknown=(_HANGS,))
+    return prediction(s, redundancy=back, losses=losses, unknown=(_HANGS, *_updates_come_late(s)))
+
+
+def _updates_come_late(s: Situation) -> tuple[str, ...]:
+    """Where the address of a lost head refuses nothing, proxies call it for a while yet."""
+    if not s.on_kubernetes:
+        return ()
+    connect = s.settings[names.GRPC_CONNECT]
+    return (
+        f"the workers' proxies hear of updates only after {connect.words} s, so the post-recovery check takes longer",
+    )
 
 
 def _head_is_back(s: Situation) -> tuple[PredictedStep, ...]:
     if s.on_kubernetes:
+        ready = pod_is_ready(s)
         return (
             measured("KubeRay makes another head, and its container starts", 0.5, 5.0),
-            pod_is_ready(s),
-            measured("the controller starts, and then the head's proxy", 0.0, 8.0),
+            ready,
+            beyond(old_head_is_found_dead(s), ready),
             is_seen(),
         )
     delay = s.settings[names.RESTART_DELAY]
@@ -196,7 +209,7 @@ def _machine_lost(s: Situation) -> Prediction:
     found = machine_is_not_ready(s)
     away = s.lasts
     if away is not None and away < found.least:
-        found = held("the machine is back before Kubernetes calls it NotReady", away, at_most=away + 25.0)
+        found = held("the machine is back before Kubernetes calls it NotReady", away, later=25.0)
         back: tuple[PredictedStep, ...] = (found,)
     elif away is not None:
         back = (held("the machine is away", away),)

@@ -67,10 +67,15 @@ def measured(text: str, least: float, most: float | None) -> PredictedStep:
     return PredictedStep("redundancy", text, least, most, "", MEASURED)
 
 
-def held(text: str, lasts: float, *, at_most: float | None = None) -> PredictedStep:
-    """A step that lasts as long as the test says: ``for_``."""
-    most = lasts + 0.5 if at_most is None else at_most
-    return PredictedStep("redundancy", text, lasts, most, f"for_ = {lasts:g}", "the test")
+def held(text: str, lasts: float, *, later: float = 0.5) -> PredictedStep:
+    """A step that lasts as long as the test says (``for_``), and up to so many seconds more."""
+    return PredictedStep("redundancy", text, lasts, lasts + later, f"for_ = {lasts:g}", "the test")
+
+
+def beyond(step: PredictedStep, other: PredictedStep) -> PredictedStep:
+    """What is left of a step that begins together with another one, once that is over."""
+    most = None if step.most is None or other.most is None else max(0.0, step.most - other.most)
+    return replace(step, least=max(0.0, step.least - other.least), most=most)
 
 
 def as_outage(steps: Iterable[PredictedStep]) -> tuple[PredictedStep, ...]:
@@ -181,6 +186,19 @@ def pod_is_ready(s: Situation) -> PredictedStep:
     delay, period = s.settings[names.READY_DELAY], s.settings[names.READY_PERIOD]
     text = "the pod is ready"
     return by(text, delay.seconds, delay.seconds + period.seconds + _LOOP, delay)
+
+
+def old_head_is_found_dead(s: Situation) -> PredictedStep:
+    """A new GCS starts the controller again once it has found the head dead that it knows, whose address is gone."""
+    delay, period = s.settings.seconds(names.GCS_DELAY), s.settings[names.GCS_PERIOD]
+    times = int(s.settings.seconds(names.GCS_FAILURES))
+    most = delay + times * (period.seconds + _ADDRESS_IS_GONE) + 5.0
+    text = "meanwhile the GCS finds the old head dead, and the controller and the head's proxy start"
+    return by(text, times * period.seconds + 1.0, most, period, times=times, note="measured: 5 to 16 s")
+
+
+_ADDRESS_IS_GONE = 2.0
+"""Seconds that a look takes longer if nobody refuses the connection, as at the address of a pod that is gone."""
 
 
 def container_starts_again(s: Situation) -> tuple[PredictedStep, ...]:
