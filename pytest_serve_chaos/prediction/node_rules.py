@@ -47,7 +47,9 @@ def head(s: Situation) -> Prediction:
         return frozen(s, "head", dead_after=gcs_takes_it_for_dead(s))
     if not s.survives_the_head:
         return _without_fault_tolerance(s)
-    back = (*_kept_down(s), *_asked_to_stop(s), *_head_is_back(s))
+    # A killed head has a successor at once: KubeRay does not wait for the end of its pod.
+    ends = _asked_to_stop(s) if s.how == "stop" else ()
+    back = (*_kept_down(s), *ends, *_head_is_back(s))
     return _of_head(s, back, _lost_with_node(s))
 
 
