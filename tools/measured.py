@@ -56,18 +56,21 @@ def reduced(summary: Mapping[str, object], seconds: float | None = None) -> dict
 
 def _experiment(one: Mapping[str, object]) -> dict[str, object]:
     measured = _mapping(one["measurement"])
-    kept = {name: _rounded(measured.get(name)) for name in _KEPT}
+    kept = {name: rounded(measured.get(name)) for name in _KEPT}
     for when in ("before", "during"):
         found = measured.get(when)
-        kept[f"p99_{when}"] = _rounded(_mapping(found)["p99"]) if isinstance(found, dict) else None
+        kept[f"p99_{when}"] = rounded(_mapping(found)["p99"]) if isinstance(found, dict) else None
         kept[f"has_{when}"] = isinstance(found, dict)
     against = _against(one)
     expected = {} if against is None else {"against_prediction": against}
     return {"experiment": one["experiment"], "verdict": one["verdict"], "reasons": one["reasons"], **kept, **expected}
 
 
-_EXPECTED = ("lost", "lost_most", "outage_least", "outage_most", "redundancy_least", "redundancy_most", "dominant")
-_SEEN = ("lost", "unexplained", "outage", "outage_beyond", "redundancy", "redundancy_beyond")
+EXPECTED = ("lost", "lost_most", "outage_least", "outage_most", "redundancy_least", "redundancy_most", "dominant")
+"""What is kept of a prediction."""
+
+SEEN = ("lost", "unexplained", "outage", "outage_beyond", "redundancy", "redundancy_beyond")
+"""What is kept of what was seen."""
 
 
 def _against(one: Figures) -> dict[str, object] | None:
@@ -77,12 +80,13 @@ def _against(one: Figures) -> dict[str, object] | None:
         return None
     (prediction,) = (_mapping(each) for each in _list(one["predictions"]))
     return {
-        "expected": {name: _rounded(prediction[name]) for name in _EXPECTED},
-        "seen": {name: _rounded(found[name]) for name in _SEEN},
+        "expected": {name: rounded(prediction[name]) for name in EXPECTED},
+        "seen": {name: rounded(found[name]) for name in SEEN},
     }
 
 
-def _rounded(value: object) -> object:
+def rounded(value: object) -> object:
+    """A figure with no more digits than anybody reads."""
     return round(value, 4) if isinstance(value, float) else value
 
 

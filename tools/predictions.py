@@ -6,6 +6,9 @@ what a marker said, so that is read from the words of the fault.
 
 ``python -m tools.predictions reduce FILE HISTORY...`` writes what the rules need of each experiment, and what was seen,
 to a JSON file for tests.
+
+``python -m tools.predictions annotate FILE NUMBER HISTORY`` adds to that run of a file in ``docs/measured``, which was
+made before there were predictions, what its history lets the rules expect. The first run has the number 0.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from pytest_serve_chaos.analysis.record import read_record
 from pytest_serve_chaos.analysis.result import Result
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.errors import ServeChaosError
-from pytest_serve_chaos.events import FaultAsked, TrafficBegan, of_kind
+from pytest_serve_chaos.events import Demanded, FaultAsked, TrafficBegan, of_kind
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.faults.predicting import settings_of, traffic_of
 from pytest_serve_chaos.history import History
@@ -30,6 +33,7 @@ from pytest_serve_chaos.prediction.comparison import Comparison, against
 from pytest_serve_chaos.prediction.situation import Situation, TrafficNow
 from pytest_serve_chaos.prediction.steps import between
 from pytest_serve_chaos.results import results_of
+from tools.measured import EXPECTED, SEEN, rounded
 
 _HEAD = (
     "backend",
@@ -92,7 +96,8 @@ def _situation(history: History, result: Result, asked: FaultAsked, fault: str) 
     before, description = result.before, result.description
     assert before is not None
     assert description is not None
-    began = [event for event in record.events if isinstance(event, TrafficBegan) and not event.source]
+    source = of_kind(Demanded, record.events)[-1].source
+    began = [event for event in record.events if isinstance(event, TrafficBegan) and event.source == source]
     steady = [r for r in record.requests if r.scheduled < asked.at and not r.kept]
     options = options_of(asked.text)
     known = [c for identity in result.victims if (c := before.find(identity))]
@@ -170,6 +175,8 @@ def to_json(one: Recorded) -> dict[str, object]:
     """A recorded experiment as plain data."""
     s = one.situation
     listed = s.topology.components
+    hit = {c.replica for c in s.of_lost("replica")}
+    shares = {name: _short(share) for name, share in s.traffic.shares.items() if name in hit}
     return {
         "experiment": one.experiment,
         "fault": s.fault,
@@ -178,17 +185,15 @@ def to_json(one: Recorded) -> dict[str, object]:
         "lasts": s.lasts,
         "cluster": {f.name: getattr(s.cluster, f.name) for f in fields(s.cluster) if f.name != "details"},
         "kubernetes": s.settings.kubernetes_version,
-        "components": [[c.role, c.node, c.deployment, c.replica] for c in listed],
+        "components": [[c.role, c.node, c.deployment, c.replica if c.replica in shares else None] for c in listed],
         "victims": [listed.index(c) for c in s.victims],
-        "traffic": {f.name: _short(getattr(s.traffic, f.name)) for f in fields(s.traffic)},
+        "traffic": {f.name: _short(getattr(s.traffic, f.name)) for f in fields(s.traffic)} | {"shares": shares},
         "autoscaled": list(s.autoscaled),
         "seen": [one.lost, _short(one.outage), _short(one.redundancy)],
     }
 
 
 def _short(value: object) -> object:
-    if isinstance(value, Mapping):
-        return {name: _short(each) for name, each in value.items()}
     return round(value, 4) if isinstance(value, float) else value
 
 
@@ -228,6 +233,19 @@ def _all(paths: Sequence[str]) -> Iterator[Recorded]:
             print(f"{path}: {error.what}", file=sys.stderr)
 
 
+def _annotate(file: Path, number: int, history: Path) -> None:
+    runs = json.loads(file.read_text(encoding="utf-8"))
+    found = {one.experiment: one.comparison for one in recorded(history)}
+    for experiment in runs[number]["experiments"]:
+        comparison = found.get(experiment["experiment"])
+        if comparison is not None:
+            experiment["against_prediction"] = {
+                "expected": {name: rounded(getattr(comparison.prediction, name)) for name in EXPECTED},
+                "seen": {name: rounded(getattr(comparison, name)) for name in SEEN},
+            }
+    file.write_text(json.dumps(runs, indent=1) + "\n", encoding="utf-8")
+
+
 def main(arguments: Sequence[str]) -> int:
     """Does what the command line says; returns the exit status."""
     match arguments:
@@ -235,6 +253,8 @@ def main(arguments: Sequence[str]) -> int:
             found = [to_json(one) for one in _all(paths)]
             lines = ",\n".join(json.dumps(one, separators=(",", ":")) for one in found)
             Path(file).write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+        case ["annotate", file, number, history]:
+            _annotate(Path(file), int(number), Path(history))
         case [_, *_]:
             print(f"| {' | '.join(_HEAD)} |\n|{' --- |' * len(_HEAD)}")
             for one in _all(arguments):

@@ -22,6 +22,7 @@ from pytest_serve_chaos.prediction.steps import (
     measured,
     no_prediction,
     prediction,
+    proxies_follow,
     proxy_starts,
     replica_starts,
     replica_stops,
@@ -39,7 +40,7 @@ def replica(s: Situation) -> Prediction:
     """``replica_failure``."""
     if s.how == "freeze":
         return frozen(s, "replica", dead_after=_dead_after(s, names.REPLICA_PERIOD, names.REPLICA_TIMEOUT))
-    back = [dead_replica_is_found(s), replica_starts(s), is_seen()]
+    back = [dead_replica_is_found(s), replica_starts(s), *proxies_follow(s), is_seen()]
     unknown = []
     if _scales(s):
         unknown.append(_SCALES)
@@ -56,7 +57,7 @@ def health_check(s: Situation) -> Prediction:
     """``health_check_failure``: the replica serves on until it is replaced."""
     mode = str(s.options.get("mode", "raise"))
     found, stops, starts = sick_replica_is_found(s, mode), replica_stops(s), replica_starts(s)
-    back = (found, stops, starts, is_seen())
+    back = (found, stops, starts, *proxies_follow(s), is_seen())
     if not s.leaves_no_replica:
         losses = Losses(0.0, 0.0, "it answers until it is replaced, and is asked to stop gracefully")
         return prediction(s, redundancy=back, losses=losses)

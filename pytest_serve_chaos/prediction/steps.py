@@ -141,6 +141,17 @@ def dead_proxy_is_found(s: Situation) -> PredictedStep:
     return by(text, least, most, period, times=times, note="ray/serve/_private/proxy_state.py")
 
 
+def proxies_follow(s: Situation) -> tuple[PredictedStep, ...]:
+    """A node without a replica loses its proxy, and the node gets one where the replica comes back."""
+    emptied = {c.node for c in s.of_lost("replica")}
+    emptied -= {c.node for c in s.topology.of("replica") if c not in s.lost}
+    if not emptied:
+        return ()
+    drain = s.settings[names.PROXY_DRAIN]
+    text = "if the replica comes back on another node, the proxy follows it"
+    return (by(text, 0.0, drain.seconds + s.settings.seconds(names.DRAIN_CHECK) + 2.5, drain),)
+
+
 def proxy_starts(s: Situation) -> PredictedStep:
     """Serve's own proxy, or the manager with its HAProxy."""
     return measured("another proxy starts", 0.5, 5.0 if s.haproxy else 2.5)
@@ -356,7 +367,7 @@ def seconds(value: float) -> str:
 def between(least: float, most: float | None) -> str:
     """A range of seconds for people: ``2 to 6.5 s``, ``at least 40 s``."""
     if most is None:
-        return f"at least {seconds(least)}"
+        return f"at least {seconds(least)}" if least else "an unknown time"
     return f"up to {seconds(most)}" if least < 0.05 else f"{seconds(least).removesuffix(' s')} to {seconds(most)}"
 
 

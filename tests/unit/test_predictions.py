@@ -37,6 +37,7 @@ from pytest_serve_chaos.report.terminal import explained
 from pytest_serve_chaos.results import result_of
 from tests.unit.histories import Story
 from tests.unit.rigs import cluster_with, rig_around
+from tools.measured import runs_of
 from tools.predictions import Recorded, beyond, from_json
 
 RECORDED = Path(__file__).parents[1] / "data" / "recorded.json"
@@ -116,6 +117,40 @@ def test_what_was_seen_in_real_runs_is_within_what_is_expected(one: Recorded) ->
     if found is None:
         pytest.skip("there is no prediction for it")
     assert sorted(beyond(found)) == sorted(UNEXPLAINED.get(name_of(one), [])), found.text
+
+
+KEPT = [
+    ("head_lost", "head_failure", "head", "head", {}),
+    ("controller_lost", "controller_failure", "controller", "head", {}),
+    ("replica_lost", "replica_failure", "replica", "worker-1", {}),
+    ("health_check_fails[raise]", "health_check_failure", "replica", "worker-1", {"mode": "raise"}),
+    ("health_check_fails[hang]", "health_check_failure", "replica", "worker-1", {"mode": "hang"}),
+    ("proxy_lost", "proxy_failure", "proxy", "worker-1", {}),
+    ("worker_lost", "worker_failure", "worker", "worker-1", {}),
+    ("gcs_lost", "gcs_failure", "gcs", "head", {}),
+]
+"""Experiments of the suite -> the fault, its victim, and what its marker says."""
+
+
+@pytest.mark.parametrize("backend", ["local", "kind"])
+@pytest.mark.parametrize(("experiment", "fault", "role", "node", "options"), KEPT, ids=[one[0] for one in KEPT])
+def test_redundancy_was_back_when_it_was_expected_in_all_runs_that_are_kept(
+    backend: str, experiment: str, fault: str, role: Role, node: str, options: dict[str, object]
+) -> None:
+    found = predicted(
+        fault, role, node, backend=backend, version="v1.34.2" if backend == "kind" else "", options=options
+    )
+    seen = [
+        one["redundancy_back"]
+        for run in runs_of(backend)
+        for one in cast("list[dict[str, Any]]", run["experiments"])
+        if one["experiment"] == experiment and one["redundancy_back"] is not None
+    ]
+    assert len(seen) >= 3
+    assert all(not against(found, lost=0, outage=0.0, redundancy=back).redundancy_beyond for back in seen), (
+        found,
+        seen,
+    )
 
 
 def test_there_are_recorded_runs_of_each_fault_that_has_a_rule() -> None:
