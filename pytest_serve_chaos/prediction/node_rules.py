@@ -264,9 +264,7 @@ def upgrade(s: Situation) -> Prediction:
 def _kept_down(s: Situation) -> tuple[PredictedStep, ...]:
     """How long the plugin keeps it down, where it does."""
     if s.lasts is not None:
-        return (
-            PredictedStep("redundancy", "it is kept down", s.lasts, s.lasts + 0.5, f"for_ = {s.lasts:g}", "the test"),
-        )
+        return (held("it is kept down", s.lasts),)
     if not s.hold:
         return ()
     text = "nothing comes or goes any more, and the plugin lets it come back"
