@@ -1,7 +1,7 @@
 """Holds the rules of predictions against runs that were recorded.
 
 ``python -m tools.predictions HISTORY...`` computes for each experiment of each ``history.jsonl`` what its fault would
-be expected to cost, by what was known just before it, and prints that beside what was seen. A history does not have
+be expected to cost, by what was known just before it, and prints that with what was seen. A history does not have
 what a marker said, so that is read from the words of the fault.
 
 ``python -m tools.predictions reduce FILE HISTORY...`` writes what the rules need of each experiment, and what was seen,
