@@ -17,6 +17,9 @@ MEASURED = "measured with Ray 2.60.0 on two cores (docs/measured.md)"
 
 ON_THIS_MACHINE = "processes start as fast as the machine lets them: what was measured on two cores is assumed"
 
+_FELT = 1.0
+"""Seconds of an outage from which on what decides its length is what a user wants to know."""
+
 _RANDOM = 1.1
 """Serve waits for 0.9 to 1.1 periods between two health checks of a replica (deployment_state.py)."""
 
@@ -318,7 +321,7 @@ def prediction(
     outage_least, lasts = total(outage)
     outage_most = None if lasts is None or s.traffic.rate is None else max(lasts, losses.for_) + _until_an_answer(s)
     starts = any(step.source == MEASURED for step in redundancy)
-    decides = dominant(outage if outage_least >= 1.0 or (outage_most or 0.0) >= 5.0 else redundancy)
+    decides = (dominant(outage) if (lasts or outage_least) >= _FELT else None) or dominant(redundancy)
     return Prediction(
         fault=s.fault,
         lost=losses.mean,
