@@ -20,7 +20,7 @@ class Comparison:
         lost: Requests that were lost in the whole observation; None: nobody knows.
         unexplained: Those beyond what was expected at most; None: nobody knows.
         outage: Seconds of the longest outage; None: nobody knows.
-        outage_beyond: Seconds beyond what was expected at most, 0.0 within it; None: nobody knows.
+        outage_beyond: Seconds beyond what was expected at most, 0.0 within it. None: nobody knows.
         redundancy: Seconds until redundancy was back; None: it never was.
         redundancy_beyond: Seconds beyond what was expected at most; less than 0: by so many sooner than expected; 0.0:
             within that. None: nobody knows.
@@ -50,7 +50,8 @@ class Comparison:
             later = "later" if self.redundancy_beyond > 0 else "sooner"
             parts[0] += f" ({duration(abs(self.redundancy_beyond))} {later} than expected)"
         if self.outage:
-            parts.append(f"an outage of {duration(self.outage)}")
+            longer = f" ({duration(self.outage_beyond)} longer than expected)" if (self.outage_beyond or 0) > 0 else ""
+            parts.append(f"an outage of {duration(self.outage)}{longer}")
         if self.lost is not None:
             parts.append(f"{self.lost} lost" + (f", {self.unexplained} unexplained" if self.unexplained else ""))
         return parts
@@ -93,7 +94,7 @@ def against(prediction: Prediction, *, lost: int | None, outage: float | None, r
         lost=lost,
         unexplained=None if lost is None or prediction.lost_most is None else max(0, lost - prediction.lost_most),
         outage=outage,
-        outage_beyond=_beyond(outage, 0.0, prediction.outage_most),
+        outage_beyond=_beyond(outage, 0.0, prediction.outage_most),  # a shorter one is no surprise
         redundancy=redundancy,
         redundancy_beyond=_beyond(redundancy, prediction.redundancy_least or 0.0, prediction.redundancy_most),
     )

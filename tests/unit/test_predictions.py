@@ -370,7 +370,9 @@ def test_a_result_has_what_was_expected_beside_what_was_seen_and_its_verdict_is_
     with_it = result_of(loss_of_the_head(ONE_LOST).history(), "head_failure")
     without = result_of(loss_of_the_head().history(), "head_failure")
     (line,) = (line for line in explained(with_it) if line.startswith("expected: "))
-    assert line.endswith("seen: 19.8 s (4.8 s later than expected), an outage of 1.0 s, 50 lost, 49 unexplained")
+    assert line.endswith(
+        "seen: 19.8 s (4.8 s later than expected), an outage of 1.0 s (0.7 s longer than expected), 50 lost, 49 unexplained"
+    )
     assert with_it.verdict == without.verdict
     assert comparison(without) is None
 
