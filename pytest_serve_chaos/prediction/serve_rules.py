@@ -71,8 +71,8 @@ def proxy(s: Situation) -> Prediction:
         return frozen(s, "proxy", dead_after=_dead_after(s, names.PROXY_PERIOD, names.PROXY_TIMEOUT))
     back = (dead_proxy_is_found(s), proxy_starts(s), is_seen())
     if s.leaves_no_proxy:
-        outage = back[:2]
-        return prediction(s, redundancy=back, outage=outage, losses=during(s, 1.0, outage, "while there is no proxy"))
+        away = back[:2]
+        return prediction(s, redundancy=back, outage=away, losses=during(s, 1.0, away, "while there is no proxy"))
     if s.on_kubernetes:
         outage = (_head_is_left_out(s) if s.victims[0].node == HEAD else endpoint_leaves(s),)
         losses = sum_of(in_flight(s), during(s, s.proxy_share, outage, "to the dead proxy"))

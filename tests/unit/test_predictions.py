@@ -306,7 +306,7 @@ def test_the_defaults_are_those_of_the_ray_that_is_installed() -> None:
     serve = (root / "serve/_private/constants.py").read_text() + (root / "_private/ray_constants.py").read_text()
     for name, default in DEFAULTS.items():
         constant = default.source.partition(", ")[2] or name
-        found = re.search(rf'\b{constant}(?: =|",) ?(?:\w+\()?\s*([\d.]+)', serve)
+        found = re.search(rf'\b{constant}(?: = |",\s*"?)([\d.]+)', serve)
         if default.source.startswith(("ray/serve", "ray/_private")):
             assert found, constant
             assert float(found[1]) == default.value, name
