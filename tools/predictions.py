@@ -112,16 +112,19 @@ def _situation(history: History, result: Result, asked: FaultAsked, fault: str) 
         traffic=traffic_of(steady, began[-1]) if began else TrafficNow(),
         hold="stays down" in asked.text,
         lasts=asked.held_for or None,
-        autoscaled=result.scaling.deployments,
+        autoscaled=tuple(sorted(result.scaling.deployments)),
     )
 
 
 def spec_of(description: ClusterDescription) -> ClusterSpec:
     """The cluster that was wanted, as far as a history says it."""
-    profile = "guide" if description.profile == "guide" else "fast"
-    ingress = "haproxy" if description.ingress == "haproxy" else "python"
-    gcs = "none" if description.gcs == "none" else "redis"
-    return ClusterSpec(gcs=gcs, workers=description.workers, profile=profile, app=description.app, ingress=ingress)
+    return ClusterSpec(
+        gcs="none" if description.gcs == "none" else "redis",
+        workers=description.workers,
+        profile="guide" if description.profile == "guide" else "fast",
+        app=description.app,
+        ingress="haproxy" if description.ingress == "haproxy" else "python",
+    )
 
 
 def options_of(text: str) -> Mapping[str, object]:

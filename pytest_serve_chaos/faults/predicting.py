@@ -166,10 +166,10 @@ def _start_delay(spec: ClusterSpec) -> float:
 
 def _options_of(serve: ServeStatus | None, victims: Iterable[Component]) -> Mapping[str, Json]:
     """The options of the deployment whose replicas are hit; of several, those of any."""
-    for victim in victims:
-        if serve is not None and victim.deployment in serve.options:
-            return serve.options[victim.deployment]
-    return next(iter(serve.options.values()), {}) if serve is not None else {}
+    if serve is None:
+        return {}
+    hit = (serve.options[name] for victim in victims if (name := victim.deployment or "") in serve.options)
+    return next(hit, None) or next(iter(serve.options.values()), {})
 
 
 # -- traffic ---------------------------------------------------------------------------------------------------------

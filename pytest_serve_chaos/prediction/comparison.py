@@ -50,7 +50,8 @@ class Comparison:
             later = "later" if self.redundancy_beyond > 0 else "sooner"
             parts[0] += f" ({duration(abs(self.redundancy_beyond))} {later} than expected)"
         if self.outage:
-            longer = f" ({duration(self.outage_beyond)} longer than expected)" if (self.outage_beyond or 0) > 0 else ""
+            more = self.outage_beyond or 0.0
+            longer = f" ({duration(more)} longer than expected)" if more > 0 else ""
             parts.append(f"an outage of {duration(self.outage)}{longer}")
         if self.lost is not None:
             parts.append(f"{self.lost} lost" + (f", {self.unexplained} unexplained" if self.unexplained else ""))
