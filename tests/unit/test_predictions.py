@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_serve_chaos import events
+from pytest_serve_chaos import clock, events
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.waits import HAS_OWN_WAITS, Waits
 from pytest_serve_chaos.events import FaultAsked, Predicted, TrafficBegan
@@ -35,7 +35,7 @@ from pytest_serve_chaos.prediction.words import expected, prediction_lines
 from pytest_serve_chaos.report.document import summary_document
 from pytest_serve_chaos.report.terminal import explained
 from pytest_serve_chaos.results import result_of
-from tests.unit.histories import Story
+from tests.unit.histories import Story, request
 from tests.unit.rigs import cluster_with, rig_around
 from tools.measured import runs_of
 from tools.predictions import Recorded, beyond, from_json
@@ -440,6 +440,19 @@ def test_a_prediction_is_printed_and_written_down() -> None:
         "of the settings, RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S = 1, 3 times decides most:"
         " half of it would save up to 2.2 s"
     )
+
+
+def test_a_prediction_counts_the_traffic_that_runs() -> None:
+    rig = rig_of()
+    rig.traffic.begin("")
+    rig.history.add(TrafficBegan("traffic begins", rate=50.0, timeout=5.0))
+    begin = clock.now() - 5.0
+    for number in range(200):
+        rig.history.add_request(request(begin + number / 50, takes=0.12))
+    write_prediction(rig, fault(), TOPOLOGY)
+    (event,) = (one for one in rig.history.events if isinstance(one, Predicted))
+    assert event.prediction.lost_why == "50/s for 0.12 s each, of which 33 % are on what is lost"
+    assert event.prediction.lost == pytest.approx(50 / 3 * (0.12 + 0.05))
 
 
 def test_a_fault_without_a_rule_has_no_prediction() -> None:
