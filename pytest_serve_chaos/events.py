@@ -239,6 +239,7 @@ class TrafficBegan(Event):
         rate: Requests per second; of several stages, that of the first.
         stages: All of them, as a user writes them; "" where there is one rate.
         arrivals: How requests follow each other.
+        timeout: Seconds until a request is lost.
     """
 
     name: ClassVar[str] = "traffic"
@@ -246,6 +247,7 @@ class TrafficBegan(Event):
     rate: float | None = None
     stages: str = ""
     arrivals: str = "constant"
+    timeout: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

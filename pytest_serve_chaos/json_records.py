@@ -384,7 +384,7 @@ _FLAT = ("description", "warning", "expectations", "unknown", "topology", "compo
 _IN_THE_TEXT = ("phase", "moment")
 """Fields that are in the text of a line, and not in its data."""
 
-_ABSENT = ("injection", "rate", "seed", "seconds", "start_seconds")
+_ABSENT = ("injection", "rate", "seed", "seconds", "start_seconds", "timeout")
 """Fields that are not in the data where they are None."""
 
 _OWN: Mapping[type[Event], _Reader] = {

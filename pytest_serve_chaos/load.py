@@ -299,7 +299,7 @@ class Traffic:
         if self.source:
             rig.current.begin_by_hand()
         rig.traffic.begin(self.source, way.at_proxy)
-        rig.log.add(_began(self.source, load.schedule))
+        rig.log.add(_began(self.source, load))
         if setup is not None:
             rig.log.add(PhaseBegan.of(Phase.STEADY))
         generator.start()
@@ -548,9 +548,16 @@ def _wait_till(end: float, what: str, *, every: float) -> None:
     clock.wait_until(what, there, timeout=max(0.0, end - clock.now()), interval=every)
 
 
-def _began(source: str, schedule: Schedule) -> TrafficBegan:
-    stages = str(schedule) if len(schedule.stages) > 1 else ""
-    return TrafficBegan("traffic begins", source=source, rate=schedule.first, stages=stages, arrivals=schedule.arrivals)
+def _began(source: str, load: Load) -> TrafficBegan:
+    schedule = load.schedule
+    return TrafficBegan(
+        "traffic begins",
+        source=source,
+        rate=schedule.first,
+        stages=str(schedule) if len(schedule.stages) > 1 else "",
+        arrivals=schedule.arrivals,
+        timeout=load.timeout,
+    )
 
 
 def write_expectations(

@@ -56,15 +56,37 @@ def reduced(summary: Mapping[str, object], seconds: float | None = None) -> dict
 
 def _experiment(one: Mapping[str, object]) -> dict[str, object]:
     measured = _mapping(one["measurement"])
-    kept = {name: _rounded(measured.get(name)) for name in _KEPT}
+    kept = {name: rounded(measured.get(name)) for name in _KEPT}
     for when in ("before", "during"):
         found = measured.get(when)
-        kept[f"p99_{when}"] = _rounded(_mapping(found)["p99"]) if isinstance(found, dict) else None
+        kept[f"p99_{when}"] = rounded(_mapping(found)["p99"]) if isinstance(found, dict) else None
         kept[f"has_{when}"] = isinstance(found, dict)
-    return {"experiment": one["experiment"], "verdict": one["verdict"], "reasons": one["reasons"], **kept}
+    against = _against(one)
+    expected = {} if against is None else {"against_prediction": against}
+    return {"experiment": one["experiment"], "verdict": one["verdict"], "reasons": one["reasons"], **kept, **expected}
 
 
-def _rounded(value: object) -> object:
+EXPECTED = ("lost", "lost_most", "outage_least", "outage_most", "redundancy_least", "redundancy_most", "dominant")
+"""What is kept of a prediction."""
+
+SEEN = ("lost", "unexplained", "outage", "outage_beyond", "redundancy", "redundancy_beyond")
+"""What is kept of what was seen."""
+
+
+def _against(one: Figures) -> dict[str, object] | None:
+    """What was expected and what was seen; None where there was no prediction, or nothing to compare it with."""
+    found = one.get("against_prediction")
+    if not isinstance(found, dict):
+        return None
+    (prediction,) = (_mapping(each) for each in _list(one["predictions"]))
+    return {
+        "expected": {name: rounded(prediction[name]) for name in EXPECTED},
+        "seen": {name: rounded(found[name]) for name in SEEN},
+    }
+
+
+def rounded(value: object) -> object:
+    """A figure with no more digits than anybody reads."""
     return round(value, 4) if isinstance(value, float) else value
 
 
@@ -80,6 +102,8 @@ def written(page: str, runs_of: Callable[[str], Sequence[Mapping[str, object]]])
             text = _table(runs_of(kind))
         elif rest[0].startswith("and_"):
             text = _beside(runs_of(kind), runs_of(rest[0].removeprefix("and_")))
+        elif rest[0] == "expected":
+            text = _expected_and_seen(runs_of(kind))
         else:
             text = _sample(runs_of(kind)[-1], rest[0])
         return f"{match[1]}{text}\n{match[3]}"
@@ -116,6 +140,61 @@ def _beside(left: Sequence[Mapping[str, object]], right: Sequence[Mapping[str, o
     titles = [f"{title}, {kind}" for title in _COMPARED for kind in ("Python", "HAProxy")]
     head = f"| experiment | {' | '.join(titles)} |\n|{' --- |' * (1 + len(titles))}"
     return "\n".join([head, *rows])
+
+
+_EXPECTED_HEAD = (
+    "experiment",
+    "lost: expected",
+    "seen",
+    "unexplained",
+    "outage: expected",
+    "seen",
+    "redundancy: expected",
+    "seen",
+    "decided by",
+)
+
+
+def _expected_and_seen(runs: Sequence[Mapping[str, object]]) -> str:
+    """The newest prediction of each experiment, and what all runs with a prediction have seen."""
+    found = {
+        name: [_mapping(one["against_prediction"]) for one in each if "against_prediction" in one]
+        for name, each in _by_experiment(runs).items()
+    }
+    rows = [_expected_row(name, each) for name, each in found.items() if each]
+    if not rows:
+        return "No run with predictions is kept."
+    head = f"| {' | '.join(_EXPECTED_HEAD)} |\n|{' --- |' * len(_EXPECTED_HEAD)}"
+    return "\n".join([head, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def _expected_row(name: str, found: Sequence[Figures]) -> list[str]:
+    expected = _mapping(found[-1]["expected"])
+    seen = [_mapping(one["seen"]) for one in found]
+    most = expected["lost_most"]
+    return [
+        f"`{name}`",
+        "unknown" if most is None else f"at most {most}",
+        _each(seen, "lost"),
+        _each(seen, "unexplained"),
+        _expected_seconds(expected, "outage"),
+        _span(seen, "outage", duration),
+        _expected_seconds(expected, "redundancy"),
+        _span(seen, "redundancy", duration),
+        f"`{expected['dominant']}`" if expected["dominant"] else "-",
+    ]
+
+
+def _each(found: Sequence[Figures], name: str) -> str:
+    return ", ".join("-" if one[name] is None else str(one[name]) for one in found)
+
+
+def _expected_seconds(expected: Figures, name: str) -> str:
+    least, most = _number(expected, f"{name}_least"), expected[f"{name}_most"]
+    if most is None:
+        return f"at least {duration(least)}" if least else "unknown"
+    top = duration(_number(expected, f"{name}_most"))
+    return f"{duration(least)} - {top}" if least else f"up to {top}"
 
 
 _COMPARED = ("verdicts", "lost or late", "longest outage", "redundancy back")

@@ -49,6 +49,7 @@ from pytest_serve_chaos.faults.updated_replicas import UpdatedReplicas, is_compl
 from pytest_serve_chaos.kinds import Choice, Duration, Kind
 from pytest_serve_chaos.model import Component, Evidence, Expectations, Identity, Json
 from pytest_serve_chaos.observe.shape import Shape
+from pytest_serve_chaos.prediction import serve_rules
 
 NAME = "app_update"
 
@@ -469,4 +470,5 @@ FAULT = FaultSpec(
     target="chaos.app(name)",
     effect="nothing, if the new version is good: Serve updates the app in place",
     dry_run=True,
+    predict=serve_rules.app_update,
 )

@@ -27,6 +27,7 @@ from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultSpec, Need, freeze_for, keyword
 from pytest_serve_chaos.kinds import Kind
 from pytest_serve_chaos.model import Component, Evidence, Expectations
+from pytest_serve_chaos.prediction import serve_rules
 
 NAME = "child_failure"
 PROCESS = Kind("a regular expression that is found in the process' name or command line, as llama-server", "PATTERN")
@@ -342,4 +343,5 @@ FAULT = FaultSpec(
     target="chaos.replica(deployment).child(name)",
     effect="a process below a replica: an inference engine",
     dry_run=True,
+    predict=serve_rules.child,
 )

@@ -22,6 +22,7 @@ from pytest_serve_chaos.faults.spec import FaultSpec, Need, freeze_for, keyword
 from pytest_serve_chaos.kinds import Choice
 from pytest_serve_chaos.model import Expectations
 from pytest_serve_chaos.observe.external_check import settle
+from pytest_serve_chaos.prediction import serve_rules
 
 NAME = "controller_failure"
 Replacement = Literal["same_actor", "new_actor"]
@@ -153,4 +154,5 @@ FAULT = FaultSpec(
     target="chaos.controller",
     effect="Serve's controller",
     dry_run=True,
+    predict=serve_rules.controller,
 )

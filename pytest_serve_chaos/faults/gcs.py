@@ -19,6 +19,7 @@ from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultSpec, Need, freeze_for
 from pytest_serve_chaos.model import HEAD, Component, Evidence
+from pytest_serve_chaos.prediction import node_rules
 
 NAME = "gcs_failure"
 
@@ -173,4 +174,5 @@ FAULT = FaultSpec(
     target="chaos.gcs",
     effect="the GCS, and the head with it",
     dry_run=True,
+    predict=node_rules.gcs,
 )

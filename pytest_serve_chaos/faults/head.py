@@ -11,6 +11,7 @@ from pytest_serve_chaos.faults.nodes import NODE_NEEDS, NODE_VERBS, NodeTarget, 
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultSpec, away_for, hold
 from pytest_serve_chaos.model import HEAD, Expectations
+from pytest_serve_chaos.prediction import node_rules
 
 NAME = "head_failure"
 EXPECTED = Expectations(
@@ -54,4 +55,5 @@ FAULT = FaultSpec(
     target="chaos.head",
     effect="the head: GCS, controller and proxy",
     dry_run=True,
+    predict=node_rules.head,
 )

@@ -17,6 +17,7 @@ from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultSpec, Need, keyword
 from pytest_serve_chaos.kinds import Choice, Kind
 from pytest_serve_chaos.model import Component, Evidence, Expectations
+from pytest_serve_chaos.prediction import serve_rules
 
 NAME = "health_check_failure"
 DEPLOYMENT = Kind("the name of a deployment, as SleepyPid or app#SleepyPid", "DEPLOYMENT")
@@ -131,4 +132,5 @@ FAULT = FaultSpec(
     target="chaos.replica(deployment)",
     effect="the health check of one replica",
     dry_run=True,
+    predict=serve_rules.health_check,
 )

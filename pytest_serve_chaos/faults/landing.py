@@ -20,6 +20,7 @@ from pytest_serve_chaos.events import (
 )
 from pytest_serve_chaos.faults.answers import answers_of, answers_to, only_probed
 from pytest_serve_chaos.faults.fault import Fault, Strike
+from pytest_serve_chaos.faults.predicting import write_prediction
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.model import Component, Evidence, Topology
 from pytest_serve_chaos.progress import still
@@ -71,6 +72,7 @@ def land(
         must_land: Whether a fault that did not land is an error; for the history.
     """
     victims = _victims(rig, fault)
+    write_prediction(rig, fault, before, number=number, lasts=hold_for)
     rig.progress(f"inject: {fault.text}")
     with still("at it", rig.progress, who="inject"):
         strike = fault.strike()

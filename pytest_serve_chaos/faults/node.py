@@ -37,6 +37,7 @@ from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultSpec, Need, keyword
 from pytest_serve_chaos.kinds import Duration, NodeName
 from pytest_serve_chaos.model import HEAD, Component, Evidence, Expectations
+from pytest_serve_chaos.prediction import node_rules
 
 NAME = "node_failure"
 
@@ -320,4 +321,5 @@ FAULT = FaultSpec(
     target="chaos.node(which)",
     effect="the machine under a Ray node; it stays away",
     dry_run=True,
+    predict=node_rules.node,
 )

@@ -24,6 +24,7 @@ from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultSpec, Need, freeze_for, keyword
 from pytest_serve_chaos.kinds import Choice
 from pytest_serve_chaos.model import HEAD, Expectations
+from pytest_serve_chaos.prediction import serve_rules
 
 NAME = "proxy_failure"
 HAS_PARTS = "tell HAProxy from its manager"
@@ -89,4 +90,5 @@ FAULT = FaultSpec(
     target="chaos.proxy(on, part)",
     effect="one proxy",
     dry_run=True,
+    predict=serve_rules.proxy,
 )

@@ -20,6 +20,7 @@ from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultSpec, Need, freeze_for, keyword
 from pytest_serve_chaos.model import HEAD, Component, Evidence, Expectations
+from pytest_serve_chaos.prediction import node_rules
 
 NAME = "raylet_failure"
 
@@ -198,4 +199,5 @@ FAULT = FaultSpec(
     target="chaos.raylet(on)",
     effect="the raylet of a node, and with it all that Ray runs there",
     dry_run=True,
+    predict=node_rules.worker,
 )

@@ -22,6 +22,7 @@ from pytest_serve_chaos.faults.reconnect import inject_without_gcs
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultSpec, Need, away_for, hold
 from pytest_serve_chaos.model import NO_DEMANDS, Component, Evidence
+from pytest_serve_chaos.prediction import node_rules
 
 NAME = "redis_failure"
 
@@ -188,4 +189,5 @@ FAULT = FaultSpec(
     gcs=("redis",),
     effect="the store of the GCS",
     dry_run=True,
+    predict=node_rules.redis,
 )

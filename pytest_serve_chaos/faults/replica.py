@@ -16,6 +16,7 @@ from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.signs import requests_that_show_silence
 from pytest_serve_chaos.faults.spec import FaultSpec, freeze_for, keyword
 from pytest_serve_chaos.model import Expectations, Topology
+from pytest_serve_chaos.prediction import serve_rules
 
 NAME = "replica_failure"
 
@@ -133,4 +134,5 @@ FAULT = FaultSpec(
     target="chaos.replica(deployment)",
     effect="one replica",
     dry_run=True,
+    predict=serve_rules.replica,
 )

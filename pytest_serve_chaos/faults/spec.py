@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pytest_serve_chaos.faults.injection import Injection
     from pytest_serve_chaos.faults.rig import Rig
     from pytest_serve_chaos.model import Expectations, Topology
+    from pytest_serve_chaos.predicted import Prediction
+    from pytest_serve_chaos.prediction.situation import Situation
 
 T = TypeVar("T")
 K_co = TypeVar("K_co", covariant=True)
@@ -145,6 +147,7 @@ class FaultSpec(Generic[K_co]):
         gcs: Where the GCS must keep its state, so that the fault can exist; empty: anywhere.
         dry_run: Whether all that it changes goes through capabilities of the cluster, and through its Serve config.
             Then a dry run calls `inject` and `Fault.strike`, withholds each change and shows it; else it calls neither.
+        predict: What it is expected to cost, from what is known just before it. None: there is no prediction.
     """
 
     name: str
@@ -163,6 +166,7 @@ class FaultSpec(Generic[K_co]):
     effect: str = ""
     gcs: tuple[Gcs, ...] = ()
     dry_run: bool = False
+    predict: Callable[[Situation], Prediction] | None = None
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():

@@ -22,6 +22,7 @@ from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultSpec, Need, keyword
 from pytest_serve_chaos.kinds import Choice
 from pytest_serve_chaos.model import Component, Evidence, Expectations
+from pytest_serve_chaos.prediction import node_rules
 
 NAME = "rayservice_upgrade"
 
@@ -244,4 +245,5 @@ FAULT = FaultSpec(
     target="chaos.rayservice",
     effect="nothing: KubeRay replaces the RayCluster (`kind` only)",
     dry_run=True,
+    predict=node_rules.upgrade,
 )

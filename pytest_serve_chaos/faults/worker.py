@@ -12,6 +12,7 @@ from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultSpec, away_for, hold, keyword
 from pytest_serve_chaos.kinds import NodeName
 from pytest_serve_chaos.model import Expectations
+from pytest_serve_chaos.prediction import node_rules
 
 NAME = "worker_failure"
 EXPECTED = Expectations(
@@ -58,4 +59,5 @@ FAULT = FaultSpec(
     target="chaos.worker(which)",
     effect="a worker with its proxy and replicas; it starts again",
     dry_run=True,
+    predict=node_rules.worker,
 )

@@ -9,7 +9,7 @@ from dataclasses import fields, is_dataclass
 from pytest_serve_chaos import __version__
 from pytest_serve_chaos.analysis.record import run_event, warnings_of
 from pytest_serve_chaos.analysis.result import Result
-from pytest_serve_chaos.events import ClusterReady, FaultAsked, LogsKept, of_kind
+from pytest_serve_chaos.events import ClusterReady, FaultAsked, LogsKept, Predicted, of_kind
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.json_records import WARNING_KEYS
 from pytest_serve_chaos.model import (
@@ -24,6 +24,7 @@ from pytest_serve_chaos.model import (
     Outage,
     Role,
 )
+from pytest_serve_chaos.prediction.comparison import comparison
 
 SCHEMA = 2
 """Goes up when a field changes its meaning or goes away; new fields do not raise it."""
@@ -36,10 +37,11 @@ def summary_document(history: History, results: Iterable[Result]) -> dict[str, J
     seed); ``warnings`` (what the check of the configuration said, for all clusters of the run); ``experiments``,
     each with ``experiment``, ``fault``, ``verdict``, ``reasons``, ``checks`` (those that the test brought, and what
     they found), ``tracebacks`` (of checks that raised an exception), ``remarks``, ``warnings``, ``cluster``,
-    ``expectations``, ``measurement``, ``parts`` (each ``app`` or ``name`` with its own measurement), ``evidence``,
-    ``run_again``, ``victims``, ``identities`` (role -> kept, gone and new) and ``logs`` (the directory, from that
-    of the run; null where none were kept). Of head, workers and Redis in pods, ``identities`` also has the
-    ``machine``, which is the name of the Kubernetes node.
+    ``expectations``, ``measurement``, ``parts`` (each ``app`` or ``name`` with its own measurement), ``predictions``
+    (what each fault was expected to cost, computed before it), ``against_prediction`` (what was seen, and by how much
+    it is beyond that), ``evidence``, ``run_again``, ``victims``, ``identities`` (role -> kept, gone and new) and
+    ``logs`` (the directory, from that of the run; null where none were kept). Of head, workers and Redis in pods,
+    ``identities`` also has the ``machine``, which is the name of the Kubernetes node.
     """
     run = run_event(history)
     logs = {event.experiment: event.directory for event in of_kind(LogsKept, history.events)}
@@ -76,6 +78,8 @@ def _experiment(result: Result) -> dict[str, Json]:
             {part.of.kind: part.of.name, "measurement": _measurement(part.measurement, asked)} for part in result.parts
         ],
         "machine": to_json(result.machine),
+        "predictions": [_prediction(event) for event in of_kind(Predicted, result.events)],
+        "against_prediction": _against(result),
         "evidence": [_evidence(evidence, asked or 0.0) for evidence in result.evidence],
         "run_again": result.run_again,
         "victims": [str(victim) for victim in result.victims],
@@ -85,6 +89,18 @@ def _experiment(result: Result) -> dict[str, Json]:
 
 def _measurement(measurement: Measurement, asked: float | None) -> dict[str, Json]:
     return {**_object(measurement), "outages": [_outage(outage, asked or 0.0) for outage in measurement.outages]}
+
+
+def _prediction(event: Predicted) -> dict[str, Json]:
+    return {**_object(event.prediction), "injection": event.injection}
+
+
+def _against(result: Result) -> Json:
+    """What was seen against what was expected; null where that cannot be compared."""
+    found = comparison(result)
+    if found is None:
+        return None
+    return {**{name: value for name, value in _object(found).items() if name != "prediction"}, "text": found.text}
 
 
 def _warning(warning: ConfigWarning) -> dict[str, Json]:

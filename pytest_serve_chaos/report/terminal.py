@@ -35,6 +35,7 @@ from pytest_serve_chaos.events import (
 )
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import ClusterDescription, ConfigWarning, Measurement, Outage, Outcome
+from pytest_serve_chaos.prediction.comparison import comparison
 from pytest_serve_chaos.printable import one_line
 from pytest_serve_chaos.schedule import Schedule
 
@@ -214,10 +215,13 @@ def _row(result: Result, figures: list[str] | None, columns: _Layout, width: int
 
 
 def explained(result: Result) -> list[str]:
-    """Why it did not pass, and what its reader must know; of a failure also the warnings that foresaw it."""
+    """Why it did not pass, what was expected, what its reader must know, and warnings that foresaw a failure."""
     foreseen = result.warnings if result.outcome == "failed" else ()
     warned = (f"warned about before: {w.text}: {w.outage}" for w in foreseen)
-    return [*result.reasons, *warned, *(f"note: {remark}" for remark in result.remarks), *_run_again(result)]
+    compared = comparison(result)
+    expected = [] if compared is None else [compared.text]
+    notes = (f"note: {remark}" for remark in result.remarks)
+    return [*result.reasons, *expected, *warned, *notes, *_run_again(result)]
 
 
 def part_lines(result: Result) -> list[str]:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import NamedTuple, get_type_hints
+from typing import NamedTuple, cast, get_type_hints
 
 import pytest
 
@@ -359,6 +359,25 @@ def test_two_kinds_of_ingress_are_beside_each_other_for_the_experiments_that_bot
         "| `worker_lost` | passed 2 times | failed, passed | 3 of 400, 3 of 400 | 9 of 400, 3 of 400 | 0.2 s | 0.2 s |"
         " 12.0 s | 12.0 s |"
     ]
+
+
+def test_what_was_expected_is_beside_what_was_seen_in_all_runs() -> None:
+    with_prediction = summary()
+    (_, experiment) = cast("list[dict[str, object]]", with_prediction["experiments"])
+    experiment["predictions"] = [
+        {
+            "lost": 0.4, "lost_most": 3, "outage_least": 0.0, "outage_most": 0.31, "redundancy_least": 5.0,
+            "redundancy_most": None, "dominant": "PERIOD = 1",
+        }
+    ]  # fmt: skip
+    experiment["against_prediction"] = {
+        "lost": 31, "unexplained": 28, "outage": 1.2, "outage_beyond": 0.89, "redundancy": 12.04,
+        "redundancy_beyond": None,
+    }  # fmt: skip
+    text = page("measured_local_expected", reduced(summary()), reduced(with_prediction))
+    assert text.splitlines()[-3] == (
+        "| `worker_lost` | at most 3 | 31 | 28 | up to 0.3 s | 1.2 s | at least 5.0 s | 12.0 s | `PERIOD = 1` |"
+    )
 
 
 @pytest.mark.parametrize("path", MEASURED, ids=lambda path: path.name)
