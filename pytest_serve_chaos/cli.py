@@ -1,4 +1,4 @@
-"""``serve-chaos``: judges a history again, undoes what runs have left, reports what backends lack, prints roles."""
+"""``serve-chaos``: judges a history again, shows reports, undoes what runs left, says what backends lack, and more."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from pytest_serve_chaos.errors import Locked, ServeChaosError, SettingsError, in
 from pytest_serve_chaos.options import Option, option
 from pytest_serve_chaos.printable import printable
 from pytest_serve_chaos.report.registry import Reporters, reporters_of
+from pytest_serve_chaos.viewer import add_arguments, open_report
 
 if TYPE_CHECKING:
     import pytest
@@ -46,6 +47,8 @@ def _run(words: Sequence[str]) -> int:
     if given.command == "analyse":
         show = _Show(given.format, reporters, given.timeline, _load_checks(given.checks))
         return max(_analyse(path, show) for path in given.histories)
+    if given.command == "open":
+        return open_report(given, _print)
     if given.command == "undo":
         return _undo(given, backends)
     if given.command == "rbac":
@@ -146,6 +149,10 @@ def _parser(backends: Backends, reporters: Reporters) -> argparse.ArgumentParser
     )
     analyse.add_argument("--timeline", metavar="EXPERIMENT", help="print the events of one experiment")
     _add_plugins(analyse)
+
+    show = commands.add_parser("open", help="show the newest report in a browser")
+    add_arguments(show)
+    _add_plugins(show)
 
     undo = commands.add_parser("undo", help="undo what runs that were ended by force have left behind")
     undo.add_argument(

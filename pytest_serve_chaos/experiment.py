@@ -58,6 +58,7 @@ from pytest_serve_chaos.load import (
 from pytest_serve_chaos.model import UNFINISHED, Expectations, PartDemands, PartName, Topology
 from pytest_serve_chaos.observe.handles import children_of
 from pytest_serve_chaos.outlook import Outlook, persistent_for
+from pytest_serve_chaos.progress import say_how_long, while_waiting
 from pytest_serve_chaos.restore import restore
 from pytest_serve_chaos.results import result_of
 from pytest_serve_chaos.schedule import Schedule
@@ -289,7 +290,8 @@ class Experiment:
                 f"an app that hangs has {room.needed} requests in flight, and this process may have {room.possible}:"
                 f" raise `ulimit -n` to {open_files_for(room.needed)}, or lower the rate or the timeout"
             )
-        self.rig.progress(f"{self.fault.kind}: {self._outlook(expected).text}")
+        outlook = self._outlook(expected)
+        say_how_long(self.rig.progress, f"{self.fault.kind}: {outlook.text}", outlook.seconds)
         return True
 
     def _not_shown(self, expected: Expectations) -> Iterator[str]:
@@ -423,7 +425,10 @@ class Experiment:
         if "window" not in self._given:
             expected = replace(expected, window=expected.window + more)
             self._write(expected)
-        self.rig.progress(f"{self.fault.kind}: {self._outlook(expected).after_steady(usual)}")
+        outlook = self._outlook(expected)
+        say_how_long(
+            self.rig.progress, f"{self.fault.kind}: {outlook.after_steady(usual)}", outlook.seconds_after_steady(usual)
+        )
         return expected
 
     def _adapt(self, expected: Expectations, before: Topology, injection: Injection) -> None:
@@ -592,7 +597,8 @@ class Experiment:
             back = injection.traffic_back_now()
             return back if isinstance(back, NotYet) and clock.now() < latest else True
 
-        clock.wait_until("the window to be full", full, timeout=max(0.0, latest - clock.now()) + 10.0, interval=0.25)
+        left, shown = max(0.0, latest - clock.now()), while_waiting(self.rig.progress, "the window to be full")
+        clock.wait_until("the window to be full", full, timeout=left + 10.0, interval=0.25, on_wait=shown)
 
     def _phase(self, phase: Phase) -> None:
         self.rig.log.add(PhaseBegan.of(phase))

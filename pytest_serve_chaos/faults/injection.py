@@ -55,7 +55,7 @@ from pytest_serve_chaos.model import UNFINISHED, Component, Evidence, Identity, 
 from pytest_serve_chaos.observe.configuration import workers_look_for_the_gcs
 from pytest_serve_chaos.observe.external_check import settle
 from pytest_serve_chaos.observe.handles import check_handles
-from pytest_serve_chaos.progress import now_and_then, still
+from pytest_serve_chaos.progress import now_and_then, still, while_waiting
 
 HEALS_WITHIN = 60.0
 """Seconds that the healing of one fault may take."""
@@ -658,7 +658,9 @@ class Injection:
 
         try:
             within = self.rig.sign_within(self.fault.sign_within)
-            self._add(clock.wait_until("a sign of the fault in the cluster", look, timeout=within, interval=0.1))
+            what = "a sign of the fault in the cluster"
+            shown = while_waiting(self.rig.progress, what)
+            self._add(clock.wait_until(what, look, timeout=within, interval=0.1, on_wait=shown))
         except WaitTimeout as error:
             self._log.add(Note(f"the fault is not proved: {error}"))
             return
@@ -693,10 +695,10 @@ class Injection:
     def _tell(self, state: str) -> Callable[[float, str], None]:
         """Says now and then what the state is, for people who wait."""
 
-        def say(_: float, seen: str) -> None:
-            self.rig.progress(f"{state} {clock.now() - self.asked:.0f} s after the fault: {seen}")
+        def words(seen: str) -> str:
+            return f"{state} {clock.now() - self.asked:.0f} s after the fault: {seen}"
 
-        return now_and_then(say)
+        return now_and_then(self.rig.progress, words)
 
 
 def place(component: Component) -> tuple[str, str]:

@@ -225,9 +225,10 @@ class Rig:
                 fix=["this is an error of the plugin: report it with the run's directory"],
             )
 
-    def progress(self, line: str) -> None:
+    @property
+    def progress(self) -> Progress:
         """Prints a line for people."""
-        self.run.progress(line)
+        return self.run.progress
 
     def admit(self, kind: str, options: Mapping[str, object], victims: Sequence[Component] = ()) -> None:
         """What every fault passes before anything is changed, whether a marker names it or a test injects it by hand.

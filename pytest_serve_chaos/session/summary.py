@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from contextlib import suppress
 
 import pytest
 
+from pytest_serve_chaos.errors import SafetyError
 from pytest_serve_chaos.printable import printable
 from pytest_serve_chaos.report.base import Outcomes
 from pytest_serve_chaos.report.registry import Reporters
 from pytest_serve_chaos.results import is_experiment
 from pytest_serve_chaos.run import Run
+from pytest_serve_chaos.runs.directory import write_index
 from pytest_serve_chaos.session.lifetime import RunLifetime
 from pytest_serve_chaos.session.results import Results
 
@@ -93,6 +96,8 @@ class Summary:
         outcomes = Outcomes(run.history, self._results.since(0))
         self._shown, failed = self._reporters.terminal(outcomes)
         self._not_written += dict.fromkeys([*failed, *self._reporters.write(outcomes, run.directory)])
+        with suppress(SafetyError, OSError):  # it has nothing of this run that its own reports do not have
+            write_index(run.directory.parent)
 
 
 def _has_experiments(run: Run) -> bool:
