@@ -2,67 +2,28 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import pty
-import struct
-import termios
-import tty
 from collections.abc import Iterator
 
-import pyte
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_serve_chaos.live.screen import LinesBelow
+from tests.terminals import Terminal
 
 ROWS, COLUMNS = 8, 30
 
 
-class Emulated:
-    """A terminal as its user sees it."""
-
-    def __init__(self) -> None:
-        self._here, self.there = pty.openpty()
-        tty.setraw(self._here)
-        self.screen = pyte.HistoryScreen(COLUMNS, ROWS, history=1000)
-        self._stream = pyte.ByteStream(self.screen)
-        self.resize(ROWS, COLUMNS)
-
-    def resize(self, rows: int, columns: int) -> None:
-        fcntl.ioctl(self.there, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        self.screen.resize(rows, columns)
-
-    def write(self, text: str) -> None:
-        """As pytest does, which knows nothing of the lines."""
-        os.write(self.there, text.encode())
-
-    def lines(self) -> list[str]:
-        """All that was ever on the screen and is not overwritten, without what is empty at the end."""
-        self._read()
-        above = ["".join(row[column].data for column in range(COLUMNS)).rstrip() for row in self.screen.history.top]
-        return "\n".join([*above, *(line.rstrip() for line in self.screen.display)]).rstrip().split("\n")
-
-    def _read(self) -> None:
-        os.write(self.there, b"\x00")  # the last that comes
-        while not (seen := os.read(self._here, 65536)).endswith(b"\x00"):
-            self._stream.feed(seen)
-        self._stream.feed(seen.rstrip(b"\x00"))
-
-    def close(self) -> None:
-        os.close(self._here)
-        os.close(self.there)
-
-
 @pytest.fixture
-def terminal() -> Iterator[Emulated]:
-    emulated = Emulated()
+def terminal() -> Iterator[Terminal]:
+    emulated = Terminal(ROWS, COLUMNS)
     yield emulated
     emulated.close()
 
 
-def test_the_cursor_stays_in_the_middle_of_a_line(terminal: Emulated) -> None:
+def test_the_cursor_stays_in_the_middle_of_a_line(terminal: Terminal) -> None:
     below = LinesBelow(terminal.there)
     terminal.write("test_a.py ")
     below.show(["one", "two"])
@@ -75,7 +36,7 @@ def test_the_cursor_stays_in_the_middle_of_a_line(terminal: Emulated) -> None:
     assert terminal.lines() == ["test_a.py ."]
 
 
-def test_on_the_last_line_of_the_screen_all_moves_up(terminal: Emulated) -> None:
+def test_on_the_last_line_of_the_screen_all_moves_up(terminal: Terminal) -> None:
     terminal.write("".join(f"line {n}\r\n" for n in range(ROWS)) + "test_a.py ")
     below = LinesBelow(terminal.there)
     below.show(["one", "two", "three"])
@@ -86,27 +47,27 @@ def test_on_the_last_line_of_the_screen_all_moves_up(terminal: Emulated) -> None
     assert terminal.lines() == [*(f"line {n}" for n in range(ROWS)), "test_a.py ."]
 
 
-def test_fewer_and_shorter_lines_leave_nothing_of_those_before(terminal: Emulated) -> None:
+def test_fewer_and_shorter_lines_leave_nothing_of_those_before(terminal: Terminal) -> None:
     below = LinesBelow(terminal.there)
     below.show(["a long line", "two", "three"])
     below.show(["short"])
     assert terminal.lines() == ["", "short"]
 
 
-def test_a_window_that_was_made_smaller_is_clean_afterwards(terminal: Emulated) -> None:
+def test_a_window_that_was_made_smaller_is_clean_afterwards(terminal: Terminal) -> None:
     below = LinesBelow(terminal.there)
     terminal.write("test_a.py ")
     below.show(["x" * 25, "y" * 25])
     terminal.lines()
-    terminal.resize(6, 20)
-    assert below.size == (20, 6)
+    terminal.resize(ROWS, 20)
+    assert below.size == (20, ROWS)
     below.clear()
     terminal.write(".")
     terminal.lines()
     assert [line.rstrip() for line in terminal.screen.display if line.strip()] == ["test_a.py ."]
 
 
-def test_what_is_cleared_twice_or_was_never_shown_writes_nothing(terminal: Emulated) -> None:
+def test_what_is_cleared_twice_or_was_never_shown_writes_nothing(terminal: Terminal) -> None:
     below = LinesBelow(terminal.there)
     below.clear()
     below.show(["one"])
@@ -129,7 +90,7 @@ TURNS = st.lists(st.one_of(st.tuples(WORDS, st.booleans()), st.lists(WORDS, max_
 
 @given(TURNS)
 def test_whoever_writes_never_notices(turns: list[tuple[str, bool] | list[str]]) -> None:
-    with_lines, without = Emulated(), Emulated()
+    with_lines, without = Terminal(ROWS, COLUMNS), Terminal(ROWS, COLUMNS)
     try:
         below = LinesBelow(with_lines.there)
         for turn in turns:
@@ -140,7 +101,8 @@ def test_whoever_writes_never_notices(turns: list[tuple[str, bool] | list[str]])
             below.clear()
             for one in (with_lines, without):
                 one.write(word + ("\r\n" if ends or one.screen.cursor.x > 9 else ""))
-            with_lines.lines(), without.lines()
+            with_lines.lines()
+            without.lines()
         below.clear()
         assert with_lines.lines() == without.lines()
     finally:
