@@ -77,7 +77,7 @@ def frame(view: View, columns: int) -> list[str]:
     if view.phase is not None:
         lines.append(_phases(view.phase))
     if view.doing:
-        lines.append([_Piece("  " + one_line(view.doing), _DIM)])
+        lines.append([_Piece("  " + _line(view.doing), _DIM)])
     if view.all.sent:
         lines.append(_requests(view.all))
     if view.last:
@@ -97,7 +97,7 @@ def seconds_shown(columns: int) -> int:
 
 def _title(view: View, width: int) -> list[_Piece]:
     """A rule with the name of the test on its left and the time on its right."""
-    name, time = f"── {one_line(view.test)} ", f" {_time(view)} ──"
+    name, time = f"── {_line(view.test)} ", f" {_time(view)} ──"
     room = width - _cells(time)
     if room < len("── test"):
         return [_Piece(name, _BOLD)]
@@ -158,8 +158,13 @@ def _sparkline(last: Sequence[Second]) -> list[_Piece]:
 
 
 def _missing(missing: Iterable[tuple[str, float]]) -> list[_Piece]:
-    words = ", ".join(f"{one_line(name)} for {_duration(seconds)}" for name, seconds in missing)
+    words = ", ".join(f"{_line(name)} for {_duration(seconds)}" for name, seconds in missing)
     return [_Piece("  missing  ", _DIM), _Piece(words, _RED)]
+
+
+def _line(text: str) -> str:
+    """What others have named or said, in one line in which each character takes its own columns."""
+    return one_line(text).replace("\t", " ")
 
 
 # -- words ---------------------------------------------------------------------------------------------------------
