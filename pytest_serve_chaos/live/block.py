@@ -95,13 +95,15 @@ class LiveBlock:
 
     def at_the_moment(self, text: str) -> None:
         """Shows how things are from now on, until they change."""
-        if self._test is not None:
-            self._test.doing = text
+        test = self._test  # other threads begin and end it
+        if test is not None:
+            test.doing = text
 
     def expect(self, seconds: float) -> None:
         """Shows how much of that time is left, from now on."""
-        if self._test is not None:
-            self._test.ends = clock.now() + seconds
+        test = self._test
+        if test is not None:
+            test.ends = clock.now() + seconds
 
     def _turn(self) -> float:
         begun = clock.now()

@@ -10,7 +10,7 @@ from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import UNFINISHED, Request
 
 _SECONDS = 120
-"""Seconds that are kept one by one: no request takes longer to end, but with a timeout that nobody has."""
+"""Seconds that are kept one by one, and those before whose requests have not all ended."""
 
 _LATE_BY = 5.0
 """Seconds by which a request may be noted after it was due."""
@@ -80,7 +80,8 @@ class RequestFigures:
         requests = history.requests_since(max(self.begin, float(first)), with_pending=True)
         self._seconds = {number: second for number, second in self._seconds.items() if number < first}
         self._count(requests, late_after)
-        for number in [one for one in self._seconds if one < now - _SECONDS]:
+        old = [number for number, second in self._seconds.items() if number < now - _SECONDS and not second.in_flight]
+        for number in old:
             self._earlier.add_all(self._seconds.pop(number))
 
     def _count(self, requests: Iterable[Request], late_after: float) -> None:

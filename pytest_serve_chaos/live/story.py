@@ -36,22 +36,34 @@ class Story:
     begun: float
     phase: Phase | None = None
     gone: list[Gone] = field(default_factory=list)
+    _inside: bool = False
     _more: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def tell(self, events: Iterable[Event]) -> bool:
         """Takes in what happened next; whether an experiment began with it."""
         began = False
         for event in events:
-            if isinstance(event, Demanded) and not event.source and self.phase in (None, Phase.DONE):
-                self.begun, self.phase, began = event.at, None, True
-                self._more.clear()
+            if isinstance(event, Demanded):
+                began |= self._demanded(event)
             elif isinstance(event, PhaseBegan):
-                self.phase = event.phase
+                self._entered(event.phase)
             elif isinstance(event, ComponentGone):
                 self._went(Gone(event.component, event.at))
             elif isinstance(event, ComponentCame):
                 self._came(event.component)
         return began
+
+    def _demanded(self, event: Demanded) -> bool:
+        """Whether an experiment begins with these demands; others adapt those of the same, or are of other traffic."""
+        if event.source or self._inside:
+            return False
+        self.begun, self.phase, self._inside = event.at, None, True
+        self._more.clear()
+        return True
+
+    def _entered(self, phase: Phase | None) -> None:
+        if self._inside:  # traffic of a test by hand has a steady state, too
+            self.phase, self._inside = phase, phase is not Phase.DONE
 
     def _went(self, gone: Gone) -> None:
         place = _place(gone.component)

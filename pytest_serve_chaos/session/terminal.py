@@ -119,8 +119,13 @@ def _block_of(config: pytest.Config, settings: Settings) -> LiveBlock | None:
     from pytest_serve_chaos.live.screen import LinesBelow
 
     descriptor = os.dup(sys.stdout.fileno())  # pytest puts a file under the one that there is while it captures
-    config.add_cleanup(lambda: os.close(descriptor))
     block = LiveBlock(LinesBelow(descriptor))
+
+    def end() -> None:
+        block.end()
+        os.close(descriptor)
+
+    config.add_cleanup(end)
     follow(config, block)
     return block
 
@@ -128,7 +133,7 @@ def _block_of(config: pytest.Config, settings: Settings) -> LiveBlock | None:
 def _is_for_people(config: pytest.Config) -> bool:
     """Whether somebody watches the run on a terminal that can move its cursor, and wants to see more than lines."""
     try:
-        is_terminal = os.isatty(sys.stdout.fileno()) and sys.stdout.encoding.lower() == "utf-8"
+        is_terminal = os.isatty(sys.stdout.fileno()) and sys.stdout.encoding.lower() in ("utf-8", "utf8")
     except (AttributeError, OSError, ValueError):  # what stands in for it has no descriptor
         return False
     plain = any(os.environ.get(name) for name in ("NO_COLOR", "CI", "BUILD_NUMBER"))

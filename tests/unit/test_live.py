@@ -333,6 +333,12 @@ def test_it_shows_what_the_history_says_of_this_test_alone(shown: Callable[[Live
     history.add_request(sent(clock.now(), error="ConnectError"))
     history.add(PhaseBegan.of(Phase.WATCH))
     shown(block)
+    assert screen.now[1] == "  requests 1 sent, 1 lost", "a test by hand has no phases"
+
+    history.add(Demanded("", expectations=Expectations()))
+    history.add_request(sent(clock.now(), error="ConnectError"))
+    history.add(PhaseBegan.of(Phase.WATCH))
+    shown(block)
     assert screen.now[1:3] == [
         "  steady state > fault > recovery > post-recovery check > restore",
         "  requests 1 sent, 1 lost",
