@@ -108,11 +108,13 @@ def _listed(run: Path) -> ListedRun:
 def _summary(path: Path) -> tuple[RunSummary | None, str]:
     """What a run found; or why that cannot be read."""
     try:
-        if path.stat().st_size > _MOST_BYTES:
+        if not path.is_file():  # nor may a link lead to a device, or a pipe
+            return None, f"it has no {SUMMARY}: it goes on, or was ended by force"
+        with path.open("rb") as file:
+            text = file.read(_MOST_BYTES + 1)
+        if len(text) > _MOST_BYTES:
             return None, f"{SUMMARY} is larger than {_MOST_BYTES // 1_000_000} MB"
-        return read_summary(path.read_bytes()), ""
-    except FileNotFoundError:
-        return None, f"it has no {SUMMARY}: it goes on, or was ended by force"
+        return read_summary(text), ""
     except (OSError, ValueError) as error:
         return None, f"{SUMMARY} cannot be read: {in_one_line(error)}"
 

@@ -197,6 +197,13 @@ def test_a_summary_that_is_far_too_large_is_not_read(tmp_path: Path, monkeypatch
     assert "skipped: summary.json is larger than 0 MB" in page_of(tmp_path).shown
 
 
+def test_a_link_to_what_never_ends_is_not_read(tmp_path: Path) -> None:
+    (run_in(tmp_path, EARLIER) / "summary.json").symlink_to("/dev/zero")
+    os.mkfifo(run_in(tmp_path, LATER) / "summary.json")
+    shown = page_of(tmp_path).shown
+    assert shown.count("skipped: it has no summary.json: it goes on, or was ended by force") == 2
+
+
 def test_nothing_in_a_summary_or_in_a_name_does_anything(tmp_path: Path) -> None:
     bad = '"><script>alert(1)</script><img src=x onerror=alert(2)>\x1b[2J\u202e'
     lost = experiment(bad, "failed", bad)
