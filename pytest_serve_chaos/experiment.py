@@ -597,8 +597,8 @@ class Experiment:
             back = injection.traffic_back_now()
             return back if isinstance(back, NotYet) and clock.now() < latest else True
 
-        left, shown = max(0.0, latest - clock.now()), while_waiting(self.rig.progress, "the window to be full")
-        clock.wait_until("the window to be full", full, timeout=left + 10.0, interval=0.25, on_wait=shown)
+        most, shown = max(0.0, latest - clock.now()), while_waiting(self.rig.progress, "the window to be full")
+        clock.wait_until("the window to be full", full, timeout=most + 10.0, interval=0.25, on_wait=shown)
 
     def _phase(self, phase: Phase) -> None:
         self.rig.log.add(PhaseBegan.of(phase))
