@@ -75,8 +75,9 @@ class Terminal:
 
     def lines(self) -> list[str]:
         """All that can be seen, also by scrolling back, without what is empty at the end."""
+        before = self.raw.count(_LAST)
         os.write(self.there, _LAST)  # what was written before comes before it
-        while not self.raw.endswith(_LAST):
+        while self.raw.count(_LAST) == before:
             self.read(LIMIT)
         above = ["".join(row[n].data for n in range(self.screen.columns)).rstrip() for row in self.screen.history.top]
         return "\n".join([*above, *self.shown()]).rstrip().split("\n")

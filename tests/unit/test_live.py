@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_serve_chaos import clock
@@ -181,7 +181,7 @@ EXPERIMENT = View(
 
 def test_an_experiment_is_shown_in_six_lines() -> None:
     assert plain(frame(EXPERIMENT, 100)) == [
-        "── test_losing_the_head ─────────────────────────────────────────────────── 1:23, about 0:46 left ──",
+        "── test_losing_the_head ────────────────────────────────────────────────── 1:23, about 0:46 left ──",
         "  steady state > fault > recovery > post-recovery check > restore",
         "  redundancy is not back 12 s after the fault: node head is down",
         "  requests 1204 sent, 31 lost, 2 late, 3 in flight",
@@ -199,7 +199,7 @@ def test_the_phase_and_what_is_bad_stand_out() -> None:
 
 def test_what_is_not_known_has_no_line() -> None:
     assert plain(frame(View("test_it", 3.0, doing="kind: creating serve-chaos"), 60)) == [
-        "── test_it ───────────────────────────────────────── 0:03 ──",
+        "── test_it ──────────────────────────────────────── 0:03 ──",
         "  kind: creating serve-chaos",
     ]
 
@@ -225,6 +225,7 @@ def test_names_and_answers_command_nothing() -> None:
     assert lines[2].startswith(r"  one\ntwo \x1b[2J\r \x1b]52")
 
 
+@settings(max_examples=40)
 @given(st.text(max_size=300), st.integers(1, 250), st.integers(0, 100_000))
 def test_every_line_is_narrower_than_the_window(text: str, columns: int, number: int) -> None:
     second = Second(number, lost=number, in_flight=number, late=number, slowest=number / 7 + 0.001)

@@ -7,7 +7,7 @@ import pty
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_serve_chaos.live.screen import LinesBelow
@@ -88,6 +88,7 @@ WORDS = st.text("abc", max_size=9)
 TURNS = st.lists(st.one_of(st.tuples(WORDS, st.booleans()), st.lists(WORDS, max_size=4)), max_size=12)
 
 
+@settings(max_examples=40)
 @given(TURNS)
 def test_whoever_writes_never_notices(turns: list[tuple[str, bool] | list[str]]) -> None:
     with_lines, without = Terminal(ROWS, COLUMNS), Terminal(ROWS, COLUMNS)

@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_serve_chaos.cli import main
@@ -222,6 +222,7 @@ def test_nothing_in_a_summary_or_in_a_name_does_anything(tmp_path: Path) -> None
     assert "\u202e" not in text
 
 
+@settings(max_examples=40)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.floats() | st.text(),
