@@ -27,7 +27,7 @@ def main() -> None:
         environment = {**os.environ, "SERVE_CHAOS_REPORT_DIR": directory}
         status = subprocess.run(command, env=environment, start_new_session=True, check=False).returncode
         took = clock.now() - begun
-        (path,) = Path(directory).glob("*/history.jsonl")
+        (path,) = Path(directory).glob("2*/history.jsonl")
         needed = needed_seconds(History.load(path))
     print(
         f"suite: {took:.0f} s, {needed:.0f} s of them needed; overhead {took / needed:.2f} (pytest's status {status})"

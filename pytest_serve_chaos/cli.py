@@ -1,4 +1,4 @@
-"""``serve-chaos``: judges a history again, undoes what runs have left, reports what backends lack, prints roles."""
+"""``serve-chaos``: judges a history again, shows reports, undoes what runs left, says what backends lack, and more."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from pytest_serve_chaos.printable import printable
 from pytest_serve_chaos.report.registry import Reporters, reporters_of
 from pytest_serve_chaos.report_command import add_arguments as add_report_arguments
 from pytest_serve_chaos.report_command import print_report, report
+from pytest_serve_chaos.viewer import add_arguments as add_open_arguments
+from pytest_serve_chaos.viewer import open_report
 
 if TYPE_CHECKING:
     import pytest
@@ -50,6 +52,8 @@ def _run(words: Sequence[str]) -> int:
         return max(_analyse(path, show) for path in given.histories)
     if given.command == "report":
         return report(given, reporters, _print)
+    if given.command == "open":
+        return open_report(given, _print)
     if given.command == "undo":
         return _undo(given, backends)
     if given.command == "rbac":
@@ -154,6 +158,9 @@ def _parser(backends: Backends, reporters: Reporters) -> argparse.ArgumentParser
     again = commands.add_parser("report", help="make the reports of a run once more")
     add_report_arguments(again, reporters)
     _add_plugins(again)
+    show = commands.add_parser("open", help="show the newest report in a browser")
+    add_open_arguments(show)
+    _add_plugins(show)
 
     undo = commands.add_parser("undo", help="undo what runs that were ended by force have left behind")
     undo.add_argument(

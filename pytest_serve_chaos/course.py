@@ -29,6 +29,7 @@ from pytest_serve_chaos.final_check import look_at_the_end, look_for_idle_replic
 from pytest_serve_chaos.load import Traffic
 from pytest_serve_chaos.model import UNFINISHED, Expectations, PartName, Topology
 from pytest_serve_chaos.observe.handles import children_of
+from pytest_serve_chaos.progress import say_how_long
 from pytest_serve_chaos.recovery import Recovery
 from pytest_serve_chaos.traffic.sockets import in_flight_possible, open_files_for
 
@@ -77,7 +78,7 @@ class Course:
                 f" raise `ulimit -n` to {open_files_for(room.needed)}, or lower the rate or the timeout"
             )
         outlook = criteria.outlook(criteria.demanded, rig.watcher.topology, rig.waits)
-        rig.progress(f"{criteria.fault.kind}: {outlook.text}")
+        say_how_long(rig.progress, f"{criteria.fault.kind}: {outlook.text}", outlook.seconds)
         return True
 
     def _wait_for_its_moment(self, traffic: Traffic) -> bool:
@@ -120,7 +121,8 @@ class Course:
         if longer != expected:
             write_criteria(rig, criteria, longer)
         outlook = criteria.outlook(longer, rig.watcher.topology, rig.waits)
-        rig.progress(f"{criteria.fault.kind}: {outlook.after_steady(usual)}")
+        left = outlook.seconds_after_steady(usual)
+        say_how_long(rig.progress, f"{criteria.fault.kind}: {outlook.after_steady(usual)}", left)
         return longer
 
     # -- the fault ----------------------------------------------------------------------------------------------

@@ -57,10 +57,18 @@ class Outlook:
     of_app: Schedule | None = None
 
     @property
+    def seconds(self) -> float:
+        """How long it will take, before traffic begins."""
+        return self._steady() + self.at + self._judged(0.0)
+
+    def seconds_after_steady(self, usual: float) -> float:
+        """How long it will still take in steady state, where answers take `usual` seconds."""
+        return self._judged(usual)
+
+    @property
     def text(self) -> str:
         """For people, before traffic begins."""
-        steady = self._steady()
-        total = steady + self.at + self._judged(0.0)
+        steady, total = self._steady(), self.seconds
         parts = [f"{_s(steady)} until steady state"]
         parts += [f"{_s(self.at)} until the fault"] if self.at else []
         parts += [self._window()]

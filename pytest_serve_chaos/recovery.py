@@ -12,6 +12,7 @@ from pytest_serve_chaos.events import Note, RedundancyBack, RedundancyMissing
 from pytest_serve_chaos.faults.injection import HEALS_WITHIN, Injection
 from pytest_serve_chaos.model import Expectations
 from pytest_serve_chaos.outlook import persistent_for
+from pytest_serve_chaos.progress import while_waiting
 
 
 class Recovery:
@@ -65,7 +66,8 @@ class Recovery:
             back = injection.traffic_back_now()
             return back if isinstance(back, NotYet) and clock.now() < latest else True
 
-        clock.wait_until("the window to be full", full, timeout=max(0.0, latest - clock.now()) + 10.0, interval=0.25)
+        most, shown = max(0.0, latest - clock.now()), while_waiting(self._rig.progress, "the window to be full")
+        clock.wait_until("the window to be full", full, timeout=most + 10.0, interval=0.25, on_wait=shown)
 
     def _end_of_window(self) -> float:
         """Persistent connections to the victims are judged only once redundancy is back, so they get seconds then."""

@@ -8,6 +8,7 @@ from pytest_serve_chaos.cluster.capabilities import REMEMBERS_CONNECTIONS
 from pytest_serve_chaos.errors import ServeChaosError, WaitTimeout, in_one_line
 from pytest_serve_chaos.events import Restored
 from pytest_serve_chaos.faults.rig import Rig
+from pytest_serve_chaos.progress import while_waiting
 
 SHAPE_WITHIN = 90.0
 
@@ -45,7 +46,9 @@ def _put_back(rig: Rig) -> None:
         rig.cluster.apply_serve_config(rig.serve_config)
     if rig.soundness.tainted:  # it will be rebuilt anyway
         return
-    clock.wait_until("the cluster to have its first shape again", lambda: _restored(rig), timeout=SHAPE_WITHIN)
+    what = "the cluster to have its first shape again"
+    shown = while_waiting(rig.progress, what)
+    clock.wait_until(what, lambda: _restored(rig), timeout=SHAPE_WITHIN, on_wait=shown)
     network = rig.cluster.capability(REMEMBERS_CONNECTIONS)
     if network is not None:
         network.forget_connections()

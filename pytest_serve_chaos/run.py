@@ -26,6 +26,7 @@ from pytest_serve_chaos.observe.observer import Observer
 from pytest_serve_chaos.observe.pressure import MachineWatch
 from pytest_serve_chaos.observe.shape import shape_of
 from pytest_serve_chaos.observe.watcher import Watcher
+from pytest_serve_chaos.progress import while_waiting
 
 StartCluster = Callable[[ClusterSpec, Path, Progress], Cluster]
 """Makes a cluster of that spec; logs go to the directory."""
@@ -192,6 +193,7 @@ class Run:
                 lambda: whole_at_first(observer),
                 timeout=_WHOLE_WITHIN,
                 interval=0.5,
+                on_wait=while_waiting(self.progress, "every part of the cluster to be seen"),
             )
             workers = cluster.capability(AUTOSCALES_WORKERS)
             shape = shape_of(topology, observer.report, workers=None if workers is None else workers.worker_range)

@@ -16,6 +16,7 @@ from pytest_serve_chaos.errors import WaitTimeout
 from pytest_serve_chaos.events import ComponentCame
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.model import UNFINISHED, Request, Topology
+from pytest_serve_chaos.progress import while_waiting
 
 _LEAST_ANSWERS = 3
 """Answers without which nothing is steady, however few requests are sent."""
@@ -139,7 +140,8 @@ def wait_steady(rig: Rig, sent: Sent, *, timeout: float) -> tuple[Request, ...]:
 
     rig.traffic.steady_since = begun
     try:
-        return clock.wait_until("steady state", steady, timeout=timeout, interval=0.2)
+        shown = while_waiting(rig.progress, "steady state")
+        return clock.wait_until("steady state", steady, timeout=timeout, interval=0.2, on_wait=shown)
     except WaitTimeout as error:
         raise WaitTimeout(
             "steady state",

@@ -23,7 +23,7 @@ from pytest_serve_chaos.faults.fault import Fault, Strike
 from pytest_serve_chaos.faults.predicting import write_prediction
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.model import Component, Evidence, Topology
-from pytest_serve_chaos.progress import still
+from pytest_serve_chaos.progress import still, while_waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,9 @@ def _sign_in_the_cluster(rig: Rig, fault: Fault, struck: float) -> Evidence | No
 
     within = rig.sign_within(fault.sign_within)
     try:
-        sign = clock.wait_until("a sign of the fault in the cluster", look, timeout=within, interval=0.1)
+        what = "a sign of the fault in the cluster"
+        shown = while_waiting(rig.progress, what)
+        sign = clock.wait_until(what, look, timeout=within, interval=0.1, on_wait=shown)
     except WaitTimeout as error:
         rig.log.add(Note(f"the fault is not proved: {error}"))
         return None

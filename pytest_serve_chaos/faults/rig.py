@@ -222,9 +222,10 @@ class Rig:
                 fix=["this is an error of the plugin: report it with the run's directory"],
             )
 
-    def progress(self, line: str) -> None:
+    @property
+    def progress(self) -> Progress:
         """Prints a line for people."""
-        self.run.progress(line)
+        return self.run.progress
 
     @property
     def waits(self) -> Waits:

@@ -56,10 +56,11 @@ class Waiting:
             WaitTimeout: It did not come.
         """
 
-        def say(_: float, seen: str) -> None:
-            self.rig.progress(f"{state} {self.passed:.0f} s after the fault: {seen}")
+        def words(seen: str) -> str:
+            return f"{state} {self.passed:.0f} s after the fault: {seen}"
 
-        return clock.wait_until(what, probe, timeout=seconds(timeout), interval=every, on_wait=now_and_then(say))
+        tell = now_and_then(self.rig.progress, words)
+        return clock.wait_until(what, probe, timeout=seconds(timeout), interval=every, on_wait=tell)
 
     def held_up(self) -> str:
         """How others' work on this machine held the cluster up since the fault, as a clause; "" if it did not."""

@@ -54,7 +54,7 @@ class ChaosSession:
         signals: EndingSignals,
     ) -> None:
         self.terminal = Terminal(config, settings)
-        say = self.terminal.say
+        say = self.terminal
         self.collection = Collection(config, settings, backends[settings.backend], faults, say)
         self.results = Results(reporters)
         lifetime = RunLifetime(config, settings, backends, faults, say, signals)

@@ -110,6 +110,14 @@ class Lending:
 
     def lend(self, item: pytest.Item) -> Iterator[Rig]:
         """The rig for a test; afterwards the cluster has its first shape again, or is rebuilt."""
+        with self._terminal.showing(item.name, self._rig_of_the_run):
+            yield from self._lend(item)
+
+    def _rig_of_the_run(self) -> Rig | None:
+        run = self._lifetime.begun
+        return None if run is None else run.rig
+
+    def _lend(self, item: pytest.Item) -> Iterator[Rig]:
         self.test = test = CurrentTest(item.nodeid)
         # pytest keeps them when a test is run again.
         item.user_properties[:] = self._results.without_properties(item.user_properties)

@@ -14,10 +14,11 @@ import pytest
 from pytest_serve_chaos.backends.registry import Backends
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Progress
 from pytest_serve_chaos.cluster.dry_run import DryRunCluster
-from pytest_serve_chaos.errors import ServeChaosError, SettingsError, in_one_line
+from pytest_serve_chaos.errors import SafetyError, ServeChaosError, SettingsError, in_one_line
 from pytest_serve_chaos.faults.registry import FaultRegistry
 from pytest_serve_chaos.options import option
 from pytest_serve_chaos.run import Run
+from pytest_serve_chaos.runs.directory import point_to_latest
 from pytest_serve_chaos.safety.journal import BY_HAND, Journal
 from pytest_serve_chaos.settings import Settings
 from pytest_serve_chaos.termination import EndingSignals
@@ -87,9 +88,13 @@ class RunLifetime:
         self._undo_what_others_left()
         start, seed = self._start_cluster, settings.seed
         try:
-            return Run(directory, start, seed=seed, progress=self._progress, faults=self._faults, record=self._record)
+            run = Run(directory, start, seed=seed, progress=self._progress, faults=self._faults, record=self._record)
         except OSError as error:
             raise _not_writable(directory, error) from error
+        if not settings.dry_run:
+            with suppress(SafetyError, OSError):  # the run does not need it
+                point_to_latest(directory)
+        return run
 
     def _undo_what_others_left(self) -> None:
         """Undoes what earlier runs with these reports, or on this backend, have left; names what it does not undo."""

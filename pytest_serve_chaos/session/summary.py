@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from contextlib import suppress
 
 import pytest
 
-from pytest_serve_chaos.errors import ServeChaosError, in_one_line
+from pytest_serve_chaos.errors import SafetyError, ServeChaosError, in_one_line
 from pytest_serve_chaos.printable import printable
 from pytest_serve_chaos.report.base import Outcomes
 from pytest_serve_chaos.report.registry import Reporters
 from pytest_serve_chaos.results import is_experiment
 from pytest_serve_chaos.run import Run
+from pytest_serve_chaos.runs.directory import write_index
 from pytest_serve_chaos.session.lifetime import RunLifetime
 from pytest_serve_chaos.session.results import Results
 
@@ -109,6 +111,8 @@ class Summary:
             except Exception as error:  # also of a library; the run has its files all the same
                 text = str(error) if isinstance(error, ServeChaosError) else in_one_line(error)
                 self._not_written.append(text)
+        with suppress(SafetyError, OSError):  # it has nothing of this run that its own reports do not have
+            write_index(run.directory.parent)
 
 
 def _has_experiments(run: Run) -> bool:

@@ -24,7 +24,7 @@ def test_the_loss_of_an_engine_and_of_the_head_gets_a_verdict(tmp_path: Path) ->
     )
 
     assert ran.returncode == 0, ran.stdout[-6000:] + ran.stderr[-1000:]
-    (summary,) = tmp_path.glob("*/summary.json")
+    (summary,) = tmp_path.glob("2*/summary.json")
     engine, head = json.loads(summary.read_text())["experiments"]
     for experiment in (engine, head):
         assert experiment["verdict"] == "passed"

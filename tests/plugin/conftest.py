@@ -13,6 +13,7 @@ import httpcore  # noqa: F401
 import pytest
 
 from pytest_serve_chaos.model import Json
+from pytest_serve_chaos.runs.directory import runs_in
 from pytest_serve_chaos.testing import QUICK, FakeBackend, FakeBehaviour, FakeCluster
 from pytest_serve_chaos.traffic import generator  # noqa: F401
 
@@ -62,7 +63,7 @@ class Ran:
     @property
     def directory(self) -> Path:
         """Where its report is."""
-        (directory,) = (path for path in (self.path / ".serve-chaos").iterdir() if path.is_dir())
+        (directory,) = runs_in(self.path / ".serve-chaos")
         return directory
 
     @property

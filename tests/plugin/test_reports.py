@@ -5,12 +5,14 @@ from __future__ import annotations
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from fnmatch import fnmatch
+from pathlib import Path
 
 import pytest
 
 from pytest_serve_chaos import load
 from pytest_serve_chaos.cli import main
 from pytest_serve_chaos.history import History
+from pytest_serve_chaos.runs.directory import runs_in
 from pytest_serve_chaos.testing import QUICK, FakeBehaviour, FakeLogs
 from tests.plugin.conftest import CONFTEST, LOAD, RunChaos, junit_properties
 
@@ -247,8 +249,21 @@ def test_what_a_run_writes_is_not_committed_by_accident(run_chaos: RunChaos) -> 
 def test_a_directory_of_ones_own_gets_the_report(run_chaos: RunChaos) -> None:
     ran = run_chaos("def test_it(serve_cluster): pass", "--serve-chaos-report-dir=elsewhere")
 
-    (directory,) = (path for path in (ran.path / "elsewhere").iterdir() if path.is_dir())
+    (directory,) = runs_in(ran.path / "elsewhere")
     assert {file.name for file in directory.iterdir()} >= {"history.jsonl", "summary.json"}
+
+
+def test_the_newest_run_and_the_page_of_all_runs_are_next_to_the_reports(run_chaos: RunChaos) -> None:
+    (newest := Path(".serve-chaos/latest")).parent.mkdir()
+    newest.symlink_to("2026-11-22T18-04-11")  # which is gone
+    (newest.parent / "index.html").mkdir()  # of somebody else
+    ran = run_chaos("from pathlib import Path\ndef test_it(serve_cluster): assert Path('.serve-chaos/latest').is_dir()")
+
+    ran.outcomes(passed=1)
+    assert newest.resolve() == ran.directory
+    newest.with_name("index.html").rmdir()
+    ran = run_chaos("def test_it(serve_cluster): pass")
+    assert f"{newest.resolve().name}/summary.json" in newest.with_name("index.html").read_text()
 
 
 @pytest.mark.usefixtures("fake_is_importable")

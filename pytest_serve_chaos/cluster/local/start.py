@@ -27,6 +27,7 @@ from pytest_serve_chaos.cluster.profiles import environment, timing
 from pytest_serve_chaos.cluster.rest import Dashboard, GivenUp, nodes_with_proxy
 from pytest_serve_chaos.errors import ClusterStartError, ObservationError, WaitTimeout
 from pytest_serve_chaos.model import ClusterDescription, Json
+from pytest_serve_chaos.progress import while_waiting
 
 _NODES_TIMEOUT = 90.0
 _APP_TIMEOUT = 180.0
@@ -162,15 +163,26 @@ def _wait_until_up(view: LocalView, progress: Progress) -> int:
         phases.insert(0, ("Redis up", "redis"))
     try:
         for text, name in phases:
-            clock.wait_until(text, lambda name=name: _unit_up(view, name), timeout=_NODES_TIMEOUT, interval=0.05)  # type: ignore[misc]
+            shown = while_waiting(progress, text)
+            clock.wait_until(
+                text,
+                lambda name=name: _unit_up(view, name),  # type: ignore[misc]
+                timeout=_NODES_TIMEOUT,
+                interval=0.05,
+                on_wait=shown,
+            )
             done(f"{name} started")
-        clock.wait_until("all nodes to join", lambda: _joined(view), timeout=_NODES_TIMEOUT, interval=0.3)
+        shown = while_waiting(progress, "all nodes to join")
+        clock.wait_until(
+            "all nodes to join", lambda: _joined(view), timeout=_NODES_TIMEOUT, interval=0.3, on_wait=shown
+        )
         done(f"{view.plan.workers + 1} nodes joined")
         if not view.plan.serve_config:
             return 0
         given_up = GivenUp()
+        shown = while_waiting(progress, "the app to run")
         replicas = clock.wait_until(
-            "the app to run", lambda: _app_runs(view, given_up), timeout=_APP_TIMEOUT, interval=0.3
+            "the app to run", lambda: _app_runs(view, given_up), timeout=_APP_TIMEOUT, interval=0.3, on_wait=shown
         )
     except WaitTimeout as error:
         raise did_not_come_up(

@@ -53,7 +53,7 @@ def wait_for(
         answer = asked()
         return NotYet(" | ".join([answer.seen, *why()])) if isinstance(answer, NotYet) and slow() else answer
 
-    tell = now_and_then(lambda _, seen: progress(f"{who}: still waiting for {what}: {seen}"))
+    tell = now_and_then(progress, lambda seen: f"{who}: still waiting for {what}: {seen}")
 
     def on_wait(waited: float, seen: str) -> None:
         tell(waited, seen)
