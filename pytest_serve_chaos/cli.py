@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_serve_chaos.backends.registry import Backends, backends_of
+from pytest_serve_chaos.comparing.commands import add_compare, run_compare, split_arguments
 from pytest_serve_chaos.errors import Locked, ServeChaosError, SettingsError, in_one_line
 from pytest_serve_chaos.options import Option, option
 from pytest_serve_chaos.printable import printable
@@ -42,10 +43,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(words: Sequence[str]) -> int:
     plugins = _with_plugins(_named_plugins(words))
     backends, reporters = backends_of(plugins), reporters_of(plugins)
-    given = _parser(backends, reporters).parse_args(words)
+    own, for_pytest = split_arguments(words)
+    given = _parser(backends, reporters).parse_args(own)
     if given.command == "analyse":
         show = _Show(given.format, reporters, given.timeline, _load_checks(given.checks))
         return max(_analyse(path, show) for path in given.histories)
+    if given.command == "compare":
+        given.arguments = for_pytest
+        return run_compare(given)
     if given.command == "undo":
         return _undo(given, backends)
     if given.command == "rbac":
@@ -146,6 +151,8 @@ def _parser(backends: Backends, reporters: Reporters) -> argparse.ArgumentParser
     )
     analyse.add_argument("--timeline", metavar="EXPERIMENT", help="print the events of one experiment")
     _add_plugins(analyse)
+
+    add_compare(commands.add_parser("compare", help="say what got worse from one run, Ray or setting to another"))
 
     undo = commands.add_parser("undo", help="undo what runs that were ended by force have left behind")
     undo.add_argument(

@@ -41,13 +41,13 @@ def summary(results: Iterable[Result], warnings: Iterable[ConfigWarning] = (), *
     for cluster in dict.fromkeys(_cluster(result) for result in all_results):
         its_own = [result for result in all_results if _cluster(result) == cluster]
         late = what_is_late(its_own)
-        lines += [f"### {_escaped(cluster)}", "", *_table(its_own), "", *([_escaped(late), ""] if late else [])]
+        lines += [f"### {escaped(cluster)}", "", *_table(its_own), "", *([escaped(late), ""] if late else [])]
     if not all_results:
         lines += ["No experiment was judged.", ""]
     told = [(result, line) for result in all_results for line in (*part_lines(result), *explained(result))]
-    lines += [f"- **{_escaped(result.experiment)}**: {_escaped(line)}" for result, line in told]
-    lines += [f"- {_escaped(line)}" for line in missing]
-    lines += [f"- warning: {_escaped(warning.line)}" for warning in warnings]
+    lines += [f"- **{escaped(result.experiment)}**: {escaped(line)}" for result, line in told]
+    lines += [f"- {escaped(line)}" for line in missing]
+    lines += [f"- warning: {escaped(warning.line)}" for warning in warnings]
     return "\n".join(lines).strip() + "\n"
 
 
@@ -57,7 +57,7 @@ def _table(results: Iterable[Result]) -> Iterable[str]:
     for result in results:
         verdict = VERDICTS[result.outcome]
         shown = verdict if result.passed else f"**{verdict}**"
-        yield _row([_escaped(result.experiment), shown, *(cells(result) or [""] * len(TITLES))])
+        yield _row([escaped(result.experiment), shown, *(cells(result) or [""] * len(TITLES))])
 
 
 def _row(texts: Iterable[str]) -> str:
@@ -68,7 +68,7 @@ def _cluster(result: Result) -> str:
     return "an unknown cluster" if result.description is None else cluster_words(result.description)
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Text that is shown as it is: without what Markdown, HTML or GitHub would make of it."""
     text = printable(text.replace("\r\n", "\n").replace("\n", " "))
     for special in "\\`*_[]|~$":
