@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_serve_chaos.backends.registry import Backends, backends_of
-from pytest_serve_chaos.comparing.commands import add_compare, run_compare, split_arguments
+from pytest_serve_chaos.comparing.commands import add_bisect, add_compare, run_bisect, run_compare, split_arguments
 from pytest_serve_chaos.errors import Locked, ServeChaosError, SettingsError, in_one_line
 from pytest_serve_chaos.options import Option, option
 from pytest_serve_chaos.printable import printable
@@ -48,9 +48,9 @@ def _run(words: Sequence[str]) -> int:
     if given.command == "analyse":
         show = _Show(given.format, reporters, given.timeline, _load_checks(given.checks))
         return max(_analyse(path, show) for path in given.histories)
-    if given.command == "compare":
+    if given.command in ("compare", "bisect"):
         given.arguments = for_pytest
-        return run_compare(given)
+        return run_compare(given) if given.command == "compare" else run_bisect(given)
     if given.command == "undo":
         return _undo(given, backends)
     if given.command == "rbac":
@@ -153,6 +153,7 @@ def _parser(backends: Backends, reporters: Reporters) -> argparse.ArgumentParser
     _add_plugins(analyse)
 
     add_compare(commands.add_parser("compare", help="say what got worse from one run, Ray or setting to another"))
+    add_bisect(commands.add_parser("bisect", help="find the release of Ray that made an experiment worse"))
 
     undo = commands.add_parser("undo", help="undo what runs that were ended by force have left behind")
     undo.add_argument(

@@ -10,13 +10,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pytest_serve_chaos.analysis.comparison import Comparison, compare_sets
-from pytest_serve_chaos.analysis.trial_figures import MEASURES, USUAL, by_experiment, measures_of
+from pytest_serve_chaos.analysis.likeness import Likeness
+from pytest_serve_chaos.analysis.trial_figures import MEASURES, USUAL, Measure, Trial, by_experiment, measures_of
 from pytest_serve_chaos.clock import seconds
-from pytest_serve_chaos.comparing.child_run import Side, signals_as_interrupts, tests_of
+from pytest_serve_chaos.comparing.bisection import Bisection, released, report_document, report_text
+from pytest_serve_chaos.comparing.child_run import Side, TestRun, signals_as_interrupts, tests_of
 from pytest_serve_chaos.comparing.environments import environment
 from pytest_serve_chaos.comparing.paired import PairedComparison, Plan, unit_words
 from pytest_serve_chaos.comparing.run_files import trials_at
-from pytest_serve_chaos.errors import SettingsError
+from pytest_serve_chaos.errors import RunFailed, SettingsError
 from pytest_serve_chaos.options import OPTIONS, option
 from pytest_serve_chaos.printable import printable
 from pytest_serve_chaos.report import comparison_html, comparison_text
@@ -144,7 +146,7 @@ def _which_runs() -> SettingsError:
     )
 
 
-def _measures(given: argparse.Namespace):  # type: ignore[no-untyped-def]
+def _measures(given: argparse.Namespace) -> tuple[Measure, ...]:
     return measures_of(name.strip() for name in given.on.split(",") if name.strip())
 
 
@@ -270,3 +272,101 @@ def _files(found: Comparison) -> Iterator[tuple[str, str]]:
     yield "comparison.json", comparison_text.json_text(found)
     yield "comparison.md", comparison_text.markdown(found)
     yield "comparison.html", comparison_html.page(found)
+
+
+# -- the release that made it worse ------------------------------------------------------------------------------------
+
+
+def add_bisect(bisect: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `serve-chaos bisect`."""
+    bisect.formatter_class = argparse.RawDescriptionHelpFormatter
+    bisect.epilog = "exit status: 0 the release was found, 2 the two ends do not differ, or the command failed."
+    bisect.add_argument("what", metavar="EXPERIMENT", help="a test, or the name of a fault")
+    bisect.add_argument(
+        "--good", required=True, metavar="VERSION", help="a release of Ray that is good: 2.54.1 or 2.54"
+    )
+    bisect.add_argument("--bad", required=True, metavar="VERSION", help="a newer release that is worse")
+    bisect.add_argument("--skip", action="append", default=[], metavar="VERSION", help="a release that is left out")
+    bisect.add_argument(
+        "--on", default="lost,outage", metavar="MEASURES", help="in which it may be worse; default: lost,outage"
+    )
+    bisect.add_argument("--pairs", type=int, default=20, metavar="N", help="pairs of the two ends, at most (20)")
+    bisect.add_argument(
+        "--trials", type=int, default=12, metavar="N", help="trials of each other release, at most (12)"
+    )
+    _add_running(bisect)
+
+
+def run_bisect(given: argparse.Namespace) -> int:
+    """Bisects, and returns the exit status.
+
+    Raises:
+        ServeChaosError: The ends do not differ, or a release gives no results.
+    """
+    versions = [one for one in released(given.good, given.bad) if one not in given.skip]
+    if len(versions) < 2:
+        raise SettingsError("no two releases are left", fix=["leave out fewer of them: --skip"])
+    _say(f"{len(versions)} releases: {', '.join(versions)}")
+    (tests,) = tests_of([given.what])
+    directory = _directory(given, "bisect")
+    with signals_as_interrupts():
+        try:
+            return _bisect(given, versions, tests, directory)
+        except KeyboardInterrupt:
+            _say(f"it was interrupted; --directory {directory} goes on from there")
+            return 130
+
+
+def _bisect(given: argparse.Namespace, versions: Sequence[str], tests: tuple[str, ...], directory: Path) -> int:
+    log, deadline = directory / "environments.log", seconds(given.deadline, name="--deadline")
+    with contextlib.ExitStack() as held:
+
+        def side(version: str) -> Side:
+            made = held.enter_context(environment(version, given.extra, log, _say))
+            return Side(f"Ray {made.ray}", made.python)
+
+        ends = side(versions[0]), side(versions[-1])
+        arguments = tuple(given.arguments)
+        plan = Plan(ends, (tests,), _measures(given), given.pairs, given.seed, directory, arguments, deadline)
+        going = PairedComparison(plan, _say)
+        going.run()
+        found = going.comparison()
+        _write(found, directory)
+        worse = sorted((row for row in found.rows if row.finding == "worse"), key=lambda row: row.p)
+        if not worse:
+            _print(found, "table")
+            _say(f"Ray {versions[-1]} was not seen to be worse than Ray {versions[0]}, so there is nothing to bisect")
+            return 2
+        row, sides = worse[0], dict(zip((versions[0], versions[-1]), ends, strict=True))
+
+        def trial(version: str, number: int) -> Trial | None:
+            if version not in sides:
+                sides[version] = side(version)
+            run = TestRun(
+                sides[version],
+                tests,
+                seed=given.seed + number,
+                directory=directory / f"{version}-trial-{number:02d}",
+                arguments=arguments,
+                deadline=deadline,
+            )
+            return _last(run, row.experiment)
+
+        likeness = Likeness.between(row.old, row.new)
+        bisection = Bisection(versions, row.experiment, row.measure, likeness, trial, _say, given.trials)
+        first_bad = bisection.first_bad()
+    (directory / "bisection.json").write_text(report_document(bisection, first_bad), encoding="utf-8")
+    print(printable(report_text(bisection, first_bad, found)))
+    return 0
+
+
+def _last(run: TestRun, experiment: str) -> Trial | None:
+    """The trial of an experiment in a run; None where it has none."""
+    try:
+        of_it = by_experiment(run.trials()).get(experiment)
+    except RunFailed as failed:
+        if not failed.again:
+            raise
+        _say(str(failed))
+        return None
+    return of_it[-1] if of_it else None

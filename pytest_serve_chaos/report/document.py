@@ -24,6 +24,7 @@ from pytest_serve_chaos.model import (
     Outage,
     Role,
 )
+from pytest_serve_chaos.report.trials import trial_document
 
 SCHEMA = 2
 """Goes up when a field changes its meaning or goes away; new fields do not raise it."""
@@ -37,7 +38,8 @@ def summary_document(history: History, results: Iterable[Result]) -> dict[str, J
     each with ``experiment``, ``fault``, ``verdict``, ``reasons``, ``checks`` (those that the test brought, and what
     they found), ``tracebacks`` (of checks that raised an exception), ``remarks``, ``warnings``, ``cluster``,
     ``expectations``, ``measurement``, ``parts`` (each ``app`` or ``name`` with its own measurement), ``evidence``,
-    ``run_again``, ``victims``, ``identities`` (role -> kept, gone and new) and ``logs`` (the directory, from that
+    ``run_again``, ``trial`` (``of``, ``number``, ``planned``, ``allowed`` and ``outcome``; null where the test was run
+    once), ``victims``, ``identities`` (role -> kept, gone and new) and ``logs`` (the directory, from that
     of the run; null where none were kept). Of head, workers and Redis in pods, ``identities`` also has the
     ``machine``, which is the name of the Kubernetes node.
     """
@@ -78,6 +80,7 @@ def _experiment(result: Result) -> dict[str, Json]:
         "machine": to_json(result.machine),
         "evidence": [_evidence(evidence, asked or 0.0) for evidence in result.evidence],
         "run_again": result.run_again,
+        "trial": trial_document(result),
         "victims": [str(victim) for victim in result.victims],
         "identities": {role: _identities(result, role) for role in ROLES if _seen(result, role)},
     }

@@ -14,6 +14,7 @@ from pytest_serve_chaos.report import junit, markdown
 from pytest_serve_chaos.report.base import Outcomes, Reporter
 from pytest_serve_chaos.report.document import summary_document
 from pytest_serve_chaos.report.terminal import summary_table, traceback_lines, warning_lines
+from pytest_serve_chaos.report.trials import trial_lines, without_passed_trials
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -130,7 +131,9 @@ def _is_file_name(name: str) -> bool:
 def _table(outcomes: Outcomes) -> str:
     warnings = warning_lines(warnings_of(outcomes.history))
     tracebacks = traceback_lines(outcomes.results) if outcomes.with_tracebacks else []
-    return "\n".join([*summary_table(outcomes.results), *outcomes.missing, *warnings, *tracebacks])
+    trials = trial_lines(outcomes.results)
+    table = summary_table(without_passed_trials(outcomes.results))
+    return "\n".join([*table, *trials, *outcomes.missing, *warnings, *tracebacks])
 
 
 def _document(outcomes: Outcomes) -> str:

@@ -28,6 +28,7 @@ from pytest_serve_chaos.events import (
     StagesBegan,
     TopologySeen,
     TrafficBegan,
+    TrialEnded,
     Warned,
 )
 from pytest_serve_chaos.history import History
@@ -57,6 +58,7 @@ _NOT_SHOWN = (
     PostRecoveryChecking,
     Skipped,
     RunAgain,
+    TrialEnded,
     Restored,
     LogsKept,
     OtherEvent,
