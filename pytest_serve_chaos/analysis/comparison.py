@@ -7,7 +7,7 @@ no more about the next fault than one trial does. Every p-value is corrected for
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -40,6 +40,7 @@ class Compared:
         superiority: How often a new value is higher than an old one; equal ones count half.
         paired: Whether the trials are pairs.
         needed: The least number of trials on each side, or of pairs, that could show a difference.
+        sent: The number of requests of which some were lost, where it is the same on both sides; else 0.
     """
 
     experiment: str
@@ -53,6 +54,7 @@ class Compared:
     superiority: float
     paired: bool
     needed: int
+    sent: int = 0
 
     @property
     def decided(self) -> bool:
@@ -142,7 +144,8 @@ def compare_sets(
     missing = [name for name in old if name not in new]
     notes = [*_about_missing(old, new, names), *_about_counts(counts, names), *_differences(old, new, common)]
     notes += [text for name in common for text in _by_requests(name, old[name], new[name], names)]
-    return Comparison(*names, tuple(rows), counts, tuple(notes), _answer(rows, counts, missing), alpha)
+    answer = _answer(rows, counts, missing)
+    return Comparison(*names, tuple(_with_sent(rows, counts)), counts, tuple(notes), answer, alpha)
 
 
 def compare_pairs(
@@ -161,7 +164,7 @@ def compare_pairs(
     new = {name: [after for _, after in of_it] for name, of_it in pairs.items()}
     counts = {name: (_count(old[name]), _count(new[name])) for name in pairs}
     notes = [*_about_counts(counts, names), *_differences(old, new, list(pairs))]
-    return Comparison(*names, tuple(rows), counts, tuple(notes), _answer(rows, counts, []), alpha)
+    return Comparison(*names, tuple(_with_sent(rows, counts)), counts, tuple(notes), _answer(rows, counts, []), alpha)
 
 
 def undecidable(pairs: Pairs, measures: Sequence[Measure], *, more: int, tests: int, alpha: float = ALPHA) -> bool:
@@ -236,6 +239,13 @@ def _count(trials: Sequence[Trial]) -> SideCount:
     counted = [trial for trial in trials if trial.counts]
     sent = median([trial.sent for trial in counted]) if counted else math.nan
     return SideCount(len(counted), len(trials) - len(counted), sent)
+
+
+def _with_sent(rows: Sequence[Compared], counts: Counts) -> Iterator[Compared]:
+    for row in rows:
+        old, new = (side.sent for side in counts[row.experiment])
+        like = row.measure.unit == "requests" and abs(old - new) <= 0.02 * old
+        yield replace(row, sent=round(old)) if like else row
 
 
 def _answer(

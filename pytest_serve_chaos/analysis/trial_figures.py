@@ -20,7 +20,7 @@ class Measure:
     Attributes:
         name: What the command line calls it.
         title: What reports call it.
-        unit: Of its values: ``""`` for a number of requests, ``s`` for seconds.
+        unit: Of its values: ``requests``, ``s`` for seconds, or ``""``.
         of: Reads it from an experiment of the JSON document; None where it is unknown.
     """
 
@@ -150,8 +150,8 @@ def _failed(one: Mapping[str, Json]) -> float | None:
 
 
 MEASURES = (
-    Measure("lost", "lost requests", "", _count("lost")),
-    Measure("late", "late requests", "", _count("late")),
+    Measure("lost", "lost requests", "requests", _count("lost")),
+    Measure("late", "late requests", "requests", _count("late")),
     Measure("outage", "longest outage", "s", _count("longest_outage")),
     Measure("traffic_back", "traffic back", "s", _until("traffic_back")),
     Measure("redundancy_back", "redundancy back", "s", _until("redundancy_back")),

@@ -78,7 +78,7 @@ class TestRun:
         """The command line."""
         return [
             str(self.side.python),
-            *("-m", "pytest", "--serve-chaos", "-p", "no:cacheprovider"),
+            *("-m", "pytest", "--serve-chaos"),
             f"--serve-chaos-report-dir={self.directory.resolve()}",
             f"--serve-chaos-seed={self.seed}",
             *self.arguments,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from pytest_serve_chaos import __version__
 from pytest_serve_chaos.analysis.comparison import Compared, Comparison
@@ -58,14 +58,13 @@ def p_words(p: float) -> str:
 def finding_line(row: Compared, names: tuple[str, str]) -> str:
     """What became of one measure, in a line."""
     before, after = (value_words(value, row.measure) for value in row.medians)
-    units = number(len(row.old), "pair") if row.paired else f"{len(row.old)} against {number(len(row.new), 'trial')}"
-    what = f"{row.experiment}: {row.measure.title}: median {before} against {after}"
+    of = f" (of {row.sent})" if row.sent else ""
+    what = f"{row.experiment}: {row.measure.title}: median {before} against {after}{of}"
     if row.decided:
-        return f"{what}; {names[1]} is {row.finding}, {p_words(row.p)} after {units}"
+        return f"{what}; {names[1]} is {row.finding}, {p_words(row.p)} after {_units(row)}"
     if row.finding == "too few trials":
-        kind = "pairs" if row.paired else "trials on each side"
-        return f"{what}; {units} cannot show a difference, {row.needed} {kind} could"
-    return f"{what}; no difference, {p_words(row.p)} after {units}"
+        return f"{what}; {_too_few(row)}"
+    return f"{what}; no difference, {p_words(row.p)} after {_units(row)}"
 
 
 def trial_words(trial: Trial) -> str:
@@ -94,14 +93,39 @@ def answer_line(found: Comparison) -> str:
 
 def lines(found: Comparison) -> list[str]:
     """All of it for a terminal."""
-    order = {"worse": 0, "better": 1, "no difference": 2, "too few trials": 3}
-    rows = sorted(found.rows, key=lambda row: order[row.finding])
+    order = {"worse": 0, "better": 1, "no difference": 2}
     shown = []
-    for row in rows:
+    for row in sorted(_able(found.rows), key=lambda row: order[row.finding]):
         shown.append(one_line(finding_line(row, (found.old, found.new))))
-        if row.finding != "too few trials":
-            shown.append(one_line(f"    changed by {change_words(row)} at 95 %; {_how_often(row, found)}"))
+        shown.append(one_line(f"    changed by {change_words(row)} at 95 %; {_how_often(row, found)}"))
+    shown += [one_line(line) for experiment in found.counts for line in _unable(found.of(experiment))]
     return [*shown, *(one_line(f"note: {note}") for note in found.notes), one_line(answer_line(found))]
+
+
+def _able(rows: Iterable[Compared]) -> list[Compared]:
+    return [row for row in rows if row.finding != "too few trials"]
+
+
+def _unable(rows: Sequence[Compared]) -> list[str]:
+    """What too few trials have measured, in a line for an experiment."""
+    unable = [row for row in rows if row.finding == "too few trials"]
+    if not unable:
+        return []
+    each = []
+    for row in unable:
+        before, after = (value_words(value, row.measure) for value in row.medians)
+        each.append(f"{row.measure.title} {before} against {after}")
+    what, too_few = f"{unable[0].experiment}: {', '.join(each)}", min(unable, key=lambda row: len(row.old))
+    return [f"{what}; {_too_few(too_few)}"]
+
+
+def _too_few(row: Compared) -> str:
+    kind = "pairs" if row.paired else "trials on each side"
+    return f"{_units(row)} cannot show a difference, {row.needed} {kind} could"
+
+
+def _units(row: Compared) -> str:
+    return number(len(row.old), "pair") if row.paired else f"{len(row.old)} against {number(len(row.new), 'trial')}"
 
 
 def _how_often(row: Compared, found: Comparison) -> str:
@@ -198,7 +222,7 @@ def _row(row: Compared) -> dict[str, Json]:
     return {
         "experiment": row.experiment,
         "measure": row.measure.name,
-        "unit": row.measure.unit or "requests",
+        "unit": row.measure.unit,
         "finding": row.finding,
         "p": row.p,
         "medians": [_json(value) for value in row.medians],
