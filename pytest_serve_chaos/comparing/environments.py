@@ -48,7 +48,7 @@ def requirement(ray: str) -> str:
     """What pip installs for ``2.54.1``, ``2.54`` (its newest patch), a wheel's file or its URL.
 
     Raises:
-        SettingsError: It is none of these.
+        SettingsError: It is something else.
     """
     if "://" in ray:
         return f"ray[serve] @ {ray}"
