@@ -73,11 +73,13 @@ class SideCount:
 
     Attributes:
         counted: Those that showed something.
+        failed: Those of them that failed.
         inconclusive: All others.
         sent: The median number of requests in the window.
     """
 
     counted: int
+    failed: int
     inconclusive: int
     sent: float
 
@@ -238,7 +240,8 @@ def _corrected(rows: Sequence[Compared], alpha: float, needed: Callable[[float],
 def _count(trials: Sequence[Trial]) -> SideCount:
     counted = [trial for trial in trials if trial.counts]
     sent = median([trial.sent for trial in counted]) if counted else math.nan
-    return SideCount(len(counted), len(trials) - len(counted), sent)
+    failed = sum(trial.outcome == "failed" for trial in counted)
+    return SideCount(len(counted), failed, len(trials) - len(counted), sent)
 
 
 def _with_sent(rows: Sequence[Compared], counts: Counts) -> Iterator[Compared]:
@@ -282,6 +285,9 @@ def _about_counts(counts: Counts, names: tuple[str, str]) -> list[str]:
             if count.inconclusive:
                 of = count.counted + count.inconclusive
                 notes.append(f"{experiment}: {count.inconclusive} of {number(of, 'trial')} of {side} showed nothing")
+        if any(side.failed for side in sides):
+            failed = (f"{side.failed} of {side.counted} with {name}" for name, side in zip(names, sides, strict=True))
+            notes.append(f"{experiment}: failed trials: {', '.join(failed)}")
         old, new = (side.sent for side in sides)
         if min(old, new) > 0 and max(old, new) > 1.25 * min(old, new):
             notes.append(

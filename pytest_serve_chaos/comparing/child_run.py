@@ -33,11 +33,13 @@ class Side:
         name: What people call it.
         python: The interpreter of its environment.
         arguments: Arguments of pytest that only this side has.
+        environment: Environment variables that only this side has: settings that no command line shows.
     """
 
     name: str
     python: Path
     arguments: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,6 @@ class TestRun:
         directory: For its report; it also shows that the run was made.
         arguments: Further arguments of pytest.
         deadline: Seconds that it may take.
-        environment: Environment variables in addition to those of this process.
     """
 
     side: Side
@@ -60,7 +61,6 @@ class TestRun:
     directory: Path
     arguments: tuple[str, ...] = ()
     deadline: float = 1800.0
-    environment: Mapping[str, str] = field(default_factory=dict)
 
     __test__ = False  # pytest would take it for a test class
 
@@ -115,7 +115,7 @@ class TestRun:
         self.directory.mkdir(mode=0o700, parents=True)
         # The run dies with this process, however that ends, and its cluster with it.
         launcher = [sys.executable, child.__file__, str(os.getpid()), "0", *self.command]
-        environment = {**os.environ, **self.environment, **_path_of(self.side.python)}
+        environment = {**os.environ, **self.side.environment, **_path_of(self.side.python)}
         with self.log.open("w", encoding="utf-8") as log:
             log.write(f"$ {' '.join(self.command)}\n")
             log.flush()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ from pytest_serve_chaos.comparing.environments import environment
 from pytest_serve_chaos.comparing.paired import PairedComparison, Plan, unit_words
 from pytest_serve_chaos.comparing.run_files import trials_at
 from pytest_serve_chaos.errors import RunFailed, SettingsError
-from pytest_serve_chaos.options import OPTIONS, option
+from pytest_serve_chaos.options import OPTIONS, Option, option
 from pytest_serve_chaos.printable import printable
 from pytest_serve_chaos.report import comparison_html, comparison_text
 
@@ -170,6 +171,7 @@ def _run_both(given: argparse.Namespace) -> int:
         )
         _say(f"{sides[0].name} against {sides[1].name}: {unit_words(units)}; at most {given.pairs} pairs")
         _say(f"the runs are in {directory}")
+        _keep_plan(plan)
         going = PairedComparison(plan, _say)
         try:
             going.run()
@@ -185,6 +187,20 @@ def _run_both(given: argparse.Namespace) -> int:
     _write(found, directory)
     _print(found, given.format)
     return STATUS[found.answer]
+
+
+def _keep_plan(plan: Plan) -> None:
+    """Writes what is compared, or refuses to continue a comparison of something else."""
+    path = plan.directory / "plan.json"
+    said = {"sides": plan.names, "tests": plan.units, "seed": plan.seed, "arguments": plan.arguments}
+    text = json.dumps(said, indent=2) + "\n"
+    if path.is_file() and path.read_text(encoding="utf-8") != text:
+        raise SettingsError(
+            f"{plan.directory} has the runs of another comparison",
+            checked=[str(path)],
+            fix=["give the same tests, sides, seed and arguments", "or another --directory"],
+        )
+    path.write_text(text, encoding="utf-8")
 
 
 def _units(given: argparse.Namespace) -> tuple[tuple[str, ...], ...]:
@@ -228,13 +244,23 @@ def _sides(given: argparse.Namespace, directory: Path, held: contextlib.ExitStac
         else:
             made = held.enter_context(environment(ray, given.extra, directory / "environments.log", _say))
             pythons.append((made.python, made.ray))
-    sides = []
-    for place, (python, ray) in enumerate(pythons):
-        own = [(key, values[place]) for key, *values in settings]
-        differs = [f"{key}={values[place]}" for key, *values in settings if values[0] != values[1]]
-        name = ", ".join([*([f"Ray {ray}"] if len(set(given.ray)) == 2 else []), *differs])
-        sides.append(Side(name, python, tuple(_argument(key, value) for key, value in own)))
+    shown = [ray for _, ray in pythons] if pythons[0][1] != pythons[1][1] else rays
+    sides = [_side(place, pythons[place][0], shown[place] if shown else "", settings) for place in (0, 1)]
     return sides[0], sides[1]
+
+
+def _side(place: int, python: Path, ray: str, settings: Sequence[tuple[str, str, str]]) -> Side:
+    """The old side (0) or the new one (1), which is called after what differs."""
+    arguments, environment, names = [], {}, [f"Ray {ray}"] if ray else []
+    for key, *values in settings:
+        row, value = _row_of(key), values[place]
+        if row is not None and row.secret:
+            environment[row.env] = value
+        else:
+            arguments.append(f"--serve-chaos-env={key}={value}" if row is None else f"{row.flag}={value}")
+        if values[0] != values[1]:
+            names.append(f"{('old', 'new')[place]} {key}" if row is not None and row.secret else f"{key}={value}")
+    return Side(", ".join(names), python, tuple(arguments), environment)
 
 
 def _pairs_of_settings(texts: Sequence[str]) -> list[tuple[str, str, str]]:
@@ -251,11 +277,10 @@ def _pairs_of_settings(texts: Sequence[str]) -> list[tuple[str, str, str]]:
     return [(key, given[0], given[-1]) for key, given in values.items()]
 
 
-def _argument(key: str, value: str) -> str:
-    """How pytest is given a setting, or the cluster an environment variable."""
+def _row_of(key: str) -> Option | None:
+    """The setting of that name; None where it is an environment variable of the cluster."""
     name = key.removeprefix("serve_chaos_").replace("-", "_")
-    row = next((row for row in OPTIONS if row.name == name), None)
-    return f"--serve-chaos-env={key}={value}" if row is None else f"{row.flag}={value}"
+    return next((row for row in OPTIONS if row.name == name), None)
 
 
 def _say(text: str) -> None:
@@ -328,6 +353,7 @@ def _bisect(given: argparse.Namespace, versions: Sequence[str], tests: tuple[str
         ends = side(versions[0]), side(versions[-1])
         arguments = tuple(given.arguments)
         plan = Plan(ends, (tests,), _measures(given), given.pairs, given.seed, directory, arguments, deadline)
+        _keep_plan(plan)
         going = PairedComparison(plan, _say)
         going.run()
         found = going.comparison()

@@ -204,7 +204,12 @@ def document(found: Comparison) -> dict[str, Json]:
         "comparisons": [_row(row) for row in found.rows],
         "trials": {
             name: {
-                side: {"counted": count.counted, "inconclusive": count.inconclusive, "sent": _json(count.sent)}
+                side: {
+                    "counted": count.counted,
+                    "failed": count.failed,
+                    "inconclusive": count.inconclusive,
+                    "sent": _json(count.sent),
+                }
                 for side, count in zip(("old", "new"), counts, strict=True)
             }
             for name, counts in found.counts.items()

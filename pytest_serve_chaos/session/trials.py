@@ -79,7 +79,10 @@ class Trials:
     def _reports(self, item: pytest.Item, nextitem: pytest.Item | None, series: Series) -> list[pytest.TestReport]:
         """Runs the trials until more cannot change the verdict; returns the reports of the test."""
         trials: list[_Trial] = []
+        properties = list(item.user_properties)
         while True:
+            item.user_properties[:] = properties  # pytest keeps those of each trial, and what it printed
+            item._report_sections.clear()
             trial = self._trial(item, series)
             trials.append(trial)
             if trial.outcome is None:

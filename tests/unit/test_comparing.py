@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import dataclasses
 import json
 import signal
 import subprocess
@@ -16,10 +19,10 @@ from pytest_serve_chaos.analysis.likeness import Likeness
 from pytest_serve_chaos.analysis.trial_figures import Trial, measures_of
 from pytest_serve_chaos.cli import main
 from pytest_serve_chaos.clock import NotYet
-from pytest_serve_chaos.comparing import environments
+from pytest_serve_chaos.comparing import commands, environments
 from pytest_serve_chaos.comparing.bisection import Bisection, between
 from pytest_serve_chaos.comparing.child_run import Side, TestRun, tests_of
-from pytest_serve_chaos.comparing.commands import split_arguments
+from pytest_serve_chaos.comparing.commands import add_compare, split_arguments
 from pytest_serve_chaos.comparing.environments import requirement
 from pytest_serve_chaos.comparing.paired import PairedComparison, Plan
 from pytest_serve_chaos.errors import MissingDependency, RunFailed, SettingsError
@@ -326,6 +329,38 @@ def test_what_cannot_be_compared_is_refused(
 
     assert main(words) == 2
     assert why in capsys.readouterr().err
+
+
+def sides(*words: str) -> tuple[Side, Side]:
+    """The sides of a comparison on one Ray."""
+    parser = argparse.ArgumentParser()
+    add_compare(parser)
+    with contextlib.ExitStack() as held:
+        return commands._sides(parser.parse_args([*words, "head_failure"]), Path(), held)
+
+
+def test_a_setting_is_an_option_and_anything_else_a_variable_of_the_cluster() -> None:
+    old, new = sides("--set=workers=2", "--set=workers=3", "--set=RAY_x=1", "--set=RAY_x=2", "--set=rate=9")
+
+    assert old.name == "workers=2, RAY_x=1"
+    assert new.arguments == ("--serve-chaos-workers=3", "--serve-chaos-env=RAY_x=2", "--serve-chaos-rate=9")
+
+
+def test_a_secret_is_in_no_name_and_on_no_command_line() -> None:
+    old, new = sides("--set=headers=Authorization: a", "--set=headers=Authorization: b")
+
+    assert (old.name, new.name, new.arguments) == ("old headers", "new headers", ())
+    assert dict(new.environment) == {"SERVE_CHAOS_HEADERS": "Authorization: b"}
+
+
+def test_the_runs_of_another_comparison_are_not_continued(tmp_path: Path) -> None:
+    first = plan(tmp_path, "lost = 1", "lost = 2")
+    first.directory.mkdir()
+    commands._keep_plan(first)
+    commands._keep_plan(first)
+
+    with pytest.raises(SettingsError, match="another comparison"):
+        commands._keep_plan(dataclasses.replace(first, seed=7))
 
 
 def test_words_after_two_hyphens_are_for_pytest() -> None:

@@ -148,6 +148,7 @@ def test_one_trial_against_one_has_no_p_value() -> None:
     assert found.answer == "cannot say"
     assert {row.finding for row in found.rows} == {"too few trials"}
     assert found.notes == (
+        "head_failure: failed trials: 0 of 1 with Ray 2.54.1, 1 of 1 with Ray 2.60.0",
         "head_failure: one trial against one has no p-value, because all requests of a trial share one fault;"
         " Ray 2.54.1 lost 0 of 400 requests, Ray 2.60.0 90 of 400 (more than requests lost one by one would differ);"
         " the verdicts are passed and failed",
