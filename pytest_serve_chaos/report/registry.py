@@ -14,7 +14,7 @@ from pytest_serve_chaos.report import junit, markdown
 from pytest_serve_chaos.report.base import Outcomes, Reporter
 from pytest_serve_chaos.report.document import summary_document
 from pytest_serve_chaos.report.terminal import summary_table, traceback_lines, warning_lines
-from pytest_serve_chaos.report.trials import trial_lines, without_passed_trials
+from pytest_serve_chaos.report.trials import trial_lines, trial_sentences, without_passed_trials
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -141,7 +141,8 @@ def _document(outcomes: Outcomes) -> str:
 
 
 def _markdown(outcomes: Outcomes) -> str:
-    return markdown.summary(outcomes.results, warnings_of(outcomes.history), missing=outcomes.missing)
+    missing = (*outcomes.missing, *trial_sentences(outcomes.results))
+    return markdown.summary(outcomes.results, warnings_of(outcomes.history), missing=missing)
 
 
 BUILT_IN = Reporters(

@@ -66,6 +66,11 @@ def trial_lines(results: Iterable[Result]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
+def trial_sentences(results: Iterable[Result]) -> list[str]:
+    """The rate of each experiment that was run in trials."""
+    return [f"{one_line(one.name)}: {one.series.text}" for one in trials_of(results)]
+
+
 _TITLES = ("lost", "outage", "p99", "traffic back", "redundancy", "settled")
 
 
