@@ -107,7 +107,7 @@ def _ready(directory: Path, wanted: Sequence[str], log: Path, say: Say) -> Envir
     if there.get("package") != wheel.fingerprint or not python.exists():
         builder = _Builder(directory, log, clock.now() + DEADLINE)
         try:
-            with progress.still(f"making {directory}", say, who="environment"):
+            with progress.still("being installed", say, who=wanted[0]):
                 there = builder.build(wheel, wanted, say, again=bool(there) and python.exists())
         except BaseException:
             if not stamp.is_file():

@@ -95,16 +95,17 @@ class PairedComparison:
     def _pair(self, pair: int, unit: int) -> None:
         """Runs both sides, in the other order than in the pair before."""
         order = (0, 1) if pair % 2 else (1, 0)
-        found: dict[int, dict[str, Trial]] = {}
+        found: dict[int, dict[str, list[Trial]]] = {}
         for side in order:
             found[side] = dict(self._trials(pair, unit, side))
         for name in found[0].keys() & found[1].keys():
             self._of_unit.setdefault(unit, set()).add(name)
-            self.pairs.setdefault(name, []).append((found[0][name], found[1][name]))
+            # A run may have several trials of it; those with the same number have made the same choices.
+            self.pairs.setdefault(name, []).extend(zip(found[0][name], found[1][name], strict=False))
             for row in self.comparison().of(name):
                 self.say(finding_line(row, self.plan.names))
 
-    def _trials(self, pair: int, unit: int, side: int) -> Iterator[tuple[str, Trial]]:
+    def _trials(self, pair: int, unit: int, side: int) -> Iterator[tuple[str, list[Trial]]]:
         plan = self.plan
         which = f"-{unit + 1}" if len(plan.units) > 1 else ""
         run = TestRun(
@@ -127,10 +128,10 @@ class PairedComparison:
             return
         self._failures = 0
         for name, of_it in by_experiment(trials).items():
-            yield name, of_it[-1]
-            took = clock.now() - begun
+            yield name, of_it
             which_pair = f"pair {pair} of {plan.most}, {name} on {plan.sides[side].name}"
-            self.say(f"{which_pair}: {trial_words(of_it[-1])} ({took:.0f} s)")
+            shown = "; ".join(trial_words(trial) for trial in of_it)
+            self.say(f"{which_pair}: {shown} ({clock.now() - begun:.0f} s)")
 
     def _why_over(self, unit: int, pair: int) -> str:
         """Why a unit needs no more pairs; "" where it does."""
