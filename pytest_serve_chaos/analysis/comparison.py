@@ -151,9 +151,22 @@ def compare_sets(
 
 
 def compare_pairs(
-    pairs: Pairs, measures: Sequence[Measure], *, names: tuple[str, str], alpha: float = ALPHA
+    pairs: Pairs,
+    measures: Sequence[Measure],
+    *,
+    names: tuple[str, str],
+    experiments: int = 0,
+    alpha: float = ALPHA,
 ) -> Comparison:
-    """Compares pairs of trials by the sign test that holds at every look, so that it may be asked after each pair."""
+    """Compares pairs of trials by the sign test that holds at every look, so that it may be asked after each pair.
+
+    Args:
+        pairs: The pairs so far.
+        measures: What is compared.
+        names: What the sides are called.
+        experiments: How many experiments there are at least, also those that have no pairs yet.
+        alpha: The probability, at most, of any finding where both sides are equal.
+    """
     rows = []
     for name, of_it in pairs.items():
         for measure in measures:
@@ -161,7 +174,7 @@ def compare_pairs(
             if values:
                 rows.append(_paired(name, measure, values))
     # As many tests at each look: what has no values yet may have some later.
-    rows = _corrected(rows, alpha, pairs_needed, tests=len(pairs) * len(measures))
+    rows = _corrected(rows, alpha, pairs_needed, tests=max(len(pairs), experiments) * len(measures))
     old = {name: [before for before, _ in of_it] for name, of_it in pairs.items()}
     new = {name: [after for _, after in of_it] for name, of_it in pairs.items()}
     counts = {name: (_count(old[name]), _count(new[name])) for name in pairs}

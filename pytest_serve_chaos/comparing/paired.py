@@ -89,7 +89,8 @@ class PairedComparison:
     def comparison(self) -> Comparison:
         """What is known so far."""
         plan = self.plan
-        found = compare_pairs(self.pairs, plan.measures, names=plan.names, alpha=plan.alpha)
+        of = len(plan.units)
+        found = compare_pairs(self.pairs, plan.measures, names=plan.names, experiments=of, alpha=plan.alpha)
         return found.with_notes(self.notes)
 
     def _pair(self, pair: int, unit: int) -> None:
@@ -143,7 +144,7 @@ class PairedComparison:
         if decided == names:
             return f"{', '.join(sorted(names))}: decided after {pair} pairs"
         left = {name: self.pairs[name] for name in names - decided}
-        tests = len(self.pairs) * len(plan.measures)
+        tests = max(len(self.pairs), len(plan.units)) * len(plan.measures)
         if undecidable(left, plan.measures, more=plan.most - pair, alpha=plan.alpha, tests=tests):
             return f"{', '.join(sorted(left))}: {plan.most - pair} more pairs could not decide it"
         return ""
