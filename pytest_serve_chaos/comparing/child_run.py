@@ -114,7 +114,7 @@ class TestRun:
         """Runs it; returns pytest's exit status, or None where it took too long."""
         self.directory.mkdir(mode=0o700, parents=True)
         # The run dies with this process, however that ends, and its cluster with it.
-        launcher = [sys.executable, child.__file__, str(os.getpid()), "0", *self.command]
+        launcher = [sys.executable, "-I", child.__file__, str(os.getpid()), "0", *self.command]
         environment = {**os.environ, **self.side.environment, **_path_of(self.side.python)}
         with self.log.open("w", encoding="utf-8") as log:
             log.write(f"$ {' '.join(self.command)}\n")
@@ -171,12 +171,12 @@ def signals_as_interrupts() -> Iterator[None]:
             signal.signal(one, there)
 
 
-def tests_of(words: Sequence[str]) -> list[tuple[str, ...]]:
+def what_to_run(words: Sequence[str]) -> list[tuple[str, ...]]:
     """What pytest runs for each of these: a test, a file, a directory, or the name of a fault."""
-    return [_tests_of(word) for word in words]
+    return [_arguments_for(word) for word in words]
 
 
-def _tests_of(word: str) -> tuple[str, ...]:
+def _arguments_for(word: str) -> tuple[str, ...]:
     from pytest_serve_chaos.faults.catalogue import BUILT_IN
 
     name, _, verb = word.partition(":")

@@ -15,7 +15,7 @@ from pytest_serve_chaos.analysis.likeness import Likeness
 from pytest_serve_chaos.analysis.trial_figures import MEASURES, USUAL, Measure, Trial, by_experiment, measures_of
 from pytest_serve_chaos.clock import seconds
 from pytest_serve_chaos.comparing.bisection import Bisection, released, report_document, report_text
-from pytest_serve_chaos.comparing.child_run import Side, TestRun, signals_as_interrupts, tests_of
+from pytest_serve_chaos.comparing.child_run import Side, TestRun, signals_as_interrupts, what_to_run
 from pytest_serve_chaos.comparing.environments import environment
 from pytest_serve_chaos.comparing.paired import PairedComparison, Plan, unit_words
 from pytest_serve_chaos.comparing.run_files import trials_at
@@ -209,7 +209,7 @@ def _units(given: argparse.Namespace) -> tuple[tuple[str, ...], ...]:
             "nothing says which experiments are run on both sides",
             fix=["name tests, or faults: serve-chaos compare --ray 2.54.1 --ray 2.60.0 head_failure"],
         )
-    return tuple(tests_of(given.what))
+    return tuple(what_to_run(given.what))
 
 
 def _directory(given: argparse.Namespace, kind: str) -> Path:
@@ -332,7 +332,7 @@ def run_bisect(given: argparse.Namespace) -> int:
     if len(versions) < 2:
         raise SettingsError("no two releases are left", fix=["leave out fewer of them: --skip"])
     _say(f"{len(versions)} releases: {', '.join(versions)}")
-    (tests,) = tests_of([given.what])
+    (tests,) = what_to_run([given.what])
     directory = _directory(given, "bisect")
     with signals_as_interrupts():
         try:

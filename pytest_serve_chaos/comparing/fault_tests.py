@@ -14,12 +14,12 @@ from pytest_serve_chaos.faults.catalogue import BUILT_IN
 
 
 def _test(fault: str, verb: str) -> Callable[[Experiment], None]:
-    @getattr(pytest.mark, fault)(how=verb)  # type: ignore[untyped-decorator]
     def test(experiment: Experiment) -> None:
         experiment.measure()
 
     test.__name__ = test.__qualname__ = f"test_{fault}_{verb}"
-    return test
+    marker: pytest.MarkDecorator = getattr(pytest.mark, fault)(how=verb)
+    return marker(test)
 
 
 def _tests() -> Iterator[Callable[[Experiment], None]]:

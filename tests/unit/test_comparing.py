@@ -21,7 +21,7 @@ from pytest_serve_chaos.cli import main
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.comparing import commands, environments
 from pytest_serve_chaos.comparing.bisection import Bisection, between
-from pytest_serve_chaos.comparing.child_run import Side, TestRun, tests_of
+from pytest_serve_chaos.comparing.child_run import Side, TestRun, what_to_run
 from pytest_serve_chaos.comparing.commands import add_compare, split_arguments
 from pytest_serve_chaos.comparing.environments import requirement
 from pytest_serve_chaos.comparing.paired import PairedComparison, Plan
@@ -220,8 +220,8 @@ FAKE_VENV = """#!/bin/sh
 echo "$@" >> {calls}
 case "$*" in
   *"-m venv"*) for last; do :; done; mkdir -p "$last/bin"; cp "$0" "$last/bin/python" ;;
-  *version*) echo 2.54.1 ;;
   *install*) exit {status} ;;
+  *version*) echo 2.54.1 ;;
 esac
 """
 
@@ -237,7 +237,7 @@ def interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: Path, st
     path = tmp_path / "interpreter"
     path.write_text(FAKE_VENV.format(calls=calls, status=status))
     path.chmod(0o700)
-    monkeypatch.setattr(environments.sys, "executable", str(path))
+    monkeypatch.setattr(sys, "executable", str(path))
 
 
 def test_an_environment_is_made_once_and_used_again(
@@ -369,7 +369,7 @@ def test_words_after_two_hyphens_are_for_pytest() -> None:
 
 
 def test_a_fault_is_a_test_of_this_package() -> None:
-    assert tests_of(["head_failure", "head_failure:stop", "tests/test_x.py"]) == [
+    assert what_to_run(["head_failure", "head_failure:stop", "tests/test_x.py"]) == [
         ("--pyargs", "pytest_serve_chaos.comparing.fault_tests::test_head_failure_kill"),
         ("--pyargs", "pytest_serve_chaos.comparing.fault_tests::test_head_failure_stop"),
         ("tests/test_x.py",),

@@ -38,7 +38,7 @@ def test_a_failure_decides_where_none_is_allowed() -> None:
 
 
 def test_trials_that_showed_nothing_count_for_nothing() -> None:
-    found = series(8, 0, ["passed"] * 6 + ["inconclusive"] * 2)
+    found = series(8, 0, [*["passed"] * 6, *["inconclusive"] * 2])
 
     assert found.verdict == "passed"
     assert found.text == "0 of 6 failed: less than 39.3 % at 95 %; 2 showed nothing"
@@ -60,7 +60,8 @@ def test_more_trials_could_not_change_a_verdict(each: list[TrialOutcome], planne
         changed = found
         for _ in range(left):
             changed = changed.and_then(outcome)
-        assert changed.verdict == found.verdict
+        # One that showed too little to pass could still fail, but nobody waits for that.
+        assert changed.verdict == found.verdict or (found.verdict, changed.verdict) == ("inconclusive", "failed")
 
 
 @pytest.mark.parametrize(
