@@ -53,7 +53,7 @@ class Series:
 
     @property
     def verdict(self) -> TrialOutcome | None:
-        """The verdict of the test; None while more trials can change it. One that is inconclusive cannot pass any more."""
+        """The verdict of the test; None while more trials can change it. An inconclusive one can no longer pass."""
         left = max(0, self.planned - len(self.outcomes))
         if self.failed > self.allowed:
             return "failed"

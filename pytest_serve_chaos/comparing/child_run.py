@@ -114,7 +114,7 @@ class TestRun:
         """Runs it; returns pytest's exit status, or None where it took too long."""
         self.directory.mkdir(mode=0o700, parents=True)
         # The run dies with this process, however that ends, and its cluster with it.
-        launcher = [sys.executable, "-I", child.__file__, str(os.getpid()), "0", *self.command]
+        launcher = [sys.executable, "-I", "-S", child.__file__, str(os.getpid()), "0", *self.command]
         environment = {**os.environ, **self.side.environment, **_path_of(self.side.python)}
         with self.log.open("w", encoding="utf-8") as log:
             log.write(f"$ {' '.join(self.command)}\n")
