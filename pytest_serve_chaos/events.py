@@ -618,6 +618,7 @@ EVENTS: tuple[type[Event], ...] = (
     Skipped,
     BrokenOff,
     RunAgain,
+    TrialEnded,
     Problem,
     Doubt,
     OwnerChanged,
