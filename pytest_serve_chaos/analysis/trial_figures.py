@@ -137,7 +137,7 @@ def _latency(name: str) -> Callable[[Mapping[str, Json]], float | None]:
 
     def read(one: Mapping[str, Json]) -> float | None:
         during = _object(one, "measurement").get("during")
-        if not isinstance(during, Mapping):
+        if not isinstance(during, Mapping) or name not in during:
             return None
         seen = _number(during, name)
         return math.inf if seen is None else seen
