@@ -27,7 +27,7 @@ from pytest_serve_chaos.comparing.environments import requirement
 from pytest_serve_chaos.comparing.paired import PairedComparison, Plan
 from pytest_serve_chaos.errors import MissingDependency, RunFailed, SettingsError
 
-RUNS_TESTS = """#!{python}
+RUNS_TESTS = """#!{python} -IS
 import json, pathlib, sys, time
 given = dict(word.removeprefix("--serve-chaos-").split("=", 1) for word in sys.argv if "=" in word)
 print("started", sys.argv[1:], flush=True)
@@ -71,7 +71,7 @@ def test_both_sides_run_in_turns_with_the_same_seed_until_it_is_decided(tmp_path
     assert said[-1] == f"head: decided after {pairs} pairs"
     runs = [line for line in said if line.startswith("pair ")]
     assert [line.split(" on ")[1].split(":")[0] for line in runs[:4]] == ["old", "new", "new", "old"]
-    seeds = [next(log.open()).split("seed=")[1].split()[0] for log in sorted((tmp_path / "runs").glob("*.log"))]
+    seeds = [log.read_text().split("seed=")[1].split()[0] for log in sorted((tmp_path / "runs").glob("*.log"))]
     assert seeds[:4] == ["101", "101", "102", "102"]
     assert "--serve-chaos-workers=3" in (tmp_path / "runs" / "pair-01-new.log").read_text()
 
