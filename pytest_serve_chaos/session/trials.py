@@ -147,12 +147,14 @@ class Trials:
 
 def _outcome(reports: Sequence[pytest.TestReport]) -> TrialOutcome | None:
     """What a trial showed; None where it was skipped, or the rig or a fixture broke."""
+    failed = [report for report in reports if report.failed]
+    if failed and all(getattr(report, OUTCOME, "") == "inconclusive" for report in failed):
+        return "inconclusive"
     call = next((report for report in reports if report.when == "call"), None)
-    if call is None or any(report.failed for report in reports if report is not call):
+    if call is None or any(report is not call or hasattr(report, OUTCOME) for report in failed):
         return None
-    if call.failed:
-        known = getattr(call, OUTCOME, "")
-        return "inconclusive" if known == "inconclusive" else None if known else "failed"
+    if failed:
+        return "failed"
     if call.skipped:
         return "failed" if hasattr(call, "wasxfail") else None
     return "passed"

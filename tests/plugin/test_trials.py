@@ -112,7 +112,7 @@ def test_a_broken_fixture_ends_the_trials(run_chaos: RunChaos) -> None:
     )
 
     ran.outcomes(errors=1)
-    assert ran.text.count("RuntimeError: broken") == 2  # the traceback, and the short summary
+    assert "trial 1 of 3" not in ran.text
 
 
 def test_the_first_test_that_fails_ends_the_run_if_pytest_is_told_so(run_chaos: RunChaos) -> None:
