@@ -140,8 +140,8 @@ class TestRun:
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Lets a run end its cluster, and ends it by force if that takes too long, or at a second Ctrl-C.
 
-    The process has not been waited for, so that its PID belongs to nobody else. It takes SIGTERM as a Ctrl-C, also where
-    SIGINT is ignored, as it is in what a shell starts in the background.
+    The process has not been waited for, so that its PID belongs to nobody else. It takes SIGTERM as a Ctrl-C, also
+    where SIGINT is ignored, as it is in what a shell starts in the background.
     """
     process.send_signal(signal.SIGTERM)
     try:
