@@ -1,4 +1,4 @@
-"""``serve-chaos``: judges a history again, undoes what runs have left, reports what backends lack, prints roles."""
+"""``serve-chaos``: judges a history again, compares runs, undoes what they left, reports what backends lack."""
 
 from __future__ import annotations
 

@@ -19,6 +19,9 @@ from pytest_serve_chaos.session.statuses import OUTCOME
 from pytest_serve_chaos.session.terminal import Terminal
 from pytest_serve_chaos.settings import Settings
 
+_NOTHING = ("inconclusive", "unfinished")
+"""Outcomes of experiments that showed nothing."""
+
 _SECTION = "serve chaos: trials"
 _PROPERTY = "serve_chaos_trials"
 
@@ -112,6 +115,8 @@ class Trials:
         finally:
             self._lending.trial = 1
         outcome = _outcome(reports)
+        if outcome == "passed" and any(result.outcome in _NOTHING for result in self._results.since(before)):
+            outcome = "inconclusive"  # the test did not ask
         if outcome is not None:
             self._note(item, series.and_then(outcome), before)
         return _Trial(reports, outcome)
@@ -138,10 +143,13 @@ class Trials:
         listed = [f"trial {number}: {outcome}" for number, outcome in enumerate(series.outcomes, 1)]
         reports = list(last[-1].reports)
         for report in reports:
+            report.user_properties.append((_PROPERTY, series.text))  # JUnit takes those of the last report
             if report.when == "call":
                 report.duration = sum(one.duration for trial in trials for one in trial.reports if one.when == "call")
                 report.sections.insert(0, (_SECTION, "\n".join([text, *listed])))
-                report.user_properties.append((_PROPERTY, series.text))
+                if series.verdict == "inconclusive" and report.passed:
+                    report.outcome, report.longrepr = "failed", text
+                    setattr(report, OUTCOME, "inconclusive")
         return reports
 
 

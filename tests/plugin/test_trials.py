@@ -40,7 +40,7 @@ def own(serve_cluster):
 def test_it(shared, own):
     {body}
 
-def test_that_comes_after(shared):
+def test_that_comes_after(shared, serve_cluster):
     assert made.count("shared") == 1 and "shared" not in ended
     assert made.count("own") == ended.count("own") == {runs}
 """
@@ -87,6 +87,20 @@ def test_too_many_trials_that_show_nothing_make_the_test_inconclusive(run_chaos:
     ran = run_chaos(BY_HAND.format(marker="@pytest.mark.serve_chaos(trials=3)", body=body, runs=1))
 
     ran.outcomes(inconclusive=1, passed=1)
+
+
+def test_a_trial_that_measured_nothing_counts_for_nothing_whatever_the_test_says(run_chaos: RunChaos) -> None:
+    test = """
+    import pytest
+
+    @pytest.mark.replica_failure
+    def test_it(experiment):
+        experiment.measure(window="300ms")  # too few requests for its demands
+    """
+    ran = run_chaos(test, "--serve-chaos-trials=3")
+
+    ran.outcomes(inconclusive=1)
+    assert "test_it: inconclusive: no trial of 1 showed anything" in ran.text
 
 
 def test_a_known_defect_stays_one(run_chaos: RunChaos) -> None:
@@ -154,10 +168,10 @@ def test_trials_choose_different_victims_and_the_first_one_as_without_trials(run
 
     @pytest.mark.replica_failure
     def test_it(experiment, record_property):
-        found = experiment.measure(window="300ms")
-        print("VICTIM", [v for v in found.victims])
+        found = experiment.measure(window="300ms", availability=None, longest_outage="20s", settled=False)
+        print("\\nVICTIM", found.victims)
     """
-    ran = run_chaos(test, "--serve-chaos-trials=4", "--serve-chaos-seed=3", "-s", behaviour=FakeBehaviour(replicas=6))
+    ran = run_chaos(test, "--serve-chaos-trials=3", "--serve-chaos-seed=3", "-s", behaviour=FakeBehaviour(replicas=6))
 
     victims = [line for line in ran.text.splitlines() if line.startswith("VICTIM")]
     assert len(set(victims)) > 1
