@@ -1,4 +1,4 @@
-"""``serve-chaos``: judges a history again, shows reports, undoes what runs left, says what backends lack, and more."""
+"""``serve-chaos``: judges a history again, shows reports, compares runs, undoes what they left, and more."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_serve_chaos.backends.registry import Backends, backends_of
+from pytest_serve_chaos.comparing.commands import add_bisect, add_compare, run_bisect, run_compare, split_arguments
 from pytest_serve_chaos.errors import Locked, ServeChaosError, SettingsError, in_one_line
 from pytest_serve_chaos.options import Option, option
 from pytest_serve_chaos.printable import printable
@@ -46,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(words: Sequence[str]) -> int:
     plugins = _with_plugins(_named_plugins(words))
     backends, reporters = backends_of(plugins), reporters_of(plugins)
-    given = _parser(backends, reporters).parse_args(words)
+    own, for_pytest = split_arguments(words)
+    given = _parser(backends, reporters).parse_args(own)
     if given.command == "analyse":
         show = _Show(given.format, reporters, given.timeline, _load_checks(given.checks))
         return max(_analyse(path, show) for path in given.histories)
@@ -54,6 +56,9 @@ def _run(words: Sequence[str]) -> int:
         return report(given, reporters, _print)
     if given.command == "open":
         return open_report(given, _print)
+    if given.command in ("compare", "bisect"):
+        given.arguments = for_pytest
+        return run_compare(given) if given.command == "compare" else run_bisect(given)
     if given.command == "undo":
         return _undo(given, backends)
     if given.command == "rbac":
@@ -161,6 +166,8 @@ def _parser(backends: Backends, reporters: Reporters) -> argparse.ArgumentParser
     show = commands.add_parser("open", help="show the newest report in a browser")
     add_open_arguments(show)
     _add_plugins(show)
+    add_compare(commands.add_parser("compare", help="say what got worse from one run, Ray or setting to another"))
+    add_bisect(commands.add_parser("bisect", help="find the release of Ray that made an experiment worse"))
 
     undo = commands.add_parser("undo", help="undo what runs that were ended by force have left behind")
     undo.add_argument(

@@ -18,6 +18,7 @@ ServeChaosError
 │   ├── NoSuchTarget           nothing in the cluster matches the target
 │   └── NotHealed              what a fault broke is still broken
 ├── HistoryError               a history file cannot be read
+├── RunFailed                  a run that a comparison started has no result
 └── Judgement                  not a broken rig: what an experiment says
     ├── ExpectationFailed      the cluster did not do what was demanded
     └── Inconclusive           the experiment showed nothing
@@ -147,6 +148,21 @@ class HistoryError(ServeChaosError):
 
 class ExportFailed(ServeChaosError):
     """A report could not be sent to where it should go."""
+
+
+class RunFailed(ServeChaosError):
+    """A run that a comparison started has no result.
+
+    Args:
+        what: What happened.
+        checked: What was checked, one line each.
+        fix: How to fix it.
+        again: Whether the next run may fare better.
+    """
+
+    def __init__(self, what: str, *, checked: Sequence[str] = (), fix: Sequence[str] = (), again: bool) -> None:
+        self.again = again
+        super().__init__(what, checked=checked, fix=fix)
 
 
 class Judgement(ServeChaosError):

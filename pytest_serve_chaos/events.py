@@ -514,6 +514,27 @@ class RunAgain(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class TrialEnded(Event):
+    """A trial of a test that is run several times has ended.
+
+    Attributes:
+        of: The name of the experiment, the same in all trials.
+        number: Which trial it was, from 1 on.
+        planned: How many trials there should be.
+        allowed: How many of them may fail.
+        outcome: What it showed.
+    """
+
+    name: ClassVar[str] = "trial"
+
+    of: str = ""
+    number: int = 1
+    planned: int = 1
+    allowed: int = 0
+    outcome: Literal["passed", "failed", "inconclusive"] = "passed"
+
+
+@dataclass(frozen=True, slots=True)
 class Problem(Event):
     """Something is wrong with the cluster that no figure shows: a leak, a zombie, a second controller."""
 
@@ -670,6 +691,7 @@ EVENTS: tuple[type[Event], ...] = (
     Skipped,
     BrokenOff,
     RunAgain,
+    TrialEnded,
     Problem,
     Doubt,
     OwnerChanged,

@@ -227,6 +227,9 @@ _TYPES: Mapping[str, _Type] = {
     "str": _Type("text", _is_text, always=_TEXTS),
     "Role": _Type("text", _is_text),  # that of a newer version is accepted
     "Literal['victim', 'cluster']": _Type("victim or cluster", lambda value: value in ("victim", "cluster")),
+    "Literal['passed', 'failed', 'inconclusive']": _Type(
+        "passed, failed or inconclusive", lambda value: value in ("passed", "failed", "inconclusive")
+    ),
     "Literal['app', 'name']": _Type("app or name", lambda value: value in ("app", "name")),
     "Figure": _Type("outage or redundancy", lambda value: value in ("outage", "redundancy")),
     "Identity": _Type("text", _is_text, _identity),

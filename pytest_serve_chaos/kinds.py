@@ -229,6 +229,22 @@ class Headers(Kind):
         return name, value.strip()
 
 
+class Variables(Kind):
+    """Environment variables, one a line; pairs of name and value once parsed."""
+
+    ini = "linelist"
+    repeated = True
+
+    def __init__(self) -> None:
+        super().__init__("an environment variable as NAME=VALUE", "NAME=VALUE")
+
+    def _parse(self, text: str, base: Path) -> tuple[str, str]:
+        name, equals, value = text.partition("=")
+        if not equals or not re.fullmatch(r"[A-Za-z_]\w*", name) or "\0" in value:
+            raise ValueError(text)
+        return name, value
+
+
 class File(Kind):
     """A path: relative to the current directory, or in a configuration file to pytest's root directory."""
 

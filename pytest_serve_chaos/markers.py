@@ -18,6 +18,7 @@ from pytest_serve_chaos.options import option
 if TYPE_CHECKING:
     import pytest
 
+    from pytest_serve_chaos.analysis.trials import Series
     from pytest_serve_chaos.cluster.base import ClusterSpec
     from pytest_serve_chaos.faults.registry import FaultRegistry
     from pytest_serve_chaos.faults.spec import FaultChoice, FaultSpec
@@ -31,6 +32,10 @@ CLUSTER_MARKER = "serve_cluster"
 _CLUSTER_KINDS = {name: option(name).kind for name in ("gcs", "app", "workers", "profile", "ingress")}
 CLUSTER_KEYWORDS = (*_CLUSTER_KINDS, "env", "app_args")
 """What the marker `serve_cluster` can say."""
+
+TRIALS_MARKER = "serve_chaos"
+TRIALS_KEYWORDS = ("trials", "allow_failed")
+"""What the marker `serve_chaos` can say."""
 
 
 # -- what a test asks for ---------------------------------------------------------------------------------------------
@@ -88,15 +93,38 @@ def cluster_request(
 
     said = [marker for marker in markers if marker.name == CLUSTER_MARKER]
     wanted: dict[str, Any] = {name: getattr(settings, name) for name in _CLUSTER_KINDS}
+    wanted["env"] = settings.env
     for marker in reversed(said):
         _check_keywords(marker, CLUSTER_KEYWORDS)
         for keyword, value in marker.kwargs.items():
             wanted[keyword] = _cluster_value(marker, keyword, value, directory or Path.cwd())
     if dict(wanted.get("env", ())).get(HAPROXY) == "1":
         wanted["ingress"] = "haproxy"
+    wanted["env"] = tuple(sorted({**dict(settings.env), **dict(wanted["env"])}.items()))
     spec = ClusterSpec(**wanted)
     gcs = gcs_of(spec.gcs, dict(spec.env), said="gcs" in cluster_keywords(said))
     return replace(spec, gcs=gcs)
+
+
+def trials_request(markers: Iterable[pytest.Mark], settings: Settings) -> Series:
+    """How often a test is run: as its closest marker says, else as the settings say.
+
+    Raises:
+        SettingsError: The marker says something that it cannot say.
+    """
+    from pytest_serve_chaos.analysis.trials import Series
+
+    marker = next((marker for marker in markers if marker.name == TRIALS_MARKER), None)
+    if marker is None:
+        return Series(settings.trials)
+    _check_keywords(marker, TRIALS_KEYWORDS)
+    said = {"trials": settings.trials, "allow_failed": 0, **marker.kwargs}
+    for keyword, least in (("trials", 1), ("allow_failed", 0)):
+        if isinstance(said[keyword], bool) or not isinstance(said[keyword], int) or said[keyword] < least:
+            raise _invalid(marker, keyword, said[keyword], f"a whole number, {least} or more")
+    if said["allow_failed"] >= said["trials"]:
+        raise _invalid(marker, "allow_failed", said["allow_failed"], f"less than the {said['trials']} trials")
+    return Series(said["trials"], said["allow_failed"])
 
 
 def cluster_keywords(markers: Iterable[pytest.Mark]) -> frozenset[str]:

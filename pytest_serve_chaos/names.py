@@ -18,9 +18,9 @@ SETTINGS: dict[Literal["string", "int", "float", "bool", "linelist"], str] = {
     "slow_after send_lag_limit redis_server context rayservice url allow_context operator_namespace "
     "node_image ray_version ray_image redis_image operator_image kuberay_manifests rayservice_file "
     "rayservice_patch",
-    "int": "workers seed",
+    "int": "workers seed trials",
     "float": "rate persistent_rate",
-    "linelist": "headers allow",
+    "linelist": "headers allow env",
     "bool": "dry_run otel keep allow_ray_without_token",
 }
 """The names of the settings, by their type in pytest's configuration."""
@@ -47,6 +47,7 @@ MARKERS = (
     "rayservice_upgrade(how, bad): the test breaks the RayCluster under a RayService, which a new one replaces (how: "
     "upgrade).",
     "serve_cluster(gcs, app, workers, profile, ingress, env, app_args): the Serve cluster that this test wants.",
+    "serve_chaos(trials, allow_failed): the test is run so many times, and its verdict is a rate.",
 )
 
 

@@ -78,6 +78,7 @@ class Settings:
     app: str = field(default=_default("app"))
     workers: int = field(default=_default("workers"))
     gcs: Gcs = field(default=_default("gcs"))
+    env: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     ingress: Ingress = field(default=_default("ingress"))
     rate: float = field(default=_default("rate"))
     stages: str | None = None
@@ -90,6 +91,7 @@ class Settings:
     path: str | None = field(default=None, repr=False)
     requests: Path | None = None
     seed: int = field(default_factory=choose_seed)
+    trials: int = field(default=_default("trials"))
     dry_run: bool = field(default=_default("dry_run"))
     report_dir: Path = field(default=_default("report_dir"))
     otel: bool = field(default=_default("otel"))

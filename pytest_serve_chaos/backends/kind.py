@@ -368,6 +368,7 @@ KIND = Backend(
         "app",
         "workers",
         "gcs",
+        "env",
         "ingress",
         "keep",
         "node_image",

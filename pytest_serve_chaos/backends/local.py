@@ -64,7 +64,7 @@ def _sweep(progress: Progress) -> Iterable[str]:
 LOCAL = Backend(
     name="local",
     description="Ray nodes as processes of this machine",
-    options=options("profile", "app", "workers", "gcs", "ingress", "redis_server", "allow_ray_without_token"),
+    options=options("profile", "app", "workers", "gcs", "env", "ingress", "redis_server", "allow_ray_without_token"),
     start=_start,
     doctor=_doctor,
     check_app=_check_app,

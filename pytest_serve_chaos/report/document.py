@@ -25,6 +25,7 @@ from pytest_serve_chaos.model import (
     Role,
 )
 from pytest_serve_chaos.prediction.comparison import comparison
+from pytest_serve_chaos.report.trials import trial_document
 
 SCHEMA = 2
 """Goes up when a field changes its meaning or goes away; new fields do not raise it."""
@@ -34,12 +35,13 @@ def summary_document(history: History, results: Iterable[Result]) -> dict[str, J
     """The run and all its experiments as plain JSON data. All times are seconds, those of outages from the fault.
 
     Fields: ``schema``; ``program`` (name and version); ``run`` (the last cluster, how long it took to start, the
-    seed); ``warnings`` (what the check of the configuration said, for all clusters of the run); ``experiments``,
-    each with ``experiment``, ``fault``, ``verdict``, ``reasons``, ``checks`` (those that the test brought, and what
-    they found), ``tracebacks`` (of checks that raised an exception), ``remarks``, ``warnings``, ``cluster``,
+    seed); ``warnings`` (what the check of the configuration said, for all clusters of the run); ``experiments``, each
+    with ``experiment``, ``fault``, ``verdict``, ``reasons``, ``checks`` (those that the test brought, and what they
+    found), ``tracebacks`` (of checks that raised an exception), ``remarks``, ``warnings``, ``cluster``,
     ``expectations``, ``measurement``, ``parts`` (each ``app`` or ``name`` with its own measurement), ``predictions``
     (what each fault was expected to cost, computed before it), ``against_prediction`` (what was seen, and by how much
-    it is beyond that), ``evidence``, ``run_again``, ``victims``, ``identities`` (role -> kept, gone and new) and
+    it is beyond that), ``evidence``, ``run_again``, ``trial`` (``of``, ``number``, ``planned``, ``allowed`` and
+    ``outcome``; null where the test was run once), ``victims``, ``identities`` (role -> kept, gone and new) and
     ``logs`` (the directory, from that of the run; null where none were kept). Of head, workers and Redis in pods,
     ``identities`` also has the ``machine``, which is the name of the Kubernetes node.
     """
@@ -82,6 +84,7 @@ def _experiment(result: Result) -> dict[str, Json]:
         "against_prediction": _against(result),
         "evidence": [_evidence(evidence, asked or 0.0) for evidence in result.evidence],
         "run_again": result.run_again,
+        "trial": trial_document(result),
         "victims": [str(victim) for victim in result.victims],
         "identities": {role: _identities(result, role) for role in ROLES if _seen(result, role)},
     }

@@ -19,6 +19,7 @@ from pytest_serve_chaos.report.perfetto import perfetto_trace
 from pytest_serve_chaos.report.terminal import summary_table, traceback_lines, warning_lines
 from pytest_serve_chaos.report.timeline import timeline_of
 from pytest_serve_chaos.report.timeline_facts import facts_of
+from pytest_serve_chaos.report.trials import trial_lines, trial_sentences, without_passed_trials
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -173,7 +174,9 @@ def _is_file_name(name: str) -> bool:
 def _table(outcomes: Outcomes) -> str:
     warnings = warning_lines(warnings_of(outcomes.history))
     tracebacks = traceback_lines(outcomes.results) if outcomes.with_tracebacks else []
-    return "\n".join([*summary_table(outcomes.results), *outcomes.missing, *warnings, *tracebacks])
+    trials = trial_lines(outcomes.results)
+    table = summary_table(without_passed_trials(outcomes.results))
+    return "\n".join([*table, *trials, *outcomes.missing, *warnings, *tracebacks])
 
 
 def _document(outcomes: Outcomes) -> str:
@@ -182,7 +185,8 @@ def _document(outcomes: Outcomes) -> str:
 
 def _markdown(outcomes: Outcomes) -> str:
     facts = {one.experiment: facts_of(timeline_of(one, outcomes.history)) for one in outcomes.results if one.landed}
-    return markdown.summary(outcomes.results, warnings_of(outcomes.history), missing=outcomes.missing, facts=facts)
+    missing = (*outcomes.missing, *trial_sentences(outcomes.results))
+    return markdown.summary(outcomes.results, warnings_of(outcomes.history), missing=missing, facts=facts)
 
 
 BUILT_IN = Reporters(

@@ -31,6 +31,7 @@ from pytest_serve_chaos.events import (
     StagesBegan,
     TopologySeen,
     TrafficBegan,
+    TrialEnded,
     Warned,
 )
 from pytest_serve_chaos.history import History
@@ -61,6 +62,7 @@ _NOT_SHOWN = (
     PostRecoveryChecking,
     Skipped,
     RunAgain,
+    TrialEnded,
     Restored,
     LogsExcerpted,
     Repeatable,

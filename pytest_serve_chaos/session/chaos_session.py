@@ -26,6 +26,7 @@ from pytest_serve_chaos.session.sections import Sections
 from pytest_serve_chaos.session.statuses import Statuses
 from pytest_serve_chaos.session.summary import Summary
 from pytest_serve_chaos.session.terminal import Terminal
+from pytest_serve_chaos.session.trials import Trials
 from pytest_serve_chaos.settings import Settings
 from pytest_serve_chaos.termination import EndingSignals
 
@@ -61,6 +62,7 @@ class ChaosSession:
         repetition = Repetition(config, config.invocation_params.dir, settings, backends)
         self.lending = Lending(lifetime, self.collection, self.results, self.terminal, repetition)
         sections = Sections(config, settings, backends, self.lending, self.results)
+        self._trials = Trials(self.lending, self.results, self.terminal, settings)
         self._statuses = Statuses(self.lending, self.results, sections)
         self._summary = Summary(lifetime, self.results, reporters, send=telemetry.send if settings.otel else None)
         self._extras = None
@@ -75,6 +77,7 @@ class ChaosSession:
         if self._is_dry:  # first, so that what it raises is seen by the other parts
             manager.register(self._dry_run, "serve_chaos_dry_run")
         manager.register(self.collection, "serve_chaos_collection")
+        manager.register(self._trials, "serve_chaos_trials")
         manager.register(self.lending, "serve_chaos_lending")
         manager.register(self._statuses, "serve_chaos_statuses")
         manager.register(self._summary, "serve_chaos_summary")

@@ -80,6 +80,7 @@ class Lending:
 
     Attributes:
         test: The test that asked for the rig last.
+        trial: Which trial of a test that is run several times is run now; each has choices of its own.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Lending:
         repetition: Repetition,
     ) -> None:
         self.test = CurrentTest()
+        self.trial = 1
         self._lifetime = lifetime
         self._collection = collection
         self._results = results
@@ -126,7 +128,7 @@ class Lending:
             fault.check_cluster(spec)  # so that no cluster is started for a test that it must skip
         rig = run.rig_for(spec, test=item.nodeid)
         self._terminal.say_header(rig)
-        run.choose_for(item.nodeid)
+        run.choose_for(item.nodeid if self.trial == 1 else f"{item.nodeid} trial {self.trial}")
         rig.current.begin_test(self._name(item), cluster_keywords(item.iter_markers()))
         for fault in fault_requests(item.iter_markers(), rig.run.faults):
             admit(rig, fault.kind, fault.options)  # so that a test whose fault is refused is skipped before it begins

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import pytest
 
 from pytest_serve_chaos.analysis.result import Result
-from pytest_serve_chaos.events import LogsExcerpted, Repeatable, RunAgain
+from pytest_serve_chaos.events import LogsExcerpted, Repeatable, RunAgain, TrialEnded
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.report.registry import Reporters
 
@@ -66,6 +66,20 @@ class Results:
             later = (one for one in history.of(result.experiment) if isinstance(one, (LogsExcerpted, Repeatable)))
             added = tuple(one for one in later if one not in result.events)
             self._results[number] = replace(result, events=(*result.events, *added))
+
+    def note_trial(self, since: int, history: History, trial: TrialEnded, names: Sequence[str]) -> None:
+        """Notes of which trial the results of a test are.
+
+        Args:
+            since: How many results there were before the trial.
+            history: Of the run.
+            trial: The trial.
+            names: What the experiments of the first trial were called, by which all trials are found.
+        """
+        for number, result in enumerate(self._results[since:], since):
+            of = names[number - since] if number - since < len(names) else result.experiment
+            event = history.add(replace(trial, experiment=result.experiment, of=of))
+            self._results[number] = replace(result, events=(*result.events, event))
 
     def without_properties(self, properties: Iterable[tuple[str, object]]) -> list[tuple[str, object]]:
         """The properties of a test case, without those that reporters have given it."""

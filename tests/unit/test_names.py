@@ -22,5 +22,7 @@ def test_the_type_says_what_the_option_does() -> None:
 
 
 def test_each_marker_says_what_it_takes() -> None:
-    assert list(names.MARKERS[:-1]) == [fault.marker for fault in BUILT_IN]
-    assert names.MARKERS[-1].startswith(f"{markers.CLUSTER_MARKER}({', '.join(markers.CLUSTER_KEYWORDS)}): ")
+    *faults, cluster, trials = names.MARKERS
+    assert faults == [fault.marker for fault in BUILT_IN]
+    assert cluster.startswith(f"{markers.CLUSTER_MARKER}({', '.join(markers.CLUSTER_KEYWORDS)}): ")
+    assert trials.startswith(f"{markers.TRIALS_MARKER}({', '.join(markers.TRIALS_KEYWORDS)}): ")

@@ -1,0 +1,398 @@
+"""The commands `serve-chaos compare` and `serve-chaos bisect`."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pytest_serve_chaos.analysis.comparison import Comparison, compare_sets
+from pytest_serve_chaos.analysis.likeness import Likeness
+from pytest_serve_chaos.analysis.trial_figures import MEASURES, USUAL, Measure, Trial, by_experiment, measures_of
+from pytest_serve_chaos.clock import seconds
+from pytest_serve_chaos.comparing.bisection import Bisection, released, report_document, report_text
+from pytest_serve_chaos.comparing.child_run import Side, TestRun, signals_as_interrupts, what_to_run
+from pytest_serve_chaos.comparing.environments import environment
+from pytest_serve_chaos.comparing.paired import PairedComparison, Plan, unit_words
+from pytest_serve_chaos.comparing.run_files import trials_at
+from pytest_serve_chaos.errors import RunFailed, SettingsError
+from pytest_serve_chaos.options import OPTIONS, Option, option
+from pytest_serve_chaos.printable import printable
+from pytest_serve_chaos.report import comparison_html, comparison_text
+
+STATUS = {"no worse": 0, "worse": 1, "cannot say": 2}
+
+_EPILOG = """
+exit status: 0 no worse, 1 worse, 2 nobody can say, or the command failed.
+
+examples:
+  serve-chaos compare .serve-chaos/OLD .serve-chaos/NEW
+  serve-chaos compare --ray 2.54.1 --ray 2.60.0 head_failure tests/test_app.py::test_upgrade
+  serve-chaos compare --set RAY_x=1 --set RAY_x=2 head_failure -- --serve-chaos-rate=100
+"""
+
+
+def add_compare(compare: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `serve-chaos compare`."""
+    compare.formatter_class = argparse.RawDescriptionHelpFormatter
+    compare.epilog = _EPILOG
+    compare.add_argument(
+        "what", nargs="*", metavar="WHAT",
+        help="an old and a new run, or directories of runs; with --ray or --set: tests, or names of faults to run",
+    )  # fmt: skip
+    compare.add_argument("--old", nargs="+", type=Path, default=[], metavar="RUN", help="several old runs")
+    compare.add_argument("--new", nargs="+", type=Path, default=[], metavar="RUN", help="several new runs")
+    compare.add_argument(
+        "--ray", action="append", default=[], metavar="VERSION",
+        help="run the tests with this Ray: give it twice, the old and the new one (2.60.0, 2.60, or a wheel)",
+    )  # fmt: skip
+    compare.add_argument(
+        "--set", action="append", default=[], dest="settings", metavar="KEY=VALUE",
+        help="a setting of this plugin, or an environment variable of the cluster: twice, the old and the new value",
+    )  # fmt: skip
+    _add_running(compare)
+    names = ", ".join(measure.name for measure in MEASURES)
+    compare.add_argument(
+        "--on",
+        default=",".join(USUAL),
+        metavar="MEASURES",
+        help=f"what is compared, of {names}; default: {','.join(USUAL)}",
+    )
+    compare.add_argument(
+        "--format", choices=("table", "json", "markdown", "html"), default="table", help="what is printed"
+    )
+    compare.add_argument("--pairs", type=int, default=20, metavar="N", help="the greatest number of pairs (20)")
+
+
+def _add_running(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--with", action="append", default=[], dest="extra", metavar="REQUIREMENT",
+        help="what pip also installs in the environments, for the app and the tests",
+    )  # fmt: skip
+    command.add_argument("--seed", type=int, default=1000, metavar="N", help="of the first runs (1000)")
+    command.add_argument("--deadline", default="30m", metavar="DURATION", help="what a run may take (30m)")
+    command.add_argument(
+        "--directory", type=Path, metavar="PATH",
+        help="where runs and report are; one that is there already is continued. Default: below the report directory",
+    )  # fmt: skip
+    command.set_defaults(arguments=[])
+
+
+def split_arguments(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words of the command itself, and those after ``--``, which are for pytest."""
+    words = list(words)
+    if words[:1] not in (["compare"], ["bisect"]) or "--" not in words:
+        return words, []
+    at = words.index("--")
+    return words[:at], words[at + 1 :]
+
+
+def run_compare(given: argparse.Namespace) -> int:
+    """Compares, and returns the exit status.
+
+    Raises:
+        ServeChaosError: It cannot be compared.
+    """
+    if given.ray or given.settings:
+        return _run_both(given)
+    found = _of_runs(given)
+    _print(found, given.format)
+    return STATUS[found.answer]
+
+
+def _print(found: Comparison, form: str) -> None:
+    if form == "table":
+        print(printable("\n".join(comparison_text.lines(found))))
+        return
+    texts = {"json": comparison_text.json_text, "markdown": comparison_text.markdown, "html": comparison_html.page}
+    print(texts[form](found), end="")
+
+
+# -- runs that are there -----------------------------------------------------------------------------------------------
+
+
+def _of_runs(given: argparse.Namespace) -> Comparison:
+    old, new = list(given.old), list(given.new)
+    if given.what and (old or new or len(given.what) != 2):
+        raise _which_runs()
+    if given.what:
+        old, new = [Path(given.what[0])], [Path(given.what[1])]
+    if not old or not new:
+        raise _which_runs()
+    before, after = by_experiment(trials_at(old)), by_experiment(trials_at(new))
+    return compare_sets(before, after, _measures(given), names=_names(old, new))
+
+
+def _names(old: Sequence[Path], new: Sequence[Path]) -> tuple[str, str]:
+    """What the sides are called: by their paths, where these are short and tell them apart."""
+    names = [
+        str(each[0]) if len(each) == 1 else f"{label} ({len(each)} runs)"
+        for label, each in (("old", old), ("new", new))
+    ]
+    return (names[0], names[1]) if names[0] != names[1] else ("old", "new")
+
+
+def _which_runs() -> SettingsError:
+    return SettingsError(
+        "nothing says which runs are compared",
+        fix=[
+            "give two runs, the old one first: serve-chaos compare .serve-chaos/OLD .serve-chaos/NEW",
+            "or several for each side: --old RUN RUN --new RUN RUN",
+            "or what differs between two runs to be made: --ray 2.54.1 --ray 2.60.0 head_failure",
+        ],
+    )
+
+
+def _measures(given: argparse.Namespace) -> tuple[Measure, ...]:
+    return measures_of(name.strip() for name in given.on.split(",") if name.strip())
+
+
+# -- runs to be made ---------------------------------------------------------------------------------------------------
+
+
+def _run_both(given: argparse.Namespace) -> int:
+    units = _units(given)
+    directory = _directory(given, "compare")
+    with signals_as_interrupts(), contextlib.ExitStack() as held:
+        sides = _sides(given, directory, held)
+        plan = Plan(
+            sides=sides,
+            units=units,
+            measures=_measures(given),
+            most=given.pairs,
+            seed=given.seed,
+            directory=directory,
+            arguments=tuple(given.arguments),
+            deadline=seconds(given.deadline, name="--deadline"),
+        )
+        _say(f"{sides[0].name} against {sides[1].name}: {unit_words(units)}; at most {given.pairs} pairs")
+        _say(f"the runs are in {directory}")
+        _keep_plan(plan)
+        going = PairedComparison(plan, _say)
+        try:
+            going.run()
+        except BaseException as error:
+            why = "it was interrupted" if isinstance(error, KeyboardInterrupt) else str(error).splitlines()[0]
+            going.notes.append(f"the comparison is not complete: {why}")
+            _write(going.comparison(), directory)
+            _say(f"{why}; what was measured is in {directory}, and --directory {directory} goes on from there")
+            if isinstance(error, KeyboardInterrupt):
+                return 130
+            raise
+    found = going.comparison()
+    _write(found, directory)
+    _print(found, given.format)
+    return STATUS[found.answer]
+
+
+def _keep_plan(plan: Plan) -> None:
+    """Writes what is compared, or refuses to continue a comparison of something else."""
+    path = plan.directory / "plan.json"
+    said = {"sides": plan.names, "tests": plan.units, "seed": plan.seed, "arguments": plan.arguments}
+    text = json.dumps(said, indent=2) + "\n"
+    if path.is_file() and path.read_text(encoding="utf-8") != text:
+        raise SettingsError(
+            f"{plan.directory} has the runs of another comparison",
+            checked=[str(path)],
+            fix=["give the same tests, sides, seed and arguments", "or another --directory"],
+        )
+    path.write_text(text, encoding="utf-8")
+
+
+def _units(given: argparse.Namespace) -> tuple[tuple[str, ...], ...]:
+    if given.old or given.new or not given.what:
+        raise SettingsError(
+            "nothing says which experiments are run on both sides",
+            fix=["name tests, or faults: serve-chaos compare --ray 2.54.1 --ray 2.60.0 head_failure"],
+        )
+    return tuple(what_to_run(given.what))
+
+
+def _directory(given: argparse.Namespace, kind: str) -> Path:
+    if given.directory is not None:
+        directory: Path = given.directory
+    else:
+        directory = Path(str(option("report_dir").default)) / f"{kind}-{time.strftime('%Y-%m-%dT%H-%M-%S')}"
+        if not directory.parent.exists():
+            directory.parent.mkdir(parents=True)
+            (directory.parent / ".gitignore").write_text("# Created by pytest-serve-chaos.\n*\n", encoding="utf-8")
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return directory.resolve()
+
+
+def _sides(given: argparse.Namespace, directory: Path, held: contextlib.ExitStack) -> tuple[Side, Side]:
+    """Both sides, in environments that are held until all is over."""
+    if len(given.ray) > 2:
+        raise SettingsError("--ray was given more than twice", fix=["give the old and the new one"])
+    settings = _pairs_of_settings(given.settings)
+    if len(set(given.ray)) < 2 and all(old == new for _, old, new in settings):
+        raise SettingsError(
+            "both sides are the same",
+            fix=["give --ray twice, the old and the new one", "or --set KEY=OLD --set KEY=NEW"],
+        )
+    rays = [*given.ray, *given.ray][:2] if given.ray else []
+    pythons = []
+    for ray in rays or [None, None]:
+        if ray is None:
+            pythons.append((Path(sys.executable), ""))
+        elif pythons and ray == rays[0]:
+            pythons.append(pythons[0])
+        else:
+            made = held.enter_context(environment(ray, given.extra, directory / "environments.log", _say))
+            pythons.append((made.python, made.ray))
+    shown = [ray for _, ray in pythons] if pythons[0][1] != pythons[1][1] else rays
+    sides = [_side(place, pythons[place][0], shown[place] if shown else "", settings) for place in (0, 1)]
+    return sides[0], sides[1]
+
+
+def _side(place: int, python: Path, ray: str, settings: Sequence[tuple[str, str, str]]) -> Side:
+    """The old side (0) or the new one (1), which is called after what differs."""
+    arguments, environment, names = [], {}, [f"Ray {ray}"] if ray else []
+    for key, *values in settings:
+        row, value = _row_of(key), values[place]
+        if row is not None and row.secret:
+            environment[row.env] = value
+        else:
+            arguments.append(f"--serve-chaos-env={key}={value}" if row is None else f"{row.flag}={value}")
+        if values[0] != values[1]:
+            names.append(f"{('old', 'new')[place]} {key}" if row is not None and row.secret else f"{key}={value}")
+    return Side(", ".join(names), python, tuple(arguments), environment)
+
+
+def _pairs_of_settings(texts: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Each key with the old and the new value; one that was given once has the same value on both sides."""
+    values: dict[str, list[str]] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key.replace("-", "_").isidentifier():
+            raise SettingsError(f"--set {text!r} is not KEY=VALUE", fix=["write --set workers=2 --set workers=3"])
+        values.setdefault(key, []).append(value)
+    for key, given in values.items():
+        if len(given) > 2:
+            raise SettingsError(f"--set {key} was given {len(given)} times", fix=["give the old and the new value"])
+    return [(key, given[0], given[-1]) for key, given in values.items()]
+
+
+def _row_of(key: str) -> Option | None:
+    """The setting of that name; None where it is an environment variable of the cluster."""
+    name = key.removeprefix("serve_chaos_").replace("-", "_")
+    return next((row for row in OPTIONS if row.name == name), None)
+
+
+def _say(text: str) -> None:
+    print(printable(f"serve-chaos: {text}"), file=sys.stderr, flush=True)
+
+
+def _write(found: Comparison, directory: Path) -> None:
+    """Writes the reports of a comparison."""
+    for name, text in _files(found):
+        (directory / name).write_text(text, encoding="utf-8")
+
+
+def _files(found: Comparison) -> Iterator[tuple[str, str]]:
+    yield "comparison.json", comparison_text.json_text(found)
+    yield "comparison.md", comparison_text.markdown(found)
+    yield "comparison.html", comparison_html.page(found)
+
+
+# -- the release that made it worse ------------------------------------------------------------------------------------
+
+
+def add_bisect(bisect: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `serve-chaos bisect`."""
+    bisect.formatter_class = argparse.RawDescriptionHelpFormatter
+    bisect.epilog = "exit status: 0 the release was found, 2 the two ends do not differ, or the command failed."
+    bisect.add_argument("what", metavar="EXPERIMENT", help="a test, or the name of a fault")
+    bisect.add_argument(
+        "--good", required=True, metavar="VERSION", help="a release of Ray that is good: 2.54.1 or 2.54"
+    )
+    bisect.add_argument("--bad", required=True, metavar="VERSION", help="a newer release that is worse")
+    bisect.add_argument("--skip", action="append", default=[], metavar="VERSION", help="a release that is left out")
+    bisect.add_argument(
+        "--on", default="lost,outage", metavar="MEASURES", help="in which it may be worse; default: lost,outage"
+    )
+    bisect.add_argument("--pairs", type=int, default=20, metavar="N", help="pairs of the two ends, at most (20)")
+    bisect.add_argument(
+        "--trials", type=int, default=12, metavar="N", help="trials of each other release, at most (12)"
+    )
+    _add_running(bisect)
+
+
+def run_bisect(given: argparse.Namespace) -> int:
+    """Bisects, and returns the exit status.
+
+    Raises:
+        ServeChaosError: The ends do not differ, or a release gives no results.
+    """
+    versions = [one for one in released(given.good, given.bad) if one not in given.skip]
+    if len(versions) < 2:
+        raise SettingsError("no two releases are left", fix=["leave out fewer of them: --skip"])
+    _say(f"{len(versions)} releases: {', '.join(versions)}")
+    (tests,) = what_to_run([given.what])
+    directory = _directory(given, "bisect")
+    with signals_as_interrupts():
+        try:
+            return _bisect(given, versions, tests, directory)
+        except KeyboardInterrupt:
+            _say(f"it was interrupted; --directory {directory} goes on from there")
+            return 130
+
+
+def _bisect(given: argparse.Namespace, versions: Sequence[str], tests: tuple[str, ...], directory: Path) -> int:
+    log, deadline = directory / "environments.log", seconds(given.deadline, name="--deadline")
+    with contextlib.ExitStack() as held:
+
+        def side(version: str) -> Side:
+            made = held.enter_context(environment(version, given.extra, log, _say))
+            return Side(f"Ray {made.ray}", made.python)
+
+        ends = side(versions[0]), side(versions[-1])
+        arguments = tuple(given.arguments)
+        plan = Plan(ends, (tests,), _measures(given), given.pairs, given.seed, directory, arguments, deadline)
+        _keep_plan(plan)
+        going = PairedComparison(plan, _say)
+        going.run()
+        found = going.comparison()
+        _write(found, directory)
+        worse = sorted((row for row in found.rows if row.finding == "worse"), key=lambda row: row.p)
+        if not worse:
+            _print(found, "table")
+            _say(f"Ray {versions[-1]} was not seen to be worse than Ray {versions[0]}, so there is nothing to bisect")
+            return 2
+        row, sides = worse[0], dict(zip((versions[0], versions[-1]), ends, strict=True))
+
+        def trial(version: str, number: int) -> Trial | None:
+            if version not in sides:
+                sides[version] = side(version)
+            run = TestRun(
+                sides[version],
+                tests,
+                seed=given.seed + number,
+                directory=directory / f"{version}-trial-{number:02d}",
+                arguments=arguments,
+                deadline=deadline,
+            )
+            return _last(run, row.experiment)
+
+        likeness = Likeness.between(row.old, row.new)
+        bisection = Bisection(versions, row.experiment, row.measure, likeness, trial, _say, given.trials)
+        first_bad = bisection.first_bad()
+    (directory / "bisection.json").write_text(report_document(bisection, first_bad), encoding="utf-8")
+    print(printable(report_text(bisection, first_bad, found)))
+    return 0
+
+
+def _last(run: TestRun, experiment: str) -> Trial | None:
+    """The trial of an experiment in a run; None where it has none."""
+    try:
+        of_it = by_experiment(run.trials()).get(experiment)
+    except RunFailed as failed:
+        if not failed.again:
+            raise
+        _say(str(failed))
+        return None
+    return of_it[-1] if of_it else None

@@ -1,0 +1,376 @@
+"""Runs that a comparison starts, with a program in the place of pytest."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.analysis.likeness import Likeness
+from pytest_serve_chaos.analysis.trial_figures import Trial, measures_of
+from pytest_serve_chaos.cli import main
+from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.comparing import commands, environments
+from pytest_serve_chaos.comparing.bisection import Bisection, between
+from pytest_serve_chaos.comparing.child_run import Side, TestRun, what_to_run
+from pytest_serve_chaos.comparing.commands import add_compare, split_arguments
+from pytest_serve_chaos.comparing.environments import requirement
+from pytest_serve_chaos.comparing.paired import PairedComparison, Plan
+from pytest_serve_chaos.errors import MissingDependency, RunFailed, SettingsError
+
+RUNS_TESTS = """#!{python} -IS
+import json, pathlib, sys, time
+given = dict(word.removeprefix("--serve-chaos-").split("=", 1) for word in sys.argv if "=" in word)
+print("started", sys.argv[1:], flush=True)
+{body}
+out = pathlib.Path(given["report-dir"]) / "run"
+out.mkdir(parents=True)
+measurement = dict(sent=400, lost=lost, longest_outage=lost / 20, redundancy_back=8.0, during=dict(p99=0.1))
+one = dict(experiment="head", verdict="passed", measurement=measurement, expectations=dict(), cluster=dict())
+(out / "summary.json").write_text(json.dumps(dict(schema=2, experiments=[one])))
+"""
+
+
+def program(tmp_path: Path, body: str, name: str = "python") -> Path:
+    """A program that is called as Python would be, and writes a summary as pytest would."""
+    path = tmp_path / name
+    path.write_text(RUNS_TESTS.format(python=sys.executable, body=body))
+    path.chmod(0o700)
+    return path
+
+
+def plan(tmp_path: Path, old: str, new: str, most: int = 12) -> Plan:
+    sides = (
+        Side("old", program(tmp_path, old, "old")),
+        Side("new", program(tmp_path, new, "new"), ("--serve-chaos-workers=3",)),
+    )
+    return Plan(sides, (("test_it.py",),), measures_of(["lost", "outage"]), most, 100, tmp_path / "runs")
+
+
+# -- pairs -------------------------------------------------------------------------------------------------------------
+
+
+def test_both_sides_run_in_turns_with_the_same_seed_until_it_is_decided(tmp_path: Path) -> None:
+    said: list[str] = []
+    going = PairedComparison(plan(tmp_path, "lost = 1", "lost = 14"), said.append)
+    going.run()
+
+    found = going.comparison()
+    assert found.answer == "worse"
+    pairs = len(found.rows[0].old)
+    assert pairs < 12
+    assert said[-1] == f"head: decided after {pairs} pairs"
+    runs = [line for line in said if line.startswith("pair ")]
+    assert [line.split(" on ")[1].split(":")[0] for line in runs[:4]] == ["old", "new", "new", "old"]
+    seeds = [log.read_text().split("seed=")[1].split()[0] for log in sorted((tmp_path / "runs").glob("*.log"))]
+    assert seeds[:4] == ["101", "101", "102", "102"]
+    assert "--serve-chaos-workers=3" in (tmp_path / "runs" / "pair-01-new.log").read_text()
+
+
+def test_sides_that_are_equal_end_as_soon_as_more_pairs_could_not_decide(tmp_path: Path) -> None:
+    said: list[str] = []
+    going = PairedComparison(plan(tmp_path, "lost = 1", "lost = 1", most=9), said.append)
+    going.run()
+
+    assert going.comparison().answer == "cannot say"  # of two pairs nobody can
+    assert said[-1] == "head: 7 more pairs could not decide it"
+
+
+def test_a_run_that_was_made_before_is_not_made_again(tmp_path: Path) -> None:
+    PairedComparison(plan(tmp_path, "lost = 1", "lost = 14", most=2), print).run()
+    again = PairedComparison(plan(tmp_path, "sys.exit(3)", "sys.exit(3)", most=2), print)
+    again.run()
+
+    assert len(again.pairs["head"]) >= 1
+
+
+def test_arguments_that_pytest_refuses_end_the_comparison_with_its_words(tmp_path: Path) -> None:
+    going = PairedComparison(plan(tmp_path, "print('ERROR: no such test'); sys.exit(4)", "lost = 1"), print)
+
+    with pytest.raises(RunFailed, match="the run on old has no experiment: exit status 4") as raised:
+        going.run()
+    assert "ERROR: no such test" in str(raised.value)
+
+
+def test_a_run_without_a_result_counts_for_nothing_and_three_in_a_row_end_it(tmp_path: Path) -> None:
+    going = PairedComparison(plan(tmp_path, "sys.exit(1)", "sys.exit(1)"), print)
+
+    with pytest.raises(RunFailed):
+        going.run()
+    assert going.notes == [
+        "pair 1: the run on old has no experiment: exit status 1; it counts for nothing",
+        "pair 1: the run on new has no experiment: exit status 1; it counts for nothing",
+    ]
+
+
+def test_a_run_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+    run = TestRun(Side("old", program(tmp_path, "time.sleep(60)")), ("x",), 1, tmp_path / "run", deadline=0.2)
+
+    with pytest.raises(RunFailed, match="it took longer than"):
+        run.trials()
+
+
+NEVER_ENDS = """
+import sys
+from pathlib import Path
+from pytest_serve_chaos.comparing.child_run import Side, TestRun, signals_as_interrupts
+with signals_as_interrupts():
+    TestRun(Side("old", Path(sys.argv[1])), ("x",), 1, Path(sys.argv[2])).trials()
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_comparison_that_is_ended_leaves_no_run(tmp_path: Path, how: signal.Signals) -> None:
+    pid_file = tmp_path / "pid"
+    body = f"import os; pathlib.Path({str(pid_file)!r}).write_text(str(os.getpid())); time.sleep(60)"
+    words = [sys.executable, "-c", NEVER_ENDS, str(program(tmp_path, body)), str(tmp_path / "run")]
+    process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
+
+    def there() -> int | NotYet:
+        text = pid_file.read_text() if pid_file.exists() else ""
+        return int(text) if text else NotYet("no PID")
+
+    pid = clock.wait_until("the run", there, timeout=20.0, interval=0.02)
+    process.send_signal(how)
+    process.wait(20)
+
+    def gone() -> bool | NotYet:
+        return not Path(f"/proc/{pid}").exists() or NotYet("it runs")
+
+    assert clock.wait_until("the run to end", gone, timeout=20.0, interval=0.02)
+
+
+# -- bisection ---------------------------------------------------------------------------------------------------------
+
+LISTED = "ray (2.60.0)\nAvailable versions: 2.60.0, 2.59.0, 2.58.1, 2.58.0, 2.57.0rc1, 2.56.1, 2.55.0, 2.54.1, 2.54.0\n"
+
+
+def test_the_releases_between_two_are_in_their_order_without_candidates() -> None:
+    assert between(LISTED, "2.54", "2.58.1") == ["2.54.1", "2.55.0", "2.56.1", "2.58.0", "2.58.1"]
+
+
+@pytest.mark.parametrize(
+    ("listed", "good", "bad", "why"),
+    [
+        ("", "2.54", "2.60", "does not list"),
+        (LISTED, "2.53", "2.60", "no release 2.53"),
+        (LISTED, "2.60", "2.54", "not older"),
+    ],
+)
+def test_what_cannot_be_bisected_is_refused(listed: str, good: str, bad: str, why: str) -> None:
+    with pytest.raises(SettingsError, match=why):
+        between(listed, good, bad)
+
+
+@pytest.mark.parametrize("first", range(1, 8))
+def test_the_release_with_the_defect_is_found(first: int) -> None:
+    (measure,) = measures_of(["lost"])
+    versions = [f"2.{minor}.0" for minor in range(8)]
+
+    def trial(version: str, number: int) -> Trial | None:
+        lost = 14.0 + number if versions.index(version) >= first else number % 3
+        return None if number == 1 else Trial("head", "passed", {"lost": lost})
+
+    likeness = Likeness.between([0, 1, 2, 0, 1, 0, 1, 0, 2], [14, 15, 9, 30, 16, 12, 14, 90, 13])
+    found = Bisection(versions, "head", measure, likeness, trial, lambda _: None)
+
+    assert found.first_bad() == versions[first]
+    assert all(step.sure for step in found.steps)
+
+
+def test_a_release_that_shows_nothing_ends_it() -> None:
+    (measure,) = measures_of(["lost"])
+    found = Bisection(["1", "2", "3"], "h", measure, Likeness.between([0.0], [9.0]), lambda *_: None, lambda _: None)
+
+    with pytest.raises(RunFailed, match="no trial of Ray 2 showed anything"):
+        found.first_bad()
+
+
+# -- environments ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "installed"),
+    [
+        ("2.60.0", "ray[serve]==2.60.0"),
+        ("2.60", "ray[serve]==2.60.*"),
+        ("https://x/r.whl", "ray[serve] @ https://x/r.whl"),
+    ],
+)
+def test_a_ray_becomes_a_requirement(said: str, installed: str) -> None:
+    assert requirement(said) == installed
+
+
+@pytest.mark.parametrize("said", ["newest", "2.60.0; rm", "/nowhere/ray.whl", "--index-url"])
+def test_what_is_not_a_ray_is_refused(said: str) -> None:
+    with pytest.raises(SettingsError):
+        requirement(said)
+
+
+FAKE_VENV = """#!/bin/sh
+echo "$@" >> {calls}
+case "$*" in
+  *"-m venv"*) for last; do :; done; mkdir -p "$last/bin"; cp "$0" "$last/bin/python" ;;
+  *install*) exit {status} ;;
+  *version*) echo 2.54.1 ;;
+esac
+"""
+
+
+@pytest.fixture
+def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file with the calls of an interpreter that does what pip and venv would do, but for the work."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "calls"
+
+
+def interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: Path, status: int = 0) -> None:
+    path = tmp_path / "interpreter"
+    path.write_text(FAKE_VENV.format(calls=calls, status=status))
+    path.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(path))
+
+
+def test_an_environment_is_made_once_and_used_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: Path
+) -> None:
+    interpreter(tmp_path, monkeypatch, calls)
+    for _ in range(2):
+        with environments.environment("2.54", ["my-app"], tmp_path / "log", print) as made:
+            assert made.ray == "2.54.1"
+            assert made.python.is_relative_to(tmp_path / "cache" / "pytest-serve-chaos" / "environments")
+
+    lines = calls.read_text().splitlines()
+    assert [line for line in lines if " venv " in line] == [lines[0]]
+    (installed,) = [line for line in lines if " install " in line]
+    assert installed.endswith("[local] ray[serve]==2.54.* my-app")
+
+
+def test_an_environment_that_cannot_be_made_says_why_and_is_not_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: Path
+) -> None:
+    interpreter(tmp_path, monkeypatch, calls, status=7)
+    with (
+        pytest.raises(MissingDependency, match=r"could not install ray.*exit status 7") as raised,
+        environments.environment("2.54.0", [], tmp_path / "log", print),
+    ):
+        pass
+
+    assert f"log: {tmp_path / 'log'}" in str(raised.value)
+    assert not list((tmp_path / "cache" / "pytest-serve-chaos" / "environments").iterdir())
+
+
+def test_the_package_that_runs_becomes_a_wheel(tmp_path: Path) -> None:
+    wheel = environments._Wheel.of_this_package().write(tmp_path)
+
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "pytest_serve_chaos/plugin.py" in names
+    assert any(name.endswith(".dist-info/RECORD") for name in names)
+    assert not any("__pycache__" in name for name in names)
+
+
+# -- the command line --------------------------------------------------------------------------------------------------
+
+
+def run_at(directory: Path, lost: int) -> Path:
+    """A run with one experiment."""
+    measurement = {"sent": 400, "lost": lost, "longest_outage": lost / 20, "during": {"p99": 0.1}}
+    one = {"experiment": "head", "verdict": "passed", "measurement": measurement, "expectations": {}, "cluster": {}}
+    directory.mkdir(parents=True)
+    (directory / "summary.json").write_text(json.dumps({"schema": 2, "experiments": [one]}))
+    return directory
+
+
+def test_directories_of_runs_are_sets_of_trials(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(8):
+        run_at(tmp_path / "old" / str(number), lost=number % 3)
+        run_at(tmp_path / "new" / str(number), lost=14 + number)
+
+    assert main(["compare", str(tmp_path / "old"), str(tmp_path / "new")]) == 1
+    assert "new is worse, p < 0.001 after 8 against 8 trials" in capsys.readouterr().out
+    assert main(["compare", str(tmp_path / "old"), str(tmp_path / "old"), "--format=json"]) == 0
+    assert json.loads(capsys.readouterr().out)["answer"] == "no worse"
+
+
+def test_one_run_against_one_has_a_status_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old, new = run_at(tmp_path / "a", lost=0), run_at(tmp_path / "b", lost=300)
+
+    assert main(["compare", str(old), str(new)]) == 2
+    assert "one trial against one has no p-value" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["compare"], "nothing says which runs are compared"),
+        (["compare", "nowhere", "elsewhere"], "there is no run at nowhere"),
+        (["compare", "--ray=2.54.1", "head_failure"], "both sides are the same"),
+        (["compare", "--set=workers=2", "--set=workers=2", "head_failure"], "both sides are the same"),
+        (["compare", "--set=workers", "head_failure"], "is not KEY=VALUE"),
+        (["compare", "--ray=2.54.1", "--ray=2.60.0"], "nothing says which experiments"),
+        (["compare", "a", "b", "--on=x"], "cannot be compared"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], why: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_at(tmp_path / "a", lost=0)
+    run_at(tmp_path / "b", lost=0)
+
+    assert main(words) == 2
+    assert why in capsys.readouterr().err
+
+
+def sides(*words: str) -> tuple[Side, Side]:
+    """The sides of a comparison on one Ray."""
+    parser = argparse.ArgumentParser()
+    add_compare(parser)
+    with contextlib.ExitStack() as held:
+        return commands._sides(parser.parse_args([*words, "head_failure"]), Path(), held)
+
+
+def test_a_setting_is_an_option_and_anything_else_a_variable_of_the_cluster() -> None:
+    old, new = sides("--set=workers=2", "--set=workers=3", "--set=RAY_x=1", "--set=RAY_x=2", "--set=rate=9")
+
+    assert old.name == "workers=2, RAY_x=1"
+    assert new.arguments == ("--serve-chaos-workers=3", "--serve-chaos-env=RAY_x=2", "--serve-chaos-rate=9")
+
+
+def test_a_secret_is_in_no_name_and_on_no_command_line() -> None:
+    old, new = sides("--set=headers=Authorization: a", "--set=headers=Authorization: b")
+
+    assert (old.name, new.name, new.arguments) == ("old headers", "new headers", ())
+    assert dict(new.environment) == {"SERVE_CHAOS_HEADERS": "Authorization: b"}
+
+
+def test_the_runs_of_another_comparison_are_not_continued(tmp_path: Path) -> None:
+    first = plan(tmp_path, "lost = 1", "lost = 2")
+    first.directory.mkdir()
+    commands._keep_plan(first)
+    commands._keep_plan(first)
+
+    with pytest.raises(SettingsError, match="another comparison"):
+        commands._keep_plan(dataclasses.replace(first, seed=7))
+
+
+def test_words_after_two_hyphens_are_for_pytest() -> None:
+    assert split_arguments(["compare", "x", "--", "-k", "y"]) == (["compare", "x"], ["-k", "y"])
+    assert split_arguments(["doctor", "--", "local"]) == (["doctor", "--", "local"], [])
+
+
+def test_a_fault_is_a_test_of_this_package() -> None:
+    assert what_to_run(["head_failure", "head_failure:stop", "tests/test_x.py"]) == [
+        ("--pyargs", "pytest_serve_chaos.comparing.fault_tests::test_head_failure_kill"),
+        ("--pyargs", "pytest_serve_chaos.comparing.fault_tests::test_head_failure_stop"),
+        ("tests/test_x.py",),
+    ]
