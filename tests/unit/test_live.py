@@ -42,7 +42,7 @@ def came(at: float, one: Component) -> Event:
 
 
 def missing(*events: Event, **lacking: int) -> list[tuple[str, float]]:
-    """Who is gone and not back, since when; how many replicas of which deployment, and workers, there should be more."""
+    """Who is gone and not back, since when; `lacking` says of what there should be more."""
     story = Story(0.0)
     story.tell(events)
     return [(one.component.name, one.since) for one in story.missing(lacking)]
