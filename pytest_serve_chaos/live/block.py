@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pytest_serve_chaos import clock
@@ -32,12 +32,12 @@ class Watched:
     Attributes:
         history: Of the run.
         late_after: Seconds after which an answer is late.
-        scaled: The deployments that Serve scales, and ``workers`` if Ray scales these.
+        lacking: How many fewer there are than there should be, of the replicas of each deployment and of ``workers``.
     """
 
     history: History
     late_after: float
-    scaled: Collection[str]
+    lacking: Mapping[str, int]
 
 
 class LiveBlock:
@@ -156,7 +156,7 @@ class _Test:
         missing = []
         if watched is not None:
             self._take_in(watched, now)
-            missing = [(one.component.name, now - one.since) for one in self._story.missing(watched.scaled)]
+            missing = [(one.component.name, now - one.since) for one in self._story.missing(watched.lacking)]
         begun = self._story.begun
         return View(
             test=self._name,

@@ -22,6 +22,7 @@ def follow(config: pytest.Config, block: Yields) -> None:
     debugger, `capsys.disabled()`. pytest has no hook for this, so the methods of its capture manager are wrapped.
     """
     manager = config.pluginmanager.get_plugin("capturemanager")
+    assert manager is not None
     suspend, resume, stop = (
         manager.suspend_global_capture,
         manager.resume_global_capture,

@@ -158,7 +158,10 @@ def _sparkline(last: Sequence[Second]) -> list[_Piece]:
 
 
 def _missing(missing: Iterable[tuple[str, float]]) -> list[_Piece]:
-    words = ", ".join(f"{_line(name)} for {_duration(seconds)}" for name, seconds in missing)
+    since: dict[str, list[str]] = {}
+    for name, seconds in missing:
+        since.setdefault(f"{max(0.0, seconds):.0f} s", []).append(_line(name))
+    words = "; ".join(f"{', '.join(names)} for {seconds}" for seconds, names in since.items())
     return [_Piece("  missing  ", _DIM), _Piece(words, _RED)]
 
 
@@ -174,10 +177,6 @@ def _clock(seconds: float) -> str:
     minutes, rest = divmod(max(0, math.floor(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def _duration(seconds: float) -> str:
-    return f"{max(0.0, seconds):.0f} s"
 
 
 def _latency(seconds: float) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from pytest_serve_chaos.events import ComponentCame, ComponentGone, Demanded, Event, Phase, PhaseBegan
+from pytest_serve_chaos.events import WORKERS, ComponentCame, ComponentGone, Demanded, Event, Phase, PhaseBegan
 from pytest_serve_chaos.model import Component
 
 
@@ -80,14 +80,23 @@ class Story:
                 return
         self._more[place] += 1
 
-    def missing(self, scaled: Collection[str]) -> list[Gone]:
-        """Who is gone and not back.
+    def missing(self, lacking: Mapping[str, int]) -> list[Gone]:
+        """Who is gone and must come back, as far as that is known.
 
         Args:
-            scaled: The deployments that Serve scales, and ``workers`` if Ray scales these: their number may fall, so
-                nobody knows whether there must be a successor.
+            lacking: How many fewer there are than there should be, of the replicas of each deployment and of
+                ``workers``. Who went because there are to be fewer is not missing.
         """
-        return [one for one in self.gone if _group(one.component) not in scaled]
+        found: list[Gone] = []
+        left = dict(lacking)
+        for one in reversed(self.gone):
+            group = _group(one.component)
+            if group is None or left.get(group, 0) > 0:
+                found.append(one)
+                if group is not None:
+                    left[group] -= 1
+        fewer = {one.component.node for one in self.gone if one.component.role == "worker" and one not in found}
+        return [one for one in reversed(found) if one.component.node not in fewer]
 
 
 def _place(component: Component) -> tuple[str, str]:
@@ -97,5 +106,8 @@ def _place(component: Component) -> tuple[str, str]:
     return component.role, "" if component.role == "controller" else component.node
 
 
-def _group(component: Component) -> str:
-    return component.deployment or "" if component.role == "replica" else f"{component.role}s"
+def _group(component: Component) -> str | None:
+    """Whose number may change: that of the replicas of its deployment, or that of the workers."""
+    if component.role == "replica":
+        return component.deployment or ""
+    return WORKERS if component.role == "worker" else None

@@ -11,7 +11,7 @@ from pytest_serve_chaos.errors import ClusterStartError
 from pytest_serve_chaos.model import HEAD, Component, Topology
 from pytest_serve_chaos.observe.listing import in_service
 from pytest_serve_chaos.observe.observer import Observer
-from pytest_serve_chaos.observe.shape import Shape, concentrated, imbalance, lacks, proxy_nodes, surplus
+from pytest_serve_chaos.observe.shape import Shape, concentrated, imbalance, lacking, lacks, proxy_nodes, surplus
 from pytest_serve_chaos.observe.watcher import Watcher
 
 
@@ -58,6 +58,10 @@ class Health:
             return [f"Ray and Serve have said nothing since {self._watcher.newcomer} came"]
         there = [f"{c.name} (PID {c.pid}) is not replaced" for c in sick if topology.find(c.identity)]
         return there + lacks(topology, report, self.shape)
+
+    def lacking(self) -> dict[str, int]:
+        """How many fewer there are than there should be, by the last look: replicas of each deployment, and workers."""
+        return lacking(self._watcher.topology, self._watcher.report, self.shape)
 
     def surplus(self) -> list[str]:
         """What is there now that should not be: leaks and zombies."""

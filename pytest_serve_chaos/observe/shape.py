@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from pytest_serve_chaos.cluster.proxy_location import EVERY_NODE
 from pytest_serve_chaos.cluster.rest import ServeStatus, autoscaled
+from pytest_serve_chaos.events import WORKERS
 from pytest_serve_chaos.model import HEAD, NOT_READY, Topology
 from pytest_serve_chaos.observe.listing import listed_as, not_listed, running
 from pytest_serve_chaos.observe.observer import Report
@@ -102,6 +103,15 @@ def lacks(topology: Topology, report: Report, wanted: Shape) -> list[str]:
     missing += [] if len(topology.of("gcs")) <= 1 else ["two GCS"]
     missing += [] if now.redis or not wanted.redis else ["no Redis"]
     return missing + _not_known_to_ray(topology, report, wanted)
+
+
+def lacking(topology: Topology, report: Report, wanted: Shape) -> dict[str, int]:
+    """How many fewer replicas of each deployment there are than there must be, and how many fewer workers."""
+    now = shape_of(topology)
+    needed = _needed(report.serve, wanted)
+    fewer = {name: n - now.replicas.get(name, 0) for name, n in needed.items()}
+    fewer[WORKERS] = _workers_needed(report, wanted) - len(now.nodes - {HEAD})
+    return {name: n for name, n in fewer.items() if n > 0}
 
 
 def _missing_nodes(topology: Topology, report: Report, wanted: Shape, now: Shape) -> list[str]:

@@ -37,17 +37,18 @@ table{width:100%;border-collapse:collapse}
 th,td{text-align:left;vertical-align:top;padding:.5rem .75rem .5rem 0;border-bottom:1px solid var(--line)}
 th{font-size:.85rem;color:var(--dim);font-weight:600}
 td:first-child,td:last-child{white-space:nowrap}
+td:nth-child(3){min-width:15rem}
 ul{margin:.25rem 0 0;padding-left:1.1rem}
 li,.dim{font-size:.875rem;color:var(--dim)}
 b{margin-right:.75em;font-weight:600;white-space:nowrap}
 .passed{color:var(--passed)}.failed{color:var(--failed)}.inconclusive{color:var(--inconclusive)}
 .measured{color:var(--measured)}.unfinished{color:var(--unfinished)}
 td:last-child a{margin-right:.75em}
-@media(max-width:45rem){
+@media(max-width:64rem){
 thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
 table,tbody,tr,td{display:block;width:100%}
 tr{padding:.75rem 0;border-bottom:1px solid var(--line)}
-td{border:0;padding:.1rem 0}
+td,td:nth-child(3){border:0;padding:.1rem 0;min-width:0}
 td:first-child,td:last-child{white-space:normal}
 td:first-child{font-weight:600}
 }

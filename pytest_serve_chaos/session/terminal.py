@@ -105,9 +105,7 @@ class Terminal:
 def _watched(rig: Rig) -> Watched:
     from pytest_serve_chaos.live.block import Watched
 
-    shape = rig.health.shape
-    scaled = {*shape.autoscaled, *([] if shape.workers is None else ["workers"])}
-    return Watched(rig.history, rig.traffic.slowness.after, scaled)
+    return Watched(rig.history, rig.traffic.slowness.after, rig.health.lacking())
 
 
 def _block_of(config: pytest.Config, settings: Settings) -> LiveBlock | None:

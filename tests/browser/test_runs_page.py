@@ -22,7 +22,13 @@ HOSTILE = '</td></table><script>document.title = "owned"</script><img src="http:
 def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of runs that passed, failed, went wrong and are hostile."""
     reports = tmp_path_factory.mktemp("reports")
-    verdicts = (["passed"] * 12, ["passed", "failed", "inconclusive", "measured"], None, [HOSTILE], [])
+    verdicts: tuple[list[str] | None, ...] = (
+        ["passed"] * 12,
+        ["passed", "failed", "inconclusive", "measured"],
+        None,
+        [HOSTILE],
+        [],
+    )
     for day, found in enumerate(verdicts, start=1):
         run = reports / f"2026-11-{day:02}T18-04-11"
         run.mkdir()
@@ -37,9 +43,15 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def opened(browser: Browser, index: Path, width: int, theme: Literal["light", "dark"]) -> tuple[Page, list[str]]:
     """The page, and what it asked of a network or complained about."""
-    page, wrong = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme), []
+    wrong: list[str] = []
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
+
+    def asked(url: str) -> None:
+        if url != index.as_uri():
+            wrong.append(url)
+
     page.on("console", lambda message: wrong.append(message.text))
-    page.on("request", lambda request: request.url == index.as_uri() or wrong.append(request.url))
+    page.on("request", lambda request: asked(request.url))
     page.goto(index.as_uri())
     return page, wrong
 

@@ -77,7 +77,7 @@ def seen(pytester: pytest.Pytester, test: str, *args: str, todo: tuple[Once, ...
 def test_the_experiment_is_shown_below_pytests_lines_and_vanishes(pytester: pytest.Pytester) -> None:
     found = seen(pytester, EXPERIMENT)
     assert found.status == 0, found.lines
-    shown = found.frame_with(f"{RULE}test_losing_the_head", "missing  head for", "x")
+    shown = found.frame_with(f"{RULE}test_losing_the_head", "missing  head", "x")
     assert "steady state > fault > recovery > post-recovery check > restore" in shown
     assert "lost" in shown
     assert "left ──" in shown

@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import json
 import os
-from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -270,12 +269,12 @@ def test_the_page_of_many_runs_has_the_newest(tmp_path: Path, monkeypatch: pytes
     assert MOST_RUNS == 500
 
 
+Opened = tuple[list[str], list[str]]
+
 # -- the command ---------------------------------------------------------------------------------------------------
 
 
-def opened(
-    directory: Path | None, *, index: bool = False, can: bool = True, **environment: str
-) -> tuple[Sequence[str], Sequence[str]]:
+def opened(directory: Path | None, *, index: bool = False, can: bool = True, **environment: str) -> Opened:
     """What the command prints, and what it shows."""
     said: list[str] = []
     shown: list[str] = []
@@ -307,7 +306,10 @@ def test_the_report_of_a_run_is_shown(tmp_path: Path) -> None:
 @pytest.mark.parametrize("environment", [{}, {"DISPLAY": ":10", "SSH_CONNECTION": "192.0.2.1 1 192.0.2.2 22"}])
 def test_without_a_display_and_over_ssh_only_the_path_is_printed(tmp_path: Path, environment: dict[str, str]) -> None:
     page = run_in(tmp_path, EARLIER, page=True) / "report.html"
-    assert opened(tmp_path, **environment) == ([str(page), "it is not opened: no browser can be shown from here"], [])
+    assert opened(tmp_path, index=False, can=True, **environment) == (
+        [str(page), "it is not opened: no browser can be shown from here"],
+        [],
+    )
 
 
 def test_a_browser_that_the_user_named_is_used_over_ssh_too(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pytest_serve_chaos.observe.observer import Report
 from pytest_serve_chaos.observe.shape import (
     concentrated,
     imbalance,
+    lacking,
     lacks,
     proxy_nodes,
     shape_of,
@@ -348,3 +349,10 @@ def test_a_replica_that_serve_starts_or_stops_because_it_scales_is_not_in_servic
     assert in_service(now, report(now, rows, options=SCALES)) == tuple(FOUR[2:])
     assert in_service(now, report(now, rows, options=FIXED)) == tuple(FOUR), "of a fixed number each counts"
     assert in_service(now, Report()) == tuple(FOUR), "nobody says so"
+
+
+def test_how_many_are_lacking_is_counted_by_deployment() -> None:
+    now = cluster(*replicas("head", "worker-1"))
+    assert lacking(now, report(now, []), SHAPE) == {RANKER: 2}
+    without = replace(now, components=tuple(c for c in now.components if c.role != "worker"))
+    assert lacking(without, report(without, []), SHAPE) == {RANKER: 2, "workers": 2}
