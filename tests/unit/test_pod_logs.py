@@ -122,6 +122,17 @@ def test_without_a_stream_they_are_read_in_the_pods(cluster: RayServiceCluster, 
     assert part(cluster, SHOWS_CONTROLLER_LOG).controller_log(pattern="x", since=0.0) == ()
 
 
+def test_what_is_streamed_has_its_node_its_file_and_its_time(streaming: KeptLogs, api: Api) -> None:
+    moment = clock.now()
+    program_of(api.streams, "pod-h").say(("serve/controller_7.log", 1, 9, "INFO a\nWARNING b\n"))
+
+    def lines() -> list[tuple[str, str, str]]:
+        return [(line.node, line.file, line.text) for line in streaming.around(moment, before=1.0, after=60.0)]
+
+    wait_for(lambda: lines() == [("head", "serve/controller_7.log", text) for text in ("INFO a", "WARNING b")])
+    assert not streaming.around(moment, before=60.0, after=-1.0)
+
+
 @pytest.mark.usefixtures("streaming")
 def test_what_is_streamed_is_not_asked_for(cluster: RayServiceCluster, api: Api) -> None:
     since = clock.now()
