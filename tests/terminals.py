@@ -123,7 +123,11 @@ class Once:
 
 def press(key: bytes) -> Callable[[Terminal, subprocess.Popen[bytes]], None]:
     """Presses a key."""
-    return lambda terminal, _: os.write(terminal.here, key) and None
+
+    def pressed(terminal: Terminal, _: subprocess.Popen[bytes]) -> None:
+        os.write(terminal.here, key)
+
+    return pressed
 
 
 def make_it(rows: int, columns: int) -> Callable[[Terminal, subprocess.Popen[bytes]], None]:
