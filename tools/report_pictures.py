@@ -80,7 +80,7 @@ def _lacks() -> str:
 
 
 def draw(html: Path, directory: Path) -> Iterator[Path]:
-    """Draws a page at each width in each theme; gives each picture that it wrote."""
+    """Draws the first experiment of a page at each width in each theme; gives each picture that it wrote."""
     if lacks := _lacks():
         raise SystemExit(lacks)
     from playwright.sync_api import sync_playwright
@@ -94,7 +94,7 @@ def draw(html: Path, directory: Path) -> Iterator[Path]:
                 shown.wait_for_selector(".picture[data-ready]")
                 shown.wait_for_timeout(300)
                 target = directory / f"report-{name}-{theme}.png"
-                shown.screenshot(path=target, full_page=True)
+                shown.locator(".picture").screenshot(path=target)
                 yield target
                 shown.close()
 
