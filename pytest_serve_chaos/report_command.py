@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser, reporters: Reporters) -> None
         metavar="EXPERIMENT",
         help="write the text of an issue about one experiment (issue.md), and its picture (timeline.svg)",
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where --issue writes; default: beside the history")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where --issue writes; default: alongside the history")
 
 
 def report(given: argparse.Namespace, reporters: Reporters, say: Callable[[str], None]) -> int:
