@@ -29,7 +29,7 @@ def statuses_of(report: Report, node_name: Callable[[str], str]) -> dict[str, st
 
 
 def change(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
-    """What Serve says otherwise than before; "" for what it no longer names. While it is silent it takes nothing back."""
+    """What Serve says otherwise than before; "" for what it no longer names. If it is silent, it takes nothing back."""
     named = [] if now.get(SERVE) == SERVE_IS_SILENT else [name for name, word in before.items() if word]
     changed = {name: word for name, word in now.items() if before.get(name) != word}
     return changed | {name: "" for name in named if name not in now}

@@ -254,6 +254,7 @@ WITH_FIELDS: tuple[Event, ...] = (
     events.ComponentGone("worker-1 is gone", component=component("worker", "worker-1")),
     events.ComponentCame("a replica is there", component=component("replica", "worker-1")),
     events.Rescaled("app#App: 2 were wanted, and now 4", what="app#App", before=2, now=4),
+    events.ServeSaid("Serve says", statuses={"Serve": "answers", "app shop": ""}),
     events.HAProxyReloaded("HAProxy was reloaded", proxy="proxy on head", pid=21),
     events.ProxyStale("proxy on head is stale", proxy="proxy on head"),
     events.PostRecoveryChecking("begins", begins=True, replaces=True),
