@@ -92,6 +92,7 @@ def test_what_is_drawn_is_all_that_was_sent() -> None:
     (picture,) = Parts(page_of(head_failure())).data
     table = cast("dict[str, Json]", cast("dict[str, Json]", picture)["requests"])
     assert (table["rows"], table["all"]) == (3501, 3501)
+    assert table["counts"] == {"fresh": 3498, "kept": 0, "late": 0, "outcomes": [3498, 3]}
     columns = unpacked(Packed(str(table["packed"]), tuple(cast("list[str]", table["columns"])), 3501))
     assert sum(map(bool, columns["outcome"])) == 3
     assert set(columns["scheduled"][1:]) == {2000}, "at 50 a second each is 20 ms after the one before"

@@ -36,7 +36,7 @@ async function readRequests(table) {
     scheduled[i] = table.first + units * table.unit;
     latency[i] = columns.latency[i] * table.unit;
   }
-  return { ...columns, scheduled, latency, rows: table.rows, all: table.all, words: table.words };
+  return { ...columns, scheduled, latency, rows: table.rows, all: table.all, counts: table.counts, words: table.words };
 }
 
 /** The index of the first of these ordered numbers that is `at` or more. */

@@ -115,14 +115,7 @@ class Picture {
 
   #legend() {
     const legend = make("div", "legend");
-    const { outcome, kept } = this.requests;
-    let [fresh, persistent, late] = [0, 0, 0];
-    for (let i = 0; i < this.requests.rows; i++) {
-      if (outcome[i]) continue;
-      if (kept[i]) persistent += 1;
-      else fresh += 1;
-      if (this.isLate(i)) late += 1;
-    }
+    const { fresh, kept: persistent, late, outcomes } = this.requests.counts; // of all, also of those that are not drawn
     const toggle = (name, kind, text) => {
       const button = make("button", `key ${kind}`, text);
       button.type = "button";
@@ -138,9 +131,10 @@ class Picture {
     };
     if (fresh) toggle("fresh", "fresh", `answered on new connections ${fresh}`);
     if (persistent) toggle("kept", "persistent", `answered on persistent connections ${persistent}`);
-    this.losses.kinds.slice(0, MOST_OUTCOMES).forEach(({ outcome: word, n }, place) => {
+    this.losses.kinds.slice(0, MOST_OUTCOMES).forEach(({ outcome: word }, place) => {
       const rest = place === MOST_OUTCOMES - 1 ? this.losses.kinds.slice(MOST_OUTCOMES) : [];
-      const more = rest.length ? ` and others ${n + rest.reduce((sum, kind) => sum + kind.n, 0)}` : ` ${n}`;
+      const n = [{ outcome: word }, ...rest].reduce((sum, kind) => sum + outcomes[kind.outcome], 0);
+      const more = `${rest.length ? " and others" : ""} ${n}`;
       toggle(`loss-${place}`, `outcome-${place}`, `${this.requests.words.outcome[word]}${more}`);
     });
     if (late) legend.append(make("span", "key late", `late ${late}`));

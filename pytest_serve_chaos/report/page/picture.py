@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 
 from pytest_serve_chaos.model import Json
 from pytest_serve_chaos.printable import one_line
 from pytest_serve_chaos.report.page.columns import UNIT, Packed, pack_requests, pack_strips
-from pytest_serve_chaos.report.timeline import Life, LogText, Moment, ProcessLane, Span, Timeline
+from pytest_serve_chaos.report.timeline import Life, LogText, Moment, ProcessLane, Requests, Span, Timeline
 
 
 def picture(timeline: Timeline) -> dict[str, Json]:
@@ -23,6 +24,7 @@ def picture(timeline: Timeline) -> dict[str, Json]:
         "requests": {
             **_packed(pack_requests(requests, timeline.slow_after)),
             "all": len(requests),
+            "counts": _counts(requests, timeline.slow_after),
             "first": _seconds(min(requests.scheduled, default=0.0)),
             "unit": UNIT,
             "words": {
@@ -63,6 +65,20 @@ def picture(timeline: Timeline) -> dict[str, Json]:
             {"at": _seconds(line.at), "process": one_line(line.process), "text": line_of(line)}
             for line in timeline.logs
         ],
+    }
+
+
+def _counts(requests: Requests, slow_after: float | None) -> dict[str, Json]:
+    """How many there are of all, also where only some are drawn: those that were answered, the late ones, each outcome."""
+    found = Counter(zip(requests.outcome, requests.kept, strict=True))
+    slow = math.inf if slow_after is None else slow_after
+    answers = zip(requests.outcome, requests.latency, strict=True)
+    by_outcome = Counter(requests.outcome)
+    return {
+        "fresh": found[0, 0],
+        "kept": found[0, 1],
+        "late": sum(not outcome and latency > slow for outcome, latency in answers),
+        "outcomes": [by_outcome[number] for number in range(len(requests.outcomes))],
     }
 
 
