@@ -105,12 +105,17 @@ def figures_of(history: History, *looks: float, late_after: float = 1.0) -> Requ
 
 def test_requests_are_counted_by_the_second_in_which_they_were_due() -> None:
     history = History()
-    for request in (sent(10.0), sent(10.2, error="ConnectError"), sent(11.3, takes=1.5), sent(11.4, stream="kept:1")):
+    for request in (
+        sent(10.0, takes=0.25),
+        sent(10.2, error="ConnectError"),
+        sent(11.3, takes=1.5),
+        sent(11.4, stream="kept:1"),
+    ):
         history.add_request(request)
     figures = figures_of(history, 13.0)
     assert figures.all == Second(sent=3, lost=1, late=1, slowest=1.5)
     assert figures.last(60, 13.0) == [
-        Second(sent=2, lost=1, slowest=0.01),
+        Second(sent=2, lost=1, slowest=0.25),
         Second(sent=1, late=1, slowest=1.5),
         Second(),
         Second(),
