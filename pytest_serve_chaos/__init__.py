@@ -65,6 +65,7 @@ __all__ = [
     "RequestSpec",
     "Result",
     "Rig",
+    "RunFailed",
     "SafetyError",
     "Sender",
     "ServeChaosError",
@@ -102,7 +103,7 @@ _HOMES = {
     "events": "Event",
     "errors": "ClusterError ClusterStartError CommandFailed ExpectationFailed ExportFailed FaultError HistoryError "
     "Inconclusive Judgement Locked MissingDependency NoSuchTarget NotHealed NotLanded NotStartedAgain ObservationError "
-    "OwnerChangedIt SafetyError ServeChaosError SettingsError Unsupported WaitTimeout WatchEnded Withheld",
+    "OwnerChangedIt RunFailed SafetyError ServeChaosError SettingsError Unsupported WaitTimeout WatchEnded Withheld",
     "experiment": "Experiment",
     "faults.chaos": "Chaos",
     "faults.fault": "Strike",
@@ -151,6 +152,7 @@ if TYPE_CHECKING:
         NotStartedAgain,
         ObservationError,
         OwnerChangedIt,
+        RunFailed,
         SafetyError,
         ServeChaosError,
         SettingsError,

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_serve_chaos import __version__, clock, progress
@@ -205,7 +205,7 @@ class _Wheel:
         fingerprint: Of all of it.
     """
 
-    files: dict[str, bytes]
+    files: dict[str, bytes] = field(repr=False)
     fingerprint: str
 
     @classmethod

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import starmap
 from typing import TypeAlias
 
@@ -43,18 +43,18 @@ class Track:
 
     Attributes:
         uuid: What its events name.
-        field: The same, as it is in them.
+        encoded: The same, as it is in them.
     """
 
     uuid: int
-    field: bytes
+    encoded: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class About:
     """What an event is, as it is in its message."""
 
-    fields: bytes
+    fields: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +124,11 @@ class TraceWriter:
 
     def begin(self, track: Track, at: int, about: About, arrows: Arrows = NO_ARROWS) -> None:
         """A slice begins, in the slice of that track that has not ended yet, if there is one."""
-        self._event(at, _BEGIN_OF_SLICE + track.field + about.fields + _arrows(arrows))
+        self._event(at, _BEGIN_OF_SLICE + track.encoded + about.fields + _arrows(arrows))
 
     def end(self, track: Track, at: int) -> None:
         """The innermost slice of that track ends."""
-        self._event(at, _END_OF_SLICE + track.field)
+        self._event(at, _END_OF_SLICE + track.encoded)
 
     def slice(self, track: Track, begin: int, end: int, about: About, arrows: Arrows = NO_ARROWS) -> None:
         """Something that lasted. Slices of one track come in the order of time, and do not overlap."""
@@ -137,11 +137,11 @@ class TraceWriter:
 
     def instant(self, track: Track, at: int, about: About, arrows: Arrows = NO_ARROWS) -> None:
         """Something that happened at one moment."""
-        self._event(at, _MOMENT + track.field + about.fields + _arrows(arrows))
+        self._event(at, _MOMENT + track.encoded + about.fields + _arrows(arrows))
 
     def count(self, track: Track, at: int, value: float) -> None:
         """The number of a counter from that moment on."""
-        self._event(at, _COUNT_EVENT + track.field + _COUNT_TAG + struct.pack("<d", value))
+        self._event(at, _COUNT_EVENT + track.encoded + _COUNT_TAG + struct.pack("<d", value))
 
     def arrow(self, name: str) -> int:
         """The number of an arrow, which leads from one event to the next that has it."""

@@ -13,6 +13,7 @@ from pytest_serve_chaos.markers import cluster_request, fault_requests
 from pytest_serve_chaos.markers import fault_request as fault_request_of
 from pytest_serve_chaos.settings import Settings
 
+OTHERS = ("serve_cluster", "serve_chaos")
 FAULTS = tuple(fault.name for fault in BUILT_IN)
 
 
@@ -188,7 +189,7 @@ def test_pytest_knows_the_markers_and_who_provides_them(pytester: pytest.Pyteste
     shown = pytester.runpytest_inprocess("--markers").stdout.str()
 
     ours = [line for line in shown.splitlines() if line.endswith("Provided by pytest-serve-chaos.")]
-    assert [line.partition("(")[0] for line in ours] == [f"@pytest.mark.{name}" for name in (*FAULTS, "serve_cluster")]
+    assert [line.partition("(")[0] for line in ours] == [f"@pytest.mark.{name}" for name in (*FAULTS, *OTHERS)]
 
 
 @pytest.mark.usefixtures("_alone")

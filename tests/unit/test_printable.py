@@ -112,7 +112,9 @@ def test_a_line_of_progress_is_text() -> None:
     written: list[str] = []
     reporter = SimpleNamespace(write_line=written.append, ensure_newline=lambda: None)
     plugins = SimpleNamespace(get_plugin={"terminalreporter": reporter, "capturemanager": None}.get)
-    terminal = Terminal(cast("pytest.Config", SimpleNamespace(pluginmanager=plugins)), cast("Settings", None))
+    terminal = Terminal(
+        cast("pytest.Config", SimpleNamespace(pluginmanager=plugins)), cast("Settings", SimpleNamespace(dry_run=True))
+    )
     terminal.say(f"{NASTY}\n{NASTY}")
     assert len(written) == 1
     assert is_harmless(written[0])
