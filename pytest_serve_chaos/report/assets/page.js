@@ -5,6 +5,10 @@ const PAPER = 680; // pixels of a picture on paper
 const SHORTEST = 0.02; // seconds of the closest view
 const KEYS = "Arrow keys move, plus and minus zoom, 0 shows all, F shows the fault, N and P choose the next and previous loss, Enter shows what became of it, Escape closes that.";
 
+function onPaper() {
+  return document.documentElement.dataset.theme === "paper";
+}
+
 /** The losses of an experiment: in which order, and in which row those of each outcome stand. */
 class Losses {
   constructor(requests) {
@@ -162,7 +166,9 @@ class Picture {
 
   // -- size and colours ---------------------------------------------------------------------------------------------
 
-  resize(width = this.place.clientWidth) {
+  /** Draws for the width that there is; what is about to be printed keeps that of paper. */
+  resize() {
+    const width = onPaper() ? PAPER : this.place.clientWidth;
     if (!width || (width === this.width && this.scatter)) return;
     this.width = width;
     this.rebuild();
@@ -371,7 +377,7 @@ function start() {
     closed = [...document.querySelectorAll(".experiment > details:not([open])")];
     for (const details of closed) details.open = true;
     everyPicture((picture) => {
-      picture.width = PAPER;
+      picture.width = PAPER; // also where it is as wide already: its colours change
       picture.rebuild();
     });
   });
