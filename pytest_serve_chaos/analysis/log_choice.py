@@ -115,7 +115,8 @@ def shape_of(text: str) -> str:
 
 def _best(lines: list[LogLine], moments: Sequence[float], most: int) -> list[_Rated]:
     """Those of one process that are worth most, without those that say the same, the best first."""
-    if len(lines) > most:
+    if len(lines) > most:  # dumps of a whole state are many lines, and crowd out what is near
+        lines = [line for line in lines if _says_something(line.text[:WIDTH])]
         lines = sorted(lines, key=lambda line: _distance(line.seconds, moments))[:most]
     rated = [_Rated(worth, line) for line in lines if (worth := _worth(line, moments))]
     rated.sort(key=lambda one: (-one.worth, one.line.seconds))
@@ -126,7 +127,12 @@ def _best(lines: list[LogLine], moments: Sequence[float], most: int) -> list[_Ra
         by_shape.setdefault(shape, one)
         times[shape] = times.get(shape, 0) + 1
     best = [_Rated(one.worth, replace(one.line, times=times[shape])) for shape, one in by_shape.items()]
-    return best[: LINES_ASIDE if _ASIDE.search(lines[0].file) else LINES_OF_A_PROCESS]
+    return best[: LINES_ASIDE if rated and _ASIDE.search(rated[0].line.file) else LINES_OF_A_PROCESS]
+
+
+def _says_something(text: str) -> bool:
+    """Whether it may be worth anything, at a quick look."""
+    return _TIME.search(text) is not None or any(word in text for word in ("Error", "Exception", "ERROR", "WARN"))
 
 
 def _worth(line: LogLine, moments: Sequence[float]) -> float:

@@ -49,6 +49,12 @@ def test_what_follows_a_line_is_kept_where_it_is_the_error() -> None:
     assert texts(choose_lines([*dump, *raised], [0.0]).lines) == ["ray.exceptions.ActorDiedError: it died"]
 
 
+def test_a_dump_of_a_state_leaves_room_for_what_was_said_before_it() -> None:
+    dump = [line(0.0, f"- count {n}: 0", "gcs_server.out") for n in range(30_000)]
+    said = line(9.0, "[2026-12-01 14:44:28,633 W 18 18] (gcs_server) node is dead", "gcs_server.out")
+    assert choose_lines([*dump, said], [0.0]).lines == (said,)
+
+
 def test_a_line_that_repeats_is_kept_once_with_how_often() -> None:
     many = [
         line(1 + i, f"WARNING proxy -- Failed to get queue length from Replica(id='x{i}') in {i}s") for i in range(9)
