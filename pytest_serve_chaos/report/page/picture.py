@@ -69,7 +69,7 @@ def picture(timeline: Timeline) -> dict[str, Json]:
 
 
 def _counts(requests: Requests, slow_after: float | None) -> dict[str, Json]:
-    """How many there are of all, also where only some are drawn: those that were answered, the late ones, each outcome."""
+    """How many there are of all, drawn or not: those that were answered, the late ones, and each outcome."""
     found = Counter(zip(requests.outcome, requests.kept, strict=True))
     slow = math.inf if slow_after is None else slow_after
     answers = zip(requests.outcome, requests.latency, strict=True)
