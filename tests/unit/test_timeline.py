@@ -143,18 +143,12 @@ def test_nothing_broken_has_a_timeline_from_its_beginning() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from([1, 2, 3]), st.floats(0.0, 50.0), st.booleans()), max_size=12))
 def test_whatever_comes_and_goes_no_lane_has_two_at_a_time(changes: list[tuple[int, float, bool]]) -> None:
-    story = Story(before=cluster(), after=None)
+    story = Story(before=cluster(), after=None, rate=0.5)
     for number, at, comes in changes:
         one = component("replica", "worker-1", incarnation=number)
         event = ComponentCame("came", component=one) if comes else ComponentGone("gone", component=one)
         story.add(at, event)
-    for found in shown(replace_requests(story)).lanes:
+    for found in shown(story).lanes:
         ends = [life.end if life.end is not None else math.inf for life in found.lives]
         assert all(end <= later.begin for end, later in zip(ends, found.lives[1:], strict=False))
         assert all(life.begin <= (math.inf if life.end is None else life.end) for life in found.lives)
-
-
-def replace_requests(story: Story) -> Story:
-    """With few requests: nothing here is about them."""
-    story.requests = story.requests[::500]
-    return story
