@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import heapq
 import math
 from bisect import bisect_right
@@ -19,8 +18,6 @@ from pytest_serve_chaos.report.timeline import Fault, Life, Requests, Timeline, 
 from pytest_serve_chaos.report.track_events import NO_ARROWS, About, Arrows, TraceWriter, Track, Value
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_LEVEL = 6
-"""Of gzip: 9 takes several times as long, for a few percent."""
 
 
 def perfetto_trace(outcomes: Outcomes) -> bytes:
@@ -31,7 +28,7 @@ def perfetto_trace(outcomes: Outcomes) -> bytes:
     Raises:
         HistoryError: Some requests are in the history's file alone, and it was changed.
     """
-    return _compressed(_trace(outcomes))
+    return _trace(outcomes).finish()
 
 
 def perfetto_trace_with_ray(outcomes: Outcomes, ray: RayTimeline) -> bytes:
@@ -52,7 +49,7 @@ def perfetto_trace_with_ray(outcomes: Outcomes, ray: RayTimeline) -> bytes:
             fix=["give the file that `ray timeline` wrote on this cluster, before it ended"],
         )
     _draw_ray(writer, ray)
-    return _compressed(writer)
+    return writer.finish()
 
 
 def _trace(outcomes: Outcomes) -> TraceWriter:
@@ -65,10 +62,6 @@ def _trace(outcomes: Outcomes) -> TraceWriter:
         timeline = timeline_of(result, history)
         _draw(_Drawing(writer, run, timeline, began + round((timeline.zero - history.origin) * 1e9)))
     return writer
-
-
-def _compressed(writer: TraceWriter) -> bytes:
-    return gzip.compress(writer.data(), _LEVEL, mtime=0)
 
 
 def _unix_nanoseconds(history: History) -> int:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import struct
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import starmap
 from typing import TypeAlias
 
 from pytest_serve_chaos.printable import printable
@@ -33,6 +33,16 @@ _CATEGORIES, _NAMES, _ARGUMENT_NAMES, _TEXTS = 1, 2, 3, 29
 _BEGIN, _END, _INSTANT, _COUNTED = 1, 2, 3, 4
 _REALTIME, _BOOTTIME = 1, 6
 _EXPLICIT = 3
+
+_LEVEL = 6
+"""Of gzip: 9 takes several times as long, for a few percent."""
+
+_GZIP = 31
+"""What zlib calls gzip's format; the file does not say when it was made, so the same trace is the same bytes."""
+
+_CHUNK = 1 << 20
+"""Bytes that are compressed at once."""
+
 _CLEARED, _NEEDED = 1, 2
 """Whether a packet begins the numbers of names again, or uses them."""
 
@@ -90,17 +100,15 @@ class TraceWriter:
         self._rows = 0
         sequence = _number(of, "sequence") >> 33 or 1
         self._tail = _varint_field(_SEQUENCE, sequence) + _varint_field(_FLAGS, _NEEDED)
-        self._interned: dict[int, dict[str, int]] = {
-            kind: {} for kind in (_CATEGORIES, _NAMES, _ARGUMENT_NAMES, _TEXTS)
-        }
-        self._new = b""
+        self._texts = _Texts()
         # Both clocks say the same: times of the trace are times of day, also where it is merged with another.
         clocks = b"".join(
             _bytes_field(_CLOCK, _varint_field(_CLOCK_ID, clock) + _varint_field(_CLOCK_TIME, began))
             for clock in (_BOOTTIME, _REALTIME)
         )
         start = _varint_field(_SEQUENCE, sequence) + _varint_field(_FLAGS, _CLEARED)
-        self._packets = [_packet(_varint_field(_TIMESTAMP, began) + _bytes_field(_CLOCKS, clocks) + start)]
+        self._packets = _Compressed()
+        self._packets.add(_packet(_varint_field(_TIMESTAMP, began) + _bytes_field(_CLOCKS, clocks) + start))
 
     def track(self, name: str, *, under: Track | None = None, description: str = "") -> Track:
         """A new row; those of one parent are shown in the order in which they were made."""
@@ -118,9 +126,10 @@ class TraceWriter:
             category: For queries.
             arguments: What is shown of it when it is selected.
         """
-        named = _varint_field(_EVENT_NAME, self._intern(_NAMES, name))
-        categorized = _varint_field(_CATEGORY, self._intern(_CATEGORIES, category))
-        return About(named + categorized + b"".join(starmap(self._argument, (arguments or {}).items())))
+        named = _varint_field(_EVENT_NAME, self._texts.number(_NAMES, name))
+        categorized = _varint_field(_CATEGORY, self._texts.number(_CATEGORIES, category))
+        shown = (_argument(key, value, self._texts) for key, value in (arguments or {}).items())
+        return About(named + categorized + b"".join(shown))
 
     def begin(self, track: Track, at: int, about: About, arrows: Arrows = NO_ARROWS) -> None:
         """A slice begins, in the slice of that track that has not ended yet, if there is one."""
@@ -147,9 +156,9 @@ class TraceWriter:
         """The number of an arrow, which leads from one event to the next that has it."""
         return _number(self._of, f"arrow {name}")
 
-    def data(self) -> bytes:
-        """The trace."""
-        return b"".join(self._packets)
+    def finish(self) -> bytes:
+        """The trace, compressed with gzip. Nothing can be added afterwards."""
+        return self._packets.finish()
 
     def _track(self, name: str, under: Track | None, kind: bytes) -> Track:
         self._rows += 1
@@ -157,34 +166,70 @@ class TraceWriter:
         parent = b"" if under is None else _varint_field(_PARENT, under.uuid)
         order = _varint_field(_CHILD_ORDER, _EXPLICIT) + _varint_field(_RANK, self._rows)
         described = _varint_field(_UUID, uuid) + parent + _bytes_field(_TRACK_NAME, _utf8(name)) + order + kind
-        self._packets.append(_packet(_bytes_field(_TRACK, described) + self._tail))
+        self._packets.add(_packet(_bytes_field(_TRACK, described) + self._tail))
         return Track(uuid, _varint_field(_EVENT_TRACK, uuid))
 
-    def _argument(self, name: str, value: Value) -> bytes:
-        key = _varint_field(_ARGUMENT_NAME, self._intern(_ARGUMENT_NAMES, name))
-        if isinstance(value, bool):
-            return _bytes_field(_ARGUMENT, key + _varint_field(_BOOL, value))
-        if isinstance(value, int):
-            return _bytes_field(_ARGUMENT, key + _varint_field(_INT, value % 2**64))
-        if isinstance(value, float):
-            return _bytes_field(_ARGUMENT, key + _DOUBLE_TAG + struct.pack("<d", value))
-        return _bytes_field(_ARGUMENT, key + _varint_field(_TEXT, self._intern(_TEXTS, value)))
+    def _event(self, at: int, body: bytes) -> None:
+        new = self._texts.take_new()
+        names = _bytes_field(_INTERNED, new) if new else b""
+        event = _TIMESTAMP_TAG + _varint(max(0, at)) + _bytes_field(_EVENT, body)
+        self._packets.add(_packet(event + names + self._tail))
 
-    def _intern(self, kind: int, text: str) -> int:
-        """The number of a text. The next packet says which text it is, if none has."""
-        known = self._interned[kind]
-        number = known.get(text)
+
+class _Texts:
+    """Numbers in place of texts that are repeated."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[tuple[int, str], int] = {}
+        self._new = b""
+
+    def number(self, kind: int, text: str) -> int:
+        """The number of a text."""
+        number = self._numbers.get((kind, text))
         if number is None:
-            number = known[text] = len(known) + 1
+            number = self._numbers[kind, text] = len(self._numbers) + 1
             self._new += _bytes_field(kind, _varint_field(1, number) + _bytes_field(2, _utf8(text)))
         return number
 
-    def _event(self, at: int, body: bytes) -> None:
+    def take_new(self) -> bytes:
+        """Which texts the numbers stand for that are new since the last time; the next packet has it."""
         new, self._new = self._new, b""
-        names = _bytes_field(_INTERNED, new) if new else b""
-        self._packets.append(
-            _packet(_TIMESTAMP_TAG + _varint(max(0, at)) + _bytes_field(_EVENT, body) + names + self._tail)
-        )
+        return new
+
+
+class _Compressed:
+    """What is compressed by and by: a trace of a million requests has 90 MB."""
+
+    def __init__(self) -> None:
+        self._compressor = zlib.compressobj(_LEVEL, wbits=_GZIP)
+        self._done = bytearray()
+        self._pending = bytearray()
+
+    def add(self, data: bytes) -> None:
+        """Adds to the end."""
+        self._pending += data
+        if len(self._pending) >= _CHUNK:
+            self._compress()
+
+    def finish(self) -> bytes:
+        """All of it."""
+        self._compress()
+        return bytes(self._done + self._compressor.flush())
+
+    def _compress(self) -> None:
+        self._done += self._compressor.compress(self._pending)
+        self._pending.clear()
+
+
+def _argument(name: str, value: Value, texts: _Texts) -> bytes:
+    key = _varint_field(_ARGUMENT_NAME, texts.number(_ARGUMENT_NAMES, name))
+    if isinstance(value, bool):
+        return _bytes_field(_ARGUMENT, key + _varint_field(_BOOL, value))
+    if isinstance(value, int):
+        return _bytes_field(_ARGUMENT, key + _varint_field(_INT, value % 2**64))
+    if isinstance(value, float):
+        return _bytes_field(_ARGUMENT, key + _DOUBLE_TAG + struct.pack("<d", value))
+    return _bytes_field(_ARGUMENT, key + _varint_field(_TEXT, texts.number(_TEXTS, value)))
 
 
 def _arrows(arrows: Arrows) -> bytes:

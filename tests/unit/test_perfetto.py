@@ -206,7 +206,7 @@ def test_what_others_have_named_is_text_and_numbers_are_kept(name: str, number: 
     track = writer.track(name, description=name)
     about = writer.about(name, "event", {"text": name, "number": number, "share": share, "so": True})
     writer.slice(track, ORIGIN, ORIGIN + 1, about)
-    (found,) = read(gzip.compress(writer.data())).slices
+    (found,) = read(writer.finish()).slices
     assert found.name == found.arguments["text"] == printable(name)
     assert (found.arguments["number"], found.arguments["share"], found.arguments["so"]) == (number, share, True)
 
