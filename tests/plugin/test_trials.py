@@ -7,7 +7,6 @@ import sys
 
 import pytest
 
-from pytest_serve_chaos.testing import FakeBehaviour
 from tests.plugin.conftest import LOAD, RunChaos, junit_properties
 from tests.plugin.test_interrupt import heed_interrupts
 
@@ -162,19 +161,24 @@ def test_a_marker_that_cannot_be_used_is_refused_before_a_cluster_exists(run_cha
     assert not ran.backend.clusters
 
 
-def test_trials_choose_different_victims_and_the_first_one_as_without_trials(run_chaos: RunChaos) -> None:
+def test_each_trial_chooses_again_and_the_first_one_as_without_trials(run_chaos: RunChaos) -> None:
     test = """
-    import pytest
-
-    @pytest.mark.replica_failure
-    def test_it(experiment, record_property):
-        found = experiment.measure(window="300ms", availability=None, longest_outage="20s", settled=False)
-        print("\\nVICTIM", found.victims)
+    def test_it(serve_cluster):
+        print("\\nCHOICE", serve_cluster._rig.run.random.random())
     """
-    ran = run_chaos(test, "--serve-chaos-trials=3", "--serve-chaos-seed=3", "-s", behaviour=FakeBehaviour(replicas=6))
+    chosen = {
+        trials: [
+            line
+            for line in run_chaos(
+                test, f"--serve-chaos-trials={trials}", "--serve-chaos-seed=3", "-s"
+            ).text.splitlines()
+            if line.startswith("CHOICE")
+        ]
+        for trials in (1, 3)
+    }
 
-    victims = [line for line in ran.text.splitlines() if line.startswith("VICTIM")]
-    assert len(set(victims)) > 1
+    assert len(set(chosen[3])) == 3
+    assert chosen[1] == chosen[3][:1]
 
 
 CONFTEST = """
