@@ -181,11 +181,13 @@ def test_an_earlier_fault_does_not_keep_a_later_one_from_ending(
 
 def test_a_watchdog_with_a_command_runs_it_once_it_is_time(owned: Watchdogs, tmp_path: Path) -> None:
     healed, unhealed, later = (tmp_path / name for name in ("healed", "unhealed", "later"))
-    for file in (healed, unhealed, later):
-        owned.watch(f"paused:{file}", 0.0, command=("touch", str(file)))
-    owned.end(f"paused:{healed}")
+    for file, after in ((healed, 60.0), (unhealed, 0.0)):
+        owned.watch(f"paused:{file}", after, command=("touch", str(file)))
     owned.watch(f"paused:{later}", 60.0, command=("touch", str(later)))
+    owned.end(f"paused:{healed}")
     wait_for(unhealed.exists)
+    wait_for(lambda: not watching(f"paused:{healed}"))
+    assert len(watching(f"paused:{later}")) == 1
     assert not healed.exists()
     assert not later.exists()
 
