@@ -25,7 +25,7 @@ READ_BY: Mapping[int, str] = MappingProxyType({1: ">=0.1"})
 class HistoryFile:
     """The JSON lines of a history. Times in it are seconds since the history began.
 
-    Its methods do nothing where there is no file. Whoever adds lines holds the lock of the history.
+    Its methods do nothing where there is no file. The caller holds the lock of the history.
 
     Args:
         path: Where it is; None: there is no file.

@@ -59,7 +59,7 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """Text in one style; "" is none."""
+    """Text in one style; "" for the usual one."""
 
     text: str
     style: str = ""

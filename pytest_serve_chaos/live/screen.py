@@ -18,8 +18,9 @@ _SIZE_UNKNOWN = os.terminal_size((80, 24))
 class LinesBelow:
     """Lines below the cursor, which stays where it is and is never hidden.
 
-    So whoever writes next goes on where they were, also in the middle of a line. Whatever a narrower window has made of
-    the lines, all that is below the cursor is cleared. A process that is killed leaves no mode of the terminal behind.
+    So the next writer goes on where the last one stopped, also in the middle of a line. All that is below the cursor
+    is cleared, also where a narrower window has made more lines of it. A process that is killed leaves no mode of the
+    terminal behind.
 
     Args:
         descriptor: An open file descriptor of a terminal. Nobody else writes to the terminal while lines are shown.

@@ -17,7 +17,7 @@ _STARTED_BY_THE_PLATFORM: tuple[Role, ...] = ("redis", "head", "worker", "raylet
 
 
 class Restarts:
-    """Fills the slots of a fake cluster, at first and again. Whoever calls it holds the lock of the world.
+    """Fills the slots of a fake cluster, at first and again. The caller holds the lock of the world.
 
     Args:
         plan: What should be there.

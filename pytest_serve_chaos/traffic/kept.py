@@ -283,7 +283,7 @@ async def in_a_thread(
 
 
 async def open_lanes(persistent: Persistent, sending: Sending, recorder: Recorder) -> tuple[Lane, ...]:
-    """The persistent connections of a traffic: one to each proxy that can be told apart, and those that the user wants.
+    """The persistent connections of a traffic: one to each proxy that is known by its address or process.
 
     Args:
         persistent: Which there shall be.
