@@ -261,6 +261,7 @@ WITH_FIELDS: tuple[Event, ...] = (
     events.ProxyStale("proxy on head is stale", proxy="proxy on head"),
     events.PostRecoveryChecking("begins", begins=True, replaces=True),
     events.CheckDone("p999: too slow", found=Checked("p999", ("too slow",), (), ("why",), "Traceback", True)),
+    events.TrialEnded("trial 2 of 20: failed", of="it", number=2, planned=20, allowed=1, outcome="failed"),
     events.Restored("as before", seconds=2.5),
     events.LogsKept("logs/it", directory="logs/it"),
     events.LogsExcerpted(
