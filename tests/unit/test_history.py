@@ -238,7 +238,6 @@ WITH_FIELDS: tuple[Event, ...] = (
     events.ClusterReady("a cluster", description=DESCRIPTION, seed=7, start_seconds=1.5),
     events.MachineSeen("1.5 of 2", seconds=1.0, processors=2, ours=1.5, others=0.4, waiting=0.3, has_cluster=True),
     events.Warned("app has one replica", warning=WARNING),
-    events.TrialEnded("trial 2 of 5: failed", of="it", number=2, planned=5, allowed=1, outcome="failed"),
     events.ConfigurationSeen("one_replica", warnings=(WARNING,)),
     PhaseBegan.of(Phase.POST_RECOVERY),
     events.Demanded(
