@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_serve_chaos.cli import main
+from pytest_serve_chaos.testing import FakeBehaviour
 from tests.plugin.conftest import Ran, RunChaos
 
 MARK = "s3cr3t"
@@ -104,7 +105,7 @@ def test_nothing_that_a_run_shows_or_leaves_has_a_secret(
     sent: tuple[str, ...],
 ) -> None:
     monkeypatch.setenv("SOMEWHERE", f"ftp://me:{MARK}@host/?token={MARK}")
-    ran = run_chaos(GOES_WRONG, *ALL, config, *sent)
+    ran = run_chaos(GOES_WRONG, *ALL, config, *sent, behaviour=FakeBehaviour(below="/rank"))
     assert "run it again" in ran.text
     assert "too many open files" in ran.text
     assert "has no host to send to" in ran.text
