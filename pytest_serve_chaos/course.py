@@ -26,6 +26,7 @@ from pytest_serve_chaos.faults.fault import LooksAfterwards
 from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.final_check import look_at_the_end, look_for_idle_replicas, look_for_leaks, look_for_losses
+from pytest_serve_chaos.leak_watch import LeakWatch
 from pytest_serve_chaos.load import Traffic
 from pytest_serve_chaos.model import UNFINISHED, Expectations, PartName, Topology
 from pytest_serve_chaos.observe.handles import children_of
@@ -45,11 +46,16 @@ class Course:
     def __init__(self, rig: Rig, criteria: Criteria) -> None:
         self._rig = rig
         self._criteria = criteria
+        self._leak_watch = LeakWatch(rig, criteria.expected)
 
     def run(self) -> None:
         """Runs it to its end. Nothing is broken where that could not be judged."""
         if not self._can_be_judged():
             return
+        with self._leak_watch:
+            self._send_and_break()
+
+    def _send_and_break(self) -> None:
         traffic = Traffic(self._rig, self._criteria.load, source="")
         try:
             traffic.start()
@@ -68,7 +74,7 @@ class Course:
     def _can_be_judged(self) -> bool:
         """Says how long it will take; False, and nothing is broken, where the demand cannot be judged at all."""
         rig, criteria = self._rig, self._criteria
-        for reason in criteria.not_shown(rig.watcher.topology):
+        for reason in (*criteria.not_shown(rig.watcher.topology), *self._leak_watch.not_shown()):
             rig.log.add(NotStarted(reason))
             return False
         room = in_flight_possible(criteria.load.schedule, criteria.load.timeout)
@@ -187,6 +193,8 @@ class Course:
         unchecked: str = getattr(injection.fault, "unchecked", "")
         if unchecked:
             rig.log.add(Remark(unchecked))
+            if back:
+                self._leak_watch.after_recovery()
         elif back:
             self._settle(injection, traffic, expected)
 
@@ -212,6 +220,7 @@ class Course:
         look_for_leaks(self._rig)
         if traffic.running:
             look_for_losses(self._rig, begun, expected, self._criteria.of_parts)
+        self._leak_watch.after_recovery()  # the check of handles starts a replica, which would only warm up
         if traffic.running:
             self._settle_handles(injection)
 
