@@ -11,7 +11,7 @@ TEST = """
 
     @pytest.mark.controller_failure
     def test_it(experiment):
-        experiment.run(availability=0.7, window="700ms", leaks=0, watch_for="900ms")
+        experiment.run(availability=0.7, window="700ms", leaks=0, watch_for="600ms")
 """
 
 
@@ -46,8 +46,8 @@ def test_where_nobody_can_see_it_nothing_is_broken(run_chaos: RunChaos) -> None:
 
 
 def test_a_run_can_watch_all_its_experiments(run_chaos: RunChaos) -> None:
-    source = TEST.replace(', leaks=0, watch_for="900ms"', "")
-    ran = run_chaos(source, "--serve-chaos-watch-for=900ms", behaviour=FakeBehaviour(grows="after a fault"))
+    source = TEST.replace(', leaks=0, watch_for="600ms"', "")
+    ran = run_chaos(source, "--serve-chaos-watch-for=600ms", behaviour=FakeBehaviour(grows="after a fault"))
 
     ran.outcomes(passed=1)
     ran.result.stdout.fnmatch_lines(["*leaks since the fault, and leaks=0 would judge that: replica *"])

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_serve_chaos.analysis.demands import with_demands
-from pytest_serve_chaos.analysis.growth import LEAST_GROWTH, WatchedUsage, grows_without_end, watched_usage
+from pytest_serve_chaos.analysis.growth import WatchedUsage, grows_without_end, watched_usage
 from pytest_serve_chaos.analysis.theil_sen import theil_sen
 from pytest_serve_chaos.checks.verdict import judge
 from pytest_serve_chaos.cluster.haproxy import Generation
@@ -24,6 +24,7 @@ from pytest_serve_chaos.cluster.local.usage import ProcUsage
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.events import Phase, PhaseBegan, UsageSeen
 from pytest_serve_chaos.history import History
+from pytest_serve_chaos.json_records import event_to_json
 from pytest_serve_chaos.model import Component, Expectations, Identity
 from pytest_serve_chaos.observe.usage import period
 from pytest_serve_chaos.report.demanded import demands
@@ -163,9 +164,8 @@ def test_who_was_not_there_all_the_time_shows_nothing() -> None:
     assert (found.processes, found.leaks) == (0, ())
 
 
-@given(st.permutations(list(LEAST_GROWTH)))
-def test_steady_use_has_no_trend(_: Sequence[str]) -> None:
-    assert [t for t in watched(usage, usage).trends if t.figure != "processor"] == []
+def test_steady_use_has_no_trend() -> None:
+    assert [trend for trend in watched(usage, usage).trends if trend.figure != "processor"] == []
 
 
 # -- in an experiment --------------------------------------------------------------------------------------------------
@@ -217,8 +217,8 @@ def test_without_samples_it_is_inconclusive(after: list[UsageSeen], watch: bool,
 
 
 def test_a_history_of_it_is_small() -> None:
-    at_most = max(len(json.dumps(UsageSeen.of(0.0, [usage(1000.0)] * 9).places)) for _ in "1")
-    assert at_most < 9 * 60
+    line = json.dumps(event_to_json(UsageSeen.of(1000.0, [usage(1000.0)] * 9)))
+    assert len(line) < 1500
     assert [period(60, 1.0), period(600, 1.0), period(3600, 1.0)] == [1.0, 5.0, 30.0]
 
 
