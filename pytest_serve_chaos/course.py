@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.demands import patience
 from pytest_serve_chaos.analysis.record import read_record
@@ -83,7 +85,8 @@ class Course:
                 f"an app that hangs has {room.needed} requests in flight, and this process may have {room.possible}:"
                 f" raise `ulimit -n` to {open_files_for(room.needed)}, or lower the rate or the timeout"
             )
-        outlook = criteria.outlook(criteria.demanded, rig.watcher.topology, rig.waits)
+        demanded = replace(criteria.demanded, watch_for=self._leak_watch.seconds)
+        outlook = criteria.outlook(demanded, rig.watcher.topology, rig.waits)
         say_how_long(rig.progress, f"{criteria.fault.kind}: {outlook.text}", outlook.seconds)
         return True
 
@@ -126,7 +129,8 @@ class Course:
         longer = criteria.for_slow_answers(expected, usual)
         if longer != expected:
             write_criteria(rig, criteria, longer)
-        outlook = criteria.outlook(longer, rig.watcher.topology, rig.waits)
+        watched = replace(longer, watch_for=self._leak_watch.seconds)
+        outlook = criteria.outlook(watched, rig.watcher.topology, rig.waits)
         left = outlook.seconds_after_steady(usual)
         say_how_long(rig.progress, f"{criteria.fault.kind}: {outlook.after_steady(usual)}", left)
         return longer

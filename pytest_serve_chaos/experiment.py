@@ -157,7 +157,7 @@ class Experiment:
         choice = self.fault if fault is None else fault.choice
         defaults, parts = choice.expectations(self.rig.cluster.spec), self.load.judged(self.rig)
         criteria = Criteria(self.load, choice, defaults, parts, demands, own, since)
-        return criteria if since else replace(criteria, at=seconds_before(criteria.expected.watched_for))
+        return criteria if since else replace(criteria, at=seconds_before(self.rig, criteria.expected))
 
     def _judged(self, criteria: Criteria) -> Result:
         rig, expected = self.rig, criteria.expected

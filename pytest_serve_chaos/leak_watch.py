@@ -9,7 +9,7 @@ from types import TracebackType
 from pytest_serve_chaos.analysis.growth import LEAST_SAMPLES
 from pytest_serve_chaos.analysis.words import limit
 from pytest_serve_chaos.cluster.capabilities import SHOWS_USAGE
-from pytest_serve_chaos.events import Phase, PhaseBegan
+from pytest_serve_chaos.events import Phase, PhaseBegan, Remark
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.model import Expectations
 from pytest_serve_chaos.observe.usage import UsageWatch, period
@@ -19,13 +19,15 @@ _LONGEST_BEFORE = 30.0
 """Seconds before the fault, at most, which cost a run as much time as those after it."""
 
 
-def seconds_before(watched_for: float) -> float:
+def seconds_before(rig: Rig, expected: Expectations) -> float:
     """Seconds from steady state to the fault in which processes show how they are without it.
 
     Args:
-        watched_for: Seconds for which they are watched after recovery.
+        rig: The cluster under test.
+        expected: Says for how long they are watched after recovery.
     """
-    return min(_LONGEST_BEFORE, watched_for / 3)
+    seen = rig.cluster.capability(SHOWS_USAGE) is not None
+    return min(_LONGEST_BEFORE, expected.watched_for / 3) if seen else 0.0
 
 
 class LeakWatch:
@@ -44,7 +46,7 @@ class LeakWatch:
         self._watch = UsageWatch(rig.history, self._shows, lambda: rig.watcher.topology.components, every=self._every)
 
     def __enter__(self) -> LeakWatch:
-        if self._expected.watched_for:
+        if self.seconds:
             self._watch.start()
         return self
 
@@ -53,15 +55,19 @@ class LeakWatch:
     ) -> None:
         self._watch.stop()
 
+    @property
+    def seconds(self) -> float:
+        """For how long processes will be watched after recovery."""
+        return 0.0 if self._shows is None else self._expected.watched_for
+
     def not_shown(self) -> Iterator[str]:
         """Why leaks cannot be judged here, with the way out."""
         if self._expected.leaks is None:
             return
         if self._shows is None:
-            backend = self._rig.cluster.description.backend
             yield (
-                f"leaks={self._expected.leaks} cannot be judged: the {backend} backend does not see what processes use"
-                " (ShowsUsage). Leave leaks= out here, or run the test on another backend, such as local"
+                f"leaks={self._expected.leaks} cannot be judged: {self._unseen}. Leave leaks= out here, or run the test"
+                " on another backend, such as local"
             )
         least = (LEAST_SAMPLES + 1) * self._every
         if self._expected.watched_for < least:
@@ -72,9 +78,15 @@ class LeakWatch:
 
     def after_recovery(self) -> None:
         """Watches for as long as the experiment asks for."""
-        seconds = self._expected.watched_for
-        if not seconds or self._shows is None:
+        if self._shows is None and self._expected.watched_for:
+            self._rig.log.add(Remark(f"leaks were not looked for: {self._unseen}"))
+        if not self.seconds:
             return
-        say_how_long(self._rig.progress, f"watching {limit(seconds)} for leaks", seconds)
+        say_how_long(self._rig.progress, f"watching {limit(self.seconds)} for leaks", self.seconds)
         self._rig.log.add(PhaseBegan.of(Phase.GROWTH))
-        time.sleep(seconds)
+        time.sleep(self.seconds)
+
+    @property
+    def _unseen(self) -> str:
+        backend = self._rig.cluster.description.backend
+        return f"the {backend} backend does not see what processes use (ShowsUsage)"

@@ -50,4 +50,15 @@ def test_a_run_can_watch_all_its_experiments(run_chaos: RunChaos) -> None:
     ran = run_chaos(source, "--serve-chaos-watch-for=600ms", behaviour=FakeBehaviour(grows="after a fault"))
 
     ran.outcomes(passed=1)
-    ran.result.stdout.fnmatch_lines(["*leaks since the fault, and leaks=0 would judge that: replica *"])
+    ran.result.stdout.fnmatch_lines(
+        ["*0.6 s watched for leaks*", "*leaks since the fault, and leaks=0 would judge that: replica *"]
+    )
+
+
+def test_where_nothing_is_demanded_and_nobody_can_see_it_a_remark_says_so(run_chaos: RunChaos) -> None:
+    source = TEST.replace(", leaks=0", "")
+    ran = run_chaos(source, behaviour=FakeBehaviour(lacks=(SHOWS_USAGE,)))
+
+    ran.outcomes(passed=1)
+    ran.result.stdout.fnmatch_lines(["*leaks were not looked for: the fake backend does not see what processes use*"])
+    assert "watched for leaks" not in ran.text
