@@ -62,3 +62,10 @@ def test_where_nothing_is_demanded_and_nobody_can_see_it_a_remark_says_so(run_ch
     ran.outcomes(passed=1)
     ran.result.stdout.fnmatch_lines(["*leaks were not looked for: the fake backend does not see what processes use*"])
     assert "watched for leaks" not in ran.text
+
+
+def test_a_time_that_is_too_short_is_refused_before_anything_is_broken(run_chaos: RunChaos) -> None:
+    ran = run_chaos(TEST.replace("600ms", "100ms"))
+
+    ran.outcomes(inconclusive=1)
+    ran.result.stdout.fnmatch_lines(["*watch_for=0.1 s cannot show a leak, which takes 20 looks*watch for 0.42 s*"])
