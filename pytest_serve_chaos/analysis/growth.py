@@ -258,4 +258,5 @@ def _finite(slope: float) -> float | None:
 def _amount(figure: str, value: float | None) -> str | None:
     if value is None:
         return None
-    return f"{value / 2**20 if figure == 'memory' else value:.3g}"
+    amount = value / 2**20 if figure == "memory" else value
+    return f"{amount:.0f}" if abs(amount) >= 100 else f"{amount:.3g}"

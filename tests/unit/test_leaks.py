@@ -147,6 +147,11 @@ def test_what_grows_only_since_the_fault_leaks() -> None:
     assert [(t.figure, t.before) for t in found.trends if t.grows] == [("memory", 0.0), ("descriptors", 0.0)]
 
 
+def test_large_amounts_are_written_out() -> None:
+    found = watched(usage, lambda at: usage(at, descriptors=20 + 20 * at))
+    assert found.leaks[0].endswith("grows by 1200 descriptors a minute (1200 to 1200)")
+
+
 def test_what_grew_as_fast_before_is_not_the_faults_doing() -> None:
     found = watched(leaking, leaking)
     assert found.leaks == ()
