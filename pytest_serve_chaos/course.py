@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.demands import patience
 from pytest_serve_chaos.analysis.record import read_record
@@ -26,6 +28,7 @@ from pytest_serve_chaos.faults.fault import LooksAfterwards
 from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.final_check import look_at_the_end, look_for_idle_replicas, look_for_leaks, look_for_losses
+from pytest_serve_chaos.leak_watch import LeakWatch
 from pytest_serve_chaos.load import Traffic
 from pytest_serve_chaos.model import UNFINISHED, Expectations, PartName, Topology
 from pytest_serve_chaos.observe.handles import children_of
@@ -45,11 +48,16 @@ class Course:
     def __init__(self, rig: Rig, criteria: Criteria) -> None:
         self._rig = rig
         self._criteria = criteria
+        self._leak_watch = LeakWatch(rig, criteria.expected)
 
     def run(self) -> None:
         """Runs it to its end. Nothing is broken where that could not be judged."""
         if not self._can_be_judged():
             return
+        with self._leak_watch:
+            self._send_and_break()
+
+    def _send_and_break(self) -> None:
         traffic = Traffic(self._rig, self._criteria.load, source="")
         try:
             traffic.start()
@@ -68,7 +76,7 @@ class Course:
     def _can_be_judged(self) -> bool:
         """Says how long it will take; False, and nothing is broken, where the demand cannot be judged at all."""
         rig, criteria = self._rig, self._criteria
-        for reason in criteria.not_shown(rig.watcher.topology):
+        for reason in (*criteria.not_shown(rig.watcher.topology), *self._leak_watch.not_shown()):
             rig.log.add(NotStarted(reason))
             return False
         room = in_flight_possible(criteria.load.schedule, criteria.load.timeout)
@@ -77,7 +85,8 @@ class Course:
                 f"an app that hangs has {room.needed} requests in flight, and this process may have {room.possible}:"
                 f" raise `ulimit -n` to {open_files_for(room.needed)}, or lower the rate or the timeout"
             )
-        outlook = criteria.outlook(criteria.demanded, rig.watcher.topology, rig.waits)
+        demanded = replace(criteria.demanded, watch_for=self._leak_watch.seconds)
+        outlook = criteria.outlook(demanded, rig.watcher.topology, rig.waits)
         say_how_long(rig.progress, f"{criteria.fault.kind}: {outlook.text}", outlook.seconds)
         return True
 
@@ -120,7 +129,8 @@ class Course:
         longer = criteria.for_slow_answers(expected, usual)
         if longer != expected:
             write_criteria(rig, criteria, longer)
-        outlook = criteria.outlook(longer, rig.watcher.topology, rig.waits)
+        watched = replace(longer, watch_for=self._leak_watch.seconds)
+        outlook = criteria.outlook(watched, rig.watcher.topology, rig.waits)
         left = outlook.seconds_after_steady(usual)
         say_how_long(rig.progress, f"{criteria.fault.kind}: {outlook.after_steady(usual)}", left)
         return longer
@@ -187,6 +197,8 @@ class Course:
         unchecked: str = getattr(injection.fault, "unchecked", "")
         if unchecked:
             rig.log.add(Remark(unchecked))
+            if back:
+                self._leak_watch.after_recovery()
         elif back:
             self._settle(injection, traffic, expected)
 
@@ -212,6 +224,7 @@ class Course:
         look_for_leaks(self._rig)
         if traffic.running:
             look_for_losses(self._rig, begun, expected, self._criteria.of_parts)
+        self._leak_watch.after_recovery()  # the check of handles starts a replica, which would only warm up
         if traffic.running:
             self._settle_handles(injection)
 

@@ -6,7 +6,7 @@ How an event stands in a file is the business of `json_records`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import ClassVar, Literal, TypeVar
@@ -28,6 +28,7 @@ from pytest_serve_chaos.model import (
     Topology,
 )
 from pytest_serve_chaos.predicted import Prediction
+from pytest_serve_chaos.usage import ProcessUsage
 
 WORKERS = "workers"
 """What Ray's own autoscaler scales, as an event names it."""
@@ -52,13 +53,14 @@ class Phase(Word):
     INJECT = "inject"
     WATCH = "watch"
     POST_RECOVERY = "post-recovery"
+    GROWTH = "growth"
     HANDLES = "handles"
     DONE = "done"
 
     @property
     def is_judged(self) -> bool:
         """Whether its requests are judged: the post-recovery checks start and end replicas, and then all is over."""
-        return self not in (Phase.POST_RECOVERY, Phase.HANDLES, Phase.DONE)
+        return self not in (Phase.POST_RECOVERY, Phase.GROWTH, Phase.HANDLES, Phase.DONE)
 
 
 class Moment(Word):
@@ -156,6 +158,48 @@ class MachineSeen(Event):
     waiting: float | None = None
     delayed: float | None = None
     has_cluster: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageSeen(Event):
+    """What processes of the cluster use at this moment: columns, with a value for each process.
+
+    Attributes:
+        processes: Which processes.
+        places: What each is, for people: ``controller``, ``proxy on worker-1``.
+        pids: Their PIDs.
+        memory: Bytes in memory that each shares with nobody.
+        processor: Seconds of processor time since each began.
+        descriptors: Open file descriptors.
+        threads: Threads.
+        connections: Sockets among the descriptors.
+    """
+
+    name: ClassVar[str] = "usage"
+    processes: tuple[Identity, ...]
+    places: tuple[str, ...]
+    pids: tuple[int, ...]
+    memory: tuple[int, ...]
+    processor: tuple[float, ...]
+    descriptors: tuple[int, ...]
+    threads: tuple[int, ...]
+    connections: tuple[int, ...]
+
+    @classmethod
+    def of(cls, at: float, seen: Sequence[ProcessUsage]) -> UsageSeen:
+        """That this was seen at that moment."""
+        return cls(
+            f"{len(seen)} processes",
+            at=at,
+            processes=tuple(one.identity for one in seen),
+            places=tuple(one.place for one in seen),
+            pids=tuple(one.pid for one in seen),
+            memory=tuple(one.memory for one in seen),
+            processor=tuple(round(one.processor, 3) for one in seen),
+            descriptors=tuple(one.descriptors for one in seen),
+            threads=tuple(one.threads for one in seen),
+            connections=tuple(one.connections for one in seen),
+        )
 
 
 # -- an experiment, up to the fault ------------------------------------------------------------------------------------
@@ -663,6 +707,7 @@ EVENTS: tuple[type[Event], ...] = (
     Warned,
     ConfigurationSeen,
     MachineSeen,
+    UsageSeen,
     PhaseBegan,
     Demanded,
     TopologySeen,

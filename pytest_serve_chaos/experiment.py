@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from pytest_serve_chaos.analysis.result import Result
 from pytest_serve_chaos.checks.base import Check
@@ -16,6 +17,7 @@ from pytest_serve_chaos.faults.custom import CustomFault
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultChoice
 from pytest_serve_chaos.history import History
+from pytest_serve_chaos.leak_watch import seconds_before
 from pytest_serve_chaos.load import Load, raise_unless_passed, with_changes, write_checked
 from pytest_serve_chaos.restore import restore
 from pytest_serve_chaos.results import result_of
@@ -154,7 +156,8 @@ class Experiment:
         since, own = seconds(at, name="at"), together(self._always, checks)
         choice = self.fault if fault is None else fault.choice
         defaults, parts = choice.expectations(self.rig.cluster.spec), self.load.judged(self.rig)
-        return Criteria(self.load, choice, defaults, parts, demands, own, since)
+        criteria = Criteria(self.load, choice, defaults, parts, demands, own, since)
+        return criteria if since else replace(criteria, at=seconds_before(self.rig, criteria.expected))
 
     def _judged(self, criteria: Criteria) -> Result:
         rig, expected = self.rig, criteria.expected

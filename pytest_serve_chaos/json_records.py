@@ -235,6 +235,8 @@ _TYPES: Mapping[str, _Type] = {
     "Identity": _Type("text", _is_text, _identity),
     "PartName": _Type("an object", _is_object, lambda value: _part(value)),
     "tuple[str, ...]": _Type("a list of texts", _list_of(_is_text), lambda value: tuple(_listed(value))),
+    "tuple[int, ...]": _Type("a list of whole numbers", _list_of(_is_int), lambda value: tuple(_listed(value))),
+    "tuple[float, ...]": _Type("a list of numbers", _list_of(_is_number), lambda value: tuple(_listed(value))),
     "tuple[Identity, ...]": _Type("a list of texts", _list_of(_is_text), lambda v: tuple(map(_identity, _listed(v)))),
     "Mapping[str, Json]": _Type("an object", _is_object),
     "Mapping[str, str]": _Type("an object of texts", _is_object_of_texts),

@@ -80,6 +80,7 @@ class Load:
         slow_after: An answer later than this counts as away, unless the test says otherwise, in seconds.
         check: Whether an answer is right; a wrong one is lost.
         transport: How requests are sent. None: by HTTP.
+        watch_for: Seconds for which processes are watched after recovery, unless the test says otherwise.
         arrivals: Whether requests are evenly spaced (``constant``), or come by chance (``poisson``).
         seed: Of what comes by chance, and of which kind of request is sent when.
 
@@ -101,6 +102,7 @@ class Load:
     check: Callable[[Answer], bool] | None = None
     slow_after: float | None = None
     send_lag_limit: float | None = None
+    watch_for: float | None = None
     transport: Transport | None = None
     arrivals: Pattern = "constant"
 
@@ -150,7 +152,8 @@ class Load:
     def applied_to(self, expected: Expectations) -> Expectations:
         """The expectations with what the settings say of all traffic; what the test itself demands comes first."""
         slow_after = self.slow_after if expected.slow_after is None else expected.slow_after
-        return replace(expected, slow_after=slow_after, send_lag_limit=self.send_lag_limit)
+        watch_for = self.watch_for if expected.watch_for is None else expected.watch_for
+        return replace(expected, slow_after=slow_after, watch_for=watch_for, send_lag_limit=self.send_lag_limit)
 
 
 def with_changes(load: Load, changes: Mapping[str, object]) -> Load:

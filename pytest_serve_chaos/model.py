@@ -246,6 +246,9 @@ class Evidence:
 PUNCTUAL = 0.1
 """Seconds by which a load generator may be late, whatever is judged."""
 
+LEAKS_SHOWN = 60.0
+"""Seconds for which processes are watched where leaks are judged and nobody says for how long."""
+
 LATEST = 2.0
 """Seconds by which a load generator may be late at most, whatever is allowed."""
 
@@ -275,6 +278,10 @@ class Expectations:
             fault may take some of, such as an update that fails. One may always be gone.
         spread: Whether each deployment that was on several nodes must be on several nodes at the end.
         settled: Whether the post-recovery check must be passed.
+        leaks: Most processes of Ray and Serve whose memory, processor time, file descriptors, threads or connections
+            grow without end after recovery.
+        watch_for: Seconds for which processes are watched for that after the post-recovery check. None: `LEAKS_SHOWN`
+            where `leaks` is demanded, else 0.
         send_lag_limit: Seconds; a generator later than that (99th percentile) makes the verdict inconclusive. None: see
             `latest`.
     """
@@ -294,7 +301,16 @@ class Expectations:
     surviving: float | None = None
     spread: bool = True
     settled: bool = True
+    leaks: int | None = None
+    watch_for: float | None = None
     send_lag_limit: float | None = None
+
+    @property
+    def watched_for(self) -> float:
+        """Seconds for which processes are watched after the post-recovery check; 0.0: they are not."""
+        if self.watch_for is None:
+            return 0.0 if self.leaks is None else LEAKS_SHOWN
+        return self.watch_for
 
     @property
     def latest(self) -> float:

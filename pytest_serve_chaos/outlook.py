@@ -59,11 +59,11 @@ class Outlook:
     @property
     def seconds(self) -> float:
         """How long it will take, before traffic begins."""
-        return self._steady() + self.at + self._judged(0.0)
+        return self._steady() + self.at + self._judged(0.0) + self.expected.watched_for
 
     def seconds_after_steady(self, usual: float) -> float:
         """How long it will still take in steady state, where answers take `usual` seconds."""
-        return self._judged(usual)
+        return self._judged(usual) + self.expected.watched_for
 
     @property
     def text(self) -> str:
@@ -72,6 +72,7 @@ class Outlook:
         parts = [f"{_s(steady)} until steady state"]
         parts += [f"{_s(self.at)} until the fault"] if self.at else []
         parts += [self._window()]
+        parts += [f"{_s(self.expected.watched_for)} watched for leaks"] if self.expected.watched_for else []
         return f"about {_s(total)}: {', '.join(parts)}; {self._longer(0.0)}"
 
     def after_steady(self, usual: float) -> str:
@@ -80,9 +81,8 @@ class Outlook:
         Args:
             usual: What they take, seconds.
         """
-        return f"answers take up to {usual:.2g} s, so about {_s(self._judged(usual))} from now: {self._window()}; " + (
-            self._longer(usual)
-        )
+        left = _s(self.seconds_after_steady(usual))
+        return f"answers take up to {usual:.2g} s, so about {left} from now: {self._window()}; {self._longer(usual)}"
 
     def _steady(self) -> float:
         """Until there are enough answers, and each app and each replica has given one."""
@@ -133,6 +133,7 @@ class Outlook:
         back = self.expected.redundancy_back or _REDUNDANCY
         limit = 0.0 if usual else self.at + steady_within(self._sent, self.replicas, least=self.waits.steady_within)
         most = limit + max(self.expected.window + patience(usual), back + most_after) + _SETTLING
+        most += self.expected.watched_for
         spare = self._judged(usual) - after
         until = (
             f"longer if redundancy takes more than {_s(spare)} to be back"

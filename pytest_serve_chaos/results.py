@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from pytest_serve_chaos.analysis.growth import WatchedUsage
 from pytest_serve_chaos.analysis.machine import Interference, use_of
 from pytest_serve_chaos.analysis.measure import measure_record
 from pytest_serve_chaos.analysis.record import Record, read_record, run_event, warnings_of
@@ -55,6 +56,7 @@ def result_of(
     own = from_history(record, checks, known)
     ready = run_event(history, experiment)
     judged = judge_record(record, measurement, own)
+    watched = record.watched
     return Result(
         experiment=experiment,
         fault=record.faults.text,
@@ -74,11 +76,13 @@ def result_of(
             *judged.notes,
             *_of_the_machine(record.interference, judged.verdict),
             *was_judged_then(own),
+            *_of_usage(watched, record.expectations.leaks),
         ),
         parts=tuple(Part(part, measure_record(record.of_part(part))) for part in record.parts),
         scaling=record.components.scaling,
         checks=judged.own,
         machine=use_of(record.machine),
+        watched=watched,
     )
 
 
@@ -86,6 +90,18 @@ def _remarks(record: Record) -> tuple[str, ...]:
     """What was remarked while the experiment ran, and before it which apps its verdict is about."""
     about = record.demanded.about
     return tuple(dict.fromkeys([*([about] if about else []), *record.texts(Remark)]))
+
+
+def _of_usage(watched: WatchedUsage | None, most: int | None) -> Iterator[str]:
+    """What was seen of processes after recovery; leaks that fail the experiment are among its reasons."""
+    if watched is None or not watched.processes:
+        return
+    if not watched.leaks:
+        yield f"no leak since the fault: {watched.text} after recovery"
+    elif most is None or len(watched.leaks) <= most:
+        yield f"leaks since the fault, and leaks=0 would judge that: {'; '.join(watched.leaks)}"
+    for leak in watched.old_leaks:
+        yield f"not since the fault, but as fast before it: {leak}"
 
 
 def _of_the_machine(interference: Interference, verdict: Verdict) -> Iterator[str]:

@@ -97,6 +97,7 @@ class Settings:
     otel: bool = field(default=_default("otel"))
     slow_after: float | None = None
     send_lag_limit: float | None = None
+    watch_for: float | None = None
     redis_server: Path | None = None
     allow_ray_without_token: bool = field(default=_default("allow_ray_without_token"))
     keep: bool = field(default=_default("keep"))

@@ -14,7 +14,7 @@ from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.model import Expectations
 from pytest_serve_chaos.schedule import Schedule
 
-DURATIONS = ("window", "longest_outage", "slow_after", "traffic_back", "redundancy_back")
+DURATIONS = ("window", "longest_outage", "slow_after", "traffic_back", "redundancy_back", "watch_for")
 SHARES = ("availability", "persistent_availability", "surviving")
 
 LENIENT = 0.9
@@ -50,6 +50,15 @@ def with_demands(defaults: Expectations, demands: Mapping[str, object]) -> Expec
         share = values.get(name)
         if share is not None and not (isinstance(share, float | int) and 0 < share <= 1):
             raise SettingsError(f"{name}={share!r} is not a share", fix=["give a number from 0 to 1: 0.999"])
+    most = values.get("leaks")
+    if most is not None and not (isinstance(most, int) and most >= 0):
+        raise SettingsError(
+            f"leaks={most!r} is not a number of processes", fix=["give how many may leak at most: leaks=0"]
+        )
+    if most is not None:
+        values["leaks"] = int(most)  # False is none too
+        if values.get("watch_for") == 0:
+            raise SettingsError("watch_for=0 shows no leak", fix=["give a time, or leave it out: watch_for='2m'"])
     return replace(defaults, **values)  # type: ignore[arg-type]
 
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from pytest_serve_chaos.analysis.components import Components, components_of
 from pytest_serve_chaos.analysis.faults import Faults, faults_of
+from pytest_serve_chaos.analysis.growth import WatchedUsage, watched_usage
 from pytest_serve_chaos.analysis.machine import Interference
 from pytest_serve_chaos.analysis.spacing import Spacing, stage_time, uneven_schedule
 from pytest_serve_chaos.analysis.steady_state import SteadyState, steady_requests
@@ -27,6 +28,7 @@ from pytest_serve_chaos.events import (
     SteadyConfirmed,
     TopologySeen,
     TrafficBegan,
+    UsageSeen,
     VictimEnded,
     Warned,
     of_kind,
@@ -58,6 +60,7 @@ class Record:
         faults: What was broken.
         components: Who was alive before and after.
         machine: What the processors of the machine that tests run on did meanwhile.
+        watched: What its processes used after recovery, against before; None where nobody watched them.
         share: The share (0 to 1) of the requests that were sent which these are: all, or those of one part.
         part: The app, or the name, whose requests alone these are. None: these are all.
     """
@@ -73,6 +76,7 @@ class Record:
     faults: Faults
     components: Components
     machine: tuple[MachineSeen, ...] = ()
+    watched: WatchedUsage | None = None
     share: float = 1.0
     part: PartName | None = None
 
@@ -186,6 +190,7 @@ def read_record(history: History, experiment: str) -> Record:
         faults=faults,
         components=components_of(events, end=end, autoscaled=demanded.autoscaled, victims=faults.victims),
         machine=_machine(history, begin, max(end, events[-1].at)),
+        watched=_watched(history, events, begin, asked),
     )
 
 
@@ -196,6 +201,16 @@ def _requests(history: History, begin: float, end: float, source: str) -> tuple[
 
 def _machine(history: History, begin: float, last: float) -> tuple[MachineSeen, ...]:
     return tuple(e for e in of_kind(MachineSeen, history.events) if begin <= e.at <= last + _MACHINE_LATER)
+
+
+def _watched(history: History, events: tuple[Event, ...], begin: float, asked: float | None) -> WatchedUsage | None:
+    phases = of_kind(PhaseBegan, events)
+    begun = next((e.at for e in phases if e.phase is Phase.GROWTH), None)
+    if begun is None or asked is None:
+        return None
+    end = next((e.at for e in phases if e.at > begun), events[-1].at)
+    seen = [e for e in of_kind(UsageSeen, history.events) if begin <= e.at <= end]
+    return watched_usage(seen, asked=asked, begun=begun)
 
 
 def _unwritten(history: History) -> Iterator[Doubt]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pytest_serve_chaos.analysis.components import Components
+from pytest_serve_chaos.analysis.growth import WatchedUsage
 from pytest_serve_chaos.analysis.identities import Finding
 from pytest_serve_chaos.analysis.machine import MachineUse
 from pytest_serve_chaos.analysis.scaling import NO_SCALING, Scaling
@@ -52,6 +53,7 @@ class Result:
         checks: What the checks found that the test brought.
         parts: What the requests to each app showed, if several are asked, and those of each name.
         machine: What the processors of the machine that tests run on did from the steady state to the end.
+        watched: What its processes used after recovery, against before; None where nobody watched them.
     """
 
     experiment: str
@@ -72,6 +74,7 @@ class Result:
     checks: tuple[Checked, ...] = ()
     parts: tuple[Part, ...] = ()
     machine: MachineUse | None = None
+    watched: WatchedUsage | None = None
 
     def part(self, name: str) -> Measurement:
         """The figures of the app, or of the requests, of that name.

@@ -9,6 +9,7 @@ from pytest_serve_chaos.checks import (
     identity,
     known,
     latency,
+    leaks,
     load_generator,
     outage,
     parts,
@@ -39,6 +40,7 @@ DEMANDED: tuple[Callable[[Expectations], Iterable[Check]], ...] = (
     shape.demanded,
     identity.demanded,
     surviving.demanded,
+    leaks.demanded,
 )
 """What makes the checks from the demands, in the order in which reports have their reasons."""
 

@@ -19,6 +19,7 @@ from pytest_serve_chaos.cluster.haproxy import Generation, Routes
 from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.model import Component, Evidence, Identity, LogLine
 from pytest_serve_chaos.traffic.request import Message
+from pytest_serve_chaos.usage import ProcessUsage
 
 T = TypeVar("T")
 
@@ -168,6 +169,18 @@ class OnThisMachine(Protocol):
 
     def first_processes(self) -> tuple[int, ...]:
         """PIDs of processes below which all of its processes are; empty while they are unknown."""
+        ...
+
+
+class ShowsUsage(Protocol):
+    """Knows what the processes of its components use of their machines."""
+
+    def usage(self, components: Sequence[Component]) -> Sequence[ProcessUsage]:
+        """What these use now, those of HAProxy too; who has ended is left out.
+
+        Raises:
+            ObservationError: Nobody knows.
+        """
         ...
 
 
@@ -585,6 +598,7 @@ SHOWS_HAPROXY = Capability[ShowsHAProxy]("ShowsHAProxy", reads=("generations", "
 HAS_PROXY_ENDPOINTS = Capability[HasProxyEndpoints]("HasProxyEndpoints", reads=("proxy_endpoint",))
 KNOWS_ITS_SETUP = Capability[KnowsItsSetup]("KnowsItsSetup", reads=("setup",))
 ON_THIS_MACHINE = Capability[OnThisMachine]("OnThisMachine", reads=("first_processes",))
+SHOWS_USAGE = Capability[ShowsUsage]("ShowsUsage", reads=("usage",))
 WATCHES = Capability[Watches]("Watches", reads=("dead_watches",))
 SHOWS_FAILED_STARTS = Capability[ShowsFailedStarts]("ShowsFailedStarts", reads=("failed_starts",))
 IS_EXTERNAL = Capability[IsExternal]("IsExternal", reads=("why_not", "admit", "owner_change"))

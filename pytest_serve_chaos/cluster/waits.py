@@ -26,6 +26,7 @@ class Waits:
         whole_within: The time at the end for a state API that is busy, and for Serve to say what is there now.
         persistent_until: Requests are sent for so long after redundancy is back: ten on each persistent connection that
             is judged.
+        usage_every: The period at which processes are watched for leaks, at the most often.
         judged_for: Traffic of a test by hand is judged over so long.
         signs_within: The longest wait for one sign of a fault, whatever the fault says.
     """
@@ -39,6 +40,7 @@ class Waits:
     no_change: float = 4.0
     whole_within: float = 15.0
     persistent_until: float = AFTER_RECOVERY + 5.0
+    usage_every: float = 1.0
     judged_for: float = 20.0
     signs_within: float = math.inf
 

@@ -27,7 +27,7 @@ _PHASES = (
     ("steady state", (Phase.STEADY,)),
     ("fault", (Phase.INJECT,)),
     ("recovery", (Phase.WATCH,)),
-    ("post-recovery check", (Phase.POST_RECOVERY, Phase.HANDLES)),
+    ("post-recovery check", (Phase.POST_RECOVERY, Phase.GROWTH, Phase.HANDLES)),
     ("restore", (Phase.DONE,)),
 )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pytest_serve_chaos.analysis.growth import WatchedUsage
 from pytest_serve_chaos.analysis.result import Result
 from pytest_serve_chaos.analysis.words import duration, latency, limit, limit_percent, percent
 from pytest_serve_chaos.errors import SettingsError
@@ -91,6 +92,14 @@ def _of_recovery(result: Result) -> Iterator[Demand]:
     if expected.settled:
         met = False if result.never_settled else None if result.settled is None else True
         yield Demand("post-recovery check", "passed", _after(result.settled, never=result.never_settled), met)
+    if expected.leaks is not None:
+        yield _of_leaks(result.watched, expected.leaks)
+
+
+def _of_leaks(watched: WatchedUsage | None, most: int) -> Demand:
+    if watched is None or not watched.processes:
+        return _at_most("processes that leak", most, None)
+    return _at_most("processes that leak", most, len(watched.leaks))
 
 
 def _identity(result: Result, selector: str, *, kept: bool) -> Demand:

@@ -40,9 +40,10 @@ def summary_document(history: History, results: Iterable[Result]) -> dict[str, J
     found), ``tracebacks`` (of checks that raised an exception), ``remarks``, ``warnings``, ``cluster``,
     ``expectations``, ``measurement``, ``parts`` (each ``app`` or ``name`` with its own measurement), ``predictions``
     (what each fault was expected to cost, computed before it), ``against_prediction`` (what was seen, and by how much
-    it is beyond that), ``evidence``, ``run_again``, ``trial`` (``of``, ``number``, ``planned``, ``allowed`` and
-    ``outcome``; null where the test was run once), ``victims``, ``identities`` (role -> kept, gone and new) and
-    ``logs`` (the directory, from that of the run; null where none were kept). Of head, workers and Redis in pods,
+    it is beyond that), ``watched`` (what processes used after recovery; null where nobody watched them), ``evidence``,
+    ``run_again``, ``trial`` (``of``, ``number``, ``planned``, ``allowed`` and ``outcome``; null where the test was run
+    once), ``victims``, ``identities`` (role -> kept, gone and new) and ``logs`` (the directory, from that of the run;
+    null where none were kept). Of head, workers and Redis in pods,
     ``identities`` also has the ``machine``, which is the name of the Kubernetes node.
     """
     run = run_event(history)
@@ -80,6 +81,7 @@ def _experiment(result: Result) -> dict[str, Json]:
             {part.of.kind: part.of.name, "measurement": _measurement(part.measurement, asked)} for part in result.parts
         ],
         "machine": to_json(result.machine),
+        "watched": to_json(result.watched),
         "predictions": [_prediction(event) for event in of_kind(Predicted, result.events)],
         "against_prediction": _against(result),
         "evidence": [_evidence(evidence, asked or 0.0) for evidence in result.evidence],

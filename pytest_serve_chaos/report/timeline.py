@@ -39,6 +39,7 @@ from pytest_serve_chaos.events import (
     ServeSaid,
     TopologySeen,
     TrafficBegan,
+    UsageSeen,
     VictimEnded,
     of_kind,
 )
@@ -67,7 +68,7 @@ _MOST_STRIPS = 20_000
 
 E = TypeVar("E", FaultLanded, FaultHealed)
 
-_DETAIL = (TopologySeen, MachineSeen, ServeSaid, HAProxyReloaded, LogsExcerpted, Predicted, Repeatable)
+_DETAIL = (TopologySeen, MachineSeen, UsageSeen, ServeSaid, HAProxyReloaded, LogsExcerpted, Predicted, Repeatable)
 """Events that have a place of their own in the picture, or none."""
 
 

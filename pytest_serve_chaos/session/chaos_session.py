@@ -110,6 +110,7 @@ def _load(s: Settings) -> Load:
         seed=s.seed,
         slow_after=s.slow_after,
         send_lag_limit=s.send_lag_limit,
+        watch_for=s.watch_for,
     )
 
 

@@ -21,6 +21,7 @@ QUICK = Waits(
     no_change=0.8,
     whole_within=5.0,
     persistent_until=0.0,
+    usage_every=0.02,
     judged_for=0.0,
 )
 """Waits that fit a cluster which recovers within a second."""
@@ -46,6 +47,8 @@ class FakeBehaviour:
         stale_proxies: Proxies receive no updates from a controller that is a new actor.
         outdated: The node whose proxy knows routes, but for each of them only the first replica.
         leaks: Whenever something dies, the GCS gains an actor without a process.
+        grows: What its processes use, where somebody watches them: replicas use more and more from the first fault on,
+            or nobody can see what anybody uses. "": always the same.
         keeps_holes: Dead replicas are not replaced.
         blind_gcs: The GCS never notices that something died.
         eats_old: An update to a version that does not work ends one old replica after the other.
@@ -76,6 +79,7 @@ class FakeBehaviour:
     stale_proxies: bool = False
     outdated: str = ""
     leaks: bool = False
+    grows: Literal["", "after a fault", "unseen"] = ""
     keeps_holes: bool = False
     blind_gcs: bool = False
     eats_old: bool = False

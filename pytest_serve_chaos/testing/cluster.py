@@ -18,6 +18,7 @@ from pytest_serve_chaos.cluster.capabilities import (
     SETS_HEALTH_FLAGS,
     SHARES_REDIS,
     SHOWS_CONTROLLER_LOG,
+    SHOWS_USAGE,
     SIGNALS_PROCESSES,
     STREAMS_LOGS,
     AnyCapability,
@@ -41,6 +42,7 @@ from pytest_serve_chaos.testing.dashboard import RAY_VERSION, DashboardWithoutSe
 from pytest_serve_chaos.testing.plan import Slot
 from pytest_serve_chaos.testing.proxies import FakeProxies
 from pytest_serve_chaos.testing.server import FakeServer, Handler
+from pytest_serve_chaos.testing.usage import FakeUsage
 from pytest_serve_chaos.testing.world import World
 
 T = TypeVar("T")
@@ -166,6 +168,7 @@ class FakeCluster:
             SETS_HEALTH_FLAGS.by(checks),
             SHARES_REDIS.by(redis),
             SHOWS_CONTROLLER_LOG.by(checks),
+            SHOWS_USAGE.by(FakeUsage(self.world)),
             SIGNALS_PROCESSES.by(processes),
             STREAMS_LOGS.by(records),
         )

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import threading
+import time
+from pathlib import Path
 from typing import Any, cast
 
 from fastapi import FastAPI
@@ -86,3 +91,36 @@ class Chat:
 front = cast("Deployment", Front).bind()
 chat = cast("Deployment", Chat).bind()
 prices = cast("Deployment", Prices).bind()
+
+
+def _controllers() -> set[str]:
+    """PIDs of all Serve controllers of this machine."""
+    found = set()
+    for directory in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if directory.name.isdigit() and b"ray::ServeController" in (directory / "cmdline").read_bytes():
+                found.add(directory.name)
+    return found
+
+
+@serve.deployment(**SPREAD)
+class Leaky:
+    """From the loss of a controller on it keeps 0.6 MiB and five open files more each second."""
+
+    def __init__(self) -> None:
+        self._kept: list[object] = []
+        threading.Thread(target=self._leak, daemon=True).start()
+
+    def __call__(self, request: Request) -> Response:
+        return answer("well")
+
+    def _leak(self) -> None:
+        first = _controllers()
+        while first <= _controllers():
+            time.sleep(0.5)
+        while True:
+            self._kept += [b"x" * 2**17, os.open("/dev/null", os.O_RDONLY)]
+            time.sleep(0.2)
+
+
+leaky = cast("Deployment", Leaky).bind()

@@ -237,6 +237,11 @@ CHECK = CheckSpec("p999", "my_checks:P999", {"limit": 0.5})
 WITH_FIELDS: tuple[Event, ...] = (
     events.ClusterReady("a cluster", description=DESCRIPTION, seed=7, start_seconds=1.5),
     events.MachineSeen("1.5 of 2", seconds=1.0, processors=2, ours=1.5, others=0.4, waiting=0.3, has_cluster=True),
+    events.UsageSeen(
+        "2 processes", processes=(Identity("process", ("b", "1", "2")), Identity("process", ("b", "3", "4"))),
+        places=("controller", "gcs"), pids=(1, 3), memory=(5, 6), processor=(0.5, 2.0), descriptors=(7, 8),
+        threads=(9, 10), connections=(0, 1),
+    ),
     events.Warned("app has one replica", warning=WARNING),
     events.ConfigurationSeen("one_replica", warnings=(WARNING,)),
     PhaseBegan.of(Phase.POST_RECOVERY),

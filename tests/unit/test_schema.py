@@ -11,6 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from pytest_serve_chaos.analysis.growth import Trend, WatchedUsage
 from pytest_serve_chaos.analysis.machine import MachineUse
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import (
@@ -53,6 +54,7 @@ def document(*stories: Story) -> Any:
         parts=(Part(PartName("app", "front"), first.measurement), Part(PartName("name", "a"), first.measurement)),
         checks=(Checked("p999", missed=("too slow",)),),
         machine=MachineUse(2, 0.5, 0.1, 0.0, None, 0.2),
+        watched=WatchedUsage(60.0, 60, 1, (Trend("gcs (PID 7)", "memory", 5e6, 1e6, None, 2e6, None),)),
         warnings=(ConfigWarning("code", "text", "outage", "fix", losses=("head",)),),
     )
     return json.loads(json.dumps(summary_document(history, results), allow_nan=False))
@@ -144,6 +146,8 @@ def test_each_number_has_a_unit() -> None:
         (Outage, "outage"),
         (Latency, "latency"),
         (MachineUse, "machine"),
+        (WatchedUsage, "watched"),
+        (Trend, "trend"),
         (ClusterDescription, "cluster"),
     ],
 )

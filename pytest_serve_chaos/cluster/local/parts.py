@@ -20,6 +20,7 @@ from pytest_serve_chaos.cluster.capabilities import (
     SHOWS_FAILED_STARTS,
     SHOWS_HAPROXY,
     SHOWS_REPLICA_LOGS,
+    SHOWS_USAGE,
     SIGNALS_PROCESSES,
     STREAMS_LOGS,
     WATCHES,
@@ -34,6 +35,7 @@ from pytest_serve_chaos.cluster.local.node_faults import NodeFreezes, NodeKills,
 from pytest_serve_chaos.cluster.local.plan import Plan
 from pytest_serve_chaos.cluster.local.process_faults import ActorKills, HealthFlags, ProcessSignals
 from pytest_serve_chaos.cluster.local.redis import LocalRedis, SharedRedis, StartSecond
+from pytest_serve_chaos.cluster.local.usage import ProcUsage
 from pytest_serve_chaos.cluster.local.view import LocalView
 from pytest_serve_chaos.cluster.profiles import drain_timeout, reconnect_timeout
 from pytest_serve_chaos.cluster.watchdog import Watchdogs
@@ -89,6 +91,7 @@ def local_parts(view: LocalView, ray_version: str, start_second: StartSecond) ->
         SHOWS_CONTROLLER_LOG.by(view.logs),
         SHOWS_FAILED_STARTS.by(link),
         SHOWS_REPLICA_LOGS.by(view.logs),
+        SHOWS_USAGE.by(ProcUsage(lambda: view.topology.haproxies.generations)),
         SIGNALS_PROCESSES.by(ProcessSignals(link, Watchdogs({processes.MARK: plan.run}))),
         STREAMS_LOGS.by(view.logs),
         WATCHES.by(link),
