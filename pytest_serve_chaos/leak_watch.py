@@ -15,8 +15,8 @@ from pytest_serve_chaos.model import Expectations
 from pytest_serve_chaos.observe.usage import UsageWatch, period
 from pytest_serve_chaos.progress import say_how_long
 
-_LONGEST_BEFORE = 30.0
-"""Seconds before the fault, at most, which cost a run as much time as those after it."""
+_LOOKS_BEFORE = 30
+"""Looks at each process before the fault, at most: they cost a run as much time as those after it."""
 
 
 def seconds_before(rig: Rig, expected: Expectations) -> float:
@@ -27,7 +27,7 @@ def seconds_before(rig: Rig, expected: Expectations) -> float:
         expected: Says for how long they are watched after recovery.
     """
     seen = rig.cluster.capability(SHOWS_USAGE) is not None
-    return min(_LONGEST_BEFORE, expected.watched_for / 3) if seen else 0.0
+    return min(_LOOKS_BEFORE * rig.waits.usage_every, expected.watched_for / 3) if seen else 0.0
 
 
 class LeakWatch:
@@ -43,7 +43,9 @@ class LeakWatch:
         self._expected = expected
         self._every = period(expected.watched_for, rig.waits.usage_every)
         self._shows = rig.cluster.capability(SHOWS_USAGE)
-        self._watch = UsageWatch(rig.history, self._shows, lambda: rig.watcher.topology.components, every=self._every)
+        self._watch = UsageWatch(
+            rig.history, self._shows, lambda: rig.watcher.topology.components, every=rig.waits.usage_every
+        )
 
     def __enter__(self) -> LeakWatch:
         if self.seconds:
@@ -83,6 +85,7 @@ class LeakWatch:
         if not self.seconds:
             return
         say_how_long(self._rig.progress, f"watching {limit(self.seconds)} for leaks", self.seconds)
+        self._watch.every = self._every
         self._rig.log.add(PhaseBegan.of(Phase.GROWTH))
         time.sleep(self.seconds)
 

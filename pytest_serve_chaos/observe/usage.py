@@ -24,6 +24,9 @@ class UsageWatch:
         shows: What it asks; None: nobody knows, and it does nothing.
         components: Returns who is alive.
         every: Seconds from one sample to the next.
+
+    Attributes:
+        every: The same, from the next sample on.
     """
 
     def __init__(
@@ -37,7 +40,7 @@ class UsageWatch:
         self._history = history
         self._shows = shows
         self._components = components
-        self._every = every
+        self.every = every
         self._noted = ""
         self._thread = WatchThread("serve-chaos-usage", self._turn, again_after=every, met=self._failed)
 
@@ -57,7 +60,7 @@ class UsageWatch:
             seen = self._shows.usage(self._components())
             if seen:
                 self._history.add(UsageSeen.of(begun, seen))
-        return max(0.0, begun + self._every - clock.now())
+        return max(0.0, begun + self.every - clock.now())
 
     def _failed(self, error: Exception) -> None:
         """Writes down, once for each text in turn, that a look failed."""
