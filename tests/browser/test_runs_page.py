@@ -76,7 +76,7 @@ def test_the_first_link_by_keyboard_is_the_newest_report(browser: Browser, index
     page, _ = opened(browser, index, WIDE, "light")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.getAttribute('href')") == "2026-11-05T18-04-11/report.html"
-    page.keyboard.press("Enter")
-    page.wait_for_load_state()
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
     assert page.title() == "A report"
     page.close()
