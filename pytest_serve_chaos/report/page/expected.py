@@ -43,7 +43,8 @@ def _of(prediction: Prediction, result: Result) -> Iterator[Child]:
     if prediction.lost_why:
         yield element("p", f"Lost: {prediction.lost_why}", class_="note")
     if prediction.dominant:
-        yield element("p", "Decided most by ", element("code", prediction.dominant), ". ", prediction.change)
+        change = f": {prediction.change}" if prediction.change else ""
+        yield element("p", "Decided most by ", element("code", prediction.dominant), change)
     if prediction.steps:
         steps = [
             (
