@@ -17,7 +17,7 @@ def test_an_app_that_leaks_after_the_controller_is_lost_fails(experiment: Experi
     assert result.outcome == "failed", result.reasons
     assert result.watched is not None
     assert len(result.watched.leaks) == 2  # both replicas, and nobody else
-    assert all(leak.startswith("replica default#Leaky on worker") for leak in result.watched.leaks), result.reasons
+    assert all(leak.startswith("replica apps#Leaky on worker") for leak in result.watched.leaks), result.reasons
     assert all("MiB of memory a minute" in leak and "descriptors" in leak for leak in result.watched.leaks)
 
 

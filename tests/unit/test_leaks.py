@@ -8,6 +8,7 @@ import os
 import random
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,13 +17,14 @@ from hypothesis import strategies as st
 
 from pytest_serve_chaos.analysis.demands import with_demands
 from pytest_serve_chaos.analysis.growth import WatchedUsage, grows_without_end, watched_usage
+from pytest_serve_chaos.analysis.record import read_record
 from pytest_serve_chaos.analysis.theil_sen import theil_sen
 from pytest_serve_chaos.checks.verdict import judge
 from pytest_serve_chaos.cluster.haproxy import Generation
 from pytest_serve_chaos.cluster.local import processes
 from pytest_serve_chaos.cluster.local.usage import ProcUsage
 from pytest_serve_chaos.errors import SettingsError
-from pytest_serve_chaos.events import Phase, PhaseBegan, UsageSeen
+from pytest_serve_chaos.events import MachineSeen, Phase, PhaseBegan, UsageSeen
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.json_records import event_to_json
 from pytest_serve_chaos.model import Component, Expectations, Identity
@@ -193,6 +195,15 @@ def test_a_leak_fails_where_it_is_demanded() -> None:
     assert verdict.reasons[0].startswith("1 process leaks since the fault: replica app#App on worker-1 (PID 7) grows")
     (demand,) = [one for one in demands(result_of(found, "head_failure")) if one.what == "processes that leak"]
     assert (demand.demanded, demand.seen, demand.met) == ("at most 0", "1", False)
+
+
+def test_a_leak_on_a_busy_machine_is_a_leak() -> None:
+    found = history(Expectations(leaks=0), samples(60, 120, leaking))
+    busy = MachineSeen("", seconds=1.0, processors=2, ours=0.5, others=1.5, waiting=0.9, has_cluster=True)
+    for at in range(1, 61):
+        found.add(replace(busy, at=float(at)))
+    assert read_record(found, "head_failure").interference.since_fault
+    assert judge(found, "head_failure").outcome == "failed"
 
 
 def test_a_leak_is_a_remark_where_nothing_is_demanded() -> None:
