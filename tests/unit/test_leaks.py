@@ -201,7 +201,7 @@ def test_a_leak_on_a_busy_machine_is_a_leak() -> None:
     found = history(Expectations(leaks=0), samples(60, 120, leaking))
     busy = MachineSeen("", seconds=1.0, processors=2, ours=0.5, others=1.5, waiting=0.9, has_cluster=True)
     for at in range(1, 61):
-        found.add(replace(busy, at=float(at)))
+        found.add(replace(busy, at=FAULT + at))
     assert read_record(found, "head_failure").interference.since_fault
     assert judge(found, "head_failure").outcome == "failed"
 
