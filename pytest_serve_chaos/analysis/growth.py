@@ -1,7 +1,7 @@
 """Whether what a process uses grows without end after a fault, by samples of it.
 
-Healthy processes grow too: they warm up, collect garbage late, and fill caches in steps. So a slope alone is no leak.
-It counts as one only if all of these hold:
+Healthy processes grow too: they warm up, collect garbage late, and fill caches in steps. So a slope alone does not show
+a leak. It counts as one only if all of these hold:
 
 - its interval lies above zero, and what it adds over the time is worth talking about;
 - the lowest values of eight parts of that time rise from each to the next, and each rise is at least 60 % of their

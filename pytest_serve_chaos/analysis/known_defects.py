@@ -156,7 +156,7 @@ def second_hang(seen: Seen) -> str:
 
 
 _MANY = 2
-"""Requests that are no accident."""
+"""So many lost requests are not an accident."""
 
 
 def workers_restart(seen: Seen) -> str:

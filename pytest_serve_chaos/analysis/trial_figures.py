@@ -163,14 +163,14 @@ MEASURES = (
 """All that can be compared."""
 
 USUAL = ("lost", "outage", "redundancy_back", "p99")
-"""What is compared unless somebody says otherwise. Each one more makes the others harder to decide."""
+"""What is compared by default. Each one more makes the others harder to decide."""
 
 
 def measures_of(names: Iterable[str]) -> tuple[Measure, ...]:
     """The measures of these names.
 
     Raises:
-        SettingsError: There is no such measure.
+        SettingsError: The name is not that of a measure.
     """
     known = {measure.name: measure for measure in MEASURES}
     chosen = []

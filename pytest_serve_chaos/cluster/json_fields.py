@@ -9,7 +9,7 @@ from pytest_serve_chaos.errors import ObservationError
 from pytest_serve_chaos.model import Json
 
 LONGEST = 1e9
-"""Seconds; more is no time that anybody waits."""
+"""Seconds; a user does not wait longer."""
 
 
 @dataclass(frozen=True, slots=True)
