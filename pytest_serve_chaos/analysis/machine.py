@@ -21,6 +21,9 @@ _WAITING = 0.3
 _DELAYED = 0.3
 """Seconds per second that threads of the run must have waited for a processor, where the kernel does not say that."""
 
+_SHOWN = 0.05
+"""Processors that a hypervisor must have given away, at least, to be worth a word."""
+
 
 @dataclass(frozen=True, slots=True)
 class MachineUse:
@@ -81,6 +84,23 @@ def held_up(seen: Iterable[MachineSeen], begin: float, end: float) -> str:
     waited = f", and processes waited for one {limit_percent(round(waiting, 2))} of the time" if waiting else ""
     processors = number(worst[0].processors, "processor")
     return f"other processes used {_others(worst):.1f} of {processors} of this machine{waited}"
+
+
+def at_work(seen: Iterable[MachineSeen], begin: float, end: float) -> str:
+    """Who used the processors in that time, as a clause; "" where nothing was seen of it.
+
+    Args:
+        seen: What the processors did.
+        begin: Monotonic seconds.
+        end: Monotonic seconds.
+    """
+    use = use_of([one for one in seen if one.at > begin and one.at - one.seconds < end])
+    if use is None:
+        return ""
+    stolen = f", and its hypervisor gave {use.stolen:.1f} to other machines" if use.stolen >= _SHOWN else ""
+    processors = number(use.processors, "processor")
+    ours = f"this run used {use.ours:.1f} of {processors} of this machine then"
+    return f"{ours}, other processes {use.others:.1f}{stolen}"
 
 
 def held_up_since(seen: Iterable[MachineSeen], begin: float) -> float:

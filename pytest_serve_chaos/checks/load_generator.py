@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+from pytest_serve_chaos.analysis.machine import at_work
+from pytest_serve_chaos.analysis.record import Record
 from pytest_serve_chaos.analysis.words import latency, limit_percent
 from pytest_serve_chaos.checks.base import Check, Objection, Observation, Unknown
 from pytest_serve_chaos.model import Expectations, Measurement
@@ -48,11 +50,21 @@ class Punctual:
             yield (
                 f"the load generator was late: 1 % of its requests were sent {latency(lag)} or more "
                 f"after their time (limit {latency(self.latest)}); send fewer, or leave it more CPU"
+                f"{_meanwhile(seen.record)}"
             )
 
     def judge(self, seen: Observation) -> Iterator[Objection]:
         """Demands nothing more."""
         yield from ()
+
+
+def _meanwhile(record: Record) -> str:
+    """Who used the processors while the latest request waited to be sent, as the end of a sentence."""
+    sent = [(r.scheduled, r.sent) for r in record.fresh if r.sent is not None and r.scheduled >= (record.asked or 0.0)]
+    if not sent:
+        return ""
+    used = at_work(record.machine, *max(sent, key=lambda times: times[1] - times[0]))
+    return f" ({used})" if used else ""
 
 
 def not_sent(measurement: Measurement) -> str:

@@ -114,6 +114,16 @@ def test_what_the_app_answered_itself_fails_whatever_others_do(error: str) -> No
     assert verdict(on_a_machine(BUSY, story(error))).outcome == "failed"
 
 
+def test_of_a_generator_that_was_late_the_verdict_says_who_used_the_processors_then() -> None:
+    told = Story(lag=0.5, expectations=Expectations(availability=0.99, longest_outage=2.0, window=60.0))
+    stolen = dataclasses.replace(BUSY, ours=0.8, others=0.1, stolen=1.0)
+    (reason,) = verdict(on_a_machine(stolen, told)).reasons
+    assert reason.endswith(
+        "leave it more CPU (this run used 0.8 of 2 processors of this machine then, other processes 0.1, and its "
+        "hypervisor gave 1.0 to other machines)"
+    )
+
+
 def test_an_app_that_used_the_processors_itself_fails() -> None:
     assert verdict(on_a_machine(dataclasses.replace(BUSY, others=0.1, ours=1.9), story())).outcome == "failed"
 
