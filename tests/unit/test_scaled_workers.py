@@ -87,6 +87,15 @@ def scaled(*pods: Pod, least: int = 1, most: int = 4) -> Cluster:
 
 
 HEAD_POD = pod("h", "head", "10.0.0.1")
+WORKERS = (pod("a", "worker", "10.0.1.1"), pod("b", "worker", "10.0.1.2"))
+WAITING = replace(pod("c", "worker", "", running=False), unschedulable=True)
+
+
+def scaler(item: dict[str, Json], *pods: Pod) -> ScaledWorkers:
+    """Where the RayService is that object, and has these pods."""
+    view = view_of(FakeApi(*pods), FakeDashboard(None, {}, {}), worker_range=(1, 4))
+    api = SimpleNamespace(ray_service=lambda name: item)
+    return ScaledWorkers(api, view.pods, "ranker", (1, 4))  # type: ignore[arg-type]
 
 
 def test_workers_come_and_go_and_only_the_least_must_be_there() -> None:
@@ -118,8 +127,29 @@ def test_only_a_rayservice_with_an_autoscaler_has_the_capability() -> None:
     ("item", "wanted"), [(autoscaled(wanted=3), 3), (autoscaled(wanted=0), 0), (autoscaled(), None)]
 )
 def test_the_status_says_how_many_are_wanted_now(item: dict[str, Json], wanted: int | None) -> None:
-    api = SimpleNamespace(ray_service=lambda name: item)
-    assert ScaledWorkers(api, "ranker", (1, 4)).workers_wanted() == wanted  # type: ignore[arg-type]
+    assert scaler(item).workers_wanted() == wanted
+
+
+@pytest.mark.parametrize(
+    ("third", "wanted"),
+    [
+        pytest.param(WAITING, 2, id="no node for it"),
+        pytest.param(replace(WAITING, unschedulable=False), 3, id="it starts"),
+    ],
+)
+def test_a_worker_for_which_kubernetes_has_no_node_is_not_waited_for(third: Pod, wanted: int) -> None:
+    assert scaler(autoscaled(wanted=3), HEAD_POD, *WORKERS, third).workers_wanted() == wanted
+
+
+def test_a_worker_that_waits_for_the_place_of_one_that_is_being_deleted_is_waited_for() -> None:
+    one, two = WORKERS
+    assert scaler(autoscaled(wanted=3), HEAD_POD, one, replace(two, deleting=True), WAITING).workers_wanted() == 3
+
+
+def test_the_scheduler_says_that_there_is_no_node() -> None:
+    said: Json = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/4 nodes"}
+    assert records.pod({"status": {"conditions": [said]}}).unschedulable
+    assert not records.pod({"status": {"conditions": [{"type": "PodScheduled", "status": "True"}]}}).unschedulable
 
 
 def test_an_api_server_that_does_not_answer_says_nothing_and_hides_nothing_else() -> None:

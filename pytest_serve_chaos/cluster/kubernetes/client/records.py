@@ -57,6 +57,7 @@ class Pod:
         owner: The kind of what controls it: ``DaemonSet``; "" where nothing does.
         main_name: The name of its main container; "": it is the first.
         shares_processes: Which field of it has its containers see processes of others: ``hostPID``; "" where none does.
+        unschedulable: Whether the scheduler has found no node for it.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Pod:
     ready: bool | None = None
     main_name: str = ""
     shares_processes: str = ""
+    unschedulable: bool = False
 
     @property
     def main(self) -> Container | None:
@@ -132,13 +134,14 @@ def pod(item: Mapping[str, Json]) -> Pod:
         deleting=bool(metadata.get("deletionTimestamp")),
         labels={key: str(value) for key, value in mapped(metadata.get("labels")).items()},
         containers=_containers(spec.get("containers"), status.get("containerStatuses")),
-        message=_shortened(_scheduling_message(status) or text(status, "message")),
+        message=_shortened(text(_not_scheduled(status), "message") or text(status, "message")),
         grace=seconds(spec, "terminationGracePeriodSeconds", 30.0),
         init_containers=_containers(spec.get("initContainers"), status.get("initContainerStatuses")),
         ready=_ready(status),
         main_name=_of_ray(spec),
         shares_processes=shared_processes(spec),
         owner=next((text(o, "kind") for o in listed(metadata.get("ownerReferences")) if o.get("controller")), ""),
+        unschedulable=text(_not_scheduled(status), "reason") == "Unschedulable",
     )
 
 
@@ -191,11 +194,12 @@ def _shortened(message: str) -> str:
     return line if len(line) <= _LONGEST_MESSAGE else f"{line[:_LONGEST_MESSAGE]}..."
 
 
-def _scheduling_message(status: Mapping[str, Json]) -> str:
+def _not_scheduled(status: Mapping[str, Json]) -> Mapping[str, Json]:
+    """The condition that says why the pod is on no node; empty where none does."""
     for condition in listed(status.get("conditions")):
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            return text(condition, "message")
-    return ""
+            return condition
+    return {}
 
 
 def _ready(status: Mapping[str, Json]) -> bool | None:

@@ -52,7 +52,8 @@ def pod_parts(
     """
     api, pods = view.api, view.pods
     scaled = view.ref.worker_range
-    workers = () if scaled is None else (AUTOSCALES_WORKERS.by(ScaledWorkers(api, view.ref.ray_service, scaled)),)
+    name = view.ref.ray_service
+    workers = () if scaled is None else (AUTOSCALES_WORKERS.by(ScaledWorkers(api, pods, name, scaled)),)
     return (
         *workers,
         HAS_PROXY_ENDPOINTS.by(PodProxies(api, pods, config)),
