@@ -134,6 +134,18 @@ def test_the_first_test_that_fails_ends_the_run_if_pytest_is_told_so(run_chaos: 
     ran.outcomes(failed=1)
 
 
+def test_a_run_that_is_ended_before_there_is_a_verdict_does_not_pass(run_chaos: RunChaos) -> None:
+    body = "import os; request.session.shouldstop = 'enough' if made.count('own') == 2 else False"
+    source = BY_HAND.format(marker="@pytest.mark.serve_chaos(trials=9)", body=body, runs=2)
+    ran = run_chaos(source.replace("def test_it(", "def test_it(request, "))
+
+    ran.outcomes(inconclusive=1)
+    assert (
+        "test_it: inconclusive: 0 of 2 failed: less than 77.6 % at 95 %; the run ends before the other 7 trials"
+        in ran.text
+    )
+
+
 def test_what_is_shared_and_cannot_be_torn_down_is_an_error_of_the_last_test(run_chaos: RunChaos) -> None:
     ran = run_chaos(
         """
