@@ -26,8 +26,9 @@ _PATIENCE = 20.0
 
 _AGAIN_AFTER = 0.5
 
-_UNASKED = 90.0
-"""Seconds after which a program is ended for whose figures nobody has asked: no two looks are farther apart."""
+_UNASKED = 900.0
+"""Seconds after which a program is ended for whose figures nobody has asked. Two looks are as far apart if processes
+are watched for 30 hours."""
 
 _FIGURES = 5
 
