@@ -164,7 +164,7 @@ def _measures(given: argparse.Namespace, more: Sequence[str] = ()) -> tuple[Meas
 def _run_both(given: argparse.Namespace) -> int:
     units, measures = _units(given), _measures(given)
     _require_enough(given.pairs, measures, len(units))
-    differences = _differences(given)
+    differences, deadline = _differences(given), seconds(given.deadline, name="--deadline")
     directory = _directory(given, "compare")
 
     def compare() -> int:
@@ -178,7 +178,7 @@ def _run_both(given: argparse.Namespace) -> int:
                 seed=given.seed,
                 directory=directory,
                 arguments=tuple(given.arguments),
-                deadline=seconds(given.deadline, name="--deadline"),
+                deadline=deadline,
             )
             _say(f"{sides[0].name} against {sides[1].name}: {unit_words(units)}; at most {given.pairs} pairs")
             _say(f"the runs are in {directory}")
@@ -361,8 +361,8 @@ def run_bisect(given: argparse.Namespace) -> int:
     Raises:
         ServeChaosError: The ends do not differ, or a release gives no results.
     """
-    measures = _measures(given)
-    _require_enough(given.pairs, measures, 1)
+    _require_enough(given.pairs, _measures(given), 1)
+    seconds(given.deadline, name="--deadline")
     versions = without(released(given.good, given.bad), given.skip)
     _say(f"{len(versions)} releases: {', '.join(versions)}")
     (tests,) = what_to_run([given.what])

@@ -68,7 +68,7 @@ class PairedComparison:
     pairs: dict[str, list[tuple[Trial, Trial]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     _of_unit: dict[int, set[str]] = field(default_factory=dict)
-    _alone: tuple[set[str], set[str]] = field(default_factory=lambda: (set(), set()))
+    _seen: tuple[set[str], set[str]] = field(default_factory=lambda: (set(), set()))
     _failures: Counter[tuple[int, int]] = field(default_factory=Counter)
 
     def run(self) -> None:
@@ -92,7 +92,7 @@ class PairedComparison:
     def comparison(self) -> Comparison:
         """What is known so far."""
         plan = self.plan
-        alone = [sorted(names - self.pairs.keys()) for names in self._alone]
+        alone = [sorted(names - self.pairs.keys()) for names in self._seen]
         found = compare_pairs(
             self.pairs,
             plan.measures,
@@ -110,9 +110,9 @@ class PairedComparison:
         found[second] = self._trials(pair, unit, second) if found[first] else {}
         if not found[second]:
             return
-        for side, alone in enumerate(self._alone):
-            alone |= found[side].keys()
-        for name in found[0].keys() & found[1].keys():
+        for side, names in enumerate(self._seen):
+            names.update(found[side])
+        for name in (name for name in found[0] if name in found[1]):
             self._of_unit.setdefault(unit, set()).add(name)
             # A run may have several trials of it; those with the same number have made the same choices.
             self.pairs.setdefault(name, []).extend(zip(found[0][name], found[1][name], strict=False))
