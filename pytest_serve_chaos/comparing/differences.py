@@ -108,6 +108,7 @@ def _read(text: str) -> tuple[str, Option | None, str]:
                 checked=[f"the settings: {', '.join(row.name for row in OPTIONS)}"],
                 fix=[f"if it is an environment variable of the cluster, write --set env={key}=VALUE"],
             )
+        _require_valid(_ENV, text)
         return key, None, value
     if name in _OURS:
         raise SettingsError(f"--set {key}: each run of a comparison has its own", fix=["leave it out; see --help"])
