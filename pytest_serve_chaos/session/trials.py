@@ -129,7 +129,7 @@ class Trials:
         if use is not None:
             text = f"trial {number} of {series.planned}: {outcome}"
             trial = TrialEnded(text, number=number, planned=series.planned, allowed=series.allowed, outcome=outcome)
-            if number == 1:
+            if number == 1 or not self._names:  # one that ended before its experiment has none
                 self._names = [result.experiment for result in self._results.since(before)]
             self._results.note_trial(before, use.rig.history, trial, self._names)
         self._terminal.say(f"{item.name}: trial {number} of {series.planned}: {outcome}; so far {series.text}")

@@ -102,6 +102,27 @@ def test_a_trial_that_measured_nothing_counts_for_nothing_whatever_the_test_says
     assert "test_it: inconclusive: no trial of 1 showed anything" in ran.text
 
 
+def test_trials_have_one_row_though_the_first_one_ended_before_its_experiment(run_chaos: RunChaos) -> None:
+    test = """
+    import pytest
+    from pytest_serve_chaos import Inconclusive
+
+    made = []
+
+    @pytest.mark.replica_failure
+    def test_it(experiment):
+        made.append(1)
+        if len(made) == 1:
+            raise Inconclusive("not yet")
+        experiment.run(window="300ms", availability=None, longest_outage="20s", settled=False)
+    """
+    ran = run_chaos(test, "--serve-chaos-trials=4")
+
+    ran.outcomes(passed=1)
+    ran.result.stdout.fnmatch_lines(["trials *", "it *0 of 3 failed: *"])
+    assert {one["trial"]["of"] for one in ran.summary["experiments"]} == {"it"}  # type: ignore[union-attr,index,call-overload]
+
+
 def test_a_known_defect_stays_one(run_chaos: RunChaos) -> None:
     marker = "@pytest.mark.xfail(raises=AssertionError)\n@pytest.mark.serve_chaos(trials=3)"
     ran = run_chaos(BY_HAND.format(marker=marker, body="assert False", runs=1))
