@@ -162,7 +162,7 @@ def _is_leak(trend: Mapping[str, Json]) -> bool:
 
 
 def _growth(one: Mapping[str, Json]) -> float | None:
-    """Reads by how many MiB a minute the memory of all watched processes grew together; less than none is none."""
+    """Reads by how many MiB a minute the memory of all watched processes grew together; 0.0 where it shrank."""
     trends = _trends(one)
     if trends is None:
         return None

@@ -153,10 +153,12 @@ def test_a_run_that_does_not_end_when_it_is_asked_to_is_ended_by_force(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(child_run, "ENDS_WITHIN", 0.1)
-    body = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
+    body = (
+        "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ignores it', flush=True); time.sleep(60)"
+    )
     with subprocess.Popen([program(tmp_path, body)], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        assert "deaf\n" in process.stdout
+        assert "ignores it\n" in process.stdout
         child_run._end(process)  # type: ignore[arg-type]
 
         assert process.returncode == -signal.SIGKILL
