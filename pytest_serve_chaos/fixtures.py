@@ -92,7 +92,6 @@ def chaos(_serve_chaos_rig: Rig) -> Chaos:
 @pytest.fixture
 def traffic(request: pytest.FixtureRequest, _serve_chaos_rig: Rig) -> MakeTraffic:
     """Makes open-loop traffic on the cluster: a context manager that begins in steady state."""
-    from pytest_serve_chaos.clock import seconds
     from pytest_serve_chaos.load import Traffic, with_changes
 
     session = request.config.stash[SESSION]
@@ -117,12 +116,11 @@ def traffic(request: pytest.FixtureRequest, _serve_chaos_rig: Rig) -> MakeTraffi
             "path": path,
             "requests": requests,
             "app": app,
+            "timeout": timeout,
             "check": check,
             "transport": transport,
         }
         changes: dict[str, object] = {name: value for name, value in said.items() if value is not None}
-        if timeout is not None:
-            changes["timeout"] = seconds(timeout, name="timeout")
         if route is not None:
             base = (load.url or _serve_chaos_rig.cluster.url).rstrip("/")
             changes["url"] = f"{base}/{route.lstrip('/')}"

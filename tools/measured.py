@@ -180,9 +180,16 @@ def _expected_row(name: str, found: Sequence[Figures]) -> list[str]:
         _expected_seconds(expected, "outage"),
         _span(seen, "outage", duration),
         _expected_seconds(expected, "redundancy"),
-        _span(seen, "redundancy", duration),
+        _times_back(seen),
         f"`{expected['dominant']}`" if expected["dominant"] else "-",
     ]
+
+
+def _times_back(seen: Sequence[Figures]) -> str:
+    """After how long redundancy was back in each run, or that in some it never was."""
+    known = _span(seen, "redundancy", duration)
+    never = sum(one["redundancy"] is None for one in seen)
+    return known if not never else f"{known}, never in {never} of {len(seen)}" if never < len(seen) else "never"
 
 
 def _each(found: Sequence[Figures], name: str) -> str:

@@ -7,14 +7,14 @@ no more about the next fault than one trial does. Every p-value is corrected for
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from pytest_serve_chaos.analysis.rank_test import holm, median, rank_test, shift, trials_needed
+from pytest_serve_chaos.analysis.rank_test import holm, least_p, median, rank_test, shift, trials_needed
 from pytest_serve_chaos.analysis.sign_test import Signs, median_interval, pairs_needed
 from pytest_serve_chaos.analysis.statistics import availability_interval
-from pytest_serve_chaos.analysis.trial_figures import Measure, Trial
+from pytest_serve_chaos.analysis.trial_figures import LEAKS, Measure, Trial
 from pytest_serve_chaos.analysis.words import listing, number
 
 ALPHA = 0.05
@@ -38,6 +38,7 @@ class Compared:
         change: By how much new values are higher: the median difference.
         interval: The 95 % interval of `change`.
         superiority: How often a new value is higher than an old one; equal ones count half.
+        rises: Whether new values are the higher ones, if they differ.
         paired: Whether the trials are pairs.
         needed: The least number of trials on each side, or of pairs, that could show a difference.
         sent: The number of requests of which some were lost, where it is the same on both sides; else 0.
@@ -52,8 +53,9 @@ class Compared:
     change: float
     interval: tuple[float, float]
     superiority: float
+    rises: bool
     paired: bool
-    needed: int
+    needed: int = 0
     sent: int = 0
 
     @property
@@ -91,19 +93,23 @@ class Comparison:
     Attributes:
         old: What the old side is called.
         new: What the new side is called.
+        measures: What was compared.
         rows: One for each measure of each experiment that both sides have.
         counts: Experiment -> how many trials both sides have.
         notes: What the reader must know.
         answer: What is true of all experiments together.
+        tests: The number of comparisons for which p-values are corrected.
         alpha: The probability, at most, of any finding where both sides are equal.
     """
 
     old: str
     new: str
+    measures: tuple[Measure, ...]
     rows: tuple[Compared, ...]
     counts: Mapping[str, tuple[SideCount, SideCount]]
     notes: tuple[str, ...]
     answer: Answer
+    tests: int
     alpha: float = ALPHA
 
     def of(self, experiment: str) -> tuple[Compared, ...]:
@@ -126,6 +132,9 @@ Counts = Mapping[str, tuple[SideCount, SideCount]]
 Trials = Mapping[str, Sequence[Trial]]
 """Experiment -> its trials."""
 
+Sides = Mapping[str, tuple[Sequence[Trial], Sequence[Trial]]]
+"""Experiment -> the trials of the old and the new side."""
+
 Pairs = Mapping[str, Sequence[tuple[Trial, Trial]]]
 """Experiment -> its pairs of an old and a new trial, in the order in which they ran."""
 
@@ -141,13 +150,10 @@ def compare_sets(
             before, after = _values(old[name], measure), _values(new[name], measure)
             if before and after:
                 rows.append(_unpaired(name, measure, before, after))
-    rows = _corrected(rows, alpha, trials_needed, tests=len(rows))
-    counts = {name: (_count(old[name]), _count(new[name])) for name in common}
-    missing = [name for name in old if name not in new]
-    notes = [*_about_missing(old, new, names), *_about_counts(counts, names), *_differences(old, new, common)]
-    notes += [text for name in common for text in _by_requests(name, old[name], new[name], names)]
-    answer = _answer(rows, counts, missing)
-    return Comparison(*names, tuple(_with_sent(rows, counts)), counts, tuple(notes), answer, alpha)
+    alone = [name for name in old if name not in new], [name for name in new if name not in old]
+    sides = {name: (old[name], new[name]) for name in common}
+    found = _comparison(rows, sides, measures, names=names, alone=alone, tests=len(rows), alpha=alpha)
+    return found.with_notes([text for name in common for text in _by_requests(name, old[name], new[name], names)])
 
 
 def compare_pairs(
@@ -156,6 +162,7 @@ def compare_pairs(
     *,
     names: tuple[str, str],
     experiments: int = 0,
+    alone: tuple[Sequence[str], Sequence[str]] = ((), ()),
     alpha: float = ALPHA,
 ) -> Comparison:
     """Compares pairs of trials by the sign test that holds at every look, so that it may be asked after each pair.
@@ -165,6 +172,7 @@ def compare_pairs(
         measures: What is compared.
         names: What the sides are called.
         experiments: How many experiments there are at least, also those that have no pairs yet.
+        alone: The experiments that only the old side has, and those that only the new side has.
         alpha: The probability, at most, of any finding where both sides are equal.
     """
     rows = []
@@ -173,31 +181,59 @@ def compare_pairs(
             values = _paired_values(of_it, measure)
             if values:
                 rows.append(_paired(name, measure, values))
+    sides = {name: ([before for before, _ in of_it], [after for _, after in of_it]) for name, of_it in pairs.items()}
     # As many tests at each look: what has no values yet may have some later.
-    rows = _corrected(rows, alpha, pairs_needed, tests=max(len(pairs), experiments) * len(measures))
-    old = {name: [before for before, _ in of_it] for name, of_it in pairs.items()}
-    new = {name: [after for _, after in of_it] for name, of_it in pairs.items()}
-    counts = {name: (_count(old[name]), _count(new[name])) for name in pairs}
-    notes = [*_about_counts(counts, names), *_differences(old, new, list(pairs))]
-    return Comparison(*names, tuple(_with_sent(rows, counts)), counts, tuple(notes), _answer(rows, counts, []), alpha)
+    tests = max(len(pairs), experiments) * len(measures)
+    return _comparison(rows, sides, measures, names=names, alone=alone, tests=tests, alpha=alpha)
 
 
-def undecidable(pairs: Pairs, measures: Sequence[Measure], *, more: int, tests: int, alpha: float = ALPHA) -> bool:
-    """Whether so many more pairs could not decide anything, even if all of them went the same way.
+def _comparison(
+    rows: Sequence[Compared],
+    sides: Sides,
+    measures: Sequence[Measure],
+    *,
+    names: tuple[str, str],
+    alone: tuple[Sequence[str], Sequence[str]],
+    tests: int,
+    alpha: float,
+) -> Comparison:
+    """The comparison with corrected p-values, the answer and the notes."""
+    rows = _corrected(rows, alpha, tests=tests)
+    counts = {name: (_count(old), _count(new)) for name, (old, new) in sides.items()}
+    unknown = [text for name, of_it in sides.items() for text in _unknown(name, of_it, measures, names)]
+    notes = [*_about_missing(alone, names), *unknown, *_about_counts(counts, names)]
+    notes += [*_about_leaks(sides, measures, names), *_differences(sides)]
+    answer = _answer(rows, counts, [*alone[0], *unknown])
+    shown = tuple(_with_sent(rows, counts))
+    return Comparison(*names, tuple(measures), shown, counts, tuple(notes), answer, tests, alpha)
+
+
+def is_over(found: Comparison, experiment: str, pairs: Sequence[tuple[Trial, Trial]], *, more: int) -> bool:
+    """Whether so many more pairs of an experiment could not change the answer about it.
+
+    One that is better in a measure may still be worse in another, so only what is worse ends it by itself.
 
     Args:
-        pairs: The pairs so far.
-        measures: What is compared.
-        more: How many more pairs there will be at most.
-        tests: The number of comparisons for which p-values are corrected.
-        alpha: As for `compare_pairs`.
+        found: What the pairs so far say.
+        experiment: Its name.
+        pairs: Its pairs so far.
+        more: How many more there will be at most.
     """
-    signs = [
-        Signs.of([_less(after, before) for before, after in _paired_values(of_it, measure)])
-        for of_it in pairs.values()
-        for measure in measures
-    ]
-    return all(one.least_p(more) * tests > alpha for one in signs)
+    rows = {row.measure: row for row in found.of(experiment)}
+    if any(row.finding == "worse" for row in rows.values()):
+        return True
+    left = found.tests - sum(row.decided for row in found.rows)  # Holm corrects for what is not decided yet
+
+    def may_change(measure: Measure) -> bool:
+        row = rows.get(measure)
+        if row is not None and row.decided:
+            return False
+        if row is not None and len(row.old) < row.needed <= len(row.old) + more:  # so few would not be an answer
+            return True
+        signs = Signs.of([_less(after, before) for before, after in _paired_values(pairs, measure)])
+        return signs.least_p(more) * left <= found.alpha
+
+    return not any(may_change(measure) for measure in found.measures)
 
 
 def _values(trials: Sequence[Trial], measure: Measure) -> tuple[float, ...]:
@@ -219,7 +255,10 @@ def _less(after: float, before: float) -> float:
 def _unpaired(name: str, measure: Measure, old: tuple[float, ...], new: tuple[float, ...]) -> Compared:
     found = rank_test(old, new)
     change, interval = shift(old, new)
-    return Compared(name, measure, old, new, "no difference", found.p, change, interval, found.superiority, False, 0)
+    rises = found.superiority > 0.5
+    return Compared(
+        name, measure, old, new, "no difference", found.p, change, interval, found.superiority, rises, False
+    )
 
 
 def _paired(name: str, measure: Measure, values: Sequence[tuple[float, float]]) -> Compared:
@@ -227,26 +266,25 @@ def _paired(name: str, measure: Measure, values: Sequence[tuple[float, float]]) 
     signs = Signs.of(differences)
     superiority = (signs.higher + signs.equal / 2) / len(differences)
     old, new = tuple(before for before, _ in values), tuple(after for _, after in values)
-    interval = median_interval(differences)
-    return Compared(
-        name, measure, old, new, "no difference", signs.p, median(differences), interval, superiority, True, 0
-    )
+    change, interval = median(differences), median_interval(differences)
+    return Compared(name, measure, old, new, "no difference", signs.p, change, interval, superiority, signs.rises, True)
 
 
-def _corrected(rows: Sequence[Compared], alpha: float, needed: Callable[[float], int], *, tests: int) -> list[Compared]:
+def _corrected(rows: Sequence[Compared], alpha: float, *, tests: int) -> list[Compared]:
     """The rows with their findings, each p-value corrected for the number of tests."""
     if not rows:
         return []
-    least = needed(alpha / tests)
+    level = alpha / tests
+    pairs, trials = pairs_needed(level), trials_needed(level)
     p_values = holm([*(row.p for row in rows), *[1.0] * (tests - len(rows))])
     corrected = []
     for row, p in zip(rows, p_values, strict=False):
         finding: Finding = "no difference"
         if p <= alpha:
-            finding = "worse" if row.superiority > 0.5 else "better"
-        elif min(len(row.old), len(row.new)) < least:
+            finding = "worse" if row.rises else "better"
+        elif len(row.old) < pairs if row.paired else least_p(len(row.old), len(row.new)) > level:
             finding = "too few trials"
-        corrected.append(replace(row, p=p, finding=finding, needed=least))
+        corrected.append(replace(row, p=p, finding=finding, needed=pairs if row.paired else trials))
     return corrected
 
 
@@ -265,14 +303,14 @@ def _with_sent(rows: Sequence[Compared], counts: Counts) -> Iterator[Compared]:
 
 
 def _answer(
-    rows: Sequence[Compared], counts: Mapping[str, tuple[SideCount, SideCount]], missing: Sequence[str]
+    rows: Sequence[Compared], counts: Mapping[str, tuple[SideCount, SideCount]], incomparable: Sequence[str]
 ) -> Answer:
     """What is true of all experiments together; what one of them cannot say, all of them cannot."""
     if any(row.finding == "worse" for row in rows):
         return "worse"
     shown = {row.experiment for row in rows if row.finding != "too few trials"}
     silent = [name for name in counts if name not in shown or _mostly_inconclusive(counts[name])]
-    return "cannot say" if silent or missing or not rows else "no worse"
+    return "cannot say" if silent or incomparable or not rows else "no worse"
 
 
 def _mostly_inconclusive(counts: tuple[SideCount, SideCount]) -> bool:
@@ -282,12 +320,22 @@ def _mostly_inconclusive(counts: tuple[SideCount, SideCount]) -> bool:
 # -- notes -------------------------------------------------------------------------------------------------------------
 
 
-def _about_missing(old: Trials, new: Trials, names: tuple[str, str]) -> list[str]:
+def _about_missing(alone: tuple[Sequence[str], Sequence[str]], names: tuple[str, str]) -> list[str]:
+    each = zip(names, alone, strict=True)
+    return [f"only {side} has {listing(those)}, which cannot be compared" for side, those in each if those]
+
+
+def _unknown(
+    name: str, sides: tuple[Sequence[Trial], Sequence[Trial]], measures: Sequence[Measure], names: tuple[str, str]
+) -> list[str]:
+    """Which measures of an experiment only one side has, though both have trials that showed something."""
+    if not all(any(trial.counts for trial in trials) for trials in sides):
+        return []
     notes = []
-    for side, here, there in ((names[0], old, new), (names[1], new, old)):
-        alone = [name for name in here if name not in there]
-        if alone:
-            notes.append(f"only {side} has {listing(alone)}, which cannot be compared")
+    for measure in measures:
+        has = [bool(_values(trials, measure)) for trials in sides]
+        if has[0] != has[1]:
+            notes.append(f"{name}: only {names[has.index(True)]} has {measure.title}, so it cannot be compared")
     return notes
 
 
@@ -310,11 +358,25 @@ def _about_counts(counts: Counts, names: tuple[str, str]) -> list[str]:
     return notes
 
 
-def _differences(old: Trials, new: Trials, experiments: Sequence[str]) -> list[str]:
-    """What differs between the clusters of both sides, where each side is the same all the time."""
+def _about_leaks(trials: Sides, measures: Sequence[Measure], names: tuple[str, str]) -> Iterator[str]:
+    """Where processes leaked though nobody compares that."""
+    if any(measure.name == LEAKS for measure in measures):
+        return
+    for experiment, sides in trials.items():
+        watched = [[t.values[LEAKS] for t in of_it if t.counts and LEAKS in t.values] for of_it in sides]
+        if any(leaks for each in watched for leaks in each):
+            shown = (
+                f"{sum(leaks > 0 for leaks in each)} of {number(len(each), 'trial')} of {name}"
+                for name, each in zip(names, watched, strict=True)
+            )
+            yield f"{experiment}: processes leak in {' and '.join(shown)}; --on {LEAKS} compares that"
+
+
+def _differences(sides: Sides) -> list[str]:
+    """What differs between the clusters of both sides."""
     seen: dict[str, tuple[str, str]] = {}
-    for name in experiments:
-        before, after = (_said(trials) for trials in (old[name], new[name]))
+    for trials in sides.values():
+        before, after = (_said(each) for each in trials)
         for key in before.keys() & after.keys():
             if before[key] != after[key]:
                 seen[key] = before[key], after[key]

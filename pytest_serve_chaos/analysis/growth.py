@@ -8,6 +8,10 @@ a leak. It counts as one only if all of these hold:
   mean, so that neither a sawtooth nor a few steps count;
 - the second half rises by at least 60 % of what the first does, so that what levels off does not count;
 - the same did not grow as fast before the fault.
+
+What jumps to a level and stays there has no slope. Of processor time and queues that is as bad: a process that spins
+since the fault, or a replica that no longer keeps up. It counts if in each of the eight parts the median is at least
+twice as high as before the fault, and by a least number.
 """
 
 from __future__ import annotations
@@ -16,15 +20,19 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean, median
 from typing import TypeAlias
 
+from pytest_serve_chaos.analysis.queues import queue_lengths
 from pytest_serve_chaos.analysis.theil_sen import Slope, theil_sen
 from pytest_serve_chaos.analysis.words import listing, number
 from pytest_serve_chaos.events import UsageSeen
-from pytest_serve_chaos.model import Identity
+from pytest_serve_chaos.model import Component, Identity, Request
 
 LEAST_SAMPLES = 20
 """Samples of a process without which its slope says nothing."""
+
+QUEUE = "queue"
 
 LEAST_GROWTH: Mapping[str, float] = {
     "memory": 4 * 2**20,
@@ -32,8 +40,18 @@ LEAST_GROWTH: Mapping[str, float] = {
     "descriptors": 8.0,
     "threads": 4.0,
     "connections": 8.0,
+    QUEUE: 5.0,
 }
 """By how much a figure must have grown over the time: bytes, processors, numbers."""
+
+LEAST_RISE: Mapping[str, float] = {"processor": 0.25, QUEUE: 5.0}
+"""The figures whose level is judged too, and by how much it must be above the one before the fault."""
+
+_SEEN = ("memory", "processor", "descriptors", "threads", "connections")
+"""The figures that are read from processes. Queues are known by requests."""
+
+_LEAST_BEFORE = 5
+"""Samples before the fault without which nobody knows the usual level."""
 
 _CONFIDENCE = 0.999
 """Of the intervals: a run has some fifty series, and any of them could be a false alarm."""
@@ -66,6 +84,9 @@ class Trend:
         before: The slope before the fault of the same process, or of those in its place; None: unknown.
         grows: Whether it grows without end.
         grew_before: Whether it grew as fast before the fault, so that it is not the fault's doing.
+        level: Its median.
+        usual: The same before the fault, the highest of those in its place; None: unknown, or not judged.
+        stays_above: Whether it is far above that all the time.
     """
 
     process: str
@@ -77,14 +98,27 @@ class Trend:
     before: float | None
     grows: bool = False
     grew_before: bool = False
+    level: float = 0.0
+    usual: float | None = None
+    stays_above: bool = False
+
+    @property
+    def is_leak(self) -> bool:
+        """Whether it is one since the fault."""
+        return (self.grows and not self.grew_before) or self.stays_above
 
     @property
     def text(self) -> str:
         """``12 MiB of memory a minute (11.8 to 12.3)``."""
         amounts = (_amount(self.figure, value) for value in (self.low, self.high))
         interval = " to ".join("unknown" if amount is None else amount for amount in amounts)
-        unit = {"memory": "MiB of memory", "processor": "processors"}.get(self.figure, self.figure)
-        return f"{_amount(self.figure, self.slope)} {unit} a minute ({interval})"
+        return f"{_amount(self.figure, self.slope)} {_UNITS.get(self.figure, self.figure)} a minute ({interval})"
+
+    @property
+    def level_text(self) -> str:
+        """``has 0.98 processors all the time, 0.05 before the fault``."""
+        level, usual = (_amount(self.figure, value) for value in (self.level, self.usual))
+        return f"has {level} {_UNITS.get(self.figure, self.figure)} all the time, {usual} before the fault"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +140,12 @@ class WatchedUsage:
     @property
     def leaks(self) -> tuple[str, ...]:
         """The processes that leak since the fault, each with what grows, in words."""
-        return _by_process(trend for trend in self.trends if trend.grows and not trend.grew_before)
+        return _by_process(trend for trend in self.trends if trend.is_leak)
 
     @property
     def old_leaks(self) -> tuple[str, ...]:
         """Those that grow as they did before the fault."""
-        return _by_process(trend for trend in self.trends if trend.grew_before)
+        return _by_process(trend for trend in self.trends if trend.grew_before and not trend.stays_above)
 
     @property
     def text(self) -> str:
@@ -119,23 +153,33 @@ class WatchedUsage:
         return f"{number(self.processes, 'process', 'processes')} watched for {self.seconds:.0f} s"
 
 
-def watched_usage(seen: Iterable[UsageSeen], *, asked: float, begun: float) -> WatchedUsage:
+def watched_usage(
+    seen: Iterable[UsageSeen],
+    *,
+    asked: float,
+    begun: float,
+    requests: tuple[Iterable[Request], Iterable[Request]] = ((), ()),
+    replicas: Mapping[str, Component] | None = None,
+) -> WatchedUsage:
     """What the processes used after recovery, against what they used before the fault.
 
     Args:
         seen: The samples, in order of time.
         asked: The moment of the fault, in monotonic seconds as all times.
         begun: Since when processes were watched after recovery.
+        requests: Those that were sent before the fault, and those since then.
+        replicas: Serve's id -> the replica, of those that are watched.
     """
     samples = tuple(seen)
     after = [one for one in samples if one.at >= begun]
     if len(after) < 2:
         return WatchedUsage(0.0, len(after), 0)
     seconds = after[-1].at - after[0].at
-    before = _series([one for one in samples if one.at < asked])
-    whole = {key: found for key, found in _series(after).items() if _covers(found, seconds)}
+    earlier, later = ([one for one in samples if one.at < asked], requests[0]), (after, requests[1])
+    before, since = ({**_series(of), **_queues(sent, of, replicas or {})} for of, sent in (earlier, later))
+    whole = {key: found for key, found in since.items() if _covers(found, seconds)}
     trends = (_trend(key, found, before) for key, found in whole.items())
-    processes = len({key.identity for key in whole})
+    processes = len({key.identity for key in whole if key.figure != QUEUE})
     return WatchedUsage(seconds, len(after), processes, tuple(one for one in trends if one is not None))
 
 
@@ -155,7 +199,7 @@ def _series(samples: Sequence[UsageSeen]) -> dict[_Key, list[tuple[float, float]
     used: dict[Identity, tuple[float, float]] = {}
     for sample in samples:
         for index, (identity, place, pid) in enumerate(zip(sample.processes, sample.places, sample.pids, strict=False)):
-            for figure in LEAST_GROWTH:
+            for figure in _SEEN:
                 column: Sequence[float] = getattr(sample, figure)
                 if index >= len(column):
                     continue
@@ -169,17 +213,30 @@ def _series(samples: Sequence[UsageSeen]) -> dict[_Key, list[tuple[float, float]
     return found
 
 
+def _queues(
+    requests: Iterable[Request], samples: Sequence[UsageSeen], replicas: Mapping[str, Component]
+) -> dict[_Key, list[tuple[float, float]]]:
+    """The queue of each replica at the moments of the samples."""
+    return {
+        _Key(of.identity, QUEUE, of.name, of.pid or 0): [(at, float(length)) for at, length in lengths]
+        for replica, lengths in queue_lengths(requests, [one.at for one in samples]).items()
+        if (of := replicas.get(replica)) is not None
+    }
+
+
 def _covers(found: Samples, seconds: float) -> bool:
     return len(found) >= LEAST_SAMPLES - 1 and found[-1][0] - found[0][0] >= _COVERED * seconds
 
 
 def _trend(key: _Key, found: Samples, before: Mapping[_Key, Samples]) -> Trend | None:
     """The trend of a series; None where nothing changed."""
-    if len({value for _, value in found}) == 1:
+    alike = _alike(key, before)
+    level, usual = median(value for _, value in found), _usual(key.figure, alike)
+    above = usual is not None and stays_above(found, usual, LEAST_RISE[key.figure])
+    if len({value for _, value in found}) == 1 and not above:
         return None
-    slope = _slope(found)
+    slope, earlier = _slope(found), [_slope(one) for one in alike if len(one) > 2]
     grows = _rises_to_the_end(found) and _matters(slope, found, LEAST_GROWTH[key.figure])
-    earlier = _earlier(key, before)
     steepest = max(earlier, key=lambda one: one.value, default=None)
     return Trend(
         process=f"{key.place} (PID {key.pid})",
@@ -191,17 +248,30 @@ def _trend(key: _Key, found: Samples, before: Mapping[_Key, Samples]) -> Trend |
         before=None if steepest is None else steepest.value * 60,
         grows=grows,
         grew_before=grows and any(one.low > 0 and one.high >= slope.low for one in earlier),
+        level=level,
+        usual=usual,
+        stays_above=above,
     )
 
 
-def _earlier(key: _Key, before: Mapping[_Key, Samples]) -> list[Slope]:
-    """The slopes before the fault: of that process, or where it was not there, of those of its kind."""
+def _alike(key: _Key, before: Mapping[_Key, Samples]) -> list[Samples]:
+    """The same before the fault: of that process, or where it was not there, of those of its kind."""
     if key in before:
-        alike = [before[key]]
-    else:
-        kind = key.place.partition(" on ")[0]
-        alike = [s for k, s in before.items() if k.figure == key.figure and k.place.partition(" on ")[0] == kind]
-    return [_slope(found) for found in alike if len(found) > 2]
+        return [before[key]]
+    kind = key.place.partition(" on ")[0]
+    return [s for k, s in before.items() if k.figure == key.figure and k.place.partition(" on ")[0] == kind]
+
+
+def _usual(figure: str, alike: Iterable[Samples]) -> float | None:
+    """The highest level before the fault; None where it is not judged."""
+    levels = [usual_level(found) for found in alike if len(found) >= _LEAST_BEFORE]
+    return max(levels) if levels and figure in LEAST_RISE else None
+
+
+def usual_level(found: Samples) -> float:
+    """The level of a series; of what is used in bursts, the mean."""
+    values = [value for _, value in found]
+    return max(median(values), fmean(values))
 
 
 def _slope(found: Samples) -> Slope:
@@ -220,10 +290,22 @@ def grows_without_end(found: Samples, least: float) -> bool:
     return _rises_to_the_end(found) and _matters(_slope(found), found, least)
 
 
+def stays_above(found: Samples, usual: float, least: float) -> bool:
+    """Whether a series is far above a level in each part of its time.
+
+    Args:
+        found: In order of time.
+        usual: The level.
+        least: By how much it must be above that, and twice as high.
+    """
+    parts = _parts(found) if len(found) >= LEAST_SAMPLES - 1 else []
+    return len(parts) == _PARTS and min(map(median, parts)) >= max(usual + least, 2 * usual)
+
+
 def _rises_to_the_end(found: Samples) -> bool:
     if len(found) < LEAST_SAMPLES - 1:
         return False
-    lows = _lowest_of_parts(found)
+    lows = [min(values) for values in _parts(found)]
     rises = [later - earlier for earlier, later in itertools.pairwise(lows)]
     if len(lows) < _PARTS or sum(rises) <= 0 or min(rises) < _EVEN * sum(rises) / len(rises):
         return False
@@ -235,20 +317,30 @@ def _matters(slope: Slope, found: Samples, least: float) -> bool:
     return slope.low > 0 and slope.value * (found[-1][0] - found[0][0]) >= least
 
 
-def _lowest_of_parts(found: Samples) -> list[float]:
+def _parts(found: Samples) -> list[list[float]]:
+    """The values in each part of the time; a part without any is left out."""
     begin, end = found[0][0], found[-1][0]
-    lows: dict[int, float] = {}
+    parts: dict[int, list[float]] = {}
     for at, value in found:
-        part = min(_PARTS - 1, int((at - begin) / (end - begin) * _PARTS))
-        lows[part] = min(value, lows.get(part, math.inf))
-    return [lows[part] for part in sorted(lows)]
+        parts.setdefault(min(_PARTS - 1, int((at - begin) / (end - begin) * _PARTS)), []).append(value)
+    return [parts[part] for part in sorted(parts)]
 
 
 def _by_process(trends: Iterable[Trend]) -> tuple[str, ...]:
-    found: dict[str, list[str]] = {}
+    """What each process does, in words."""
+    found: dict[str, list[Trend]] = {}
     for trend in trends:
-        found.setdefault(trend.process, []).append(trend.text)
-    return tuple(f"{process} grows by {listing(texts)}" for process, texts in found.items())
+        found.setdefault(trend.process, []).append(trend)
+    return tuple(f"{process} {', and '.join(_of_process(of_it))}" for process, of_it in found.items())
+
+
+def _of_process(trends: Sequence[Trend]) -> list[str]:
+    growing = [trend.text for trend in trends if trend.grows]
+    levels = [trend.level_text for trend in trends if trend.stays_above and not trend.grows]
+    return [*([f"grows by {listing(growing)}"] if growing else []), *levels]
+
+
+_UNITS = {"memory": "MiB of memory", "processor": "processors", QUEUE: "requests in its queue"}
 
 
 def _finite(slope: float) -> float | None:

@@ -24,12 +24,10 @@ class RankTest:
 
     Attributes:
         p: The p-value, two-sided.
-        least_p: The least p-value that so many values can have at all.
         superiority: How often a new value is higher than an old one; equal ones count half. 0.5: neither is.
     """
 
     p: float
-    least_p: float
     superiority: float
 
 
@@ -39,11 +37,13 @@ def rank_test(old: Sequence[float], new: Sequence[float]) -> RankTest:
     size = len(old)
     seen = sum(ranks[size:])
     least, most = len(new) * (len(new) + 1), len(new) * (2 * size + len(new) + 1)
-    return RankTest(
-        p=_p(ranks, len(new), seen),
-        least_p=_least_p(len(ranks), size),
-        superiority=(seen - least) / (most - least),
-    )
+    return RankTest(p=_p(ranks, len(new), seen), superiority=(seen - least) / (most - least))
+
+
+def least_p(old: int, new: int) -> float:
+    """The least p-value that so many values can have: that of sides which do not overlap."""
+    least = min(1.0, 2 / math.comb(old + new, old))
+    return least if old + new <= MOST_EXACT else max(least, 1 / (1 + _PERMUTATIONS))
 
 
 def shift(old: Sequence[float], new: Sequence[float], confidence: float = 0.95) -> tuple[float, tuple[float, float]]:
@@ -85,7 +85,7 @@ def median(values: Sequence[float]) -> float:
 
 def _median(ordered: Sequence[float]) -> float:
     low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
-    return low if low == high else (low + high) / 2
+    return low if low == high else 0.0 if low == -high else (low + high) / 2  # both may be infinite
 
 
 def _difference(after: float, before: float) -> float:
@@ -105,12 +105,6 @@ def _doubled_ranks(values: Sequence[float]) -> list[int]:
             ranks[order[place]] = first + last + 2
         first = last + 1
     return ranks
-
-
-def _least_p(of: int, size: int) -> float:
-    """The p-value where the sides do not overlap."""
-    least = min(1.0, 2 / math.comb(of, size))
-    return least if of <= MOST_EXACT else max(least, 1 / (1 + _PERMUTATIONS))
 
 
 def _p(ranks: Sequence[int], size: int, seen: int) -> float:

@@ -16,6 +16,7 @@ from pytest_serve_chaos.analysis.steady_state import SteadyState, steady_request
 from pytest_serve_chaos.errors import HistoryError
 from pytest_serve_chaos.events import (
     ClusterReady,
+    ComponentCame,
     ConfigurationSeen,
     Demanded,
     Doubt,
@@ -190,7 +191,7 @@ def read_record(history: History, experiment: str) -> Record:
         faults=faults,
         components=components_of(events, end=end, autoscaled=demanded.autoscaled, victims=faults.victims),
         machine=_machine(history, begin, max(end, events[-1].at)),
-        watched=_watched(history, events, begin, asked),
+        watched=_watched(history, events, begin, asked, source),
     )
 
 
@@ -203,14 +204,24 @@ def _machine(history: History, begin: float, last: float) -> tuple[MachineSeen, 
     return tuple(e for e in of_kind(MachineSeen, history.events) if begin <= e.at <= last + _MACHINE_LATER)
 
 
-def _watched(history: History, events: tuple[Event, ...], begin: float, asked: float | None) -> WatchedUsage | None:
+def _watched(
+    history: History, events: tuple[Event, ...], begin: float, asked: float | None, source: str
+) -> WatchedUsage | None:
     phases = of_kind(PhaseBegan, events)
     begun = next((e.at for e in phases if e.phase is Phase.GROWTH), None)
     if begun is None or asked is None:
         return None
     end = next((e.at for e in phases if e.at > begun), events[-1].at)
     seen = [e for e in of_kind(UsageSeen, history.events) if begin <= e.at <= end]
-    return watched_usage(seen, asked=asked, begun=begun)
+    there = [e.component for e in of_kind(ComponentCame, events)]
+    there += [component for e in of_kind(TopologySeen, events) for component in e.topology.components]
+    return watched_usage(
+        seen,
+        asked=asked,
+        begun=begun,
+        requests=(history.requests_between(begin, asked, source), history.requests_between(asked, end, source)),
+        replicas={component.replica: component for component in there if component.replica},
+    )
 
 
 def _unwritten(history: History) -> Iterator[Doubt]:

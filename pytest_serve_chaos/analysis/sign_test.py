@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _HALVINGS = 50
 
@@ -24,12 +24,14 @@ class Signs:
         lower: Pairs whose difference is below zero.
         equal: Pairs whose difference is zero.
         most_evidence: The logarithm of the highest stake after any pair so far.
+        rises: Whether more differences were above zero than below when the stake was highest.
     """
 
     higher: int = 0
     lower: int = 0
     equal: int = 0
     most_evidence: float = 0.0
+    rises: bool = False
 
     @classmethod
     def of(cls, differences: Sequence[float]) -> Signs:
@@ -42,9 +44,12 @@ class Signs:
     def and_then(self, difference: float) -> Signs:
         """Those after one more pair."""
         if difference == 0:
-            return Signs(self.higher, self.lower, self.equal + 1, self.most_evidence)
+            return replace(self, equal=self.equal + 1)
         higher, lower = self.higher + (difference > 0), self.lower + (difference < 0)
-        return Signs(higher, lower, self.equal, max(self.most_evidence, evidence(higher, lower)))
+        now = evidence(higher, lower)
+        if now <= self.most_evidence:
+            return replace(self, higher=higher, lower=lower)
+        return Signs(higher, lower, self.equal, now, higher > lower)
 
     @property
     def unequal(self) -> int:

@@ -20,7 +20,7 @@ class Measure:
     Attributes:
         name: What the command line calls it.
         title: What reports call it.
-        unit: Of its values: ``requests``, ``s`` for seconds, or ``""``.
+        unit: Of its values: ``requests``, ``s`` for seconds, ``MiB``, or ``""``.
         of: Reads it from an experiment of the JSON document; None where it is unknown.
     """
 
@@ -149,6 +149,38 @@ def _failed(one: Mapping[str, Json]) -> float | None:
     return {"passed": 0.0, "failed": 1.0}.get(str(one.get("verdict")))
 
 
+def _leaks(one: Mapping[str, Json]) -> float | None:
+    """Reads how many processes leak since the fault."""
+    trends = _trends(one)
+    if trends is None:
+        return None
+    return float(len({str(t.get("process")) for t in trends if _is_leak(t)}))
+
+
+def _is_leak(trend: Mapping[str, Json]) -> bool:
+    return bool((trend.get("grows") and not trend.get("grew_before")) or trend.get("stays_above"))
+
+
+def _growth(one: Mapping[str, Json]) -> float | None:
+    """Reads by how many MiB a minute the memory of all watched processes grew together; 0.0 where it shrank."""
+    trends = _trends(one)
+    if trends is None:
+        return None
+    slopes = [_number(t, "slope") or 0.0 for t in trends if t.get("figure") == "memory"]
+    return max(0.0, math.fsum(slopes) / 2**20)
+
+
+def _trends(one: Mapping[str, Json]) -> list[Mapping[str, Json]] | None:
+    """What became of the figures of the processes that were watched; None where none was there all the time."""
+    watched = _object(one, "watched")
+    trends = watched.get("trends")
+    if not _number(watched, "processes") or not isinstance(trends, list):
+        return None
+    return [trend for trend in trends if isinstance(trend, Mapping)]
+
+
+LEAKS = "leaks"
+
 MEASURES = (
     Measure("lost", "lost requests", "requests", _count("lost")),
     Measure("late", "late requests", "requests", _count("late")),
@@ -159,6 +191,8 @@ MEASURES = (
     Measure("p50", "median latency", "s", _latency("p50")),
     Measure("p99", "p99 latency", "s", _latency("p99")),
     Measure("failed", "failed trials", "", _failed),
+    Measure(LEAKS, "processes that leak", "", _leaks),
+    Measure("growth", "memory growth a minute", "MiB", _growth),
 )
 """All that can be compared."""
 

@@ -25,6 +25,9 @@ ERROR = 0.05
 
 _LISTED_WITHIN = 120.0
 
+_FRUITLESS = 3
+"""Trials of a release that showed nothing, and nothing else, after which no further one is run."""
+
 
 def released(good: str, bad: str) -> list[str]:
     """The releases of Ray from the good one to the bad one that pip finds for this Python, in their order.
@@ -64,6 +67,25 @@ def between(listed: str, good: str, bad: str, errors: str = "") -> list[str]:
     return [str(version) for version in versions if first <= version <= last]
 
 
+def without(versions: Sequence[str], skipped: Sequence[str]) -> list[str]:
+    """The releases that are left: ``2.55`` leaves out all its patches.
+
+    Raises:
+        SettingsError: The good or the bad release would be left out.
+    """
+    left = [version for version in versions if not any(_is(version, one) for one in skipped)]
+    if not versions or left[:1] != list(versions[:1]) or left[-1:] != list(versions[-1:]):
+        raise SettingsError(
+            f"--skip leaves out {versions[0]} or {versions[-1]}, between which the release is looked for",
+            fix=["give other releases as --good and --bad"],
+        )
+    return left
+
+
+def _is(version: str, wanted: str) -> bool:
+    return version == wanted or version.startswith(f"{wanted}.")
+
+
 def _version(text: str) -> Version | None:
     with contextlib.suppress(InvalidVersion):
         version = Version(text.strip())
@@ -73,7 +95,7 @@ def _version(text: str) -> Version | None:
 
 def _newest(versions: Sequence[Version], wanted: str) -> Version:
     """The release with that version, or the newest patch of ``2.54``."""
-    fits = [version for version in versions if str(version) == wanted or str(version).startswith(f"{wanted}.")]
+    fits = [version for version in versions if _is(str(version), wanted)]
     if not fits:
         near = ", ".join(str(version) for version in versions[-12:])
         raise SettingsError(f"there is no release {wanted} of Ray for this Python", checked=[f"the newest: {near}"])
@@ -147,6 +169,8 @@ class Bisection:
         for number in range(1, self.most + 1):
             trial = self.trial(version, number)
             if trial is None or not trial.counts or self.measure.name not in trial.values:
+                if not values and number == _FRUITLESS:
+                    break
                 continue
             self.say(f"trial {number} of Ray {version}: {trial_words(trial)}")
             values.append(trial.values[self.measure.name])
@@ -155,7 +179,7 @@ class Bisection:
                 return Step(version, tuple(values), like, True)
         if not values:
             raise RunFailed(
-                f"no trial of Ray {version} showed anything",
+                f"no trial of Ray {version} showed its {self.measure.title}",
                 fix=["see the logs of its runs", "or leave that release out: --skip VERSION"],
                 again=False,
             )
@@ -171,7 +195,7 @@ def report_text(bisection: Bisection, first_bad: str, found: Comparison) -> str:
     row = next(row for row in found.of(bisection.experiment) if row.measure == measure)
     tried = {step.version: step for step in bisection.steps}
     last_good = bisection.versions[bisection.versions.index(first_bad) - 1]
-    lines = [f"{bisection.experiment}: {measure.title} is worse since Ray {first_bad}; Ray {last_good} is good"]
+    lines = [f"{bisection.experiment}: {measure.title}: worse since Ray {first_bad}; Ray {last_good} is good"]
     for place, version in enumerate(bisection.versions):
         ends = {0: row.old, len(bisection.versions) - 1: row.new}.get(place)
         step = tried.get(version)
@@ -181,7 +205,9 @@ def report_text(bisection: Bisection, first_bad: str, found: Comparison) -> str:
             shown = ", ".join(value_words(value, measure) for value in values)
             lines.append(f"  {version:<9} {like:<5} {shown}")
     limit = value_words(bisection.likeness.limit, measure)
-    lines.append(f"a release is bad if its {measure.title} are above {limit} as often as those of the bad one")
+    lines.append(
+        f"a release counts as bad if its trials are above {limit} as often as those of Ray {bisection.versions[-1]}"
+    )
     return "\n".join(lines)
 
 

@@ -97,17 +97,21 @@ class TestRun:
             return found
         shutil.rmtree(self.directory, ignore_errors=True)  # of one that was broken off
         status = self._run()
-        if found := trials_in(self.directory):
-            self._ended.write_text(f"{status}\n")
-            return found
+        found = trials_in(self.directory) or []
+        if not found or (status is None and not any(trial.counts for trial in found)):
+            raise self._failed(status)
+        self._ended.write_text(f"{status}\n")
+        return found
+
+    def _failed(self, status: int | None) -> RunFailed:
+        """That it has no result, with pytest's exit status; None: it took too long."""
         lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
-        hopeless = status in _NEVER_RUN
-        raise RunFailed(
+        return RunFailed(
             f"the run on {self.side.name} has no experiment: "
             + (f"it took longer than {self.deadline / 60:g} minutes" if status is None else f"exit status {status}"),
             checked=[f"log: {self.log}", *lines[-8:]],
             fix=["see what the log says, and run its first line by itself"],
-            again=not hopeless,
+            again=status not in _NEVER_RUN,
         )
 
     def _run(self) -> int | None:
@@ -145,11 +149,11 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     """
     process.send_signal(signal.SIGTERM)
     try:
-        process.wait(ENDS_WITHIN)
-    except BaseException:
-        process.kill()  # its supervisor sees that, and ends the cluster
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(ENDS_WITHIN)
+    finally:
+        process.kill()  # nothing, if it has ended; else its supervisor sees that, and ends the cluster
         process.wait()
-        raise
 
 
 def _path_of(python: Path) -> dict[str, str]:
@@ -159,17 +163,22 @@ def _path_of(python: Path) -> dict[str, str]:
 
 @contextlib.contextmanager
 def signals_as_interrupts() -> Iterator[None]:
-    """Meanwhile a signal that would end this process at once is a Ctrl-C, so that no cluster is left."""
+    """Meanwhile a signal that would end this process at once is a Ctrl-C, so that no cluster is left.
+
+    One that is ignored (`nohup`) stays so.
+    """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = {one: signal.signal(one, interrupt) for one in (signal.SIGTERM, signal.SIGHUP)}
+    taken = [one for one in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) is signal.SIG_DFL]
+    for one in taken:
+        signal.signal(one, interrupt)
     try:
         yield
     finally:
-        for one, there in before.items():
-            signal.signal(one, there)
+        for one in taken:
+            signal.signal(one, signal.SIG_DFL)
 
 
 def what_to_run(words: Sequence[str]) -> list[tuple[str, ...]]:

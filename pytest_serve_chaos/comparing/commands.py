@@ -7,20 +7,23 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from pytest_serve_chaos.analysis.comparison import Comparison, compare_sets
+from pytest_serve_chaos.analysis.comparison import ALPHA, Comparison, compare_sets
 from pytest_serve_chaos.analysis.likeness import Likeness
-from pytest_serve_chaos.analysis.trial_figures import MEASURES, USUAL, Measure, Trial, by_experiment, measures_of
+from pytest_serve_chaos.analysis.sign_test import pairs_needed
+from pytest_serve_chaos.analysis.trial_figures import LEAKS, MEASURES, USUAL, Measure, Trial, by_experiment, measures_of
+from pytest_serve_chaos.analysis.words import number
 from pytest_serve_chaos.clock import seconds
-from pytest_serve_chaos.comparing.bisection import Bisection, released, report_document, report_text
+from pytest_serve_chaos.comparing.bisection import Bisection, released, report_document, report_text, without
 from pytest_serve_chaos.comparing.child_run import Side, TestRun, signals_as_interrupts, what_to_run
+from pytest_serve_chaos.comparing.differences import BACKEND, ON_LOCAL, Difference, differences_of, side_of
 from pytest_serve_chaos.comparing.environments import environment
 from pytest_serve_chaos.comparing.paired import PairedComparison, Plan, unit_words
 from pytest_serve_chaos.comparing.run_files import trials_at
-from pytest_serve_chaos.errors import RunFailed, SettingsError
-from pytest_serve_chaos.options import OPTIONS, Option, option
+from pytest_serve_chaos.errors import RunFailed, SettingsError, in_one_line
+from pytest_serve_chaos.options import option
 from pytest_serve_chaos.printable import printable
 from pytest_serve_chaos.report import comparison_html, comparison_text
 
@@ -52,15 +55,15 @@ def add_compare(compare: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     compare.add_argument(
         "--set", action="append", default=[], dest="settings", metavar="KEY=VALUE",
-        help="a setting of this plugin, or an environment variable of the cluster: twice, the old and the new value",
+        help="a setting of this plugin, or an environment variable of the cluster (in capitals, or env=KEY=VALUE): "
+        "twice, the old and the new value",
     )  # fmt: skip
     _add_running(compare)
     names = ", ".join(measure.name for measure in MEASURES)
     compare.add_argument(
         "--on",
-        default=",".join(USUAL),
         metavar="MEASURES",
-        help=f"what is compared, of {names}; default: {','.join(USUAL)}",
+        help=f"what is compared, of {names}; default: {','.join(USUAL)}, and leaks of runs that looked for them",
     )
     compare.add_argument(
         "--format", choices=("table", "json", "markdown", "html"), default="table", help="what is printed"
@@ -123,8 +126,10 @@ def _of_runs(given: argparse.Namespace) -> Comparison:
         old, new = [Path(given.what[0])], [Path(given.what[1])]
     if not old or not new:
         raise _which_runs()
-    before, after = by_experiment(trials_at(old)), by_experiment(trials_at(new))
-    return compare_sets(before, after, _measures(given), names=_names(old, new))
+    before, after = trials_at(old), trials_at(new)
+    watched = all(any(LEAKS in trial.values for trial in trials) for trials in (before, after))
+    measures = _measures(given, more=(LEAKS,) if watched else ())
+    return compare_sets(by_experiment(before), by_experiment(after), measures, names=_names(old, new))
 
 
 def _names(old: Sequence[Path], new: Sequence[Path]) -> tuple[str, str]:
@@ -147,52 +152,97 @@ def _which_runs() -> SettingsError:
     )
 
 
-def _measures(given: argparse.Namespace) -> tuple[Measure, ...]:
-    return measures_of(name.strip() for name in given.on.split(",") if name.strip())
+def _measures(given: argparse.Namespace, more: Sequence[str] = ()) -> tuple[Measure, ...]:
+    """What the user names; else the usual ones, and some more."""
+    named = (*USUAL, *more) if given.on is None else given.on.split(",")
+    return measures_of(name.strip() for name in named if name.strip())
 
 
 # -- runs to be made ---------------------------------------------------------------------------------------------------
 
 
 def _run_both(given: argparse.Namespace) -> int:
-    units = _units(given)
+    units, measures = _units(given), _measures(given)
+    _require_enough(given.pairs, measures, len(units))
+    differences, deadline = _differences(given), seconds(given.deadline, name="--deadline")
     directory = _directory(given, "compare")
-    with signals_as_interrupts(), contextlib.ExitStack() as held:
-        sides = _sides(given, directory, held)
-        plan = Plan(
-            sides=sides,
-            units=units,
-            measures=_measures(given),
-            most=given.pairs,
-            seed=given.seed,
-            directory=directory,
-            arguments=tuple(given.arguments),
-            deadline=seconds(given.deadline, name="--deadline"),
-        )
-        _say(f"{sides[0].name} against {sides[1].name}: {unit_words(units)}; at most {given.pairs} pairs")
-        _say(f"the runs are in {directory}")
-        _keep_plan(plan)
-        going = PairedComparison(plan, _say)
+
+    def compare() -> int:
+        with contextlib.ExitStack() as held:
+            sides = _sides(given, differences, directory, held)
+            plan = Plan(
+                sides=sides,
+                units=units,
+                measures=measures,
+                most=given.pairs,
+                seed=given.seed,
+                directory=directory,
+                arguments=tuple(given.arguments),
+                deadline=deadline,
+            )
+            _say(f"{sides[0].name} against {sides[1].name}: {unit_words(units)}; at most {given.pairs} pairs")
+            _say(f"the runs are in {directory}")
+            _keep_plan(plan)
+            found = _pairs(plan)
+        _print(found, given.format)
+        return STATUS[found.answer]
+
+    return _interruptible(compare, directory)
+
+
+def _interruptible(run: Callable[[], int], directory: Path) -> int:
+    """Runs it, and returns its exit status: 130 after a Ctrl-C or a signal that is one."""
+    with signals_as_interrupts():
         try:
-            going.run()
-        except BaseException as error:
-            why = "it was interrupted" if isinstance(error, KeyboardInterrupt) else str(error).splitlines()[0]
-            going.notes.append(f"the comparison is not complete: {why}")
-            _write(going.comparison(), directory)
-            _say(f"{why}; what was measured is in {directory}, and --directory {directory} goes on from there")
-            if isinstance(error, KeyboardInterrupt):
-                return 130
-            raise
-    found = going.comparison()
-    _write(found, directory)
-    _print(found, given.format)
-    return STATUS[found.answer]
+            return run()
+        except KeyboardInterrupt:
+            _say(f"it was interrupted; --directory {directory} goes on from there")
+            return 130
+
+
+def _pairs(plan: Plan) -> Comparison:
+    """Runs pairs until it is decided, and writes the reports, also of a comparison that ends too early."""
+    going = PairedComparison(plan, _say)
+    try:
+        going.run()
+    except BaseException as error:
+        why = "it was interrupted" if isinstance(error, KeyboardInterrupt) else in_one_line(error)
+        going.notes.append(f"the comparison is not complete: {why}")
+        _say(f"not complete; what was measured is in {plan.directory}")
+        raise
+    finally:
+        _write(going.comparison(), plan.directory)
+    return going.comparison()
+
+
+def _require_enough(pairs: int, measures: Sequence[Measure], experiments: int) -> None:
+    """Refuses a comparison that could find nothing, before it takes hours.
+
+    Raises:
+        SettingsError: There are too few pairs, or there is nothing to compare.
+    """
+    if not measures:
+        raise SettingsError(
+            "--on names nothing to compare", fix=[f"give some of {', '.join(m.name for m in MEASURES)}"]
+        )
+    needed = pairs_needed(ALPHA / (len(measures) * experiments))
+    if pairs < needed:
+        what = f"{number(len(measures), 'measure')} of {number(experiments, 'experiment')}"
+        raise SettingsError(
+            f"{number(pairs, 'pair')} could show no difference in {what}: that takes {needed}, all of them alike",
+            fix=[f"give --pairs {needed} or more", "or compare less: --on lost"],
+        )
 
 
 def _keep_plan(plan: Plan) -> None:
     """Writes what is compared, or refuses to continue a comparison of something else."""
     path = plan.directory / "plan.json"
-    said = {"sides": plan.names, "tests": plan.units, "seed": plan.seed, "arguments": plan.arguments}
+    said = {
+        "sides": [{"name": side.name, "arguments": side.arguments} for side in plan.sides],
+        "tests": plan.units,
+        "seed": plan.seed,
+        "arguments": plan.arguments,
+    }
     text = json.dumps(said, indent=2) + "\n"
     if path.is_file() and path.read_text(encoding="utf-8") != text:
         raise SettingsError(
@@ -224,16 +274,10 @@ def _directory(given: argparse.Namespace, kind: str) -> Path:
     return directory.resolve()
 
 
-def _sides(given: argparse.Namespace, directory: Path, held: contextlib.ExitStack) -> tuple[Side, Side]:
+def _sides(
+    given: argparse.Namespace, differences: Sequence[Difference], directory: Path, held: contextlib.ExitStack
+) -> tuple[Side, Side]:
     """Both sides, in environments that are held until all is over."""
-    if len(given.ray) > 2:
-        raise SettingsError("--ray was given more than twice", fix=["give the old and the new one"])
-    settings = _pairs_of_settings(given.settings)
-    if len(set(given.ray)) < 2 and all(old == new for _, old, new in settings):
-        raise SettingsError(
-            "both sides are the same",
-            fix=["give --ray twice, the old and the new one", "or --set KEY=OLD --set KEY=NEW"],
-        )
     rays = [*given.ray, *given.ray][:2] if given.ray else []
     pythons = []
     for ray in rays or [None, None]:
@@ -245,42 +289,31 @@ def _sides(given: argparse.Namespace, directory: Path, held: contextlib.ExitStac
             made = held.enter_context(environment(ray, given.extra, directory / "environments.log", _say))
             pythons.append((made.python, made.ray))
     shown = [ray for _, ray in pythons] if pythons[0][1] != pythons[1][1] else rays
-    sides = [_side(place, pythons[place][0], shown[place] if shown else "", settings) for place in (0, 1)]
+    sides = [side_of(place, pythons[place][0], shown[place] if shown else "", differences) for place in (0, 1)]
     return sides[0], sides[1]
 
 
-def _side(place: int, python: Path, ray: str, settings: Sequence[tuple[str, str, str]]) -> Side:
-    """The old side (0) or the new one (1), which is called after what differs."""
-    arguments, environment, names = [], {}, [f"Ray {ray}"] if ray else []
-    for key, *values in settings:
-        row, value = _row_of(key), values[place]
-        if row is not None and row.secret:
-            environment[row.env] = value
-        else:
-            arguments.append(f"--serve-chaos-env={key}={value}" if row is None else f"{row.flag}={value}")
-        if values[0] != values[1]:
-            names.append(f"{('old', 'new')[place]} {key}" if row is not None and row.secret else f"{key}={value}")
-    return Side(", ".join(names), python, tuple(arguments), environment)
+def _differences(given: argparse.Namespace) -> list[Difference]:
+    """What is set on the sides.
 
-
-def _pairs_of_settings(texts: Sequence[str]) -> list[tuple[str, str, str]]:
-    """Each key with the old and the new value; one that was given once has the same value on both sides."""
-    values: dict[str, list[str]] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals or not key.replace("-", "_").isidentifier():
-            raise SettingsError(f"--set {text!r} is not KEY=VALUE", fix=["write --set workers=2 --set workers=3"])
-        values.setdefault(key, []).append(value)
-    for key, given in values.items():
-        if len(given) > 2:
-            raise SettingsError(f"--set {key} was given {len(given)} times", fix=["give the old and the new value"])
-    return [(key, given[0], given[-1]) for key, given in values.items()]
-
-
-def _row_of(key: str) -> Option | None:
-    """The setting of that name; None where it is an environment variable of the cluster."""
-    name = key.removeprefix("serve_chaos_").replace("-", "_")
-    return next((row for row in OPTIONS if row.name == name), None)
+    Raises:
+        SettingsError: A setting cannot be used, or both sides would be the same.
+    """
+    if len(given.ray) > 2:
+        raise SettingsError("--ray was given more than twice", fix=["give the old and the new one"])
+    differences = differences_of(given.settings, given.arguments)
+    if len(set(given.ray)) < 2 and all(one.same for one in differences):
+        raise SettingsError(
+            "both sides are the same",
+            fix=["give --ray twice, the old and the new one", "or --set KEY=OLD --set KEY=NEW"],
+        )
+    elsewhere = [word for word in given.arguments if word.startswith(f"{BACKEND.flag}=") and word != ON_LOCAL]
+    if given.ray and elsewhere:
+        raise SettingsError(
+            f"--ray compares on local, and {elsewhere[0]} would start another Ray on both sides",
+            fix=["leave the backend out", "or give images of pods: --set ray_image=OLD --set ray_image=NEW"],
+        )
+    return differences
 
 
 def _say(text: str) -> None:
@@ -328,36 +361,28 @@ def run_bisect(given: argparse.Namespace) -> int:
     Raises:
         ServeChaosError: The ends do not differ, or a release gives no results.
     """
-    versions = [one for one in released(given.good, given.bad) if one not in given.skip]
-    if len(versions) < 2:
-        raise SettingsError("no two releases are left", fix=["leave out fewer of them: --skip"])
+    _require_enough(given.pairs, _measures(given), 1)
+    seconds(given.deadline, name="--deadline")
+    versions = without(released(given.good, given.bad), given.skip)
     _say(f"{len(versions)} releases: {', '.join(versions)}")
     (tests,) = what_to_run([given.what])
     directory = _directory(given, "bisect")
-    with signals_as_interrupts():
-        try:
-            return _bisect(given, versions, tests, directory)
-        except KeyboardInterrupt:
-            _say(f"it was interrupted; --directory {directory} goes on from there")
-            return 130
+    return _interruptible(lambda: _bisect(given, versions, tests, directory), directory)
 
 
 def _bisect(given: argparse.Namespace, versions: Sequence[str], tests: tuple[str, ...], directory: Path) -> int:
     log, deadline = directory / "environments.log", seconds(given.deadline, name="--deadline")
+    arguments = tuple(given.arguments)
     with contextlib.ExitStack() as held:
 
         def side(version: str) -> Side:
             made = held.enter_context(environment(version, given.extra, log, _say))
-            return Side(f"Ray {made.ray}", made.python)
+            return Side(f"Ray {made.ray}", made.python, (ON_LOCAL,))
 
         ends = side(versions[0]), side(versions[-1])
-        arguments = tuple(given.arguments)
         plan = Plan(ends, (tests,), _measures(given), given.pairs, given.seed, directory, arguments, deadline)
         _keep_plan(plan)
-        going = PairedComparison(plan, _say)
-        going.run()
-        found = going.comparison()
-        _write(found, directory)
+        found = _pairs(plan)
         worse = sorted((row for row in found.rows if row.finding == "worse"), key=lambda row: row.p)
         if not worse:
             _print(found, "table")

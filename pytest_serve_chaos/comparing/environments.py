@@ -76,8 +76,9 @@ def environment(ray: str, extra: Sequence[str], log: Path, say: Say) -> Iterator
         MissingDependency: It could not be made.
         Locked: Another comparison uses it.
     """
-    wanted = [requirement(ray), *extra]
-    key = hashlib.sha256(json.dumps([sys.version, sys.prefix == sys.base_prefix, wanted]).encode()).hexdigest()[:12]
+    wanted = [requirement(ray), *map(_absolute, extra)]
+    of = [sys.version, sys.prefix == sys.base_prefix, wanted, *_state(ray)]
+    key = hashlib.sha256(json.dumps(of).encode()).hexdigest()[:12]
     name = f"ray-{re.sub(r'[^0-9A-Za-z.]+', '-', ray)[-30:]}-{key}"
     directory = _cache() / name
     try:
@@ -94,6 +95,22 @@ def environment(ray: str, extra: Sequence[str], log: Path, say: Say) -> Iterator
         lock.release()
 
 
+def _absolute(extra: str) -> str:
+    """A path as it is called from everywhere: ``./my-app`` is another app in another directory."""
+    text, bracket, names = extra.partition("[")
+    path = Path(text).expanduser()
+    return f"{path.resolve()}{bracket}{names}" if os.sep in text and path.exists() else extra
+
+
+def _state(ray: str) -> tuple[int, ...]:
+    """What changes if somebody builds the same wheel again."""
+    path = Path(ray).expanduser()
+    if not (ray.endswith(".whl") and path.is_file()):
+        return ()
+    there = path.stat()
+    return there.st_size, there.st_mtime_ns
+
+
 def _cache() -> Path:
     import platformdirs
 
@@ -103,7 +120,7 @@ def _cache() -> Path:
 def _ready(directory: Path, wanted: Sequence[str], log: Path, say: Say) -> Environment:
     wheel = _Wheel.of_this_package()
     python, stamp = directory / "bin" / "python", directory / _STAMP
-    there = json.loads(stamp.read_text()) if stamp.is_file() else {}
+    there = _stamped(stamp)
     if there.get("package") != wheel.fingerprint or not python.exists():
         builder = _Builder(directory, log, clock.now() + DEADLINE)
         try:
@@ -113,7 +130,20 @@ def _ready(directory: Path, wanted: Sequence[str], log: Path, say: Say) -> Envir
             if not stamp.is_file():
                 shutil.rmtree(directory, ignore_errors=True)
             raise
+    else:
+        changing = [one for one in wanted if one.startswith(os.sep)]
+        if changing:
+            _Builder(directory, log, clock.now() + DEADLINE).install_again(changing, say)
     return Environment(python, str(there["ray"]))
+
+
+def _stamped(stamp: Path) -> dict[str, str]:
+    """What an environment says of itself; nothing where it is not complete."""
+    with contextlib.suppress(OSError, ValueError):
+        found: object = json.loads(stamp.read_text())
+        if isinstance(found, dict) and {"package", "ray"} <= found.keys():
+            return {str(name): str(value) for name, value in found.items()}
+    return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,23 +162,35 @@ class _Builder:
 
     def build(self, wheel: _Wheel, wanted: Sequence[str], say: Say, *, again: bool) -> dict[str, str]:
         """Makes it, or only installs this package again; returns what its stamp says."""
-        python = self.directory / "bin" / "python"
         (self.directory / _STAMP).unlink(missing_ok=True)
         if not again:
             say(f"makes an environment with {wanted[0]}, which takes some minutes: {self.directory}")
             self.directory.parent.mkdir(parents=True, exist_ok=True)
             self._run("make a virtual environment", sys.executable, "-m", "venv", "--clear", str(self.directory))
         file = wheel.write(self.directory)
-        pip = (str(python), "-m", "pip", "--disable-pip-version-check", "--no-input", "install")
         if again:
             say(f"installs this version of pytest-serve-chaos in {self.directory}")
-            self._run("install pytest-serve-chaos", *pip, "--force-reinstall", "--no-deps", str(file))
-        self._run(f"install {', '.join(wanted)}", *pip, f"{file}[local]", *wanted)
+            self._run("install pytest-serve-chaos", *self._pip, "--force-reinstall", "--no-deps", str(file))
+        self._run(f"install {', '.join(wanted)}", *self._pip, f"{file}[local]", *wanted)
         version = "import importlib.metadata as m; print(m.version('ray'))"
-        ray = self._run("ask for the version of Ray", str(python), "-c", version).strip().splitlines()[-1]
+        ray = self._run("ask for the version of Ray", self._python, "-c", version).strip().splitlines()[-1]
         there = {"package": wheel.fingerprint, "ray": ray}
         (self.directory / _STAMP).write_text(json.dumps(there))
         return there
+
+    def install_again(self, paths: Sequence[str], say: Say) -> None:
+        """Installs what is at these paths as it is now: the user's own app changes, and its version seldom does."""
+        say(f"installs {', '.join(paths)} again in {self.directory}")
+        for more in (("--force-reinstall", "--no-deps"), ()):  # the second brings what they have begun to require
+            self._run(f"install {', '.join(paths)}", *self._pip, *more, *paths)
+
+    @property
+    def _python(self) -> str:
+        return str(self.directory / "bin" / "python")
+
+    @property
+    def _pip(self) -> tuple[str, ...]:
+        return (self._python, "-m", "pip", "--disable-pip-version-check", "--no-input", "install")
 
     def _run(self, what: str, *command: str) -> str:
         """Runs a program; returns what it printed.

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.analysis.comparison import ALPHA, Comparison, compare_pairs, undecidable
+from pytest_serve_chaos.analysis.comparison import ALPHA, Comparison, compare_pairs, is_over
 from pytest_serve_chaos.analysis.trial_figures import Measure, Trial, by_experiment
+from pytest_serve_chaos.analysis.words import number
 from pytest_serve_chaos.comparing.child_run import Side, TestRun
 from pytest_serve_chaos.comparing.environments import Say
 from pytest_serve_chaos.errors import RunFailed
 from pytest_serve_chaos.report.comparison_text import finding_line, trial_words
 
 _FAILURES = 3
-"""Runs without a result in a row, after which the comparison ends."""
+"""Runs of one side in a row that showed nothing, after which the comparison ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +68,14 @@ class PairedComparison:
     pairs: dict[str, list[tuple[Trial, Trial]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     _of_unit: dict[int, set[str]] = field(default_factory=dict)
-    _failures: int = 0
+    _seen: tuple[set[str], set[str]] = field(default_factory=lambda: (set(), set()))
+    _failures: Counter[tuple[int, int]] = field(default_factory=Counter)
 
     def run(self) -> None:
         """Runs pairs until each unit is decided, or there are enough.
 
         Raises:
-            RunFailed: Run after run had no result.
+            RunFailed: Run after run showed nothing.
             KeyboardInterrupt: The user, or a signal, ended it; the pairs that were complete are there.
         """
         open_units = list(range(len(self.plan.units)))
@@ -89,27 +92,74 @@ class PairedComparison:
     def comparison(self) -> Comparison:
         """What is known so far."""
         plan = self.plan
-        of = len(plan.units)
-        found = compare_pairs(self.pairs, plan.measures, names=plan.names, experiments=of, alpha=plan.alpha)
+        alone = [sorted(names - self.pairs.keys()) for names in self._seen]
+        found = compare_pairs(
+            self.pairs,
+            plan.measures,
+            names=plan.names,
+            experiments=len(plan.units),
+            alone=(alone[0], alone[1]),
+            alpha=plan.alpha,
+        )
         return found.with_notes(self.notes)
 
     def _pair(self, pair: int, unit: int) -> None:
-        """Runs both sides, in the other order than in the pair before."""
-        order = (0, 1) if pair % 2 else (1, 0)
-        found: dict[int, dict[str, list[Trial]]] = {}
-        for side in order:
-            found[side] = dict(self._trials(pair, unit, side))
-        for name in found[0].keys() & found[1].keys():
+        """Runs both sides, in the other order than in the pair before; the second only if the first has a result."""
+        first, second = (0, 1) if pair % 2 else (1, 0)
+        found = {first: self._trials(pair, unit, first)}
+        found[second] = self._trials(pair, unit, second) if found[first] else {}
+        if not found[second]:
+            return
+        for side, names in enumerate(self._seen):
+            names.update(found[side])
+        for name in (name for name in found[0] if name in found[1]):
             self._of_unit.setdefault(unit, set()).add(name)
             # A run may have several trials of it; those with the same number have made the same choices.
             self.pairs.setdefault(name, []).extend(zip(found[0][name], found[1][name], strict=False))
             for row in self.comparison().of(name):
                 self.say(finding_line(row, self.plan.names))
 
-    def _trials(self, pair: int, unit: int, side: int) -> Iterator[tuple[str, list[Trial]]]:
+    def _trials(self, pair: int, unit: int, side: int) -> dict[str, list[Trial]]:
+        """Experiment -> its trials in one run; nothing where the run has no result.
+
+        Raises:
+            RunFailed: It showed nothing, as did those before it on this side.
+        """
+        plan, begun = self.plan, clock.now()
+        try:
+            found = by_experiment(self._run(pair, unit, side).trials())
+        except RunFailed as failed:
+            self._showed_nothing(unit, side, failed)
+            self.say(f"pair {pair}: {failed}")
+            self.notes.append(f"pair {pair}: {failed.what}; it counts for nothing")
+            return {}
+        for name, of_it in found.items():
+            which_pair = f"pair {pair} of {plan.most}, {name} on {plan.sides[side].name}"
+            shown = "; ".join(trial_words(trial) for trial in of_it)
+            self.say(f"{which_pair}: {shown} ({clock.now() - begun:.0f} s)")
+        if any(trial.counts for of_it in found.values() for trial in of_it):
+            self._failures[unit, side] = 0
+        else:
+            what = f"{_FAILURES} runs on {plan.sides[side].name} one after the other were inconclusive"
+            self._showed_nothing(
+                unit, side, RunFailed(what, fix=[f"see what they lack: {plan.directory}/*.log"], again=True)
+            )
+        return found
+
+    def _showed_nothing(self, unit: int, side: int, why: RunFailed) -> None:
+        """Counts a run that showed nothing, and ends the comparison where the next one would not either.
+
+        Raises:
+            RunFailed: That is so.
+        """
+        self._failures[unit, side] += 1
+        if not why.again or self._failures[unit, side] >= _FAILURES:
+            raise why
+
+    def _run(self, pair: int, unit: int, side: int) -> TestRun:
         plan = self.plan
         which = f"-{unit + 1}" if len(plan.units) > 1 else ""
-        run = TestRun(
+        return TestRun(
             plan.sides[side],
             plan.units[unit],
             seed=plan.seed + pair,
@@ -117,37 +167,19 @@ class PairedComparison:
             arguments=plan.arguments,
             deadline=plan.deadline,
         )
-        begun = clock.now()
-        try:
-            trials = run.trials()
-        except RunFailed as failed:
-            self._failures += 1
-            if not failed.again or self._failures >= _FAILURES:
-                raise
-            self.say(f"pair {pair}: {failed}")
-            self.notes.append(f"pair {pair}: {failed.what}; it counts for nothing")
-            return
-        self._failures = 0
-        for name, of_it in by_experiment(trials).items():
-            yield name, of_it
-            which_pair = f"pair {pair} of {plan.most}, {name} on {plan.sides[side].name}"
-            shown = "; ".join(trial_words(trial) for trial in of_it)
-            self.say(f"{which_pair}: {shown} ({clock.now() - begun:.0f} s)")
 
     def _why_over(self, unit: int, pair: int) -> str:
         """Why a unit needs no more pairs; "" where it does."""
-        plan = self.plan
-        names = self._of_unit.get(unit, set())
+        names = sorted(self._of_unit.get(unit, ()))
         if not names:
             return ""
-        decided = names & self.comparison().decided
-        if decided == names:
-            return f"{', '.join(sorted(names))}: decided after {pair} pairs"
-        left = {name: self.pairs[name] for name in names - decided}
-        tests = max(len(self.pairs), len(plan.units)) * len(plan.measures)
-        if undecidable(left, plan.measures, more=plan.most - pair, alpha=plan.alpha, tests=tests):
-            return f"{', '.join(sorted(left))}: {plan.most - pair} more pairs could not decide it"
-        return ""
+        found, more = self.comparison(), self.plan.most - pair
+        if not all(is_over(found, name, self.pairs[name], more=more) for name in names):
+            return ""
+        open_ones = [name for name in names if name not in found.decided]
+        if open_ones:
+            return f"{', '.join(open_ones)}: {number(more, 'more pair')} could not decide it"
+        return f"{', '.join(names)}: decided after {number(pair, 'pair')}"
 
 
 def unit_words(units: Sequence[tuple[str, ...]]) -> str:

@@ -35,11 +35,6 @@ class Comparison:
     redundancy_beyond: float | None
 
     @property
-    def holds(self) -> bool:
-        """Whether nothing that was seen contradicts what was expected."""
-        return not self.unexplained and not self.outage_beyond and not self.redundancy_beyond
-
-    @property
     def text(self) -> str:
         """Both in a line."""
         return f"expected: {expected(self.prediction)}; seen: {', '.join(self._seen())}"

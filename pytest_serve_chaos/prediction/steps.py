@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -19,6 +20,9 @@ ON_THIS_MACHINE = "processes start as fast as the machine lets them: what was me
 
 _FELT = 1.0
 """Seconds of an outage from which on what decides its length is what a user wants to know."""
+
+_TIMES = re.compile(r", ([\d.]+) times$")
+"""How often the time of a setting has to pass, behind its value."""
 
 _RANDOM = 1.1
 """Serve waits for 0.9 to 1.1 periods between two health checks of a replica (deployment_state.py)."""
@@ -333,7 +337,7 @@ def prediction(
         redundancy_most=most,
         steps=(*as_outage(outage), *redundancy),
         dominant="" if decides is None else decides.setting,
-        change="" if decides is None else _change(decides),
+        change="" if decides is None else _change(s, decides),
         unknown=(*unknown, *s.settings.doubts, *((ON_THIS_MACHINE,) if starts else ())),
     )
 
@@ -348,10 +352,17 @@ def dominant(steps: Sequence[PredictedStep]) -> PredictedStep | None:
     return max((step for step in steps if step.setting), key=lambda step: step.most or step.least, default=None)
 
 
-def _change(step: PredictedStep) -> str:
-    """What another value would give: every step grows with its setting, but for the share of a rolling update."""
-    other = "twice that share" if step.setting.startswith(names.ROLLING_SHARE) else "half of it"
-    return f"{other} would save up to {seconds((step.most or step.least) / 2)}"
+def _change(s: Situation, step: PredictedStep) -> str:
+    """What another value would give: every step grows with its setting, but for the share of a rolling update.
+
+    A step takes longer than its setting says, for somebody has to look. That part stays.
+    """
+    lasts, name = step.most or step.least, step.setting.partition(" = ")[0]
+    if name == names.ROLLING_SHARE:
+        return f"twice that share would save up to {seconds(lasts / 2)}"
+    often = _TIMES.search(step.setting)
+    decided = s.settings.seconds(name) * (float(often[1]) if often else 1) if name in names.DEFAULTS else lasts
+    return f"half of it would save up to {seconds(min(lasts, decided) / 2)}"
 
 
 def _until_an_answer(s: Situation) -> float:

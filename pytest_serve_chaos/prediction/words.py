@@ -27,7 +27,8 @@ def expected(prediction: Prediction) -> str:
     parts = []
     if prediction.redundancy_least is not None:
         back = between(prediction.redundancy_least, prediction.redundancy_most)
-        parts.append(f"redundancy back after {back}")
+        soon = back.removeprefix("up to ")
+        parts.append(f"redundancy back after {back}" if soon == back else f"redundancy back within {soon}")
     parts.append(_outage(prediction))
     parts.append(losses(prediction))
     return ", ".join(part for part in parts if part)

@@ -31,7 +31,7 @@ def value_words(value: float, measure: Measure) -> str:
         return "lost" if measure.name in ("p50", "p99") else "never"
     if measure.unit == "s":
         return latency(value) if measure.name in ("p50", "p99", "outage") else duration(value)
-    return f"{value:g}"
+    return f"{value:.3g} MiB" if measure.unit == "MiB" else f"{value:g}"
 
 
 def change_words(row: Compared) -> str:
@@ -67,11 +67,12 @@ def finding_line(row: Compared, names: tuple[str, str]) -> str:
     return f"{what}; no difference, {p_words(row.p)} after {_units(row)}"
 
 
+_OF_A_TRIAL_UNSAID = ("failed", "lost", "late", "p50", "settled")
+
+
 def trial_words(trial: Trial) -> str:
     """The figures of one trial."""
-    shown = [
-        m for m in MEASURES if m.name in trial.values and m.name not in ("failed", "lost", "late", "p50", "settled")
-    ]
+    shown = [m for m in MEASURES if m.name in trial.values and m.name not in _OF_A_TRIAL_UNSAID]
     figures = [
         f"lost {trial.lost} of {trial.sent}",
         *(f"{m.title} {value_words(trial.values[m.name], m)}" for m in shown),
@@ -187,7 +188,7 @@ def method(found: Comparison) -> str:
         if paired
         else "the exact rank test, with the trial as the unit"
     )
-    tests = number(len(found.rows), "comparison")
+    tests = number(found.tests, "comparison")
     return f"p-values: {test}, corrected for {tests} (Holm); level {100 * found.alpha:g} %."
 
 

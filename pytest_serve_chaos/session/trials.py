@@ -9,6 +9,7 @@ import pytest
 from _pytest.runner import runtestprotocol
 
 from pytest_serve_chaos.analysis.trials import Series, TrialOutcome
+from pytest_serve_chaos.analysis.words import number as number_of
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.events import TrialEnded
 from pytest_serve_chaos.fixtures import wants_cluster
@@ -96,7 +97,7 @@ class Trials:
                 reports = self._decided(item, series, trials)
                 break
             if item.session.shouldfail or item.session.shouldstop:
-                reports = list(trial.reports)
+                reports = self._decided(item, series, trials)
                 break
         return [*reports, *_end_of_shared_fixtures(item, nextitem)]
 
@@ -128,17 +129,16 @@ class Trials:
         if use is not None:
             text = f"trial {number} of {series.planned}: {outcome}"
             trial = TrialEnded(text, number=number, planned=series.planned, allowed=series.allowed, outcome=outcome)
-            if number == 1:
+            if number == 1 or not self._names:  # one that ended before its experiment has none
                 self._names = [result.experiment for result in self._results.since(before)]
             self._results.note_trial(before, use.rig.history, trial, self._names)
         self._terminal.say(f"{item.name}: trial {number} of {series.planned}: {outcome}; so far {series.text}")
 
     def _decided(self, item: pytest.Item, series: Series, trials: Sequence[_Trial]) -> list[pytest.TestReport]:
         """The reports of the last trial that had the verdict of the test, with those of all trials."""
-        last = [trial for trial in trials if trial.outcome == series.verdict] or trials
-        left = series.planned - len(series.outcomes)
-        early = f"; {left} more trials could not change that" if left else ""
-        text = f"{item.name}: {series.verdict}: {series.text}{early}"
+        verdict = series.verdict or "inconclusive"  # the run ends before there is one
+        last = [trial for trial in trials if trial.outcome == verdict] or trials
+        text = f"{item.name}: {verdict}: {series.text}{_when_it_ended(series)}"
         self._terminal.say(text)
         listed = [f"trial {number}: {outcome}" for number, outcome in enumerate(series.outcomes, 1)]
         reports = list(last[-1].reports)
@@ -147,10 +147,18 @@ class Trials:
             if report.when == "call":
                 report.duration = sum(one.duration for trial in trials for one in trial.reports if one.when == "call")
                 report.sections.insert(0, (_SECTION, "\n".join([text, *listed])))
-                if series.verdict == "inconclusive" and report.passed:
+                if verdict == "inconclusive" and report.passed:
                     report.outcome, report.longrepr = "failed", text
                     setattr(report, OUTCOME, "inconclusive")
         return reports
+
+
+def _when_it_ended(series: Series) -> str:
+    """What becomes of the trials that were not run; "" if all were."""
+    left = series.planned - len(series.outcomes)
+    if series.verdict is None:
+        return f"; the run ends before the other {number_of(left, 'trial')}"
+    return f"; {number_of(left, 'more trial')} could not change that" if left else ""
 
 
 def _outcome(reports: Sequence[pytest.TestReport]) -> TrialOutcome | None:

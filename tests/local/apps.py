@@ -124,3 +124,27 @@ class Leaky:
 
 
 leaky = cast("Deployment", Leaky).bind()
+
+
+@serve.deployment(**SPREAD)
+class Spinning:
+    """From the loss of a controller on it keeps a processor busy for half of the time, and does nothing."""
+
+    def __init__(self) -> None:
+        threading.Thread(target=self._spin, daemon=True).start()
+
+    def __call__(self, request: Request) -> Response:
+        return answer("well")
+
+    def _spin(self) -> None:
+        first = _controllers()
+        while first <= _controllers():
+            time.sleep(0.5)
+        while True:
+            until = time.monotonic() + 0.03
+            while time.monotonic() < until:
+                pass
+            time.sleep(0.03)
+
+
+spinning = cast("Deployment", Spinning).bind()

@@ -1,4 +1,4 @@
-"""Recovered, or only looks so: an app that leaks once its controller was lost, and the guide's, which does not."""
+"""Recovered, or only looks so: apps that leak or spin once a controller was lost, and one that does neither."""
 
 from __future__ import annotations
 
@@ -19,6 +19,17 @@ def test_an_app_that_leaks_after_the_controller_is_lost_fails(experiment: Experi
     assert len(result.watched.leaks) == 2  # both replicas, and nobody else
     assert all(leak.startswith("replica apps#Leaky on worker") for leak in result.watched.leaks), result.reasons
     assert all("MiB of memory a minute" in leak and "descriptors" in leak for leak in result.watched.leaks)
+
+
+@pytest.mark.controller_failure
+@pytest.mark.serve_cluster(app="tests.local.apps:spinning")
+def test_an_app_that_spins_after_the_controller_is_lost_fails(experiment: Experiment) -> None:
+    result = experiment.measure(**WATCHED)
+
+    assert result.outcome == "failed", result.reasons
+    assert result.watched is not None
+    assert len(result.watched.leaks) == 2
+    assert all("processors all the time" in leak for leak in result.watched.leaks), result.reasons
 
 
 @pytest.mark.controller_failure

@@ -102,6 +102,27 @@ def test_a_trial_that_measured_nothing_counts_for_nothing_whatever_the_test_says
     assert "test_it: inconclusive: no trial of 1 showed anything" in ran.text
 
 
+def test_trials_have_one_row_though_the_first_one_ended_before_its_experiment(run_chaos: RunChaos) -> None:
+    test = """
+    import pytest
+    from pytest_serve_chaos import Inconclusive
+
+    made = []
+
+    @pytest.mark.replica_failure
+    def test_it(experiment):
+        made.append(1)
+        if len(made) == 1:
+            raise Inconclusive("not yet")
+        experiment.run(window="300ms", availability=None, longest_outage="20s", settled=False)
+    """
+    ran = run_chaos(test, "--serve-chaos-trials=4")
+
+    ran.outcomes(passed=1)
+    ran.result.stdout.fnmatch_lines(["trials *", "it *0 of 3 failed: *"])
+    assert {one["trial"]["of"] for one in ran.summary["experiments"]} == {"it"}  # type: ignore[union-attr,index,call-overload]
+
+
 def test_a_known_defect_stays_one(run_chaos: RunChaos) -> None:
     marker = "@pytest.mark.xfail(raises=AssertionError)\n@pytest.mark.serve_chaos(trials=3)"
     ran = run_chaos(BY_HAND.format(marker=marker, body="assert False", runs=1))
@@ -132,6 +153,18 @@ def test_the_first_test_that_fails_ends_the_run_if_pytest_is_told_so(run_chaos: 
     ran = run_chaos(BY_HAND.format(marker="@pytest.mark.serve_chaos(trials=3)", body="assert False", runs=1), "-x")
 
     ran.outcomes(failed=1)
+
+
+def test_a_run_that_is_ended_before_there_is_a_verdict_does_not_pass(run_chaos: RunChaos) -> None:
+    body = "import os; request.session.shouldstop = 'enough' if made.count('own') == 2 else False"
+    source = BY_HAND.format(marker="@pytest.mark.serve_chaos(trials=9)", body=body, runs=2)
+    ran = run_chaos(source.replace("def test_it(", "def test_it(request, "))
+
+    ran.outcomes(inconclusive=1)
+    assert (
+        "test_it: inconclusive: 0 of 2 failed: less than 77.6 % at 95 %; the run ends before the other 7 trials"
+        in ran.text
+    )
 
 
 def test_what_is_shared_and_cannot_be_torn_down_is_an_error_of_the_last_test(run_chaos: RunChaos) -> None:

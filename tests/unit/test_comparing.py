@@ -15,12 +15,13 @@ from pathlib import Path
 import pytest
 
 from pytest_serve_chaos import clock
+from pytest_serve_chaos.analysis.comparison import compare_pairs
 from pytest_serve_chaos.analysis.likeness import Likeness
 from pytest_serve_chaos.analysis.trial_figures import Trial, measures_of
 from pytest_serve_chaos.cli import main
 from pytest_serve_chaos.clock import NotYet
-from pytest_serve_chaos.comparing import commands, environments
-from pytest_serve_chaos.comparing.bisection import Bisection, between
+from pytest_serve_chaos.comparing import child_run, commands, environments
+from pytest_serve_chaos.comparing.bisection import Bisection, between, report_text, without
 from pytest_serve_chaos.comparing.child_run import Side, TestRun, what_to_run
 from pytest_serve_chaos.comparing.commands import add_compare, split_arguments
 from pytest_serve_chaos.comparing.environments import requirement
@@ -31,11 +32,12 @@ RUNS_TESTS = """#!{python} -IS
 import json, pathlib, sys, time
 given = dict(word.removeprefix("--serve-chaos-").split("=", 1) for word in sys.argv if "=" in word)
 print("started", sys.argv[1:], flush=True)
+NAME, RUN = "head", "passed"
 {body}
 out = pathlib.Path(given["report-dir"]) / "run"
 out.mkdir(parents=True)
 measurement = dict(sent=400, lost=lost, longest_outage=lost / 20, redundancy_back=8.0, during=dict(p99=0.1))
-one = dict(experiment="head", verdict="passed", measurement=measurement, expectations=dict(), cluster=dict())
+one = dict(experiment=NAME, verdict=RUN, measurement=measurement, expectations=dict(), cluster=dict())
 (out / "summary.json").write_text(json.dumps(dict(schema=2, experiments=[one])))
 """
 
@@ -76,13 +78,15 @@ def test_both_sides_run_in_turns_with_the_same_seed_until_it_is_decided(tmp_path
     assert "--serve-chaos-workers=3" in (tmp_path / "runs" / "pair-01-new.log").read_text()
 
 
-def test_sides_that_are_equal_end_as_soon_as_more_pairs_could_not_decide(tmp_path: Path) -> None:
+def test_sides_that_are_equal_end_as_soon_as_there_is_an_answer_that_more_pairs_could_not_change(
+    tmp_path: Path,
+) -> None:
     said: list[str] = []
     going = PairedComparison(plan(tmp_path, "lost = 1", "lost = 1", most=9), said.append)
     going.run()
 
-    assert going.comparison().answer == "cannot say"  # of two pairs nobody can
-    assert said[-1] == "head: 7 more pairs could not decide it"
+    assert going.comparison().answer == "no worse"
+    assert said[-1] == "head: 1 more pair could not decide it"
 
 
 def test_a_run_that_was_made_before_is_not_made_again(tmp_path: Path) -> None:
@@ -101,15 +105,41 @@ def test_arguments_that_pytest_refuses_end_the_comparison_with_its_words(tmp_pat
     assert "ERROR: no such test" in str(raised.value)
 
 
-def test_a_run_without_a_result_counts_for_nothing_and_three_in_a_row_end_it(tmp_path: Path) -> None:
-    going = PairedComparison(plan(tmp_path, "sys.exit(1)", "sys.exit(1)"), print)
+def test_a_side_that_never_has_a_result_ends_it_after_three_runs(tmp_path: Path) -> None:
+    """The other side, which works, is not run in vain: once, where it comes first."""
+    going = PairedComparison(plan(tmp_path, "sys.exit(1)", "lost = 1"), print)
 
-    with pytest.raises(RunFailed):
+    with pytest.raises(RunFailed, match="the run on old has no experiment: exit status 1"):
         going.run()
     assert going.notes == [
         "pair 1: the run on old has no experiment: exit status 1; it counts for nothing",
-        "pair 1: the run on new has no experiment: exit status 1; it counts for nothing",
+        "pair 2: the run on old has no experiment: exit status 1; it counts for nothing",
     ]
+    assert sorted(path.name for path in (tmp_path / "runs").glob("*.log")) == [
+        "pair-01-old.log",
+        "pair-02-new.log",
+        "pair-02-old.log",
+        "pair-03-old.log",
+    ]
+
+
+def test_a_side_that_is_always_inconclusive_ends_it_after_three_runs(tmp_path: Path) -> None:
+    body = "lost = 1\nRUN = 'inconclusive'"
+    going = PairedComparison(plan(tmp_path, body, "lost = 1"), print)
+
+    with pytest.raises(RunFailed, match="3 runs on old one after the other were inconclusive"):
+        going.run()
+    assert len(going.pairs["head"]) == 2
+
+
+def test_an_experiment_that_one_side_never_has_is_noted(tmp_path: Path) -> None:
+    going = PairedComparison(plan(tmp_path, "lost = 1", "lost = 1\nNAME = 'other'", most=1), print)
+    going.run()
+
+    assert (going.comparison().answer, going.comparison().notes) == (
+        "cannot say",
+        ("only old has head, which cannot be compared", "only new has other, which cannot be compared"),
+    )
 
 
 def test_a_run_that_takes_too_long_is_ended(tmp_path: Path) -> None:
@@ -117,6 +147,45 @@ def test_a_run_that_takes_too_long_is_ended(tmp_path: Path) -> None:
 
     with pytest.raises(RunFailed, match="it took longer than"):
         run.trials()
+
+
+def test_a_run_that_does_not_end_when_it_is_asked_to_is_ended_by_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child_run, "ENDS_WITHIN", 0.1)
+    body = (
+        "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ignores it', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([program(tmp_path, body)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert "ignores it\n" in process.stdout
+        child_run._end(process)  # type: ignore[arg-type]
+
+        assert process.returncode == -signal.SIGKILL
+
+
+def test_a_run_that_takes_too_long_in_its_experiment_has_no_result(tmp_path: Path) -> None:
+    body = "lost, RUN = 1, 'unfinished'"
+    run = TestRun(Side("old", program(tmp_path, body)), ("x",), 1, tmp_path / "run")
+    slow = dataclasses.replace(run, side=Side("old", program(tmp_path, body)))
+    assert [trial.outcome for trial in run.trials()] == ["unfinished"]
+
+    text = Path(slow.side.python).read_text() + "\ntime.sleep(60)\n"
+    Path(slow.side.python).write_text(text)
+    (run.directory / "ended").unlink()
+    with pytest.raises(RunFailed, match="it took longer than"):
+        dataclasses.replace(slow, deadline=0.5).trials()
+
+
+def test_a_signal_that_is_ignored_stays_so() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as by nohup
+    try:
+        with child_run.signals_as_interrupts():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            assert callable(signal.getsignal(signal.SIGTERM))
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 NEVER_ENDS = """
@@ -191,8 +260,43 @@ def test_a_release_that_shows_nothing_ends_it() -> None:
     (measure,) = measures_of(["lost"])
     found = Bisection(["1", "2", "3"], "h", measure, Likeness.between([0.0], [9.0]), lambda *_: None, lambda _: None)
 
-    with pytest.raises(RunFailed, match="no trial of Ray 2 showed anything"):
+    with pytest.raises(RunFailed, match="no trial of Ray 2 showed its lost requests"):
         found.first_bad()
+
+
+def test_three_trials_without_a_result_are_enough_to_give_a_release_up() -> None:
+    (measure,) = measures_of(["lost"])
+    tried: list[int] = []
+    likeness = Likeness.between([0.0], [9.0])
+    found = Bisection(["1", "2", "3"], "h", measure, likeness, lambda _, n: tried.append(n), lambda _: None)
+
+    with pytest.raises(RunFailed):
+        found.first_bad()
+    assert tried == [1, 2, 3]
+
+
+def test_what_was_found_is_said_in_sentences() -> None:
+    (measure,) = measures_of(["outage"])
+    likeness = Likeness.between([0.0, 1.0], [9.0, 8.0])
+    found = Bisection(["2.54.0", "2.55.0", "2.56.0"], "h", measure, likeness, lambda *_: None, lambda _: None)
+    trials = [(Trial("h", "passed", {"outage": old}), Trial("h", "passed", {"outage": 9.0})) for old in (0.0, 1.0)]
+    compared = compare_pairs({"h": trials}, (measure,), names=("Ray 2.54.0", "Ray 2.56.0"))
+
+    assert report_text(found, "2.55.0", compared).splitlines() == [
+        "h: longest outage: worse since Ray 2.55.0; Ray 2.54.0 is good",
+        "  2.54.0    good  0 ms, 1.0 s",
+        "  2.56.0    bad   9.0 s, 9.0 s",
+        "a release counts as bad if its trials are above 1.0 s as often as those of Ray 2.56.0",
+    ]
+
+
+def test_a_minor_release_is_left_out_with_its_patches() -> None:
+    assert without(["2.54.1", "2.55.0", "2.55.1", "2.56.0"], ["2.55"]) == ["2.54.1", "2.56.0"]
+
+
+def test_an_end_is_not_left_out() -> None:
+    with pytest.raises(SettingsError, match=r"--skip leaves out 2\.54\.1 or 2\.56\.0"):
+        without(["2.54.1", "2.55.0", "2.56.0"], ["2.56"])
 
 
 # -- environments ------------------------------------------------------------------------------------------------------
@@ -253,6 +357,59 @@ def test_an_environment_is_made_once_and_used_again(
     assert [line for line in lines if " venv " in line] == [lines[0]]
     (installed,) = [line for line in lines if " install " in line]
     assert installed.endswith("[local] ray[serve]==2.54.* my-app")
+
+
+def test_the_users_own_app_is_installed_as_it_is_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: Path
+) -> None:
+    interpreter(tmp_path, monkeypatch, calls)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my-app").mkdir()
+    for _ in range(2):
+        with environments.environment("2.54", ["./my-app"], tmp_path / "log", print):
+            pass
+
+    installed = [line for line in calls.read_text().splitlines() if " install " in line]
+    assert installed[0].endswith(f"ray[serve]==2.54.* {tmp_path / 'my-app'}")
+    assert installed[1].endswith(f"--force-reinstall --no-deps {tmp_path / 'my-app'}")
+    assert installed[2].endswith(f"--no-input install {tmp_path / 'my-app'}")
+
+
+def test_another_app_of_the_same_relative_path_has_another_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: Path
+) -> None:
+    interpreter(tmp_path, monkeypatch, calls)
+    made = set()
+    for name in ("one", "two"):
+        (tmp_path / name / "my-app").mkdir(parents=True)
+        monkeypatch.chdir(tmp_path / name)
+        with environments.environment("2.54", ["./my-app[x]"], tmp_path / "log", print) as there:
+            made.add(there.python)
+
+    assert len(made) == 2
+
+
+def test_a_wheel_that_was_built_again_has_another_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: Path
+) -> None:
+    interpreter(tmp_path, monkeypatch, calls)
+    wheel, made = tmp_path / "ray-3.0.0.whl", set()
+    for content in ("one", "another"):
+        wheel.write_text(content)
+        with environments.environment(str(wheel), [], tmp_path / "log", print) as there:
+            made.add(there.python)
+
+    assert len(made) == 2
+
+
+def test_an_environment_whose_stamp_is_cut_off_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: Path
+) -> None:
+    interpreter(tmp_path, monkeypatch, calls)
+    with environments.environment("2.54", [], tmp_path / "log", print) as made:
+        (made.python.parents[1] / "serve-chaos-environment.json").write_text('{"packa')
+    with environments.environment("2.54", [], tmp_path / "log", print) as made:
+        assert made.ray == "2.54.1"
 
 
 def test_an_environment_that_cannot_be_made_says_why_and_is_not_left(
@@ -316,6 +473,13 @@ def test_one_run_against_one_has_a_status_of_its_own(tmp_path: Path, capsys: pyt
         (["compare", "--ray=2.54.1", "head_failure"], "both sides are the same"),
         (["compare", "--set=workers=2", "--set=workers=2", "head_failure"], "both sides are the same"),
         (["compare", "--set=workers", "head_failure"], "is not KEY=VALUE"),
+        (["compare", "--set=worker=2", "--set=worker=3", "head_failure"], "there is no setting 'worker'"),
+        (["compare", "--set=workers=2", "--set=workers=x", "head_failure"], "--set workers=x cannot be used"),
+        (["compare", "--set=seed=2", "--set=seed=3", "head_failure"], "each run of a comparison has its own"),
+        (["compare", "--set=workers=2", "--set=workers=3", "--pairs=8", "head_failure"], "that takes 9, all of them"),
+        (["compare", "--set=workers=2", "--set=workers=3", "--on=,", "head_failure"], "--on names nothing"),
+        (["compare", "--ray=1.0", "--ray=2.0", "x", "--", "--serve-chaos-backend=kind"], "--ray compares on local"),
+        (["bisect", "--good=2.54", "--bad=2.60", "--pairs=3", "head_failure"], "could show no difference"),
         (["compare", "--ray=2.54.1", "--ray=2.60.0"], "nothing says which experiments"),
         (["compare", "a", "b", "--on=x"], "cannot be compared"),
     ],
@@ -335,8 +499,9 @@ def sides(*words: str) -> tuple[Side, Side]:
     """The sides of a comparison on one Ray."""
     parser = argparse.ArgumentParser()
     add_compare(parser)
+    given = parser.parse_args([*words, "head_failure"])
     with contextlib.ExitStack() as held:
-        return commands._sides(parser.parse_args([*words, "head_failure"]), Path(), held)
+        return commands._sides(given, commands._differences(given), Path(), held)
 
 
 def test_a_setting_is_an_option_and_anything_else_a_variable_of_the_cluster() -> None:
@@ -351,6 +516,45 @@ def test_a_secret_is_in_no_name_and_on_no_command_line() -> None:
 
     assert (old.name, new.name, new.arguments) == ("old headers", "new headers", ())
     assert dict(new.environment) == {"SERVE_CHAOS_HEADERS": "Authorization: b"}
+
+
+def test_a_variable_that_looks_like_a_secret_is_on_no_command_line() -> None:
+    old, new = sides("--set=API_KEY=a", "--set=API_KEY=b", "--set=RAY_x=1")
+
+    assert (old.name, new.name, new.arguments) == ("old API_KEY", "new API_KEY", ())
+    assert dict(new.environment) == {"SERVE_CHAOS_ENV": "API_KEY=b\nRAY_x=1"}
+
+
+def test_variables_come_from_one_place_however_they_are_written() -> None:
+    old, new = sides("--set=env=http_proxy=a", "--set=env=http_proxy=b", "--set=RAY_x=1")
+
+    assert old.name == "http_proxy=a"
+    assert new.arguments == ("--serve-chaos-env=http_proxy=b", "--serve-chaos-env=RAY_x=1")
+
+
+def test_a_setting_that_is_on_or_off_has_no_value_on_the_command_line() -> None:
+    old, _ = sides("--set=otel=on", "--set=otel=off")
+
+    assert (old.arguments, dict(old.environment)) == ((), {"SERVE_CHAOS_OTEL": "on"})
+
+
+def test_a_ray_is_run_on_the_local_backend_whatever_the_configuration_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: Path
+) -> None:
+    interpreter(tmp_path, monkeypatch, calls)
+    monkeypatch.chdir(tmp_path)
+
+    assert [one.arguments for one in sides("--ray=2.54.0", "--ray=2.55.0")] == [("--serve-chaos-backend=local",)] * 2
+
+
+def test_a_comparison_with_another_value_on_both_sides_is_another_one(tmp_path: Path) -> None:
+    first = plan(tmp_path, "lost = 1", "lost = 2")
+    first.directory.mkdir()
+    commands._keep_plan(first)
+    slower = [dataclasses.replace(side, arguments=(*side.arguments, "--serve-chaos-rate=9")) for side in first.sides]
+
+    with pytest.raises(SettingsError, match="another comparison"):
+        commands._keep_plan(dataclasses.replace(first, sides=(slower[0], slower[1])))
 
 
 def test_the_runs_of_another_comparison_are_not_continued(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_serve_chaos.analysis.comparison import Comparison, compare_pairs, compare_sets, undecidable
+from pytest_serve_chaos.analysis.comparison import Comparison, compare_pairs, compare_sets, is_over
 from pytest_serve_chaos.analysis.trial_figures import USUAL, Trial, measures_of, trials_of
 from pytest_serve_chaos.errors import HistoryError, SettingsError
 from pytest_serve_chaos.report import comparison_html, comparison_text
@@ -65,7 +65,7 @@ def pairs_until_decided(old: MakeTrial, new: MakeTrial, seed: int, most: int = 2
         pairs.append((old(chance), new(chance)))
         found = compare_pairs({"head_failure": pairs}, MEASURES, names=NAMES)
         left = most - len(pairs)
-        if found.decided or undecidable({"head_failure": pairs}, MEASURES, more=left, tests=len(MEASURES)):
+        if is_over(found, "head_failure", pairs, more=left):
             return found, len(pairs)
 
 
@@ -137,6 +137,50 @@ def test_sets_without_overlap_differ() -> None:
     assert found.rows[0].interval == (differences[8], differences[-9])
 
 
+# -- when it is over ---------------------------------------------------------------------------------------------------
+
+
+def over(pairs: list[tuple[Trial, Trial]], *, more: int, measures: str = "lost,outage") -> bool:
+    found = compare_pairs({"head_failure": pairs}, measures_of(measures.split(",")), names=NAMES)
+    return is_over(found, "head_failure", pairs, more=more)
+
+
+def test_what_is_worse_ends_it_and_what_is_better_may_still_be_worse_in_something_else() -> None:
+    less, more = trial(1, 9.0, 8, 0.1), trial(14, 1.0, 8, 0.1)
+
+    assert over([(less, more)] * 8, more=12, measures="lost,outage")
+    better = [(trial(14, 1.0, 8, 0.1), trial(1, 1.0, 8, 0.1))] * 8
+    assert not over(better, more=12)
+    assert over(better, more=2)
+
+
+def test_it_does_not_end_before_there_are_enough_pairs_for_an_answer() -> None:
+    """Three pairs that came out either way leave nothing to find in nine, but they are no answer: that takes eight."""
+    there, back = (trial(1, 1.0, 8, 0.1), trial(2, 2.0, 8, 0.1)), (trial(2, 2.0, 8, 0.1), trial(1, 1.0, 8, 0.1))
+    pairs = [there, back, there]
+
+    assert not over(pairs, more=6)
+    assert over([*pairs, *pairs, *pairs], more=0)
+    assert over(pairs, more=2)  # eight are needed, and there will be five
+
+
+def test_what_is_decided_elsewhere_counts_no_more_when_it_is_asked_what_can_still_be_found() -> None:
+    """Seven pairs that go one way have p = 0.042, which is too much for three comparisons and enough for one."""
+    worse, same = (trial(1, 1, 8, 0.1), trial(2, 1, 8, 0.1)), (trial(1, 1, 8, 0.1), trial(1, 1, 8, 0.1))
+    pairs = {"a": [worse] * 20, "b": [same] * 12, "c": [worse] * 20}
+    found = compare_pairs(pairs, measures_of(["lost"]), names=NAMES)
+
+    assert found.tests == 3
+    assert not is_over(found, "b", pairs["b"], more=7)
+
+
+def test_a_difference_that_was_found_keeps_its_direction() -> None:
+    up, down = (trial(1, 0, 8, 0.1), trial(14, 0, 8, 0.1)), (trial(14, 0, 8, 0.1), trial(1, 0, 8, 0.1))
+    found = compare_pairs({"head_failure": [up] * 12 + [down] * 12}, measures_of(["lost"]), names=NAMES)
+
+    assert [row.finding for row in found.rows] == ["worse"]
+
+
 # -- what nobody can say -----------------------------------------------------------------------------------------------
 
 
@@ -164,6 +208,43 @@ def test_an_experiment_that_the_new_side_lacks_is_not_no_worse() -> None:
 
     assert found.answer == "cannot say"
     assert "only Ray 2.54.1 has worker, which cannot be compared" in found.notes
+
+
+def test_an_experiment_that_only_one_side_of_the_pairs_has_is_not_no_worse() -> None:
+    pairs = {"head": [(trial(0, 0, 8, 0.1), trial(0, 0, 8, 0.1))] * 12}
+    found = compare_pairs(pairs, MEASURES, names=NAMES, alone=(["worker"], []))
+
+    assert found.answer == "cannot say"
+    assert "only Ray 2.54.1 has worker, which cannot be compared" in found.notes
+
+
+def test_a_measure_that_only_one_side_has_is_not_no_worse() -> None:
+    old, new = trial(0, 0, 8, 0.1), Trial("head", "passed", {"lost": 0.0, "outage": 0.0, "p99": 0.1}, sent=400)
+    found = compare_sets({"head": [old] * 9}, {"head": [new] * 9}, MEASURES, names=NAMES)
+
+    assert found.answer == "cannot say"
+    assert "head: only Ray 2.54.1 has redundancy back, so it cannot be compared" in found.notes
+
+
+def test_three_trials_against_forty_are_enough() -> None:
+    old, new = [trial(0, 0, 8, 0.1)] * 40, [trial(0, 0, 8, 0.1)] * 3
+    found = compare_sets({"head": old}, {"head": new}, MEASURES, names=NAMES)
+
+    assert {row.finding for row in found.rows} == {"no difference"}
+
+
+def test_pairs_of_which_one_side_never_came_back_have_a_median_change() -> None:
+    pairs = [(trial(0, 0, math.inf, 0.1), trial(0, 0, 8, 0.1)), (trial(0, 0, 8, 0.1), trial(0, 0, math.inf, 0.1))]
+    found = compare_pairs({"head": pairs}, measures_of(["redundancy_back"]), names=NAMES)
+
+    assert found.rows[0].change == 0.0
+
+
+def test_the_method_says_for_how_many_comparisons_it_corrects() -> None:
+    """Also for those of experiments that have no pairs yet."""
+    found = compare_pairs({"head": [(trial(0, 0, 8, 1), trial(0, 0, 8, 1))]}, MEASURES, names=NAMES, experiments=3)
+
+    assert "corrected for 12 comparisons" in comparison_text.method(found)
 
 
 def test_trials_that_showed_nothing_count_for_nothing() -> None:
@@ -248,6 +329,41 @@ def test_an_experiment_of_a_summary_becomes_a_trial() -> None:
 
     assert found.experiment == "head"
     assert found.values == {"lost": 3, "outage": 0.2, "redundancy_back": math.inf, "p99": math.inf, "failed": 1}
+
+
+def watched_summary(*leaking: str, grows: float = 0.0) -> dict[str, object]:
+    """A run whose processes were watched: those that leak, and one whose memory grows by so many MiB a minute."""
+    trends = [{"process": name, "figure": "descriptors", "grows": True, "grew_before": False} for name in leaking]
+    old_leak = {"process": "gcs", "figure": "memory", "slope": grows * 2**20, "grows": True, "grew_before": True}
+    watched = {"seconds": 60.0, "samples": 60, "processes": 9, "trends": [*trends, *trends, old_leak]}
+    one = {"experiment": "head", "verdict": "passed", "measurement": {"sent": 9, "lost": 0}, "watched": watched}
+    return {"schema": 2, "experiments": [one]}
+
+
+def test_processes_that_leak_are_compared() -> None:
+    old, new = (trials_of(watched_summary(*names, grows=3), "x")[0] for names in ((), ("a", "b")))
+
+    assert (new.values["leaks"], new.values["growth"]) == (2, 3)
+    found = compare_sets({"head": [old] * 9}, {"head": [new] * 9}, measures_of(["leaks", "growth"]), names=NAMES)
+    assert found.answer == "worse"
+    assert comparison_text.lines(found)[0].startswith("head: processes that leak: median 0 against 2; Ray 2.60.0 is")
+
+
+def test_leaks_that_are_not_compared_are_noted() -> None:
+    old, new = (trials_of(watched_summary(*names), "x")[0] for names in ((), ("a",)))
+    found = compare_pairs({"head": [(old, new)] * 3}, measures_of(["lost"]), names=NAMES)
+
+    assert (
+        "head: processes leak in 0 of 3 trials of Ray 2.54.1 and 3 of 3 trials of Ray 2.60.0; --on leaks compares that"
+        in found.notes
+    )
+
+
+def test_where_nobody_looked_for_leaks_they_are_unknown() -> None:
+    one = {"experiment": "head", "verdict": "passed", "measurement": {}, "watched": None}
+    (found,) = trials_of({"schema": 2, "experiments": [one]}, "x")
+
+    assert not {"leaks", "growth"} & found.values.keys()
 
 
 @pytest.mark.parametrize("document", [[], {}, {"schema": 1, "experiments": []}, {"schema": 2, "experiments": [1]}])

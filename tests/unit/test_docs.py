@@ -33,7 +33,7 @@ from pytest_serve_chaos.options import OPTIONS
 from pytest_serve_chaos.report.junit import properties
 from pytest_serve_chaos.settings import Settings
 from tests.unit.histories import deaf_controller, head_failure, node_failure
-from tools.measured import reduced, runs_of
+from tools.measured import _times_back, reduced, runs_of
 from tools.measured import written as with_figures
 
 ROOT = Path(__file__).parents[2]
@@ -378,6 +378,14 @@ def test_what_was_expected_is_beside_what_was_seen_in_all_runs() -> None:
     assert text.splitlines()[-3] == (
         "| `worker_lost` | at most 3 | 31 | 28 | up to 0.3 s | 1.2 s | at least 5.0 s | 12.0 s | `PERIOD = 1` |"
     )
+
+
+@pytest.mark.parametrize(
+    ("back", "words"),
+    [([12.0, None, 14.0], "12.0 s - 14.0 s, never in 1 of 3"), ([None, None], "never"), ([12.0], "12.0 s")],
+)
+def test_redundancy_that_never_came_back_in_a_run_is_in_the_table(back: list[float | None], words: str) -> None:
+    assert _times_back([{"redundancy": one} for one in back]) == words
 
 
 @pytest.mark.parametrize("path", MEASURED, ids=lambda path: path.name)

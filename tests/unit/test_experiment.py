@@ -15,14 +15,14 @@ from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.waits import Waits
 from pytest_serve_chaos.course import Course
 from pytest_serve_chaos.criteria import Criteria
-from pytest_serve_chaos.errors import NotHealed
+from pytest_serve_chaos.errors import NotHealed, SettingsError
 from pytest_serve_chaos.events import Demanded, NotStarted, RedundancyBack, RedundancyMissing, Remark, of_kind
 from pytest_serve_chaos.experiment import Experiment
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultChoice
-from pytest_serve_chaos.load import JudgedParts, Load, Traffic
+from pytest_serve_chaos.load import JudgedParts, Load, Traffic, with_changes
 from pytest_serve_chaos.model import Expectations, PartName, Request, Slowness, Topology
 from pytest_serve_chaos.recovery import Recovery
 from pytest_serve_chaos.traffic.request_kind import RequestKind
@@ -226,3 +226,18 @@ def test_what_hangs_before_the_fault_is_not_its_doing(
     traffic = cast("Traffic", SimpleNamespace(wait_until=lambda _: None))
     assert course._wait_for_its_moment(traffic) is begins
     assert rig.log.has(NotStarted) is not begins
+
+
+# -- other traffic -----------------------------------------------------------------------------------------------------
+
+
+def test_durations_of_other_traffic_may_have_units() -> None:
+    load = with_changes(Load(), {"timeout": "500ms", "slow_after": 1, "send_lag_limit": "0.2s", "watch_for": "2m"})
+
+    assert (load.timeout, load.slow_after, load.send_lag_limit, load.watch_for) == (0.5, 1.0, 0.2, 120.0)
+    assert with_changes(load, {"watch_for": None}).watch_for is None
+
+
+def test_what_is_no_duration_is_refused_before_anything_is_sent() -> None:
+    with pytest.raises(SettingsError, match="watch_for: 'long' is not a duration"):
+        with_changes(Load(), {"watch_for": "long"})

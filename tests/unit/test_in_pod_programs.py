@@ -106,6 +106,34 @@ def test_a_process_is_reported_when_it_comes_is_stopped_and_goes() -> None:
             watch.kill()
 
 
+def test_what_processes_use_is_reported_until_nobody_listens() -> None:
+    with (
+        sleeper("ray::ServeReplica:app:Pid") as process,
+        subprocess.Popen(
+            command("watch_usage", "ray::ServeReplica:app", "0.02"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as watch,
+    ):
+        assert watch.stdout is not None
+        assert watch.stdin is not None
+        try:
+            ((pid, began, memory, processor, descriptors, threads, sockets),) = json.loads(watch.stdout.readline())
+            assert (pid, str(began), threads, sockets) == (process.pid, started(process.pid), 1, 0)
+            assert memory > 0
+            assert processor < 1
+            assert descriptors >= 3
+            process.kill()
+            process.wait()
+            while json.loads(watch.stdout.readline()):
+                pass  # one that was printed before
+            watch.stdin.close()
+            assert watch.wait(5.0) == 0
+        finally:
+            watch.kill()
+
+
 def test_the_end_of_a_process_is_reported_before_the_next_look() -> None:
     with (
         sleeper("ray::ServeReplica:app:Pid") as process,

@@ -16,9 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_serve_chaos.analysis.demands import with_demands
-from pytest_serve_chaos.analysis.growth import WatchedUsage, grows_without_end, watched_usage
+from pytest_serve_chaos.analysis.growth import Trend, WatchedUsage, grows_without_end, stays_above, watched_usage
+from pytest_serve_chaos.analysis.measure import measure_record
+from pytest_serve_chaos.analysis.queues import queue_lengths
 from pytest_serve_chaos.analysis.record import read_record
 from pytest_serve_chaos.analysis.theil_sen import theil_sen
+from pytest_serve_chaos.checks.base import Missed, Observation
+from pytest_serve_chaos.checks.leaks import Leaks
 from pytest_serve_chaos.checks.verdict import judge
 from pytest_serve_chaos.cluster.haproxy import Generation
 from pytest_serve_chaos.cluster.local import processes
@@ -27,7 +31,7 @@ from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.events import MachineSeen, Phase, PhaseBegan, UsageSeen
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.json_records import event_to_json
-from pytest_serve_chaos.model import Component, Expectations, Identity
+from pytest_serve_chaos.model import Component, Expectations, Identity, Request
 from pytest_serve_chaos.observe.usage import period
 from pytest_serve_chaos.report.demanded import demands
 from pytest_serve_chaos.results import result_of
@@ -120,10 +124,11 @@ def usage(
     pid: int = 7,
     memory: float = 100,
     descriptors: float = 20,
+    processors: float = 0.1,
 ) -> ProcessUsage:
     """Memory is in MiB."""
     identity = Identity("process", ("boot", str(pid), "1"))
-    return ProcessUsage(place, identity, pid, int(memory * MIB), 0.1 * at, int(descriptors), 8, 4)
+    return ProcessUsage(place, identity, pid, int(memory * MIB), processors * at, int(descriptors), 8, 4)
 
 
 def samples(begin: int, end: int, *of: Callable[[float], ProcessUsage]) -> list[UsageSeen]:
@@ -175,6 +180,97 @@ def test_steady_use_has_no_trend() -> None:
     assert [trend for trend in watched(usage, usage).trends if trend.figure != "processor"] == []
 
 
+# -- a level that stays ------------------------------------------------------------------------------------------------
+
+
+def test_a_process_that_spins_since_the_fault_is_found_though_it_does_not_grow() -> None:
+    found = watched(usage, lambda at: usage(at, processors=0.99))
+    assert found.leaks == (
+        "replica app#App on worker-1 (PID 7) has 0.99 processors all the time, 0.1 before the fault",
+    )
+
+
+def test_a_new_process_that_spins_is_held_against_the_one_that_it_replaced() -> None:
+    found = watched(usage, lambda at: usage(at, pid=8, place="replica app#App on worker-2", processors=0.5))
+    assert len(found.leaks) == 1
+
+
+def test_a_process_that_has_nobody_before_it_is_not_judged() -> None:
+    assert watched(usage, lambda at: usage(at, pid=8, place="controller", processors=0.99)).leaks == ()
+
+
+@pytest.mark.parametrize("processors", [0.15, 0.34])
+def test_a_little_more_than_before_is_not_found(processors: float) -> None:
+    assert watched(usage, lambda at: usage(at, processors=processors)).leaks == ()
+
+
+def test_one_that_was_busy_before_is_not_found() -> None:
+    found = watched(lambda at: usage(at, processors=0.6), lambda at: usage(at, processors=0.9))
+    assert found.leaks == ()
+
+
+def test_one_that_spins_for_a_while_is_not_found() -> None:
+    assert not stays_above([(float(at), 1.0 if at < 45 else 0.1) for at in range(60)], 0.1, 0.25)
+
+
+def test_both_are_said_of_a_process_that_grows_and_spins() -> None:
+    found = watched(usage, lambda at: usage(at, memory=100 + 0.5 * at, processors=0.9))
+    assert found.leaks == (
+        "replica app#App on worker-1 (PID 7) grows by 30 MiB of memory a minute (30 to 30),"
+        " and has 0.9 processors all the time, 0.1 before the fault",
+    )
+
+
+# -- queues ------------------------------------------------------------------------------------------------------------
+
+
+def request(sent: float, took: float, replica: str | None = "r1") -> Request:
+    error = None if replica else "ReadTimeout"
+    return Request(0, "fresh", sent, sent, sent + took, 200, replica=replica, error=error)
+
+
+def test_a_request_is_in_the_queue_of_who_answered_it_from_when_it_was_sent() -> None:
+    found = queue_lengths(
+        [request(0.5, 2.0), request(1.0, 0.5), request(2.5, 1.0, "r2"), request(0.0, 9.0, None)], [0, 1, 2, 3]
+    )
+    assert found == {"r1": [(0, 0), (1, 2), (2, 1), (3, 0)], "r2": [(0, 0), (1, 0), (2, 0), (3, 1)]}
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 20)), max_size=20))
+def test_queues_are_what_a_count_at_each_moment_says(each: list[tuple[int, int]]) -> None:
+    requests = [request(float(sent), float(took)) for sent, took in each]
+    moments = [float(at) for at in range(60)]
+    counted = [(at, sum(r.sent is not None and r.sent <= at < r.finished for r in requests)) for at in moments]
+
+    assert queue_lengths(requests, moments).get("r1", [(at, 0) for at in moments]) == counted
+
+
+def queued(takes: Callable[[float], float]) -> WatchedUsage:
+    """A replica gets ten requests a second, and each takes so many seconds, by the seconds from the fault."""
+    seen = [*samples(-20, 0, usage), *samples(60, 120, usage)]
+    times = [at / 10 for at in (*range(-250, 0), *range(550, 1200))]
+    sent = [request(FAULT + at, takes(at)) for at in times]
+    replicas = {"r1": Component("replica", "worker-1", usage(0).identity, 7, deployment="app#App", replica="r1")}
+    earlier, later = ([r for r in sent if (r.scheduled < FAULT) is before] for before in (True, False))
+    return watched_usage(seen, asked=FAULT, begun=FAULT + 60, requests=(earlier, later), replicas=replicas)
+
+
+def test_a_queue_that_grows_since_the_fault_is_found() -> None:
+    (leak,) = queued(lambda at: 0.1 if at < 0 else 0.05 * (at - 50)).leaks
+    assert leak.startswith("replica app#App on worker-1 (PID 7) grows by")
+    assert "requests in its queue a minute" in leak
+
+
+def test_a_queue_that_stays_longer_than_before_is_found() -> None:
+    assert queued(lambda at: 0.1 if at < 0 else 1.0).leaks == (
+        "replica app#App on worker-1 (PID 7) has 10 requests in its queue all the time, 1 before the fault",
+    )
+
+
+def test_a_queue_that_is_as_it_was_is_not_found() -> None:
+    assert queued(lambda _: 1.0).leaks == ()
+
+
 # -- in an experiment --------------------------------------------------------------------------------------------------
 
 
@@ -204,6 +300,14 @@ def test_a_leak_on_a_busy_machine_is_a_leak() -> None:
         found.add(replace(busy, at=FAULT + at))
     assert read_record(found, "head_failure").interference.since_fault
     assert judge(found, "head_failure").outcome == "failed"
+
+
+def test_a_queue_on_a_busy_machine_may_be_the_machines_doing() -> None:
+    usage_of_it = WatchedUsage(60.0, 60, 1, (Trend("replica", "queue", 9, 0, 0, 0, None, stays_above=True, usual=1.0),))
+    found = replace(read_record(history(Expectations(leaks=0), []), "head_failure"), watched=usage_of_it)
+    (missed,) = Leaks(0).judge(Observation(found, measure_record(found)))
+    assert isinstance(missed, Missed)
+    assert not missed.whatever_the_load
 
 
 def test_a_leak_is_a_remark_where_nothing_is_demanded() -> None:

@@ -22,6 +22,7 @@ from pytest_serve_chaos.cluster.capabilities import (
     OUTLIVES_RUNS,
     REMEMBERS_CONNECTIONS,
     SHARES_REDIS,
+    SHOWS_USAGE,
     SIGNALS_PROCESSES,
     UPGRADES_RAY_SERVICE,
 )
@@ -45,6 +46,7 @@ from pytest_serve_chaos.cluster.kubernetes.rayservice.process_faults import Proc
 from pytest_serve_chaos.cluster.kubernetes.rayservice.process_watch import ProcessWatch
 from pytest_serve_chaos.cluster.kubernetes.rayservice.redis import PodRedis, RedisStore
 from pytest_serve_chaos.cluster.kubernetes.rayservice.upgrades import Upgrades
+from pytest_serve_chaos.cluster.kubernetes.rayservice.usage import PodUsage
 from pytest_serve_chaos.cluster.kubernetes.rayservice.view import RayServiceView, Sight
 from pytest_serve_chaos.cluster.local_code import CarriedCode, search_path
 from pytest_serve_chaos.cluster.rest import Dashboard
@@ -116,6 +118,7 @@ def owned_rayservice(
     deletions = PodDeletions(view.api, view.pods, view.removals)
     signals = ProcessSignals(view.api, view.pods, ContainerSignals(view.pods, machines).send)
     upgrades = Upgrades(view, redis)
+    usage = PodUsage(view.api, view.pods, lambda: view.topology.haproxies.generations)
     offers = (
         CARRIES_CODE.by(CarriedCode(of.serve_config, search_path())),
         *pod_parts(view, config, of.description.ray_version, redis_mode=lambda _: redis.mode),
@@ -131,6 +134,7 @@ def owned_rayservice(
         OUTLIVES_RUNS.by(Reuse(on_vouch)),
         REMEMBERS_CONNECTIONS.by(machines),
         SHARES_REDIS.by(shared),
+        SHOWS_USAGE.by(usage),
         SIGNALS_PROCESSES.by(signals),
         FAILS_UPGRADES.by(upgrades),
         UPGRADES_RAY_SERVICE.by(upgrades),
@@ -143,7 +147,7 @@ def owned_rayservice(
     except BaseException:
         view.close()
         raise
-    return RayServiceCluster(view, config, of.description, offers, Ends((shared.close,), on_close))
+    return RayServiceCluster(view, config, of.description, offers, Ends((usage.close, shared.close), on_close))
 
 
 class SharedRedis:
