@@ -54,8 +54,9 @@ class Experiment:
 
         Args:
             **changes: Those of `Load`: ``rate`` (or stages: ``"20/s for 30s, 100/s"``), ``arrivals``,
-                ``persistent_rate``, ``timeout`` (seconds), ``path``, ``method``, ``headers``, ``body``, ``requests`` (a
-                list of `RequestKind`), ``app`` (a name or several), ``url``, ``check``, ``send_lag_limit`` (seconds).
+                ``persistent_rate``, ``timeout`` (seconds, or ``"500ms"``, as all durations), ``path``, ``method``,
+                ``headers``, ``body``, ``requests`` (a list of `RequestKind`), ``app`` (a name or several), ``url``,
+                ``check``, and the durations ``slow_after``, ``send_lag_limit`` and ``watch_for``.
 
         Raises:
             SettingsError: There is no such thing to change, or its value cannot be used.

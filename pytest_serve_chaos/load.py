@@ -59,6 +59,8 @@ if TYPE_CHECKING:
     from pytest_serve_chaos.traffic.request import Answer
     from pytest_serve_chaos.traffic.transports.base import Transport
 
+_DURATIONS = ("timeout", "slow_after", "send_lag_limit", "watch_for")
+
 _TO_END = 1.0
 """Seconds beyond its timeout in which a request has ended."""
 
@@ -159,6 +161,8 @@ class Load:
 def with_changes(load: Load, changes: Mapping[str, object]) -> Load:
     """The load with what a test says of it: ``app`` is one name or several, the rest is called as in `Load`.
 
+    Durations may have units, as everywhere: ``timeout="500ms"``.
+
     A test that says where or what to send takes the place of the requests of the settings: with a ``url``, everything
     goes to that very URL.
 
@@ -180,6 +184,9 @@ def with_changes(load: Load, changes: Mapping[str, object]) -> Load:
         values |= {"path": "", "apps": ()}
     if values.get("path"):
         RequestKind(path=cast("str", values["path"]))
+    for name in _DURATIONS:
+        if values.get(name) is not None:
+            values[name] = clock.seconds(cast("float | str", values[name]), name=name)
     return replace(load, **cast("dict[str, Any]", values))
 
 
