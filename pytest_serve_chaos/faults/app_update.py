@@ -53,7 +53,7 @@ from pytest_serve_chaos.prediction import serve_rules
 
 NAME = "app_update"
 
-_VERB = "show the controller's log, without which nobody sees that replicas are reconfigured"
+_VERB = "show the controller's log, without which it is unknown whether replicas are reconfigured"
 
 BAD_FOR = 20.0
 """Seconds for which a bad version stays, unless the test says otherwise."""
