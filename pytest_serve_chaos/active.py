@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 
 import pytest
@@ -43,6 +44,15 @@ def start(config: pytest.Config) -> None:
     config.pluginmanager.register(_CollectsTheGuide(session), "serve_chaos_guide")
 
 
+def without_effect(config: pytest.Config) -> list[str]:
+    """A line for each environment variable whose name looks like that of a setting and is not one."""
+    found = settings.misspelled(os.environ, backends_of(config.pluginmanager))
+    return [
+        f"serve-chaos: warning: {name} has no effect, because no setting has that name. To fix this: write {meant}"
+        for name, meant in found
+    ]
+
+
 def known_faults(config: pytest.Config) -> FaultRegistry:
     """The faults of this package, and those of other plugins.
 
@@ -79,7 +89,7 @@ class _CollectsTheGuide:
         result = yield
         config = session.config
         if self._ours.collection.count == 0 and not session.testsfailed and not _names_tests(config):
-            self._ours.terminal.say("no tests here, so this runs the guide: pytest_serve_chaos.suite")
+            self._ours.terminal.say("no tests here, so the plugin runs Ray's guide as tests: pytest_serve_chaos.suite")
             config.option.pyargs = True
             session.perform_collect(["pytest_serve_chaos.suite"])
         return result

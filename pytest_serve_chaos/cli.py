@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_serve_chaos import __version__
 from pytest_serve_chaos.backends.registry import Backends, backends_of
 from pytest_serve_chaos.comparing.commands import add_bisect, add_compare, run_bisect, run_compare, split_arguments
 from pytest_serve_chaos.errors import Locked, ServeChaosError, SettingsError, in_one_line
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from pytest_serve_chaos.checks.own import MakesCheck
     from pytest_serve_chaos.cluster.base import Progress
+    from pytest_serve_chaos.history import History
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,7 +50,7 @@ def _run(words: Sequence[str]) -> int:
     plugins = _with_plugins(_named_plugins(words))
     backends, reporters = backends_of(plugins), reporters_of(plugins)
     own, for_pytest = split_arguments(words)
-    given = _parser(backends, reporters).parse_args(own)
+    given = make_parser(backends, reporters).parse_args(own)
     if given.command == "analyse":
         show = _Show(given.format, reporters, given.timeline, _load_checks(given.checks))
         return max(_analyse(path, show) for path in given.histories)
@@ -140,8 +142,11 @@ def _settings(given: argparse.Namespace, backends: Backends) -> dict[str, str]:
     return {name: value for name, value in values.items() if value}
 
 
-def _parser(backends: Backends, reporters: Reporters) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="serve-chaos", description=__doc__)
+def make_parser(backends: Backends, reporters: Reporters) -> argparse.ArgumentParser:
+    """The command line of `serve-chaos`, with what these backends and reporters add to it."""
+    about = "Judge a history again, show reports, compare runs, undo what killed runs left, and more."
+    parser = argparse.ArgumentParser(prog="serve-chaos", description=about)
+    parser.add_argument("--version", action="version", version=f"pytest-serve-chaos {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
 
     analyse = commands.add_parser("analyse", help="judge the experiments of a history again")
@@ -202,16 +207,22 @@ def _parser(backends: Backends, reporters: Reporters) -> argparse.ArgumentParser
 
 
 def _add_rbac(rbac: argparse.ArgumentParser) -> None:
-    rbac.add_argument("rayservice", metavar="NAMESPACE/NAME", help="the RayService")
+    rbac.add_argument("rayservice", metavar="NAMESPACE/NAME", help="the RayService that is tested")
     tiers = "look: change nothing; break: delete pods, and run programs in them; drain: drain nodes, too"
     rbac.add_argument("--tier", choices=("look", "break", "drain"), default="look", help=tiers)
     nodes = "a node that may be drained (several times for several); by default all nodes may"
     rbac.add_argument("--node", action="append", default=[], dest="nodes", metavar="NAME", help=nodes)
-    rbac.add_argument("--method", default="GET", help="the HTTP method of requests")
+    rbac.add_argument(
+        "--method", type=_method, default="GET", metavar="METHOD", help="the HTTP method of the requests (GET)"
+    )
     rbac.add_argument("--operator-namespace", metavar="NAMESPACE", help="where KubeRay's operator is, to keep its log")
     policy = "also print an admission policy (Kubernetes 1.30), which limits it to pods of this RayService"
     rbac.add_argument("--admission-policy", action="store_true", help=policy)
     _add_plugins(rbac)
+
+
+def _method(text: str) -> object:
+    return option("method").kind.of_argument(text.upper())
 
 
 def _named_contexts() -> list[str]:
@@ -269,6 +280,11 @@ def _all_passed(path: Path, show: _Show) -> bool:
         _print("\n".join(timeline_excerpt(history, show.timeline, most=1000)))
         return True
     results = tuple(results_of(history, known=show.known))
+    for name in _unused(history, show.known):
+        print(
+            printable(f"serve-chaos: no experiment of {path} has the check {name}, so none is judged by it"),
+            file=sys.stderr,
+        )
     missing = () if results else (f"no experiment in {path}: nothing was broken, so nothing can have passed",)
     content = show.reporters.content(show.form, Outcomes(history, results, missing, with_tracebacks=True))
     if isinstance(content, str) and not show.reporters.is_document(show.form):
@@ -279,6 +295,16 @@ def _all_passed(path: Path, show: _Show) -> bool:
             print(printable(f"serve-chaos: {line}"), file=sys.stderr)
     counted = [result for result in results if not result.run_again]
     return bool(counted) and all(result.passed for result in counted)
+
+
+def _unused(history: History, known: Sequence[MakesCheck]) -> list[str]:
+    """The classes of checks that no experiment of a history was judged by."""
+    from pytest_serve_chaos.events import Demanded, of_kind
+
+    demanded = [event for name in history.experiments() for event in of_kind(Demanded, history.of(name))]
+    used = {check.code.rpartition(":")[2] for event in demanded for check in event.checks}
+    names = [str(getattr(make, "__qualname__", make)) for make in known]
+    return [name for name in names if name not in used]
 
 
 def _undo(given: argparse.Namespace, backends: Backends) -> int:
@@ -349,13 +375,18 @@ def _rbac(given: argparse.Namespace) -> int:
     from pytest_serve_chaos.cluster.kubernetes.external.access_tiers import AccessRequest, manifests
     from pytest_serve_chaos.manifests import dump
 
+    if given.nodes and given.tier != "drain":
+        raise SettingsError(
+            f"--node names a node that may be drained, and the tier {given.tier} drains none",
+            fix=["add --tier drain", "or leave --node out"],
+        )
     namespace, _, name = given.rayservice.partition("/")
     request = AccessRequest(
         namespace,
         name,
         given.tier,
         nodes=tuple(given.nodes),
-        method=given.method.upper(),
+        method=given.method,
         operator_namespace=given.operator_namespace,
         admission=given.admission_policy,
     )

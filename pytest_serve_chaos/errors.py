@@ -28,7 +28,8 @@ ServeChaosError
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 
 from pytest_serve_chaos.printable import printable
 
@@ -56,6 +57,11 @@ class ServeChaosError(Exception):
             one = len(self.fix) == 1
             lines += ["To fix this:" if one else "To fix this, either:", *(f"  - {line}" for line in self.fix)]
         return printable("\n".join(lines))  # an answer, or a name, that it quotes may be anything
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """The name that somebody probably meant who wrote that one; "" if none is like it."""
+    return next(iter(difflib.get_close_matches(name, list(names), n=1, cutoff=0.75)), "")
 
 
 def in_one_line(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -128,6 +129,10 @@ def read_history(path: Path) -> tuple[datetime | None, Iterator[tuple[Request | 
         HistoryError: The file is missing or not a history of this format; or, when it is read, a line of it cannot be
             used.
     """
+    with _readable(path):
+        mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a pipe can be read once only, and may wait for ever
+        raise HistoryError(f"the history {path} cannot be read: it is not a file", fix=[_which_file(path)])
     with _readable(path), path.open("rb") as file:
         line = file.readline()
         header = line.decode("utf-8")
@@ -144,7 +149,7 @@ def _contents(path: Path, end: int) -> Iterator[tuple[Request | Event, int, int]
             try:
                 content = _content(record)
             except ValueError as error:
-                raise HistoryError(f"{path}: line {number}: {error}") from error
+                raise _damaged(path, number, str(error)) from error
             if content is not None:
                 yield content, begin, end
 
@@ -175,9 +180,7 @@ def _line(record: Mapping[str, object]) -> str:
 def _which_file(path: Path) -> str:
     """The file that was meant, where a run's directory was given."""
     inside = path / "history.jsonl"
-    return (
-        f"give {inside}" if inside.is_file() else "give the file history.jsonl of a run's directory under .serve-chaos/"
-    )
+    return f"give {inside if inside.is_file() else 'history.jsonl of a run, such as .serve-chaos/latest/history.jsonl'}"
 
 
 def _check_format(line: str, path: Path) -> None:
@@ -186,7 +189,7 @@ def _check_format(line: str, path: Path) -> None:
     if not isinstance(found, int) or header.get("type") != "history":
         raise HistoryError(
             f"{path} is not a history of format {FORMAT}",
-            checked=[f"its first line: {line[:120]!r}"],
+            checked=[f"its first line: {line[:120]!r}" if line else "it is empty"],
             fix=[_which_file(path)],
         )
     if found != FORMAT:
@@ -224,6 +227,16 @@ def _of_another_format(path: Path, found: int, version: object) -> HistoryError:
     )
 
 
+def _damaged(path: Path, number: int, why: str) -> HistoryError:
+    return HistoryError(
+        f"{path}: line {number}: {why}",
+        fix=[
+            "take the file as the run wrote it",
+            f"or what comes before that line, which may lack verdicts: head -n {number - 1} {path} > history.jsonl",
+        ],
+    )
+
+
 def _records(lines: Iterable[bytes], path: Path) -> Iterator[tuple[int, bytes, object]]:
     """Each line with its number and what it says."""
     for number, line in enumerate(lines, start=2):
@@ -231,10 +244,10 @@ def _records(lines: Iterable[bytes], path: Path) -> Iterator[tuple[int, bytes, o
         try:
             record = json.loads(text)
         except RecursionError:
-            raise HistoryError(f"{path}: line {number} is nested too deeply: {text[:80]!r}") from None
+            raise _damaged(path, number, f"it is nested too deeply: {text[:80]!r}") from None
         except ValueError:
             # The last line of a run that was killed may be cut; any other broken line is an error.
             if text.endswith("\n"):
-                raise HistoryError(f"{path}: line {number} is not JSON: {text[:80]!r}") from None
+                raise _damaged(path, number, f"it is not JSON: {text[:80]!r}") from None
             return
         yield number, line, record

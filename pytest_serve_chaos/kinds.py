@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
 
 class Kind:
@@ -55,6 +55,19 @@ class Kind:
             raise ValueError(value)
         return self.parse(str(value), base)
 
+    def of_argument(self, text: str) -> object:
+        """The value, where `argparse` reads it: its error says what a valid value is.
+
+        Raises:
+            argparse.ArgumentTypeError: It is not valid.
+        """
+        from argparse import ArgumentTypeError
+
+        try:
+            return self.parse(text, Path())
+        except ValueError:
+            raise ArgumentTypeError(f"{text!r} is not valid: it must be {self.must}") from None
+
     def _parse(self, text: str, base: Path) -> object:
         return text
 
@@ -97,6 +110,29 @@ class NodeName(Kind):
         """Whether it is the name of a worker that a cluster with so many workers does not have."""
         number = re.fullmatch(r"worker-(\d+)", str(value))
         return number is not None and not 1 <= int(number[1]) <= workers
+
+
+class DeploymentName(Kind):
+    """The name of a deployment, alone or with its app."""
+
+    def __init__(self) -> None:
+        super().__init__("the name of a deployment, as SleepyPid or app#SleepyPid", "DEPLOYMENT")
+
+    def is_none_of(self, value: object, apps: Mapping[str, Collection[str]]) -> bool:
+        """Whether these apps with their deployments have no such deployment."""
+        app, _, name = str(value).rpartition("#")
+        return not any(name in names for one, names in apps.items() if app in ("", one))
+
+
+class AppName(Kind):
+    """The name of an app of the Serve config."""
+
+    def __init__(self) -> None:
+        super().__init__("the name of an app", "APP")
+
+    def is_none_of(self, value: object, apps: Mapping[str, Collection[str]]) -> bool:
+        """Whether none of these apps has the name."""
+        return str(value) not in apps
 
 
 class Integer(Kind):

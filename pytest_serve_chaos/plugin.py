@@ -67,6 +67,18 @@ def pytest_configure(config: pytest.Config) -> None:
         rootdir.check_rootdir(config)
 
 
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Names what was set and has no effect: options without ``--serve-chaos``, variables that no setting has."""
+    if config.getoption("serve_chaos"):
+        from pytest_serve_chaos import active
+
+        return active.without_effect(config)
+    flags = {
+        word.partition("=")[0]: None for word in config.invocation_params.args if word.startswith("--serve-chaos-")
+    }
+    return [f"serve-chaos: without --serve-chaos these have no effect: {', '.join(flags)}"] if flags else []
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Without ``--serve-chaos``, skips the tests that use our fixtures."""
     if config.getoption("serve_chaos"):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pytest_serve_chaos import telemetry
@@ -34,7 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser, reporters: Reporters) -> None
     )
     parser.add_argument("--output", type=Path, metavar="FILE", help="where the report is written; default: printed")
     parser.add_argument(
-        "--ray-timeline", type=Path, metavar="FILE", help="what `ray timeline` wrote, to be part of the perfetto trace"
+        "--ray-timeline",
+        type=Path,
+        metavar="FILE",
+        help="a file that `ray timeline` wrote, to add to the Perfetto trace",
     )
     parser.add_argument(
         "--issue",
@@ -80,7 +84,8 @@ def report(given: argparse.Namespace, reporters: Reporters, say: Callable[[str],
     if given.output is None:
         print_report(content)
     else:
-        write_report(given.output, content)
+        with _writing(given.output):
+            write_report(given.output, content)
     return 0
 
 
@@ -95,12 +100,30 @@ def _write_issue(history: History, experiment: str, directory: Path, say: Callab
         )
     subject = subject_of(history, results[experiment])
     description = results[experiment].description
-    directory.mkdir(parents=True, exist_ok=True)
     about = "" if description is None else cluster_words(description)
     for name, text in ((PICTURE, timeline_svg(subject.timeline, about)), (ISSUE, issue_markdown(subject))):
-        write_report(directory / name, text)
+        with _writing(directory / name):
+            directory.mkdir(parents=True, exist_ok=True)
+            write_report(directory / name, text)
         say(str(directory / name))
     return 0
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Says of a file that cannot be written which one that is.
+
+    Raises:
+        SettingsError: It cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise SettingsError(
+            f"{path} cannot be written: {error.strerror or error}",
+            checked=[f"the directory {path.absolute().parent}"],
+            fix=["name a file in a directory that exists and that you may write to"],
+        ) from error
 
 
 def _write_all(reporters: Reporters, outcomes: Outcomes, directory: Path, say: Callable[[str], None]) -> int:

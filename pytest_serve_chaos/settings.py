@@ -14,7 +14,7 @@ import pytest
 from pytest_serve_chaos.backends.registry import BUILT_IN, Backends
 from pytest_serve_chaos.cluster.kubernetes.client.lease import RunLease
 from pytest_serve_chaos.cluster.kubernetes.client.server_identity import FirstServer
-from pytest_serve_chaos.errors import SettingsError
+from pytest_serve_chaos.errors import SettingsError, nearest
 from pytest_serve_chaos.masking import masked
 from pytest_serve_chaos.options import OPTIONS, Option, option
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 
+_PREFIX = "SERVE_CHAOS_"
 COMMAND_LINE = "the command line"
 DEFAULT = "the default"
 
@@ -238,6 +239,14 @@ def resolve(
             raise _missing(row, backend)
         sources[row.name] = given.source
     return _settings(values, sources, backends[backend].options)
+
+
+def misspelled(environ: Mapping[str, str], backends: Backends) -> list[tuple[str, str]]:
+    """The variables that look like one of a setting and are not, each with the one that was probably meant."""
+    names = {row.env.removeprefix(_PREFIX): row.env for row in backends.options}
+    unknown = [name.removeprefix(_PREFIX) for name in environ if name.startswith(_PREFIX)]
+    meant = {name: nearest(name, names) for name in unknown if name not in names}
+    return [(f"{_PREFIX}{name}", names[one]) for name, one in meant.items() if one]
 
 
 def given_texts(row: Option, config: Configuration) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         type=Path,
         metavar="DIRECTORY",
-        help="that of a run, or of the reports of many; default: the reports of this directory, or of one above it",
+        help="of one run, or of the reports of several; default: .serve-chaos here, or in a directory above",
     )
     parser.add_argument("--index", action="store_true", help="make the page of all runs again, and show it")
 
@@ -49,12 +49,18 @@ def open_report(
         OSError: The directory cannot be read.
     """
     directory = _directory(given.directory, environment)
+    if not directory.is_dir():
+        raise SettingsError(
+            f"there is no directory {directory}",
+            checked=[str(directory.absolute())],
+            fix=["give the directory of a run, or one with the reports of several, such as .serve-chaos"],
+        )
     page = (write_index(directory) if given.index else _page(directory)).absolute()
     say(str(page))
     if not _has_browser(environment):
-        say("it is not opened: no browser can be shown from here")
+        say("the page was not opened: no browser can be shown from here")
     elif not browse(page.as_uri()):
-        say("it is not opened: no browser was found")
+        say("the page was not opened: no browser was found")
     return 0
 
 
@@ -82,8 +88,6 @@ def _page(directory: Path) -> Path:
         if (directory / PAGE).is_file():
             return directory / PAGE
         raise _no_page(directory, directory)
-    if not directory.is_dir():
-        raise SettingsError(f"there is no directory {directory}", fix=["give a directory of reports, or that of a run"])
     page = newest_page(directory)
     if page is None:
         runs = runs_in(directory)
@@ -93,7 +97,11 @@ def _page(directory: Path) -> Path:
 
 def _no_page(directory: Path, newest: Path | None) -> SettingsError:
     if newest is None:
-        return SettingsError(f"there is no run in {directory}", fix=["run pytest --serve-chaos first"])
+        return SettingsError(
+            f"there is no run in {directory}",
+            checked=[f"{directory / HISTORY}", f"{directory / '*' / HISTORY}"],
+            fix=["run pytest --serve-chaos first", "or give another directory: serve-chaos open DIRECTORY"],
+        )
     history, page = newest / HISTORY, newest / PAGE
     return SettingsError(
         f"no run in {directory} has a {PAGE}",

@@ -401,7 +401,7 @@ def _by_requests(name: str, old: Sequence[Trial], new: Sequence[Trial], names: t
     apart = low[0] > high[1] or high[0] > low[1]
     figures = f"{names[0]} lost {a.lost} of {a.sent} requests, {names[1]} {b.lost} of {b.sent}"
     verdicts = "" if a.outcome == b.outcome else f"; the verdicts are {a.outcome} and {b.outcome}"
-    beyond = "more than requests lost one by one would differ" if apart else "no more than chance would make of it"
+    beyond = "more than requests lost one by one would differ" if apart else "no more than chance can explain"
     return [
         f"{name}: one trial against one has no p-value, because all requests of a trial share one fault; {figures}"
         f" ({beyond}){verdicts}"

@@ -10,7 +10,7 @@ from pytest_serve_chaos.analysis.identities import parse_selector
 from pytest_serve_chaos.analysis.statistics import requests_needed
 from pytest_serve_chaos.analysis.words import limit, limit_percent
 from pytest_serve_chaos.clock import seconds
-from pytest_serve_chaos.errors import SettingsError
+from pytest_serve_chaos.errors import SettingsError, nearest
 from pytest_serve_chaos.model import Expectations
 from pytest_serve_chaos.schedule import Schedule
 
@@ -34,7 +34,11 @@ def with_demands(defaults: Expectations, demands: Mapping[str, object]) -> Expec
     valid = [field.name for field in fields(Expectations) if field.name != "send_lag_limit"]
     unknown = sorted(set(demands) - set(valid))
     if unknown:
-        raise SettingsError(f"there is no expectation {unknown[0]!r}", fix=[f"the expectations are {', '.join(valid)}"])
+        meant = nearest(unknown[0], valid)
+        raise SettingsError(
+            f"there is no expectation {unknown[0]!r}",
+            fix=[f"write {meant}"] if meant else [f"the expectations are {', '.join(valid)}"],
+        )
     values: dict[str, object] = dict(demands)
     for name in DURATIONS:
         if values.get(name) is not None:

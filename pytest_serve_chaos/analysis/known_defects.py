@@ -165,7 +165,7 @@ def workers_restart(seen: Seen) -> str:
     if fault is None or not _fault_tolerant(seen):
         return ""
     gone = _gone(seen, "worker", since=fault.at)
-    return f"{listing(gone)} went, and only the head was struck" if gone else ""
+    return f"{listing(gone)} went, and the fault hit only the head" if gone else ""
 
 
 def zombie_workers(seen: Seen) -> str:
@@ -285,7 +285,7 @@ STALE_PROXIES = Defect(
     "ray#63784",
     (2, 44),
     (2, 60),
-    "proxies that were alive when the controller was killed with no_restart=True never hear the new one",
+    "proxies that were alive when the controller was killed with no_restart=True get no updates from the new one",
     "seen with Ray 2.44 to 2.60, and open",
     stale_proxies,
     anchor="a-killed-controller-leaves-stale-proxies",

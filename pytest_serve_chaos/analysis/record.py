@@ -164,6 +164,7 @@ def read_record(history: History, experiment: str) -> Record:
         raise HistoryError(
             f"the history has no experiment {experiment!r}",
             checked=[f"its experiments: {', '.join(history.experiments()) or 'none'}"],
+            fix=["name one of them"] if history.experiments() else ["take the history of a run that broke something"],
         )
     judgements = of_kind(Demanded, events)
     demanded = judgements[-1] if judgements else Demanded("", experiment=experiment, expectations=Expectations())

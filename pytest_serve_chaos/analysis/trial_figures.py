@@ -76,7 +76,11 @@ def trials_of(document: object, where: str) -> list[Trial]:
     trials = []
     for one in experiments:
         if not isinstance(one, Mapping) or not isinstance(one.get("experiment"), str):
-            raise HistoryError(f"{where} has an experiment without a name")
+            raise HistoryError(
+                f"{where} has an experiment without a name",
+                checked=[f"{one!r:.120}"],
+                fix=["give the history.jsonl of the same run: it can be judged again by any version"],
+            )
         if not one.get("run_again"):
             trials.append(_trial(one))
     return trials

@@ -76,7 +76,9 @@ Start: TypeAlias = "Callable[[ClusterSpec, Settings, Path, Progress], Cluster]"
 Undo: TypeAlias = Callable[[Leftover], None]
 End: TypeAlias = "Callable[[Settings, Path, Progress], None]"
 Sweep: TypeAlias = "Callable[[Progress], Iterable[str]]"
-CheckApp: TypeAlias = "Callable[[ClusterSpec, Settings, Progress], None]"
+Deployments: TypeAlias = "Mapping[str, Collection[str]]"
+"""The deployments of each app of a Serve config, by name."""
+CheckApp: TypeAlias = "Callable[[ClusterSpec, Settings, Progress], Deployments | None]"
 
 
 def _needs_nothing(_: Settings) -> Iterable[Finding]:
@@ -119,7 +121,8 @@ class Backend:
         doctor: Looks for what the backend needs, without changing anything. Settings that are required may be missing.
         adapt: Changes the settings to what a cluster that exists already is; tests get that cluster.
         check_app: Looks, before a cluster is started, whether the app of one that tests want exists. Raises
-            `SettingsError` where it does not. By default the start finds out.
+            `SettingsError` where it does not. Returns the apps with the names of their deployments, if it knows all of
+            them. By default the start finds out.
         lock: Names a cluster that outlives the run, so that no other run uses it at the same time; None: no lock.
         hold: Keeps other runs off such a cluster in a way of its own, in place of `lock`.
         end: Ends what the clusters of a run share, such as machines: called once, when the last of them is closed.

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.backends.base import Backend, Finding, Leftover
+from pytest_serve_chaos.backends.base import Backend, Deployments, Finding, Leftover
 from pytest_serve_chaos.errors import MissingDependency, SafetyError, SettingsError, Unsupported
 from pytest_serve_chaos.options import option, options
 
@@ -247,23 +247,24 @@ def _delete_unfinished(left: Leftover) -> None:
     _delete(left, unfinished=True)
 
 
-def _check_app(spec: ClusterSpec, settings: Settings, progress: Progress) -> None:
+def _check_app(spec: ClusterSpec, settings: Settings, progress: Progress) -> Deployments | None:
     if settings.rayservice_file is not None:  # which has apps of its own
         from pytest_serve_chaos.cluster.app_check import check_apps_of_file
 
         own = own_rayservice(settings, settings.rayservice_file, checked=True)
         config, directories = own.file.found.serve_config, own.directories
         check_apps_of_file(config, own.file.path, progress, directories=directories, image=own.image_of_head)
-    else:
-        from pytest_serve_chaos.backends.requests import check_requests_of
-        from pytest_serve_chaos.cluster.app_check import check_app
-        from pytest_serve_chaos.cluster.kubernetes.install.render import cpus_of_a_worker, version_of
-        from pytest_serve_chaos.cluster.resources import Offer
+        return None
+    from pytest_serve_chaos.backends.requests import check_requests_of
+    from pytest_serve_chaos.cluster.app_check import check_app
+    from pytest_serve_chaos.cluster.kubernetes.install.render import cpus_of_a_worker, version_of
+    from pytest_serve_chaos.cluster.resources import Offer
 
-        version = settings.ray_version or version_of(settings.image_of_ray)
-        image, offer = settings.image_of_ray, Offer("the kind cluster", spec.workers, cpus_of_a_worker())
-        check_app(spec, progress, in_image=True, ray_version=version, image=image, offer=offer)
-        check_requests_of(settings, spec)
+    version = settings.ray_version or version_of(settings.image_of_ray)
+    image, offer = settings.image_of_ray, Offer("the kind cluster", spec.workers, cpus_of_a_worker())
+    found = check_app(spec, progress, in_image=True, ray_version=version, image=image, offer=offer)
+    check_requests_of(settings, spec)
+    return found
 
 
 def _doctor(settings: Settings) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_serve_chaos.backends.base import Backend, Finding
+from pytest_serve_chaos.backends.base import Backend, Deployments, Finding
 from pytest_serve_chaos.options import options
 
 if TYPE_CHECKING:
@@ -21,15 +21,17 @@ def _start(spec: ClusterSpec, settings: Settings, directory: Path, progress: Pro
     return start_local_cluster(spec, given, progress)
 
 
-def _check_app(spec: ClusterSpec, settings: Settings, progress: Progress) -> None:
+def _check_app(spec: ClusterSpec, settings: Settings, progress: Progress) -> Deployments:
     from pytest_serve_chaos.backends.requests import check_requests_of
     from pytest_serve_chaos.cluster.app_check import check_app
     from pytest_serve_chaos.cluster.local.plan import CPUS
     from pytest_serve_chaos.cluster.resources import Offer, has_accelerators
 
     offer = Offer("a local cluster", spec.workers, CPUS, others=has_accelerators())
-    check_app(spec, progress, offer=offer)  # first: it lists all that is wrong with a config, which the other needs
+    # First: it lists all that is wrong with a config, which the other needs.
+    found = check_app(spec, progress, offer=offer)
     check_requests_of(settings, spec)
+    return found
 
 
 def _doctor(settings: Settings) -> Iterator[Finding]:

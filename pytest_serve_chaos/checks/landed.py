@@ -41,8 +41,8 @@ class Landed:
 def _not_asked(record: Record) -> str:
     phases = record.texts(PhaseBegan)
     if not phases:
-        return "no fault was asked for while this traffic was sent"
-    return f"no fault was asked for: it ended in the phase {phases[-1]}"
+        return "the test injected no fault while this traffic was sent"
+    return f"the test injected no fault: it ended in the phase {phases[-1]}"
 
 
 def _without_evidence(record: Record, asked: float) -> str:

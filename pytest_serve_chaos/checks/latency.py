@@ -42,7 +42,7 @@ class LatencyRatio:
             return
         if math.isinf(during.p99):
             yield Missed(
-                f"the p99 latency went from {latency(before.p99)} beyond all bounds, because more than 1 % of the"
+                f"the p99 latency went from {latency(before.p99)} to infinity, because more than 1 % of the"
                 f" requests in the window were lost. Allowed: {self.allowed:g} times."
             )
         elif during.p99 > self.allowed * before.p99 + window.TIE:

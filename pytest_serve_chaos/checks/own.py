@@ -74,6 +74,13 @@ def load_class(path: str) -> MakesCheck:
         raise SettingsError(f"the check {path} cannot be loaded: {type(error).__name__}: {error}", fix=fix) from error
     if not isinstance(found, type):
         raise SettingsError(f"{path} is not a class", fix=fix)
+    missing = [member for member in ("needs", "judge") if not callable(getattr(found, member, None))]
+    if missing:
+        raise SettingsError(
+            f"{path} is not a class of checks",
+            checked=[f"its members: it has no {' and no '.join(missing)}"],
+            fix=["name a class with name, on_requests, needs and judge: see docs/add-a-check.md"],
+        )
     return found
 
 

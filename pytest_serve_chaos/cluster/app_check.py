@@ -44,7 +44,7 @@ def check_app(
     ray_version: str | None = None,
     image: str = "",
     offer: Offer | None = None,
-) -> None:
+) -> dict[str, tuple[str, ...]]:
     """Checks the Serve config of a spec, and its apps by importing them where the cluster would find them.
 
     Args:
@@ -55,6 +55,9 @@ def check_app(
         ray_version: Which Ray the cluster runs; None: that of this machine.
         image: The image of the pods. Ray's own has no app.
         offer: What the cluster will offer to replicas; None: nobody knows.
+
+    Returns:
+        The apps with the names of their deployments; nothing if those of one are unknown.
 
     Raises:
         SettingsError: Serve would refuse the config, a module or its app does not exist, or it cannot be imported, or
@@ -84,6 +87,13 @@ def check_app(
         for named in () if in_image else named_by(app):
             _check(named, _environment(spec, app), progress)
     _check_resources(spec, config, code, offer)
+    return _deployments(config, code)
+
+
+def _deployments(config: Mapping[str, Json], code: Mapping[str, Json]) -> dict[str, tuple[str, ...]]:
+    apps = {name_of(app): code.get(name_of(app)) for app in serve_config.applications(config)}
+    known = {name: tuple(found) for name, found in apps.items() if isinstance(found, dict)}
+    return known if len(known) == len(apps) else {}
 
 
 def check_apps_of_file(

@@ -8,7 +8,7 @@ from typing import Literal, cast
 
 from pytest_serve_chaos.cluster.rest import ServeStatus, autoscaled
 from pytest_serve_chaos.cluster.serve_config import OWN_APPS, applications, name_of, with_deployment_options
-from pytest_serve_chaos.errors import NoSuchTarget, SettingsError, Unsupported
+from pytest_serve_chaos.errors import NoSuchTarget, SettingsError, Unsupported, nearest
 from pytest_serve_chaos.model import Json
 
 Change = Literal["code", "user_config", "options", "num_replicas"]
@@ -280,7 +280,12 @@ def _app(config: Mapping[str, Json], wanted: Wanted) -> dict[str, Json]:
     for app in apps:
         if name_of(app) == name:
             return app
-    raise NoSuchTarget(f"there is no app {name!r}", checked=[f"the apps are {', '.join(map(name_of, apps))}"])
+    names = list(map(name_of, apps))
+    raise NoSuchTarget(
+        f"there is no app {name!r}",
+        checked=[f"the apps are {', '.join(names)}"],
+        fix=[f"name one of them, as app={nearest(name, names) or names[0]!r}"],
+    )
 
 
 def _deployment(app: str, status: ServeStatus, name: str | None) -> str:
@@ -304,8 +309,11 @@ def _deployment(app: str, status: ServeStatus, name: str | None) -> str:
 def _named(app: str, status: ServeStatus, name: str) -> str:
     full = f"{app}#{name.rpartition('#')[2]}"
     if full not in status.targets:
+        names = list(status.targets)
         raise NoSuchTarget(
-            f"there is no deployment {full}", checked=[f"the deployments are {', '.join(status.targets)}"]
+            f"there is no deployment {full}",
+            checked=[f"the deployments are {', '.join(names)}"],
+            fix=[f"name one of them, as deployment={(nearest(full, names) or names[0])!r}"] if names else [],
         )
     return full
 

@@ -141,7 +141,11 @@ def _application(spec: ClusterSpec) -> dict[str, Json]:
             fix=["write module:app, as for `serve run`", "or the path of a Serve config file that ends in .yaml"],
         )
     if spec.app.startswith(OWN_APPS) and importlib.util.find_spec(module) is None:
-        raise SettingsError(f"there is no app {spec.app!r} in pytest_serve_chaos.apps")
+        raise SettingsError(
+            f"there is no app {spec.app!r}",
+            checked=["the modules of pytest_serve_chaos.apps"],
+            fix=["leave --serve-chaos-app out, which gives the app of Ray's guide", "or name an app of your own"],
+        )
     application: dict[str, Json] = {
         "name": module.rpartition(".")[2],
         "route_prefix": "/",

@@ -12,11 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from pytest_serve_chaos.analysis.trial_figures import Trial
 from pytest_serve_chaos.cluster.local import child
 from pytest_serve_chaos.comparing.run_files import trials_in
-from pytest_serve_chaos.errors import RunFailed
+from pytest_serve_chaos.errors import RunFailed, SettingsError, nearest
+
+if TYPE_CHECKING:
+    from pytest_serve_chaos.faults.registry import FaultRegistry
 
 ENDS_WITHIN = 180.0
 """Seconds that a run has to end its cluster after it was asked to."""
@@ -182,7 +186,11 @@ def signals_as_interrupts() -> Iterator[None]:
 
 
 def what_to_run(words: Sequence[str]) -> list[tuple[str, ...]]:
-    """What pytest runs for each of these: a test, a file, a directory, or the name of a fault."""
+    """What pytest runs for each of these: a test, a file, a directory, or the name of a fault.
+
+    Raises:
+        SettingsError: There is no such fault, and no such file.
+    """
     return [_arguments_for(word) for word in words]
 
 
@@ -193,4 +201,22 @@ def _arguments_for(word: str) -> tuple[str, ...]:
     if name in BUILT_IN and (not verb or verb in BUILT_IN[name].verbs):
         verb = verb or BUILT_IN[name].verbs[0]
         return ("--pyargs", f"pytest_serve_chaos.comparing.fault_tests::test_{name}_{verb}")
+    is_path = word.endswith(".py") or "::" in word or "/" in word
+    is_mistaken = name in BUILT_IN or nearest(name, [spec.name for spec in BUILT_IN])
+    if (is_path or is_mistaken) and not Path(word.partition("::")[0]).exists():  # else it may be a package: --pyargs
+        raise _no_such_test(word, BUILT_IN)
     return (word,)
+
+
+def _no_such_test(word: str, faults: FaultRegistry) -> SettingsError:
+    fault = word.partition(":")[0]
+    names = [spec.name for spec in faults]
+    if fault in faults:
+        fix = f"name one of its verbs, as {fault}:{faults[fault].verbs[0]}: {', '.join(faults[fault].verbs)}"
+    else:
+        fix = f"name a fault, as {nearest(fault, names) or names[0]}"
+    return SettingsError(
+        f"there is no test {word!r}, and no such fault",
+        checked=[f"the file or directory {word.partition('::')[0]}", f"the faults {', '.join(names)}"],
+        fix=[fix, "or name a test as pytest takes it: tests/test_app.py::test_upgrade"],
+    )

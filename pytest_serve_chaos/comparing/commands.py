@@ -68,19 +68,34 @@ def add_compare(compare: argparse.ArgumentParser) -> None:
     compare.add_argument(
         "--format", choices=("table", "json", "markdown", "html"), default="table", help="what is printed"
     )
-    compare.add_argument("--pairs", type=int, default=20, metavar="N", help="the greatest number of pairs (20)")
+    compare.add_argument(
+        "--pairs",
+        type=option("trials").kind.of_argument,
+        default=20,
+        metavar="N",
+        help="the greatest number of pairs (20)",
+    )
 
 
 def _add_running(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--with", action="append", default=[], dest="extra", metavar="REQUIREMENT",
-        help="what pip also installs in the environments, for the app and the tests",
+        help="what pip also installs in the environments, such as what app and tests import",
     )  # fmt: skip
-    command.add_argument("--seed", type=int, default=1000, metavar="N", help="of the first runs (1000)")
-    command.add_argument("--deadline", default="30m", metavar="DURATION", help="what a run may take (30m)")
+    command.add_argument(
+        "--seed",
+        type=option("seed").kind.of_argument,
+        default=1000,
+        metavar="N",
+        help="the seed of the first runs (1000)",
+    )
+    deadline = option("request_timeout").kind.of_argument
+    command.add_argument(
+        "--deadline", type=deadline, default="30m", metavar="DURATION", help="how long a run may take (30m)"
+    )
     command.add_argument(
         "--directory", type=Path, metavar="PATH",
-        help="where runs and report are; one that is there already is continued. Default: below the report directory",
+        help="where runs and report are written; that of an earlier command is continued. Default: below .serve-chaos",
     )  # fmt: skip
     command.set_defaults(arguments=[])
 
@@ -101,6 +116,10 @@ def run_compare(given: argparse.Namespace) -> int:
         ServeChaosError: It cannot be compared.
     """
     if given.ray or given.settings:
+        from pytest_serve_chaos.comparing.environments import requirement
+
+        for ray in given.ray:
+            requirement(ray)  # before the first one is installed
         return _run_both(given)
     found = _of_runs(given)
     _print(found, given.format)
@@ -346,11 +365,24 @@ def add_bisect(bisect: argparse.ArgumentParser) -> None:
     bisect.add_argument("--bad", required=True, metavar="VERSION", help="a newer release that is worse")
     bisect.add_argument("--skip", action="append", default=[], metavar="VERSION", help="a release that is left out")
     bisect.add_argument(
-        "--on", default="lost,outage", metavar="MEASURES", help="in which it may be worse; default: lost,outage"
+        "--on",
+        default="lost,outage",
+        metavar="MEASURES",
+        help="measures in which it may be worse; default: lost,outage",
     )
-    bisect.add_argument("--pairs", type=int, default=20, metavar="N", help="pairs of the two ends, at most (20)")
     bisect.add_argument(
-        "--trials", type=int, default=12, metavar="N", help="trials of each other release, at most (12)"
+        "--pairs",
+        type=option("trials").kind.of_argument,
+        default=20,
+        metavar="N",
+        help="pairs of the two ends, at most (20)",
+    )
+    bisect.add_argument(
+        "--trials",
+        type=option("trials").kind.of_argument,
+        default=12,
+        metavar="N",
+        help="trials of each other release, at most (12)",
     )
     _add_running(bisect)
 

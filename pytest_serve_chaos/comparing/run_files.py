@@ -59,5 +59,7 @@ def _of_file(path: Path) -> list[Trial]:
     try:
         document: object = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise HistoryError(f"{path} cannot be read: {error}") from error
+        raise HistoryError(
+            f"{path} cannot be read: {error}", fix=[f"give the {_HISTORY} of the same run, or another run"]
+        ) from error
     return trials_of(document, str(path))

@@ -231,6 +231,7 @@ def choose_component(rig: Rig, role: Role, *, on: str | None = None, deployment:
         raise NoSuchTarget(
             f"there is no {what}",
             checked=[f"{c.name} (PID {c.pid})" for c in topology.of(role)] or [f"no {role}"],
+            fix=[f"name what is there: on='...'{', deployment=...' if deployment else ''}", "or leave it to the seed"],
         )
     return rig.choose(rig.traffic.serving(candidates), what, topology)
 

@@ -32,7 +32,9 @@ def admit(rig: Rig, kind: str, options: Mapping[str, object], victims: Sequence[
     """
     external = rig.cluster.capability(IS_EXTERNAL)
     if external is not None and kind not in rig.run.faults:
-        raise Unsupported(f"{kind} is a fault of the test itself, and it is unknown what that does to this cluster")
+        raise Unsupported(
+            f"{kind} is a fault of the test itself, and the plugin does not know what it does to this cluster"
+        )
     if external is None:
         return
     touch = rig.run.faults.choose(kind, options).touch()

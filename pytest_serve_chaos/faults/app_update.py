@@ -46,14 +46,14 @@ from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultSpec, Need, keyword
 from pytest_serve_chaos.faults.updated_replicas import UpdatedReplicas, is_complete, planned_shape, shape_of_new_code
-from pytest_serve_chaos.kinds import Choice, Duration, Kind
+from pytest_serve_chaos.kinds import AppName, Choice, Duration, Kind
 from pytest_serve_chaos.model import Component, Evidence, Expectations, Identity, Json
 from pytest_serve_chaos.observe.shape import Shape
 from pytest_serve_chaos.prediction import serve_rules
 
 NAME = "app_update"
 
-_VERB = "show the controller's log, without which nobody sees that replicas are reconfigured"
+_VERB = "show the controller's log, without which it is unknown whether replicas are reconfigured"
 
 BAD_FOR = 20.0
 """Seconds for which a bad version stays, unless the test says otherwise."""
@@ -377,7 +377,7 @@ class AppUpdateKeywords:
 
     change: Change = keyword(Choice("code", "user_config", "options", "num_replicas"), "code")
     bad: Bad | None = keyword(Choice("constructor", "health_check", "answers"), None)
-    app: str | None = keyword(Kind("the name of an app", "APP"), None)
+    app: str | None = keyword(AppName(), None)
     deployment: str | None = keyword(DEPLOYMENT, None)
     to: Json = keyword(_Value(), None, secret=True)
     for_: float | None = keyword(Duration(), None)

@@ -15,12 +15,12 @@ from pytest_serve_chaos.faults.fault import Strike
 from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultSpec, Need, keyword
-from pytest_serve_chaos.kinds import Choice, Kind
+from pytest_serve_chaos.kinds import Choice, DeploymentName
 from pytest_serve_chaos.model import Component, Evidence, Expectations
 from pytest_serve_chaos.prediction import serve_rules
 
 NAME = "health_check_failure"
-DEPLOYMENT = Kind("the name of a deployment, as SleepyPid or app#SleepyPid", "DEPLOYMENT")
+DEPLOYMENT = DeploymentName()
 Mode = Literal["raise", "hang"]
 
 

@@ -171,7 +171,7 @@ class Injection:
             NotHealed: It was time, and it could not be healed.
         """
         if self.hold_for is None:
-            raise Inconclusive(f"nobody heals it by itself: {self.fault.text}", fix=["say for how long: for_='20s'"])
+            raise Inconclusive(f"nothing heals it by itself: {self.fault.text}", fix=["say for how long: for_='20s'"])
         due = self.asked + self.hold_for
 
         def healed() -> float | NotYet:

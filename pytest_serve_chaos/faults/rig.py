@@ -217,7 +217,7 @@ class Rig:
         if dead:
             self.soundness.taint("a thread that watches it has ended")
             raise WatchEnded(
-                "a thread that watches the cluster has ended, so nobody knows what happened to the cluster since then",
+                "a thread that watches the cluster has ended, so it is unknown what happened to the cluster since then",
                 checked=dead,
                 fix=["this is an error of the plugin: report it with the run's directory"],
             )

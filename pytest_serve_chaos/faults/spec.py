@@ -13,10 +13,10 @@ from pytest_serve_chaos.cluster.capabilities import AnyCapability
 from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.cluster.storage import no_redis
 from pytest_serve_chaos.cluster.total_loss import ALLOW_TOTAL_LOSS, CAN_BE_THE_LAST
-from pytest_serve_chaos.errors import SettingsError
+from pytest_serve_chaos.errors import SettingsError, nearest
 from pytest_serve_chaos.faults.admission import admit, require_its_owner_left_it_alone
 from pytest_serve_chaos.faults.defaults import FREEZE_FOR, with_profile
-from pytest_serve_chaos.kinds import Bool, Choice, Duration, Kind, NodeName
+from pytest_serve_chaos.kinds import AppName, Bool, Choice, DeploymentName, Duration, Kind, NodeName
 from pytest_serve_chaos.model import ConfigWarning, Loss
 
 if TYPE_CHECKING:
@@ -183,7 +183,11 @@ class FaultSpec(Generic[K_co]):
                     ],
                 )
         if not is_dataclass(self.keywords):
-            raise SettingsError(f"the keywords of the fault {self.name} are not a dataclass")
+            raise SettingsError(
+                f"the keywords of the fault {self.name} are not a dataclass",
+                checked=[repr(self.keywords)],
+                fix=["give a dataclass whose fields are made by `keyword`, or NoKeywords"],
+            )
 
     @property
     def options(self) -> tuple[Keyword, ...]:
@@ -229,7 +233,8 @@ class FaultSpec(Generic[K_co]):
             if one.name in said and how not in one.verbs:
                 raise SettingsError(
                     f"{one.name} in @pytest.mark.{self.name} goes with how={' or '.join(map(repr, one.verbs))} only,"
-                    f" and how is {how!r}"
+                    f" and how is {how!r}",
+                    fix=[f"leave {one.name} out", *(f"or write how={verb!r}" for verb in one.verbs)],
                 )
             needed = one.only_with.get(how)
             if one.name in said and needed is not None and said.get(needed) is not True:
@@ -312,6 +317,28 @@ class FaultChoice:
                         "name one of these",
                         "or give it more workers: --serve-chaos-workers, or the same of the marker",
                     ],
+                )
+
+    def check_names(self, apps: Mapping[str, Collection[str]]) -> None:
+        """Makes sure, before there is a cluster with these apps and their deployments, that it will have what is named.
+
+        Raises:
+            SettingsError: It will not.
+        """
+        deployments = [f"{app}#{name}" for app, names in apps.items() for name in names]
+        for one in self.spec.options:
+            value = self.options.get(one.name)
+            if (
+                value is not None
+                and isinstance(one.kind, (AppName, DeploymentName))
+                and one.kind.is_none_of(value, apps)
+            ):
+                there = list(apps) if isinstance(one.kind, AppName) else deployments
+                meant = nearest(str(value), [*there, *(name.rpartition("#")[2] for name in there)])
+                raise SettingsError(
+                    f"{one.name}={value!r} in @pytest.mark.{self.kind}: the Serve config has no such {one.name}",
+                    checked=[f"what it has: {', '.join(there)}"],
+                    fix=[f"write {one.name}={meant!r}" if meant else "name one of these"],
                 )
 
     def inject(self, rig: Rig, *, must_land: bool = False) -> Injection:

@@ -97,7 +97,7 @@ def _updates_come_late(s: Situation) -> tuple[str, ...]:
         return ()
     connect = s.settings[names.GRPC_CONNECT]
     return (
-        f"the workers' proxies hear of updates only after {connect.words} s, so the post-recovery check takes longer",
+        f"the workers' proxies receive updates only after {connect.words} s, so the post-recovery check takes longer",
     )
 
 

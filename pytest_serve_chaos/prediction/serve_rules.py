@@ -105,7 +105,10 @@ def controller(s: Situation) -> Prediction:
     if s.options.get("replacement") != "new_actor":
         return prediction(s, redundancy=(starts, is_seen()), losses=NOTHING_LOST)
     submits = _config_is_submitted(s)
-    stale = "proxies of before do not hear the new controller (ray#63784), which costs requests only later"
+    stale = (
+        "proxies that were there before receive no updates from the new controller (ray#63784), which costs requests"
+        " only later"
+    )
     return prediction(s, redundancy=(submits, starts, is_seen()), losses=NOTHING_LOST, unknown=(stale,))
 
 
@@ -122,7 +125,7 @@ def _config_is_submitted(s: Situation) -> PredictedStep:
 def app_update(s: Situation) -> Prediction:
     """``app_update``: a rolling update, some replicas at a time."""
     if s.options.get("bad"):
-        return no_prediction(s, "nobody knows how far an update to a version that does not work gets")
+        return no_prediction(s, "how far an update to a version that does not work gets is unknown")
     if not _makes_a_version(s):
         in_place = measured("Serve tells the replicas, or starts or stops some", 0.0, 6.0)
         return prediction(s, redundancy=(in_place, is_seen()), losses=NOTHING_LOST)
@@ -151,7 +154,7 @@ def _makes_a_version(s: Situation) -> bool:
 
 def child(s: Situation) -> Prediction:
     """``child_failure``."""
-    return no_prediction(s, "nobody knows what an app does without its child process")
+    return no_prediction(s, "what an app does without its child process is unknown")
 
 
 # -- frozen ----------------------------------------------------------------------------------------------------------

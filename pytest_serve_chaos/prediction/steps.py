@@ -133,7 +133,7 @@ def replica_starts(s: Situation) -> PredictedStep:
     constructor = s.settings.start_delay
     text = "another replica starts"
     if constructor is None:
-        return measured(f"{text}: its process, and its constructor, of which nobody knows how long it takes", 0.5, None)
+        return measured(f"{text}: its process, and its constructor, which takes an unknown time", 0.5, None)
     return measured(f"{text}: its process, and {limit(constructor)} in its constructor", 0.7 + constructor,
                     2.5 + constructor)  # fmt: skip
 
@@ -194,7 +194,7 @@ def _what_was_on_it(s: Situation) -> tuple[PredictedStep, ...]:
         return (proxy_starts(s),)
     constructor = s.settings.start_delay
     if constructor is None:
-        return (measured("its replicas start, of whose constructors nobody knows how long they take", 1.0, None),)
+        return (measured("its replicas start, whose constructors take an unknown time", 1.0, None),)
     text = f"its replicas start, with {limit(constructor)} in each constructor, and its proxy"
     return (measured(text, 1.5 + constructor, 7.0 + constructor),)
 

@@ -89,7 +89,7 @@ def answer_line(found: Comparison) -> str:
         return f"{found.new} is {'better' if better else 'no worse'} than {found.old}" + (
             "" if better else ": no difference was found"
         )
-    return f"nobody can say whether {found.new} is worse than {found.old}: there is too little to compare"
+    return f"it is unknown whether {found.new} is worse than {found.old}: there is too little to compare"
 
 
 def lines(found: Comparison) -> list[str]:

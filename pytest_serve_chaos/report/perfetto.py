@@ -39,7 +39,10 @@ def perfetto_trace_with_ray(outcomes: Outcomes, ray: RayTimeline) -> bytes:
     """
     history = outcomes.history
     if history.began is None:
-        raise HistoryError("the history does not say when it began, so nothing can be merged with it")
+        raise HistoryError(
+            "the history does not say when it began, so nothing can be merged with it",
+            fix=["leave --ray-timeline out", "or take the history of a run of version 0.1 or newer"],
+        )
     writer = _trace(outcomes)
     begin, end = _span(history)
     if not any(task.begin <= end and task.end >= begin for task in ray.tasks):

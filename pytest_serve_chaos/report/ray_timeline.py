@@ -53,6 +53,9 @@ class RayTimeline:
     tasks: tuple[RayTask, ...]
 
 
+_GIVE = "give the JSON file that `ray timeline` has written"
+
+
 def read_ray_timeline(path: Path) -> RayTimeline:
     """Reads a file of ``ray timeline``.
 
@@ -62,7 +65,7 @@ def read_ray_timeline(path: Path) -> RayTimeline:
     try:
         found: object = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise HistoryError(f"the timeline of Ray {path} cannot be read: {error.strerror}") from error
+        raise HistoryError(f"the timeline of Ray {path} cannot be read: {error.strerror}", fix=[_GIVE]) from error
     except (ValueError, RecursionError) as error:
         raise _not_one(path, "it is not JSON") from error
     events = found.get("traceEvents") if isinstance(found, dict) else found
@@ -80,9 +83,7 @@ def read_ray_timeline(path: Path) -> RayTimeline:
 
 
 def _not_one(path: Path, why: str) -> HistoryError:
-    return HistoryError(
-        f"{path} is not a timeline of Ray: {why}", fix=["give the JSON file that `ray timeline` has written"]
-    )
+    return HistoryError(f"{path} is not a timeline of Ray: {why}", fix=[_GIVE])
 
 
 def _names(events: list[Data]) -> Iterator[tuple[tuple[object, object], str]]:

@@ -145,7 +145,7 @@ class Journal:
                 try:
                     free = held.enter_context(locked(path))  # against its run, and against another `undo`
                 except OSError as error:
-                    failed.append(f"{entry.text}: nobody can tell whether its run is over: {in_one_line(error)}")
+                    failed.append(f"{entry.text}: it is unknown whether its run is over: {in_one_line(error)}")
                     continue
                 if free:
                     say(f"undo: {entry.text}")

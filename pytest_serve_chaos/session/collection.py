@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-from pytest_serve_chaos.backends.base import Backend
+from pytest_serve_chaos.backends.base import Backend, Deployments
 from pytest_serve_chaos.cluster.base import ClusterSpec, Progress
-from pytest_serve_chaos.errors import ServeChaosError, SettingsError
+from pytest_serve_chaos.errors import ServeChaosError, SettingsError, nearest
 from pytest_serve_chaos.faults.registry import FaultRegistry
 from pytest_serve_chaos.faults.spec import FaultChoice
 from pytest_serve_chaos.fixtures import wants_cluster
@@ -67,10 +67,14 @@ class Collection:
         """
         fault = fault_request(item.iter_markers(), self._faults)
         if fault is None and "chaos" not in getattr(item, "fixturenames", ()):
+            marks = list(dict.fromkeys(mark.name for mark in item.iter_markers()))
+            names = [spec.name for spec in self._faults]
+            meant = next((one for mark in marks if (one := nearest(mark, names))), "")
             raise SettingsError(
                 "the test uses the fixture `experiment`, and no marker says what it breaks",
+                checked=[f"its markers: {', '.join(marks) or 'none'}", f"markers of faults: {', '.join(names)}"],
                 fix=[
-                    "mark it, for example with @pytest.mark.head_failure",
+                    f"write @pytest.mark.{meant}" if meant else "mark it, for example with @pytest.mark.head_failure",
                     "or use the fixtures chaos and traffic",
                     "or take the fixture chaos too, for a fault of your own: experiment.run(fault=chaos.custom(...))",
                 ],
@@ -96,7 +100,7 @@ class Collection:
             except ServeChaosError as error:  # a marker that says nonsense
                 raise pytest.UsageError(f"{item.nodeid}: {error}") from error
             wanted[item.nodeid] = spec
-        self._check_apps(wanted)
+        self._check_apps(wanted, ours)
         specs = [None, *self._in_order(wanted.values())]
         items.sort(key=lambda item: specs.index(wanted.get(item.nodeid)))
 
@@ -113,22 +117,38 @@ class Collection:
         except ServeChaosError as error:
             raise pytest.UsageError(str(error)) from error
 
-    def _check_apps(self, wanted: Mapping[str, ClusterSpec]) -> None:
-        """Refuses an app that does not exist before a cluster is started for it."""
+    def _check_apps(self, wanted: Mapping[str, ClusterSpec], ours: Sequence[pytest.Item]) -> None:
+        """Refuses an app that does not exist, and a deployment that it has not, before a cluster is started for it."""
         others = self._config.hook.pytest_serve_chaos_start_cluster.get_hookimpls()  # which say what an app is
         if others or self._config.option.collectonly:
             return
-        checked: list[ClusterSpec] = []
-        settings = self._settings
-        for nodeid, spec in wanted.items():
+        checked: list[tuple[ClusterSpec, Deployments]] = []
+        for item in ours:
+            spec = wanted[item.nodeid]
             app = ClusterSpec(app=spec.app, env=spec.env, workers=spec.workers)
-            if app in checked:
-                continue
-            checked.append(app)
-            try:
-                self._backend.check_app(app, settings, self._progress)
-            except SettingsError as error:
-                raise pytest.UsageError(f"{self._named_by(nodeid, spec)}: {error}") from error
+            found = next((found for one, found in checked if one == app), None)
+            if found is None:
+                found = self._check_app(app, self._named_by(item.nodeid, spec))
+                checked.append((app, found))
+            if found:
+                self._check_names(item, found)
+
+    def _check_app(self, app: ClusterSpec, named_by: str) -> Deployments:
+        try:
+            return self._backend.check_app(app, self._settings, self._progress) or {}
+        except SettingsError as error:
+            raise pytest.UsageError(f"{named_by}: {error}") from error
+
+    def _check_names(self, item: pytest.Item, apps: Deployments) -> None:
+        fixtures = getattr(item, "fixturenames", ())
+        if "experiment" not in fixtures or "serve_cluster" in fixtures:  # by which a test may deploy others
+            return
+        fault = self.fault_of(item)
+        try:
+            if fault is not None:
+                fault.check_names(apps)
+        except SettingsError as error:
+            raise pytest.UsageError(f"{item.nodeid}: {error}") from error
 
     def _named_by(self, nodeid: str, spec: ClusterSpec) -> str:
         """Who names the app of a cluster: an option, or a test."""

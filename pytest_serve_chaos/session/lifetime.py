@@ -139,7 +139,11 @@ class RunLifetime:
             except FileExistsError:  # another run began in the same second
                 continue
             return directory
-        raise SettingsError(f"no new directory can be made under {base}")
+        raise SettingsError(
+            f"no new directory can be made under {base}: a hundred runs began in this second",
+            checked=[f"{base / stamp} to {base / stamp}-99"],
+            fix=["start fewer runs at once", "or give each a directory of its own: --serve-chaos-report-dir"],
+        )
 
     def _start_cluster(self, spec: ClusterSpec, directory: Path, progress: Progress) -> Cluster:
         cluster = self._start(spec, directory, progress)

@@ -189,7 +189,7 @@ class FaultConformance:
             plan = plan_of(rig, self._choice(how))
             world, config = before.cluster.world, before.cluster.serve_config
         assert not plan.refused, f"it has all that FaultSpec.needs names, and is refused: {plan.refused}"
-        assert plan.victims, "Fault.victims is empty, so nobody can see in a dry run what it would hit"
+        assert plan.victims, "Fault.victims is empty, so a dry run cannot show what it would hit"
         assert plan.steps, "it has changed nothing by a capability of the cluster, so FaultSpec.dry_run must not be set"
         assert world.struck is None, "the dry run has broken the cluster"
         assert config == before.config, "the dry run has changed the Serve config"

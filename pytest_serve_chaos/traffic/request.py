@@ -112,7 +112,9 @@ class RequestSpec:
             url = urlsplit(self.url)
             _ = url.port  # raises where it is not a number
         except ValueError as error:
-            raise SettingsError(f"url: {masked(self.url)!r} is not a URL: {error}") from None
+            raise SettingsError(
+                f"url: {masked(self.url)!r} is not a URL: {error}", fix=["write it as http://host:port/route"]
+            ) from None
         if url.scheme not in ("http", "https") or not url.hostname:
             raise SettingsError(
                 f"url: {masked(self.url)!r} has no host to send to", fix=["write it as http://host:port/route"]

@@ -88,9 +88,12 @@ def _yaml_items(text: str, path: Path) -> Iterator[tuple[int, object]]:
         fix = ["correct the YAML: a list in one document"]
         raise _wrong(path, 1 if mark is None else mark.line + 1, f"it is not YAML: {problem}", fix=fix) from None
     except yaml.YAMLError as error:
-        raise SettingsError(f"the file of requests {path} is not YAML: {error}") from None
+        raise SettingsError(
+            f"the file of requests {path} is not YAML: {error}", fix=["correct the YAML: a list in one document"]
+        ) from None
     except (ValueError, TypeError, AttributeError) as error:  # of a date with a month 13
-        raise _wrong(path, 1, f"a value is not what it is written as ({type(error).__name__})") from None
+        fix = ["write dates and numbers that exist, or put them into quotes"]
+        raise _wrong(path, 1, f"a value is not what it is written as ({type(error).__name__})", fix=fix) from None
     finally:
         loader.dispose()
 
@@ -142,8 +145,10 @@ def _body(key: str, value: object, path: Path) -> object:
     try:
         return base64.b64decode(value, validate=True)
     except binascii.Error as error:
-        raise SettingsError(f"body_base64 is not base64: {error}") from None
+        raise SettingsError(
+            f"body_base64 is not base64: {error}", fix=["write what `base64 -w0 FILE` prints", "or give body_file"]
+        ) from None
 
 
-def _wrong(path: Path, line: int, what: str, *, fix: list[str] | None = None) -> SettingsError:
-    return SettingsError(f"{path}: line {line}: {what}", fix=fix or [])
+def _wrong(path: Path, line: int, what: str, *, fix: list[str]) -> SettingsError:
+    return SettingsError(f"{path}: line {line}: {what}", fix=fix)

@@ -127,7 +127,9 @@ def _body_text(body: Body | None) -> str | bytes | None:
         try:
             body.encode()
         except UnicodeEncodeError as error:
-            raise SettingsError(f"requests: body cannot be UTF-8: {error.reason}") from None
+            raise SettingsError(
+                f"requests: body cannot be UTF-8: {error.reason}", fix=["give bytes, which are sent as they are"]
+            ) from None
     if body is None or isinstance(body, (bytes, str)):
         return body
     if not isinstance(body, (Mapping, list, tuple)):
@@ -186,12 +188,15 @@ def _check_method(kind: RequestKind) -> None:
 
 def _check_headers(kind: RequestKind) -> None:
     if not isinstance(kind.headers, Mapping):
-        raise SettingsError("requests: headers is not a mapping of names to values")
+        raise SettingsError("requests: headers is not a mapping of names to values", fix=['write {"x-tenant": "a"}'])
     for name, value in kind.headers.items():
         if not isinstance(name, str) or not _TOKEN.fullmatch(name):
             raise _wrong("the name of a header", name, "a name as x-tenant")
         if not isinstance(value, str) or re.search(r"[\r\n\x00]", value) or not _is_latin(value):
-            raise SettingsError(f"requests: the value of the header {name} is not a text in one line")  # may be secret
+            raise SettingsError(  # without the value, which may be secret
+                f"requests: the value of the header {name} is not a text in one line",
+                fix=["write it as a text of Latin-1 characters, without line breaks"],
+            )
 
 
 def _is_latin(value: str) -> bool:

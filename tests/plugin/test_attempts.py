@@ -145,7 +145,7 @@ PLACES = (
             ),
             Attempt(
                 "something else, by a fault of the test's own",
-                "* is a fault of the test itself, and it is unknown what that does to this cluster",
+                "* is a fault of the test itself, and the plugin does not know what it does to this cluster",
                 by_hand="chaos.custom(exit, exit, exit, name='disk').inject()",
             ),
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 COLLECT = ("--serve-chaos", "--collect-only", "-q")
-SAYS_SO = "serve-chaos: no tests here, so this runs the guide: pytest_serve_chaos.suite"
+SAYS_SO = "serve-chaos: no tests here, so the plugin runs Ray's guide as tests: pytest_serve_chaos.suite"
 
 
 def test_in_an_empty_directory_the_suite_is_collected(pytester: pytest.Pytester) -> None:

@@ -322,7 +322,7 @@ def test_what_must_not_be_broken_is_skipped_before_anything_is_sent(
             "chaos.custom(exit, exit, exit, name='out_of_disk').inject()",
             ExternalFake,
             [],
-            "out_of_disk is a fault of the test itself, and it is unknown what that does to this cluster",
+            "out_of_disk is a fault of the test itself, and the plugin does not know what it does to this cluster",
         ),
     ],
 )

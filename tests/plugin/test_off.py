@@ -26,6 +26,15 @@ def test_a_fixture_that_is_asked_for_late_skips_too(pytester: pytest.Pytester) -
     result.stdout.fnmatch_lines(["SKIPPED*needs --serve-chaos*"])
 
 
+def test_options_that_have_no_effect_are_named_without_their_values(pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_inprocess("--serve-chaos-dry-run", "--serve-chaos-body=secret")
+
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    result.stdout.fnmatch_lines(
+        ["serve-chaos: without --serve-chaos these have no effect: --serve-chaos-dry-run, --serve-chaos-body"]
+    )
+
+
 def test_tests_of_others_with_our_names_run_untouched(pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\nmarkers = worker_failure: theirs, with arguments of their own")
     pytester.makepyfile(

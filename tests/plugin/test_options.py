@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from dataclasses import replace
 
 import pytest
@@ -48,6 +49,9 @@ def test_settings_may_stand_in_the_configuration(run_chaos: RunChaos, pytester: 
         ("head_failure(how='delete')", "experiment", "*how='delete'*must be one of kill, stop, freeze*"),
         ("serve_cluster(gcs='etcd')", "serve_cluster", "*gcs='etcd'*must be one of redis, rocksdb, none*"),
         ("slow", "experiment", "*the test uses the fixture `experiment`, and no marker says what it breaks*"),
+        ("head_failur", "experiment", "*- write @pytest.mark.head_failure*"),
+        ("worker_failure(how='kill', for_='9s')", "experiment", "*for_ * goes with hold=True where how is 'kill'*"),
+        ("raylet_failure(how='kill', for_='9s')", "experiment", "*- or write how='freeze'"),
     ],
 )
 def test_a_wrong_marker_is_refused_before_anything_starts(
@@ -56,6 +60,19 @@ def test_a_wrong_marker_is_refused_before_anything_starts(
     ran = run_chaos(f"import pytest\n\n@pytest.mark.{marker}\ndef test_it({fixture}): pass", "-W", "ignore")
 
     refused(ran, message)
+
+
+def test_a_variable_that_no_setting_has_is_named(run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SERVE_CHAOS_REQUEST_TIMOUT", "15s")
+    monkeypatch.setenv("SERVE_CHAOS_FLAGS", "/tmp/flags")  # of the pods of an external cluster
+    ran = run_chaos(TEST)
+
+    ran.outcomes(passed=1)
+    (line,) = [line for line in ran.result.outlines if "no setting" in line]
+    assert line == (
+        "serve-chaos: warning: SERVE_CHAOS_REQUEST_TIMOUT has no effect, because no setting has that name."
+        " To fix this: write SERVE_CHAOS_REQUEST_TIMEOUT"
+    )
 
 
 @pytest.fixture
@@ -118,6 +135,37 @@ def test_an_app_that_exists_gets_its_cluster(pytester: pytest.Pytester, started:
 
     result.assert_outcomes(passed=1)
     assert [spec.app for spec in started] == ["ranker:app"]
+
+
+@pytest.mark.parametrize(
+    ("marker", "message"),
+    [
+        (
+            "replica_failure(deployment='Rankr')",
+            "*the Serve config has no such deployment*- write deployment='Ranker'*",
+        ),
+        ("app_update(app='rankers')", "*the Serve config has no such app*- write app='ranker'*"),
+    ],
+)
+def test_a_deployment_or_an_app_that_does_not_exist_is_refused_before_a_cluster_starts(
+    pytester: pytest.Pytester, started: list[ClusterSpec], monkeypatch: pytest.MonkeyPatch, marker: str, message: str
+) -> None:
+    known: dict[str, dict[str, str]] = {"ranker": {"Ranker": "", "Front": ""}}
+    monkeypatch.setattr("pytest_serve_chaos.cluster.app_check._deployments", lambda config, code: known)
+    pytester.makepyfile(ranker="def app(args): pass")
+    pytester.makepyfile(
+        f"""
+        import pytest
+
+        @pytest.mark.{marker}
+        def test_it(experiment): pass
+        """
+    )
+    result = pytester.runpytest_inprocess("--serve-chaos", "--serve-chaos-app=ranker:app")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert fnmatch.fnmatch(result.stderr.str(), message)
+    assert started == []
 
 
 def test_an_experiment_has_one_fault(run_chaos: RunChaos) -> None:

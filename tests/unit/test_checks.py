@@ -342,3 +342,9 @@ def test_a_class_is_loaded_by_its_name() -> None:
 def test_what_is_no_class_is_refused(path: str) -> None:
     with pytest.raises(SettingsError, match=r"does not name a check|cannot be loaded|is not a class"):
         load_class(path)
+
+
+def test_a_class_of_something_else_is_refused_with_what_it_lacks() -> None:
+    with pytest.raises(SettingsError, match="json:JSONDecoder is not a class of checks") as refused:
+        load_class("json:JSONDecoder")
+    assert refused.value.checked == ("its members: it has no needs and no judge",)

@@ -73,6 +73,28 @@ def test_the_directory_of_a_run_comes_with_the_file_in_it(tmp_path: Path, capsys
     assert f"give {tmp_path / 'history.jsonl'}" in capsys.readouterr().err
 
 
+def test_a_pipe_is_not_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert main(["analyse", str(tmp_path / "pipe")]) == 2
+    assert "it is not a file" in capsys.readouterr().err
+
+
+def test_an_experiment_that_is_not_there_is_named_with_those_that_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    head_failure().history(tmp_path / "history.jsonl")
+    assert main(["analyse", str(tmp_path / "history.jsonl"), "--timeline", "head_lost"]) == 2
+    said = capsys.readouterr().err
+    assert "the history has no experiment 'head_lost'" in said
+    assert "its experiments: head_failure" in said
+
+
+def test_a_check_that_no_experiment_has_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    passed().history(tmp_path / "history.jsonl")
+    assert main(["analyse", str(tmp_path / "history.jsonl"), "--check=tests.unit.test_checks:MostLost"]) == 0
+    assert "has the check MostLost, so none is judged by it" in capsys.readouterr().err
+
+
 def passed(experiment: str = "head_failure") -> Story:
     """An experiment that was judged."""
     story = head_failure()

@@ -573,8 +573,8 @@ def test_words_after_two_hyphens_are_for_pytest() -> None:
 
 
 def test_a_fault_is_a_test_of_this_package() -> None:
-    assert what_to_run(["head_failure", "head_failure:stop", "tests/test_x.py"]) == [
+    assert what_to_run(["head_failure", "head_failure:stop", __file__]) == [
         ("--pyargs", "pytest_serve_chaos.comparing.fault_tests::test_head_failure_kill"),
         ("--pyargs", "pytest_serve_chaos.comparing.fault_tests::test_head_failure_stop"),
-        ("tests/test_x.py",),
+        (__file__,),
     ]

@@ -556,7 +556,7 @@ def test_what_the_pods_would_wait_for_in_vain_is_refused() -> None:
 def test_a_redis_that_the_file_does_not_run_is_left_alone(change: Change) -> None:
     work = adapted(change)
     assert work.redis is None
-    assert said(work, "is run by no Deployment or StatefulSet of the file, and is left alone")
+    assert said(work, "no Deployment or StatefulSet of the file runs the Redis at")
 
 
 def set_of(documents: list[dict[str, Any]], address: str, **fields: Any) -> None:

@@ -149,7 +149,7 @@ def test_an_app_that_never_answers_well_is_reached_all_the_same(start: Start, pr
     with app(known) as url:
         start.traffic(url, probe)
     error = "WrongAnswer" if probe.check else "HTTP 500"
-    assert start.said[-1] == f"kuberay: the app is reached, but does not answer GET {url} well: {error}"
+    assert start.said[-1] == f"kuberay: requests reach the app, and it does not answer GET {url} well: {error}"
 
 
 def test_a_status_that_is_no_error_of_the_server_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:

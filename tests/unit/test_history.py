@@ -148,7 +148,11 @@ def test_what_an_event_says_is_checked_as_far_as_it_is_used(
 
 @pytest.mark.parametrize(
     ("line", "message"),
-    [(b"[]\n", "line 2: it is not a JSON object: []"), (b"{\n", "line 2 is not JSON"), (b"\xff\n", "cannot be read")],
+    [
+        (b"[]\n", "line 2: it is not a JSON object: []"),
+        (b"{\n", "line 2: it is not JSON"),
+        (b"\xff\n", "cannot be read"),
+    ],
 )
 def test_a_line_that_is_not_a_record_is_an_error(tmp_path: Path, line: bytes, message: str) -> None:
     path = tmp_path / "history.jsonl"

@@ -52,7 +52,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
 
 def test_the_second_run_takes_over_all_that_the_first_has_made(runs: Runs) -> None:
     assert runs.run() == ["create", *ALL]
-    assert runs.said[-1] == f"kind: kept {NAME}; to delete it: kind delete cluster --name {NAME}"
+    assert runs.said[-1] == f"kind: left {NAME} for the next run; to delete it: kind delete cluster --name {NAME}"
     for _ in range(2):
         runs.said.clear()
         assert runs.run() == []
@@ -311,7 +311,7 @@ def test_the_tests_of_a_run_use_the_same_machines_which_go_when_it_ends(
     assert runs.machines.taken() == ["delete"]
     assert journal() == []
     assert runs.said[-1].startswith("kind: deleted serve-chaos-")
-    assert not any(line.startswith("kind: kept") for line in runs.said)
+    assert not any(line.startswith("kind: left") for line in runs.said)
 
 
 def test_the_end_of_a_run_that_made_no_machines_deletes_none(runs: Runs, tmp_path: Path) -> None:

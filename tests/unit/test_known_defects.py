@@ -80,7 +80,7 @@ CASES: dict[str, tuple[Callable[[Seen], str], Story, str]] = {
     "workers that restart": (
         workers_restart,
         gone(head(), 9.0, component("worker", "worker-1")),
-        "worker-1 went, and only the head was struck",
+        "worker-1 went, and the fault hit only the head",
     ),
     "workers that are never ready": (
         zombie_workers,

@@ -205,3 +205,36 @@ def test_a_marker_of_somebody_elses_with_the_same_name_is_left_alone(pytester: p
     )
 
     pytester.runpytest_inprocess("--strict-markers").assert_outcomes(passed=1)
+
+
+# -- what a marker names -----------------------------------------------------------------------------------------------
+
+APPS = {"ranker": ["Ranker", "Front"], "vision": ["Ranker"]}
+
+
+@pytest.mark.parametrize("name", ["Ranker", "Front", "ranker#Front", "vision#Ranker"])
+def test_a_deployment_that_the_config_has_is_taken(name: str) -> None:
+    BUILT_IN["replica_failure"].choose({"deployment": name}).check_names(APPS)
+
+
+@pytest.mark.parametrize(
+    ("name", "fix"),
+    [
+        ("Rankr", "write deployment='Ranker'"),
+        ("vision#Rankr", "write deployment='vision#Ranker'"),
+        ("vision#Front", "name one of these"),
+    ],
+)
+def test_a_deployment_that_the_config_has_not_is_refused_with_the_one_that_was_meant(name: str, fix: str) -> None:
+    with pytest.raises(SettingsError, match="has no such deployment") as refused:
+        BUILT_IN["replica_failure"].choose({"deployment": name}).check_names(APPS)
+    assert refused.value.fix == (fix,)
+    assert refused.value.checked == ("what it has: ranker#Ranker, ranker#Front, vision#Ranker",)
+
+
+def test_an_app_that_the_config_has_not_is_refused() -> None:
+    with pytest.raises(
+        SettingsError, match=r"app='ranke' in @pytest\.mark\.app_update: the Serve config has no such app"
+    ):
+        BUILT_IN["app_update"].choose({"app": "ranke"}).check_names(APPS)
+    BUILT_IN["app_update"].choose({}).check_names(APPS)

@@ -258,7 +258,7 @@ def test_without_fault_tolerance_nobody_knows_how_long_nothing_answers() -> None
 def test_what_cannot_be_foreseen_has_no_prediction() -> None:
     child = predicted("child_failure", "replica", "worker-1")
     bad = predicted("app_update", "replica", "worker-1", options={"bad": "constructor"})
-    assert prediction_lines(child) == ["no prediction: nobody knows what an app does without its child process"]
+    assert prediction_lines(child) == ["no prediction: what an app does without its child process is unknown"]
     assert bad.why_not
 
 

@@ -238,7 +238,20 @@ def test_the_command_prints_what_is_applied(capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize("given", ["ranker", "ml/", "/ranker", "ml/ranker/x"])
 def test_the_command_says_how_a_rayservice_is_named(given: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["rbac", given]) == 2
-    assert "write the RayService as NAMESPACE/NAME" in capsys.readouterr().err
+    assert "the RayService as NAMESPACE/NAME" in capsys.readouterr().err
+
+
+def test_the_command_refuses_nodes_for_a_tier_that_drains_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rbac", "ml/ranker", "--tier", "break", "--node", "node-1"]) == 2
+    assert "the tier break drains none" in capsys.readouterr().err
+
+
+def test_the_command_takes_the_methods_that_a_run_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rbac", "ml/ranker", "--method", "post"]) == 0
+    assert "pods/proxy" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["rbac", "ml/ranker", "--method", "FETCH"])
+    assert "it must be one of GET, HEAD, POST" in capsys.readouterr().err
 
 
 # -- the doctor --------------------------------------------------------------------------------------------------------

@@ -307,7 +307,7 @@ def test_the_report_of_a_run_is_shown(tmp_path: Path) -> None:
 def test_without_a_display_and_over_ssh_only_the_path_is_printed(tmp_path: Path, environment: dict[str, str]) -> None:
     page = run_in(tmp_path, EARLIER, page=True) / "report.html"
     assert opened(tmp_path, index=False, can=True, **environment) == (
-        [str(page), "it is not opened: no browser can be shown from here"],
+        [str(page), "the page was not opened: no browser can be shown from here"],
         [],
     )
 
@@ -316,7 +316,7 @@ def test_a_browser_that_the_user_named_is_used_over_ssh_too(tmp_path: Path) -> N
     run_in(tmp_path, EARLIER, page=True)
     said, shown = opened(tmp_path, SSH_TTY="/dev/pts/1", BROWSER="/usr/bin/code", can=False)
     assert shown
-    assert said[1:] == ["it is not opened: no browser was found"]
+    assert said[1:] == ["the page was not opened: no browser was found"]
 
 
 def test_the_reports_of_a_project_are_found_from_below_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -224,7 +224,7 @@ def test_an_entry_of_which_nobody_can_tell_whether_its_run_is_over_is_named_and_
     monkeypatch.setattr(fcntl, "flock", no_locks)
     mended: list[Mapping[str, str]] = []
     (failure,) = journal.undo({"mend": mended.append}, print)
-    assert "what mend mends: nobody can tell whether its run is over: OSError" in failure
+    assert "what mend mends: it is unknown whether its run is over: OSError" in failure
     assert (mended, journal.left(), journal.alive()) == ([], (), ())
 
 

@@ -70,7 +70,7 @@ def test_not_started_says_why() -> None:
 
 def test_a_fault_that_was_never_asked_for() -> None:
     story = Story().without("asked", "evidence", "landed", "redundancy_back", "settled").until(-1.0)
-    assert_inconclusive(story, "no fault was asked for: it ended in the phase done")
+    assert_inconclusive(story, "the test injected no fault: it ended in the phase done")
 
 
 def test_a_fault_that_did_not_land() -> None:
@@ -144,7 +144,9 @@ def test_a_late_generator_makes_no_outage_that_lasts_far_longer_than_it_was_late
     assert found.outcome == outcome
     if outcome == "failed":
         assert found.reasons[0].startswith("the longest outage lasted")
-        assert found.reasons[-1].endswith("it fails by what lasted far longer than that")
+        assert found.reasons[-1].endswith(
+            "it is failed all the same, because of outages that lasted far longer than that"
+        )
     assert verdict(late.without("landed")).outcome == "inconclusive"
 
 

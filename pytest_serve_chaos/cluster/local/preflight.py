@@ -54,7 +54,11 @@ def check(*, workers: int, redis_server: Path | None, gcs: Gcs, ingress: Ingress
         check_haproxy()
         most = MOST_WORKERS_WITH_HAPROXY
     if workers > most:
-        raise SettingsError(f"{workers} workers do not fit into a block of ports; at most {most} do")
+        raise SettingsError(
+            f"{workers} workers do not fit on this machine: a local cluster has the ports for {most}"
+            + (" with HAProxy" if ingress == "haproxy" else ""),
+            fix=[f"take at most {most}: --serve-chaos-workers={most}, or `workers` of the marker serve_cluster"],
+        )
     check_memory(workers)
     if gcs == "rocksdb":
         check_rocksdb()

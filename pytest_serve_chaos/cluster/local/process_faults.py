@@ -123,7 +123,7 @@ class ActorKills:
         try:
             return Fields.of(read_json(done.stdout), "what the program said").seconds("asked")
         except (ValueError, ObservationError) as error:
-            raise CommandFailed(f"nobody knows when {name} was killed: {error}") from error
+            raise CommandFailed(f"it is unknown when {name} was killed: {error}") from error
 
 
 class HealthFlags:

@@ -23,7 +23,7 @@ def api_path(*segments: str) -> str:
             raise SafetyError(
                 f"{segment!r} is not a name that a path at the API server can have",
                 checked=["letters, digits and -._: only, a letter or a digit first"],
-                fix=["see where that name comes from: nobody can give it to an object of Kubernetes"],
+                fix=["see where that name comes from: no object of Kubernetes can have it"],
             )
     return "".join(f"/{segment}" for segment in segments)
 

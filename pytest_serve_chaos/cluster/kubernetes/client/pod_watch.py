@@ -51,7 +51,7 @@ class PodWatch:
         """
         with self._lock:
             if clock.now() - self._heard > _STALE:
-                raise ObservationError(f"the API server says nothing of pods: {self._trouble or 'no answer'}")
+                raise ObservationError(f"the API server says nothing about pods: {self._trouble or 'no answer'}")
             found = [p for p in self._pods.values() if labels.items() <= p.labels.items()]
         return tuple(sorted(found, key=lambda p: (p.created, p.name)))
 

@@ -54,7 +54,8 @@ class AccessRequest:
         for one in (self.namespace, self.name, *self.nodes, *operator):
             if not _NAME.fullmatch(one):
                 raise SettingsError(
-                    f"{one!r} is not a name that Kubernetes allows", fix=["write the RayService as NAMESPACE/NAME"]
+                    f"{one!r} is not a name that Kubernetes allows",
+                    fix=["write it as kubectl shows it, and the RayService as NAMESPACE/NAME"],
                 )
 
     @property

@@ -239,7 +239,9 @@ def _with_local_code(app: Mapping[str, Json], say: Say) -> dict[str, Json]:
 
 def _before(own: OwnRayService, redis: OwnRedis, environment: ImageEnvironment, say: Say) -> Iterator[Manifest]:
     if redis.address and redis.store is None:
-        say(f"Redis at {redis.address} is run by no Deployment or StatefulSet of the file, and is left alone")
+        say(
+            f"no Deployment or StatefulSet of the file runs the Redis at {redis.address}, so the plugin leaves it alone"
+        )
     for item in own.file.others:
         if item["kind"] == "Namespace":
             continue  # all that are needed are made

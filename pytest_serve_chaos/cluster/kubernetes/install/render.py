@@ -232,6 +232,9 @@ def operator_image(text: str) -> str:
     return ""
 
 
+_OTHER_MANIFESTS = "give the manifests of KubeRay's operator: --serve-chaos-kuberay-manifests"
+
+
 def _documents(text: str) -> list[str]:
     return re.split(r"^---\s*$", text, flags=re.MULTILINE)
 
@@ -245,12 +248,15 @@ def _operator_document(document: str, image: str | None, labels: Mapping[str, st
         raise SettingsError(
             f"a document of KubeRay's manifests is not YAML: {yaml_text.problem(error)}",
             checked=[document.strip()[:200]],
+            fix=[_OTHER_MANIFESTS],
         ) from error
     if read is None:  # a comment: the licence, before the first object
         return ""
     if not isinstance(read, dict) or "kind" not in read:
         raise SettingsError(
-            "a document of KubeRay's manifests is not a Kubernetes object", checked=[document.strip()[:200]]
+            "a document of KubeRay's manifests is not a Kubernetes object",
+            checked=[document.strip()[:200]],
+            fix=[_OTHER_MANIFESTS],
         )
     (manifest,) = _labelled([read], labels)
     if manifest["kind"] == "Deployment":

@@ -355,7 +355,7 @@ class _Start:
         name, began = self._nodes.name, clock.now()
         if self._kept is not None:
             if name == names.KEPT_CLUSTER:  # any other goes when its run ends
-                self._progress(f"kind: kept {name}; to delete it: kind delete cluster --name {name}")
+                self._progress(f"kind: left {name} for the next run; to delete it: kind delete cluster --name {name}")
             return
         try:
             if self._stack is not None:

@@ -144,7 +144,7 @@ class BringUp:
         self._wait(f"{url} to answer", probe)
         if answered.seen:
             asked = f"{message.method} {url}"
-            self._progress(f"kuberay: the app is reached, but does not answer {asked} well: {answered.seen}")
+            self._progress(f"kuberay: requests reach the app, and it does not answer {asked} well: {answered.seen}")
 
     def _wait(self, what: str, probe: Callable[[], T | NotYet]) -> T:
         return wait_for(what, probe, timeout=self._timeout, progress=self._progress, why=self._why)

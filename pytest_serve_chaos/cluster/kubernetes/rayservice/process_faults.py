@@ -112,7 +112,7 @@ class ActorKills:
         try:
             return in_pod.moment(output, started)
         except ValueError as error:
-            raise CommandFailed(f"nobody knows when {name} was killed: {error}") from error
+            raise CommandFailed(f"it is unknown when {name} was killed: {error}") from error
 
 
 class HealthFlags:
