@@ -44,8 +44,12 @@ _BRIEFLY = 3.0
 _DISK = "192m"
 """The size of the disk that gets full: the logs of a small cluster need a few MB."""
 
-_REACHED = 120.0
-_ENDED = 120.0
+_REACHED = 480.0
+"""Seconds until the moment: longer than a cluster takes that comes up, by the limits of its start."""
+
+_ENDED = 240.0
+"""Seconds in which pytest ends: longer than the limits of what it does then."""
+
 _AGAIN_AFTER = 0.3
 """Seconds between two signals: the first heal goes on then."""
 
@@ -144,7 +148,7 @@ class Way:
         name: What people call it.
         ends: Brings a run to its end, or makes what it needs unusable.
         repairer: Who ends what the run has made without another command; "" if nobody does.
-        killed: Whether something is killed with SIGKILL, so that much is left at first.
+        killed: Whether pytest or the supervisor ends at once, with all there is at that moment.
         moments: When that can happen.
         exits: Whether the test calls `os._exit`.
         fills: Whether the disk gets full; it is a small one then.
@@ -280,7 +284,7 @@ class Seen:
     Attributes:
         status: The exit status of pytest.
         output: What it printed.
-        left: What was there right after the end, or after what was killed.
+        left: What was there when the run had ended, or when it was killed.
         healed: Whether the run itself has resumed the replica.
         repaired_by: Who removed all of that.
         remains: What was left after that.
@@ -326,8 +330,8 @@ def end(way: Way, moment: Moment) -> Seen:
 
 def _end(way: Way, moment: Moment, run: RunToEnd) -> Seen:
     clock.wait_until("the moment", lambda: _reached(run, moment), timeout=_REACHED, interval=0.02)
+    left = look(run) if way.killed else None  # before: what stays may be removed at once
     way.ends(run)
-    left = look(run) if way.killed else None
     run.go_on()
     status = run.process.wait(_ENDED)
     healed = (run.control / "healed").exists()
