@@ -53,7 +53,7 @@ def hold_at(moment: Moment) -> None:
 
 
 def _signal_process(self: ProcessSignals, identity: Identity, signal: int, *, lasts: float | None = None) -> None:
-    """Sends the signal to that very process; a replica is resumed slowly, and when that happened is noted."""
+    """Sends the signal to that very process; a process is resumed slowly, and when that happened is noted."""
     if signal == SIGCONT:
         hold_at("healing")
         time.sleep(_HEALS_IN)
@@ -67,7 +67,7 @@ _SIGNAL_PROCESS = ProcessSignals.signal_process
 
 
 def pytest_configure() -> None:
-    """Notices that a replica is resumed."""
+    """Notices that a process is resumed."""
     ProcessSignals.signal_process = _signal_process  # type: ignore[method-assign]
 
 

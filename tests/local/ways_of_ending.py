@@ -25,18 +25,18 @@ from tools.kill_often import carrying, strike
 _TEST = """
 import pytest
 
-@pytest.mark.serve_cluster(workers=1, app_args={"start_delay": 0, "options": {"num_replicas": 2}})
+@pytest.mark.serve_cluster(workers=1, app_args={"start_delay": 0, "options": {"num_replicas": 1}})
 def test_it(chaos, traffic, held):
     with traffic():
         held("before")
-        injection = chaos.replica().freeze(for_=SECONDS, must_land=False)
+        injection = chaos.controller.freeze(for_=SECONDS, must_land=False)
         held("during")
         injection.heal()
         held("after")
 """
 _NEXT = "def test_it(serve_cluster): pass\n"
 _FROZEN_FOR = 600.0
-"""Seconds that the replica is to be frozen: no watchdog resumes it before a run has come to its end."""
+"""Seconds that the controller is to be frozen: no watchdog resumes it before a run has come to its end."""
 
 _BRIEFLY = 3.0
 """The same where a watchdog resumes it."""
@@ -154,7 +154,7 @@ class Way:
         fills: Whether the disk gets full; it is a small one then.
         restores: Makes usable again what was not.
         undo: Whether the user calls ``serve-chaos undo``, and not another run.
-        frozen_for: Seconds that the replica is to be frozen.
+        frozen_for: Seconds that the controller is to be frozen.
     """
 
     name: str
@@ -216,7 +216,7 @@ def _sets_mode(mode: int, directory: str, *, below: bool) -> Callable[[RunToEnd]
 
 
 def _stops_pytest(run: RunToEnd) -> None:
-    """Stops pytest, as Ctrl-Z does, until the watchdog has resumed the replica; then pytest goes on."""
+    """Stops pytest, as Ctrl-Z does, until the watchdog has resumed the controller; then pytest goes on."""
     run.process.send_signal(signal.SIGSTOP)
     assert look(run).frozen
 
@@ -224,7 +224,7 @@ def _stops_pytest(run: RunToEnd) -> None:
         return not look(run).frozen or NotYet("it stands still")
 
     try:
-        clock.wait_until("the replica to be resumed", resumed, timeout=_BRIEFLY + GRACE + 20.0, interval=0.5)
+        clock.wait_until("the controller to be resumed", resumed, timeout=_BRIEFLY + GRACE + 20.0, interval=0.5)
     finally:
         run.process.send_signal(signal.SIGCONT)
 
@@ -285,7 +285,7 @@ class Seen:
         status: The exit status of pytest.
         output: What it printed.
         left: What was there when the run had ended, or when it was killed.
-        healed: Whether the run itself has resumed the replica.
+        healed: Whether the run itself has resumed the controller.
         repaired_by: Who removed all of that.
         remains: What was left after that.
         next_output: What the next run printed, or ``serve-chaos undo``; "" where nothing was left to repair.
