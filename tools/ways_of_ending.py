@@ -67,8 +67,8 @@ def _local_rows() -> Iterator[Row]:
 def _local_cell(way: local.Way, moment: str) -> str:
     try:
         return local.end(way, cast(local.Moment, moment)).words
-    except PermissionError as error:
-        print(f"{way.name}: {error}", file=sys.stderr)
+    except local.NoSmallDisk as error:
+        print(f"{way.name}: no small disk can be mounted: {error}", file=sys.stderr)
         return "?"
 
 

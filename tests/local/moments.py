@@ -33,7 +33,7 @@ NEXT = "WAYS_OF_ENDING_NEXT"
 """The variable that is "yes" in the next run."""
 
 _HEALS_IN = 0.5
-"""Seconds that it takes to resume a replica: long enough to meet a second signal."""
+"""Seconds that it takes to resume the controller: long enough to meet a second signal."""
 
 
 def _file(name: str) -> Path:

@@ -6,25 +6,21 @@ import os
 
 import pytest
 
-from tests.local.moments import MOMENTS
-from tests.local.ways_of_ending import WAYS, Way, end
+from tests.local.moments import MOMENTS, Moment
+from tests.local.ways_of_ending import WAYS, Kind, NoSmallDisk, Way, end
 
 ALL = os.environ.get("SERVE_CHAOS_WAYS") == "all"
 """Whether each way is tried at each moment, which takes a quarter of an hour; else with the fault."""
 
-INTERRUPTED = [way for way in WAYS if way.name.startswith("SIG") and way.frozen_for > 10.0]
-BY_FORCE = [way for way in WAYS if way.killed]
-GOES_ON = [way for way in WAYS if way not in INTERRUPTED and way not in BY_FORCE]
 
-
-def each(ways: list[Way]) -> pytest.MarkDecorator:
-    cells = [(way, moment) for way in ways for moment in MOMENTS if moment in way.moments]
+def each(kind: Kind) -> pytest.MarkDecorator:
+    cells = [(way, moment) for way in WAYS if way.kind == kind for moment in MOMENTS if moment in way.moments]
     cases = [pytest.param(*cell, id=f"{cell[0].name}-{cell[1]}") for cell in cells if ALL or cell[1] == "during"]
     return pytest.mark.parametrize(("way", "moment"), cases)
 
 
-@each(INTERRUPTED)
-def test_a_signal_leaves_nothing(way: Way, moment: str, request: pytest.FixtureRequest) -> None:
+@each("interrupted")
+def test_a_signal_leaves_nothing(way: Way, moment: Moment) -> None:
     seen = end(way, moment)
     assert not seen.left, seen.words
     # A second signal may come when the run is over and Python is on its way out: it ends the process as it always does.
@@ -33,8 +29,8 @@ def test_a_signal_leaves_nothing(way: Way, moment: str, request: pytest.FixtureR
     assert seen.healed or moment not in ("during", "healing")
 
 
-@each(BY_FORCE)
-def test_what_is_killed_has_its_repairer(way: Way, moment: str) -> None:
+@each("killed")
+def test_what_is_killed_has_its_repairer(way: Way, moment: Moment) -> None:
     seen = end(way, moment)
     assert seen.left
     assert bool(seen.left.frozen) == (moment in ("during", "healing"))
@@ -46,13 +42,21 @@ def test_what_is_killed_has_its_repairer(way: Way, moment: str) -> None:
         assert "undo: the local cluster of a run that ended by force" in seen.next_output
 
 
-@each(GOES_ON)
-def test_a_run_that_goes_on_heals_what_it_broke_and_says_what_is_wrong(way: Way, moment: str) -> None:
+@each("hindered")
+def test_a_run_that_goes_on_heals_what_it_broke_and_says_what_is_wrong(way: Way, moment: Moment) -> None:
     try:
         seen = end(way, moment)
-    except PermissionError as error:
-        pytest.skip(str(error))
+    except NoSmallDisk as error:
+        pytest.skip(f"no small disk can be mounted: {error}")
     assert not seen.remains, (seen.words, seen.remains, seen.next_output)
     assert seen.healed
     assert "INTERNALERROR" not in seen.output
     assert "Traceback (most recent call last)" not in seen.output
+
+
+@each("stopped")
+def test_what_a_stopped_run_has_frozen_goes_on_without_it(way: Way, moment: Moment) -> None:
+    seen = end(way, moment)
+    assert len(seen.left.frozen) == 1
+    assert not seen.remains
+    assert seen.status == 0, seen.output

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
@@ -53,7 +54,7 @@ _ENDED = 240.0
 _AGAIN_AFTER = 0.3
 """Seconds between two signals: the first heal goes on then."""
 
-_RIGHT_AFTER = 2.0
+_RIGHT_AFTER = 5.0
 """Seconds after the end of pytest in which what it has stopped is gone."""
 
 _CLEANED = 15.0
@@ -140,15 +141,19 @@ def _files(disk: Path) -> Iterator[Path]:
 # -- the ways ------------------------------------------------------------------------------------------------------
 
 
+Kind: TypeAlias = Literal["interrupted", "killed", "hindered", "stopped"]
+"""What happens to a run: it ends in order, at once, with something that it cannot use any more, or later."""
+
+
 @dataclass(frozen=True, slots=True)
 class Way:
     """A way in which a run ends.
 
     Attributes:
         name: What people call it.
+        kind: What happens to the run.
         ends: Brings a run to its end, or makes what it needs unusable.
         repairer: Who ends what the run has made without another command; "" if nobody does.
-        killed: Whether pytest or the supervisor ends at once, with all there is at that moment.
         moments: When that can happen.
         exits: Whether the test calls `os._exit`.
         fills: Whether the disk gets full; it is a small one then.
@@ -158,9 +163,9 @@ class Way:
     """
 
     name: str
+    kind: Kind
     ends: Callable[[RunToEnd], None]
     repairer: str = "the run itself"
-    killed: bool = False
     moments: Collection[Moment] = MOMENTS
     exits: bool = False
     fills: bool = False
@@ -184,11 +189,15 @@ def _kills(*parts: str) -> Callable[[RunToEnd], None]:
 
 
 def _wipes_workspace(run: RunToEnd) -> None:
-    shutil.rmtree(run.workspace)
+    def gone() -> bool | NotYet:
+        shutil.rmtree(run.workspace, ignore_errors=True)  # something may be written there meanwhile
+        return not run.workspace.exists() or NotYet("it is there")
+
+    clock.wait_until("the workspace to be gone", gone, timeout=10.0, interval=0.02)
 
 
 def _kills_all_and_wipes_workspace(run: RunToEnd) -> None:
-    _kills("pytest", "supervisor", "janitor")(run)
+    _kills(*_ALL)(run)
     _wipes_workspace(run)
 
 
@@ -231,50 +240,52 @@ def _stops_pytest(run: RunToEnd) -> None:
 
 _IN_THE_TEST: tuple[Moment, ...] = MOMENTS[1:]
 _ITS_JANITOR = "its janitor"
+_BOTH = "its supervisor and its janitor"
+_ALL = ("pytest", "supervisor", "janitor")
 
 WAYS = (
-    Way("SIGINT (Ctrl-C)", _signals(signal.SIGINT)),
-    Way("SIGTERM", _signals(signal.SIGTERM)),
-    Way("SIGTERM twice", _signals(signal.SIGTERM, signal.SIGTERM)),
-    Way("SIGHUP", _signals(signal.SIGHUP)),
-    Way("kill -9 of pytest", _kills("pytest"), "its supervisor and its janitor", killed=True),
-    Way("kill -9 of the supervisor", _kills("supervisor"), _ITS_JANITOR, killed=True),
-    Way("kill -9 of both", _kills("pytest", "supervisor"), _ITS_JANITOR, killed=True),
-    Way("kill -9 of both and the janitor", _kills("pytest", "supervisor", "janitor"), "", killed=True),
-    Way("the same, and the workspace is wiped", _kills_all_and_wipes_workspace, "", killed=True, undo=True),
-    Way(
-        "`os._exit` in a test",
-        lambda run: None,
-        "its supervisor and its janitor",
-        killed=True,
-        exits=True,
-        moments=_IN_THE_TEST,
-    ),
-    Way("a full disk", _fills_the_disk, moments=_IN_THE_TEST, fills=True, restores=_empties_the_disk),
+    Way("SIGINT (Ctrl-C)", "interrupted", _signals(signal.SIGINT)),
+    Way("SIGTERM", "interrupted", _signals(signal.SIGTERM)),
+    Way("SIGTERM twice", "interrupted", _signals(signal.SIGTERM, signal.SIGTERM)),
+    Way("SIGHUP", "interrupted", _signals(signal.SIGHUP)),
+    Way("kill -9 of pytest", "killed", _kills("pytest"), _BOTH),
+    Way("kill -9 of the supervisor", "killed", _kills("supervisor"), _ITS_JANITOR),
+    Way("kill -9 of both", "killed", _kills("pytest", "supervisor"), _ITS_JANITOR),
+    Way("kill -9 of both and the janitor", "killed", _kills(*_ALL), ""),
+    Way("the same, and the workspace is wiped", "killed", _kills_all_and_wipes_workspace, "", undo=True),
+    Way("`os._exit` in a test", "killed", RunToEnd.go_on, _BOTH, _IN_THE_TEST, exits=True),
+    Way("a full disk", "hindered", _fills_the_disk, moments=_IN_THE_TEST, fills=True, restores=_empties_the_disk),
     Way(
         "a read-only report directory",
+        "hindered",
         _sets_mode(0o500, "work", below=True),
         moments=_IN_THE_TEST,
         restores=_sets_mode(0o700, "work", below=True),
     ),
     Way(
         "a read-only TMPDIR",
+        "hindered",
         _sets_mode(0o500, "tmp", below=False),
         moments=_IN_THE_TEST,
         restores=_sets_mode(0o700, "tmp", below=False),
     ),
-    Way("the workspace is wiped", _wipes_workspace, moments=_IN_THE_TEST),
+    Way("the workspace is wiped", "hindered", _wipes_workspace, moments=_IN_THE_TEST),
     Way(
-        "SIGSTOP (Ctrl-Z), later SIGCONT",
+        "SIGSTOP (Ctrl-Z), and SIGCONT later",
+        "stopped",
         _stops_pytest,
         "its watchdog, and then the run itself",
-        moments=("during",),
+        ["during"],
         frozen_for=_BRIEFLY,
     ),
 )
 
 
 # -- an end --------------------------------------------------------------------------------------------------------
+
+
+class NoSmallDisk(Exception):
+    """This user cannot mount one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,7 +323,7 @@ def end(way: Way, moment: Moment) -> Seen:
     below them.
 
     Raises:
-        PermissionError: The disk has to be a small one, and this user cannot mount one.
+        NoSmallDisk: The disk has to be a small one, and this user cannot mount one.
     """
     with _directory(small=way.fills) as disk, _directory() as control:
         _prepare(disk, way)
@@ -329,13 +340,13 @@ def end(way: Way, moment: Moment) -> Seen:
 
 
 def _end(way: Way, moment: Moment, run: RunToEnd) -> Seen:
-    clock.wait_until("the moment", lambda: _reached(run, moment), timeout=_REACHED, interval=0.02)
-    left = look(run) if way.killed else None  # before: what stays may be removed at once
+    clock.wait_until("the moment", lambda: _reached(run, moment), timeout=_REACHED, interval=0.1)
+    left = look(run) if way.kind in ("killed", "stopped") else None  # before: it may be removed at once
     way.ends(run)
     run.go_on()
     status = run.process.wait(_ENDED)
     healed = (run.control / "healed").exists()
-    remains = _what_remains(run, within=_CLEANED if way.killed and way.repairer else _RIGHT_AFTER)
+    remains = _what_remains(run, within=_CLEANED if left and way.repairer else _RIGHT_AFTER)
     left = left or remains
     if not remains:
         return Seen(status, run.output, left, healed, way.repairer or "nobody had to", remains, "")
@@ -395,7 +406,7 @@ def _directory(*, small: bool = False) -> Iterator[Path]:
             mount = ["mount", "-t", "tmpfs", "-o", f"size={_DISK},mode=0700", "ways-of-ending", str(path)]
             mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
             if mounted.returncode != 0:
-                raise PermissionError(f"no small disk can be mounted: {mounted.stderr.strip()}")
+                raise NoSmallDisk(mounted.stderr.strip())
         yield path
     finally:
         if small:
