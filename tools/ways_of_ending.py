@@ -19,10 +19,10 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
+from tests.local import moments as local_moments
 from tests.local import ways_of_ending as local
-from tests.local.moments import MOMENTS as LOCAL_MOMENTS
+from tests.plugin import outside_cluster as fake_moments
 from tests.plugin import ways_of_ending as fake
-from tests.plugin.outside_cluster import MOMENTS as FAKE_MOMENTS
 
 _HEADINGS = {
     "starting": "while the cluster starts",
@@ -55,7 +55,7 @@ def _fake_rows() -> Iterator[Row]:
 
 def _fake_cell(way: fake.Way, moment: str) -> str:
     with tempfile.TemporaryDirectory(prefix="ways-") as directory:
-        seen = fake.end(way, cast(fake.Moment, moment), Path(directory))
+        seen = fake.end(way, cast(fake_moments.Moment, moment), Path(directory))
         return f"{seen.left}; {seen.repaired_by}"
 
 
@@ -66,7 +66,7 @@ def _local_rows() -> Iterator[Row]:
 
 def _local_cell(way: local.Way, moment: str) -> str:
     try:
-        return local.end(way, cast(local.Moment, moment)).words
+        return local.end(way, cast(local_moments.Moment, moment)).words
     except local.NoSmallDisk as error:
         print(f"{way.name}: no small disk can be mounted: {error}", file=sys.stderr)
         return "?"
@@ -101,7 +101,9 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--only", action="append", default=[], metavar="TEXT", help="ways with this in their names")
     parser.add_argument("--moments", nargs="+", choices=_HEADINGS, default=list(_HEADINGS), help="some of the moments")
     given = parser.parse_args(words)
-    rows, known = (_local_rows(), LOCAL_MOMENTS) if given.backend == "local" else (_fake_rows(), FAKE_MOMENTS)
+    rows, known = (
+        (_local_rows(), local_moments.MOMENTS) if given.backend == "local" else (_fake_rows(), fake_moments.MOMENTS)
+    )
     wanted = (row for row in rows if not given.only or any(text in row.name for text in given.only))
     nobody = False
     for line in table(wanted, [moment for moment in known if moment in given.moments]):
