@@ -104,9 +104,21 @@ def remove(path: Path) -> bool:
             elif entry.name != _LOCK:
                 entry.unlink(missing_ok=True)
         if {entry.name for entry in path.iterdir()} <= {_LOCK}:
-            (path / _LOCK).unlink(missing_ok=True)
-            path.rmdir()
+            _remove_with_lock(path)
     return not path.exists()
+
+
+def _remove_with_lock(path: Path) -> None:
+    """Removes a directory that has its lock at most. If it must stay, the lock does too: nobody finds it without."""
+    lock = path / _LOCK
+    said = lock.read_bytes() if lock.exists() else None
+    lock.unlink(missing_ok=True)
+    try:
+        path.rmdir()
+    except OSError:
+        if said is not None:
+            lock.write_bytes(said)
+        raise
 
 
 @functools.cache

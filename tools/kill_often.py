@@ -32,6 +32,7 @@ from pathlib import Path
 from pytest_serve_chaos import clock, locks
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.local import processes
+from pytest_serve_chaos.cluster.local.processes import Process
 from pytest_serve_chaos.errors import WaitTimeout
 
 ROOT = Path(__file__).parents[1]
@@ -46,8 +47,13 @@ def test_frozen_and_killed(chaos):
     time.sleep(3)
 """
 
-VICTIMS = ("pytest", "supervisor", "both", "all")
-"""What is killed: ``all`` are pytest, the supervisor and its janitor."""
+VICTIMS = {
+    "pytest": ("pytest",),
+    "supervisor": ("supervisor",),
+    "both": ("pytest", "supervisor"),
+    "all": ("pytest", "supervisor", "janitor"),
+}
+"""What is killed together."""
 
 _PROGRAMS = {
     "supervisor": "pytest_serve_chaos.cluster.local.supervisor",
@@ -134,12 +140,17 @@ class Traces:
 
 
 def _marked() -> Iterator[str]:
+    yield from (f"process {process.name} {process.identity}" for process in carrying(f"{processes.MARK}="))
+
+
+def carrying(variable: str) -> Iterator[Process]:
+    """The processes whose environment has a variable that begins so, zombies left out."""
     for pid in processes.all_pids():
         with contextlib.suppress(OSError), open(f"/proc/{pid}/environ", "rb") as file:
-            if any(variable.startswith(f"{processes.MARK}=".encode()) for variable in file.read().split(b"\0")):
+            if any(one.startswith(variable.encode()) for one in file.read().split(b"\0")):
                 process = processes.read(pid)
                 if process is not None:
-                    yield f"process {process.name} {process.identity}"
+                    yield process
 
 
 def _kind_clusters() -> Iterator[str]:
@@ -227,20 +238,26 @@ class Runs:
 
 
 def kill(run: subprocess.Popen[bytes], victim: str) -> None:
-    """Kills a run, or a part of it, with SIGKILL; all that is to be killed stands still before."""
-    below = processes.below(run.pid)
-    parts = {name: [one.pid for one in below if program in one.command] for name, program in _PROGRAMS.items()}
-    pids = {
-        "pytest": [run.pid],
-        "supervisor": parts["supervisor"],
-        "both": [run.pid, *parts["supervisor"]],
-        "all": [run.pid, *parts["supervisor"], *parts["janitor"]],
-    }[victim]
-    for number in (signal.SIGSTOP, signal.SIGKILL):
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
+    """Kills a run, or a part of it, and waits for its end."""
+    strike(run.pid, VICTIMS[victim])
     run.wait(_ENDS_WITHIN)
+
+
+def strike(pid: int, parts: Iterable[str]) -> None:
+    """Kills parts of a run with SIGKILL; all that is to be killed stands still before.
+
+    Args:
+        pid: Of pytest.
+        parts: ``pytest``, ``supervisor`` and ``janitor``.
+    """
+    below = processes.below(pid)
+    pids = {name: [one.pid for one in below if program in one.command] for name, program in _PROGRAMS.items()}
+    pids["pytest"] = [pid]
+    victims = [one for part in parts for one in pids[part]]
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for victim in victims:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(victim, number)
 
 
 def nothing_left(traces: Traces, *, within: float) -> tuple[str, ...]:

@@ -38,7 +38,7 @@ _CAP_DAC_OVERRIDE = 1
 _REACHED = 60.0
 _AGAIN_AFTER = 0.3
 """Seconds between two signals: the first heal goes on then."""
-_DIRECTORIES = ("frozen", "report", "state", "run", "tmp", "home")
+DIRECTORIES = ("frozen", "report", "state", "run", "tmp", "home")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ def end(way: Way, moment: Moment, directory: Path) -> Seen:
 
 def prepare(directory: Path, test: str) -> None:
     """Makes all that there is outside of pytest, and the test."""
-    for name in _DIRECTORIES:
+    for name in DIRECTORIES:
         (directory / name).mkdir(mode=0o700)
     (directory / "test_it.py").write_text(test)
     (directory / "test_next.py").write_text(_NEXT)
@@ -236,11 +236,11 @@ def pytest_in(directory: Path, test: str, variables: dict[str, str]) -> subproce
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        preexec_fn=_as_any_user,
+        preexec_fn=as_any_user,
     )
 
 
-def _as_any_user() -> None:
+def as_any_user() -> None:
     """Heeds all signals, which a shell's background jobs do not, and the modes of directories, which root does not."""
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)

@@ -123,6 +123,21 @@ def test_a_removal_that_was_killed_in_the_middle_is_finished_by_the_next_run(
     assert not left.exists()
 
 
+def test_what_cannot_be_removed_yet_is_found_by_a_later_run(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a directory for temporary files that has become read-only."""
+    killed(LEAVES_FILES)
+    (left,) = temporary.iterdir()
+
+    def refused(path: Path) -> None:
+        raise PermissionError(f"Permission denied: {path}")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rmdir", refused)
+        assert not scratch.remove(left)
+    assert len(swept()) == 1
+    assert not left.exists()
+
+
 def test_programs_that_are_killed_with_the_run_have_their_temporary_files_there(temporary: Path) -> None:
     scratch.of_this_process.cache_clear()
     try:
