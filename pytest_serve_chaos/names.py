@@ -36,7 +36,7 @@ MARKERS = (
     "replica_failure(how, deployment, on, by, for_, allow_total_loss): the test breaks a replica (how: kill, freeze).",
     "child_failure(how, name, deployment, on, for_, allow_total_loss): the test breaks a process that a replica has "
     "started (how: kill, freeze).",
-    "proxy_failure(how, on, by, for_, part): the test breaks a proxy (how: kill, freeze).",
+    "proxy_failure(how, on, by, for_, part, allow_total_loss): the test breaks a proxy (how: kill, freeze).",
     "raylet_failure(how, on, for_, allow_total_loss): the test breaks the raylet of a node (how: kill, freeze).",
     "gcs_failure(how, for_, allow_total_loss): the test breaks the GCS process (how: kill, stop, freeze).",
     "redis_failure(how, hold, for_): the test breaks the Redis under the GCS (how: kill, stop, freeze).",

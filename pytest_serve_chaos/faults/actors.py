@@ -280,15 +280,37 @@ SERVING_NEEDS = (
 class ServingTarget(ActorTarget):
     """A proxy or a replica: ``chaos.proxy(...)``, ``chaos.replica(...)``."""
 
-    def kill(self, *, by: By = "signal", must_land: bool = True) -> Injection:
+    def kill(self, *, by: By = "signal", must_land: bool = True, allow_total_loss: bool = False) -> Injection:
         """Kills it with SIGKILL, or with `ray.kill` as the guide does.
+
+        Args:
+            by: ``signal``, or ``ray``.
+            must_land: Whether it is an error if nothing shows that it died.
+            allow_total_loss: Whether it may be the last that runs on an external cluster.
 
         Raises:
             NotLanded: Nothing shows that it died, and it must (`must_land`).
         """
         no_restart = self.victim.role == "replica"
         fault = ActorKilled(self.rig, self.kind, self.victim, by, no_restart=no_restart, part=self.part)
-        return Injection(self.rig, fault, must_land=must_land)
+        with self.rig.current.allowing_total_loss(allow_total_loss):
+            return Injection(self.rig, fault, must_land=must_land)
+
+    def freeze(
+        self, for_: float | str = FREEZE_FOR, *, must_land: bool = True, allow_total_loss: bool = False
+    ) -> Injection:
+        """SIGSTOP for so many seconds.
+
+        Args:
+            for_: Seconds, or text with a unit.
+            must_land: Whether it is an error if nothing shows that it stands still.
+            allow_total_loss: Whether it may be the last that runs on an external cluster.
+
+        Raises:
+            NotLanded: Nothing shows that it stands still, and it must (`must_land`).
+        """
+        with self.rig.current.allowing_total_loss(allow_total_loss):
+            return super().freeze(for_, must_land=must_land)
 
 
 def break_serving(target: ServingTarget, how: str, *, by: By, for_: float, must_land: bool) -> Injection:

@@ -20,8 +20,9 @@ from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultSpec, Need, freeze_for, keyword
 from pytest_serve_chaos.kinds import Choice
-from pytest_serve_chaos.model import Expectations
+from pytest_serve_chaos.model import Component, Expectations
 from pytest_serve_chaos.observe.external_check import settle
+from pytest_serve_chaos.observe.healthy import healthy
 from pytest_serve_chaos.prediction import serve_rules
 
 NAME = "controller_failure"
@@ -89,19 +90,10 @@ def _replace_stale(rig: Rig) -> None:
         raise NotHealed("proxies that do not hear their controller cannot be replaced here", checked=[result.text])
     for proxy in stale:
         rig.progress(f"replace {proxy.name}, which does not hear the new controller")
-        admit(rig, "proxy_failure", {"how": "kill"}, (proxy,))
+        with rig.current.allowing_total_loss(True):  # what a stale proxy takes, it will hang
+            admit(rig, "proxy_failure", {"how": "kill"}, (proxy,))
         processes.signal_process(proxy.identity, signal.SIGKILL)
-
-    def replaced() -> bool | NotYet:
-        now = rig.watcher.sample().of("proxy")
-        old = [proxy.name for proxy in stale if any(c.identity == proxy.identity for c in now)]
-        missing = {c.node for c in stale} - {c.node for c in now}
-        return NotYet(f"still there: {old}; no proxy on {sorted(missing)}") if old or missing else True
-
-    try:
-        clock.wait_until("the stale proxies to be replaced", replaced, timeout=60.0)
-    except WaitTimeout as error:
-        raise NotHealed(f"the stale proxies could not be replaced: {error}") from error
+        _wait_replaced(rig, proxy)
     deployments = [c.deployment or "" for c in rig.watcher.topology.of("replica")]
     composed = len(set(deployments)) > len({name.partition("#")[0] for name in deployments})
     if (
@@ -109,6 +101,22 @@ def _replace_stale(rig: Rig) -> None:
         and settle(rig.cluster, rig.watcher, rig.run.canaries, nodes=nodes, messages=rig.traffic.asked).passed
     ):
         rig.soundness.clear()
+
+
+def _wait_replaced(rig: Rig, stale: Component) -> None:
+    """Waits for the proxy that takes the place of a stale one: until then another one has to take the requests."""
+
+    def replaced() -> bool | NotYet:
+        topology = rig.watcher.sample()
+        if topology.find(stale.identity) is not None:
+            return NotYet(f"{stale.name} is still there")
+        taking = healthy(topology, rig.watcher.report).proxies
+        return True if any(one.node == stale.node for one in taking) else NotYet(f"no proxy on {stale.node} is healthy")
+
+    try:
+        clock.wait_until("the stale proxy to be replaced", replaced, timeout=60.0)
+    except WaitTimeout as error:
+        raise NotHealed(f"the stale proxies could not be replaced: {error}") from error
 
 
 # -- the fault ---------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.faults.actors import ON, SERVING_NEEDS, By, ServingTarget, break_serving, by, choose_component
 from pytest_serve_chaos.faults.child import ChildTarget
-from pytest_serve_chaos.faults.defaults import FREEZE_FOR, unless_frozen, with_profile
+from pytest_serve_chaos.faults.defaults import unless_frozen, with_profile
 from pytest_serve_chaos.faults.health_check import DEPLOYMENT, Mode, fail_health_check
 from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.rig import Rig
@@ -33,36 +33,6 @@ class ReplicaTarget(ServingTarget):
                 None: every process below the replica.
         """
         return ChildTarget(self.rig, self.victim, name)
-
-    def kill(self, *, by: By = "signal", must_land: bool = True, allow_total_loss: bool = False) -> Injection:
-        """Kills it with SIGKILL, or with `ray.kill` as the guide does.
-
-        Args:
-            by: ``signal``, or ``ray``.
-            must_land: Whether it is an error if nothing shows that it died.
-            allow_total_loss: Whether it may be the last that runs on an external cluster.
-
-        Raises:
-            NotLanded: Nothing shows that it died, and it must (`must_land`).
-        """
-        with self.rig.current.allowing_total_loss(allow_total_loss):
-            return super().kill(by=by, must_land=must_land)
-
-    def freeze(
-        self, for_: float | str = FREEZE_FOR, *, must_land: bool = True, allow_total_loss: bool = False
-    ) -> Injection:
-        """SIGSTOP for so many seconds.
-
-        Args:
-            for_: Seconds, or text with a unit.
-            must_land: Whether it is an error if nothing shows that it stands still.
-            allow_total_loss: Whether it may be the last that runs on an external cluster.
-
-        Raises:
-            NotLanded: Nothing shows that it stands still, and it must (`must_land`).
-        """
-        with self.rig.current.allowing_total_loss(allow_total_loss):
-            return super().freeze(for_, must_land=must_land)
 
     def fail_health_check(
         self, mode: Mode = "raise", *, must_land: bool = True, allow_total_loss: bool = False

@@ -59,6 +59,13 @@ def in_service(topology: Topology, report: Report) -> tuple[Component, ...]:
     return tuple(c for c in topology.of("replica") if c.identity not in passing)
 
 
+def proxy_states(topology: Topology, report: Report) -> Mapping[str, str]:
+    """Node -> what Serve says of its proxy; empty where Serve says nothing of proxies."""
+    nodes = _nodes(topology, report)
+    said = {} if report.serve is None else report.serve.proxies
+    return {nodes.get(node_id, node_id): state for node_id, state in said.items()}
+
+
 def _rows(report: Report, deployment: str, states: Collection[str]) -> Sequence[ReplicaRow]:
     rows = report.serve.replicas if report.serve is not None else ()
     return [row for row in rows if _deployment(row) == deployment and (not states or row.state in states)]

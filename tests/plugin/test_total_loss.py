@@ -1,4 +1,4 @@
-"""The last replica, worker or node of an external cluster is broken only where the test says so."""
+"""The last replica, proxy, worker or node of an external cluster is broken only where the test says so."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pytest_serve_chaos.history import History
 from pytest_serve_chaos.testing import FakeBehaviour, FakeCluster
 from tests.plugin.conftest import RunChaos
 from tests.plugin.test_external import ONE, ExternalFake
+from tests.plugin.test_proxy_location import CONFIG
 
 TWO_REPLICAS = FakeBehaviour(replicas=2)
 """One on each worker."""
@@ -49,6 +50,77 @@ def test_what_is_lost_already_does_not_count_as_left(run_chaos: RunChaos, first:
     ran.result.stdout.fnmatch_lines([f"SKIPPED * {reason}, so losing it leaves none (allow_total_loss=True*"])
     asked = [e for e in History.load(ran.directory / "history.jsonl").events if e.kind == "asked"]
     assert len(asked) == 1
+
+
+@pytest.fixture
+def head_only(pytester: pytest.Pytester) -> str:
+    """The option for a Serve config with which only the head has a proxy."""
+    pytester.path.joinpath("edge.yaml").write_text(CONFIG.format(location="HeadOnly"))
+    return "--serve-chaos-app=edge.yaml"
+
+
+def test_the_only_proxy_is_not_taken_in_whatever_way(run_chaos: RunChaos, head_only: str) -> None:
+    source = """
+        import pytest
+
+        BY_HAND = {
+            "the proxy": lambda chaos: chaos.proxy().kill(),
+            "the proxy, frozen": lambda chaos: chaos.proxy().freeze(),
+            "its node": lambda chaos: chaos.head.stop(),
+            "its node, frozen": lambda chaos: chaos.head.freeze(),
+            "the raylet above it": lambda chaos: chaos.raylet("head").kill(),
+            "the GCS, and so its node": lambda chaos: chaos.gcs.kill(),
+            "the controller that it hears": lambda chaos: chaos.controller.kill(replacement="new_actor"),
+        }
+
+        @pytest.mark.parametrize("how", BY_HAND)
+        def test_by_hand(chaos, how):
+            BY_HAND[how](chaos)
+            raise AssertionError("it was broken")
+
+        @pytest.mark.proxy_failure
+        def test_by_marker(experiment):
+            experiment.run()
+    """
+    ran = run_chaos(source, "-rs", head_only, cluster=ExternalFake)
+
+    ran.outcomes(skipped=8)
+    for place in ("the one that is to be hit", "what is on head"):
+        ran.result.stdout.fnmatch_lines([f"SKIPPED * no proxy but {place} takes requests, so losing it leaves none (*"])
+    ran.result.stdout.fnmatch_lines(["SKIPPED * one proxy runs, which may not hear a new controller*"])
+    assert not [e for e in History.load(ran.directory / "history.jsonl").events if e.kind == "asked"]
+
+
+def test_the_last_healthy_proxy_is_not_taken(run_chaos: RunChaos) -> None:
+    source = """
+        def test_it(chaos, traffic):
+            with traffic():
+                chaos.proxy(on="head").freeze(must_land=False)
+                chaos.proxy(on="worker-1").freeze(must_land=False)
+                chaos.proxy(on="worker-2").kill()
+            raise AssertionError("the last one was broken")
+    """
+    ran = run_chaos(source, "-rs", cluster=ExternalFake)
+
+    ran.outcomes(skipped=1)
+    ran.result.stdout.fnmatch_lines(["SKIPPED * no proxy but the one that is to be hit takes requests, so losing it*"])
+    assert len([e for e in History.load(ran.directory / "history.jsonl").events if e.kind == "asked"]) == 2
+
+
+def test_the_only_proxy_is_taken_where_the_test_says_so(run_chaos: RunChaos, head_only: str) -> None:
+    source = """
+        import pytest
+
+        def test_by_hand(chaos, serve_cluster):
+            assert chaos.proxy().kill(allow_total_loss=True, must_land=False)
+
+        @pytest.mark.proxy_failure(allow_total_loss=True)
+        def test_by_marker(experiment):
+            assert experiment.measure(availability=0.3, window="700ms").evidence
+    """
+    ran = run_chaos(source, head_only, cluster=ExternalFake)
+
+    ran.outcomes(passed=2)
 
 
 @pytest.mark.parametrize("cluster", [ExternalFake, FakeCluster])

@@ -108,8 +108,10 @@ def external(
     on_break: Record = lambda _: lambda: None,
     shared_processes: str = "",
     on_stale: Callable[[], Callable[[], None]] = lambda: lambda: None,
+    proxy_location: str = "EveryNode",
 ) -> RayServiceCluster:
-    found = FoundRayService("ranker", gcs, workers, CONFIG)  # type: ignore[arg-type]
+    config = {**CONFIG, "proxy_location": proxy_location}
+    found = FoundRayService("ranker", gcs, workers, config)  # type: ignore[arg-type]
     targets = {"ranker#Ranker": 4} if targets is None else targets
     to = Connected(
         found,

@@ -240,6 +240,66 @@ def test_what_would_leave_nothing_is_not_broken() -> None:
     assert "1 worker" in why_not(external(workers=1), "worker_failure", KILL, ())
 
 
+@pytest.mark.parametrize("kind", ["proxy_failure", "head_failure", "gcs_failure"])
+def test_the_only_proxy_is_not_broken_whatever_takes_it(kind: str) -> None:
+    only_on_head = external(proxy_location="HeadOnly")
+    assert why_not(only_on_head, kind, KILL, ()) == (
+        "only the head has a proxy (proxy_location: HeadOnly), so losing it leaves none"
+        " (allow_total_loss=True breaks it all the same)"
+    )
+    assert why_not(only_on_head, kind, {**KILL, "allow_total_loss": True}, ()) == ""
+    assert why_not(only_on_head, "worker_failure", KILL, ()) == ""
+
+
+def test_the_only_proxy_is_not_made_stale() -> None:
+    only_on_head = external(proxy_location="HeadOnly")
+    new = {**KILL, "replacement": "new_actor"}
+    assert "may not hear a new controller" in why_not(only_on_head, "controller_failure", new, ())
+    assert why_not(only_on_head, "controller_failure", KILL, ()) == ""
+
+
+ALONE = "KubeRay's Service sends requests to the pod of worker-1 alone, so losing its proxy leaves none"
+
+
+def behind_the_service(**ready: bool) -> Cluster:
+    """A RayService whose head KubeRay keeps out of its Service; worker -> whether it is Ready."""
+    head = replace(pod("h", "head", "10.0.0.1"), labels={**pod("h", "head", "").labels, "ray.io/serve": "false"})
+    workers = []
+    for number, (name, is_ready) in enumerate(ready.items()):
+        one = pod(name, "worker", f"10.0.0.{number + 2}")
+        (container,) = one.containers
+        container = replace(container, ready=is_ready)
+        workers.append(replace(one, labels={**one.labels, "ray.io/serve": "true"}, containers=(container,)))
+    return external(api=WithFlags(head, *workers))
+
+
+def hit(cluster: Cluster, kind: str, *victims: Component, **options: object) -> None:
+    touch = BUILT_IN.choose(kind, {**KILL, **options}).touch()
+    part(cluster, IS_EXTERNAL).admit(replace(touch, victims=victims), ())
+
+
+def proxy(node: str) -> Component:
+    return Component("proxy", node, Identity("process", ("uid", "container", "5", "7")), 5)
+
+
+def test_the_only_proxy_behind_the_service_is_not_broken() -> None:
+    one_ready = behind_the_service(w1=True, w2=False)
+    for kind in ("proxy_failure", "worker_failure"):
+        with pytest.raises(Unsupported, match=ALONE):
+            hit(one_ready, kind, proxy("worker-1"))
+        hit(one_ready, kind, proxy("worker-2"))
+        hit(one_ready, kind, proxy("worker-1"), allow_total_loss=True)
+    hit(one_ready, "proxy_failure", proxy("head"))
+    hit(behind_the_service(w1=True, w2=True), "proxy_failure", proxy("worker-1"))
+    hit(behind_the_service(w1=False, w2=False), "proxy_failure", proxy("worker-1"))
+
+
+def test_the_node_of_the_only_proxy_behind_the_service_is_not_taken_by_the_cluster_itself_either() -> None:
+    one_ready = behind_the_service(w1=True, w2=False)
+    with pytest.raises(Unsupported, match=ALONE):
+        part(one_ready, KILLS_NODES).kill_node("worker-1", how="stop", hold=False)
+
+
 @pytest.mark.parametrize(
     ("cluster", "kind"),
     [

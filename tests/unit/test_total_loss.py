@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pytest_serve_chaos.cluster.policy import Touch
-from pytest_serve_chaos.cluster.rest import ReplicaRow, ServeStatus
+from pytest_serve_chaos.cluster.rest import ActorRow, ReplicaRow, ServeStatus
 from pytest_serve_chaos.cluster.total_loss import Healthy, leaves_none
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
-from pytest_serve_chaos.model import Component, Identity, Loss, Role, Topology
+from pytest_serve_chaos.model import MANAGER_FROZEN, Component, Identity, Loss, Role, Topology
 from pytest_serve_chaos.observe.healthy import healthy
 from pytest_serve_chaos.observe.observer import Report
 
@@ -26,6 +28,7 @@ def part(role: Role, node: str, number: int = 0, *, state: str = "", deployment:
 HEAD, ONE, TWO = part("head", "head"), part("worker", "worker-1"), part("worker", "worker-2")
 FIRST, SECOND = part("replica", "worker-1", 1), part("replica", "worker-2", 2)
 WHOLE = Healthy(frozenset({"head", "worker-1", "worker-2"}), {APP: (FIRST, SECOND)})
+PROXIES = replace(WHOLE, proxies=(part("proxy", "head"), part("proxy", "worker-1")))
 WORKER: tuple[Loss, ...] = ("worker", "Ray node", "replica")
 
 
@@ -37,7 +40,8 @@ def test_what_leaves_another_one_may_be_broken() -> None:
     assert leaves_none(hit(FIRST), WHOLE) == ""
     assert leaves_none(hit(ONE, FIRST, loses=WORKER), WHOLE) == ""
     assert leaves_none(hit(HEAD, loses=("head", "Ray node")), WHOLE) == ""
-    assert leaves_none(hit(part("proxy", "worker-1"), loses=("proxy",)), Healthy(frozenset(), {})) == ""
+    assert leaves_none(hit(part("proxy", "worker-1"), loses=("proxy",)), PROXIES) == ""
+    assert leaves_none(hit(HEAD, part("proxy", "head"), loses=("head", "Ray node")), PROXIES) == ""
 
 
 @pytest.mark.parametrize(
@@ -58,6 +62,32 @@ def test_what_leaves_another_one_may_be_broken() -> None:
         ),
         (hit(TWO, loses=WORKER), Healthy(frozenset({"head"}), {}), "no worker but worker-2 runs"),
         (hit(HEAD, loses=("head", "Ray node")), Healthy(frozenset({"head"}), {}), "no Ray node but head runs"),
+        (
+            hit(part("proxy", "head"), loses=("proxy",)),
+            replace(WHOLE, proxies=(part("proxy", "head"),)),
+            "no proxy but the one that is to be hit takes requests",
+        ),
+        (hit(part("proxy", "head"), loses=("proxy",)), WHOLE, "no proxy but the one that is to be hit takes requests"),
+        (
+            hit(HEAD, part("proxy", "head"), loses=("head", "Ray node")),
+            replace(WHOLE, proxies=(part("proxy", "head"),)),
+            "no proxy but what is on head takes requests",
+        ),
+        (
+            hit(part("gcs", "head"), loses=("head", "head container")),
+            replace(WHOLE, proxies=(part("proxy", "head"),)),
+            "no proxy but what is on head takes requests",
+        ),
+        (
+            hit(ONE, loses=(*WORKER, "machine")),
+            replace(PROXIES, machines={"head": "node-1", "worker-1": "node-1", "worker-2": "node-2"}),
+            "no proxy but what is on head, worker-1 takes requests",
+        ),
+        (
+            hit(ONE, loses=(*WORKER, "machine")),
+            replace(WHOLE, machines={"worker-1": "node-1", "worker-2": "node-1"}),
+            "no worker but worker-1, worker-2 runs",
+        ),
     ],
 )
 def test_the_last_one_may_not_unless_the_test_says_so(touch: Touch, left: Healthy, reason: str) -> None:
@@ -70,6 +100,14 @@ def test_a_raylet_takes_all_that_is_on_its_node() -> None:
     raylet = hit(part("raylet", "worker-1"), loses=("worker", "replica"))
     assert leaves_none(raylet, Healthy(WHOLE.nodes, {APP: (FIRST,)})) != ""
     assert leaves_none(raylet, Healthy(WHOLE.nodes, {APP: (SECOND,)})) == ""
+
+
+def test_the_only_proxy_must_hear_its_controller() -> None:
+    """Nobody can allow that: the proxy would have to be replaced, and nothing would take requests meanwhile."""
+    new = Touch(actions=("run in pods",), new_controller=True, victims=(part("controller", "head"),))
+    assert leaves_none(new, PROXIES) == ""
+    only = leaves_none(new, replace(WHOLE, proxies=(part("proxy", "head"),)))
+    assert only.startswith("one proxy runs, which may not hear a new controller")
 
 
 def test_a_deployment_that_nothing_hits_may_have_no_replica() -> None:
@@ -111,6 +149,27 @@ def test_while_serve_says_nothing_the_processes_count() -> None:
     assert healthy(topology, Report()) == WHOLE
 
 
+def proxies(said: dict[str, str], *components: Component) -> frozenset[str]:
+    """The nodes with a proxy that takes requests, where Serve says that of proxies."""
+    rows = tuple(
+        ActorRow(c.actor_id or "", "ProxyActor", "", "ALIVE", f"id-of-{c.node}", c.pid or 0) for c in components
+    )
+    serve = ServeStatus({}, {}, {}, {}, (), said, None)
+    topology = Topology(0.0, (HEAD, ONE, *components), (), {}, {}, {})
+    return frozenset(one.node for one in healthy(topology, Report(serve=serve, actors=rows)).proxies)
+
+
+def test_a_proxy_takes_requests_if_it_lives_and_serve_calls_it_healthy() -> None:
+    on_head, on_one = part("proxy", "head"), part("proxy", "worker-1")
+    assert proxies({"id-of-head": "HEALTHY", "id-of-worker-1": "HEALTHY"}, on_head, on_one) == {"head", "worker-1"}
+    assert proxies({"id-of-head": "HEALTHY", "id-of-worker-1": "DRAINING"}, on_head, on_one) == {"head"}
+    assert proxies({"id-of-head": "HEALTHY"}, on_head, on_one) == {"head"}
+    assert proxies({}, on_head, on_one) == {"head", "worker-1"}
+    assert proxies({"id-of-head": "HEALTHY"}, part("proxy", "head", state="frozen")) == frozenset()
+    assert proxies({"id-of-head": "HEALTHY"}, part("proxy", "head", state=MANAGER_FROZEN)) == frozenset()
+    assert proxies({"id-of-lost": "HEALTHY"}, part("proxy", "lost")) == frozenset()  # its node does not run
+
+
 # -- the keyword -------------------------------------------------------------------------------------------------------
 
 
@@ -121,6 +180,7 @@ def test_the_markers_that_can_take_the_last_one_take_the_keyword() -> None:
         "worker_failure",
         "node_failure",
         "replica_failure",
+        "proxy_failure",
         "child_failure",
         "raylet_failure",
         "gcs_failure",
@@ -128,4 +188,4 @@ def test_the_markers_that_can_take_the_last_one_take_the_keyword() -> None:
     }
     assert BUILT_IN.choose("replica_failure", {"allow_total_loss": True}).touch().allow_total_loss
     with pytest.raises(SettingsError, match="has no keyword 'allow_total_loss'"):
-        BUILT_IN.choose("proxy_failure", {"allow_total_loss": True})
+        BUILT_IN.choose("controller_failure", {"allow_total_loss": True})

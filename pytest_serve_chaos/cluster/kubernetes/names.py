@@ -52,6 +52,8 @@ AGENT_PORT = 52365
 # constant.go of KubeRay's ray-operator/controllers/ray/utils
 RAY_CLUSTER = "ray.io/cluster"
 RAY_NODE_TYPE = "ray.io/node-type"
+SERVES = "ray.io/serve"
+"""Says ``true`` on the pods to which KubeRay's Service sends requests, as far as they are Ready."""
 RAY_NODES = f"{RAY_NODE_TYPE} in (head,worker)"
 """Selects the pods that are Ray nodes."""
 FT_ENABLED = "ray.io/ft-enabled"

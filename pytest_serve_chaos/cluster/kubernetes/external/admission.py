@@ -12,6 +12,7 @@ from pytest_serve_chaos.cluster.kubernetes.client.records import listed, mapped,
 from pytest_serve_chaos.cluster.kubernetes.external.policy import DRAIN, Grants, Terms
 from pytest_serve_chaos.cluster.kubernetes.rayservice.view import RayServiceView
 from pytest_serve_chaos.cluster.policy import Touch, touch_pod
+from pytest_serve_chaos.cluster.total_loss import closed_nodes, with_a_way_out
 from pytest_serve_chaos.errors import ObservationError, Unsupported
 from pytest_serve_chaos.model import HEAD, Component, Identity, Json, Loss
 
@@ -27,13 +28,22 @@ class Admission:
         spec: What it is.
         grants: What its owner and this user's rights allow.
         targets: ``app#Deployment`` -> wanted replicas, as Serve said at the beginning.
+        proxy_location: Where its proxies are, as its Serve config says.
     """
 
-    def __init__(self, view: RayServiceView, spec: ClusterSpec, grants: Grants, targets: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        view: RayServiceView,
+        spec: ClusterSpec,
+        grants: Grants,
+        targets: Mapping[str, int],
+        proxy_location: str = "",
+    ) -> None:
         self._view = view
         self._last_targets = targets
         scaled = view.ref.worker_range is not None
-        self._terms = Terms(spec, grants, self._targets, self._has_flags, self._live_workers if scaled else None)
+        live_workers = self._live_workers if scaled else None
+        self._terms = Terms(spec, grants, self._targets, self._has_flags, live_workers, proxy_location)
         self._asked_for: Collection[str] = ()
         self._admitted = Touch()
 
@@ -49,6 +59,8 @@ class Admission:
         """
         self._asked_for, self._admitted = asked_for, Touch()
         _refuse(self.why_not(touch, asked_for))
+        if not touch.allow_total_loss:
+            _refuse(self._closes_the_way_in(closed_nodes(touch)))
         self._admitted = touch
 
     def admit_loss(self, node: str, how: str, *, hold: bool = False) -> None:
@@ -62,6 +74,8 @@ class Admission:
         loses: tuple[Loss, ...] = ("head", "Ray node") if node == HEAD else ("worker", "Ray node", "replica")
         touch = replace(touch_pod(how, hold=hold, loses=loses), allow_total_loss=self._admitted.allow_total_loss)
         _refuse(policy.why_not(touch, self._asked_for))
+        if not touch.allow_total_loss:
+            _refuse(self._closes_the_way_in({node}))
 
     def admit_signal(self, process: Identity) -> None:
         """The same for a signal, or a health flag: it goes only into a container of what an admitted fault hits.
@@ -101,7 +115,20 @@ class Admission:
             Unsupported: Too much of the RayService is on that machine.
         """
         if not self._admitted.allow_total_loss:
-            _refuse(self._terms.taken_along(target, on_machine))
+            _refuse(self._terms.taken_along(target, on_machine) or self._closes_the_way_in(on_machine))
+
+    def _closes_the_way_in(self, nodes: Collection[str]) -> str:
+        """Why the proxies of these nodes must not go: KubeRay's Service would have no other; "" if they may.
+
+        Where it has no pod at all, requests come in by a way that nobody here knows.
+        """
+        pods = self._view.pods
+        serving = [one for one in (pods.live_named() if nodes else ()) if one[1].labels.get(names.SERVES) == "true"]
+        ways_in = {name for name, pod, container in serving if pods.state(pod, container) == "Ready"}
+        if not ways_in or ways_in - set(nodes):
+            return ""
+        alone = f"the pod of {', '.join(sorted(ways_in))}"
+        return with_a_way_out(f"KubeRay's Service sends requests to {alone} alone, so losing its proxy leaves none")
 
     def _targets(self) -> Mapping[str, int]:
         """Those of now; where Serve does not say, or says that it has none, those that it said last.

@@ -10,11 +10,14 @@ from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.external import rights
 from pytest_serve_chaos.cluster.policy import Action, Touch
+from pytest_serve_chaos.cluster.proxy_location import HEAD_ONLY
 from pytest_serve_chaos.cluster.total_loss import with_a_way_out
 from pytest_serve_chaos.model import HEAD
 
 DRAIN = Touch(actions=("drain nodes",))
 """What draining a node does, whichever node it is."""
+
+_HEAD_ONLY = f"proxy_location: {HEAD_ONLY}"
 
 _NEEDED: Mapping[Action, tuple[rights.Right, ...]] = {
     "delete pods": (rights.DELETE,),
@@ -53,6 +56,7 @@ class Terms:
         targets: Returns ``app#Deployment`` -> wanted replicas, as far as Serve says.
         has_flags: Returns whether its workers have the directory for health flags.
         live_workers: Returns how many workers there are now, where an autoscaler scales them; None: as in the spec.
+        proxy_location: Where its proxies are, as its Serve config says.
     """
 
     spec: ClusterSpec
@@ -60,6 +64,7 @@ class Terms:
     targets: Callable[[], Mapping[str, int]]
     has_flags: Callable[[], bool]
     live_workers: Callable[[], int] | None = None
+    proxy_location: str = ""
 
     def why_not(self, touch: Touch, asked_for: Collection[str]) -> str:
         """Why a fault cannot, or must not, be injected; "" if it can. Arguments: see `capabilities.IsExternal`."""
@@ -93,6 +98,9 @@ class Terms:
             )
         if "worker" in touch.loses and self._workers() < 2 and not touch.allow_total_loss:
             return with_a_way_out(f"the RayService has {number(self._workers(), 'worker')}, so losing one leaves none")
+        reason = self._closes_the_only_proxy(touch)
+        if reason:
+            return reason
         deployments = self._targets_of(touch.deployment) if "replica" in touch.loses or touch.new_controller else None
         if deployments == {}:
             return "Serve does not say how many replicas there are, so it is unknown what would be left"
@@ -104,6 +112,14 @@ class Terms:
             single = [name for name, n in self._targets_of(touch.deployment).items() if n == 1]
             return with_a_way_out(f"{', '.join(single)} has one replica, so losing it leaves none") if single else ""
         return ""
+
+    def _closes_the_only_proxy(self, touch: Touch) -> str:
+        if self.proxy_location != HEAD_ONLY:
+            return ""
+        if touch.new_controller:
+            return f"the only proxy ({_HEAD_ONLY}) may not hear a new controller (ray#63784), and there is no other"
+        closes = {"head", "proxy"}.intersection(touch.loses) and not touch.allow_total_loss
+        return with_a_way_out(f"only the head has a proxy ({_HEAD_ONLY}), so losing it leaves none") if closes else ""
 
     def taken_along(self, target: str, on_machine: Collection[str]) -> str:
         """Why a machine must not be drained because of what else runs on it; "" if it may.

@@ -134,7 +134,7 @@ def external_rayservice(
     )
     config = RunningConfig(found.serve_config, _refuse_config)
     api, pods = view.api, view.pods
-    admission = Admission(view, found.spec, grants, to.targets)
+    admission = Admission(view, found.spec, grants, to.targets, str(found.serve_config.get("proxy_location") or ""))
     ledger = Ledger(records.broken)
     proxies = ExternalProxies(view, config, to.address, to.probe)
     drains = ExternalDrains(view, admission, records, progress)
