@@ -508,7 +508,7 @@ def test_a_setting_is_an_option_and_anything_else_a_variable_of_the_cluster() ->
     old, new = sides("--set=workers=2", "--set=workers=3", "--set=RAY_x=1", "--set=RAY_x=2", "--set=rate=9")
 
     assert old.name == "workers=2, RAY_x=1"
-    assert new.arguments == ("--serve-chaos-workers=3", "--serve-chaos-env=RAY_x=2", "--serve-chaos-rate=9")
+    assert new.arguments == ("--serve-chaos-workers=3", "--serve-chaos-rate=9", "--serve-chaos-env=RAY_x=2")
 
 
 def test_a_secret_is_in_no_name_and_on_no_command_line() -> None:
