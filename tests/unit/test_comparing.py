@@ -82,7 +82,11 @@ def test_sides_that_are_equal_end_as_soon_as_there_is_an_answer_that_more_pairs_
     tmp_path: Path,
 ) -> None:
     said: list[str] = []
-    going = PairedComparison(plan(tmp_path, "lost = 1", "lost = 1", most=9), said.append)
+    equal = plan(tmp_path, "sys.exit(3)", "sys.exit(3)", most=9)
+    for name in (f"pair-{pair:02d}-{side}" for pair in range(1, 9) for side in ("old", "new")):  # made before
+        run_at(equal.directory / name / "run", lost=1)
+        (equal.directory / name / "ended").write_text("0\n")
+    going = PairedComparison(equal, said.append)
     going.run()
 
     assert going.comparison().answer == "no worse"
