@@ -360,7 +360,7 @@ def test_leaks_that_are_not_compared_are_noted() -> None:
 
 
 def test_where_nobody_looked_for_leaks_they_are_unknown() -> None:
-    one = {"experiment": "head", "verdict": "passed", "measurement": {}, "watched": None}
+    one: dict[str, object] = {"experiment": "head", "verdict": "passed", "measurement": {}, "watched": None}
     (found,) = trials_of({"schema": 2, "experiments": [one]}, "x")
 
     assert not {"leaks", "growth"} & found.values.keys()
