@@ -82,7 +82,11 @@ def test_sides_that_are_equal_end_as_soon_as_there_is_an_answer_that_more_pairs_
     tmp_path: Path,
 ) -> None:
     said: list[str] = []
-    going = PairedComparison(plan(tmp_path, "lost = 1", "lost = 1", most=9), said.append)
+    equal = plan(tmp_path, "sys.exit(3)", "sys.exit(3)", most=9)
+    for name in (f"pair-{pair:02d}-{side}" for pair in range(1, 9) for side in ("old", "new")):  # made before
+        run_at(equal.directory / name / "run", lost=1)
+        (equal.directory / name / "ended").write_text("0\n")
+    going = PairedComparison(equal, said.append)
     going.run()
 
     assert going.comparison().answer == "no worse"
@@ -508,7 +512,7 @@ def test_a_setting_is_an_option_and_anything_else_a_variable_of_the_cluster() ->
     old, new = sides("--set=workers=2", "--set=workers=3", "--set=RAY_x=1", "--set=RAY_x=2", "--set=rate=9")
 
     assert old.name == "workers=2, RAY_x=1"
-    assert new.arguments == ("--serve-chaos-workers=3", "--serve-chaos-env=RAY_x=2", "--serve-chaos-rate=9")
+    assert new.arguments == ("--serve-chaos-workers=3", "--serve-chaos-rate=9", "--serve-chaos-env=RAY_x=2")
 
 
 def test_a_secret_is_in_no_name_and_on_no_command_line() -> None:

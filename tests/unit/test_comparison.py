@@ -14,7 +14,6 @@ import pytest
 from pytest_serve_chaos.analysis.comparison import Comparison, compare_pairs, compare_sets, is_over
 from pytest_serve_chaos.analysis.trial_figures import USUAL, Trial, measures_of, trials_of
 from pytest_serve_chaos.errors import HistoryError, SettingsError
-from pytest_serve_chaos.model import Json
 from pytest_serve_chaos.report import comparison_html, comparison_text
 
 MEASURED = Path(__file__).parents[2] / "docs" / "measured"
@@ -361,7 +360,7 @@ def test_leaks_that_are_not_compared_are_noted() -> None:
 
 
 def test_where_nobody_looked_for_leaks_they_are_unknown() -> None:
-    one: Json = {"experiment": "head", "verdict": "passed", "measurement": {}, "watched": None}
+    one: dict[str, object] = {"experiment": "head", "verdict": "passed", "measurement": {}, "watched": None}
     (found,) = trials_of({"schema": 2, "experiments": [one]}, "x")
 
     assert not {"leaks", "growth"} & found.values.keys()
