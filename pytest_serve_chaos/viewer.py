@@ -55,6 +55,8 @@ def open_report(
             checked=[str(directory.absolute())],
             fix=["give the directory of a run, or one with the reports of several, such as .serve-chaos"],
         )
+    if given.index and not runs_in(directory):
+        raise _no_page(directory, None)
     page = (write_index(directory) if given.index else _page(directory)).absolute()
     say(str(page))
     if not _has_browser(environment):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_serve_chaos.analysis.trial_figures import measures_of
 from pytest_serve_chaos.cli import main
 from pytest_serve_chaos.comparing.child_run import what_to_run
 from pytest_serve_chaos.errors import SettingsError
@@ -34,6 +35,11 @@ def test_what_cannot_be_run_is_refused(
     assert main(words) == 2
     assert why in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == [], "a directory for runs that never began"
+
+
+def test_nothing_to_compare_is_refused() -> None:
+    with pytest.raises(SettingsError, match="--on names nothing to compare"):
+        measures_of([])
 
 
 def test_a_test_may_be_whatever_pytest_takes(tmp_path: Path) -> None:
