@@ -1,4 +1,4 @@
-"""What the commands of `serve-chaos` cannot use is refused at once: `compare` and `bisect` have installed no Ray yet."""
+"""What the commands of `serve-chaos` cannot use is refused at once, before `compare` and `bisect` install a Ray."""
 
 from __future__ import annotations
 
