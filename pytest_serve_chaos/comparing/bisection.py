@@ -76,7 +76,11 @@ def _newest(versions: Sequence[Version], wanted: str) -> Version:
     fits = [version for version in versions if str(version) == wanted or str(version).startswith(f"{wanted}.")]
     if not fits:
         near = ", ".join(str(version) for version in versions[-12:])
-        raise SettingsError(f"there is no release {wanted} of Ray for this Python", checked=[f"the newest: {near}"])
+        raise SettingsError(
+            f"there is no release {wanted} of Ray for this Python",
+            checked=[f"the newest: {near}"],
+            fix=["give one that pip lists: pip index versions ray"],
+        )
     return fits[-1]
 
 
