@@ -506,7 +506,7 @@ def test_a_cluster_that_was_kept_is_named_with_the_way_to_delete_it(empty_path: 
 def test_an_external_cluster_has_to_be_named() -> None:
     found = by_name(examine("kubernetes", {}, {}))
     assert found["--context"].fix == "--context NAME"
-    assert not found["--serve-chaos-rayservice"].ok
+    assert not found["--rayservice"].ok
 
 
 def test_what_a_backend_does_not_use_is_for_the_others() -> None:
