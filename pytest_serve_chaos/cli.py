@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -176,7 +176,10 @@ def make_parser(backends: Backends, reporters: Reporters) -> argparse.ArgumentPa
 
     undo = commands.add_parser("undo", help="undo what runs that were ended by force have left behind")
     undo.add_argument(
-        "--report-dir", type=Path, help="undo only what runs with reports in this directory have left; default: all"
+        "--report-dir",
+        type=Path,
+        metavar="PATH",
+        help="undo only what runs with reports in this directory have left; default: all",
     )
     undo.add_argument(
         "--allow-context", action="append", default=_named_contexts(), metavar="CONTEXT",
@@ -184,7 +187,7 @@ def make_parser(backends: Backends, reporters: Reporters) -> argparse.ArgumentPa
     )  # fmt: skip
     for row in _rows_of_repairs(backends):
         undo.add_argument(
-            row.doctor_flag, dest=row.name, metavar=row.kind.metavar,
+            row.doctor_flag, dest=row.name, type=_valid(row), metavar=row.kind.metavar,
             help=f"{row.help}: repairs that alone, also without the undo journal",
         )  # fmt: skip
     _add_plugins(undo)
@@ -200,10 +203,22 @@ def make_parser(backends: Backends, reporters: Reporters) -> argparse.ArgumentPa
     doctor.add_argument("backends", nargs="*", type=backend, metavar="BACKEND", help=described)
     for row in backends.options:
         if row.doctor:
-            doctor.add_argument(row.doctor_flag, dest=row.name, metavar=row.kind.metavar, help=row.help)
+            doctor.add_argument(
+                row.doctor_flag, dest=row.name, type=_valid(row), metavar=row.kind.metavar, help=row.help
+            )
     _add_plugins(doctor)
     _add_rbac(commands.add_parser("rbac", help="print what lets a service account test a RayService, and no more"))
     return parser
+
+
+def _valid(row: Option) -> Callable[[str], str]:
+    """Takes a text that is a valid value of a setting, under the name that the option has here."""
+
+    def check(text: str) -> str:
+        row.kind.of_argument(text)
+        return text
+
+    return check
 
 
 def _add_rbac(rbac: argparse.ArgumentParser) -> None:
@@ -361,7 +376,9 @@ def _repair(named: Mapping[str, str], allowed: Sequence[str], backends: Backends
         if backend.repair is not None and set(named) <= set(backend.repair.options):
             lacking = [f"--{name.replace('_', '-')}" for name in backend.repair.options if name not in named]
             if lacking:
-                raise SettingsError(f"{', '.join(lacking)} is missing", fix=["give all that names the cluster"])
+                rows = [row for row in backends.options if row.name in backend.repair.options]
+                all_of_them = " and ".join(f"{row.doctor_flag} {row.kind.metavar}" for row in rows)
+                raise SettingsError(f"{', '.join(lacking)} is missing", fix=[f"give {all_of_them}"])
             values = {**named, "backend": backend.name}
             if named.get("context") in allowed:
                 values["allow_context"] = named["context"]
@@ -380,6 +397,13 @@ def _rbac(given: argparse.Namespace) -> int:
             f"--node names a node that may be drained, and the tier {given.tier} drains none",
             fix=["add --tier drain", "or leave --node out"],
         )
+    try:
+        option("rayservice").kind.parse(given.rayservice, Path())
+    except ValueError:
+        raise SettingsError(
+            f"{given.rayservice!r} does not name a RayService",
+            fix=["write the RayService as NAMESPACE/NAME, for example ml/ranker"],
+        ) from None
     namespace, _, name = given.rayservice.partition("/")
     request = AccessRequest(
         namespace,

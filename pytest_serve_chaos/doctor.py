@@ -53,7 +53,7 @@ def _lacking(backend: Backend, settings: Settings) -> Iterator[Finding]:
     for row in backend.options:
         if row.required and row.doctor and settings.by_default(row.name):
             usage = f"{row.doctor_flag} {row.kind.metavar}"
-            yield Finding(row.flag, f"not given: {row.help}", False, usage)
+            yield Finding(row.doctor_flag, f"not given: {row.help}", False, usage)
 
 
 class CommandLine:

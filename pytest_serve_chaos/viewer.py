@@ -55,6 +55,8 @@ def open_report(
             checked=[str(directory.absolute())],
             fix=["give the directory of a run, or one with the reports of several, such as .serve-chaos"],
         )
+    if given.index and not runs_in(directory):
+        raise _no_page(directory, None)
     page = (write_index(directory) if given.index else _page(directory)).absolute()
     say(str(page))
     if not _has_browser(environment):
@@ -97,11 +99,7 @@ def _page(directory: Path) -> Path:
 
 def _no_page(directory: Path, newest: Path | None) -> SettingsError:
     if newest is None:
-        return SettingsError(
-            f"there is no run in {directory}",
-            checked=[f"{directory / HISTORY}", f"{directory / '*' / HISTORY}"],
-            fix=["run pytest --serve-chaos first", "or give another directory: serve-chaos open DIRECTORY"],
-        )
+        return SettingsError(f"there is no run in {directory}", fix=["run pytest --serve-chaos first"])
     history, page = newest / HISTORY, newest / PAGE
     return SettingsError(
         f"no run in {directory} has a {PAGE}",

@@ -208,7 +208,7 @@ def measures_of(names: Iterable[str]) -> tuple[Measure, ...]:
     """The measures of these names.
 
     Raises:
-        SettingsError: The name is not that of a measure.
+        SettingsError: There is no name, or one is not that of a measure.
     """
     known = {measure.name: measure for measure in MEASURES}
     chosen = []
@@ -216,6 +216,8 @@ def measures_of(names: Iterable[str]) -> tuple[Measure, ...]:
         if name not in known:
             raise SettingsError(f"{name!r} cannot be compared", fix=[f"the measures are {', '.join(known)}"])
         chosen.append(known[name])
+    if not chosen:
+        raise SettingsError("--on names nothing to compare", fix=[f"name some of {', '.join(known)}"])
     return tuple(chosen)
 
 

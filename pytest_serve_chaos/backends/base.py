@@ -37,7 +37,8 @@ class Finding:
     def line(self) -> str:
         """All of it in one line."""
         fix = f". To fix this: {self.fix}" if self.fix and not self.ok else ""
-        return f"  {'ok' if self.ok else 'missing':<8} {self.what:<20} {self.found}{fix}"
+        found = self.found.rstrip(".") if fix else self.found
+        return f"  {'ok' if self.ok else 'missing':<8} {self.what:<20} {found}{fix}"
 
 
 @dataclass(frozen=True, slots=True)

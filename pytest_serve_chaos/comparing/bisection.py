@@ -98,7 +98,11 @@ def _newest(versions: Sequence[Version], wanted: str) -> Version:
     fits = [version for version in versions if _is(str(version), wanted)]
     if not fits:
         near = ", ".join(str(version) for version in versions[-12:])
-        raise SettingsError(f"there is no release {wanted} of Ray for this Python", checked=[f"the newest: {near}"])
+        raise SettingsError(
+            f"there is no release {wanted} of Ray for this Python",
+            checked=[f"the newest: {near}"],
+            fix=["give one that pip lists: pip index versions ray"],
+        )
     return fits[-1]
 
 

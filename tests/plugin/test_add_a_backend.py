@@ -193,9 +193,8 @@ def test_the_doctor_examines_it(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_doctor_says_what_it_lacks(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert main(["doctor", "-p", "farm", "farm"]) == 1
-    assert (
-        "missing  --serve-chaos-farm-host not given: the host that leases the machines. To fix this: --farm-host"
-        in (capsys.readouterr().out)
+    assert "missing  --farm-host          not given: the host that leases the machines. To fix this: --farm-host" in (
+        capsys.readouterr().out
     )
     monkeypatch.setenv("PYTEST_PLUGINS", "farm")
     monkeypatch.setenv("SERVE_CHAOS_FARM_HOST", "farm.example.com")

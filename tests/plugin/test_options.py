@@ -9,6 +9,7 @@ import pytest
 
 from pytest_serve_chaos.backends import registry
 from pytest_serve_chaos.backends.registry import Backends
+from pytest_serve_chaos.cluster import app_check
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.testing import FakeCluster
 from tests.plugin.conftest import Ran, RunChaos
@@ -151,7 +152,7 @@ def test_a_deployment_or_an_app_that_does_not_exist_is_refused_before_a_cluster_
     pytester: pytest.Pytester, started: list[ClusterSpec], monkeypatch: pytest.MonkeyPatch, marker: str, message: str
 ) -> None:
     known: dict[str, dict[str, str]] = {"ranker": {"Ranker": "", "Front": ""}}
-    monkeypatch.setattr("pytest_serve_chaos.cluster.app_check._deployments", lambda config, code: known)
+    monkeypatch.setattr(app_check, "_deployments", lambda config, code: known)
     pytester.makepyfile(ranker="def app(args): pass")
     pytester.makepyfile(
         f"""

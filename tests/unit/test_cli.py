@@ -319,9 +319,8 @@ def test_a_field_of_another_type_is_named_with_its_line(
     assert main(["analyse", str(file), "--format", form]) == 2
     said = capsys.readouterr()
     assert said.out == ""
-    assert re.fullmatch(
-        rf"serve-chaos: {re.escape(str(file))}: line 3: 'window' of the expectations must be a number, not '20s'\n",
-        said.err,
+    assert said.err.startswith(
+        f"serve-chaos: {file}: line 3: 'window' of the expectations must be a number, not '20s'\nTo fix this"
     )
 
 
@@ -506,8 +505,8 @@ def test_a_cluster_that_was_kept_is_named_with_the_way_to_delete_it(empty_path: 
 
 def test_an_external_cluster_has_to_be_named() -> None:
     found = by_name(examine("kubernetes", {}, {}))
-    assert found["--serve-chaos-context"].fix == "--context NAME"
-    assert not found["--serve-chaos-rayservice"].ok
+    assert found["--context"].fix == "--context NAME"
+    assert not found["--rayservice"].ok
 
 
 def test_what_a_backend_does_not_use_is_for_the_others() -> None:

@@ -89,12 +89,12 @@ def arguments() -> Iterator[tuple[str, str]]:
                 yield name, action.option_strings[-1]
 
 
-@pytest.mark.parametrize("command", subcommands())
+@pytest.mark.parametrize("command", list(subcommands()))
 def test_each_command_is_there(command: str) -> None:
     assert f"`serve-chaos {command}" in section("reference.md", "Command line")
 
 
-@pytest.mark.parametrize(("command", "option"), arguments())
+@pytest.mark.parametrize(("command", "option"), list(arguments()))
 def test_each_option_of_a_command_is_there(command: str, option: str) -> None:
     about = section("reference.md", "Comparisons") + section("reference.md", "Command line")
     assert re.search(rf"`(?:[^`]*\s)?{option}\b", about), f"serve-chaos {command}"

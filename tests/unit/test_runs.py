@@ -354,5 +354,8 @@ def test_where_nothing_has_run_the_command_says_so(
     assert "there is no directory .serve-chaos here" in capsys.readouterr().err
     assert main(["open", str(tmp_path)]) == 2
     assert f"there is no run in {tmp_path}" in capsys.readouterr().err
+    assert main(["open", "--index", str(tmp_path)]) == 2
+    assert f"there is no run in {tmp_path}" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [], "a page of no runs, in a directory that may be anybody's"
     assert main(["open", str(tmp_path / "none")]) == 2
     assert f"there is no directory {tmp_path / 'none'}" in capsys.readouterr().err

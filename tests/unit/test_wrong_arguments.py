@@ -1,4 +1,4 @@
-"""What `serve-chaos compare` and `bisect` cannot use is refused before they install a Ray."""
+"""What the commands of `serve-chaos` cannot use is refused at once, before `compare` and `bisect` install a Ray."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_serve_chaos.analysis.trial_figures import measures_of
 from pytest_serve_chaos.cli import main
 from pytest_serve_chaos.comparing.child_run import what_to_run
 from pytest_serve_chaos.errors import SettingsError
@@ -34,6 +35,27 @@ def test_what_cannot_be_run_is_refused(
     assert main(words) == 2
     assert why in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == [], "a directory for runs that never began"
+
+
+@pytest.mark.parametrize("command", ["doctor", "undo"])
+def test_an_option_is_named_as_the_command_has_it(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--context=staging", "--rayservice=ranker"])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert "argument --rayservice: 'ranker' is not valid: it must be namespace/name of a RayService" in said
+
+
+def test_what_names_a_cluster_is_named_if_a_part_of_it_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["undo", "--context=staging"]) == 2
+    said = capsys.readouterr().err
+    assert "--rayservice is missing" in said
+    assert "give --context NAME and --rayservice NAMESPACE/NAME" in said
+
+
+def test_nothing_to_compare_is_refused() -> None:
+    with pytest.raises(SettingsError, match="--on names nothing to compare"):
+        measures_of([])
 
 
 def test_a_test_may_be_whatever_pytest_takes(tmp_path: Path) -> None:

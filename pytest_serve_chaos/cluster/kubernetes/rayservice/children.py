@@ -39,11 +39,11 @@ class PodChildren:
         except NoSuchTarget:
             return None
         except CommandFailed as error:
-            raise ObservationError(f"the plugin cannot look below {parent}: {error.what}") from error
+            raise ObservationError(f"nobody can look below {parent}: {error.what}") from error
         if result.returncode == in_pod.GONE:
             return None
         if result.returncode != 0:
-            raise ObservationError(f"the plugin cannot look below {parent}", checked=[result.stderr.strip()[-600:]])
+            raise ObservationError(f"nobody can look below {parent}", checked=[result.stderr.strip()[-600:]])
         return tuple(_child(parent, row) for row in _rows(result.stdout, parent, 6))
 
     def states(self, identities: Sequence[Identity]) -> Mapping[Identity, str]:
@@ -62,7 +62,7 @@ class PodChildren:
         except NoSuchTarget:
             return {}
         except CommandFailed as error:
-            raise ObservationError(f"the plugin cannot look for {first}: {error.what}") from error
+            raise ObservationError(f"nobody can look for {first}: {error.what}") from error
         return {_identity(first, row): "frozen" if row[3] in ("T", "t") else "running" for row in rows}
 
 
@@ -77,7 +77,7 @@ def _rows(said: str, process: Identity, least: int) -> list[list[int | str]]:
     except ValueError:
         rows = None
     if not isinstance(rows, list) or not all(_is_row(row, least) for row in rows):
-        raise ObservationError(f"the plugin cannot look below {process}: the program said {said[:80]!r}")
+        raise ObservationError(f"nobody can look below {process}: the program said {said[:80]!r}")
     return cast("list[list[int | str]]", rows)
 
 
