@@ -60,14 +60,17 @@ def _fake_cell(way: fake.Way, moment: str) -> str:
         return f"{seen.left}; {seen.repaired_by}"
 
 
-def _local_rows() -> Iterator[Row]:
+def _local_rows(*, verbose: bool) -> Iterator[Row]:
     for way in local.WAYS:
-        yield Row(way.name, way.moments, partial(_local_cell, way))
+        yield Row(way.name, way.moments, partial(_local_cell, way, verbose))
 
 
-def _local_cell(way: local.Way, moment: str) -> str:
+def _local_cell(way: local.Way, verbose: bool, moment: str) -> str:
     try:
-        return local.end(way, cast(local_moments.Moment, moment)).words
+        seen = local.end(way, cast(local_moments.Moment, moment))
+        if verbose:
+            print(f"{seen.output}status {seen.status}, healed: {seen.healed}\n{seen.next_output}", file=sys.stderr)
+        return seen.words
     except local.NotSeen as error:
         print(f"{way.name}: {error}", file=sys.stderr)
         return "?"
@@ -101,9 +104,16 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("backend", nargs="?", choices=["fake", "local"], default="fake")
     parser.add_argument("--only", action="append", default=[], metavar="PATTERN", help="ways whose names match")
     parser.add_argument("--moments", nargs="+", choices=_HEADINGS, default=list(_HEADINGS), help="some of the moments")
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="print what the runs on a local cluster print, too"
+    )
     given = parser.parse_args(words)
     is_local = given.backend == "local"
-    rows, known = (_local_rows(), local_moments.MOMENTS) if is_local else (_fake_rows(), fake_moments.MOMENTS)
+    rows, known = (
+        (_local_rows(verbose=given.verbose), local_moments.MOMENTS)
+        if is_local
+        else (_fake_rows(), fake_moments.MOMENTS)
+    )
     wanted = (row for row in rows if not given.only or any(re.search(one, row.name) for one in given.only))
     nobody = False
     for line in table(wanted, [moment for moment in known if moment in given.moments]):
