@@ -10,6 +10,7 @@ The exit status is 1 if something was left that nobody repaired.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import tempfile
 import time
@@ -59,16 +60,19 @@ def _fake_cell(way: fake.Way, moment: str) -> str:
         return f"{seen.left}; {seen.repaired_by}"
 
 
-def _local_rows() -> Iterator[Row]:
+def _local_rows(*, verbose: bool) -> Iterator[Row]:
     for way in local.WAYS:
-        yield Row(way.name, way.moments, partial(_local_cell, way))
+        yield Row(way.name, way.moments, partial(_local_cell, way, verbose))
 
 
-def _local_cell(way: local.Way, moment: str) -> str:
+def _local_cell(way: local.Way, verbose: bool, moment: str) -> str:
     try:
-        return local.end(way, cast(local_moments.Moment, moment)).words
-    except local.NoSmallDisk as error:
-        print(f"{way.name}: no small disk can be mounted: {error}", file=sys.stderr)
+        seen = local.end(way, cast(local_moments.Moment, moment))
+        if verbose:
+            print(f"{seen.output}status {seen.status}, healed: {seen.healed}\n{seen.next_output}", file=sys.stderr)
+        return seen.words
+    except local.NotSeen as error:
+        print(f"{way.name}: {error}", file=sys.stderr)
         return "?"
 
 
@@ -98,13 +102,19 @@ def main(words: Sequence[str]) -> int:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("backend", nargs="?", choices=["fake", "local"], default="fake")
-    parser.add_argument("--only", action="append", default=[], metavar="TEXT", help="ways with this in their names")
+    parser.add_argument("--only", action="append", default=[], metavar="PATTERN", help="ways whose names match")
     parser.add_argument("--moments", nargs="+", choices=_HEADINGS, default=list(_HEADINGS), help="some of the moments")
-    given = parser.parse_args(words)
-    rows, known = (
-        (_local_rows(), local_moments.MOMENTS) if given.backend == "local" else (_fake_rows(), fake_moments.MOMENTS)
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="print what the runs on a local cluster print, too"
     )
-    wanted = (row for row in rows if not given.only or any(text in row.name for text in given.only))
+    given = parser.parse_args(words)
+    is_local = given.backend == "local"
+    rows, known = (
+        (_local_rows(verbose=given.verbose), local_moments.MOMENTS)
+        if is_local
+        else (_fake_rows(), fake_moments.MOMENTS)
+    )
+    wanted = (row for row in rows if not given.only or any(re.search(one, row.name) for one in given.only))
     nobody = False
     for line in table(wanted, [moment for moment in known if moment in given.moments]):
         print(line, flush=True)

@@ -47,7 +47,7 @@ def test_a_run_that_goes_on_heals_what_it_broke_and_says_what_is_wrong(way: Way,
     try:
         seen = end(way, moment)
     except NoSmallDisk as error:
-        pytest.skip(f"no small disk can be mounted: {error}")
+        pytest.skip(str(error))
     assert not seen.remains, (seen.words, seen.remains, seen.next_output)
     assert seen.healed
     assert "INTERNALERROR" not in seen.output

@@ -284,7 +284,11 @@ WAYS = (
 # -- an end --------------------------------------------------------------------------------------------------------
 
 
-class NoSmallDisk(Exception):
+class NotSeen(Exception):
+    """A run could not be brought to its end in that way, for a reason of this machine."""
+
+
+class NoSmallDisk(NotSeen):
     """This user cannot mount one."""
 
 
@@ -324,6 +328,7 @@ def end(way: Way, moment: Moment) -> Seen:
 
     Raises:
         NoSmallDisk: The disk has to be a small one, and this user cannot mount one.
+        NotSeen: The cluster did not come up.
     """
     with _directory(small=way.fills) as disk, _directory() as control:
         _prepare(disk, way)
@@ -362,7 +367,7 @@ def _reached(run: RunToEnd, moment: Moment) -> bool | NotYet:
     if (run.control / "reached").exists():
         return True
     if run.process.poll() is not None:
-        raise AssertionError(f"it ended before the moment: {run.output}")
+        raise NotSeen(f"it ended before the moment: {run.output}")
     if moment == "starting" and any("raylet" in process.name for process in look(run).processes):
         return True
     return NotYet("it is on its way")
@@ -406,7 +411,7 @@ def _directory(*, small: bool = False) -> Iterator[Path]:
             mount = ["mount", "-t", "tmpfs", "-o", f"size={_DISK},mode=0700", "ways-of-ending", str(path)]
             mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
             if mounted.returncode != 0:
-                raise NoSmallDisk(mounted.stderr.strip())
+                raise NoSmallDisk(f"no small disk can be mounted: {mounted.stderr.strip()}")
         yield path
     finally:
         if small:
