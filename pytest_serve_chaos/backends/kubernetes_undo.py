@@ -6,6 +6,7 @@ other cluster. The same can be repaired without an entry, by what the cluster it
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -65,6 +66,44 @@ class Place:
         return cls(**{field.name: arguments[field.name] for field in fields(cls)})
 
 
+class _LateUndo:
+    """Has `serve-chaos undo` run once this process is gone, as long as something is broken that has no end of its own.
+
+    Kubernetes has no cordon that ends, and nobody replaces a stale proxy. A pod of ours could end them, but it would be
+    a stranger in somebody else's cluster, with a token that may change nodes.
+
+    Args:
+        place: The RayService.
+    """
+
+    def __init__(self, place: Place) -> None:
+        from pytest_serve_chaos.cluster.watchdog import Watchdogs
+
+        self._claim = f"external:{place.context}/{place.rayservice_uid}"
+        options = ("--context", place.context, "--allow-context", place.context, "--rayservice", place.rayservice)
+        self._command = (sys.executable, "-m", "pytest_serve_chaos.cli", "undo", *options)
+        self._watchdogs = Watchdogs()
+        self._broken = 0
+
+    def begin(self) -> None:
+        """Call it before something is broken.
+
+        Raises:
+            CommandFailed: Nobody would repair it, so it must not be broken.
+        """
+        from pytest_serve_chaos.cluster.watchdog import LONGEST_CHANGE
+
+        if not self._broken:
+            self._watchdogs.watch(self._claim, None, longest=LONGEST_CHANGE, command=self._command, owned=True)
+        self._broken += 1
+
+    def end(self) -> None:
+        """Call it when that is repaired."""
+        self._broken -= 1
+        if not self._broken:
+            self._watchdogs.end(self._claim)
+
+
 class Entries:
     """The entries of one run on one RayService.
 
@@ -77,12 +116,13 @@ class Entries:
         self._journal = journal
         self._place = place
         self._cordons: dict[str, Path] = {}
+        self._late_undo = _LateUndo(place)
 
     @property
     def records(self) -> UndoRecords:
         """Where faults write down what they are about to change."""
+        from pytest_serve_chaos.cluster.kubernetes.client.drain import CordonNote
         from pytest_serve_chaos.cluster.kubernetes.external.recorded_faults import UndoRecords
-        from pytest_serve_chaos.cluster.kubernetes.external.repairs import CordonNote
 
         note = CordonNote(self._place.rayservice, self._place.rayservice_uid)
         return UndoRecords(self._on_break, self._on_cordon, self._on_uncordon, self._on_stale, str(note))
@@ -95,15 +135,24 @@ class Entries:
     def _on_cordon(self, node: str, uid: str) -> None:
         text = f"the node {node} of context {self._place.context}, cordoned by a run that ended by force"
         arguments = {**self._place.arguments, "node": node, "node_uid": uid}
+        self._late_undo.begin()
         self._cordons[node] = self._journal.write(UNCORDON, text, **arguments)
 
     def _on_uncordon(self, node: str) -> None:
         self._journal.done(self._cordons[node])  # should that fail, the next try finds it again
         del self._cordons[node]
+        self._late_undo.end()
 
     def _on_stale(self) -> Callable[[], None]:
         service = f"RayService {self._place.rayservice} of context {self._place.context}"
-        return self._write(REPLACE_PROXIES, f"proxies of {service} whose controller a run that ended by force killed")
+        self._late_undo.begin()
+        done = self._write(REPLACE_PROXIES, f"proxies of {service} whose controller a run that ended by force killed")
+
+        def off_record() -> None:
+            done()
+            self._late_undo.end()
+
+        return off_record
 
     def _write(self, verb: str, text: str, **arguments: str) -> Callable[[], None]:
         entry = self._journal.write(verb, text, **self._place.arguments, **arguments)
@@ -226,7 +275,10 @@ def _guarded(
 
 
 def _repair(settings: Settings, progress: Progress) -> Sequence[str]:
-    from pytest_serve_chaos.cluster.kubernetes.external.repairs import CordonNote, Repairs
+    from pytest_serve_chaos.backends.kind_repair import repair_kind_cluster
+    from pytest_serve_chaos.cluster.kubernetes.client.drain import CordonNote
+    from pytest_serve_chaos.cluster.kubernetes.external.repairs import Repairs
+    from pytest_serve_chaos.safety.journal import Journal, directory_of_journals
 
     context, rayservice, allowed = str(settings.context), str(settings.rayservice), [str(settings.allow_context)]
 
@@ -235,12 +287,14 @@ def _repair(settings: Settings, progress: Progress) -> Sequence[str]:
         return note is not None and note.rayservice == rayservice
 
     with _guarded(context, rayservice, allowed, lambda _: None, drained_for_it) as there:
+        journal = Journal(directory_of_journals())
+        of_kind = repair_kind_cluster(context, rayservice, there.api.server, journal, progress)
         repairs = Repairs(there.api, there.name, there.owns, progress)
         try:
             repairs.repair_all()
         except ServeChaosError as error:
-            return [*repairs.failed, str(error)]
-        return repairs.failed
+            return [*of_kind, *repairs.failed, str(error)]
+        return [*of_kind, *repairs.failed]
 
 
 REPAIR = Repair(("context", "rayservice"), _repair)

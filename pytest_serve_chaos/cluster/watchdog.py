@@ -25,6 +25,9 @@ GRACE = 30.0
 LONGEST_FREEZE = 600.0
 """Seconds that a freeze may last which does not say how long it is to last."""
 
+LONGEST_CHANGE = 86400.0
+"""Seconds after which a change of Kubernetes is undone although its run goes on."""
+
 LONGEST_HOLD = 3600.0
 """Seconds that a machine may be held down if nobody says for how long."""
 
@@ -63,7 +66,13 @@ class Watchdogs:
         self._running: dict[str, freeze.Row] = {}
 
     def watch(
-        self, claim: str, lasts: float | None, *, longest: float = LONGEST_FREEZE, command: Sequence[str] = ()
+        self,
+        claim: str,
+        lasts: float | None,
+        *,
+        longest: float = LONGEST_FREEZE,
+        command: Sequence[str] = (),
+        owned: bool = False,
     ) -> None:
         """Starts a watchdog; it is there when this returns. An earlier one of the same claim ends.
 
@@ -72,6 +81,7 @@ class Watchdogs:
             lasts: Seconds that the fault is to last; None: `longest`.
             longest: Seconds that it may last.
             command: What it runs instead of resuming processes.
+            owned: Whether the time is over, too, once this process is gone.
 
         Raises:
             CommandFailed: It could not be started.
@@ -86,7 +96,7 @@ class Watchdogs:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
-                env={**os.environ, **self._environment},
+                env={**os.environ, **self._environment, **(self._owner() if owned else {})},
                 timeout=10.0,
                 check=True,
             )
@@ -99,6 +109,10 @@ class Watchdogs:
             before = self._running.get(claim)
             self._running[claim] = row
         _end(before)
+
+    def _owner(self) -> dict[str, str]:
+        me = freeze.read(str(os.getpid()))
+        return {} if me is None else {freeze.OWNER: f"{self._grace:g} {me.pid}:{me.started}"}
 
     def end(self, claim: str) -> None:
         """Ends the watchdog of a fault that was healed; does nothing where there is none."""

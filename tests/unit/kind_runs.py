@@ -66,6 +66,7 @@ class Machines:
         states: Docker's word for each.
         ours: Whether the control plane publishes our node ports.
         forgot: Whether what was lost on the way to pods that are gone is forgotten.
+        unwatched: Whether nothing will repair them later.
     """
 
     done: list[str] = field(default_factory=list)
@@ -78,6 +79,7 @@ class Machines:
     kubeconfig: str = "kubeconfig"
     no_kubeconfig: bool = False
     forgot: bool = False
+    unwatched: bool = False
 
     @property
     def docker(self) -> Machines:
@@ -117,6 +119,9 @@ class Machines:
     def forget_connections(self) -> None:
         self.forgot = True
 
+    def end_watchdogs(self) -> None:
+        self.unwatched = True
+
     def kubectl(self, *arguments: str, timeout: float = 60.0) -> str:
         self.done.append(" ".join(arguments))
         return ""
@@ -126,10 +131,11 @@ class Machines:
         return False
 
 
-def _holder(name: str, replicas: int, part: str) -> Json:
+def _holder(name: str, replicas: int, part: str, annotations: Mapping[str, Json] | None = None) -> Json:
     """A Deployment or StatefulSet."""
     template: Json = {"metadata": {"labels": {names.PART: part}}}
-    return {"metadata": {"name": name}, "spec": {"replicas": replicas, "template": template}}
+    metadata: Json = {"name": name, "annotations": dict(annotations or {})}
+    return {"metadata": metadata, "spec": {"replicas": replicas, "template": template}}
 
 
 @dataclass
@@ -146,6 +152,8 @@ class Api(KubeCalls):
         redis_template: What its pods are made from.
         ray_pods, redis_pods, operator_pods: The pods.
         tidied: What the program in a pod says that it mended.
+        patched: The changes of nodes.
+        noted: The annotations of the Redis of a file's own.
         refuses: A method that is refused.
     """
 
@@ -168,6 +176,8 @@ class Api(KubeCalls):
     closed: bool = False
     ran: list[str] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
+    patched: list[tuple[str, Manifest]] = field(default_factory=list)
+    noted: Mapping[str, Json] = field(default_factory=dict)
 
     @property
     def record(self) -> Record | None:
@@ -183,6 +193,8 @@ class Api(KubeCalls):
         if method == "list_namespace":
             there = self.annotations is not None
             return {"items": [{"metadata": {"annotations": {**(self.annotations or {})}}}] if there else []}
+        if method == "patch_node":
+            self.patched.append((str(arguments[0]), cast("Manifest", arguments[1])))
         if method == "patch_namespace":
             patch = cast("dict[str, dict[str, dict[str, str]]]", arguments[1])
             self.annotations = (self.annotations or {}) | patch["metadata"]["annotations"]
@@ -190,9 +202,13 @@ class Api(KubeCalls):
             redis = [] if self.redis is None else [_holder("redis", int(self.redis), "redis")]
             return {"items": [*redis, _holder("front", 0, "other")]}
         if method == "list_namespaced_stateful_set":
-            return {"items": [] if self.their_redis is None else [_holder("theirs", self.their_redis, "redis")]}
-        if method.endswith("_scale"):
-            self._scale(str(arguments[0]), cast("dict[str, dict[str, int]]", arguments[2])["spec"]["replicas"])
+            return {
+                "items": [] if self.their_redis is None else [_holder("theirs", self.their_redis, "redis", self.noted)]
+            }
+        if method in ("patch_namespaced_deployment", "patch_namespaced_stateful_set"):
+            patch = cast("dict[str, dict[str, dict[str, str]]]", arguments[2])
+            self.noted = patch["metadata"]["annotations"]
+            self._scale(str(arguments[0]), cast("dict[str, dict[str, int]]", patch)["spec"]["replicas"])
         return {}
 
     def _scale(self, name: str, replicas: int) -> None:

@@ -11,7 +11,7 @@ from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.api import ExecResult, KubeApi
 from pytest_serve_chaos.cluster.kubernetes.client.pod_watch import PodWatch
-from pytest_serve_chaos.cluster.kubernetes.client.records import Pod
+from pytest_serve_chaos.cluster.kubernetes.client.records import Pod, name_of
 from pytest_serve_chaos.cluster.kubernetes.logs.stream import LogAccess
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
 from pytest_serve_chaos.cluster.kubernetes.rayservice.owned import BroughtUp, owned_rayservice
@@ -67,6 +67,26 @@ class Nodes:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.late: list[str] = []
+
+    @property
+    def late_undo(self) -> Nodes:
+        return self
+
+    def of_taint(self, taint: str) -> None:
+        self.late.append(taint)
+
+    def of_cordon(self, node: str) -> None:
+        self.late.append(f"cordon {node}")
+
+    def of_deletion(self, registration: Mapping[str, Json]) -> None:
+        self.late.append(f"deletion {name_of(registration)}")
+
+    def of_scaling(self, workload: str, namespace: str, replicas: int) -> None:
+        self.late.append(f"{workload} in {namespace} to {replicas}")
+
+    def not_needed(self, what: str) -> None:
+        self.late.append(f"not {what}")
 
     def ray_nodes(self) -> tuple[str, ...]:
         return ("kind-worker", "kind-worker2")

@@ -105,11 +105,9 @@ class _Workloads:
         method = "list_namespaced_deployment" if kind == "Deployment" else "list_namespaced_stateful_set"
         return listed(self.calls.call(method, self.calls.namespace, what=f"each {kind}").get("items"))
 
-    def scale(self, kind: WorkloadKind, name: str, replicas: int) -> None:
+    def patch(self, kind: WorkloadKind, name: str, patch: Mapping[str, Json], *, what: str) -> None:
         workload = "deployment" if kind == "Deployment" else "stateful_set"
-        scale: Json = {"spec": {"replicas": replicas}}
-        method = f"patch_namespaced_{workload}_scale"
-        self.calls.call(method, name, self.calls.namespace, scale, what=f"scaling of the {kind} {name}")
+        self.calls.call(f"patch_namespaced_{workload}", name, self.calls.namespace, dict(patch), what=what)
 
 
 @dataclass(frozen=True)

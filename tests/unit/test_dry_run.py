@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import pytest
@@ -19,6 +21,8 @@ from pytest_serve_chaos.cluster.capabilities import (
 )
 from pytest_serve_chaos.cluster.config_difference import difference
 from pytest_serve_chaos.cluster.dry_run import WITHHOLDS_CHANGES, DryRunCluster
+from pytest_serve_chaos.cluster.kubernetes import in_pod
+from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.errors import SafetyError, Withheld
 from pytest_serve_chaos.fault_plan import plan_of
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
@@ -28,6 +32,7 @@ from pytest_serve_chaos.model import Identity
 from pytest_serve_chaos.safety.read_only import read_only
 from pytest_serve_chaos.testing import FakeCluster, fake_rig
 from tests.capabilities import part
+from tests.unit.api_server import ApiServer
 
 
 class Tunes(Protocol):
@@ -206,7 +211,7 @@ def test_a_list_without_names_differs_as_a_whole() -> None:
 # -- the last line of defence ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["GET", "EXEC", "OPTIONS"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
 def test_what_reads_passes_as_far_as_the_other_guard_lets_it(method: str) -> None:
     asked: list[tuple[str, str]] = []
     read_only(lambda *request: asked.append(request))(method, "/api/v1/pods")
@@ -221,3 +226,55 @@ def test_no_request_that_changes_something_passes(method: str) -> None:
 
 def test_a_question_about_rights_passes() -> None:
     read_only(lambda *_: None)("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews")
+
+
+INTO_THE_HEAD = ("EXEC", "/api/v1/namespaces/ml/pods/head/exec")
+
+
+@pytest.mark.parametrize("program", sorted(in_pod.LOOKS))
+def test_a_program_in_a_pod_that_looks_is_let_through(program: str) -> None:
+    asked: list[object] = []
+    read_only(lambda *request: asked.append(request))(*INTO_THE_HEAD, in_pod.command(program, "uid", "a"))
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(in_pod.command(one, "uid", "a") for one in ("freeze", "kill_actor", "set_flag", "signal_process", "tidy")),
+        in_pod.command("stale", "uid", "mark"),
+        ("python", "-c", in_pod.command("knock", "uid")[2] + "\nimport os; os.kill(1, 9)"),
+        ("sh", "-c", "kill 1"),
+        ("python",),
+        None,
+    ],
+    ids=[
+        "freeze",
+        "kill_actor",
+        "set_flag",
+        "signal_process",
+        "tidy",
+        "stale",
+        "a longer knock",
+        "sh",
+        "no",
+        "unknown",
+    ],
+)
+def test_no_program_in_a_pod_changes_anything(command: object) -> None:
+    with pytest.raises(SafetyError, match="this is a dry run, which changes nothing: EXEC"):
+        read_only(lambda *_: None)(*INTO_THE_HEAD, command)
+
+
+def test_a_program_that_changes_something_does_not_leave_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[object] = []
+    monkeypatch.setattr("kubernetes.stream.stream", lambda *request, **options: sent.append(request))
+    kubeconfig = ApiServer("https://127.0.0.1:1").kubeconfig(tmp_path)
+    with (
+        closing(KubeApi(kubeconfig, namespace="ml", permit=read_only(lambda *_: None))) as api,
+        pytest.raises(SafetyError, match="this is a dry run, which changes nothing: EXEC"),
+    ):
+        api.run("head", "ray", in_pod.command("tidy", "uid"))
+    assert sent == []

@@ -96,8 +96,8 @@ def said(texts: Sequence[str]) -> set[tuple[str, ...]]:
             found.add(("delete", match[1], match[2]))
         elif match := re.match(r"EXEC in container \S+ of pods/(\S+) .*\): \S+ (.*)", text):
             found.add(("exec", match[1]))
-        elif match := re.match(r"PATCH deployments/(\S+)/scale", text):
-            found.add(("patch_namespaced_deployment_scale", match[1]))
+        elif match := re.match(r"PATCH deployments/(\S+) .*: spec.replicas", text):
+            found.add(("patch_namespaced_deployment", match[1]))
         elif match := re.match(r"(PATCH|DELETE) nodes/(\S+?)(:|$)", text):
             found.add((f"{match[1].lower()}_node", match[2]))
         elif match := re.match(r"POST pods/(\S+)/eviction", text):

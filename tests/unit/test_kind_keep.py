@@ -157,11 +157,10 @@ def test_what_was_left_closed_is_opened_and_the_rest_adopted(machines: Machines,
     taints: list[Json] = [{"key": key} for key in (names.NO_HEAD, "node.kubernetes.io/not-ready")]
     api.nodes_now[f"{WORKER}2"] = {"taints": taints}
     assert kept(machines, api, said.append).look().step == "adopt"
-    assert machines.done == [
-        f"unpause {WORKER}",
-        f"uncordon {WORKER}",
-        f"taint nodes {WORKER}2 {names.NO_HEAD}:NoSchedule-",
-    ]
+    assert machines.done == [f"unpause {WORKER}", f"taint nodes {WORKER}2 {names.NO_HEAD}:NoSchedule-"]
+    without_note: Json = {"annotations": {names.UNDO: None}}
+    assert api.patched == [(WORKER, {"spec": {"unschedulable": None}, "metadata": without_note})]
+    assert machines.unwatched
     assert said[0] == (
         f"kind: repaired {NAME}: {WORKER} was paused; {WORKER} was cordoned; {WORKER}2 had the taint {names.NO_HEAD}"
     )

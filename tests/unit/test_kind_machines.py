@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Literal
 
 import pytest
 
-from pytest_serve_chaos.cluster.capabilities import DELETES_MACHINES, DRAINS_MACHINES, FREEZES_MACHINES, KILLS_MACHINES
+from pytest_serve_chaos.cluster.capabilities import (
+    DELETES_MACHINES,
+    DRAINS_MACHINES,
+    FREEZES_MACHINES,
+    HAS_REDIS,
+    KILLS_MACHINES,
+    KILLS_NODES,
+)
+from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.kind import first_processes
 from pytest_serve_chaos.cluster.kubernetes.kind.docker_machines import DockerMachines
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
 from pytest_serve_chaos.cluster.kubernetes.rayservice.machine_faults import TakenMachines
-from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget
+from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, WaitTimeout
 from tests.capabilities import part
 from tests.unit.kind_services import Api, Nodes, fake_api, fake_service
 from tests.unit.rayservices import FakeDashboard, pod
@@ -120,6 +129,65 @@ def test_the_machine_of_the_control_plane_is_never_a_target(
     ):
         heal("worker-1")
     assert (nodes.asked, api.calls) == ([], [])
+
+
+# -- what undoes it if the run cannot --
+
+
+CHANGES: dict[str, tuple[list[str], Callable[[RayServiceCluster], object], Callable[[RayServiceCluster], object]]] = {
+    "a taint": (
+        [names.NO_WORKER],
+        lambda service: part(service, KILLS_NODES).kill_node("worker-1", how="kill", hold=True),
+        lambda service: part(service, KILLS_NODES).restore_node("worker-1"),
+    ),
+    "a cordon": (
+        ["cordon kind-worker"],
+        lambda service: part(service, DRAINS_MACHINES).drain_machine("worker-1"),
+        lambda service: part(service, DRAINS_MACHINES).reopen_machine("worker-1"),
+    ),
+    "a deleted Node": (
+        ["deletion kind-worker"],
+        lambda service: part(service, DELETES_MACHINES).delete_machine("worker-1", within=0.0),
+        lambda service: part(service, DELETES_MACHINES).register_machine("worker-1"),
+    ),
+    "Redis without pods": (
+        ["deployment/redis in serve-chaos to 1"],
+        lambda service: part(service, HAS_REDIS).kill_redis(how="kill", hold=True),
+        lambda service: part(service, HAS_REDIS).restore_redis(),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_what_does_not_end_by_itself_is_undone_by_somebody_else_until_it_is_healed(
+    what: str, service: RayServiceCluster, api: Api, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arranged, strike, heal = CHANGES[what]
+    before: list[tuple[object, ...]] = []
+    monkeypatch.setattr(api, "on_call", lambda: before.append((*nodes.late, api.calls[-1][0])))
+    monkeypatch.setattr(nodes, "keep_away", lambda taint: before.append((*nodes.late, "keep_away")))
+    with suppress(WaitTimeout):  # the fakes bring nobody back
+        strike(service)
+    changes = [one for one in before if one[-1] != "read_node"]
+    assert changes[0][:-1] == tuple(arranged), "it was arranged before the change"
+    assert nodes.late == arranged
+    heal(service)
+    assert len(nodes.late) == 2
+    assert nodes.late[1].startswith("not ")
+    heal(service)
+    assert len(nodes.late) == 2
+
+
+def test_nobody_undoes_what_cannot_be_arranged(
+    service: RayServiceCluster, api: Api, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(taint: str) -> None:
+        raise CommandFailed("no watchdog could be started, so nothing was broken")
+
+    monkeypatch.setattr(nodes, "of_taint", refuse)
+    with pytest.raises(CommandFailed, match="so nothing was broken"):
+        part(service, KILLS_NODES).kill_node("worker-1", how="kill", hold=True)
+    assert (nodes.asked, api.deleted) == ([], [])
 
 
 # -- what is on it --

@@ -230,11 +230,11 @@ def test_what_is_frozen_is_resumed_in_its_container_soon_after_its_time(service:
     assert api.ran == [("pod-a", one) for one in (*said, (MARK, "go", "113:7000"))]
 
 
-def test_a_health_flag_is_set_by_the_replicas_pid(service: RayServiceCluster, api: Api) -> None:
+def test_a_health_flag_is_set_by_the_replicas_pid_and_start_time(service: RayServiceCluster, api: Api) -> None:
     replica = Component("replica", "worker-1", Identity("process", ("a", "container-a", "113", "7000")), 113)
     part(service, SETS_HEALTH_FLAGS).set_health_flag(replica, "hang", lasts=100.0)
     part(service, SETS_HEALTH_FLAGS).clear_health_flag(replica)
-    assert api.ran == [("pod-a", ("113", "hang", "130")), ("pod-a", ("113", ""))]
+    assert api.ran == [("pod-a", ("113", "hang", "130", "7000")), ("pod-a", ("113", ""))]
     api.result = ExecResult("", "", in_pod.NO_DIRECTORY)
     with pytest.raises(Unsupported, match="no directory for health flags"):
         part(service, SETS_HEALTH_FLAGS).set_health_flag(replica, "raise")
@@ -306,5 +306,6 @@ def test_a_drained_node_is_cordoned_its_pods_are_evicted_and_it_is_opened_again(
     assert evicted == ["pod-h", "pod-a", "pod-b", "pod-r"], "Redis is on that machine, too"
     without_note: Manifest = {"metadata": {"annotations": {names.UNDO: None}}}
     cordons = [call[2] for call in api.calls if call[0] == "patch_node"]
-    assert cordons == [{"spec": {"unschedulable": True}}, {"spec": {"unschedulable": None}, **without_note}]
+    note = {"metadata": {"annotations": {names.UNDO: '{"rayservice": "serve-chaos/serve-chaos", "uid": ""}'}}}
+    assert cordons == [{"spec": {"unschedulable": True}, **note}, {"spec": {"unschedulable": None}, **without_note}]
     assert {sign.side for sign in signs} == {"cluster", "victim"}

@@ -14,6 +14,7 @@ from pytest_serve_chaos.cluster.kubernetes.client.api import ExecResult
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
 from pytest_serve_chaos.cluster.kubernetes.rayservice.redis import PodRedis, RedisStore
 from pytest_serve_chaos.errors import CommandFailed, ObservationError, Unsupported
+from pytest_serve_chaos.model import Json
 from tests.capabilities import part
 from tests.unit.kind_services import Api, Neighbour, Nodes, fake_api, fake_service
 from tests.unit.rayservices import FakeDashboard
@@ -65,13 +66,18 @@ def test_without_redis_there_is_nothing_to_share(api: Api) -> None:
         part(service, SHARES_REDIS).start_alongside()
 
 
+def wanted(replicas: int, note: str | None) -> Json:
+    """A patch: how many pods there are to be, and how many there were, so that no journal is needed."""
+    return {"metadata": {"annotations": {"pytest-serve-chaos/undo": note}}, "spec": {"replicas": replicas}}
+
+
 def test_redis_is_held_by_its_deployment(service: RayServiceCluster, api: Api) -> None:
     api.on_call = lambda: setattr(api, "redis", ())
     part(service, HAS_REDIS).kill_redis(how="kill", hold=True)
     part(service, HAS_REDIS).restore_redis()
     part(service, HAS_REDIS).restore_redis()
-    scales = [call[3] for call in api.calls if call[0] == "patch_namespaced_deployment_scale"]
-    assert scales == [{"spec": {"replicas": 0}}, {"spec": {"replicas": 1}}]
+    scales = [call[3] for call in api.calls if call[0] == "patch_namespaced_deployment"]
+    assert scales == [wanted(0, "1"), wanted(1, None)]
 
 
 @pytest.mark.parametrize(
@@ -144,11 +150,8 @@ def test_the_redis_of_a_users_own_is_held_by_what_runs_it_and_asked_as_the_rayse
     api.on_call = lambda: setattr(api, "redis", ())
     part(service, HAS_REDIS).kill_redis(how="kill", hold=True)
     part(service, HAS_REDIS).restore_redis()
-    scales = [call for call in api.calls if call[0] == "patch_namespaced_stateful_set_scale"]
-    assert [(call[1], call[3]) for call in scales] == [
-        ("store", {"spec": {"replicas": 0}}),
-        ("store", {"spec": {"replicas": 3}}),
-    ]
+    scales = [call for call in api.calls if call[0] == "patch_namespaced_stateful_set"]
+    assert [(call[1], call[3]) for call in scales] == [("store", wanted(0, "3")), ("store", wanted(3, None))]
     assert store.list_keys[-8:] == ("redis-cli", "-p", "6400", "--user", "ray", "--raw", "KEYS", "*")
 
 

@@ -275,7 +275,7 @@ def test_of_a_program_in_a_pod_that_is_odd(text: str) -> None:
 def test_who_reports_nonsense_about_processes_makes_the_topology_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process_watch, "_AGAIN_AFTER", 0.0)
     watch = ProcessWatch(cast("KubeApi", Programs('[["ray", {}, null]]')))
-    places = {"id": Place("pod-a", "ray")}
+    places = {"id": Place("pod-a", "ray", "uid-a")}
 
     def look() -> None:
         clock.wait_until("a report", lambda: NotYet(str(watch.rows(places))), timeout=10.0, interval=0.005)

@@ -50,7 +50,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def places(*pods: str) -> dict[str, Place]:
-    return {f"id-{pod}": Place(pod, "ray") for pod in pods}
+    return {f"id-{pod}": Place(pod, "ray", f"uid-of-{pod}") for pod in pods}
 
 
 def test_each_container_tells_of_its_own_processes() -> None:

@@ -58,7 +58,7 @@ class Pods(FakeApi):
     def run(
         self, name: str, container: str, command: Sequence[str], *, timeout: float = 30.0, stdin: str | None = None
     ) -> ExecResult:
-        program = "stale" if command[2] == in_pod.source("stale") else "signal"
+        program = "stale" if command[2] == in_pod.command("stale", name.removeprefix("pod-"))[2] else "signal"
         what, *arguments = command[3:]
         if self.fails == what:
             return ExecResult("", "no", 1)

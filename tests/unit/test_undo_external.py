@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from kubernetes.config import kube_config
 
 from pytest_serve_chaos.backends.kubernetes import KUBERNETES
+from pytest_serve_chaos.backends.kubernetes_undo import Entries, Place
 from pytest_serve_chaos.backends.registry import BUILT_IN
 from pytest_serve_chaos.cli import main
 from pytest_serve_chaos.cluster.base import Progress
@@ -26,12 +28,13 @@ from pytest_serve_chaos.cluster.capabilities import (
 )
 from pytest_serve_chaos.cluster.kubernetes import in_pod
 from pytest_serve_chaos.cluster.kubernetes.client.api import ExecResult
+from pytest_serve_chaos.cluster.kubernetes.client.drain import CordonNote
 from pytest_serve_chaos.cluster.kubernetes.client.records import Pod, mapped, name_of
 from pytest_serve_chaos.cluster.kubernetes.external import drains as module
 from pytest_serve_chaos.cluster.kubernetes.external.admitted_faults import AdmittedSignals
-from pytest_serve_chaos.cluster.kubernetes.external.repairs import CordonNote
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
 from pytest_serve_chaos.cluster.policy import Touch
+from pytest_serve_chaos.cluster.watchdog import Watchdogs
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, Unsupported, WaitTimeout
 from pytest_serve_chaos.model import Component, Identity, Json
 from pytest_serve_chaos.settings import Settings
@@ -51,6 +54,22 @@ __all__ = ["server"]  # the fixture
 NODES = "/api/v1/nodes"
 CONTROLLER = Identity("process", ("w", "container-w", "113", "7"))
 REPLICA = Component("replica", "worker-1", CONTROLLER, 113, deployment="ranker#Ranker")
+
+
+@pytest.fixture(autouse=True)
+def later(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """The commands that undo something once this process is gone; no test leaves a watchdog behind."""
+    commands: dict[str, tuple[str, ...]] = {}
+    waiting: list[tuple[str, ...]] = []
+
+    def watch(_: Watchdogs, claim: str, lasts: float | None, *, command: tuple[str, ...], **options: object) -> None:
+        assert (lasts, options["owned"]) == (None, True)
+        commands[claim] = command
+        waiting.append(command)
+
+    monkeypatch.setattr(Watchdogs, "watch", watch)
+    monkeypatch.setattr(Watchdogs, "end", lambda _, claim: waiting.remove(commands[claim]))
+    return waiting
 
 
 # -- on record ---------------------------------------------------------------------------------------------------------
@@ -172,7 +191,9 @@ def ran(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, s
     def stream(method: object, name: str, namespace: str, *, command: Sequence[str], **options: object) -> Channel:
         assert namespace == "ml"
         programs.append((name, command[2]))
-        return Printed("[]" if command[2] == in_pod.source("stale") else json.dumps({"stopped": 1, "flags": 0}))
+        return Printed(
+            "[]" if command[2] == in_pod.command("stale", "u")[2] else json.dumps({"stopped": 1, "flags": 0})
+        )
 
     monkeypatch.setattr("kubernetes.stream.stream", stream)
     server.objects[PODS] = {"items": [running("head")]}
@@ -204,7 +225,7 @@ def test_what_a_killed_run_left_frozen_goes_on(
     assert BUILT_IN.undo(tmp_path / "reports", said.append, allowed=allowed) == []
     context = changes.get("context", "kind-test")
     assert said == [f"undo: what a run that ended by force stopped, or flagged, in the pod head of context {context}"]
-    assert ran[-1] == ("head", in_pod.source("tidy"))
+    assert ran[-1] == ("head", in_pod.command("tidy", "u")[2])
     assert not entry.exists()
 
 
@@ -396,6 +417,43 @@ def cordoned(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     return unlocked(entry)
 
 
+@pytest.mark.usefixtures("ran")
+def test_a_cordon_that_nobody_is_left_to_remove_is_removed_by_the_same_command(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, later: list[tuple[str, ...]]
+) -> None:
+    cluster, entry = drained(server, tmp_path, monkeypatch)
+    ((python, *arguments),) = later
+    assert (python, arguments[:2]) == (sys.executable, ["-m", "pytest_serve_chaos.cli"])
+    unlocked(entry)
+    server.objects[NODES] = {"items": []}
+    assert main(arguments[2:]) == 0
+    assert [asked for asked in asked_of_nodes(server) if asked[0] != "GET"] == [("PATCH", NODE, UNCORDONED)]
+    cluster.close()
+
+
+def test_the_run_that_removes_its_cordon_needs_nobody_else(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, later: list[tuple[str, ...]]
+) -> None:
+    cluster, _ = drained(server, tmp_path, monkeypatch)
+    part(cluster, DRAINS_MACHINES).reopen_machine("head")
+    assert later == []
+    cluster.close()
+
+
+def test_a_controller_that_is_killed_for_good_leaves_somebody_to_replace_its_proxies(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, later: list[tuple[str, ...]]
+) -> None:
+    given = settings_for(server, tmp_path, monkeypatch)
+    place = Place("kind-test", server.address, "", "ml/ranker", "uid-of-ranker")
+    records = Entries(given.journal, place).records
+    first, second = records.stale(), records.stale()
+    assert len(later) == 1
+    first()
+    assert len(later) == 1
+    second()
+    assert later == []
+
+
 def test_what_a_killed_run_left_cordoned_is_opened(server: ApiServer, cordoned: Path, tmp_path: Path) -> None:
     assert BUILT_IN.undo(tmp_path / "reports", print) == []
     assert asked_of_nodes(server) == [("GET", NODE, None), ("PATCH", NODE, UNCORDONED)]
@@ -490,7 +548,7 @@ def test_a_rayservice_is_repaired_by_what_the_cluster_shows_where_nothing_is_in_
         "undo: the node gpu-1 was cordoned",
         "undo: the node gpu-3 stays cordoned, now by kubectl",
     ]
-    assert [name for name, program in ran if program == in_pod.source("tidy")] == ["head"]
+    assert [name for name, program in ran if program == in_pod.command("tidy", "u")[2]] == ["head"]
     assert [asked for asked in asked_of_nodes(server) if asked[0] != "GET"] == [
         ("PATCH", f"{NODES}/gpu-1", UNCORDONED),
         ("PATCH", f"{NODES}/gpu-3", {"metadata": {"annotations": {"pytest-serve-chaos/undo": None}}}),

@@ -271,3 +271,28 @@ def test_where_the_kernel_gives_no_handle_a_signal_is_sent_by_pid(monkeypatch: p
     monkeypatch.setattr(freeze, "os", functions)
     freeze.send(freeze.Row(113, 7, 1, 113, True), signal.SIGCONT)
     assert sent == [(113, signal.SIGCONT)]
+
+
+WATCHES_AND_THEN = """
+import os, sys
+from pytest_serve_chaos.cluster.watchdog import Watchdogs
+claim, file, then = sys.argv[1:]
+Watchdogs(grace=0.1).watch(claim, None, longest=3600.0, command=("touch", file), owned=True)
+os.kill(os.getpid(), int(then))
+"""
+
+
+def test_what_has_an_owner_is_over_soon_after_its_end(tmp_path: Path) -> None:
+    healed, claim = tmp_path / "healed", f"tainted:{tmp_path}"
+    arguments = [claim, str(healed), str(int(signal.SIGKILL))]
+    subprocess.run([sys.executable, "-c", WATCHES_AND_THEN, *arguments], check=False, timeout=20.0)
+    wait_for(healed.exists)
+    wait_for(lambda: not watching(claim))
+
+
+def test_while_its_owner_lives_it_goes_on(owned: Watchdogs, tmp_path: Path) -> None:
+    healed, claim = tmp_path / "healed", f"tainted:{tmp_path}"
+    owned.watch(claim, None, longest=3600.0, command=("touch", str(healed)), owned=True)
+    time.sleep(0.4)  # it has looked once by then
+    assert len(watching(claim)) == 1
+    assert not healed.exists()

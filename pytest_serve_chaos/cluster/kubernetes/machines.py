@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, Protocol
+
+from pytest_serve_chaos.model import Json
 
 
 class Taints(Protocol):
@@ -25,12 +28,49 @@ class Taints(Protocol):
         ...
 
 
+class LateUndo(Protocol):
+    """Undoes changes of Kubernetes objects in place of a run that cannot do so any more.
+
+    Each method is called before the change. So the object must be as it was when nobody is alive who knows of it:
+    neither a taint, nor a cordon, nor a number of replicas has an end of its own in Kubernetes.
+    """
+
+    def of_taint(self, taint: str) -> None:
+        """Will remove a taint from all machines that have it.
+
+        Raises:
+            CommandFailed: Nothing would do so; the change must not be made.
+        """
+        ...
+
+    def of_cordon(self, node: str) -> None:
+        """Will let pods onto a machine again. Raises: as `of_taint`."""
+        ...
+
+    def of_deletion(self, registration: Mapping[str, Json]) -> None:
+        """Will register a Kubernetes node again as it was, and start its kubelet. Raises: as `of_taint`."""
+        ...
+
+    def of_scaling(self, workload: str, namespace: str, replicas: int) -> None:
+        """Will have a workload (``deployment/redis``) want so many pods again. Raises: as `of_taint`."""
+        ...
+
+    def not_needed(self, what: str) -> None:
+        """The change of that taint, node or workload is undone."""
+        ...
+
+
 class Machines(Protocol):
     """The machines of one cluster, each by the name of its Kubernetes node.
 
     `kind` implements it with the Docker containers that are its nodes; another way of making clusters (k3d, virtual
     machines) implements it once, and all faults on machines work there.
     """
+
+    @property
+    def late_undo(self) -> LateUndo:
+        """Undoes changes of the Kubernetes objects that belong to them, if the run cannot."""
+        ...
 
     @property
     def witness(self) -> str:

@@ -32,7 +32,8 @@ TRAFFIC = "TRAFFIC"
 class Permit(Protocol):
     """Called before each request to the API server, with its method and its path there.
 
-    It gets the body as well where the method is ``PATCH``. It raises `SafetyError` if the request must not be sent.
+    It gets the body as well where the method is ``PATCH``, and the command line where it is `EXEC`. It raises
+    `SafetyError` if the request must not be sent.
     """
 
     def __call__(self, method: str, path: str, body: object = None, /) -> None:

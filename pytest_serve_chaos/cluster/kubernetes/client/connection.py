@@ -174,7 +174,7 @@ class KubeConnection:
         _connect_directly()
         path = api_path("api", "v1", "namespaces", self.namespace, "pods", pod, "exec")
         if self._permit is not None:  # a websocket goes past the client's own way to send requests
-            self._permit(EXEC, path)
+            self._permit(EXEC, path, tuple(command))
         # `stream` swaps the client's `call_api` while it connects, so a shared client would send other threads'
         # requests through the websocket (kubernetes-client/python#928): a client of its own for each exec. What was
         # loaded is shared: to load it again could run a program for credentials, and lead to another server.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
@@ -18,7 +20,33 @@ EVICTED_WITHIN = 180.0
 _NOT_NOW = 429
 """What the API server answers where a PodDisruptionBudget allows no eviction at this moment."""
 _ASK_AGAIN_AFTER = 1.0
-_NO_NOTE: dict[str, Json] = {"metadata": {"annotations": {names.UNDO: None}}}
+NO_NOTE: dict[str, Json] = {"metadata": {"annotations": {names.UNDO: None}}}
+"""The part of a patch that removes our annotation."""
+
+
+@dataclass(frozen=True, slots=True)
+class CordonNote:
+    """What the annotation of a node says that a run has cordoned.
+
+    Attributes:
+        rayservice: ``namespace/name`` of the RayService whose pods were to leave it.
+        uid: The UID of that RayService; "" in a cluster of the run's own.
+    """
+
+    rayservice: str
+    uid: str = ""
+
+    def __str__(self) -> str:
+        return json.dumps({"rayservice": self.rayservice, "uid": self.uid})
+
+    @classmethod
+    def of(cls, node: Mapping[str, Json]) -> CordonNote | None:
+        """The note on a node; None where there is none, or it is not one of ours."""
+        try:
+            said = json.loads(note_on(node))
+            return cls(str(said["rayservice"]), str(said["uid"]))
+        except (ValueError, TypeError, KeyError, RecursionError):
+            return None
 
 
 def cordon(api: KubeApi, machine: str, *, note: str | None = None) -> None:
@@ -44,7 +72,7 @@ def uncordon(api: KubeApi, machine: str) -> None:
     Raises:
         CommandFailed: It was refused.
     """
-    body: dict[str, Json] = {"spec": {"unschedulable": None}, **_NO_NOTE}  # which leaves no trace of it
+    body: dict[str, Json] = {"spec": {"unschedulable": None}, **NO_NOTE}  # which leaves no trace of it
     try:
         api.nodes.patch(machine, body, what=f"uncordoning of {machine}")
     except CommandFailed as error:
@@ -81,7 +109,7 @@ def reopen(api: KubeApi, machine: str, *, uid: str = "") -> str:
     if not why_not:
         uncordon(api, machine)
     elif note_on(node):
-        api.nodes.patch(machine, _NO_NOTE, what=f"removal of the annotation of {machine}")
+        api.nodes.patch(machine, NO_NOTE, what=f"removal of the annotation of {machine}")
     return f"the node {machine} {why_not}" if why_not else ""
 
 

@@ -138,18 +138,21 @@ class KubeWorkloads:
         namespace = self._connection.namespace
         return listed(self._connection.read(list_all, namespace, what=f"each {kind}", error=CommandFailed).get("items"))
 
-    def scale(self, kind: WorkloadKind, name: str, replicas: int) -> None:
-        """Changes how many pods are wanted.
+    def patch(self, kind: WorkloadKind, name: str, patch: Mapping[str, Json], *, what: str) -> None:
+        """Changes one by a merge patch.
+
+        Args:
+            kind: Its kind.
+            name: Its name.
+            patch: The merge patch.
+            what: What it does, for the error.
 
         Raises:
             CommandFailed: It was refused.
         """
-        apps, scale = self._connection.apps, {"spec": {"replicas": replicas}}
-        patch = (
-            apps.patch_namespaced_deployment_scale if kind == "Deployment" else apps.patch_namespaced_stateful_set_scale
-        )
-        what = f"scaling of the {kind} {name}"
-        self._connection.read(patch, name, self._connection.namespace, scale, what=what, error=CommandFailed)
+        apps = self._connection.apps
+        change = apps.patch_namespaced_deployment if kind == "Deployment" else apps.patch_namespaced_stateful_set
+        self._connection.read(change, name, self._connection.namespace, dict(patch), what=what, error=CommandFailed)
 
     def _read(self, kind: WorkloadKind, name: str) -> dict[str, Json]:
         apps = self._connection.apps

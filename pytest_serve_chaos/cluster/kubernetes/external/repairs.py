@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from pytest_serve_chaos.cluster.base import Progress
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
-from pytest_serve_chaos.cluster.kubernetes.client.drain import note_on, reopen
+from pytest_serve_chaos.cluster.kubernetes.client.drain import CordonNote, reopen
 from pytest_serve_chaos.cluster.kubernetes.client.errors import FORBIDDEN, NOT_FOUND, status_of
 from pytest_serve_chaos.cluster.kubernetes.client.records import Pod, name_of, ray_clusters_of
 from pytest_serve_chaos.cluster.kubernetes.external.stale_proxies import replace_stale
@@ -19,31 +17,6 @@ from pytest_serve_chaos.cluster.kubernetes.rayservice.programs import tidy
 from pytest_serve_chaos.cluster.serve_config import serve_port
 from pytest_serve_chaos.errors import CommandFailed, ObservationError, in_one_line
 from pytest_serve_chaos.model import Json
-
-
-@dataclass(frozen=True, slots=True)
-class CordonNote:
-    """What the annotation of a node says that a run has cordoned.
-
-    Attributes:
-        rayservice: ``namespace/name`` of the RayService whose pods were to leave it.
-        uid: The UID of that RayService.
-    """
-
-    rayservice: str
-    uid: str
-
-    def __str__(self) -> str:
-        return json.dumps({"rayservice": self.rayservice, "uid": self.uid})
-
-    @classmethod
-    def of(cls, node: Mapping[str, Json]) -> CordonNote | None:
-        """The note on a node; None where there is none, or it is not one of ours."""
-        try:
-            said = json.loads(note_on(node))
-            return cls(str(said["rayservice"]), str(said["uid"]))
-        except (ValueError, TypeError, KeyError, RecursionError):
-            return None
 
 
 class Repairs:

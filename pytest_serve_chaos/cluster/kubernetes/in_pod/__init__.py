@@ -6,11 +6,21 @@ import base64
 import json
 import re
 import zlib
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
 GONE = 3
-"""The exit status of `signal_process`, and of `children`, where the process is gone."""
+"""The exit status of `signal_process`, `children` and `set_flag`, where the process is gone."""
+
+ANOTHER_POD = 5
+"""The exit status of a program that has come into another pod than it was meant for (`only_in`)."""
+
+NOT_SHOWN = 6
+"""The same of one that would change something in a container that does not show whose it is."""
+
+LOOKS = frozenset(("children", "follow_logs", "knock", "print_token", "read_logs", "show_haproxy", "watch_processes"))
+"""The programs that change nothing."""
 
 _IMPORT = re.compile(rf"^from {re.escape(__name__)}\.(\w+) import .*$", re.MULTILINE)
 
@@ -19,6 +29,9 @@ NO_DIRECTORY = 4
 
 _LONG = 5000
 """Characters, which are half as many more in a URL."""
+
+_LONG_WITH_CHECK = 3000
+"""The same of a program that goes into a URL."""
 
 
 def source(name: str) -> str:
@@ -37,9 +50,37 @@ def _without_head(text: str) -> str:
 
 def packed(name: str) -> str:
     """The same in less text: it travels in a URL, of which some proxies take no more than 8 KB."""
-    program = source(name)
-    title, text = program.partition("\n")[0].strip('"'), base64.b64encode(zlib.compress(program.encode(), 9)).decode()
+    return _packed(_title(name), source(name))
+
+
+def _title(name: str) -> str:
+    return _text(name).partition("\n")[0].strip('"')
+
+
+def _packed(title: str, program: str) -> str:
+    text = base64.b64encode(zlib.compress(program.encode(), 9)).decode()
     return f"# {title}\nimport base64, zlib; exec(zlib.decompress(base64.b64decode({text!r})))"
+
+
+def command(name: str, uid: str, *arguments: str) -> tuple[str, ...]:
+    """The command line of a program that does nothing in another pod than that, whichever has its name by now.
+
+    Args:
+        name: The program.
+        uid: The UID of the pod; "": it is known otherwise.
+        *arguments: Given to the program.
+    """
+    check = f"{_without_head(_text('only_in'))}only_in({uid!r}, looks={name in LOOKS})\n"
+    text = f"# {_title(name)}\nfrom __future__ import annotations\n{check}{_without_head(source(name))}"
+    if len(text) >= _LONG_WITH_CHECK:
+        text = _packed(_title(name), text)
+    return ("python", "-c", f"# in pod {uid}\n{text}", *arguments)
+
+
+def looks(words: Sequence[str]) -> bool:
+    """Whether a command line is one of `command` for a program that changes nothing, word for word."""
+    uid = words[2].partition("\n")[0].removeprefix("# in pod ") if len(words) > 2 else ""
+    return any(tuple(words[:3]) == command(name, uid)[:3] for name in LOOKS)
 
 
 def moment(output: str, started: float) -> float:

@@ -27,6 +27,8 @@ MARK = "serve-chaos-freeze"
 GONE = 3
 WITHIN = 5.0
 LOOK_EVERY = 5.0
+OWNER = "SERVE_CHAOS_OWNER"
+"""The variable that gives a watchdog an owner: ``SECONDS PID:START``. So long after its end the time is over."""
 ALL = "all"
 
 CLONE_PARENT = 0x8000
@@ -209,9 +211,12 @@ def watch(seconds: float, claim: str, command: list[str]) -> None:
     """Waits until somebody has resumed what it claims, or it is gone; does so itself when the time is over."""
     until = time.clock_gettime(time.CLOCK_BOOTTIME) + seconds
     seen, pause = False, 0.2
+    patience, _, owner = os.environ.get(OWNER, "").partition(" ")
     while (left := until - time.clock_gettime(time.CLOCK_BOOTTIME)) > 0:
         time.sleep(min(left, pause))
         pause = LOOK_EVERY
+        if owner and not members(owner):
+            until, owner = min(until, time.clock_gettime(time.CLOCK_BOOTTIME) + float(patience)), ""
         rows = members(claim) if not command else []
         stopped = any(row.stopped for row in rows)
         if not command and (not rows or (seen and not stopped)):

@@ -14,6 +14,7 @@ from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.install.stack import Kubectl
 from pytest_serve_chaos.cluster.kubernetes.kind.container_tasks import status_on, tasks_on
 from pytest_serve_chaos.cluster.kubernetes.kind.first_processes import FirstProcesses
+from pytest_serve_chaos.cluster.kubernetes.kind.late_undo import KindLateUndo
 from pytest_serve_chaos.cluster.kubernetes.kind.programs import Run
 from pytest_serve_chaos.cluster.watchdog import LONGEST_HOLD, Watchdogs
 from pytest_serve_chaos.errors import CommandFailed, WaitTimeout
@@ -44,6 +45,12 @@ class DockerMachines:
         self._kubectl = kubectl
         self._control_plane = control_plane
         self._first_processes = FirstProcesses(run, kubectl)
+        self._late_undo = KindLateUndo(self._watchdogs, docker, control_plane)
+
+    @property
+    def late_undo(self) -> KindLateUndo:
+        """Undoes changes of the Kubernetes objects that belong to these nodes, if the run cannot."""
+        return self._late_undo
 
     @property
     def witness(self) -> str:
@@ -81,13 +88,14 @@ class DockerMachines:
         Args:
             node: The node.
             how: In which way.
-            lasts: Seconds that it is to stay away; soon after them a watchdog on this machine starts it.
+            lasts: Seconds that it is to stay away; soon after them, or after this process, a watchdog on this machine
+                starts it.
 
         Raises:
             CommandFailed: It still runs.
         """
         start = (self._docker, "start", node)
-        self._watchdogs.watch(f"ended:{node}", lasts, longest=LONGEST_HOLD, command=start)
+        self._watchdogs.watch(f"ended:{node}", lasts, longest=LONGEST_HOLD, command=start, owned=True)
         command = ("kill",) if how == "kill" else ("stop", "--time", str(_SHUTDOWN))
         self._run("docker", *command, node, timeout=_SHUTDOWN + 30.0)
 

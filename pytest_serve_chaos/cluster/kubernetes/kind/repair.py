@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import yaml
 
@@ -12,12 +13,14 @@ from pytest_serve_chaos import clock, safe_yaml
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
+from pytest_serve_chaos.cluster.kubernetes.client.drain import NO_NOTE, uncordon
 from pytest_serve_chaos.cluster.kubernetes.client.objects import WorkloadKind
 from pytest_serve_chaos.cluster.kubernetes.client.records import inner, listed, mapped, name_of, text
 from pytest_serve_chaos.cluster.kubernetes.install.stack import REDIS_SELECTOR
 from pytest_serve_chaos.cluster.kubernetes.kind.nodes import KindNodes
 from pytest_serve_chaos.cluster.kubernetes.rayservice.programs import tidy
 from pytest_serve_chaos.cluster.kubernetes.rayservice.redis import RedisStore
+from pytest_serve_chaos.cluster.kubernetes.rayservice.upgrades import lets_the_head_start
 from pytest_serve_chaos.errors import ClusterError, WaitTimeout
 from pytest_serve_chaos.model import Json
 
@@ -65,6 +68,7 @@ class ClusterRepair:
                 self.lost.append(f"{name} was deleted from Kubernetes")
         for name, spec in items.items():
             self._open(name, spec)
+        self._nodes.docker.end_watchdogs()  # all that they wait for is repaired
         self._nodes.docker.forget_connections()
 
     def pods(self) -> list[str]:
@@ -89,13 +93,31 @@ class ClusterRepair:
         Raises:
             ClusterError: Kubernetes refused it, or it cannot be read.
         """
-        spec = mapped(self._api.ray_service(ray_service).get("spec"))
-        if _said(text(spec, "serveConfigV2")) != _said(config):
-            self._api.patch_ray_service(ray_service, {"spec": {"serveConfigV2": config}})
+        item = self._api.ray_service(ray_service)
+        if _said(text(mapped(item.get("spec")), "serveConfigV2")) != _said(config):
+            note = NO_NOTE if _note_of(item) else {}
+            self._api.patch_ray_service(ray_service, {**note, "spec": {"serveConfigV2": config}})
             repaired = ["the Serve config was another"]
             self.repaired += repaired
             return repaired
         return []
+
+    def ray_service(self, name: str) -> None:
+        """Puts back what a test has changed in the spec of a RayService, as that itself says.
+
+        Raises:
+            ClusterError: Kubernetes refused it, or it cannot be read.
+        """
+        item = self._api.ray_service(name)
+        config = _note_of(item)
+        if config:
+            self._api.patch_ray_service(name, {**NO_NOTE, "spec": {"serveConfigV2": config}})
+            self.repaired.append("the Serve config was another")
+        if names.NOWHERE in inner(
+            item, "spec", "rayClusterConfig", "headGroupSpec", "template", "spec", "nodeSelector"
+        ):
+            self._api.patch_ray_service(name, {"spec": lets_the_head_start()})
+            self.repaired.append("the head of its next RayCluster was wanted on no node")
 
     def redis(self, wanted: RedisStore | None) -> None:
         """Makes the Redis that is there answer, as far as that is possible.
@@ -107,7 +129,8 @@ class ClusterRepair:
             stores = _installed(self._api, wanted)
             for store, replicas in stores.items():
                 if replicas == 0:
-                    store.scale(self._api, store.replicas)
+                    store.let_back(self._api)
+                    self.repaired.append(f"Redis ({store.workload}) was kept away")
 
             def available() -> bool | NotYet:
                 return all(store.is_available(self._api) for store in stores) or NotYet("not available")
@@ -130,7 +153,7 @@ class ClusterRepair:
 
     def _open(self, node: str, spec: Mapping[str, Json]) -> None:
         if spec.get("unschedulable"):
-            self._nodes.kubectl("uncordon", node)
+            uncordon(self._api, node)
             self.repaired.append(f"{node} was cordoned")
         keys = {text(taint, "key") for taint in listed(spec.get("taints"))}
         for key in sorted(keys & {names.NO_HEAD, names.NO_WORKER}):
@@ -141,7 +164,7 @@ class ClusterRepair:
 def _installed(api: KubeApi, wanted: RedisStore | None) -> dict[RedisStore, Json]:
     """Each Redis in our namespace, and how many pods it wants now: none, where a fault has kept them away.
 
-    How many it wanted before is on record nowhere: as many as `wanted` if it is that one, else one will do.
+    How many it wanted before is in its annotation; if there is none, as many as `wanted` if it is that one, else one.
     """
     found: dict[RedisStore, Json] = {}
     for kind in _KINDS:
@@ -151,8 +174,15 @@ def _installed(api: KubeApi, wanted: RedisStore | None) -> dict[RedisStore, Json
             store = RedisStore(kind, name_of(item))
             if wanted is not None and (wanted.kind, wanted.name) == (store.kind, store.name):
                 store = wanted
+            before = _note_of(item)
+            if before.isdecimal():
+                store = replace(store, replicas=int(before))
             found[store] = inner(item, "spec").get("replicas")
     return found
+
+
+def _note_of(item: Mapping[str, Json]) -> str:
+    return text(inner(item, "metadata", "annotations"), names.UNDO)
 
 
 def _said(config: str) -> Json:

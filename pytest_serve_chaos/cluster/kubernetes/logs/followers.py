@@ -48,6 +48,7 @@ class Source:
         namespace: Of the pod; None: that of the RayService.
         is_main: Whether it is the first of its pod, and no init container and no sidecar.
         ended: Whether it runs no more; what it wrote can still be read.
+        pod_uid: Which pod of that name it is in.
     """
 
     node: str
@@ -59,6 +60,7 @@ class Source:
     namespace: str | None = None
     is_main: bool = True
     ended: bool = False
+    pod_uid: str = ""
 
     @property
     def directory(self) -> str:
@@ -212,7 +214,8 @@ class FileFollower(Follower):
     def _take(self) -> Iterator[None]:
         age = -1.0 if self._whole else clock.now() - self._since
         offsets = ",".join(f"{inode}:{offset}" for inode, offset in self._read.items())
-        command = ["python", "-c", in_pod.packed("follow_logs"), _LOGS, str(_LOOK_EVERY), f"{age:.1f}", offsets]
+        arguments = (_LOGS, str(_LOOK_EVERY), f"{age:.1f}", offsets)
+        command = in_pod.command("follow_logs", self._source.pod_uid, *arguments)
         try:
             for line in self._api.follow(
                 self._source.pod, self._source.container, command, until=self._stopped, patience=_PATIENCE

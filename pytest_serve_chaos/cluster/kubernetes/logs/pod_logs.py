@@ -120,7 +120,7 @@ class PodLogs:
         """What a program in the pod reads; None if none could be run."""
         age = max(0.0, clock.now() - since)
         arguments = (",".join(patterns), expression, f"{age:.1f}", str(lines))
-        command = ["python", "-c", in_pod.source("read_logs"), *arguments]
+        command = in_pod.command("read_logs", pod.uid, *arguments)
         try:
             result = self._api.run(pod.name, pod.main.name if pod.main else "", command)
         except CommandFailed:

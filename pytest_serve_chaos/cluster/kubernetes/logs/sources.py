@@ -136,6 +136,7 @@ class LogSources:
                 namespace=namespace,
                 is_main=is_main,
                 ended=not container.running,
+                pod_uid=pod.uid,
             )
 
     def _operators(self) -> Sequence[Pod]:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from pytest_serve_chaos.cluster.base import NodeInfo
 from pytest_serve_chaos.cluster.capabilities import Capabilities, Capability, Endpoint, Offer
+from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayPods
 from pytest_serve_chaos.cluster.kubernetes.rayservice.view import RayServiceView
@@ -45,11 +46,22 @@ class RunningConfig:
         self._config = dict(config)
 
 
+_LONGEST_NOTE = 200_000
+"""Characters; all annotations of an object together may have 256 KiB."""
+
+
 def config_of_ray_service(api: KubeApi, ray_service: str, config: Mapping[str, Json]) -> RunningConfig:
-    """That of a RayService of our own: its `serveConfigV2`, which KubeRay hands to Serve within some 2 s."""
+    """That of a RayService of our own: its `serveConfigV2`, which KubeRay hands to Serve within some 2 s.
+
+    While it is another one, an annotation has that of before, so that nobody else need know it to put it back.
+    """
+    first = serve_config_text(config)
 
     def apply(wanted: Mapping[str, Json]) -> None:
-        api.patch_ray_service(ray_service, {"spec": {"serveConfigV2": serve_config_text(wanted)}})
+        said = serve_config_text(wanted)
+        note = None if said == first or len(first) > _LONGEST_NOTE else first
+        patch: dict[str, Json] = {"metadata": {"annotations": {names.UNDO: note}}, "spec": {"serveConfigV2": said}}
+        api.patch_ray_service(ray_service, patch)
 
     return RunningConfig(config, apply)
 

@@ -114,7 +114,7 @@ class OwnedExplanations(PodExplanations):
     def kill_redis(self, how: str, hold: bool) -> Sequence[Step]:
         """The deletion of its pod; with `hold`, no pod is wanted before that."""
         store = self._redis
-        scale = f"PATCH {store.kind.lower()}s/{store.name}/scale{self._where}: replicas 0"
+        scale = f"PATCH {store.kind.lower()}s/{store.name}{self._where}: spec.replicas 0"
         return (*((Step(scale),) if hold else ()), self._deletion(self._pods.running_redis(), how))
 
     def kill_machine(self, name: str, how: str, lasts: float | None = None) -> Sequence[Step]:

@@ -10,7 +10,13 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.cluster.kubernetes.client.drain import EVICTED_WITHIN, cordon, evict_all, uncordon
+from pytest_serve_chaos.cluster.kubernetes.client.drain import (
+    EVICTED_WITHIN,
+    CordonNote,
+    cordon,
+    evict_all,
+    uncordon,
+)
 from pytest_serve_chaos.cluster.kubernetes.client.node_objects import register, registration
 from pytest_serve_chaos.cluster.kubernetes.client.records import Pod
 from pytest_serve_chaos.cluster.kubernetes.machines import Machines
@@ -198,6 +204,7 @@ class NodeDeletions:
         """
         machine = self._targets.take("delete", name)
         self._registrations[machine] = registration(self._api, machine)
+        self._machines.late_undo.of_deletion(self._registrations[machine])
         watches = [self._removals.of(n, pod) for n, pod, _ in self._pods.live_named() if pod.node == machine]
         begun = clock.now()
         self._api.nodes.delete(machine)
@@ -217,6 +224,7 @@ class NodeDeletions:
         if machine in self._registrations:
             register(self._api, self._registrations[machine])
         self._machines.restart_kubelet(machine)
+        self._machines.late_undo.not_needed(machine)
 
 
 class NodeDrains:
@@ -232,6 +240,8 @@ class NodeDrains:
         self._pods = view.pods
         self._removals = view.removals
         self._targets = _Targets(view.pods, machines)
+        self._late_undo = machines.late_undo
+        self._note = str(CordonNote(f"{view.api.namespace}/{view.ref.ray_service}"))
 
     def drain_machine(self, name: str) -> Sequence[Evidence]:
         """Cordons the Kubernetes node under a Ray node and evicts all pods of our namespace; waits for their end.
@@ -245,13 +255,18 @@ class NodeDrains:
         machine = self._targets.take("drain", name)
         pods = self._tenants(machine)
         watches = [self._removals.of(pod_name, pod) for pod_name, pod in pods if self._pods.live(pod)]
-        cordon(self._api, machine)
+        self._late_undo.of_cordon(machine)
+        cordon(self._api, machine, note=self._note)
         evict_all(self._api, [pod for _, pod in pods], within=EVICTED_WITHIN)
         return [sign for watch in watches for sign in watch.evidence(by_force=False)]
 
     def reopen_machine(self, name: str) -> None:
         """Lets pods onto the node again."""
-        self._targets.give_back("drain", name, lambda machine: uncordon(self._api, machine))
+        self._targets.give_back("drain", name, self._open)
+
+    def _open(self, machine: str) -> None:
+        uncordon(self._api, machine)
+        self._late_undo.not_needed(machine)
 
     def _tenants(self, machine: str) -> list[tuple[str, Pod]]:
         """All pods of our namespace on a machine that can be elsewhere: Ray's with their names, then the others."""

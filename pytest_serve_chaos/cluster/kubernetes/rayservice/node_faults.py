@@ -10,7 +10,7 @@ from pytest_serve_chaos.cluster.capabilities import KillsNodes
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.in_pod import freeze
-from pytest_serve_chaos.cluster.kubernetes.machines import Taints
+from pytest_serve_chaos.cluster.kubernetes.machines import LateUndo, Taints
 from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayPods
 from pytest_serve_chaos.cluster.kubernetes.rayservice.programs import answer_of, freeze_program
 from pytest_serve_chaos.cluster.kubernetes.rayservice.removal import Removals
@@ -67,11 +67,13 @@ class HeldNodes:
     Args:
         deletions: Takes them down.
         taints: Makes the machines refuse pods.
+        late_undo: Lets them take pods again if the run cannot.
     """
 
-    def __init__(self, deletions: KillsNodes, taints: Taints) -> None:
+    def __init__(self, deletions: KillsNodes, taints: Taints, late_undo: LateUndo) -> None:
         self._deletions = deletions
         self._taints = taints
+        self._late_undo = late_undo
         self._held: set[str] = set()
 
     def kill_node(self, name: str, *, how: Literal["kill", "stop"], hold: bool) -> Sequence[Evidence]:
@@ -91,6 +93,7 @@ class HeldNodes:
         """
         if hold:
             self._held.add(name)
+            self._late_undo.of_taint(_taint(name))
             self._taints.keep_away(_taint(name))
         return self._deletions.kill_node(name, how=how, hold=False)
 
@@ -99,6 +102,7 @@ class HeldNodes:
         if name in self._held:
             if _taint(name) not in {_taint(other) for other in self._held - {name}}:
                 self._taints.let_back(_taint(name))
+                self._late_undo.not_needed(_taint(name))
             self._held.discard(name)
 
 
@@ -142,9 +146,9 @@ class NodeFreezes:
         """
         try:
             pod = self._pods.running(name)
+            said = answer_of(self._api, pod, *freeze_program("go", freeze.ALL), keys=("left",))
         except NoSuchTarget:
             return
-        said = answer_of(self._api, pod, *freeze_program("go", freeze.ALL), keys=("left",))
         if said["left"]:
             raise CommandFailed(f"{name} is still frozen", checked=[f"PIDs that are still stopped: {said['left']}"])
 

@@ -112,7 +112,7 @@ def owned_rayservice(
     """
     view = RayServiceView(of.api, of.dashboard, of.ref, sight)
     config = config_of_ray_service(of.api, of.ref.ray_service, of.serve_config)
-    redis = PodRedis(view, of.redis)
+    redis = PodRedis(view, of.redis, machines.late_undo)
     shared = SharedRedis(redis, of.ref.spec, start_second)
     faults = MachineFaults(view.pods, machines)
     deletions = PodDeletions(view.api, view.pods, view.removals)
@@ -129,7 +129,7 @@ def owned_rayservice(
         FREEZES_MACHINES.by(faults),
         HAS_REDIS.by(redis),
         KILLS_MACHINES.by(faults),
-        KILLS_NODES.by(HeldNodes(deletions, taints)),
+        KILLS_NODES.by(HeldNodes(deletions, taints, machines.late_undo)),
         ON_THIS_MACHINE.by(machines),
         OUTLIVES_RUNS.by(Reuse(on_vouch)),
         REMEMBERS_CONNECTIONS.by(machines),

@@ -142,16 +142,19 @@ class HealthFlags:
             Unsupported: Its container has no directory for flags.
             CommandFailed: It could not be written.
         """
-        self._flag(replica, mode, f"{expiry(lasts):g}")
+        started = replica.identity.parts[3:4] if replica.identity.kind == "process" else ()
+        self._flag(replica, mode, f"{expiry(lasts):g}", *started)
 
     def clear_health_flag(self, replica: Component) -> None:
         """Takes the flag away; with its container it went anyway."""
         with contextlib.suppress(NoSuchTarget):
             self._flag(replica, "")
 
-    def _flag(self, replica: Component, mode: str, *seconds: str) -> None:
+    def _flag(self, replica: Component, mode: str, *details: str) -> None:
         pod = self._pods.with_process(replica.identity)
-        result = run_program(self._api, pod, "set_flag", str(replica.pid), mode, *seconds)
+        result = run_program(self._api, pod, "set_flag", str(replica.pid), mode, *details)
+        if result.returncode == in_pod.GONE:
+            raise NoSuchTarget(f"{replica.name} is gone", checked=[f"/proc/{replica.pid}/stat in pod {pod.name}"])
         if result.returncode == in_pod.NO_DIRECTORY:
             raise Unsupported(
                 f"pod {pod.name} has no directory for health flags",

@@ -51,10 +51,17 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A container in a pod."""
+    """A container in a pod.
+
+    Attributes:
+        pod: The pod's name.
+        container: The container's.
+        uid: Which pod of that name it is.
+    """
 
     pod: str
     container: str
+    uid: str
 
 
 class ProcessWatch:
@@ -138,8 +145,8 @@ class _Follower:
         self._thread.join(10.0)
 
     def _turn(self) -> float:
-        command = ["python", "-c", in_pod.packed("watch_processes"), PATTERN, str(_LOOK_EVERY)]
         place, stopped = self._place, self._thread.stopped
+        command = in_pod.command("watch_processes", place.uid, PATTERN, str(_LOOK_EVERY))
         for line in self._api.follow(place.pod, place.container, command, until=stopped, patience=_PATIENCE):
             self.rows = self._parsed(line)
         return _AGAIN_AFTER

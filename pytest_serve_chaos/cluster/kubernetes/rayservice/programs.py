@@ -7,18 +7,19 @@ from typing import Literal
 
 from pytest_serve_chaos.cluster.kubernetes import in_pod
 from pytest_serve_chaos.cluster.kubernetes.client.api import ExecResult, KubeApi
-from pytest_serve_chaos.cluster.kubernetes.client.records import Pod
+from pytest_serve_chaos.cluster.kubernetes.client.records import Pod, inner, text
 from pytest_serve_chaos.cluster.kubernetes.in_pod import freeze
 from pytest_serve_chaos.cluster.watchdog import expiry
-from pytest_serve_chaos.errors import CommandFailed
+from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget
 from pytest_serve_chaos.json_text import read_json
 from pytest_serve_chaos.model import Json
 
 
 def run_program(api: KubeApi, pod: Pod, program: str, *arguments: str) -> ExecResult:
-    """Runs a program in a pod's Ray container and waits for it.
+    """Runs a program in a pod's Ray container and waits for it; in a pod that has its name by now it does nothing.
 
     Raises:
+        NoSuchTarget: Another pod has its name now.
         CommandFailed: It could not be started, or did not end in time; or it would see processes of others.
     """
     if pod.shares_processes:
@@ -27,7 +28,18 @@ def run_program(api: KubeApi, pod: Pod, program: str, *arguments: str) -> ExecRe
             checked=[f"spec.{pod.shares_processes} of the pod"],
         )
     container = pod.main.name if pod.main else ""
-    return api.run(pod.name, container, ["python", "-c", in_pod.short(program), *arguments])
+    result = api.run(pod.name, container, in_pod.command(program, pod.uid, *arguments))
+    if result.returncode == in_pod.NOT_SHOWN:  # so it did nothing
+        if text(inner(api.objects.pod(pod.name), "metadata"), "uid") != pod.uid:
+            raise _another(pod)
+        result = api.run(pod.name, container, in_pod.command(program, "", *arguments))
+    if result.returncode == in_pod.ANOTHER_POD:
+        raise _another(pod)
+    return result
+
+
+def _another(pod: Pod) -> NoSuchTarget:
+    return NoSuchTarget(f"the pod {pod.name} was replaced by another one of that name", checked=[f"its UID: {pod.uid}"])
 
 
 def freeze_program(what: Literal["stop", "go"], claim: str, *, lasts: float | None = None) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.cluster.kubernetes import names
+from pytest_serve_chaos.cluster.kubernetes import in_pod, names
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.client.records import inner, text
 from pytest_serve_chaos.errors import CommandFailed, ObservationError
@@ -14,7 +14,6 @@ from pytest_serve_chaos.model import Json
 
 HEADER = "x-ray-authorization"
 """Ray takes it instead of `Authorization`, which the API server keeps for itself."""
-_PRINT = "import os; print(os.environ.get('RAY_AUTH_TOKEN', ''))"
 _LOOK_EVERY = 1.0
 """Seconds between two looks which RayCluster it is: after an upgrade it is another one, with another token."""
 
@@ -69,7 +68,7 @@ class RayToken:
                 seen.append(pod.summary)
                 continue
             try:
-                ended = self._api.run(pod.name, pod.main.name, ["python", "-c", _PRINT])
+                ended = self._api.run(pod.name, pod.main.name, in_pod.command("print_token", pod.uid))
             except CommandFailed as error:
                 seen.append(error.what)
                 continue

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Literal
 
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.records import listed, mapped, text
+from pytest_serve_chaos.cluster.kubernetes.machines import LateUndo
 from pytest_serve_chaos.cluster.kubernetes.rayservice.redis_kind import RedisMode, mode_of_info
 from pytest_serve_chaos.cluster.kubernetes.rayservice.view import RayServiceView
 from pytest_serve_chaos.cluster.storage import no_redis
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError, Unsupported
-from pytest_serve_chaos.model import HEAD, Evidence
+from pytest_serve_chaos.model import HEAD, Evidence, Json
 
 if TYPE_CHECKING:
     from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
@@ -57,13 +58,30 @@ class RedisStore:
     shown: str = ""
     container: str = ""
 
-    def scale(self, api: KubeApi, replicas: int) -> None:
-        """Changes how many pods are wanted.
+    @property
+    def workload(self) -> str:
+        """What keeps its pods there, as kubectl takes it."""
+        return f"{self.kind.lower()}/{self.name}"
+
+    def keep_away(self, api: KubeApi) -> None:
+        """Has no pods wanted; from the same moment on an annotation says how many there were.
 
         Raises:
             CommandFailed: It was refused.
         """
-        api.workloads.scale(self.kind, self.name, replicas)
+        self._want(api, 0, str(self.replicas))
+
+    def let_back(self, api: KubeApi) -> None:
+        """Has its pods wanted again.
+
+        Raises:
+            CommandFailed: It was refused.
+        """
+        self._want(api, self.replicas, None)
+
+    def _want(self, api: KubeApi, replicas: int, note: str | None) -> None:
+        patch: dict[str, Json] = {"metadata": {"annotations": {names.UNDO: note}}, "spec": {"replicas": replicas}}
+        api.workloads.patch(self.kind, self.name, patch, what=f"scaling of the {self.kind} {self.name}")
 
     def is_available(self, api: KubeApi) -> bool:
         """Whether all of its pods are there and ready.
@@ -104,12 +122,15 @@ class PodRedis:
     Args:
         view: The RayService.
         store: What runs it.
+        late_undo: Has its pods wanted again if the run cannot.
 
     Attributes:
         redis_namespace: The namespace of the GCS's keys; see `read_namespace`.
     """
 
-    def __init__(self, view: RayServiceView, store: RedisStore | None = None) -> None:
+    def __init__(
+        self, view: RayServiceView, store: RedisStore | None = None, late_undo: LateUndo | None = None
+    ) -> None:
         self.redis_namespace = ""
         self._api = view.api
         self._pods = view.pods
@@ -119,6 +140,7 @@ class PodRedis:
         self._store = store or RedisStore()
         self._mode = self._store.mode
         self._is_held = False
+        self._late_undo = late_undo
 
     @property
     def mode(self) -> RedisMode:
@@ -204,7 +226,9 @@ class PodRedis:
         watch = self._removals.of("redis", pod, port=self._store.port)
         if hold:
             self._is_held = True
-            self._store.scale(self._api, 0)
+            if self._late_undo is not None:
+                self._late_undo.of_scaling(self._store.workload, self._api.namespace, self._store.replicas)
+            self._store.keep_away(self._api)
         try:
             self._api.delete_pod(pod.name, pod.uid, grace=0 if how == "kill" else None)
         except CommandFailed:
@@ -216,5 +240,7 @@ class PodRedis:
     def restore_redis(self) -> None:
         """Ends a hold: its pod is wanted again."""
         if self._is_held:
-            self._store.scale(self._api, self._store.replicas)
+            self._store.let_back(self._api)
             self._is_held = False
+            if self._late_undo is not None:
+                self._late_undo.not_needed(self._store.workload)

@@ -156,7 +156,7 @@ class RemovalWatch:
         if asking is None or asking.main is None:
             return ()
         container = asking.main.name
-        command = ["python", "-c", in_pod.source("knock"), self._pod.ip, str(self._port), "1"]
+        command = in_pod.command("knock", asking.uid, self._pod.ip, str(self._port), "1")
 
         def probe() -> Evidence | NotYet:
             answer = self._api.run(asking.name, container, command, timeout=10.0).stdout.strip()

@@ -76,7 +76,7 @@ class PodTopology:
             # `ray start --block` ends with its GCS, and the container with it: they live and die together.
             found += [self._gcs(pod, container) for name, pod, container in live if name == HEAD]
         else:
-            seen = {c.id: Place(pod.name, c.name) for _, pod, c in live if not pod.shares_processes}
+            seen = {c.id: Place(pod.name, c.name, pod.uid) for _, pod, c in live if not pod.shares_processes}
             rows = self._processes.rows(seen)
             found += self._processes_of(
                 _process(name, pod, c, row) for name, pod, c in live for row in rows.get(c.id, ())

@@ -242,14 +242,17 @@ def change_in_vain(spec: Mapping[str, Json], delay: float) -> tuple[dict[str, Js
     annotations = mapped(mapped(mapped(head.get("template")).get("metadata")).get("annotations"))
     change = change_for_upgrade(spec, delay)
     nowhere: dict[str, Json] = {"spec": {"nodeSelector": {names.NOWHERE: "true"}}}
-    undone: dict[str, Json] = {
-        "metadata": {"annotations": {names.UPGRADE: annotations.get(names.UPGRADE)}},
-        "spec": {"nodeSelector": {names.NOWHERE: None}},
-    }
+    before: Json = {"metadata": {"annotations": {names.UPGRADE: annotations.get(names.UPGRADE)}}}
     return (
         manifests.merge(change, {"rayClusterConfig": {"headGroupSpec": {"template": nowhere}}}),
-        {"rayClusterConfig": {"headGroupSpec": {"template": undone}}},
+        manifests.merge(lets_the_head_start(), {"rayClusterConfig": {"headGroupSpec": {"template": before}}}),
     )
+
+
+def lets_the_head_start() -> dict[str, Json]:
+    """The merge patch of a RayService's spec with which nodes take its head again."""
+    template: Json = {"spec": {"nodeSelector": {names.NOWHERE: None}}}
+    return {"rayClusterConfig": {"headGroupSpec": {"template": template}}}
 
 
 def _part(status: Mapping[str, Json], which: str) -> Mapping[str, Json]:
