@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from ray._private import profiling, state
@@ -32,7 +34,8 @@ def same(found: RayTask, wanted: RayTask, *, within: int) -> None:
 
 
 def test_the_file_of_the_command_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sent = gcs_pb2.TaskEvents()
+    protos: Any = gcs_pb2
+    sent = protos.TaskEvents()
     sent.profile_events.component_type = "worker"
     sent.profile_events.component_id = bytes.fromhex("5f0c")
     sent.profile_events.node_ip_address = "127.73.1.2"
@@ -40,7 +43,8 @@ def test_the_file_of_the_command_is_read(tmp_path: Path, monkeypatch: pytest.Mon
         event_name=CALL.category, start_time=CALL.begin, end_time=CALL.end, extra_data=json.dumps(dict(CALL.arguments))
     )
     accessor = SimpleNamespace(get_task_events=lambda: [sent.SerializeToString()])
-    cluster = state.GlobalState()
+    make: Callable[[], Any] = state.GlobalState
+    cluster = make()
     monkeypatch.setattr(cluster, "_connect_and_get_accessor", lambda: accessor)
     monkeypatch.setattr(time, "sleep", lambda _: None)  # it waits for events on their way
     cluster.chrome_tracing_dump(filename=str(tmp_path / "timeline.json"))
