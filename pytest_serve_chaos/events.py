@@ -421,6 +421,26 @@ class ComponentCame(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChildrenSeen(Event):
+    """What a replica has started itself, of which a fault hits something; again whenever that is seen to have changed.
+
+    Attributes:
+        parent: The replica.
+        processes: All processes below it, those that its children have started too.
+        titles: What each is called, without its arguments.
+        ages: Seconds since each began; 0.0 where that is unknown.
+        struck: Those of them that the fault is aimed at.
+    """
+
+    name: ClassVar[str] = "children"
+    parent: Identity
+    processes: tuple[Identity, ...]
+    titles: tuple[str, ...]
+    ages: tuple[float, ...] = ()
+    struck: tuple[Identity, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rescaled(Event):
     """Another number is wanted: by Serve's autoscaler or an update, of replicas, or by Ray's autoscaler, of workers.
 
@@ -722,6 +742,7 @@ EVENTS: tuple[type[Event], ...] = (
     FaultHealed,
     ComponentGone,
     ComponentCame,
+    ChildrenSeen,
     Rescaled,
     ServeSaid,
     HAProxyReloaded,

@@ -292,7 +292,7 @@ _NESTED = {
     LogLine: _LOG_LINE,
 }
 
-_ALWAYS_OF_A_REQUEST = tuple(one.name for one in _REQUEST.fields if one.name not in ("app", "name"))
+_ALWAYS_OF_A_REQUEST = tuple(one.name for one in _REQUEST.fields if one.name not in ("app", "name", "request_id"))
 
 _REPEATED = ("stream", "error", "replica", "node", "parent", "path", "source", "app", "name")
 """Fields of a request whose values are the same again and again."""
@@ -308,6 +308,8 @@ def request_to_json(request: Request) -> dict[str, Json]:
         data["app"] = request.app
     if request.name:
         data["name"] = request.name
+    if request.request_id:
+        data["request_id"] = request.request_id
     return data
 
 

@@ -160,6 +160,7 @@ class Request:
         source: Which traffic sent it: "" is the experiment's own, and each further traffic has a name of its own.
         app: The app that it asked, where its traffic goes to several.
         name: What its kind of request is called, where it has a name.
+        request_id: The ``x-request-id`` by which logs name a lost request, where its answer or itself carries one.
     """
 
     index: int
@@ -176,6 +177,7 @@ class Request:
     source: str = ""
     app: str = ""
     name: str = ""
+    request_id: str = ""
 
     @property
     def replicas(self) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import webbrowser
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -100,10 +101,9 @@ def _page(directory: Path) -> Path:
 def _no_page(directory: Path, newest: Path | None) -> SettingsError:
     if newest is None:
         return SettingsError(f"there is no run in {directory}", fix=["run pytest --serve-chaos first"])
-    history, page = newest / HISTORY, newest / PAGE
     return SettingsError(
         f"no run in {directory} has a {PAGE}",
-        fix=[f"make it from what was recorded: serve-chaos analyse --format html {history} > {page}"],
+        fix=[f"make it from what was recorded: serve-chaos report {shlex.quote(str(newest))}"],
     )
 
 

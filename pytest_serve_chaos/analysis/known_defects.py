@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from pytest_serve_chaos.analysis.record import Record
 from pytest_serve_chaos.analysis.words import counted, listing, number
 from pytest_serve_chaos.events import (
     ComponentCame,
     ComponentGone,
+    Event,
     FaultAsked,
     FaultLanded,
     Moment,
@@ -32,11 +32,15 @@ class Seen:
     """What is known of one experiment.
 
     Attributes:
-        record: What its history has.
+        events: Its events, in order of time.
+        losses: The requests on fresh connections without a good answer.
+        judged_until: When the observation ended, monotonic seconds.
         description: The cluster; None where the history does not say it.
     """
 
-    record: Record
+    events: tuple[Event, ...]
+    losses: tuple[Request, ...]
+    judged_until: float
     description: ClusterDescription | None = None
 
     @property
@@ -49,21 +53,20 @@ class Seen:
 
     def broke(self, *faults: str) -> FaultAsked | None:
         """The first fault of one of those markers."""
-        return next((event for event in of_kind(FaultAsked, self.record.events) if event.fault in faults), None)
+        return next((event for event in of_kind(FaultAsked, self.events) if event.fault in faults), None)
 
     @property
     def victims(self) -> frozenset[Identity]:
         """What the faults were aimed at."""
-        return frozenset(victim for event in of_kind(FaultLanded, self.record.events) for victim in event.victims)
+        return frozenset(victim for event in of_kind(FaultLanded, self.events) for victim in event.victims)
 
     def lost(self, *, since: float, until: float) -> tuple[Request, ...]:
-        """Requests on fresh connections without a good answer that were due then (monotonic seconds)."""
-        requests = self.record.requests
-        return tuple(one for one in requests if one.lost and not one.kept and since <= one.scheduled <= until)
+        """Those of the losses that were due then (monotonic seconds)."""
+        return tuple(one for one in self.losses if since <= one.scheduled <= until)
 
     def there(self, moment: Moment) -> tuple[Component, ...]:
         """Who was alive before, or after."""
-        seen = [event for event in of_kind(TopologySeen, self.record.events) if event.moment is moment]
+        seen = [event for event in of_kind(TopologySeen, self.events) if event.moment is moment]
         return seen[-1].topology.components if seen else ()
 
 
@@ -126,7 +129,7 @@ _HEAD = ("head_failure", "gcs_failure")
 
 def stale_proxies(seen: Seen) -> str:
     """Proxies that were alive when the controller was replaced do not hear the new one."""
-    stale = dict.fromkeys(event.proxy for event in of_kind(ProxyStale, seen.record.events))
+    stale = dict.fromkeys(event.proxy for event in of_kind(ProxyStale, seen.events))
     return f"{listing(stale)} did not get a new route" if stale else ""
 
 
@@ -146,7 +149,7 @@ def second_hang(seen: Seen) -> str:
     fault = seen.broke("head_failure")
     if fault is None or _backend(seen) not in ("kind", "kubernetes"):
         return ""
-    came = [e.at for e in of_kind(ComponentCame, seen.record.events) if e.component.role == "controller"]
+    came = [e.at for e in of_kind(ComponentCame, seen.events) if e.component.role == "controller"]
     if not came or _gone(seen, "replica", since=fault.at):
         return ""
     hung = [one for one in seen.lost(since=came[0] - 4.0, until=came[0] + 10.0) if one.error in _TIMEOUTS]
@@ -170,7 +173,7 @@ def workers_restart(seen: Seen) -> str:
 
 def zombie_workers(seen: Seen) -> str:
     """Workers stay there and never become ready after the head was restarted."""
-    if seen.broke(*_HEAD) is None or not of_kind(RedundancyMissing, seen.record.events):
+    if seen.broke(*_HEAD) is None or not of_kind(RedundancyMissing, seen.events):
         return ""
     struck = seen.victims
     zombies = [
@@ -193,7 +196,7 @@ def errors_on_stop(seen: Seen) -> str:
 def empty_replica_set(seen: Seen) -> str:
     """A controller that recovers tells the proxies that there is no replica."""
     fault = seen.broke("controller_failure", "head_failure")
-    came = [e.at for e in of_kind(ComponentCame, seen.record.events) if e.component.role == "controller"]
+    came = [e.at for e in of_kind(ComponentCame, seen.events) if e.component.role == "controller"]
     if fault is None or not came or _gone(seen, "replica", since=fault.at):
         return ""
     refused = [
@@ -218,7 +221,7 @@ def service_lags(seen: Seen) -> str:
 def replaced_in_recovery(seen: Seen) -> str:
     """A controller that starts after the loss of the head replaces replicas that only wait."""
     fault = seen.broke("head_failure")
-    came = [e.at for e in of_kind(ComponentCame, seen.record.events) if e.component.role == "controller"]
+    came = [e.at for e in of_kind(ComponentCame, seen.events) if e.component.role == "controller"]
     if fault is None or not came or not _fault_tolerant(seen):
         return ""
     gone = _gone(seen, "replica", since=came[0] + _RECOVERY)
@@ -254,9 +257,9 @@ def _gone(seen: Seen, role: str, *, since: float) -> list[str]:
     struck = seen.victims
     names: Iterator[str] = (
         event.component.name
-        for event in of_kind(ComponentGone, seen.record.events)
+        for event in of_kind(ComponentGone, seen.events)
         if event.component.role == role
-        and since <= event.at <= seen.record.end
+        and since <= event.at <= seen.judged_until
         and event.component.identity not in struck
     )
     return list(names)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
+from pytest_serve_chaos.model import Outage
+
 
 def percent(share: float) -> str:
     """A measured share with two digits, or as many more as it takes not to call 99.9996 % a hundred."""
@@ -54,3 +56,11 @@ def listing(names: Iterable[str], *, most: int = 5) -> str:
 def counted(counts: Mapping[str, int]) -> str:
     """``430 ReadTimeout, 7 ConnectError``: the most frequent first."""
     return listing(f"{n} {name}" for name, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def away(outage: Outage) -> str:
+    """What became of the requests of an outage: ``3 of 12 requests lost, 2 answered too late``."""
+    if not outage.lost and not outage.late:  # each was answered just in time, and yet nobody had an answer for so long
+        return f"no answer to anybody; all {number(outage.sent, 'request')} answered later"
+    late = f", {outage.late} answered too late" if outage.late else ""
+    return f"{outage.lost} of {number(outage.sent, 'request')} lost{late}"

@@ -162,7 +162,9 @@ def _with_late_generator(checks: Sequence[Check], lateness: Checked, seen: Obser
         of_part = _despite_lag(_checks_of(part, seen_of_part), seen_of_part, record)
         missed += [f"{part}: {reason}" for reason in _missed(of_part)]
     if missed:
-        late = [f"{reason}; it fails by what lasted far longer than that" for reason in lateness.unknown]
+        # What the table counts is more, so this says what the reasons count.
+        sure = "it fails by outages that lasted far longer than that, and these reasons count nothing else"
+        late = [f"{reason}; {sure}" for reason in lateness.unknown]
         return Verdict("failed", (*missed, *late), _tracebacks(found))
     return _inconclusive(lateness.unknown, [lateness])
 

@@ -27,6 +27,7 @@ class ChildProcess:
         parent: The PID of the process that started it.
         name: The kernel's name of it, 15 characters at most.
         command: Its command line, or the title that it gave itself.
+        age: Seconds since it began; 0.0 where that is unknown.
     """
 
     identity: Identity
@@ -34,6 +35,7 @@ class ChildProcess:
     parent: int
     name: str
     command: str = field(repr=False)
+    age: float = 0.0
 
     @property
     def title(self) -> str:

@@ -15,7 +15,7 @@ from pytest_serve_chaos.cluster.capabilities import SEES_CHILDREN, SIGNALS_PROCE
 from pytest_serve_chaos.cluster.child_process import ChildProcess
 from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.errors import NoSuchTarget, ObservationError, SettingsError, WaitTimeout
-from pytest_serve_chaos.events import Remark
+from pytest_serve_chaos.events import ChildrenSeen, Remark
 from pytest_serve_chaos.faults import signs
 from pytest_serve_chaos.faults.actors import ON, choose_component, deployment_of
 from pytest_serve_chaos.faults.admission import admit
@@ -43,12 +43,14 @@ class _ChildrenBroken:
         parent: The replica.
         children: The processes below it that are hit.
         pattern: What they were chosen by; None: all.
+        there: All processes below it, as they were seen last.
     """
 
     rig: Rig
     parent: Component
     children: tuple[ChildProcess, ...]
     pattern: str | None
+    there: tuple[ChildProcess, ...] = ()
     kind: str = NAME
     serves: bool = True
     sick: tuple[Component, ...] = ()
@@ -62,7 +64,7 @@ class _ChildrenBroken:
         """What has become of the replica, and of what it had started."""
         parent = f"the {self.parent.name} (PID {self.parent.pid})"
         try:
-            now = below(self.rig, self.parent)
+            now = self._look()
         except ObservationError as error:
             return (f"it is unknown what has become of {parent}: {error.what}",)
         if now is None:
@@ -74,6 +76,32 @@ class _ChildrenBroken:
             return (f"{parent} is still there, with {named(same)}, which was hit",)
         return (
             f"{parent} is still there, {f'with a new {named(new)}' if new else 'without the process that was hit'}",
+        )
+
+    def _look(self) -> tuple[ChildProcess, ...] | None:
+        """All processes below the replica now, for the history too where they are others than before; None: it is gone.
+
+        Raises:
+            ObservationError: Nobody can look.
+        """
+        now = below(self.rig, self.parent)
+        if now is not None and {child.identity for child in now} != {child.identity for child in self.there}:
+            self._write(now, clock.now())
+        return now
+
+    def _write(self, there: tuple[ChildProcess, ...], at: float) -> None:
+        """Writes which processes are below the replica at that moment."""
+        self.there = there
+        self.rig.log.add(
+            ChildrenSeen(
+                f"{len(there)} below the {self.parent.name}",
+                at=at,
+                parent=self.parent.identity,
+                processes=tuple(child.identity for child in there),
+                titles=tuple(child.title for child in there),
+                ages=tuple(round(child.age, 3) for child in there),
+                struck=tuple(child.identity for child in self.children),
+            )
         )
 
     def _signal(self, number: int, *, lasts: float | None = None) -> bool:
@@ -125,13 +153,16 @@ class ChildKilled(_ChildrenBroken):
     def strike(self) -> Strike:
         """Kills them, and waits until they are gone; without a sign where they had gone before."""
         asked = clock.now()
+        self._write(self.there, asked)
         gone = self._await("is gone", "gone") if self._signal(signal.SIGKILL) else None
+        if gone is not None:
+            self._write(tuple(child for child in self.there if child not in self.children), gone.at)
         return Strike(asked, (gone,) if gone else ())
 
     def sign(self, struck: float) -> Evidence | None:
         """Their parent has none of them any more, or is gone itself."""
         try:
-            now = below(self.rig, self.parent)
+            now = self._look()
         except ObservationError:
             return None
         hit = {child.identity for child in self.children}
@@ -169,6 +200,7 @@ class ChildFrozen(_ChildrenBroken):
     def strike(self) -> Strike:
         """Stops them, and waits until they stand still."""
         asked = clock.now()
+        self._write(self.there, asked)
         sent = self._signal(signal.SIGSTOP, lasts=self.lasts)
         stopped = self._await("is stopped (state T)", "frozen") if sent else None
         return Strike(asked, (stopped,) if stopped else ())
@@ -205,8 +237,8 @@ class ChildTarget:
             NotLanded: Nothing shows that they died, and they must (`must_land`).
         """
         with self.rig.current.allowing_total_loss(allow_total_loss):
-            children = self._children({"how": "kill"})
-            fault = ChildKilled(self.rig, self.parent, children, self.pattern)
+            children, there = self._children({"how": "kill"})
+            fault = ChildKilled(self.rig, self.parent, children, self.pattern, there)
             injection = Injection(self.rig, fault, must_land=must_land)
         self._tell_if_nameless(children)
         return injection
@@ -222,8 +254,8 @@ class ChildTarget:
         """
         lasts = seconds(for_, name="for_")
         with self.rig.current.allowing_total_loss(allow_total_loss):
-            children = self._children({"how": "freeze", "for_": lasts})
-            fault = ChildFrozen(self.rig, self.parent, children, self.pattern, lasts=lasts)
+            children, there = self._children({"how": "freeze", "for_": lasts})
+            fault = ChildFrozen(self.rig, self.parent, children, self.pattern, there, lasts=lasts)
             injection = Injection(self.rig, fault, hold_for=lasts, must_land=must_land)
         self._tell_if_nameless(children)
         return injection
@@ -238,13 +270,14 @@ class ChildTarget:
                 )
             )
 
-    def _children(self, options: Mapping[str, object]) -> tuple[ChildProcess, ...]:
+    def _children(self, options: Mapping[str, object]) -> tuple[tuple[ChildProcess, ...], tuple[ChildProcess, ...]]:
+        """The processes that are hit, and all that are below the replica."""
         # On an external cluster a program runs in the pod for it: not before that is known to be allowed.
         admit(self.rig, NAME, {**options, **_name(self.pattern), **deployment_of(self.parent)}, (self.parent,))
         there = below(self.rig, self.parent)
         found = matching(there or (), self.pattern)
         if found:
-            return found
+            return found, there or ()
         parent = f"the {self.parent.name} (PID {self.parent.pid})"
         what = "process" if self.pattern is None else f"process {self.pattern!r}"
         raise NoSuchTarget(

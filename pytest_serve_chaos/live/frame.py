@@ -42,7 +42,7 @@ class View:
         expected: How many seconds it will take; None: that is not known.
         phase: Of the experiment; None outside of one.
         doing: How things are at the moment, in words.
-        all: The requests since the test began.
+        all: The requests since then.
         last: Those of the last seconds, second by second, the oldest first.
         missing: Who is gone and not back, each with the seconds since then.
     """

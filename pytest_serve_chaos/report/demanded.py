@@ -5,12 +5,14 @@ The verdict is not made here: it has doubts and intervals that two figures side 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pytest_serve_chaos.analysis.growth import WatchedUsage
 from pytest_serve_chaos.analysis.result import Result
 from pytest_serve_chaos.analysis.words import duration, latency, limit, limit_percent, percent
+from pytest_serve_chaos.checks.surviving import survivors
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.model import Checked, Expectations, Measurement
 
@@ -40,6 +42,7 @@ def demands(result: Result) -> tuple[Demand, ...]:
         *_of_recovery(result),
         *(_identity(result, selector, kept=False) for selector in expected.replaced),
         *(_identity(result, selector, kept=True) for selector in expected.kept),
+        *_surviving(result),
         *(_own(checked) for checked in result.checks),
     ]
     return tuple(found)
@@ -66,7 +69,8 @@ def _of_requests(expected: Expectations, seen: Measurement) -> Iterator[Demand]:
             _below(longest, expected.longest_outage),
         )
     if expected.p99_ratio is not None and seen.before is not None and seen.during is not None:
-        ratio = seen.during.p99 / seen.before.p99 if seen.before.p99 else None
+        usual = seen.before.p99  # of a steady state in which requests were lost there is none
+        ratio = seen.during.p99 / usual if usual and math.isfinite(usual) else None
         shown = f"{latency(seen.before.p99)}, then {latency(seen.during.p99)}"
         yield Demand(
             "p99 latency", f"at most {expected.p99_ratio:g} times that before", shown, _below(ratio, expected.p99_ratio)
@@ -109,6 +113,17 @@ def _identity(result: Result, selector: str, *, kept: bool) -> Demand:
     except SettingsError as error:  # of a newer version
         return Demand(what, "all", str(error))
     return Demand(what, "all", found.reason, found.holds if result.landed else None)
+
+
+def _surviving(result: Result) -> Iterator[Demand]:
+    share = result.expectations.surviving
+    if share is None:
+        return
+    found = survivors(result.components) if result.landed else None
+    shown, met = "", None
+    if found is not None:
+        shown, met = f"{found.left} of {found.victims}", found.left >= found.needed(share)
+    yield Demand("surviving replicas", f"at least {limit_percent(share)}, and one may always be gone", shown, met)
 
 
 def _availability_met(expected: Expectations, seen: Measurement) -> bool | None:

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pytest_serve_chaos.events import Event, LogsExcerpted, of_kind
 from pytest_serve_chaos.model import LogLine
 
 _NAMES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
@@ -47,7 +46,12 @@ class ProcessLog:
     @property
     def name(self) -> str:
         """The process, for people: ``controller (PID 797) on head``."""
-        return f"{process_of(self.file)} on {self.node}"
+        return process_name(self.lines[0])
+
+
+def process_name(line: LogLine) -> str:
+    """The process that logged a line, as far as its file tells: ``controller (PID 797) on head``."""
+    return f"{process_of(line.file)} on {line.node}"
 
 
 def process_of(file: str) -> str:
@@ -59,13 +63,12 @@ def process_of(file: str) -> str:
     return file
 
 
-def excerpt_of(events: Iterable[Event]) -> tuple[ProcessLog, ...]:
-    """The log lines of an experiment's events by process, in the order of their first lines after the fault."""
-    by_process: dict[tuple[str, str], list[LogLine]] = {}
-    for event in of_kind(LogsExcerpted, events):
-        for line in event.lines:
-            by_process.setdefault((line.node, line.file), []).append(line)
-    logs = (ProcessLog(node, file, tuple(lines)) for (node, file), lines in by_process.items())
+def by_process(lines: Iterable[LogLine]) -> tuple[ProcessLog, ...]:
+    """Log lines by process, in the order of their first lines after the fault."""
+    by_file: dict[tuple[str, str], list[LogLine]] = {}
+    for line in lines:
+        by_file.setdefault((line.node, line.file), []).append(line)
+    logs = (ProcessLog(node, file, tuple(lines)) for (node, file), lines in by_file.items())
     return tuple(sorted(logs, key=_first_after_the_fault))
 
 

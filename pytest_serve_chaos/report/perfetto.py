@@ -9,15 +9,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
+from pytest_serve_chaos.analysis.words import away
 from pytest_serve_chaos.errors import HistoryError
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Outage
 from pytest_serve_chaos.report.base import Outcomes
+from pytest_serve_chaos.report.lanes import Life
 from pytest_serve_chaos.report.ray_timeline import RayTask, RayTimeline
-from pytest_serve_chaos.report.timeline import Fault, Life, Requests, Timeline, timeline_of
+from pytest_serve_chaos.report.time_of_day import unix_nanoseconds
+from pytest_serve_chaos.report.timeline import Fault, Requests, Timeline, timeline_of
 from pytest_serve_chaos.report.track_events import NO_ARROWS, About, Arrows, TraceWriter, Track, Value
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 def perfetto_trace(outcomes: Outcomes) -> bytes:
@@ -44,6 +45,11 @@ def perfetto_trace_with_ray(outcomes: Outcomes, ray: RayTimeline) -> bytes:
             fix=["leave --ray-timeline out", "or take the history of a run of version 0.1 or newer"],
         )
     writer = _trace(outcomes)
+    if not ray.tasks:
+        raise HistoryError(
+            f"{ray.name} has no events",
+            fix=["set RAY_PROFILING=1 for all nodes before the run: without it Ray records nothing for `ray timeline`"],
+        )
     begin, end = _span(history)
     if not any(task.begin <= end and task.end >= begin for task in ray.tasks):
         raise HistoryError(
@@ -57,29 +63,20 @@ def perfetto_trace_with_ray(outcomes: Outcomes, ray: RayTimeline) -> bytes:
 
 def _trace(outcomes: Outcomes) -> TraceWriter:
     history = outcomes.history
-    began = _unix_nanoseconds(history)
+    began = unix_nanoseconds(history)
     writer = TraceWriter(f"pytest-serve-chaos {began}", began)
     # Perfetto shows tracks without a parent in the order of their names, and those of one name as one.
     run = writer.track("serve-chaos" if history.began is None else f"serve-chaos {_in_words(began)}")
     for result in outcomes.results:
         timeline = timeline_of(result, history)
-        _draw(_Drawing(writer, run, timeline, began + round((timeline.zero - history.origin) * 1e9)))
+        _draw(_Drawing(writer, run, timeline, unix_nanoseconds(history, timeline.zero)))
     return writer
-
-
-def _unix_nanoseconds(history: History) -> int:
-    """When a history began; 0 where it does not say."""
-    if history.began is None:
-        return 0
-    since = history.began - _EPOCH
-    return ((since.days * 86400 + since.seconds) * 1_000_000 + since.microseconds) * 1000
 
 
 def _span(history: History) -> tuple[int, int]:
     """The Unix times of its first and its last event, in nanoseconds."""
-    began = _unix_nanoseconds(history)
-    moments = [event.at - history.origin for event in history.events] or [0.0]
-    return began + round(min(moments) * 1e9), began + round(max(moments) * 1e9)
+    moments = [event.at for event in history.events] or [history.origin]
+    return unix_nanoseconds(history, min(moments)), unix_nanoseconds(history, max(moments))
 
 
 def _in_words(nanoseconds: int) -> str:
@@ -87,8 +84,6 @@ def _in_words(nanoseconds: int) -> str:
 
 
 def _span_in_words(ray: RayTimeline) -> str:
-    if not ray.tasks:
-        return "no events"
     return f"{_in_words(min(one.begin for one in ray.tasks))} to {_in_words(max(one.end for one in ray.tasks))}"
 
 
@@ -211,7 +206,7 @@ def _draw_outages(drawing: _Drawing) -> None:
     of, about = drawing.of, drawing.writer.about
     outages, recovery = drawing.track("outages"), drawing.track("recovery")
     for one in of.outages:
-        drawing.slice(outages, one.start, one.end, about(f"{one.lost} lost, {one.late} late of {one.sent}", "outage"))
+        drawing.slice(outages, one.start, one.end, about(away(one), "outage"))
         if one.end is not None:
             last = tuple(chain.arrow for chain in drawing.chains.values() if chain.outage is one)
             drawing.instant(recovery, one.end, about("traffic is back", "recovery"), Arrows(last=last))
@@ -253,7 +248,7 @@ def _draw_losses(drawing: _Drawing) -> None:
     track = drawing.track("lost requests")
     passing = {chain.lost: chain.arrows for chain in drawing.chains.values() if chain.in_flight}
     for i in sorted(_lost(requests), key=lambda i: requests.scheduled[i] + requests.latency[i]):
-        about = writer.about(requests.outcomes[requests.outcome[i]], "loss", _of_request(requests, i))
+        about = writer.about(requests.outcomes[requests.outcome[i]], "loss", _of_loss(requests, i))
         drawing.instant(track, requests.scheduled[i] + requests.latency[i], about, passing.get(i, NO_ARROWS))
 
 
@@ -314,6 +309,12 @@ def _of_request(requests: Requests, i: int) -> dict[str, str]:
         "name": requests.names[requests.name[i]],
     }
     return {name: text for name, text in found.items() if text}
+
+
+def _of_loss(requests: Requests, i: int) -> dict[str, Value]:
+    found: dict[str, Value] = {**_of_request(requests, i), "number": requests.number[i]}
+    request_id = requests.request_ids[requests.request_id[i]]
+    return found | {"x-request-id": request_id} if request_id else found
 
 
 def _lost(requests: Requests) -> list[int]:

@@ -1,4 +1,8 @@
-"""What ``ray timeline`` writes: Chrome's trace events as JSON, with the times of day of Ray's workers."""
+"""What ``ray timeline`` writes: Chrome's trace events as JSON, with the times of day of Ray's workers.
+
+The command names a node by its address and a worker by its id. The file that Ray's dashboard offers has numbers for
+both, and events of their own that name them.
+"""
 
 from __future__ import annotations
 
@@ -106,8 +110,8 @@ def _task(event: Data, names: Mapping[tuple[object, object], str]) -> RayTask:
     return RayTask(
         name=str(event.get("name", "")),
         category=str(event.get("cat", "")),
-        node=names.get((node, None), f"node {node}"),
-        worker=names.get((node, worker), f"worker {worker}"),
+        node=names.get((node, None), f"Node {node}"),
+        worker=names.get((node, worker), f"worker {worker}" if worker.isdigit() else worker),
         begin=_nanoseconds(begin),
         end=_nanoseconds(begin + max(0.0, lasted)),
         arguments={str(key): _text(value) for key, value in known.items()},

@@ -17,7 +17,7 @@ from pytest_serve_chaos.report.document import summary_document
 from pytest_serve_chaos.report.page import page
 from pytest_serve_chaos.report.perfetto import perfetto_trace
 from pytest_serve_chaos.report.terminal import summary_table, traceback_lines, warning_lines
-from pytest_serve_chaos.report.timeline import timeline_of
+from pytest_serve_chaos.report.timeline import outline_of
 from pytest_serve_chaos.report.timeline_facts import facts_of
 from pytest_serve_chaos.report.trials import trial_lines, trial_sentences, without_passed_trials
 
@@ -184,7 +184,7 @@ def _document(outcomes: Outcomes) -> str:
 
 
 def _markdown(outcomes: Outcomes) -> str:
-    facts = {one.experiment: facts_of(timeline_of(one, outcomes.history)) for one in outcomes.results if one.landed}
+    facts = {one.experiment: facts_of(outline_of(one)) for one in outcomes.results if one.landed}
     missing = (*outcomes.missing, *trial_sentences(outcomes.results))
     return markdown.summary(outcomes.results, warnings_of(outcomes.history), missing=missing, facts=facts)
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pytest_serve_chaos.analysis.measure import measure_record
 from pytest_serve_chaos.analysis.record import Record, read_record
 from pytest_serve_chaos.analysis.result import Result
-from pytest_serve_chaos.analysis.words import counted, duration, latency, limit, number, percent
+from pytest_serve_chaos.analysis.words import away, counted, duration, latency, limit, number, percent
 from pytest_serve_chaos.events import (
+    ChildrenSeen,
     ClusterReady,
     ComponentCame,
     ComponentGone,
@@ -35,7 +36,7 @@ from pytest_serve_chaos.events import (
     Warned,
 )
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.model import ClusterDescription, ConfigWarning, Measurement, Outage, Outcome
+from pytest_serve_chaos.model import ClusterDescription, ConfigWarning, Measurement, Outcome
 from pytest_serve_chaos.prediction.comparison import comparison
 from pytest_serve_chaos.printable import one_line
 from pytest_serve_chaos.schedule import Schedule
@@ -67,6 +68,7 @@ _NOT_SHOWN = (
     LogsExcerpted,
     Repeatable,
     ServeSaid,
+    ChildrenSeen,
     LogsKept,
     OtherEvent,
 )
@@ -366,18 +368,10 @@ def _app_name(app: str) -> str:
 def _entries(record: Record, measurement: Measurement, *, without: tuple[type[Event], ...]) -> list[tuple[float, str]]:
     entries = [(event.at, _entry(event.kind, event.text)) for event in record.events if not isinstance(event, without)]
     for outage in measurement.outages:
-        entries.append((outage.start, _entry("outage", _away(outage))))
+        entries.append((outage.start, _entry("outage", away(outage))))
         if outage.end is not None:
             entries.append((outage.end, _entry("outage over", f"after {duration(outage.end - outage.start)}")))
     return sorted(entries, key=lambda entry: entry[0])
-
-
-def _away(outage: Outage) -> str:
-    """What became of the requests of an outage."""
-    if not outage.lost and not outage.late:  # each was answered just in time, and yet nobody had an answer for so long
-        return f"no answer to anybody; all {outage.sent} requests answered later"
-    late = f", {outage.late} answered too late" if outage.late else ""
-    return f"{outage.lost} of {outage.sent} requests lost{late}"
 
 
 def _entry(kind: str, text: str) -> str:

@@ -8,54 +8,40 @@ older version, is left out: its field is empty.
 from __future__ import annotations
 
 import math
-import re
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
 from typing import TypeVar
 
+from pytest_serve_chaos.analysis.known_defects import Match, Seen, matching
 from pytest_serve_chaos.analysis.result import Result
 from pytest_serve_chaos.events import (
     SERVE,
     SERVE_IS_SILENT,
-    ComponentCame,
-    ComponentGone,
-    Demanded,
+    ChildrenSeen,
     EvidenceSeen,
     FaultAsked,
     FaultHealed,
     FaultLanded,
     HAProxyReloaded,
-    Judged,
     LogsExcerpted,
     MachineSeen,
     Phase,
     PhaseBegan,
     Predicted,
-    ProxyStale,
     Repeatable,
-    Restored,
     ServeSaid,
     TopologySeen,
-    TrafficBegan,
     UsageSeen,
     VictimEnded,
     of_kind,
 )
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.model import (
-    HEAD,
-    ROLES,
-    Component,
-    Identity,
-    Outage,
-    Outcome,
-    Request,
-)
+from pytest_serve_chaos.model import LogLine, Outage, Outcome, Request
 from pytest_serve_chaos.predicted import Prediction
 from pytest_serve_chaos.report.demanded import Demand, demands
-from pytest_serve_chaos.report.log_excerpts import process_of
+from pytest_serve_chaos.report.lanes import ProcessLane, lanes_of, seen_components
+from pytest_serve_chaos.report.view import Moment, Span, View
 
 STRIP = 0.1
 """Seconds of a strip of `Timeline.strips`."""
@@ -63,12 +49,25 @@ STRIP = 0.1
 GOOD = ""
 """The outcome of a request that was answered well."""
 
+_LARGEST = 2**32 - 1
+"""What a column of whole numbers can have."""
+
 _MOST_STRIPS = 20_000
 """Strips of an experiment; of one that lasts longer than half an hour they are wider."""
 
 E = TypeVar("E", FaultLanded, FaultHealed)
 
-_DETAIL = (TopologySeen, MachineSeen, UsageSeen, ServeSaid, HAProxyReloaded, LogsExcerpted, Predicted, Repeatable)
+_DETAIL = (
+    ChildrenSeen,
+    TopologySeen,
+    MachineSeen,
+    UsageSeen,
+    ServeSaid,
+    HAProxyReloaded,
+    LogsExcerpted,
+    Predicted,
+    Repeatable,
+)
 """Events that have a place of their own in the picture, or none."""
 
 
@@ -90,12 +89,15 @@ class Requests:
         replica: The replica that answered; 0 is "": the answer does not say, or there was none.
         app: The app that it asked.
         name: What its kind of request is called.
+        request_id: The id by which logs name it; 0 is "": it was not lost, or nothing carries one.
+        number: Its number in its stream.
         kept: 1 where it went over a persistent connection. Only the others are judged for the figures of the verdict.
         outcomes: The words of `outcome`.
         ways: The words of `way`.
         replicas: The words of `replica`.
         apps: The words of `app`.
         names: The words of `name`.
+        request_ids: The words of `request_id`.
     """
 
     scheduled: array[float]
@@ -106,12 +108,15 @@ class Requests:
     replica: array[int]
     app: array[int]
     name: array[int]
+    number: array[int]
+    request_id: array[int]
     kept: array[int]
     outcomes: tuple[str, ...]
     ways: tuple[str, ...]
     replicas: tuple[str, ...]
     apps: tuple[str, ...]
     names: tuple[str, ...]
+    request_ids: tuple[str, ...]
 
     def __len__(self) -> int:
         """How many there are."""
@@ -141,36 +146,6 @@ class Strips:
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """Something that happened.
-
-    Attributes:
-        at: When.
-        kind: The kind of event (``asked``, ``gone``, ``evidence``).
-        text: One line for people.
-    """
-
-    at: float
-    kind: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A time in which something was so.
-
-    Attributes:
-        begin: When it began.
-        end: None: it was still so when the experiment ended.
-        text: What was so.
-    """
-
-    begin: float
-    end: float | None
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class Fault:
     """One fault.
 
@@ -195,53 +170,6 @@ class Fault:
     evidence: tuple[Moment, ...] = ()
 
 
-# -- lanes -------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Life:
-    """One incarnation of a component.
-
-    Attributes:
-        identity: Which one.
-        pid: Its PID, where it is a process; in its own PID namespace.
-        begin: When it was first seen.
-        end: When it was seen to be gone; None: it was there when the experiment ended.
-        was_there: Whether it was there when the experiment began, so that `begin` is not its start.
-        victim: Whether the fault was aimed at it.
-        machine: The machine under it, of a pod.
-        replica: Serve's id of a replica, where known.
-    """
-
-    identity: str
-    pid: int | None
-    begin: float
-    end: float | None
-    was_there: bool = False
-    victim: bool = False
-    machine: str | None = None
-    replica: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessLane:
-    """What was there in one place, one incarnation after the other.
-
-    Attributes:
-        name: ``controller``, ``proxy on worker-1``; with a number where there were several at once.
-        role: What part it plays.
-        node: The node that it is on.
-        lives: Its incarnations in order of time.
-        marks: Moments of it: HAProxy was reloaded, a proxy became stale.
-    """
-
-    name: str
-    role: str
-    node: str
-    lives: tuple[Life, ...]
-    marks: tuple[Moment, ...] = ()
-
-
 @dataclass(frozen=True, slots=True)
 class StatusLane:
     """What Serve said of one thing.
@@ -253,25 +181,6 @@ class StatusLane:
 
     subject: str
     spans: tuple[Span, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class LogText:
-    """A line that a process of the cluster logged.
-
-    Attributes:
-        at: When.
-        process: Which process, as far as its file tells: ``controller (PID 123) on head``.
-        file: The file: ``serve/controller_123.log``.
-        text: The line.
-        times: How many lines of that file and time say nearly the same.
-    """
-
-    at: float
-    process: str
-    file: str
-    text: str
-    times: int = 1
 
 
 # -- all of it ---------------------------------------------------------------------------------------------------------
@@ -290,8 +199,9 @@ class Timeline:
         begin: When the steady state began.
         end: When it was judged, or all that is known of it ends.
         judged_until: When the observation ended; what came then starts and ends replicas.
-        requests: Those of the judged traffic.
+        requests: Those of the judged traffic; none in an outline.
         strips: The same, counted.
+        measured: Whether anything is known of what the fault cost requests.
         slow_after: Seconds after which an answer is late.
         faults: All faults, in order of time.
         outages: As the verdict has them, in these seconds.
@@ -308,6 +218,7 @@ class Timeline:
         logs: Lines that were logged around the fault, in order of time.
         logs_left_out: How many lines of the same time are not among them.
         predictions: What each fault was expected to cost, as far as somebody computed it.
+        known: The known defects that it looks like.
     """
 
     experiment: str
@@ -318,8 +229,9 @@ class Timeline:
     begin: float
     end: float
     judged_until: float
-    requests: Requests
-    strips: Strips
+    requests: Requests = field(default_factory=lambda: columns_of((), 0.0))
+    strips: Strips = field(default_factory=lambda: Strips(0.0, STRIP, array("I"), array("I"), array("I")))
+    measured: bool = False
     slow_after: float | None = None
     faults: tuple[Fault, ...] = ()
     outages: tuple[Outage, ...] = ()
@@ -333,9 +245,10 @@ class Timeline:
     traffic_back: float | None = None
     redundancy_back: float | None = None
     settled: float | None = None
-    logs: tuple[LogText, ...] = ()
+    logs: tuple[LogLine, ...] = ()
     logs_left_out: int = 0
     predictions: tuple[Prediction, ...] = ()
+    known: tuple[Match, ...] = ()
 
 
 def timeline_of(result: Result, history: History) -> Timeline:
@@ -350,9 +263,29 @@ def timeline_of(result: Result, history: History) -> Timeline:
     Raises:
         HistoryError: Some requests are in the file alone, and it was changed.
     """
-    view = _View.of(result)
-    requests = columns_of(history.requests_between(view.begin, view.end, view.source), view.zero)
-    measured = result.measurement
+    view, outline = View.of(result), outline_of(result)
+    lost: list[Request] = []
+    found = history.requests_between(view.begin, view.end, view.source)
+    requests = columns_of(_noting_losses(found, lost), view.zero)
+    seen = Seen(result.events, tuple(lost), view.judged_until, result.description)
+    return replace(
+        outline,
+        requests=requests,
+        strips=_strips(requests, outline.begin, outline.end, outline.slow_after),
+        known=matching(seen),
+    )
+
+
+def _noting_losses(found: Iterable[Request], lost: list[Request]) -> Iterator[Request]:
+    for request in found:
+        if request.lost and not request.kept:
+            lost.append(request)
+        yield request
+
+
+def outline_of(result: Result) -> Timeline:
+    """The picture of an experiment without its requests, and what only they can show: it takes no time."""
+    view, measured = View.of(result), result.measurement
     # A request that was due before the last event may have ended after it.
     end = max([view.end - view.zero, *(outage.end - view.zero for outage in measured.outages if outage.end)])
     return Timeline(
@@ -364,13 +297,12 @@ def timeline_of(result: Result, history: History) -> Timeline:
         begin=view.begin - view.zero,
         end=end,
         judged_until=view.judged_until - view.zero,
-        requests=requests,
-        strips=_strips(requests, view.begin - view.zero, end, measured.slow_after),
+        measured=bool(measured.sent),
         slow_after=measured.slow_after,
         faults=tuple(_faults(result, view.zero)),
         outages=tuple(_shifted(outage, view.zero) for outage in measured.outages),
         phases=tuple(_phases(result, view)),
-        lanes=_lanes(result, view),
+        lanes=lanes_of(result, view),
         statuses=_statuses(result, view),
         events=tuple(
             Moment(event.at - view.zero, event.kind, event.text)
@@ -383,45 +315,10 @@ def timeline_of(result: Result, history: History) -> Timeline:
         traffic_back=result.traffic_back,
         redundancy_back=result.redundancy_back,
         settled=result.settled,
-        logs=tuple(_logs(result)),
+        logs=tuple(line for event in of_kind(LogsExcerpted, result.events) for line in event.lines),
         logs_left_out=sum(event.left_out for event in of_kind(LogsExcerpted, result.events)),
         predictions=tuple(event.prediction for event in of_kind(Predicted, result.events)),
     )
-
-
-def _logs(result: Result) -> Iterator[LogText]:
-    """Their times count from the fault in the history, too."""
-    for event in of_kind(LogsExcerpted, result.events):
-        for line in event.lines:
-            process = f"{process_of(line.file)} on {line.node}"
-            yield LogText(line.seconds, process, line.file, line.text, line.times)
-
-
-@dataclass(frozen=True, slots=True)
-class _View:
-    """Which time a picture shows, in monotonic seconds, and whose requests."""
-
-    begin: float
-    zero: float
-    judged_until: float
-    end: float
-    source: str
-
-    @classmethod
-    def of(cls, result: Result) -> _View:
-        demanded = of_kind(Demanded, result.events)
-        source = demanded[-1].source if demanded else ""
-        phases = of_kind(PhaseBegan, result.events)
-        steady = [event.at for event in phases if event.phase is Phase.STEADY]
-        began = [event.at for event in of_kind(TrafficBegan, result.events) if source and event.source == source]
-        first, last = (result.events[0].at, result.events[-1].at) if result.events else (0.0, 0.0)
-        begin = next(iter([*began, *steady]), first)
-        asked = next((event.at for event in of_kind(FaultAsked, result.events)), begin)
-        over = [e.at for e in result.events if isinstance(e, Judged) or (isinstance(e, Restored) and e.at > asked)]
-        done = [event.at for event in phases if event.phase is Phase.DONE]
-        judged = [event.at for event in phases if event.phase is not None and not event.phase.is_judged]
-        end = max(begin, next(iter([*done, *over]), max(last, asked + result.measurement.observed)))
-        return cls(begin, asked, next(iter(judged), end), end, source)
 
 
 def _shifted(outage: Outage, zero: float) -> Outage:
@@ -453,9 +350,9 @@ def columns_of(found: Iterable[Request], zero: float) -> Requests:
         zero: The moment from which their times count.
     """
     scheduled, latency, lag = array("d"), array("d"), array("f")
-    outcome, way, replica, app, name = array("I"), array("I"), array("I"), array("I"), array("I")
+    outcome, way, replica, app, name, number, request_id = (array("I") for _ in range(7))
     kept = array("B")
-    outcomes, ways, replicas, apps, names = (_Words() for _ in range(5))
+    outcomes, ways, replicas, apps, names, request_ids = (_Words() for _ in range(6))
     for request in found:
         scheduled.append(request.scheduled - zero)
         latency.append(request.finished - request.scheduled)
@@ -465,9 +362,11 @@ def columns_of(found: Iterable[Request], zero: float) -> Requests:
         replica.append(replicas.number(request.replica or ""))
         app.append(apps.number(request.app))
         name.append(names.number(request.name))
+        number.append(min(max(request.index, 0), _LARGEST))
+        request_id.append(request_ids.number(request.request_id))
         kept.append(request.kept)
-    words = (outcomes.words, ways.words, replicas.words, apps.words, names.words)
-    return Requests(scheduled, latency, lag, outcome, way, replica, app, name, kept, *words)
+    words = (outcomes.words, ways.words, replicas.words, apps.words, names.words, request_ids.words)
+    return Requests(scheduled, latency, lag, outcome, way, replica, app, name, number, request_id, kept, *words)
 
 
 def _strips(requests: Requests, begin: float, end: float, slow_after: float | None) -> Strips:
@@ -496,7 +395,7 @@ def _faults(result: Result, zero: float) -> Iterator[Fault]:
     """Each fault with what became of it; in a history of an older version, in their order."""
     landed, healed = of_kind(FaultLanded, result.events), of_kind(FaultHealed, result.events)
     asked = of_kind(FaultAsked, result.events)
-    named = {one.identity: one.name for one in _seen(result)}
+    named = {one.identity: one.name for one in seen_components(result)}
     for number, event in enumerate(asked):
         until = asked[number + 1].at if number + 1 < len(asked) else math.inf
         own = _own(landed, event.injection, number)
@@ -522,7 +421,7 @@ def _own(events: Sequence[E], injection: int | None, number: int) -> E | None:
     return events[number] if number < len(events) else None
 
 
-def _phases(result: Result, view: _View) -> Iterator[Span]:
+def _phases(result: Result, view: View) -> Iterator[Span]:
     found = [event for event in of_kind(PhaseBegan, result.events) if event.at <= view.end]
     for number, event in enumerate(found):
         end = found[number + 1].at - view.zero if number + 1 < len(found) else view.end - view.zero
@@ -530,106 +429,10 @@ def _phases(result: Result, view: _View) -> Iterator[Span]:
             yield Span(event.at - view.zero, end, event.text)
 
 
-# -- lanes -------------------------------------------------------------------------------------------------------------
+# -- what Serve said ---------------------------------------------------------------------------------------------------
 
 
-def _seen(result: Result) -> Iterator[Component]:
-    """All components that were seen; one that was seen several times last as it was known best."""
-    yield from (e.component for e in result.events if isinstance(e, (ComponentGone, ComponentCame)))
-    for topology in (result.before, result.after):
-        yield from () if topology is None else topology.components
-
-
-def _lanes(result: Result, view: _View) -> tuple[ProcessLane, ...]:
-    """The lives of all components, those of one place in one lane; what was there at the same time in several."""
-    best = {component.identity: component for component in _seen(result)}
-    lives = _lives(result, view)
-    marks = _marks(result, view)
-    found: list[ProcessLane] = []
-    ordered = sorted(lives, key=lambda one: (_place(best[one[0]]), one[1].begin))
-    for _, group in groupby(ordered, key=lambda one: _place(best[one[0]])):
-        members = list(group)
-        first = best[members[0][0]]
-        rows = _rows(life for _, life in members)
-        for number, row in enumerate(rows, start=1):
-            name = first.name if len(rows) == 1 else f"{first.name} #{number}"
-            found.append(ProcessLane(name, first.role, first.node, tuple(row), tuple(marks.get(first.name, ()))))
-    return tuple(found)
-
-
-def _place(component: Component) -> tuple[int, bool, list[str | int], str]:
-    """What has a lane in common, in the order of the lanes."""
-    role = ROLES.index(component.role) if component.role in ROLES else len(ROLES)
-    return role, component.node != HEAD, natural(component.node), component.deployment or ""
-
-
-def natural(text: str) -> list[str | int]:
-    """A key that sorts ``worker-10`` after ``worker-9``."""
-    parts = re.split(r"([0-9]+)", text)
-    return [int(part) if number % 2 else part for number, part in enumerate(parts)]
-
-
-def _lives(result: Result, view: _View) -> list[tuple[Identity, Life]]:
-    """Each incarnation that was seen, from when it came until it went."""
-    best = {component.identity: component for component in _seen(result)}
-    changes = [e for e in result.events if isinstance(e, (ComponentGone, ComponentCame)) and e.at <= view.end]
-    came = {event.component.identity for event in changes if isinstance(event, ComponentCame)}
-    there = {} if result.before is None else {c.identity: view.begin for c in result.before.components}
-    begun = {identity: at for identity, at in there.items() if identity not in came}
-    ended: list[tuple[Identity, float, float | None]] = []
-    for event in changes:
-        identity = event.component.identity
-        if isinstance(event, ComponentCame):
-            begun.setdefault(identity, event.at)
-        elif identity in begun or not any(identity == other for other, _, _ in ended):
-            ended.append((identity, begun.pop(identity, view.begin), event.at))
-    found = [e for e in of_kind(TopologySeen, result.events) if e.topology is result.after]
-    if found and result.after is not None:
-        at, after = found[-1].at, {component.identity for component in result.after.components}
-        known = {identity for identity, _, _ in ended} | begun.keys()
-        # An older history does not say when something went or came, but that it had by then.
-        missed = [identity for identity, since in begun.items() if since <= at and identity not in after]
-        ended += [(identity, begun.pop(identity), at) for identity in missed]
-        begun |= dict.fromkeys(sorted(after - known, key=str), at)
-    lives = [*ended, *((identity, at, None) for identity, at in begun.items())]
-    return [(identity, _life(best[identity], begin, end, result, view)) for identity, begin, end in lives]
-
-
-def _life(component: Component, begin: float, end: float | None, result: Result, view: _View) -> Life:
-    return Life(
-        identity=str(component.identity),
-        pid=component.pid,
-        begin=max(begin, view.begin) - view.zero,
-        end=None if end is None else max(end, view.begin) - view.zero,
-        was_there=begin <= view.begin,
-        victim=component.identity in result.victims,
-        machine=component.machine,
-        replica=component.replica,
-    )
-
-
-def _rows(lives: Iterable[Life]) -> list[list[Life]]:
-    """Lives in order of time, in as few rows as they need; a successor is in the row that is empty the longest."""
-    rows: list[list[Life]] = []
-    for life in lives:
-        free = [row for row in rows if (row[-1].end or math.inf) <= life.begin]
-        if free:
-            min(free, key=lambda row: row[-1].end or math.inf).append(life)
-        else:
-            rows.append([life])
-    return rows
-
-
-def _marks(result: Result, view: _View) -> dict[str, list[Moment]]:
-    """What happened to proxies that stayed, by their names."""
-    found: dict[str, list[Moment]] = {}
-    for event in result.events:
-        if isinstance(event, (HAProxyReloaded, ProxyStale)) and view.begin <= event.at <= view.end:
-            found.setdefault(event.proxy, []).append(Moment(event.at - view.zero, event.kind, event.text))
-    return found
-
-
-def _statuses(result: Result, view: _View) -> tuple[StatusLane, ...]:
+def _statuses(result: Result, view: View) -> tuple[StatusLane, ...]:
     """What Serve said of each thing, in the order in which it was first named; while it is silent it says nothing."""
     spans: dict[str, list[Span]] = {}
     last: dict[str, str] = {}

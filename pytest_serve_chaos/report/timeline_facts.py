@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from pytest_serve_chaos.analysis.words import duration, listing, number
+from pytest_serve_chaos.analysis.words import away, duration, listing, number
 from pytest_serve_chaos.events import SERVE
 from pytest_serve_chaos.model import Outage
-from pytest_serve_chaos.report.timeline import Fault, ProcessLane, StatusLane, Timeline
+from pytest_serve_chaos.report.lanes import ProcessLane
+from pytest_serve_chaos.report.timeline import Fault, StatusLane, Timeline
 
 _MANY = 6
 """Processes that are named one by one."""
@@ -87,7 +88,16 @@ def what_serve_said_since_the_fault(timeline: Timeline) -> SaidMeanwhile:
 
 def _wrong_by_requests(timeline: Timeline) -> Iterator[tuple[str, float, float | None]]:
     for outage in timeline.outages:
-        yield _away(outage).replace(" lost", " were lost", 1), outage.start, outage.end
+        yield _wrong(outage), outage.start, outage.end
+
+
+def _wrong(outage: Outage) -> str:
+    """What went wrong, as a clause."""
+    sent, late = number(outage.sent, "request"), outage.late
+    if outage.lost:
+        others = f" and {late} answered too late" if late else ""
+        return f"{outage.lost} of {sent} {'was' if outage.lost == 1 else 'were'} lost{others}"
+    return f"{late} of {sent} {'was' if late == 1 else 'were'} answered too late" if late else "nobody got an answer"
 
 
 def _wrong_by_marks(timeline: Timeline) -> Iterator[tuple[str, float, float | None]]:
@@ -120,14 +130,9 @@ def _outages(timeline: Timeline) -> Iterator[str]:
     for outage in timeline.outages:
         end = "to the end" if outage.end is None else f"to {seconds(outage.end)}"
         lasted = "" if outage.end is None else f" ({duration(outage.end - outage.start)})"
-        yield f"Outage from {seconds(outage.start)} {end}{lasted}: {_away(outage)}."
-    if not timeline.outages and len(timeline.requests):
+        yield f"Outage from {seconds(outage.start)} {end}{lasted}: {away(outage)}."
+    if not timeline.outages and timeline.measured:
         yield "There was no outage."
-
-
-def _away(outage: Outage) -> str:
-    late = f" and {outage.late} late" if outage.late else ""
-    return f"{outage.lost} of {number(outage.sent, 'request')} lost{late}"
 
 
 def _processes(lanes: Sequence[ProcessLane]) -> Iterator[str]:

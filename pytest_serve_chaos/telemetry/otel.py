@@ -13,7 +13,6 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from typing import TypeAlias, cast
 
 from opentelemetry import trace
@@ -44,7 +43,9 @@ from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Measurement
 from pytest_serve_chaos.printable import printable
 from pytest_serve_chaos.report.base import Outcomes
-from pytest_serve_chaos.report.timeline import Fault, Moment, Timeline, timeline_of
+from pytest_serve_chaos.report.time_of_day import unix_nanoseconds
+from pytest_serve_chaos.report.timeline import Fault, Timeline, timeline_of
+from pytest_serve_chaos.report.view import Moment
 
 Attribute: TypeAlias = "str | bool | int | float | Sequence[str]"
 
@@ -162,7 +163,7 @@ def send(outcomes: Outcomes, spans: SpanExporter, metrics: MetricExporter) -> Se
     points: list[_Figures] = []
     for result in outcomes.results:
         timeline = timeline_of(result, history)
-        zero = _unix_nanoseconds(history, timeline.zero)
+        zero = unix_nanoseconds(history, timeline.zero)
         _Experiment(timeline, result, zero, _Tracer(resource, batches, _run_of(history), timeline)).send()
         points.append(_Figures(result, zero + round(timeline.begin * 1e9), zero + round(timeline.end * 1e9)))
         sent.experiments += 1
@@ -183,12 +184,6 @@ def _nobody_took(what: str) -> ExportFailed:
 
 def _run_of(history: History) -> str:
     return "" if history.began is None else history.began.isoformat()
-
-
-def _unix_nanoseconds(history: History, at: float) -> int:
-    """The Unix time of a moment on the clock of the history."""
-    began = history.began or datetime(1970, 1, 1, tzinfo=timezone.utc)
-    return round(began.timestamp() * 1e6) * 1000 + round((at - history.origin) * 1e9)
 
 
 # -- spans -------------------------------------------------------------------------------------------------------------
@@ -399,6 +394,7 @@ class _Experiment:
             "replica": requests.replicas[requests.replica[i]],
             "app": requests.apps[requests.app[i]],
             "request": requests.names[requests.name[i]],
+            "request_id": requests.request_ids[requests.request_id[i]],
         }
         earlier = [span for fault, span in faults if fault.asked <= end]
         self.tracer.span(

@@ -98,6 +98,7 @@ class Recorder:
             replica=_shared(outcome.replica),
             node=_shared(outcome.node),
             parent=_shared(outcome.parent),
+            request_id="" if outcome.request_id is None else outcome.request_id[:_LONGEST_NAME],
         )
         try:
             self._history.add_request(ended)

@@ -20,6 +20,9 @@ PARENT_HEADER = "x-serve-chaos-parent"
 NODE_HEADER = "x-serve-chaos-node"
 """The header of an answer that names the Ray node (its id) that gave it."""
 
+REQUEST_ID_HEADER = "x-request-id"
+"""The header by which Serve names a request in its logs: Serve's own id in each answer, or that of the request."""
+
 WRONG_ANSWER = "WrongAnswer"
 """The error of a request whose answer had a good status, and not what the check wanted."""
 
@@ -153,6 +156,7 @@ class Outcome:
         replica: The replica that answered, where the answer says so.
         node: The Ray node that answered, where the answer says so.
         parent: The replica that asked that replica, where the answer says so.
+        request_id: The id by which logs name it, where its answer or itself carries one; of a lost request.
     """
 
     finished: float
@@ -161,3 +165,4 @@ class Outcome:
     replica: str | None = None
     node: str | None = None
     parent: str | None = None
+    request_id: str | None = None

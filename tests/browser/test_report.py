@@ -11,8 +11,10 @@ import pytest
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
+from pytest_serve_chaos.events import LogsExcerpted
+from pytest_serve_chaos.model import LogLine, Request
 from tests.browser.conftest import write
-from tests.unit.histories import Story, head_failure, node_failure, not_started
+from tests.unit.histories import FAULT, Story, head_failure, node_failure, not_started
 from tests.unit.test_html_page import HOSTILE
 
 if TYPE_CHECKING:
@@ -175,6 +177,28 @@ def test_a_click_on_a_loss_shows_what_became_of_it(show: Callable[..., Shown], r
     for said in ("Lost: ReadTimeout", "given up after", "5.00 s", "proxies", "Serve: does not answer", "gcs: went at"):
         assert said in text
     assert "the one from" in text, "it is part of an outage"
+
+
+def test_a_lost_request_shows_its_number_its_id_and_the_log_lines_that_name_it(
+    show: Callable[..., Shown], tmp_path: Path
+) -> None:
+    lost = Request(4711, "fresh", FAULT + 1.0, FAULT + 1.0, FAULT + 1.1, 500, "HTTP 500", request_id="5f0c-1")
+    lines = (LogLine(30.0, "head", "serve/proxy_a.log", "5f0c-1 GET / 500"), LogLine(30.0, "head", "raylet.out", "no"))
+    story = Story().add(61.0, LogsExcerpted("2 lines", lines=lines))
+    story.requests.append(lost)
+    shown = show(write(tmp_path / "report.html", story)).drawn()
+    shown.key("n", "Enter")
+    text = shown.page.locator(".panel").inner_text()
+    for said in ("4711", "5f0c-1", "+30.00 s  proxy on head: 5f0c-1 GET / 500"):
+        assert said in text
+    assert "raylet" not in text, "half a minute later"
+
+
+def test_an_odd_address_opens_the_page_all_the_same(show: Callable[..., Shown], report: Path) -> None:
+    shown = show(report)
+    for address in ("#%", "#%ff", "#experiment-99"):
+        shown.page.goto(report.as_uri() + address)
+    shown.drawn()
 
 
 def test_what_is_not_wanted_can_be_hidden(show: Callable[..., Shown], report: Path) -> None:

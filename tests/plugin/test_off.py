@@ -104,3 +104,25 @@ def test_hardly_anything_is_imported(pytester: pytest.Pytester) -> None:
     )
 
     pytester.runpytest_subprocess().assert_outcomes(passed=1, skipped=1)
+
+
+def test_the_plugin_brings_no_module_but_its_own(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them costs whoever has it installed, in every run of pytest. What pytest itself imports costs nothing."""
+    pytester.makepyfile(
+        """
+        import os, pathlib, sys
+
+        def test_all_that_is_there(request):
+            names = {name.partition(".")[0] if name.startswith("pytest_serve_chaos") else name for name in sys.modules}
+            pathlib.Path(os.environ["MODULES"]).write_text("\\n".join(sorted(names)))
+        """
+    )
+
+    def imported(options: str) -> set[str]:
+        file = pytester.path / "modules.txt"
+        monkeypatch.setenv("MODULES", str(file))
+        monkeypatch.setenv("PYTEST_ADDOPTS", f"{options} -p no:cacheprovider")
+        pytester.runpytest_subprocess().assert_outcomes(passed=1)
+        return set(file.read_text().split())
+
+    assert imported("-p pytest_serve_chaos.plugin") - imported("") == {"pytest_serve_chaos"}

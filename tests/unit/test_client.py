@@ -151,6 +151,24 @@ def test_a_good_answer_tells_who_gave_it() -> None:
     assert before < outcome.finished < clock.now()
 
 
+@pytest.mark.parametrize(
+    ("manners", "sent", "request_id"),
+    [
+        (answers(response(status="500 No", headers="X-Request-ID: of-serve\r\n")), {}, "of-serve"),
+        (answers(response(status="500 No")), {"x-Request-Id": "ours"}, "ours"),
+        (resets, {"x-request-id": "ours"}, "ours"),
+        (answers(response(status="500 No")), {}, None),
+        (answers(response(headers="X-Request-ID: of-serve\r\n")), {"x-request-id": "ours"}, None),
+    ],
+    ids=["answer", "request", "no answer", "neither", "good"],
+)
+def test_a_lost_request_keeps_the_id_by_which_logs_name_it(
+    manners: Manners, sent: dict[str, str], request_id: str | None
+) -> None:
+    with serving(manners) as url:
+        assert send(RequestSpec(url, headers=sent)).request_id == request_id
+
+
 @pytest.mark.parametrize("name", ["REPLICA_HEADER", "NODE_HEADER", "PARENT_HEADER"])
 def test_our_apps_name_themselves_in_the_headers_that_are_read_here(name: str) -> None:
     # Their module travels into pods where the rest of the package is not, so each side has the names.

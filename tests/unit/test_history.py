@@ -52,6 +52,18 @@ def test_what_a_newer_version_added_to_a_record_is_left_out(tmp_path: Path, kind
     assert (len(loaded.requests), len(loaded.events)) == (len(story.requests), len(story.events))
 
 
+def test_only_a_request_with_an_id_takes_room_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    history = History(path)
+    good = head_failure().requests[0]
+    lost = replace(good, index=1, error="HTTP 500", request_id="5f0c-1")
+    history.add_request(good)
+    history.add_request(lost)
+    history.close()
+    assert [line.count("request_id") for line in path.read_text().splitlines()[1:]] == [0, 1]
+    assert [one.request_id for one in History.load(path).requests] == ["", "5f0c-1"]
+
+
 def test_what_a_newer_version_added_to_a_component_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
     changed(path, "topology", lambda record: first_component(record).update(zone="b"))
@@ -263,6 +275,10 @@ WITH_FIELDS: tuple[Event, ...] = (
     events.FaultLanded("the head is down", victims=(Identity("pod", ("uid",)),), served=None, injection=3),
     events.ComponentGone("worker-1 is gone", component=component("worker", "worker-1")),
     events.ComponentCame("a replica is there", component=component("replica", "worker-1")),
+    events.ChildrenSeen(
+        "1 below it", parent=Identity("process", ("b", "1", "2")), processes=(Identity("process", ("b", "3", "4")),),
+        titles=("llama-server",), ages=(2.5,), struck=(Identity("process", ("b", "3", "4")),),
+    ),
     events.Rescaled("app#App: 2 were wanted, and now 4", what="app#App", before=2, now=4),
     events.ServeSaid("Serve says", statuses={"Serve": "answers", "app shop": ""}),
     events.HAProxyReloaded("HAProxy was reloaded", proxy="proxy on head", pid=21),

@@ -24,7 +24,7 @@ from pytest_serve_chaos.report.page.columns import Packed, drawn, pack, pack_req
 from pytest_serve_chaos.report.page.markup import Html, data, element, inline, together
 from pytest_serve_chaos.report.timeline import Requests, columns_of
 from pytest_serve_chaos.results import result_of
-from tests.unit.histories import FAULT, Story, head_failure, node_failure, not_started, request
+from tests.unit.histories import FAULT, Story, deaf_controller, head_failure, node_failure, not_started, request
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&--><!--\u202e"
 
@@ -99,6 +99,41 @@ def test_what_is_drawn_is_all_that_was_sent() -> None:
     assert cast("dict[str, list[str]]", table["words"])["outcome"] == ["", "RemoteProtocolError"]
 
 
+def test_losses_stand_by_outcome_way_and_replica_and_those_that_no_figure_counts_are_counted() -> None:
+    story = node_failure()
+    story.requests[0] = request(FAULT - 9.0, "ReadTimeout", takes=2.0)
+    answered = Request(1, "kept:0", FAULT + 3.0, FAULT + 3.0, FAULT + 3.1, 500, "HTTP 500", "r#1", path="proxy on head")
+    story.requests.append(answered)
+    text = Parts(page_of(story)).text
+    assert "ReadTimeoutfresh connection-400+0.00 s+23.94 s5.0 s" in text
+    assert "HTTP 500persistent connection to proxy on headr#11+3.00 s+3.00 s100 ms" in text
+    assert (
+        "1 more request was lost before the fault, or after the observation had ended; no figure counts them." in text
+    )
+
+
+def test_what_looks_like_a_known_defect_says_by_what() -> None:
+    text = Parts(page_of(deaf_controller())).text
+    assert "Known defects that look like this" in text
+    assert "ray#63784: proxies that were alive" in text
+    assert "Here: proxy on head, proxy on worker-1, proxy on worker-2 did not get a new route." in text
+    assert "Known defects" not in Parts(page_of(Story())).text
+
+
+def test_a_request_has_its_number_and_a_lost_one_the_id_by_which_logs_name_it() -> None:
+    lost = Request(4711, "fresh", FAULT + 1.0, FAULT + 1.0, FAULT + 1.1, 500, "HTTP 500", request_id="5f0c-1")
+    story = Story(before=None, after=None, rate=0.5)
+    story.requests.append(lost)
+    table = cast("dict[str, Json]", cast("dict[str, Json]", Parts(page_of(story)).data[0])["requests"])
+    columns = unpacked(
+        Packed(str(table["packed"]), tuple(cast("list[str]", table["columns"])), int(str(table["rows"])))
+    )
+    place = columns["number"].index(4711)
+    words = cast("dict[str, list[str]]", table["words"])
+    assert words["requestId"][columns["requestId"][place]] == "5f0c-1"
+    assert sum(map(bool, columns["requestId"])) == 1
+
+
 def test_log_lines_stand_by_process_and_with_their_times() -> None:
     lines = (
         LogLine(-0.5, "head", "serve/controller_797.log", "deploying <shop>"),
@@ -152,7 +187,8 @@ def test_nothing_is_loaded_and_only_the_code_of_this_package_may_run() -> None:
     assert policy
     assert "default-src &#x27;none&#x27;" in policy[1]
     assert "unsafe" not in policy[1]
-    assert not re.search(r'(?:src|href)="(?!#)', text)
+    links = set(re.findall(r'(?:src|href)="((?!#)[^"]*)', text + page_of(deaf_controller())))
+    assert links == {"https://github.com/ray-project/ray/issues/63784"}, "of a known defect"
     assert not re.search(r"<[a-z]+ [^>]*\b(?:style|on[a-z]+)=", text.split("<script>")[0].split("</style>")[1])
 
 

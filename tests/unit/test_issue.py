@@ -23,16 +23,16 @@ from pytest_serve_chaos.events import (
     TrafficBegan,
 )
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.model import ClusterDescription, Expectations, LogLine
+from pytest_serve_chaos.model import ClusterDescription, Expectations, LogLine, Measurement, Verdict
 from pytest_serve_chaos.report.issue import issue_markdown, subject_of
-from pytest_serve_chaos.report.issue.document import MOST
+from pytest_serve_chaos.report.issue.document import MOST, title_of
 from pytest_serve_chaos.report.markdown_text import escaped, fenced, folded, in_code
 from pytest_serve_chaos.report.picture import timeline_svg
 from pytest_serve_chaos.report.picture.canvas import fitted, width_of
 from pytest_serve_chaos.report.timeline import timeline_of
 from pytest_serve_chaos.report.timeline_facts import facts_of
 from pytest_serve_chaos.results import result_of
-from tests.unit.histories import Story, component, deaf_controller, head_failure, node_failure
+from tests.unit.histories import Story, component, deaf_controller, head_failure, node_failure, not_started
 
 CLUSTER = ClusterDescription(
     "kind", "2.60.0", 2, "redis 7.0", "apps:app", "fast", 4, "http://127.0.0.1:1/", {"image": "rayproject/ray:2.60.0"}
@@ -121,6 +121,34 @@ def test_a_failure_without_a_lost_request_says_what_failed() -> None:
     assert re.search(r"\nNone of \d+ requests was lost or late in the 20 s after the fault", text)
     assert "[ray#63784](https://github.com/ray-project/ray/issues/63784): proxies that were alive" in text
     assert "no longer received the controller's updates" in text
+
+
+@pytest.mark.parametrize(
+    ("story", "title"),
+    [
+        (not_started(), "## The pod held no replica and answered nothing before the fault (Ray 2.60.0)\n"),
+        (Story().without("landed", "evidence"), "## The fault did not land"),
+        (Story(), "## No request lost after SIGKILL to the head"),
+    ],
+)
+def test_a_title_says_no_more_than_was_seen(story: Story, title: str) -> None:
+    text = issue(story)
+    assert text.startswith(title), text.splitlines()[0]
+    assert "after nothing was broken" not in text
+
+
+def test_a_title_is_no_mere_name() -> None:
+    history = history_of(told(node_failure()))
+    result = replace(result_of(history, "node_failure"), measurement=Measurement())
+    for reason, title in (
+        (
+            "p999: 4.0 s, and 0.5 s is allowed",
+            "P999: 4.0 s, and 0.5 s is allowed after SIGKILL to the head (Ray 2.60.0)",
+        ),
+        ("3 proxies are stale: a, b, c", "3 proxies are stale after SIGKILL to the head (Ray 2.60.0)"),
+    ):
+        subject = subject_of(history, replace(result, verdict=Verdict("failed", (reason,))))
+        assert title_of(subject) == title
 
 
 def test_an_older_history_says_what_it_does_not_have() -> None:
@@ -240,6 +268,14 @@ def test_the_picture_is_light_and_dark_and_says_what_it_shows() -> None:
     assert described is not None
     assert "400 of 1198 requests lost" in (described.text or "")
     assert "http" not in svg.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_the_picture_counts_the_losses_that_it_shows() -> None:
+    story = node_failure().lose(-9.0, -8.0, error="ReadError").lose(-2.0, -1.9, error="ConnectError")
+    shown = [text for *_, text in texts(picture(story))]
+    assert "400 ReadTimeout" in shown
+    assert "5 ConnectError" in shown
+    assert not [text for text in shown if "ReadError" in text], "five seconds before the fault are shown"
 
 
 def test_a_busy_experiment_is_no_large_picture() -> None:

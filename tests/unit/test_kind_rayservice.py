@@ -155,9 +155,9 @@ ENGINE = Identity("process", ("a", "container-a", "140", "7050"))
 
 
 def test_what_a_replica_has_started_is_named_by_pod_container_and_process(service: RayServiceCluster, api: Api) -> None:
-    api.result = ExecResult('[[140, 7050, 113, "S", "llama-server", "/bin/llama-server --port 1"]]', "", 0)
+    api.result = ExecResult('[[140, 7050, 113, "S", "llama-server", "/bin/llama-server --port 1", 2500]]', "", 0)
     (child,) = part(service, SEES_CHILDREN).children(PARENT) or ()
-    assert (child.identity, child.parent, child.title) == (ENGINE, 113, "llama-server")
+    assert (child.identity, child.parent, child.title, child.age) == (ENGINE, 113, "llama-server", 2.5)
     part(service, SIGNALS_PROCESSES).signal_process(child.identity, signal.SIGKILL)
     assert api.ran == [("pod-a", ("below", "113", "7000")), ("pod-a", ("140", "7050", "9"))]
 

@@ -37,7 +37,9 @@ def broken(fault: str, text: str, *, after: Topology | None = None) -> Story:
 
 
 def seen(story: Story, description: ClusterDescription | None = KIND) -> Seen:
-    return Seen(read_record(story.history(), story.experiment), description)
+    record = read_record(story.history(), story.experiment)
+    lost = tuple(request for request in record.fresh if request.lost)
+    return Seen(record.events, lost, record.end, description)
 
 
 def came(story: Story, at: float, what: Component) -> Story:

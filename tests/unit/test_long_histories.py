@@ -134,11 +134,16 @@ def test_names_in_answers_are_one_text_and_not_longer_than_names_are() -> None:
     recorder = Recorder(history)
     for number in range(2):
         flight = recorder.leave(number, "fresh", 0.0, Message())
-        recorder.end(flight, Outcome(1.0, status=200, replica="r" * (9_000 + number), node=f"{number:0>3}"[:2]))
+        recorder.end(
+            flight,
+            Outcome(
+                1.0, 500, "HTTP 500", replica="r" * (9_000 + number), node=f"{number:0>3}"[:2], request_id="i" * 9_000
+            ),
+        )
     first, second = history.requests
     assert first.replica is second.replica
     assert first.node is second.node
-    assert len(first.replica or "") == 300
+    assert len(first.replica or "") == len(first.request_id) == 300
 
 
 def test_how_late_the_generator_is_takes_no_more_memory_after_hours() -> None:

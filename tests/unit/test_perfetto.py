@@ -228,10 +228,11 @@ def test_all_requests_of_the_picture_are_in_the_trace() -> None:
 # -- with `ray timeline` -----------------------------------------------------------------------------------------------
 
 
-def ray_file(path: Path, *, at: int = ORIGIN + 900 * SECOND) -> Path:
-    """A file as `ray timeline` of Ray 2.60 writes it: two calls at once in one worker, and who is who."""
+def ray_file(path: Path, *, at: int = ORIGIN + 900 * SECOND, of_the_dashboard: bool = False) -> Path:
+    """A file as `ray timeline` of Ray 2.60 writes it, or its dashboard: two calls at once in one worker."""
+    node, worker = (0, 1) if of_the_dashboard else ("127.73.1.2", "worker:5f0c")
     calls = [
-        {"cat": "task::Echo", "name": "Echo.handle", "pid": 0, "tid": 1, "ts": at / 1000 + begin, "dur": 5000.0,
+        {"cat": "task::Echo", "name": "Echo.handle", "pid": node, "tid": worker, "ts": at / 1000 + begin, "dur": 5000.0,
          "cname": "generic_work", "args": {"task_id": "ab12", "attempt_number": 0}, "ph": "X"}
         for begin in (0.0, 2000.0)
     ]  # fmt: skip
@@ -239,14 +240,16 @@ def ray_file(path: Path, *, at: int = ORIGIN + 900 * SECOND) -> Path:
         {"name": "process_name", "args": {"name": "Node 127.73.1.2"}, "pid": 0, "tid": None, "ph": "M"},
         {"name": "thread_name", "args": {"name": "worker:5f0c"}, "pid": 0, "tid": 1, "ph": "M"},
     ]
-    path.write_text(json.dumps([*calls, *named]))
+    path.write_text(json.dumps([*calls, *named] if of_the_dashboard else calls))
     return path
 
 
-def test_what_ray_recorded_is_in_the_same_trace_at_its_time(tmp_path: Path) -> None:
-    ray = read_ray_timeline(ray_file(tmp_path / "timeline.json"))
+@pytest.mark.parametrize("of_the_dashboard", [False, True])
+def test_what_ray_recorded_is_in_the_same_trace_at_its_time(tmp_path: Path, of_the_dashboard: bool) -> None:
+    ray = read_ray_timeline(ray_file(tmp_path / "timeline.json", of_the_dashboard=of_the_dashboard))
     trace = read(perfetto_trace_with_ray(outcomes_of(head_failure()), ray))
     first, second = trace.under("ray timeline/Node 127.73.1.2")
+    assert first.track.split("/")[-1] == "worker:5f0c 1"
     assert (first.name, first.category, first.arguments["task_id"]) == ("Echo.handle", "task::Echo", "ab12")
     assert [seconds(one) for one in (first, second)] == [(0.0, 0.005), (0.002, 0.007)]
     assert first.track != second.track, "they overlap"
@@ -258,8 +261,9 @@ def test_a_timeline_of_another_day_is_refused(tmp_path: Path) -> None:
     with pytest.raises(HistoryError, match=r"nothing of timeline\.json happened during this run") as refused:
         perfetto_trace_with_ray(outcomes_of(head_failure()), ray)
     assert "2026-11-30T12:00:00+00:00" in str(refused.value)
-    with pytest.raises(HistoryError, match="no events"):
+    with pytest.raises(HistoryError, match="none has no events") as refused:
         perfetto_trace_with_ray(outcomes_of(head_failure()), RayTimeline("none", ()))
+    assert "RAY_PROFILING=1" in str(refused.value)
 
 
 @pytest.mark.parametrize("began", ["", "yesterday", "2026-12-01T12:00:00"])
@@ -297,7 +301,7 @@ def test_what_is_no_timeline_of_ray_is_refused(tmp_path: Path, text: str, says: 
 def test_chromes_other_form_is_read_and_what_has_no_name_gets_one(tmp_path: Path) -> None:
     event = {"ph": "X", "name": "f", "cat": "c", "pid": 3, "tid": 4, "ts": 1, "dur": 2}
     (tmp_path / "t.json").write_text(json.dumps({"traceEvents": [event, {"ph": "s"}]}))
-    assert read_ray_timeline(tmp_path / "t.json").tasks == (RayTask("f", "c", "node 3", "worker 4", 1000, 3000),)
+    assert read_ray_timeline(tmp_path / "t.json").tasks == (RayTask("f", "c", "Node 3", "worker 4", 1000, 3000),)
 
 
 # -- serve-chaos report ------------------------------------------------------------------------------------------------

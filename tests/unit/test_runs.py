@@ -339,9 +339,9 @@ def test_the_page_of_all_runs_is_made_again_and_shown(tmp_path: Path) -> None:
 
 def test_a_run_without_a_report_is_an_error_that_says_how_to_make_one(tmp_path: Path) -> None:
     run = run_in(tmp_path, EARLIER)
-    with pytest.raises(SettingsError, match=f"serve-chaos analyse --format html {run}/history.jsonl"):
+    with pytest.raises(SettingsError, match=f"serve-chaos report {run}"):
         opened(tmp_path)
-    with pytest.raises(SettingsError, match="serve-chaos analyse --format html"):
+    with pytest.raises(SettingsError, match="serve-chaos report "):
         opened(run)
 
 

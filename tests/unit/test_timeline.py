@@ -10,9 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_serve_chaos.events import ComponentCame, ComponentGone, HAProxyReloaded, ServeSaid
-from pytest_serve_chaos.model import Component, Expectations, Outage
-from pytest_serve_chaos.report.timeline import Life, Timeline, natural, timeline_of
+from pytest_serve_chaos.events import (
+    ChildrenSeen,
+    ComponentCame,
+    ComponentGone,
+    FaultLanded,
+    HAProxyReloaded,
+    ProxyStale,
+    ServeSaid,
+)
+from pytest_serve_chaos.model import Component, Expectations, Identity, Outage
+from pytest_serve_chaos.report.demanded import Demand
+from pytest_serve_chaos.report.lanes import Life, natural
+from pytest_serve_chaos.report.timeline import Timeline, outline_of, timeline_of
+from pytest_serve_chaos.report.timeline_facts import facts_of
 from pytest_serve_chaos.results import result_of
 from tests.unit.histories import FAULT, Story, cluster, component, head_failure, node_failure
 
@@ -66,6 +77,29 @@ def test_strips_count_every_request_on_a_new_connection_once() -> None:
     assert (strips.sent[0], strips.lost[100], strips.lost[99]) == (5, 2, 0)
 
 
+def test_an_outline_lacks_the_requests_alone_and_says_the_same() -> None:
+    story = node_failure()
+    history = story.history()
+    result = result_of(history, story.experiment)
+    whole, outline = timeline_of(result, history), outline_of(result)
+    bare = replace(whole, requests=outline.requests, strips=outline.strips, known=())
+    assert bare == outline
+    assert facts_of(whole) == facts_of(outline)
+
+
+def test_where_no_fault_landed_nobody_says_that_there_was_no_outage() -> None:
+    story = head_failure().without("landed", "evidence")
+    assert "There was no outage." not in facts_of(shown(story))
+    assert "There was no outage." in facts_of(shown(Story()))
+
+
+def test_an_outage_in_which_each_answer_was_in_time_lost_nothing() -> None:
+    timeline = replace(shown(head_failure()), outages=(Outage(1.0, 4.0, 0, 12),))
+    assert "Outage from +1.0 s to +4.0 s (3.0 s): no answer to anybody; all 12 requests answered later." in facts_of(
+        timeline
+    )
+
+
 def test_outages_are_those_of_the_verdict() -> None:
     (outage,) = shown(node_failure()).outages
     assert isinstance(outage, Outage)
@@ -108,6 +142,59 @@ def test_reloads_are_marks_in_the_lane_of_the_proxy() -> None:
     assert found == {"proxy on worker-1": [3.0]}
 
 
+def test_a_mark_is_in_the_lane_of_the_process_that_was_there_then() -> None:
+    old, new = component("proxy", "worker-1"), component("proxy", "worker-1", incarnation=2)
+    story = (
+        head_failure().add(10.0, ComponentCame("came", component=new)).add(20.0, ComponentGone("gone", component=old))
+    )
+    story.add(30.0, ProxyStale("stale", proxy="proxy on worker-1"))
+    marks = [[mark.at for mark in one.marks] for one in shown(story).lanes if one.name.startswith("proxy on worker-1")]
+    assert marks == [[], [30.0]]
+
+
+# -- what replicas have started ----------------------------------------------------------------------------------------
+
+REPLICA = component("replica", "worker-1")
+
+
+def engine(number: int) -> Identity:
+    return Identity("process", ("boot", str(number), "1"))
+
+
+def looked(story: Story, at: float, *engines: tuple[int, float], struck: int = 7) -> Story:
+    """At that moment these are below the replica, each that old."""
+    return story.add(
+        at,
+        ChildrenSeen(
+            "below", parent=REPLICA.identity, processes=tuple(engine(number) for number, _ in engines),
+            titles=("llama-server",) * len(engines), ages=tuple(age for _, age in engines), struck=(engine(struck),),
+        ),
+    )  # fmt: skip
+
+
+def test_what_a_replica_has_started_has_a_lane_and_its_successor_begins_where_its_age_says() -> None:
+    story = looked(looked(head_failure(), 0.0, (7, 3600.0)), 0.3)
+    looked(story, 40.0, (8, 38.5))
+    name = "llama-server of replica default#SleepyPid on worker-1"
+    first, second = lane(shown(story), name)
+    assert (first.pid, first.begin, first.was_there, first.victim) == (7, -10.0, True, True)
+    assert (second.pid, second.end, second.was_there, second.victim) == (8, None, False, False)
+    assert (first.end, second.begin) == pytest.approx((0.3, 1.5))
+    roles = [one.role for one in shown(story).lanes]
+    assert roles[-1] == "child"
+    assert f"{name}: gone PID 7 at +0.3 s, there PID 8 since +1.5 s." in facts_of(shown(story))
+
+
+def test_what_a_replica_has_started_goes_with_it_and_of_unknown_age_was_there_before() -> None:
+    story = looked(head_failure(), 0.0, (7, 0.0), (9, 0.0)).add(5.0, ComponentGone("gone", component=REPLICA))
+    found = [one for one in shown(story).lanes if one.role == "child"]
+    assert [one.name[-2:] for one in found] == ["#1", "#2"], "both at once"
+    assert [(life.begin, life.end, life.was_there) for one in found for life in one.lives] == [(-10.0, 5.0, True)] * 2
+
+
+# -- what Serve said ---------------------------------------------------------------------------------------------------
+
+
 def said(story: Story, at: float, **statuses: str) -> Story:
     return story.add(at, ServeSaid("said", statuses={name.replace("_", " "): word for name, word in statuses.items()}))
 
@@ -133,6 +220,21 @@ def test_what_was_demanded_stands_beside_what_was_seen() -> None:
     assert found["lost beyond those in flight"].met is False
     assert (found["redundancy back"].seen, found["redundancy back"].met) == ("after 19.8 s", True)
     assert found["replaced: head"].met is False
+
+
+def test_a_ratio_to_latencies_of_which_some_were_lost_is_unknown() -> None:
+    story = head_failure(Expectations(p99_ratio=2.0)).lose(-2.0, -1.5, takes=0.1).lose(1.0, 3.0)
+    (found,) = (one for one in shown(story).demands if one.what == "p99 latency")
+    assert (found.seen, found.met) == ("lost, then lost", None)
+
+
+def test_replicas_that_must_survive_are_counted() -> None:
+    replicas = cluster().of("replica")
+    after = replace(cluster(), components=tuple(c for c in cluster().components if c not in replicas[:3]))
+    story = Story(expectations=Expectations(surviving=0.5), after=after).without("landed")
+    story.add(8.0, FaultLanded("landed", victims=tuple(c.identity for c in replicas)))
+    (found,) = (one for one in shown(story).demands if one.what == "surviving replicas")
+    assert found == Demand("surviving replicas", "at least 50 %, and one may always be gone", "1 of 4", False)
 
 
 def test_nothing_broken_has_a_timeline_from_its_beginning() -> None:

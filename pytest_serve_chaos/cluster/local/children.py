@@ -17,7 +17,7 @@ class ProcessChildren:
         if not processes.alive(parent):
             return None
         found = processes.below(int(parent.parts[1]))
-        return tuple(ChildProcess(p.identity, p.pid, p.parent, p.name, p.command) for p in found)
+        return tuple(ChildProcess(p.identity, p.pid, p.parent, p.name, p.command, p.age) for p in found)
 
     def states(self, identities: Sequence[Identity]) -> Mapping[Identity, str]:
         """``running`` or ``frozen``, for those of the processes that are there."""

@@ -45,6 +45,11 @@ class Process:
         """Which process it is, for ever."""
         return Identity("process", (boot_id(), str(self.pid), str(self.started)))
 
+    @property
+    def age(self) -> float:
+        """Seconds since it began."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - self.started / os.sysconf("SC_CLK_TCK")
+
 
 def boot_id() -> str:
     """Which boot of the machine this is."""

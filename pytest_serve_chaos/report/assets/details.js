@@ -22,6 +22,8 @@ function describe(view, i) {
       ["replica", words.replica[requests.replica[i]] || "unknown: no answer named one"],
       ["app", words.app[requests.app[i]]],
       ["request", words.name[requests.name[i]]],
+      ["number", `${requests.number[i]}`],
+      ["x-request-id", words.requestId[requests.requestId[i]]],
       ["phase", nameAt(data.phases, due)],
       ["outage", outageAt(data, due)],
     ]),
@@ -31,6 +33,8 @@ function describe(view, i) {
   section(panel, "What Serve said", saidAt(data.statuses, due));
   section(panel, "Who was away", awayAt(data.lanes, due, ended));
   section(panel, "What happened around it", data.events.filter(inside).map((one) => `${moment(one.at)}  ${one.kind.replaceAll("_", " ")}: ${one.text}`));
+  const id = words.requestId[requests.requestId[i]];
+  section(panel, "Logs of this request", id ? data.logs.filter((one) => one.text.includes(id)).map((one) => `${moment(one.at)}  ${one.process}: ${one.text}`) : [], "logged");
   const lines = data.logs.filter(inside).map((one) => `${moment(one.at)}  ${one.process}: ${one.text}`);
   if (data.logs.length) section(panel, "Logs of that moment", lines.length ? lines : ["nothing was logged, or it is not among the lines that were kept"], "logged");
   return panel;

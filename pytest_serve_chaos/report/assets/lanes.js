@@ -79,8 +79,7 @@ class Lanes {
     row.dataset.lane = "answered";
     for (const outage of this.data.outages) {
       const end = outage.end ?? this.data.end;
-      const text = `outage of ${span(end - outage.start)}: ${outage.lost} of ${outage.sent} requests lost`;
-      this.#place(track, outage.start, end, "outage", "", text);
+      this.#place(track, outage.start, end, "outage", "", `outage of ${span(end - outage.start)}: ${outage.text}`);
     }
   }
 

@@ -334,8 +334,9 @@ function everyPicture(act) {
   for (const picture of pictures.values()) if (picture) act(picture);
 }
 
+/** Unfolds the experiment that a link leads to. */
 function openTarget() {
-  const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  const target = document.querySelector(".experiment:target");
   const details = target && target.querySelector(":scope > details");
   if (details) details.open = true;
 }

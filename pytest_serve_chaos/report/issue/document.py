@@ -97,16 +97,28 @@ def _headline(subject: Subject) -> Iterator[str]:
 def title_of(subject: Subject) -> str:
     """A line that can be the title of the issue."""
     result = subject.result
-    fault = _IN_BRACKETS.sub("", result.fault.partition(";")[0]) or "nothing was broken"
+    fault = _IN_BRACKETS.sub("", result.fault.partition(";")[0])
+    after = f" after {fault}" if fault else ""
     away, sent = (result.lost or 0) + (result.late or 0), result.sent
     versions = f" (Ray {result.description.ray_version})" if result.description is not None else ""
-    what = "no request lost"
+    what = "no request lost" if sent else "no request measured"
     if sent and away:
         what = f"{away} of {number(sent, 'request')} lost or late"
     elif result.reasons:
-        what = _IN_BRACKETS.sub("", result.reasons[0].partition(": ")[0]).rstrip(".")
+        what = _short(result.reasons[0])
     what = what if len(what) <= _TITLE else what[:_TITLE].rpartition(" ")[0] + " ..."
-    return f"{what[:1].upper()}{what[1:]} after {fault}{versions}"
+    return f"{what[:1].upper()}{what[1:]}{after}{versions}"
+
+
+def _short(reason: str) -> str:
+    """The beginning of a reason that says something: what stands before a colon may be no more than a name."""
+    said = _IN_BRACKETS.sub("", reason).rstrip(".")
+    first = said.partition(": ")[0]
+    return first if first.count(" ") >= _CLAUSE else said
+
+
+_CLAUSE = 2
+"""Spaces of what is not only a name."""
 
 
 _IN_BRACKETS = re.compile(r" \([^()]*\)")
@@ -248,10 +260,10 @@ def _said(subject: Subject) -> Iterator[str]:
 
 
 def _known(subject: Subject) -> Iterator[str]:
-    if not subject.known:
+    if not subject.timeline.known:
         yield "None of those that pytest-serve-chaos knows."
         return
-    for match in subject.known:
+    for match in subject.timeline.known:
         defect = match.defect
         name = f"[{defect.issue}]({defect.url}): " if defect.issue else ""
         where = f" (described in ray-and-kubernetes.md of pytest-serve-chaos: {in_code(defect.anchor)})"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pytest_serve_chaos.model import LogLine
 from pytest_serve_chaos.report.issue.subject import Subject
-from pytest_serve_chaos.report.log_excerpts import ProcessLog
+from pytest_serve_chaos.report.log_excerpts import ProcessLog, by_process
 from pytest_serve_chaos.report.markdown_text import escaped, fenced, folded
 
 _WIDTH = 240
@@ -25,10 +25,11 @@ def log_lines(subject: Subject, processes: int, lines: int) -> Iterator[str]:
         processes: How many at most.
         lines: How many lines of each at most.
     """
-    if not subject.logs:
+    logs = by_process(subject.timeline.logs)
+    if not logs:
         yield "The history has none."
         return
-    ordered = sorted(subject.logs, key=_rank)
+    ordered = sorted(logs, key=_rank)
     for number, log in enumerate(ordered[:processes]):
         block = [*fenced(_line(line) for line in _chosen(log, lines)), ""]
         yield from [f"**{escaped(log.name)}**", "", *block] if number < _OPEN else folded(log.name, block)

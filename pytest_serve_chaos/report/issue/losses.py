@@ -3,45 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pytest_serve_chaos.analysis.words import duration
 from pytest_serve_chaos.report.issue.subject import Subject
+from pytest_serve_chaos.report.losses import losses_of
 from pytest_serve_chaos.report.markdown_text import escaped, in_code, table
-from pytest_serve_chaos.report.timeline import Requests, Timeline
+from pytest_serve_chaos.report.timeline import Timeline
 from pytest_serve_chaos.report.timeline_facts import seconds
 
 _ROWS = 20
 _NOT_NAMED = "none answered"
 
 
-@dataclass(slots=True)
-class _Lost:
-    """Lost requests that have outcome, way and replica in common."""
-
-    due: list[float] = field(default_factory=list)
-    waited: list[float] = field(default_factory=list)
-
-
 def loss_tables(subject: Subject) -> Iterator[str]:
     """What was lost since the fault, or that nothing was; and the replicas that answered."""
     timeline = subject.timeline
-    groups = _groups(timeline)
-    if not groups:
+    ordered = losses_of(timeline)
+    if not ordered:
         yield "No request was lost from the fault to the end of the observation."
         yield ""
     else:
-        ordered = sorted(groups.items(), key=lambda item: (-len(item[1].due), item[0]))
         rows = (
             (
-                in_code(outcome),
-                escaped(way),
-                in_code(replica) if replica else _NOT_NAMED,
+                in_code(kind.outcome),
+                escaped(kind.way),
+                in_code(kind.replica) if kind.replica else _NOT_NAMED,
                 f"{seconds(min(lost.due))} to {seconds(max(lost.due))}" if len(lost.due) > 1 else seconds(lost.due[0]),
                 duration(sorted(lost.waited)[len(lost.waited) // 2]),
                 str(len(lost.due)),
             )
-            for (outcome, way, replica), lost in ordered[:_ROWS]
+            for kind, lost in ordered[:_ROWS]
         )
         yield from table(("outcome", "way", "replica", "due", "waited (median)", "lost"), rows, right=2)
         rest = sum(len(lost.due) for _, lost in ordered[_ROWS:])
@@ -49,26 +41,6 @@ def loss_tables(subject: Subject) -> Iterator[str]:
             yield f"{rest} more of other kinds."
             yield ""
     yield from _replicas(timeline)
-
-
-def _groups(timeline: Timeline) -> dict[tuple[str, str, str], _Lost]:
-    found: dict[tuple[str, str, str], _Lost] = {}
-    columns = timeline.requests
-    for number, outcome in enumerate(columns.outcome):
-        due, took = columns.scheduled[number], columns.latency[number]
-        if outcome and due + took >= 0 and due <= timeline.judged_until:
-            key = (columns.outcomes[outcome], _way(columns, number), columns.replicas[columns.replica[number]])
-            lost = found.setdefault(key, _Lost())
-            lost.due.append(due)
-            lost.waited.append(took)
-    return found
-
-
-def _way(columns: Requests, number: int) -> str:
-    if columns.kept[number]:
-        return f"persistent connection to {columns.ways[columns.way[number]]}"
-    app = columns.apps[columns.app[number]]
-    return "fresh connection" + (f", app {app}" if app else "")
 
 
 # -- replicas ----------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pytest_serve_chaos.analysis.words import duration, listing
+from pytest_serve_chaos.analysis.words import away, duration, listing
 from pytest_serve_chaos.report.issue.subject import Subject
 from pytest_serve_chaos.report.markdown_text import fenced
 from pytest_serve_chaos.report.timeline import Timeline
@@ -68,8 +68,7 @@ def _entries(timeline: Timeline) -> Iterator[_Entry]:
         if event.kind in _KINDS:
             yield _Entry(event.at, _KINDS[event.kind], event.text)
     for outage in timeline.outages:
-        late = f", {outage.late} late" if outage.late else ""
-        yield _Entry(outage.start, "outage", f"begins; in it {outage.lost} of {outage.sent} requests are lost{late}")
+        yield _Entry(outage.start, "outage", f"begins: {away(outage)}")
         if outage.end is not None:
             yield _Entry(outage.end, "outage", f"ends after {duration(outage.end - outage.start)}")
     for lane in timeline.statuses:

@@ -6,12 +6,10 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_serve_chaos.analysis.known_defects import Match, Seen, matching
-from pytest_serve_chaos.analysis.record import read_record, run_event
+from pytest_serve_chaos.analysis.record import run_event
 from pytest_serve_chaos.analysis.result import Result
 from pytest_serve_chaos.events import ClusterReady, Repeatable, TrafficBegan, of_kind
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.report.log_excerpts import ProcessLog, excerpt_of
 from pytest_serve_chaos.report.timeline import Timeline, timeline_of
 
 _PIECE = 1 << 20
@@ -42,8 +40,6 @@ class Subject:
         ready: The cluster that was under test; None where the history does not say it.
         traffic: What was sent; None likewise.
         repeat: How its test is run again; None in a history of an older version.
-        logs: What was logged around the fault, by process.
-        known: The known defects that it looks like.
         file: The file of the history; None of one that is in memory only.
     """
 
@@ -52,8 +48,6 @@ class Subject:
     ready: ClusterReady | None = None
     traffic: TrafficBegan | None = None
     repeat: Repeatable | None = None
-    logs: tuple[ProcessLog, ...] = ()
-    known: tuple[Match, ...] = ()
     file: HistoryFile | None = None
 
 
@@ -75,8 +69,6 @@ def subject_of(history: History, result: Result) -> Subject:
         ready=run_event(history, result.experiment),
         traffic=next(iter(of_kind(TrafficBegan, events)), None),
         repeat=next(iter(of_kind(Repeatable, events)), None),
-        logs=excerpt_of(events),
-        known=matching(Seen(read_record(history, result.experiment), result.description)),
         file=None if history.path is None else _file(history.path),
     )
 

@@ -84,6 +84,8 @@ def pack_requests(requests: Requests, slow_after: float | None) -> Packed:
                 ("replica", requests.replica),
                 ("app", requests.app),
                 ("name", requests.name),
+                ("number", requests.number),
+                ("requestId", requests.request_id),
                 ("kept", requests.kept),
             )
         },

@@ -6,20 +6,23 @@ import math
 import re
 import shlex
 from collections.abc import Iterable, Iterator
-from itertools import groupby
 
 from pytest_serve_chaos.analysis.record import run_event
 from pytest_serve_chaos.analysis.result import Result
-from pytest_serve_chaos.analysis.words import duration, latency
+from pytest_serve_chaos.analysis.words import away, duration, latency
 from pytest_serve_chaos.analysis.words import number as counted
 from pytest_serve_chaos.events import Repeatable, of_kind
 from pytest_serve_chaos.history import History
+from pytest_serve_chaos.model import LogLine
+from pytest_serve_chaos.report.lanes import Life, ProcessLane
+from pytest_serve_chaos.report.log_excerpts import by_process
+from pytest_serve_chaos.report.losses import losses_of
 from pytest_serve_chaos.report.page.columns import MOST
 from pytest_serve_chaos.report.page.expected import expected_and_seen
 from pytest_serve_chaos.report.page.markup import Html, data, element, folded, table
 from pytest_serve_chaos.report.page.picture import line_of, picture
 from pytest_serve_chaos.report.terminal import TITLES, VERDICTS, cells, explained, part_lines
-from pytest_serve_chaos.report.timeline import Life, LogText, ProcessLane, Requests, Timeline, timeline_of
+from pytest_serve_chaos.report.timeline import Timeline, timeline_of
 from pytest_serve_chaos.report.timeline_facts import facts_of
 
 _MET = {True: "met", False: "missed", None: "unknown"}
@@ -46,9 +49,10 @@ def experiment_section(result: Result, history: History, *, number: int, is_open
         *_in_words(result),
         _figures(result),
         *_drawn(timeline, own),
-        *_losses(timeline.requests),
+        *_losses(timeline),
         *_demands(timeline),
         *expected_and_seen(result, timeline.predictions),
+        *_known(timeline),
         *_events(timeline),
         *_processes(timeline),
         *_logs(timeline),
@@ -107,33 +111,51 @@ def _demands(timeline: Timeline) -> Iterator[Html]:
         yield folded("Demanded and seen", table(("demand", "demanded", "seen", ""), rows), is_open=True)
 
 
-def _losses(requests: Requests) -> Iterator[Html]:
-    """What was lost, by what became of it and by its way."""
-    found: dict[tuple[int, int], list[int]] = {}
-    for index, outcome in enumerate(requests.outcome):
-        if outcome:
-            found.setdefault((outcome, requests.way[index]), []).append(index)
-    if found:
-        rows = [
-            (
-                requests.outcomes[outcome],
-                requests.ways[way],
-                str(len(lost)),
-                _at(min(requests.scheduled[i] for i in lost)),
-                _at(max(requests.scheduled[i] for i in lost)),
-                latency(max(requests.latency[i] for i in lost)),
-            )
-            for (outcome, way), lost in sorted(found.items(), key=lambda item: -len(item[1]))
-        ]
-        titles = ("lost", "way", "requests", "first due", "last due", "longest wait")
-        yield folded("Lost requests", table(titles, rows), is_open=True)
+def _losses(timeline: Timeline) -> Iterator[Html]:
+    """What was lost, by what became of it, its way and who answered."""
+    losses = losses_of(timeline)
+    counted_lost = sum(len(lost.due) for _, lost in losses)
+    others = sum(map(bool, timeline.requests.outcome)) - counted_lost
+    if not losses and not others:
+        return
+    rows = [
+        (
+            kind.outcome,
+            kind.way,
+            kind.replica or "-",
+            str(len(lost.due)),
+            _at(min(lost.due)),
+            _at(max(lost.due)),
+            latency(max(lost.waited)),
+        )
+        for kind, lost in losses
+    ]
+    titles = ("lost", "way", "answered by", "requests", "first due", "last due", "longest wait")
+    note = f"{counted(others, 'more request')} {'was' if others == 1 else 'were'} lost before the fault, or after the"
+    yield folded(
+        "Lost requests",
+        table(titles, rows) if rows else None,
+        element("p", f"{note} observation had ended; no figure counts them.", class_="note") if others else None,
+        is_open=True,
+    )
+
+
+def _known(timeline: Timeline) -> Iterator[Html]:
+    """The known defects that it looks like, and by what."""
+    lines = []
+    for match in timeline.known:
+        defect = match.defect
+        link = element("a", defect.issue, href=defect.url, rel="noreferrer") if defect.issue else None
+        text = f"{defect.seen}; {defect.versions}. Here: {match.by}."
+        lines.append(element("li", link, ": " if link else None, text))
+    if lines:
+        yield folded("Known defects that look like this", element("ul", *lines), is_open=True)
 
 
 def _events(timeline: Timeline) -> Iterator[Html]:
     entries = [(event.at, event.kind.replace("_", " "), event.text) for event in timeline.events]
     for outage in timeline.outages:
-        late = f", {outage.late} answered too late" if outage.late else ""
-        entries.append((outage.start, "outage", f"{outage.lost} of {outage.sent} requests lost{late}"))
+        entries.append((outage.start, "outage", away(outage)))
         if outage.end is not None:
             entries.append((outage.end, "outage over", f"after {duration(outage.end - outage.start)}"))
     if entries:
@@ -170,18 +192,17 @@ def _logs(timeline: Timeline) -> Iterator[Html]:
     """Log lines around the fault, by process."""
     if not timeline.logs:
         return
-    ordered = sorted(timeline.logs, key=lambda line: (line.process, line.file, line.at))
     files = [
-        element("div", element("p", f"{process}: {file}", class_="file"), _lines(lines), class_="log")
-        for (process, file), lines in groupby(ordered, key=lambda line: (line.process, line.file))
+        element("div", element("p", f"{log.name}: {log.file}", class_="file"), _lines(log.lines), class_="log")
+        for log in by_process(timeline.logs)
     ]
     left_out = timeline.logs_left_out
     note = element("p", f"{counted(left_out, 'line')} left out.", class_="note") if left_out else None
     yield folded(f"Logs around the fault ({counted(len(timeline.logs), 'line')})", note, *files)
 
 
-def _lines(lines: Iterable[LogText]) -> Html:
-    return element("pre", "\n".join(f"{_at(line.at):>10}  {line_of(line)}" for line in lines), tabindex="0")
+def _lines(lines: Iterable[LogLine]) -> Html:
+    return element("pre", "\n".join(f"{_at(line.seconds):>10}  {line_of(line)}" for line in lines), tabindex="0")
 
 
 def _repeat(result: Result, history: History) -> Iterator[Html]:

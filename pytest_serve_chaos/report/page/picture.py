@@ -6,10 +6,16 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 
-from pytest_serve_chaos.model import Json
+from pytest_serve_chaos.analysis.words import away
+from pytest_serve_chaos.model import Json, LogLine
 from pytest_serve_chaos.printable import one_line
+from pytest_serve_chaos.report.lanes import Life, ProcessLane
+from pytest_serve_chaos.report.log_excerpts import process_name
 from pytest_serve_chaos.report.page.columns import UNIT, Packed, pack_requests, pack_strips
-from pytest_serve_chaos.report.timeline import Life, LogText, Moment, ProcessLane, Requests, Span, Timeline
+from pytest_serve_chaos.report.timeline import Requests, Timeline
+from pytest_serve_chaos.report.view import Moment, Span
+
+_SHARED = "the address that all proxies share"
 
 
 def picture(timeline: Timeline) -> dict[str, Json]:
@@ -29,10 +35,11 @@ def picture(timeline: Timeline) -> dict[str, Json]:
             "unit": UNIT,
             "words": {
                 "outcome": _texts(requests.outcomes),
-                "way": _texts(requests.ways),
+                "way": _texts(_SHARED if way == "proxies" else way for way in requests.ways),
                 "replica": _texts(requests.replicas),
                 "app": _texts(requests.apps),
                 "name": _texts(requests.names),
+                "requestId": _texts(requests.request_ids),
             },
         },
         "strips": {
@@ -51,8 +58,7 @@ def picture(timeline: Timeline) -> dict[str, Json]:
             for fault in timeline.faults
         ],
         "outages": [
-            {"start": _seconds(o.start), "end": _seconds(o.end), "lost": o.lost, "late": o.late, "sent": o.sent}
-            for o in timeline.outages
+            {"start": _seconds(one.start), "end": _seconds(one.end), "text": away(one)} for one in timeline.outages
         ],
         "phases": [_span(phase) for phase in timeline.phases],
         "lanes": [_lane(lane) for lane in timeline.lanes],
@@ -62,7 +68,7 @@ def picture(timeline: Timeline) -> dict[str, Json]:
         ],
         "events": [_moment(event) for event in timeline.events],
         "logs": [
-            {"at": _seconds(line.at), "process": one_line(line.process), "text": line_of(line)}
+            {"at": _seconds(line.seconds), "process": one_line(process_name(line)), "text": line_of(line)}
             for line in timeline.logs
         ],
     }
@@ -82,7 +88,7 @@ def _counts(requests: Requests, slow_after: float | None) -> dict[str, Json]:
     }
 
 
-def line_of(line: LogText) -> str:
+def line_of(line: LogLine) -> str:
     """A log line as it is shown."""
     again = f"  (x {line.times})" if line.times > 1 else ""
     return one_line(line.text) + again

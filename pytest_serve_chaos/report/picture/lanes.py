@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from pytest_serve_chaos.analysis.words import number
+from pytest_serve_chaos.report.lanes import Life, ProcessLane
 from pytest_serve_chaos.report.picture.canvas import Canvas, Scale, fitted, width_of
-from pytest_serve_chaos.report.timeline import Life, ProcessLane, StatusLane, Timeline
+from pytest_serve_chaos.report.timeline import StatusLane, Timeline
 
 _ROW = 15
 _BAR = 11
@@ -17,7 +18,7 @@ _SIZE = 11
 _FINE = frozenset({"RUNNING", "HEALTHY", "answers"})
 """What Serve says of what works."""
 
-_PLURALS = {"proxy": "proxies", "head": "heads", "redis": "Redis", "gcs": "GCS"}
+_PLURALS = {"proxy": "proxies", "head": "heads", "redis": "Redis", "gcs": "GCS", "child": "children"}
 
 
 def draw_statuses(canvas: Canvas, timeline: Timeline, scale: Scale, top: float) -> float:

@@ -75,24 +75,24 @@ def _cells(timeline: Timeline, scale: Scale, y: Callable[[float], float]) -> Map
 
 def draw_losses(canvas: Canvas, timeline: Timeline, scale: Scale, top: float) -> float:
     """Draws a mark for each lost request, in a row for each outcome; returns where it ends."""
-    rows = list(_losses(timeline))
+    rows = list(_losses(timeline, scale))
     if not rows:
         canvas.text(12, top + 11, "no request was lost", "dim")
         return top + _ROW
     for name, moments in rows:
         canvas.text(12, top + 11, fitted(f"{len(moments)} {name}", scale.left - 20, 11), "bad", title=name)
-        shown = dict.fromkeys(round(scale.x(at)) for at in moments if scale.shows(at))
+        shown = dict.fromkeys(round(scale.x(at)) for at in moments)
         canvas.path("".join(f"M{x} {top + 2:.0f}v{_ROW - 4}" for x in shown), "lost-line")
         top += _ROW
     return top
 
 
-def _losses(timeline: Timeline) -> Iterator[tuple[str, list[float]]]:
-    """What was lost, the most frequent outcome first: when each was due."""
+def _losses(timeline: Timeline, scale: Scale) -> Iterator[tuple[str, list[float]]]:
+    """What was lost in the time that is shown, the most frequent outcome first: when each was due."""
     columns = timeline.requests
     by_name: dict[str, list[float]] = {}
     for at, outcome, kept in zip(columns.scheduled, columns.outcome, columns.kept, strict=True):
-        if outcome:
+        if outcome and scale.shows(at):
             name = "on persistent connections" if kept else columns.outcomes[outcome]
             by_name.setdefault(name, []).append(at)
     ordered = sorted(by_name.items(), key=lambda item: (-len(item[1]), item[0]))

@@ -24,6 +24,7 @@ from pytest_serve_chaos.traffic.request import (
     NOT_SENT,
     PARENT_HEADER,
     REPLICA_HEADER,
+    REQUEST_ID_HEADER,
     TOO_LARGE,
     WRONG_ANSWER,
     Answer,
@@ -209,6 +210,7 @@ class _Prepared:
         headers.update(message.headers)
         headers.update(spec.headers)
         self.message = message
+        self.request_id: str | None = headers.get(REQUEST_ID_HEADER)
         self._request = httpx.Request(message.method, spec.url_of(message), headers=headers, content=message.body)
 
     def request(self, body: _Body, deadline: float) -> httpx.Request:
@@ -242,21 +244,23 @@ class _Target:
     async def exchange(self, transport: _Transport, message: Message | None = None) -> Outcome:
         """Sends the request, reads all of the answer and judges it. Whatever goes wrong is an outcome."""
         deadline = clock.now() + self._spec.timeout
+        request_id: str | None = None
         try:
             prepared = self._prepared(message or self._own)
+            request_id = prepared.request_id
             # One deadline for everything: httpx's own timeouts begin again with each part of the answer.
             with anyio.move_on_after(self._spec.timeout) as until_sent:
                 body = _Body(prepared.message.body or b"", until_sent)
                 response = await transport.handle_async_request(prepared.request(body, deadline))
                 content = await _content(response, keep=LARGEST_CHECKED if self._spec.check is not None else 0)
-                return self._judge(prepared.message, response, content, _finished(response, transport.network))
+                return self._judge(prepared, response, content, _finished(response, transport.network))
         except Exception as error:
             name = NOT_SENT if _our_own_lack(error) else type(error).__name__
-            return Outcome(_ended(transport.network), error=name)
-        return Outcome(clock.now(), error=body.too_late_for.__name__)
+            return Outcome(_ended(transport.network), error=name, request_id=request_id)
+        return Outcome(clock.now(), error=body.too_late_for.__name__, request_id=request_id)
 
-    def _judge(self, message: Message, response: httpx.Response, content: bytes | None, finished: float) -> Outcome:
-        error = None
+    def _judge(self, sent: _Prepared, response: httpx.Response, content: bytes | None, finished: float) -> Outcome:
+        error, message = None, sent.message
         if not message.expects(response.status_code):
             error = f"HTTP {response.status_code}"
         elif content is None:
@@ -271,6 +275,7 @@ class _Target:
             replica=named.get(REPLICA_HEADER),
             node=named.get(NODE_HEADER),
             parent=named.get(PARENT_HEADER),
+            request_id=None if error is None else named.get(REQUEST_ID_HEADER, sent.request_id),
         )
 
 

@@ -1,4 +1,6 @@
-"""Prints processes of this container, as JSON: [PID, start in clock ticks, parent's PID, state, name, command line].
+"""Prints processes of this container, as JSON.
+
+Each is [PID, start in clock ticks, parent's PID, state, name, command line, age in milliseconds].
 
 Arguments: ``below``, a PID and its start time: all processes below that one; ends with status 3 where it is gone.
 Or ``states`` and ``PID:START`` for each process: those of them that are there.
@@ -10,13 +12,14 @@ import contextlib
 import json
 import os
 import sys
+import time
 
 from pytest_serve_chaos.cluster.kubernetes.in_pod.container import is_own
 
 GONE = 3
 LONGEST = 2000
 
-Row = tuple[int, int, int, str, str, str]
+Row = tuple[int, int, int, str, str, str, int]
 
 
 def main(what: str, *arguments: str) -> None:
@@ -40,6 +43,7 @@ def main(what: str, *arguments: str) -> None:
 def look() -> dict[int, Row]:
     """All processes that are not zombies, by PID."""
     rows: dict[int, Row] = {}
+    now, ticks = time.clock_gettime(time.CLOCK_BOOTTIME), os.sysconf("SC_CLK_TCK")
     for name in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):
             with open(f"/proc/{name}/stat", "rb") as file:
@@ -50,7 +54,8 @@ def look() -> dict[int, Row]:
             state = fields[0].decode()
             if state not in "ZX" and is_own(name):
                 comm = before.partition(b"(")[2].decode(errors="replace")
-                rows[int(name)] = (int(name), int(fields[19]), int(fields[1]), state, comm, command[:LONGEST])
+                started, age = int(fields[19]), round(1000 * (now - int(fields[19]) / ticks))
+                rows[int(name)] = (int(name), started, int(fields[1]), state, comm, command[:LONGEST], age)
     return rows
 
 

@@ -44,7 +44,7 @@ class PodChildren:
             return None
         if result.returncode != 0:
             raise ObservationError(f"nobody can look below {parent}", checked=[result.stderr.strip()[-600:]])
-        return tuple(_child(parent, row) for row in _rows(result.stdout, parent, 6))
+        return tuple(_child(parent, row) for row in _rows(result.stdout, parent, 7))
 
     def states(self, identities: Sequence[Identity]) -> Mapping[Identity, str]:
         """``running`` or ``frozen``, for those of the processes of one container that are there.
@@ -88,8 +88,9 @@ def _is_row(row: Json, least: int) -> bool:
 
 
 def _child(parent: Identity, row: Sequence[int | str]) -> ChildProcess:
-    pid, _, of, _, name, command = row[:6]
-    return ChildProcess(_identity(parent, row), int(pid), int(of), str(name), str(command))
+    pid, _, of, _, name, command, age = row[:7]
+    seconds = age / 1000 if isinstance(age, int) else 0.0
+    return ChildProcess(_identity(parent, row), int(pid), int(of), str(name), str(command), seconds)
 
 
 def _identity(other: Identity, row: Sequence[int | str]) -> Identity:
