@@ -90,7 +90,7 @@ class PodUsage:
             found: dict[Key, Sequence[float]] = {}
             for key, (pod, container) in there.items():
                 if key not in self._programs and not self._closed:
-                    self._programs[key] = _Program(self._api, Place(pod.name, container.name))
+                    self._programs[key] = _Program(self._api, Place(pod.name, container.name, pod.uid))
                 rows = self._programs[key].rows() if key in self._programs else {}
                 found |= {(pod.uid, key[:12], *process): figures for process, figures in rows.items()}
             return found
