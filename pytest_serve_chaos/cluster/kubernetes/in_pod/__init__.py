@@ -19,7 +19,18 @@ ANOTHER_POD = 5
 NOT_SHOWN = 6
 """The same of one that would change something in a container that does not show whose it is."""
 
-LOOKS = frozenset(("children", "follow_logs", "knock", "print_token", "read_logs", "show_haproxy", "watch_processes"))
+LOOKS = frozenset(
+    (
+        "children",
+        "follow_logs",
+        "knock",
+        "print_token",
+        "read_logs",
+        "show_haproxy",
+        "watch_processes",
+        "watch_usage",
+    )
+)
 """The programs that change nothing."""
 
 _IMPORT = re.compile(rf"^from {re.escape(__name__)}\.(\w+) import .*$", re.MULTILINE)

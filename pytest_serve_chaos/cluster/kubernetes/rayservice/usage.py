@@ -122,8 +122,8 @@ class _Program:
         return self._thread.stopped.is_set()
 
     def _turn(self) -> float:
-        command = ["python", "-c", in_pod.packed("watch_usage"), PATTERN, str(_LOOK_EVERY)]
         place, stopped = self._place, self._thread.stopped
+        command = in_pod.command("watch_usage", place.uid, PATTERN, str(_LOOK_EVERY))
         try:
             for line in self._api.follow(place.pod, place.container, command, until=stopped, patience=_PATIENCE):
                 self._rows = parse(line)
