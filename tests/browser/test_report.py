@@ -174,7 +174,7 @@ def test_a_click_on_a_loss_shows_what_became_of_it(show: Callable[..., Shown], r
     )
     shown.page.mouse.click(*at)
     text = shown.page.locator(".panel").inner_text()
-    for said in ("Lost: ReadTimeout", "given up after", "5.00 s", "proxies", "Serve: does not answer", "gcs: went at"):
+    for said in ("Lost: ReadTimeout", "lost after", "5.00 s", "proxies", "Serve: does not answer", "gcs: went at"):
         assert said in text
     assert "the one from" in text, "it is part of an outage"
 
@@ -189,7 +189,7 @@ def test_a_lost_request_shows_its_number_its_id_and_the_log_lines_that_name_it(
     shown = show(write(tmp_path / "report.html", story)).drawn()
     shown.key("n", "Enter")
     text = shown.page.locator(".panel").inner_text()
-    for said in ("4711", "5f0c-1", "+30.00 s  proxy on head: 5f0c-1 GET / 500"):
+    for said in ("4711", "5f0c-1", "lost after", "+30.00 s proxy on head: 5f0c-1 GET / 500"):
         assert said in text
     assert "raylet" not in text, "half a minute later"
 

@@ -35,7 +35,7 @@ def test_an_app_that_gets_over_it_passes_and_says_how(run_chaos: RunChaos, engin
 
     ran.outcomes(passed=1)
     assert said in ran.text
-    assert "fake-engine of replica default#SleepyPid on worker-" in (ran.directory / "report.html").read_text()
+    assert "fake-engine of replica sleepy_pid#SleepyPid on worker-" in (ran.directory / "report.html").read_text()
 
 
 def test_a_replica_that_fails_without_its_engine_fails_the_test(run_chaos: RunChaos) -> None:

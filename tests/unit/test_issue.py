@@ -139,7 +139,10 @@ def test_a_title_says_no_more_than_was_seen(story: Story, title: str) -> None:
 
 def test_a_title_is_no_mere_name() -> None:
     history = history_of(told(node_failure()))
-    result = replace(result_of(history, "node_failure"), measurement=Measurement())
+    result = result_of(history, "node_failure")
+    result = replace(result, measurement=Measurement())
+    measured = replace(result, verdict=Verdict("measured", ("nothing was judged",)), measurement=Measurement(sent=9))
+    assert title_of(subject_of(history, measured)).startswith("No request lost after SIGKILL to the head")
     for reason, title in (
         (
             "p999: 4.0 s, and 0.5 s is allowed",

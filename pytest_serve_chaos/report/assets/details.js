@@ -16,7 +16,7 @@ function describe(view, i) {
   panel.append(
     facts([
       ["due", moment(due, 3)],
-      [lost ? "given up after" : "answered after", span(requests.latency[i])],
+      [lost ? "lost after" : "answered after", span(requests.latency[i])],
       ["connection", requests.kept[i] ? "persistent" : "a new one"],
       ["way", words.way[requests.way[i]]],
       ["replica", words.replica[requests.replica[i]] || "unknown: no answer named one"],

@@ -104,7 +104,7 @@ def title_of(subject: Subject) -> str:
     what = "no request lost" if sent else "no request measured"
     if sent and away:
         what = f"{away} of {number(sent, 'request')} lost or late"
-    elif result.reasons:
+    elif result.reasons and not (sent and result.outcome == "measured"):
         what = _short(result.reasons[0])
     what = what if len(what) <= _TITLE else what[:_TITLE].rpartition(" ")[0] + " ..."
     return f"{what[:1].upper()}{what[1:]}{after}{versions}"
