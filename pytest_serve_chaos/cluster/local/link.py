@@ -127,6 +127,9 @@ class SupervisorLink:
             lambda: NotYet(f"{self.directory} is there") if self.directory.exists() else True,
             timeout=timeout,
             interval=0.02,
+            fix=[
+                f"let this user remove what is in {self.directory.parent}; the next run, or `serve-chaos undo`, does so"
+            ],
         )
 
     def _send(self, line: str) -> None:
