@@ -571,6 +571,25 @@ def test_the_runs_of_another_comparison_are_not_continued(tmp_path: Path) -> Non
         commands._keep_plan(dataclasses.replace(first, seed=7))
 
 
+@pytest.mark.parametrize(("error", "status", "why"), [(KeyboardInterrupt, 130, "it was interrupted"),
+                                                     (AssertionError, 2, "AssertionError")])  # fmt: skip
+def test_what_was_measured_before_the_end_of_a_comparison_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException], status: int, why: str
+) -> None:
+    def ends(going: PairedComparison) -> None:
+        going.pairs["head"] = [(Trial("head", "passed", {"lost": 1.0}), Trial("head", "passed", {"lost": 2.0}))]
+        raise error
+
+    monkeypatch.setattr(PairedComparison, "run", ends)
+    monkeypatch.chdir(tmp_path)
+
+    assert main(["compare", "--set=workers=2", "--set=workers=3", "head_failure"]) == status
+    (report,) = tmp_path.glob(".serve-chaos/compare-*/comparison.json")
+    document = json.loads(report.read_text())
+    assert document["notes"] == [f"the comparison is not complete: {why}"]
+    assert document["comparisons"][0]["old"] == [1.0]
+
+
 def test_words_after_two_hyphens_are_for_pytest() -> None:
     assert split_arguments(["compare", "x", "--", "-k", "y"]) == (["compare", "x"], ["-k", "y"])
     assert split_arguments(["doctor", "--", "local"]) == (["doctor", "--", "local"], [])
