@@ -291,12 +291,13 @@ def _repair(settings: Settings, progress: Progress) -> Sequence[str]:
         not_in_use(context, journal),
         _guarded(context, rayservice, allowed, lambda _: None, drained_for_it) as there,
     ):
+        of_kind = repair_kind_cluster(context, rayservice, there.api.server, progress)
         repairs = Repairs(there.api, there.name, there.owns, progress)
         try:
             repairs.repair_all()
         except ServeChaosError as error:
             repairs.failed.append(str(error))
-        return [*repairs.failed, *repair_kind_cluster(context, rayservice, there.api.server, progress)]
+        return [*of_kind, *repairs.failed]
 
 
 REPAIR = Repair(("context", "rayservice"), _repair)
