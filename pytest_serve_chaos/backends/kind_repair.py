@@ -20,9 +20,31 @@ if TYPE_CHECKING:
 _PREFIX = "kind-"
 
 
-def repair_kind_cluster(
-    context: str, rayservice: str, server: ServerIdentity, journal: Journal, progress: Progress
-) -> Sequence[str]:
+@contextmanager
+def not_in_use(context: str, journal: Journal) -> Iterator[None]:
+    """Keeps runs off the kind cluster that stays; one of a single run is on record while that goes on.
+
+    Args:
+        context: The kubeconfig context that the user named.
+        journal: Says which clusters a run has now.
+
+    Raises:
+        Locked: A run uses it.
+    """
+    from pytest_serve_chaos.cluster.kubernetes import names
+
+    cluster = context.removeprefix(_PREFIX)
+    for entry in journal.alive():
+        if entry.arguments.get("name") == cluster:
+            raise Locked(f"a run is using the kind cluster {cluster} (PID {entry.owner})")
+    if context != f"{_PREFIX}{names.KEPT_CLUSTER}":
+        yield
+        return
+    with cluster_lock(f"kind/{cluster}", again=True):
+        yield
+
+
+def repair_kind_cluster(context: str, rayservice: str, server: ServerIdentity, progress: Progress) -> Sequence[str]:
     """Repairs what faults change of a cluster of our own alone: machines, Nodes, taints, Redis and the RayService.
 
     Does nothing to a cluster that this plugin did not make.
@@ -31,14 +53,10 @@ def repair_kind_cluster(
         context: The kubeconfig context that the user named.
         rayservice: ``namespace/name`` of the RayService.
         server: The API server to which that context leads.
-        journal: Says which clusters a run has now.
         progress: Prints a line about each thing that is repaired.
 
     Returns:
         What could not be repaired, in words.
-
-    Raises:
-        Locked: A run uses it.
     """
     from pytest_serve_chaos.cluster.kubernetes.kind.repair import ClusterRepair
 
@@ -46,7 +64,7 @@ def repair_kind_cluster(
     if not context.startswith(_PREFIX):
         return ()
     cluster = context.removeprefix(_PREFIX)
-    with _own(cluster, namespace, server) as found, _not_in_use(cluster, journal):
+    with _own(cluster, namespace, server) as found:
         if found is None:
             return ()
         nodes, api = found
@@ -91,21 +109,6 @@ def _made_here(cluster: str) -> KindNodes | None:
     except (MissingDependency, SafetyError, CommandFailed):
         return None
     return nodes
-
-
-@contextmanager
-def _not_in_use(cluster: str, journal: Journal) -> Iterator[None]:
-    """Keeps runs off the cluster that stays; one of a single run is on record while that goes on."""
-    from pytest_serve_chaos.cluster.kubernetes import names
-
-    for entry in journal.alive():
-        if entry.arguments.get("name") == cluster:
-            raise Locked(f"a run is using the kind cluster {cluster} (PID {entry.owner})")
-    if cluster != names.KEPT_CLUSTER:
-        yield
-        return
-    with cluster_lock(f"kind/{cluster}", again=True):
-        yield
 
 
 def _attempt(what: str, repair: Callable[[], object]) -> Iterator[str]:

@@ -275,7 +275,7 @@ def _guarded(
 
 
 def _repair(settings: Settings, progress: Progress) -> Sequence[str]:
-    from pytest_serve_chaos.backends.kind_repair import repair_kind_cluster
+    from pytest_serve_chaos.backends.kind_repair import not_in_use, repair_kind_cluster
     from pytest_serve_chaos.cluster.kubernetes.client.drain import CordonNote
     from pytest_serve_chaos.cluster.kubernetes.external.repairs import Repairs
     from pytest_serve_chaos.safety.journal import Journal, directory_of_journals
@@ -286,14 +286,17 @@ def _repair(settings: Settings, progress: Progress) -> Sequence[str]:
         note = CordonNote.of(there.api.nodes.read(node))
         return note is not None and note.rayservice == rayservice
 
-    with _guarded(context, rayservice, allowed, lambda _: None, drained_for_it) as there:
-        journal = Journal(directory_of_journals())
-        of_kind = repair_kind_cluster(context, rayservice, there.api.server, journal, progress)
+    journal = Journal(directory_of_journals())
+    with (
+        not_in_use(context, journal),
+        _guarded(context, rayservice, allowed, lambda _: None, drained_for_it) as there,
+    ):
+        of_kind = repair_kind_cluster(context, rayservice, there.api.server, progress)
         repairs = Repairs(there.api, there.name, there.owns, progress)
         try:
             repairs.repair_all()
         except ServeChaosError as error:
-            return [*of_kind, *repairs.failed, str(error)]
+            repairs.failed.append(str(error))
         return [*of_kind, *repairs.failed]
 
 

@@ -248,10 +248,12 @@ def test_what_a_killed_run_left_is_repaired_on_another_machine(theirs: Somebodys
     elsewhere = {"XDG_STATE_HOME": str(tmp_path / "of-another-machine")}
     there = ("--context", theirs.context, "--rayservice", theirs.rayservice, "--allow-context", theirs.context)
     said = _undo(theirs, tmp_path, *there, **elsewhere)
-    assert (said.returncode, f"undo: the node {cordoned} was cordoned" in said.stdout) == (0, True), said
+    assert (said.returncode, f"{cordoned} was cordoned" in said.stdout) == (0, True), said
     theirs.wait_until_as(before)
     again = _undo(theirs, tmp_path)
-    assert (again.returncode, "is not cordoned any more" in again.stdout) == (0, True), again
+    # Half a minute after its end somebody of the killed run may have done the same.
+    done = "is not cordoned any more" in again.stdout or "nothing is left to undo" in again.stdout
+    assert (again.returncode, done) == (0, True), again
 
 
 def _undo(theirs: Somebodys, directory: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -205,7 +205,15 @@ class NoWatchdogs:
     def __init__(self) -> None:
         self.watching: dict[str, tuple[float | None, tuple[str, ...]]] = {}
 
-    def watch(self, claim: str, lasts: float | None, *, longest: float = 600.0, command: Sequence[str] = ()) -> None:
+    def watch(
+        self,
+        claim: str,
+        lasts: float | None,
+        *,
+        longest: float = 600.0,
+        command: Sequence[str] = (),
+        owned: bool = False,
+    ) -> None:
         self.watching[claim] = (lasts, tuple(command))
 
     def end_of_all_runs(self, is_over: Callable[[str], bool]) -> None:

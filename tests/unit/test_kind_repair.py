@@ -11,7 +11,7 @@ import pytest
 
 from pytest_serve_chaos.backends import kind_repair
 from pytest_serve_chaos.backends.kind import DELETE
-from pytest_serve_chaos.backends.kind_repair import repair_kind_cluster
+from pytest_serve_chaos.backends.kind_repair import not_in_use, repair_kind_cluster
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.client.server_identity import ServerIdentity
@@ -64,7 +64,8 @@ def repair(
 ) -> tuple[list[str], list[str]]:
     """What was said, and what could not be repaired."""
     said: list[str] = []
-    return said, [*repair_kind_cluster(context, RAY_SERVICE_NAME, server, journal, said.append)]
+    with not_in_use(context, journal):
+        return said, [*repair_kind_cluster(context, RAY_SERVICE_NAME, server, said.append)]
 
 
 def test_what_faults_change_is_repaired_without_a_journal(machines: Machines, api: Api, journal: Journal) -> None:

@@ -108,7 +108,7 @@ def test_nobody_undoes_what_the_run_has_undone(what: str, late: KindLateUndo, cl
     change(late)
     assert len(of(cluster)) == 1
     late.not_needed(healed)
-    assert of(cluster) == []
+    assert none_is_left(cluster)
 
 
 def test_with_a_cluster_that_is_deleted_all_of_them_end(tmp_path: Path, cluster: str) -> None:
@@ -122,10 +122,17 @@ def test_with_a_cluster_that_is_deleted_all_of_them_end(tmp_path: Path, cluster:
     DockerMachines(
         lambda *_, **__: "", lambda *_, **__: "", f"{cluster}-control-plane"
     ).end_watchdogs()  # of a later run
-    assert of(cluster) == []
+    assert none_is_left(cluster)
+
+
+def none_is_left(cluster: str) -> bool:
+    """Whether all watchdogs of such a cluster end, which takes the kernel a moment."""
+    deadline = time.monotonic() + 10.0
+    while of(cluster) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return not of(cluster)
 
 
 def of(cluster: str) -> list[str]:
-    """The claims of watchdogs that know such a cluster, soon after it was asked to end them."""
-    time.sleep(0.05)
+    """The claims of watchdogs that know such a cluster."""
     return [one.claim for one in freeze.watchdogs() if cluster in one.claim or one.claim.endswith(":kind-worker")]

@@ -14,6 +14,7 @@ from typing import cast
 import pytest
 from kubernetes.config import kube_config
 
+from pytest_serve_chaos.backends import kind_repair
 from pytest_serve_chaos.backends.kubernetes import KUBERNETES
 from pytest_serve_chaos.backends.kubernetes_undo import Entries, Place
 from pytest_serve_chaos.backends.registry import BUILT_IN
@@ -54,6 +55,12 @@ __all__ = ["server"]  # the fixture
 NODES = "/api/v1/nodes"
 CONTROLLER = Identity("process", ("w", "container-w", "113", "7"))
 REPLICA = Component("replica", "worker-1", CONTROLLER, 113, deployment="ranker#Ranker")
+
+
+@pytest.fixture(autouse=True)
+def no_docker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No kind cluster of this machine is looked for."""
+    monkeypatch.setattr(kind_repair, "_made_here", lambda _: None)
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,7 @@ from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.client.drain import NO_NOTE, uncordon
+from pytest_serve_chaos.cluster.kubernetes.client.errors import NOT_FOUND, status_of
 from pytest_serve_chaos.cluster.kubernetes.client.objects import WorkloadKind
 from pytest_serve_chaos.cluster.kubernetes.client.records import inner, listed, mapped, name_of, text
 from pytest_serve_chaos.cluster.kubernetes.install.stack import REDIS_SELECTOR
@@ -21,7 +22,7 @@ from pytest_serve_chaos.cluster.kubernetes.kind.nodes import KindNodes
 from pytest_serve_chaos.cluster.kubernetes.rayservice.programs import tidy
 from pytest_serve_chaos.cluster.kubernetes.rayservice.redis import RedisStore
 from pytest_serve_chaos.cluster.kubernetes.rayservice.upgrades import lets_the_head_start
-from pytest_serve_chaos.errors import ClusterError, WaitTimeout
+from pytest_serve_chaos.errors import ClusterError, ObservationError, WaitTimeout
 from pytest_serve_chaos.model import Json
 
 RAY_PODS = f"{names.RAY_CLUSTER},{names.RAY_NODES}"
@@ -105,10 +106,17 @@ class ClusterRepair:
     def ray_service(self, name: str) -> None:
         """Puts back what a test has changed in the spec of a RayService, as that itself says.
 
+        One that is gone has nothing to put back.
+
         Raises:
             ClusterError: Kubernetes refused it, or it cannot be read.
         """
-        item = self._api.ray_service(name)
+        try:
+            item = self._api.ray_service(name)
+        except ObservationError as error:
+            if status_of(error) != NOT_FOUND:
+                raise
+            return
         config = _note_of(item)
         if config:
             self._api.patch_ray_service(name, {**NO_NOTE, "spec": {"serveConfigV2": config}})
