@@ -16,7 +16,7 @@ from pytest_serve_chaos.events import FaultAsked, LogsExcerpted, Note, of_kind
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.masking import with_masked_secrets
 from pytest_serve_chaos.model import LogLine
-from pytest_serve_chaos.report.log_excerpts import excerpt_of, process_of
+from pytest_serve_chaos.report.log_excerpts import by_process, process_of
 from pytest_serve_chaos.session.log_excerpts import keep_log_lines
 
 CONTROLLER = "serve/controller_7.log"
@@ -136,7 +136,8 @@ def kept(answer: Callable[[], list[LogLine]], path: Path) -> History:
 def test_lines_are_in_the_history_by_process(tmp_path: Path) -> None:
     lines = [line(2.0, "ERROR b", "raylet.out", "worker-1"), line(1.0, "ERROR a"), line(3.0, "ERROR c")]
     history = kept(lambda: lines, tmp_path / "history.jsonl")
-    first, second = excerpt_of(history.of("head_lost"))
+    (excerpt,) = of_kind(LogsExcerpted, history.of("head_lost"))
+    first, second = by_process(excerpt.lines)
     assert (first.name, texts(first.lines)) == ("controller (PID 7) on head", ["ERROR a", "ERROR c"])
     assert (second.name, texts(second.lines)) == ("raylet on worker-1", ["ERROR b"])
     assert not of_kind(LogsExcerpted, history.of("looked"))
