@@ -359,6 +359,7 @@ def test_what_a_process_of_the_cluster_has_started_is_of_the_cluster_in_whatever
             seen, signals = part(cluster, SEES_CHILDREN), part(cluster, SIGNALS_PROCESSES)
             (child,) = seen.children(identity_of(parent.pid)) or ()
             assert (child.pid, child.parent, child.identity) == (pid, parent.pid, identity_of(pid))
+            assert 0 <= child.age < 10
             signals.signal_process(child.identity, signal.SIGSTOP)
             wait_for(lambda: seen.states([child.identity]) == {child.identity: "frozen"})
             parent.kill()

@@ -136,8 +136,8 @@ def kept(answer: Callable[[], list[LogLine]], path: Path) -> History:
 def test_lines_are_in_the_history_by_process(tmp_path: Path) -> None:
     lines = [line(2.0, "ERROR b", "raylet.out", "worker-1"), line(1.0, "ERROR a"), line(3.0, "ERROR c")]
     history = kept(lambda: lines, tmp_path / "history.jsonl")
-    (kept_lines,) = of_kind(LogsExcerpted, history.of("head_lost"))
-    first, second = by_process(kept_lines.lines)
+    (excerpt,) = of_kind(LogsExcerpted, history.of("head_lost"))
+    first, second = by_process(excerpt.lines)
     assert (first.name, texts(first.lines)) == ("controller (PID 7) on head", ["ERROR a", "ERROR c"])
     assert (second.name, texts(second.lines)) == ("raylet on worker-1", ["ERROR b"])
     assert not of_kind(LogsExcerpted, history.of("looked"))
