@@ -318,7 +318,10 @@ def test_a_fork_that_is_still_like_its_parent_is_not_reported() -> None:
             start_new_session=True,
         ) as process,
         subprocess.Popen(
-            command("watch_processes", r"ray::ProxyActor", "0.05"), stdout=subprocess.PIPE, text=True
+            command("watch_processes", r"ray::ProxyActor", "0.05"),
+            stdin=subprocess.PIPE,  # it ends with its standard input, perhaps after one look that came too early
+            stdout=subprocess.PIPE,
+            text=True,
         ) as watch,
     ):
         assert process.stdout is not None

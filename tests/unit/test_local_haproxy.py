@@ -108,7 +108,7 @@ def test_haproxy_leaves_room_for_fewer_workers(monkeypatch: pytest.MonkeyPatch) 
     for name in ("check_platform", "check_ray", "check_haproxy"):
         monkeypatch.setattr(preflight, name, str)
     most = layout.MOST_WORKERS_WITH_HAPROXY
-    with pytest.raises(SettingsError, match=f"at most {most} do"):
+    with pytest.raises(SettingsError, match=f"take at most {most}"):
         preflight.check(workers=most + 1, redis_server=None, gcs="none", ingress="haproxy")
 
 
@@ -199,7 +199,7 @@ def test_a_haproxy_in_a_pod_that_says_nothing_is_not_observed(result: ExecResult
 
 
 def pod_haproxy(api: object) -> PodHAProxy:
-    pod = SimpleNamespace(name="pod", main=SimpleNamespace(name="ray-worker"), shares_processes="")
+    pod = SimpleNamespace(name="pod", uid="u1", main=SimpleNamespace(name="ray-worker"), shares_processes="")
     pods = SimpleNamespace(with_process=lambda _: pod)
     return PodHAProxy(cast("KubeApi", api), cast("RayPods", pods), cast("PodTopology", None))
 
