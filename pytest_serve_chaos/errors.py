@@ -60,7 +60,7 @@ class ServeChaosError(Exception):
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """The name that somebody probably meant who wrote that one; "" if none is like it."""
+    """The name that was probably meant by that one; "" if none is like it."""
     return next(iter(difflib.get_close_matches(name, list(names), n=1, cutoff=0.75)), "")
 
 

@@ -70,7 +70,7 @@ class _LateUndo:
     """Has `serve-chaos undo` run once this process is gone, as long as something is broken that has no end of its own.
 
     Kubernetes has no cordon that ends, and nobody replaces a stale proxy. A pod of ours could end them, but it would be
-    a stranger in somebody else's cluster, with a token that may change nodes.
+    a stranger in the user's cluster, with a token that may change nodes.
 
     Args:
         place: The RayService.

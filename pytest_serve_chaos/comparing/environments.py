@@ -103,7 +103,7 @@ def _absolute(extra: str) -> str:
 
 
 def _state(ray: str) -> tuple[int, ...]:
-    """What changes if somebody builds the same wheel again."""
+    """What changes if the same wheel is built again."""
     path = Path(ray).expanduser()
     if not (ray.endswith(".whl") and path.is_file()):
         return ()

@@ -355,7 +355,7 @@ def dominant(steps: Sequence[PredictedStep]) -> PredictedStep | None:
 def _change(s: Situation, step: PredictedStep) -> str:
     """What another value would give: every step grows with its setting, but for the share of a rolling update.
 
-    A step takes longer than its setting says, for somebody has to look. That part stays.
+    A step takes longer than its setting says, because its end is found by polling. That part stays.
     """
     lasts, name = step.most or step.least, step.setting.partition(" = ")[0]
     if name == names.ROLLING_SHARE:

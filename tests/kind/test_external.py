@@ -251,7 +251,7 @@ def test_what_a_killed_run_left_is_repaired_on_another_machine(theirs: Somebodys
     assert (said.returncode, f"{cordoned} was cordoned" in said.stdout) == (0, True), said
     theirs.wait_until_as(before)
     again = _undo(theirs, tmp_path)
-    # Half a minute after its end somebody of the killed run may have done the same.
+    # Half a minute after its end the watchdog of the killed run may have done the same.
     done = "is not cordoned any more" in again.stdout or "nothing is left to undo" in again.stdout
     assert (again.returncode, done) == (0, True), again
 

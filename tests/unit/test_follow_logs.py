@@ -22,8 +22,10 @@ class Program:
     """The program, and what it has said so far of each file."""
 
     def __init__(self, directory: Path, *arguments: str) -> None:
-        command = [sys.executable, "-c", in_pod.packed("follow_logs"), str(directory), "0.05", *arguments]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        _, *words = in_pod.command("follow_logs", "", str(directory), "0.05", *arguments)
+        self.process = subprocess.Popen(
+            [sys.executable, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         self.text: dict[str, str] = {}
         self.read: dict[int, int] = {}
 

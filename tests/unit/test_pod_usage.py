@@ -1,4 +1,4 @@
-"""What processes in pods use: a program in each container says it while somebody asks."""
+"""What processes in pods use: a program in each container says it while it is asked."""
 
 from __future__ import annotations
 

@@ -194,23 +194,26 @@ def _shortened(message: str) -> str:
     return line if len(line) <= _LONGEST_MESSAGE else f"{line[:_LONGEST_MESSAGE]}..."
 
 
+def _condition(status: Mapping[str, Json], kind: str) -> Mapping[str, Json]:
+    """The condition of that type; empty where the status has none."""
+    found = [condition for condition in listed(status.get("conditions")) if condition.get("type") == kind]
+    return found[-1] if found else {}
+
+
 def _not_scheduled(status: Mapping[str, Json]) -> Mapping[str, Json]:
     """The condition that says why the pod is on no node; empty where none does."""
-    for condition in listed(status.get("conditions")):
-        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            return condition
-    return {}
+    condition = _condition(status, "PodScheduled")
+    return condition if condition.get("status") == "False" else {}
 
 
 def _ready(status: Mapping[str, Json]) -> bool | None:
-    found = [c for c in listed(status.get("conditions")) if c.get("type") == "Ready"]
-    return found[-1].get("status") == "True" if found else None
+    condition = _condition(status, "Ready")
+    return condition.get("status") == "True" if condition else None
 
 
 def node_is_ready(item: Mapping[str, Json]) -> bool:
     """Whether a Kubernetes node is Ready."""
-    conditions = listed(mapped(item.get("status")).get("conditions"))
-    return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
+    return bool(_ready(mapped(item.get("status"))))
 
 
 def event_time(event: Mapping[str, Json]) -> str:

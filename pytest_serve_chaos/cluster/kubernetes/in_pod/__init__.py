@@ -59,16 +59,12 @@ def _without_head(text: str) -> str:
     return text.partition("from __future__ import annotations\n")[2]
 
 
-def packed(name: str) -> str:
-    """The same in less text: it travels in a URL, of which some proxies take no more than 8 KB."""
-    return _packed(_title(name), source(name))
-
-
 def _title(name: str) -> str:
     return _text(name).partition("\n")[0].strip('"')
 
 
 def _packed(title: str, program: str) -> str:
+    """A program in less text: it travels in a URL, of which some proxies take no more than 8 KB."""
     text = base64.b64encode(zlib.compress(program.encode(), 9)).decode()
     return f"# {title}\nimport base64, zlib; exec(zlib.decompress(base64.b64decode({text!r})))"
 
@@ -122,4 +118,4 @@ def moment(output: str, started: float) -> float:
 def short(name: str) -> str:
     """The source text of a program, packed where it is long."""
     text = source(name)
-    return text if len(text) < _LONG else packed(name)
+    return text if len(text) < _LONG else _packed(_title(name), text)

@@ -1,4 +1,4 @@
-"""What the processes in Ray's containers use, as a program in each of them reports while somebody asks."""
+"""What the processes in Ray's containers use, as a program in each of them reports it while it is asked."""
 
 from __future__ import annotations
 
