@@ -83,7 +83,7 @@ def junit_properties(ran: Ran) -> list[tuple[str | None, str | None]]:
 
 
 class RunChaos(Protocol):
-    """Runs tests against a fake cluster, in this process."""
+    """Runs tests against a fake cluster, in this process; with one seed, requests and victim are the same in each run."""
 
     def __call__(
         self,
@@ -92,6 +92,7 @@ class RunChaos(Protocol):
         behaviour: FakeBehaviour | None = None,
         cluster: type[FakeCluster] = FakeCluster,
         backend: FakeBackend | None = None,
+        seed: int | None = 7,
     ) -> Ran: ...
 
 
@@ -113,10 +114,12 @@ def run_chaos(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run
         behaviour: FakeBehaviour | None = None,
         cluster: type[FakeCluster] = FakeCluster,
         backend: FakeBackend | None = None,
+        seed: int | None = 7,
     ) -> Ran:
         backend = backend or FakeBackend(behaviour or FakeBehaviour(), cluster)
         pytester.makepyfile(source)
-        result = pytester.runpytest_inprocess("--serve-chaos", *LOAD, *args, plugins=[backend])
+        seeded = () if seed is None else (f"--serve-chaos-seed={seed}",)
+        result = pytester.runpytest_inprocess("--serve-chaos", *LOAD, *seeded, *args, plugins=[backend])
         return Ran(result, backend, pytester.path)
 
     return run

@@ -166,7 +166,8 @@ def test_the_same_seed_makes_the_same_choices(run_chaos: RunChaos) -> None:
 
 
 def test_a_seed_that_nobody_gave_is_printed(run_chaos: RunChaos) -> None:
-    seeds = {re.findall(r"; seed (\d+)$", run_chaos("def test_it(serve_cluster): pass").text, re.M)[0] for _ in "ab"}
+    source = "def test_it(serve_cluster): pass"
+    seeds = {re.findall(r"; seed (\d+)$", run_chaos(source, seed=None).text, re.M)[0] for _ in "ab"}
 
     assert len(seeds) == 2
 

@@ -203,7 +203,7 @@ def test_kinds_have_figures_of_their_own(run_chaos: RunChaos, pytester: pytest.P
     ran = run_chaos(SURVIVES, "--serve-chaos-requests=requests.jsonl")
     ran.outcomes(passed=1)
     names = Counter(request.name for request in history(ran).requests if not request.kept)
-    assert 6 < names["cats"] / names["dogs"] < 13
+    assert names["cats"] > 5 * names["dogs"] > 0
     parts = cast("list[dict[str, Json]]", experiment(ran)["parts"])
     assert [part["name"] for part in parts] == ["cats", "dogs"]
     assert "requests 'cats': 0 of " in ran.text

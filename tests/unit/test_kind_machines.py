@@ -10,6 +10,7 @@ from typing import Literal
 
 import pytest
 
+from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.capabilities import (
     DELETES_MACHINES,
     DRAINS_MACHINES,
@@ -26,6 +27,7 @@ from pytest_serve_chaos.cluster.kubernetes.rayservice.machine_faults import Take
 from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, WaitTimeout
 from tests.capabilities import part
 from tests.unit.kind_services import Api, Nodes, fake_api, fake_service
+from tests.unit.quick_time import QuickTime
 from tests.unit.rayservices import FakeDashboard, pod
 
 MACHINES = {"h": "kind-worker3", "a": "kind-worker", "b": "kind-worker2"}
@@ -162,6 +164,7 @@ CHANGES: dict[str, tuple[list[str], Callable[[RayServiceCluster], object], Calla
 def test_what_does_not_end_by_itself_is_undone_by_somebody_else_until_it_is_healed(
     what: str, service: RayServiceCluster, api: Api, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(clock, "time", QuickTime())
     arranged, strike, heal = CHANGES[what]
     before: list[tuple[object, ...]] = []
     monkeypatch.setattr(api, "on_call", lambda: before.append((*nodes.late, api.calls[-1][0])))

@@ -18,6 +18,7 @@ from pytest_serve_chaos.errors import ObservationError
 from pytest_serve_chaos.model import Component, Identity, Json, Topology
 from pytest_serve_chaos.observe import post_recovery
 from pytest_serve_chaos.observe.post_recovery import PostRecoveryCheck
+from tests.unit.quick_time import QuickTime
 
 if TYPE_CHECKING:
     from pytest_serve_chaos.cluster.base import Cluster
@@ -112,23 +113,9 @@ def _wanted(config: Mapping[str, Json]) -> int:
     return sum(deployment["num_replicas"] for deployment in deployments)
 
 
-class Time:
-    """Seconds that pass when somebody sleeps, and a little whenever somebody looks: no test waits for them."""
-
-    def __init__(self) -> None:
-        self.at = 1000.0
-
-    def monotonic(self) -> float:
-        self.at += 0.001
-        return self.at
-
-    def sleep(self, seconds: float) -> None:
-        self.at += seconds
-
-
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clock, "time", Time())
+    monkeypatch.setattr(clock, "time", QuickTime())
 
 
 ALL = frozenset({"head", "worker-1", "worker-2"})

@@ -22,8 +22,8 @@ from pytest_serve_chaos.errors import CommandFailed, ObservationError, Unsupport
 from pytest_serve_chaos.manifests import merge
 from pytest_serve_chaos.model import ClusterDescription, Json
 from tests.capabilities import part
+from tests.unit.quick_time import QuickTime
 from tests.unit.rayservices import FakeDashboard, KubeCalls, cluster_on, pod, view_of
-from tests.unit.test_post_recovery import Time
 
 DETAILS: Mapping[str, Json] = {"ray cluster": "old", "image": "ray:2.60.0"}
 DESCRIPTION = ClusterDescription("kind", "2.60.0", 1, "redis", "app", "fast", 1, "http://127.0.0.1:1/", details=DETAILS)
@@ -131,7 +131,7 @@ OLD: Mapping[str, Json] = {"rayClusterName": "old"}
 @pytest.fixture
 def kuberay(monkeypatch: pytest.MonkeyPatch) -> KubeRay:
     monkeypatch.setattr(upgrades, "_LOOK_EVERY", 0.01)
-    monkeypatch.setattr(clock, "time", Time())
+    monkeypatch.setattr(clock, "time", QuickTime())
     return KubeRay()
 
 
