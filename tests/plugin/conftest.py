@@ -83,7 +83,7 @@ def junit_properties(ran: Ran) -> list[tuple[str | None, str | None]]:
 
 
 class RunChaos(Protocol):
-    """Runs tests against a fake cluster, in this process; with one seed, requests and victim are the same in each run."""
+    """Runs tests against a fake cluster, in this process; with a seed, requests and victim are the same in each run."""
 
     def __call__(
         self,
