@@ -1,10 +1,13 @@
-"""Kills runs at random moments with kill -9, and reports what was left and what repaired it.
+"""Ends runs at random moments, by kill -9 or other signals, and reports what was left and what repaired it.
 
 ``python -m tools.kill_often local --kills 100 --seed 1`` runs a small test on the backend again and again. Each time it
 kills pytest, the supervisor of the local cluster, both, or these and the janitor that cleans up after them. Then it
 looks for processes that carry the mark of a run, directories and files of runs, entries of the undo journal, and kind
 clusters. If something is left after the time that the janitor needs, it calls ``serve-chaos undo`` and looks again. No
 other run may begin on the machine meanwhile: what that has would count as left.
+
+``--signals INT TERM TERM,TERM HUP KILL`` draws how each run is ended: by one of these signals, or by two, one second
+apart. All but KILL go to pytest alone, as from a terminal or from CI.
 
 What it cannot see by itself, as the nodes of an external cluster, a command can show: ``--look 'kubectl get nodes'``.
 Before the first run and after each repair that must print the same. Arguments after ``--`` are pytest's.
@@ -60,6 +63,8 @@ _PROGRAMS = {
     "janitor": "pytest_serve_chaos.cluster.local.janitor",
 }
 _ENDS_WITHIN = 300.0
+_BETWEEN = 1.0
+"""Seconds between two signals."""
 _UNDONE_WITHIN = 300.0
 _PHASES = ("cluster", "asked", "landed", "healed")
 """The kinds of events that say how far a run was."""
@@ -67,11 +72,11 @@ _PHASES = ("cluster", "asked", "landed", "healed")
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """One run that was killed.
+    """One run that was ended.
 
     Attributes:
         number: Which, from 1.
-        victim: Who was killed.
+        victim: Who was killed, or by which signals pytest was ended.
         after: Seconds after the start of pytest.
         phase: How far the run was, by its history.
         left: What was there when the run had ended and its janitor had had its time.
@@ -237,10 +242,19 @@ class Runs:
         return reached[-1] if reached else "starting"
 
 
-def kill(run: subprocess.Popen[bytes], victim: str) -> None:
-    """Kills a run, or a part of it, and waits for its end."""
-    strike(run.pid, VICTIMS[victim])
+def end(run: subprocess.Popen[bytes], signals: str, victim: str) -> str:
+    """Ends a run, or a part of it, and waits until pytest has ended; returns what was done, in words."""
+    if signals == "KILL":
+        strike(run.pid, VICTIMS[victim])
+        run.wait(_ENDS_WITHIN)
+        return victim
+    for name in signals.split(","):
+        if run.poll() is None:
+            run.send_signal(signal.Signals[f"SIG{name}"])
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                run.wait(_BETWEEN)
     run.wait(_ENDS_WITHIN)
+    return f"by {signals}"
 
 
 def strike(pid: int, parts: Iterable[str]) -> None:
@@ -274,16 +288,17 @@ def nothing_left(traces: Traces, *, within: float) -> tuple[str, ...]:
 
 
 def killed_runs(runs: Runs, given: argparse.Namespace) -> Iterator[Kill]:
-    """Kills runs, one after the other."""
+    """Ends runs, one after the other."""
     choices = random.Random(given.seed)
     traces = Traces(runs.state, runs.reports, given.look)
     longest = given.within or _length_of_a_run(runs)
     for number in range(1, given.kills + 1):
         victim, after = choices.choice(given.victims), choices.uniform(0.0, longest)
+        signals = choices.choice(given.signals)
         run = runs.start()
         with contextlib.suppress(subprocess.TimeoutExpired):
             run.wait(after)
-        kill(run, victim)
+        what = end(run, signals, victim)
         phase = runs.phase()
         left = remains = nothing_left(traces, within=given.settle)
         repaired_by = "the run itself, or its janitor"
@@ -291,7 +306,7 @@ def killed_runs(runs: Runs, given: argparse.Namespace) -> Iterator[Kill]:
             runs.undo(given.allow_context)
             remains = nothing_left(traces, within=given.settle)
             repaired_by = "nobody" if remains else "serve-chaos undo"
-        yield Kill(number, victim, after, phase, left, repaired_by, remains)
+        yield Kill(number, what, after, phase, left, repaired_by, remains)
         for report in [path for path in runs.reports.iterdir() if path.name != "undo"]:
             shutil.rmtree(report, ignore_errors=True)
 
@@ -302,12 +317,22 @@ def _length_of_a_run(runs: Runs) -> float:
     return clock.now() - begun
 
 
+def _signals(text: str) -> str:
+    unknown = [name for name in text.split(",") if f"SIG{name}" not in signal.Signals.__members__]
+    if unknown or ("KILL" in text and text != "KILL"):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither KILL alone nor names of signals with commas between them"
+        )
+    return text
+
+
 def _parsed(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("backend")
     parser.add_argument("--kills", type=int, default=10, help="how many runs are killed")
     parser.add_argument("--seed", type=int, default=1, help="of the moments and the victims")
     parser.add_argument("--victims", nargs="+", choices=VICTIMS, default=list(VICTIMS))
+    parser.add_argument("--signals", nargs="+", type=_signals, default=["KILL"], help="INT, TERM, TERM,TERM, HUP, KILL")
     parser.add_argument("--within", type=float, help="seconds; the latest moment. By default as long as a run takes")
     parser.add_argument("--settle", type=float, default=20.0, help="seconds that the janitor has")
     parser.add_argument("--look", default="", help="a shell command whose output must be as at first")
@@ -321,19 +346,19 @@ def _parsed(words: Sequence[str]) -> argparse.Namespace:
 
 
 def main(words: Sequence[str]) -> int:
-    """Kills runs, and prints a line about each and a table of all."""
+    """Ends runs, and prints a line about each and a table of all."""
     given = _parsed(words)
     directory = Path(tempfile.mkdtemp(prefix="kill-often-"))
     runs = Runs(given.backend, directory, given.plugins, given.arguments, given.test)
-    counted: collections.Counter[tuple[str, str, str]] = collections.Counter()
+    counted: collections.Counter[tuple[str, str, str, str]] = collections.Counter()
     for one in killed_runs(runs, given):
         print(one.line, flush=True)
-        counted[one.victim, "something" if one.left else "nothing", one.repaired_by] += 1
-    print("\n| killed | left | repaired by | runs |\n| --- | --- | --- | --- |")
-    for (victim, left, repaired_by), times in sorted(counted.items()):
-        print(f"| {victim} | {left} | {repaired_by} | {times} |")
+        counted[one.victim, one.phase, "something" if one.left else "nothing", one.repaired_by] += 1
+    print("\n| killed | how far it was | left | repaired by | runs |\n| --- | --- | --- | --- | --- |")
+    for (victim, phase, left, repaired_by), times in sorted(counted.items()):
+        print(f"| {victim} | {phase} | {left} | {repaired_by} | {times} |")
     print(f"seed {given.seed}; logs: {directory}")
-    return 1 if any(repaired_by == "nobody" for _, _, repaired_by in counted) else 0
+    return 1 if any(repaired_by == "nobody" for *_, repaired_by in counted) else 0
 
 
 if __name__ == "__main__":

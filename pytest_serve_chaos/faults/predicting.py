@@ -24,7 +24,13 @@ from pytest_serve_chaos.prediction.settings import Known, Settings
 from pytest_serve_chaos.prediction.situation import Situation, TrafficNow
 from pytest_serve_chaos.prediction.words import prediction_lines
 
-_OF_A_DEPLOYMENT = (names.REPLICA_PERIOD, names.REPLICA_TIMEOUT, names.STOP_LOOP, names.STOP_TIMEOUT)
+_OF_A_DEPLOYMENT = (
+    names.REPLICA_PERIOD,
+    names.REPLICA_TIMEOUT,
+    names.STOP_LOOP,
+    names.STOP_TIMEOUT,
+    names.AT_ONCE,
+)
 
 _LATEST = 30.0
 """Seconds before the fault whose requests say what is usual now."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from pytest_serve_chaos.analysis.words import number
 from pytest_serve_chaos.model import HEAD
 from pytest_serve_chaos.predicted import PredictedStep, Prediction
 from pytest_serve_chaos.prediction import settings as names
@@ -41,7 +42,7 @@ def replica(s: Situation) -> Prediction:
     if s.how == "freeze":
         return frozen(s, "replica", dead_after=_dead_after(s, names.REPLICA_PERIOD, names.REPLICA_TIMEOUT))
     back = [dead_replica_is_found(s), replica_starts(s), *proxies_follow(s), is_seen()]
-    unknown = []
+    unknown = list(_too_few_are_left(s))
     if _scales(s):
         unknown.append(_SCALES)
         back.append(measured(_SCALES, 0.0, None))
@@ -51,6 +52,20 @@ def replica(s: Situation) -> Prediction:
     if alone:
         losses = during(s, 1.0, outage, f"to {alone}, of which no replica is left")
     return prediction(s, redundancy=back, outage=outage, losses=losses, unknown=unknown)
+
+
+def _too_few_are_left(s: Situation) -> tuple[str, ...]:
+    """Where the other replicas cannot take all requests at once, a router lets some wait until there is another one."""
+    name, left = s.others_of_lost
+    at_once = s.settings[names.AT_ONCE]
+    take, there = left * at_once.seconds, (s.traffic.rate or 0.0) * s.traffic.service_time
+    if not 0 < take < there:
+        return ()
+    text = (
+        f"up to {there:.3g} requests are in flight, and what is left of {name} takes {take:.3g} at once"
+        f" ({number(left, 'replica')}, {at_once.words}): the others wait until redundancy is back"
+    )
+    return (text,)
 
 
 def health_check(s: Situation) -> Prediction:

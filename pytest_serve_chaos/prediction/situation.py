@@ -121,10 +121,16 @@ class Situation:
     @property
     def leaves_no_replica(self) -> str:
         """A deployment of which nothing is left; "": there is none."""
-        for name, gone in _by_deployment(self.of_lost("replica")):
-            if gone >= len(self.topology.of("replica", deployment=name)):
-                return name
-        return ""
+        name, left = self.others_of_lost
+        return "" if left > 0 else name
+
+    @property
+    def others_of_lost(self) -> tuple[str, int]:
+        """The deployment of which fewest replicas are left, and how many those are; "" and 0: none loses any."""
+        lost = _by_deployment(self.of_lost("replica"))
+        left = ((len(self.topology.of("replica", deployment=name)) - gone, name) for name, gone in lost)
+        number, name = min(left, default=(0, ""))
+        return name, number
 
     @property
     def leaves_no_proxy(self) -> bool:

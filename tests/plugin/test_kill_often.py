@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 from pathlib import Path
 
@@ -30,23 +29,46 @@ def nobody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def killed_with_a_frozen_worker(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], frozen: Path, *options: str
+) -> tuple[int, str]:
+    """The exit status and the output of the tool, which ends one run as soon as a worker is frozen."""
+    usual = kill_often.end
+
+    def wait_and_end(run: subprocess.Popen[bytes], signals: str, victim: str) -> str:
+        while not frozen.exists():
+            assert run.poll() is None, frozen.parents[1] / "tmp"
+        return usual(run, signals, victim)
+
+    monkeypatch.setattr(kill_often, "end", wait_and_end)
+    given = ["--kills", "1", "--within", "0.001", "--settle", "0.1", "--victims", "pytest", *options]
+    status = kill_often.main([*BACKEND, *given, "--look", f"ls {frozen.parent}"])
+    return status, capsys.readouterr().out
+
+
 def test_what_a_killed_run_leaves_is_seen_and_who_repairs_it(
     nobody_else: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     frozen = nobody_else / "frozen" / "worker-1"
-
-    def wait_and_kill(run: subprocess.Popen[bytes], victim: str) -> None:
-        while not frozen.exists():
-            assert run.poll() is None, (nobody_else / "tmp").joinpath("pytest.log")
-        os.kill(run.pid, signal.SIGKILL)
-        run.wait(30)
-
-    monkeypatch.setattr(kill_often, "kill", wait_and_kill)
-    options = ["--kills", "1", "--within", "0.001", "--settle", "0.1", "--victims", "pytest"]
-    status = kill_often.main([*BACKEND, *options, "--look", f"ls {frozen.parent}"])
-    said = capsys.readouterr().out
+    status, said = killed_with_a_frozen_worker(monkeypatch, capsys, frozen)
     assert "journal: the node worker-1 is frozen" in said
     assert "`worker-1`" in said
     assert "lock cluster-" in said
     assert (status, frozen.exists()) == (0, False), said
-    assert "| pytest | something | serve-chaos undo | 1 |" in said
+    assert "| pytest | asked | something | serve-chaos undo | 1 |" in said
+
+
+def test_a_run_that_is_asked_to_end_repairs_what_it_broke(
+    nobody_else: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frozen = nobody_else / "frozen" / "worker-1"
+    status, said = killed_with_a_frozen_worker(monkeypatch, capsys, frozen, "--signals", "INT")
+    assert (status, frozen.exists()) == (0, False), said
+    assert "| by INT | healed | nothing | the run itself, or its janitor | 1 |" in said
+
+
+@pytest.mark.parametrize("signals", ["KILL,TERM", "STOPP"])
+def test_other_signals_are_refused(signals: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        kill_often.main([*BACKEND, "--signals", signals])
+    assert "KILL alone, or names of signals" in capsys.readouterr().err

@@ -124,6 +124,22 @@ def test_what_was_seen_in_real_runs_is_within_what_is_expected(one: Recorded) ->
         assert sorted(beyond(found)) == sorted(UNEXPLAINED.get(name_of(one), [])), found.text
 
 
+@pytest.mark.parametrize(("at_once", "waits"), [(2, True), (3, False)])
+def test_requests_wait_if_the_other_replicas_cannot_take_all_at_once(at_once: int, waits: bool) -> None:
+    """Of six replicas five are left, and 7 requests/s of 2 s each are 14 in flight."""
+    now = situation("replica_failure", "replica", "worker-1", traffic=TrafficNow(7.0, 2.0, 2.0, 9.0))
+    options = {"max_ongoing_requests": at_once}
+    settings = settings_of(ClusterSpec(), now.cluster, options)
+    rule = BUILT_IN["replica_failure"].predict
+    assert rule is not None
+    said = " ".join(rule(replace(now, settings=settings)).unknown)
+    expected = (
+        f"up to 14 requests are in flight, and what is left of {now.victims[0].deployment} takes 10 at once"
+        " (5 replicas, max_ongoing_requests = 2)"
+    )
+    assert (expected in said) is waits
+
+
 KEPT = [
     ("head_lost", "head_failure", "head", "head", {}),
     ("controller_lost", "controller_failure", "controller", "head", {}),
