@@ -39,7 +39,8 @@ EVERY_FAULT = "\n".join(
     ]
 )
 
-# Prints PID, start time and title of each process of Ray and Serve in a container; idle workers come and go.
+# Prints PID, start time and title of each process of Ray and Serve in a container; idle workers come and go. While an actor
+# runs a method, its title ends with the method's name.
 _PROCESSES = """
 import glob
 for name in sorted(glob.glob("/proc/[0-9]*/stat")):
@@ -49,7 +50,7 @@ for name in sorted(glob.glob("/proc/[0-9]*/stat")):
     except OSError:
         continue
     if "ray::Serve" in title or title.endswith(("raylet", "gcs_server")):
-        print(name.split("/")[2], started, title)
+        print(name.split("/")[2], started, title.split(".")[0] if title.startswith("ray::") else title)
 """
 
 
