@@ -39,8 +39,8 @@ EVERY_FAULT = "\n".join(
     ]
 )
 
-# Prints PID, start time and title of each process of Ray and Serve in a container; idle workers come and go. While an actor
-# runs a method, its title ends with the method's name.
+# Prints PID, start time and title of each process of Ray and Serve in a container; idle workers come and go. The title
+# of an actor ends with the method that it runs at that moment.
 _PROCESSES = """
 import glob
 for name in sorted(glob.glob("/proc/[0-9]*/stat")):
