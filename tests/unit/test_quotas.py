@@ -45,7 +45,9 @@ def test_the_largest_init_container_counts_if_it_wants_more_than_the_others_toge
 
 
 def test_a_container_with_a_limit_alone_requests_as_much() -> None:
-    pod = {"containers": [container(limits={"cpu": "2", "nvidia.com/gpu": "1"}, requests={"memory": "1Gi"})]}
+    pod: dict[str, Any] = {
+        "containers": [container(limits={"cpu": "2", "nvidia.com/gpu": "1"}, requests={"memory": "1Gi"})]
+    }
     assert counted(pod) == {
         "pods": 1,
         "count/pods": 1,
@@ -59,13 +61,16 @@ def test_a_container_with_a_limit_alone_requests_as_much() -> None:
 
 
 def test_what_a_pod_says_itself_is_instead_of_the_sum() -> None:
-    pod = {"resources": {"requests": {"cpu": "1"}}, "containers": [container(requests={"cpu": "5", "memory": "1Gi"})]}
+    pod: dict[str, Any] = {
+        "resources": {"requests": {"cpu": "1"}},
+        "containers": [container(requests={"cpu": "5", "memory": "1Gi"})],
+    }
     assert of_pod(pod, "requests") == {"cpu": 1, "memory": GI}
 
 
 @given(st.lists(st.integers(0, 8000), max_size=4), st.lists(st.integers(0, 8000), min_size=1, max_size=4))
 def test_a_pod_requests_at_least_what_each_container_does(before: list[int], alongside: list[int]) -> None:
-    pod = {
+    pod: dict[str, Any] = {
         "initContainers": [container(requests={"cpu": f"{n}m"}) for n in before],
         "containers": [container(requests={"cpu": f"{n}m"}) for n in alongside],
     }
@@ -84,7 +89,7 @@ def test_what_a_cluster_enforces_is_in_the_status() -> None:
         status: {hard: {limits.cpu: 4}, used: {limits.cpu: 1500m}}
     """)
     found = quota(item)
-    assert (found.name, found.hard, found.used) == ("team", {"limits.cpu": 4}, {"limits.cpu": Fraction("1.5")})
+    assert found == Quota("team", {"limits.cpu": Fraction(4)}, {"limits.cpu": Fraction("1.5")})
     assert found.lacks({"limits.cpu": Fraction("2.5"), "pods": Fraction(9)}) == {}
     assert found.lacks({"limits.cpu": Fraction("2.6")}) == {"limits.cpu": Fraction("2.6")}
 
@@ -122,14 +127,14 @@ def test_a_quota_counts_the_pods_of_its_scopes(scope: Any, pod: Any, counts: boo
 def test_a_quota_for_priority_classes_is_judged_only_where_it_surely_counts_a_pod(
     operator: str, values: list[str], class_of_pod: str, counts: bool
 ) -> None:
-    one = {"scopeName": "PriorityClass", "operator": operator, "values": values}
+    one: dict[str, Any] = {"scopeName": "PriorityClass", "operator": operator, "values": values}
     found = quota({"spec": {"scopeSelector": {"matchExpressions": [one]}}})
     assert found.counts({"priorityClassName": class_of_pod}) is counts
 
 
 def test_each_container_says_what_a_quota_counts() -> None:
     counted_by = Quota("team", {"limits.memory": GI, "cpu": Fraction(4), "pods": Fraction(9), "requests.storage": GI})
-    pod = {
+    pod: dict[str, Any] = {
         "initContainers": [container("wait", limits={"cpu": "1", "memory": "1Gi"})],
         "containers": [container("ray", requests={"cpu": "1"}), container("logs")],
     }
@@ -144,18 +149,24 @@ def ranges(text: str) -> Any:
     return limit_range({"metadata": {"name": "sizes"}, "spec": {"limits": [spec(text)]}})
 
 
+def only_container(pod: dict[str, Any], found: Any) -> dict[str, Any]:
+    changed: Any = with_defaults(pod, found)
+    (ray,) = changed["containers"]
+    return dict(ray)
+
+
 def test_a_container_gets_the_defaults_as_the_api_server_fills_them_in() -> None:
     # Without `default` the limit is `max`; without `defaultRequest` the request is the limit; without both, `min`.
     found = ranges("{type: Container, max: {memory: 4Gi}, default: {cpu: 1}, min: {ephemeral-storage: 1Gi}}")
-    (ray,) = with_defaults({"containers": [{"name": "ray"}]}, found)["containers"]  # type: ignore[misc,union-attr]
-    assert of_container(ray, "limits") == {"cpu": 1, "memory": 4 * GI}  # type: ignore[arg-type]
-    assert of_container(ray, "requests") == {"cpu": 1, "memory": 4 * GI, "ephemeral-storage": GI}  # type: ignore[arg-type]
+    ray = only_container({"containers": [{"name": "ray"}]}, found)
+    assert of_container(ray, "limits") == {"cpu": 1, "memory": 4 * GI}
+    assert of_container(ray, "requests") == {"cpu": 1, "memory": 4 * GI, "ephemeral-storage": GI}
 
 
 def test_a_container_keeps_what_it_says_itself() -> None:
     found = ranges("{type: Container, default: {cpu: 1}, defaultRequest: {cpu: 500m}}")
-    (ray,) = with_defaults({"containers": [container(limits={"cpu": "4"})]}, found)["containers"]  # type: ignore[misc,union-attr]
-    assert of_container(ray, "limits") == of_container(ray, "requests") == {"cpu": 4}  # type: ignore[arg-type]
+    ray = only_container({"containers": [container(limits={"cpu": "4"})]}, found)
+    assert of_container(ray, "limits") == of_container(ray, "requests") == {"cpu": 4}
 
 
 @pytest.mark.parametrize(

@@ -24,9 +24,10 @@ from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.model import Json
 from tests.capabilities import part
 from tests.unit.api_server import ApiServer
+from tests.unit.external_services import running
+from tests.unit.histories import cluster as topology
 from tests.unit.test_configuration import DEPLOYMENTS, KIND, SOUND
-from tests.unit.test_configuration import cluster as topology
-from tests.unit.test_external_start import PODS, QUOTAS, RANGES, external, running, server, settings
+from tests.unit.test_external_start import PODS, QUOTAS, RANGES, external, server, settings
 
 __all__ = ["server"]  # the fixture
 
@@ -41,7 +42,7 @@ def ray(**others: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {"head": pod(), "worker-1": pod(), "worker-2": pod()} | others
 
 
-def team(hard: Mapping[str, Json], used: Mapping[str, Json]) -> Quota:
+def team(hard: dict[str, Json], used: dict[str, Json]) -> Quota:
     return quota({"metadata": {"name": "team"}, "spec": {"hard": hard}, "status": {"hard": hard, "used": used}})
 
 

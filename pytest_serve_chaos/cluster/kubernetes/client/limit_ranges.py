@@ -152,4 +152,4 @@ def _against(one: LimitRange, requests: Amounts, limits: Amounts) -> Iterator[tu
 
 
 def _bounds(given: Mapping[str, Json]) -> Iterable[tuple[str, Fraction]]:
-    return [(name, found) for name, value in given.items() if (found := quantity(value)) is not None]
+    return [(str(name), found) for name, value in given.items() if (found := quantity(value)) is not None]

@@ -31,7 +31,7 @@ def of_container(container: Mapping[str, Json], part: Part) -> Amounts:
     """What a container requests, or its limits; where it has a limit alone, it requests as much."""
     given = {} if part == "limits" else inner(container, "resources", "limits")
     given = given | inner(container, "resources", part)
-    return {name: quantity(value) or Fraction(0) for name, value in given.items() if value is not None}
+    return {str(name): quantity(value) or Fraction(0) for name, value in given.items() if value is not None}
 
 
 def of_pod(spec: Mapping[str, Json], part: Part) -> Amounts:

@@ -68,7 +68,7 @@ def quota(item: Mapping[str, Json]) -> Quota:
 
 
 def _amounts(given: Mapping[str, Json]) -> Amounts:
-    return {name: found for name, value in given.items() if (found := quantity(value)) is not None}
+    return {str(name): found for name, value in given.items() if (found := quantity(value)) is not None}
 
 
 def _selected(expressions: Iterable[Mapping[str, Json]]) -> list[tuple[str, str, tuple[str, ...]]]:

@@ -106,7 +106,10 @@ def notes(objects: Sequence[FileObject]) -> Iterator[str]:
                 )
     for item in _here(objects, "ResourceQuota"):
         known = quota(item.manifest)
-        once, ray = _sum(known, made), _sum(known, [pod for pod in made if pod.place.role])
+        once, ray = (
+            _sum(known, made),
+            _sum(known, [pod for pod in made if pod.place.role and pod.place.of.kind == "RayService"]),
+        )
         twice = {name: n + ray.get(name, 0) for name, n in once.items() if ray.get(name)}
         lacking = {name: n for name, n in known.lacks(twice).items() if name not in known.lacks(once)}
         for name, wanted in lacking.items():
