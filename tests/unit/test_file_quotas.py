@@ -171,13 +171,13 @@ def test_what_fits_is_applied_with_the_rest() -> None:
 @pytest.mark.parametrize(
     "odd",
     [
-        quota({1: 2, "cpu": ["x"], "pods": None, "memory": {}}),
+        obj("ResourceQuota", "team", spec={"hard": {1: 2, "cpu": ["x"], "pods": None, "memory": {}}}),
         obj("ResourceQuota", "team", spec=[1]),
         obj(
             "ResourceQuota", "team", spec={"hard": "all", "scopes": [1, {}], "scopeSelector": {"matchExpressions": [3]}}
         ),
         obj("LimitRange", "sizes", spec={"limits": [1, {"type": "Container", "max": {2: "x"}, "default": [1]}]}),
-        sizes(default={1: "1"}, min={"cpu": None}),
+        obj("LimitRange", "sizes", spec={"limits": [{"type": "Container", "default": {1: "1"}, "min": {"cpu": None}}]}),
     ],
 )
 def test_what_is_no_quota_and_no_range_is_left_to_the_api_server(odd: dict[str, Any]) -> None:
