@@ -23,6 +23,19 @@ STOP_HOOK = "`ray stop` in the `preStop` hook of the workers"
 
 
 @dataclass(frozen=True, slots=True)
+class Room:
+    """What the limits of a namespace leave for the pods that a recovery needs.
+
+    Attributes:
+        refused: Ray node -> why Kubernetes refuses the pod that would replace its pod; the node is "" for all of them.
+        second: What a second RayCluster, which an upgrade makes, has no room for; "" if nothing is known of that.
+    """
+
+    refused: Mapping[str, str] = field(default_factory=dict)
+    second: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Setup:
     """What a backend knows of how its cluster is set up. None, or nothing, stands for what it does not know.
 
@@ -35,6 +48,7 @@ class Setup:
         redis_mode: What the address that Ray takes for Redis leads to: ``sentinel``, ``cluster``, ``standalone`` or "".
         restarted: Ray nodes whose container was started again in its pod so recently that its next start is put off.
         reconnect: Seconds after which a worker that cannot reach the GCS ends (`RECONNECT_TIMEOUT`).
+        room: What ResourceQuotas and LimitRanges leave.
     """
 
     redis_persists: bool | None = None
@@ -44,6 +58,7 @@ class Setup:
     restarted: tuple[str, ...] = ()
     redis_mode: str = ""
     reconnect: float | None = None
+    room: Room = field(default_factory=Room)
 
     @property
     def drain(self) -> float | None:
@@ -138,6 +153,7 @@ def _common(configuration: Configuration) -> tuple[ConfigWarning, ...]:
         *_on_one_machine(topology, setup, deployments),
         *_drain(setup, deployments),
         *_restarted(description, setup),
+        *_no_replacement(setup.room),
     )
 
 
@@ -305,6 +321,18 @@ def _restarted(description: ClusterDescription, setup: Setup) -> Iterator[Config
                 "delete the pod before, or wait until ten minutes have passed without a restart",
                 losses=lost,
             )
+
+
+def _no_replacement(room: Room) -> Iterator[ConfigWarning]:
+    for node, why in room.refused.items():
+        yield ConfigWarning(
+            "no_replacement",
+            why,
+            f"Kubernetes refuses the pod that would replace {f'that of {node}' if node else 'any of the Ray pods'}",
+            "change that ResourceQuota, or LimitRange",
+            node=node,
+            losses=("Ray node",),
+        )
 
 
 def _longer_drain(limits: Mapping[str, float], longest: float) -> str:

@@ -140,6 +140,7 @@ def _doctor(settings: Settings) -> Iterator[Finding]:
     yield client
     context, rayservice = settings.context, settings.rayservice
     if client.ok and context is not None and rayservice is not None:
+        from pytest_serve_chaos.backends.kubernetes_limits import limit_finding
         from pytest_serve_chaos.backends.kubernetes_rights import right_findings
         from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 
@@ -152,6 +153,7 @@ def _doctor(settings: Settings) -> Iterator[Finding]:
         with closing(api):
             yield finding(f"context {context}", lambda: _server(api, name, rayservice))
             yield from right_findings(api, name, settings)
+            yield limit_finding(api, name, rayservice)
 
 
 def _server(api: KubeApi, name: str, rayservice: str) -> str:

@@ -5,11 +5,12 @@ It is not a failure, but everything that serves is replaced by it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 from pytest_serve_chaos import clock
+from pytest_serve_chaos.analysis.configuration import Configuration
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.capabilities import FAILS_UPGRADES, UPGRADES_RAY_SERVICE
 from pytest_serve_chaos.cluster.policy import Touch
@@ -21,7 +22,7 @@ from pytest_serve_chaos.faults.injection import Injection
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.spec import FaultSpec, Need, keyword
 from pytest_serve_chaos.kinds import Choice
-from pytest_serve_chaos.model import Component, Evidence, Expectations
+from pytest_serve_chaos.model import Component, ConfigWarning, Evidence, Expectations
 from pytest_serve_chaos.prediction import node_rules
 
 NAME = "rayservice_upgrade"
@@ -202,6 +203,16 @@ class RayServiceTarget:
         return Injection(self.rig, RayServiceUpgraded(self.rig, victims), must_land=must_land)
 
 
+def _warnings(configuration: Configuration) -> Iterator[ConfigWarning]:
+    if configuration.setup.room.second:
+        yield ConfigWarning(
+            "no_room_for_upgrade",
+            configuration.setup.room.second,
+            "an upgrade does not get all of its pods while the first RayCluster is there",
+            "room for two RayClusters in that ResourceQuota",
+        )
+
+
 # -- the fault ---------------------------------------------------------------------------------------------------
 
 
@@ -246,4 +257,5 @@ FAULT = FaultSpec(
     effect="nothing: KubeRay replaces the RayCluster (`kind` only)",
     dry_run=True,
     predict=node_rules.upgrade,
+    warnings=_warnings,
 )

@@ -60,6 +60,9 @@ class KubeCalls:
     def warnings(self, *, namespace: str | None = None, limit: int = 6) -> tuple[str, ...]:
         raise NotImplementedError
 
+    def limits(self, kind: str) -> list[dict[str, Json]]:
+        return []
+
     # -- of the API itself --
 
     def evict_pod(self, name: str, uid: str) -> None:
@@ -125,6 +128,9 @@ class _Objects:
 
     def service(self, name: str, namespace: str) -> dict[str, Json]:
         return self.calls.call("read_namespaced_service", name, namespace, what=f"Service {name}")
+
+    def limits(self, kind: str) -> list[dict[str, Json]]:
+        return self.calls.limits(kind)
 
     def patch_service(self, name: str, patch: Mapping[str, Json]) -> None:
         what = f"a change of Service {name}"

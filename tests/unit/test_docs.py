@@ -107,6 +107,7 @@ def test_the_reference_has_the_faults_of_each_warning_that_is_the_same_for_all_n
             "no_limit_per_node": {"worker"},
             "all_on_one_machine": {"machine"},
             "no_drain": {"worker"},
+            "no_replacement": {"Ray node"},
         }.items()
     }
     for code, faults in concerned.items():

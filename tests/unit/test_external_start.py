@@ -30,6 +30,8 @@ from tests.unit.test_log_stream import wait_for
 
 PODS = "/api/v1/namespaces/ml/pods"
 NODE = "/api/v1/nodes/node-1"
+QUOTAS = "/api/v1/namespaces/ml/resourcequotas"
+RANGES = "/api/v1/namespaces/ml/limitranges"
 HEAD = "/api/v1/namespaces/ml/services/ranker-abcde-head-svc:8265/proxy"
 
 
@@ -42,6 +44,8 @@ def server() -> Iterator[ApiServer]:
             "/apis/ray.io/v1/namespaces/ml/rayservices/ranker": ray_service(),
             PODS: {"items": [owned_pod("head"), owned_pod("worker")]},
             NODE: {"metadata": {"uid": "n"}, "spec": {}},
+            QUOTAS: {"items": []},
+            RANGES: {"items": []},
             "/version/": {"gitVersion": "v1.34.2"},
             f"{HEAD}/api/version": {"ray_version": "2.60.0"},
             f"{HEAD}/api/serve/applications/": {"applications": {"ranker": app}},

@@ -122,7 +122,7 @@ def test_a_tier_gives_all_of_its_rights_and_none_of_another(
 
 
 def test_the_tiers_give_what_the_plugin_asks_for(server: ApiServer, tmp_path: Path) -> None:
-    everything = {*rights.look("GET"), *rights.BREAK, *rights.LEASE}
+    everything = {*rights.look("GET"), *rights.BREAK, *rights.LEASE, *rights.LIMITS}
     assert everything <= set(rights_of("drain"))
     assert set(rights_of("look")) < set(rights_of("break")) < set(rights_of("drain"))
 

@@ -114,6 +114,9 @@ def test_what_is_left_over_is_gone_with_its_pods_before_the_next_is_applied(tmp_
             assert "app.kubernetes.io/component!=kuberay-operator" in ran, "the operator stays"
     [namespaces] = [ran for ran in kubectl.ran if "delete namespace" in ran]
     assert "--field-selector=metadata.name!=serve-chaos" in namespaces, "ours says what is in the cluster"
+    [left_overs] = [ran for ran in kubectl.ran if "configmap" in ran]
+    for kind in ("resourcequota", "limitrange", "networkpolicy"):
+        assert kind in left_overs, "it would limit the pods of the next"
     [stores] = [ran for ran in kubectl.ran if "deployment,statefulset" in ran]
     assert "--cascade=foreground" in stores
     assert "--wait" in stores

@@ -24,6 +24,8 @@ from pytest_serve_chaos.model import Json
 
 WorkloadKind: TypeAlias = Literal["Deployment", "StatefulSet"]
 """What keeps pods there."""
+LimitsKind: TypeAlias = Literal["ResourceQuota", "LimitRange"]
+"""What limits the pods of a namespace."""
 
 
 class KubeNodes:
@@ -214,6 +216,18 @@ class KubeObjects:
         """
         read = self._connection.core.read_namespaced_service
         return self._connection.read(read, name, namespace, what=f"Service {name}", error=CommandFailed)
+
+    def limits(self, kind: LimitsKind) -> list[dict[str, Json]]:
+        """All of one kind in this namespace, as plain data.
+
+        Raises:
+            ObservationError: The API server gave no usable answer.
+        """
+        core = self._connection.core
+        list_all = core.list_namespaced_resource_quota if kind == "ResourceQuota" else core.list_namespaced_limit_range
+        namespace = self._connection.namespace
+        answer = self._connection.read(list_all, namespace, what=f"each {kind}", error=ObservationError)
+        return listed(answer.get("items"))
 
     def patch_service(self, name: str, patch: Mapping[str, Json]) -> None:
         """Changes a Service of this namespace by a merge patch.

@@ -71,7 +71,7 @@ class AccessRequest:
 
 def rights_of(tier: Tier, method: str = "GET") -> tuple[Right, ...]:
     """All rights of a tier, with those of the tiers below it."""
-    found = (*rights.look(method), rights.POD, rights.WATCH, rights.LOGS, rights.REDIS_SERVICE)
+    found = (*rights.look(method), rights.POD, rights.WATCH, rights.LOGS, rights.REDIS_SERVICE, *rights.LIMITS)
     if tier != "look":
         found += (rights.DELETE, *rights.RUN, *rights.LEASE)
     if tier == "drain":

@@ -56,6 +56,8 @@ POD = Right("get", "pods")
 """Shows nothing that a list does not; kubectl asks for it before it shows a log or enters a pod."""
 REDIS_SERVICE = Right("get", "services")
 """Without it nothing is known of a Redis behind a Service."""
+LIMITS = (Right("list", "resourcequotas"), Right("list", "limitranges"))
+"""Without these nobody knows before a fault whether Kubernetes would refuse a pod that has to replace another."""
 DELETE = Right("delete", "pods")
 RUN = (Right("get", "pods/exec"), Right("create", "pods/exec"))
 """For a program in a pod: which verb counts for a websocket depends on the version of Kubernetes."""

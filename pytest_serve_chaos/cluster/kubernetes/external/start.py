@@ -159,7 +159,7 @@ def connect(
         raise
     try:
         sight = rights.look(external.probe.method)
-        asked = (*sight, *rights.BREAK, *rights.operator_log(external.operator_namespace))
+        asked = (*sight, *rights.BREAK, *rights.LIMITS, *rights.operator_log(external.operator_namespace))
         lacking = rights.missing(api, asked, names_there(api, external.name))
         _check_sight(external, [right for right in sight if right in lacking])
         item = existing(api, external)
@@ -181,6 +181,7 @@ def connect(
             *unlocked,
             *_shared(shared),
             *unkept_logs(lacking, external.operator_namespace),
+            *_unseen_limits(lacking),
             *_no_operator(api, operator),
             *unseen,
         ):
@@ -248,6 +249,17 @@ def unkept_logs(lacking: Collection[rights.Right], operator_namespace: str | Non
         f"{logs} will not be kept: this user may not {', '.join(str(right) for right in needed if right in lacking)}"
         for logs, needed in wanted.items()
         if set(needed) & set(lacking)
+    ]
+
+
+def _unseen_limits(lacking: Collection[rights.Right]) -> list[str]:
+    """What is not known before a fault without the right to look at it."""
+    may_not = ", ".join(str(right) for right in rights.LIMITS if right in lacking)
+    if not may_not:
+        return []
+    return [
+        "ResourceQuotas and LimitRanges could not be looked at, so it is unknown whether Kubernetes would refuse a pod"
+        f" that replaces a lost one: this user may not {may_not}"
     ]
 
 

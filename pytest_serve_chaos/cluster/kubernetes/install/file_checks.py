@@ -16,6 +16,7 @@ from pytest_serve_chaos.cluster.kubernetes.install.file_kinds import kinds
 from pytest_serve_chaos.cluster.kubernetes.install.file_needs import needs
 from pytest_serve_chaos.cluster.kubernetes.install.file_objects import PATCH, FileObject, KindOffers
 from pytest_serve_chaos.cluster.kubernetes.install.file_pod_rules import pod_rules
+from pytest_serve_chaos.cluster.kubernetes.install.file_quotas import quotas
 from pytest_serve_chaos.cluster.kubernetes.install.file_ray import ray_resources
 from pytest_serve_chaos.cluster.kubernetes.install.file_templates import FIX, in_serve_config, templates
 from pytest_serve_chaos.cluster.kubernetes.rayservice.existing import read_ray_service
@@ -54,7 +55,7 @@ class FileChecks:
 def problems_of(objects: Sequence[FileObject], checks: FileChecks, more: Iterable[Problem] = ()) -> list[Problem]:
     """All of them and those that are known already (`more`), one of each kind at each place."""
     found = [*kinds(objects), *templates(objects), *needs(objects, checks.offers)]
-    found += [*pod_rules(objects, other_image=checks.other_image), *more]
+    found += [*pod_rules(objects, other_image=checks.other_image), *quotas(objects), *more]
     for item in objects:
         if item.kind == "RayService":
             found += _ray_service(item, checks)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from types import MappingProxyType
 
+from pytest_serve_chaos.cluster.kubernetes.client.quantities import quantity
 from pytest_serve_chaos.cluster.kubernetes.client.records import inner, listed, mapped, text
 from pytest_serve_chaos.cluster.kubernetes.install.file_objects import (
     PATCH,
@@ -40,10 +39,6 @@ _SAFE_SYSCTLS = frozenset({
 })  # fmt: skip
 """What a pod may set on every node (Kubernetes 1.34)."""
 
-_UNITS: Mapping[str, float] = MappingProxyType(
-    {"": 1, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
-    | {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50, "Ei": 2**60}
-)
 _GIB = 2**30
 _OF_KUBERNETES = 0.1
 """Processors, and GiB of memory, that the pods of kind request on each node; its network's are 100m and 50Mi."""
@@ -69,13 +64,8 @@ def needs(objects: Sequence[FileObject], offers: KindOffers) -> Iterator[Problem
 
 def amount(value: Json) -> float | None:
     """A quantity of Kubernetes as a number: ``500m``, ``16Gi``, 2; None where it is not one."""
-    found = re.fullmatch(r"([+-]?[0-9.]+(?:e[+-]?\d+)?)\s*([a-zA-Z]*)", str(value).strip(), re.IGNORECASE)
-    if found is None or found[2] not in _UNITS:
-        return None
-    try:
-        return float(found[1]) * _UNITS[found[2]]
-    except ValueError:
-        return None
+    found = quantity(value)
+    return None if found is None else float(found)
 
 
 def _resources(pod: PodPlace, offers: KindOffers) -> Iterator[Problem]:
@@ -267,7 +257,7 @@ def _shared_claims(objects: Sequence[FileObject]) -> Iterator[Problem]:
             name = text(mapped(mapped(volume).get("persistentVolumeClaim")), "claimName")
             if name not in claims or not pod.role:
                 continue
-            several = pod.role == "worker" and _number(pod.group) > 1
+            several = pod.role == "worker" and workers_of(pod.group) > 1
             if name in first or several:
                 yield pod.problem(
                     ("volumes", number),
@@ -278,7 +268,8 @@ def _shared_claims(objects: Sequence[FileObject]) -> Iterator[Problem]:
             first.setdefault(name, pod)
 
 
-def _number(group: Mapping[str, Json]) -> int:
+def workers_of(group: Mapping[str, Json]) -> int:
+    """How many pods a group of workers begins with."""
     wanted = group.get("replicas", group.get("minReplicas", 1))
     hosts = group.get("numOfHosts") or 1
     return wanted * hosts if isinstance(wanted, int) and isinstance(hosts, int) else 1

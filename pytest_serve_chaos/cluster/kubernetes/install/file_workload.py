@@ -15,6 +15,7 @@ from pytest_serve_chaos.cluster.kubernetes.client.records import inner, listed, 
 from pytest_serve_chaos.cluster.kubernetes.install import render
 from pytest_serve_chaos.cluster.kubernetes.install.file_kinds import OF_THE_CLUSTER
 from pytest_serve_chaos.cluster.kubernetes.install.file_needs import without_foreign_places
+from pytest_serve_chaos.cluster.kubernetes.install.file_network import with_ways_in
 from pytest_serve_chaos.cluster.kubernetes.install.file_objects import FileObject, pods
 from pytest_serve_chaos.cluster.kubernetes.install.file_pods import (
     ImageEnvironment,
@@ -23,6 +24,7 @@ from pytest_serve_chaos.cluster.kubernetes.install.file_pods import (
     ray_pod,
     redis_pod,
 )
+from pytest_serve_chaos.cluster.kubernetes.install.file_quotas import FOR_A_NAMESPACE, is_elsewhere, notes
 from pytest_serve_chaos.cluster.kubernetes.install.file_redis import OwnRedis, find_redis, note_of
 from pytest_serve_chaos.cluster.kubernetes.install.file_rules import ray_container
 from pytest_serve_chaos.cluster.kubernetes.install.rayservice_file import OwnFile
@@ -78,6 +80,7 @@ def own_workload(own: OwnRayService, labels: Mapping[str, str], environment: Ima
     redis = find_redis(own.file)
     if note := note_of(redis):
         told.append(note)
+    told += notes([FileObject(item, 0) for item in (*own.file.others, own.file.ray_service)])
     config, local = _serve_config(own, told.append)
     code = {**render.package_code(), **local}
     changes = PodChanges(labels, code, own.ray_image, environment)
@@ -245,6 +248,14 @@ def _before(own: OwnRayService, redis: OwnRedis, environment: ImageEnvironment, 
     for item in own.file.others:
         if item["kind"] == "Namespace":
             continue  # all that are needed are made
+        if item["kind"] in FOR_A_NAMESPACE and is_elsewhere(item, own.file.ray_service):
+            say(
+                f"{item['kind']} {name_of(item)} is left out: it is for the namespace {_namespace(item)}, and here all"
+                f" objects are in {own.file.namespace}"
+            )
+            continue
+        if item["kind"] == "NetworkPolicy":
+            item = with_ways_in(item, own.file.ray_service, say)
         if item is redis.workload:
             where = f"{item['kind']} {name_of(item)}"
             pod = redis_pod(inner(item, "spec", "template"), own.redis_image, environment, say, where)

@@ -28,7 +28,11 @@ REDIS_SELECTOR = f"{names.PART}=redis"
 
 _APPLY = ("--server-side", "--force-conflicts", f"--field-manager={names.PROJECT}")
 _CRD = "crd/rayservices.ray.io"
-_LEFT_OVERS = "service,configmap,secret,job,pod,persistentvolumeclaim,serviceaccount,role,rolebinding"
+_LEFT_OVERS = (
+    "service,configmap,secret,job,cronjob,daemonset,replicaset,replicationcontroller,pod,persistentvolumeclaim,"
+    "serviceaccount,role,rolebinding,ingress,networkpolicy,resourcequota,limitrange,poddisruptionbudget,"
+    "horizontalpodautoscaler"
+)
 _STORES = "deployment,statefulset"
 _NO_OPERATOR = "app.kubernetes.io/component!=kuberay-operator"
 """All but KubeRay's operator, which carries our label, too."""

@@ -121,7 +121,7 @@ def owned_rayservice(
     usage = PodUsage(view.api, view.pods, lambda: view.topology.haproxies.generations)
     offers = (
         CARRIES_CODE.by(CarriedCode(of.serve_config, search_path())),
-        *pod_parts(view, config, of.description.ray_version, redis_mode=lambda _: redis.mode),
+        *pod_parts(view, config, of.description.ray_version, redis_mode=lambda _: redis.mode, upgrades=True),
         *program_parts(view),
         DELETES_MACHINES.by(NodeDeletions(view, machines)),
         DRAINS_MACHINES.by(NodeDrains(view, machines)),

@@ -40,6 +40,8 @@ def pod_parts(
     ray_version: str,
     redis: Callable[[], Sequence[Mapping[str, Json]]] | None = None,
     redis_mode: Callable[[Sequence[Mapping[str, Json]]], RedisMode] = lambda _: "",
+    *,
+    upgrades: bool = False,
 ) -> tuple[Offer, ...]:
     """What can be done to every RayService.
 
@@ -49,17 +51,19 @@ def pod_parts(
         ray_version: ``2.60.0``.
         redis: Returns Redis' pods as plain data; by default those of the RayService's reference.
         redis_mode: Returns what these are: one Redis, Sentinels or a Redis Cluster.
+        upgrades: Whether the plugin may upgrade it.
     """
     api, pods = view.api, view.pods
     scaled = view.ref.worker_range
     name = view.ref.ray_service
     workers = () if scaled is None else (AUTOSCALES_WORKERS.by(ScaledWorkers(api, pods, name, scaled)),)
+    setup = PodSetup(api, pods, ray_version, redis or view.redis_items, redis_mode, upgrades=upgrades and not scaled)
     return (
         *workers,
         HAS_PROXY_ENDPOINTS.by(PodProxies(api, pods, config)),
         KILLS_ACTORS.by(ActorKills(api, pods, view.dashboard)),
         KILLS_NODES.by(PodDeletions(api, pods, view.removals)),
-        KNOWS_ITS_SETUP.by(PodSetup(api, pods, ray_version, redis or view.redis_items, redis_mode)),
+        KNOWS_ITS_SETUP.by(setup),
         SEES_PROCESSES.by(view.topology),
         SHOWS_CONTROLLER_LOG.by(view.logs),
         SHOWS_REPLICA_LOGS.by(view.logs),

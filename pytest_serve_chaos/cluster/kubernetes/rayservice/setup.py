@@ -7,17 +7,27 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.analysis.configuration import DRAIN_TIMEOUT, GRACE_PERIOD, STOP_HOOK, Setup
+from pytest_serve_chaos.analysis.configuration import DRAIN_TIMEOUT, GRACE_PERIOD, STOP_HOOK, Room, Setup
 from pytest_serve_chaos.cluster.kubernetes import names
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
-from pytest_serve_chaos.cluster.kubernetes.client.records import Pod, inner, listed, mapped, seconds, text
+from pytest_serve_chaos.cluster.kubernetes.client.records import (
+    Pod,
+    inner,
+    listed,
+    mapped,
+    name_of,
+    seconds,
+    text,
+)
 from pytest_serve_chaos.cluster.kubernetes.logs.operator import SELECTOR
 from pytest_serve_chaos.cluster.kubernetes.rayservice.gcs_storage import DURABLE
 from pytest_serve_chaos.cluster.kubernetes.rayservice.pods import RayPods
 from pytest_serve_chaos.cluster.kubernetes.rayservice.redis_kind import RedisMode
+from pytest_serve_chaos.cluster.kubernetes.rayservice.room import limits_of, room
 from pytest_serve_chaos.cluster.profiles import drain_timeout, reconnect_timeout
 from pytest_serve_chaos.errors import ObservationError
 from pytest_serve_chaos.model import Json
@@ -38,6 +48,7 @@ class PodSetup:
         ray_version: ``2.60.0``.
         redis: Returns Redis' pods as plain data, where they are known.
         mode: Returns what these are.
+        upgrades: Whether there may be a second RayCluster like the first.
     """
 
     def __init__(
@@ -47,12 +58,15 @@ class PodSetup:
         ray_version: str,
         redis: Callable[[], Sequence[Mapping[str, Json]]],
         mode: Callable[[Sequence[Mapping[str, Json]]], RedisMode] = lambda _: "",
+        *,
+        upgrades: bool = False,
     ) -> None:
         self._api = api
         self._pods = pods
         self._ray_version = ray_version
         self._redis = redis
         self._mode = mode
+        self._upgrades = upgrades
 
     def setup(self) -> Setup:
         """What the pods say of it."""
@@ -66,7 +80,18 @@ class PodSetup:
         machines = {name: pod.node for name, pod in named if pod.node}
         restarted = started_again(named, clock.wall_time())
         mode = self._mode(redis)
-        return setup_of(machines, workers, redis, self._ray_version, restarted=restarted, mode=mode)
+        found = setup_of(machines, workers, redis, self._ray_version, restarted=restarted, mode=mode)
+        return replace(found, room=self._room({pod.name: name for name, pod in named if not pod.deleting}))
+
+    def _room(self, names_of: Mapping[str, str]) -> Room:
+        """Whether the namespace has room for what a recovery needs; nothing where that cannot be looked at."""
+        try:
+            limits = limits_of(self._api)
+            items = self._api.raw_pods(f"{names.RAY_CLUSTER}={self._pods.ray_cluster}") if limits else ()
+        except ObservationError:
+            return Room()
+        pods = {names_of[name_of(item)]: item for item in items if name_of(item) in names_of}
+        return room(limits, pods, several=self._upgrades)
 
 
 def setup_of(
