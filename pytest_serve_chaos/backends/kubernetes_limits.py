@@ -20,7 +20,7 @@ _WHAT = "room for pods"
 
 
 def limit_finding(api: KubeApi, name: str, rayservice: str) -> Finding:
-    """What ResourceQuotas and LimitRanges refuse; where it cannot be looked at, that alone is said.
+    """What ResourceQuotas and LimitRanges refuse; where they cannot be listed, only that.
 
     Args:
         api: The Kubernetes API, in the RayService's namespace.
