@@ -42,6 +42,7 @@ class Summary:
         self._reporters = reporters
         self._shown: list[str] = []
         self._not_written: list[str] = []
+        self._not_sent = ""
 
     @property
     def _problems(self) -> list[str]:
@@ -62,13 +63,15 @@ class Summary:
         if run is None:
             return
         where = _where_to_look(run, reported=bool(self._results or self._problems or _has_experiments(run)))
-        if not self._shown and not where:
+        if not self._shown and not where and not self._not_sent:
             return
         terminalreporter.section("serve chaos")
         for line in self._shown:
             terminalreporter.line(printable(line))
         for problem in self._problems:
             terminalreporter.line(printable(f"ERROR: {problem}"), red=True)
+        if self._not_sent:
+            terminalreporter.line(printable(f"WARNING: {self._not_sent}"), yellow=True)
         for line in where:
             terminalreporter.line(printable(line))
 
@@ -108,9 +111,8 @@ class Summary:
         if self._send is not None and outcomes.results:
             try:
                 self._shown.append(self._send(outcomes))
-            except Exception as error:  # also of a library; the run has its files all the same
-                text = str(error) if isinstance(error, ServeChaosError) else in_one_line(error)
-                self._not_written.append(text)
+            except Exception as error:  # also of a library; the run has its files all the same, and can be sent again
+                self._not_sent = str(error) if isinstance(error, ServeChaosError) else in_one_line(error)
         with suppress(SafetyError, OSError):  # it has nothing of this run that its own reports do not have
             write_index(run.directory.parent)
 

@@ -11,7 +11,7 @@ def check() -> None:
 
     Raises:
         MissingDependency: OpenTelemetry's SDK, or the exporter, is not installed.
-        SettingsError: The environment names a protocol that no exporter speaks.
+        SettingsError: No exporter takes what the environment says.
     """
     try:
         from pytest_serve_chaos.telemetry import otel
@@ -19,7 +19,7 @@ def check() -> None:
         raise MissingDependency(
             f"OpenTelemetry is not installed: {error}", fix=["pip install 'pytest-serve-chaos[otel]'"]
         ) from error
-    otel.find_exporters()
+    otel.check()
 
 
 def send(outcomes: Outcomes) -> str:
@@ -30,8 +30,8 @@ def send(outcomes: Outcomes) -> str:
 
     Raises:
         MissingDependency: OpenTelemetry's SDK, or the exporter, is not installed.
-        SettingsError: The environment names a protocol that no exporter speaks.
-        ExportFailed: Nobody took it.
+        SettingsError: No exporter takes what the environment says.
+        ExportFailed: Nobody took it, or not in time; or the history does not say when the run began.
     """
     check()
     from pytest_serve_chaos.telemetry import otel

@@ -10,8 +10,11 @@ import importlib
 import logging
 import math
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as TooLate
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TypeAlias, cast
 
@@ -37,9 +40,9 @@ from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 
 from pytest_serve_chaos import __version__
 from pytest_serve_chaos.analysis.result import Result
-from pytest_serve_chaos.errors import ExportFailed, MissingDependency, SettingsError
+from pytest_serve_chaos.errors import ExportFailed, MissingDependency, ServeChaosError, SettingsError, in_one_line
 from pytest_serve_chaos.events import FaultAsked, of_kind
-from pytest_serve_chaos.history import History
+from pytest_serve_chaos.masking import with_masked_secrets
 from pytest_serve_chaos.model import Measurement
 from pytest_serve_chaos.printable import printable
 from pytest_serve_chaos.report.base import Outcomes
@@ -49,7 +52,15 @@ from pytest_serve_chaos.report.view import Moment
 
 Attribute: TypeAlias = "str | bool | int | float | Sequence[str]"
 
+_Exporters: TypeAlias = "tuple[Callable[[], SpanExporter], Callable[[], MetricExporter]]"
+
 NAME = "pytest-serve-chaos"
+
+SENT_WITHIN = 60.0
+"""Seconds after which a run that is not sent yet is given up: nobody waits for a collector that hangs."""
+
+MOST_LOST = 2000
+"""Lost requests of one experiment that become spans; where there are more, these are spread evenly over all of them."""
 
 _BATCH = 500
 """Spans that are sent at once."""
@@ -63,18 +74,24 @@ _PROTOCOLS = {
 
 @dataclass(slots=True)
 class Sent:
-    """How much was sent."""
+    """How much was sent, and how many lost requests were not."""
 
     experiments: int = 0
     spans: int = 0
     points: int = 0
+    left_out: int = 0
 
     def __str__(self) -> str:
-        return f"{self.experiments} experiments as {self.spans} spans, and {self.points} figures"
+        sent = f"{self.experiments} experiments as {self.spans} spans, and {self.points} figures"
+        return f"{sent}; {self.left_out} of the lost requests have no span" if self.left_out else sent
 
 
-def export(outcomes: Outcomes) -> str:
+def export(outcomes: Outcomes, *, within: float = SENT_WITHIN) -> str:
     """Sends the run to where OTEL_EXPORTER_OTLP_ENDPOINT says; the other variables of the SDK count, too.
+
+    Args:
+        outcomes: Of the run.
+        within: Seconds after which it is given up.
 
     Returns:
         What was sent, in words.
@@ -82,24 +99,75 @@ def export(outcomes: Outcomes) -> str:
     Raises:
         MissingDependency: The exporter of that protocol is not installed.
         SettingsError: There is no such protocol.
-        ExportFailed: Nobody took it.
+        ExportFailed: Nobody took it, or not in time; or the history does not say when the run began.
+        HistoryError: Some requests are in the history's file alone, and it was changed.
     """
     if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return "nothing was sent to OpenTelemetry, because OTEL_SDK_DISABLED is set"
-    make_spans, make_metrics = find_exporters()
-    spans, metrics = make_spans(), make_metrics()
-    try:
-        with _what_was_logged() as why:
-            sent = send(outcomes, spans, metrics)
-    except ExportFailed as error:
-        raise ExportFailed(error.what, checked=why, fix=error.fix) from error
-    finally:
-        spans.shutdown()
-        metrics.shutdown()
-    return f"sent to OpenTelemetry: {sent}"
+    exporters, given_up = find_exporters(), threading.Event()
+    sent: Future[Sent] = Future()
+    with _what_was_logged() as why:
+        # An exporter that hangs cannot be ended from outside; this thread dies with the process.
+        threading.Thread(
+            target=_send_in_background, args=(outcomes, exporters, given_up, sent), name="serve-chaos-otel", daemon=True
+        ).start()
+        try:
+            return f"sent to OpenTelemetry: {sent.result(within)}"
+        except TooLate as error:
+            raise ExportFailed(
+                f"the run was not sent to OpenTelemetry within {within:g} s, and the rest of it is given up",
+                checked=why,
+                fix=["see why the collector is slow, and send the run again: serve-chaos report RUN --format otel"],
+            ) from error
+        except ServeChaosError as error:
+            if not isinstance(error, ExportFailed):
+                raise
+            raise ExportFailed(error.what, checked=[*error.checked, *why], fix=error.fix) from error
+        except Exception as error:  # of an exporter, or of what it is set to
+            raise _nobody_took("run", [with_masked_secrets(in_one_line(error)), *why]) from error
+        finally:
+            given_up.set()
 
 
-def find_exporters() -> tuple[Callable[[], SpanExporter], Callable[[], MetricExporter]]:
+def _send_in_background(
+    outcomes: Outcomes, exporters: _Exporters, given_up: threading.Event, sent: Future[Sent]
+) -> None:
+    """Sends the run. An exporter is shut down when nobody waits for it any more, for that may take its time."""
+    with ExitStack() as end:
+        try:
+            make_spans, make_metrics = exporters
+            spans = make_spans()
+            end.callback(_shut_down, spans)
+            metrics = make_metrics()
+            end.callback(_shut_down, metrics)
+            sent.set_result(send(outcomes, spans, metrics, given_up=given_up))
+        except Exception as error:
+            sent.set_exception(error)
+
+
+def _shut_down(exporter: SpanExporter | MetricExporter) -> None:
+    with suppress(Exception):  # all that it was given is sent, or known not to be
+        exporter.shutdown()
+
+
+def check() -> None:
+    """Finds out whether exporters can be made as the environment says.
+
+    Raises:
+        MissingDependency: One of them is not installed.
+        SettingsError: There is no such protocol, or an exporter does not take what the environment says.
+    """
+    for make in find_exporters():
+        try:
+            _shut_down(make())
+        except Exception as error:
+            raise SettingsError(
+                f"OpenTelemetry's exporter cannot be created: {with_masked_secrets(in_one_line(error))}",
+                fix=["correct the variables OTEL_EXPORTER_OTLP_..."],
+            ) from error
+
+
+def find_exporters() -> _Exporters:
     """The classes of exporters for the protocols that OTEL_EXPORTER_OTLP_PROTOCOL, or that of each signal, says.
 
     Raises:
@@ -116,7 +184,7 @@ def _class_of(signal: str, module: str, name: str) -> Callable[[], object]:
     protocol = os.environ.get(own) or os.environ.get(general) or "http/protobuf"
     if protocol not in _PROTOCOLS:
         raise SettingsError(
-            f"no exporter of OpenTelemetry speaks {protocol!r}",
+            f"OpenTelemetry has no exporter for the protocol {protocol!r}",
             checked=[own, general],
             fix=[f"set {general} to one of {', '.join(_PROTOCOLS)}"],
         )
@@ -125,7 +193,7 @@ def _class_of(signal: str, module: str, name: str) -> Callable[[], object]:
         found: Callable[[], object] = getattr(importlib.import_module(f"{package}.{module}"), name)
     except ImportError as error:
         raise MissingDependency(
-            f"the exporter of OpenTelemetry for {protocol} is not installed", fix=[f"pip install {distribution}"]
+            f"OpenTelemetry's exporter for {protocol} is not installed", fix=[f"pip install {distribution}"]
         ) from error
     return found
 
@@ -137,7 +205,7 @@ def _what_was_logged() -> Iterator[list[str]]:
 
     class Collects(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            lines.append(printable(record.getMessage()))
+            lines.append(printable(with_masked_secrets(record.getMessage())))
 
     handler, logger = Collects(logging.WARNING), logging.getLogger("opentelemetry")
     propagates = logger.propagate
@@ -150,21 +218,32 @@ def _what_was_logged() -> Iterator[list[str]]:
         logger.removeHandler(handler)
 
 
-def send(outcomes: Outcomes, spans: SpanExporter, metrics: MetricExporter) -> Sent:
+def send(
+    outcomes: Outcomes, spans: SpanExporter, metrics: MetricExporter, *, given_up: threading.Event | None = None
+) -> Sent:
     """Sends the run to these exporters. To send it again changes nothing, for all ids come from the run.
 
+    Args:
+        outcomes: Of the run.
+        spans: Takes its spans.
+        metrics: Takes its figures.
+        given_up: Is set once nobody waits for it any more.
+
     Raises:
-        ExportFailed: One of them failed.
+        ExportFailed: One of them failed; or the history does not say when the run began.
         HistoryError: Some requests are in the history's file alone, and it was changed.
     """
     history, sent = outcomes.history, Sent()
+    if history.began is None:
+        raise ExportFailed("the history does not say when its run began, so it cannot be sent to OpenTelemetry")
     resource = Resource({"service.name": NAME, "service.version": __version__}).merge(OTELResourceDetector().detect())
-    batches = _Batches(spans, sent)
+    batches = _Batches(spans, sent, given_up or threading.Event())
     points: list[_Figures] = []
     for result in outcomes.results:
         timeline = timeline_of(result, history)
         zero = unix_nanoseconds(history, timeline.zero)
-        _Experiment(timeline, result, zero, _Tracer(resource, batches, _run_of(history), timeline)).send()
+        tracer = _Tracer(resource, batches, f"{history.began.isoformat()} {result.experiment} ")
+        sent.left_out += _Experiment(timeline, result, zero, tracer).send()
         points.append(_Figures(result, zero + round(timeline.begin * 1e9), zero + round(timeline.end * 1e9)))
         sent.experiments += 1
     batches.flush()
@@ -175,15 +254,12 @@ def send(outcomes: Outcomes, spans: SpanExporter, metrics: MetricExporter) -> Se
     return sent
 
 
-def _nobody_took(what: str) -> ExportFailed:
+def _nobody_took(what: str, why: Sequence[str] = ()) -> ExportFailed:
     return ExportFailed(
         f"the {what} could not be sent to OpenTelemetry",
+        checked=why,
         fix=["start a collector, and name it: OTEL_EXPORTER_OTLP_ENDPOINT=http://HOST:4318"],
     )
-
-
-def _run_of(history: History) -> str:
-    return "" if history.began is None else history.began.isoformat()
 
 
 # -- spans -------------------------------------------------------------------------------------------------------------
@@ -192,9 +268,10 @@ def _run_of(history: History) -> str:
 class _Batches(SpanProcessor):
     """Sends spans when there are enough of them."""
 
-    def __init__(self, exporter: SpanExporter, sent: Sent) -> None:
+    def __init__(self, exporter: SpanExporter, sent: Sent, given_up: threading.Event) -> None:
         self._exporter = exporter
         self._sent = sent
+        self._given_up = given_up
         self._ended: list[ReadableSpan] = []
 
     def on_end(self, span: ReadableSpan) -> None:
@@ -208,6 +285,8 @@ class _Batches(SpanProcessor):
             ExportFailed: Nobody took them.
         """
         while len(self._ended) >= least:
+            if self._given_up.is_set():
+                raise ExportFailed("nobody waits any longer for the run to be sent")
             batch, self._ended = self._ended[:_BATCH], self._ended[_BATCH:]
             if self._exporter.export(batch) is not SpanExportResult.SUCCESS:
                 raise _nobody_took("spans")
@@ -240,12 +319,11 @@ class _Tracer:
     Args:
         resource: Whose spans they are.
         batches: Gets them.
-        run: What tells the run from every other.
-        timeline: The experiment.
+        of: What tells the experiment from every other, of whatever run.
     """
 
-    def __init__(self, resource: Resource, batches: _Batches, run: str, timeline: Timeline) -> None:
-        self._ids = _Ids(f"{run} {timeline.experiment} {timeline.zero if not run else ''}")
+    def __init__(self, resource: Resource, batches: _Batches, of: str) -> None:
+        self._ids = _Ids(of)
         self._batches = batches
         provider = TracerProvider(ALWAYS_ON, resource, shutdown_on_exit=False, id_generator=self._ids)
         provider.add_span_processor(batches)
@@ -280,10 +358,10 @@ class _Tracer:
         self._ids.span = key
         context = Context() if within is None else trace.set_span_in_context(within, Context())
         found = self._tracer.start_span(
-            printable(name), context, kind, {k: _text(v) for k, v in attributes.items()}, links, times[0]
+            _shown(name), context, kind, {k: _text(v) for k, v in attributes.items()}, links, times[0]
         )
         for event, at, more in events:
-            found.add_event(printable(event), {k: _text(v) for k, v in more.items()}, at)
+            found.add_event(_shown(event), {k: _text(v) for k, v in more.items()}, at)
         if status is not None:
             found.set_status(status)
         found.end(max(times))
@@ -293,8 +371,13 @@ class _Tracer:
 
 def _text(value: Attribute) -> Attribute:
     if isinstance(value, str):
-        return printable(value)
-    return value if isinstance(value, (bool, int, float)) else [printable(one) for one in value]
+        return _shown(value)
+    return value if isinstance(value, (bool, int, float)) else [_shown(one) for one in value]
+
+
+def _shown(text: str) -> str:
+    """It leaves this machine, so nothing in it is left that looks like a secret."""
+    return printable(with_masked_secrets(text))
 
 
 _STATUS = {"passed": StatusCode.OK, "failed": StatusCode.ERROR}
@@ -320,24 +403,27 @@ class _Experiment:
     zero: int
     tracer: _Tracer
 
-    def send(self) -> None:
-        """Makes all of them."""
-        whole = self._whole()
+    def send(self) -> int:
+        """Makes all of them; returns how many lost requests have none."""
+        lost = [i for i, outcome in enumerate(self.of.requests.outcome) if outcome]
+        left_out = max(0, len(lost) - MOST_LOST)
+        whole = self._whole(left_out)
         faults = [(fault, self._fault(fault, number, whole)) for number, fault in enumerate(self.of.faults)]
         for number, outage in enumerate(self.of.outages):
             counted = {"lost": outage.lost, "late": outage.late, "sent": outage.sent}
             self.tracer.span(
                 "outage", f"outage {number}", self._times(outage.start, outage.end), _own(counted), within=whole
             )
-        for i, outcome in enumerate(self.of.requests.outcome):
-            if outcome:
-                self._lost(i, whole, faults)
+        of_so_many = len(lost) - left_out
+        for n in range(of_so_many):
+            self._lost(lost[n * len(lost) // of_so_many], whole, faults)
+        return left_out
 
     def _times(self, begin: float, end: float | None) -> tuple[int, int]:
         last = self.of.end if end is None else end
         return self.zero + round(begin * 1e9), self.zero + round(max(begin, last) * 1e9)
 
-    def _whole(self) -> Span:
+    def _whole(self, left_out: int) -> Span:
         of = self.of
         facts: dict[str, Attribute] = {
             "experiment": of.experiment,
@@ -345,12 +431,14 @@ class _Experiment:
             "fault": of.fault,
             **_cluster(self.result),
         }
+        if left_out:
+            facts["lost_requests_without_span"] = left_out
         lines = {"reasons": of.reasons, "remarks": of.remarks, "warnings": of.warnings}
         conventions = {"test.case.name": of.experiment}
         if of.outcome in _TEST_STATUS:
             conventions["test.case.result.status"] = _TEST_STATUS[of.outcome]
         code = _STATUS.get(of.outcome)
-        why = printable("; ".join(of.reasons)) if code is StatusCode.ERROR else None
+        why = _shown("; ".join(of.reasons)) if code is StatusCode.ERROR else None
         recovery = (("redundancy is back", of.redundancy_back), ("settled", of.settled))
         moments = [Moment(span.begin, f"phase: {span.text}", "") for span in of.phases]
         moments += [Moment(at, name, "") for name, at in recovery if at is not None]
@@ -405,7 +493,7 @@ class _Experiment:
             within=whole,
             links=[Link(earlier[-1].get_span_context())] if earlier else (),
             kind=SpanKind.CLIENT,
-            status=Status(StatusCode.ERROR, printable(outcome)),
+            status=Status(StatusCode.ERROR, _shown(outcome)),
         )
 
 

@@ -31,7 +31,7 @@ def test_a_run_is_sent_when_it_has_ended(run_chaos: RunChaos, monkeypatch: pytes
     assert [result.experiment for outcomes in sent for result in outcomes.results] == ["by_hand"]
 
 
-def test_what_cannot_be_sent_fails_the_run_and_costs_no_report(
+def test_what_cannot_be_sent_is_a_warning_and_costs_no_report(
     run_chaos: RunChaos, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def send(outcomes: Outcomes) -> str:
@@ -41,8 +41,9 @@ def test_what_cannot_be_sent_fails_the_run_and_costs_no_report(
     monkeypatch.setattr(telemetry, "send", send)
     ran = run_chaos(BROKEN_BY_HAND, "--serve-chaos-otel")
 
-    assert ran.result.ret == pytest.ExitCode.TESTS_FAILED
-    ran.result.stdout.fnmatch_lines(["ERROR: the spans could not be sent to OpenTelemetry*"])
+    assert ran.result.ret == pytest.ExitCode.OK, "a collector that is away says nothing of the cluster"
+    ran.outcomes(passed=1)
+    ran.result.stdout.fnmatch_lines(["WARNING: the spans could not be sent to OpenTelemetry*"])
     assert ran.summary["schema"] == 2
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +205,114 @@ def test_what_nobody_takes_is_an_error() -> None:
         otel.send(outcomes_of(head_failure()), InMemorySpanExporter(), failing)
 
 
+def test_a_history_that_does_not_say_when_it_began_is_refused() -> None:
+    outcomes = outcomes_of(head_failure())
+    outcomes.history.began = None
+    with pytest.raises(ExportFailed, match="does not say when its run began"):
+        spans_of(outcomes)
+
+
+def test_secrets_stay_here() -> None:
+    told = head_failure().event(1.0, "remark", "the app wants password=hunter2, and https://me:pw@api/x?key=s3cr3t")
+    exporter = InMemorySpanExporter()
+    otel.send(outcomes_of(told), exporter, MetricsInMemory())
+    sent = "".join(span.to_json() for span in exporter.get_finished_spans())
+    assert "the app wants password=..." in sent
+    assert "hunter2" not in sent
+    assert "me:pw" not in sent
+    assert "s3cr3t" not in sent
+
+
+def test_of_very_many_lost_requests_those_that_are_sent_are_spread_over_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(otel, "MOST_LOST", 7)
+    exporter = InMemorySpanExporter()
+    sent = otel.send(outcomes_of(node_failure()), exporter, MetricsInMemory())
+    spans = exporter.get_finished_spans()
+    begun = sorted((span.start_time or 0) for span in named(spans, "lost request"))
+    assert len(begun) == 7
+    between = [round((later - earlier) / SECOND) for earlier, later in pairwise(begun)]
+    assert set(between) <= {3, 4}, "400 of them in 24 s"
+    (whole,) = named(spans, "experiment node_failure")
+    assert attributes(whole)["serve_chaos.lost_requests_without_span"] == 393
+    assert str(sent).endswith("; 393 of the lost requests have no span")
+    (outage,) = named(spans, "outage")
+    assert attributes(outage)["serve_chaos.lost"] == 400
+
+
+# -- exporters that do not work ----------------------------------------------------------------------------------------
+
+
+class Blocks(SpanExporter):
+    """Takes nothing until it is let go."""
+
+    def __init__(self) -> None:
+        self.let_go, self.asked, self.shut_down = threading.Event(), 0, threading.Event()
+
+    def export(self, spans: object) -> SpanExportResult:
+        self.asked += 1
+        self.let_go.wait(20.0)
+        return SpanExportResult.SUCCESS
+
+    def shutdown(self) -> None:
+        self.shut_down.set()
+
+
+class Raises(MetricExporter):
+    """Ends with an error of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def export(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> MetricExportResult:
+        raise RuntimeError("no route to https://collector?token=abc\nTraceback")
+
+    def force_flush(self, timeout_millis: float = 10_000) -> bool:
+        return True
+
+    def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
+        raise RuntimeError("it was never open")
+
+
+def exports_with(monkeypatch: pytest.MonkeyPatch, spans: SpanExporter, metrics: MetricExporter) -> None:
+    monkeypatch.setattr(otel, "find_exporters", lambda: (lambda: spans, lambda: metrics))
+
+
+def test_nobody_waits_for_an_exporter_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    exporter = Blocks()
+    exports_with(monkeypatch, exporter, MetricsInMemory())
+    monkeypatch.setattr(otel, "_BATCH", 100)
+    with pytest.raises(ExportFailed, match=r"not sent to OpenTelemetry within 0\.05 s") as given_up:
+        otel.export(outcomes_of(node_failure()), within=0.05)
+    assert "serve-chaos report RUN --format otel" in str(given_up.value)
+    exporter.let_go.set()
+    assert exporter.shut_down.wait(20.0)
+    assert exporter.asked <= 1, "what was given up does not go on"
+
+
+def test_an_error_of_an_exporter_is_one_line_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    exports_with(monkeypatch, InMemorySpanExporter(), Raises())
+    with pytest.raises(ExportFailed) as failed:
+        otel.export(outcomes_of(head_failure()))
+    assert failed.value.checked == ("RuntimeError: no route to https://collector?token=...",)
+
+
+def test_an_exporter_that_cannot_be_made_is_refused_before_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def make() -> SpanExporter:
+        raise ValueError("there is no compression 'brotli'")
+
+    monkeypatch.setattr(otel, "find_exporters", lambda: (make, MetricsInMemory))
+    with pytest.raises(SettingsError, match="there is no compression 'brotli'"):
+        telemetry.check()
+
+
+def test_without_the_sdk_a_run_does_not_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pytest_serve_chaos.telemetry.otel", None)
+    monkeypatch.delattr(telemetry, "otel", raising=False)
+    with pytest.raises(MissingDependency) as missing:
+        telemetry.check()
+    assert "pip install 'pytest-serve-chaos[otel]'" in str(missing.value)
+
+
 # -- over HTTP ---------------------------------------------------------------------------------------------------------
 
 
@@ -284,9 +394,9 @@ def test_the_sdk_can_be_disabled(receiver: Receiver, monkeypatch: pytest.MonkeyP
     assert receiver.bodies == {}
 
 
-def test_a_protocol_that_nobody_speaks_is_refused_before_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_protocol_without_an_exporter_is_refused_before_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")
-    with pytest.raises(SettingsError, match="speaks 'http/json'"):
+    with pytest.raises(SettingsError, match="no exporter for the protocol 'http/json'"):
         telemetry.check()
 
 
