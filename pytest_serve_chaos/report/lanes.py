@@ -159,12 +159,18 @@ def _rows(lives: Iterable[Life]) -> list[list[Life]]:
     """Lives in order of time, in as few rows as they need; a successor is in the row that is empty the longest."""
     rows: list[list[Life]] = []
     for life in lives:
-        free = [row for row in rows if (row[-1].end or math.inf) <= life.begin]
+        free = [row for row in rows if _last(row) <= life.begin]
         if free:
-            min(free, key=lambda row: row[-1].end or math.inf).append(life)
+            min(free, key=_last).append(life)
         else:
             rows.append([life])
     return rows
+
+
+def _last(row: Sequence[Life]) -> float:
+    """When the last of them ended."""
+    end = row[-1].end
+    return math.inf if end is None else end
 
 
 def _marks(result: Result, view: View) -> dict[str, list[Moment]]:

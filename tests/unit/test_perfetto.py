@@ -21,7 +21,7 @@ from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Component
 from pytest_serve_chaos.printable import printable
 from pytest_serve_chaos.report.base import Outcomes
-from pytest_serve_chaos.report.perfetto import perfetto_trace, perfetto_trace_with_ray
+from pytest_serve_chaos.report.perfetto import _Slots, perfetto_trace, perfetto_trace_with_ray
 from pytest_serve_chaos.report.ray_timeline import RayTask, RayTimeline, read_ray_timeline
 from pytest_serve_chaos.report.timeline import timeline_of
 from pytest_serve_chaos.report.track_events import TraceWriter
@@ -123,6 +123,20 @@ def test_each_request_is_in_a_slot_in_which_nothing_else_goes_on() -> None:
     assert f"{NODE}/requests/persistent connections 1" in slots
     most = max(value for _, value in trace.counters[f"{NODE}/requests in flight"])
     assert most <= len(slots) - 1 <= most + 2
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 15)), max_size=30))
+def test_whatever_overlaps_no_slot_has_two_at_a_time(spans: list[tuple[int, int]]) -> None:
+    writer = TraceWriter("run", ORIGIN)
+    slots, about = _Slots(writer, writer.track("all"), "slot"), writer.about("it", "event")
+    ordered = sorted((ORIGIN + begin, ORIGIN + begin + lasts) for begin, lasts in spans)
+    for begin, end in ordered:
+        writer.slice(slots.free(begin, end), begin, end, about)
+    found = read(writer.finish()).slices
+    assert sorted((one.begin, one.end) for one in found) == ordered
+    assert all(one.depth == 0 for one in found)
+    at_once = max((sum(begin <= at < end for begin, end in ordered) for at, _ in ordered), default=0)
+    assert len({one.track for one in found if one.end > one.begin}) <= max(at_once, 1) + sum(a == b for a, b in ordered)
 
 
 def test_processes_are_tracks_with_their_identities() -> None:

@@ -116,6 +116,13 @@ def test_a_successor_is_in_the_lane_of_what_it_replaces() -> None:
     assert first.identity != second.identity
 
 
+def test_what_went_at_the_very_moment_of_the_fault_has_its_successor_in_its_lane() -> None:
+    story = went_and_came(
+        head_failure(), component("controller", "head"), 0.0, component("controller", "head", incarnation=2), 7.0
+    )
+    assert [life.begin for life in lane(shown(story), "controller")] == pytest.approx([-10.0, 7.0])
+
+
 def test_lanes_are_in_the_order_of_the_roles_and_of_their_numbers() -> None:
     names = [one.name for one in shown(head_failure()).lanes]
     assert names[:4] == ["head", "worker-1", "worker-2", "gcs"]
