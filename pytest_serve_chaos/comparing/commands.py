@@ -68,13 +68,7 @@ def add_compare(compare: argparse.ArgumentParser) -> None:
     compare.add_argument(
         "--format", choices=("table", "json", "markdown", "html"), default="table", help="what is printed"
     )
-    compare.add_argument(
-        "--pairs",
-        type=option("trials").kind.of_argument,
-        default=20,
-        metavar="N",
-        help="the greatest number of pairs (20)",
-    )
+    _add_number(compare, "pairs", 20, "the greatest number of pairs")
 
 
 def _add_running(command: argparse.ArgumentParser) -> None:
@@ -82,13 +76,7 @@ def _add_running(command: argparse.ArgumentParser) -> None:
         "--with", action="append", default=[], dest="extra", metavar="REQUIREMENT",
         help="what pip also installs in the environments, such as what app and tests import",
     )  # fmt: skip
-    command.add_argument(
-        "--seed",
-        type=option("seed").kind.of_argument,
-        default=1000,
-        metavar="N",
-        help="the seed of the first runs (1000)",
-    )
+    _add_number(command, "seed", 1000, "the seed of the first runs", kind="seed")
     deadline = option("request_timeout").kind.of_argument
     command.add_argument(
         "--deadline", type=deadline, default="30m", metavar="DURATION", help="how long a run may take (30m)"
@@ -98,6 +86,13 @@ def _add_running(command: argparse.ArgumentParser) -> None:
         help="where runs and report are written; that of an earlier command is continued. Default: below .serve-chaos",
     )  # fmt: skip
     command.set_defaults(arguments=[])
+
+
+def _add_number(command: argparse.ArgumentParser, name: str, default: int, text: str, *, kind: str = "trials") -> None:
+    """Adds an argument that takes what the option `kind` takes."""
+    command.add_argument(
+        f"--{name}", type=option(kind).kind.of_argument, default=default, metavar="N", help=f"{text} ({default})"
+    )
 
 
 def split_arguments(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -370,20 +365,8 @@ def add_bisect(bisect: argparse.ArgumentParser) -> None:
         metavar="MEASURES",
         help="measures in which it may be worse; default: lost,outage",
     )
-    bisect.add_argument(
-        "--pairs",
-        type=option("trials").kind.of_argument,
-        default=20,
-        metavar="N",
-        help="pairs of the two ends, at most (20)",
-    )
-    bisect.add_argument(
-        "--trials",
-        type=option("trials").kind.of_argument,
-        default=12,
-        metavar="N",
-        help="trials of each other release, at most (12)",
-    )
+    _add_number(bisect, "pairs", 20, "the greatest number of pairs of the two ends")
+    _add_number(bisect, "trials", 12, "the greatest number of trials of each other release")
     _add_running(bisect)
 
 

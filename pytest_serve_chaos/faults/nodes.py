@@ -60,8 +60,8 @@ class NodeDown:
 
     @property
     def sign_within(self) -> float:
-        """The GCS' own detection, with room for a busy machine."""
-        return 90.0 if self.rig.cluster.spec.profile == "guide" else 30.0
+        """The GCS' own detection."""
+        return signs.gcs_notices_within(self.rig)
 
     def strike(self) -> Strike:
         """Takes it down and waits until nothing is left of it."""

@@ -57,8 +57,8 @@ class RayletKilled:
 
     @property
     def sign_within(self) -> float:
-        """The GCS' own detection, with room for a busy machine."""
-        return 90.0 if self.rig.cluster.spec.profile == "guide" else 30.0
+        """The GCS' own detection."""
+        return signs.gcs_notices_within(self.rig)
 
     def strike(self) -> Strike:
         """Kills it and waits until its process is gone."""

@@ -26,6 +26,11 @@ def requests_that_show_silence(replicas: int) -> int:
     return 1 if replicas < 2 else math.ceil(math.log(_CHANCE) / math.log(1 - 1 / replicas))
 
 
+def gcs_notices_within(rig: Rig) -> float:
+    """Seconds in which the GCS itself notices that a node is gone, with room for a busy machine."""
+    return 90.0 if rig.cluster.spec.profile == "guide" else 30.0
+
+
 def wait_process_gone(rig: Rig, victim: Component, text: str, *, within: float) -> tuple[Evidence, ...]:
     """Waits for the victim's own sign that its process is gone; nothing where it is there after so many seconds."""
 

@@ -62,14 +62,9 @@ class Start(Protocol):
 
 def runs() -> set[str]:
     """The ids of the runs that have processes on this machine."""
-    found = set()
-    for pid in processes.all_pids():
-        try:
-            environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        found |= {e.partition(b"=")[2].decode() for e in environment if e.startswith(processes.MARK.encode() + b"=")}
-    return found
+    mark = f"{processes.MARK}=".encode()
+    found = (v for _, variables in processes.environments() for v in variables if v.startswith(mark))
+    return {variable.removeprefix(mark).decode() for variable in found}
 
 
 def directories() -> set[str]:

@@ -15,12 +15,8 @@ from pytest_serve_chaos.handle import ServeCluster
 def databases() -> set[Path]:
     """The directories in which the GCS processes of this machine that use RocksDB keep it."""
     found = set()
-    for pid in processes.all_pids():
-        try:
-            environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        variables = dict(line.decode(errors="replace").partition("=")[::2] for line in environment)
+    for _, lines in processes.environments():
+        variables = dict(line.decode(errors="replace").partition("=")[::2] for line in lines)
         if variables.get(storage.KIND) == storage.ROCKSDB:
             found.add(Path(variables[storage.PATH]))
     return found

@@ -57,16 +57,6 @@ from tests.unit.kind_runs import (
 
 
 @pytest.fixture
-def machines() -> Machines:
-    return Machines()
-
-
-@pytest.fixture
-def api() -> Api:
-    return Api()
-
-
-@pytest.fixture
 def opened(machines: Machines, api: Api, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Kept]:
     monkeypatch.setattr(kind_reuse, "KubeApi", lambda *_, **__: api)
     return lambda: open_kept(cast("KindNodes", machines), WISHES, lambda _: None)

@@ -32,16 +32,6 @@ SERVER = ServerIdentity("https://127.0.0.1:6443", "ca")
 
 
 @pytest.fixture
-def machines() -> Machines:
-    return Machines()
-
-
-@pytest.fixture
-def api() -> Api:
-    return Api()
-
-
-@pytest.fixture
 def journal(tmp_path: Path) -> Journal:
     return Journal(tmp_path / "journal")
 

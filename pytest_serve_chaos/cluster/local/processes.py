@@ -139,20 +139,15 @@ def below(pid: int) -> tuple[Process, ...]:
 def marked(mark: str) -> tuple[Process, ...]:
     """All processes that carry the mark of a run in their environment, this one left out."""
     wanted = f"{MARK}={mark}".encode()
-    found = []
+    found = (read(pid) for pid, variables in environments() if wanted in variables and pid != os.getpid())
+    return tuple(process for process in found if process is not None)
+
+
+def environments() -> Iterator[tuple[int, list[bytes]]]:
+    """The PID of each process whose environment may be read, and its variables: ``NAME=value``."""
     for pid in all_pids():
-        if pid == os.getpid():
-            continue
-        try:
-            with open(f"/proc/{pid}/environ", "rb") as file:
-                if wanted not in file.read().split(b"\0"):
-                    continue
-        except OSError:
-            continue
-        process = read(pid)
-        if process is not None:
-            found.append(process)
-    return tuple(found)
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/environ", "rb") as file:
+            yield pid, file.read().split(b"\0")
 
 
 def send(identity: Identity, number: int) -> bool:
