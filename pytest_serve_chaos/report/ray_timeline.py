@@ -123,7 +123,7 @@ def _microseconds(event: Data, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise ValueError(f"{name!r} must be a number, not {repr(value)[:60]}")
     if abs(value) > _LARGEST or (name == "ts" and value < 0):
-        raise ValueError(f"{name!r} is no time: {value}")
+        raise ValueError(f"{name!r} is not a time: {value}")
     return value
 
 

@@ -168,7 +168,7 @@ def test_what_was_expected_stands_beside_what_was_seen() -> None:
         "at least 1 s",
     ):
         assert words in text
-    assert "Decided most by PERIOD_S = 1: 0.5 would give 15 s" in text
+    assert "The setting that matters most is PERIOD_S = 1: 0.5 would give 15 s" in text
     assert "Unknown: how long the image is pulled" in text
     unknown = Prediction("custom", why_not="nobody knows what a fault of your own does")
     said = Parts(page_of(head_failure().add(-0.05, Predicted("", prediction=unknown)))).text

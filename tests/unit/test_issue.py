@@ -158,7 +158,7 @@ def test_an_older_history_says_what_it_does_not_have() -> None:
     text = issue(node_failure())
     assert "The history does not have what Serve's REST API said." in text
     assert "-k node_failure" in text
-    assert "### Log lines around the fault\n\nThe history has none." in text
+    assert "### Log lines around the fault\n\nThe history has no log lines of that time." in text
 
 
 def test_log_lines_end_no_block_and_link_nothing() -> None:

@@ -302,7 +302,7 @@ def test_a_history_that_does_not_say_when_it_began_cannot_be_merged() -> None:
         ('"text"', "it is not a list of events"),
         ("[1]", "it is not a list of events"),
         ('[{"ph": "X", "ts": "1", "dur": 2}]', "event 1: 'ts' must be a number, not '1'"),
-        ('[{"ph": "X", "ts": -1, "dur": 2}]', "event 1: 'ts' is no time: -1"),
+        ('[{"ph": "X", "ts": -1, "dur": 2}]', "event 1: 'ts' is not a time: -1"),
         ('[{"ph": "X", "ts": 1, "dur": NaN}]', "event 1: 'dur' must be a number"),
     ],
 )

@@ -19,7 +19,7 @@ function describe(view, i) {
       [lost ? "lost after" : "answered after", span(requests.latency[i])],
       ["connection", requests.kept[i] ? "persistent" : "a new one"],
       ["way", words.way[requests.way[i]]],
-      ["replica", words.replica[requests.replica[i]] || "unknown: no answer named one"],
+      ["replica", words.replica[requests.replica[i]] || "unknown: no answer named it"],
       ["app", words.app[requests.app[i]]],
       ["request", words.name[requests.name[i]]],
       ["number", `${requests.number[i]}`],
@@ -31,12 +31,12 @@ function describe(view, i) {
   const [from, to] = [due - AROUND, ended + AROUND];
   const inside = (one) => one.at >= from && one.at <= to;
   section(panel, "What Serve said", saidAt(data.statuses, due));
-  section(panel, "Who was away", awayAt(data.lanes, due, ended));
-  section(panel, "What happened around it", data.events.filter(inside).map((one) => `${moment(one.at)}  ${one.kind.replaceAll("_", " ")}: ${one.text}`));
+  section(panel, "Processes and nodes that were away", awayAt(data.lanes, due, ended));
+  section(panel, "What happened around that time", data.events.filter(inside).map((one) => `${moment(one.at)}  ${one.kind.replaceAll("_", " ")}: ${one.text}`));
   const id = words.requestId[requests.requestId[i]];
-  section(panel, "Logs of this request", id ? data.logs.filter((one) => one.text.includes(id)).map((one) => `${moment(one.at)}  ${one.process}: ${one.text}`) : [], "logged");
+  section(panel, "Log lines of this request", id ? data.logs.filter((one) => one.text.includes(id)).map((one) => `${moment(one.at)}  ${one.process}: ${one.text}`) : [], "logged");
   const lines = data.logs.filter(inside).map((one) => `${moment(one.at)}  ${one.process}: ${one.text}`);
-  if (data.logs.length) section(panel, "Logs of that moment", lines.length ? lines : ["nothing was logged, or it is not among the lines that were kept"], "logged");
+  if (data.logs.length) section(panel, "Log lines of that time", lines.length ? lines : ["none; the history has only a choice of all log lines"], "logged");
   return panel;
 }
 
@@ -70,7 +70,7 @@ function nameAt(spans, at) {
 
 function outageAt(data, at) {
   const found = data.outages.find((one) => one.start - ROUNDED <= at && at <= (one.end ?? data.end) + ROUNDED);
-  return found ? `in the one from ${moment(found.start)} to ${found.end === null ? "the end" : moment(found.end)}` : "in none";
+  return found ? `from ${moment(found.start)} to ${found.end === null ? "the end" : moment(found.end)}` : "none";
 }
 
 /** What Serve said at that moment; what it said of all that is well is one line. */
@@ -78,7 +78,7 @@ function saidAt(statuses, at) {
   const said = statuses.flatMap((lane) => lane.spans.filter((one) => holds(one, at)).map((one) => `${lane.subject}: ${one.text}`));
   const well = said.filter((line) => /: (RUNNING|HEALTHY|answers)$/.test(line));
   const others = said.filter((line) => !well.includes(line));
-  return [...others, ...(well.length ? [`${others.length ? "all else" : "everything"} is well (${well.length} statuses)`] : [])];
+  return [...others, ...(well.length ? [`${others.length ? "everything else" : "everything"} is well (${well.length} statuses)`] : [])];
 }
 
 function awayAt(lanes, from, to) {
@@ -88,7 +88,7 @@ function awayAt(lanes, from, to) {
     const last = lane.lives.filter((life) => life.end !== null && life.end <= to).at(-1);
     if (!there && last) {
       const next = lane.lives.find((life) => life.begin >= last.end);
-      found.push(`${lane.name}: went at ${moment(last.end)}, ${next ? `came at ${moment(next.begin)}` : "and did not come again"}`);
+      found.push(`${lane.name}: went at ${moment(last.end)}, ${next ? `came at ${moment(next.begin)}` : "and did not come back"}`);
     }
   }
   return found;

@@ -104,7 +104,7 @@ class Lanes {
 
   #processes() {
     if (!this.data.lanes.length) return;
-    this.#heading("Who was there");
+    this.#heading("Processes and nodes");
     const quiet = [];
     const short = this.#shortNames();
     for (const lane of this.data.lanes) {

@@ -276,4 +276,4 @@ def _known(subject: Subject) -> Iterator[str]:
 def _origin(subject: Subject) -> Iterator[str]:
     file = subject.file
     of_file = "" if file is None else f": {in_code(file.name)}, {file.size} bytes, SHA-256 {in_code(file.sha256)}"
-    yield f"<sub>Made by pytest-serve-chaos {escaped(__version__)} from a history alone{of_file}.</sub>"
+    yield f"<sub>Written by pytest-serve-chaos {escaped(__version__)} from the history of the run{of_file}.</sub>"

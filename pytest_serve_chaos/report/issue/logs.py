@@ -27,7 +27,7 @@ def log_lines(subject: Subject, processes: int, lines: int) -> Iterator[str]:
     """
     logs = by_process(subject.timeline.logs)
     if not logs:
-        yield "The history has none."
+        yield "The history has no log lines of that time."
         return
     ordered = sorted(logs, key=_rank)
     for number, log in enumerate(ordered[:processes]):
@@ -35,7 +35,7 @@ def log_lines(subject: Subject, processes: int, lines: int) -> Iterator[str]:
         yield from [f"**{escaped(log.name)}**", "", *block] if number < _OPEN else folded(log.name, block)
     left = ordered[processes:]
     if left:
-        yield f"Lines of {len(left)} more processes are in the history."
+        yield f"The history also has lines of {len(left)} other processes."
 
 
 def _rank(log: ProcessLog) -> tuple[int, float]:

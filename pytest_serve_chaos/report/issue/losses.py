@@ -38,7 +38,7 @@ def loss_tables(subject: Subject) -> Iterator[str]:
         yield from table(("outcome", "way", "replica", "due", "waited (median)", "lost"), rows, right=2)
         rest = sum(len(lost.due) for _, lost in ordered[_ROWS:])
         if rest:
-            yield f"{rest} more of other kinds."
+            yield f"{rest} more requests were lost in other ways."
             yield ""
     yield from _replicas(timeline)
 
@@ -82,7 +82,8 @@ def _replicas(timeline: Timeline) -> Iterator[str]:
 def _answers(timeline: Timeline) -> dict[str, _Answers]:
     """What each replica answered. Its silence begins with an answer, and ends with the next one, or when it went."""
     columns, found = timeline.requests, dict[str, _Answers]()
-    gone = {life.replica: life.end for lane in timeline.lanes for life in lane.lives if life.replica and life.end}
+    lives = [life for lane in timeline.lanes for life in lane.lives]
+    gone = {life.replica: life.end for life in lives if life.replica and life.end is not None}
     ended = sorted(
         (due + took, columns.replica[number])
         for number, (due, took) in enumerate(zip(columns.scheduled, columns.latency, strict=True))
@@ -97,7 +98,7 @@ def _answers(timeline: Timeline) -> dict[str, _Answers]:
             _note_silence(one, at)
         one.last = at
     for replica, one in found.items():
-        _note_silence(one, min(timeline.judged_until, gone.get(replica) or timeline.judged_until))
+        _note_silence(one, min(timeline.judged_until, gone.get(replica, timeline.judged_until)))
     return found
 
 

@@ -44,7 +44,7 @@ def _of(prediction: Prediction, result: Result) -> Iterator[Child]:
         yield element("p", f"Lost: {prediction.lost_why}", class_="note")
     if prediction.dominant:
         change = f": {prediction.change}" if prediction.change else ""
-        yield element("p", "Decided most by ", element("code", prediction.dominant), change)
+        yield element("p", "The setting that matters most is ", element("code", prediction.dominant), change)
     if prediction.steps:
         steps = [
             (

@@ -87,11 +87,11 @@ def _drawn(timeline: Timeline, own: str) -> Iterator[Html]:
     if len(timeline.requests) > MOST:
         yield element(
             "p",
-            f"{counted(len(timeline.requests), 'request')}: of those that would be drawn on top of each other one is "
-            "drawn. All figures, and the strips of time, count each of them.",
+            f"{counted(len(timeline.requests), 'request')}. Where several would lie on top of each other, the picture "
+            "shows one of them. All figures, and the requests per second, count each of them.",
             class_="note",
         )
-    yield element("noscript", element("p", "The picture needs JavaScript; all else is below.", class_="note"))
+    yield element("noscript", element("p", "The picture needs JavaScript; everything else is below.", class_="note"))
     facts = [element("li", fact) for fact in facts_of(timeline)]
     yield element("div", class_="picture", data_picture=f"{own}-data", data_title=timeline.experiment)
     yield data(picture(timeline), id=f"{own}-data")
