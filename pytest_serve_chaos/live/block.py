@@ -94,10 +94,10 @@ class LiveBlock:
                 self._show_again()
 
     def at_the_moment(self, text: str) -> None:
-        """Shows how things are from now on, until they change."""
+        """Shows how things are from now on, until they change, or another phase of the experiment begins."""
         test = self._test  # other threads begin and end it
         if test is not None:
-            test.doing = text
+            test.doing = _Doing(text, clock.now())
 
     def expect(self, seconds: float) -> None:
         """Shows how much of that time is left, from now on."""
@@ -138,11 +138,19 @@ class LiveBlock:
             self._lost = True
 
 
+@dataclass(frozen=True, slots=True)
+class _Doing:
+    """How things were at a moment, in words."""
+
+    text: str
+    at: float
+
+
 class _Test:
     """What is known of the test that is shown."""
 
     def __init__(self, name: str, look: Callable[[], Watched | None]) -> None:
-        self.doing = ""
+        self.doing = _Doing("", 0.0)
         self.ends: float | None = None
         self._name = name
         self._look = look
@@ -163,7 +171,7 @@ class _Test:
             elapsed=now - begun,
             expected=None if self.ends is None else self.ends - begun,
             phase=self._story.phase,
-            doing=self.doing,
+            doing=self.doing.text if self.doing.at >= self._story.entered else "",
             all=self._figures.all,
             last=self._figures.last(seconds_shown(columns), now) if self._figures.all.sent else (),
             missing=missing,

@@ -30,11 +30,13 @@ class Story:
     Attributes:
         begun: When what is timed now began: the test, or the latest of its experiments. Monotonic seconds.
         phase: Of the experiment; None outside of one.
+        entered: When that phase began; 0.0: none has.
         gone: Who went and has no successor, the first to go first.
     """
 
     begun: float
     phase: Phase | None = None
+    entered: float = 0.0
     gone: list[Gone] = field(default_factory=list)
     _inside: bool = False
     _more: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -46,7 +48,7 @@ class Story:
             if isinstance(event, Demanded):
                 began |= self._demanded(event)
             elif isinstance(event, PhaseBegan):
-                self._entered(event.phase)
+                self._entered(event)
             elif isinstance(event, ComponentGone):
                 self._went(Gone(event.component, event.at))
             elif isinstance(event, ComponentCame):
@@ -61,9 +63,9 @@ class Story:
         self._more.clear()
         return True
 
-    def _entered(self, phase: Phase | None) -> None:
+    def _entered(self, event: PhaseBegan) -> None:
         if self._inside:  # traffic of a test by hand has a steady state, too
-            self.phase, self._inside = phase, phase is not Phase.DONE
+            self.phase, self.entered, self._inside = event.phase, event.at, event.phase is not Phase.DONE
 
     def _went(self, gone: Gone) -> None:
         place = _place(gone.component)

@@ -332,6 +332,21 @@ def test_it_shows_the_start_of_a_cluster_and_what_is_expected(shown: Callable[[L
     assert re.search(r" 0:00, about 1:0[45] left ──", screen.now[0])
 
 
+def test_what_was_awaited_in_an_earlier_phase_is_not_shown_any_more(shown: Callable[[LiveBlock], None]) -> None:
+    history = History()
+    block = LiveBlock(screen := Screen())
+    block.allow(True)
+    block.begin("test_it", lambda: Watched(history, 1.0, {}))
+    history.add(Demanded("what is demanded", expectations=Expectations()))
+    history.add(PhaseBegan.of(Phase.WATCH))
+    block.at_the_moment("waiting for the window to be full: 0 s of the window are left")
+    shown(block)
+    assert "  waiting for the window to be full: 0 s of the window are left" in screen.now
+    history.add(PhaseBegan.of(Phase.POST_RECOVERY))
+    shown(block)
+    assert "window" not in "".join(screen.now)
+
+
 def test_it_shows_what_the_history_says_of_this_test_alone(shown: Callable[[LiveBlock], None]) -> None:
     history = History()
     history.add(gone(clock.now() - 100.0, component("worker", "worker-1")))
