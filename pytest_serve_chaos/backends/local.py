@@ -53,6 +53,7 @@ def _doctor(settings: Settings) -> Iterator[Finding]:
         yield Finding("redis-server", "not needed without GCS fault tolerance")
     if settings.ingress == "haproxy":
         yield finding("HAProxy", preflight.check_haproxy)
+    yield finding("temporary files", lambda: preflight.check_temporary_directory(settings.ingress))
     yield finding("memory", lambda: preflight.check_memory(settings.workers))
     yield finding("loopback, ports", lambda: layout.check_layout(settings.workers + 1))
 

@@ -42,6 +42,9 @@ _FROZEN_FOR = 600.0
 _BRIEFLY = 3.0
 """The same where a watchdog resumes it."""
 
+_TMP = "t"
+"""The directory of temporary files: a socket's path has at most 107 bytes."""
+
 _DISK = "192m"
 """The size of the disk that gets full: the logs of a small cluster need a few MB."""
 
@@ -132,7 +135,7 @@ def look(run: RunToEnd) -> Left:
 
 
 def _files(disk: Path) -> Iterator[Path]:
-    yield from (disk / "tmp").iterdir()
+    yield from (disk / _TMP).iterdir()
     yield from (path for path in (disk / "run").rglob("*") if path.is_file())
     yield from (path for path in (disk / "home").rglob("*") if path.is_file())
     yield from (disk / "state").rglob("*.json")
@@ -265,9 +268,9 @@ WAYS = (
     Way(
         "a read-only TMPDIR",
         "hindered",
-        _sets_mode(0o500, "tmp", below=False),
+        _sets_mode(0o500, _TMP, below=False),
         moments=_IN_THE_TEST,
-        restores=_sets_mode(0o700, "tmp", below=False),
+        restores=_sets_mode(0o700, _TMP, below=False),
     ),
     Way("the workspace is wiped", "hindered", _wipes_workspace, moments=_IN_THE_TEST),
     Way(
@@ -393,7 +396,7 @@ def _repair(way: Way, run: RunToEnd) -> str:
     undone = subprocess.run(
         [sys.executable, "-m", "pytest_serve_chaos.cli", "undo"],
         cwd=run.workspace,
-        env=environment(run.disk),
+        env=_environment(run.disk),
         capture_output=True,
         text=True,
         timeout=_ENDED,
@@ -419,8 +422,12 @@ def _directory(*, small: bool = False) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
+def _environment(disk: Path) -> dict[str, str]:
+    return {**environment(disk), "TMPDIR": str(disk / _TMP)}
+
+
 def _prepare(disk: Path, way: Way) -> None:
-    for name in ("work", "state", "run", "tmp", "home"):
+    for name in ("work", "state", "run", _TMP, "home"):
         (disk / name).mkdir(mode=0o700)
     (disk / "work" / "test_it.py").write_text(_TEST.replace("SECONDS", repr(way.frozen_for)))
 
@@ -432,7 +439,7 @@ def _start(disk: Path, control: Path, variables: dict[str, str], test: str) -> R
         process = subprocess.Popen(
             [sys.executable, "-m", "pytest", "-q", *plugins, *backend, test],
             cwd=disk / "work",
-            env={**environment(disk), HELD: str(control), **variables},
+            env={**_environment(disk), HELD: str(control), **variables},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

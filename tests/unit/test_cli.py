@@ -12,9 +12,10 @@ import pytest
 from pytest_serve_chaos import doctor
 from pytest_serve_chaos.backends import Finding
 from pytest_serve_chaos.cli import main
+from pytest_serve_chaos.cluster.base import Ingress
 from pytest_serve_chaos.cluster.local import preflight
 from pytest_serve_chaos.doctor import examine
-from pytest_serve_chaos.errors import MissingDependency
+from pytest_serve_chaos.errors import MissingDependency, SettingsError
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import NO_DEMANDS, Json
 from pytest_serve_chaos.safety.journal import directory_of_journals, journal_of
@@ -469,6 +470,21 @@ def test_what_local_lacks_is_found(monkeypatch: pytest.MonkeyPatch, empty_path: 
     assert "3 workers" in found["memory"].found
     assert found["Python"].ok
     assert empty_path.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("ingress", "most"), [("python", 107 - 21 - 4 - 36 - 5 - 9 - 16), ("haproxy", 107 - 21 - 2 - 1 - 56 - 1 - 20)]
+)
+def test_a_directory_of_temporary_files_whose_path_is_too_long_for_sockets_is_found(
+    ingress: Ingress, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pid_max").write_text("32768\n")
+    monkeypatch.setattr(preflight, "_PID_MAX", tmp_path / "pid_max")
+    monkeypatch.setattr("tempfile.tempdir", "/" + "t" * (most - 1))
+    assert preflight.check_temporary_directory(ingress) == "/" + "t" * (most - 1)
+    monkeypatch.setattr("tempfile.tempdir", "/" + "t" * most)
+    with pytest.raises(SettingsError, match=f"has {most + 1} bytes, and {most} are the most"):
+        preflight.check_temporary_directory(ingress)
 
 
 def test_without_fault_tolerance_local_needs_no_redis(empty_path: Path) -> None:

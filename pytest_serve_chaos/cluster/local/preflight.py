@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from pytest_serve_chaos.cluster.base import Gcs, Ingress
@@ -25,6 +26,12 @@ _OLDEST_MAINTAINED_REDIS = 7
 _HAPROXY_IN_RAY = "serve/_private/haproxy.py"
 _DIRECTORY_OF_EACH_NODE = (2, 55)
 """The first Ray in which `ray start` takes a temporary directory for a worker, too."""
+_LONGEST_SOCKET = 107
+"""Bytes of the path of a socket: ``sun_path`` of unix(7), and a null at its end."""
+_SOCKET_OF_RAY = "/serve-chaos-01234567/ray/session_2026-01-01_00-00-00_000000_{pid}/sockets/dash_MetricsHead"
+"""The longest that Ray 2.60 has below the directory of temporary files."""
+_SOCKET_OF_HAPROXY = f"/serve-chaos-01234567/h/{'0' * 56}/admin.sock.{{pid}}.tmp"
+_PID_MAX = Path("/proc/sys/kernel/pid_max")
 _MEMORY_BASE = 1.0
 _MEMORY_PER_NODE = 0.4
 """GiB; measured with Ray 2.60.0: about 1.5 GB for a head and two workers, before the app's own."""
@@ -45,7 +52,7 @@ def check(*, workers: int, redis_server: Path | None, gcs: Gcs, ingress: Ingress
     Raises:
         MissingDependency: Linux, Ray or Redis is missing, or this Ray is too old for that storage.
         ClusterStartError: There is not enough memory.
-        SettingsError: More workers than a block of ports can have.
+        SettingsError: More workers than a block of ports can have, or a directory of temporary files with a long path.
     """
     check_platform()
     check_ray()
@@ -59,6 +66,7 @@ def check(*, workers: int, redis_server: Path | None, gcs: Gcs, ingress: Ingress
             + (" with HAProxy" if ingress == "haproxy" else ""),
             fix=[f"take at most {most}: --serve-chaos-workers={most}, or `workers` of the marker serve_cluster"],
         )
+    check_temporary_directory(ingress)
     check_memory(workers)
     if gcs == "rocksdb":
         check_rocksdb()
@@ -196,6 +204,27 @@ def _check_pidfd() -> None:
                 "or use --serve-chaos-backend=kind",
             ],
         ) from error  # fmt: skip
+
+
+def check_temporary_directory(ingress: Ingress = "python") -> str:
+    """Checks that sockets in the directory of temporary files can have their paths; returns the directory.
+
+    Args:
+        ingress: What takes the requests on each node.
+
+    Raises:
+        SettingsError: Its path is too long: the dashboard of a head would end while it starts.
+    """
+    directory, pid = tempfile.gettempdir(), "9" * len(_PID_MAX.read_text(encoding="ascii").strip())
+    socket = (_SOCKET_OF_HAPROXY if ingress == "haproxy" else _SOCKET_OF_RAY).format(pid=pid)
+    room, length = _LONGEST_SOCKET - len(socket), len(os.fsencode(directory))
+    if length > room:
+        raise SettingsError(
+            f"the path of the directory of temporary files has {length} bytes, and {room} are the most: {directory}",
+            checked=[f"Linux allows {_LONGEST_SOCKET} bytes for a socket, such as {directory}{socket}"],
+            fix=["set TMPDIR to a short path: TMPDIR=/tmp pytest --serve-chaos"],
+        )
+    return directory
 
 
 def check_ray() -> str:
