@@ -37,6 +37,9 @@ _AROUND = 3.0
 _COMMON = ("run", "warning", "machine")
 """Kinds of events that belong to no experiment, and are kept."""
 
+_NOT_DRAWN = ("log_lines", "repeat")
+"""Kinds of events that no picture shows, and that name files of the machine of the run."""
+
 
 def record(history: Path, experiment: str, target: Path) -> None:
     """Keeps one experiment of a history, deflated."""
@@ -59,6 +62,8 @@ def _is_kept(line: dict[str, object], experiment: str, begin: float, end: float)
             return inside
         case "event":
             is_common = line.get("kind") in _COMMON and not line.get("experiment")
+            if line.get("kind") in _NOT_DRAWN:
+                return False
             return line.get("experiment") == experiment or (is_common and (inside or line.get("kind") != "machine"))
     return True
 

@@ -421,12 +421,24 @@ def _own(events: Sequence[E], injection: int | None, number: int) -> E | None:
     return events[number] if number < len(events) else None
 
 
+_PHASES = {
+    Phase.STEADY: "steady state",
+    Phase.INJECT: "fault",
+    Phase.WATCH: "recovery",
+    Phase.POST_RECOVERY: "post-recovery check",
+    Phase.GROWTH: "watch for leaks",
+    Phase.HANDLES: "check of handles",
+}
+"""What phases are called; one of another version is called as its history calls it."""
+
+
 def _phases(result: Result, view: View) -> Iterator[Span]:
     found = [event for event in of_kind(PhaseBegan, result.events) if event.at <= view.end]
     for number, event in enumerate(found):
         end = found[number + 1].at - view.zero if number + 1 < len(found) else view.end - view.zero
         if event.phase is not Phase.DONE:
-            yield Span(event.at - view.zero, end, event.text)
+            name = event.text if event.phase is None else _PHASES[event.phase]
+            yield Span(event.at - view.zero, end, name)
 
 
 # -- what Serve said ---------------------------------------------------------------------------------------------------

@@ -176,7 +176,7 @@ def test_a_click_on_a_loss_shows_what_became_of_it(show: Callable[..., Shown], r
     text = shown.page.locator(".panel").inner_text()
     for said in ("Lost: ReadTimeout", "lost after", "5.00 s", "proxies", "Serve: does not answer", "gcs: went at"):
         assert said in text
-    assert "the one from" in text, "it is part of an outage"
+    assert "\noutage\nfrom " in text, "it is part of an outage"
 
 
 def test_a_lost_request_shows_its_number_its_id_and_the_log_lines_that_name_it(

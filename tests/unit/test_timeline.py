@@ -49,7 +49,7 @@ def test_times_count_from_the_fault() -> None:
     assert (fault.asked, fault.landed, fault.victims) == (0.0, 8.0, ("head",))
     assert [sign.kind for sign in fault.evidence] == ["victim", "cluster"]
     assert [sign.at for sign in fault.evidence] == pytest.approx([0.02, 8.0])
-    assert [phase.text for phase in timeline.phases] == ["steady", "inject", "watch", "settle"]
+    assert [phase.text for phase in timeline.phases] == ["steady state", "fault", "recovery", "settle"]
     assert timeline.phases[-1].end == 60.0
 
 
