@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -43,7 +44,7 @@ _BRIEFLY = 3.0
 """The same where a watchdog resumes it."""
 
 _TMP = "t"
-"""The directory of temporary files: a socket's path has at most 107 bytes."""
+"""The directory of temporary files, with a short path for Ray's sockets."""
 
 _DISK = "192m"
 """The size of the disk that gets full: the logs of a small cluster need a few MB."""
@@ -408,7 +409,8 @@ def _repair(way: Way, run: RunToEnd) -> str:
 @contextlib.contextmanager
 def _directory(*, small: bool = False) -> Iterator[Path]:
     """A directory; a small one is a disk of its own."""
-    path = Path(tempfile.mkdtemp(prefix="w"))
+    path = Path(tempfile.gettempdir()) / f"w{secrets.token_hex(2)}"
+    path.mkdir(mode=0o700)
     try:
         if small:
             mount = ["mount", "-t", "tmpfs", "-o", f"size={_DISK},mode=0700", "ways-of-ending", str(path)]
