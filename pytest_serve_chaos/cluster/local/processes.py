@@ -15,9 +15,12 @@ from pytest_serve_chaos.model import Identity
 MARK = "SERVE_CHAOS_RUN"
 """The environment variable that every process of a run carries; its value is the run's id."""
 
-_EMPTY_LOOKS = 4
+_EMPTY_LOOKS = 2
+"""How many looks in a row must see no process: while one reads /proc, a process may start another and end."""
 _BETWEEN_LOOKS = 0.05
-"""Seconds; together they are far longer than any `execve` takes."""
+"""Seconds."""
+_KERNEL_THREAD = 0x00200000
+"""PF_KTHREAD of the kernel's sched.h, among the flags of /proc/PID/stat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +153,23 @@ def environments() -> Iterator[tuple[int, list[bytes]]]:
             yield pid, file.read().split(b"\0")
 
 
+def _becomes_another_program(pid: int) -> bool:
+    """Whether that process is within `execve`, where it has no environment for a moment, and so no mark.
+
+    Neither has it a command line then. On a machine that is busy, or reads the program from a slow disk, that moment
+    may last for seconds.
+    """
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as environment, open(f"/proc/{pid}/cmdline", "rb") as command:
+            if environment.read(1) or command.read(1):
+                return False
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return False
+    return fields[0] not in (b"Z", b"X") and not int(fields[6]) & _KERNEL_THREAD
+
+
 def send(identity: Identity, number: int) -> bool:
     """Sends a signal to that very process.
 
@@ -197,8 +217,7 @@ def end_marked(mark: str, *, timeout: float = 8.0) -> tuple[Process, ...]:
     empty_looks = 0
     while True:
         left = marked(mark)
-        # A process has no environment for a moment while it becomes another program, and is overlooked then.
-        empty_looks = 0 if left else empty_looks + 1
+        empty_looks = 0 if left or any(map(_becomes_another_program, all_pids())) else empty_looks + 1
         if empty_looks == _EMPTY_LOOKS or time.monotonic() > deadline:
             return left
         for process in left:
