@@ -215,11 +215,12 @@ class Rig:
         """
         dead = self.dead_watches()
         if dead:
-            self.soundness.taint("a thread that watches it has ended")
+            self.soundness.taint("what watches it has ended")
             raise WatchEnded(
-                "a thread that watches the cluster has ended, so it is unknown what happened to the cluster since then",
+                "a thread or process that watches the cluster has ended, so it is unknown what happened to the cluster"
+                " since then",
                 checked=dead,
-                fix=["this is an error of the plugin: report it with the run's directory"],
+                fix=["unless somebody killed a process of the plugin, report this error with the run's directory"],
             )
 
     @property

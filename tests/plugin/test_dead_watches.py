@@ -43,4 +43,4 @@ def test_the_test_is_an_error_and_the_next_one_gets_a_new_cluster(run_chaos: Run
     outcomes = ran.result.parseoutcomes()
     assert outcomes.get("failed", 0) == 0
     assert outcomes["errors"] >= 1
-    assert "rebuilds the cluster: a thread that watches it has ended" in ran.text
+    assert "rebuilds the cluster: what watches it has ended" in ran.text

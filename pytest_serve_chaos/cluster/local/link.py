@@ -165,7 +165,12 @@ class SupervisorLink:
 
     def dead_watches(self) -> tuple[str, ...]:
         """Why it hears the supervisor no more, in words. Has the capability `Watches`."""
-        return (f"the thread {self._reader.name} ended: {self._deaf}",) if self._deaf else ()
+        if self._deaf:
+            return (f"the thread {self._reader.name} ended: {self._deaf}",)
+        stdin, status = self._process.stdin, self._process.poll()
+        if status is None or self._reader.is_alive() or stdin is None or stdin.closed:
+            return ()
+        return (f"the supervisor of the local cluster ended with status {status}, and the cluster with it",)
 
 
 def _spawn(log: Path) -> subprocess.Popen[bytes]:
