@@ -321,7 +321,8 @@ class Seen:
     @property
     def words(self) -> str:
         """What stayed, and who repaired it, for a table."""
-        return f"{self.left.words}; {self.repaired_by}"
+        after = f" (then: {self.remains.words})" if self.remains else ""
+        return f"{self.left.words}{after}; {self.repaired_by}"
 
 
 def end(way: Way, moment: Moment) -> Seen:
