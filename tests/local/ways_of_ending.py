@@ -124,7 +124,7 @@ class Left:
 
 
 def _in_words(file: str) -> str:
-    if file.startswith("tmp/serve-chaos-"):
+    if file.startswith(f"{_TMP}/serve-chaos-"):
         return "a directory in TMPDIR"
     return "the file of a lock" if file.endswith(".lock") else file
 
