@@ -321,7 +321,8 @@ class Seen:
     @property
     def words(self) -> str:
         """What stayed, and who repaired it, for a table."""
-        after = f" (then: {self.remains.words})" if self.remains else ""
+        names = dict.fromkeys(process.command or process.name for process in self.remains.processes)
+        after = f" (then: {', '.join([*names, *self.remains.files])})" if self.remains else ""
         return f"{self.left.words}{after}; {self.repaired_by}"
 
 
