@@ -20,7 +20,7 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.backends.registry import BUILT_IN as BACKENDS
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.base import ClusterSpec
-from pytest_serve_chaos.cluster.capabilities import HAS_REDIS, KILLS_NODES, SHARES_REDIS
+from pytest_serve_chaos.cluster.capabilities import HAS_REDIS, KILLS_NODES, ON_THIS_MACHINE, SHARES_REDIS
 from pytest_serve_chaos.cluster.local import processes
 from pytest_serve_chaos.cluster.local.cluster import LocalCluster
 from pytest_serve_chaos.cluster.local.start import LocalSettings, start_local_cluster
@@ -178,6 +178,19 @@ def nodes_and_replicas(cluster: LocalCluster) -> tuple[int, int]:
         return len(alive), len(cluster.dashboard.serve().replicas)
 
     return clock.wait_until("the dashboard to answer", clock.patient(said), timeout=30.0)
+
+
+def test_every_process_of_ray_carries_the_mark(tmp_path: Path) -> None:
+    """Without it, neither the janitor nor the next run finds a process that outlives its node."""
+    with closing(start_local_cluster(SMALL, LocalSettings(logs=tmp_path), print)) as cluster:
+        (supervisor,) = part(cluster, ON_THIS_MACHINE).first_processes()
+        mark = f"{processes.MARK}=".encode()
+        variables = dict(processes.environments())
+        found = {one: any(v.startswith(mark) for v in variables[one.pid]) for one in processes.below(supervisor)}
+    assert any("DashboardAgent" in one.command for one in found)
+    without = [one.command for one, marked in found.items() if not marked]
+    # Redis writes its title over its environment. The kernel ends it with the supervisor, whose child it is.
+    assert all("redis-server" in command or "local.janitor" in command for command in without), without
 
 
 def test_two_runs_and_a_foreign_cluster_do_not_meet(tmp_path: Path) -> None:

@@ -141,7 +141,13 @@ def inherited_environment() -> dict[str, str]:
 
 def _base_environment(plan: Plan) -> dict[str, str]:
     # What Ray's processes leave in the directory for temporary files goes with the run.
-    return {**inherited_environment(), processes.MARK: plan.run, "TMPDIR": str(Path(plan.directory) / "tmp")}
+    return {
+        **inherited_environment(),
+        processes.MARK: plan.run,
+        "TMPDIR": str(Path(plan.directory) / "tmp"),
+        # Else setproctitle writes the title of Ray's agents over their environment, and so over the mark.
+        "SPT_NOENV": "1",
+    }
 
 
 def python_path() -> str:
