@@ -121,6 +121,19 @@ def _of_deployment(options: Mapping[str, Json], offer: Offer) -> Iterator[tuple[
             said = _count(amount, "GPU") if name == _GPU else f"{amount:g} of the resource {name}"
             yield path, f"each replica wants {said}, which no node offers", "leave it out for this test"
     cpus, replicas = _cpus(options), _replicas(options)
+    most = options.get("max_replicas_per_node")
+    # Without CPUs they can be on the head, too.
+    nodes = offer.workers if cpus else offer.workers + 1
+    if isinstance(most, int) and replicas > nodes * most:
+        lacking = True
+        more = math.ceil(replicas / most) - (0 if cpus else 1)
+        yield (
+            ("max_replicas_per_node",),
+            f"{number(replicas, 'replica')} are wanted, {most} at most on a node, and {number(nodes, 'node')} can have"
+            " them",
+            f"allow more on a node, want no more than {number(nodes * most, 'replica')}, or more workers:"
+            f" --serve-chaos-workers={more}",
+        )
     if lacking or not cpus or options.get("placement_group_bundles"):
         return
     room = offer.workers * math.floor(offer.cpus / cpus + 1e-9)

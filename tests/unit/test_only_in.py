@@ -11,6 +11,8 @@ from typing import cast
 
 import pytest
 
+from pytest_serve_chaos import clock
+from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.kubernetes import in_pod
 from pytest_serve_chaos.cluster.kubernetes.client.api import ExecResult, KubeApi
 from pytest_serve_chaos.cluster.kubernetes.in_pod import freeze
@@ -109,7 +111,12 @@ def test_a_watchdog_is_the_same_program_in_the_same_pod() -> None:
             check=True,
             capture_output=True,
         )
-        assert claim not in [one.claim for one in freeze.watchdogs()]
+
+        def ended() -> bool | NotYet:
+            return claim not in [one.claim for one in freeze.watchdogs()] or NotYet("there is one")
+
+        # The kernel ends it a moment after SIGKILL was sent.
+        clock.wait_until("the watchdog to end", ended, timeout=10.0, interval=0.01)
 
 
 # -- who runs them -----------------------------------------------------------------------------------------------------

@@ -101,6 +101,16 @@ def wants(**options: Json) -> list[str]:
             {"ray_actor_options": {"num_cpus": 3}, "autoscaling_config": {"min_replicas": 1, "initial_replicas": 3}},
             ["3 replicas of 3 CPUs each are wanted, and there is room for 2"],
         ),
+        ({"ray_actor_options": {"num_cpus": 0.1}, "max_replicas_per_node": 3, "num_replicas": 6}, []),
+        (
+            {"ray_actor_options": {"num_cpus": 0.1}, "max_replicas_per_node": 3, "num_replicas": 7},
+            ["7 replicas are wanted, 3 at most on a node, and 2 nodes can have them"],
+        ),
+        ({"ray_actor_options": {"num_cpus": 0}, "max_replicas_per_node": 3, "num_replicas": 9}, []),
+        (
+            {"ray_actor_options": {"num_cpus": 0}, "max_replicas_per_node": 3, "num_replicas": 10},
+            ["10 replicas are wanted, 3 at most on a node, and 3 nodes can have them"],
+        ),
         (
             {"placement_group_bundles": [{"CPU": 3}], "num_replicas": 3},
             ["all replicas together want 9 CPUs, and there are 8"],
@@ -116,6 +126,12 @@ def test_apps_that_each_have_room_may_have_none_together() -> None:
     (found,) = shortages({"a": {"A": one}, "b": {"B": one}}, OFFER)
     assert found.what == "all replicas together want 12 CPUs, and there are 8"
     assert found.fix == "more workers: --serve-chaos-workers=3"
+
+
+def test_more_workers_are_the_way_out_where_few_replicas_may_be_on_a_node() -> None:
+    wanted: dict[str, Json] = {"ray_actor_options": {"num_cpus": 0.1}, "max_replicas_per_node": 2, "num_replicas": 6}
+    (found,) = shortages({"shop": {"Ranker": wanted}}, OFFER)
+    assert found.fix == ("allow more on a node, want no more than 4 replicas, or more workers: --serve-chaos-workers=3")
 
 
 def test_a_machine_with_accelerators_may_offer_any(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,6 +80,7 @@ def _options(deployment: typing.Any) -> dict[str, object]:
                 if name in ("num_cpus", "num_gpus", "resources", "accelerator_type")
             },
             "placement_group_bundles": replica.placement_group_bundles,
+            "max_replicas_per_node": getattr(replica, "max_replicas_per_node", None),
         }
         scaling = config.autoscaling_config
         if scaling is None:
