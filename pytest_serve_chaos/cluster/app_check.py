@@ -20,6 +20,7 @@ from pytest_serve_chaos.cluster.blind_spots import blind_spots
 from pytest_serve_chaos.cluster.local.commands import inherited_environment, python_path
 from pytest_serve_chaos.cluster.local.programs import import_app
 from pytest_serve_chaos.cluster.local_code import code_of, module_of, named_by, search_path, without_directories
+from pytest_serve_chaos.cluster.own_apps import deployments_of, is_own
 from pytest_serve_chaos.cluster.problems import Problem, refuse
 from pytest_serve_chaos.cluster.resources import Offer
 from pytest_serve_chaos.cluster.serve_config import name_of
@@ -74,7 +75,10 @@ def check_app(
     code: dict[str, Json] = {}
     for app in serve_config.applications(config):
         import_path = app.get("import_path")
-        if not isinstance(import_path, str) or _is_ours(import_path) or not _comes_from_here(app):
+        if isinstance(import_path, str) and is_own(import_path):
+            code[name_of(app)] = deployments_of(app)
+            continue
+        if not isinstance(import_path, str) or not _comes_from_here(app):
             continue
         _check_module_name(import_path)
         is_here = in_image and code_of(import_path, search_path()) is not None
@@ -114,7 +118,7 @@ def check_apps_of_file(
     for given in serve_config.applications(config):
         app, _ = without_directories(given, directories)
         import_path = str(app.get("import_path"))
-        if _is_ours(import_path) or not _comes_from_here(app):
+        if is_own(import_path) or not _comes_from_here(app):
             continue
         if code_of(import_path, directories) is not None:
             places = os.pathsep.join([*map(str, directories), python_path()])
@@ -255,19 +259,17 @@ def _check_resources(
         where = serve_check.place(at, lines, dict(config)) if in_config else f"the code of the app {shortage.app}"
         problems.append(Problem(resources.named(shortage, list(apps)), shortage.fix, where))
     title = f"the Serve config {spec.app}" if is_file else f"the app {spec.app!r}"
-    in_a_config = [] if is_file else ["say it in a Serve config: --serve-chaos-app=config.yaml"]
-    ways = [*in_a_config, "test a cluster that offers it: --serve-chaos-backend=kubernetes"]
+    if is_own(spec.app):
+        where_to_say = ['say it to the marker: serve_cluster(app_args={"options": {...}})']
+    else:
+        where_to_say = [] if is_file else ["say it in a Serve config: --serve-chaos-app=config.yaml"]
+    ways = [*where_to_say, "test a cluster that offers it: --serve-chaos-backend=kubernetes"]
     refuse(
         f"{title} wants more than there will be ({offer.text})",
         problems,
         ["change what is listed", *(f"or {way}" for way in ways)],
         single="".join(f", or {way}" for way in ways),
     )
-
-
-def _is_ours(import_path: str) -> bool:
-    """Whether it is an app of this package, whose module `serve_config` has looked for; importing Ray takes seconds."""
-    return import_path.startswith(serve_config.OWN_APPS) and import_path.endswith(":app")
 
 
 def _comes_from_here(app: Mapping[str, Json]) -> bool:

@@ -6,8 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, cast
 
+from pytest_serve_chaos.cluster.own_apps import OWN_APPS
 from pytest_serve_chaos.cluster.rest import ServeStatus, autoscaled
-from pytest_serve_chaos.cluster.serve_config import OWN_APPS, applications, name_of, with_deployment_options
+from pytest_serve_chaos.cluster.serve_config import applications, name_of, with_deployment_options
 from pytest_serve_chaos.errors import NoSuchTarget, SettingsError, Unsupported, nearest
 from pytest_serve_chaos.model import Json
 

@@ -10,13 +10,13 @@ from typing import cast
 from pytest_serve_chaos import manifests
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.local_code import search_path, without_directories
+from pytest_serve_chaos.cluster.own_apps import OWN_APPS
 from pytest_serve_chaos.cluster.profiles import Timing, timing
 from pytest_serve_chaos.cluster.proxy_location import EVERY_NODE, check_proxy_location
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.model import Json
 
 CANARY = "serve_chaos_canary"
-OWN_APPS = "pytest_serve_chaos.apps."
 
 _PORT = 8000
 """DEFAULT_HTTP_PORT of ray/serve/_private/constants.py."""

@@ -10,9 +10,9 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.analysis.statistics import percentile
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL
+from pytest_serve_chaos.cluster.own_apps import OWN_APPS
 from pytest_serve_chaos.cluster.profiles import environment, timing
 from pytest_serve_chaos.cluster.rest import ServeStatus, seconds_of
-from pytest_serve_chaos.cluster.serve_config import OWN_APPS
 from pytest_serve_chaos.cluster.waits import HAS_OWN_WAITS
 from pytest_serve_chaos.errors import in_one_line
 from pytest_serve_chaos.events import Predicted, TrafficBegan

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from pytest_serve_chaos.cluster import resources
 from pytest_serve_chaos.cluster.app_check import check_app
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.kubernetes.install.render import cpus_of_a_worker
+from pytest_serve_chaos.cluster.own_apps import deployments_of
 from pytest_serve_chaos.cluster.resources import Offer, has_accelerators, merged, shortages
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.model import Json
@@ -206,6 +209,43 @@ def test_what_a_config_does_not_say_counts_by_the_code(project: Path) -> None:
     assert "deployment Front: 3 replicas of 3 CPUs each are wanted, and there is room for 2" in refused("config.yaml")
     config.write_text(config.read_text().replace("num_replicas: 3", "num_replicas: 2"))
     check_app(ClusterSpec(app="config.yaml"), lambda _: None, offer=OFFER)
+
+
+def test_the_default_app_is_refused_where_its_replicas_have_too_few_nodes(project: Path) -> None:
+    one = Offer("a local cluster", 1, 4.0)
+    spec = ClusterSpec(workers=1)
+    with pytest.raises(SettingsError) as caught:
+        check_app(spec, lambda _: None, offer=one)
+    assert "deployment SleepyPid: 6 replicas are wanted, 3 at most on a node, and 1 node can have them" in str(
+        caught.value
+    )
+    assert "--serve-chaos-workers=2, or say it to the marker: serve_cluster(app_args=" in str(caught.value)
+    check_app(ClusterSpec(workers=1, app_args=(("options", {"num_replicas": 3}),)), lambda _: None, offer=one)
+    check_app(ClusterSpec(), lambda _: None, offer=OFFER)
+
+
+def test_the_deployments_of_a_composed_app_each_have_options_of_their_own() -> None:
+    app: dict[str, Json] = {
+        "import_path": "pytest_serve_chaos.apps.composed:app",
+        "args": {"options": {"num_replicas": 1, "max_ongoing_requests": 2}, "child_options": {"num_replicas": 5}},
+    }
+    assert deployments_of(app) == {
+        "Parent": {"num_replicas": 1, "max_ongoing_requests": 2},
+        "Child": {"num_replicas": 5, "max_ongoing_requests": 2},
+    }
+    assert deployments_of({"import_path": "pytest_serve_chaos.apps.canary:app"}) is None
+
+
+@pytest.mark.parametrize("name", ["sleepy_pid", "composed"])
+def test_the_deployments_of_own_apps_are_those_that_their_code_has(name: str) -> None:
+    import_path = f"pytest_serve_chaos.apps.{name}:app"
+    tree = ast.parse(Path(importlib.import_module("pytest_serve_chaos.apps").__path__[0], f"{name}.py").read_text())
+    coded = {
+        item.name
+        for item in tree.body
+        if isinstance(item, ast.ClassDef) and any("deployment" in ast.unparse(one) for one in item.decorator_list)
+    }
+    assert set(deployments_of({"import_path": import_path}) or {}) == coded
 
 
 def test_an_app_whose_deployments_cannot_be_read_is_left_to_the_cluster(project: Path) -> None:

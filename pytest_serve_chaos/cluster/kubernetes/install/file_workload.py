@@ -31,8 +31,9 @@ from pytest_serve_chaos.cluster.kubernetes.install.rayservice_file import OwnFil
 from pytest_serve_chaos.cluster.kubernetes.install.workload import Workload
 from pytest_serve_chaos.cluster.kubernetes.rayservice.ray_token import wants_token
 from pytest_serve_chaos.cluster.local_code import code_of_config, named_by, without_directories
+from pytest_serve_chaos.cluster.own_apps import OWN_APPS
 from pytest_serve_chaos.cluster.ray_tokens import has_tokens
-from pytest_serve_chaos.cluster.serve_config import OWN_APPS, applications, serve_config_text
+from pytest_serve_chaos.cluster.serve_config import applications, serve_config_text
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.manifests import Manifest, merge
 from pytest_serve_chaos.model import Json

@@ -11,8 +11,9 @@ from pytest_serve_chaos.cluster.kubernetes.client.records import mapped, name_of
 from pytest_serve_chaos.cluster.kubernetes.install import file_rules, render
 from pytest_serve_chaos.cluster.kubernetes.rayservice.redis import RedisStore
 from pytest_serve_chaos.cluster.local_code import code_of_config, search_path
+from pytest_serve_chaos.cluster.own_apps import OWN_APPS
 from pytest_serve_chaos.cluster.profiles import environment, timing
-from pytest_serve_chaos.cluster.serve_config import OWN_APPS, applications, serve_config
+from pytest_serve_chaos.cluster.serve_config import applications, serve_config
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.manifests import Manifest
 from pytest_serve_chaos.model import Json
