@@ -72,7 +72,18 @@ def in_one_line(error: BaseException) -> str:
 
 
 class SettingsError(ServeChaosError):
-    """A value that the user gave cannot be used; becomes a `pytest.UsageError`."""
+    """A value that the user gave cannot be used; becomes a `pytest.UsageError`.
+
+    Args:
+        what: What happened.
+        checked: What was checked to find that out, one line each.
+        fix: How to fix it, one line for each way.
+        setting: The setting with that value, as `path`, where it may be another than the one that is checked.
+    """
+
+    def __init__(self, what: str, *, checked: Sequence[str] = (), fix: Sequence[str] = (), setting: str = "") -> None:
+        self.setting = setting
+        super().__init__(what, checked=checked, fix=fix)
 
 
 class MissingDependency(ServeChaosError):

@@ -99,7 +99,7 @@ _URL = Pattern("an http:// or https:// URL", "URL", r"https?://[^\s/]\S*")
 _MANIFESTS = FileOr("a URL, or an existing file or directory", "PATH|URL", r"(https?://|github\.com/)[^\s/]\S*")
 _KUBERAY = "github.com/ray-project/kuberay/ray-operator/config/default?ref=v1.6.2"
 _OPERATOR = "quay.io/kuberay/operator:v1.6.2"
-_PATH = Pattern("a path that begins with /, without spaces and without #", "/PATH", r"/[^\s#]*")
+_PATH = Pattern("a path that begins with /, without spaces and without #", "/PATH", r"/(\$\{[^{}#]*\}|[^\s#])*")
 _PROGRAM = File("the path of a program", is_program)
 _FILE = File("an existing file", Path.is_file)
 

@@ -111,7 +111,11 @@ class Asking:
         raise SettingsError(
             f"the path {masked(path)} is below the route of no app",
             checked=[f"the route of {app}: {route}" for app, route in among.items()],
-            fix=["begin the path with the route of the app", "or say which app: app=..."],
+            fix=[
+                "begin the path with the route of the app",
+                "or say which app: app=... in a test, or `app` in the file of --serve-chaos-requests",
+            ],
+            setting="requests" if self.kinds else "path",
         )
 
 

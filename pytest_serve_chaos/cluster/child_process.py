@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 
 from pytest_serve_chaos.model import Identity
 
-_SECRET = re.compile(r"(?i)([\w-]*(?:token|secret|password|api[-_]?key)[\w-]*[= ])\S+")
+_SECRET = re.compile(
+    r"(?i)((?:(?<!\S)-[\w-]*(?:token|secret|password|api[-_]?key)[\w-]* "
+    r"|[\w-]*(?:token|secret|password|api[-_]?key)[\w-]*=))\S+"
+)
 _NAMELESS = re.compile(r"(?:\S*/)?(?:python|pypy|sh|bash|dash|node|perl|ruby)[\d.]*(?: -\w+)*? (?:-\w*[ce]|-)(?: |$)")
 """An interpreter that runs a text: neither its name nor its command line says what people call it."""
 _OF_PYTHON = re.compile(r" -c from multiprocessing\.(?:resource_tracker|semaphore_tracker|forkserver) import ")

@@ -125,7 +125,7 @@ class Collection:
         checked: list[tuple[ClusterSpec, Deployments]] = []
         for item in ours:
             spec = wanted[item.nodeid]
-            app = ClusterSpec(app=spec.app, env=spec.env, workers=spec.workers)
+            app = ClusterSpec(app=spec.app, app_args=spec.app_args, env=spec.env, workers=spec.workers)
             found = next((found for one, found in checked if one == app), None)
             if found is None:
                 found = self._check_app(app, self._named_by(item.nodeid, spec))
@@ -137,7 +137,8 @@ class Collection:
         try:
             return self._backend.check_app(app, self._settings, self._progress) or {}
         except SettingsError as error:
-            raise pytest.UsageError(f"{named_by}: {error}") from error
+            at_fault = self._option(error.setting) if error.setting else named_by
+            raise pytest.UsageError(f"{at_fault}: {error}") from error
 
     def _check_names(self, item: pytest.Item, apps: Deployments) -> None:
         fixtures = getattr(item, "fixturenames", ())
@@ -155,8 +156,11 @@ class Collection:
         by_file = self._settings.rayservice_file is not None
         option = "rayservice_file" if by_file else "app"
         if by_file or spec.app == self._settings.app:
-            return f"--serve-chaos-{option.replace('_', '-')} from {self._settings.source(option)}"
+            return self._option(option)
         return nodeid
+
+    def _option(self, name: str) -> str:
+        return f"--serve-chaos-{name.replace('_', '-')} from {self._settings.source(name)}"
 
     def _in_order(self, specs: Iterable[ClusterSpec]) -> list[ClusterSpec]:
         """Each cluster once; where the last is kept, that is the one of tests which ask for nothing."""

@@ -129,6 +129,33 @@ def test_an_app_of_a_marker_that_does_not_exist_is_refused_too(
     assert pytester.runpytest_inprocess("--serve-chaos", "--collect-only").ret == pytest.ExitCode.OK
 
 
+def test_too_many_replicas_for_the_workers_are_refused_unless_the_test_wants_fewer(
+    pytester: pytest.Pytester, started: list[ClusterSpec]
+) -> None:
+    pytester.makepyfile(TEST)
+    result = pytester.runpytest_inprocess("--serve-chaos", "--serve-chaos-workers=1")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*deployment SleepyPid: 6 replicas are wanted, 3 at most on a node, and 1 node can*"])
+    assert started == []
+
+    few = "serve_cluster(workers=1, app_args={'options': {'num_replicas': 2}})"
+    pytester.makepyfile(f"import pytest\n\n@pytest.mark.{few}\ndef test_few(serve_cluster): pass\n")
+    pytester.runpytest_inprocess("--serve-chaos").assert_outcomes(passed=1)
+    assert len(started) == 1
+
+
+def test_a_path_that_no_app_has_is_the_fault_of_the_option_that_names_it(
+    pytester: pytest.Pytester, started: list[ClusterSpec]
+) -> None:
+    pytester.makepyfile(TEST)
+    apps = [f"  - {{name: {n}, route_prefix: /{n}, import_path: 'pytest_serve_chaos.apps.composed:app'}}" for n in "ab"]
+    pytester.path.joinpath("two.yaml").write_text("\n".join(["applications:", *apps]))
+    result = pytester.runpytest_inprocess("--serve-chaos", "--serve-chaos-app=two.yaml", "--serve-chaos-path=/c")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--serve-chaos-path from the command line: the path /c is below the route of no app"])
+    assert started == []
+
+
 def test_an_app_that_exists_gets_its_cluster(pytester: pytest.Pytester, started: list[ClusterSpec]) -> None:
     pytester.makepyfile(ranker="def app(args): pass")
     pytester.makepyfile(TEST)

@@ -33,6 +33,11 @@ def test_a_secret_in_a_command_line_is_not_shown(command: str) -> None:
     assert "***" in line(command)
 
 
+def test_a_title_with_such_a_word_is_shown_whole() -> None:
+    assert line("token server v2").endswith(": token server v2")
+    assert line("engine token-count 7").endswith(": engine token-count 7")
+
+
 def test_a_child_is_shown_in_one_line_that_is_not_endless() -> None:
     assert line("python -c import sys\nfor line in sys.stdin: pass") == (
         "python (PID 7, of PID 5): python -c import sys for line in sys.stdin: pass"

@@ -170,6 +170,13 @@ def test_headers_are_repeated_on_the_command_line_and_lines_elsewhere() -> None:
     assert resolve(Given(ini={"serve_chaos_headers": lines}), {}).headers == expected
 
 
+def test_the_fields_of_a_path_may_have_spaces() -> None:
+    assert from_environment(PATH="/v2/users/${n % 30}/x").path == "/v2/users/${n % 30}/x"
+    for wrong in ("/v2/a b", "/v2/${n % 30", "/v2#top"):
+        with pytest.raises(SettingsError, match="without spaces"):
+            from_environment(PATH=wrong)
+
+
 def test_a_config_file_is_found_and_its_path_made_absolute(tmp_path: Path) -> None:
     (tmp_path / "serve.yaml").write_text("applications: []\n")
 
