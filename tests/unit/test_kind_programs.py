@@ -153,6 +153,15 @@ def asked(directory: Path) -> list[str]:
     return (directory / "asked").read_text().splitlines()
 
 
+def test_kubectl_keeps_what_it_learns_in_the_directory_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run").mkdir()
+    nodes_with_scripts(tmp_path, monkeypatch).kubectl("get", "nodes")
+    (said,) = asked(tmp_path)
+    assert said.endswith(f"--cache-dir {tmp_path}/run/private/kubectl-cache get nodes")
+
+
 def test_a_kind_that_does_not_come_to_its_end_is_killed_while_it_makes_nodes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

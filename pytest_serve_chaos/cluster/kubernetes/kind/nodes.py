@@ -138,7 +138,10 @@ class KindNodes:
         Raises:
             CommandFailed: It failed, or took too long.
         """
-        return self._run("kubectl", "--kubeconfig", str(self.kubeconfig), *arguments, timeout=timeout)
+        # By default what it learns of an API server stays in the home directory for ever.
+        cache = self.kubeconfig.with_name("kubectl-cache")
+        options = ("--kubeconfig", str(self.kubeconfig), "--cache-dir", str(cache))
+        return self._run("kubectl", *options, *arguments, timeout=timeout)
 
     def delete(self) -> None:
         """Deletes the nodes and all that is on them.
