@@ -336,7 +336,7 @@ def end(way: Way, moment: Moment) -> Seen:
         NoSmallDisk: The disk has to be a small one, and this user cannot mount one.
         NotSeen: The cluster did not come up.
     """
-    with _directory(small=way.fills) as disk, _directory() as control:
+    with directory(small=way.fills) as disk, directory() as control:
         _prepare(disk, way)
         run = _start(disk, control, {MOMENT: moment, EXITS: "yes" if way.exits else ""}, "test_it.py")
         try:
@@ -409,7 +409,7 @@ def _repair(way: Way, run: RunToEnd) -> str:
 
 
 @contextlib.contextmanager
-def _directory(*, small: bool = False) -> Iterator[Path]:
+def directory(*, small: bool = False) -> Iterator[Path]:
     """A directory; a small one is a disk of its own."""
     path = Path(tempfile.gettempdir()) / f"w{secrets.token_hex(2)}"
     path.mkdir(mode=0o700)

@@ -1,0 +1,83 @@
+"""However a run on real Kubernetes ends with a fault in effect, somebody repairs what it has changed.
+
+It takes the kept cluster that SERVE_CHAOS_TEST_CLUSTER names, and half an hour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pytest_serve_chaos.cluster.kubernetes import names
+from tests.kind.external_rayservice import Somebodys
+from tests.kind.needs import SHARED, needs_kind, run
+from tests.kind.ways_of_ending import CHANGES, DRAINED, GUEST, WAYS, BackendName, Change, Owner, Seen, Way, end
+
+pytestmark = [needs_kind, pytest.mark.skipif(SHARED is None, reason="SERVE_CHAOS_TEST_CLUSTER names no kept cluster")]
+
+KILLED = next(way for way in WAYS if way.name == "kill -9 of pytest")
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Somebodys:
+    directory = tmp_path_factory.mktemp("cluster")
+    admin = directory / "admin.kubeconfig"
+    admin.write_text(run("kind", "get", "kubeconfig", "--name", str(SHARED)))
+    admin.chmod(0o600)
+    at = run("docker", "port", f"{SHARED}-control-plane", str(names.TRAFFIC_NODE_PORT)).split()[0]
+    rayservice = f"{names.NAMESPACE}/{names.RAY_SERVICE}"
+    return Somebodys(admin, f"kind-{SHARED}", rayservice, f"http://{at}", admin)
+
+
+def owner(cluster: Somebodys, backend: BackendName, directory: Path) -> Owner:
+    """The same cluster, as a run with that backend has it."""
+    if backend == "kind":
+        return Owner(backend, cluster, cluster)
+    namespace = ("-n", cluster.namespace)
+    cluster.kubectl(*namespace, "create", "serviceaccount", GUEST)
+    rights = ("--clusterrole=cluster-admin", f"--serviceaccount={cluster.namespace}:{GUEST}")
+    cluster.kubectl("create", "clusterrolebinding", GUEST, *rights)
+    token = cluster.kubectl(*namespace, "create", "token", GUEST, "--duration=2h").strip()
+    return Owner(backend, cluster, cluster.seen_as(directory, cluster.context, {"token": token}))
+
+
+@pytest.fixture
+def owned(cluster: Somebodys, backend: BackendName, tmp_path: Path) -> Iterator[Owner]:
+    yield owner(cluster, backend, tmp_path)
+    cluster.kubectl("-n", cluster.namespace, "delete", "serviceaccount", GUEST, "--ignore-not-found")
+    cluster.kubectl("delete", "clusterrolebinding", GUEST, "--ignore-not-found")
+
+
+def _repaired(seen: Seen, way: Way) -> None:
+    print(f"{way.name}: {seen.words}; files: {seen.files}")
+    assert not seen.remains, (seen.remains, seen.next_output)
+    assert seen.changed, seen.output
+    if way.repairer == "the run":
+        assert seen.healed
+        assert not seen.left, seen.output
+    else:
+        assert seen.left
+        assert seen.repaired_by.replace("`serve-chaos ", "").replace("`", "").startswith(way.repairer.split()[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "backend"),
+    [pytest.param(c, b, id=f"{c.name}-{b}") for b in ("kind", "kubernetes") for c in CHANGES if b in c.backends],
+)
+def test_what_a_killed_run_has_changed_its_watchdog_puts_back(owned: Owner, change: Change) -> None:
+    _repaired(end(KILLED, change, "during", owned), KILLED)
+
+
+@pytest.mark.parametrize(
+    ("way", "backend"),
+    [
+        pytest.param(w, b, id=f"{w.name}-{b}")
+        for b in ("kind", "kubernetes")
+        for w in WAYS
+        if b in w.backends and w != KILLED
+    ],
+)
+def test_a_drained_node_takes_pods_again_however_the_run_ends(owned: Owner, way: Way) -> None:
+    _repaired(end(way, DRAINED, "during", owned), way)
