@@ -227,6 +227,19 @@ class Somebodys:
 
         clock.wait_until("the cluster to be as it was", probe, timeout=_AS_IT_WAS, interval=5.0)
 
+    def wait_until_ready(self) -> None:
+        """Waits until all of Ray's pods are ready.
+
+        Raises:
+            WaitTimeout: They are not.
+        """
+
+        def probe() -> bool | NotYet:
+            unready = self._unready()
+            return NotYet("; ".join(unready)) if unready else True
+
+        clock.wait_until("the pods to be ready", probe, timeout=_AS_IT_WAS, interval=2.0)
+
     def _unready(self) -> list[str]:
         selector = ("-l", "ray.io/is-ray-node=yes")
         pods = json.loads(self.kubectl("-n", self.namespace, "get", "pods", *selector, "-o", "json"))["items"]

@@ -1,34 +1,43 @@
-"""However a run on real Kubernetes ends with a fault in effect, somebody repairs what it has changed.
-
-It takes the kept cluster that SERVE_CHAOS_TEST_CLUSTER names, and half an hour.
-"""
+"""However a run on real Kubernetes ends with a fault in effect, somebody repairs what it has changed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pytest_serve_chaos.cluster.base import ClusterSpec
+from pytest_serve_chaos.cluster.capabilities import OUTLIVES_RUNS
 from pytest_serve_chaos.cluster.kubernetes import names
+from pytest_serve_chaos.cluster.kubernetes.kind.start import start_kind_cluster
+from tests.capabilities import part
 from tests.kind.external_rayservice import Somebodys
-from tests.kind.needs import SHARED, needs_kind, run
+from tests.kind.needs import SHARED, kind_settings, needs_kind, run
 from tests.kind.ways_of_ending import CHANGES, DRAINED, GUEST, WAYS, BackendName, Change, Owner, Seen, Way, end
 
-pytestmark = [needs_kind, pytest.mark.skipif(SHARED is None, reason="SERVE_CHAOS_TEST_CLUSTER names no kept cluster")]
+pytestmark = needs_kind
 
 KILLED = next(way for way in WAYS if way.name == "kill -9 of pytest")
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Somebodys:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Somebodys]:
+    """The cluster that runs with ``--serve-chaos-keep`` take over; for `kubernetes` it is somebody's."""
     directory = tmp_path_factory.mktemp("cluster")
+    settings = replace(kind_settings(), name=SHARED or names.KEPT_CLUSTER, keep=True)
+    started = start_kind_cluster(ClusterSpec(), settings, directory, print)
+    url = started.url
+    part(started, OUTLIVES_RUNS).vouch()
+    started.close()
     admin = directory / "admin.kubeconfig"
-    admin.write_text(run("kind", "get", "kubeconfig", "--name", str(SHARED)))
+    admin.write_text(run("kind", "get", "kubeconfig", "--name", str(settings.name)))
     admin.chmod(0o600)
-    at = run("docker", "port", f"{SHARED}-control-plane", str(names.TRAFFIC_NODE_PORT)).split()[0]
     rayservice = f"{names.NAMESPACE}/{names.RAY_SERVICE}"
-    return Somebodys(admin, f"kind-{SHARED}", rayservice, f"http://{at}", admin)
+    yield Somebodys(admin, f"kind-{settings.name}", rayservice, url, admin)
+    if SHARED is None:
+        run("kind", "delete", "cluster", "--name", str(settings.name))
 
 
 def owner(cluster: Somebodys, backend: BackendName, directory: Path) -> Owner:

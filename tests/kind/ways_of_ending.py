@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -18,7 +18,7 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster.kubernetes.in_pod import freeze
 from pytest_serve_chaos.cluster.watchdog import GRACE
-from pytest_serve_chaos.errors import WaitTimeout
+from pytest_serve_chaos.errors import CommandFailed, WaitTimeout
 from tests.kind.external_rayservice import Somebodys
 from tests.kind.needs import kind_settings, run
 from tests.local.moments import EXITS, HELD, MOMENT, Moment
@@ -309,7 +309,17 @@ def _finds_the_api_server(run: RunToEnd) -> None:
 
 
 def _revokes(run: RunToEnd) -> None:
-    run.owner.cluster.kubectl("-n", run.owner.cluster.namespace, "delete", "serviceaccount", GUEST)
+    cluster, user = run.owner.cluster, replace(run.owner.user, admin=run.owner.user.kubeconfig)
+    cluster.kubectl("-n", cluster.namespace, "delete", "serviceaccount", GUEST)
+
+    def refused() -> bool | NotYet:  # the API server believes a token for some seconds more
+        try:
+            user.kubectl("get", "nodes")
+        except CommandFailed:
+            return True
+        return NotYet("the token is accepted")
+
+    clock.wait_until("the token to be refused", refused, timeout=60.0, interval=1.0)
 
 
 WAYS = (
@@ -377,6 +387,7 @@ def end(way: Way, change: Change, moment: Moment, owner: Owner) -> Seen:
         moment: When.
         owner: Whose cluster it is.
     """
+    owner.cluster.wait_until_ready()  # else a worker that is left may be the last healthy one
     before = look(owner.cluster)
     with directory(small=way.fills) as disk, directory() as control:
         for name in ("work", "state", "run", "tmp", "home"):
