@@ -62,6 +62,7 @@ def owned(cluster: Somebodys, backend: BackendName, tmp_path: Path) -> Iterator[
 def _repaired(seen: Seen, way: Way) -> None:
     print(f"{way.name}: {seen.words}; files: {seen.files}")
     assert not seen.remains, (seen.remains, seen.next_output)
+    assert not [file for file in seen.files if file.startswith("home/")]
     assert seen.changed, seen.output
     if way.repairer == "the run":
         assert seen.healed
