@@ -27,6 +27,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Somebodys]:
     """The cluster that runs with ``--serve-chaos-keep`` take over; for `kubernetes` it is somebody's."""
     directory = tmp_path_factory.mktemp("cluster")
     settings = replace(kind_settings(), name=SHARED or names.KEPT_CLUSTER, keep=True)
+    was_there = settings.name in run("kind", "get", "clusters").split()
     started = start_kind_cluster(ClusterSpec(), settings, directory, print)
     url = started.url
     part(started, OUTLIVES_RUNS).vouch()
@@ -36,7 +37,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Somebodys]:
     admin.chmod(0o600)
     rayservice = f"{names.NAMESPACE}/{names.RAY_SERVICE}"
     yield Somebodys(admin, f"kind-{settings.name}", rayservice, url, admin)
-    if SHARED is None:
+    if not was_there:
         run("kind", "delete", "cluster", "--name", str(settings.name))
 
 
