@@ -221,13 +221,14 @@ def resolve(
         partial: Whether settings that are required may be missing.
 
     Raises:
-        SettingsError: A value is not valid, is for another backend, or is missing.
+        SettingsError: A value is not valid, is for another backend, or is missing; all that are missing are named.
     """
     environ = os.environ if environ is None else environ
     row = backends.choice
     backend = str(_parse(row, _given(row, config, environ)))
     values: dict[str, object] = {}
     sources: dict[str, str] = {}
+    missing: list[Option] = []
     for row in backends.options:
         if backend not in backends.users(row):
             _refuse_unused(row, config, backend, backends)
@@ -236,8 +237,10 @@ def resolve(
         if given.texts:
             values[row.name] = _parse(row, given)
         elif row.required and not partial:
-            raise _missing(row, backend)
+            missing.append(row)
         sources[row.name] = given.source
+    if missing:
+        raise _missing(missing, backend)
     return _settings(values, sources, backends[backend].options)
 
 
@@ -318,9 +321,14 @@ def _refuse_unused(row: Option, config: Configuration, backend: str, backends: B
         )
 
 
-def _missing(row: Option, backend: str) -> SettingsError:
+def _missing(rows: Sequence[Option], backend: str) -> SettingsError:
+    needed = [f"{row.flag}: {row.help}" for row in rows]
     return SettingsError(
-        f"The {backend} backend needs {row.flag}: {row.help}",
-        checked=["the command line", f"the environment variable {row.env}", f"{row.ini} in pytest's configuration"],
-        fix=[f"give {row.usage}"],
+        f"The {backend} backend needs {'; and '.join(needed)}",
+        checked=[
+            "the command line",
+            f"the environment: {', '.join(row.env for row in rows)}",
+            f"pytest's configuration: {', '.join(row.ini for row in rows)}",
+        ],
+        fix=[f"give {' '.join(row.usage for row in rows)}"],
     )

@@ -219,6 +219,13 @@ def test_the_kubernetes_backend_needs_to_be_pointed_at_something() -> None:
     assert (settings.context, settings.rayservice) == ("staging", "ml/ranker")
 
 
+def test_all_settings_that_are_missing_are_named_at_once() -> None:
+    with pytest.raises(SettingsError) as refused:
+        resolve(Given(), {"SERVE_CHAOS_BACKEND": "kubernetes", "SERVE_CHAOS_URL": EXTERNAL["SERVE_CHAOS_URL"]})
+    assert refused.value.fix == ("give --serve-chaos-context=NAME --serve-chaos-rayservice=NAMESPACE/NAME",)
+    assert "SERVE_CHAOS_CONTEXT, SERVE_CHAOS_RAYSERVICE" in str(refused.value)
+
+
 def test_only_nodes_can_be_allowed_on_an_external_cluster() -> None:
     assert resolve(Given(), {**EXTERNAL, "SERVE_CHAOS_ALLOW": "node"}).allow == ("node",)
     with pytest.raises(SettingsError, match="Invalid --serve-chaos-allow 'everything'"):
