@@ -17,7 +17,7 @@ from pytest_serve_chaos.analysis.trial_figures import LEAKS, MEASURES, USUAL, Me
 from pytest_serve_chaos.analysis.words import number
 from pytest_serve_chaos.clock import seconds
 from pytest_serve_chaos.comparing.bisection import Bisection, released, report_document, report_text, without
-from pytest_serve_chaos.comparing.child_run import Side, TestRun, signals_as_interrupts, what_to_run
+from pytest_serve_chaos.comparing.child_run import Side, TestRun, require_tests, signals_as_interrupts, what_to_run
 from pytest_serve_chaos.comparing.differences import BACKEND, ON_LOCAL, Difference, differences_of, side_of
 from pytest_serve_chaos.comparing.environments import environment
 from pytest_serve_chaos.comparing.paired import PairedComparison, Plan, unit_words
@@ -179,6 +179,8 @@ def _run_both(given: argparse.Namespace) -> int:
     units, measures = _units(given), _measures(given)
     _require_enough(given.pairs, measures, len(units))
     differences, deadline = _differences(given), seconds(given.deadline, name="--deadline")
+    for tests in units:
+        require_tests(tests)
     directory = _directory(given, "compare")
 
     def compare() -> int:
@@ -378,9 +380,10 @@ def run_bisect(given: argparse.Namespace) -> int:
     """
     _require_enough(given.pairs, _measures(given), 1)
     seconds(given.deadline, name="--deadline")
+    (tests,) = what_to_run([given.what])
+    require_tests(tests)
     versions = without(released(given.good, given.bad), given.skip)
     _say(f"{len(versions)} releases: {', '.join(versions)}")
-    (tests,) = what_to_run([given.what])
     directory = _directory(given, "bisect")
     return _interruptible(lambda: _bisect(given, versions, tests, directory), directory)
 

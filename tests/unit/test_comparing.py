@@ -22,7 +22,7 @@ from pytest_serve_chaos.cli import main
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.comparing import child_run, commands, environments
 from pytest_serve_chaos.comparing.bisection import Bisection, between, report_text, without
-from pytest_serve_chaos.comparing.child_run import Side, TestRun, what_to_run
+from pytest_serve_chaos.comparing.child_run import Side, TestRun, require_tests, what_to_run
 from pytest_serve_chaos.comparing.commands import add_compare, split_arguments
 from pytest_serve_chaos.comparing.environments import requirement
 from pytest_serve_chaos.comparing.paired import PairedComparison, Plan
@@ -497,6 +497,30 @@ def test_what_cannot_be_compared_is_refused(
 
     assert main(words) == 2
     assert why in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("compare", "--ray=2.54.1", "--ray=2.60.0"), ("bisect", "--good=2.54", "--bad=2.60")],
+    ids=["compare", "bisect"],
+)
+def test_a_test_that_is_nowhere_is_refused_before_anything_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "test_app.py").write_text("def test_upgrade(): pass")
+
+    assert main([*command, "test_app.py::test_upgrad"]) == 2
+    said = capsys.readouterr().err
+    assert "pytest finds no test 'test_app.py::test_upgrad'" in said
+    assert "environment" not in said
+
+
+@pytest.mark.parametrize("imports", ["", "import installed_for_both_sides_only\n"], ids=["is", "cannot be imported"])
+def test_a_test_that_may_be_there_is_not_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, imports: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "test_app.py").write_text(f"{imports}def test_upgrade(): pass")
+    require_tests(("test_app.py::test_upgrade",))
 
 
 def sides(*words: str) -> tuple[Side, Side]:
