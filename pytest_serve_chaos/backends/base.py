@@ -79,6 +79,7 @@ End: TypeAlias = "Callable[[Settings, Path, Progress], None]"
 Sweep: TypeAlias = "Callable[[Progress], Iterable[str]]"
 Deployments: TypeAlias = "Mapping[str, Collection[str]]"
 """The deployments of each app of a Serve config, by name."""
+Check: TypeAlias = "Callable[[ClusterSpec, Settings], None]"
 CheckApp: TypeAlias = "Callable[[ClusterSpec, Settings, Progress], Deployments | None]"
 
 
@@ -88,6 +89,10 @@ def _needs_nothing(_: Settings) -> Iterable[Finding]:
 
 def _as_given(settings: Settings) -> Settings:
     return settings
+
+
+def _found_at_start(_: ClusterSpec, __: Settings) -> None:
+    """The start finds out."""
 
 
 def _not_checked(_: ClusterSpec, __: Settings, ___: Progress) -> None:
@@ -121,6 +126,8 @@ class Backend:
             refused.
         doctor: Looks for what the backend needs, without changing anything. Settings that are required may be missing.
         adapt: Changes the settings to what a cluster that exists already is; tests get that cluster.
+        check: Looks, before the first test and without changing anything, whether this machine can have a cluster that
+            tests want. Raises a `ServeChaosError` that says what is missing. By default the start finds out.
         check_app: Looks, before a cluster is started, whether the app of one that tests want exists. Raises
             `SettingsError` where it does not. Returns the apps with the names of their deployments, if it knows all of
             them. By default the start finds out.
@@ -140,6 +147,7 @@ class Backend:
     options: tuple[Option, ...] = ()
     doctor: Callable[[Settings], Iterable[Finding]] = _needs_nothing
     adapt: Callable[[Settings], Settings] = _as_given
+    check: Check = _found_at_start
     check_app: CheckApp = _not_checked
     lock: Callable[[Settings], str | None] = _not_locked
     hold: Callable[[Settings], AbstractContextManager[None]] | None = None

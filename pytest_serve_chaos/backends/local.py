@@ -21,6 +21,12 @@ def _start(spec: ClusterSpec, settings: Settings, directory: Path, progress: Pro
     return start_local_cluster(spec, given, progress)
 
 
+def _check(spec: ClusterSpec, settings: Settings) -> None:
+    from pytest_serve_chaos.cluster.local import preflight
+
+    preflight.check(workers=spec.workers, redis_server=settings.redis_server, gcs=spec.gcs, ingress=spec.ingress)
+
+
 def _check_app(spec: ClusterSpec, settings: Settings, progress: Progress) -> Deployments:
     from pytest_serve_chaos.backends.requests import check_requests_of
     from pytest_serve_chaos.cluster.app_check import check_app
@@ -70,6 +76,7 @@ LOCAL = Backend(
     options=options("profile", "app", "workers", "gcs", "env", "ingress", "redis_server", "allow_ray_without_token"),
     start=_start,
     doctor=_doctor,
+    check=_check,
     check_app=_check_app,
     sweep=_sweep,
 )

@@ -100,7 +100,9 @@ class Collection:
             except ServeChaosError as error:  # a marker that says nonsense
                 raise pytest.UsageError(f"{item.nodeid}: {error}") from error
             wanted[item.nodeid] = spec
-        self._check_apps(wanted, ours)
+        if not self._others_start() and not self._config.option.collectonly:
+            self._check_clusters(wanted)
+            self._check_apps(wanted, ours)
         specs = [None, *self._in_order(wanted.values())]
         items.sort(key=lambda item: specs.index(wanted.get(item.nodeid)))
 
@@ -117,11 +119,25 @@ class Collection:
         except ServeChaosError as error:
             raise pytest.UsageError(str(error)) from error
 
+    def _others_start(self) -> bool:
+        """Whether other plugins start clusters: these say what a cluster needs, and what an app is."""
+        return bool(self._config.hook.pytest_serve_chaos_start_cluster.get_hookimpls())
+
+    def _check_clusters(self, wanted: Mapping[str, ClusterSpec]) -> None:
+        """Refuses clusters that this machine cannot have, before the first one is started."""
+        checked: list[ClusterSpec] = []
+        usual = self._asked_for((), self._config.rootpath)
+        for nodeid, spec in wanted.items():
+            if spec in checked:
+                continue
+            checked.append(spec)
+            try:
+                self._backend.check(spec, self._settings)
+            except ServeChaosError as error:
+                raise pytest.UsageError(str(error) if spec == usual else f"{nodeid}: {error}") from error
+
     def _check_apps(self, wanted: Mapping[str, ClusterSpec], ours: Sequence[pytest.Item]) -> None:
         """Refuses an app that does not exist, and a deployment that it has not, before a cluster is started for it."""
-        others = self._config.hook.pytest_serve_chaos_start_cluster.get_hookimpls()  # which say what an app is
-        if others or self._config.option.collectonly:
-            return
         checked: list[tuple[ClusterSpec, Deployments]] = []
         for item in ours:
             spec = wanted[item.nodeid]

@@ -144,6 +144,22 @@ def test_too_many_replicas_for_the_workers_are_refused_unless_the_test_wants_few
     assert len(started) == 1
 
 
+def test_a_cluster_that_this_machine_cannot_have_is_refused_before_the_first_test(
+    pytester: pytest.Pytester, started: list[ClusterSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    pytester.makepyfile(TEST)
+    result = pytester.runpytest_inprocess("--serve-chaos", "--serve-chaos-workers=99")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: 99 workers do not fit on this machine*"])
+
+    pytester.makepyfile("import pytest\n\n@pytest.mark.serve_cluster(workers=99)\ndef test_many(serve_cluster): pass")
+    result = pytester.runpytest_inprocess("--serve-chaos")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: *::test_many: 99 workers do not fit on this machine*"])
+    assert started == []
+
+
 def test_a_path_that_no_app_has_is_the_fault_of_the_option_that_names_it(
     pytester: pytest.Pytester, started: list[ClusterSpec]
 ) -> None:
