@@ -103,6 +103,12 @@ def no_other_plugins(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("PYTEST_ADDOPTS", "-p pytest_serve_chaos.plugin -p no:cacheprovider")
 
 
+@pytest.fixture(autouse=True)
+def no_other_runs(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Locks are in a directory that each test has for itself, so that tests may use clusters of one name at once."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
+
+
 @pytest.fixture
 def run_chaos(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> RunChaos:
     """Runs a test file with ``--serve-chaos`` against a fake cluster, which is quicker than a real one."""

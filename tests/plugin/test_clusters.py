@@ -138,10 +138,7 @@ def test_the_logs_of_a_cluster_that_does_not_start_are_named(run_chaos: RunChaos
     ran.result.stdout.fnmatch_lines(["*= serve chaos =*", f"logs: {ran.directory}"])
 
 
-def test_a_cluster_that_another_run_has_is_not_touched(
-    run_chaos: RunChaos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+def test_a_cluster_that_another_run_has_is_not_touched(run_chaos: RunChaos) -> None:
     kept = ("--serve-chaos-backend=kind", "--serve-chaos-keep")
     with cluster_lock("kind/serve-chaos"):
         ran = run_chaos("def test_a(serve_cluster): pass", *kept)

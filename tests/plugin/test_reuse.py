@@ -54,10 +54,7 @@ def test_a_cluster_that_is_spoilt_is_not(run_chaos: RunChaos, monkeypatch: pytes
     assert vouched(ran.backend.clusters) == [False]
 
 
-def test_the_cluster_that_is_kept_is_that_of_tests_which_ask_for_nothing(
-    run_chaos: RunChaos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))  # where the lock of a kept cluster is
+def test_the_cluster_that_is_kept_is_that_of_tests_which_ask_for_nothing(run_chaos: RunChaos) -> None:
     ran = run_chaos(
         """
         import pytest
