@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -23,17 +22,11 @@ from pytest_serve_chaos.errors import RunFailed, SettingsError, nearest
 if TYPE_CHECKING:
     from pytest_serve_chaos.faults.registry import FaultRegistry
 
+OURS = "--pyargs"
+"""What pytest takes before the name of a test of this package."""
+
 ENDS_WITHIN = 180.0
 """Seconds that a run has to end its cluster after it was asked to."""
-
-_LOOKS_FOR = 60.0
-"""Seconds that pytest may take to find the tests; after that their own run shows whether they are there."""
-
-_CANNOT_IMPORT = re.compile(r"^(_+ )?ERROR collecting |^ERROR .+ - ", re.MULTILINE)
-"""What pytest prints of a file that it cannot import."""
-
-_OURS = "--pyargs"
-"""What pytest takes before the name of a test of this package."""
 
 _NEVER_RUN = (3, 4, 5)
 """Exit statuses of pytest that no further attempt changes: an error in pytest, in its arguments, or no tests."""
@@ -210,42 +203,12 @@ def _arguments_for(word: str) -> tuple[str, ...]:
     name, _, verb = word.partition(":")
     if name in BUILT_IN and (not verb or verb in BUILT_IN[name].verbs):
         verb = verb or BUILT_IN[name].verbs[0]
-        return (_OURS, f"pytest_serve_chaos.comparing.fault_tests::test_{name}_{verb}")
+        return (OURS, f"pytest_serve_chaos.comparing.fault_tests::test_{name}_{verb}")
     is_path = word.endswith(".py") or "::" in word or "/" in word
     is_mistaken = name in BUILT_IN or nearest(name, [spec.name for spec in BUILT_IN])
     if (is_path or is_mistaken) and not Path(word.partition("::")[0]).exists():  # else it may be a package: --pyargs
         raise _no_such_test(word, BUILT_IN)
     return (word,)
-
-
-def require_tests(tests: Sequence[str]) -> None:
-    """Lets pytest look for tests, which takes seconds, before environments are made for them, which takes minutes.
-
-    What pytest cannot import here may still be installed there, so only a test that is nowhere is refused.
-
-    Args:
-        tests: What pytest shall run.
-
-    Raises:
-        SettingsError: pytest finds no such test.
-    """
-    if tests[0] == _OURS:
-        return
-    command = [sys.executable, "-m", "pytest", "--collect-only", "--quiet", "-p", "no:cacheprovider", *tests]
-    try:
-        looked = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=_LOOKS_FOR
-        )
-    except subprocess.TimeoutExpired:
-        return
-    said = [line.removeprefix("ERROR: ") for line in looked.stderr.splitlines() if line.startswith("ERROR: ")]
-    absent = [line for line in said if "not found: " in line]
-    if absent and not _CANNOT_IMPORT.search(looked.stdout):
-        raise SettingsError(
-            f"pytest finds no test {tests[-1]!r}",
-            checked=absent,
-            fix=["see what there is: pytest --collect-only -q", "or name a fault, as head_failure"],
-        )
 
 
 def _no_such_test(word: str, faults: FaultRegistry) -> SettingsError:

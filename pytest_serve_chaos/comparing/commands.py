@@ -17,7 +17,8 @@ from pytest_serve_chaos.analysis.trial_figures import LEAKS, MEASURES, USUAL, Me
 from pytest_serve_chaos.analysis.words import number
 from pytest_serve_chaos.clock import seconds
 from pytest_serve_chaos.comparing.bisection import Bisection, released, report_document, report_text, without
-from pytest_serve_chaos.comparing.child_run import Side, TestRun, require_tests, signals_as_interrupts, what_to_run
+from pytest_serve_chaos.comparing.child_run import Side, TestRun, signals_as_interrupts, what_to_run
+from pytest_serve_chaos.comparing.collected import experiments_in
 from pytest_serve_chaos.comparing.differences import BACKEND, ON_LOCAL, Difference, differences_of, side_of
 from pytest_serve_chaos.comparing.environments import environment
 from pytest_serve_chaos.comparing.paired import PairedComparison, Plan, unit_words
@@ -179,8 +180,8 @@ def _run_both(given: argparse.Namespace) -> int:
     units, measures = _units(given), _measures(given)
     _require_enough(given.pairs, measures, len(units))
     differences, deadline = _differences(given), seconds(given.deadline, name="--deadline")
-    for tests in units:
-        require_tests(tests)
+    experiments = sum(experiments_in(tests, given.arguments) for tests in units)
+    _require_enough(given.pairs, measures, experiments)
     directory = _directory(given, "compare")
 
     def compare() -> int:
@@ -189,6 +190,7 @@ def _run_both(given: argparse.Namespace) -> int:
             plan = Plan(
                 sides=sides,
                 units=units,
+                experiments=experiments,
                 measures=measures,
                 most=given.pairs,
                 seed=given.seed,
@@ -381,14 +383,17 @@ def run_bisect(given: argparse.Namespace) -> int:
     _require_enough(given.pairs, _measures(given), 1)
     seconds(given.deadline, name="--deadline")
     (tests,) = what_to_run([given.what])
-    require_tests(tests)
+    experiments = experiments_in(tests, given.arguments)
+    _require_enough(given.pairs, _measures(given), experiments)
     versions = without(released(given.good, given.bad), given.skip)
     _say(f"{len(versions)} releases: {', '.join(versions)}")
     directory = _directory(given, "bisect")
-    return _interruptible(lambda: _bisect(given, versions, tests, directory), directory)
+    return _interruptible(lambda: _bisect(given, versions, tests, experiments, directory), directory)
 
 
-def _bisect(given: argparse.Namespace, versions: Sequence[str], tests: tuple[str, ...], directory: Path) -> int:
+def _bisect(
+    given: argparse.Namespace, versions: Sequence[str], tests: tuple[str, ...], experiments: int, directory: Path
+) -> int:
     log, deadline = directory / "environments.log", seconds(given.deadline, name="--deadline")
     arguments = tuple(given.arguments)
     with contextlib.ExitStack() as held:
@@ -398,7 +403,17 @@ def _bisect(given: argparse.Namespace, versions: Sequence[str], tests: tuple[str
             return Side(f"Ray {made.ray}", made.python, (ON_LOCAL,))
 
         ends = side(versions[0]), side(versions[-1])
-        plan = Plan(ends, (tests,), _measures(given), given.pairs, given.seed, directory, arguments, deadline)
+        plan = Plan(
+            sides=ends,
+            units=(tests,),
+            experiments=experiments,
+            measures=_measures(given),
+            most=given.pairs,
+            seed=given.seed,
+            directory=directory,
+            arguments=arguments,
+            deadline=deadline,
+        )
         _keep_plan(plan)
         found = _pairs(plan)
         worse = sorted((row for row in found.rows if row.finding == "worse"), key=lambda row: row.p)

@@ -27,6 +27,7 @@ class Plan:
     Attributes:
         sides: The old side and the new one.
         units: What pytest runs each time, one after the other; each is decided by itself.
+        experiments: How many of them pytest finds.
         measures: What is compared.
         most: The greatest number of pairs.
         seed: Of the first pair; both runs of a pair have the same.
@@ -38,6 +39,7 @@ class Plan:
 
     sides: tuple[Side, Side]
     units: tuple[tuple[str, ...], ...]
+    experiments: int
     measures: tuple[Measure, ...]
     most: int
     seed: int
@@ -97,7 +99,7 @@ class PairedComparison:
             self.pairs,
             plan.measures,
             names=plan.names,
-            experiments=len(plan.units),
+            experiments=plan.experiments,
             alone=(alone[0], alone[1]),
             alpha=plan.alpha,
         )

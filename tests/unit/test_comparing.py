@@ -22,7 +22,8 @@ from pytest_serve_chaos.cli import main
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.comparing import child_run, commands, environments
 from pytest_serve_chaos.comparing.bisection import Bisection, between, report_text, without
-from pytest_serve_chaos.comparing.child_run import Side, TestRun, require_tests, what_to_run
+from pytest_serve_chaos.comparing.child_run import Side, TestRun, what_to_run
+from pytest_serve_chaos.comparing.collected import experiments_in
 from pytest_serve_chaos.comparing.commands import add_compare, split_arguments
 from pytest_serve_chaos.comparing.environments import requirement
 from pytest_serve_chaos.comparing.paired import PairedComparison, Plan
@@ -55,7 +56,7 @@ def plan(tmp_path: Path, old: str, new: str, most: int = 12) -> Plan:
         Side("old", program(tmp_path, old, "old")),
         Side("new", program(tmp_path, new, "new"), ("--serve-chaos-workers=3",)),
     )
-    return Plan(sides, (("test_it.py",),), measures_of(["lost", "outage"]), most, 100, tmp_path / "runs")
+    return Plan(sides, (("test_it.py",),), 1, measures_of(["lost", "outage"]), most, 100, tmp_path / "runs")
 
 
 # -- pairs -------------------------------------------------------------------------------------------------------------
@@ -520,7 +521,20 @@ def test_a_test_that_is_nowhere_is_refused_before_anything_is_installed(
 def test_a_test_that_may_be_there_is_not_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, imports: str) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "test_app.py").write_text(f"{imports}def test_upgrade(): pass")
-    require_tests(("test_app.py::test_upgrade",))
+    assert experiments_in(("test_app.py::test_upgrade",)) == 1
+
+
+def test_a_file_needs_as_many_pairs_as_its_experiments_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    experiments = [f"def test_{n}(experiment): pass" for n in range(3)]
+    (tmp_path / "test_app.py").write_text("\n".join([*experiments, "def test_helper(): pass"]))
+    assert experiments_in(("test_app.py",)) == 3
+    assert experiments_in(("test_app.py",), ("-k", "test_1")) == 1
+
+    assert main(["compare", "--ray=2.54.1", "--ray=2.60.0", "--pairs=9", "--on=lost,outage", "test_app.py"]) == 2
+    assert "9 pairs could show no difference in 2 measures of 3 experiments: that takes 10" in capsys.readouterr().err
 
 
 def sides(*words: str) -> tuple[Side, Side]:
