@@ -126,7 +126,6 @@ class Collection:
     def _check_clusters(self, wanted: Mapping[str, ClusterSpec]) -> None:
         """Refuses clusters that this machine cannot have, before the first one is started."""
         checked: list[ClusterSpec] = []
-        usual = self._asked_for((), self._config.rootpath)
         for nodeid, spec in wanted.items():
             if spec in checked:
                 continue
@@ -134,7 +133,8 @@ class Collection:
             try:
                 self._backend.check(spec, self._settings)
             except ServeChaosError as error:
-                raise pytest.UsageError(str(error) if spec == usual else f"{nodeid}: {error}") from error
+                by_settings = spec == self._asked_for((), self._config.rootpath)
+                raise pytest.UsageError(str(error) if by_settings else f"{nodeid}: {error}") from error
 
     def _check_apps(self, wanted: Mapping[str, ClusterSpec], ours: Sequence[pytest.Item]) -> None:
         """Refuses an app that does not exist, and a deployment that it has not, before a cluster is started for it."""
