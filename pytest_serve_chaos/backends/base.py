@@ -91,12 +91,8 @@ def _as_given(settings: Settings) -> Settings:
     return settings
 
 
-def _found_at_start(_: ClusterSpec, __: Settings) -> None:
+def _found_at_start(*_: object) -> None:
     """The start finds out."""
-
-
-def _not_checked(_: ClusterSpec, __: Settings, ___: Progress) -> None:
-    """The cluster finds out."""
 
 
 def _nothing_shared(_: Settings, __: Path, ___: Progress) -> None:
@@ -148,7 +144,7 @@ class Backend:
     doctor: Callable[[Settings], Iterable[Finding]] = _needs_nothing
     adapt: Callable[[Settings], Settings] = _as_given
     check: Check = _found_at_start
-    check_app: CheckApp = _not_checked
+    check_app: CheckApp = _found_at_start
     lock: Callable[[Settings], str | None] = _not_locked
     hold: Callable[[Settings], AbstractContextManager[None]] | None = None
     end: End = _nothing_shared

@@ -11,6 +11,8 @@ from pytest_serve_chaos.backends import registry
 from pytest_serve_chaos.backends.registry import Backends
 from pytest_serve_chaos.cluster import app_check
 from pytest_serve_chaos.cluster.base import ClusterSpec
+from pytest_serve_chaos.errors import MissingDependency
+from pytest_serve_chaos.settings import Settings
 from pytest_serve_chaos.testing import FakeCluster
 from tests.plugin.conftest import Ran, RunChaos
 
@@ -78,14 +80,18 @@ def test_a_variable_that_no_setting_has_is_named(run_chaos: RunChaos, monkeypatc
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[ClusterSpec]:
-    """The specs of clusters that our own backend was asked for; it gives fakes."""
+    """The specs of clusters that our own backend was asked for; it gives fakes, of up to ten workers."""
     specs: list[ClusterSpec] = []
+
+    def check(spec: ClusterSpec, _: Settings) -> None:
+        if spec.workers > 10:
+            raise MissingDependency(f"no room for {spec.workers} workers")
 
     def start(spec: ClusterSpec, *_: object) -> FakeCluster:
         specs.append(spec)
         return FakeCluster(spec)
 
-    faked = Backends(replace(backend, start=start) for backend in registry.BUILT_IN)
+    faked = Backends(replace(backend, start=start, check=check) for backend in registry.BUILT_IN)
     monkeypatch.setattr(registry, "BUILT_IN", faked)
     return specs
 
@@ -151,12 +157,12 @@ def test_a_cluster_that_this_machine_cannot_have_is_refused_before_the_first_tes
     pytester.makepyfile(TEST)
     result = pytester.runpytest_inprocess("--serve-chaos", "--serve-chaos-workers=99")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: 99 workers do not fit on this machine*"])
+    result.stderr.fnmatch_lines(["ERROR: no room for 99 workers"])
 
     pytester.makepyfile("import pytest\n\n@pytest.mark.serve_cluster(workers=99)\ndef test_many(serve_cluster): pass")
     result = pytester.runpytest_inprocess("--serve-chaos")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: *::test_many: 99 workers do not fit on this machine*"])
+    result.stderr.fnmatch_lines(["ERROR: *::test_many: no room for 99 workers"])
     assert started == []
 
 

@@ -13,6 +13,7 @@ from pytest_serve_chaos.backends.kind import own_rayservice
 from pytest_serve_chaos.backends.registry import BUILT_IN
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Progress
 from pytest_serve_chaos.cluster.kubernetes.install.file_workload import own_workload
+from pytest_serve_chaos.cluster.local import preflight
 from pytest_serve_chaos.cluster.serve_config import applications
 from pytest_serve_chaos.doctor import examine
 from pytest_serve_chaos.errors import MissingDependency, SettingsError
@@ -119,6 +120,13 @@ def test_only_local_and_kind_look_for_the_app_and_others_where_they_say_so() -> 
     backend().check_app(nowhere, Settings(), print)
     backend(check_app=check).check_app(nowhere, Settings(), print)
     assert asked == [nowhere]
+
+
+def test_local_looks_for_what_a_cluster_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "check_ray", lambda: "2.60.0")
+    with pytest.raises(SettingsError, match="99 workers do not fit on this machine"):
+        BUILT_IN["local"].check(ClusterSpec(workers=99, gcs="none"), Settings())
+    backend().check(ClusterSpec(workers=99), Settings())
 
 
 def test_the_value_of_an_option_of_others_has_its_type() -> None:
