@@ -33,11 +33,14 @@ def nobody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def killed_with_a_frozen_worker(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], frozen: Path, *options: str
 ) -> tuple[int, str]:
-    """The exit status and the output of the tool, which ends one run as soon as a worker is frozen."""
+    """The exit status and the output of the tool, which ends one run as soon as a worker is frozen, and on record."""
     usual = kill_often.end
 
+    def is_on_record() -> bool:  # a thread of the run writes that, a moment later
+        return any('"kind":"asked"' in path.read_text() for path in frozen.parents[1].rglob("history.jsonl"))
+
     def wait_and_end(run: subprocess.Popen[bytes], signals: str, victim: str) -> str:
-        while not frozen.exists():
+        while not (frozen.exists() and is_on_record()):
             assert run.poll() is None, frozen.parents[1] / "tmp"
         return usual(run, signals, victim)
 
