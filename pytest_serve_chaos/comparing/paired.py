@@ -27,7 +27,7 @@ class Plan:
     Attributes:
         sides: The old side and the new one.
         units: What pytest runs each time, one after the other; each is decided by itself.
-        experiments: How many of them pytest finds.
+        experiments: How many experiments pytest finds in the units.
         measures: What is compared.
         most: The greatest number of pairs.
         seed: Of the first pair; both runs of a pair have the same.
