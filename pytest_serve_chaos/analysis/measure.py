@@ -11,6 +11,7 @@ from itertools import accumulate
 
 from pytest_serve_chaos.analysis.outages import find_outages, is_exposed, is_late, length, merge_gap_of, traffic_back
 from pytest_serve_chaos.analysis.record import Record, read_record
+from pytest_serve_chaos.analysis.spacing import TIE
 from pytest_serve_chaos.analysis.statistics import (
     availability_interval,
     chance_of_more,
@@ -87,7 +88,7 @@ def measure_record(record: Record) -> Measurement:
 def sent_in_window(record: Record) -> int:
     """How many requests the window has; `Measurement.sent` is more where an outage ended after it."""
     asked, until = record.asked, record.expectations.window + (record.asked or 0.0)
-    return 0 if asked is None else sum(is_exposed(r, asked) and r.scheduled <= until for r in record.fresh)
+    return 0 if asked is None else sum(is_exposed(r, asked) and r.scheduled <= until + TIE for r in record.fresh)
 
 
 def with_unsent_as_good(record: Record) -> Record:
@@ -210,7 +211,7 @@ class _Share:
 
 
 def _share(exposed: Iterable[Request], asked: float, seconds: float, slowness: Slowness) -> _Share:
-    inside = [request for request in exposed if request.scheduled <= asked + seconds]
+    inside = [request for request in exposed if request.scheduled <= asked + seconds + TIE]
     lost = [request for request in inside if request.lost]
     late = sum(is_late(request, slowness) for request in inside)
     return _Share(
@@ -226,7 +227,7 @@ def _lowest_share(
     if not outages or not in_window.sent:
         return in_window
     end = exposed[-1].scheduled if outages[-1].end is None else outages[-1].end
-    if end - asked <= window:
+    if end - asked <= window + TIE:
         return in_window
     longer = _share(exposed, asked, end - asked, slowness)
     return longer if longer.good * in_window.sent < in_window.good * longer.sent else in_window
@@ -234,7 +235,7 @@ def _lowest_share(
 
 def _slowest(exposed: Sequence[Request], ends: Sequence[float]) -> Latency | None:
     """The latencies up to that end with which they are the worst: more seconds make a slow window look quick."""
-    found = [latency(request for request in exposed if request.scheduled <= end) for end in ends]
+    found = [latency(request for request in exposed if request.scheduled <= end + TIE) for end in ends]
     return max((one for one in found if one is not None), key=lambda one: one.p99, default=None)
 
 
@@ -255,7 +256,7 @@ def _was_in_flight(request: Request, hit: float | None) -> bool:
 def _with_persistent(record: Record, asked: float, recovery: Measurement) -> Measurement:
     """The figures with how many requests on persistent connections were sent and lost, and how many are judged."""
     exposed = [r for r in record.requests if r.kept and is_exposed(r, asked)]
-    until = asked + recovery.window
+    until = asked + recovery.window + TIE
     inside = [request for request in exposed if request.scheduled <= until]
     back = math.inf if recovery.redundancy_back is None else asked + recovery.redundancy_back + AFTER_RECOVERY
     hit, taken = _hit_paths(record), _taken_away(record)

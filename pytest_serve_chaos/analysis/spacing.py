@@ -13,6 +13,9 @@ from pytest_serve_chaos.events import TrafficBegan
 from pytest_serve_chaos.model import Request
 from pytest_serve_chaos.schedule import Pattern, Schedule
 
+TIE = 1e-6
+"""Seconds by which two moments may differ and be the same: a history's file has microseconds, and sums of floats less."""
+
 
 @dataclass(frozen=True, slots=True)
 class Spacing:

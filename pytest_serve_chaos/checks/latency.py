@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pytest_serve_chaos.analysis import statistics
+from pytest_serve_chaos.analysis.spacing import TIE
 from pytest_serve_chaos.analysis.steady_state import on_time
 from pytest_serve_chaos.analysis.words import latency
 from pytest_serve_chaos.checks import window
@@ -45,8 +46,8 @@ class LatencyRatio:
                 f"the p99 latency went from {latency(before.p99)} to infinity, because more than 1 % of the"
                 f" requests in the window were lost. Allowed: {self.allowed:g} times."
             )
-        elif during.p99 > self.allowed * before.p99 + window.TIE:
-            most = self.allowed * before.p99 + window.TIE
+        elif during.p99 > self.allowed * before.p99 + TIE:
+            most = self.allowed * before.p99 + TIE
             if _without_lag(seen) <= most:
                 yield Unknown(
                     f"the p99 latency went from {latency(before.p99)} to {latency(during.p99)}, more than "

@@ -7,11 +7,9 @@ from itertools import pairwise
 
 from pytest_serve_chaos.analysis.demands import shows
 from pytest_serve_chaos.analysis.record import Record
+from pytest_serve_chaos.analysis.spacing import TIE
 from pytest_serve_chaos.analysis.words import duration, latency, limit
 from pytest_serve_chaos.model import Measurement
-
-TIE = 1e-9
-"""Seconds: two moments of the same schedule differ by less in floats."""
 
 _NEARLY = 0.99
 """What a spacing is multiplied with that need not be exact to be enough."""

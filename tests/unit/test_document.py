@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_serve_chaos import clock
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import Expectations, Json, Latency, Topology
 from pytest_serve_chaos.report.document import SCHEMA, summary_document, to_json
@@ -110,7 +111,12 @@ def test_a_cluster_that_nobody_described_is_null() -> None:
     assert to_json(result_of(history, story.experiment).description) is None
 
 
-def test_a_document_from_a_file_is_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize("uptime", [1.0, 1020.8, 24_801.74, 3e7])
+def test_a_document_from_a_file_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uptime: float
+) -> None:
+    """Whenever the machine was started: moments in the file count from the history's, to a microsecond."""
+    monkeypatch.setattr(clock, "now", lambda: uptime)
     live = node_failure(Expectations(kept=("controller",))).history(tmp_path / "history.jsonl")
     loaded = History.load(tmp_path / "history.jsonl")
     both = [summary_document(h, [result_of(h, "node_failure")]) for h in (live, loaded)]
