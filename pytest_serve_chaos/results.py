@@ -109,6 +109,8 @@ def _of_the_machine(interference: Interference, verdict: Verdict) -> Iterator[st
     before, since = interference.before, interference.since_fault
     if before:
         yield f"before the fault, {before}: what was usual then is slower than without them"
+    if interference.too_small:
+        yield f"before the fault, {interference.too_small}: this machine may be too small for the cluster"
     if since and not any(since in reason for reason in verdict.reasons):
         yield f"since the fault, {since}: the figures are worse than without them"
 

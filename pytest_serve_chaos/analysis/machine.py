@@ -21,6 +21,9 @@ _WAITING = 0.3
 _DELAYED = 0.3
 """Seconds per second that threads of the run must have waited for a processor, where the kernel does not say that."""
 
+_TOO_SMALL = 0.75
+"""The share of the time in which some process waits for a processor, at least, on a machine that is too small."""
+
 _SHOWN = 0.05
 """Processors that a hypervisor must have given away, at least, to be worth a word."""
 
@@ -86,6 +89,23 @@ def held_up(seen: Iterable[MachineSeen], begin: float, end: float) -> str:
     return f"other processes used {_others(worst):.1f} of {processors} of this machine{waited}"
 
 
+def too_small(seen: Iterable[MachineSeen], begin: float, end: float) -> str:
+    """How long this run itself waited for processors in that time, as a clause; "" where it did not, or others did.
+
+    Args:
+        seen: What the processors did.
+        begin: Monotonic seconds.
+        end: Monotonic seconds.
+    """
+    inside = [one for one in seen if one.has_cluster and one.at > begin and one.at - one.seconds < end]
+    use = use_of(inside)
+    if use is None or use.waiting is None or use.waiting < _TOO_SMALL or held_up(inside, begin, end):
+        return ""
+    processors = number(use.processors, "processor")
+    waited = limit_percent(round(use.waiting, 2))
+    return f"this run used {use.ours:.1f} of {processors}, and processes waited for one {waited} of the time"
+
+
 def at_work(seen: Iterable[MachineSeen], begin: float, end: float) -> str:
     """Who used the processors in that time, as a clause; "" where nothing was seen of it.
 
@@ -134,6 +154,11 @@ class Interference:
     def before(self) -> str:
         """How it did before the fault, as a clause; "" if it did not."""
         return held_up(self.seen, self.begin, self.end if self.asked is None else self.asked)
+
+    @property
+    def too_small(self) -> str:
+        """How the machine was too small for the cluster before the fault already, as a clause; "" if it was not."""
+        return too_small(self.seen, self.begin, self.end if self.asked is None else self.asked)
 
     @property
     def since_fault(self) -> str:

@@ -89,10 +89,13 @@ def test_a_container_that_was_started_again_has_files_of_its_own(
     result = experiment.measure()
 
     assert result.replaced("gcs")
-    before, after = directories(logs, "head")
-    assert after.name.startswith(f"{before.name.partition('_restart-')[0]}_restart-"), "the same pod"
+    # The kubelet starts it more than once where Ray does not come up at the first start.
+    before, *again = directories(logs, "head")
+    for attempt in again:
+        assert attempt.name.startswith(f"{before.name.partition('_restart-')[0]}_restart-"), "the same pod"
+        assert not (attempt / FILE).exists()
     # What the one before wrote from the test's first moment on stays its own; of the one after there is all.
     assert (before / FILE).read_text().endswith(f"{WORD}\n")
-    assert not (after / FILE).exists()
+    after = again[-1]
     assert (after / "gcs_server.out").stat().st_size > 0
     assert list((after / "serve").glob("controller_*.log"))

@@ -373,6 +373,8 @@ class Seen:
     @property
     def words(self) -> str:
         """What stayed, and who repaired it, for a table."""
+        if not self.changed:
+            return "nothing was changed"
         if not self.left:
             return "the run"
         return f"{self.repaired_by} ({self.after:.0f} s)"

@@ -201,3 +201,31 @@ def test_a_passed_verdict_on_a_quiet_machine_says_nothing_of_it() -> None:
     result = result_of(told.history(), told.experiment)
     assert not [text for text in result.remarks if "processors" in text]
     assert result.machine == MachineUse(2, 0.3, 0.05, 0.0, 0.05, 0.01)
+
+
+CROWDED = dataclasses.replace(QUIET, ours=1.9, waiting=0.9)
+
+
+def test_a_machine_that_is_too_small_for_its_cluster_is_remarked() -> None:
+    lost = Story(expectations=Expectations(longest_outage=2.0)).lose(5.0, 25.0)
+    told = on_a_machine(CROWDED, lost, begin=-9)
+    result = result_of(told.history(), told.experiment)
+    assert result.outcome == "failed", "the cluster's own work is no excuse"
+    assert (
+        "before the fault, this run used 1.9 of 2 processors, and processes waited for one 90 % of the time: "
+        "this machine may be too small for the cluster"
+    ) in result.remarks
+
+
+@pytest.mark.parametrize(
+    ("machine", "begin"),
+    [
+        pytest.param(CROWDED, 1, id="busy since the fault only"),
+        pytest.param(BUSY, -9, id="busy with others' work"),
+        pytest.param(dataclasses.replace(CROWDED, waiting=None), -9, id="nobody knows who waited"),
+        pytest.param(dataclasses.replace(CROWDED, has_cluster=False), -9, id="a cluster elsewhere"),
+    ],
+)
+def test_what_does_not_make_a_machine_too_small(machine: MachineSeen, begin: int) -> None:
+    told = on_a_machine(machine, Story(expectations=Expectations(availability=0.9)), begin=begin)
+    assert not [text for text in result_of(told.history(), told.experiment).remarks if "too small" in text]
