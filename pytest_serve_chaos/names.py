@@ -51,6 +51,16 @@ MARKERS = (
 )
 
 
+def flag_of(name: str) -> str:
+    """The option of the setting with that name."""
+    return "--serve-chaos-" + name.replace("_", "-")
+
+
+def flags() -> list[str]:
+    """All options of this package."""
+    return ["--serve-chaos", *(flag_of(name) for names in SETTINGS.values() for name in names.split())]
+
+
 def add_options(parser: pytest.Parser) -> None:
     """Adds what `Backends.add_options` adds for the backends of this package, except the texts of the help."""
     group = parser.getgroup("serve-chaos", "chaos tests of Ray Serve")
@@ -58,7 +68,7 @@ def add_options(parser: pytest.Parser) -> None:
     actions = {"linelist": "append", "bool": "store_true"}
     for kind, names in SETTINGS.items():
         for name in names.split():
-            flag = "--serve-chaos-" + name.replace("_", "-")
+            flag = flag_of(name)
             ini = f"serve_chaos_{name}"
             parser.addini(ini, f"Same as {flag}.", type=kind, default=None)
             group.addoption(flag, action=actions.get(kind, "store"), dest=ini, default=None)

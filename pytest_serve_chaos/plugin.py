@@ -11,6 +11,8 @@ from pytest_serve_chaos.fixtures import OFF, chaos, experiment, serve_cluster, t
 from pytest_serve_chaos.fixtures import _serve_chaos_rig as _serve_chaos_rig
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from pytest_serve_chaos.backends.registry import Backends
 
 __all__ = ["chaos", "experiment", "serve_cluster", "traffic"]
@@ -47,6 +49,19 @@ class _OptionsOfOthers:
             self._backends = (self._backends or BUILT_IN).and_those(returned, self._parser)
         except SettingsError as error:
             raise pytest.UsageError(str(error)) from error
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser, args: list[str]
+) -> Generator[None, object, object]:
+    """Refuses misspelt options, once conftest files have added theirs."""
+    result = yield
+    if any(word.startswith("--serve-") for word in args) and not early_config.known_args_namespace.help:
+        from pytest_serve_chaos import misspelt
+
+        misspelt.refuse_misspelt(parser, args)
+    return result
 
 
 def pytest_configure(config: pytest.Config) -> None:

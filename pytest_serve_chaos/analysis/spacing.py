@@ -14,7 +14,7 @@ from pytest_serve_chaos.model import Request
 from pytest_serve_chaos.schedule import Pattern, Schedule
 
 TIE = 1e-6
-"""Seconds by which two moments may differ and be the same: a history's file has microseconds, and sums of floats less."""
+"""Seconds that two equal moments may differ by: a history's file has microseconds, and sums of floats have errors."""
 
 
 @dataclass(frozen=True, slots=True)

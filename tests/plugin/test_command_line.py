@@ -162,9 +162,9 @@ def test_help_has_the_keys_of_the_configuration(pytester: pytest.Pytester) -> No
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("--serve-chaos-rat=5", "*error: unrecognized arguments: --serve-chaos-rat=5"),
-        ("--serve-chaos-ratio", "*error: unrecognized arguments: --serve-chaos-ratio"),
-        ("--serve-cha", "*error: unrecognized arguments: --serve-cha"),
+        ("--serve-chaos-rat=5", "*unrecognized arguments: --serve-chaos-rat. Did you mean --serve-chaos-rate[?]"),
+        ("--serve-choas", "*unrecognized arguments: --serve-choas. Did you mean --serve-chaos[?]"),
+        ("--serve-chaos-weather", "*error: unrecognized arguments: --serve-chaos-weather"),
         ("--serve-chaos-rate", "*error: argument --serve-chaos-rate: expected one argument"),
         ("--serve-chaos=yes", "*error: argument --serve-chaos: ignored explicit argument 'yes'"),
     ],

@@ -112,9 +112,7 @@ def test_a_cluster_that_nobody_described_is_null() -> None:
 
 
 @pytest.mark.parametrize("uptime", [1.0, 1020.8, 24_801.74, 3e7])
-def test_a_document_from_a_file_is_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uptime: float
-) -> None:
+def test_a_document_from_a_file_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uptime: float) -> None:
     """Whenever the machine was started: moments in the file count from the history's, to a microsecond."""
     monkeypatch.setattr(clock, "now", lambda: uptime)
     live = node_failure(Expectations(kept=("controller",))).history(tmp_path / "history.jsonl")
