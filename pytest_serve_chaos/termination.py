@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -18,6 +19,10 @@ HEALED_WITHIN = 10.0
 THE_SAME = 1.0
 """Seconds in which a second signal is the first one again: some programs send it to a process and to its group."""
 
+PUT_OFF = 0.02
+PUT_OFF_AT_MOST = 2.0
+"""Seconds after which a signal that came at a bad moment is sent again, and seconds in which that is done."""
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 """CI systems and `timeout` send SIGTERM; SIGHUP comes when the terminal, or ssh, is lost; Ctrl-C and Ctrl-\\ send the
 others."""
@@ -32,6 +37,7 @@ class EndingSignals:
     """
 
     def __init__(self) -> None:
+        self._came: float | None = None
         self._first: float | None = None
         self._healed = False
         self._ending = False
@@ -80,9 +86,42 @@ class EndingSignals:
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Handles a signal."""
         if self._first is None:
+            if self._is_put_off(number, frame):
+                return
             self._first = clock.now()
         elif clock.now() - self._first < (THE_SAME if self._healed else HEALED_WITHIN):
             return
         if self._ending and not (self._can_be_broken_off and number == signal.SIGINT):
             return
         signal.default_int_handler(number, frame)
+
+    def _is_put_off(self, number: int, frame: FrameType | None) -> bool:
+        """Whether this is a bad moment for a KeyboardInterrupt, and the signal comes again soon."""
+        now = clock.now()
+        if self._came is None:
+            self._came = now
+        if now - self._came >= PUT_OFF_AT_MOST or not _is_bad_moment(frame):
+            return False
+        _send_again(number)
+        return True
+
+
+def _is_bad_moment(frame: FrameType | None) -> bool:
+    """Whether a KeyboardInterrupt could get lost, or break what handles it.
+
+    Python ignores it in a finalizer, and in a callback of its imports. In code that a dataclass generates during an
+    import, it makes Python kill itself with SIGINT after an orderly end. If the instruction has no line, pytest 9.2
+    cannot print where it came (TypeError in `TracebackEntry.lineno`).
+    """
+    while frame is not None:
+        code = frame.f_code
+        if frame.f_lineno is None or code.co_name == "__del__" or code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _send_again(number: int) -> None:
+    timer = threading.Timer(PUT_OFF, os.kill, (os.getpid(), number))
+    timer.daemon = True
+    timer.start()

@@ -166,3 +166,44 @@ def pytest_configure(config):
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["ERROR: the history is not complete: /dev/full: * No space left on device"])
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param("import slow", id="while-a-module-is-imported"),
+        pytest.param("Finalized()", id="in-a-finalizer"),
+    ],
+)
+def test_a_ctrl_c_at_a_moment_when_python_would_ignore_it_is_not_lost(pytester: pytest.Pytester, moment: str) -> None:
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(
+        interrupting="""
+        import os
+        import signal
+
+        def interrupt():
+            os.kill(os.getpid(), signal.SIGINT)
+            for _ in range(1000):
+                pass
+
+        class Finalized:
+            def __del__(self):
+                interrupt()
+        """,
+        slow="from interrupting import interrupt; interrupt()",
+        test_it=f"""
+        import time
+        from interrupting import Finalized
+
+        def test_it(serve_cluster):
+            {moment}
+            time.sleep(30)
+        """,
+    )
+    began = clock.now()
+    command = [sys.executable, "-m", "pytest", "--serve-chaos", *LOAD]
+    result = subprocess.run(command, capture_output=True, text=True, preexec_fn=heed_interrupts, check=False)
+    assert result.returncode == pytest.ExitCode.INTERRUPTED, result.stdout
+    assert clock.now() - began < 20
+    assert Path("closed").exists()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import signal
+import sys
 
 import pytest
 
-from pytest_serve_chaos import clock
-from pytest_serve_chaos.termination import HEALED_WITHIN, EndingSignals
+from pytest_serve_chaos import clock, termination
+from pytest_serve_chaos.termination import HEALED_WITHIN, PUT_OFF_AT_MOST, EndingSignals
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
 
@@ -65,6 +68,37 @@ def test_one_signal_that_comes_twice_is_one(time: Clock) -> None:
     signals.healed()
     time.now += 0.05
     assert not interrupts(signals, signal.SIGTERM)
+
+
+class Asked:
+    """The module finder of an import that sends a signal; nothing is found."""
+
+    def __init__(self, signals: EndingSignals) -> None:
+        self.interrupted: list[bool] = []
+        self._signals = signals
+
+    def find_spec(self, *_: object) -> None:
+        try:
+            self._signals.handle(signal.SIGINT, inspect.currentframe())
+        except KeyboardInterrupt:
+            self.interrupted.append(True)
+        else:
+            self.interrupted.append(False)
+
+
+def test_an_import_that_does_not_end_is_interrupted_after_two_seconds(
+    time: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[int] = []
+    monkeypatch.setattr(termination, "_send_again", sent.append)
+    asked = Asked(EndingSignals())
+    monkeypatch.setattr(sys, "meta_path", [asked, *sys.meta_path])
+    for _ in range(2):
+        with pytest.raises(ModuleNotFoundError):
+            importlib.import_module("there_is_no_such_module")
+        time.now += PUT_OFF_AT_MOST
+    assert asked.interrupted == [False, True]
+    assert sent == [signal.SIGINT]
 
 
 def test_at_the_end_only_a_ctrl_c_does_anything_and_only_to_the_step_in_hand(time: Clock) -> None:
