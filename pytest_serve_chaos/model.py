@@ -214,7 +214,7 @@ class LogLine:
 
     Attributes:
         seconds: When, in seconds from the moment around which lines were asked for; negative before it.
-        node: Whose logs it is in: ``head``, ``worker-1``, ``redis``, ``operator``.
+        node: Whose logs it is in: ``head``, ``worker-1``, ``redis``, ``operator``; "" if that is unknown.
         file: The file, below the directory for logs: ``serve/controller_123.log``.
         text: The line.
         times: How many lines of that file and time differ from it in numbers and names alone, itself among them.

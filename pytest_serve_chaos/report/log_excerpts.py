@@ -28,6 +28,9 @@ _NAMES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 )
 """What a file's name says of the process that writes it."""
 
+_WRITTEN_BY = re.compile(r"^\[[^]]* (?P<pid>\d+) \d+\] \((?P<program>gcs_server|raylet)\)")
+"""How Ray's C++ programs begin a line: ``[2026-12-02 19:08:01,852 I 27393 27393] (raylet) ...``."""
+
 
 @dataclass(frozen=True, slots=True)
 class ProcessLog:
@@ -46,12 +49,16 @@ class ProcessLog:
     @property
     def name(self) -> str:
         """The process, for people: ``controller (PID 797) on head``."""
-        return process_name(self.lines[0])
+        return max((process_name(line) for line in self.lines), key=len)
 
 
 def process_name(line: LogLine) -> str:
-    """The process that logged a line, as far as its file tells: ``controller (PID 797) on head``."""
-    return f"{process_of(line.file)} on {line.node}"
+    """The process that logged a line, as far as its file and its text tell: ``raylet (PID 797) on head``."""
+    name = process_of(line.file)
+    written = _WRITTEN_BY.search(line.text)
+    if written and name == written["program"]:
+        name += f" (PID {written['pid']})"
+    return f"{name} on {line.node}" if line.node else name
 
 
 def process_of(file: str) -> str:

@@ -16,7 +16,7 @@ from pytest_serve_chaos.events import FaultAsked, LogsExcerpted, Note, of_kind
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.masking import with_masked_secrets
 from pytest_serve_chaos.model import LogLine
-from pytest_serve_chaos.report.log_excerpts import by_process, process_of
+from pytest_serve_chaos.report.log_excerpts import by_process, process_name, process_of
 from pytest_serve_chaos.session.log_excerpts import keep_log_lines
 
 CONTROLLER = "serve/controller_7.log"
@@ -167,3 +167,19 @@ def test_logs_that_cannot_be_read_cost_no_test(tmp_path: Path) -> None:
 )
 def test_a_file_says_which_process_writes_it(file: str, process: str) -> None:
     assert process_of(file) == process
+
+
+@pytest.mark.parametrize(
+    ("line", "process"),
+    [
+        (
+            LogLine(1.0, "worker-1", "raylet.out", "[2026-12-02 19:08:01,852 I 73 93] (raylet) a"),
+            "raylet (PID 73) on worker-1",
+        ),
+        (LogLine(1.0, "", "raylet.3.out", "[2026-12-02 19:08:01,852 I 73 73] (raylet) a.cc:1: b"), "raylet (PID 73)"),
+        (LogLine(1.0, "head", "raylet.out", "without a beginning"), "raylet on head"),
+        (LogLine(1.0, "head", "serve/proxy_10.1.1.2.log", "INFO [a 7 8] (raylet)"), "proxy on head"),
+    ],
+)
+def test_a_line_may_say_which_process_wrote_it(line: LogLine, process: str) -> None:
+    assert process_name(line) == process

@@ -99,6 +99,26 @@ def test_lines_around_a_moment_have_their_node_their_file_and_their_time(source:
     assert [round(line.seconds) for line in lines] in ([-2, -2, 1, 3], [-3, -3, 0, 2])  # stamps are whole seconds here
 
 
+@pytest.mark.parametrize(
+    ("file", "node"),
+    [
+        ("serve/proxy_127.73.1.3.log", "worker-1"),
+        ("serve/proxy_127.73.1.31.log", ""),
+        ("serve/controller_7.log", "head"),
+        ("gcs_server.2.out", "head"),
+        ("raylet.2.out", ""),
+    ],
+)
+def test_of_a_directory_that_all_nodes_share_only_some_files_tell_their_node(
+    source: Path, tmp_path: Path, file: str, node: str
+) -> None:
+    nodes = {"127.73.1.2": "head", "127.73.1.3": "worker-1"}
+    copies = LogCopies(source, NODES, tmp_path / "logs", shared_by=nodes)
+    write(logs_of(source, "ray") / file, f"{datetime.now():%Y-%m-%d %H:%M:%S},000 a line\n")
+    lines = copies.around(clock.now(), before=60.0, after=10.0)
+    assert [line.node for line in lines if line.file == file and "a line" in line.text] == [node]
+
+
 def test_links_sockets_and_packages_are_left_alone(source: Path, tmp_path: Path) -> None:
     copies = LogCopies(source, NODES, tmp_path / "logs")
     (source / "ray" / "session_latest").symlink_to(SESSION)

@@ -11,11 +11,13 @@ import time
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 
 from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.capabilities import KeptLogs
 from pytest_serve_chaos.cluster.local.commands import temp_directory
-from pytest_serve_chaos.cluster.local.plan import Plan, node_name
+from pytest_serve_chaos.cluster.local.layout import Layout
+from pytest_serve_chaos.cluster.local.plan import HEAD_INDEX, Plan, node_name
 from pytest_serve_chaos.cluster.test_logs import MOST_BYTES, name_of_file
 from pytest_serve_chaos.model import Component, LogLine
 
@@ -37,10 +39,12 @@ class NodeLogs:
 
     Args:
         plan: What the supervisor runs.
+        layout: The addresses of its nodes.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, layout: Layout) -> None:
         self._plan = plan
+        self._layout = layout
         self._directory = Path(plan.directory)
 
     def excerpt(self, since: float, *, pattern: str | None = None, lines: int = 40) -> tuple[str, ...]:
@@ -59,8 +63,10 @@ class NodeLogs:
 
     def stream_logs(self, directory: Path) -> KeptLogs:
         """What is logged from now on is copied there if the test fails; until then it stands in files anyway."""
-        nodes = {temp_directory(self._plan, index).name: node_name(index) for index in range(self._plan.workers + 1)}
-        return LogCopies(self._directory, nodes, directory)
+        indices = range(self._plan.workers + 1)
+        nodes = {temp_directory(self._plan, index).name: node_name(index) for index in indices}
+        addresses = {self._layout.address(index): node_name(index) for index in indices}
+        return LogCopies(self._directory, nodes, directory, shared_by=addresses if self._plan.one_directory else {})
 
 
 def _excerpt(directory: Path, since: float, *, pattern: str | None, lines: int, files: str) -> tuple[str, ...]:
@@ -107,12 +113,22 @@ class LogCopies:
         source: The cluster's directory.
         nodes: The name of each node's directory there -> the node.
         directory: Where the copies go.
+        shared_by: The address of each node -> the node, if all log into the directory of the head.
         most: Bytes that are kept of a file, the last ones; the copy says what is left out.
     """
 
-    def __init__(self, source: Path, nodes: Mapping[str, str], directory: Path, *, most: int = MOST_BYTES) -> None:
+    def __init__(
+        self,
+        source: Path,
+        nodes: Mapping[str, str],
+        directory: Path,
+        *,
+        shared_by: Mapping[str, str] = MappingProxyType({}),
+        most: int = MOST_BYTES,
+    ) -> None:
         self._source = source
         self._nodes = nodes
+        self._shared_by = shared_by
         self._directory = directory
         self._most = most
         self._had = {_inode(status): status.st_size for _, status in _logs(source)}
@@ -142,6 +158,8 @@ class LogCopies:
         """The lines at the end of a file, each with its time from the moment; without one, that of the line before."""
         directory, *rest = self._place(path).parts
         node, file = directory.partition(f"_{_SESSION}")[0].removesuffix(".log"), "/".join(rest) or directory
+        if self._shared_by and rest:
+            node = _node_of(file, self._shared_by)
         at = 0.0
         for text in _tail(path):
             at = _time_of(text, at)
@@ -181,6 +199,13 @@ def _logs(source: Path) -> Iterator[tuple[Path, os.stat_result]]:
                 status = path.lstat()
                 if stat.S_ISREG(status.st_mode):
                     yield path, status
+
+
+def _node_of(file: str, addresses: Mapping[str, str]) -> str:
+    """The node whose file that is, as far as its name tells; else ""."""
+    if re.match(r"gcs_server|serve/controller", file):
+        return node_name(HEAD_INDEX)
+    return next((node for address, node in addresses.items() if f"_{address}." in file), "")
 
 
 def _inode(status: os.stat_result) -> tuple[int, int]:

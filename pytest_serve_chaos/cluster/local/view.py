@@ -33,7 +33,7 @@ class LocalView:
             f"http://{layout.address(HEAD_INDEX)}:{layout.dashboard_port}", {"Authorization": f"Bearer {plan.secret}"}
         )
         self.topology = ProcessTopology(plan, layout, link)
-        self.logs = NodeLogs(plan)
+        self.logs = NodeLogs(plan, layout)
 
     def close(self) -> None:
         """Ends all processes and removes the run's directory."""
