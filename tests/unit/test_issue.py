@@ -107,6 +107,7 @@ def test_the_issue_has_all_in_the_order_in_which_it_is_read(tmp_path: Path) -> N
         "deployment default#SleepyPid HEALTHY",
         "### Run it again",
         "--serve-chaos-backend=local --serve-chaos-seed=7 --serve-chaos-rate=50 test_a.py::test_head",
+        "`test_a.py` is not part of pytest-serve-chaos. Attach it",
         "### Known defects that look like this",
         f"SHA-256 `{hashlib.sha256(path.read_bytes()).hexdigest()}`",
     ]
