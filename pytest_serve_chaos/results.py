@@ -8,6 +8,7 @@ from dataclasses import replace
 from pytest_serve_chaos.analysis.growth import WatchedUsage
 from pytest_serve_chaos.analysis.machine import Interference, use_of
 from pytest_serve_chaos.analysis.measure import measure_record
+from pytest_serve_chaos.analysis.outages import length
 from pytest_serve_chaos.analysis.record import Record, read_record, run_event, warnings_of
 from pytest_serve_chaos.analysis.result import Result
 from pytest_serve_chaos.checks.base import Check
@@ -30,7 +31,7 @@ from pytest_serve_chaos.events import (
     of_kind,
 )
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.model import NO_DEMANDS, ConfigWarning, Measurement, Part, Verdict
+from pytest_serve_chaos.model import NO_DEMANDS, ConfigWarning, Measurement, Outage, Part, Verdict
 
 _NOT_JUDGED = "nothing was demanded of the requests, so nothing was judged"
 
@@ -74,7 +75,7 @@ def result_of(
         remarks=(
             *_remarks(record),
             *judged.notes,
-            *_of_the_machine(record.interference, judged.verdict),
+            *_of_the_machine(record.interference, judged.verdict, measurement.outages),
             *was_judged_then(own),
             *_of_usage(watched, record.expectations.leaks),
         ),
@@ -104,13 +105,18 @@ def _of_usage(watched: WatchedUsage | None, most: int | None) -> Iterator[str]:
         yield f"not since the fault, but as fast before it: {leak}"
 
 
-def _of_the_machine(interference: Interference, verdict: Verdict) -> Iterator[str]:
+def _of_the_machine(interference: Interference, verdict: Verdict, outages: Sequence[Outage]) -> Iterator[str]:
     """What the reader of a verdict must know of the machine; an inconclusive one has it among its reasons."""
     before, since = interference.before, interference.since_fault
     if before:
         yield f"before the fault, {before}: what was usual then is slower than without them"
     if interference.too_small:
         yield f"before the fault, {interference.too_small}: this machine may be too small for the cluster"
+    elif verdict.outcome == "failed" and outages:
+        longest = max(outages, key=lambda outage: length(outage, interference.end))
+        in_outage = interference.in_outage(longest)
+        if in_outage:
+            yield f"in the longest outage, {in_outage}: on machines of their own, the nodes may recover without it"
     if since and not any(since in reason for reason in verdict.reasons):
         yield f"since the fault, {since}: the figures are worse than without them"
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pytest_serve_chaos.analysis.words import limit_percent, number
 from pytest_serve_chaos.events import MachineSeen
+from pytest_serve_chaos.model import Outage
 
 _TOGETHER = 3.0
 """Seconds of load that are looked at together: in a single second others may work without harm."""
@@ -159,6 +160,10 @@ class Interference:
     def too_small(self) -> str:
         """How the machine was too small for the cluster before the fault already, as a clause; "" if it was not."""
         return too_small(self.seen, self.begin, self.end if self.asked is None else self.asked)
+
+    def in_outage(self, outage: Outage) -> str:
+        """How the machine was too small for the cluster in an outage, as a clause; "" if it was not."""
+        return too_small(self.seen, outage.start, self.end if outage.end is None else outage.end)
 
     @property
     def since_fault(self) -> str:

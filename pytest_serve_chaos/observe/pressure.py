@@ -91,14 +91,16 @@ def compare(before: Look, after: Look, *, processors: int, has_cluster: bool) ->
 def _used_by(before: Mapping[Key, ProcessTimes], after: Mapping[Key, ProcessTimes]) -> tuple[float, int]:
     """Processor time that these processes used, with those of them that came and ended in between.
 
-    What a process used before it ended is in the time that its parent reaped. A raylet ignores its children's end, so
-    that the kernel adds their time to nobody's: the number of those that ended so is the second value.
+    What a process used before it ended is in the time that its parent reaped; if that ended with it, one above them
+    reaped both. A raylet ignores its children's end, so that the kernel adds their time to nobody's: the number of
+    those that ended so is the second value.
     """
     own = sum(times.own - (before[key].own if key in before else 0.0) for key, times in after.items())
+    heirs = _heirs(before, after)
     ended: dict[int, list[float]] = {}
     for key, times in before.items():
         if key not in after:
-            ended.setdefault(times.parent, []).append(times.own + times.reaped)
+            ended.setdefault(heirs.get(times.parent, times.parent), []).append(times.own + times.reaped)
     reaped, unseen = 0.0, 0
     for key, times in after.items():
         grown = times.reaped - (before[key].reaped if key in before else 0.0)
@@ -109,6 +111,21 @@ def _used_by(before: Mapping[Key, ProcessTimes], after: Mapping[Key, ProcessTime
             reaped += grown - sum(children)
     # Nor is anything known of those whose parent went with them, as of all in a container that was killed.
     return max(0.0, own) + max(0.0, reaped), unseen + sum(map(len, ended.values()))
+
+
+def _heirs(before: Mapping[Key, ProcessTimes], after: Iterable[Key]) -> Mapping[int, int]:
+    """The PID of each process before -> that of the nearest one above it, or itself, that has not ended."""
+    living = {pid for pid, _ in after}
+    parents = {pid: times.parent for (pid, _), times in before.items()}
+
+    def heir(pid: int) -> int:
+        seen: set[int] = set()
+        while pid not in living and pid in parents and pid not in seen:
+            seen.add(pid)
+            pid = parents[pid]
+        return pid
+
+    return {pid: heir(pid) for pid in parents}
 
 
 class Kernel:

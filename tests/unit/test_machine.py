@@ -217,6 +217,24 @@ def test_a_machine_that_is_too_small_for_its_cluster_is_remarked() -> None:
     ) in result.remarks
 
 
+def test_a_machine_that_is_too_small_while_traffic_is_out_is_remarked() -> None:
+    """The nodes of a local cluster share the machine: one that starts takes the processors of the others."""
+    lost = Story(expectations=Expectations(longest_outage=2.0)).lose(5.0, 25.0)
+    told = on_a_machine(CROWDED, lost)
+    result = result_of(told.history(), told.experiment)
+    assert result.outcome == "failed"
+    assert (
+        "in the longest outage, this run used 1.9 of 2 processors, and processes waited for one 90 % of the time: "
+        "on machines of their own, the nodes may recover without it"
+    ) in result.remarks
+
+
+def test_an_outage_on_a_machine_with_room_has_no_remark_of_it() -> None:
+    lost = Story(expectations=Expectations(longest_outage=2.0)).lose(5.0, 25.0)
+    told = on_a_machine(CROWDED, on_a_machine(QUIET, lost, end=26), begin=27)
+    assert not [text for text in result_of(told.history(), told.experiment).remarks if "longest outage" in text]
+
+
 @pytest.mark.parametrize(
     ("machine", "begin"),
     [

@@ -48,6 +48,19 @@ def test_a_container_that_is_killed_takes_nothing_from_what_the_others_of_ours_u
     assert (found.ours, found.others) == (0.6, 0.0)
 
 
+def test_what_a_whole_node_used_before_it_was_killed_is_no_work_of_that_moment() -> None:
+    """The node's first process, and one below it, are reaped by the supervisor, with all that they ever used."""
+    before = {
+        (7, 1): ProcessTimes(1, 10.0, 2.0),
+        (20, 3): ProcessTimes(7, 60.0, 5.0),
+        (21, 4): ProcessTimes(20, 30.0, 0.0),
+        (22, 4): ProcessTimes(21, 4.0, 0.0),
+    }
+    after = {(7, 1): ProcessTimes(1, 10.1, 101.3)}
+    found = seen(look(100, 500.0, before), look(101, 501.5, after))
+    assert (found.ours, found.others) == (0.4, 1.1)
+
+
 def test_what_nobody_waited_for_is_not_taken_for_others_work() -> None:
     """A raylet's worker that dies: its last second is in nobody's times. What others reaped counts all the same."""
     before = {

@@ -92,6 +92,9 @@ def _headline(subject: Subject) -> Iterator[str]:
     else:
         yield f"The verdict of the experiment {in_code(result.experiment)} is **{VERDICTS[result.outcome]}**."
     yield ""
+    if result.remarks:
+        yield from (f"- note: {escaped(remark)}" for remark in result.remarks)
+        yield ""
 
 
 def title_of(subject: Subject) -> str:
@@ -160,7 +163,6 @@ def _versions(subject: Subject) -> Iterator[str]:
     yield from _topology("Before the fault", subject.result.before)
     yield from _demands(subject)
     yield from (f"- warned about before: {escaped(warning.line)}" for warning in subject.result.warnings)
-    yield from (f"- note: {escaped(remark)}" for remark in subject.result.remarks)
 
 
 def _cluster(subject: Subject) -> Iterator[str]:
