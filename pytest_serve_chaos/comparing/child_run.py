@@ -22,7 +22,7 @@ from pytest_serve_chaos.errors import RunFailed, SettingsError, nearest
 if TYPE_CHECKING:
     from pytest_serve_chaos.faults.registry import FaultRegistry
 
-OURS = "--pyargs"
+BY_MODULE = "--pyargs"
 """What pytest takes before the name of a test of this package."""
 
 ENDS_WITHIN = 180.0
@@ -203,7 +203,7 @@ def _arguments_for(word: str) -> tuple[str, ...]:
     name, _, verb = word.partition(":")
     if name in BUILT_IN and (not verb or verb in BUILT_IN[name].verbs):
         verb = verb or BUILT_IN[name].verbs[0]
-        return (OURS, f"pytest_serve_chaos.comparing.fault_tests::test_{name}_{verb}")
+        return (BY_MODULE, f"pytest_serve_chaos.comparing.fault_tests::test_{name}_{verb}")
     is_path = word.endswith(".py") or "::" in word or "/" in word
     is_mistaken = name in BUILT_IN or nearest(name, [spec.name for spec in BUILT_IN])
     if (is_path or is_mistaken) and not Path(word.partition("::")[0]).exists():  # else it may be a package: --pyargs

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from pytest_serve_chaos.comparing.child_run import OURS
+from pytest_serve_chaos.comparing.child_run import BY_MODULE
 from pytest_serve_chaos.errors import SettingsError
 
 _DEADLINE = 60.0
@@ -43,7 +43,7 @@ def experiments_in(tests: Sequence[str], arguments: Sequence[str] = ()) -> int:
     Raises:
         SettingsError: pytest finds no such test.
     """
-    if tests[0] == OURS:
+    if tests[0] == BY_MODULE:
         return 1
     look = ["--collect-only", "--quiet", "-p", "no:cacheprovider", "-p", __name__]
     command = [sys.executable, "-m", "pytest", *look, *arguments, *tests]
