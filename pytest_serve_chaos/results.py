@@ -116,7 +116,7 @@ def _of_the_machine(interference: Interference, verdict: Verdict, outages: Seque
         longest = max(outages, key=lambda outage: length(outage, interference.end))
         in_outage = interference.in_outage(longest)
         if in_outage:
-            yield f"in the longest outage, {in_outage}: on machines of their own, the nodes may recover without it"
+            yield f"in the longest outage, {in_outage}: with a machine for each node, it may be shorter"
     if since and not any(since in reason for reason in verdict.reasons):
         yield f"since the fault, {since}: the figures are worse than without them"
 

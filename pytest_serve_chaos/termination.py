@@ -85,13 +85,14 @@ class EndingSignals:
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Handles a signal."""
+        does_nothing = self._ending and not (self._can_be_broken_off and number == signal.SIGINT)
         if self._first is None:
-            if self._is_put_off(number, frame):
+            if not does_nothing and self._is_put_off(number, frame):
                 return
             self._first = clock.now()
         elif clock.now() - self._first < (THE_SAME if self._healed else HEALED_WITHIN):
             return
-        if self._ending and not (self._can_be_broken_off and number == signal.SIGINT):
+        if does_nothing:
             return
         signal.default_int_handler(number, frame)
 

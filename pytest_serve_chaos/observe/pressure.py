@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -91,16 +91,17 @@ def compare(before: Look, after: Look, *, processors: int, has_cluster: bool) ->
 def _used_by(before: Mapping[Key, ProcessTimes], after: Mapping[Key, ProcessTimes]) -> tuple[float, int]:
     """Processor time that these processes used, with those of them that came and ended in between.
 
-    What a process used before it ended is in the time that its parent reaped; if that ended with it, one above them
-    reaped both. A raylet ignores its children's end, so that the kernel adds their time to nobody's: the number of
-    those that ended so is the second value.
+    What a process used before it ended is in the time that its parent reaped. If the parent ended too, the nearest
+    living process above them reaped both. A raylet ignores its children's end, so that the kernel adds their time to
+    nobody's: the number of those that ended so is the second value.
     """
     own = sum(times.own - (before[key].own if key in before else 0.0) for key, times in after.items())
-    heirs = _heirs(before, after)
+    parents = {pid: times.parent for (pid, _), times in before.items()}
+    living = {pid for pid, _ in after}
     ended: dict[int, list[float]] = {}
     for key, times in before.items():
         if key not in after:
-            ended.setdefault(heirs.get(times.parent, times.parent), []).append(times.own + times.reaped)
+            ended.setdefault(_nearest_living(times.parent, parents, living), []).append(times.own + times.reaped)
     reaped, unseen = 0.0, 0
     for key, times in after.items():
         grown = times.reaped - (before[key].reaped if key in before else 0.0)
@@ -113,19 +114,13 @@ def _used_by(before: Mapping[Key, ProcessTimes], after: Mapping[Key, ProcessTime
     return max(0.0, own) + max(0.0, reaped), unseen + sum(map(len, ended.values()))
 
 
-def _heirs(before: Mapping[Key, ProcessTimes], after: Iterable[Key]) -> Mapping[int, int]:
-    """The PID of each process before -> that of the nearest one above it, or itself, that has not ended."""
-    living = {pid for pid, _ in after}
-    parents = {pid: times.parent for (pid, _), times in before.items()}
-
-    def heir(pid: int) -> int:
-        seen: set[int] = set()
-        while pid not in living and pid in parents and pid not in seen:
-            seen.add(pid)
-            pid = parents[pid]
-        return pid
-
-    return {pid: heir(pid) for pid in parents}
+def _nearest_living(pid: int, parents: Mapping[int, int], living: Container[int]) -> int:
+    """The nearest process that lives, from that one upwards; else the first one above that is not known."""
+    seen: set[int] = set()  # PIDs that are used again may make a cycle
+    while pid not in living and pid in parents and pid not in seen:
+        seen.add(pid)
+        pid = parents[pid]
+    return pid
 
 
 class Kernel:

@@ -49,16 +49,19 @@ class ProcessLog:
     @property
     def name(self) -> str:
         """The process, for people: ``controller (PID 797) on head``."""
-        return max((process_name(line) for line in self.lines), key=len)
+        names = dict.fromkeys(process_name(line) for line in self.lines if _WRITTEN_BY.search(line.text))
+        return next(iter(names)) if len(names) == 1 else _name(self.file, self.node)
 
 
 def process_name(line: LogLine) -> str:
     """The process that logged a line, as far as its file and its text tell: ``raylet (PID 797) on head``."""
-    name = process_of(line.file)
     written = _WRITTEN_BY.search(line.text)
-    if written and name == written["program"]:
-        name += f" (PID {written['pid']})"
-    return f"{name} on {line.node}" if line.node else name
+    is_its_own = written is not None and written["program"] == process_of(line.file)
+    return _name(line.file, line.node, pid=written["pid"] if written and is_its_own else "")
+
+
+def _name(file: str, node: str, *, pid: str = "") -> str:
+    return process_of(file) + (f" (PID {pid})" if pid else "") + (f" on {node}" if node else "")
 
 
 def process_of(file: str) -> str:

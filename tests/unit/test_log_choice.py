@@ -183,3 +183,15 @@ def test_a_file_says_which_process_writes_it(file: str, process: str) -> None:
 )
 def test_a_line_may_say_which_process_wrote_it(line: LogLine, process: str) -> None:
     assert process_name(line) == process
+
+
+@pytest.mark.parametrize(
+    ("texts", "name"),
+    [
+        (["without a beginning", "[2026-12-02 19:08:01,852 I 73 93] (raylet) a"], "raylet (PID 73) on head"),
+        (["[2026 I 73 93] (raylet) a", "[2026 I 1000 1000] (raylet) a"], "raylet on head"),
+    ],
+)
+def test_the_lines_of_a_file_have_a_pid_if_one_process_wrote_them(texts: list[str], name: str) -> None:
+    (log,) = by_process(LogLine(1.0, "head", "raylet.out", text) for text in texts)
+    assert log.name == name

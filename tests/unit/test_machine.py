@@ -207,8 +207,7 @@ CROWDED = dataclasses.replace(QUIET, ours=1.9, waiting=0.9)
 
 
 def test_a_machine_that_is_too_small_for_its_cluster_is_remarked() -> None:
-    lost = Story(expectations=Expectations(longest_outage=2.0)).lose(5.0, 25.0)
-    told = on_a_machine(CROWDED, lost, begin=-9)
+    told = on_a_machine(CROWDED, story(), begin=-9)
     result = result_of(told.history(), told.experiment)
     assert result.outcome == "failed", "the cluster's own work is no excuse"
     assert (
@@ -219,19 +218,17 @@ def test_a_machine_that_is_too_small_for_its_cluster_is_remarked() -> None:
 
 def test_a_machine_that_is_too_small_while_traffic_is_out_is_remarked() -> None:
     """The nodes of a local cluster share the machine: one that starts takes the processors of the others."""
-    lost = Story(expectations=Expectations(longest_outage=2.0)).lose(5.0, 25.0)
-    told = on_a_machine(CROWDED, lost)
+    told = on_a_machine(CROWDED, story())
     result = result_of(told.history(), told.experiment)
     assert result.outcome == "failed"
     assert (
         "in the longest outage, this run used 1.9 of 2 processors, and processes waited for one 90 % of the time: "
-        "on machines of their own, the nodes may recover without it"
+        "with a machine for each node, it may be shorter"
     ) in result.remarks
 
 
 def test_an_outage_on_a_machine_with_room_has_no_remark_of_it() -> None:
-    lost = Story(expectations=Expectations(longest_outage=2.0)).lose(5.0, 25.0)
-    told = on_a_machine(CROWDED, on_a_machine(QUIET, lost, end=26), begin=27)
+    told = on_a_machine(CROWDED, on_a_machine(QUIET, story(), end=26), begin=27)
     assert not [text for text in result_of(told.history(), told.experiment).remarks if "longest outage" in text]
 
 

@@ -70,6 +70,14 @@ def test_one_signal_that_comes_twice_is_one(time: Clock) -> None:
     assert not interrupts(signals, signal.SIGTERM)
 
 
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The signals that are sent again."""
+    sent: list[int] = []
+    monkeypatch.setattr(termination, "_send_again", sent.append)
+    return sent
+
+
 class Asked:
     """The module finder of an import that sends a signal; nothing is found."""
 
@@ -87,10 +95,8 @@ class Asked:
 
 
 def test_an_import_that_does_not_end_is_interrupted_after_two_seconds(
-    time: Clock, monkeypatch: pytest.MonkeyPatch
+    time: Clock, sent: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sent: list[int] = []
-    monkeypatch.setattr(termination, "_send_again", sent.append)
     asked = Asked(EndingSignals())
     monkeypatch.setattr(sys, "meta_path", [asked, *sys.meta_path])
     for _ in range(2):
@@ -99,6 +105,21 @@ def test_an_import_that_does_not_end_is_interrupted_after_two_seconds(
         time.now += PUT_OFF_AT_MOST
     assert asked.interrupted == [False, True]
     assert sent == [signal.SIGINT]
+
+
+def test_what_does_nothing_at_the_end_does_not_come_again_after_it(time: Clock, sent: list[int]) -> None:
+    signals = EndingSignals()
+
+    class Finalized:
+        def __del__(self) -> None:
+            signals.handle(signal.SIGTERM, inspect.currentframe())
+
+    with signals.ending():
+        Finalized()
+    assert sent == []
+    signals = EndingSignals()
+    Finalized()
+    assert sent == [signal.SIGTERM]
 
 
 def test_at_the_end_only_a_ctrl_c_does_anything_and_only_to_the_step_in_hand(time: Clock) -> None:

@@ -203,7 +203,7 @@ def _logs(source: Path) -> Iterator[tuple[Path, os.stat_result]]:
 
 def _node_of(file: str, addresses: Mapping[str, str]) -> str:
     """The node whose file that is, as far as its name tells; else ""."""
-    if re.match(r"gcs_server|serve/controller", file):
+    if re.match(r"gcs_server|serve/controller_\d+\.log", file):
         return node_name(HEAD_INDEX)
     return next((node for address, node in addresses.items() if f"_{address}." in file), "")
 

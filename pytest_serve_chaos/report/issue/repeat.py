@@ -21,12 +21,14 @@ def how_to_repeat(subject: Subject) -> Iterator[str]:
     yield ""
     yield from fenced([install, _command(subject)], "console")
     yield ""
-    words = shlex.split(subject.repeat.test) if subject.repeat is not None else []
+    if subject.repeat is None:
+        return
+    words = shlex.split(subject.repeat.test)
     if words and words[0] != "--pyargs":
         file = words[0].partition("::")[0]
         yield f"{in_code(file)} is not part of pytest-serve-chaos. Attach it, and the files that it needs."
         yield ""
-    if subject.repeat is not None and description is not None and description.backend != "local":
+    if description is not None and description.backend != "local":
         yield f"It ran on {description.backend}, with {in_code(subject.repeat.text)}."
         yield ""
 
