@@ -5,13 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_serve_chaos import clock
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
 
 HEALED_WITHIN = 10.0
 """Seconds after the first signal in which further ones do nothing, unless what heals at once is healed before."""
@@ -60,6 +65,12 @@ class EndingSignals:
         for one in taken:
             signal.signal(one, self.handle)
         config.add_cleanup(give_back)
+        config.pluginmanager.register(_NoticesLostInterrupts(self), "serve_chaos_lost_interrupts")
+
+    def lost(self) -> None:
+        """Python has ignored the KeyboardInterrupt of the first signal: it comes again, and is the first again."""
+        _send_again(signal.SIGINT)
+        self._first = None
 
     def healed(self) -> None:
         """What heals at once is healed, so that a second signal may end what the run does now."""
@@ -107,16 +118,42 @@ class EndingSignals:
         return True
 
 
+class _NoticesLostInterrupts:
+    """Python ignores a KeyboardInterrupt in what nobody calls, such as the callback of a weak reference."""
+
+    def __init__(self, signals: EndingSignals) -> None:
+        self._signals = signals
+
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        """Begins to notice them; not before, because pytest's own hook for what is ignored must be there already."""
+        before = sys.unraisablehook
+
+        def notice(ignored: UnraisableHookArgs) -> None:
+            if issubclass(ignored.exc_type, KeyboardInterrupt):
+                self._signals.lost()
+            else:
+                before(ignored)
+
+        def give_back() -> None:
+            sys.unraisablehook = before
+
+        sys.unraisablehook = notice
+        session.config.add_cleanup(give_back)
+
+
 def _is_bad_moment(frame: FrameType | None) -> bool:
     """Whether a KeyboardInterrupt could get lost, or break what handles it.
 
     Python ignores it in a finalizer, and in a callback of its imports. In code that a dataclass generates during an
-    import, it makes Python kill itself with SIGINT after an orderly end. If the instruction has no line, pytest 9.2
-    cannot print where it came (TypeError in `TracebackEntry.lineno`).
+    import, and in other code that `exec` runs from a string, it makes Python kill itself with SIGINT after an orderly
+    end. If the instruction has no line, pytest 9.2 cannot print where it came (TypeError in `TracebackEntry.lineno`).
     """
     while frame is not None:
         code = frame.f_code
-        if frame.f_lineno is None or code.co_name == "__del__" or code.co_filename.startswith("<frozen importlib"):
+        is_of_exec = code.co_filename == "<string>" and frame.f_back is not None
+        if frame.f_lineno is None or code.co_name == "__del__" or is_of_exec:
+            return True
+        if code.co_filename.startswith("<frozen importlib"):
             return True
         frame = frame.f_back
     return False

@@ -173,6 +173,11 @@ def pytest_configure(config):
     [
         pytest.param("import slow", id="while-a-module-is-imported"),
         pytest.param("Finalized()", id="in-a-finalizer"),
+        pytest.param("ref = weakref.ref(thing := Thing(), lambda _: interrupt()); del thing", id="in-a-weak-reference"),
+        pytest.param("weakref.finalize(thing := Thing(), interrupt); del thing", id="in-weakref-finalize"),
+        pytest.param("next(closes := generator()); del closes", id="in-a-generator-that-is-collected"),
+        pytest.param("Slow()", id="in-a-finalizer-of-three-seconds"),
+        pytest.param("exec('interrupt()')", id="in-exec"),
     ],
 )
 def test_a_ctrl_c_at_a_moment_when_python_would_ignore_it_is_not_lost(pytester: pytest.Pytester, moment: str) -> None:
@@ -181,6 +186,7 @@ def test_a_ctrl_c_at_a_moment_when_python_would_ignore_it_is_not_lost(pytester: 
         interrupting="""
         import os
         import signal
+        import time
 
         def interrupt():
             os.kill(os.getpid(), signal.SIGINT)
@@ -190,11 +196,28 @@ def test_a_ctrl_c_at_a_moment_when_python_would_ignore_it_is_not_lost(pytester: 
         class Finalized:
             def __del__(self):
                 interrupt()
+
+        class Slow:
+            def __del__(self):
+                interrupt()
+                begun = time.monotonic()
+                while time.monotonic() < begun + 3:
+                    pass
+
+        class Thing:
+            pass
+
+        def generator():
+            try:
+                yield
+            finally:
+                interrupt()
         """,
         slow="from interrupting import interrupt; interrupt()",
         test_it=f"""
         import time
-        from interrupting import Finalized
+        import weakref
+        from interrupting import Finalized, Slow, Thing, generator, interrupt
 
         def test_it(serve_cluster):
             {moment}
