@@ -75,7 +75,8 @@ def result_of(
         remarks=(
             *_remarks(record),
             *judged.notes,
-            *_of_the_machine(record.interference, judged.verdict, measurement.outages),
+            *_of_the_machine(record.interference, judged.verdict),
+            *_of_the_longest_outage(record, judged.verdict, measurement.outages),
             *was_judged_then(own),
             *_of_usage(watched, record.expectations.leaks),
         ),
@@ -105,20 +106,26 @@ def _of_usage(watched: WatchedUsage | None, most: int | None) -> Iterator[str]:
         yield f"not since the fault, but as fast before it: {leak}"
 
 
-def _of_the_machine(interference: Interference, verdict: Verdict, outages: Sequence[Outage]) -> Iterator[str]:
+def _of_the_machine(interference: Interference, verdict: Verdict) -> Iterator[str]:
     """What the reader of a verdict must know of the machine; an inconclusive one has it among its reasons."""
     before, since = interference.before, interference.since_fault
     if before:
         yield f"before the fault, {before}: what was usual then is slower than without them"
     if interference.too_small:
         yield f"before the fault, {interference.too_small}: this machine may be too small for the cluster"
-    elif verdict.outcome == "failed" and outages:
-        longest = max(outages, key=lambda outage: length(outage, interference.end))
-        in_outage = interference.in_outage(longest)
-        if in_outage:
-            yield f"in the longest outage, {in_outage}: with a machine for each node, it may be shorter"
     if since and not any(since in reason for reason in verdict.reasons):
         yield f"since the fault, {since}: the figures are worse than without them"
+
+
+def _of_the_longest_outage(record: Record, verdict: Verdict, outages: Sequence[Outage]) -> Iterator[str]:
+    """Whether the machine was too small in an outage that is longer than was demanded."""
+    interference, allowed = record.interference, record.expectations.longest_outage
+    if verdict.outcome != "failed" or interference.too_small or not outages:
+        return
+    longest = max(outages, key=lambda outage: length(outage, interference.end))
+    in_outage = interference.in_outage(longest)
+    if in_outage and (allowed is None or length(longest, interference.end) > allowed):
+        yield f"in the longest outage, {in_outage}: with a machine for each node, it may be shorter"
 
 
 def results_of(history: History, *, known: Sequence[MakesCheck] = ()) -> tuple[Result, ...]:

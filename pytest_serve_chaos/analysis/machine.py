@@ -25,6 +25,10 @@ _DELAYED = 0.3
 _TOO_SMALL = 0.75
 """The share of the time in which some process waits for a processor, at least, on a machine that is too small."""
 
+_OURS = 0.5
+"""The share of all processors that the run uses there, at least: processes of which each may use only a part of one
+wait on a machine with room, too (Linux: cpu.max)."""
+
 _SHOWN = 0.05
 """Processors that a hypervisor must have given away, at least, to be worth a word."""
 
@@ -100,7 +104,10 @@ def too_small(seen: Iterable[MachineSeen], begin: float, end: float) -> str:
     """
     inside = [one for one in seen if one.has_cluster and one.at > begin and one.at - one.seconds < end]
     use = use_of(inside)
-    if use is None or use.waiting is None or use.waiting < _TOO_SMALL or held_up(inside, begin, end):
+    if use is None or use.waiting is None or sum(one.seconds for one in inside) < _TOGETHER:
+        return ""
+    waits = use.waiting >= _TOO_SMALL and use.ours >= _OURS * use.processors
+    if not waits or held_up(inside, begin, end):
         return ""
     processors = number(use.processors, "processor")
     waited = limit_percent(round(use.waiting, 2))

@@ -233,8 +233,24 @@ def test_an_outage_on_a_machine_with_room_has_no_remark_of_it() -> None:
 
 
 @pytest.mark.parametrize(
+    ("allowed", "seconds"),
+    [
+        pytest.param(30.0, 21.0, id="it is as short as was demanded"),
+        pytest.param(0.5, 1.5, id="it is too short to say so"),
+    ],
+)
+def test_an_outage_without_a_remark_of_the_machine(allowed: float, seconds: float) -> None:
+    demanded = Expectations(longest_outage=allowed, availability=0.99)
+    told = on_a_machine(CROWDED, Story(expectations=demanded).lose(5.0, 5.0 + seconds), begin=1)
+    result = result_of(told.history(), told.experiment)
+    assert result.outcome == "failed"
+    assert not [text for text in result.remarks if "longest outage" in text]
+
+
+@pytest.mark.parametrize(
     ("machine", "begin"),
     [
+        pytest.param(dataclasses.replace(CROWDED, ours=0.4), -9, id="processes that may use a part of one only"),
         pytest.param(CROWDED, 1, id="busy since the fault only"),
         pytest.param(BUSY, -9, id="busy with others' work"),
         pytest.param(dataclasses.replace(CROWDED, waiting=None), -9, id="nobody knows who waited"),
