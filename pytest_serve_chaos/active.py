@@ -13,6 +13,7 @@ from pytest_serve_chaos.errors import MissingDependency, SettingsError
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.faults.registry import FaultRegistry
 from pytest_serve_chaos.fixtures import SESSION
+from pytest_serve_chaos.misspelt import misspelt_markers
 from pytest_serve_chaos.report.registry import reporters_of
 from pytest_serve_chaos.rootdir import check_rootdir
 from pytest_serve_chaos.session.chaos_session import ChaosSession
@@ -45,12 +46,20 @@ def start(config: pytest.Config) -> None:
 
 
 def without_effect(config: pytest.Config) -> list[str]:
-    """A line for each environment variable whose name looks like that of a setting and is not one."""
-    found = settings.misspelled(os.environ, backends_of(config.pluginmanager))
+    """A line for each environment variable and each name after ``-m`` that resembles a known one and is not one."""
+    variables = settings.misspelled(os.environ, backends_of(config.pluginmanager))
+    markers = misspelt_markers(config.option.markexpr, config.getini("markers"))
     return [
-        f"serve-chaos: warning: {name} has no effect, because no setting has that name. To fix this: write {meant}"
-        for name, meant in found
+        *(_no_effect(name, f"setting has that name. To fix this: write {meant}") for name, meant in variables),
+        *(
+            _no_effect(f"{name} after -m", f"marker has that name. To fix this: write {meant}")
+            for name, meant in markers
+        ),
     ]
+
+
+def _no_effect(what: str, why: str) -> str:
+    return f"serve-chaos: warning: {what} has no effect, because no {why}"
 
 
 def known_faults(config: pytest.Config) -> FaultRegistry:

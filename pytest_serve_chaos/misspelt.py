@@ -1,8 +1,9 @@
-"""Misspelt options of this plugin: which one was probably meant."""
+"""Misspelt options of this plugin, and misspelt markers on the command line: which one was probably meant."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 
 import pytest
 
@@ -34,3 +35,18 @@ def _meant_by(flag: str) -> str:
         return nearest(flag, names.flags())
     known = {one.removeprefix(prefix): one for one in names.flags() if one.startswith(prefix)}
     return known.get(nearest(flag.removeprefix(prefix), known), "")
+
+
+def misspelt_markers(expression: str, registered: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """The names in an expression of ``-m`` that no marker has and that resemble one, each with the one it resembles.
+
+    Args:
+        expression: For example ``head_failure and not slow``.
+        registered: The lines of pytest's `markers`, each beginning with the name of a marker.
+    """
+    known = [re.split(r"[(:]", line, maxsplit=1)[0].strip() for line in registered]
+    without_strings = re.sub(r"'[^']*'|\"[^\"]*\"", "", expression)
+    for name in dict.fromkeys(re.findall(r"[\w:+.\[\]/\\-]+", without_strings)):  # what pytest takes for one name
+        meant = "" if name in known else nearest(name, known)
+        if meant:
+            yield name, meant

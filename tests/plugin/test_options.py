@@ -78,6 +78,28 @@ def test_a_variable_that_no_setting_has_is_named(run_chaos: RunChaos, monkeypatc
     )
 
 
+@pytest.mark.parametrize(
+    ("expression", "named"),
+    [
+        ("head_failur", {"head_failur": "head_failure"}),
+        (
+            "not (replica_failure or node-failure) and serve_cluster(app='head_failur')",
+            {"node-failure": "node_failure"},
+        ),
+        ("worker_failure(how='kill') or gcs_fail", {"gcs_fail": "gcs_failure"}),
+        ("nightly", {}),
+    ],
+)
+def test_a_misspelt_marker_after_m_is_named(run_chaos: RunChaos, expression: str, named: dict[str, str]) -> None:
+    ran = run_chaos(TEST, "-m", expression)
+
+    assert [line for line in ran.result.outlines if "no marker" in line] == [
+        f"serve-chaos: warning: {name} after -m has no effect, because no marker has that name."
+        f" To fix this: write {meant}"
+        for name, meant in named.items()
+    ]
+
+
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[ClusterSpec]:
     """The specs of clusters that our own backend was asked for; it gives fakes, of up to ten workers."""
