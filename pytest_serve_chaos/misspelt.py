@@ -22,8 +22,8 @@ def refuse_misspelt(parser: pytest.Parser, words: Sequence[str]) -> None:
         pytest.UsageError: The command line has such an option. The message names the one that it resembles.
     """
     unknown = parser.parse_known_and_unknown_args(words)[1]
-    for flag in (word.partition("=")[0] for word in unknown if word.startswith("--serve-")):
-        meant = _meant_by(flag)
+    for flag in (word.partition("=")[0] for word in unknown if word.startswith("--serve")):
+        meant = _meant_by(flag.replace("_", "-"))
         if meant:
             raise pytest.UsageError(f"unrecognized arguments: {flag}. Did you mean {meant}?")
 

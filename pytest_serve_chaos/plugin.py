@@ -57,7 +57,7 @@ def pytest_load_initial_conftests(
 ) -> Generator[None, object, object]:
     """Refuses misspelt options, once conftest files have added theirs."""
     result = yield
-    if any(word.startswith("--serve-") for word in args) and not early_config.known_args_namespace.help:
+    if any(word.startswith("--serve") for word in args) and not early_config.known_args_namespace.help:
         from pytest_serve_chaos import misspelt
 
         misspelt.refuse_misspelt(parser, args)

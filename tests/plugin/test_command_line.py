@@ -163,6 +163,8 @@ def test_help_has_the_keys_of_the_configuration(pytester: pytest.Pytester) -> No
     ("argument", "message"),
     [
         ("--serve-chaos-rat=5", "*unrecognized arguments: --serve-chaos-rat. Did you mean --serve-chaos-rate[?]"),
+        ("--serve_chaos_rate=5", "*unrecognized arguments: --serve_chaos_rate. Did you mean --serve-chaos-rate[?]"),
+        ("--server-chaos-rate=5", "*unrecognized arguments: --server-chaos-rate. Did you mean --serve-chaos-rate[?]"),
         ("--serve-choas", "*unrecognized arguments: --serve-choas. Did you mean --serve-chaos[?]"),
         ("--serve-chaos-weather", "*error: unrecognized arguments: --serve-chaos-weather"),
         ("--serve-chaos-rate", "*error: argument --serve-chaos-rate: expected one argument"),
