@@ -124,6 +124,11 @@ class ProcessTopology:
         self._table = Table(haproxy=plan.ingress == "haproxy")
         self._proxies: Mapping[int, Identity] = {}
 
+    @property
+    def sees_processes(self) -> bool:
+        """Always: a GCS that has just begun again says that actors live whose processes are gone."""
+        return True
+
     def nodes(self) -> tuple[NodeInfo, ...]:
         """The nodes that should be there, head first, as the supervisor reports them."""
         units = self._link.units()
