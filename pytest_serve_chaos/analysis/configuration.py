@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from pytest_serve_chaos.analysis.words import limit, listing, number
+from pytest_serve_chaos.analysis.words import all_of, limit, listing, number
 from pytest_serve_chaos.model import HEAD, ClusterDescription, ConfigWarning, Loss, Topology
 
 RAYSERVICE_FILE = "rayservice file"
@@ -253,7 +253,7 @@ def _replicas(topology: Topology, deployments: Mapping[str, Deployment]) -> Iter
             (node,) = placed
             yield ConfigWarning(
                 "all_on_one_node",
-                f"all {number(sum(placed.values()), 'replica')} of {name} on {node}",
+                f"{all_of(sum(placed.values()), 'replica')} of {name} on {node}",
                 "losing that node leaves none",
                 "`max_replicas_per_node` less than the number of replicas"
                 + ("" if nodes > 1 else ", and a second worker"),

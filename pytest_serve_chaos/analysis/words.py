@@ -46,6 +46,12 @@ def number(n: int, one: str, many: str | None = None) -> str:
     return f"{n} {one if n == 1 else many or one + 's'}"
 
 
+def all_of(n: int, one: str, many: str | None = None) -> str:
+    """``the only proxy``, ``both proxies``, ``all 3 proxies``."""
+    plural = many or one + "s"
+    return f"the only {one}" if n == 1 else f"both {plural}" if n == 2 else f"all {n} {plural}"
+
+
 def listing(names: Iterable[str], *, most: int = 5) -> str:
     """Names with commas between them; those beyond `most` are only counted."""
     all_names = list(names)

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from pytest_serve_chaos import clock
+from pytest_serve_chaos.analysis.words import all_of
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.cluster import serve_config
 from pytest_serve_chaos.cluster.base import Cluster
@@ -80,7 +81,7 @@ class PostRecoveryCheck:
                 f" {', '.join(c.name for c in self.stale)} within {HEARS_WITHIN:g} s (ray#63784). They will hang every"
                 " request once the replicas that they know are gone." + (f" {self.details}." if self.details else "")
             )
-        served = f"{self.what} served by all {self.asked} proxies within {self.seconds:.1f} s"
+        served = f"{self.what} served by {all_of(self.asked, 'proxy', 'proxies')} within {self.seconds:.1f} s"
         if self.scaled_after:
             served += f", and a second replica {self.scaled_after:.1f} s after the scale-up"
         return self.problem or self.unknown or served

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from pytest_serve_chaos.analysis.words import all_of
 from pytest_serve_chaos.cluster.proxy_location import EVERY_NODE
 from pytest_serve_chaos.cluster.rest import ServeStatus, autoscaled
 from pytest_serve_chaos.events import WORKERS
@@ -175,7 +176,7 @@ def concentrated(topology: Topology, wanted: Shape) -> list[str]:
         if len(before) < 2 or len(now.placement.get(name, ())) != 1:
             continue
         (node,) = {c.node for c in topology.of("replica", deployment=name)}
-        all_of_them = f"all {count} replicas are" if count > 1 else "its only replica is"
+        all_of_them = f"{all_of(count, 'replica')} {'are' if count > 1 else 'is'}"
         loses = "all of them" if count > 1 else "it"
         placed = "/".join(map(str, before))
         found.append(f"{name}: {all_of_them} on {node}, before {placed}: losing that node now loses {loses}")

@@ -57,7 +57,7 @@ def test_replicas_that_are_together_because_serve_wants_fewer_are_no_problem(
     rig = at_the_end(SPREAD[:1], SPREAD, *events)
     said: list[Event] = [*rig.log.of(Problem), *rig.log.of(Remark)]
     assert [type(one) for one in said] == [kind]
-    assert said[0].text.startswith(f"{APP}: its only replica is on worker-1, before 2/1")
+    assert said[0].text.startswith(f"{APP}: the only replica is on worker-1, before 2/1")
 
 
 def test_replicas_that_were_together_before_are_no_problem_whatever_the_first_shape_was() -> None:

@@ -226,7 +226,7 @@ def test_replicas_that_are_all_on_one_node_now_are_concentrated() -> None:
         f"{RANKER}: all 4 replicas are on worker-1, before 2/2: losing that node now loses all of them"
     ]
     assert concentrated(cluster(*replicas("worker-2")), AUTOSCALED) == [
-        f"{RANKER}: its only replica is on worker-2, before 2/2: losing that node now loses it"
+        f"{RANKER}: the only replica is on worker-2, before 2/2: losing that node now loses it"
     ]
 
 

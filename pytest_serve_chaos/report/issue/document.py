@@ -93,7 +93,9 @@ def _headline(subject: Subject) -> Iterator[str]:
         yield f"The verdict of the experiment {in_code(result.experiment)} is **{VERDICTS[result.outcome]}**."
     yield ""
     if result.remarks:
-        yield from (f"- note: {escaped(remark)}" for remark in result.remarks)
+        yield "Notes:"
+        yield ""
+        yield from (f"- {escaped(remark)}" for remark in result.remarks)
         yield ""
 
 
@@ -144,7 +146,8 @@ def _sentence(subject: Subject) -> str:
         f" well and in time (95 % interval: {percent(low)} to {percent(high)})"
     )
     outage = f"; the longest outage lasted {duration(seen.longest_outage)}" if seen.longest_outage else ""
-    flight = f"; {seen.in_flight} of the lost ones were in flight when the fault came" if seen.in_flight else ""
+    were = "was" if seen.in_flight == 1 else "were"
+    flight = f"; {seen.in_flight} of the lost ones {were} in flight when the fault came" if seen.in_flight else ""
     return f"{lost}{outage}{flight}.{where}"
 
 
