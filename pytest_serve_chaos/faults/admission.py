@@ -41,7 +41,10 @@ def admit(rig: Rig, kind: str, options: Mapping[str, object], victims: Sequence[
     allowed = touch.allow_total_loss or rig.current.total_loss_allowed
     touch = replace(touch, victims=tuple(victims), allow_total_loss=allowed)
     external.admit(touch, rig.current.asked_for)
-    reason = leaves_none(touch, healthy(rig.watcher.sample(), rig.watcher.report)) if victims else ""
+    if not victims:
+        return
+    well = healthy(rig.watcher.sample(), rig.watcher.report, rig.injections.broken)
+    reason = leaves_none(touch, well)
     if reason:
         raise Unsupported(reason)
 

@@ -30,6 +30,11 @@ TWO_REPLICAS = FakeBehaviour(replicas=2)
         ),
         ("chaos.worker('worker-1').freeze()", "chaos.worker('worker-2').kill()", "no worker but worker-2 runs"),
         (
+            "chaos.raylet('worker-1').freeze(must_land=False)",
+            "chaos.worker('worker-2').kill()",
+            "no worker but worker-2 runs",
+        ),
+        (
             "chaos.worker('worker-1').freeze()",
             "chaos.replica(on='worker-2').kill()",
             "no replica of sleepy_pid#SleepyPid but the one that is to be hit runs",
