@@ -127,6 +127,10 @@ class SeesProcesses(Protocol):
         """Whether it does; if not, an actor is alive when the GCS says so and its pod runs."""
         ...
 
+    def unseen(self) -> Sequence[str]:
+        """The places of which nobody knows now what runs there, in words."""
+        ...
+
 
 class ShowsHAProxy(Protocol):
     """Has HAProxy take the requests on each node, and can look into it."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL, KILLS_ACTORS
+from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL, KILLS_ACTORS, SEES_PROCESSES
 from pytest_serve_chaos.cluster.total_loss import leaves_none
 from pytest_serve_chaos.errors import ObservationError, OwnerChangedIt, Unsupported
 from pytest_serve_chaos.events import OwnerChanged
@@ -46,6 +46,10 @@ def admit(
     external.admit(touch, rig.current.asked_for, heals=heals)
     if not victims:
         return
+    sight = rig.cluster.capability(SEES_PROCESSES)
+    unseen = () if sight is None or touch.allow_total_loss else tuple(sight.unseen())
+    if unseen:
+        raise Unsupported(f"it is unknown what would be left: {'; '.join(unseen)}")
     well = healthy(rig.watcher.sample(), rig.watcher.report, rig.injections.broken)
     reason = leaves_none(touch, well)
     if reason:
