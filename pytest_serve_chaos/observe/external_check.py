@@ -91,7 +91,7 @@ def replace_replicas(
         watcher: Watches it.
         nodes: The names of the nodes that must have a proxy (`shape.proxy_nodes`). One other than the head that loses
             its last replica meanwhile needs none any more.
-        kill: Kills a replica, or raises what keeps it from that; asked anew for each, since others may break something
+        kill: Kills a replica, or raises what keeps it from that; asked again for each, since others may break something
             meanwhile.
         messages: What each proxy is asked. None: what the settings say.
         allow_total_loss: Whether the only replica of a deployment may be replaced, too.
