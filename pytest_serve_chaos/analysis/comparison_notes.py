@@ -1,4 +1,4 @@
-"""What the reader of a comparison must know in addition to its rows: what is missing, what differs, what hangs together."""
+"""What the reader of a comparison must know in addition to its rows: what is missing, what differs, what is shared."""
 
 from __future__ import annotations
 

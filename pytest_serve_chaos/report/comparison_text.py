@@ -180,8 +180,8 @@ def _how_often(row: Compared, found: Comparison) -> str:
         each = (f"{rate} of {name}" for name, rate in zip((found.old, found.new), rates, strict=True))
         return f"{' and '.join(each)} fail, each at {sure_words(found)}"
     return (
-        f"a {row.unit} of {found.new} at random is above one of {found.old} with {100 * row.superiority:.0f} %"
-        " (equal ones count half)"
+        f"a {row.unit} of {found.new}, taken at random, is above one of {found.old} with a probability of"
+        f" {100 * row.superiority:.0f} % (equal ones count half)"
     )
 
 
