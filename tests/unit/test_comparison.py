@@ -332,7 +332,8 @@ def test_an_experiment_of_a_summary_becomes_a_trial() -> None:
     (found,) = trials_of({"schema": 2, "experiments": [one, {**one, "run_again": True}]}, "summary.json")
 
     assert found.experiment == "head"
-    assert found.values == {"lost": 3, "outage": 0.2, "redundancy_back": math.inf, "p99": math.inf, "failed": 1}
+    never = {"redundancy_back": math.inf, "settled": math.inf, "p99": math.inf}
+    assert found.values == {"lost": 3, "outage": 0.2, **never, "failed": 1}
 
 
 def watched_summary(*leaking: str, grows: float = 0.0) -> dict[str, object]:
