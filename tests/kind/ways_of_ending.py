@@ -196,11 +196,12 @@ def _workloads(cluster: Somebodys) -> Iterator[str]:
 
 
 def _stopped() -> Iterator[str]:
-    """The containers of kind are processes of this machine."""
-    for path in Path("/proc").glob("[0-9]*/stat"):
+    """What is stopped in the containers of kind, which are processes of this machine; not what else is on it."""
+    for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError, IndexError):
-            text = path.read_text(errors="replace")
-            if text.rpartition(")")[2].split()[0] == "T":
+            text = (path / "stat").read_text(errors="replace")
+            is_in_a_container = (path / "ns" / "pid").readlink() != Path("/proc/self/ns/pid").readlink()
+            if is_in_a_container and text.rpartition(")")[2].split()[0] == "T":
                 yield f"stopped: {text.partition('(')[2].rpartition(')')[0]}"
 
 
