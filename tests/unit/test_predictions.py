@@ -262,6 +262,52 @@ def test_a_freeze_that_is_called_dead_ends_nobody_knows_when() -> None:
     assert (found.redundancy_least, found.redundancy_most) == (20.0, None)
 
 
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        (
+            {"fault": "gcs_failure", "role": "gcs", "node": "head", "options": {"how": "stop"}},
+            # The head has Ray's default, whatever the profile sets on the workers.
+            "of the settings, RAY_gcs_rpc_server_reconnect_timeout_s = 60 on the head decides most:"
+            " half of it would save up to 30 s",
+        ),
+        (
+            {"fault": "proxy_failure", "role": "proxy", "node": "worker-1", "options": {"how": "freeze"}, "lasts": 7.0},
+            "the fault's own duration, for_ = 7, decides most",
+        ),
+        (
+            {"fault": "node_failure", "role": "worker", "node": "worker-1", "backend": "kind", "lasts": 30.0},
+            "the fault's own duration, for_ = 30, decides most; of the settings, initialDelaySeconds of KubeRay's"
+            " readiness probe = 10 decides most: half of it would save up to 5 s",
+        ),
+        (
+            {"fault": "app_update", "role": "replica", "node": "worker-1"},
+            "of the settings, rolling_update_percentage = 0.2 decides most: twice that share would save up to 3.5 s",
+        ),
+    ],
+    ids=["a setting of the head alone", "only the test's", "the test's, and one of Kubernetes", "a share"],
+)
+def test_what_decides_is_a_setting_that_a_user_has_or_how_long_the_fault_lasts(
+    changes: dict[str, Any], line: str
+) -> None:
+    assert prediction_lines(predicted(**changes))[1] == line
+
+
+@pytest.mark.parametrize(
+    ("fault", "role", "node", "backend"),
+    [
+        ("head_failure", "head", "head", "local"),
+        ("worker_failure", "worker", "worker-1", "local"),
+        ("proxy_failure", "proxy", "head", "kind"),
+    ],
+)
+def test_what_no_user_can_set_is_never_recommended(fault: str, role: Role, node: str, backend: str) -> None:
+    found = predicted(fault, role, node, backend=backend)
+    decides = {step.setting.partition(" = ")[0] for step in found.steps}
+    assert decides & names.NOT_TO_BE_SET
+    assert found.dominant.partition(" = ")[0] not in names.NOT_TO_BE_SET
+
+
 def test_without_fault_tolerance_nobody_knows_how_long_nothing_answers() -> None:
     s = situation("head_failure", "head", "head")
     rule = BUILT_IN["head_failure"].predict

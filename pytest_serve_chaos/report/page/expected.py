@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pytest_serve_chaos.analysis.result import Result
 from pytest_serve_chaos.analysis.words import duration, limit
 from pytest_serve_chaos.predicted import Figure, PredictedStep, Prediction
+from pytest_serve_chaos.prediction.steps import own_duration
 from pytest_serve_chaos.report.page.markup import Child, Html, element, folded, table
 
 _FIGURES: dict[Figure, str] = {"outage": "outage", "redundancy": "redundancy"}
@@ -42,6 +43,8 @@ def _of(prediction: Prediction, result: Result) -> Iterator[Child]:
     yield table(("figure", "expected", "seen"), rows)
     if prediction.lost_why:
         yield element("p", f"Lost: {prediction.lost_why}", class_="note")
+    if lasts := own_duration(prediction):
+        yield element("p", "What matters most is how long the fault itself lasts: ", element("code", lasts))
     if prediction.dominant:
         change = f": {prediction.change}" if prediction.change else ""
         yield element("p", "The setting that matters most is ", element("code", prediction.dominant), change)
