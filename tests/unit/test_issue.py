@@ -23,7 +23,7 @@ from pytest_serve_chaos.events import (
     TrafficBegan,
 )
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.model import ClusterDescription, Expectations, LogLine, Measurement, Verdict
+from pytest_serve_chaos.model import ClusterDescription, Expectations, Json, LogLine, Measurement, Verdict
 from pytest_serve_chaos.report.issue import issue_markdown, subject_of
 from pytest_serve_chaos.report.issue.document import MOST, title_of
 from pytest_serve_chaos.report.markdown_text import escaped, fenced, folded, in_code
@@ -114,6 +114,50 @@ def test_the_issue_has_all_in_the_order_in_which_it_is_read(tmp_path: Path) -> N
     places = [text.find(part) for part in parts]
     assert -1 not in places, parts[places.index(-1)]
     assert places == sorted(places)
+
+
+HOST: dict[str, Json] = {
+    "has_cluster": True, "system": "Linux 6.8 x86_64", "distribution": "Debian 12", "processors": 2,
+    "memory": 8 << 30,
+}  # fmt: skip
+SET: dict[str, Json] = {
+    "head": {"RAY_A": "1", "RAY_B": "2"},
+    "workers": {"RAY_A": "1"},
+    "serve": {"health_check_period_s": 1.0},
+}
+
+
+def issue_of(ready: ClusterReady) -> str:
+    history = History()
+    history.add(ready)
+    told(node_failure()).add_to(history)
+    return issue_markdown(subject_of(history, result_of(history, "node_failure")))
+
+
+def test_a_maintainer_is_told_the_machine_and_what_the_profile_sets() -> None:
+    text = issue_of(ClusterReady("", at=900.0, description=CLUSTER, host=HOST, profile_settings=SET))
+    for row in (
+        "| operating system | `Linux 6.8 x86_64, Debian 12` |",
+        "| processors | `2` |",
+        "| memory | `8.0 GiB` |",
+        "| `RAY_A` | `1` | head and workers |",
+        "| `RAY_B` | `2` | head |",
+        "| `health_check_period_s` | `1.0` | Serve config |",
+    ):
+        assert row in text
+
+
+def test_the_machine_of_the_tests_is_not_taken_for_that_of_a_cluster_elsewhere() -> None:
+    text = issue_of(ClusterReady("", at=900.0, description=CLUSTER, host={**HOST, "has_cluster": False}))
+    assert "| processors of the tests' machine | `2` |" in text
+    assert "| processors |" not in text
+    assert "Set by the profile" not in text
+
+
+def test_of_an_older_history_what_it_does_not_have_is_left_out() -> None:
+    text = issue(told(node_failure()))
+    assert "operating system" not in text
+    assert "Set by the profile" not in text
 
 
 def test_a_failure_without_a_lost_request_says_what_failed() -> None:

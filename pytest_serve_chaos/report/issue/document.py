@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from pytest_serve_chaos import __version__
-from pytest_serve_chaos.analysis.words import duration, latency, limit, number, percent
-from pytest_serve_chaos.model import Component, Topology
+from pytest_serve_chaos.analysis.words import duration, limit, number, percent
 from pytest_serve_chaos.report.issue.logs import log_lines
 from pytest_serve_chaos.report.issue.losses import loss_tables
 from pytest_serve_chaos.report.issue.repeat import how_to_repeat
 from pytest_serve_chaos.report.issue.sequence import sequence
 from pytest_serve_chaos.report.issue.subject import Subject
+from pytest_serve_chaos.report.issue.under_test import under_test
 from pytest_serve_chaos.report.markdown_text import escaped, folded, in_code, table
 from pytest_serve_chaos.report.terminal import VERDICTS, cluster_words
 from pytest_serve_chaos.report.timeline_facts import (
@@ -61,7 +61,7 @@ def issue_markdown(subject: Subject, picture: str = PICTURE) -> str:
 def _lines(subject: Subject, picture: str, room: Room) -> Iterator[str]:
     yield from _headline(subject)
     yield from _picture(subject, picture)
-    yield from folded("Versions, topology and settings", _versions(subject))
+    yield from folded("Versions, topology and settings", under_test(subject))
     yield from _section("What happened, in seconds from the fault", sequence(subject, room.sequence))
     yield from _section("Lost requests", loss_tables(subject))
     yield from _section("Log lines around the fault", log_lines(subject, room.processes, room.lines))
@@ -156,90 +156,6 @@ def _picture(subject: Subject, picture: str) -> Iterator[str]:
     alt = facts.replace("[", "(").replace("]", ")")
     yield f"![{escaped(alt[:600])}]({picture})"
     yield ""
-
-
-# -- what was under test -----------------------------------------------------------------------------------------------
-
-
-def _versions(subject: Subject) -> Iterator[str]:
-    yield from _cluster(subject)
-    yield from _topology("Before the fault", subject.result.before)
-    yield from _demands(subject)
-    yield from (f"- warned about before: {escaped(warning.line)}" for warning in subject.result.warnings)
-
-
-def _cluster(subject: Subject) -> Iterator[str]:
-    rows: list[tuple[str, object]] = []
-    description = subject.result.description
-    if description is not None:
-        rows += [
-            ("Ray", description.ray_version),
-            ("backend", description.backend),
-            ("profile", _profile(description.profile)),
-            ("workers", description.workers),
-            ("state of the GCS", description.gcs),
-            ("ingress", description.ingress),
-            ("app", description.app),
-            ("replicas", description.replicas),
-            *description.details.items(),
-        ]
-    if subject.traffic is not None and subject.traffic.rate is not None:
-        stages = f" (stages: {subject.traffic.stages})" if subject.traffic.stages else ""
-        rows.append(("traffic", f"{subject.traffic.rate:g} requests/s, {subject.traffic.arrivals} arrivals{stages}"))
-    if subject.repeat is not None:
-        rows.append(("settings that were changed", " ".join(subject.repeat.options) or "none"))
-    if subject.ready is not None and subject.ready.seed is not None:
-        rows.append(("seed", subject.ready.seed))
-    yield from table(("what", "value"), ((escaped(str(name)), in_code(str(value))) for name, value in rows))
-
-
-def _profile(name: str) -> str:
-    return {"fast": "fast (shortened periods)", "guide": "guide (periods of Ray and its guide)"}.get(name, name)
-
-
-def _topology(title: str, topology: Topology | None) -> Iterator[str]:
-    if topology is None:
-        return
-    yield f"{title}:"
-    yield ""
-    nodes = dict.fromkeys(component.node for component in topology.components)
-    rows = ((escaped(node), _machine(topology, node), _processes(topology, node)) for node in nodes)
-    yield from table(("node", "machine", "processes"), rows)
-
-
-def _machine(topology: Topology, node: str) -> str:
-    machines = {c.machine for c in topology.components if c.node == node and c.machine}
-    return in_code(", ".join(sorted(machines))) if machines else ""
-
-
-def _processes(topology: Topology, node: str) -> str:
-    here = [c for c in topology.components if c.node == node and c.role not in ("head", "worker")]
-    return escaped(", ".join(map(_process, here)))
-
-
-def _process(component: Component) -> str:
-    what = component.deployment if component.role == "replica" else component.role
-    own = f" {component.replica.rpartition('#')[2]}" if component.replica else ""
-    return f"{what}{own}" + (f" (PID {component.pid})" if component.pid is not None else "")
-
-
-def _demands(subject: Subject) -> Iterator[str]:
-    rows = [
-        (escaped(one.what), escaped(one.demanded), escaped(one.seen), _sign(one.met))
-        for one in subject.timeline.demands
-    ]
-    if rows:
-        yield "Demanded, and seen:"
-        yield ""
-        yield from table(("what", "demanded", "seen", "met"), rows)
-    before, during = subject.result.measurement.before, subject.result.measurement.during
-    if before is not None and during is not None:
-        yield f"Latency (p99): {latency(before.p99)} before the fault, {latency(during.p99)} after it."
-        yield ""
-
-
-def _sign(met: bool | None) -> str:
-    return "unknown" if met is None else "yes" if met else "**no**"
 
 
 # -- what Serve said ---------------------------------------------------------------------------------------------------
