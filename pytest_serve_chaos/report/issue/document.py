@@ -103,24 +103,28 @@ def title_of(subject: Subject) -> str:
     """A line that can be the title of the issue."""
     result = subject.result
     fault = _IN_BRACKETS.sub("", result.fault.partition(";")[0])
-    after = f" after {fault}" if fault else ""
     away, sent = (result.lost or 0) + (result.late or 0), result.sent
     versions = f" (Ray {result.description.ray_version})" if result.description is not None else ""
-    what = "no request lost" if sent else "no request measured"
-    if sent and away:
+    what, link = "no request lost" if sent else "no request measured", " after "
+    spoiled = result.outcome == "inconclusive" and result.doubtful
+    if sent and away and not spoiled:
         what = f"{away} of {number(sent, 'request')} lost or late"
     elif result.reasons and not (sent and result.outcome == "measured"):
         what = _short(result.reasons[0])
+        # What was not shown, or not seen to its end, is not what the fault led to.
+        link = " after " if result.outcome == "failed" else ": "
     what = what if len(what) <= _TITLE else what[:_TITLE].rpartition(" ")[0] + " ..."
-    return f"{what[:1].upper()}{what[1:]}{after}{versions}"
+    return f"{_capitalised(what)}{link if fault else ''}{fault}{versions}"
 
 
 def _short(reason: str) -> str:
     """The beginning of a reason that says something: what stands before a colon may be no more than a name."""
     said = _IN_BRACKETS.sub("", reason).rstrip(".")
-    first = said.partition(": ")[0]
+    first = said.partition(": ")[0].partition("; ")[0]
     return first if first.count(" ") >= _CLAUSE else said
 
+
+_NOT_ALONE = "These figures are not the cluster's alone."
 
 _CLAUSE = 2
 """Spaces of what is not only a name."""
@@ -136,7 +140,7 @@ def _sentence(subject: Subject) -> str:
     result, seen = subject.result, subject.result.measurement
     where = "" if result.description is None else f" Under test: {cluster_words(result.description)}."
     if not seen.sent or seen.availability is None or seen.interval is None or seen.seconds is None:
-        return f"{result.fault or 'Nothing was broken'}; no requests were measured.{where}"
+        return f"{_capitalised(result.fault or 'nothing was broken')}; {_why_nothing_was_measured(subject)}.{where}"
     low, high = seen.interval
     away = (seen.lost or 0) + (seen.late or 0)
     late = f" ({seen.late} of them were answered, too late)" if seen.late else ""
@@ -148,7 +152,21 @@ def _sentence(subject: Subject) -> str:
     outage = f"; the longest outage lasted {duration(seen.longest_outage)}" if seen.longest_outage else ""
     were = "was" if seen.in_flight == 1 else "were"
     flight = f"; {seen.in_flight} of the lost ones {were} in flight when the fault came" if seen.in_flight else ""
-    return f"{lost}{outage}{flight}.{where}"
+    alone = f" {_NOT_ALONE}" if result.doubtful else ""
+    return f"{lost}{outage}{flight}.{alone}{where}"
+
+
+def _why_nothing_was_measured(subject: Subject) -> str:
+    faults = subject.timeline.faults
+    if faults and not subject.result.landed:
+        cut_off = any(fault.was_cut_off for fault in faults)
+        why = "the history ends before it shows whether that landed" if cut_off else "that did not land"
+        return f"{why}, so what it cost was not measured"
+    return "what that cost was not measured" if faults else "no request was measured"
+
+
+def _capitalised(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}"
 
 
 def _picture(subject: Subject, picture: str) -> Iterator[str]:
