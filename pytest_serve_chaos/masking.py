@@ -27,12 +27,13 @@ _KNOWN_FORMS = re.compile(
 
 
 def masked(url: str) -> str:
-    """A URL, or a path, without the user and the values of the query: ``https://...@host/path?token=...``.
+    """A URL, or a path, without the user, the values of the query and the fragment: ``https://...@host/path?token=...``.
 
-    A text that is no URL, and has no ``?``, stays as it is.
+    A text that is no URL, and has neither ``?`` nor ``#``, stays as it is.
     """
-    rest, mark, query = _USER.sub("...@", url).partition("?")
-    return rest + mark + "&".join(map(_masked_parameter, query.split("&")))
+    rest, hash_mark, fragment = _USER.sub("...@", url).partition("#")
+    rest, mark, query = rest.partition("?")
+    return rest + mark + "&".join(map(_masked_parameter, query.split("&"))) + hash_mark + ("..." if fragment else "")
 
 
 def with_masked_urls(text: str) -> str:

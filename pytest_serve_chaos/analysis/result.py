@@ -231,3 +231,14 @@ class Result:
     def never_settled(self) -> bool:
         """Whether the post-recovery check ran and did not pass."""
         return self.settled is None and has(NotSettled, self.events)
+
+    @property
+    def never(self) -> tuple[str, ...]:
+        """Of ``traffic_back``, ``redundancy_back`` and ``settled`` those that did not come while it was observed."""
+        without_traffic = self.sent is not None and self.traffic_back is None
+        each = {
+            "traffic_back": without_traffic,
+            "redundancy_back": self.never_redundant,
+            "settled": self.never_settled,
+        }
+        return tuple(name for name, never in each.items() if never)

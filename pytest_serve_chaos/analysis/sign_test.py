@@ -66,10 +66,6 @@ class Signs:
         most, least = max(self.higher, self.lower), min(self.higher, self.lower)
         return min(self.p, math.exp(-max(0.0, evidence(most + more, least))))
 
-    def share(self, confidence: float = 0.95) -> tuple[float, float]:
-        """An interval that holds at every look, of the share of unequal pairs in which the difference is above zero."""
-        return share_interval(self.higher, self.lower, confidence)
-
 
 def evidence(higher: int, lower: int) -> float:
     """The logarithm of the stake after so many pairs of each kind."""
@@ -98,6 +94,28 @@ def median_interval(differences: Sequence[float], confidence: float = 0.95) -> t
     if needed is None:
         return -math.inf, math.inf
     return ordered[n - needed], ordered[needed - 1]
+
+
+def share_interval_of_all_looks(differences: Sequence[float], confidence: float) -> tuple[float, float]:
+    """`share_interval` of the unequal pairs, narrowed by each look, as the p-value is the best of all looks."""
+    higher = lower = 0
+    looks = []
+    for difference in differences:
+        higher, lower = higher + (difference > 0), lower + (difference < 0)
+        looks.append(share_interval(higher, lower, confidence))
+    return _in_all(looks, (0.0, 1.0))
+
+
+def median_interval_of_all_looks(differences: Sequence[float], confidence: float) -> tuple[float, float]:
+    """`median_interval`, narrowed by each look, as the p-value is the best of all looks."""
+    looks = [median_interval(differences[:seen], confidence) for seen in range(1, len(differences) + 1)]
+    return _in_all(looks, (-math.inf, math.inf))
+
+
+def _in_all(intervals: Sequence[tuple[float, float]], widest: tuple[float, float]) -> tuple[float, float]:
+    """What lies in all of these, which hold together; what lies between them where something changed on the way."""
+    low, high = max([widest[0], *(low for low, _ in intervals)]), min([widest[1], *(high for _, high in intervals)])
+    return min(low, high), max(low, high)
 
 
 def pairs_needed(p: float) -> int:

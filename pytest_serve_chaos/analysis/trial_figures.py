@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pytest_serve_chaos.analysis.rank_test import median
 from pytest_serve_chaos.errors import HistoryError, SettingsError
 from pytest_serve_chaos.model import Json
 
@@ -20,7 +21,7 @@ class Measure:
     Attributes:
         name: What the command line calls it.
         title: What reports call it.
-        unit: Of its values: ``requests``, ``s`` for seconds, ``MiB``, or ``""``.
+        unit: Of its values: ``requests``, ``s`` for seconds, ``MiB``, ``share`` of trials, or ``""``.
         of: Reads it from an experiment of the JSON document; None where it is unknown.
     """
 
@@ -32,7 +33,7 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One run of an experiment.
+    """An experiment, run once; or all trials of it in one run of pytest, as `of_one_run` puts them together.
 
     Attributes:
         experiment: Its name, the same in all runs of it.
@@ -41,6 +42,8 @@ class Trial:
         lost: Lost requests in the window.
         sent: Requests in the window.
         cluster: What was under test, in words: ``ray_version`` and the like.
+        run: The run of pytest that it is from. Trials of one run share its cluster, its machine and its hour.
+        of: The trials that were put together; none where it is one trial itself.
     """
 
     experiment: str
@@ -49,6 +52,13 @@ class Trial:
     lost: int = 0
     sent: int = 0
     cluster: Mapping[str, str] = field(default_factory=dict)
+    run: str = ""
+    of: tuple[Trial, ...] = ()
+
+    @property
+    def each(self) -> tuple[Trial, ...]:
+        """The trials that it stands for."""
+        return self.of or (self,)
 
     @property
     def counts(self) -> bool:
@@ -61,7 +71,7 @@ def trials_of(document: object, where: str) -> list[Trial]:
 
     Args:
         document: The document.
-        where: Its file, for messages.
+        where: Its file, for messages; it also tells its trials from those of other runs.
 
     Raises:
         HistoryError: It is not such a document.
@@ -82,11 +92,11 @@ def trials_of(document: object, where: str) -> list[Trial]:
                 fix=["give the history.jsonl of the same run: it can be judged again by any version"],
             )
         if not one.get("run_again"):
-            trials.append(_trial(one))
+            trials.append(_trial(one, where))
     return trials
 
 
-def _trial(one: Mapping[str, Json]) -> Trial:
+def _trial(one: Mapping[str, Json], run: str) -> Trial:
     values = {measure.name: value for measure in MEASURES if (value := measure.of(one)) is not None}
     measurement, cluster = _object(one, "measurement"), _object(one, "cluster")
     shown = {name: str(value) for name, value in cluster.items() if isinstance(value, (str, int)) and name != "url"}
@@ -97,6 +107,7 @@ def _trial(one: Mapping[str, Json]) -> Trial:
         lost=int(_number(measurement, "lost") or 0),
         sent=int(_number(measurement, "sent") or 0),
         cluster=shown,
+        run=run,
     )
 
 
@@ -121,19 +132,41 @@ def _count(name: str) -> Callable[[Mapping[str, Json]], float | None]:
     return lambda one: _number(_object(one, "measurement"), name)
 
 
-def _until(name: str) -> Callable[[Mapping[str, Json]], float | None]:
-    """Reads seconds until something was back; infinite if it was demanded, and never came."""
+def _until(name: str, *before: str) -> Callable[[Mapping[str, Json]], float | None]:
+    """Reads seconds until something was back; infinite if it never came back while it was observed.
+
+    It does not matter whether the test demanded it: a fault that only measures leaves a cluster broken as well.
+
+    Args:
+        name: What comes back.
+        *before: What must come back before it, so that it never came where that did not.
+    """
 
     def read(one: Mapping[str, Json]) -> float | None:
-        measurement, demanded = _object(one, "measurement"), _object(one, "expectations")
+        measurement = _object(one, "measurement")
         if not _number(measurement, "sent"):
             return None
         seen = _number(measurement, name)
         if seen is not None:
             return seen
-        return math.inf if demanded.get(name) and one.get("verdict") == "failed" else None
+        return math.inf if {name, *before} & _never(one) else None
 
     return read
+
+
+_WITHOUT_DEMAND = {"traffic_back", "redundancy_back"}
+"""What each experiment waits for, whatever its test demands."""
+
+
+def _never(one: Mapping[str, Json]) -> set[str]:
+    """What did not come back while it was observed."""
+    said = one.get("never")
+    if isinstance(said, list):
+        return {str(name) for name in said}
+    # Documents of earlier versions have only the times, which are null.
+    measurement, demanded = _object(one, "measurement"), _object(one, "expectations")
+    judged = {name for name in demanded if demanded[name]} if one.get("verdict") == "failed" else set()
+    return {name for name in _WITHOUT_DEMAND | judged if name in measurement and measurement[name] is None}
 
 
 def _latency(name: str) -> Callable[[Mapping[str, Json]], float | None]:
@@ -183,7 +216,10 @@ def _trends(one: Mapping[str, Json]) -> list[Mapping[str, Json]] | None:
     return [trend for trend in trends if isinstance(trend, Mapping)]
 
 
-LEAKS = "leaks"
+LEAKS, FAILED = "leaks", "failed"
+
+SHARE = "share"
+"""The unit of a share of the trials: each has 0 or 1."""
 
 MEASURES = (
     Measure("lost", "lost requests", "requests", _count("lost")),
@@ -191,16 +227,16 @@ MEASURES = (
     Measure("outage", "longest outage", "s", _count("longest_outage")),
     Measure("traffic_back", "traffic back", "s", _until("traffic_back")),
     Measure("redundancy_back", "redundancy back", "s", _until("redundancy_back")),
-    Measure("settled", "settled", "s", _until("settled")),
+    Measure("settled", "settled", "s", _until("settled", "redundancy_back")),
     Measure("p50", "median latency", "s", _latency("p50")),
     Measure("p99", "p99 latency", "s", _latency("p99")),
-    Measure("failed", "failed trials", "", _failed),
+    Measure(FAILED, "failed trials", SHARE, _failed),
     Measure(LEAKS, "processes that leak", "", _leaks),
     Measure("growth", "memory growth a minute", "MiB", _growth),
 )
 """All that can be compared."""
 
-USUAL = ("lost", "outage", "redundancy_back", "p99")
+USUAL = (FAILED, "lost", "outage", "redundancy_back", "p99")
 """What is compared by default. Each one more makes the others harder to decide."""
 
 
@@ -219,6 +255,40 @@ def measures_of(names: Iterable[str]) -> tuple[Measure, ...]:
     if not chosen:
         raise SettingsError("--on names nothing to compare", fix=[f"name some of {', '.join(known)}"])
     return tuple(chosen)
+
+
+def of_one_run(trials: Sequence[Trial]) -> Trial:
+    """The trials of an experiment in one run as one: the median of each figure, and the share of them that failed.
+
+    They share a cluster, a machine and an hour, so that ten of them say less about the next run than ten runs would.
+    """
+    if len(trials) == 1:
+        return trials[0]
+    counted = [trial for trial in trials if trial.counts]
+    values = {}
+    for measure in MEASURES:
+        each = [trial.values[measure.name] for trial in counted if measure.name in trial.values]
+        if each:
+            values[measure.name] = math.fsum(each) / len(each) if measure.name == FAILED else median(each)
+    outcomes = [trial.outcome for trial in counted] or ["inconclusive"]
+    return Trial(
+        experiment=trials[0].experiment,
+        outcome="failed" if "failed" in outcomes else outcomes[0],
+        values=values,
+        lost=sum(trial.lost for trial in counted),
+        sent=sum(trial.sent for trial in counted),
+        cluster=trials[0].cluster,
+        run=trials[0].run,
+        of=tuple(trials),
+    )
+
+
+def by_run(trials: Sequence[Trial]) -> list[Trial]:
+    """The trials of an experiment with those of each run put together."""
+    found: dict[str, list[Trial]] = {}
+    for trial in trials:
+        found.setdefault(trial.run, []).append(trial)
+    return [of_one_run(of_it) for of_it in found.values()]
 
 
 def by_experiment(trials: Sequence[Trial]) -> dict[str, list[Trial]]:

@@ -1,11 +1,11 @@
-"""The verdict of a test that is run several times: a rate of failures, with its interval."""
+"""The verdict of a test that is run several times: a rate of failures, with its bounds."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from pytest_serve_chaos.analysis.statistics import availability_interval, lower_bound
+from pytest_serve_chaos.analysis.statistics import lower_bound
 
 TrialOutcome = Literal["passed", "failed", "inconclusive"]
 
@@ -65,7 +65,7 @@ class Series:
 
     @property
     def text(self) -> str:
-        """The rate with its interval: ``0 of 20 failed: less than 13.9 % at 95 %``."""
+        """The rate with its bounds: ``0 of 20 failed: less than 13.9 % at 95 %``."""
         nothing = f"; {self.inconclusive} showed nothing" if self.inconclusive else ""
         if not self.counted:
             return f"no trial of {len(self.outcomes)} showed anything"
@@ -73,14 +73,17 @@ class Series:
 
 
 def rate_words(failed: int, of: int, confidence: float = 0.95) -> str:
-    """What a number of failures says of the share of all trials that fail (Clopper and Pearson)."""
+    """What a number of failures says of the share of all trials that fail (Clopper and Pearson).
+
+    Each bound is one-sided, however many failed. If bounds were two-sided where there are both, the number of failures
+    would choose between two methods, and what they say at 95 % would hold less often than that.
+    """
     sure = f"at {100 * confidence:g} %"
+    least = f"more than {_percent(lower_bound(of - failed, of, confidence))}"
+    most = f"less than {_percent(1 - lower_bound(failed, of, confidence))}"
     if failed == 0:
-        return f"less than {_percent(1 - lower_bound(0, of, confidence))} {sure}"
-    if failed == of:
-        return f"more than {_percent(lower_bound(0, of, confidence))} {sure}"
-    least, most = availability_interval(failed, of, confidence)
-    return f"{_percent(1 - most)} to {_percent(1 - least)} {sure}"
+        return f"{most} {sure}"
+    return f"{least} {sure}" if failed == of else f"{least} and {most}, each {sure}"
 
 
 def _percent(share: float) -> str:

@@ -97,6 +97,16 @@ class _LateUndo:
             self._watchdogs.watch(self._claim, None, longest=LONGEST_CHANGE, command=self._command, owned=True)
         self._broken += 1
 
+    @contextmanager
+    def begun(self) -> Iterator[None]:
+        """Begins, unless what must be done before something is broken fails, as on a full disk: nothing is then."""
+        self.begin()
+        try:
+            yield
+        except BaseException:
+            self.end()
+            raise
+
     def end(self) -> None:
         """Call it when that is repaired."""
         self._broken -= 1
@@ -135,8 +145,8 @@ class Entries:
     def _on_cordon(self, node: str, uid: str) -> None:
         text = f"the node {node} of context {self._place.context}, cordoned by a run that ended by force"
         arguments = {**self._place.arguments, "node": node, "node_uid": uid}
-        self._late_undo.begin()
-        self._cordons[node] = self._journal.write(UNCORDON, text, **arguments)
+        with self._late_undo.begun():
+            self._cordons[node] = self._journal.write(UNCORDON, text, **arguments)
 
     def _on_uncordon(self, node: str) -> None:
         self._journal.done(self._cordons[node])  # should that fail, the next try finds it again
@@ -145,8 +155,9 @@ class Entries:
 
     def _on_stale(self) -> Callable[[], None]:
         service = f"RayService {self._place.rayservice} of context {self._place.context}"
-        self._late_undo.begin()
-        done = self._write(REPLACE_PROXIES, f"proxies of {service} whose controller a run that ended by force killed")
+        text = f"proxies of {service} whose controller a run that ended by force killed"
+        with self._late_undo.begun():
+            done = self._write(REPLACE_PROXIES, text)
 
         def off_record() -> None:
             done()

@@ -127,6 +127,10 @@ class SeesProcesses(Protocol):
         """Whether it does; if not, an actor is alive when the GCS says so and its pod runs."""
         ...
 
+    def unseen(self) -> Sequence[str]:
+        """The places of which nobody knows now what runs there, in words."""
+        ...
+
 
 class ShowsHAProxy(Protocol):
     """Has HAProxy take the requests on each node, and can look into it."""
@@ -212,8 +216,13 @@ class IsExternal(Protocol):
         """
         ...
 
-    def admit(self, touch: Touch, asked_for: Collection[str]) -> None:
-        """Lets a fault pass, or refuses it; asked before anything is changed. Arguments: those of `why_not`.
+    def admit(self, touch: Touch, asked_for: Collection[str], *, heals: bool = False) -> None:
+        """Lets a fault pass, or refuses it; asked before anything is changed.
+
+        Args:
+            touch: What the fault does.
+            asked_for: As for `why_not`.
+            heals: Whether that repairs what the run has broken, and so may be done when another run has the cluster.
 
         Raises:
             Unsupported: It cannot, or must not, be injected here.
@@ -238,10 +247,6 @@ class IsExternal(Protocol):
         Raises:
             ObservationError: The proxy is gone.
         """
-        ...
-
-    def kill_actor(self, actor_id: str, *, no_restart: bool) -> float:
-        """As in `KillsActors`."""
         ...
 
 

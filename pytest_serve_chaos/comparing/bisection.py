@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 
 from packaging.version import InvalidVersion, Version
 
-from pytest_serve_chaos.analysis.comparison import Comparison
+from pytest_serve_chaos.analysis.compared import Comparison
 from pytest_serve_chaos.analysis.likeness import Like, Likeness
 from pytest_serve_chaos.analysis.trial_figures import Measure, Trial
+from pytest_serve_chaos.analysis.words import number as counted
 from pytest_serve_chaos.comparing.environments import Say
 from pytest_serve_chaos.errors import RunFailed, SettingsError
 from pytest_serve_chaos.report.comparison_text import trial_words, value_words
@@ -199,7 +200,15 @@ def report_text(bisection: Bisection, first_bad: str, found: Comparison) -> str:
     row = next(row for row in found.of(bisection.experiment) if row.measure == measure)
     tried = {step.version: step for step in bisection.steps}
     last_good = bisection.versions[bisection.versions.index(first_bad) - 1]
-    lines = [f"{bisection.experiment}: {measure.title}: worse since Ray {first_bad}; Ray {last_good} is good"]
+    unsure = [step for step in bisection.steps if not step.sure]
+    what = f"{bisection.experiment}: {measure.title}"
+    lines = [f"{what}: worse since Ray {first_bad}; Ray {last_good} is good"]
+    if unsure:
+        lines = [f"{what}: probably worse since Ray {first_bad}, and perhaps since another release"]
+        for one in unsure:
+            those = f"{counted(len(one.values), 'trial')} of Ray {one.version}"
+            lines.append(f"  not sure: {those} did not decide whether it is good or bad")
+        lines.append("  --trials allows more of them, --directory continues")
     for place, version in enumerate(bisection.versions):
         ends = {0: row.old, len(bisection.versions) - 1: row.new}.get(place)
         step = tried.get(version)
@@ -207,7 +216,8 @@ def report_text(bisection: Bisection, first_bad: str, found: Comparison) -> str:
         if values is not None:
             like = step.like if step is not None else "good" if place == 0 else "bad"
             shown = ", ".join(value_words(value, measure) for value in values)
-            lines.append(f"  {version:<9} {like:<5} {shown}")
+            doubt = "?" if step is not None and not step.sure else ""
+            lines.append(f"  {version:<9} {like + doubt:<5} {shown}")
     limit = value_words(bisection.likeness.limit, measure)
     lines.append(
         f"a release counts as bad if its trials are above {limit} as often as those of Ray {bisection.versions[-1]}"
@@ -228,6 +238,7 @@ def report_document(bisection: Bisection, first_bad: str) -> str:
         "limit": _json(bisection.likeness.limit),
         "releases": list(bisection.versions),
         "first_bad": first_bad,
+        "sure": all(step.sure for step in bisection.steps),
         "steps": steps,
     }
     return json.dumps(document, indent=2) + "\n"

@@ -10,10 +10,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from pytest_serve_chaos.analysis.comparison import ALPHA, Comparison, compare_sets
+from pytest_serve_chaos.analysis.compared import ALPHA, Comparison
+from pytest_serve_chaos.analysis.comparison import compare_sets
 from pytest_serve_chaos.analysis.likeness import Likeness
 from pytest_serve_chaos.analysis.sign_test import pairs_needed
-from pytest_serve_chaos.analysis.trial_figures import LEAKS, MEASURES, USUAL, Measure, Trial, by_experiment, measures_of
+from pytest_serve_chaos.analysis.trial_figures import (
+    LEAKS,
+    MEASURES,
+    USUAL,
+    Measure,
+    Trial,
+    by_experiment,
+    measures_of,
+    of_one_run,
+)
 from pytest_serve_chaos.analysis.words import number
 from pytest_serve_chaos.clock import seconds
 from pytest_serve_chaos.comparing.bisection import Bisection, released, report_document, report_text, without
@@ -365,9 +375,9 @@ def add_bisect(bisect: argparse.ArgumentParser) -> None:
     bisect.add_argument("--skip", action="append", default=[], metavar="VERSION", help="a release that is left out")
     bisect.add_argument(
         "--on",
-        default="lost,outage",
+        default="failed,lost,outage",
         metavar="MEASURES",
-        help="measures in which it may be worse; default: lost,outage",
+        help="measures in which it may be worse; default: failed,lost,outage",
     )
     _add_number(bisect, "pairs", 20, "the greatest number of pairs of the two ends")
     _add_number(bisect, "trials", 12, "the greatest number of trials of each other release")
@@ -434,7 +444,7 @@ def _bisect(
                 arguments=arguments,
                 deadline=deadline,
             )
-            return _last(run, row.experiment)
+            return _trial_of(run, row.experiment)
 
         likeness = Likeness.between(row.old, row.new)
         bisection = Bisection(versions, row.experiment, row.measure, likeness, trial, _say, given.trials)
@@ -444,8 +454,8 @@ def _bisect(
     return 0
 
 
-def _last(run: TestRun, experiment: str) -> Trial | None:
-    """The trial of an experiment in a run; None where it has none."""
+def _trial_of(run: TestRun, experiment: str) -> Trial | None:
+    """The trial of an experiment in a run, or all of them as one; None where it has none."""
     try:
         of_it = by_experiment(run.trials()).get(experiment)
     except RunFailed as failed:
@@ -453,4 +463,4 @@ def _last(run: TestRun, experiment: str) -> Trial | None:
             raise
         _say(str(failed))
         return None
-    return of_it[-1] if of_it else None
+    return of_one_run(of_it) if of_it else None

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_serve_chaos import clock
-from pytest_serve_chaos.analysis.comparison import ALPHA, Comparison, compare_pairs, is_over
-from pytest_serve_chaos.analysis.trial_figures import Measure, Trial, by_experiment
+from pytest_serve_chaos.analysis.compared import ALPHA, Comparison
+from pytest_serve_chaos.analysis.comparison import compare_pairs, is_over
+from pytest_serve_chaos.analysis.trial_figures import Measure, Trial, by_experiment, of_one_run
 from pytest_serve_chaos.analysis.words import number
 from pytest_serve_chaos.comparing.child_run import Side, TestRun
 from pytest_serve_chaos.comparing.environments import Say
@@ -61,7 +62,7 @@ class PairedComparison:
     Attributes:
         plan: What is compared, and how.
         say: Prints a line of progress.
-        pairs: Experiment -> its pairs so far.
+        pairs: Experiment -> its pairs of runs so far; of a run with several trials, all of them as one.
         notes: What the reader must know.
     """
 
@@ -116,8 +117,8 @@ class PairedComparison:
             names.update(found[side])
         for name in (name for name in found[0] if name in found[1]):
             self._of_unit.setdefault(unit, set()).add(name)
-            # A run may have several trials of it; those with the same number have made the same choices.
-            self.pairs.setdefault(name, []).extend(zip(found[0][name], found[1][name], strict=False))
+            # However many trials of it a run has, they share one cluster, so that both runs are one pair.
+            self.pairs.setdefault(name, []).append((of_one_run(found[0][name]), of_one_run(found[1][name])))
             for row in self.comparison().of(name):
                 self.say(finding_line(row, self.plan.names))
 

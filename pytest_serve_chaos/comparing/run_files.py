@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from pytest_serve_chaos.analysis.trial_figures import Trial, trials_of
@@ -49,17 +50,22 @@ def _of_run(directory: Path) -> list[Trial] | None:
 
 
 def _of_file(path: Path) -> list[Trial]:
+    # However its path is written, it is one run.
+    return [replace(trial, run=str(path.resolve())) for trial in trials_of(_document(path), str(path))]
+
+
+def _document(path: Path) -> object:
     if path.suffix == ".jsonl":
         from pytest_serve_chaos.history import History
         from pytest_serve_chaos.report.document import summary_document
         from pytest_serve_chaos.results import results_of
 
         history = History.load(path)
-        return trials_of(summary_document(history, results_of(history)), str(path))
+        return summary_document(history, results_of(history))
     try:
         document: object = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise HistoryError(
             f"{path} cannot be read: {error}", fix=[f"give the {_HISTORY} of the same run, or another run"]
         ) from error
-    return trials_of(document, str(path))
+    return document

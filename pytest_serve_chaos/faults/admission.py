@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL
+from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL, KILLS_ACTORS, SEES_PROCESSES
 from pytest_serve_chaos.cluster.total_loss import leaves_none
 from pytest_serve_chaos.errors import ObservationError, OwnerChangedIt, Unsupported
 from pytest_serve_chaos.events import OwnerChanged
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from pytest_serve_chaos.faults.rig import Rig
 
 
-def admit(rig: Rig, kind: str, options: Mapping[str, object], victims: Sequence[Component] = ()) -> None:
+def admit(
+    rig: Rig, kind: str, options: Mapping[str, object], victims: Sequence[Component] = (), *, heals: bool = False
+) -> None:
     """What every fault passes before anything is changed, whether a marker names it or a test injects it by hand.
 
     Args:
@@ -25,6 +27,7 @@ def admit(rig: Rig, kind: str, options: Mapping[str, object], victims: Sequence[
         kind: The name of the fault's marker.
         options: What the marker would say.
         victims: What it hits; none: that is not chosen yet.
+        heals: Whether that repairs what the run has broken.
 
     Raises:
         SettingsError: There is no such fault, or its marker cannot say that.
@@ -40,10 +43,37 @@ def admit(rig: Rig, kind: str, options: Mapping[str, object], victims: Sequence[
     touch = rig.run.faults.choose(kind, options).touch()
     allowed = touch.allow_total_loss or rig.current.total_loss_allowed
     touch = replace(touch, victims=tuple(victims), allow_total_loss=allowed)
-    external.admit(touch, rig.current.asked_for)
-    reason = leaves_none(touch, healthy(rig.watcher.sample(), rig.watcher.report)) if victims else ""
+    external.admit(touch, rig.current.asked_for, heals=heals)
+    if not victims:
+        return
+    sight = rig.cluster.capability(SEES_PROCESSES)
+    unseen = () if sight is None or touch.allow_total_loss else tuple(sight.unseen())
+    if unseen:
+        raise Unsupported(f"it is unknown what would be left: {'; '.join(unseen)}")
+    well = healthy(rig.watcher.sample(), rig.watcher.report, rig.injections.broken)
+    reason = leaves_none(touch, well)
     if reason:
         raise Unsupported(reason)
+
+
+def kill_replica(rig: Rig, replica: Component, *, allow_total_loss: bool = False, heals: bool = False) -> None:
+    """Kills a replica that a check replaces: that is as much of a loss to an external cluster as what a fault takes.
+
+    Args:
+        rig: The cluster.
+        replica: The replica.
+        allow_total_loss: Whether it may be the last one.
+        heals: Whether the check belongs to the repair of what the run has broken.
+
+    Raises:
+        OwnerChangedIt: The owner of the cluster has changed it.
+        Unsupported: It must not be killed, or cannot.
+    """
+    require_its_owner_left_it_alone(rig)
+    actors = rig.capability(KILLS_ACTORS, "kill actors")
+    with rig.current.allowing_total_loss(allow_total_loss):
+        admit(rig, "replica_failure", {"how": "kill", "deployment": replica.deployment}, (replica,), heals=heals)
+    actors.kill_actor(replica.actor_id or "", no_restart=True)
 
 
 def owner_change(rig: Rig) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pytest_serve_chaos.cluster.capabilities import KILLS_ACTORS, RECORDS_STALE_
 from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.errors import NotHealed, WaitTimeout
 from pytest_serve_chaos.faults.actors import ActorKilled, ActorTarget, choose_component
-from pytest_serve_chaos.faults.admission import admit
+from pytest_serve_chaos.faults.admission import admit, kill_replica, require_its_owner_left_it_alone
 from pytest_serve_chaos.faults.defaults import unless_frozen, with_profile
 from pytest_serve_chaos.faults.fault import Strike
 from pytest_serve_chaos.faults.injection import Injection
@@ -23,6 +24,7 @@ from pytest_serve_chaos.kinds import Choice
 from pytest_serve_chaos.model import Component, Expectations
 from pytest_serve_chaos.observe.external_check import settle
 from pytest_serve_chaos.observe.healthy import healthy
+from pytest_serve_chaos.observe.post_recovery import PostRecoveryCheck
 from pytest_serve_chaos.prediction import serve_rules
 
 NAME = "controller_failure"
@@ -77,9 +79,13 @@ class ControllerTarget(ActorTarget):
 
 
 def _replace_stale(rig: Rig) -> None:
-    """Replaces the stale proxies. A cluster whose handles may be stale too stays tainted."""
-    nodes = rig.health.proxy_nodes()
-    result = settle(rig.cluster, rig.watcher, rig.run.canaries, nodes=nodes, messages=rig.traffic.asked)
+    """Replaces the stale proxies. A cluster whose handles may be stale too stays tainted.
+
+    Raises:
+        OwnerChangedIt: Its owner has changed the cluster, so its proxies are left alone. They stay on record.
+    """
+    require_its_owner_left_it_alone(rig)
+    result = _settle(rig)
     if result.passed:
         return
     stale = result.stale
@@ -89,18 +95,22 @@ def _replace_stale(rig: Rig) -> None:
     if processes is None:
         raise NotHealed("proxies that do not hear their controller cannot be replaced here", checked=[result.text])
     for proxy in stale:
+        require_its_owner_left_it_alone(rig)
         rig.progress(f"replace {proxy.name}, which does not hear the new controller")
         with rig.current.allowing_total_loss(True):  # what a stale proxy takes, it will hang
-            admit(rig, "proxy_failure", {"how": "kill"}, (proxy,))
+            admit(rig, "proxy_failure", {"how": "kill"}, (proxy,), heals=True)
         processes.signal_process(proxy.identity, signal.SIGKILL)
         _wait_replaced(rig, proxy)
     deployments = [c.deployment or "" for c in rig.watcher.topology.of("replica")]
     composed = len(set(deployments)) > len({name.partition("#")[0] for name in deployments})
-    if (
-        not composed
-        and settle(rig.cluster, rig.watcher, rig.run.canaries, nodes=nodes, messages=rig.traffic.asked).passed
-    ):
+    if not composed and _settle(rig).passed:
         rig.soundness.clear()
+
+
+def _settle(rig: Rig) -> PostRecoveryCheck:
+    nodes = rig.health.proxy_nodes()
+    kill = functools.partial(kill_replica, rig, heals=True)
+    return settle(rig.cluster, rig.watcher, rig.run.canaries, nodes=nodes, kill=kill, messages=rig.traffic.asked)
 
 
 def _wait_replaced(rig: Rig, stale: Component) -> None:

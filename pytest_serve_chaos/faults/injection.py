@@ -19,6 +19,7 @@ from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.faults.settling import Settling
 from pytest_serve_chaos.faults.succession import Succession
 from pytest_serve_chaos.faults.waiting import Waiting
+from pytest_serve_chaos.model import Component
 
 HEALS_WITHIN = 60.0
 """Seconds that the healing of one fault may take."""
@@ -85,6 +86,11 @@ class Injection:
     def held(self) -> bool:
         """Whether what it hit is kept down, until it is healed or for a time."""
         return bool(getattr(self.fault, "hold", False))
+
+    @property
+    def victims(self) -> tuple[Component, ...]:
+        """What it has broken and not put back."""
+        return self.fault.victims if self._healing.at is None else ()
 
     @property
     def heals_at_once(self) -> bool:

@@ -6,10 +6,16 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from pytest_serve_chaos.errors import NotHealed, ServeChaosError, in_one_line
+from pytest_serve_chaos.model import Component, Identity
 
 
 class Healable(Protocol):
     """Something that was broken and can be put back."""
+
+    @property
+    def victims(self) -> Sequence[Component]:
+        """What it has broken and not put back."""
+        ...
 
     def close(self) -> None:
         """Puts it back; the second call does nothing."""
@@ -42,6 +48,11 @@ class Injections:
         self.open.append(injection)
         self._injected += 1
         return self._injected
+
+    @property
+    def broken(self) -> frozenset[Identity]:
+        """Whom they have broken and not put back. A successor has an identity of its own."""
+        return frozenset(victim.identity for injection in self.open for victim in injection.victims)
 
     @property
     def outlive_the_cluster(self) -> bool:

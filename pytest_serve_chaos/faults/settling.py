@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL
 from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive
 from pytest_serve_chaos.events import Note, NotSettled, PostRecoveryChecking, ProxyStale, Settled, SettlingUnknown
-from pytest_serve_chaos.faults.admission import admit, require_its_owner_left_it_alone
+from pytest_serve_chaos.faults.admission import admit, kill_replica, require_its_owner_left_it_alone
 from pytest_serve_chaos.faults.waiting import Waiting
 from pytest_serve_chaos.model import Component
 from pytest_serve_chaos.observe.external_check import settle
@@ -40,7 +40,7 @@ class Settling:
         nodes = rig.health.proxy_nodes()
         with self._checking("proxies", replaces=rig.cluster.capability(IS_EXTERNAL) is not None):
             result = settle(
-                rig.cluster, rig.watcher, rig.run.canaries, nodes=nodes, messages=rig.traffic.asked,
+                rig.cluster, rig.watcher, rig.run.canaries, nodes=nodes, kill=self._kill, messages=rig.traffic.asked,
                 allow_total_loss=self.allow_total_loss,
             )  # fmt: skip
         for proxy in result.stale:
@@ -82,6 +82,9 @@ class Settling:
         self.waiting.rig.soundness.taint(text)
         self.waiting.log.add(NotSettled(text))
         return ExpectationFailed(text)
+
+    def _kill(self, replica: Component) -> None:
+        kill_replica(self.waiting.rig, replica, allow_total_loss=self.allow_total_loss)
 
     def _admit_replacing(self, replica: Component) -> None:
         """What a check replaces is as much of a loss to an external cluster as what a fault takes."""

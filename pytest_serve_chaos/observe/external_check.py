@@ -7,7 +7,7 @@ proxy is judged by the new replica there; one whose node has no replica by any n
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from pytest_serve_chaos import clock
@@ -16,7 +16,7 @@ from pytest_serve_chaos.cluster.base import Cluster
 from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL, SHOWS_HAPROXY, IsExternal
 from pytest_serve_chaos.cluster.rest import autoscaled
 from pytest_serve_chaos.cluster.total_loss import with_a_way_out
-from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError, WaitTimeout
+from pytest_serve_chaos.errors import CommandFailed, NoSuchTarget, ObservationError, Unsupported, WaitTimeout
 from pytest_serve_chaos.model import Component, Topology
 from pytest_serve_chaos.observe.haproxy_check import check_haproxy
 from pytest_serve_chaos.observe.healthy import healthy
@@ -46,6 +46,7 @@ def settle(
     numbers: Iterator[int] | None = None,
     *,
     nodes: frozenset[str],
+    kill: Callable[[Component], None],
     messages: Sequence[Message] = (),
     allow_total_loss: bool = False,
 ) -> PostRecoveryCheck:
@@ -55,7 +56,9 @@ def settle(
     """
     external = cluster.capability(IS_EXTERNAL)
     if external is not None:
-        result = replace_replicas(external, watcher, nodes=nodes, messages=messages, allow_total_loss=allow_total_loss)
+        result = replace_replicas(
+            external, watcher, nodes=nodes, kill=kill, messages=messages, allow_total_loss=allow_total_loss
+        )
     else:
         result = check_proxies(cluster, watcher, numbers, nodes=nodes)
     haproxy = cluster.capability(SHOWS_HAPROXY)
@@ -77,6 +80,7 @@ def replace_replicas(
     watcher: Watcher,
     *,
     nodes: frozenset[str],
+    kill: Callable[[Component], None],
     messages: Sequence[Message] = (),
     allow_total_loss: bool = False,
 ) -> PostRecoveryCheck:
@@ -87,6 +91,8 @@ def replace_replicas(
         watcher: Watches it.
         nodes: The names of the nodes that must have a proxy (`shape.proxy_nodes`). One other than the head that loses
             its last replica meanwhile needs none any more.
+        kill: Kills a replica, or raises what keeps it from that; asked again for each, since others may break something
+            meanwhile.
         messages: What each proxy is asked. None: what the settings say.
         allow_total_loss: Whether the only replica of a deployment may be replaced, too.
     """
@@ -105,8 +111,8 @@ def replace_replicas(
             return PostRecoveryCheck(unknown=with_a_way_out(_ONLY_REPLICA.format(replacing[0].deployment)))
         for victim in victims:
             if allow_total_loss or not _is_the_last(watcher, victim):  # others may have gone meanwhile
-                _replace(cluster, watcher, victim)
-    except (CommandFailed, NoSuchTarget, ObservationError) as error:
+                _replace(kill, watcher, victim)
+    except (CommandFailed, NoSuchTarget, ObservationError, Unsupported) as error:
         return PostRecoveryCheck(unknown=f"the post-recovery check could not run: {error.what}")
     except WaitTimeout as error:
         return PostRecoveryCheck(problem=f"a replica that was killed was not replaced: {error}")
@@ -141,10 +147,10 @@ def _is_the_last(watcher: Watcher, victim: Component) -> bool:
     return not any(one.identity != victim.identity for one in running)
 
 
-def _replace(cluster: IsExternal, watcher: Watcher, victim: Component) -> None:
+def _replace(kill: Callable[[Component], None], watcher: Watcher, victim: Component) -> None:
     had = watcher.sample()
     number = len(had.of("replica", deployment=victim.deployment))
-    cluster.kill_actor(victim.actor_id or "", no_restart=True)
+    kill(victim)
     killed = clock.now()
 
     def replaced() -> bool | NotYet:

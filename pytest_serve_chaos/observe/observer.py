@@ -45,6 +45,7 @@ class Report:
         seen: Who had been seen before Ray and Serve were asked, so that they can know of them.
         error: Why one of them did not answer; None where both did.
         workers: How many Ray workers Ray's autoscaler wants; None: nothing scales them, or it is not known.
+        last_serve: The last that Serve's REST answered, this time or before; None: it never did.
     """
 
     at: float = 0.0
@@ -54,6 +55,7 @@ class Report:
     seen: frozenset[Identity] = frozenset()
     error: Exception | None = None
     workers: int | None = None
+    last_serve: ServeStatus | None = None
 
 
 @dataclass(slots=True)
@@ -112,7 +114,7 @@ class Observer:
 
     def _ask(self, at: float) -> Report:
         with self._lock:
-            report = Report(at, seen=self._seen)
+            report = Report(at, seen=self._seen, last_serve=self._report.last_serve)
         try:
             dashboard = self._cluster.dashboard
             # The state API first: it answers at once also with a dead or frozen controller, where Serve's REST hangs.
@@ -120,7 +122,8 @@ class Observer:
             actors = tuple(row for row in dashboard.actors() if _role(row) is not None and not _is_fallback(row))
             report = replace(report, actors=actors, nodes=nodes)
             report = replace(report, workers=self._workers_wanted())
-            return replace(report, serve=dashboard.serve())
+            serve = dashboard.serve()
+            return replace(report, serve=serve, last_serve=serve)
         except Exception as error:  # an odd answer of theirs must not end the caller
             return replace(report, error=error)
 

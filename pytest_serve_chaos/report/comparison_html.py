@@ -6,14 +6,16 @@ import html
 import math
 from collections.abc import Iterator, Sequence
 
-from pytest_serve_chaos.analysis.comparison import Compared, Comparison
+from pytest_serve_chaos.analysis.compared import Compared, Comparison
 from pytest_serve_chaos.printable import one_line
 from pytest_serve_chaos.report.comparison_text import (
     answer_line,
     change_words,
     finding_line,
     method,
-    p_words,
+    middle_words,
+    p_value,
+    sure_words,
     value_words,
 )
 
@@ -52,7 +54,7 @@ def _page(found: Comparison) -> Iterator[str]:
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
     yield f"<style>{_STYLE}</style></head>\n<body><h1>{title}</h1>\n<p>{_text(method(found))}</p>\n"
     yield '<div class="table" tabindex="0"><table><thead><tr>'
-    titles = ("experiment", "measure", found.old, found.new, "change (95 %)", "p", "finding")
+    titles = ("experiment", "measure", found.old, found.new, f"change ({sure_words(found)})", "p", "finding")
     yield "".join(f'<th scope="col">{_text(one)}</th>' for one in titles)
     yield "</tr></thead><tbody>\n"
     for row in found.rows:
@@ -68,8 +70,7 @@ def _page(found: Comparison) -> Iterator[str]:
 
 
 def _row(row: Compared) -> str:
-    before, after = (value_words(value, row.measure) for value in row.medians)
-    cells = (row.experiment, row.measure.title, before, after, change_words(row), p_words(row.p)[4:])
+    cells = (row.experiment, row.measure.title, *middle_words(row), change_words(row), p_value(row.p))
     shown = "".join(f"<td>{_text(cell)}</td>" for cell in cells)
     return f'<tr>{shown}<td class="{row.finding.replace(" ", "-")}">{_text(row.finding)}</td></tr>\n'
 

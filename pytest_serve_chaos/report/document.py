@@ -34,17 +34,17 @@ SCHEMA = 2
 def summary_document(history: History, results: Iterable[Result]) -> dict[str, Json]:
     """The run and all its experiments as plain JSON data. All times are seconds, those of outages from the fault.
 
-    Fields: ``schema``; ``program`` (name and version); ``run`` (the last cluster, how long it took to start, the
-    seed); ``warnings`` (what the check of the configuration said, for all clusters of the run); ``experiments``, each
-    with ``experiment``, ``fault``, ``verdict``, ``reasons``, ``checks`` (those that the test brought, and what they
-    found), ``tracebacks`` (of checks that raised an exception), ``remarks``, ``warnings``, ``cluster``,
-    ``expectations``, ``measurement``, ``parts`` (each ``app`` or ``name`` with its own measurement), ``predictions``
-    (what each fault was expected to cost, computed before it), ``against_prediction`` (what was seen, and by how much
-    it is beyond that), ``watched`` (what processes used after recovery; null where nobody watched them), ``evidence``,
-    ``run_again``, ``trial`` (``of``, ``number``, ``planned``, ``allowed`` and ``outcome``; null where the test was run
-    once), ``victims``, ``identities`` (role -> kept, gone and new) and ``logs`` (the directory, from that of the run;
-    null where none were kept). Of head, workers and Redis in pods,
-    ``identities`` also has the ``machine``, which is the name of the Kubernetes node.
+    Fields: ``schema``; ``program`` (name and version); ``run`` (the last cluster, how long it took to start, the seed);
+    ``warnings`` (what the check of the configuration said, for all clusters of the run); ``experiments``, each with
+    ``experiment``, ``fault``, ``verdict``, ``reasons``, ``checks`` (those that the test brought, and what they found),
+    ``tracebacks`` (of checks that raised an exception), ``remarks``, ``warnings``, ``cluster``, ``expectations``,
+    ``measurement``, ``never`` (what did not come back while it was observed), ``parts`` (each ``app`` or ``name`` with
+    its own measurement), ``predictions`` (what each fault was expected to cost, computed before it),
+    ``against_prediction`` (what was seen, and by how much it is beyond that), ``watched`` (what processes used after
+    recovery; null where nobody watched them), ``evidence``, ``run_again``, ``trial`` (``of``, ``number``, ``planned``,
+    ``allowed`` and ``outcome``; null where the test was run once), ``victims``, ``identities`` (role -> kept, gone and
+    new) and ``logs`` (the directory, from that of the run; null where none were kept). Of head, workers and Redis in
+    pods, ``identities`` also has the ``machine``, which is the name of the Kubernetes node.
     """
     run = run_event(history)
     logs = {event.experiment: event.directory for event in of_kind(LogsKept, history.events)}
@@ -77,6 +77,7 @@ def _experiment(result: Result) -> dict[str, Json]:
         "cluster": to_json(result.description),
         "expectations": to_json(result.expectations),
         "measurement": _measurement(result.measurement, asked),
+        "never": list(result.never),
         "parts": [
             {part.of.kind: part.of.name, "measurement": _measurement(part.measurement, asked)} for part in result.parts
         ],

@@ -75,7 +75,8 @@ _TITLES = ("lost", "outage", "p99", "traffic back", "redundancy", "settled")
 
 
 def _row(one: TrialsOfTest) -> tuple[str, ...]:
-    figures = [result.measurement for result in one.results if result.outcome not in ("inconclusive", "unfinished")]
+    shown = [result for result in one.results if result.outcome not in ("inconclusive", "unfinished")]
+    figures = [result.measurement for result in shown]
     during = [measured.during.p99 for measured in figures if measured.during is not None]
     return (
         one_line(one.name),
@@ -83,11 +84,21 @@ def _row(one: TrialsOfTest) -> tuple[str, ...]:
         _range([float(m.lost) for m in figures if m.lost is not None], "{:g}".format),
         _range([m.longest_outage for m in figures if m.longest_outage is not None], duration),
         _range(during, latency),
-        *(_range(list(_known(getattr(m, name) for m in figures)), duration) for name in _TIMES),
+        *(_until(shown, name) for name in _TIMES),
     )
 
 
 _TIMES = ("traffic_back", "redundancy_back", "settled")
+
+
+def _until(shown: Sequence[Result], name: str) -> str:
+    """How often it never came, and how long it took else: ``never in 12 of 20, else 3.0 s``."""
+    seen = list(_known(getattr(result.measurement, name) for result in shown))
+    never = sum(name in result.never for result in shown)
+    if not never:
+        return _range(seen, duration)
+    often = f"never in {never} of {never + len(seen)}"
+    return f"{often}, else {_range(seen, duration)}" if seen else often
 
 
 def _known(values: Iterable[float | None]) -> Iterator[float]:

@@ -105,7 +105,10 @@ class Guard:
 
 
 def _only_cordons(body: object) -> bool:
-    """Whether a patch of a node changes nothing but whether it takes pods, and annotations that are ours."""
+    """Whether a patch of a node changes nothing but whether it takes pods, and annotations that are ours.
+
+    It may say which version of the node it is for.
+    """
     if not isinstance(body, dict) or not body or set(body) - {"spec", "metadata"}:
         return False
     spec, metadata = body.get("spec", {}), body.get("metadata", {})
@@ -115,7 +118,7 @@ def _only_cordons(body: object) -> bool:
     return (
         set(spec) <= {"unschedulable"}
         and spec.get("unschedulable") in (True, False, None)
-        and set(metadata) <= {"annotations"}
+        and set(metadata) <= {"annotations", "resourceVersion"}
         and isinstance(annotations, dict)
         and all(str(name).startswith(_OUR_ANNOTATIONS) for name in annotations)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -35,6 +36,7 @@ from pytest_serve_chaos.cluster.capabilities import (
 from pytest_serve_chaos.cluster.http_client import get_if
 from pytest_serve_chaos.doctor import examine
 from pytest_serve_chaos.errors import NoSuchTarget, ServeChaosError, WaitTimeout, in_one_line
+from pytest_serve_chaos.faults.admission import kill_replica
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.model import HEAD, Component, Evidence, Identity
 from pytest_serve_chaos.observe.external_check import settle
@@ -211,7 +213,8 @@ class BackendConformance:
         if rig.cluster.capability(IS_EXTERNAL) is not None:
             pytest.skip("the config of an external cluster is not changed")
         before = rig.cluster.serve_config
-        result = settle(rig.cluster, rig.watcher, rig.run.canaries, nodes=rig.health.proxy_nodes())
+        nodes, kill = rig.health.proxy_nodes(), functools.partial(kill_replica, rig)
+        result = settle(rig.cluster, rig.watcher, rig.run.canaries, nodes=nodes, kill=kill)
         assert result.passed, result.text
         assert rig.cluster.serve_config == before, "`serve_config` is not the config that was applied last"
 

@@ -24,7 +24,7 @@ from pytest_serve_chaos.events import ComponentGone, Moment, Settled, TopologySe
 from pytest_serve_chaos.history import ExperimentLog, History
 from pytest_serve_chaos.model import Component, Json
 from pytest_serve_chaos.observe import external_check
-from pytest_serve_chaos.testing import QUICK, FakeBehaviour, FakeCluster, FakeProcesses, FakeServer, Handler
+from pytest_serve_chaos.testing import QUICK, FakeBehaviour, FakeCluster, FakeServer, Handler
 from pytest_serve_chaos.traffic.request import Message
 from tests.plugin.conftest import RunChaos
 
@@ -58,7 +58,7 @@ class ExternalFake(FakeCluster):
         terms = Terms(self.spec, Grants(self.lacking), lambda: self.targets or self.world.plan.targets(), lambda: False)
         return terms.why_not(touch, asked_for)
 
-    def admit(self, touch: Touch, asked_for: Collection[str]) -> None:
+    def admit(self, touch: Touch, asked_for: Collection[str], *, heals: bool = False) -> None:
         """Refuses what `why_not` has a reason against."""
         reason = self.why_not(touch, asked_for)
         if reason:
@@ -73,10 +73,6 @@ class ExternalFake(FakeCluster):
         if self.changed is None:
             raise ObservationError("RayService ranker: status 503: the API server is away")
         return self.changed
-
-    def kill_actor(self, actor_id: str, *, no_restart: bool) -> float:
-        """As every fake cluster does."""
-        return FakeProcesses(self.world).kill_actor(actor_id, no_restart=no_restart)
 
     def apply_serve_config(self, config: Mapping[str, Json]) -> None:
         """Refuses."""
@@ -373,9 +369,19 @@ def test_by_hand_the_head_is_taken_without_fault_tolerance_where_the_test_asks_f
 
 
 def test_what_leaves_the_rest_standing_is_broken(run_chaos: RunChaos) -> None:
-    ran = run_chaos(ONE.format(fault="proxy_failure"), cluster=HasOneReplica)
+    source = ONE.format(fault="proxy_failure").replace("window=", "settled=False, window=")
+    ran = run_chaos(source, cluster=HasOneReplica)
 
     ran.outcomes(passed=1)
+
+
+def test_the_post_recovery_check_replaces_no_replica_that_must_not_be_lost(run_chaos: RunChaos) -> None:
+    ran = run_chaos(ONE.format(fault="proxy_failure"), cluster=HasOneReplica)
+
+    ran.outcomes(inconclusive=1)
+    ran.result.stdout.fnmatch_lines(
+        ["*the post-recovery check could not run: sleepy_pid#SleepyPid has one replica, so losing it leaves none*"]
+    )
 
 
 def test_a_fault_without_fault_tolerance_is_measured_where_the_test_asks_for_that(run_chaos: RunChaos) -> None:

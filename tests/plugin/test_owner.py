@@ -12,7 +12,7 @@ from pytest_serve_chaos.events import ComponentGone, of_kind
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.testing import FakeBehaviour
 from tests.plugin.conftest import RunChaos
-from tests.plugin.test_external import ONE, ExternalFake
+from tests.plugin.test_external import ONE, ExternalFake, OnRecord
 
 UPGRADED = "RayCluster ranker-fghij serves for RayService ranker now, and no longer ranker-abcde"
 
@@ -95,6 +95,25 @@ def test_the_post_recovery_check_replaces_nothing_then(run_chaos: RunChaos) -> N
     ran.outcomes(inconclusive=1)
     gone = of_kind(ComponentGone, History.load(ran.directory / "history.jsonl").events)
     assert [event.component.role for event in gone] == ["controller"]
+
+
+class ChangedThenOnRecord(ChangedMeanwhile, OnRecord):
+    """One whose proxies are put on record before its controller is killed for good."""
+
+
+def test_neither_proxies_nor_replicas_are_replaced_then_and_proxies_stay_on_record(run_chaos: RunChaos) -> None:
+    source = """
+        def test_it(chaos, serve_cluster):
+            chaos.controller.kill(replacement="new_actor")
+    """
+    ran = run_chaos(source, behaviour=FakeBehaviour(stale_proxies=True), cluster=ChangedThenOnRecord)
+
+    gone = of_kind(ComponentGone, History.load(ran.directory / "history.jsonl").events)
+    assert [event.component.role for event in gone] == ["controller"]
+    ran.result.stdout.fnmatch_lines([f"*not healed: its owner changed it: {UPGRADED}, so the plugin leaves it alone"])
+    first = ran.backend.clusters[0]
+    assert isinstance(first, ChangedThenOnRecord)
+    assert [what for what, _, _ in first.noted] == ["on record"]
 
 
 BY_HAND = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_serve_chaos.cluster.capabilities import SEES_PROCESSES, Offer
 from pytest_serve_chaos.events import ComponentGone, of_kind
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.testing import FakeBehaviour, FakeCluster
@@ -29,6 +30,11 @@ TWO_REPLICAS = FakeBehaviour(replicas=2)
             "no replica of sleepy_pid#SleepyPid but what is on worker-2 runs",
         ),
         ("chaos.worker('worker-1').freeze()", "chaos.worker('worker-2').kill()", "no worker but worker-2 runs"),
+        (
+            "chaos.raylet('worker-1').freeze(must_land=False)",
+            "chaos.worker('worker-2').kill()",
+            "no worker but worker-2 runs",
+        ),
         (
             "chaos.worker('worker-1').freeze()",
             "chaos.replica(on='worker-2').kill()",
@@ -105,6 +111,32 @@ def test_the_last_healthy_proxy_is_not_taken(run_chaos: RunChaos) -> None:
     ran.outcomes(skipped=1)
     ran.result.stdout.fnmatch_lines(["SKIPPED * no proxy but the one that is to be hit takes requests, so losing it*"])
     assert len([e for e in History.load(ran.directory / "history.jsonl").events if e.kind == "asked"]) == 2
+
+
+class PartlyUnseen(ExternalFake):
+    """One in one of whose pods nothing can be run any more."""
+
+    sees_processes = True
+
+    def offers(self) -> tuple[Offer, ...]:
+        """What it can do."""
+        return (*super().offers(), SEES_PROCESSES.by(self))
+
+    def unseen(self) -> tuple[str, ...]:
+        """A worker's pod."""
+        return ("pod ranker-worker has not reported its processes for 55 s",)
+
+
+def test_nothing_is_broken_while_nobody_knows_what_would_be_left(run_chaos: RunChaos) -> None:
+    source = """
+        def test_it(chaos, traffic):
+            with traffic():
+                chaos.replica().kill()
+    """
+    ran = run_chaos(source, "-rs", cluster=PartlyUnseen)
+
+    ran.outcomes(skipped=1)
+    ran.result.stdout.fnmatch_lines(["SKIPPED * it is unknown what would be left: pod ranker-worker has not reported*"])
 
 
 def test_the_only_proxy_is_taken_where_the_test_says_so(run_chaos: RunChaos, head_only: str) -> None:

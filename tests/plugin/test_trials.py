@@ -70,7 +70,8 @@ def test_a_failed_trial_ends_the_test_and_shows_its_reasons(run_chaos: RunChaos)
 
     ran.outcomes(failed=1, passed=1)
     assert "AssertionError: no luck" in ran.text
-    assert "test_it: failed: 1 of 2 failed: 1.3 % to 98.7 % at 95 %; 3 more trials could not change that" in ran.text
+    rate = "1 of 2 failed: more than 2.5 % and less than 97.5 %, each at 95 %"
+    assert f"test_it: failed: {rate}; 3 more trials could not change that" in ran.text
 
 
 def test_a_failure_that_is_allowed_leaves_the_test_green(run_chaos: RunChaos) -> None:

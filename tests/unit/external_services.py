@@ -17,10 +17,11 @@ from pytest_serve_chaos.cluster.kubernetes.external.recorded_faults import Recor
 from pytest_serve_chaos.cluster.kubernetes.rayservice.cluster import RayServiceCluster
 from pytest_serve_chaos.cluster.kubernetes.rayservice.existing import FoundRayService
 from pytest_serve_chaos.cluster.kubernetes.rayservice.probe import Probe
+from pytest_serve_chaos.cluster.policy import Touch
 from pytest_serve_chaos.cluster.rest import Dashboard, NodeRow, ServeStatus
 from pytest_serve_chaos.errors import ObservationError
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
-from pytest_serve_chaos.model import ClusterDescription, Json
+from pytest_serve_chaos.model import HEAD, ClusterDescription, Component, Identity, Json, Loss, Role
 from tests.capabilities import part
 from tests.unit.rayservices import FakeApi
 
@@ -138,3 +139,12 @@ def running(name: str, owner: str = "ranker-abcde") -> dict[str, Json]:
     metadata: Json = {**mapped(item["metadata"]), "uid": "u", "labels": {"ray.io/node-type": "head"}}
     spec: Json = {"nodeName": "node-1", "containers": [{"name": "ray-head"}]}
     return {"metadata": metadata, "spec": spec, "status": {"phase": "Running", "containerStatuses": [status]}}
+
+
+def losing(cluster: RayServiceCluster, node: str) -> RayServiceCluster:
+    """The cluster, whose policy has let a fault pass that takes that Ray node away."""
+    role: Role = "head" if node == HEAD else "worker"
+    victim = Component(role, node, Identity("container", (node, "ray", "1")))
+    loses: tuple[Loss, ...] = ("head" if node == HEAD else "worker", "Ray node")
+    part(cluster, IS_EXTERNAL).admit(Touch(actions=("delete pods",), loses=loses, victims=(victim,)), ())
+    return cluster

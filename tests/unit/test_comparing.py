@@ -21,7 +21,7 @@ from pytest_serve_chaos.analysis.trial_figures import Trial, measures_of
 from pytest_serve_chaos.cli import main
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.comparing import child_run, commands, environments
-from pytest_serve_chaos.comparing.bisection import Bisection, between, report_text, without
+from pytest_serve_chaos.comparing.bisection import Bisection, between, report_document, report_text, without
 from pytest_serve_chaos.comparing.child_run import Side, TestRun, what_to_run
 from pytest_serve_chaos.comparing.collected import experiments_in
 from pytest_serve_chaos.comparing.commands import add_compare, split_arguments
@@ -85,13 +85,26 @@ def test_sides_that_are_equal_end_as_soon_as_there_is_an_answer_that_more_pairs_
     said: list[str] = []
     equal = plan(tmp_path, "sys.exit(3)", "sys.exit(3)", most=9)
     for name in (f"pair-{pair:02d}-{side}" for pair in range(1, 9) for side in ("old", "new")):  # made before
-        run_at(equal.directory / name / "run", lost=1)
+        run_at(equal.directory / name / "run", 1)
         (equal.directory / name / "ended").write_text("0\n")
     going = PairedComparison(equal, said.append)
     going.run()
 
     assert going.comparison().answer == "no worse"
     assert said[-1] == "head: 1 more pair could not decide it"
+
+
+def test_both_runs_are_one_pair_however_many_trials_they_have(tmp_path: Path) -> None:
+    """Their trials share a cluster, so ten of them are not ten pairs."""
+    several = plan(tmp_path, "sys.exit(3)", "sys.exit(3)", most=1)
+    for side, losses in (("old", (1, 2, 3)), ("new", (14, 30, 15))):  # made before
+        run_at(several.directory / f"pair-01-{side}" / "run", *losses)
+        (several.directory / f"pair-01-{side}" / "ended").write_text("0\n")
+    going = PairedComparison(several, print)
+    going.run()
+
+    (row, _) = going.comparison().rows
+    assert (row.old, row.new) == ((2.0,), (15.0,))
 
 
 def test_a_run_that_was_made_before_is_not_made_again(tmp_path: Path) -> None:
@@ -295,6 +308,29 @@ def test_what_was_found_is_said_in_sentences() -> None:
     ]
 
 
+def test_a_step_that_its_trials_did_not_decide_is_said_in_what_was_found() -> None:
+    (measure,) = measures_of(["outage"])
+    likeness = Likeness.between([0.0] * 5, [9.0] * 5)
+
+    def trial(_: str, number: int) -> Trial:
+        return Trial("h", "passed", {"outage": 9.0 if number % 2 else 0.0})
+
+    found = Bisection(["2.54.0", "2.55.0", "2.56.0"], "h", measure, likeness, trial, lambda _: None, most=3)
+    first_bad = found.first_bad()
+    trials = [(Trial("h", "passed", {"outage": 0.0}), Trial("h", "passed", {"outage": 9.0}))] * 5
+    compared = compare_pairs({"h": trials}, (measure,), names=("Ray 2.54.0", "Ray 2.56.0"))
+
+    assert report_text(found, first_bad, compared).splitlines()[:5] == [
+        "h: longest outage: probably worse since Ray 2.55.0, and perhaps since another release",
+        "  not sure: 3 trials of Ray 2.55.0 did not decide whether it is good or bad",
+        "  --trials allows more of them, --directory continues",
+        "  2.54.0    good  0 ms, 0 ms, 0 ms, 0 ms, 0 ms",
+        "  2.55.0    bad?  9.0 s, 0 ms, 9.0 s",
+    ]
+    document = json.loads(report_document(found, first_bad))
+    assert (document["sure"], document["steps"][0]["sure"]) == (False, False)
+
+
 def test_a_minor_release_is_left_out_with_its_patches() -> None:
     assert without(["2.54.1", "2.55.0", "2.55.1", "2.56.0"], ["2.55"]) == ["2.54.1", "2.56.0"]
 
@@ -443,19 +479,20 @@ def test_the_package_that_runs_becomes_a_wheel(tmp_path: Path) -> None:
 # -- the command line --------------------------------------------------------------------------------------------------
 
 
-def run_at(directory: Path, lost: int) -> Path:
-    """A run with one experiment."""
-    measurement = {"sent": 400, "lost": lost, "longest_outage": lost / 20, "during": {"p99": 0.1}}
-    one = {"experiment": "head", "verdict": "passed", "measurement": measurement, "expectations": {}, "cluster": {}}
+def run_at(directory: Path, *losses: int) -> Path:
+    """A run with one experiment, in as many trials."""
+    measured = [{"sent": 400, "lost": n, "longest_outage": n / 20, "during": {"p99": 0.1}} for n in losses]
+    head = {"experiment": "head", "verdict": "passed", "expectations": {}, "cluster": {}}
     directory.mkdir(parents=True)
-    (directory / "summary.json").write_text(json.dumps({"schema": 2, "experiments": [one]}))
+    trials = [{**head, "measurement": measurement} for measurement in measured]
+    (directory / "summary.json").write_text(json.dumps({"schema": 2, "experiments": trials}))
     return directory
 
 
 def test_directories_of_runs_are_sets_of_trials(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(8):
-        run_at(tmp_path / "old" / str(number), lost=number % 3)
-        run_at(tmp_path / "new" / str(number), lost=14 + number)
+        run_at(tmp_path / "old" / str(number), number % 3)
+        run_at(tmp_path / "new" / str(number), 14 + number)
 
     assert main(["compare", str(tmp_path / "old"), str(tmp_path / "new")]) == 1
     assert "new is worse, p < 0.001 after 8 against 8 trials" in capsys.readouterr().out
@@ -464,7 +501,7 @@ def test_directories_of_runs_are_sets_of_trials(tmp_path: Path, capsys: pytest.C
 
 
 def test_one_run_against_one_has_a_status_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    old, new = run_at(tmp_path / "a", lost=0), run_at(tmp_path / "b", lost=300)
+    old, new = run_at(tmp_path / "a", 0), run_at(tmp_path / "b", 300)
 
     assert main(["compare", str(old), str(new)]) == 2
     assert "one trial against one has no p-value" in capsys.readouterr().out
@@ -481,7 +518,7 @@ def test_one_run_against_one_has_a_status_of_its_own(tmp_path: Path, capsys: pyt
         (["compare", "--set=worker=2", "--set=worker=3", "head_failure"], "there is no setting 'worker'"),
         (["compare", "--set=workers=2", "--set=workers=x", "head_failure"], "--set workers=x cannot be used"),
         (["compare", "--set=seed=2", "--set=seed=3", "head_failure"], "each run of a comparison has its own"),
-        (["compare", "--set=workers=2", "--set=workers=3", "--pairs=8", "head_failure"], "that takes 9, all of them"),
+        (["compare", "--set=workers=2", "--set=workers=3", "--pairs=8", "head_failure"], "that takes 10, all of them"),
         (["compare", "--set=workers=2", "--set=workers=3", "--on=,", "head_failure"], "--on names nothing"),
         (["compare", "--ray=1.0", "--ray=2.0", "x", "--", "--serve-chaos-backend=kind"], "--ray compares on local"),
         (["bisect", "--good=2.54", "--bad=2.60", "--pairs=3", "head_failure"], "could show no difference"),
@@ -493,8 +530,8 @@ def test_what_cannot_be_compared_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], why: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    run_at(tmp_path / "a", lost=0)
-    run_at(tmp_path / "b", lost=0)
+    run_at(tmp_path / "a", 0)
+    run_at(tmp_path / "b", 0)
 
     assert main(words) == 2
     assert why in capsys.readouterr().err

@@ -10,8 +10,10 @@ import pytest
 from pytest_serve_chaos.cluster.kubernetes.client import drain
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.client.drain import cordon, evict_all, reopen, uncordon
+from pytest_serve_chaos.cluster.kubernetes.client.records import mapped
 from pytest_serve_chaos.errors import CommandFailed, WaitTimeout
-from tests.unit.api_server import ApiServer, api_server
+from pytest_serve_chaos.model import Json
+from tests.unit.api_server import ApiServer, Asked, api_server
 from tests.unit.external_services import cordoned_by
 from tests.unit.rayservices import pod
 
@@ -88,6 +90,25 @@ def test_a_node_is_opened_where_the_cordon_is_ours(server: ApiServer, api: KubeA
     assert [(one.method, one.body) for one in server.asked if one.method != "GET"] == [
         ("PATCH", {"spec": {"unschedulable": None}, "metadata": {"annotations": {"pytest-serve-chaos/undo": None}}})
     ]
+
+
+def test_a_cordon_that_somebody_sets_meanwhile_is_left_to_them(
+    server: ApiServer, api: KubeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = cordoned_by("pytest-serve-chaos")
+    server.objects[NODE] = {**node, "metadata": {**mapped(node["metadata"]), "resourceVersion": "7"}}
+    answer = server.answer
+
+    def changed_before_the_patch(asked: Asked) -> tuple[int, Json]:
+        if asked.method == "PATCH":
+            server.objects[NODE] = cordoned_by("maintenance")
+            server.refusals = {NODE: [409]}
+        return answer(asked)
+
+    monkeypatch.setattr(server, "answer", changed_before_the_patch)
+    assert reopen(api, "node-1").endswith("stays cordoned, now by maintenance")
+    (patch,) = [one.body for one in server.asked if one.method == "PATCH"]
+    assert mapped(patch)["metadata"] == {"annotations": {"pytest-serve-chaos/undo": None}, "resourceVersion": "7"}
 
 
 @pytest.mark.parametrize(

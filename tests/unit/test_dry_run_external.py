@@ -12,7 +12,7 @@ from pytest_serve_chaos.errors import Locked, SafetyError
 from pytest_serve_chaos.settings import Settings
 from tests.capabilities import part
 from tests.unit.api_server import ApiServer
-from tests.unit.external_services import running
+from tests.unit.external_services import losing, running
 from tests.unit.test_external_start import PODS, changes, external, server, settings
 
 __all__ = ["server"]  # the fixture
@@ -29,6 +29,7 @@ def test_the_guard_refuses_a_change_that_nothing_else_has_withheld(
     server.objects[PODS] = {"items": [running("head")]}
     cluster = external(settings(server, tmp_path, monkeypatch, dry_run=True), tmp_path)
 
+    losing(cluster, "head")
     with pytest.raises(SafetyError, match=r"this is a dry run, which changes nothing: DELETE .*/pods/head"):
         part(cluster, KILLS_NODES).kill_node("head", how="stop", hold=False)
 

@@ -52,6 +52,7 @@ from tests.unit.external_services import (
     WithFlags,
     cordoned_by,
     external,
+    losing,
     owned_pod,
     ray_service,
     why_not,
@@ -372,8 +373,9 @@ class Nodes(WithFlags):
 def test_each_node_that_was_drained_under_the_same_name_is_opened_again() -> None:
     api = Nodes()
     cluster = external(allow=["node"], api=api)
-    part(cluster, DRAINS_MACHINES).drain_machine("worker-1")
-    part(cluster, DRAINS_MACHINES).drain_machine("worker-1")
+    drains = part(losing(cluster, "worker-1"), DRAINS_MACHINES)
+    drains.drain_machine("worker-1")
+    drains.drain_machine("worker-1")
     part(cluster, DRAINS_MACHINES).reopen_machine("worker-1")
     part(cluster, DRAINS_MACHINES).reopen_machine("worker-1")
     part(cluster, DRAINS_MACHINES).reopen_machine("worker-1")
@@ -438,6 +440,24 @@ def test_whoever_holds_the_cluster_itself_breaks_no_more_than_a_fault_may(node: 
     with pytest.raises(Unsupported, match="losing"):
         part(cluster, FREEZES_NODES).freeze_node(node)
     assert api.deleted == []
+
+
+BY_A_NODE: dict[str, Callable[[Cluster], object]] = {
+    "kill": lambda cluster: part(cluster, KILLS_NODES).kill_node("worker-2", how="stop", hold=False),
+    "freeze": lambda cluster: part(cluster, FREEZES_NODES).freeze_node("worker-2"),
+    "drain": lambda cluster: part(cluster, DRAINS_MACHINES).drain_machine("worker-2"),
+}
+
+
+@pytest.mark.parametrize("how", BY_A_NODE)
+def test_a_node_that_no_admitted_fault_takes_away_is_left_alone(how: str) -> None:
+    places = (("h", "head"), ("w1", "worker"), ("w2", "worker"))
+    api = Nodes()
+    api.ray_pods = [replace(pod(name, role, f"10.0.0.{n}"), node=name) for n, (name, role) in enumerate(places)]
+    cluster = losing(external(allow=["node"], api=api), "worker-1")
+    with pytest.raises(Unsupported, match="worker-2 is not a victim of the fault that was admitted last"):
+        BY_A_NODE[how](cluster)
+    assert (api.deleted, api.cordoned) == ([], [])
 
 
 def test_a_test_that_asks_for_no_fault_tolerance_may_take_the_head() -> None:

@@ -76,6 +76,7 @@ def test_nodes_under_its_pods_may_be_cordoned_where_the_user_says_so() -> None:
         {"spec": {"unschedulable": True}},
         {"spec": {"unschedulable": None}},
         {"spec": {"unschedulable": True}, "metadata": {"annotations": {"pytest-serve-chaos/undo": "{}"}}},
+        {"spec": {"unschedulable": None}, "metadata": {"annotations": {}, "resourceVersion": "7"}},
     ],
 )
 def test_a_node_may_be_cordoned_and_carry_a_note_of_ours(body: object) -> None:

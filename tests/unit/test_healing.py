@@ -17,6 +17,7 @@ from pytest_serve_chaos.events import FaultHealed, Note
 from pytest_serve_chaos.faults.custom import About, CustomBroken, Functions
 from pytest_serve_chaos.faults.rig import Rig
 from pytest_serve_chaos.history import History
+from pytest_serve_chaos.model import Component
 from pytest_serve_chaos.restore import restore
 from pytest_serve_chaos.run import Run
 from tests.unit.rigs import cluster_with, rig_around
@@ -35,6 +36,7 @@ class Broken:
     ) -> None:
         self.errors = [*errors]
         self.healed = False
+        self.victims: tuple[Component, ...] = ()
         self.outlives_the_cluster = outlives_the_cluster
         self.heals_at_once = heals_at_once
         self._needs = needs

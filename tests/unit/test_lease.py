@@ -207,6 +207,18 @@ def test_a_process_knows_itself_and_no_other() -> None:
     assert Holder.parse("kube-scheduler_abc") is None
 
 
+def test_a_process_of_another_user_that_proc_hides_may_live(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where /proc is mounted with `hidepid=2`."""
+
+    def refuses(pid: int, number: int) -> None:
+        raise PermissionError(pid, number)
+
+    hidden = replace(this_process(), pid=2**22)  # there is no such file
+    assert hidden.is_over
+    monkeypatch.setattr(os, "kill", refuses)
+    assert not hidden.is_over
+
+
 def test_what_is_left_of_a_process_is_not_a_process() -> None:
     with subprocess.Popen(["true"]) as ended:
         os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)

@@ -8,6 +8,7 @@ from typing import cast
 
 import pytest
 
+from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.kubernetes.rayservice import process_watch
 from pytest_serve_chaos.cluster.kubernetes.rayservice.process_watch import Place, ProcessWatch, Row
@@ -73,6 +74,17 @@ def test_what_was_told_last_stays_until_a_program_that_was_broken_off_is_back() 
     wait_for(lambda: bool(watch.rows(places("a"))))
     wait_for(lambda: not fake.runs["a"])
     assert watch.rows(places("a")) == {"id-a": (ROW,)}
+    watch.close()
+
+
+def test_a_container_that_reports_nothing_any_more_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the right to run programs was taken away in the middle of a run."""
+    watch = ProcessWatch(cast("KubeApi", FakeExec(a=[[json.dumps([REPLICA])]], b=[["[]"]])))
+    wait_for(lambda: len(watch.rows(places("a", "b"))) == 2)
+    assert watch.silent() == ()
+    later = clock.now() + 41
+    monkeypatch.setattr(clock, "now", lambda: later)
+    assert watch.silent() == tuple(f"pod {pod} has not reported its processes for 41 s" for pod in "ab")
     watch.close()
 
 

@@ -205,12 +205,15 @@ def _pattern(spec: dict[str, Json]) -> str:
 @pytest.mark.parametrize(
     ("name", "matches"),
     [
-        ("ranker-abcde-head-xyz12", True),
-        ("ranker-abcde-small-worker-xyz12", True),
-        ("ranker-raycluster-abcde-head-xyz12", True),
+        ("ranker-x7k2q-head-xyz24", True),
+        ("ranker-x7k2q-small-worker-xyz24", True),
+        ("ranker-raycluster-x7k2q-head-xyz24", True),
         ("redis-0", False),
-        ("another-abcde-head-xyz12", False),
-        ("my-ranker-abcde-head-xyz12", False),
+        ("another-x7k2q-head-xyz24", False),
+        ("my-ranker-x7k2q-head-xyz24", False),
+        ("ranker-redis-0", False),
+        ("ranker-proxy-59d4c6f5b-x7k2q", False),
+        ("ranker-cache-0", False),
     ],
 )
 def test_a_pod_is_entered_if_it_is_named_as_the_rayservices_are(name: str, matches: bool) -> None:
@@ -219,7 +222,7 @@ def test_a_pod_is_entered_if_it_is_named_as_the_rayservices_are(name: str, match
 
 @pytest.mark.parametrize(
     ("owner", "matches"),
-    [("ranker-abcde", True), ("ranker-two-abcde", False), ("ranker-abcdef", False), ("ranker", False)],
+    [("ranker-x7k2q", True), ("ranker-two-x7k2q", False), ("ranker-x7k2qz", False), ("ranker", False)],
 )
 def test_a_pod_is_deleted_if_a_raycluster_of_the_rayservice_owns_it(owner: str, matches: bool) -> None:
     assert bool(re.search(_pattern(policies("break")["delete"]), owner)) is matches

@@ -10,6 +10,7 @@ import pytest
 
 from pytest_serve_chaos.cluster.capabilities import IsExternal
 from pytest_serve_chaos.cluster.rest import ReplicaRow, ServeStatus
+from pytest_serve_chaos.errors import Unsupported
 from pytest_serve_chaos.model import Component, Identity, Json, Topology
 from pytest_serve_chaos.observe import external_check
 from pytest_serve_chaos.observe.observer import Report
@@ -42,6 +43,7 @@ class External:
     loses: str = ""
     stale: str = ""
     kills: int = 0
+    may_kill: int = 9
     scales_to: int = 0
 
     def sample(self) -> Topology:
@@ -62,13 +64,14 @@ class External:
         targets = {PID: self.scales_to} if self.scales_to else {}
         return Report(float("inf"), serve=ServeStatus({}, targets, {}, {}, tuple(rows), {}, None, options=options))
 
-    def kill_actor(self, actor_id: str, *, no_restart: bool) -> float:
+    def kill(self, replica: Component) -> None:
         self.kills += 1
-        self.replicas = {node: n + 10 if f"a{n}" == actor_id else n for node, n in self.replicas.items()}
+        if self.kills > self.may_kill:
+            raise Unsupported("another run has it now")
+        self.replicas = {node: n + 10 if n == replica.pid else n for node, n in self.replicas.items()}
         self.proxies = [node for node in self.proxies if node != self.loses]
         if self.scales_to:  # what is killed is not replaced where Serve wants fewer
             self.replicas = dict(sorted(self.replicas.items(), key=lambda one: -one[1])[: self.scales_to])
-        return 0.0
 
     def who_answers(self, proxy: Component, messages: Sequence[Message] = ()) -> frozenset[str]:
         if proxy.node == self.stale:
@@ -77,7 +80,9 @@ class External:
 
 
 def check(external: External, nodes: frozenset[str] = ALL) -> PostRecoveryCheck:
-    return external_check.replace_replicas(cast("IsExternal", external), cast("Watcher", external), nodes=nodes)
+    return external_check.replace_replicas(
+        cast("IsExternal", external), cast("Watcher", external), nodes=nodes, kill=external.kill
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -108,6 +113,12 @@ def test_all_of_no_proxies_find_nothing() -> None:
     assert (nobody.kills, nowhere.kills) == (0, 0), "nothing is broken where nothing can be shown"
 
 
+def test_what_may_not_be_killed_any_more_ends_the_check() -> None:
+    external = External(may_kill=1)
+    assert check(external).unknown == "the post-recovery check could not run: another run has it now"
+    assert sorted(external.replicas.values()) == [2, 11], "the second one was left alone"
+
+
 def test_a_replica_of_which_serve_wants_fewer_by_then_is_not_awaited() -> None:
     external = External(scales_to=1)
     assert check(external).passed, check(external).text
@@ -120,6 +131,6 @@ def test_an_only_replica_is_not_replaced_unless_the_test_says_so() -> None:
     assert (result.passed, external.kills) == (False, 0)
     assert f"it replaces a replica of {PID}, and no other of them runs, so losing it leaves none" in result.unknown
     external_check.replace_replicas(
-        cast("IsExternal", external), cast("Watcher", external), nodes=ALL, allow_total_loss=True
+        cast("IsExternal", external), cast("Watcher", external), nodes=ALL, kill=external.kill, allow_total_loss=True
     )
     assert external.kills == 1

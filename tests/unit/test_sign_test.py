@@ -5,10 +5,18 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pytest_serve_chaos.analysis.sign_test import Signs, evidence, median_interval, pairs_needed, share_interval
+from pytest_serve_chaos.analysis.sign_test import (
+    Signs,
+    evidence,
+    median_interval,
+    median_interval_of_all_looks,
+    pairs_needed,
+    share_interval,
+    share_interval_of_all_looks,
+)
 
 counts = st.integers(0, 200)
 
@@ -69,6 +77,25 @@ def test_a_difference_and_an_interval_without_zero_come_together(differences: li
 
     if least > 0 or most < 0:
         assert now >= math.log(20)
+
+
+@given(st.lists(st.sampled_from([-1.0, 0.0, 1.0]), min_size=1, max_size=40))
+def test_the_share_and_the_p_value_of_all_looks_agree(differences: list[float]) -> None:
+    """Also where the evidence was greater at an earlier look."""
+    signs = Signs.of(differences)
+    assume(not (signs.p <= 0.05 and (signs.higher > signs.lower) != signs.rises))
+    least, most = share_interval_of_all_looks(differences, 0.95)
+
+    assert (least > 0.5 or most < 0.5) == (signs.p <= 0.05)
+
+
+def test_what_an_early_look_has_ruled_out_stays_ruled_out() -> None:
+    """Twelve pairs went up, then nine went down: the p-value is that of the twelve, and the interval is too."""
+    differences = [3.0] * 12 + [-3.0] * 9
+
+    assert Signs.of(differences).p < 0.05
+    assert median_interval(differences) == (-3.0, 3.0)
+    assert median_interval_of_all_looks(differences, 0.95) == (3.0, 3.0)
 
 
 def test_too_few_pairs_have_no_interval() -> None:

@@ -144,7 +144,29 @@ def test_a_replica_that_starts_or_is_gone_is_not_well() -> None:
     assert seen(HEAD, ONE, TWO, SECOND, states=states).replicas == {APP: ()}
 
 
-def test_while_serve_says_nothing_the_processes_count() -> None:
+def test_what_a_fault_has_hit_is_not_well_whatever_is_seen_of_it() -> None:
+    """A frozen pod stays Ready, and a replica whose check fails stays RUNNING until the third failure."""
+    topology = Topology(0.0, (HEAD, ONE, TWO, FIRST, SECOND), (), {}, {}, {})
+    assert healthy(topology, Report(), {ONE.identity}) == Healthy(frozenset({"head", "worker-2"}), {APP: (SECOND,)})
+    assert healthy(topology, Report(), {FIRST.identity}) == replace(WHOLE, replicas={APP: (SECOND,)})
+
+
+@pytest.mark.parametrize("state", ["", "frozen"])
+def test_a_node_is_not_well_whose_raylet_is_broken(state: str) -> None:
+    raylet = part("raylet", "worker-1", state=state)
+    topology = Topology(0.0, (HEAD, ONE, TWO, FIRST, SECOND, raylet), (), {}, {}, {})
+    broken = set() if state else {raylet.identity}
+    assert healthy(topology, Report(), broken) == Healthy(frozenset({"head", "worker-2"}), {APP: (SECOND,)})
+
+
+def test_while_serve_says_nothing_what_it_said_last_counts() -> None:
+    rows = (ReplicaRow("r1", "app", "App", "RUNNING", FIRST.actor_id, None, None),)
+    said = ServeStatus({}, {APP: 2}, {}, {}, rows, {}, None)
+    topology = Topology(0.0, (HEAD, ONE, TWO, FIRST, SECOND), (), {}, {}, {})
+    assert healthy(topology, Report(last_serve=said)) == replace(WHOLE, replicas={APP: (FIRST,)})
+
+
+def test_if_serve_never_said_anything_the_processes_count() -> None:
     topology = Topology(0.0, (HEAD, ONE, TWO, FIRST, SECOND), (), {}, {}, {})
     assert healthy(topology, Report()) == WHOLE
 

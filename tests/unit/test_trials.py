@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from typing import get_args
 
 import pytest
@@ -34,7 +36,7 @@ def test_a_failure_decides_where_none_is_allowed() -> None:
     found = series(20, 0, ["passed", "passed", "failed", "passed"])
 
     assert (found.verdict, len(found.outcomes)) == ("failed", 3)
-    assert found.text == "1 of 3 failed: 0.8 % to 90.6 % at 95 %"
+    assert found.text == "1 of 3 failed: more than 1.7 % and less than 86.5 %, each at 95 %"
 
 
 def test_trials_that_showed_nothing_count_for_nothing() -> None:
@@ -67,7 +69,27 @@ def test_more_trials_could_not_change_a_verdict(each: list[TrialOutcome], planne
 
 @pytest.mark.parametrize(
     ("failed", "of", "words"),
-    [(0, 1, "less than 95.0 % at 95 %"), (3, 3, "more than 36.8 % at 95 %"), (3, 20, "3.2 % to 37.9 % at 95 %")],
+    [
+        (0, 1, "less than 95.0 % at 95 %"),
+        (3, 3, "more than 36.8 % at 95 %"),
+        (3, 20, "more than 4.2 % and less than 34.4 %, each at 95 %"),
+    ],
 )
-def test_a_rate_has_the_interval_of_clopper_and_pearson(failed: int, of: int, words: str) -> None:
+def test_a_rate_has_the_one_sided_bounds_of_clopper_and_pearson(failed: int, of: int, words: str) -> None:
     assert rate_words(failed, of) == words
+
+
+@pytest.mark.parametrize("which", ["more than", "less than"])
+@pytest.mark.parametrize("of", [5, 20])
+def test_each_bound_of_a_rate_holds_at_95_percent_whatever_the_rate_is(which: str, of: int) -> None:
+    said = [re.search(rf"{which} ([\d.]+) %", rate_words(failed, of)) for failed in range(of + 1)]
+    bounds = [None if found is None else float(found[1]) / 100 for found in said]
+    rounded = 0.0005  # to 0.1 %
+
+    def holds(rate: float, bound: float | None) -> bool:
+        return bound is None or (bound <= rate + rounded if which == "more than" else bound >= rate - rounded)
+
+    for percent in range(1, 100):
+        rate = percent / 100
+        chances = [math.comb(of, n) * rate**n * (1 - rate) ** (of - n) for n in range(of + 1)]
+        assert sum(chance for chance, bound in zip(chances, bounds, strict=True) if holds(rate, bound)) >= 0.95

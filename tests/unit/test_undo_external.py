@@ -41,7 +41,7 @@ from pytest_serve_chaos.model import Component, Identity, Json
 from pytest_serve_chaos.settings import Settings
 from tests.capabilities import part
 from tests.unit.api_server import ApiServer, api_server
-from tests.unit.external_services import cordoned_by, external, running
+from tests.unit.external_services import cordoned_by, external, losing, running
 from tests.unit.rayservices import FakeApi, pod
 from tests.unit.test_external_start import NODE, PODS, server
 from tests.unit.test_external_start import external as connected
@@ -111,7 +111,7 @@ def admitted(cluster: RayServiceCluster) -> RayServiceCluster:
 
 BREAK: dict[str, Callable[[RayServiceCluster], object]] = {
     "signal": lambda cluster: part(admitted(cluster), SIGNALS_PROCESSES).signal_process(CONTROLLER, SIGSTOP),
-    "freeze": lambda cluster: part(cluster, FREEZES_NODES).freeze_node("worker-1"),
+    "freeze": lambda cluster: part(losing(cluster, "worker-1"), FREEZES_NODES).freeze_node("worker-1"),
     "flag": lambda cluster: part(admitted(cluster), SETS_HEALTH_FLAGS).set_health_flag(REPLICA, "hang"),
 }
 HEAL: dict[str, Callable[[RayServiceCluster], object]] = {
@@ -335,7 +335,7 @@ def test_a_node_that_could_not_be_opened_when_it_was_healed_is_opened_at_the_end
     api = Nodes(refuses=1)
     cluster = external(api=api, allow=["node"])
     with pytest.raises(CommandFailed, match="disruption budget"):
-        part(cluster, DRAINS_MACHINES).drain_machine("worker-1")
+        part(losing(cluster, "worker-1"), DRAINS_MACHINES).drain_machine("worker-1")
     with pytest.raises(CommandFailed, match="refused"):
         part(cluster, DRAINS_MACHINES).reopen_machine("worker-1")
     assert api.cordoned
@@ -348,7 +348,7 @@ def test_it_is_tried_again_and_then_said_loudly(monkeypatch: pytest.MonkeyPatch)
     api = Nodes(refuses=1_000_000)
     cluster = external(api=api, allow=["node"])
     with pytest.raises(CommandFailed, match="disruption budget"):
-        part(cluster, DRAINS_MACHINES).drain_machine("worker-1")
+        part(losing(cluster, "worker-1"), DRAINS_MACHINES).drain_machine("worker-1")
     with pytest.raises(WaitTimeout, match=r"the cordon of kind-worker to be removed; last seen: .*: refused") as late:
         cluster.close()
     assert "serve-chaos undo" in late.value.fix[0]
@@ -359,7 +359,7 @@ def test_what_was_healed_is_left_alone_at_the_end() -> None:
     api = Nodes(refuses=0)
     cluster = external(api=api, allow=["node"])
     with pytest.raises(CommandFailed, match="disruption budget"):
-        part(cluster, DRAINS_MACHINES).drain_machine("worker-1")
+        part(losing(cluster, "worker-1"), DRAINS_MACHINES).drain_machine("worker-1")
     part(cluster, DRAINS_MACHINES).reopen_machine("worker-1")
     api.cordoned = True  # by somebody else
     cluster.close()
@@ -375,7 +375,7 @@ def drained(
     given = settings_for(server, directory, monkeypatch, allow=("node",))
     cluster = connected(given, directory, progress)
     with pytest.raises(CommandFailed, match="eviction of pod head"):
-        part(cluster, DRAINS_MACHINES).drain_machine("head")
+        part(losing(cluster, "head"), DRAINS_MACHINES).drain_machine("head")
     ((entry, _),) = given.journal.entries()
     server.objects[NODE] = cordoned_by("pytest-serve-chaos")
     server.asked.clear()

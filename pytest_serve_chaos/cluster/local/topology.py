@@ -129,6 +129,10 @@ class ProcessTopology:
         """Always: a GCS that has just begun again says that actors live whose processes are gone."""
         return True
 
+    def unseen(self) -> tuple[str, ...]:
+        """Nothing: the process table always answers."""
+        return ()
+
     def nodes(self) -> tuple[NodeInfo, ...]:
         """The nodes that should be there, head first, as the supervisor reports them."""
         units = self._link.units()

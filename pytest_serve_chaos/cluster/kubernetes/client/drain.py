@@ -20,6 +20,8 @@ EVICTED_WITHIN = 180.0
 _NOT_NOW = 429
 """What the API server answers where a PodDisruptionBudget allows no eviction at this moment."""
 _ASK_AGAIN_AFTER = 1.0
+_LOOKS = 5
+"""How often a node that changes while it is looked at is looked at again."""
 NO_NOTE: dict[str, Json] = {"metadata": {"annotations": {names.UNDO: None}}}
 """The part of a patch that removes our annotation."""
 
@@ -66,13 +68,19 @@ def cordon(api: KubeApi, machine: str, *, note: str | None = None) -> None:
     api.nodes.patch(machine, body, what=f"cordoning of {machine}")
 
 
-def uncordon(api: KubeApi, machine: str) -> None:
+def uncordon(api: KubeApi, machine: str, *, version: str = "") -> None:
     """Lets pods onto a Kubernetes node again; one that is gone, as an autoscaler removes what is empty, needs nothing.
 
+    Args:
+        api: The Kubernetes API.
+        machine: The node.
+        version: Its resource version, without which it is left alone; "": whatever it is.
+
     Raises:
-        CommandFailed: It was refused.
+        CommandFailed: It was refused, with the status 409 where it has another version.
     """
-    body: dict[str, Json] = {"spec": {"unschedulable": None}, **NO_NOTE}  # which leaves no trace of it
+    metadata: dict[str, Json] = {"annotations": {names.UNDO: None}, **({"resourceVersion": version} if version else {})}
+    body: dict[str, Json] = {"spec": {"unschedulable": None}, "metadata": metadata}  # which leaves no trace of it
     try:
         api.nodes.patch(machine, body, what=f"uncordoning of {machine}")
     except CommandFailed as error:
@@ -97,6 +105,18 @@ def reopen(api: KubeApi, machine: str, *, uid: str = "") -> str:
     Raises:
         CommandFailed: It was refused.
     """
+    for _ in range(_LOOKS):
+        try:
+            return _reopen(api, machine, uid)
+        except CommandFailed as error:
+            if status_of(error) != CONFLICT:
+                raise
+            changed = error
+    raise changed
+
+
+def _reopen(api: KubeApi, machine: str, uid: str) -> str:
+    """The same, unless the node changes while it is looked at: somebody may have cordoned it."""
     try:
         node = api.nodes.read(machine)
     except CommandFailed as error:
@@ -107,7 +127,7 @@ def reopen(api: KubeApi, machine: str, *, uid: str = "") -> str:
         return f"the node {machine} is another one of that name now, so there is nothing to uncordon"
     why_not = _why_not_uncordon(node)
     if not why_not:
-        uncordon(api, machine)
+        uncordon(api, machine, version=text(mapped(node.get("metadata")), "resourceVersion"))
     elif note_on(node):
         api.nodes.patch(machine, NO_NOTE, what=f"removal of the annotation of {machine}")
     return f"the node {machine} {why_not}" if why_not else ""

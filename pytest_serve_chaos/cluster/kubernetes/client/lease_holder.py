@@ -41,7 +41,7 @@ class Holder:
     @property
     def is_over(self) -> bool:
         """Whether it is known that it has ended: only the machine on which it ran can tell."""
-        return self.kernel == _kernel() and _start_of(self.pid) != self.start
+        return self.kernel == _kernel() and not _may_live(self.pid, self.start)
 
     @property
     def is_this_process(self) -> bool:
@@ -70,6 +70,17 @@ def _start_of(pid: int) -> int:
     except (OSError, ValueError):
         return -1
     return -1 if state in ("Z", "X") else int(fields[18])
+
+
+def _may_live(pid: int, start: int) -> bool:
+    """Whether a process may not have ended: /proc may hide those of other users (its mount option `hidepid`)."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass  # it is another user's
+    return not Path(f"/proc/{pid}").exists() or _start_of(pid) == start
 
 
 def _kernel() -> str:

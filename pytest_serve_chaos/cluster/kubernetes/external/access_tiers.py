@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal, TypeAlias, get_args
 
 from pytest_serve_chaos.cluster.kubernetes import names
@@ -148,7 +149,7 @@ def _names_of(request: AccessRequest, named: Named | None) -> Sequence[str]:
 
 def _policies(request: AccessRequest) -> Iterable[tuple[str, Sequence[Manifest], Sequence[tuple[str, str]]]]:
     """Name, the requests that it is about, and what must be true of them with the message if it is not."""
-    cluster = rf"^{re.escape(request.name)}-(raycluster-)?[a-z0-9]{{5}}"
+    cluster = rf"^{re.escape(request.name)}-(raycluster-)?{_SUFFIX}"
     whose = f"of RayService {request.namespace}/{request.name}"
     named = (f"request.name.matches({_cel(cluster + '-.+$')})", f"it is not named as those {whose} are")
     yield "proxy", [_requests(["CONNECT"], ["pods/proxy", "services/proxy"])], [named]
@@ -168,10 +169,19 @@ def _policies(request: AccessRequest) -> Iterable[tuple[str, Sequence[Manifest],
         yield "nodes", [_requests(["UPDATE"], ["nodes"])], list(_only_cordons())
 
 
+_SUFFIX = "[bcdfghjklmnpqrstvwxz2456789]{5}"
+"""What KubeRay (1.6) adds to the name of a RayService for its RayClusters: `rand.String(5)` of k8s.io/apimachinery."""
+_UNCHANGED: Mapping[str, Mapping[str, str]] = MappingProxyType({
+    "metadata": {"labels": "{}", "finalizers": "[]", "ownerReferences": "[]"},
+    "spec": {"taints": "[]", "providerID": "''", "podCIDR": "''", "podCIDRs": "[]"},
+})  # fmt: skip
+"""What of a node must stay as it is, and what stands for nothing. Kubernetes deletes a node whose owner is gone."""
+
+
 def _only_cordons() -> Iterable[tuple[str, str]]:
     said = "nothing but spec.unschedulable of a node, and annotations of pytest-serve-chaos, may change"
-    for whole in ("metadata", "spec"):
-        for name, empty in {"metadata": (("labels", "{}"), ("finalizers", "[]")), "spec": (("taints", "[]"),)}[whole]:
+    for whole, fields in _UNCHANGED.items():
+        for name, empty in fields.items():
             yield f"{_or('object', whole, name, empty)} == {_or('oldObject', whole, name, empty)}", said
     new, old = (_or(which, "metadata", "annotations", "{}") for which in ("object", "oldObject"))
     ours = f"k.startsWith({_cel('pytest-serve-chaos/')})"

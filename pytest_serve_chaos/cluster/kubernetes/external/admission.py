@@ -12,7 +12,7 @@ from pytest_serve_chaos.cluster.kubernetes.client.records import listed, mapped,
 from pytest_serve_chaos.cluster.kubernetes.external.policy import DRAIN, Grants, Terms
 from pytest_serve_chaos.cluster.kubernetes.rayservice.view import RayServiceView
 from pytest_serve_chaos.cluster.policy import Touch, touch_pod
-from pytest_serve_chaos.cluster.total_loss import closed_nodes, with_a_way_out
+from pytest_serve_chaos.cluster.total_loss import closed_nodes, lost_nodes, with_a_way_out
 from pytest_serve_chaos.errors import ObservationError, Unsupported
 from pytest_serve_chaos.model import HEAD, Component, Identity, Json, Loss
 
@@ -67,7 +67,7 @@ class Admission:
         """The same for a Ray node: a caller that has the cluster itself can do no more than a fault.
 
         Raises:
-            Unsupported: It must not be done to this cluster.
+            Unsupported: It must not be done to this cluster, or no fault was admitted that takes that node away.
         """
         # As Serve said last: an injection has asked it just now, and to ask again would take from its timing.
         policy = replace(self._terms, targets=lambda: self._last_targets)
@@ -76,6 +76,7 @@ class Admission:
         _refuse(policy.why_not(touch, self._asked_for))
         if not touch.allow_total_loss:
             _refuse(self._closes_the_way_in({node}))
+        self._require_victims_on(node)
 
     def admit_signal(self, process: Identity) -> None:
         """The same for a signal, or a health flag: it goes only into a container of what an admitted fault hits.
@@ -108,14 +109,20 @@ class Admission:
         """
         _refuse(self._terms.forbidden(DRAIN))
 
+    def _require_victims_on(self, node: str) -> None:
+        if node not in lost_nodes(self._admitted):
+            raise Unsupported(f"{node} is not a victim of the fault that was admitted last, so it is left alone")
+
     def admit_company(self, target: str, on_machine: Collection[str]) -> None:
         """The same for what goes along with a Ray node when its machine is drained.
 
         Raises:
-            Unsupported: Too much of the RayService is on that machine.
+            Unsupported: Too much of the RayService is on that machine, or no fault was admitted that takes the node
+                away.
         """
         if not self._admitted.allow_total_loss:
             _refuse(self._terms.taken_along(target, on_machine) or self._closes_the_way_in(on_machine))
+        self._require_victims_on(target)
 
     def _closes_the_way_in(self, nodes: Collection[str]) -> str:
         """Why the proxies of these nodes must not go: KubeRay's Service would have no other; "" if they may.

@@ -44,7 +44,8 @@ class ExternalDrains:
         """Cordons the Kubernetes node under a Ray node and evicts this RayService's pods from it; waits for their end.
 
         Raises:
-            Unsupported: The user did not allow it, or has no right to it, or too much of the RayService is on it.
+            Unsupported: The user did not allow it, or has no right to it, or too much of the RayService is on it, or
+                no fault was admitted that does it.
             NoSuchTarget: The Ray node is not running, or its Kubernetes node is cordoned already, by somebody else.
             CommandFailed: It was refused.
             WaitTimeout: A PodDisruptionBudget did not allow it in time, or they did not go in their grace period.

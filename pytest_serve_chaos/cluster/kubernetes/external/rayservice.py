@@ -19,7 +19,6 @@ from pytest_serve_chaos.cluster.capabilities import (
     SEES_CHILDREN,
     SETS_HEALTH_FLAGS,
     SIGNALS_PROCESSES,
-    KillsActors,
 )
 from pytest_serve_chaos.cluster.dry_run import EXPLAINS_CHANGES
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
@@ -107,7 +106,8 @@ def external_rayservice(
     *,
     on_close: Callable[[], None] | None = None,
     progress: Progress = lambda _: None,
-    before_fault: Callable[[], None] = lambda: None,
+    check_server: Callable[[], None] = lambda: None,
+    check_lease: Callable[[], None] = lambda: None,
 ) -> RayServiceCluster:
     """The cluster, with all that may be done to it.
 
@@ -117,7 +117,8 @@ def external_rayservice(
         records: Where changes are on record until they are undone.
         on_close: Called when the cluster is closed.
         progress: Prints a line about a drained node that is not uncordoned.
-        before_fault: Called before each fault; raises where there must be none.
+        check_server: Raises if the kubeconfig leads to another server than at the beginning.
+        check_lease: Raises if another run has the RayService.
     """
     found = to.found
     view = RayServiceView(
@@ -145,11 +146,7 @@ def external_rayservice(
         FREEZES_NODES.by(RecordedFreezes(NodeFreezes(api, pods), admission, ledger, pods)),
         HAS_PROXY_ENDPOINTS.by(proxies),
         HAS_REDIS.by(PodRedis(view)),
-        IS_EXTERNAL.by(
-            ExternalFaults(
-                before_fault, admission, OwnerWatch(api, to.pinned), proxies, ActorKills(api, pods, view.dashboard)
-            )
-        ),
+        IS_EXTERNAL.by(ExternalFaults(check_server, check_lease, admission, OwnerWatch(api, to.pinned), proxies)),
         KILLS_ACTORS.by(AdmittedActorKills(ActorKills(api, pods, view.dashboard), admission)),
         KILLS_NODES.by(AdmittedDeletions(PodDeletions(api, pods, view.removals), admission)),
         RECORDS_STALE_PROXIES.by(RecordedProxies(api, pods, records.stale)),
@@ -164,39 +161,41 @@ class ExternalFaults:
     """What is asked of an external cluster alone. Has the capability `IsExternal`.
 
     Args:
-        before_fault: Called before each fault; raises where there must be none.
+        check_server: Raises if the kubeconfig leads to another server than at the beginning.
+        check_lease: Raises if another run has the RayService.
         admission: Says what may be broken.
         owner: Says whether its owner has changed it.
         proxies: The way to each proxy.
-        actors: Kills actors.
     """
 
     def __init__(
         self,
-        before_fault: Callable[[], None],
+        check_server: Callable[[], None],
+        check_lease: Callable[[], None],
         admission: Admission,
         owner: OwnerWatch,
         proxies: ExternalProxies,
-        actors: KillsActors,
     ) -> None:
-        self._before_fault = before_fault
+        self._check_server = check_server
+        self._check_lease = check_lease
         self._admission = admission
         self._owner = owner
         self._proxies = proxies
-        self._actors = actors
 
     def why_not(self, touch: Touch, asked_for: Collection[str]) -> str:
         """Why a fault cannot, or must not, be injected into this cluster; "" if it can."""
         return self._admission.why_not(touch, asked_for)
 
-    def admit(self, touch: Touch, asked_for: Collection[str]) -> None:
+    def admit(self, touch: Touch, asked_for: Collection[str], *, heals: bool = False) -> None:
         """Lets a fault pass, or refuses it.
 
         Raises:
             Unsupported: It cannot, or must not, be injected into this cluster.
             SafetyError: The kubeconfig leads to another cluster than at the beginning, or another run has this one.
         """
-        self._before_fault()
+        self._check_server()
+        if not heals:
+            self._check_lease()
         self._admission.admit(touch, asked_for)
 
     def owner_change(self) -> str:
@@ -210,10 +209,6 @@ class ExternalFaults:
     def who_answers(self, proxy: Component, messages: Sequence[Message] = ()) -> frozenset[str]:
         """The ids of the replicas that answer by one proxy alone, as far as they are known."""
         return self._proxies.who_answers(proxy, messages)
-
-    def kill_actor(self, actor_id: str, *, no_restart: bool) -> float:
-        """Does what `ray.kill` does; returns when, monotonic seconds."""
-        return self._actors.kill_actor(actor_id, no_restart=no_restart)
 
 
 def _sight(to: Connected, grants: Grants) -> Sight:

@@ -205,18 +205,13 @@ def connect(
             records,
             on_close=on_close,
             progress=progress,
-            before_fault=api.check_server if lease is None else lambda: _still_ours(api, lease),
+            check_server=api.check_server,
+            check_lease=(lambda: None) if lease is None else lease.check,
         )
     except BaseException:
         api.close()
         on_close()
         raise
-
-
-def _still_ours(api: KubeApi, lease: RunLease) -> None:
-    """Makes sure that the kubeconfig leads to the same server, and that no other run has taken the RayService."""
-    api.check_server()
-    lease.check()
 
 
 def _check_sight(external: ExternalCluster, lacking: Collection[rights.Right]) -> None:

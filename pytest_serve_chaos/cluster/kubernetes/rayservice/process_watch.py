@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pytest_serve_chaos import clock
 from pytest_serve_chaos.cluster.kubernetes import in_pod
 from pytest_serve_chaos.cluster.kubernetes.client.api import KubeApi
 from pytest_serve_chaos.cluster.process_titles import PATTERN, Part, part_of
@@ -19,6 +20,9 @@ _LOOK_EVERY = 0.25
 
 _PATIENCE = 20.0
 """Seconds of silence after which the program is restarted; it says something every 5."""
+
+_SILENT = 2 * _PATIENCE
+"""Seconds without a report after which nobody knows what runs in a container."""
 
 _AGAIN_AFTER = 0.5
 
@@ -97,6 +101,16 @@ class ProcessWatch:
                 raise ObservationError(odd)
             return {key: follower.rows for key, follower in self._followers.items() if follower.rows is not None}
 
+    def silent(self) -> tuple[str, ...]:
+        """The containers of which nobody knows what runs in them now, in words."""
+        with self._lock:
+            ages = {follower.pod: follower.silence for follower in self._followers.values()}
+        return tuple(
+            f"pod {pod} has not reported its processes for {age:.0f} s"
+            for pod, age in sorted(ages.items())
+            if age > _SILENT
+        )
+
     @property
     def dead(self) -> tuple[str, ...]:
         """Which of its threads ended although nobody stopped them, in words."""
@@ -127,12 +141,22 @@ class _Follower:
         self.rows: tuple[Row, ...] | None = None
         self.odd = ""
         self._nonsense = 0
+        self._heard = clock.now()
         self._api = api
         self._place = place
         # A container that has just been started takes no program yet, and one that ends breaks it off. Nor may an API
         # server that is silent for a moment, or a guard that does not know the pod yet, end the watch.
         self._thread = WatchThread(f"serve-chaos-in-{place.pod}", self._turn, again_after=_AGAIN_AFTER)
         self._thread.start()
+
+    @property
+    def pod(self) -> str:
+        return self._place.pod
+
+    @property
+    def silence(self) -> float:
+        """Seconds since its last report, or since it began."""
+        return clock.now() - self._heard
 
     @property
     def dead(self) -> str:
@@ -148,7 +172,7 @@ class _Follower:
         place, stopped = self._place, self._thread.stopped
         command = in_pod.command("watch_processes", place.uid, PATTERN, str(_LOOK_EVERY))
         for line in self._api.follow(place.pod, place.container, command, until=stopped, patience=_PATIENCE):
-            self.rows = self._parsed(line)
+            self.rows, self._heard = self._parsed(line), clock.now()
         return _AGAIN_AFTER
 
     def _parsed(self, line: str) -> tuple[Row, ...]:

@@ -46,6 +46,10 @@ class PodTopology:
         """Whether the processes in the pods show actors and the GCS; else the GCS has to say who is alive."""
         return self._processes is not None
 
+    def unseen(self) -> tuple[str, ...]:
+        """The pods of which nobody knows what runs in them now, in words."""
+        return () if self._processes is None else self._processes.silent()
+
     def nodes(self) -> tuple[NodeInfo, ...]:
         """The nodes that should be there, head first, as their pods show them."""
         by_name = dict(sorted(self._pods.named(), key=newest_last))
