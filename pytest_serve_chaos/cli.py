@@ -22,7 +22,7 @@ from pytest_serve_chaos.options import Option, option
 from pytest_serve_chaos.printable import printable
 from pytest_serve_chaos.report.registry import Reporters, reporters_of
 from pytest_serve_chaos.report_command import add_arguments as add_report_arguments
-from pytest_serve_chaos.report_command import print_report, report
+from pytest_serve_chaos.report_command import missing_experiments, print_report, report
 from pytest_serve_chaos.viewer import add_arguments as add_open_arguments
 from pytest_serve_chaos.viewer import open_report
 
@@ -300,7 +300,7 @@ def _all_passed(path: Path, show: _Show) -> bool:
             printable(f"serve-chaos: no experiment of {path} has the check {name}, so none is judged by it"),
             file=sys.stderr,
         )
-    missing = () if results else (f"no experiment in {path}: nothing was broken, so nothing can have passed",)
+    missing = missing_experiments(results, path)
     content = show.reporters.content(show.form, Outcomes(history, results, missing, with_tracebacks=True))
     if isinstance(content, str) and not show.reporters.is_document(show.form):
         _print(content)

@@ -108,12 +108,18 @@ class ClusterReady(Event):
         description: None where the history does not say all of it.
         seed: Of all choices of the run.
         start_seconds: How long it took.
+        host: The machine on which the tests ran: `has_cluster` (whether the cluster is there, too), `system`,
+            `distribution`, `processors`, `memory` (bytes), as far as they are known; empty in older histories.
+        profile_settings: By what the profile differs from Ray's defaults: `head` and `workers` (the environment) and
+            `serve` (options), each setting -> value; empty where the cluster is not made with a profile.
     """
 
     name: ClassVar[str] = "run"
     description: ClusterDescription | None = None
     seed: int | None = None
     start_seconds: float | None = None
+    host: Mapping[str, Json] = field(default_factory=dict)
+    profile_settings: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

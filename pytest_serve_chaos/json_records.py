@@ -280,7 +280,7 @@ _SPEC = _Reader(CheckSpec, "a check", optional=True)
 _PART = _Reader(PartName, "a part")
 _OF_A_PART = _Reader(PartDemands, "the demands of a part")
 _LOG_LINE = _Reader(LogLine, "a log line")
-_STEP = _Reader(PredictedStep, "a step of a prediction")
+_STEP = _Reader(PredictedStep, "a step of a prediction", absent=["decided"])
 _PREDICTION = _Reader(Prediction, "a prediction")
 _NESTED = {
     PredictedStep: _STEP,

@@ -20,6 +20,8 @@ class PredictedStep:
         most: Seconds that it takes at most; None: nobody knows.
         setting: What decides that, with its value: ``RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S = 1``; "": no setting does.
         source: Where the rule stands, with the version: a module of Ray, a page of Kubernetes, or a measurement.
+        decided: Seconds of these that grow with the setting, if it is one of Ray, Serve or Kubernetes that a user can
+            change; None: it is not, or there is none.
     """
 
     figure: Figure
@@ -28,6 +30,7 @@ class PredictedStep:
     most: float | None
     setting: str = ""
     source: str = ""
+    decided: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ class Prediction:
         redundancy_least: Seconds until redundancy is back, at least; None: nobody knows.
         redundancy_most: The same at most; None: nobody knows.
         steps: What has to happen, in order.
-        dominant: The setting that decides most of the time, with its value; "": no setting does.
+        dominant: The setting of Ray, Serve or Kubernetes that decides most of the time, with its value; "": none does.
         change: What another value of it would give, in words.
         unknown: What the prediction does not know, a sentence each.
         why_not: Why there is no prediction; "" if there is one.

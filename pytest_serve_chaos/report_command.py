@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from pytest_serve_chaos import telemetry
+from pytest_serve_chaos.analysis.result import Result
 from pytest_serve_chaos.cluster.test_logs import name_of_file
 from pytest_serve_chaos.errors import SettingsError
 from pytest_serve_chaos.history import History
+from pytest_serve_chaos.printable import printable
 from pytest_serve_chaos.report.base import Outcomes
 from pytest_serve_chaos.report.issue import ISSUE, PICTURE, issue_markdown, subject_of
 from pytest_serve_chaos.report.picture import timeline_svg
@@ -74,7 +76,12 @@ def report(given: argparse.Namespace, reporters: Reporters, say: Callable[[str],
     history = History.load(path)
     if given.issue is not None:
         return _write_issue(history, given.issue, given.out or path.parent / f"issue-{name_of_file(given.issue)}", say)
-    outcomes = Outcomes(history, tuple(results_of(history)))
+    results = tuple(results_of(history))
+    missing = missing_experiments(results, path)
+    outcomes = Outcomes(history, results, missing)
+    if given.format is None or _is_document(given.format, reporters):
+        for line in missing:  # for which a document has no place
+            print(printable(f"serve-chaos: {line}"), file=sys.stderr)
     if given.format is None:
         return _write_all(reporters, outcomes, path.parent, say)
     if given.format == OTEL:
@@ -87,6 +94,16 @@ def report(given: argparse.Namespace, reporters: Reporters, say: Callable[[str],
         with _writing(given.output):
             write_report(given.output, content)
     return 0
+
+
+def missing_experiments(results: Collection[Result], path: Path) -> tuple[str, ...]:
+    """What a report says of a history without experiments, a line."""
+    return () if results else (f"no experiment in {path}: nothing was broken, so nothing can have passed",)
+
+
+def _is_document(name: str, reporters: Reporters) -> bool:
+    """Whether a format is for programs, or a page, and not lines for people."""
+    return name == OTEL or reporters.is_document(name) or reporters.is_data(name)
 
 
 def _write_issue(history: History, experiment: str, directory: Path, say: Callable[[str], None]) -> int:

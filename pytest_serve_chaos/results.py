@@ -85,6 +85,7 @@ def result_of(
         checks=judged.own,
         machine=use_of(record.machine),
         watched=watched,
+        doubtful=judged.doubtful,
     )
 
 

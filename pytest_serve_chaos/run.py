@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_serve_chaos import clock
+from pytest_serve_chaos.analysis.configuration import is_made_by_options
 from pytest_serve_chaos.cluster.base import Cluster, ClusterSpec, Progress
 from pytest_serve_chaos.cluster.capabilities import AUTOSCALES_WORKERS, IS_EXTERNAL, ON_THIS_MACHINE, OUTLIVES_RUNS
+from pytest_serve_chaos.cluster.profile_settings import profile_settings
 from pytest_serve_chaos.cluster.waits import waits_of
 from pytest_serve_chaos.errors import ClusterStartError, NotStartedAgain, ServeChaosError, Unsupported
 from pytest_serve_chaos.events import ClusterReady
@@ -22,6 +24,7 @@ from pytest_serve_chaos.faults.rig import Current, OfTheRun, Record, Rig
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.observe.configuration import check_configuration, write_warnings
 from pytest_serve_chaos.observe.health import Health, whole_at_first
+from pytest_serve_chaos.observe.host import host_facts
 from pytest_serve_chaos.observe.observer import Observer
 from pytest_serve_chaos.observe.pressure import MachineWatch
 from pytest_serve_chaos.observe.shape import shape_of
@@ -205,14 +208,7 @@ class Run:
             machine.start()
             undo.callback(machine.stop)
             self.started.append((spec, clock.now() - begun))
-            self.history.add(
-                ClusterReady(
-                    f"a cluster for {spec.app}",
-                    description=cluster.description,
-                    seed=self.seed,
-                    start_seconds=clock.now() - begun,
-                )
-            )
+            self.history.add(_ready(cluster, self.seed, clock.now() - begun))
             warnings = check_configuration(cluster, topology, self._of_the_run.faults)
             write_warnings(self.history, warnings, self._of_the_run.warned, self.progress)
             rig = Rig(
@@ -227,6 +223,19 @@ class Run:
             )
             undo.pop_all()
         return rig
+
+
+def _ready(cluster: Cluster, seed: int, start_seconds: float) -> ClusterReady:
+    """What a history says of a cluster that was created, or connected to."""
+    spec, description = cluster.spec, cluster.description
+    return ClusterReady(
+        f"a cluster for {spec.app}",
+        description=description,
+        seed=seed,
+        start_seconds=start_seconds,
+        host=host_facts(has_cluster=cluster.capability(ON_THIS_MACHINE) is not None),
+        profile_settings=profile_settings(spec, cluster.serve_config) if is_made_by_options(description) else {},
+    )
 
 
 def _why_not_healed(rig: Rig) -> str:

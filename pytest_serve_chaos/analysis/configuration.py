@@ -167,7 +167,7 @@ def _fault_tolerance(description: ClusterDescription) -> Iterator[ConfigWarning]
             "a persistent volume for that directory"
             if lost
             else "--serve-chaos-gcs=redis"
-            if _is_ours(description)
+            if is_made_by_options(description)
             else "`gcsFaultToleranceOptions` in the RayService",
             losses=("head",),
         )
@@ -349,6 +349,6 @@ def _has_redis(description: ClusterDescription) -> bool:
     return description.gcs not in ("none", "rocksdb")
 
 
-def _is_ours(description: ClusterDescription) -> bool:
+def is_made_by_options(description: ClusterDescription) -> bool:
     """Whether it is made for the options; a RayService of the user's own says itself what it is."""
     return description.backend in ("local", "kind") and RAYSERVICE_FILE not in description.details

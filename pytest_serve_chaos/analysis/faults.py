@@ -5,8 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pytest_serve_chaos.events import Event, EvidenceSeen, FaultAsked, FaultLanded, of_kind
+from pytest_serve_chaos.events import (
+    BrokenOff,
+    Event,
+    EvidenceSeen,
+    FaultAsked,
+    FaultHealed,
+    FaultLanded,
+    Judged,
+    PhaseBegan,
+    Restored,
+    of_kind,
+)
 from pytest_serve_chaos.model import Evidence, Identity
+
+_NEXT = (PhaseBegan, FaultAsked, FaultHealed, Judged, BrokenOff, Restored)
+"""What comes only when nobody waits any more for a fault to land."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +78,12 @@ class Faults:
         if source is None:
             return sum(event.served == 0 and not any(event.served_others.values()) for event in self.landed)
         return sum(event.served_others.get(source, event.served) == 0 for event in self.landed)
+
+
+def was_cut_off(asked: FaultAsked, events: Iterable[Event]) -> bool:
+    """Whether a history ends while the plugin waited for a fault to land, so that nobody knows whether it did."""
+    later = (event for event in events if event.at > asked.at)
+    return not any(isinstance(event, (FaultLanded, *_NEXT)) for event in later)
 
 
 def faults_of(events: Iterable[Event]) -> Faults:

@@ -53,6 +53,7 @@ class Result:
         checks: What the checks found that the test brought.
         parts: What the requests to each app showed, if several are asked, and those of each name.
         machine: What the processors of the machine that tests run on did from the steady state to the end.
+        doubtful: What of the figures is not the cluster's doing, as of a load generator that was late; "" if all is.
         watched: What its processes used after recovery, against before; None where nobody watched them.
     """
 
@@ -75,6 +76,7 @@ class Result:
     parts: tuple[Part, ...] = ()
     machine: MachineUse | None = None
     watched: WatchedUsage | None = None
+    doubtful: str = ""
 
     def part(self, name: str) -> Measurement:
         """The figures of the app, or of the requests, of that name.

@@ -79,11 +79,16 @@ def rate_words(failed: int, of: int, confidence: float = 0.95) -> str:
     would choose between two methods, and what they say at 95 % would hold less often than that.
     """
     sure = f"at {100 * confidence:g} %"
-    least = f"more than {_percent(lower_bound(of - failed, of, confidence))}"
-    most = f"less than {_percent(1 - lower_bound(failed, of, confidence))}"
+    least_share, most_share = rate_bounds(failed, of, confidence)
+    least, most = f"more than {_percent(least_share)}", f"less than {_percent(most_share)}"
     if failed == 0:
         return f"{most} {sure}"
     return f"{least} {sure}" if failed == of else f"{least} and {most}, each {sure}"
+
+
+def rate_bounds(failed: int, of: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The share of all trials that fail, at least and at most, 0 to 1: each holds with that confidence."""
+    return lower_bound(of - failed, of, confidence), 1 - lower_bound(failed, of, confidence)
 
 
 def _percent(share: float) -> str:

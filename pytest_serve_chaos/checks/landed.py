@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pytest_serve_chaos.analysis.faults import Faults
+from pytest_serve_chaos.analysis.faults import Faults, was_cut_off
 from pytest_serve_chaos.analysis.record import Record
 from pytest_serve_chaos.analysis.words import limit, listing
 from pytest_serve_chaos.checks.base import Objection, Observation
@@ -31,7 +31,7 @@ class Landed:
         elif len(faults.asked) == 1 and faults.not_landed:
             yield _without_evidence(record, record.asked)
         else:
-            yield from _some_without_evidence(faults)
+            yield from _some_without_evidence(record, faults)
 
     def judge(self, seen: Observation) -> Iterator[Objection]:
         """Demands nothing more."""
@@ -47,13 +47,18 @@ def _not_asked(record: Record) -> str:
 
 def _without_evidence(record: Record, asked: float) -> str:
     signs = listing(evidence.text for evidence in record.faults.evidence) or "none"
+    if was_cut_off(record.faults.asked[-1], record.events):
+        return f"the history ends before it shows whether the fault landed; signs of it: {signs}"
     seconds = record.end - asked
     within = f" within {limit(round(seconds, 1))}" if seconds >= 0.1 else ""
     return f"the fault did not land{within}; signs of it: {signs}"
 
 
-def _some_without_evidence(faults: Faults) -> Iterator[str]:
+def _some_without_evidence(record: Record, faults: Faults) -> Iterator[str]:
     for event in faults.not_landed:
-        yield f"one of {len(faults.asked)} faults did not land: {event.text}"
+        if was_cut_off(event, record.events):
+            yield f"the history ends before it shows whether one of {len(faults.asked)} faults landed: {event.text}"
+        else:
+            yield f"one of {len(faults.asked)} faults did not land: {event.text}"
     if not faults.have_landed and not faults.not_landed:
         yield "no fault landed"

@@ -22,7 +22,7 @@ from pytest_serve_chaos.checks.base import Check, Missed, Objection, Observation
 from pytest_serve_chaos.checks.favour import despite_lag, in_its_favour
 from pytest_serve_chaos.checks.landed import Landed
 from pytest_serve_chaos.checks.latency import LatencyRatio
-from pytest_serve_chaos.checks.load_generator import not_sent
+from pytest_serve_chaos.checks.load_generator import AllSent, not_sent
 from pytest_serve_chaos.checks.owner import LeftAlone
 from pytest_serve_chaos.checks.registry import checks_for, checks_of_a_part, punctual
 from pytest_serve_chaos.history import History
@@ -34,11 +34,15 @@ _SHOW_P99 = 100
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A verdict, what the test's own checks found for it, and what its reader must know in addition."""
+    """A verdict, what the test's own checks found for it, and what its reader must know in addition.
+
+    `doubtful` says what of the figures is not the doing of the cluster; "" if all is.
+    """
 
     verdict: Verdict
     own: tuple[Checked, ...] = ()
     notes: tuple[str, ...] = ()
+    doubtful: str = ""
 
 
 def judge(history: History, experiment: str) -> Verdict:
@@ -65,24 +69,43 @@ def judge_record(record: Record, measurement: Measurement, own: Sequence[Check] 
     landed, lateness, left_alone = ask(Landed(), seen), ask(punctual(expected, own), seen), ask(LeftAlone(), seen)
     if landed.unknown or left_alone.unknown:
         believed = [left_alone, landed, lateness]
-        return Judged(_inconclusive(_unknown(believed), believed))
+        return Judged(
+            _inconclusive(_unknown(believed), believed), doubtful=_doubtful(seen, *_unknown([left_alone, lateness]))
+        )
     _refuse_wrong_selectors(record)
     of_all = (*checks_for(expected, several_apps=bool(record.demanded.apps)), *own)
     if lateness.unknown:
-        return Judged(_with_late_generator(of_all, lateness, seen))
+        return Judged(_with_late_generator(of_all, lateness, seen), doubtful=_doubtful(seen, *lateness.unknown))
     whole = _judge_by(of_all, seen)
     parts = [_judge_part(part, record) for part in record.parts]
     demands_traffic = any(check.on_requests for check in (*checks_for(expected), *own))
     found = whole.certain[len(whole.certain) - len(own) :]
-    return Judged(_together(whole.verdict, parts, demands_traffic), found, tuple(n for p in parts for n in p.notes))
+    notes = tuple(n for p in parts for n in p.notes)
+    return Judged(_together(whole.verdict, parts, demands_traffic), found, notes, _doubtful(seen, whole.excused))
+
+
+def _doubtful(seen: Observation, *known: str) -> str:
+    """What of the figures is not the doing of the cluster, in clauses; "" if all is.
+
+    Args:
+        seen: The experiment.
+        known: What is known of that already.
+    """
+    others = (*ask(AllSent(), seen).unknown, seen.record.interference.since_fault)
+    texts = [text for text in known if text]
+    return "; ".join(dict.fromkeys([*texts, *(text for text in others if not any(text in one for one in texts))]))
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What some checks found: the verdict by them alone, and what each found, with what is certain of it."""
+    """What some checks found: the verdict by them alone, and what each found, with what is certain of it.
+
+    `excused` says what a miss may come from that is not the app's fault, where nothing was missed for certain.
+    """
 
     verdict: Verdict
     certain: tuple[Checked, ...]
+    excused: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +123,8 @@ def _judge_by(checks: Sequence[Check], seen: Observation) -> _Found:
     why, best = in_its_favour(seen.record, seen.measurement)
     at_best = found if best is None else _ask_each(checks, best)
     certain = tuple(replace(one, certain=other.missed) for one, other in zip(found, at_best, strict=True))
-    return _Found(_with_failures(found, at_best, why, seen.measurement), certain)
+    excused = "" if _missed(at_best) else why
+    return _Found(_with_failures(found, at_best, why, seen.measurement), certain, excused)
 
 
 def _judge_part(part: PartName, record: Record) -> _PartVerdict:

@@ -10,20 +10,26 @@ from pytest_serve_chaos.events import Predicted, of_kind
 from pytest_serve_chaos.predicted import Prediction
 from pytest_serve_chaos.prediction.words import expected
 
+NOT_COMPARED = "not compared, since these figures are not the cluster's alone"
+"""What stands in place of a comparison; a verdict, or a note, says why."""
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """A prediction against what was seen. No verdict depends on it.
 
+    What is beyond a prediction is None where nobody knows it: also where the figures are not the cluster's alone.
+
     Attributes:
         prediction: What was expected.
-        lost: Requests that were lost in the whole observation; None: nobody knows.
+        lost: Requests that were lost from the fault to the end of the observation; None: nobody knows.
         unexplained: Those beyond what was expected at most; None: nobody knows.
         outage: Seconds of the longest outage; None: nobody knows.
         outage_beyond: Seconds beyond what was expected at most, 0.0 within it. None: nobody knows.
         redundancy: Seconds until redundancy was back; None: it never was.
         redundancy_beyond: Seconds beyond what was expected at most; less than 0: by so many sooner than expected; 0.0:
             within that. None: nobody knows.
+        doubtful: What of the figures is not the doing of the cluster; "" if all is.
     """
 
     prediction: Prediction
@@ -33,11 +39,13 @@ class Comparison:
     outage_beyond: float | None
     redundancy: float | None
     redundancy_beyond: float | None
+    doubtful: str = ""
 
     @property
     def text(self) -> str:
         """Both in a line."""
-        return f"expected: {expected(self.prediction)}; seen: {', '.join(self._seen())}"
+        line = f"expected: {expected(self.prediction)}; seen: {', '.join(self._seen())}"
+        return f"{line}; {NOT_COMPARED}" if self.doubtful else line
 
     def _seen(self) -> list[str]:
         parts = ["redundancy not back" if self.redundancy is None else duration(self.redundancy)]
@@ -49,7 +57,8 @@ class Comparison:
             longer = f" ({duration(more)} longer than expected)" if more > 0 else ""
             parts.append(f"an outage of {duration(self.outage)}{longer}")
         if self.lost is not None:
-            parts.append(f"{self.lost} lost" + (f", {self.unexplained} unexplained" if self.unexplained else ""))
+            unexplained = f", {self.unexplained} unexplained" if self.unexplained else ""
+            parts.append(f"{self.lost} lost in the whole observation{unexplained}")
         return parts
 
 
@@ -73,10 +82,18 @@ def compared(prediction: Prediction, result: Result) -> Comparison:
         result: Of the experiment.
     """
     measured = result.measurement
-    return against(prediction, lost=_lost(result), outage=measured.longest_outage, redundancy=measured.redundancy_back)
+    return against(
+        prediction,
+        lost=lost_in_all(result),
+        outage=measured.longest_outage,
+        redundancy=measured.redundancy_back,
+        doubtful=result.doubtful,
+    )
 
 
-def against(prediction: Prediction, *, lost: int | None, outage: float | None, redundancy: float | None) -> Comparison:
+def against(
+    prediction: Prediction, *, lost: int | None, outage: float | None, redundancy: float | None, doubtful: str = ""
+) -> Comparison:
     """A prediction against figures.
 
     Args:
@@ -84,7 +101,10 @@ def against(prediction: Prediction, *, lost: int | None, outage: float | None, r
         lost: Requests that were lost; None: nobody knows.
         outage: Seconds of the longest outage; None: nobody knows.
         redundancy: Seconds until redundancy was back; None: it never was.
+        doubtful: What of these is not the doing of the cluster; then nothing counts as beyond what was expected.
     """
+    if doubtful:
+        return Comparison(prediction, lost, None, outage, None, redundancy, None, doubtful)
     return Comparison(
         prediction=prediction,
         lost=lost,
@@ -96,8 +116,8 @@ def against(prediction: Prediction, *, lost: int | None, outage: float | None, r
     )
 
 
-def _lost(result: Result) -> int | None:
-    """All that were lost from the fault to the end of the observation, in the window or not."""
+def lost_in_all(result: Result) -> int | None:
+    """All requests that were lost from the fault to the end of the observation, in the window or not."""
     in_flight, others = result.measurement.in_flight, result.measurement.lost_beyond_in_flight
     return None if in_flight is None or others is None else in_flight + others
 

@@ -128,7 +128,7 @@ def _head_ends(s: Situation) -> PredictedStep:
     own = names.DEFAULTS[names.RECONNECT].value
     return PredictedStep(
         "redundancy", "the head looks for its GCS, and ends", own, own + 20.0,
-        f"{names.RECONNECT} = {own:g} on the head", "ray_config_def.h (Ray 2.60)",
+        f"{names.RECONNECT} = {own:g} on the head", "ray_config_def.h (Ray 2.60)", own,
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 from pytest_serve_chaos.analysis.words import number
 from pytest_serve_chaos.model import HEAD
@@ -152,6 +153,7 @@ def app_update(s: Situation) -> Prediction:
     least, most = total((starts,))[0], total((stops, starts))[1]
     text = f"{rounds} times {at_a_time} of {there} replicas stop and are replaced"
     rolls = by(text, rounds * least, None if most is None else rounds * (most + 1.0), share)
+    rolls = replace(rolls, decided=rolls.most or rolls.least)  # a share is no time
     alone = there == 1
     losses = (
         during(s, 1.0, (stops, starts), "while no replica is there")

@@ -93,6 +93,9 @@ DEFAULTS: Mapping[str, Default] = {
 }
 """Every setting that a rule asks for. Names that begin with RAY_ are environment variables of Ray's processes."""
 
+NOT_TO_BE_SET = frozenset({RESTART_DELAY, RECONCILE})
+"""What decides a time as settings do, and no cluster of a user has: one of this package, and a constant of KubeRay."""
+
 _OF_OLD_KUBERNETES = Default(40, "kube-controller-manager before Kubernetes 1.32")
 
 _OF_RAY = (_SERVE, _CONFIG, "ray/_private")
@@ -118,6 +121,11 @@ class Setting:
     def words(self) -> str:
         """The setting with its value: ``RAY_health_check_period_ms = 1000``."""
         return f"{self.name} = {self.value:g}"
+
+    @property
+    def can_be_set(self) -> bool:
+        """Whether a user can give it another value: it belongs to Ray, Serve or Kubernetes, and is no constant."""
+        return self.name not in NOT_TO_BE_SET
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,13 +15,13 @@ from pytest_serve_chaos.prediction.situation import Situation
 MEASURED = "measured with Ray 2.60.0 on two cores (docs/measured.md)"
 """The source of what no setting decides: how long processes take to start."""
 
+THE_TEST = "the test"
+"""The source of how long a fault itself lasts."""
+
 ON_THIS_MACHINE = "processes start as fast as the machine lets them: what was measured on two cores is assumed"
 
 _FELT = 1.0
 """Seconds of an outage from which on what decides its length is what a user wants to know."""
-
-_TIMES = re.compile(r", ([\d.]+) times$")
-"""How often the time of a setting has to pass, behind its value."""
 
 _RANDOM = 1.1
 """Serve waits for 0.9 to 1.1 periods between two health checks of a replica (deployment_state.py)."""
@@ -66,7 +65,8 @@ def by(
     """
     often = f", {times:g} times" if times != 1 else ""
     source = f"{note}; {setting.source}" if note else setting.source
-    return PredictedStep("redundancy", text, least, most, f"{setting.words}{often}", source)
+    decided = times * setting.seconds if setting.can_be_set else None
+    return PredictedStep("redundancy", text, least, most, f"{setting.words}{often}", source, decided)
 
 
 def measured(text: str, least: float, most: float | None) -> PredictedStep:
@@ -76,7 +76,7 @@ def measured(text: str, least: float, most: float | None) -> PredictedStep:
 
 def held(text: str, lasts: float, *, later: float = 0.5) -> PredictedStep:
     """A step that lasts as long as the test says (``for_``), and up to so many seconds more."""
-    return PredictedStep("redundancy", text, lasts, lasts + later, f"for_ = {lasts:g}", "the test")
+    return PredictedStep("redundancy", text, lasts, lasts + later, f"for_ = {lasts:g}", THE_TEST)
 
 
 def beyond(step: PredictedStep, other: PredictedStep) -> PredictedStep:
@@ -337,7 +337,7 @@ def prediction(
         redundancy_most=most,
         steps=(*as_outage(outage), *redundancy),
         dominant="" if decides is None else decides.setting,
-        change="" if decides is None else _change(s, decides),
+        change="" if decides is None else _change(decides),
         unknown=(*unknown, *s.settings.doubts, *((ON_THIS_MACHINE,) if starts else ())),
     )
 
@@ -348,21 +348,30 @@ def no_prediction(s: Situation, why: str) -> Prediction:
 
 
 def dominant(steps: Sequence[PredictedStep]) -> PredictedStep | None:
-    """The step that takes longest of those that a setting decides; None: a setting decides nothing."""
-    return max((step for step in steps if step.setting), key=lambda step: step.most or step.least, default=None)
+    """The step that takes longest of those that a setting decides which a user can change; None: there is none."""
+    return max(
+        (step for step in steps if step.decided is not None), key=lambda step: step.most or step.least, default=None
+    )
 
 
-def _change(s: Situation, step: PredictedStep) -> str:
+def own_duration(prediction: Prediction) -> str:
+    """How long the fault itself lasts, as the test says it, if no setting decides more than that; "": it does not."""
+    longest = max((step for step in prediction.steps if step.source == THE_TEST), key=lambda s: s.least, default=None)
+    if longest is None:
+        return ""
+    decided = [step.most or step.least for step in prediction.steps if step.setting == prediction.dominant]
+    return longest.setting if max(decided, default=0.0) < longest.least else ""
+
+
+def _change(step: PredictedStep) -> str:
     """What another value would give: every step grows with its setting, but for the share of a rolling update.
 
     A step takes longer than its setting says, because its end is found by polling. That part stays.
     """
-    lasts, name = step.most or step.least, step.setting.partition(" = ")[0]
-    if name == names.ROLLING_SHARE:
+    lasts = step.most or step.least
+    if step.setting.startswith(f"{names.ROLLING_SHARE} = "):
         return f"twice that share would save up to {seconds(lasts / 2)}"
-    often = _TIMES.search(step.setting)
-    decided = s.settings.seconds(name) * (float(often[1]) if often else 1) if name in names.DEFAULTS else lasts
-    return f"half of it would save up to {seconds(min(lasts, decided) / 2)}"
+    return f"half of it would save up to {seconds(min(lasts, (step.decided or 0.0) / 2))}"
 
 
 def _until_an_answer(s: Situation) -> float:

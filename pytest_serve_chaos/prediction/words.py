@@ -6,7 +6,7 @@ import math
 
 from pytest_serve_chaos.analysis.words import number
 from pytest_serve_chaos.predicted import Prediction
-from pytest_serve_chaos.prediction.steps import ON_THIS_MACHINE, between
+from pytest_serve_chaos.prediction.steps import ON_THIS_MACHINE, between, own_duration
 
 
 def prediction_lines(prediction: Prediction) -> list[str]:
@@ -14,12 +14,22 @@ def prediction_lines(prediction: Prediction) -> list[str]:
     if prediction.why_not:
         return [f"no prediction: {prediction.why_not}"]
     lines = [f"expected: {expected(prediction)}" + (f" ({prediction.lost_why})" if prediction.lost_why else "")]
-    if prediction.dominant:
-        lines.append(f"of the settings, {prediction.dominant} decides most: {prediction.change}")
+    if decides := what_decides(prediction):
+        lines.append(decides)
     unknown = [text for text in prediction.unknown if text != ON_THIS_MACHINE]  # it is in the reports, and always true
     if unknown:
         lines.append(f"not in that: {'; '.join(unknown)}")
     return lines
+
+
+def what_decides(prediction: Prediction) -> str:
+    """What decides most of the time: a setting and what another value would give, or the fault's own duration."""
+    lasts = own_duration(prediction)
+    own = f"the fault's own duration, {lasts}, decides most" if lasts else ""
+    if not prediction.dominant:
+        return own
+    change = f": {prediction.change}" if prediction.change else ""
+    return f"{own}{'; ' if own else ''}of the settings, {prediction.dominant} decides most{change}"
 
 
 def expected(prediction: Prediction) -> str:

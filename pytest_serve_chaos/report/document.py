@@ -25,6 +25,7 @@ from pytest_serve_chaos.model import (
     Role,
 )
 from pytest_serve_chaos.prediction.comparison import comparison
+from pytest_serve_chaos.report.trial_rates import trial_rates
 from pytest_serve_chaos.report.trials import trial_document
 
 SCHEMA = 2
@@ -35,7 +36,9 @@ def summary_document(history: History, results: Iterable[Result]) -> dict[str, J
     """The run and all its experiments as plain JSON data. All times are seconds, those of outages from the fault.
 
     Fields: ``schema``; ``program`` (name and version); ``run`` (the last cluster, how long it took to start, the seed);
-    ``warnings`` (what the check of the configuration said, for all clusters of the run); ``experiments``, each with
+    ``warnings`` (what the check of the configuration said, for all clusters of the run); ``trials`` (the rate of each
+    experiment whose test was run several times: ``of``, ``planned``, ``allowed``, ``run``, ``failed``,
+    ``inconclusive``, ``rate``, ``rate_least``, ``rate_most``, ``verdict`` and ``text``); ``experiments``, each with
     ``experiment``, ``fault``, ``verdict``, ``reasons``, ``checks`` (those that the test brought, and what they found),
     ``tracebacks`` (of checks that raised an exception), ``remarks``, ``warnings``, ``cluster``, ``expectations``,
     ``measurement``, ``never`` (what did not come back while it was observed), ``parts`` (each ``app`` or ``name`` with
@@ -46,6 +49,7 @@ def summary_document(history: History, results: Iterable[Result]) -> dict[str, J
     new) and ``logs`` (the directory, from that of the run; null where none were kept). Of head, workers and Redis in
     pods, ``identities`` also has the ``machine``, which is the name of the Kubernetes node.
     """
+    results = tuple(results)
     run = run_event(history)
     logs = {event.experiment: event.directory for event in of_kind(LogsKept, history.events)}
     return {
@@ -53,6 +57,7 @@ def summary_document(history: History, results: Iterable[Result]) -> dict[str, J
         "program": {"name": "pytest-serve-chaos", "version": __version__},
         "run": {} if run is None else _run(run),
         "warnings": [_warning(warning) for warning in warnings_of(history)],
+        "trials": trial_rates(results),
         "experiments": [{**_experiment(result), "logs": logs.get(result.experiment)} for result in results],
     }
 

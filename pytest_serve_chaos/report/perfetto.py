@@ -194,7 +194,9 @@ def _draw_faults(drawing: _Drawing) -> None:
 
 
 def _of_fault(fault: Fault) -> dict[str, Value]:
-    found: dict[str, Value] = {"fault": fault.name, "landed": fault.landed is not None}
+    found: dict[str, Value] = {"fault": fault.name}
+    if not fault.was_cut_off:
+        found["landed"] = fault.landed is not None
     if fault.victims:
         found["victims"] = ", ".join(fault.victims)
     for number, sign in enumerate(fault.evidence, start=1):

@@ -101,6 +101,10 @@ class Reporters:
         """Whether the format of that name is a file of each run, and not lines for people."""
         return self._reporters[name].file is not None
 
+    def is_data(self, name: str) -> bool:
+        """Whether the format of that name is bytes, and not text."""
+        return self._reporters[name].data is not None
+
     def terminal(self, outcomes: Outcomes) -> tuple[list[str], list[str]]:
         """What pytest prints at the end of a run: the lines, and what could not be reported."""
         lines: list[str] = []

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from pytest_serve_chaos.analysis.faults import was_cut_off
 from pytest_serve_chaos.analysis.known_defects import Match, Seen, matching
 from pytest_serve_chaos.analysis.result import Result
 from pytest_serve_chaos.events import (
@@ -153,11 +154,12 @@ class Fault:
         name: The name of its marker: ``head_failure``.
         text: What was broken and how.
         asked: When it was asked for.
-        landed: None: it did not land.
+        landed: None: it did not land, or nobody knows (`was_cut_off`).
         healed: When what it broke was restored; None: it was not, or need not be.
         ended: When a victim that ends slowly ended.
         victims: The names of the components that it was aimed at, as far as they were seen.
         evidence: The signs that it landed.
+        was_cut_off: Whether the history ends before it shows whether it landed.
     """
 
     name: str
@@ -168,6 +170,7 @@ class Fault:
     ended: float | None = None
     victims: tuple[str, ...] = ()
     evidence: tuple[Moment, ...] = ()
+    was_cut_off: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -411,6 +414,7 @@ def _faults(result: Result, zero: float) -> Iterator[Fault]:
             ended=ended[0] - zero if ended else None,
             victims=() if own is None else tuple(named.get(victim, str(victim)) for victim in own.victims),
             evidence=tuple(Moment(one.at - zero, one.side, one.text) for one in signs),
+            was_cut_off=own is None and was_cut_off(event, result.events),
         )
 
 

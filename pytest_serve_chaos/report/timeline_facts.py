@@ -22,7 +22,7 @@ def facts_of(timeline: Timeline) -> tuple[str, ...]:
     """One sentence for each thing that the picture shows, in order of time where there is one."""
     said = what_serve_said(timeline)
     return (
-        *(_fault(fault) for fault in timeline.faults),
+        *(map(_fault, timeline.faults) if timeline.faults else ("No fault was injected.",)),
         *_outages(timeline),
         *_processes(timeline.lanes),
         *_recovery(timeline),
@@ -121,7 +121,8 @@ def _said(lanes: Sequence[StatusLane], begin: float, end: float) -> Iterator[Sai
 
 
 def _fault(fault: Fault) -> str:
-    landed = "; it did not land" if fault.landed is None else f", landed at {seconds(fault.landed)}"
+    missing = "the history ends before it shows whether it landed" if fault.was_cut_off else "it did not land"
+    landed = f"; {missing}" if fault.landed is None else f", landed at {seconds(fault.landed)}"
     healed = "" if fault.healed is None else f", undone at {seconds(fault.healed)}"
     return f"Fault at {seconds(fault.asked)}: {fault.text}{landed}{healed}."
 

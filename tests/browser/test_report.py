@@ -14,7 +14,7 @@ from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.events import LogsExcerpted
 from pytest_serve_chaos.model import LogLine, Request
 from tests.browser.conftest import write
-from tests.unit.histories import FAULT, Story, head_failure, node_failure, not_started
+from tests.unit.histories import FAULT, Story, head_failure, node_failure, not_started, trials
 from tests.unit.test_html_page import HOSTILE
 
 if TYPE_CHECKING:
@@ -221,6 +221,20 @@ def test_only_what_must_be_looked_at_is_open_at_first(show: Callable[..., Shown]
     shown.page.click('a[href="#experiment-4"]')
     shown.page.wait_for_selector("#experiment-4 .picture[data-ready]")
     assert shown.page.eval_on_selector_all(".experiment > details", opened)[3] is True
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_a_row_of_a_test_leads_to_its_trials(show: Callable[..., Shown], tmp_path: Path, width: int) -> None:
+    path = write(tmp_path / "report.html", *trials(["passed", "failed", "passed", "passed"], allowed=1), Story("quiet"))
+    page = show(path, width=width).page
+    beneath = page.locator("#trials-1 .verdicts")
+    assert not beneath.is_visible()
+    page.click('a[href="#trials-1"]')
+    beneath.wait_for(state="visible")
+    assert beneath.locator("tbody tr").count() == 4
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.click('a[href="#experiment-2"]')
+    page.wait_for_selector("#experiment-2 .picture[data-ready]")
 
 
 def test_an_event_leads_to_its_moment(show: Callable[..., Shown], report: Path) -> None:

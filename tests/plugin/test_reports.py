@@ -69,6 +69,7 @@ def test_the_history_of_a_run_is_enough_for_an_issue(run_chaos: RunChaos) -> Non
     assert command.endswith(".py::test_replica")
     assert "deployment sleepy\\_pid#SleepyPid" in text, "what Serve said"
     assert "hunter2" not in text
+    assert "| processors of the tests' machine | `" in text, "a fake cluster is on no machine"
     assert (ran.path / "timeline.svg").read_text().startswith("<svg ")
 
 

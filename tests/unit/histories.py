@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pytest_serve_chaos.analysis.trials import TrialOutcome
 from pytest_serve_chaos.events import (
     Demanded,
     Event,
@@ -14,6 +15,7 @@ from pytest_serve_chaos.events import (
     Phase,
     PhaseBegan,
     TopologySeen,
+    TrialEnded,
 )
 from pytest_serve_chaos.history import History
 from pytest_serve_chaos.json_records import event_from_json
@@ -192,3 +194,17 @@ def not_started() -> Story:
     """The steady state never came, so nothing was broken."""
     story = Story("worker_failure").without("asked", "evidence", "landed", "redundancy_back", "settled", "topology")
     return story.event(5.0, "not_started", "the pod held no replica and answered nothing before the fault")
+
+
+def trials(outcomes: Sequence[TrialOutcome], *, planned: int | None = None, allowed: int = 0) -> list[Story]:
+    """The stories of a test that was run in trials: those that failed lost requests for a second."""
+    found = []
+    for number, outcome in enumerate(outcomes, start=1):
+        expectations = Expectations(longest_outage=0.2)
+        story = Story(f"head_failure-{number}", expectations).lose(0.0, 1.0 if outcome == "failed" else 0.0)
+        ended = TrialEnded(
+            f"trial {number}", of="head_failure", number=number, planned=planned or len(outcomes), allowed=allowed,
+            outcome=outcome,
+        )  # fmt: skip
+        found.append(story.add(61.0, ended))
+    return found

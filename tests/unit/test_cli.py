@@ -204,6 +204,14 @@ def test_a_history_without_an_experiment_has_not_passed(tmp_path: Path, capsys: 
     assert capsys.readouterr().out.startswith(missing)
     assert main(["analyse", str(file), "--format", "github"]) == 1
     assert "- no experiment in " in capsys.readouterr().out
+    assert main(["report", str(file), "--format", "table"]) == 0
+    assert missing in capsys.readouterr().out
+    assert main(["report", str(file), "--format", "json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["experiments"] == []
+    assert missing in said.err
+    assert main(["report", str(file)]) == 0
+    assert missing in capsys.readouterr().err
     assert main(["analyse", str(file), "--format", "json"]) == 1
     said = capsys.readouterr()
     assert json.loads(said.out)["experiments"] == []

@@ -251,7 +251,10 @@ PREDICTION = Prediction(
 CHECK = CheckSpec("p999", "my_checks:P999", {"limit": 0.5})
 
 WITH_FIELDS: tuple[Event, ...] = (
-    events.ClusterReady("a cluster", description=DESCRIPTION, seed=7, start_seconds=1.5),
+    events.ClusterReady(
+        "a cluster", description=DESCRIPTION, seed=7, start_seconds=1.5, host={"processors": 2},
+        profile_settings={"head": {"A": "1"}},
+    ),
     events.MachineSeen("1.5 of 2", seconds=1.0, processors=2, ours=1.5, others=0.4, waiting=0.3, has_cluster=True),
     events.UsageSeen(
         "2 processes", processes=(Identity("process", ("b", "1", "2")), Identity("process", ("b", "3", "4"))),

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_serve_chaos.analysis.trials import Series
 from pytest_serve_chaos.events import LogsExcerpted, Predicted, Repeatable, ServeSaid, Warned
 from pytest_serve_chaos.model import ConfigWarning, Json, LogLine, Request
 from pytest_serve_chaos.predicted import PredictedStep, Prediction
@@ -24,7 +25,7 @@ from pytest_serve_chaos.report.page.columns import Packed, drawn, pack, pack_req
 from pytest_serve_chaos.report.page.markup import Html, data, element, inline, together
 from pytest_serve_chaos.report.timeline import Requests, columns_of
 from pytest_serve_chaos.results import result_of
-from tests.unit.histories import FAULT, Story, deaf_controller, head_failure, node_failure, not_started, request
+from tests.unit.histories import FAULT, Story, deaf_controller, head_failure, node_failure, not_started, request, trials
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&--><!--\u202e"
 
@@ -173,6 +174,27 @@ def test_what_was_expected_stands_beside_what_was_seen() -> None:
     unknown = Prediction("custom", why_not="nobody knows what a fault of your own does")
     said = Parts(page_of(head_failure().add(-0.05, Predicted("", prediction=unknown)))).text
     assert "No prediction: nobody knows" in said
+
+
+def test_a_test_that_was_run_in_trials_has_one_row_with_its_rate_and_its_trials_beneath() -> None:
+    text = page_of(*trials(["passed", "failed", "passed"], allowed=1), node_failure())
+    once, rates, each = re.findall(r"<tbody>(.*?)</tbody>", text.partition('id="experiments"')[0])
+    assert "node_failure" in once
+    assert "head_failure" not in once
+    assert rates.count("<tr>") == 1
+    assert ">passed</span>" in rates, "one may fail"
+    rate = Series(3, 1, ("passed", "failed", "passed")).text
+    assert f'<td class="rate">{rate}</td>' in rates
+    assert '<td data-title="lost">0 (0 to 50)</td>' in rates
+    assert each.count("<tr>") == 3
+    assert '<a href="#experiment-2">head_failure-2</a>' in each
+    assert '<details id="trials-1"' in text
+    assert '<p class="counts">1 failed, 1 passed (3 trials)</p>' in text
+
+
+def test_trials_that_have_not_all_ended_are_unfinished() -> None:
+    text = page_of(*trials(["passed", "passed"], planned=20))
+    assert '<p class="counts">1 unfinished (2 trials)</p>' in text
 
 
 def test_it_says_how_to_repeat_the_experiment() -> None:

@@ -23,7 +23,7 @@ from pytest_serve_chaos.events import (
     TrafficBegan,
 )
 from pytest_serve_chaos.history import History
-from pytest_serve_chaos.model import ClusterDescription, Expectations, LogLine, Measurement, Verdict
+from pytest_serve_chaos.model import ClusterDescription, Expectations, Json, LogLine, Measurement, Verdict
 from pytest_serve_chaos.report.issue import issue_markdown, subject_of
 from pytest_serve_chaos.report.issue.document import MOST, title_of
 from pytest_serve_chaos.report.markdown_text import escaped, fenced, folded, in_code
@@ -31,8 +31,8 @@ from pytest_serve_chaos.report.picture import timeline_svg
 from pytest_serve_chaos.report.picture.canvas import fitted, width_of
 from pytest_serve_chaos.report.timeline import timeline_of
 from pytest_serve_chaos.report.timeline_facts import facts_of
-from pytest_serve_chaos.results import result_of
-from tests.unit.histories import Story, component, deaf_controller, head_failure, node_failure, not_started
+from pytest_serve_chaos.results import result_of, unfinished
+from tests.unit.histories import FAULT, Story, component, deaf_controller, head_failure, node_failure, not_started
 
 CLUSTER = ClusterDescription(
     "kind", "2.60.0", 2, "redis 7.0", "apps:app", "fast", 4, "http://127.0.0.1:1/", {"image": "rayproject/ray:2.60.0"}
@@ -116,6 +116,50 @@ def test_the_issue_has_all_in_the_order_in_which_it_is_read(tmp_path: Path) -> N
     assert places == sorted(places)
 
 
+HOST: dict[str, Json] = {
+    "has_cluster": True, "system": "Linux 6.8 x86_64", "distribution": "Debian 12", "processors": 2,
+    "memory": 8 << 30,
+}  # fmt: skip
+SET: dict[str, Json] = {
+    "head": {"RAY_A": "1", "RAY_B": "2"},
+    "workers": {"RAY_A": "1"},
+    "serve": {"health_check_period_s": 1.0},
+}
+
+
+def issue_of(ready: ClusterReady) -> str:
+    history = History()
+    history.add(ready)
+    told(node_failure()).add_to(history)
+    return issue_markdown(subject_of(history, result_of(history, "node_failure")))
+
+
+def test_a_maintainer_is_told_the_machine_and_what_the_profile_sets() -> None:
+    text = issue_of(ClusterReady("", at=900.0, description=CLUSTER, host=HOST, profile_settings=SET))
+    for row in (
+        "| operating system | `Linux 6.8 x86_64, Debian 12` |",
+        "| processors | `2` |",
+        "| memory | `8.0 GiB` |",
+        "| `RAY_A` | `1` | head and workers |",
+        "| `RAY_B` | `2` | head |",
+        "| `health_check_period_s` | `1.0` | Serve config |",
+    ):
+        assert row in text
+
+
+def test_the_machine_of_the_tests_is_not_taken_for_that_of_a_cluster_elsewhere() -> None:
+    text = issue_of(ClusterReady("", at=900.0, description=CLUSTER, host={**HOST, "has_cluster": False}))
+    assert "| processors of the tests' machine | `2` |" in text
+    assert "| processors |" not in text
+    assert "Set by the profile" not in text
+
+
+def test_of_an_older_history_what_it_does_not_have_is_left_out() -> None:
+    text = issue(told(node_failure()))
+    assert "operating system" not in text
+    assert "Set by the profile" not in text
+
+
 def test_a_failure_without_a_lost_request_says_what_failed() -> None:
     text = issue(told(deaf_controller()))
     assert text.startswith("## 3 proxies do not hear their controller after SIGKILL to the head (Ray 2.60.0)\n")
@@ -136,6 +180,50 @@ def test_a_title_says_no_more_than_was_seen(story: Story, title: str) -> None:
     text = issue(story)
     assert text.startswith(title), text.splitlines()[0]
     assert "after nothing was broken" not in text
+
+
+NOT_LANDED = Story().without("landed", "evidence")
+CUT_OFF = Story(traffic_until=0.0).without("landed", "evidence", "redundancy_back", "settled")
+CUT_OFF.events = [event for event in CUT_OFF.events if event.at <= FAULT and event.kind != "topology"]
+
+
+def test_what_did_not_land_led_to_nothing() -> None:
+    text = issue(NOT_LANDED)
+    title, _, sentence = text.splitlines()[:3]
+    assert title == "## The fault did not land within 60 s: SIGKILL to the head (Ray 2.60.0)"
+    assert sentence.startswith("SIGKILL to the head; that did not land, so what it cost was not measured.")
+    assert "What the fault cost was not measured." in text
+    assert "No request was lost" not in text
+
+
+def test_of_a_history_that_was_cut_off_nobody_knows_whether_the_fault_landed() -> None:
+    history = history_of(CUT_OFF)
+    text = issue_markdown(subject_of(history, unfinished(history, CUT_OFF.experiment)))
+    assert text.startswith("## The run ended before its verdict, in the phase inject: SIGKILL to the head (Ray 2.60.0)")
+    assert "SIGKILL to the head; the history ends before it shows whether that landed" in text
+    assert "![Fault at 0.0 s: SIGKILL to the head; the history ends before it shows whether it landed." in text
+    assert "- so far: the history ends before it shows whether the fault landed" in text
+    assert "did not land" not in text
+
+
+def test_losses_that_no_figure_counts_are_called_so() -> None:
+    text = issue(Story().without("landed", "evidence").lose(1.0, 2.0))
+    assert "No figure counts these: what the fault cost was not measured." in text
+    assert "| `ReadTimeout` |" in text
+
+
+def test_the_picture_of_an_experiment_without_a_fault_says_that() -> None:
+    story = Story(before=None, after=None).without("asked", "landed", "evidence", "redundancy_back", "settled")
+    assert "![No fault was injected." in issue(story)
+
+
+def test_what_the_generator_did_is_no_title_about_lost_requests() -> None:
+    story = told(node_failure())
+    story.requests = [replace(one, sent=one.scheduled + 3.0, finished=one.finished + 3.0) for one in story.requests]
+    story.requests = [replace(one, error=None, status=200) for one in story.requests]
+    text = issue(story)
+    assert text.startswith("## The load generator was late: SIGKILL to the head (Ray 2.60.0)")
+    assert "These figures are not the cluster's alone." in text
 
 
 def test_a_title_is_no_mere_name() -> None:

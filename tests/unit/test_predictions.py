@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pytest_serve_chaos import clock, events
 from pytest_serve_chaos.cluster.base import ClusterSpec
 from pytest_serve_chaos.cluster.waits import HAS_OWN_WAITS, Waits
-from pytest_serve_chaos.events import FaultAsked, Predicted, TrafficBegan
+from pytest_serve_chaos.events import FaultAsked, MachineSeen, Predicted, TrafficBegan
 from pytest_serve_chaos.faults import predicting
 from pytest_serve_chaos.faults.catalogue import BUILT_IN
 from pytest_serve_chaos.faults.predicting import settings_of, traffic_of, write_prediction
@@ -33,6 +33,8 @@ from pytest_serve_chaos.prediction.settings import DEFAULTS, Settings
 from pytest_serve_chaos.prediction.situation import Situation, TrafficNow
 from pytest_serve_chaos.prediction.words import expected, prediction_lines
 from pytest_serve_chaos.report.document import summary_document
+from pytest_serve_chaos.report.page.expected import expected_and_seen
+from pytest_serve_chaos.report.page.markup import element
 from pytest_serve_chaos.report.terminal import explained
 from pytest_serve_chaos.results import result_of
 from tests.unit.histories import Story, request
@@ -262,6 +264,52 @@ def test_a_freeze_that_is_called_dead_ends_nobody_knows_when() -> None:
     assert (found.redundancy_least, found.redundancy_most) == (20.0, None)
 
 
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        (
+            {"fault": "gcs_failure", "role": "gcs", "node": "head", "options": {"how": "stop"}},
+            # The head has Ray's default, whatever the profile sets on the workers.
+            "of the settings, RAY_gcs_rpc_server_reconnect_timeout_s = 60 on the head decides most:"
+            " half of it would save up to 30 s",
+        ),
+        (
+            {"fault": "proxy_failure", "role": "proxy", "node": "worker-1", "options": {"how": "freeze"}, "lasts": 7.0},
+            "the fault's own duration, for_ = 7, decides most",
+        ),
+        (
+            {"fault": "node_failure", "role": "worker", "node": "worker-1", "backend": "kind", "lasts": 30.0},
+            "the fault's own duration, for_ = 30, decides most; of the settings, initialDelaySeconds of KubeRay's"
+            " readiness probe = 10 decides most: half of it would save up to 5 s",
+        ),
+        (
+            {"fault": "app_update", "role": "replica", "node": "worker-1"},
+            "of the settings, rolling_update_percentage = 0.2 decides most: twice that share would save up to 3.5 s",
+        ),
+    ],
+    ids=["a setting of the head alone", "only the test's", "the test's, and one of Kubernetes", "a share"],
+)
+def test_what_decides_is_a_setting_that_a_user_has_or_how_long_the_fault_lasts(
+    changes: dict[str, Any], line: str
+) -> None:
+    assert prediction_lines(predicted(**changes))[1] == line
+
+
+@pytest.mark.parametrize(
+    ("fault", "role", "node", "backend"),
+    [
+        ("head_failure", "head", "head", "local"),
+        ("worker_failure", "worker", "worker-1", "local"),
+        ("proxy_failure", "proxy", "head", "kind"),
+    ],
+)
+def test_what_no_user_can_set_is_never_recommended(fault: str, role: Role, node: str, backend: str) -> None:
+    found = predicted(fault, role, node, backend=backend)
+    decides = {step.setting.partition(" = ")[0] for step in found.steps}
+    assert decides & names.NOT_TO_BE_SET
+    assert found.dominant.partition(" = ")[0] not in names.NOT_TO_BE_SET
+
+
 def test_without_fault_tolerance_nobody_knows_how_long_nothing_answers() -> None:
     s = situation("head_failure", "head", "head")
     rule = BUILT_IN["head_failure"].predict
@@ -364,10 +412,10 @@ def loss_of_the_head(*predictions: Prediction) -> Story:
 @pytest.mark.parametrize(
     ("lost", "back", "text"),
     [
-        (31, 8.0, "seen: 8.0 s, 31 lost, 30 unexplained"),
-        (1, 17.5, "seen: 17.5 s (2.5 s later than expected), 1 lost"),
-        (0, 2.0, "seen: 2.0 s (3.0 s sooner than expected), 0 lost"),
-        (0, None, "seen: redundancy not back, 0 lost"),
+        (31, 8.0, "seen: 8.0 s, 31 lost in the whole observation, 30 unexplained"),
+        (1, 17.5, "seen: 17.5 s (2.5 s later than expected), 1 lost in the whole observation"),
+        (0, 2.0, "seen: 2.0 s (3.0 s sooner than expected), 0 lost in the whole observation"),
+        (0, None, "seen: redundancy not back, 0 lost in the whole observation"),
     ],
 )
 def test_a_comparison_says_what_nothing_explains(lost: int, back: float | None, text: str) -> None:
@@ -390,10 +438,59 @@ def test_a_result_has_what_was_expected_beside_what_was_seen_and_its_verdict_is_
     (line,) = (line for line in explained(with_it) if line.startswith("expected: "))
     assert line.endswith(
         "seen: 19.8 s (4.8 s later than expected), an outage of 1.0 s (0.7 s longer than expected),"
-        " 50 lost, 49 unexplained"
+        " 50 lost in the whole observation, 49 unexplained"
     )
     assert with_it.verdict == without.verdict
     assert comparison(without) is None
+
+
+def late_generator() -> Story:
+    """The loss of a head that was asked by a generator that was late for two seconds."""
+    story = loss_of_the_head(ONE_LOST)
+    story.requests = [replace(r, sent=r.scheduled + 2.0, finished=r.finished + 2.0) for r in story.requests]
+    return story
+
+
+def busy_machine() -> Story:
+    """The loss of a head while other processes use most of the machine."""
+    story = loss_of_the_head(ONE_LOST)
+    for second in range(-9, 60):
+        seen = MachineSeen("", seconds=1.0, processors=2, ours=0.4, others=1.5, waiting=0.9, has_cluster=True)
+        story.add(float(second), seen)
+    return story
+
+
+@pytest.mark.parametrize(
+    "story",
+    [late_generator(), busy_machine(), loss_of_the_head(ONE_LOST).event(5.0, "owner_changed", "somebody scaled it")],
+    ids=["a late generator", "other processes", "the owner"],
+)
+def test_where_the_rig_spoilt_the_figures_nothing_is_unexplained_or_longer_than_expected(
+    story: Story,
+) -> None:
+    found = comparison(result_of(story.history(), "head_failure"))
+    assert found is not None
+    assert found.doubtful
+    assert (found.unexplained, found.outage_beyond, found.redundancy_beyond) == (None, None, None)
+    assert "expected)" not in found.text
+    assert found.text.endswith(
+        " lost in the whole observation; not compared, since these figures are not the cluster's alone"
+    )
+
+
+def test_the_page_and_the_line_say_the_same_number_of_losses() -> None:
+    """Requests that are lost after the window count for both."""
+    story = loss_of_the_head(ONE_LOST).lose(40.0, 40.5)
+    history = story.history()
+    result = result_of(history, "head_failure")
+    found = comparison(result)
+    assert found is not None
+    assert found.lost is not None
+    assert result.lost is not None
+    assert found.lost > result.lost
+    text = str(element("div", *expected_and_seen(result, [ONE_LOST])))
+    assert "requests lost in the whole observation</th>" in text
+    assert f"<td>{found.lost}</td>" in text
 
 
 def test_the_summary_has_the_prediction_and_what_is_beyond_it() -> None:

@@ -29,7 +29,7 @@ from pytest_serve_chaos.model import (
 from pytest_serve_chaos.report.document import SCHEMA, summary_document
 from pytest_serve_chaos.report.schema import summary_schema
 from pytest_serve_chaos.results import result_of
-from tests.unit.histories import Story, deaf_controller, head_failure, node_failure, not_started, written
+from tests.unit.histories import Story, deaf_controller, head_failure, node_failure, not_started, trials, written
 
 RECORDED = json.loads((Path(__file__).parent / "recorded" / "summary.json").read_text())
 """Of a real run on the local backend."""
@@ -60,7 +60,25 @@ def document(*stories: Story) -> Any:
     return json.loads(json.dumps(summary_document(history, results), allow_nan=False))
 
 
-WHOLE = document(head_failure(), node_failure(), not_started(), deaf_controller())
+def test_the_rates_of_trials_are_in_it() -> None:
+    found = document(*trials(["passed", "failed", "passed", "inconclusive"], planned=20, allowed=3), node_failure())
+    assert [f"{error.json_path}: {error.message}" for error in VALIDATOR.iter_errors(found)] == []
+    (rate,) = found["trials"]
+    counts = {name: rate[name] for name in ("of", "planned", "allowed", "run", "failed", "inconclusive", "verdict")}
+    assert counts == {
+        "of": "head_failure", "planned": 20, "allowed": 3, "run": 4, "failed": 1, "inconclusive": 1, "verdict": None,
+    }  # fmt: skip
+    assert rate["rate"] == pytest.approx(1 / 3)
+    assert rate["rate_least"] < 1 / 3 < rate["rate_most"]
+    assert f"{100 * rate['rate_most']:.1f} %" in rate["text"]
+
+
+def test_of_trials_that_showed_nothing_there_is_no_rate() -> None:
+    (rate,) = document(*trials(["inconclusive"]))["trials"]
+    assert (rate["rate"], rate["rate_least"], rate["rate_most"], rate["verdict"]) == (None, None, None, "inconclusive")
+
+
+WHOLE = document(head_failure(), node_failure(), not_started(), deaf_controller(), *trials(["passed", "failed"]))
 
 
 def test_the_schema_is_one() -> None:

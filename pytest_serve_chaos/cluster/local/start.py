@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import secrets
 import tempfile
 import uuid
@@ -142,7 +143,12 @@ def _description(spec: ClusterSpec, plan: Plan, layout: Layout) -> ClusterDescri
         replicas=0,
         url=f"http://{layout.serve_host}:{layout.serve_port}",
         ingress=spec.ingress,
-        details={"run": plan.run, "redis": plan.redis_server, **_redis_version(plan)},
+        details={
+            "python": platform.python_version(),  # Ray's too: its nodes are processes of this interpreter
+            "run": plan.run,
+            "redis": plan.redis_server,
+            **_redis_version(plan),
+        },
     )
 
 

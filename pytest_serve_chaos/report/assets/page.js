@@ -334,10 +334,10 @@ function everyPicture(act) {
   for (const picture of pictures.values()) if (picture) act(picture);
 }
 
-/** Unfolds the experiment that a link leads to. */
+/** Unfolds the experiment, or the trials, that a link leads to. */
 function openTarget() {
-  const target = document.querySelector(".experiment:target");
-  const details = target && target.querySelector(":scope > details");
+  const target = document.querySelector(".experiment:target, details:target");
+  const details = target && (target.matches("details") ? target : target.querySelector(":scope > details"));
   if (details) details.open = true;
 }
 

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from pytest_serve_chaos import __version__
-from pytest_serve_chaos.analysis.words import duration, latency, limit, number, percent
-from pytest_serve_chaos.model import Component, Topology
+from pytest_serve_chaos.analysis.words import duration, limit, number, percent
 from pytest_serve_chaos.report.issue.logs import log_lines
 from pytest_serve_chaos.report.issue.losses import loss_tables
 from pytest_serve_chaos.report.issue.repeat import how_to_repeat
 from pytest_serve_chaos.report.issue.sequence import sequence
 from pytest_serve_chaos.report.issue.subject import Subject
+from pytest_serve_chaos.report.issue.under_test import under_test
 from pytest_serve_chaos.report.markdown_text import escaped, folded, in_code, table
 from pytest_serve_chaos.report.terminal import VERDICTS, cluster_words
 from pytest_serve_chaos.report.timeline_facts import (
@@ -61,7 +61,7 @@ def issue_markdown(subject: Subject, picture: str = PICTURE) -> str:
 def _lines(subject: Subject, picture: str, room: Room) -> Iterator[str]:
     yield from _headline(subject)
     yield from _picture(subject, picture)
-    yield from folded("Versions, topology and settings", _versions(subject))
+    yield from folded("Versions, topology and settings", under_test(subject))
     yield from _section("What happened, in seconds from the fault", sequence(subject, room.sequence))
     yield from _section("Lost requests", loss_tables(subject))
     yield from _section("Log lines around the fault", log_lines(subject, room.processes, room.lines))
@@ -103,24 +103,28 @@ def title_of(subject: Subject) -> str:
     """A line that can be the title of the issue."""
     result = subject.result
     fault = _IN_BRACKETS.sub("", result.fault.partition(";")[0])
-    after = f" after {fault}" if fault else ""
     away, sent = (result.lost or 0) + (result.late or 0), result.sent
     versions = f" (Ray {result.description.ray_version})" if result.description is not None else ""
-    what = "no request lost" if sent else "no request measured"
-    if sent and away:
+    what, link = "no request lost" if sent else "no request measured", " after "
+    spoiled = result.outcome == "inconclusive" and result.doubtful
+    if sent and away and not spoiled:
         what = f"{away} of {number(sent, 'request')} lost or late"
     elif result.reasons and not (sent and result.outcome == "measured"):
         what = _short(result.reasons[0])
+        # What was not shown, or not seen to its end, is not what the fault led to.
+        link = " after " if result.outcome == "failed" else ": "
     what = what if len(what) <= _TITLE else what[:_TITLE].rpartition(" ")[0] + " ..."
-    return f"{what[:1].upper()}{what[1:]}{after}{versions}"
+    return f"{_capitalised(what)}{link if fault else ''}{fault}{versions}"
 
 
 def _short(reason: str) -> str:
     """The beginning of a reason that says something: what stands before a colon may be no more than a name."""
     said = _IN_BRACKETS.sub("", reason).rstrip(".")
-    first = said.partition(": ")[0]
+    first = said.partition(": ")[0].partition("; ")[0]
     return first if first.count(" ") >= _CLAUSE else said
 
+
+_NOT_ALONE = "These figures are not the cluster's alone."
 
 _CLAUSE = 2
 """Spaces of what is not only a name."""
@@ -136,7 +140,7 @@ def _sentence(subject: Subject) -> str:
     result, seen = subject.result, subject.result.measurement
     where = "" if result.description is None else f" Under test: {cluster_words(result.description)}."
     if not seen.sent or seen.availability is None or seen.interval is None or seen.seconds is None:
-        return f"{result.fault or 'Nothing was broken'}; no requests were measured.{where}"
+        return f"{_capitalised(result.fault or 'nothing was broken')}; {_why_nothing_was_measured(subject)}.{where}"
     low, high = seen.interval
     away = (seen.lost or 0) + (seen.late or 0)
     late = f" ({seen.late} of them were answered, too late)" if seen.late else ""
@@ -148,7 +152,21 @@ def _sentence(subject: Subject) -> str:
     outage = f"; the longest outage lasted {duration(seen.longest_outage)}" if seen.longest_outage else ""
     were = "was" if seen.in_flight == 1 else "were"
     flight = f"; {seen.in_flight} of the lost ones {were} in flight when the fault came" if seen.in_flight else ""
-    return f"{lost}{outage}{flight}.{where}"
+    alone = f" {_NOT_ALONE}" if result.doubtful else ""
+    return f"{lost}{outage}{flight}.{alone}{where}"
+
+
+def _why_nothing_was_measured(subject: Subject) -> str:
+    faults = subject.timeline.faults
+    if faults and not subject.result.landed:
+        cut_off = any(fault.was_cut_off for fault in faults)
+        why = "the history ends before it shows whether that landed" if cut_off else "that did not land"
+        return f"{why}, so what it cost was not measured"
+    return "what that cost was not measured" if faults else "no request was measured"
+
+
+def _capitalised(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}"
 
 
 def _picture(subject: Subject, picture: str) -> Iterator[str]:
@@ -156,90 +174,6 @@ def _picture(subject: Subject, picture: str) -> Iterator[str]:
     alt = facts.replace("[", "(").replace("]", ")")
     yield f"![{escaped(alt[:600])}]({picture})"
     yield ""
-
-
-# -- what was under test -----------------------------------------------------------------------------------------------
-
-
-def _versions(subject: Subject) -> Iterator[str]:
-    yield from _cluster(subject)
-    yield from _topology("Before the fault", subject.result.before)
-    yield from _demands(subject)
-    yield from (f"- warned about before: {escaped(warning.line)}" for warning in subject.result.warnings)
-
-
-def _cluster(subject: Subject) -> Iterator[str]:
-    rows: list[tuple[str, object]] = []
-    description = subject.result.description
-    if description is not None:
-        rows += [
-            ("Ray", description.ray_version),
-            ("backend", description.backend),
-            ("profile", _profile(description.profile)),
-            ("workers", description.workers),
-            ("state of the GCS", description.gcs),
-            ("ingress", description.ingress),
-            ("app", description.app),
-            ("replicas", description.replicas),
-            *description.details.items(),
-        ]
-    if subject.traffic is not None and subject.traffic.rate is not None:
-        stages = f" (stages: {subject.traffic.stages})" if subject.traffic.stages else ""
-        rows.append(("traffic", f"{subject.traffic.rate:g} requests/s, {subject.traffic.arrivals} arrivals{stages}"))
-    if subject.repeat is not None:
-        rows.append(("settings that were changed", " ".join(subject.repeat.options) or "none"))
-    if subject.ready is not None and subject.ready.seed is not None:
-        rows.append(("seed", subject.ready.seed))
-    yield from table(("what", "value"), ((escaped(str(name)), in_code(str(value))) for name, value in rows))
-
-
-def _profile(name: str) -> str:
-    return {"fast": "fast (shortened periods)", "guide": "guide (periods of Ray and its guide)"}.get(name, name)
-
-
-def _topology(title: str, topology: Topology | None) -> Iterator[str]:
-    if topology is None:
-        return
-    yield f"{title}:"
-    yield ""
-    nodes = dict.fromkeys(component.node for component in topology.components)
-    rows = ((escaped(node), _machine(topology, node), _processes(topology, node)) for node in nodes)
-    yield from table(("node", "machine", "processes"), rows)
-
-
-def _machine(topology: Topology, node: str) -> str:
-    machines = {c.machine for c in topology.components if c.node == node and c.machine}
-    return in_code(", ".join(sorted(machines))) if machines else ""
-
-
-def _processes(topology: Topology, node: str) -> str:
-    here = [c for c in topology.components if c.node == node and c.role not in ("head", "worker")]
-    return escaped(", ".join(map(_process, here)))
-
-
-def _process(component: Component) -> str:
-    what = component.deployment if component.role == "replica" else component.role
-    own = f" {component.replica.rpartition('#')[2]}" if component.replica else ""
-    return f"{what}{own}" + (f" (PID {component.pid})" if component.pid is not None else "")
-
-
-def _demands(subject: Subject) -> Iterator[str]:
-    rows = [
-        (escaped(one.what), escaped(one.demanded), escaped(one.seen), _sign(one.met))
-        for one in subject.timeline.demands
-    ]
-    if rows:
-        yield "Demanded, and seen:"
-        yield ""
-        yield from table(("what", "demanded", "seen", "met"), rows)
-    before, during = subject.result.measurement.before, subject.result.measurement.during
-    if before is not None and during is not None:
-        yield f"Latency (p99): {latency(before.p99)} before the fault, {latency(during.p99)} after it."
-        yield ""
-
-
-def _sign(met: bool | None) -> str:
-    return "unknown" if met is None else "yes" if met else "**no**"
 
 
 # -- what Serve said ---------------------------------------------------------------------------------------------------

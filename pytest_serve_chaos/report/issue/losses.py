@@ -21,9 +21,14 @@ def loss_tables(subject: Subject) -> Iterator[str]:
     timeline = subject.timeline
     ordered = losses_of(timeline)
     if not ordered:
-        yield "No request was lost from the fault to the end of the observation."
+        # Without a fault that landed, or without requests, nobody knows what it would have cost.
+        none = "No request was lost from the fault to the end of the observation."
+        yield none if timeline.measured else "What the fault cost was not measured."
         yield ""
     else:
+        if not timeline.measured:
+            yield "No figure counts these: what the fault cost was not measured."
+            yield ""
         rows = (
             (
                 in_code(kind.outcome),

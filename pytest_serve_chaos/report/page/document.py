@@ -5,24 +5,21 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from importlib.resources import files
 
 from pytest_serve_chaos import __version__
 from pytest_serve_chaos.analysis.record import warnings_of
 from pytest_serve_chaos.analysis.result import Result
+from pytest_serve_chaos.analysis.words import number as counted
 from pytest_serve_chaos.model import Outcome
 from pytest_serve_chaos.report.base import Outcomes
 from pytest_serve_chaos.report.page.experiment import experiment_section
 from pytest_serve_chaos.report.page.markup import Html, element, inline
-from pytest_serve_chaos.report.terminal import (
-    TITLES,
-    VERDICTS,
-    cells,
-    cluster_words,
-    what_is_late,
-)
+from pytest_serve_chaos.report.page.verdicts import verdict_of, verdicts
+from pytest_serve_chaos.report.terminal import cluster_words
+from pytest_serve_chaos.report.trials import trial_of, trials_of
 
 _STYLES = ("uPlot.min.css", "report.css")
 _LIBRARY = "uPlot.iife.min.js"
@@ -73,14 +70,19 @@ def _fingerprint(code: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()}'"
 
 
-def _title(results: Iterable[Result]) -> str:
+def _title(results: Sequence[Result]) -> str:
     return f"Serve chaos: {_counts(results) or 'no experiment'}"
 
 
-def _counts(results: Iterable[Result]) -> str:
-    found = Counter(result.outcome for result in results)
+def _counts(results: Sequence[Result]) -> str:
+    """How many have each verdict; what was run in trials counts once, by its rate."""
+    trials = trials_of(results)
+    found = Counter(result.outcome for result in results if trial_of(result) is None)
+    found += Counter(verdict_of(one) for one in trials)
     order: tuple[Outcome, ...] = ("failed", "inconclusive", "unfinished", "passed", "measured")
-    return ", ".join(f"{found[outcome]} {outcome}" for outcome in order if found[outcome])
+    counts = ", ".join(f"{found[outcome]} {outcome}" for outcome in order if found[outcome])
+    run = sum(len(one.series.outcomes) for one in trials)
+    return f"{counts} ({counted(run, 'trial')})" if run else counts
 
 
 def _header(outcomes: Outcomes) -> Iterator[Html]:
@@ -92,7 +94,7 @@ def _header(outcomes: Outcomes) -> Iterator[Html]:
 
 
 def _main(outcomes: Outcomes) -> Iterator[Html]:
-    yield from _verdicts(outcomes)
+    yield from verdicts(outcomes)
     yield from _run_warnings(outcomes)
     looked_at = len(outcomes.results) <= _ALL_OPEN
     sections = [
@@ -105,42 +107,6 @@ def _main(outcomes: Outcomes) -> Iterator[Html]:
         for number, result in enumerate(outcomes.results, start=1)
     ]
     yield element("div", *sections, id="experiments")
-
-
-def _verdicts(outcomes: Outcomes) -> Iterator[Html]:
-    if not outcomes.results:
-        return
-    titles = ("experiment", "verdict", *TITLES)
-    head = element("tr", *(element("th", title, scope="col") for title in titles))
-    rows = [_row(result, number) for number, result in enumerate(outcomes.results, start=1)]
-    table = element("table", element("thead", head), element("tbody", *rows), class_="verdicts")
-    late = what_is_late(outcomes.results)
-    missing = [element("li", line) for line in outcomes.missing]
-    yield element(
-        "section",
-        element("h2", "Verdicts", id="verdicts"),
-        element("div", table, class_="wide"),
-        element("p", late, class_="note") if late else None,
-        element("ul", *missing) if missing else None,
-        aria_labelledby="verdicts",
-    )
-
-
-def _row(result: Result, number: int) -> Html:
-    name = element("a", result.experiment, href=f"#experiment-{number}")
-    figures = cells(result)
-    shown = [element("th", name, scope="row"), element("td", badge(result), data_title="verdict")]
-    if figures is None:
-        reason = next(iter(result.reasons), "")
-        shown.append(element("td", reason, colspan=str(len(TITLES)), class_="reason"))
-    else:
-        shown += [element("td", figure, data_title=title) for title, figure in zip(TITLES, figures, strict=True)]
-    return element("tr", *shown)
-
-
-def badge(result: Result) -> Html:
-    """The verdict as it stands in tables and titles."""
-    return element("span", VERDICTS[result.outcome].lower(), class_=f"verdict {result.outcome}")
 
 
 def _run_warnings(outcomes: Outcomes) -> Iterator[Html]:

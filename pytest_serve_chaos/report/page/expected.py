@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from pytest_serve_chaos.analysis.result import Result
 from pytest_serve_chaos.analysis.words import duration, limit
 from pytest_serve_chaos.predicted import Figure, PredictedStep, Prediction
+from pytest_serve_chaos.prediction.comparison import NOT_COMPARED, lost_in_all
+from pytest_serve_chaos.prediction.steps import own_duration
 from pytest_serve_chaos.report.page.markup import Child, Html, element, folded, table
 
 _FIGURES: dict[Figure, str] = {"outage": "outage", "redundancy": "redundancy"}
@@ -22,8 +24,9 @@ def expected_and_seen(result: Result, predictions: Iterable[Prediction]) -> Iter
 
 
 def _of(prediction: Prediction, result: Result) -> Iterator[Child]:
+    lost = lost_in_all(result)
     rows = [
-        ("requests lost", _lost(prediction), "-" if result.lost is None else str(result.lost)),
+        ("requests lost in the whole observation", _lost(prediction), "-" if lost is None else str(lost)),
         (
             "longest outage",
             between(prediction.outage_least, prediction.outage_most),
@@ -40,8 +43,12 @@ def _of(prediction: Prediction, result: Result) -> Iterator[Child]:
         ),
     ]
     yield table(("figure", "expected", "seen"), rows)
+    if result.doubtful:
+        yield element("p", f"{NOT_COMPARED[:1].upper()}{NOT_COMPARED[1:]}: {result.doubtful}", class_="note")
     if prediction.lost_why:
         yield element("p", f"Lost: {prediction.lost_why}", class_="note")
+    if lasts := own_duration(prediction):
+        yield element("p", "What matters most is how long the fault itself lasts: ", element("code", lasts))
     if prediction.dominant:
         change = f": {prediction.change}" if prediction.change else ""
         yield element("p", "The setting that matters most is ", element("code", prediction.dominant), change)
