@@ -61,7 +61,7 @@ def trial_lines(results: Iterable[Result]) -> list[str]:
     each = trials_of(results)
     if not each:
         return []
-    rows = [("trials", "", *_TITLES), *(_row(one) for one in each)]
+    rows = [("trials", "", *TITLES), *(cells(one) for one in each)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
@@ -71,10 +71,12 @@ def trial_sentences(results: Iterable[Result]) -> list[str]:
     return [f"{one_line(one.name)}: {one.series.text}" for one in trials_of(results)]
 
 
-_TITLES = ("lost", "outage", "p99", "traffic back", "redundancy", "settled")
+TITLES = ("lost", "outage", "p99", "traffic back", "redundancy", "settled")
+"""What the figures in a row are called."""
 
 
-def _row(one: TrialsOfTest) -> tuple[str, ...]:
+def cells(one: TrialsOfTest) -> tuple[str, ...]:
+    """A row of the table: the test, its rate, and the median and range of each figure of `TITLES`."""
     shown = [result for result in one.results if result.outcome not in ("inconclusive", "unfinished")]
     figures = [result.measurement for result in shown]
     during = [measured.during.p99 for measured in figures if measured.during is not None]

@@ -10,9 +10,9 @@ from pytest_serve_chaos.model import Outcome
 from pytest_serve_chaos.report.base import Outcomes
 from pytest_serve_chaos.report.page.markup import Html, element
 from pytest_serve_chaos.report.terminal import TITLES, VERDICTS, cells, what_is_late
-from pytest_serve_chaos.report.trials import _TITLES as TRIAL_TITLES
+from pytest_serve_chaos.report.trials import TITLES as TRIAL_TITLES
 from pytest_serve_chaos.report.trials import TrialsOfTest, trial_of, trials_of
-from pytest_serve_chaos.report.trials import _row as trial_cells
+from pytest_serve_chaos.report.trials import cells as trial_cells
 
 
 def verdicts(outcomes: Outcomes) -> Iterator[Html]:
