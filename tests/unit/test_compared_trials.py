@@ -17,7 +17,7 @@ from pytest_serve_chaos.history import History
 from pytest_serve_chaos.model import NO_DEMANDS, Json
 from pytest_serve_chaos.report import comparison_html, comparison_text
 from pytest_serve_chaos.report.document import summary_document
-from pytest_serve_chaos.report.trials import TrialsOfTest, _row
+from pytest_serve_chaos.report.trials import TrialsOfTest, cells
 from pytest_serve_chaos.results import result_of
 from tests.unit.histories import Story
 
@@ -143,10 +143,10 @@ def test_the_table_of_trials_says_how_often_it_never_came_back() -> None:
 
     results = tuple(result_of(story(back).history(), "head_failure") for back in [True] * 8 + [False] * 12)
     outcomes: tuple[TrialOutcome, ...] = ("passed",) * 8 + ("failed",) * 12
-    row = _row(TrialsOfTest("head", results, Series(20, 20, outcomes)))
+    row = cells(TrialsOfTest("head", results, Series(20, 20, outcomes)))
 
     assert row[6] == "never in 12 of 20, else 19.8 s"
-    assert _row(TrialsOfTest("head", results[8:], Series(20, 20, outcomes[8:])))[6] == "never in 12 of 12"
+    assert cells(TrialsOfTest("head", results[8:], Series(20, 20, outcomes[8:])))[6] == "never in 12 of 12"
 
 
 # -- runs --------------------------------------------------------------------------------------------------------------
