@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from pytest_serve_chaos.analysis.words import duration
+from pytest_serve_chaos.analysis.words import duration, number
 from pytest_serve_chaos.report.issue.subject import Subject
 from pytest_serve_chaos.report.losses import losses_of
 from pytest_serve_chaos.report.markdown_text import escaped, in_code, table
@@ -14,6 +14,9 @@ from pytest_serve_chaos.report.timeline_facts import seconds
 
 _ROWS = 20
 _NOT_NAMED = "none answered"
+_SILENT = 5.0
+_TIMES_USUAL = 3.0
+"""Seconds, and multiples of what a quarter of the replicas do not exceed, from which on a silence is no chance."""
 
 
 def loss_tables(subject: Subject) -> Iterator[str]:
@@ -82,6 +85,28 @@ def _replicas(timeline: Timeline) -> Iterator[str]:
     yield "Good answers of each replica, and its longest silence since the fault:"
     yield ""
     yield from table(("replica", "node", "before", "since", "longest silence"), rows, right=3)
+    yield from _silent_ones(timeline, answers, node)
+
+
+def _silent_ones(timeline: Timeline, answers: Mapping[str, _Answers], node: Mapping[str, str]) -> Iterator[str]:
+    """The replicas that lived on and gave no answer for long, while others did."""
+    gone = {life.replica for lane in timeline.lanes for life in lane.lives if life.end is not None}
+    lived_on = {name: one for name, one in answers.items() if one.before and one.after and name not in gone}
+    silences = sorted(one.silent for one in lived_on.values())
+    usual = silences[len(silences) // 4] if silences else 0.0
+    silent = {name: one for name, one in lived_on.items() if one.silent >= max(_SILENT, _TIMES_USUAL * usual)}
+    if silent:
+        each = (
+            f"{in_code(name)}{f' on {escaped(node[name])}' if name in node else ''} for {duration(one.silent)}"
+            f" from {seconds(one.silent_since)}"
+            for name, one in sorted(silent.items(), key=lambda item: -item[1].silent)
+        )
+        were = "was" if len(silent) == 1 else "were"
+        yield (
+            f"{len(silent)} of {number(len(lived_on), 'replica')} that lived on {were} silent while others answered:"
+            f" {', '.join(each)}."
+        )
+        yield ""
 
 
 def _answers(timeline: Timeline) -> dict[str, _Answers]:
@@ -90,9 +115,9 @@ def _answers(timeline: Timeline) -> dict[str, _Answers]:
     lives = [life for lane in timeline.lanes for life in lane.lives]
     gone = {life.replica: life.end for life in lives if life.replica and life.end is not None}
     ended = sorted(
-        (due + took, columns.replica[number])
-        for number, (due, took) in enumerate(zip(columns.scheduled, columns.latency, strict=True))
-        if columns.replica[number] and not columns.outcome[number] and due + took <= timeline.judged_until
+        (due + took, columns.replica[row])
+        for row, (due, took) in enumerate(zip(columns.scheduled, columns.latency, strict=True))
+        if columns.replica[row] and not columns.outcome[row] and due + took <= timeline.judged_until
     )
     for at, word in ended:
         one = found.setdefault(columns.replicas[word], _Answers())
