@@ -710,6 +710,10 @@ class Note(Event):
     name: ClassVar[str] = "note"
 
 
+NOT_PROVED = "the fault is not proved"
+"""How a note begins that ends the wait for a fault to land."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OtherEvent(Event):
     """An event of a kind that only another version knows.

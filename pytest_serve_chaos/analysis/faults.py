@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pytest_serve_chaos.events import (
+    NOT_PROVED,
     BrokenOff,
     Event,
     EvidenceSeen,
@@ -13,6 +14,7 @@ from pytest_serve_chaos.events import (
     FaultHealed,
     FaultLanded,
     Judged,
+    Note,
     PhaseBegan,
     Restored,
     of_kind,
@@ -82,8 +84,9 @@ class Faults:
 
 def was_cut_off(asked: FaultAsked, events: Iterable[Event]) -> bool:
     """Whether a history ends while the plugin waited for a fault to land, so that nobody knows whether it did."""
-    later = (event for event in events if event.at > asked.at)
-    return not any(isinstance(event, (FaultLanded, *_NEXT)) for event in later)
+    later = [event for event in events if event.at > asked.at]
+    is_over = any(event.text.startswith(NOT_PROVED) for event in of_kind(Note, later))
+    return not is_over and not any(isinstance(event, (FaultLanded, *_NEXT)) for event in later)
 
 
 def faults_of(events: Iterable[Event]) -> Faults:

@@ -9,6 +9,7 @@ from pytest_serve_chaos import clock
 from pytest_serve_chaos.clock import NotYet
 from pytest_serve_chaos.errors import WaitTimeout
 from pytest_serve_chaos.events import (
+    NOT_PROVED,
     EvidenceSeen,
     FaultAsked,
     FaultLanded,
@@ -109,7 +110,7 @@ def _proved(rig: Rig, fault: Fault, strike: Strike, victims: _Victims, number: i
     """Looks for the cluster's sign, where there is one of the victim's side."""
     unproved = Landing(strike.asked, tuple(strike.evidence))
     if not any(sign.side == "victim" for sign in strike.evidence):
-        rig.log.add(Note("the fault is not proved: there is no sign of it from the victim's side"))
+        rig.log.add(Note(f"{NOT_PROVED}: there is no sign of it from the victim's side"))
         return unproved
     struck = min(sign.at for sign in strike.evidence)
     sign = _sign_in_the_cluster(rig, fault, struck)
@@ -143,7 +144,7 @@ def _sign_in_the_cluster(rig: Rig, fault: Fault, struck: float) -> Evidence | No
         shown = while_waiting(rig.progress, what)
         sign = clock.wait_until(what, look, timeout=within, interval=0.1, on_wait=shown)
     except WaitTimeout as error:
-        rig.log.add(Note(f"the fault is not proved: {error}"))
+        rig.log.add(Note(f"{NOT_PROVED}: {error}"))
         return None
     _write(rig, sign)
     return sign

@@ -12,12 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pytest_serve_chaos.analysis.faults import was_cut_off
 from pytest_serve_chaos.cli import main
 from pytest_serve_chaos.events import (
     ClusterReady,
     ComponentCame,
     ComponentGone,
+    FaultAsked,
     LogsExcerpted,
+    Note,
     Repeatable,
     ServeSaid,
     TrafficBegan,
@@ -204,6 +207,13 @@ def test_of_a_history_that_was_cut_off_nobody_knows_whether_the_fault_landed() -
     assert "![Fault at 0.0 s: SIGKILL to the head; the history ends before it shows whether it landed." in text
     assert "- so far: the history ends before it shows whether the fault landed" in text
     assert "did not land" not in text
+
+
+def test_a_fault_that_was_given_up_did_not_land_though_nothing_follows() -> None:
+    """As when a test by hand asks about its requests while the experiment goes on."""
+    asked = FaultAsked("SIGKILL to the head", at=0.0)
+    assert was_cut_off(asked, [asked, Note("look at this", at=1.0)])
+    assert not was_cut_off(asked, [asked, Note("the fault is not proved: no sign yet", at=9.0)])
 
 
 def test_losses_that_no_figure_counts_are_called_so() -> None:
