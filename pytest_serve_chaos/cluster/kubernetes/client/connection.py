@@ -287,7 +287,11 @@ def _check_names(arguments: Sequence[object]) -> None:
 
 
 def _connect_directly() -> None:
-    """Has the client's websockets follow no redirect: the handshake with the other host would show it the token."""
+    """Has the client's websockets follow no redirect, and give up a server that says nothing.
+
+    The handshake with the other host would show it the token. A server that accepts connections and says nothing, as
+    on a paused machine, would be waited for without end: the client's `_request_timeout` is not for websockets.
+    """
     from kubernetes.stream import ws_client
 
     found: Any = vars(ws_client)["WebSocket"]
@@ -297,7 +301,8 @@ def _connect_directly() -> None:
             follows_no_redirect = True
 
             def connect(self, url: str, **options: Any) -> None:
-                super().connect(url, **{**options, "redirect_limit": 0})
+                super().connect(url, **{**options, "redirect_limit": 0, "timeout": TIMEOUT})
+                self.settimeout(None)  # a program may be silent for as long as its caller has patience
 
         vars(ws_client)["WebSocket"] = Direct
 
