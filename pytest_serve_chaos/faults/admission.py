@@ -57,7 +57,14 @@ def admit(
 
 
 def kill_replica(rig: Rig, replica: Component, *, allow_total_loss: bool = False, heals: bool = False) -> None:
-    """Kills a replica that a check replaces: that is as much of a loss to an external cluster as what a fault takes.
+    """Kills a replica that a check replaces. Arguments and errors: those of `admit_replacing`."""
+    actors = rig.capability(KILLS_ACTORS, "kill actors")
+    admit_replacing(rig, replica, allow_total_loss=allow_total_loss, heals=heals)
+    actors.kill_actor(replica.actor_id or "", no_restart=True)
+
+
+def admit_replacing(rig: Rig, replica: Component, *, allow_total_loss: bool = False, heals: bool = False) -> None:
+    """What a check replaces is as much of a loss to an external cluster as what a fault takes.
 
     Args:
         rig: The cluster.
@@ -70,10 +77,8 @@ def kill_replica(rig: Rig, replica: Component, *, allow_total_loss: bool = False
         Unsupported: It must not be killed, or cannot.
     """
     require_its_owner_left_it_alone(rig)
-    actors = rig.capability(KILLS_ACTORS, "kill actors")
     with rig.current.allowing_total_loss(allow_total_loss):
         admit(rig, "replica_failure", {"how": "kill", "deployment": replica.deployment}, (replica,), heals=heals)
-    actors.kill_actor(replica.actor_id or "", no_restart=True)
 
 
 def owner_change(rig: Rig) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pytest_serve_chaos.cluster.capabilities import IS_EXTERNAL
 from pytest_serve_chaos.errors import ExpectationFailed, Inconclusive
 from pytest_serve_chaos.events import Note, NotSettled, PostRecoveryChecking, ProxyStale, Settled, SettlingUnknown
-from pytest_serve_chaos.faults.admission import admit, kill_replica, require_its_owner_left_it_alone
+from pytest_serve_chaos.faults.admission import admit_replacing, kill_replica, require_its_owner_left_it_alone
 from pytest_serve_chaos.faults.waiting import Waiting
 from pytest_serve_chaos.model import Component
 from pytest_serve_chaos.observe.external_check import settle
@@ -87,11 +87,7 @@ class Settling:
         kill_replica(self.waiting.rig, replica, allow_total_loss=self.allow_total_loss)
 
     def _admit_replacing(self, replica: Component) -> None:
-        """What a check replaces is as much of a loss to an external cluster as what a fault takes."""
-        rig = self.waiting.rig
-        with rig.current.allowing_total_loss(self.allow_total_loss):
-            admit(rig, "replica_failure", {"how": "kill", "deployment": replica.deployment}, (replica,))
-        require_its_owner_left_it_alone(rig)
+        admit_replacing(self.waiting.rig, replica, allow_total_loss=self.allow_total_loss)
 
     @contextlib.contextmanager
     def _checking(self, what: str, *, replaces: bool) -> Iterator[None]:

@@ -16,7 +16,7 @@ _ROWS = 20
 _NOT_NAMED = "none answered"
 _SILENT = 5.0
 _TIMES_USUAL = 3.0
-"""Seconds, and multiples of what a quarter of the replicas do not exceed, from which on a silence is no chance."""
+"""Seconds, and multiples of what a quarter of the replicas do not exceed, from which on a silence is not by chance."""
 
 
 def loss_tables(subject: Subject) -> Iterator[str]:
