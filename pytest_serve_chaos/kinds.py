@@ -191,8 +191,10 @@ class Stages(Kind):
 class Duration(Kind):
     """A length of time; seconds once parsed."""
 
-    def __init__(self) -> None:
-        super().__init__("a duration of more than 0: a number of seconds (20), or 500ms, 20s, 2m, 1h", "DURATION")
+    def __init__(self, *, zero: bool = False) -> None:
+        self._zero = zero
+        least = "0 or more" if zero else "more than 0"
+        super().__init__(f"a duration of {least}: a number of seconds (20), or 500ms, 20s, 2m, 1h", "DURATION")
 
     def _parse(self, text: str, base: Path) -> float:
         from pytest_serve_chaos import clock, errors
@@ -201,7 +203,7 @@ class Duration(Kind):
             value = clock.seconds(text)
         except errors.SettingsError as error:
             raise ValueError(text) from error
-        if value <= 0:
+        if value < 0 or (value == 0 and not self._zero):
             raise ValueError(text)
         return value
 

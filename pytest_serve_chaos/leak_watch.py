@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from types import TracebackType
 
-from pytest_serve_chaos.analysis.growth import LEAST_SAMPLES
+from pytest_serve_chaos.analysis.growth import LEAST_LOOKS
 from pytest_serve_chaos.analysis.words import limit
 from pytest_serve_chaos.cluster.capabilities import SHOWS_USAGE
 from pytest_serve_chaos.events import Phase, PhaseBegan, Remark
@@ -31,7 +31,7 @@ def seconds_before(rig: Rig, expected: Expectations) -> float:
 
 
 class LeakWatch:
-    """What processes use in one experiment; nothing is watched if it does not ask for that. A context manager.
+    """What processes use in one experiment, unless it asks for no watch. A context manager.
 
     Args:
         rig: The cluster under test, and what is recorded about it.
@@ -44,11 +44,15 @@ class LeakWatch:
         self._every = period(expected.watched_for, rig.waits.usage_every)
         self._shows = rig.cluster.capability(SHOWS_USAGE)
         self._watch = UsageWatch(
-            rig.history, self._shows, lambda: rig.watcher.topology.components, every=rig.waits.usage_every
+            rig.history,
+            self._shows,
+            lambda: rig.watcher.topology.components,
+            every=period(expected.window, rig.waits.usage_every),
+            asked=bool(self.seconds),
         )
 
     def __enter__(self) -> LeakWatch:
-        if self.seconds:
+        if self._expected.watch_for != 0:
             self._watch.start()
         return self
 
@@ -59,7 +63,7 @@ class LeakWatch:
 
     @property
     def seconds(self) -> float:
-        """For how long processes will be watched after recovery."""
+        """For how long the experiment goes on after recovery, for nothing but that watch."""
         return 0.0 if self._shows is None else self._expected.watched_for
 
     def not_shown(self) -> Iterator[str]:
@@ -71,11 +75,14 @@ class LeakWatch:
                 f"leaks={self._expected.leaks} cannot be judged: {self._unseen}. Leave leaks= out here, or run the test"
                 " on another backend, such as local"
             )
-        least = (LEAST_SAMPLES + 1) * self._every
+        yield from self._too_short()
+
+    def _too_short(self) -> Iterator[str]:
+        least = LEAST_LOOKS * self._every
         if self._expected.watched_for < least:
             yield (
-                f"watch_for={limit(self._expected.watched_for)} cannot show a leak, which takes {LEAST_SAMPLES} looks"
-                f" at each process, {limit(self._every)} apart: watch for {limit(least)} or longer"
+                f"watch_for={limit(self._expected.watched_for)} cannot tell a leak from a warm-up, which takes"
+                f" {LEAST_LOOKS} looks at each process, {limit(self._every)} apart: watch for {limit(least)} or longer"
             )
 
     def after_recovery(self) -> None:
@@ -84,6 +91,8 @@ class LeakWatch:
             self._rig.log.add(Remark(f"leaks were not looked for: {self._unseen}"))
         if not self.seconds:
             return
+        for reason in self._too_short():
+            self._rig.log.add(Remark(reason))
         say_how_long(self._rig.progress, f"watching {limit(self.seconds)} for leaks", self.seconds)
         self._watch.every = self._every
         self._rig.log.add(PhaseBegan.of(Phase.GROWTH))

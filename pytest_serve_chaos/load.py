@@ -155,6 +155,8 @@ class Load:
         """The expectations with what the settings say of all traffic; what the test itself demands comes first."""
         slow_after = self.slow_after if expected.slow_after is None else expected.slow_after
         watch_for = self.watch_for if expected.watch_for is None else expected.watch_for
+        if watch_for == 0 and expected.leaks is not None:  # turned off for the run, and yet demanded by the test
+            watch_for = None
         return replace(expected, slow_after=slow_after, watch_for=watch_for, send_lag_limit=self.send_lag_limit)
 
 

@@ -283,7 +283,7 @@ class Expectations:
         leaks: Most processes of Ray and Serve whose memory, processor time, file descriptors, threads or connections
             grow without end after recovery.
         watch_for: Seconds for which processes are watched for that after the post-recovery check. None: `LEAKS_SHOWN`
-            where `leaks` is demanded, else 0.
+            where `leaks` is demanded, else no longer than the experiment takes; 0: not at all.
         send_lag_limit: Seconds; a generator later than that (99th percentile) makes the verdict inconclusive. None: see
             `latest`.
     """

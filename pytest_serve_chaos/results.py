@@ -99,9 +99,9 @@ def _of_usage(watched: WatchedUsage | None, most: int | None) -> Iterator[str]:
     """What was seen of processes after recovery; leaks that fail the experiment are among its reasons."""
     if watched is None or not watched.processes:
         return
-    if not watched.leaks:
+    if not watched.leaks and watched.shows_growth:
         yield f"no leak since the fault: {watched.text} after recovery"
-    elif most is None or len(watched.leaks) <= most:
+    elif watched.leaks and (most is None or len(watched.leaks) <= most):
         yield f"leaks since the fault, and leaks=0 would judge that: {'; '.join(watched.leaks)}"
     for leak in watched.old_leaks:
         yield f"not since the fault, but as fast before it: {leak}"

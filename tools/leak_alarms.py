@@ -1,9 +1,10 @@
-"""Simulates healthy processes, and says how many runs find a leak all the same: ``python -m tools.leak_alarms``.
+"""Simulates healthy processes, and says how many runs find a leak all the same.
 
-A run has nine processes, with the figures that the plugin watches. Each has noise and what makes those of healthy
-processes rise: a warm-up that levels off, memory that is collected now and then (a sawtooth), caches that grow in
-steps, connections that come and go. None of them uses more processor time than before the fault, which would count too.
-The second line shows how many leaks are found among the same noise.
+``python -m tools.leak_alarms 3000 60`` simulates 3000 runs that are watched for 60 s. A run has nine processes, with
+the figures that the plugin watches. Each has noise and what makes those of healthy processes rise: a warm-up that
+levels off, memory that is collected now and then (a sawtooth), caches that grow in steps, connections that come and
+go. None of them uses more processor time than before the fault, which would count too. The second line shows how many
+leaks are found among the same noise.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pytest_serve_chaos.analysis.statistics import availability_interval
 
 MIB = 2.0**20
 SECONDS = 60
-BEFORE = 20
+"""The scale of warm-ups, sawtooths and steps: how processes are does not depend on how long they are watched."""
 PROCESSES = 9
 
 Series = list[tuple[float, float]]
@@ -76,46 +77,55 @@ KINDS = {
 }
 
 
-def healthy_run(rng: random.Random) -> Iterator[tuple[str, Series]]:
-    """The series of one run in which nothing leaks, each with the figure that it is of; first what was before."""
+def healthy_run(rng: random.Random, watched: int) -> Iterator[tuple[str, Series]]:
+    """The series of one run in which nothing leaks, each with the figure that it is of; first what was before.
+
+    Args:
+        rng: Where chance comes from.
+        watched: Seconds for which processes are watched after recovery; a third of that before the fault.
+    """
     for _ in range(PROCESSES):
         for figure, kind in KINDS.items():
             value = kind(rng)
-            yield figure, [(float(at), value(max(0.0, float(at)))) for at in range(-BEFORE, SECONDS)]
+            yield figure, [(float(at), value(max(0.0, float(at)))) for at in range(-(watched // 3), watched)]
 
 
-def alarms(runs: int, seed: int = 1) -> int:
+def alarms(runs: int, watched: int, seed: int = 1) -> int:
     """How many of so many healthy runs find a leak."""
     rng = random.Random(seed)
-    return sum(any(_is_found(figure, s) for figure, s in healthy_run(rng)) for _ in range(runs))
+    return sum(any(_is_found(figure, s, watched // 3) for figure, s in healthy_run(rng, watched)) for _ in range(runs))
 
 
-def _is_found(figure: str, series: Series) -> bool:
-    before, after = series[:BEFORE], series[BEFORE:]
+def _is_found(figure: str, series: Series, begin: int) -> bool:
+    before, after = series[:begin], series[begin:]
     busier = figure in LEAST_RISE and stays_above(after, usual_level(before), LEAST_RISE[figure])
     return busier or grows_without_end(after, LEAST_GROWTH[figure])
 
 
-def found(figure: str, a_second: float, processes: int, seed: int = 1) -> int:
+def found(figure: str, a_second: float, processes: int, watched: int, seed: int = 1) -> int:
     """How many of so many processes that leak so much in a second are found, among what makes healthy ones rise."""
     rng = random.Random(seed)
-    return sum(grows_without_end(_leaking(figure, a_second, rng), LEAST_GROWTH[figure]) for _ in range(processes))
+    leaking = (_leaking(figure, a_second, rng, watched) for _ in range(processes))
+    return sum(grows_without_end(series, LEAST_GROWTH[figure]) for series in leaking)
 
 
-def _leaking(figure: str, a_second: float, rng: random.Random) -> Series:
+def _leaking(figure: str, a_second: float, rng: random.Random, watched: int) -> Series:
     value = KINDS[figure](rng)
-    return [(float(at), value(float(at)) + math.floor(at * a_second)) for at in range(SECONDS)]
+    return [(float(at), value(float(at)) + math.floor(at * a_second)) for at in range(watched)]
 
 
-def main(runs: int) -> None:
+def main(runs: int, watched: int) -> None:
     """Prints both."""
-    wrong = alarms(runs)
+    wrong = alarms(runs, watched)
     low, high = availability_interval(wrong, runs)
     print(f"{wrong} of {runs} healthy runs find a leak: {100 * (1 - high):.2f} % to {100 * (1 - low):.2f} %")
     for figure, a_second in (("memory", MIB), ("memory", 5 * MIB), ("descriptors", 1.0), ("descriptors", 5.0)):
         shown = f"{a_second / MIB:g} MiB" if figure == "memory" else f"{a_second:g}"
-        print(f"{found(figure, a_second, 500)} of 500 processes are found that leak {shown} ({figure}) a second")
+        print(
+            f"{found(figure, a_second, 500, watched)} of 500 processes are found that leak {shown} ({figure}) a second"
+        )
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1000)
+    given = [int(word) for word in sys.argv[1:]]
+    main(*given, *(1000, SECONDS)[len(given) :])

@@ -25,6 +25,7 @@ from pytest_serve_chaos.events import (
     MachineSeen,
     Phase,
     PhaseBegan,
+    RedundancyBack,
     StagesBegan,
     SteadyConfirmed,
     TopologySeen,
@@ -209,11 +210,15 @@ def _watched(
     history: History, events: tuple[Event, ...], begin: float, asked: float | None, source: str
 ) -> WatchedUsage | None:
     phases = of_kind(PhaseBegan, events)
-    begun = next((e.at for e in phases if e.phase is Phase.GROWTH), None)
+    growth = next((e.at for e in phases if e.phase is Phase.GROWTH), None)
+    # Where nothing went on for the watch alone, what the experiment itself took after recovery shows it.
+    begun = growth or next((e.at for e in of_kind(RedundancyBack, events)), None)
     if begun is None or asked is None:
         return None
-    end = next((e.at for e in phases if e.at > begun), events[-1].at)
+    end = next((e.at for e in phases if growth and e.at > growth), events[-1].at)
     seen = [e for e in of_kind(UsageSeen, history.events) if begin <= e.at <= end]
+    if growth is None and not any(e.at >= begun for e in seen):
+        return None
     there = [e.component for e in of_kind(ComponentCame, events)]
     there += [component for e in of_kind(TopologySeen, events) for component in e.topology.components]
     return watched_usage(

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pytest_serve_chaos.analysis.growth import LEAST_SAMPLES
 from pytest_serve_chaos.analysis.rank_test import median
 from pytest_serve_chaos.errors import HistoryError, SettingsError
 from pytest_serve_chaos.model import Json
@@ -208,10 +209,14 @@ def _growth(one: Mapping[str, Json]) -> float | None:
 
 
 def _trends(one: Mapping[str, Json]) -> list[Mapping[str, Json]] | None:
-    """What became of the figures of the processes that were watched; None where none was there all the time."""
+    """What became of the figures of the processes that were watched.
+
+    None: none was there all the time, or it was too short to tell a leak from a warm-up.
+    """
     watched = _object(one, "watched")
     trends = watched.get("trends")
-    if not _number(watched, "processes") or not isinstance(trends, list):
+    too_few = (_number(watched, "samples") or 0) < LEAST_SAMPLES
+    if too_few or not _number(watched, "processes") or not isinstance(trends, list):
         return None
     return [trend for trend in trends if isinstance(trend, Mapping)]
 

@@ -26,7 +26,7 @@ class Leaks:
         unknown = "so it is unknown whether anything leaks"
         if watched is None:
             yield f"no process was watched after recovery, {unknown}"
-        elif watched.samples < LEAST_SAMPLES:
+        elif not watched.shows_growth:
             times = number(watched.samples, "time")
             yield f"processes were seen {times} after recovery, {unknown}: that takes {LEAST_SAMPLES}"
         elif not watched.processes:

@@ -1,4 +1,4 @@
-"""Writes to the history what the processes of a cluster use, while an experiment looks for leaks."""
+"""Writes to the history what the processes of a cluster use in an experiment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pytest_serve_chaos.model import Component
 from pytest_serve_chaos.watch_thread import WatchThread
 
 _MOST_SAMPLES = 120
-"""Samples of the time after recovery: in a long one they are farther apart, so that histories stay small."""
+"""Samples of one experiment: in a long one they are farther apart, so that histories stay small."""
 
 
 class UsageWatch:
@@ -24,6 +24,7 @@ class UsageWatch:
         shows: What it asks; None: nobody knows, and it does nothing.
         components: Returns who is alive.
         every: Seconds from one sample to the next.
+        asked: Whether somebody asked for it, so that a look that fails is worth a note.
 
     Attributes:
         every: The same, from the next sample on.
@@ -36,11 +37,13 @@ class UsageWatch:
         components: Callable[[], Sequence[Component]],
         *,
         every: float,
+        asked: bool,
     ) -> None:
         self._history = history
         self._shows = shows
         self._components = components
         self.every = every
+        self._asked = asked
         self._noted = ""
         self._thread = WatchThread("serve-chaos-usage", self._turn, again_after=every, met=self._failed)
 
@@ -65,7 +68,7 @@ class UsageWatch:
     def _failed(self, error: Exception) -> None:
         """Writes down, once for each text in turn, that a look failed."""
         text = in_one_line(error)
-        if text != self._noted:
+        if self._asked and text != self._noted:
             self._noted = text
             self._history.add(Note(f"what processes use cannot be seen: {text}"))
 
@@ -74,7 +77,7 @@ def period(watched_for: float, least: float) -> float:
     """Seconds from one sample to the next.
 
     Args:
-        watched_for: Seconds for which processes are watched after recovery.
+        watched_for: Seconds for which processes are watched.
         least: The shortest period.
     """
     return max(least, watched_for / _MOST_SAMPLES)

@@ -336,11 +336,11 @@ def test_an_experiment_of_a_summary_becomes_a_trial() -> None:
     assert found.values == {"lost": 3, "outage": 0.2, **never, "failed": 1}
 
 
-def watched_summary(*leaking: str, grows: float = 0.0) -> dict[str, object]:
+def watched_summary(*leaking: str, grows: float = 0.0, samples: int = 60) -> dict[str, object]:
     """A run whose processes were watched: those that leak, and one whose memory grows by so many MiB a minute."""
     trends = [{"process": name, "figure": "descriptors", "grows": True, "grew_before": False} for name in leaking]
     old_leak = {"process": "gcs", "figure": "memory", "slope": grows * 2**20, "grows": True, "grew_before": True}
-    watched = {"seconds": 60.0, "samples": 60, "processes": 9, "trends": [*trends, *trends, old_leak]}
+    watched = {"seconds": 60.0, "samples": samples, "processes": 9, "trends": [*trends, *trends, old_leak]}
     one = {"experiment": "head", "verdict": "passed", "measurement": {"sent": 9, "lost": 0}, "watched": watched}
     return {"schema": 2, "experiments": [one]}
 
@@ -362,6 +362,12 @@ def test_leaks_that_are_not_compared_are_noted() -> None:
         "head: processes leak in 0 of 3 trials of Ray 2.54.1 and 3 of 3 trials of Ray 2.60.0; --on leaks compares that"
         in found.notes
     )
+
+
+def test_a_run_that_was_watched_for_its_own_time_only_says_nothing_of_leaks() -> None:
+    (trial,) = trials_of(watched_summary("a", grows=3, samples=19), "x")
+
+    assert "leaks" not in trial.values
 
 
 def test_where_nobody_looked_for_leaks_they_are_unknown() -> None:

@@ -109,9 +109,14 @@ def test_a_few_samples_show_nothing() -> None:
     assert not grows_without_end(series(lambda at: at, seconds=15), 4.0)
 
 
+def test_looks_that_are_too_few_to_tell_a_leak_from_a_warm_up_show_no_growth() -> None:
+    assert alarms(40, watched=30) == 0
+    assert not grows_without_end(series(lambda at: 10 * at, seconds=40), 4.0)
+
+
 def test_healthy_runs_raise_no_alarm() -> None:
     """Of 3000 runs 0.4 % do: `python -m tools.leak_alarms 3000`."""
-    assert alarms(40) == 0
+    assert alarms(40, watched=60) == 0
 
 
 # -- against what was before -------------------------------------------------------------------------------------------

@@ -185,6 +185,10 @@ def test_a_config_file_is_found_and_its_path_made_absolute(tmp_path: Path) -> No
     assert settings.app == str(tmp_path / "serve.yaml")
 
 
+def test_leaks_may_be_watched_for_no_time() -> None:
+    assert option("watch_for").kind.parse("0", Path()) == 0.0
+
+
 def test_durations_become_seconds() -> None:
     settings = from_environment(REQUEST_TIMEOUT="1500ms", SEND_LAG_LIMIT="2")
 
