@@ -31,7 +31,7 @@ from pytest_serve_chaos.model import Component, Identity, Request
 
 LEAST_LOOKS = 60
 """Looks at each process that are asked for where leaks are judged. While processes warm up, which takes half a minute,
-they grow as evenly as a leak does. In 20 s half of all healthy runs would seem to leak: `tools/leak_alarms.py`."""
+they grow as evenly as a leak does: without this bound half of the healthy runs of `tools/leak_alarms.py` do in 20 s."""
 
 LEAST_SAMPLES = 45
 """Samples of a process without which nobody knows whether it grows: on a busy machine some looks are late."""

@@ -211,11 +211,14 @@ def _watched(
 ) -> WatchedUsage | None:
     phases = of_kind(PhaseBegan, events)
     growth = next((e.at for e in phases if e.phase is Phase.GROWTH), None)
-    # Where nothing went on for the watch alone, what the experiment itself took after recovery shows it.
-    begun = growth or next((e.at for e in of_kind(RedundancyBack, events)), None)
+    if growth is None:  # nothing went on for the watch alone; the experiment itself took some time after recovery
+        begun = next((e.at for e in of_kind(RedundancyBack, events)), None)
+        end = events[-1].at
+    else:
+        begun = growth
+        end = next((e.at for e in phases if e.at > growth), events[-1].at)
     if begun is None or asked is None:
         return None
-    end = next((e.at for e in phases if growth and e.at > growth), events[-1].at)
     seen = [e for e in of_kind(UsageSeen, history.events) if begin <= e.at <= end]
     if growth is None and not any(e.at >= begun for e in seen):
         return None

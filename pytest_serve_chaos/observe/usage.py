@@ -24,7 +24,7 @@ class UsageWatch:
         shows: What it asks; None: nobody knows, and it does nothing.
         components: Returns who is alive.
         every: Seconds from one sample to the next.
-        asked: Whether somebody asked for it, so that a look that fails is worth a note.
+        asked: Whether the test or a setting asks for it. Only then a failure is noted.
 
     Attributes:
         every: The same, from the next sample on.

@@ -31,7 +31,7 @@ LOAD = (
     # nobody waits for the timeout; tests of late traffic set its limit themselves.
     "--serve-chaos-request-timeout=5s",
     "--serve-chaos-send-lag-limit=30s",
-    # It would take half a second more in each experiment. Tests of it ask for it.
+    # The fake's processes would be read fifty times a second. Tests of what is read turn it on.
     "--serve-chaos-watch-for=0",
 )
 
