@@ -21,7 +21,7 @@ OPERATOR_IMAGE ?= quay.io/kuberay/operator:v1.6.2
 # two cores, and each takes tests over from those that have more left.
 OF_PLUGIN := -n 8 --dist worksteal
 # For make test, which takes twenty minutes at most: those of tests/local without which nothing may change. make test-local has all.
-QUICK_LOCAL_TESTS := $(addprefix tests/local/test_,$(addsuffix .py,broken_clusters lifecycle serve_schema updated_apps))
+QUICK_LOCAL_TESTS := $(addprefix tests/local/test_,$(addsuffix .py,broken_clusters lifecycle updated_apps))
 # For make test-kind: test_faults, test_logs, test_machines and test_verbs take the cluster of the run, or with --serve-chaos-keep in ARGS
 # the one that is kept. Each of the others makes its own, or takes over the kept one that SERVE_CHAOS_TEST_CLUSTER names.
 KIND_TESTS ?= tests/kind
@@ -59,6 +59,7 @@ demo: $(INSTALLED) ## lose the head, a worker, a node, the controller, a replica
 	$(BIN)/python -m pytest --serve-chaos --serve-chaos-rate=$(RATE) --pyargs pytest_serve_chaos.suite $(DEMO) $(ARGS)
 
 test: lint type test-unit test-browser test-truth ## lint, types, and the tests that need no Docker; test-local has more of them
+	$(BIN)/python -m pytest -n 4 tests/local/test_serve_schema.py $(ARGS)
 	$(BIN)/python -m pytest --serve-chaos --serve-chaos-rate=$(RATE) $(QUICK_LOCAL_TESTS) $(ARGS)
 
 test-unit: $(INSTALLED) ## the tests that need neither Ray nor Docker; those of the plugin wait most of their time

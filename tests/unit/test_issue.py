@@ -150,6 +150,26 @@ def test_a_maintainer_is_told_the_machine_and_what_the_profile_sets() -> None:
         assert row in text
 
 
+def test_an_issue_says_nothing_of_its_authors_machine_and_contexts() -> None:
+    details: dict[str, Json] = {
+        "context": "prod-eu",
+        "run": "sc-7f",
+        "redis": "/home/me/bin/redis-server",
+        "image": "x",
+    }
+    history = History()
+    history.add(ClusterReady("", at=900.0, description=replace(CLUSTER, backend="kubernetes", details=details)))
+    options = ("--serve-chaos-context=prod-eu", "--serve-chaos-allow-context=prod-eu", "--serve-chaos-rate=50")
+    command = f"pytest --serve-chaos {' '.join(options)} test_a.py"
+    node_failure().add(61.0, Repeatable(command, test="test_a.py", options=options)).add_to(history)
+    text = issue_markdown(subject_of(history, result_of(history, "node_failure")))
+    assert "prod-eu" not in text
+    assert "/home/me" not in text
+    assert "sc-7f" not in text
+    assert "| redis | `redis-server` |" in text
+    assert "--serve-chaos-context=... --serve-chaos-allow-context=... --serve-chaos-rate=50" in text
+
+
 def test_the_machine_of_the_tests_is_not_taken_for_that_of_a_cluster_elsewhere() -> None:
     text = issue_of(ClusterReady("", at=900.0, description=CLUSTER, host={**HOST, "has_cluster": False}))
     assert "| processors of the tests' machine | `2` |" in text

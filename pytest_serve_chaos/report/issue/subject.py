@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import shlex
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_serve_chaos.analysis.record import run_event
@@ -13,6 +14,8 @@ from pytest_serve_chaos.history import History
 from pytest_serve_chaos.report.timeline import Timeline, timeline_of
 
 _PIECE = 1 << 20
+
+_OF_THE_AUTHOR = ("--serve-chaos-allow-context", "--serve-chaos-context", "--serve-chaos-url")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +71,23 @@ def subject_of(history: History, result: Result) -> Subject:
         timeline=timeline_of(result, history),
         ready=run_event(history, result.experiment),
         traffic=next(iter(of_kind(TrafficBegan, events)), None),
-        repeat=next(iter(of_kind(Repeatable, events)), None),
+        repeat=next(map(_for_strangers, of_kind(Repeatable, events)), None),
         file=None if history.path is None else _file(history.path),
     )
+
+
+def _for_strangers(repeat: Repeatable) -> Repeatable:
+    """The same without the names of its author's contexts and hosts: an issue is public."""
+    return replace(
+        repeat,
+        text=shlex.join(map(_without_value, shlex.split(repeat.text))),
+        options=tuple(map(_without_value, repeat.options)),
+    )
+
+
+def _without_value(word: str) -> str:
+    option, equals, _ = word.partition("=")
+    return f"{option}=..." if equals and option in _OF_THE_AUTHOR else word
 
 
 def _file(path: Path) -> HistoryFile:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import PurePath
 
 from pytest_serve_chaos.analysis.words import latency
 from pytest_serve_chaos.model import Component, Json, Topology
 from pytest_serve_chaos.report.issue.subject import Subject
 from pytest_serve_chaos.report.markdown_text import escaped, in_code, table
+
+_OF_THE_AUTHOR = ("context", "run")
+"""Details of a cluster that name what only its author can look at."""
 
 
 def under_test(subject: Subject) -> Iterator[str]:
@@ -33,7 +37,7 @@ def _cluster(subject: Subject) -> Iterator[str]:
             ("ingress", description.ingress),
             ("app", description.app),
             ("replicas", description.replicas),
-            *description.details.items(),
+            *_shown(description.details),
         ]
     if subject.ready is not None:
         rows += _host(subject.ready.host)
@@ -45,6 +49,13 @@ def _cluster(subject: Subject) -> Iterator[str]:
     if subject.ready is not None and subject.ready.seed is not None:
         rows.append(("seed", subject.ready.seed))
     yield from table(("what", "value"), ((escaped(str(name)), in_code(str(value))) for name, value in rows))
+
+
+def _shown(details: Mapping[str, Json]) -> Iterator[tuple[str, object]]:
+    """Those that a stranger has a use for: an issue is public, and says nothing of its author's machine or contexts."""
+    for name, value in details.items():
+        if name not in _OF_THE_AUTHOR:
+            yield name, PurePath(value).name if name == "redis" and isinstance(value, str) else value
 
 
 def _profile(name: str) -> str:
