@@ -207,7 +207,9 @@ def _despite_lag(checks: Sequence[Check], seen: Observation, whole: Record) -> t
 def _with_failures(found: Sequence[Checked], at_best: Sequence[Checked], why: str, measurement: Measurement) -> Verdict:
     missed, certain = _missed(found), _missed(at_best)
     if not certain:
-        only = f"a demand was missed only because {why}: {'; '.join(missed)}"
+        demands = "a demand was" if len(missed) == 1 else "demands were"
+        *others, last = missed
+        only = f"{demands} missed only because {why}: {'; '.join([*(one.removesuffix('.') for one in others), last])}"
         return _inconclusive((only, *_unknown(found)), [*found, *at_best])
     if measurement.not_sent:
         # Their number is in the figures of what was lost, so this prints those of the better case.
