@@ -212,7 +212,7 @@ def _watched(
     phases = of_kind(PhaseBegan, events)
     growth = next((e.at for e in phases if e.phase is Phase.GROWTH), None)
     if growth is None:  # nothing went on for the watch alone; the experiment itself took some time after recovery
-        begun = next((e.at for e in of_kind(RedundancyBack, events)), None)
+        begun = max((e.at for e in of_kind(RedundancyBack, events)), default=None)
         end = events[-1].at
     else:
         begun = growth

@@ -341,6 +341,17 @@ def test_without_samples_it_is_inconclusive(after: list[UsageSeen], watch: bool,
     assert reason in verdict.reasons[0]
 
 
+def test_without_a_watch_of_its_own_it_begins_when_redundancy_is_back_for_good() -> None:
+    """Who died again meanwhile, and what its successor needs to start, is nothing that grows after recovery."""
+    story = head_failure().event(60.0, "redundancy_back", "redundancy is back once more")
+    found = story.without_text(Phase.DONE.value).add(121.0, PhaseBegan.of(Phase.DONE)).history()
+    for event in samples(20, 120, usage):
+        found.add(event)
+    watched = read_record(found, "head_failure").watched
+    assert watched is not None
+    assert watched.seconds == pytest.approx(59.0)
+
+
 def test_a_history_of_it_is_small() -> None:
     line = json.dumps(event_to_json(UsageSeen.of(1000.0, [usage(1000.0)] * 9)))
     assert len(line) < 1500
