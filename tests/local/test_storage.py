@@ -29,7 +29,7 @@ def test_a_head_that_comes_back_to_its_database_keeps_the_workers(
 ) -> None:
     run = str(serve_cluster.description.details["run"])
     (database,) = {path for path in databases() if run[:8] in str(path)}
-    result = experiment.run(window="6s")
+    result = experiment.run(window="15s")
     assert result.kept("worker")
     assert result.kept("replicas", on="workers")
     assert (database / "session_name").is_file()
