@@ -170,6 +170,17 @@ def test_an_issue_says_nothing_of_its_authors_machine_and_contexts() -> None:
     assert "--serve-chaos-context=... --serve-chaos-allow-context=... --serve-chaos-rate=50" in text
 
 
+def test_the_command_of_an_issue_names_files_and_none_of_its_authors_directories() -> None:
+    options = ("--serve-chaos-redis-server=/home/me/bin/redis-server", "--serve-chaos-path=/v1/models")
+    command = f"pytest --serve-chaos {' '.join(options)} test_a.py"
+    repeat = Repeatable(command, test="test_a.py", options=options, on_local=options)
+    text = issue(node_failure().add(61.0, repeat))
+    assert "/home/me" not in text
+    both = "--serve-chaos-redis-server=redis-server --serve-chaos-path=/v1/models"
+    assert f"--serve-chaos-backend=local --serve-chaos-seed=7 {both} test_a.py" in text
+    assert f"| settings that were changed | `{both}` |" in text
+
+
 def test_the_machine_of_the_tests_is_not_taken_for_that_of_a_cluster_elsewhere() -> None:
     text = issue_of(ClusterReady("", at=900.0, description=CLUSTER, host={**HOST, "has_cluster": False}))
     assert "| processors of the tests' machine | `2` |" in text

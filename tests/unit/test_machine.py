@@ -106,7 +106,7 @@ def test_a_demand_that_was_missed_on_a_quiet_machine_fails() -> None:
 def test_a_demand_that_was_missed_while_others_worked_is_inconclusive(error: str) -> None:
     found = verdict(on_a_machine(BUSY, story(error)))
     assert found.outcome == "inconclusive"
-    assert f"missed only because {WHY}" in found.reasons[0]
+    assert f"demands were missed only because {WHY}" in found.reasons[0]
 
 
 def test_all_that_was_missed_while_others_worked_is_one_sentence() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from pytest_serve_chaos.analysis.record import run_event
 from pytest_serve_chaos.analysis.result import Result
@@ -16,6 +16,9 @@ from pytest_serve_chaos.report.timeline import Timeline, timeline_of
 _PIECE = 1 << 20
 
 _OF_THE_AUTHOR = ("--serve-chaos-allow-context", "--serve-chaos-context", "--serve-chaos-url")
+
+_ROUTE = "--serve-chaos-path"
+"""Its value begins with / as well, and is no file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +79,26 @@ def subject_of(history: History, result: Result) -> Subject:
     )
 
 
+def without_directory(text: str) -> str:
+    """The name of a file that is given by its absolute path; any other text as it is."""
+    return PurePath(text).name if text.startswith("/") else text
+
+
 def _for_strangers(repeat: Repeatable) -> Repeatable:
-    """The same without the names of its author's contexts and hosts: an issue is public."""
+    """The same without the names of its author's contexts, hosts and directories: an issue is public."""
     return replace(
         repeat,
-        text=shlex.join(map(_without_value, shlex.split(repeat.text))),
-        options=tuple(map(_without_value, repeat.options)),
+        text=shlex.join(map(_for_a_stranger, shlex.split(repeat.text))),
+        options=tuple(map(_for_a_stranger, repeat.options)),
+        on_local=tuple(map(_for_a_stranger, repeat.on_local)),
     )
 
 
-def _without_value(word: str) -> str:
-    option, equals, _ = word.partition("=")
-    return f"{option}=..." if equals and option in _OF_THE_AUTHOR else word
+def _for_a_stranger(word: str) -> str:
+    option, equals, value = word.partition("=")
+    if not equals or option == _ROUTE:
+        return word
+    return f"{option}={'...' if option in _OF_THE_AUTHOR else without_directory(value)}"
 
 
 def _file(path: Path) -> HistoryFile:

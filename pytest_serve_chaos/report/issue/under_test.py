@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import PurePath
 
 from pytest_serve_chaos.analysis.words import latency
 from pytest_serve_chaos.model import Component, Json, Topology
-from pytest_serve_chaos.report.issue.subject import Subject
+from pytest_serve_chaos.report.issue.subject import Subject, without_directory
 from pytest_serve_chaos.report.markdown_text import escaped, in_code, table
 
 _OF_THE_AUTHOR = ("context", "run")
@@ -55,7 +54,7 @@ def _shown(details: Mapping[str, Json]) -> Iterator[tuple[str, object]]:
     """Those that a stranger has a use for: an issue is public, and says nothing of its author's machine or contexts."""
     for name, value in details.items():
         if name not in _OF_THE_AUTHOR:
-            yield name, PurePath(value).name if name == "redis" and isinstance(value, str) else value
+            yield name, without_directory(value) if isinstance(value, str) else value
 
 
 def _profile(name: str) -> str:
