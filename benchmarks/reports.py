@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -18,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_serve_chaos.clock import now
+from benchmarks.child import used_by
+from pytest_serve_chaos import clock
 
 _RECORDED = Path(__file__).parents[1] / "docs" / "pictures" / "history.jsonl.gz"
 _TIMES = ("scheduled", "sent", "finished")
@@ -70,13 +70,13 @@ def measure(history: Path, *, way: str) -> Cost:
     """
     output = history.with_suffix(f".{way}")
     command = [sys.executable, "-m", "pytest_serve_chaos.cli", "report", str(history), "--output", str(output)]
-    begun = now()
+    begun = clock.now()
     process = subprocess.Popen([*command, f"--format={way}"], start_new_session=True)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+    usage = used_by(process)
+    took = clock.now() - begun
     if process.returncode not in (0, 1):  # 1: an experiment failed
         raise SystemExit(f"`serve-chaos report --format={way}` ended with status {process.returncode}")
-    return Cost(now() - begun, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, output.stat().st_size)
+    return Cost(took, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, output.stat().st_size)
 
 
 def main() -> None:

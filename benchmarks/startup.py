@@ -24,6 +24,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 import pytest_serve_chaos
+from benchmarks.child import used_by
 
 GOAL = 0.010
 """Seconds."""
@@ -141,8 +142,7 @@ class _Environment:
             process = subprocess.Popen(
                 command, cwd=self._directory, env=self._variables, stdout=file, stderr=subprocess.STDOUT
             )
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
+            usage = used_by(process)
         if process.returncode != _NO_TESTS:
             raise SystemExit(f"pytest ended with status {process.returncode}: {output.read_text()}")
         return usage.ru_utime + usage.ru_stime
